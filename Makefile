@@ -1,0 +1,21 @@
+# run: the demo study and its report · test: the suite · check: lint and types
+PYTHON ?= python3
+
+run: .venv/installed
+	.venv/bin/bench run --all && .venv/bin/bench report -o report.md
+
+test: .venv/installed
+	.venv/bin/pytest -m "not slow"
+
+test-all: .venv/installed
+	.venv/bin/pytest
+
+check: .venv/installed
+	.venv/bin/ruff check && .venv/bin/ruff format --check && .venv/bin/mypy
+
+.venv/installed: setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+.PHONY: run test test-all check

@@ -1,0 +1,1 @@
+"""bench: the harness that runs, tracks and reports studies of image architectures."""

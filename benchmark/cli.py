@@ -1,0 +1,58 @@
+"""The command line: `bench VERB`; user errors become one sentence and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from benchmark.commands.cost import cost
+from benchmark.commands.data import data
+from benchmark.commands.report import report
+from benchmark.commands.run import run
+from benchmark.commands.ui import ui
+from clothclf.errors import UserError
+
+EXIT_FAILED_RUN = 1
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+
+class _Bench(click.Group):
+    """Turns errors meant for users into one line on standard error and exit code 2."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            for line in str(error).splitlines():
+                click.echo(f"bench: {line}", err=True)
+            ctx.exit(EXIT_BAD_INPUT)
+        except KeyboardInterrupt:
+            click.echo("bench: interrupted; finished runs are kept, ask again to go on", err=True)
+            ctx.exit(EXIT_INTERRUPTED)
+        except BrokenPipeError:
+            # The reader of a pipe has gone, as in `bench report | head`.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(EXIT_FAILED_RUN)
+
+
+@click.group(cls=_Bench, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="bench-architectures", prog_name="bench")
+def main() -> None:
+    """Which image architecture should I pick for my data, and what does it cost?
+
+    \b
+    Train, cost, track and compare the architectures of a study:
+      bench run --all
+      bench report
+
+    \b
+    The published study on the real pictures (download the zip from Kaggle first):
+      bench run --all -c configs/fashion.yaml --set data.path=archive.zip
+    """
+
+
+for _command in (run, report, cost, data, ui):
+    main.add_command(_command)

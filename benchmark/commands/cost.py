@@ -1,0 +1,127 @@
+"""`bench cost`: parameters, MACs and FLOPs of architectures, without training them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from benchmark.commands.options import load, study_options, write_output
+
+if TYPE_CHECKING:
+    from clothclf.cost.count import CostRequest
+    from clothclf.results import Cost
+
+
+@click.command()
+@click.argument("architectures", nargs=-1)
+@study_options
+@click.option("--image-size", type=click.IntRange(8), help="Side of the square input in pixels.")
+@click.option("--num-classes", type=click.IntRange(1), help="Classes that are told apart.")
+@click.option("--detail", is_flag=True, help="Show every module with its share of the MACs.")
+@click.option("--all-timm", is_flag=True, help="Count all of timm into the CSV file of -o.")
+@click.option("--quick", is_flag=True, help="With --all-timm: torch's counter alone.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "md", "csv", "json"]),
+    default="table",
+    show_default=True,
+    help="How to write it.",
+)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="A file, not the terminal.")
+@click.pass_context
+def cost(
+    ctx: click.Context,
+    architectures: tuple[str, ...],
+    config: Path,
+    assignments: tuple[str, ...],
+    image_size: int | None,
+    num_classes: int | None,
+    detail: bool,
+    all_timm: bool,
+    quick: bool,
+    form: str,
+    output: Path | None,
+) -> None:
+    """Count what ARCHITECTURES cost: timm's own networks, each at its own size and classes.
+
+    With -c, they are counted as that study would train them: its heads, classes and size.
+    Without names, it is the study's architectures.
+
+    MACs are multiply-adds of one forward pass of one picture; FLOPs are 2 x MACs. Beside the
+    headline stand flopth's and fvcore's own figures and how far they lie apart; (!) marks more
+    than 2 %, and the verdict says whether the difference is explained.
+
+    \b
+    Examples:
+      bench cost -c configs/fashion.yaml
+      bench cost resnet18 'mobilenetv3_*_100' --image-size 112
+      bench cost vit_tiny_patch16_224 --detail
+      bench cost --all-timm --format csv -o costs.csv
+    """
+    from benchmark.terminal import make_console
+
+    console = make_console()
+
+    def tell(text: str) -> None:
+        console.print(text, markup=False)
+
+    if all_timm:
+        from benchmark.cost_table import count_all_of_timm
+
+        if architectures or form != "csv" or output is None:
+            raise click.UsageError("--all-timm takes no names, and wants --format csv -o FILE")
+        rows, counted = count_all_of_timm(output, os.cpu_count() or 1, quick, tell)
+        tell(f"{counted} of {rows} architectures have a figure, written to {output}")
+        return
+
+    from benchmark.cost_table import count_all, plain_requests, study_requests
+
+    by_default = ctx.get_parameter_source("config") is click.core.ParameterSource.DEFAULT
+    if architectures and by_default and not assignments:
+        requests = plain_requests(architectures, image_size, num_classes)
+    else:
+        if image_size is not None:
+            assignments = (*assignments, f"data.image_size={image_size}")
+        requests = study_requests(load(config, assignments), architectures, num_classes)
+    costs, faults = count_all(requests, tell)
+    _write(form, output, costs, faults)
+    if detail:
+        _show_detail(requests, faults)
+    for fault in faults.values():
+        click.echo(f"bench: {fault}", err=True)
+    ctx.exit(1 if faults else 0)
+
+
+def _write(form: str, output: Path | None, costs: Sequence[Cost], faults: dict[str, str]) -> None:
+    from benchmark import cost_table
+    from benchmark.terminal import make_console, print_table
+
+    if form == "csv":
+        write_output(cost_table.as_csv(costs, faults), output)
+    elif form == "json":
+        write_output(cost_table.as_json(costs, faults), output)
+    elif form == "md" or output is not None:
+        write_output(cost_table.as_markdown(costs), output)
+    elif costs:
+        rows = [cost_table.cells(item) for item in costs]
+        print_table(make_console(stderr=False), cost_table.COLUMNS, rows)
+        for line in cost_table.reasons(costs):
+            click.echo(line)
+
+
+def _show_detail(requests: Sequence[CostRequest], faults: dict[str, str]) -> None:
+    from benchmark.cost_table import DETAIL_COLUMNS, detail_cells
+    from benchmark.terminal import make_console, print_table
+    from clothclf.cost.detail import module_tree
+
+    for request in requests:
+        if request.architecture not in faults:
+            rows = [detail_cells(row) for row in module_tree(request)]
+            print_table(
+                make_console(stderr=False), DETAIL_COLUMNS, rows, title=request.architecture
+            )

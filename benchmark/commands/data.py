@@ -1,0 +1,81 @@
+"""`bench data`: look at a study's pictures before training on them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from benchmark.commands.options import load, study_options
+
+
+@click.group()
+def data() -> None:
+    """Look at the data of a study.
+
+    \b
+    Examples:
+      bench data stats
+      bench data stats -c configs/fashion.yaml --set data.path=archive.zip
+      bench data preview -o sheet.png
+    """
+
+
+@data.command()
+@study_options
+@click.option("--findings", type=click.Path(path_type=Path), help="Write every finding to a CSV.")
+@click.option("--manifest", type=click.Path(path_type=Path), help="Write every image to a CSV.")
+def stats(
+    config: Path, assignments: tuple[str, ...], findings: Path | None, manifest: Path | None
+) -> None:
+    """Count rows, classes, splits, twins, and what was left out and why.
+
+    In the manifest, images with the same pixel_hash are twins.
+
+    \b
+    Example:
+      bench data stats -c configs/fashion.yaml --set data.path=archive.zip --findings found.csv
+    """
+    from benchmark.commands.options import write_output
+    from benchmark.data_stats import describe
+    from benchmark.terminal import prepare_with_progress
+
+    study = load(config, assignments)
+    prepared = prepare_with_progress(study)
+    click.echo(describe(prepared), nl=False)
+    if findings is not None:
+        write_output(prepared.findings.to_csv(index=False), findings)
+    if manifest is not None:
+        columns = ["id", "label", "split", "pixel_hash"]
+        write_output(prepared.manifest[columns].to_csv(index=False), manifest)
+
+
+@data.command()
+@study_options
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default="sheet.png",
+    show_default=True,
+    help="The PNG to write.",
+)
+@click.option("--columns", type=click.IntRange(1, 40), default=10, show_default=True)
+def preview(config: Path, assignments: tuple[str, ...], output: Path, columns: int) -> None:
+    """Draw a labelled contact sheet: some training pictures of each class.
+
+    \b
+    Example:
+      bench data preview -o sheet.png
+    """
+    from benchmark.errors import ReportError
+    from benchmark.terminal import prepare_with_progress
+    from clothclf.data.contact_sheet import draw_contact_sheet
+
+    study = load(config, assignments)
+    sheet = draw_contact_sheet(prepare_with_progress(study), columns)
+    try:
+        sheet.save(output, format="PNG")
+    except OSError as error:
+        raise ReportError(f"{output}: cannot be written: {error.strerror}") from None
+    click.echo(f"written to {output}", err=True)

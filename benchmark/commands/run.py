@@ -1,0 +1,63 @@
+"""`bench run`: train, cost and track the runs of a study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from benchmark.commands.options import load, study_options
+
+
+@click.command()
+@click.argument("architectures", nargs=-1)
+@click.option("--all", "run_all", is_flag=True, help="Run every architecture of the config.")
+@study_options
+@click.option("--epochs", type=int, help="Short for --set train.epochs=N.")
+@click.option("--batch-size", type=int, help="Short for --set train.batch_size=N.")
+@click.option("--image-size", type=int, help="Short for --set data.image_size=N (pixels).")
+@click.option("--seed", "seeds", type=int, multiple=True, help="Run this seed; may be repeated.")
+@click.option("--device", help="Short for --set device=D: auto, cpu, cuda, cuda:1, mps.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
+@click.option("--force", is_flag=True, help="Run again what is finished already.")
+@click.pass_context
+def run(
+    ctx: click.Context,
+    architectures: tuple[str, ...],
+    run_all: bool,
+    config: Path,
+    assignments: tuple[str, ...],
+    epochs: int | None,
+    batch_size: int | None,
+    image_size: int | None,
+    seeds: tuple[int, ...],
+    device: str | None,
+    dry_run: bool,
+    force: bool,
+) -> None:
+    """Train, cost and track ARCHITECTURES (timm names or wildcards), or --all of the config.
+
+    Finished runs are skipped; a run that fails does not stop the others. The exit code is 0 if
+    everything asked for is done, 1 if a run failed, 2 for bad input.
+
+    \b
+    Examples:
+      bench run --all
+      bench run 'efficientnet_b*' resnet18 --epochs 3
+      bench run --all -c configs/fashion.yaml --set data.path=archive.zip --seed 0 --seed 1
+    """
+    if run_all == bool(architectures):
+        raise click.UsageError("name architectures, or say --all for those of the config")
+    given = {
+        "train.epochs": epochs,
+        "train.batch_size": batch_size,
+        "data.image_size": image_size,
+        "seeds": list(seeds) or None,
+        "device": device,
+    }
+    shorthands = tuple(f"{key}={value}" for key, value in given.items() if value is not None)
+    study = load(config, (*assignments, *shorthands))
+
+    from benchmark.runner.study_run import run_study
+
+    ctx.exit(run_study(study, architectures, dry_run=dry_run, force=force))

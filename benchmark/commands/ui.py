@@ -1,0 +1,25 @@
+"""`bench ui`: MLflow's pages on the study's own store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from benchmark.commands.options import load, study_options
+
+
+@click.command()
+@study_options
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
+def ui(config: Path, assignments: tuple[str, ...], host: str, port: int) -> None:
+    """Start MLflow's pages on the right store and print their address.
+
+    \b
+    Example:
+      bench ui --port 5001
+    """
+    from benchmark.tracking.ui import serve
+
+    serve(load(config, assignments), host, port)

@@ -1,0 +1,166 @@
+"""What `bench cost` counts and how it is written; each architecture in a process of its own."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from benchmark.plan import choose_architectures
+from benchmark.report.render import giga, markdown_table, millions, relative_text
+from benchmark.study import StudySettings
+from clothclf.cost.catalogue import COLUMNS as CSV_COLUMNS
+from clothclf.cost.catalogue import CatalogueRow, count_catalogue
+from clothclf.cost.count import CostRequest, cost_to_dict, count_cost
+from clothclf.cost.detail import ModuleRow
+from clothclf.errors import CostError
+from clothclf.results import Cost
+from clothclf.settings import HeadSettings
+
+DEMO_CLASSES = 11
+COLUMNS = (
+    "architecture",
+    "px",
+    "parameters",
+    "MACs",
+    "FLOPs",
+    "flopth",
+    "fvcore",
+    "flopth against fvcore",
+    "verdict",
+    "activations",
+    "weights",
+    "receptive field",
+)
+"""MACs, FLOPs (2 x MACs) and activations are of one forward pass of one picture."""
+
+Tell = Callable[[str], None]
+
+
+def study_requests(
+    study: StudySettings, asked: Sequence[str], classes: int | None
+) -> list[CostRequest]:
+    """What to count for a study: its architectures or those asked for, its heads and its size."""
+    from benchmark.runner.study_run import expand
+
+    # Without data at hand, the number of classes is what the study would keep at most.
+    number = classes or study.data.max_classes or DEMO_CLASSES
+    return [
+        CostRequest(
+            architecture=entry.name,
+            image_size=study.data.image_size,
+            classes=number,
+            head=entry.head or study.model.head,
+            frozen=study.model.mode == "frozen",
+            standardize=study.model.standardize_features,
+        )
+        for entry in expand(choose_architectures(study, asked))
+    ]
+
+
+def plain_requests(
+    asked: Sequence[str], image_size: int | None, classes: int | None
+) -> list[CostRequest]:
+    """What to count for bare names: timm's own network, by default at its own size and classes."""
+    from clothclf.models.architectures import expand_names
+
+    return [
+        CostRequest(name, image_size or 0, classes or 0, HeadSettings(), False, own_classifier=True)
+        for name in expand_names(asked)
+    ]
+
+
+def count_all(requests: Sequence[CostRequest], tell: Tell) -> tuple[list[Cost], dict[str, str]]:
+    """Count each architecture; return the costs, and the reason for each that has none."""
+    costs: list[Cost] = []
+    faults: dict[str, str] = {}
+    for number, request in enumerate(requests, 1):
+        if len(requests) > 1:
+            tell(f"[{number}/{len(requests)}] {request.architecture}")
+        try:
+            costs.append(count_cost(request))
+        except CostError as error:
+            faults[request.architecture] = str(error)
+    return costs, faults
+
+
+def count_all_of_timm(file: Path, workers: int, quick: bool, tell: Tell) -> tuple[int, int]:
+    """Count every name in timm into a CSV file; return how many rows there are and have a figure.
+
+    Rows that the file has already are kept, so that an interrupted count can be gone on with.
+    """
+    from clothclf.models.architectures import expand_names
+
+    names = expand_names(["*"])
+    done = 0
+
+    def on_row(row: CatalogueRow) -> None:
+        nonlocal done
+        done += 1
+        tell(f"[{done}] {row.architecture}: {row.macs or row.reason}")
+
+    count_catalogue(names, file, workers, on_row, quick)
+    with file.open(newline="", encoding="utf-8") as lines:
+        rows = list(csv.DictReader(lines))
+    return len(rows), sum(bool(row["macs"]) for row in rows)
+
+
+def cells(cost: Cost) -> list[str]:
+    """A row of the table as text."""
+    return [
+        cost.architecture,
+        str(cost.image_size),
+        millions(cost.params),
+        giga(cost.macs),
+        giga(cost.flops),
+        giga(cost.flopth.macs),
+        giga(cost.fvcore.macs),
+        relative_text(cost.relative_difference),
+        cost.verdict,
+        millions(cost.activations),
+        f"{cost.weight_bytes / 2**20:.1f} MiB",
+        str(cost.receptive_field) if cost.receptive_field else "-",
+    ]
+
+
+def reasons(costs: Sequence[Cost]) -> list[str]:
+    """Why counters differ from the headline, a line for each architecture where they do."""
+    return [f"{cost.architecture}: {cost.reason}" for cost in costs if cost.reason]
+
+
+def as_markdown(costs: Sequence[Cost]) -> str:
+    """The table and the reasons."""
+    told = "\n".join(f"- {reason}" for reason in reasons(costs))
+    return markdown_table([cells(cost) for cost in costs], COLUMNS) + f"\n\n{told}".rstrip() + "\n"
+
+
+def as_csv(costs: Sequence[Cost], faults: dict[str, str]) -> str:
+    """A line for each architecture, numbers unrounded; one without a figure has its reason."""
+    output = io.StringIO()
+    writer = csv.DictWriter(output, CSV_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    rows = [CatalogueRow.of(cost) for cost in costs]
+    rows += [CatalogueRow.failed(name, reason) for name, reason in faults.items()]
+    writer.writerows(vars(row) for row in rows)
+    return output.getvalue()
+
+
+def as_json(costs: Sequence[Cost], faults: dict[str, str]) -> str:
+    """Everything that was counted, by operator and module too."""
+    counted = [
+        {"flops": cost.flops, "verdict": cost.verdict, **cost_to_dict(cost)} for cost in costs
+    ]
+    return json.dumps({"costs": counted, "faults": faults}, indent=1) + "\n"
+
+
+DETAIL_COLUMNS = ("module", "kind", "parameters", "MACs", "share", "output shape")
+
+
+def detail_cells(row: ModuleRow) -> list[str]:
+    """A row of the module tree as text, indented by its depth."""
+    shape = "-" if row.output_shape is None else " x ".join(map(str, row.output_shape))
+    name = row.name.rpartition(".")[2] or "(whole)"
+    figures = [f"{row.params:,}", f"{row.macs:,}", f"{100 * row.share:.1f} %"]
+    return ["  " * row.depth + name, row.kind, *figures, shape]

@@ -1,0 +1,57 @@
+"""Under which conditions something was measured: machine, libraries, commit."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import subprocess
+from pathlib import Path
+
+from benchmark.record import Environment
+
+LIBRARIES = ("torch", "timm", "mlflow", "flopth", "fvcore", "pandas", "pillow", "numpy")
+
+
+def describe_environment(device: str, threads: int) -> Environment:
+    """Describe this machine and installation; `device` and `threads` are those of the run."""
+    return Environment(
+        bench=importlib.metadata.version("bench-architectures"),
+        python=platform.python_version(),
+        platform=platform.platform(),
+        processor=_processor(),
+        device=device,
+        threads=threads,
+        versions={name: importlib.metadata.version(name) for name in LIBRARIES},
+        git_commit=_git_commit(),
+    )
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        return platform.processor()
+    return platform.processor()
+
+
+def _git_commit() -> str:
+    """The commit of the checkout that this code runs from; `+` after it if files have changed."""
+    folder = Path(__file__).parent
+    commit = _git(folder, "rev-parse", "HEAD")
+    return f"{commit}+" if commit and _git(folder, "status", "--porcelain") else commit
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

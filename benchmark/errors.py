@@ -1,0 +1,17 @@
+"""User errors of the harness, beside those of the library."""
+
+from __future__ import annotations
+
+from clothclf.errors import UserError
+
+
+class StoreError(UserError):
+    """The folder that holds runs and records cannot be used."""
+
+
+class TrackingError(UserError):
+    """The MLflow store or server cannot be used."""
+
+
+class ReportError(UserError):
+    """There is nothing to report, or it cannot be written."""

@@ -1,0 +1,132 @@
+"""From a study to its runs: one architecture and one seed each, with an identity of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmark.study import StudySettings
+from clothclf.results import DataSummary, Weights
+from clothclf.settings import (
+    ArchitectureSettings,
+    DataSettings,
+    HeadSettings,
+    ModelSettings,
+    Settings,
+    TrainSettings,
+)
+
+PROTOCOL_VERSION = 1
+"""Raise it when the same settings would give other numbers: older runs are then not reused."""
+
+
+class RunSpec(Settings):
+    """All that one run needs; it travels to the run's process as JSON."""
+
+    study: str
+    architecture: str
+    head: HeadSettings
+    seed: int
+    data: DataSettings
+    data_summary: DataSummary
+    model: ModelSettings
+    train: TrainSettings
+    weights: Weights
+    device: str
+    pixels: Path
+    """The decoded pictures; a cache, not part of the identity."""
+    save_weights: str
+    measure: bool
+
+    @property
+    def run_id(self) -> str:
+        """Hash of all that changes the numbers: settings, data, weights, protocol."""
+        return _hash(
+            {
+                "protocol": self.protocol_id,
+                "data": self.data_summary.fingerprint,
+                "architecture": self.architecture,
+                "head": self.head.model_dump(mode="json"),
+                "weights": [self.weights.origin, self.weights.sha256],
+                "seed": self.seed,
+            }
+        )
+
+    @property
+    def protocol_id(self) -> str:
+        """Hash of how all runs of a comparison are made; see `protocol_settings`."""
+        return _hash(protocol_settings(self.data, self.model, self.train))
+
+    @property
+    def name(self) -> str:
+        """For people: architecture and seed, and the head where it is not the plain one."""
+        hidden = "" if self.head.hidden is None else f"-h{self.head.hidden}"
+        return f"{self.architecture}{hidden}-s{self.seed}"
+
+
+def protocol_settings(
+    data: DataSettings, model: ModelSettings, train: TrainSettings
+) -> dict[str, Any]:
+    """What runs must share to be compared, apart from the data themselves."""
+    return {
+        "version": PROTOCOL_VERSION,
+        "image_size": data.image_size,
+        "mode": model.mode,
+        "batch_norm": model.batch_norm,
+        "standardize_features": model.standardize_features,
+        "train": train.model_dump(mode="json"),
+    }
+
+
+def choose_architectures(
+    study: StudySettings, asked: Sequence[str]
+) -> tuple[ArchitectureSettings, ...]:
+    """The architectures to run: those asked for, with the study's own heads where it names them."""
+    if not asked:
+        return study.architectures
+    named = {entry.name: entry for entry in study.architectures}
+    return tuple(named.get(name, ArchitectureSettings(name=name)) for name in asked)
+
+
+def make_plan(
+    study: StudySettings,
+    architectures: Sequence[ArchitectureSettings],
+    data_summary: DataSummary,
+    pixels: Path,
+    weights: Mapping[str, Weights],
+) -> list[RunSpec]:
+    """List the runs of a study: every architecture (names, no wildcards) with every seed."""
+    return [
+        RunSpec(
+            study=study.study,
+            architecture=entry.name,
+            head=entry.head or study.model.head,
+            seed=seed,
+            data=study.data,
+            data_summary=data_summary,
+            model=study.model,
+            train=study.train,
+            weights=weights[entry.name],
+            device=study.device,
+            pixels=pixels,
+            save_weights=study.tracking.weights,
+            measure=study.measure,
+        )
+        for entry in architectures
+        for seed in study.seeds
+    ]
+
+
+def folder_name(spec: RunSpec) -> str:
+    """Name of a run's folder: readable, and unique by its run_id."""
+    readable = re.sub(r"[^A-Za-z0-9._-]", "-", spec.name)[:80]
+    return f"{readable}-{spec.run_id}"
+
+
+def _hash(value: dict[str, Any]) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

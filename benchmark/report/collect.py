@@ -1,0 +1,125 @@
+"""Find the runs that belong in one table: one study, one protocol, the same data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmark.plan import RunSpec, protocol_settings
+from benchmark.record import Failure, RunRecord
+from benchmark.runner.run_folder import study_folders
+from benchmark.study import StudySettings
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs that may stand side by side: one protocol, one set of data."""
+
+    records: list[RunRecord]
+    failures: list[Failure]
+    unfinished: list[RunSpec]
+    """Begun, with neither record nor failure."""
+
+    @property
+    def specs(self) -> list[RunSpec]:
+        """What all of its runs were asked to do."""
+        finished = [record.spec for record in self.records]
+        failed = [failure.spec for failure in self.failures]
+        return [*finished, *failed, *self.unfinished]
+
+
+@dataclass(frozen=True)
+class Collection:
+    """The runs of a study."""
+
+    comparisons: list[Comparison]
+    """Those of the study's present settings; several only if the data themselves changed."""
+    not_begun: list[str]
+    """Architectures of the config, and seeds, without a run: `vgg16, seed 1`."""
+    elsewhere: list[str]
+    """Runs of the study under other settings, in words, a line for each setting."""
+
+
+@dataclass
+class _Found:
+    records: list[RunRecord] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    unfinished: list[RunSpec] = field(default_factory=list)
+
+    def newest(self) -> str:
+        ends = [record.finished_at for record in self.records]
+        return max([*ends, *(failure.at for failure in self.failures)], default="")
+
+
+def collect(study: StudySettings, root: Path) -> Collection:
+    """Read the run folders of a study below the tracking folder `root`."""
+    here: dict[str, _Found] = {}
+    elsewhere: dict[str, int] = {}
+    wanted = _settings_of(study)
+    for folder in study_folders(root, study.study):
+        record = folder.record()
+        spec = record.spec if record else folder.spec()
+        if spec is None:
+            continue
+        difference = _differences(wanted, _settings_of(spec))
+        if difference:
+            elsewhere[difference] = elsewhere.get(difference, 0) + 1
+            continue
+        found = here.setdefault(spec.data_summary.fingerprint, _Found())
+        failure = folder.failure()
+        if record is not None:
+            found.records.append(record)
+        elif failure is not None:
+            found.failures.append(failure)
+        else:
+            found.unfinished.append(spec)
+    ordered = sorted(here.values(), key=_Found.newest, reverse=True)
+    comparisons = [Comparison(item.records, item.failures, item.unfinished) for item in ordered]
+    return Collection(
+        comparisons=comparisons,
+        not_begun=_not_begun(study, comparisons[0].specs if comparisons else ()),
+        elsewhere=[f"{count} with {text}" for text, count in sorted(elsewhere.items())],
+    )
+
+
+def _settings_of(item: StudySettings | RunSpec) -> dict[str, Any]:
+    """What must be equal within a table, apart from the data's own fingerprint.
+
+    Where the pictures lie, and from where weights are loaded, may differ: the fingerprint tells
+    data apart, and each row names its weights.
+    """
+    data = item.data.model_dump(mode="json", exclude={"path"})
+    if item.data.source != "demo":
+        data.pop("demo")
+    return {"data": data, **protocol_settings(item.data, item.model, item.train)}
+
+
+def _differences(wanted: dict[str, Any], found: dict[str, Any], prefix: str = "") -> str:
+    """What differs, in words; empty where nothing does."""
+    parts = []
+    for key in sorted(wanted.keys() | found.keys()):
+        ours, theirs = wanted.get(key), found.get(key)
+        if isinstance(ours, dict) and isinstance(theirs, dict):
+            inner = _differences(ours, theirs, f"{prefix}{key}.")
+            parts += [inner] if inner else []
+        elif ours != theirs:
+            parts.append(f"{prefix}{key}={theirs}")
+    return ", ".join(parts)
+
+
+def _not_begun(study: StudySettings, specs: Sequence[RunSpec]) -> list[str]:
+    begun = {(spec.architecture, spec.seed) for spec in specs}
+    return [
+        f"{name}, seed {seed}"
+        for name in _plain_names(study)
+        for seed in study.seeds
+        if (name, seed) not in begun
+    ]
+
+
+def _plain_names(study: StudySettings) -> Iterable[str]:
+    """Names of the config; what a wildcard would match, only timm knows, and it loads slowly."""
+    names = [entry.name for entry in study.architectures]
+    return [name for name in names if not any(mark in name for mark in "*?[")]

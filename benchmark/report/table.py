@@ -1,0 +1,74 @@
+"""The rows of a report: each architecture's runs over all seeds, as numbers, not yet as text."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+
+from benchmark.record import RunRecord
+from benchmark.report.collect import Comparison
+from clothclf.results import Cost, MeasuredCost
+
+
+@dataclass(frozen=True)
+class Row:
+    """One architecture with one head and one start; figures are means over its finished seeds."""
+
+    architecture: str
+    hidden: int | None
+    """Width of the head's hidden layer, where it has one."""
+    mode: str
+    weights: str
+    weights_origin: str
+    seeds: tuple[int, ...]
+    accuracy: float
+    """Share of test pictures answered right, 0 to 1."""
+    accuracy_deviation: float | None
+    """Standard deviation over seeds; None for a single one."""
+    macro_f1: float
+    valid_accuracy: float
+    train_s: float
+    """Mean training time in seconds."""
+    epochs: float
+    cost: Cost | None
+    cost_fault: str
+    measured: MeasuredCost | None
+    """Of the first seed: the others' are of the same network."""
+    status: str = "finished"
+
+    @property
+    def macs(self) -> int | None:
+        """Headline MACs of one forward pass of one picture."""
+        return self.cost.macs if self.cost else None
+
+
+def make_rows(comparison: Comparison) -> list[Row]:
+    """One row for each architecture, head and start; the most accurate first."""
+    groups: dict[tuple[str, int | None, str, str], list[RunRecord]] = {}
+    for record in comparison.records:
+        spec = record.spec
+        key = (spec.architecture, spec.head.hidden, spec.weights.origin, spec.weights.sha256)
+        groups.setdefault(key, []).append(record)
+    return sorted((_row(records) for records in groups.values()), key=lambda row: -row.accuracy)
+
+
+def _row(records: list[RunRecord]) -> Row:
+    first = records[0]
+    accuracies = [record.test.accuracy for record in records]
+    return Row(
+        architecture=first.spec.architecture,
+        hidden=first.spec.head.hidden,
+        mode=first.spec.model.mode,
+        weights=first.spec.weights.name,
+        weights_origin=first.spec.weights.origin,
+        seeds=tuple(sorted(record.spec.seed for record in records)),
+        accuracy=statistics.fmean(accuracies),
+        accuracy_deviation=statistics.stdev(accuracies) if len(accuracies) > 1 else None,
+        macro_f1=statistics.fmean(record.test.macro_f1 for record in records),
+        valid_accuracy=statistics.fmean(record.training.best.valid_accuracy for record in records),
+        train_s=statistics.fmean(record.training.seconds for record in records),
+        epochs=statistics.fmean(len(record.training.epochs) for record in records),
+        cost=first.cost,
+        cost_fault=first.cost_fault,
+        measured=first.measured,
+    )

@@ -1,0 +1,47 @@
+"""What a run's process tells its parent while it works: one JSON line each."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from benchmark.record import Stage
+from clothclf.results import EpochResult
+from clothclf.settings import Settings
+
+
+class StageStarted(Settings):
+    """A stage of the run begins."""
+
+    kind: Literal["stage"] = "stage"
+    stage: Stage
+
+
+class Progress(Settings):
+    """Work done in a stage."""
+
+    kind: Literal["progress"] = "progress"
+    doing: str
+    """`features`, or `epoch 3/10`."""
+    done: int
+    total: int
+
+
+class EpochDone(Settings):
+    """An epoch has been trained and validated."""
+
+    kind: Literal["epoch"] = "epoch"
+    result: EpochResult
+    epochs: int
+
+
+class Note(Settings):
+    """Something the user should read."""
+
+    kind: Literal["note"] = "note"
+    text: str
+
+
+Event = StageStarted | Progress | EpochDone | Note
+EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])

@@ -1,0 +1,150 @@
+"""`bench run` from a study to an exit code: check, prepare, plan, carry out, show the table."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+
+from benchmark.plan import RunSpec, choose_architectures, make_plan
+from benchmark.report.collect import collect
+from benchmark.report.render import COLUMNS, table_cells
+from benchmark.runner import run_folder as files
+from benchmark.runner.run_folder import RunFolder
+from benchmark.runner.schedule import Listener, StudyOutcome, run_plan
+from benchmark.store import open_store, tracking_uri
+from benchmark.study import StudySettings, to_yaml
+from benchmark.terminal import (
+    TerminalListener,
+    make_console,
+    prepare_with_progress,
+    print_table,
+)
+from clothclf.data.atomic import write_text
+from clothclf.data.dataset import DataSet
+from clothclf.errors import SettingsError, UserError
+from clothclf.results import Weights
+from clothclf.settings import ArchitectureSettings
+
+
+def run_study(study: StudySettings, asked: Sequence[str], dry_run: bool, force: bool) -> int:
+    """Run `asked` architectures, or all of the study; return 0, or 1 if a run failed.
+
+    Everything that can be wrong with the input is found before the first run begins (UserError).
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    console = make_console()
+    root = open_store(study)
+    console.print(f"study {study.study}: reading data and architectures")
+    data = prepare_with_progress(study, console)
+    entries = expand(choose_architectures(study, asked))
+    weights = _resolve_weights(study, entries, console)
+    _check(study, entries, weights)
+    plan = make_plan(study, entries, data.summary, data.pixels, weights)
+    _describe(console, plan, data, root)
+    if dry_run:
+        _print_plan(plan, root, force)
+        return 0
+
+    from benchmark.tracking.mlflow_store import MlflowStore
+    from benchmark.tracking.tracker import Tracker
+
+    store = MlflowStore(tracking_uri(study), study.study, root)
+    tracker = Tracker(store, lambda text: console.print(text, style="yellow"))
+
+    def prepare_folder(folder: RunFolder, spec: RunSpec) -> None:
+        write_text(folder.path / files.CONFIG, to_yaml(study))
+        data.manifest.to_parquet(folder.path / files.MANIFEST, index=False)
+        data.findings.to_csv(folder.path / files.FINDINGS, index=False)
+
+    listeners: list[Listener] = [TerminalListener(console, len(plan)), tracker]
+    outcome = run_plan(plan, root, prepare_folder, listeners, force)
+    _conclude(console, study, outcome, root)
+    return 1 if outcome.failed else 0
+
+
+def expand(entries: Sequence[ArchitectureSettings]) -> list[ArchitectureSettings]:
+    """Replace wildcards by names; a name that stands there in full keeps its own head."""
+    from clothclf.models.architectures import expand_names, is_wildcard
+
+    named = {entry.name: entry for entry in entries if not is_wildcard(entry.name)}
+    expanded: dict[str, ArchitectureSettings] = {}
+    for entry in entries:
+        for name in expand_names([entry.name]):
+            own = ArchitectureSettings(name=name, head=entry.head)
+            expanded.setdefault(name, named.get(name, own))
+    return list(expanded.values())
+
+
+def _resolve_weights(
+    study: StudySettings, entries: Sequence[ArchitectureSettings], console: Console
+) -> dict[str, Weights]:
+    from clothclf.models.weights import WeightsResolver
+
+    setting = "none" if study.model.mode == "scratch" else study.model.weights
+    resolver = WeightsResolver(setting)
+    weights = {entry.name: resolver.resolve(entry.name) for entry in entries}
+    for note in sorted({item.note for item in weights.values() if item.note}):
+        console.print(f"weights are random: {note}", style="yellow")
+    return weights
+
+
+def _check(
+    study: StudySettings, entries: Sequence[ArchitectureSettings], weights: dict[str, Weights]
+) -> None:
+    """Build every architecture on no memory at all, and load files of weights; tell all faults."""
+    from clothclf.models.check import check_architecture, check_weights
+
+    size = study.data.image_size
+    if study.train.augment.crop_padding >= size:
+        raise SettingsError(f"train.augment.crop_padding: must be below data.image_size ({size})")
+    faults = []
+    for entry in entries:
+        try:
+            check_architecture(entry.name, size)
+            check_weights(entry.name, size, weights[entry.name])
+        except UserError as error:
+            faults.append(str(error))
+    if faults:
+        raise UserError("\n".join(faults))
+
+
+def _describe(console: Console, plan: Sequence[RunSpec], data: DataSet, root: Path) -> None:
+    images = data.summary.images
+    console.print(
+        f"data: {data.summary.title}: {len(data.summary.classes)} classes, "
+        f"{images['train']:,} training, {images['valid']:,} validation, {images['test']:,} test"
+    )
+    for counts, word in ((data.summary.dropped, "dropped"), (data.summary.repaired, "repaired")):
+        for reason, count in counts.items():
+            console.print(f"data: {count:,} {word}: {reason}")
+    console.print(f"plan: {len(plan)} runs, kept in {root}")
+
+
+def _print_plan(plan: Sequence[RunSpec], root: Path, force: bool) -> None:
+    rows = []
+    for spec in plan:
+        done = not force and RunFolder.of(root, spec).record() is not None
+        rows.append([spec.run_id, spec.name, spec.weights.name, "finished" if done else "to run"])
+    columns = ("run", "architecture and seed", "weights", "state")
+    print_table(make_console(stderr=False), columns, rows)
+
+
+def _conclude(console: Console, study: StudySettings, outcome: StudyOutcome, root: Path) -> None:
+    if not outcome.finished and not outcome.failed:
+        console.print("nothing to train: every run was finished before")
+    collection = collect(study, root)
+    if collection.comparisons:
+        newest = collection.comparisons[0]
+        title = f"{study.study}, on {newest.specs[0].data_summary.title}"
+        print_table(make_console(stderr=False), COLUMNS, table_cells(newest), title)
+    if outcome.failed:
+        console.print(f"{len(outcome.failed)} of the runs failed", style="red")
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    """SIGTERM is taken as Ctrl-C: end the child, keep what is finished."""
+    raise KeyboardInterrupt

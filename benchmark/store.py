@@ -1,0 +1,42 @@
+"""The tracking folder: made, checked for writing, and where its parts lie."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from benchmark.errors import StoreError
+from benchmark.study import StudySettings
+
+
+def open_store(study: StudySettings) -> Path:
+    """Make the tracking folder unless it is there; return its absolute path.
+
+    Raises StoreError where nothing can be written to it.
+    """
+    root = study.tracking.folder.absolute()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root):
+            pass
+    except OSError as error:
+        raise StoreError(
+            f"tracking.folder: {root} cannot be written to ({error.strerror}); "
+            "mend its permissions or name another with --set tracking.folder=…"
+        ) from None
+    return root
+
+
+def cache_folder(root: Path) -> Path:
+    """Where decoded pictures and drawings are kept; it may be deleted at any time."""
+    return root / "cache"
+
+
+def tracking_uri(study: StudySettings) -> str:
+    """The MLflow store: the study's own, else MLFLOW_TRACKING_URI, else SQLite in the folder."""
+    root = study.tracking.folder.absolute()
+    # A relative sqlite path would be another database from another folder.
+    return (
+        study.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root}/mlflow.db"
+    )

@@ -1,0 +1,204 @@
+"""Count many architectures, each at its own size, into one CSV file that can be gone on with."""
+
+from __future__ import annotations
+
+import csv
+import os
+import queue
+import subprocess
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from clothclf.cost.count import (
+    CostRequest,
+    Task,
+    child_command,
+    child_environment,
+    cost_from_dict,
+    decode_answer,
+    encode_question,
+)
+from clothclf.errors import CostError
+from clothclf.results import Cost
+from clothclf.settings import HeadSettings
+
+GIB = 2**30
+# What a warm counting process weighs before it counts.
+BASE_GIB = 0.8
+
+
+@dataclass(frozen=True)
+class CatalogueRow:
+    """One line of the file; empty where there is no figure."""
+
+    architecture: str
+    image_size: str
+    """Side of the picture in pixels."""
+    params: str
+    macs: str
+    flops: str
+    macs_flopth: str
+    macs_fvcore: str
+    macs_torch: str
+    verdict: str
+    reason: str
+    activations: str
+    receptive_field: str
+
+    @staticmethod
+    def of(cost: Cost) -> CatalogueRow:
+        """The row of one count."""
+
+        def text(value: object) -> str:
+            return "" if value is None else str(value)
+
+        return CatalogueRow(
+            architecture=cost.architecture,
+            image_size=text(cost.image_size),
+            params=text(cost.params),
+            macs=text(cost.macs),
+            flops=text(cost.flops),
+            macs_flopth=text(cost.flopth.macs),
+            macs_fvcore=text(cost.fvcore.macs),
+            macs_torch=text(cost.torch.macs),
+            verdict=cost.verdict,
+            reason=cost.reason,
+            activations=text(cost.activations),
+            receptive_field=text(cost.receptive_field),
+        )
+
+    @staticmethod
+    def failed(architecture: str, reason: str) -> CatalogueRow:
+        """The row of an architecture that could not be counted."""
+        blank = {field.name: "" for field in fields(CatalogueRow)}
+        told = {"architecture": architecture, "verdict": "unchecked", "reason": reason}
+        return CatalogueRow(**{**blank, **told})
+
+
+COLUMNS = [field.name for field in fields(CatalogueRow)]
+
+
+def count_catalogue(
+    names: Sequence[str],
+    file: Path,
+    workers: int,
+    on_row: Callable[[CatalogueRow], None],
+    quick: bool = False,
+    memory_gib: float = 12.0,
+) -> None:
+    """Count `names` at timm's own sizes, with timm's own classifiers, into `file`.
+
+    Rows that the file holds already are kept and not counted again; the rest are added as they
+    come (`on_row` is told of each, from one thread at a time), and at the end the file is put in
+    the order of `names`. What fails is a row with the reason. `quick` asks torch's counter alone.
+    Each of the `workers` is a process of one thread; together they stay within `memory_gib`.
+    """
+    rows = {row.architecture: row for row in read_catalogue(file)}
+    _write_all(file, list(rows.values()))
+    waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
+    for name in names:
+        if name not in rows:
+            waiting.put(name)
+    lock = threading.Lock()
+
+    def keep(row: CatalogueRow) -> None:
+        with lock:
+            rows[row.architecture] = row
+            with file.open("a", newline="", encoding="utf-8") as out:
+                csv.DictWriter(out, COLUMNS).writerow(vars(row))
+            on_row(row)
+
+    each = int(max(memory_gib / workers - BASE_GIB, 0.5) * GIB)
+    crew = [
+        threading.Thread(target=_work, args=(waiting, keep, quick, each), daemon=True)
+        for _ in range(workers)
+    ]
+    for thread in crew:
+        thread.start()
+    for thread in crew:
+        thread.join()
+    order = {name: place for place, name in enumerate(names)}
+    _write_all(file, sorted(rows.values(), key=lambda row: order.get(row.architecture, len(order))))
+
+
+def read_catalogue(file: Path) -> list[CatalogueRow]:
+    """The rows of a file; none where there is no file, and without a last line that was cut off.
+
+    Raises CostError where the file is something else.
+    """
+    if not file.exists() or not file.stat().st_size:
+        return []
+    with file.open(newline="", encoding="utf-8") as lines:
+        reader = csv.DictReader(lines)
+        if reader.fieldnames != COLUMNS:
+            raise CostError(f"{file} is no table of costs: its columns are not {','.join(COLUMNS)}")
+        return [CatalogueRow(**row) for row in reader if None not in row.values()]
+
+
+def _write_all(file: Path, rows: Sequence[CatalogueRow]) -> None:
+    """Write the whole file at once, so that it is never half there."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    with draft.open("w", newline="", encoding="utf-8") as out:
+        writer = csv.DictWriter(out, COLUMNS)
+        writer.writeheader()
+        writer.writerows(vars(row) for row in rows)
+    draft.replace(file)
+
+
+def _work(
+    waiting: queue.SimpleQueue[str], keep: Callable[[CatalogueRow], None], quick: bool, memory: int
+) -> None:
+    """One worker: a warm process that counts what is waiting, replaced where it dies."""
+    process: subprocess.Popen[str] | None = None
+    try:
+        while True:
+            try:
+                name = waiting.get_nowait()
+            except queue.Empty:
+                return
+            if process is None or process.poll() is not None:
+                process = _start()
+            keep(_row(process, name, quick, memory))
+    finally:
+        if process is not None:
+            _stop(process)
+
+
+def _start() -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        child_command("--serve"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=child_environment(),
+    )
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    """Let a worker end by itself, as it does when no more questions can come."""
+    if process.stdin:
+        process.stdin.close()
+    process.wait()
+    if process.stdout:
+        process.stdout.close()
+
+
+def _row(process: subprocess.Popen[str], name: str, quick: bool, memory: int) -> CatalogueRow:
+    if process.stdin is None or process.stdout is None:
+        raise RuntimeError("the worker was started without pipes")
+    request = CostRequest(name, 0, 0, HeadSettings(), frozen=False, own_classifier=True)
+    try:
+        task: Task = "quick" if quick else "cost"
+        process.stdin.write(encode_question(task, request, memory=memory))
+        process.stdin.flush()
+        line = process.stdout.readline()
+        exit_code = 0 if line else process.wait()
+        return CatalogueRow.of(cost_from_dict(decode_answer(name, line, exit_code)))
+    except BrokenPipeError:
+        return CatalogueRow.failed(name, f"{name}: the counting process had ended")
+    except CostError as error:
+        return CatalogueRow.failed(name, str(error))

@@ -1,0 +1,205 @@
+"""Count one architecture in this process, which flopth leaves unfit for anything else."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from clothclf.cost.audit import (
+    Finding,
+    cross_check,
+    explain_flopth,
+    explain_fvcore,
+    judge,
+)
+from clothclf.cost.count import CostRequest
+from clothclf.cost.flopth_counter import CONVENTION as FLOPTH_CONVENTION
+from clothclf.cost.flopth_counter import count_with_flopth
+from clothclf.cost.fvcore_counter import AS_IT_COMES, FvcoreCount, count_with_fvcore
+from clothclf.cost.no_arithmetic import skip_products
+from clothclf.cost.receptive_field import receptive_field
+from clothclf.cost.subject import (
+    Subject,
+    build_on_cpu,
+    build_on_meta,
+    class_count,
+    parameter_count,
+    resolve,
+    stored_bytes,
+    trainable_count,
+)
+from clothclf.cost.torch_counter import ForwardRecord, count_with_torch
+from clothclf.errors import CostError, UserError
+from clothclf.results import Cost, CounterResult
+
+# Tensors of the largest size that one forward pass holds at a time, with room for work space.
+LIVE_TENSORS = 6
+FLOAT32_BYTES = 4
+
+
+@dataclass(frozen=True)
+class _Size:
+    """What the model weighs; taken before flopth adds buffers of its own."""
+
+    classes: int
+    params: int
+    trainable_params: int
+    weight_bytes: int
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """fvcore's count, or why there is none."""
+
+    count: FvcoreCount | None
+    fault: str
+
+
+def count_here(request: CostRequest, quick: bool = False, memory: int | None = None) -> Cost:
+    """Count with all three counters; with torch's alone where `quick`.
+
+    `memory` is how many bytes fvcore's real arithmetic may take; by default half of what is free.
+    Raises CostError where the architecture cannot be built or run at this size.
+    """
+    request = resolve(request)
+    subject, record = count_on_meta(request, by_layer=not quick)
+    headline = record.result.macs
+    if not headline:
+        raise CostError("its forward pass has no multiply-adds that torch's counter knows")
+    size = _Size(
+        classes=class_count(request, subject.model),
+        params=parameter_count(subject.model),
+        trainable_params=trainable_count(request, subject.model),
+        weight_bytes=stored_bytes(subject.model),
+    )
+    if quick:
+        attempt, field = _Attempt(None, "not asked for"), None
+        flopth = _no_figure(FLOPTH_CONVENTION, "not asked for")
+    else:
+        attempt = _try_fvcore(request, subject, record, memory or _free_memory() // 2)
+        field = receptive_field(subject.body, subject.picture)
+        # Last: it leaves neither this process nor the model as they were.
+        flopth = _try_flopth(subject)
+    findings = _findings(record, attempt, flopth)
+    remarks = [_shape_remark(subject), *(finding.reason for finding in findings)]
+    return Cost(
+        architecture=request.architecture,
+        image_size=request.image_size,
+        **vars(size),
+        activations=record.activations,
+        macs=headline,
+        torch=record.result,
+        fvcore=_own_figure(attempt),
+        flopth=flopth,
+        flopth_verdict=findings[0].verdict,
+        fvcore_verdict=findings[1].verdict,
+        reason="; ".join(dict.fromkeys(remark for remark in remarks if remark)),
+        receptive_field=field,
+    )
+
+
+def count_on_meta(request: CostRequest, by_layer: bool = True) -> tuple[Subject, ForwardRecord]:
+    """Build without numbers and count with torch; raises CostError, saying what the model said."""
+    logging.disable(logging.WARNING)  # timm and fvcore tell of things that no one asked
+    try:
+        subject = build_on_meta(request)
+        return subject, count_with_torch(subject.model, subject.picture, by_layer)
+    except UserError as error:
+        raise CostError(str(error)) from error
+    except Exception as error:  # each architecture fails in its own way
+        size = f"{request.image_size} x {request.image_size}"
+        raise CostError(f"it refuses pictures of {size} pixels: {first_line(error)}") from error
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its kind where it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _try_fvcore(
+    request: CostRequest, subject: Subject, record: ForwardRecord, memory: int
+) -> _Attempt:
+    needed = _memory_needed(subject, record)
+    if needed > memory:
+        return _Attempt(
+            None,
+            f"fvcore needs real tensors, which take {needed / 2**30:.1f} GiB of memory "
+            f"({memory / 2**30:.1f} GiB may be used)",
+        )
+    try:
+        skip_products()
+        real = build_on_cpu(request, subject.features)
+        return _Attempt(count_with_fvcore(real.model, real.picture), "")
+    except Exception as error:  # each architecture fails in its own way
+        return _Attempt(None, f"fvcore fails: {first_line(error)}")
+
+
+def _shape_remark(subject: Subject) -> str:
+    """Some architectures' own pictures are no squares, and have more than one side to tell."""
+    height, width = subject.picture.shape[-2:]
+    return "" if height == width else f"counted on pictures {height} high and {width} wide"
+
+
+def _memory_needed(subject: Subject, record: ForwardRecord) -> int:
+    """Bytes that a forward pass touches: kernels of convolutions, and some large tensors.
+
+    The matrices of linear layers are neither written nor read, so the system gives them no memory.
+    """
+    kernels = sum(p.numel() for p in subject.model.parameters() if p.ndim > 2)
+    return FLOAT32_BYTES * (kernels + LIVE_TENSORS * record.largest_tensor)
+
+
+def _try_flopth(subject: Subject) -> CounterResult:
+    try:
+        return count_with_flopth(subject.model, subject.picture)
+    except Exception as error:  # flopth fails on layers that give tuples, among others
+        fault = f"flopth fails: {type(error).__name__}: {first_line(error)}"
+        return _no_figure(FLOPTH_CONVENTION, fault)
+
+
+def _no_figure(convention: str, fault: str) -> CounterResult:
+    return CounterResult(None, {}, {}, {}, convention, fault=fault)
+
+
+def _own_figure(attempt: _Attempt) -> CounterResult:
+    if attempt.count is None:
+        return _no_figure(AS_IT_COMES, attempt.fault)
+    return attempt.count.as_it_comes
+
+
+def _findings(
+    record: ForwardRecord, attempt: _Attempt, flopth: CounterResult
+) -> tuple[Finding, Finding]:
+    """What is to be said of flopth and of fvcore."""
+    headline, count = record.result.macs or 0, attempt.count
+    check = cross_check(headline, count.multiply_adds if count else None, attempt.fault)
+    if check.verdict == "disputed":
+        return check, check
+    fused = bool(count and "attention" in count.multiply_adds.by_operator)
+    on_flopth = judge("flopth", headline, flopth, explain_flopth(record, fused))
+    if count is None:
+        return on_flopth, check
+    own = count.as_it_comes
+    return on_flopth, judge("fvcore", headline, own, explain_fvcore(own, count.gaps))
+
+
+def _free_memory() -> int:
+    """Bytes that this process may still take: the machine's, or the container's if it has less."""
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+    except (OSError, ValueError):  # no container, or no limit
+        return free
+    return min(free, limit - used)
+
+
+def settle_process() -> None:
+    """One thread, and no slow arithmetic on the tiny numbers that unset memory may hold."""
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)

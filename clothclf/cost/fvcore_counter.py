@@ -1,0 +1,217 @@
+"""fvcore's count, once as it comes and once of multiply-adds alone, both from the same trace."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from fvcore.nn import FlopCountAnalysis
+from torch import Tensor, nn
+
+from clothclf.results import CounterResult
+
+AS_IT_COMES = (
+    "1 for each multiply-add of convolutions, linear layers and matrix products; norms 2 or 5 and "
+    "pools and upsampling 1 to 4 for each element; fused attention, LSTM and padding='same' nothing"
+)
+MULTIPLY_ADDS = (
+    "fvcore's trace, with exact handles for convolutions, linear layers, matrix products, "
+    "attention and LSTM, and nothing else: 1 for each multiply-add"
+)
+
+Handle = Callable[[list[Any], list[Any]], Any]
+
+# Keys of the counts that one handle gives at once: fvcore traces anew for each set of handles, and
+# drops counts below zero.
+_OWN, _EXACT, _OVER, _UNDER = "own:", "exact:", "over:", "under:"
+_MISSED, _FAILED = "missed:", "failed:"
+
+
+@dataclass(frozen=True)
+class FvcoreCount:
+    """Two counts from one trace."""
+
+    as_it_comes: CounterResult
+    multiply_adds: CounterResult
+    """The cross-check of torch's counter."""
+    gaps: dict[str, int]
+    """By operator that multiplies and adds: fvcore's own figure less the exact one."""
+
+
+def count_with_fvcore(model: nn.Module, picture: Tensor) -> FvcoreCount:
+    """Trace `model(picture)` with real arithmetic and count; the model is left as it was.
+
+    Raises whatever the model raises. The trace cannot run on the meta device.
+    """
+    analysis = FlopCountAnalysis(model, (picture,))
+    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    analysis.tracer_warnings("none")
+    own_handles: dict[str, Handle] = dict(analysis._op_handles)
+    for operator in own_handles.keys() | EXACT.keys():
+        analysis.set_op_handle(operator, _both(operator, own_handles.get(operator)))
+    try:
+        with torch.no_grad():
+            operators = analysis.by_operator()
+    finally:
+        _drop_hooks(model)
+    modules = analysis.by_module_and_operator()
+    passed_over = Counter(analysis.unsupported_ops())
+    own = _select(operators, _OWN)
+    exact = _select(operators, _EXACT)
+    failed = ", ".join(_select(operators, _FAILED))
+    return FvcoreCount(
+        as_it_comes=CounterResult(
+            macs=None if failed else sum(own.values()),
+            by_operator=own,
+            by_module=_totals(modules, _OWN),
+            not_counted=_short(passed_over + Counter(_select(operators, _MISSED))),
+            convention=AS_IT_COMES,
+            fault=f"its handle for {failed} fails" if failed else "",
+        ),
+        multiply_adds=CounterResult(
+            macs=sum(exact.values()),
+            by_operator=exact,
+            by_module=_totals(modules, _EXACT),
+            not_counted=_short(passed_over),
+            convention=MULTIPLY_ADDS,
+        ),
+        gaps=_select(operators, _OVER) | {k: -v for k, v in _select(operators, _UNDER).items()},
+    )
+
+
+def _drop_hooks(model: nn.Module) -> None:
+    """Take off the hooks that fvcore leaves behind when the model raises."""
+    for module in model.modules():
+        for hooks in (module._forward_pre_hooks, module._forward_hooks):
+            for key, hook in list(hooks.items()):
+                if type(hook).__module__.startswith("fvcore"):
+                    del hooks[key]
+
+
+def _both(operator: str, own: Handle | None) -> Handle:
+    """One handle for both counts, told apart by the keys' prefix."""
+
+    def handle(inputs: list[Any], outputs: list[Any]) -> Counter[str]:
+        counts: Counter[str] = Counter()
+        name = operator.split("::")[-1]
+        if own is None:
+            counts[_MISSED + operator] += 1
+        else:
+            try:
+                counted = own(inputs, outputs)
+            except Exception:  # a fault of its handle is its own; the exact count goes on
+                counts[_FAILED + name] += 1
+            else:
+                named = counted if isinstance(counted, Counter) else {name: counted}
+                counts.update({_OWN + key: int(value) for key, value in named.items()})
+        if operator in EXACT:
+            kind, exact = EXACT[operator]
+            macs = exact(inputs, outputs)
+            gap = sum(_select(counts, _OWN).values()) - macs
+            counts[_EXACT + kind] = macs
+            counts[(_OVER if gap > 0 else _UNDER) + name] = abs(gap)
+        return counts
+
+    return handle
+
+
+def _select(counts: Counter[str], prefix: str) -> dict[str, int]:
+    return {
+        key.removeprefix(prefix): int(value)
+        for key, value in counts.items()
+        if key.startswith(prefix)
+    }
+
+
+def _totals(modules: dict[str, Counter[str]], prefix: str) -> dict[str, int]:
+    totals = {name: sum(_select(counts, prefix).values()) for name, counts in modules.items()}
+    return {name: total for name, total in totals.items() if total}
+
+
+def _short(operators: Counter[str]) -> dict[str, int]:
+    return {name.removeprefix("aten::"): count for name, count in operators.items()}
+
+
+def _shape(value: Any) -> list[int]:
+    if not value.isCompleteTensor():
+        raise ValueError(f"the trace knows no shape for {value.debugName()}")
+    return [int(side) for side in value.type().sizes()]
+
+
+def _convolution(inputs: list[Any], outputs: list[Any]) -> int:
+    """Every weight meets every place of the output; if transposed, every place of the input."""
+    picture, weight, out = _shape(inputs[0]), _shape(inputs[1]), _shape(outputs[0])
+    transposed = len(inputs) > 7 and bool(inputs[6].toIValue())
+    places = (picture if transposed else out)[2:]
+    return picture[0] * math.prod(places) * math.prod(weight)
+
+
+def _linear(inputs: list[Any], outputs: list[Any]) -> int:
+    return math.prod(_shape(outputs[0])) * _shape(inputs[0])[-1]
+
+
+def _product(inputs: list[Any], outputs: list[Any]) -> int:
+    """matmul, mm, bmm and mv: every output element sums over the inner length."""
+    return math.prod(_shape(outputs[0])) * _shape(inputs[0])[-1]
+
+
+def _added_product(inputs: list[Any], outputs: list[Any]) -> int:
+    """addmm, baddbmm and addmv, whose first input is what is added."""
+    return _product(inputs[1:], outputs)
+
+
+def _einsum(inputs: list[Any], outputs: list[Any]) -> int:
+    """Every combination of the equation's indices is a multiply-add, for two operands."""
+    equation = inputs[0].toIValue().replace(" ", "")
+    operands = [_shape(value) for value in inputs[1].node().inputs()]
+    if len(operands) != 2:
+        return 0 if len(operands) < 2 else _refuse(f"einsum {equation} of {len(operands)} operands")
+    terms = equation.split("->")[0].split(",")
+    if "." in equation:
+        return _refuse(f"einsum {equation} with an ellipsis")
+    lengths = {
+        index: length
+        for term, shape in zip(terms, operands, strict=True)
+        for index, length in zip(term, shape, strict=True)
+    }
+    return math.prod(lengths.values())
+
+
+def _attention(inputs: list[Any], outputs: list[Any]) -> int:
+    """Scores q k^T, then their product with v; shapes [batch, heads, places, width]."""
+    query, key, value = (_shape(tensor) for tensor in inputs[:3])
+    scores = math.prod(query[:-1]) * key[-2]
+    return scores * (query[-1] + value[-1])
+
+
+def _lstm(inputs: list[Any], outputs: list[Any]) -> int:
+    """Each weight matrix meets each place of each sequence once."""
+    steps = math.prod(_shape(inputs[0])[:-1])
+    weights = [_shape(value) for value in inputs[2].node().inputs()]
+    return steps * sum(math.prod(shape) for shape in weights if len(shape) == 2)
+
+
+def _refuse(what: str) -> int:
+    raise NotImplementedError(f"no exact count for {what}")
+
+
+EXACT: dict[str, tuple[str, Handle]] = {
+    "aten::_convolution": ("convolution", _convolution),
+    "aten::_convolution_mode": ("convolution", _convolution),
+    "aten::convolution": ("convolution", _convolution),
+    "aten::linear": ("linear", _linear),
+    "aten::addmm": ("linear", _added_product),
+    "aten::mm": ("linear", _product),
+    "aten::matmul": ("matrix product", _product),
+    "aten::bmm": ("matrix product", _product),
+    "aten::mv": ("matrix product", _product),
+    "aten::addmv": ("matrix product", _added_product),
+    "aten::baddbmm": ("matrix product", _added_product),
+    "aten::einsum": ("matrix product", _einsum),
+    "aten::scaled_dot_product_attention": ("attention", _attention),
+    "aten::lstm": ("lstm", _lstm),
+}

@@ -1,0 +1,46 @@
+"""The process that measures: a question on standard input, the answer on standard output, JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from clothclf.cost.child import private_stdout
+from clothclf.cost.count import CostRequest
+from clothclf.errors import UserError
+
+
+def main() -> None:
+    """Answer one question."""
+    answers = private_stdout()
+    answers.write(json.dumps(answer(json.loads(sys.stdin.readline()))))
+    answers.flush()
+
+
+def answer(question: dict[str, Any]) -> dict[str, Any]:
+    """Carry out one question; a refusal is an answer too."""
+    warnings.simplefilter("ignore")
+    _be_the_first_to_go()
+    from clothclf.cost.measuring import measure_here  # torch, once nothing can print to the answer
+
+    request = CostRequest.from_dict(question["request"])
+    try:
+        measured = measure_here(request, question["device"], question["training_batch_size"])
+    except UserError as error:
+        return {"error": str(error)}
+    return {"answer": asdict(measured)}
+
+
+def _be_the_first_to_go() -> None:
+    """Where memory runs out, Linux should end this process, not the one that asked."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+if __name__ == "__main__":
+    main()

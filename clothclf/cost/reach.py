@@ -1,0 +1,130 @@
+"""What the rules of the receptive field share: joining views, and places that meet each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import reduce
+from typing import Any
+
+import torch
+
+from clothclf.cost.layout import SPATIAL, Dim, length_of, places, plain
+from clothclf.cost.view import View
+
+Scope = tuple[str, tuple[str, ...]]
+"""The module that runs, and the classes of all modules around it."""
+Rule = Callable[[tuple[Any, ...], dict[str, Any], Any, Scope], Any]
+"""Arguments with views in place of tensors, options, shapes that came out, scope -> views."""
+
+
+def mixed_by(view: View, mixed: Dim, kept: Iterable[Dim], what: str, where: str) -> View:
+    """`view` after every place of `mixed` has met every other; `kept` are its other dimensions.
+
+    An axis that `mixed` spans is seen whole; where it spans windows only, the view is marked.
+    """
+    local = local_axes(mixed, kept)
+    for axis in dict.fromkeys(run.axis for run in places(mixed)):
+        if axis in local:
+            view = replace(view, windowed=True)
+        else:
+            view = view.seeing_all(axis, f"{what} in {where}")
+    return view
+
+
+def local_axes(mixed: Dim, kept: Iterable[Dim]) -> set[str]:
+    """Axes of which `mixed` spans windows only: coarser steps are left in other dimensions."""
+    others = [run for dim in kept for run in places(dim)]
+    return {
+        run.axis
+        for run in places(mixed)
+        for other in others
+        if other.axis == run.axis and other.step > run.step
+    }
+
+
+def join_all(views: Sequence[View]) -> View:
+    """What depends on all of them, in the first one's layout."""
+    return reduce(View.joined, views)
+
+
+def views_in(value: Any) -> list[View]:
+    """The views among arguments, lists of tensors included."""
+    if isinstance(value, View):
+        return [value]
+    if isinstance(value, (list, tuple)) and not isinstance(value, torch.Size):
+        return [view for item in value for view in views_in(item)]
+    return []
+
+
+def shapes_in(made: Any) -> list[torch.Size]:
+    """The shapes that came out, one for each tensor."""
+    if isinstance(made, torch.Size):
+        return [made]
+    return [shape for item in made for shape in shapes_in(item)] if made is not None else []
+
+
+def lost(view: View, shape: Sequence[int]) -> View:
+    """After an operator that is not understood."""
+    return view.unknown([plain(length) for length in shape])
+
+
+def with_dim(dims: Sequence[Dim], index: int, dim: Dim) -> list[Dim]:
+    """`dims` with another one at `index`."""
+    changed = list(dims)
+    changed[index] = dim
+    return changed
+
+
+def element_by_element(
+    args: tuple[Any, ...], options: dict[str, Any], made: Any, scope: Scope
+) -> Any:
+    """Any operator that gives each element from those at the same place; else unknown."""
+    shapes = shapes_in(made)
+    views = views_in(args)
+    shape = shapes[0]
+    if not all(_fits(view.shape, shape) for view in views):
+        return lost(join_all(views), shape)
+    # The tensor with places leads; others, like gates, are spread over them.
+    lead = max(views, key=lambda view: (view.has_places(), len(view.dims)))
+    ordered = [lead, *(view for view in views if view is not lead)]
+    dims = [broadcast_dim(ordered, index, length) for index, length in _from_right(shape)]
+    return reduce(_spread, ordered).with_dims(reversed(dims))
+
+
+def _spread(lead: View, other: View) -> View:
+    """Join a tensor that may lack some of the leading one's places, as a gate does.
+
+    What was pooled from fixed places is not at the same distance from each: it adds no reach, and
+    counts as windowed unless it saw its axis whole.
+    """
+    for axis in SPATIAL:
+        if _runs(other, axis) == _runs(lead, axis):
+            continue
+        if axis not in other.everything and axis not in lead.everything:
+            other = replace(other, windowed=other.windowed or other.has_places())
+        other = replace(other, reach={**other.reach, axis: lead.reach[axis]})
+    return lead.joined(other)
+
+
+def _runs(view: View, axis: str) -> list[tuple[int, int]]:
+    runs = [run for dim in view.dims for run in places(dim) if run.axis == axis]
+    return sorted((run.step, run.length) for run in runs)
+
+
+def _fits(given: Sequence[int], made: Sequence[int]) -> bool:
+    """Whether a tensor is spread over another shape without being mixed."""
+    pairs = zip(reversed(given), reversed(made), strict=False)
+    return len(given) <= len(made) and all(one in (1, other) for one, other in pairs)
+
+
+def _from_right(shape: Sequence[int]) -> list[tuple[int, int]]:
+    return [(index, shape[-index]) for index in range(1, len(shape) + 1)]
+
+
+def broadcast_dim(views: Sequence[View], index: int, length: int) -> Dim:
+    """The dimension `index` from the right: from a view that has places there, if one does."""
+    candidates = [view.dims[-index] for view in views if len(view.dims) >= index]
+    fitting = [dim for dim in candidates if length_of(dim) == length]
+    with_places = [dim for dim in fitting if places(dim)]
+    return (with_places or fitting or [plain(length)])[0]

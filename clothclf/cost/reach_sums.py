@@ -1,0 +1,142 @@
+"""Receptive field: sums and products, in which places meet each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from clothclf.cost.layout import SPATIAL, Dim, as_tokens, length_of, places, plain
+from clothclf.cost.reach import (
+    Rule,
+    Scope,
+    join_all,
+    local_axes,
+    lost,
+    mixed_by,
+    shapes_in,
+    with_dim,
+)
+from clothclf.cost.view import View
+
+
+def pool_away(view: View, dims: Sequence[int], keep: bool, scope: Scope) -> View:
+    """Pool whole dimensions away."""
+    gone = {index % len(view.dims) for index in dims}
+    kept = [dim for index, dim in enumerate(view.dims) if index not in gone]
+    mixed = tuple(run for index in sorted(gone) for run in view.dims[index])
+    view = sum_up(view, mixed, kept, scope)
+    if keep:
+        return view.with_dims(() if i in gone else dim for i, dim in enumerate(view.dims))
+    return view.with_dims(kept)
+
+
+def sum_up(view: View, mixed: Dim, kept: Sequence[Dim], scope: Scope) -> View:
+    """Each place comes to depend on all of `mixed`; parts of an axis widen the reach."""
+    where, around = scope
+    local = local_axes(mixed, kept)
+    near = tuple(run for run in places(mixed) if run.axis in local)
+    far = tuple(run for run in places(mixed) if run.axis not in local)
+    return mixed_by(folded(view, near), far, kept, _pooling(around), where)
+
+
+def folded(view: View, near: Dim) -> View:
+    """As a window over `near` with a stride of its length."""
+    for run in near:
+        view = view.widened(run.axis, 0, (run.length - 1) * run.step)
+    return view
+
+
+def _pooling(around: Sequence[str]) -> str:
+    if any("Squeeze" in kind or kind.startswith("SE") or "SEModule" in kind for kind in around):
+        return "squeeze-excitation"
+    if any("attention" in kind.lower() or "Attn" in kind for kind in around):
+        return "attention"
+    return "global pooling"
+
+
+def _mean(args: tuple[Any, ...], options: dict[str, Any], made: Any, scope: Scope) -> Any:
+    view = args[0]
+    dims = args[1] if len(args) > 1 and args[1] is not None else range(len(view.dims))
+    dims = [dims] if isinstance(dims, int) else list(dims) or list(range(len(view.dims)))
+    shape = shapes_in(made)[0]
+    return pool_away(view, dims, len(shape) == len(view.dims), scope)
+
+
+def _norm(args: tuple[Any, ...], options: dict[str, Any], made: Any, scope: Scope) -> Any:
+    """linalg_vector_norm(x, order, dims, keepdim)."""
+    return _mean((args[0], *args[2:]), options, made, scope)
+
+
+def contract(view: View, index: int, made: Dim, scope: Scope) -> View:
+    """A product with weights along one dimension, which becomes `made`."""
+    dim = view.dims[index]
+    kept = [other for i, other in enumerate(view.dims) if i != index]
+    found = places(dim)
+    if not found:
+        return view.with_dims(with_dim(view.dims, index, made))
+    if any(run.axis == "channel" for run in dim):
+        # Neighbours were folded into the channels (space to depth): a strided convolution.
+        return folded(view, found).with_dims(with_dim(view.dims, index, made))
+    view = mixed_by(view, dim, kept, "token mixing", scope[0])
+    return view.with_dims(with_dim(view.dims, index, as_tokens(dim, length_of(made))))
+
+
+def _matrix_product(args: tuple[Any, ...], options: dict[str, Any], made: Any, scope: Scope) -> Any:
+    left, right = args[-2:]
+    if isinstance(left, View) and isinstance(right, View):
+        return _attention(left, right, scope)
+    if isinstance(left, View):
+        return contract(left, len(left.dims) - 1, plain(made[-1]), scope)
+    return contract(right, len(right.dims) - 2, plain(made[-2]), scope)
+
+
+def _attention(left: View, right: View, scope: Scope) -> View:
+    """A product of two tensors that both come from the picture: [.., n, k] by [.., k, m]."""
+    rows, columns = left.dims[-2], right.dims[-1]
+    dims = [*left.dims[:-2], rows, columns]
+    what = "attention"
+    if places(left.dims[-1]):
+        left = mixed_by(left, left.dims[-1], left.dims[:-1], what, scope[0])
+    if places(right.dims[-2]):
+        kept = [*right.dims[:-2], right.dims[-1]]
+        right = mixed_by(right, right.dims[-2], kept, what, scope[0])
+    everything = {**right.everything, **left.everything}
+    # The result has the queries' places; keys and values are seen, but not placed.
+    leads = left if places(rows) or not places(columns) else right
+    return replace(
+        leads,
+        dims=tuple(dims),
+        everything=everything,
+        windowed=_windowed(left, right, everything),
+        inexact=left.inexact or right.inexact,
+    )
+
+
+def _windowed(left: View, right: View, everything: dict[Any, str]) -> bool:
+    return (left.windowed or right.windowed) and any(axis not in everything for axis in SPATIAL)
+
+
+def _fused_attention(
+    args: tuple[Any, ...], options: dict[str, Any], made: Any, scope: Scope
+) -> Any:
+    query, key, value = args[:3]
+    views = [view for view in (query, key, value) if isinstance(view, View)]
+    if len(views) < 3:
+        return lost(join_all(views), shapes_in(made)[0])
+    scores = _attention(query, key.with_dims([*key.dims[:-2], key.dims[-1], key.dims[-2]]), scope)
+    out = _attention(scores, value, scope)
+    return [out, *[None] * (len(shapes_in(made)) - 1)]
+
+
+SUM_RULES: dict[str, Rule] = {
+    "mean": _mean,
+    "sum": _mean,
+    "amax": _mean,
+    "linalg_vector_norm": _norm,
+    "mm": _matrix_product,
+    "addmm": _matrix_product,
+    "bmm": _matrix_product,
+    "baddbmm": _matrix_product,
+    "_scaled_dot_product_flash_attention_for_cpu": _fused_attention,
+}

@@ -1,0 +1,163 @@
+"""Sum up a catalogue of costs as the tables of docs/costs.md; `python -m clothclf.cost.summary`."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import median
+
+from clothclf.cost.catalogue import CatalogueRow, read_catalogue
+from clothclf.errors import CostError
+
+BEGIN = "<!-- begin: written by python -m clothclf.cost.summary -->"
+END = "<!-- end -->"
+
+COUNTERS = {
+    "flopth, as it comes": "macs_flopth",
+    "fvcore, as it comes": "macs_fvcore",
+    "torch's FlopCounterMode, halved": "macs_torch",
+}
+# One of each kind, in the order of their years.
+EXAMPLES = (
+    "vgg16",
+    "resnet50",
+    "densenet121",
+    "efficientnet_b0",
+    "efficientnet_b7",
+    "vit_tiny_patch16_224",
+    "mixer_b16_224",
+    "swin_tiny_patch4_window7_224",
+    "convnext_tiny",
+    "convmixer_768_32",
+    "sequencer2d_s",
+    "maxvit_tiny_tf_224",
+)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Write the summary of a CSV file (first argument) into a document (second)."""
+    if len(arguments) != 2:
+        sys.exit("usage: python -m clothclf.cost.summary COSTS.csv DOCUMENT.md")
+    try:
+        write_summary(Path(arguments[0]), Path(arguments[1]))
+    except CostError as error:
+        sys.exit(str(error))
+
+
+def write_summary(catalogue: Path, document: Path) -> None:
+    """Replace what stands between the marks in `document`.
+
+    Raises CostError where the document has no marks or the catalogue no rows.
+    """
+    rows = read_catalogue(catalogue)
+    if not rows:
+        raise CostError(f"{catalogue} has no rows to sum up")
+    text = document.read_text(encoding="utf-8")
+    region = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
+    if not region.search(text):
+        raise CostError(f"{document} has no region between {BEGIN} and {END}")
+    written = f"{BEGIN}\n\n{summarize(rows)}\n\n{END}"
+    document.write_text(region.sub(lambda _: written, text, count=1), encoding="utf-8")
+
+
+def summarize(rows: Sequence[CatalogueRow]) -> str:
+    """The tables as Markdown: coverage, each counter against the headline, causes, examples."""
+    parts = (_coverage(rows), _deviations(rows), _causes(rows), _examples(rows))
+    return "\n\n".join(part for part in parts if part)
+
+
+def _coverage(rows: Sequence[CatalogueRow]) -> str:
+    counted = [row for row in rows if row.macs]
+    verdicts = Counter(row.verdict for row in rows)
+    table = _table(
+        ("verdict", "architectures", "share"),
+        [
+            (verdict, str(verdicts[verdict]), f"{verdicts[verdict] / len(rows):.1%}")
+            for verdict in ("agreed", "explained", "disputed", "unchecked")
+        ],
+    )
+    return f"Of {len(rows)} architectures, {len(counted)} have a headline.\n\n{table}"
+
+
+def _deviations(rows: Sequence[CatalogueRow]) -> str:
+    lines = []
+    for counter, column in COUNTERS.items():
+        away = {
+            row.architecture: int(getattr(row, column)) / int(row.macs) - 1
+            for row in rows
+            if row.macs and getattr(row, column)
+        }
+        if not away:
+            continue
+        sizes = [abs(value) for value in away.values()]
+        worst = max(away, key=lambda name: abs(away[name]))
+        lines.append((
+            counter,
+            str(len(away)),
+            _share(size <= 0.02 for size in sizes),
+            _share(size <= 0.05 for size in sizes),
+            f"{median(sizes):.1%}",
+            f"{away[worst]:+.1%} ({worst})",
+        ))  # fmt: skip
+    head = ("counter", "figures", "within 2 %", "within 5 %", "median distance", "furthest")
+    return f"Distance from the headline:\n\n{_table(head, lines)}"
+
+
+def _causes(rows: Sequence[CatalogueRow]) -> str:
+    named: Counter[str] = Counter()
+    for row in rows:
+        for part in row.reason.split("; "):
+            told = re.match(r"(flopth|fvcore) [+-][\d.]+%: (.*)", part)
+            if told:
+                causes = re.findall(r"(?:^|%, )(.+?) [+-][\d.]+(?=%)", told[2])
+                named.update(f"{told[1]}: {cause}" for cause in causes)
+    if not named:
+        return ""
+    lines = [(cause, str(count)) for cause, count in named.most_common(12)]
+    return f"What sets a counter apart, where it does:\n\n{_table(('cause', 'named for'), lines)}"
+
+
+def _examples(rows: Sequence[CatalogueRow]) -> str:
+    found = {row.architecture: row for row in rows}
+    lines = [
+        (
+            row.architecture,
+            f"{row.image_size} px",
+            _millions(row.params),
+            *(_giga(getattr(row, name)) for name in ("macs", *COUNTERS.values())),
+            row.receptive_field,
+        )
+        for row in (found[name] for name in EXAMPLES if name in found)
+    ]
+    if not lines:
+        return ""
+    head = (
+        *("architecture", "picture", "parameters", "headline MACs"),
+        *("flopth", "fvcore", "torch", "receptive field"),
+    )
+    return f"Some of them:\n\n{_table(head, lines)}"
+
+
+def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    rule = ["---"] * len(head)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *lines))
+
+
+def _share(hits: Iterable[bool]) -> str:
+    found = list(hits)
+    return f"{sum(found) / len(found):.1%}"
+
+
+def _giga(text: str) -> str:
+    return f"{int(text) / 1e9:.3f} G" if text else "none"
+
+
+def _millions(text: str) -> str:
+    return f"{int(text) / 1e6:.1f} M" if text else "none"
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,1 @@
+"""Data: sources of pictures, their checks, filters, splits, cache and augmentation."""

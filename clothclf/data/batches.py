@@ -1,0 +1,187 @@
+"""Pictures (or their cached features) as shuffled, augmented, normalised batches on a device.
+
+What an epoch sees depends on the seed and the epoch's number alone, never on what ran before:
+the order and the augmentation are the same whether pictures or cached features are fed, and a
+run can go on from any epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from clothclf.data.dataset import SplitImages
+from clothclf.settings import AugmentSettings
+
+Batch = tuple[Tensor, Tensor]
+"""Inputs, and class numbers int64 [n]."""
+
+
+class Batches(Protocol):
+    """What the training loop needs of the data."""
+
+    def train(self, epoch: int) -> Iterator[Batch]:
+        """Training batches of one epoch (counted from 1), shuffled and augmented."""
+
+    def steps_per_epoch(self) -> int:
+        """Training batches in an epoch; the last may be smaller."""
+
+    def held_out(self, split: str) -> Iterator[Batch]:
+        """Batches of `valid` or `test`, in order, unchanged."""
+
+
+@dataclass(frozen=True)
+class Views:
+    """How each training picture is changed in one epoch, drawn before it starts."""
+
+    order: npt.NDArray[np.int64]
+    """Permutation of the pictures [n]."""
+    flip: npt.NDArray[np.bool_]
+    """Mirror the picture at each place of the order [n]."""
+    shift: npt.NDArray[np.int64]
+    """Rows and columns the crop starts at, in pixels of the padded picture [n, 2]."""
+
+
+def draw_views(count: int, epoch: int, seed: int, augment: AugmentSettings) -> Views:
+    """Draw order, mirrors and crops of an epoch from the seed and the epoch's number."""
+    rng = np.random.default_rng([seed, epoch])
+    order = rng.permutation(count)
+    flip = rng.random(count) < 0.5 if augment.horizontal_flip else np.zeros(count, dtype=bool)
+    shift = rng.integers(0, 2 * augment.crop_padding + 1, size=(count, 2))
+    return Views(order, flip, shift)
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """Mean and standard deviation of each channel, of pictures scaled to 0..1."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def apply(self, pixels: Tensor) -> Tensor:
+        """uint8 [n, size, size, 3] to float32 [n, 3, size, size] in channels-last memory."""
+        mean = torch.tensor(self.mean, device=pixels.device) * 255
+        scale = 1 / (torch.tensor(self.std, device=pixels.device) * 255)
+        # The permuted view of [n, h, w, c] is channels-last already: no copy.
+        return ((pixels.float() - mean) * scale).permute(0, 3, 1, 2)
+
+
+def training_parts(count: int, batch_size: int) -> list[slice]:
+    """Cut an epoch of `count` pictures into batches; the last may be smaller.
+
+    A last picture all alone joins the batch before it: batch norm has no statistics of one.
+    """
+    starts = list(range(0, count, batch_size))
+    if len(starts) > 1 and batch_size > 1 and count - starts[-1] == 1:
+        starts.pop()
+    return [slice(a, b) for a, b in zip(starts, [*starts[1:], count], strict=True)]
+
+
+class ImageBatches:
+    """Pictures straight from the pixel array, changed in batches on the training device."""
+
+    def __init__(
+        self,
+        splits: dict[str, SplitImages],
+        normalization: Normalization,
+        augment: AugmentSettings,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        """`splits` holds train, valid and test; `batch_size` is that of training."""
+        self.splits = splits
+        self.normalization = normalization
+        self.augment = augment
+        self.batch_size = batch_size
+        self.seed = seed
+        self.device = device
+        self.held_out_batch_size = 64
+
+    def steps_per_epoch(self) -> int:
+        """Training batches in an epoch."""
+        return len(training_parts(len(self.splits["train"]), self.batch_size))
+
+    def train(self, epoch: int) -> Iterator[Batch]:
+        """Training batches of one epoch (counted from 1), shuffled and augmented."""
+        split = self.splits["train"]
+        views = draw_views(len(split), epoch, self.seed, self.augment)
+        for part in training_parts(len(split), self.batch_size):
+            pixels = self._load(split, views.order[part])
+            pixels = _crop(pixels, views.shift[part], self.augment.crop_padding)
+            flip = torch.from_numpy(views.flip[part]).to(self.device)
+            pixels = torch.where(flip[:, None, None, None], pixels.flip(2), pixels)
+            targets = torch.from_numpy(split.targets[views.order[part]]).to(self.device)
+            yield self.normalization.apply(pixels), targets
+
+    def held_out(self, split: str) -> Iterator[Batch]:
+        """Batches of one split, in order, unchanged."""
+        yield from self.in_order(split)
+
+    def in_order(self, split: str, flip: bool = False) -> Iterator[Batch]:
+        """Batches of one split in order, every picture mirrored if `flip`."""
+        part = self.splits[split]
+        for start in range(0, len(part), self.held_out_batch_size):
+            positions = np.arange(start, min(start + self.held_out_batch_size, len(part)))
+            pixels = self._load(part, positions)
+            if flip:
+                pixels = pixels.flip(2)
+            targets = torch.from_numpy(part.targets[positions]).to(self.device)
+            yield self.normalization.apply(pixels), targets
+
+    def _load(self, split: SplitImages, positions: npt.NDArray[np.int64]) -> Tensor:
+        return torch.from_numpy(split.images(positions)).to(self.device)
+
+
+def _crop(pixels: Tensor, shift: npt.NDArray[np.int64], padding: int) -> Tensor:
+    """Pad by reflection and cut each picture out again at its own place."""
+    if padding == 0:
+        return pixels
+    count, height, width, _ = pixels.shape
+    planes = pixels.permute(0, 3, 1, 2).float()
+    padded = functional.pad(planes, (padding,) * 4, mode="reflect").to(pixels.dtype)
+    start = torch.from_numpy(shift).to(pixels.device)
+    rows = start[:, :1] + torch.arange(height, device=pixels.device)
+    columns = start[:, 1:] + torch.arange(width, device=pixels.device)
+    picture = torch.arange(count, device=pixels.device)[:, None, None]
+    # Indexing with [n, h, 1] and [n, 1, w] around a slice puts the channels last.
+    return padded[picture, :, rows[:, :, None], columns[:, None, :]]
+
+
+class FeatureBatches:
+    """Features of a frozen body in place of pictures: the same order and mirrors, computed once."""
+
+    def __init__(
+        self, images: ImageBatches, views: Tensor, held_out: dict[str, tuple[Tensor, Tensor]]
+    ) -> None:
+        """`views` is [1 or 2, n, features]: of the pictures as they are, and mirrored.
+
+        `held_out` holds features [n, features] and class numbers [n] of valid and test.
+        """
+        self.images = images
+        self.views = views
+        self.targets = torch.from_numpy(images.splits["train"].targets).to(views.device)
+        self.held_out_features = held_out
+
+    def steps_per_epoch(self) -> int:
+        """Training batches in an epoch; the last may be smaller."""
+        return self.images.steps_per_epoch()
+
+    def train(self, epoch: int) -> Iterator[Batch]:
+        """Batches of features, in the order and with the mirrors that pictures would have."""
+        drawn = draw_views(len(self.targets), epoch, self.images.seed, self.images.augment)
+        order = torch.from_numpy(drawn.order).to(self.views.device)
+        flip = torch.from_numpy(drawn.flip).to(self.views.device).long()
+        for part in training_parts(len(order), self.images.batch_size):
+            yield self.views[flip[part], order[part]], self.targets[order[part]]
+
+    def held_out(self, split: str) -> Iterator[Batch]:
+        """The features of one split, in one batch."""
+        yield self.held_out_features[split]

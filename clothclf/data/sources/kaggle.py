@@ -1,0 +1,101 @@
+"""Kaggle's layout, zipped or unpacked: styles.csv and images/<id>.jpg, at the top or one down.
+
+Kaggle's own "Fashion Product Images (Small)" has rows with an unquoted comma in the product's name
+and ids without a picture. Members are read by name, so that an archive cannot write anywhere.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from clothclf.data.sources.files import open_files
+from clothclf.data.sources.listing import Finding, Listing
+from clothclf.data.sources.table import read_table
+from clothclf.errors import DataError
+
+TABLE = "styles.csv"
+MAX_TABLE_BYTES = 256 * 2**20
+MAX_IMAGE_BYTES = 64 * 2**20
+_SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+_MAX_LABEL_CHARACTERS = 100
+
+NO_ID = "row without an id"
+NO_LABEL = "no label"
+UNUSABLE_LABEL = "label is not one short line"
+UNUSABLE_ID = "id is not a plain name"
+DUPLICATE_ID = "duplicate id"
+NO_IMAGE = "id without an image"
+
+
+class KaggleSource:
+    """The data set as downloaded (zip) or unpacked (folder), also one folder down."""
+
+    def __init__(self, path: Path, title: str | None = None, synthetic: bool = False) -> None:
+        """Find styles.csv in `path`; raises DataError where there is none."""
+        self.title = title or path.name
+        self.synthetic = synthetic
+        self.path = path
+        self._files = open_files(path)
+        self._root = self._find_root()
+        self._images = {
+            name.rpartition("/")[2].rpartition(".")[0]: name
+            for name in self._files.names(self._root + "images")
+            if name.lower().endswith((".jpg", ".jpeg", ".png"))
+        }
+
+    def list_images(self, label: str) -> Listing:
+        """List the pictures with the class that column `label` gives; raises DataError."""
+        where = f"{self.path}/{self._root}{TABLE}"
+        content = self._files.read(self._root + TABLE, MAX_TABLE_BYTES)
+        table = read_table(content, where, key="id")
+        id_place, label_place = table.column("id"), table.column(label)
+        findings = list(table.findings)
+        kept: dict[str, str] = {}
+        for row, line in zip(table.rows, table.lines, strict=True):
+            image_id, category = row[id_place].strip(), row[label_place].strip()
+            if not image_id:
+                findings.append(Finding("dropped", NO_ID, "", f"line {line}"))
+            elif fault := self._fault(image_id, category, kept):
+                findings.append(Finding("dropped", fault, image_id[:100], f"line {line}"))
+            else:
+                kept[image_id] = category
+        rows = pd.DataFrame({"id": list(kept), "label": list(kept.values())}, dtype=str)
+        return Listing(rows, len(table.rows), tuple(findings))
+
+    def read_bytes(self, image_id: str) -> bytes:
+        """Return the encoded picture; raises DataError where it is too large or damaged."""
+        return self._files.read(self._images[image_id], MAX_IMAGE_BYTES)
+
+    def stamp(self) -> str:
+        """Text that changes when the archive or a file of the folder does."""
+        return self._files.stamp([self._root + TABLE, *self._images.values()])
+
+    def _fault(self, image_id: str, category: str, kept: dict[str, str]) -> str:
+        """Why a row cannot be used; empty where it can. Of equal ids the first usable one stays."""
+        if not category:
+            return NO_LABEL
+        # Labels name classes in tables, pictures and metrics: no control characters there.
+        if len(category) > _MAX_LABEL_CHARACTERS or not category.isprintable():
+            return UNUSABLE_LABEL
+        if not _SAFE_ID.fullmatch(image_id):
+            return UNUSABLE_ID
+        if image_id in kept:
+            return DUPLICATE_ID
+        return "" if image_id in self._images else NO_IMAGE
+
+    def _find_root(self) -> str:
+        """The folder of styles.csv with its `/`: the top, else the first one down with images/."""
+        tops = ["", *(f"{name}/" for name in self._files.folders())]
+        with_table = [top for top in tops if self._files.has(top + TABLE)]
+        if not with_table:
+            raise DataError(
+                f"data.path: {self.path} has no {TABLE}, at its top or one folder down; expected "
+                f"{TABLE} beside images/, as Kaggle's archive has them"
+            )
+        for top in with_table:
+            if self._files.names(top + "images"):
+                return top
+        raise DataError(f"data.path: {self.path} has {TABLE} but no pictures in images/ beside it")

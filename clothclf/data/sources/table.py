@@ -1,0 +1,132 @@
+"""A CSV table as rows of text, whatever state it is in; what was mended is told row by row."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from clothclf.data.sources.listing import Finding
+from clothclf.errors import DataError, did_you_mean
+
+UNQUOTED_COMMA = "unquoted comma in the row"
+SHORT_ROW = "row with too few columns"
+LINE_BREAK = "line break inside quotes"
+STRAY_QUOTE = "quote without an end"
+NOT_UTF8 = "text is not UTF-8"
+NUL = "NUL characters removed"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Text of every row; all rows are as long as `columns`."""
+
+    where: str
+    """The file, for messages."""
+    columns: list[str]
+    rows: list[list[str]] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
+    """Line of the file at which each row ends, counted from 1."""
+    findings: list[Finding] = field(default_factory=list)
+
+    def column(self, name: str) -> int:
+        """Place of a column; raises DataError where it is missing or there twice."""
+        places = [place for place, column in enumerate(self.columns) if column == name]
+        if not places:
+            hint = did_you_mean(name, self.columns)
+            columns = ", ".join(column[:40] for column in self.columns[:20])
+            raise DataError(f"{self.where}: no column {name!r}{hint}; its columns are: {columns}")
+        if len(places) > 1:
+            raise DataError(f"{self.where}: has {len(places)} columns {name!r}; rename all but one")
+        return places[0]
+
+
+def read_table(content: bytes, where: str, key: str) -> Table:
+    """Read a CSV table with a header; findings name their row by its column `key`.
+
+    Raises DataError where there is no header of text, no column `key`, or a field without end.
+    """
+    text = _decode(content)
+    lines = list(io.StringIO(text.replace("\0", ""), newline=""))
+    header = [name.strip() for name in _alone(lines[0])] if lines else []
+    if not any(header):
+        raise DataError(f"{where}: is empty; expected a first line with the columns' names")
+    if not all(name.isprintable() and "\ufffd" not in name for name in header):
+        raise DataError(f"{where}: is not a CSV table: its first line is not plain text")
+    table = Table(where, header)
+    place = table.column(key)
+    if "\0" in text:
+        table.findings.append(Finding("repaired", NUL, "", f"{text.count(chr(0))} in the file"))
+    for number, fields in _rows(lines, table, place):
+        table.rows.append(_mend(fields, len(header), place, table.findings))
+        table.lines.append(number)
+    return table
+
+
+def _rows(lines: list[str], table: Table, place: int) -> Iterator[tuple[int, list[str]]]:
+    """Yield each row below the header with the number of its last line; blank lines are no rows."""
+    reader = csv.reader(iter(lines[1:]))
+    while (start := reader.line_num) < len(lines) - 1:
+        fields, fault = [], ""
+        try:
+            fields = next(reader)
+        except csv.Error as error:
+            fault = str(error)
+        first, last = start + 1, reader.line_num
+        if last > first and _are_rows(lines[first + 1 : last + 1], len(table.columns), place):
+            alone = [_alone(line) for line in lines[first : last + 1]]
+            key = alone[0][place][:100] if place < len(alone[0]) else ""
+            detail = f"{last - first} lines after it read by themselves"
+            table.findings.append(Finding("repaired", STRAY_QUOTE, key, detail))
+            yield from ((n, each) for n, each in enumerate(alone, first + 1) if each)
+        elif fault:
+            raise DataError(
+                f"{table.where}, line {first + 1}: is not readable as CSV: {fault}; "
+                "look for a quote without an end"
+            )
+        elif fields:
+            yield last + 1, fields
+
+
+def _are_rows(lines: list[str], width: int, place: int) -> bool:
+    """Whether most lines inside quotes are rows: then a quote without an end swallowed them."""
+    alone = [_alone(line) for line in lines if line.strip()]
+    rows = [fields for fields in alone if len(fields) >= width and fields[place].strip()]
+    return 2 * len(rows) > len(alone)
+
+
+def _alone(line: str) -> list[str]:
+    """The fields of one line, whatever quotes were open before it, however long they are."""
+    line = line.rstrip("\r\n")
+    try:
+        return next(csv.reader([line]), [])
+    except csv.Error:
+        return line.split(",")
+
+
+def _decode(content: bytes) -> str:
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16", errors="replace")
+    return content.decode("utf-8-sig", errors="replace")
+
+
+def _mend(fields: list[str], width: int, place: int, findings: list[Finding]) -> list[str]:
+    """Bring a row to the header's width, and note all that is odd about it."""
+    key = fields[place].strip()[:100] if place < len(fields) else ""
+    if len(fields) > width:
+        # The last column is free text: what stands too much belongs to it.
+        fields = [*fields[: width - 1], ",".join(fields[width - 1 :])]
+        findings.append(Finding("repaired", UNQUOTED_COMMA, key, fields[-1][:200]))
+    elif len(fields) < width:
+        findings.append(Finding("repaired", SHORT_ROW, key, f"{len(fields)} of {width}"))
+        fields = fields + [""] * (width - len(fields))
+    text = "".join(fields)
+    if "\n" in text or "\r" in text:
+        breaks = len(text.replace("\r\n", "\n").replace("\r", "\n").split("\n")) - 1
+        # An unbalanced quote swallows the rows after it; that must not pass unseen.
+        findings.append(Finding("repaired", LINE_BREAK, key, f"{breaks} line breaks"))
+    if "\ufffd" in text:
+        findings.append(Finding("repaired", NOT_UTF8, key))
+    return fields

@@ -1,0 +1,1 @@
+"""Models: timm bodies, their weights, and heads of ours."""

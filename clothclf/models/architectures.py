@@ -1,0 +1,118 @@
+"""timm's architectures by name: wildcards, near names, and what each wants of its input."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from torch import nn
+
+from clothclf.data.batches import Normalization
+from clothclf.errors import ArchitectureError, did_you_mean
+
+WILDCARDS = frozenset("*?[")
+
+
+def is_wildcard(name: str) -> bool:
+    """Whether a name stands for several architectures."""
+    return any(mark in name for mark in WILDCARDS)
+
+
+def expand_names(patterns: Sequence[str]) -> list[str]:
+    """Replace wildcards (timm's: `*`, `?`) by the names they match; keep order, drop repeats.
+
+    Raises ArchitectureError for a name that timm does not know, with near names, and for a
+    wildcard that matches nothing.
+    """
+    names: dict[str, None] = {}
+    for pattern in patterns:
+        for name in _matches(pattern):
+            names[name] = None
+    return list(names)
+
+
+def _matches(pattern: str) -> list[str]:
+    timm = _timm()
+    if is_wildcard(pattern):
+        matched: list[str] = timm.list_models(pattern)
+        if not matched:
+            raise ArchitectureError(f"architecture {pattern!r} matches no timm architecture")
+        return matched
+    if not timm.is_model(pattern):
+        hint = did_you_mean(pattern, timm.list_models())
+        raise ArchitectureError(
+            f"architecture {pattern!r} is not known to timm {timm.__version__}{hint}"
+        )
+    pretrained_config(pattern)
+    return [pattern]
+
+
+def create(name: str, **options: Any) -> nn.Module:
+    """`timm.create_model` with its faults told in one sentence (ArchitectureError)."""
+    timm = _timm()
+    try:
+        model: nn.Module = timm.create_model(name, **options)
+    except Exception as error:  # timm's builders raise whatever their parts do
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ArchitectureError(f"architecture {name!r} cannot be built: {first}") from error
+    return model
+
+
+def create_for_size(name: str, image_size: int, **options: Any) -> nn.Module:
+    """Build an architecture for square pictures of `image_size` pixels.
+
+    Those with positions tied to the input's size take it as an argument; the rest refuse it.
+    """
+    if image_size == default_size(name):
+        return create(name, **options)
+    try:
+        return create(name, img_size=image_size, **options)
+    except ArchitectureError as error:
+        if not isinstance(error.__cause__, TypeError):
+            raise
+    return create(name, **options)
+
+
+def default_size(name: str) -> int:
+    """Side in pixels of the pictures that timm made this architecture for."""
+    config = pretrained_config(name)
+    return int(config.input_size[-1]) if config is not None else 224
+
+
+def pretrained_config(name: str) -> Any:
+    """timm's configuration of an architecture's weights (`name` or `name.tag`), None without one.
+
+    Raises ArchitectureError for a tag that the architecture does not have.
+    """
+    timm = _timm()
+    try:
+        return timm.get_pretrained_cfg(name, allow_unregistered=True)
+    except RuntimeError:
+        known = timm.list_pretrained(f"{name.partition('.')[0]}.*")
+        hint = did_you_mean(name, known) or f" (known: {', '.join(known)})"
+        raise ArchitectureError(
+            f"architecture {name!r} has a tag that timm {timm.__version__} does not know{hint}"
+        ) from None
+
+
+def normalization(model: nn.Module) -> Normalization:
+    """Mean and deviation that the architecture's own weights were trained with."""
+    config = getattr(model, "pretrained_cfg", {}) or {}
+    mean = config.get("mean") or (0.485, 0.456, 0.406)
+    std = config.get("std") or (0.229, 0.224, 0.225)
+    return Normalization(tuple(map(float, mean)), tuple(map(float, std)))
+
+
+def _timm() -> Any:
+    with _quiet():
+        import timm
+    return timm
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

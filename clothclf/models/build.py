@@ -1,0 +1,38 @@
+"""Build the classifier of a run: body with its weights, and a head for the study's classes."""
+
+from __future__ import annotations
+
+import torch
+
+from clothclf.errors import WeightsError
+from clothclf.models.classifier import Classifier, Head, feature_count
+from clothclf.models.weights import load_body
+from clothclf.results import Weights
+from clothclf.settings import HeadSettings, ModelSettings
+
+
+def build_classifier(
+    architecture: str,
+    head: HeadSettings,
+    model: ModelSettings,
+    classes: int,
+    image_size: int,
+    weights: Weights,
+    seed: int,
+) -> Classifier:
+    """Build a classifier on the CPU, in channels-last memory; the same seed gives the same numbers.
+
+    Raises ArchitectureError (unknown name, size refused) or WeightsError (checkpoint doesn't fit).
+    """
+    if model.mode == "scratch" and weights.path is not None:
+        raise WeightsError(
+            f"model.weights: mode: scratch starts from random weights, not from {weights.name}"
+        )
+    torch.manual_seed(seed)
+    body = load_body(architecture, image_size, weights)
+    features = feature_count(body, image_size, architecture)
+    # Seeded again, so that the head does not depend on how many numbers the body drew.
+    torch.manual_seed(seed)
+    top = Head(features, classes, head, model.standardize_features)
+    classifier = Classifier(body, top, model)
+    return classifier.to(memory_format=torch.channels_last)

@@ -1,0 +1,146 @@
+"""A timm body with a head of ours: what trains, what stays, and which statistics move."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from clothclf.errors import ArchitectureError
+from clothclf.models.architectures import normalization
+from clothclf.settings import HeadSettings, ModelSettings
+
+# Below this share of its mean, a feature's deviation is float32 rounding, not a signal.
+SMALLEST_RELATIVE_DEVIATION = 1e-6
+
+
+class Standardize(nn.Module):
+    """Shift and scale features by statistics that are set once, before training: [n, features]."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, features: int) -> None:
+        """Start as the identity."""
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("scale", torch.ones(features))
+
+    def fit(self, features: Tensor) -> None:
+        """Take mean and deviation from training features [n, features]; constant ones become 0."""
+        # In parts, so that no second, doubled copy of all features is in memory; on the CPU for
+        # Apple's GPUs, which know no float64.
+        parts = torch.split(features, 4096)
+        place = torch.device("cpu") if features.device.type == "mps" else features.device
+        mean = torch.stack([part.to(place).double().sum(0) for part in parts]).sum(0)
+        mean /= len(features)
+        squares = [(part.to(place).double() - mean).square().sum(0) for part in parts]
+        deviation = (torch.stack(squares).sum(0) / max(1, len(features) - 1)).sqrt()
+        moves = deviation > SMALLEST_RELATIVE_DEVIATION * mean.abs()
+        self.mean.copy_(mean)
+        self.scale.copy_(torch.where(moves, 1 / deviation.clamp_min(1e-30), 0.0))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return features of mean 0 and deviation 1."""
+        return (features - self.mean) * self.scale
+
+
+class Head(nn.Sequential):
+    """Features [n, features] to class scores [n, classes]; the hidden layer is optional."""
+
+    def __init__(
+        self, features: int, classes: int, settings: HeadSettings, standardize: bool
+    ) -> None:
+        """Build the layers; parameters are drawn by torch's defaults from its current seed."""
+        layers: list[nn.Module] = [Standardize(features)] if standardize else []
+        if settings.dropout:
+            layers.append(nn.Dropout(settings.dropout))
+        width = features
+        if settings.hidden is not None:
+            layers += [nn.Linear(features, settings.hidden), nn.ReLU()]
+            width = settings.hidden
+        super().__init__(*layers, nn.Linear(width, classes))
+        self.features = features
+
+    def standardize(self) -> Standardize | None:
+        """The standardising layer, where there is one."""
+        return self[0] if isinstance(self[0], Standardize) else None
+
+
+class Classifier(nn.Module):
+    """Pictures float32 [n, 3, size, size] to class scores [n, classes]: `head(body(pictures))`.
+
+    A frozen body gets no gradient, keeps dropout and stochastic depth off, and its batch-norm
+    statistics stay (`fixed`) or follow the training batches (`drifting`), which is what a body
+    does when a training loop calls `train()` on the whole model.
+    """
+
+    def __init__(self, body: nn.Module, head: Head, settings: ModelSettings) -> None:
+        """Join body and head; a frozen body's parameters stop asking for gradients."""
+        super().__init__()
+        self.body = body
+        self.head = head
+        self.frozen = settings.mode == "frozen"
+        self.drifting = settings.batch_norm == "drifting"
+        self.normalization = normalization(body)
+        if self.frozen:
+            body.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Classifier:
+        """Switch head, and as far as it trains body, between training and evaluation."""
+        super().train(mode)
+        if self.frozen:
+            self.body.eval()
+            for module in self.body.modules():
+                if isinstance(module, _BatchNorm):
+                    module.training = mode and self.drifting
+        return self
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Return class scores (logits) [n, classes]."""
+        if self.frozen:
+            with torch.no_grad():
+                features = self.body(pictures)
+        else:
+            features = self.body(pictures)
+        scores: Tensor = self.head(features)
+        return scores
+
+    def trained_state(self) -> dict[str, Tensor]:
+        """Copies of what training changes: all, or of a frozen body its drifting buffers alone."""
+        fixed: set[str] = set()
+        if self.frozen:
+            fixed = {f"body.{name}" for name, _ in self.body.named_parameters()}
+            if not self.drifting:
+                fixed |= {f"body.{name}" for name, _ in self.body.named_buffers()}
+        return {
+            name: tensor.detach().clone()
+            for name, tensor in self.state_dict().items()
+            if name not in fixed
+        }
+
+    def body_is_deterministic(self) -> bool:
+        """Whether a picture always has the same features, so that they can be computed once."""
+        has_norms = any(isinstance(module, _BatchNorm) for module in self.body.modules())
+        return self.frozen and not (self.drifting and has_norms)
+
+
+def feature_count(body: nn.Module, image_size: int, name: str) -> int:
+    """Length of the vector that a body makes of a picture, found by a forward pass.
+
+    Raises ArchitectureError where the body refuses the size or gives no vector.
+    """
+    body.eval()
+    device = next(body.parameters()).device
+    try:
+        with torch.no_grad():
+            features = body(torch.zeros(1, 3, image_size, image_size, device=device))
+    except Exception as error:  # each architecture fails in its own way
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ArchitectureError(
+            f"architecture {name!r} refuses pictures of {image_size} x {image_size} pixels "
+            f"(data.image_size): {first}"
+        ) from None
+    if not isinstance(features, Tensor) or features.ndim != 2:
+        raise ArchitectureError(f"architecture {name!r} gives no feature vector to classify")
+    return int(features.shape[1])

@@ -1,0 +1,74 @@
+"""A study small enough to run for real in seconds, and the command line to run it with."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+COMMAND = (sys.executable, "-c", "from benchmark.cli import main; main()")
+
+TINY = """\
+study: tiny
+data: {source: demo, image_size: 32, demo: {images_per_class: 10, seed: 0}}
+architectures: [test_resnet, test_efficientnet]
+model: {weights: none, mode: frozen, standardize_features: true}
+train: {epochs: 2, learning_rate: 0.01, patience: 5}
+seeds: [0]
+device: cpu
+"""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Bench = Callable[..., Finished]
+
+
+def run_bench(folder: Path, *arguments: str) -> Finished:
+    """Run `bench` in a folder, without a terminal and without the machine's own MLflow settings."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
+    done = subprocess.run(
+        [*COMMAND, *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    """`bench(…)` in an empty folder that has tiny.yaml."""
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    return lambda *arguments: run_bench(tmp_path, *arguments)
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """A folder in which the tiny study has been run, and what its command said."""
+
+    folder: Path
+    first: Finished
+
+
+@pytest.fixture(scope="session")
+def tiny_study(tmp_path_factory: pytest.TempPathFactory) -> StudyRun:
+    """The tiny study, run once for all tests that only look at it."""
+    folder = tmp_path_factory.mktemp("study")
+    (folder / "tiny.yaml").write_text(TINY)
+    return StudyRun(folder, run_bench(folder, "run", "--all", "-c", "tiny.yaml"))

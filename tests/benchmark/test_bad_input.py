@@ -1,0 +1,132 @@
+"""Bad input: one line that says what is wrong, exit code 2, no traceback, nothing trained."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.benchmark.conftest import Bench
+
+LONG_TAIL = "id,articleType\n1,A\n2,A\n3,B\n"
+
+
+def make_folder(tmp_path: Path, table: str, images: int = 0) -> Path:
+    from PIL import Image
+
+    folder = tmp_path / "pictures"
+    (folder / "images").mkdir(parents=True)
+    (folder / "styles.csv").write_text(table)
+    for number in range(1, images + 1):
+        picture = Image.new("RGB", (12, 16), (number * 9 % 256, number * 5 % 256, 0))
+        picture.save(folder / "images" / f"{number}.jpg")
+    return folder
+
+
+def check(bench: Bench, *arguments: str, says: str, lines: int = 1) -> None:
+    done = bench(*arguments, "-c", "tiny.yaml")
+    assert done.code == 2, done
+    assert "Traceback" not in done.err
+    told = [line for line in done.err.splitlines() if line.startswith("bench: ")]
+    assert len(told) == lines
+    assert says in done.err
+    assert "epoch 1/" not in done.err
+
+
+def kaggle(folder: Path) -> tuple[str, ...]:
+    return ("--set", "data.source=kaggle", "--set", f"data.path={folder}")
+
+
+def test_a_missing_zip(bench: Bench, tmp_path: Path) -> None:
+    check(bench, "run", "--all", *kaggle(tmp_path / "no.zip"), says="does not exist")
+
+
+def test_a_folder_without_its_table(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    check(bench, "run", "--all", *kaggle(tmp_path / "empty"), says="has no styles.csv")
+
+
+def test_a_table_without_the_label_column(bench: Bench, tmp_path: Path) -> None:
+    folder = make_folder(tmp_path, "id,articleTypes\n1,A\n", images=1)
+    check(bench, "data", "stats", *kaggle(folder), says="did you mean articleTypes")
+
+
+def test_a_threshold_that_leaves_too_few_classes(bench: Bench, tmp_path: Path) -> None:
+    folder = make_folder(tmp_path, LONG_TAIL, images=3)
+    settings = ("--set", "data.min_images_per_class=2")
+    check(bench, "data", "stats", *kaggle(folder), *settings, says="leaves 1 of 2 classes")
+
+
+def test_a_class_too_small_to_split(bench: Bench, tmp_path: Path) -> None:
+    table = "id,articleType\n" + "".join(f"{n},{'AB'[n > 10]}\n" for n in range(1, 13))
+    folder = make_folder(tmp_path, table, images=12)
+    check(bench, "run", "--all", *kaggle(folder), says="class 'B' has 2 pictures")
+
+
+def test_an_unknown_architecture(bench: Bench) -> None:
+    check(bench, "run", "efficientnet_bo", says="did you mean efficientnet_b0")
+    check(bench, "run", "nothing_like_*", says="matches no timm architecture")
+
+
+def test_an_unknown_key_and_a_wrong_type(bench: Bench) -> None:
+    check(bench, "run", "--all", "--set", "train.epoch=1", says="did you mean epochs")
+    check(bench, "run", "--all", "--set", "train.epochs=ten", says="valid integer")
+    check(
+        bench, "report", "--set", "train.epoch=1", "--set", "seeds=x", says="train.epoch", lines=2
+    )
+
+
+def test_weights_that_are_missing_or_do_not_fit(bench: Bench, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+    from timm import create_model
+
+    setting = f"model.weights={tmp_path}"
+    check(bench, "run", "test_resnet", "--set", setting, says="test_resnet.safetensors")
+    state = create_model("test_efficientnet").state_dict()
+    save_file(state, tmp_path / "test_resnet.safetensors")
+    check(bench, "run", "test_resnet", "--set", setting, says="does not fit test_resnet")
+
+
+def test_an_image_size_that_the_architecture_refuses(bench: Bench) -> None:
+    check(bench, "run", "inception_v3", says="refuses pictures of 32 x 32 pixels")
+
+
+def test_a_padding_larger_than_the_picture(bench: Bench) -> None:
+    check(bench, "run", "--all", "--set", "train.augment.crop_padding=32", says="crop_padding")
+
+
+@pytest.mark.parametrize("blocked", ["file", "permissions"])
+def test_a_tracking_folder_that_cannot_be_written(
+    blocked: str, bench: Bench, tmp_path: Path
+) -> None:
+    place = tmp_path / "blocked"
+    if blocked == "file":
+        place.write_text("")
+    elif os.geteuid() == 0:
+        pytest.skip("root may write anywhere")
+    else:
+        place.mkdir(mode=0o500)
+    check(bench, "run", "--all", "--set", f"tracking.folder={place}", says="cannot be written to")
+
+
+def test_an_unreachable_tracking_server(bench: Bench) -> None:
+    setting = "tracking.uri=http://127.0.0.1:9"
+    check(bench, "run", "--all", "--set", setting, says="tracking.uri: http://127.0.0.1:9 cannot")
+
+
+def test_a_report_without_runs(bench: Bench) -> None:
+    check(bench, "report", says="has no runs with these settings")
+
+
+def test_pretrained_weights_without_a_hub_fail_with_the_remedy(bench: Bench) -> None:
+    os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
+    try:
+        check(bench, "run", "test_resnet", "--set", "model.weights=pretrained", says="safetensors")
+    finally:
+        del os.environ["HF_ENDPOINT"]
+
+
+def test_neither_names_nor_all(bench: Bench) -> None:
+    assert bench("run").code == 2
+    assert "--all" in bench("run").err

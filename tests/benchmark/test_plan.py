@@ -1,0 +1,91 @@
+"""A run's identity covers what changes its numbers, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmark.plan import RunSpec, choose_architectures, folder_name, make_plan
+from benchmark.study import StudySettings
+from clothclf.results import Weights
+from clothclf.settings import (
+    ArchitectureSettings,
+    AugmentSettings,
+    DataSettings,
+    HeadSettings,
+    ModelSettings,
+    TrainSettings,
+)
+from tests.benchmark.examples import DATA, make_spec
+
+NUMBERS_CHANGE: list[dict[str, Any]] = [
+    {"architecture": "resnet18"},
+    {"seed": 1},
+    {"head": HeadSettings(hidden=8)},
+    {"data": DataSettings(image_size=64)},
+    {"data_summary": DATA.__class__(**{**vars(DATA), "fingerprint": "e" * 16})},
+    {"model": ModelSettings(mode="finetune")},
+    {"model": ModelSettings(batch_norm="drifting")},
+    {"train": TrainSettings(epochs=3)},
+    {"train": TrainSettings(augment=AugmentSettings(horizontal_flip=False))},
+    {"weights": Weights("file", "a.safetensors", "ab" * 32, Path("a.safetensors"))},
+]
+NUMBERS_STAY: list[dict[str, Any]] = [
+    {"device": "cuda:1"},
+    {"pixels": Path("/elsewhere/pixels.npy")},
+    {"save_weights": "full"},
+    {"study": "another"},
+    {"weights": Weights("random", "random", "", None, note="the hub is away")},
+]
+
+
+@pytest.mark.parametrize("change", NUMBERS_CHANGE, ids=str)
+def test_what_changes_the_numbers_makes_another_run(change: dict[str, Any]) -> None:
+    assert make_spec(**change).run_id != make_spec().run_id
+
+
+@pytest.mark.parametrize("change", NUMBERS_STAY, ids=str)
+def test_what_does_not_change_the_numbers_is_the_same_run(change: dict[str, Any]) -> None:
+    assert make_spec(**change).run_id == make_spec().run_id
+
+
+def test_weights_are_known_by_content_not_by_name() -> None:
+    here = Weights("file", "a.safetensors", "ab" * 32, Path("a.safetensors"))
+    moved = Weights("file", "b.safetensors", "ab" * 32, Path("/x/b.safetensors"))
+    assert make_spec(weights=here).run_id == make_spec(weights=moved).run_id
+
+
+def test_a_spec_travels_as_json() -> None:
+    spec = make_spec(head=HeadSettings(hidden=8))
+    again = RunSpec.model_validate_json(spec.model_dump_json())
+    assert again == spec
+    assert again.run_id == spec.run_id
+
+
+def test_a_plan_has_every_architecture_with_every_seed_and_its_own_head() -> None:
+    study = StudySettings(
+        study="s",
+        architectures=(
+            ArchitectureSettings(name="a", head=HeadSettings(hidden=4)),
+            ArchitectureSettings(name="b"),
+        ),
+        seeds=(0, 1),
+    )
+    weights = {name: Weights("random", "random", "", None) for name in "ab"}
+    plan = make_plan(study, study.architectures, DATA, Path("p"), weights)
+    assert [(spec.architecture, spec.seed, spec.head.hidden) for spec in plan] == [
+        ("a", 0, 4),
+        ("a", 1, 4),
+        ("b", 0, None),
+        ("b", 1, None),
+    ]
+    assert len({folder_name(spec) for spec in plan}) == 4
+
+
+def test_an_architecture_asked_for_by_name_keeps_the_head_of_the_study() -> None:
+    own = ArchitectureSettings(name="a", head=HeadSettings(hidden=4))
+    study = StudySettings(study="s", architectures=(own,))
+    assert choose_architectures(study, ["a"]) == (own,)
+    assert choose_architectures(study, ["c"]) == (ArchitectureSettings(name="c"),)

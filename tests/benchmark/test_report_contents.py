@@ -1,0 +1,164 @@
+"""The report: the right rows in one table, the right pick, nothing hidden."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmark.plan import RunSpec
+from benchmark.record import Failure, RunRecord
+from benchmark.report.collect import collect
+from benchmark.report.pick import choose, pareto_front
+from benchmark.report.render import render_csv, render_json, render_markdown
+from benchmark.report.table import make_rows
+from benchmark.runner import run_folder as files
+from benchmark.runner.run_folder import RunFolder
+from benchmark.study import StudySettings, TrackingSettings
+from clothclf.settings import ArchitectureSettings, DataSettings, TrainSettings
+from tests.benchmark.examples import DATA, make_record, make_spec
+
+
+def study_in(root: Path, *names: str) -> StudySettings:
+    return StudySettings(
+        study="s",
+        architectures=tuple(ArchitectureSettings(name=name) for name in names or ("vgg16",)),
+        tracking=TrackingSettings(folder=root),
+    )
+
+
+def keep(root: Path, record: RunRecord) -> None:
+    folder = RunFolder.of(root, record.spec)
+    folder.start(record.spec)
+    folder.write(files.RECORD, record)
+
+
+def fail(root: Path, spec: RunSpec, reason: str) -> None:
+    folder = RunFolder.of(root, spec)
+    folder.start(spec)
+    failure = Failure(
+        run_id=spec.run_id, spec=spec, stage="train", reason=reason, log_tail="", at="2024"
+    )
+    folder.write(files.FAILURE, failure)
+
+
+def published(root: Path) -> StudySettings:
+    """The published figures, as a study."""
+    table = {"vgg16": (0.8688, 3.9e9), "efficientnet_b0": (0.8428, 0.1e9)}
+    table["densenet121"] = (0.8312, 0.7e9)
+    for name, (accuracy, macs) in table.items():
+        keep(root, make_record(make_spec(name), accuracy, int(macs)))
+    return study_in(root, *table)
+
+
+def test_the_pick_weighs_accuracy_against_cost(tmp_path: Path) -> None:
+    """On the published figures: VGG16 is ahead, EfficientNet-B0 the better bargain."""
+    study = published(tmp_path)
+    pick = choose(make_rows(collect(study, tmp_path).comparisons[0]))
+    assert pick is not None
+    assert pick.most_accurate.architecture == "vgg16"
+    assert pick.trade_off.architecture == "efficientnet_b0"
+    assert [row.architecture for row in pick.front] == ["efficientnet_b0", "vgg16"]
+    assert "2.60 points behind at 1/39 of the MACs" in pick.sentence
+
+
+def test_no_row_of_the_front_is_beaten_by_any_row(tmp_path: Path) -> None:
+    accuracies = [(0.5, 100), (0.7, 200), (0.6, 300), (0.7, 150), (0.9, 10_000), (0.4, 50)]
+    for number, (accuracy, macs) in enumerate(accuracies):
+        keep(tmp_path, make_record(make_spec(f"a{number}"), accuracy, macs))
+    rows = make_rows(collect(study_in(tmp_path), tmp_path).comparisons[0])
+    front = pareto_front(rows)
+    assert [row.architecture for row in front] == ["a5", "a0", "a3", "a4"]
+    for kept in front:
+        assert not any(
+            (row.macs or 0) <= (kept.macs or 0) and row.accuracy > kept.accuracy for row in rows
+        )
+
+
+def test_seeds_are_averaged_and_their_spread_is_shown(tmp_path: Path) -> None:
+    for seed, accuracy in enumerate((0.8, 0.9)):
+        keep(tmp_path, make_record(make_spec(seed=seed), accuracy, 1000))
+    study = study_in(tmp_path)
+    (row,) = make_rows(collect(study, tmp_path).comparisons[0])
+    assert row.accuracy == pytest.approx(0.85)
+    assert row.accuracy_deviation == pytest.approx(0.0707, abs=1e-4)
+    assert "85.00 % ± 7.07" in render_markdown(study, collect(study, tmp_path))
+
+
+def test_failed_unfinished_and_missing_runs_are_listed(tmp_path: Path) -> None:
+    keep(tmp_path, make_record(make_spec("vgg16"), 0.8, 1000))
+    fail(tmp_path, make_spec("resnet18"), "the loss is not finite | really")
+    RunFolder.of(tmp_path, make_spec("resnet34")).start(make_spec("resnet34"))
+    study = study_in(tmp_path, "vgg16", "resnet18", "resnet34", "resnet50")
+    text = render_markdown(study, collect(study, tmp_path))
+    assert "failed in train: the loss is not finite \\| really" in text
+    assert "| resnet34-s0 |" in text
+    assert "unfinished" in text
+    assert "| resnet50, seed 0 |" in text
+    assert "not begun" in text
+
+
+def test_runs_of_another_protocol_are_named_but_not_in_the_table(tmp_path: Path) -> None:
+    keep(tmp_path, make_record(make_spec(), 0.8, 1000))
+    keep(tmp_path, make_record(make_spec("alien", train=TrainSettings(epochs=3)), 0.99, 10))
+    keep(tmp_path, make_record(make_spec("alien", data=DataSettings(image_size=64)), 0.98, 10))
+    study = study_in(tmp_path)
+    collection = collect(study, tmp_path)
+    assert [record.spec.architecture for record in collection.comparisons[0].records] == ["vgg16"]
+    text = render_markdown(study, collection)
+    assert "alien" not in text
+    assert "train.epochs=3" in text
+    assert "image_size=64" in text
+
+
+def test_runs_on_other_data_stand_in_a_table_of_their_own(tmp_path: Path) -> None:
+    keep(tmp_path, make_record(make_spec(), 0.8, 1000))
+    changed = DATA.__class__(**{**vars(DATA), "fingerprint": "e" * 16})
+    keep(tmp_path, make_record(make_spec("other", data_summary=changed), 0.9, 1000))
+    comparisons = collect(study_in(tmp_path), tmp_path).comparisons
+    assert [len(comparison.records) for comparison in comparisons] == [1, 1]
+
+
+def test_a_record_that_does_not_match_its_spec_is_not_believed(tmp_path: Path) -> None:
+    record = make_record(make_spec(), 0.8, 1000)
+    keep(tmp_path, record)
+    path = RunFolder.of(tmp_path, record.spec).path / files.RECORD
+    path.write_text(path.read_text().replace(f'"run_id": "{record.run_id}"', '"run_id": "0"'))
+    assert not collect(study_in(tmp_path), tmp_path).comparisons[0].records
+
+
+def test_every_format_says_the_same(tmp_path: Path) -> None:
+    study = published(tmp_path)
+    fail(tmp_path, make_spec("resnet18"), "why")
+    collection = collect(study, tmp_path)
+    rows = list(csv.DictReader(io.StringIO(render_csv(study, collection))))
+    finished = {row["architecture"]: row for row in rows if row["status"] == "finished"}
+    assert set(finished) == {"vgg16", "densenet121", "efficientnet_b0"}
+    assert any("why" in row["status"] for row in rows)
+    report = json.loads(render_json(study, collection))
+    (comparison,) = report["comparisons"]
+    for row in comparison["rows"]:
+        assert float(finished[row["architecture"]]["test_accuracy"]) == row["test_accuracy"]
+        assert int(finished[row["architecture"]]["flops"]) == 2 * row["macs"]
+    assert comparison["pick"]["trade_off"] == "efficientnet_b0"
+    assert comparison["failed"][0]["reason"] == "why"
+
+
+def test_counters_that_lie_apart_are_marked(tmp_path: Path) -> None:
+    record = make_record(make_spec(), 0.8, 1000)
+    assert record.cost is not None
+    from tests.benchmark.examples import make_cost
+
+    keep(tmp_path, record.model_copy(update={"cost": make_cost("vgg16", 1000, flopth=900)}))
+    study = study_in(tmp_path)
+    assert "-10.00 % (!)" in render_markdown(study, collect(study, tmp_path))
+
+
+def test_synthetic_data_and_random_weights_are_said(tmp_path: Path) -> None:
+    study = published(tmp_path)
+    text = render_markdown(study, collect(study, tmp_path))
+    assert "say nothing about real ones" in text
+    assert "Weights are random for" in text

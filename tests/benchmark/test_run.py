@@ -1,0 +1,205 @@
+"""`bench run` and `bench report` for real, on a study of two tiny architectures."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from benchmark.record import RunRecord
+from benchmark.runner import run_folder as files
+from benchmark.runner.run_folder import RunFolder, study_folders
+from benchmark.study import load_study
+from tests.benchmark.conftest import COMMAND, TINY, Bench, StudyRun, run_bench
+
+
+def records(folder: Path) -> dict[str, RunRecord]:
+    found = (item.record() for item in study_folders(folder / "mlruns", "tiny"))
+    return {record.spec.architecture: record for record in found if record is not None}
+
+
+def folder_of(study: StudyRun, architecture: str) -> RunFolder:
+    spec = records(study.folder)[architecture].spec
+    return RunFolder.of(study.folder / "mlruns", spec)
+
+
+def test_a_study_ends_with_a_table_of_its_architectures(tiny_study: StudyRun) -> None:
+    assert tiny_study.first.code == 0, tiny_study.first.err
+    for name in ("test_resnet", "test_efficientnet"):
+        (line,) = (text for text in tiny_study.first.out.splitlines() if name in text)
+        assert re.search(r"frozen +random +\d+\.\d\d % .*finished", line)
+    assert "Traceback" not in tiny_study.first.err
+
+
+def test_every_run_leaves_its_whole_story(tiny_study: StudyRun) -> None:
+    """Config, manifest, findings, epochs, cost, predictions, picture, weights, log, record."""
+    found = records(tiny_study.folder)
+    assert set(found) == {"test_resnet", "test_efficientnet"}
+    for name, record in found.items():
+        folder = folder_of(tiny_study, name)
+        present = {item.name for item in folder.path.iterdir()}
+        assert present == {
+            *("spec.json", "config.yaml", "manifest.parquet", "findings.csv", "epochs.jsonl"),
+            *("cost.json", "predictions.parquet", "confusion.png", "model.safetensors"),
+            *("log.txt", "record.json"),
+        }
+        assert record.files == folder.hashes()
+        assert load_study(folder.path / files.CONFIG).study == "tiny"
+        epochs = (folder.path / files.EPOCHS).read_text().splitlines()
+        assert [json.loads(line)["epoch"] for line in epochs] == [1, 2]
+
+
+def test_reported_accuracy_is_that_of_the_saved_predictions(tiny_study: StudyRun) -> None:
+    for name, record in records(tiny_study.folder).items():
+        folder = folder_of(tiny_study, name)
+        predictions = pd.read_parquet(folder.path / files.PREDICTIONS)
+        manifest = pd.read_parquet(folder.path / files.MANIFEST)
+        test_ids = set(manifest.loc[manifest["split"] == "test", "id"])
+        assert set(predictions["id"]) == test_ids
+        right = (predictions["label"] == predictions["answer"]).mean()
+        assert math.isclose(right, record.test.accuracy, abs_tol=1e-12)
+        probabilities = predictions.filter(like="p/")
+        assert probabilities.sum(axis=1).between(0.999, 1.001).all()
+
+
+def test_costs_stand_in_the_record(tiny_study: StudyRun) -> None:
+    for record in records(tiny_study.folder).values():
+        assert record.cost is not None, record.cost_fault
+        assert record.cost.macs
+        assert record.cost.flops == 2 * record.cost.macs
+        assert record.cost.flopth.macs
+        assert record.cost.fvcore.macs
+
+
+def test_asking_again_trains_nothing_and_says_so(tiny_study: StudyRun) -> None:
+    before = {name: record.finished_at for name, record in records(tiny_study.folder).items()}
+    again = run_bench(tiny_study.folder, "run", "--all", "-c", "tiny.yaml")
+    assert again.code == 0
+    assert "nothing to train: every run was finished before" in again.err
+    assert {n: r.finished_at for n, r in records(tiny_study.folder).items()} == before
+
+
+def test_a_dry_run_says_what_is_done_and_what_is_not(tiny_study: StudyRun) -> None:
+    plan = run_bench(
+        tiny_study.folder, "run", "test_res*", "-c", "tiny.yaml", "--seed", "0", "--seed", "1",
+        "--dry-run",
+    )  # fmt: skip
+    assert plan.code == 0
+    states = re.findall(r"test_resnet-s(\d) +random +(finished|to run)", plan.out)
+    assert states == [("0", "finished"), ("1", "to run")]
+
+
+def test_the_report_is_written_in_every_format(tiny_study: StudyRun) -> None:
+    for form in ("md", "csv", "json"):
+        output = tiny_study.folder / f"report.{form}"
+        done = run_bench(
+            tiny_study.folder, "report", "-c", "tiny.yaml", "--format", form, "-o", str(output)
+        )
+        assert done.code == 0, done.err
+        assert "test_efficientnet" in output.read_text()
+    assert "**Pick**" in (tiny_study.folder / "report.md").read_text()
+
+
+def test_one_changed_key_trains_what_changed_with_the_same_numbers_for_the_rest(
+    bench: Bench, tmp_path: Path, tiny_study: StudyRun
+) -> None:
+    """The same settings give bit-identical metrics in another folder; a changed key, a new run."""
+    first = bench("run", "test_resnet", "-c", "tiny.yaml")
+    assert first.code == 0, first.err
+    ours, theirs = records(tmp_path)["test_resnet"], records(tiny_study.folder)["test_resnet"]
+    assert ours.test == theirs.test
+    assert ours.run_id == theirs.run_id
+    assert [e.train_loss for e in ours.training.epochs] == [
+        e.train_loss for e in theirs.training.epochs
+    ]
+    changed = bench("run", "test_resnet", "-c", "tiny.yaml", "--epochs", "1")
+    assert changed.code == 0
+    assert "skipped" not in changed.err
+    assert len(list(study_folders(tmp_path / "mlruns", "tiny"))) == 2
+
+
+def test_a_failed_run_is_told_and_does_not_stop_the_rest(bench: Bench, tmp_path: Path) -> None:
+    """A learning rate without measure ends in a loss that is not finite, twice."""
+    done = bench("run", "--all", "-c", "tiny.yaml", "--set", "train.learning_rate=1e38")
+    assert done.code == 1
+    assert done.err.count("failed in train: the training loss is not finite") == 2
+    assert "Traceback" not in done.err
+    report = bench("report", "-c", "tiny.yaml", "--set", "train.learning_rate=1e38")
+    assert report.code == 0
+    assert report.out.count("failed in train") == 2
+
+
+def wait_for(path: Path, seconds: float) -> Path:
+    """Wait until a file below `path` matching epochs.jsonl exists."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        for found in path.glob("mlruns/runs/tiny/*/epochs.jsonl"):
+            return found
+        time.sleep(0.05)
+    raise AssertionError("no epoch was trained in time")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_cleanly_and_the_next_run_goes_on(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    """Exit code 130, no process left behind, no record believed, and the study can be finished."""
+    (tmp_path / "tiny.yaml").write_text(TINY.replace("epochs: 2", "epochs: 10000"))
+    process = subprocess.Popen(
+        [*COMMAND, "run", "test_resnet", "-c", "tiny.yaml"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")},
+    )
+    epochs = wait_for(tmp_path, 120)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "interrupted" in err
+    assert "Traceback" not in err
+    length = epochs.stat().st_size
+    time.sleep(0.5)
+    assert epochs.stat().st_size == length, "the run's process still trains"
+    report = run_bench(tmp_path, "report", "-c", "tiny.yaml")
+    assert "unfinished" in report.out
+
+
+def test_a_terminal_shows_a_moving_bar_and_no_fault(tmp_path: Path) -> None:
+    """On a pseudo-terminal the line of a run names its stages and the latest validation."""
+    import pty
+
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, "run", "test_resnet", "-c", "tiny.yaml"],
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=theirs,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
+    )
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            shown += (part := os.read(ours, 4096))
+        except OSError:  # the terminal's other side has closed
+            break
+        if not part:
+            break
+    os.close(ours)
+    assert process.wait(60) == 0
+    text = shown.decode("utf-8", errors="replace")
+    assert "Traceback" not in text
+    for words in ("start", "train", "evaluate", "epoch 2/2: loss", "test accuracy"):
+        assert words in text

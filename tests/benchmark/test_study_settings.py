@@ -1,0 +1,125 @@
+"""Configs are read strictly, and all that is wrong is told at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from benchmark.study import load_study, shipped_configs, to_yaml
+from clothclf.errors import SettingsError
+
+MINIMAL = "study: s\narchitectures: [vgg16]\n"
+
+
+def faults(text: str, folder: Path, *assignments: str) -> list[str]:
+    path = folder / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        load_study(path, assignments)
+    return str(caught.value).splitlines()
+
+
+def test_every_fault_is_told_at_once_with_file_path_and_near_names(tmp_path: Path) -> None:
+    text = MINIMAL + "train: {epoch: 3, batch_size: big}\ndata: {split: {trian: 0.5}}\n"
+    lines = faults(text, tmp_path)
+    assert len(lines) == 3
+    assert all(line.startswith(f"{tmp_path / 'c.yaml'}: ") for line in lines)
+    text = "\n".join(lines)
+    assert "train.epoch: unknown key (did you mean epochs?)" in text
+    assert "train.batch_size: input should be a valid integer, not 'big'" in text
+    assert "data.split.trian: unknown key (did you mean train?)" in text
+
+
+def test_an_assignment_is_blamed_for_its_own_fault(tmp_path: Path) -> None:
+    lines = faults(MINIMAL, tmp_path, "train.momentum=2", "data.lable=x")
+    assert any(line.startswith("--set train.momentum=2: train.momentum:") for line in lines)
+    assert any("data.lable: unknown key (did you mean label?)" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("study: s\nstudy: t\narchitectures: [a]\n", "stands there twice"),
+        ("a: &x [1]\nb: *x\n", "aliases are not allowed"),
+        ("study: [", "not valid YAML"),
+        ("- a\n", "must hold keys"),
+        ("", "must hold keys"),
+        ("study: !!python/object/apply:os.system [ls]\n", "not valid YAML"),
+        ("study: s\narchitectures: []\n", "architectures"),
+        ("study: 'a b'\narchitectures: [a]\n", "study"),
+        (MINIMAL + "seeds: [1, 1]\n", "a seed stands there twice"),
+        (MINIMAL + "train: {epochs: 0}\n", "train.epochs"),
+        (MINIMAL + "train: {epochs: true}\n", "train.epochs"),
+        (MINIMAL + "train: {learning_rate: .nan}\n", "train.learning_rate"),
+        (MINIMAL + "data: {source: kaggle}\n", "needs data.path"),
+        (MINIMAL + "data: {split: {train: 0.9}}\n", "must add up to 1"),
+        (MINIMAL + "model: {mode: finetune, batch_norm: drifting}\n", "mode: frozen"),
+        ("study: s\narchitectures: [{name: a, heads: {}}]\n", "did you mean head?"),
+    ],
+)
+def test_a_faulty_config_is_refused_in_words(text: str, says: str, tmp_path: Path) -> None:
+    assert says in "\n".join(faults(text, tmp_path))
+
+
+def test_a_missing_config_names_what_is_shipped(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"no such config file \(did you mean fashion.yaml"):
+        load_study(Path("fashin.yaml"))
+    with pytest.raises(SettingsError, match="is a folder"):
+        load_study(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["demo", "demo.yaml", "configs/demo.yaml"])
+def test_shipped_configs_are_found_by_name_from_any_folder(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load_study(Path(name)).study == "demo"
+
+
+def test_scientific_notation_is_a_number(tmp_path: Path) -> None:
+    """YAML 1.1 takes 1e-3 for text; nobody means that."""
+    path = tmp_path / "c.yaml"
+    path.write_text(MINIMAL + "train: {learning_rate: 1e-3}\n")
+    assert load_study(path).train.learning_rate == 0.001
+    assert load_study(path, ["train.learning_rate=2e-4"]).train.learning_rate == 0.0002
+
+
+def test_assignments_reach_into_nothing_and_take_lists(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(MINIMAL)
+    study = load_study(path, ["data.split.seed=7", "seeds=[1, 2]", "architectures=[a, {name: b}]"])
+    assert study.data.split.seed == 7
+    assert study.seeds == (1, 2)
+    assert [entry.name for entry in study.architectures] == ["a", "b"]
+
+
+@pytest.mark.parametrize("text", ["train.epochs", "=3", "a..b=1", "study.x=1"])
+def test_a_malformed_assignment_is_refused(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(MINIMAL)
+    with pytest.raises(SettingsError, match="--set"):
+        load_study(path, [text])
+
+
+@pytest.mark.parametrize("name", shipped_configs())
+def test_a_resolved_config_reads_back_as_itself(name: str, tmp_path: Path) -> None:
+    study = load_study(Path(name))
+    path = tmp_path / "resolved.yaml"
+    path.write_text(to_yaml(study))
+    assert load_study(path) == study
+    assert yaml.safe_load(path.read_text())["study"] == study.study
+
+
+def test_the_published_study_is_configured_as_published() -> None:
+    study = load_study(Path("fashion"))
+    assert (study.train.epochs, study.train.batch_size, study.train.patience) == (10, 16, 5)
+    assert (study.train.learning_rate, study.train.momentum) == (0.001, 0.9)
+    assert (study.data.image_size, study.data.max_classes) == (112, 11)
+    assert study.data.min_images_per_class == 900
+    assert {entry.name: entry.head and entry.head.hidden for entry in study.architectures} == {
+        "vgg16": 256,
+        "densenet121": 14,
+        "efficientnet_b0": None,
+    }

@@ -1,0 +1,114 @@
+"""`bench cost`, `bench data` and `bench ui`, as a user calls them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.benchmark.conftest import COMMAND, Bench, StudyRun
+
+
+def test_cost_of_a_bare_name_is_that_of_timms_own_network(bench: Bench) -> None:
+    """Its own size and classifier; a fault of one architecture leaves the others' rows."""
+    done = bench("cost", "test_resnet", "inception_v3", "--image-size", "32", "--format", "csv")
+    assert done.code == 1
+    assert "Traceback" not in done.err
+    resnet, inception = csv.DictReader(io.StringIO(done.out))
+    assert resnet["architecture"] == "test_resnet"
+    assert int(resnet["flops"]) == 2 * int(resnet["macs"])
+    assert resnet["macs"] == resnet["macs_torch"]
+    assert inception["macs"] == ""
+    assert "inception_v3" in inception["reason"]
+
+
+def test_cost_of_a_study_has_its_heads_and_its_size(bench: Bench) -> None:
+    done = bench("cost", "-c", "tiny.yaml", "--format", "json")
+    assert done.code == 0, done.err
+    costs = {cost["architecture"]: cost for cost in json.loads(done.out)["costs"]}
+    assert set(costs) == {"test_resnet", "test_efficientnet"}
+    assert {cost["image_size"] for cost in costs.values()} == {32}
+    # A frozen body of 96 features, and a head of 11 classes that alone trains.
+    assert costs["test_resnet"]["trainable_params"] == 96 * 11 + 11
+
+
+def test_detail_shows_modules_whose_shares_add_up(bench: Bench) -> None:
+    done = bench("cost", "test_resnet", "--detail")
+    assert done.code == 0, done.err
+    rows = re.findall(r"^ {4}(\w+) +\w+ +[\d,]+ +[\d,]+ +([\d.]+) %", done.out, re.M)
+    assert {"conv1", "layer1", "fc"} <= {name for name, _ in rows}
+    assert sum(float(share) for _, share in rows) == pytest.approx(100, abs=0.5)
+
+
+def test_a_contact_sheet_shows_every_class(bench: Bench, tmp_path: Path) -> None:
+    done = bench("data", "preview", "-c", "tiny.yaml", "-o", "sheet.png", "--columns", "3")
+    assert done.code == 0, done.err
+    sheet = Image.open(tmp_path / "sheet.png")
+    assert sheet.height == 11 * (32 + 4) + 4
+
+
+def test_data_can_be_listed_in_full(bench: Bench, tmp_path: Path) -> None:
+    done = bench(
+        "data", "stats", "-c", "tiny.yaml", "--findings", "f.csv", "--manifest", "m.csv",
+        "--set", "data.max_classes=10",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert "10: class beyond max_classes" in done.out
+    with (tmp_path / "m.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 100
+    with (tmp_path / "f.csv").open() as file:
+        assert [row["action"] for row in csv.DictReader(file)] == ["dropped"] * 10
+
+
+def test_the_ui_serves_the_studys_store(tiny_study: StudyRun) -> None:
+    """The printed address answers, and the server ends with the command."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [*COMMAND, "ui", "-c", "tiny.yaml", "--port", str(port)],
+        cwd=tiny_study.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+        env={k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")},
+    )
+    try:
+        assert process.stdout is not None
+        address = process.stdout.readline().split()[0]
+        assert re.fullmatch(rf"http://127\.0\.0\.1:{port}/#/experiments/\d+", address)
+        _wait_until_served(f"http://127.0.0.1:{port}/health", 90)
+        query = json.dumps({"experiment_ids": [address.rpartition("/")[2]]}).encode()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/api/2.0/mlflow/runs/search",
+            query,
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            assert len(json.load(answer)["runs"]) == 2
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(30)
+
+
+def _wait_until_served(address: str, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            with urllib.request.urlopen(address, timeout=5):
+                return
+        except OSError:
+            time.sleep(0.3)
+    raise AssertionError(f"{address} was not served in {seconds} s")

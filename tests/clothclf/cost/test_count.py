@@ -1,0 +1,291 @@
+"""Counting real architectures: published figures, refusals, and nothing left behind."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from clothclf.cost import count as count_module
+from clothclf.cost.count import CostRequest, child_command, cost_from_dict, cost_to_dict, count_cost
+from clothclf.cost.detail import module_tree
+from clothclf.cost.fvcore_counter import count_with_fvcore
+from clothclf.cost.subject import build_on_cpu, build_on_meta, resolve
+from clothclf.cost.torch_counter import count_with_torch
+from clothclf.errors import CostError
+from clothclf.models.build import build_classifier
+from clothclf.models.weights import RANDOM
+from clothclf.results import Cost
+from clothclf.settings import HeadSettings, ModelSettings
+
+Count = Callable[[CostRequest], Cost]
+
+
+def own(name: str, size: int = 0) -> CostRequest:
+    return CostRequest(name, size, 0, HeadSettings(), own_classifier=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "hidden", "giga", "million"),
+    [
+        ("vgg16", 256, 3.96, 135.3),
+        ("efficientnet_b0", None, 0.106, 4.02),
+        ("densenet121", 14, 0.706, 6.97),
+    ],
+)
+def test_flopth_gives_the_published_figures(
+    counting: Count, name: str, hidden: int | None, giga: float, million: float
+) -> None:
+    cost = counting(CostRequest(name, 112, 11, HeadSettings(hidden=hidden)))
+    assert cost.flopth.macs is not None
+    assert cost.flopth.macs / 1e9 == pytest.approx(giga, rel=0.005)
+    assert cost.params / 1e6 == pytest.approx(million, rel=0.001)
+    assert cost.macs is not None
+    assert cost.fvcore.macs == pytest.approx(cost.macs, rel=0.04)
+    assert cost.trainable_params < cost.params / 50
+    assert cost.verdict in ("agreed", "explained")
+
+
+@pytest.mark.parametrize(
+    ("name", "giga", "failure"),
+    [
+        ("vit_tiny_patch16_224", 1.254, "tokens in Linear"),
+        ("swin_tiny_patch4_window7_224", 4.490, "tokens in Linear"),
+        ("convnext_tiny", 4.455, "maps in Linear"),
+        ("mixer_b16_224", 12.601, "tokens in Linear"),
+        ("maxvit_tiny_tf_224", 5.551, "maps in Linear"),
+    ],
+)
+def test_headlines_hold_where_flopth_fails_and_the_failure_is_named(
+    counting: Count, name: str, giga: float, failure: str
+) -> None:
+    cost = counting(own(name, 224))
+    assert cost.macs is not None
+    assert cost.macs / 1e9 == pytest.approx(giga, rel=0.001)
+    assert cost.flops == 2 * cost.macs
+    assert cost.verdict == "explained"
+    assert failure in cost.reason
+
+
+@pytest.mark.slow
+def test_a_counter_that_fails_leaves_the_headline_and_says_why(counting: Count) -> None:
+    cost = counting(own("sequencer2d_s"))
+    assert cost.macs is not None
+    assert cost.macs > 8e9
+    assert (cost.flopth.macs, cost.flopth_verdict) == (None, "unchecked")
+    assert "tuple" in cost.reason
+    assert "LSTM" in cost.reason
+
+
+def test_the_head_is_part_of_what_is_counted(counting: Count) -> None:
+    plain = counting(CostRequest("test_resnet", 64, 11, HeadSettings()))
+    hidden = counting(CostRequest("test_resnet", 64, 11, HeadSettings(hidden=32)))
+    features = plain.trainable_params // 11 - 1
+    assert plain.trainable_params == 11 * (features + 1)
+    assert hidden.trainable_params == 32 * (features + 1) + 11 * 33
+    assert plain.macs is not None
+    assert hidden.macs is not None
+    assert hidden.macs - plain.macs == 32 * features + 11 * 32 - 11 * features
+
+
+def test_params_and_bytes_are_those_of_the_classifier_that_trains() -> None:
+    head, settings = HeadSettings(hidden=7), ModelSettings(standardize_features=True)
+    built = build_classifier("test_efficientnet", head, settings, 5, 64, RANDOM, seed=0)
+    cost = count_cost(CostRequest("test_efficientnet", 64, 5, head, standardize=True))
+    state = built.state_dict().values()
+    assert cost.params == sum(p.numel() for p in built.parameters())
+    assert cost.trainable_params == sum(p.numel() for p in built.head.parameters())
+    assert cost.weight_bytes == sum(t.numel() * t.element_size() for t in state)
+
+
+@pytest.mark.parametrize(
+    ("request_", "told"),
+    [
+        (own("vgg16", 8), "8 x 8"),
+        (own("vit_tiny_patch16_224", 3), "vit_tiny_patch16_224"),
+        (CostRequest("resnet_18", 64, 10, HeadSettings()), "resnet_18"),
+        (CostRequest("vgg16", 8, 10, HeadSettings()), "8 x 8"),
+    ],
+)
+def test_a_refusal_is_one_sentence_with_the_reason(
+    counting: Count, request_: CostRequest, told: str
+) -> None:
+    with pytest.raises(CostError, match=told) as caught:
+        counting(request_)
+    assert "\n" not in str(caught.value)
+    assert "resnet18" in str(counting(own("resnet18", 64)).architecture)  # the rest goes on
+
+
+@pytest.mark.parametrize(
+    ("program", "told"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL.*memory"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"),
+        ("import sys; sys.exit('the disk is full')", "exit code 1.*the disk is full"),
+        ("import time; time.sleep(60)", "longer than 2 seconds"),
+    ],
+)
+def test_a_child_that_dies_or_hangs_is_told_of(
+    monkeypatch: pytest.MonkeyPatch, program: str, told: str
+) -> None:
+    monkeypatch.setattr(count_module, "child_command", lambda: [sys.executable, "-c", program])
+    with pytest.raises(CostError, match=f"vgg16.*{told}"):
+        count_cost(own("vgg16", 64), timeout_s=2)
+
+
+def test_what_libraries_print_does_not_reach_the_answer() -> None:
+    program = (
+        "from clothclf.cost.child import private_stdout\n"
+        "import os\n"
+        "answers = private_stdout()\n"
+        "print('noise'); os.system('echo more noise'); answers.write('answer'); answers.flush()"
+    )
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert told.stdout == "answer"
+    assert "more noise" in told.stderr
+
+
+def test_asking_imports_no_torch() -> None:
+    program = (
+        "import sys, clothclf.cost.count, clothclf.cost.catalogue, clothclf.cost.detail, "
+        "clothclf.cost.summary\n"
+        "sys.exit(bool({'torch', 'timm', 'fvcore', 'flopth'} & sys.modules.keys()))"
+    )
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
+def test_a_cost_survives_json(counting: Count) -> None:
+    cost = counting(own("test_vit"))
+    assert cost_from_dict(cost_to_dict(cost)) == cost
+
+
+def test_the_module_tree_adds_up() -> None:
+    rows = module_tree(CostRequest("test_resnet", 64, 5, HeadSettings()))
+    by_name = {row.name: row for row in rows}
+    assert rows[0].name == ""
+    assert rows[0].share == 1
+    assert by_name["head"].output_shape == (1, 5)
+    for depth, name in ((1, "body"), (2, "body.conv1")):
+        assert by_name[name].depth == depth
+    assert rows[0].macs == by_name["body"].macs + by_name["head"].macs
+    children = [row for row in rows if row.depth == 2 and row.name.startswith("body.")]
+    assert sum(row.macs for row in children) == by_name["body"].macs
+    assert sum(row.params for row in children) == by_name["body"].params
+
+
+class TestNothingIsLeftBehind:
+    """Torch's counter and fvcore run in the process of a model in use; flopth never does."""
+
+    @staticmethod
+    def losses(count: bool) -> list[float]:
+        torch.manual_seed(3)
+        request = CostRequest("test_resnet", 32, 4, HeadSettings(hidden=8), frozen=False)
+        model = build_classifier(
+            "test_resnet", request.head, ModelSettings(mode="scratch"), 4, 32, RANDOM, seed=1
+        )
+        pictures, labels = torch.randn(8, 3, 32, 32), torch.arange(8) % 4
+        if count:
+            model.eval()
+            count_with_torch(model, pictures[:1])
+            count_with_fvcore(model, pictures[:1])
+            count_cost(request)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        model.train()
+        found = []
+        for _ in range(4):
+            loss = nn.functional.cross_entropy(model(pictures), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            found.append(loss.item())
+        return found
+
+    def test_training_after_counting_is_bit_identical(self) -> None:
+        assert self.losses(count=True) == self.losses(count=False)
+
+    def test_the_model_is_as_it_was(self) -> None:
+        model = build_classifier(
+            "test_resnet", HeadSettings(), ModelSettings(), 4, 32, RANDOM, seed=1
+        ).eval()
+        picture = torch.zeros(1, 3, 32, 32)
+        before = (list(model.state_dict()), [m.training for m in model.modules()])
+        classes = {type(m): type(m).__call__ for m in model.modules()}
+        count_with_torch(model, picture)
+        count_with_fvcore(model, picture)
+        count_cost(CostRequest("test_resnet", 32, 4, HeadSettings()))
+        assert (list(model.state_dict()), [m.training for m in model.modules()]) == before
+        assert {type(m): type(m).__call__ for m in model.modules()} == classes
+        assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+        assert {p.dtype for p in model.parameters()} == {torch.float32}
+        assert {p.device.type for p in model.parameters()} == {"cpu"}
+
+    def test_no_hooks_stay_when_the_model_raises(self) -> None:
+        model = nn.Sequential(nn.Linear(4, 4), nn.Linear(5, 5))
+        for count in (count_with_torch, count_with_fvcore):
+            with pytest.raises(RuntimeError):
+                count(model, torch.zeros(1, 4))
+            assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+def test_unset_weights_have_the_shapes_of_set_ones() -> None:
+    request = resolve(own("test_vit"))
+    shapes = [
+        {name: tensor.shape for name, tensor in subject.model.state_dict().items()}
+        for subject in (build_on_meta(request), build_on_cpu(request, 0))
+    ]
+    assert shapes[0] == shapes[1]
+
+
+PRODUCTS_SKIPPED = """
+import sys, torch
+from clothclf.cost.count import CostRequest
+from clothclf.cost.fvcore_counter import count_with_fvcore
+from clothclf.cost.no_arithmetic import skip_products
+from clothclf.cost.subject import build_on_cpu, resolve
+from clothclf.settings import HeadSettings
+requests = [CostRequest(n, 0, 10, HeadSettings(), own_classifier=True) for n in sys.argv[1:]]
+subjects = [build_on_cpu(resolve(request), 0) for request in requests]
+real = [count_with_fvcore(subject.model, subject.picture) for subject in subjects]
+skip_products()
+assert [count_with_fvcore(subject.model, subject.picture) for subject in subjects] == real
+"""
+
+
+def test_fvcore_counts_the_same_when_products_are_not_computed() -> None:
+    names = ["test_vit", "swin_tiny_patch4_window7_224", "maxvit_tiny_tf_224", "test_mambaout"]
+    told = subprocess.run(
+        [sys.executable, "-c", PRODUCTS_SKIPPED, *names], capture_output=True, text=True
+    )
+    assert told.returncode == 0, told.stderr
+
+
+def test_a_killed_fork_is_told_of_and_the_server_goes_on() -> None:
+    """The first question's process kills itself: an answer says so, the next is counted."""
+    program = (
+        "import os, signal, sys, clothclf.cost.counting as counting\n"
+        "from clothclf.cost import child\n"
+        "true = counting.count_here\n"
+        "def count_here(request, *more):\n"
+        "    if request.architecture == 'resnet18': os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return true(request, *more)\n"
+        "counting.count_here = count_here\n"
+        "sys.argv.append('--serve')\n"
+        "child.main()"
+    )
+    questions = [count_module.encode_question("cost", own(n)) for n in ("resnet18", "test_resnet")]
+    told = subprocess.run(
+        [sys.executable, "-c", program], input="".join(questions), capture_output=True, text=True
+    )
+    first, second = told.stdout.splitlines()
+    with pytest.raises(CostError, match=signal.SIGKILL.name):
+        count_module.decode_answer("resnet18", first, 0)
+    assert cost_from_dict(count_module.decode_answer("test_resnet", second, 0)).macs
+
+
+def test_the_child_is_started_as_a_module() -> None:
+    assert child_command("--serve")[1:] == ["-m", "clothclf.cost.child", "--serve"]

@@ -1,0 +1,186 @@
+"""Batches: every picture once, changed as drawn from seed and epoch, equal to a plain reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from clothclf.data.batches import (
+    FeatureBatches,
+    ImageBatches,
+    Normalization,
+    draw_views,
+    training_parts,
+)
+from clothclf.data.dataset import SplitImages
+from clothclf.settings import AugmentSettings
+
+SIZE = 12
+MEAN_STD = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+RAW = Normalization((0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255))
+"""Leaves pixels as they are, 0 to 255."""
+
+
+def split(count: int, seed: int) -> SplitImages:
+    rng = np.random.default_rng(seed)
+    return SplitImages(
+        ids=[str(number) for number in range(count)],
+        targets=np.arange(count) % 3,
+        rows=rng.permutation(count),
+        pixels=rng.integers(0, 256, (count, SIZE, SIZE, 3), dtype=np.uint8),
+    )
+
+
+def batches(
+    padding: int = 0,
+    flip: bool = True,
+    normalization: Normalization = RAW,
+    count: int = 37,
+    seed: int = 5,
+    batch_size: int = 8,
+) -> ImageBatches:
+    splits = {"train": split(count, 0), "valid": split(11, 1), "test": split(70, 2)}
+    augment = AugmentSettings(crop_padding=padding, horizontal_flip=flip)
+    return ImageBatches(splits, normalization, augment, batch_size, seed, torch.device("cpu"))
+
+
+def epoch(made: ImageBatches, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """All pictures of an epoch as [n, height, width, 3], and their targets."""
+    parts = list(made.train(number))
+    pictures = torch.cat([pictures for pictures, _ in parts]).permute(0, 2, 3, 1).numpy()
+    return pictures, torch.cat([targets for _, targets in parts]).numpy()
+
+
+def test_every_picture_comes_once_an_epoch_with_its_label() -> None:
+    made = batches(flip=False)
+    assert [len(targets) for _, targets in made.train(1)] == [8, 8, 8, 8, 5]
+    assert made.steps_per_epoch() == 5
+    pictures, targets = epoch(made, 1)
+    train = made.splits["train"]
+    stored = {train.pixels[row].tobytes(): train.targets[n] for n, row in enumerate(train.rows)}
+    seen = {
+        picture.astype(np.uint8).tobytes(): target
+        for picture, target in zip(pictures, targets, strict=True)
+    }
+    assert seen == stored
+
+
+@pytest.mark.parametrize("padding", [0, 3])
+def test_an_epoch_depends_on_seed_and_number_alone(padding: int) -> None:
+    """What ran before, or is made anew, changes nothing; another number or seed does."""
+    made = batches(padding)
+    first = epoch(made, 2)[0]
+    epoch(made, 1)
+    torch.rand(3)
+    np.random.rand(3)
+    assert np.array_equal(epoch(made, 2)[0], first)
+    assert np.array_equal(epoch(batches(padding), 2)[0], first)
+    assert not np.array_equal(epoch(made, 3)[0], first)
+    assert not np.array_equal(epoch(batches(padding, seed=6), 2)[0], first)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("padding", [0, 1, 4])
+def test_pictures_equal_a_plain_reference(padding: int, seed: int) -> None:
+    """Reflect, cut, mirror: one picture at a time with numpy gives the same pixels exactly."""
+    made = batches(padding, seed=seed)
+    train = made.splits["train"]
+    drawn = draw_views(len(train), 1, seed, made.augment)
+    pictures, targets = epoch(made, 1)
+    for place, number in enumerate(drawn.order):
+        picture = train.pixels[train.rows[number]]
+        padded = np.pad(picture, ((padding,) * 2, (padding,) * 2, (0, 0)), mode="reflect")
+        row, column = drawn.shift[place]
+        picture = padded[row : row + SIZE, column : column + SIZE]
+        if drawn.flip[place]:
+            picture = picture[:, ::-1]
+        assert np.array_equal(pictures[place], picture)
+        assert targets[place] == train.targets[number]
+
+
+def test_crops_reach_every_place_and_half_are_mirrored() -> None:
+    drawn = draw_views(20_000, 1, 0, AugmentSettings(crop_padding=2))
+    places, counts = np.unique(drawn.shift, axis=0, return_counts=True)
+    assert len(places) == 25
+    assert counts.min() > 600
+    assert abs(drawn.flip.mean() - 0.5) < 0.02
+    assert sorted(drawn.order) == list(range(20_000))
+
+
+def test_without_augmentation_nothing_is_changed() -> None:
+    drawn = draw_views(50, 1, 0, AugmentSettings(crop_padding=0, horizontal_flip=False))
+    assert not drawn.flip.any()
+    assert not drawn.shift.any()
+
+
+def test_normalisation_is_that_of_the_architecture() -> None:
+    """(pixel / 255 - mean) / deviation, in channels-last memory."""
+    levels = torch.arange(256, dtype=torch.uint8)
+    pixels = levels.reshape(1, 16, 16, 1).expand(1, 16, 16, 3).contiguous()
+    got = MEAN_STD.apply(pixels)
+    mean, std = (np.array(each)[:, None, None] for each in (MEAN_STD.mean, MEAN_STD.std))
+    expected = (pixels.numpy().transpose(0, 3, 1, 2) / 255 - mean) / std
+    assert np.abs(got.numpy() - expected).max() < 1e-6
+    assert got.dtype == torch.float32
+    assert got.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_held_out_pictures_come_in_order_and_unchanged() -> None:
+    made = batches(padding=3)
+    for name in ("valid", "test"):
+        part = made.splits[name]
+        pictures = torch.cat([p for p, _ in made.held_out(name)]).permute(0, 2, 3, 1).numpy()
+        assert np.array_equal(pictures, part.pixels[part.rows])
+        assert np.array_equal(torch.cat([t for _, t in made.held_out(name)]), part.targets)
+
+
+def test_mirrored_pictures_are_numpys() -> None:
+    made = batches()
+    part = made.splits["valid"]
+    pictures = torch.cat([p for p, _ in made.in_order("valid", flip=True)])
+    assert np.array_equal(pictures.permute(0, 2, 3, 1), part.pixels[part.rows][:, :, ::-1])
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_features_take_the_place_of_their_pictures(flip: bool) -> None:
+    """With pixels themselves as features, both kinds of batches are the same, epoch by epoch."""
+    made = batches(flip=flip)
+
+    def flat(mirrored: bool) -> torch.Tensor:
+        return torch.cat([p.flatten(1) for p, _ in made.in_order("train", mirrored)])
+
+    views = torch.stack([flat(mirrored) for mirrored in (False, True)[: 1 + flip]])
+    valid = next(made.held_out("valid"))
+    features = FeatureBatches(made, views, {"valid": valid})
+    assert features.steps_per_epoch() == made.steps_per_epoch()
+    for number in (1, 2):
+        for mine, plain in zip(features.train(number), made.train(number), strict=True):
+            assert torch.equal(mine[0], plain[0].flatten(1))
+            assert torch.equal(mine[1], plain[1])
+    assert torch.equal(next(features.held_out("valid"))[1], valid[1])
+
+
+def test_pixels_are_read_from_disk(tmp_path: Path) -> None:
+    """A memory-mapped array gives torch a writable copy of its own."""
+    part = split(9, 3)
+    np.save(tmp_path / "pixels.npy", part.pixels)
+    mapped = SplitImages(
+        part.ids, part.targets, part.rows, np.load(tmp_path / "pixels.npy", mmap_mode="r")
+    )
+    got = mapped.images(np.array([4, 2]))
+    assert np.array_equal(got, part.pixels[part.rows[[4, 2]]])
+    assert got.flags.writeable
+
+
+@pytest.mark.parametrize(("count", "size"), [(33, 16), (32, 16), (1, 16), (5, 1), (47, 16), (3, 2)])
+def test_batches_cover_an_epoch_and_none_but_a_lone_picture_is_alone(count: int, size: int) -> None:
+    """Every place once, in order; a remainder of one joins the batch before it."""
+    parts = training_parts(count, size)
+    assert [place for part in parts for place in range(part.start, part.stop)] == list(range(count))
+    sizes = [part.stop - part.start for part in parts]
+    assert all(length == size for length in sizes[:-1])
+    if size > 1 and count > 1:
+        assert min(sizes) > 1

@@ -1,0 +1,177 @@
+"""Pictures of every kind become RGB as a viewer would show them; hostile ones are refused."""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clothclf.data.decode import MAX_PIXELS, decode_rgb
+from clothclf.errors import DataError
+
+
+def saved(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+def decoded(content: bytes) -> np.ndarray:
+    result = decode_rgb(content)
+    assert result.image.mode == "RGB"
+    return np.asarray(result.image)
+
+
+def test_rgb_comes_through_unchanged() -> None:
+    pixels = noise(9, 7, 3)
+    assert np.array_equal(decoded(saved(Image.fromarray(pixels))), pixels)
+    assert decode_rgb(saved(Image.fromarray(pixels))).stored_mode == "RGB"
+
+
+def test_grey_and_black_and_white_have_equal_channels() -> None:
+    grey = noise(9, 7)
+    assert np.array_equal(decoded(saved(Image.fromarray(grey))), np.dstack([grey] * 3))
+    black_white = Image.fromarray(grey > 127)
+    assert black_white.mode == "1"
+    assert np.array_equal(decoded(saved(black_white))[..., 0], np.where(grey > 127, 255, 0))
+
+
+def test_transparency_lies_on_white() -> None:
+    """Clear becomes white, half-clear black becomes grey, opaque stays."""
+    pixels = np.zeros((1, 3, 4), dtype=np.uint8)
+    pixels[0, :, 3] = 0, 128, 255
+    assert decoded(saved(Image.fromarray(pixels)))[0, :, 0].tolist() == [255, 127, 0]
+    assert decode_rgb(saved(Image.fromarray(pixels))).stored_mode == "RGBA"
+    grey = Image.fromarray(pixels).convert("LA")
+    assert decoded(saved(grey))[0, :, 0].tolist() == [255, 127, 0]
+
+
+def test_a_palette_gives_its_colours_and_its_clear_one_is_white() -> None:
+    image = Image.fromarray(np.array([[0, 1, 2]], dtype=np.uint8), "P")
+    image.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
+    assert decoded(saved(image)).tolist() == [[[255, 0, 0], [0, 255, 0], [0, 0, 255]]]
+    assert decoded(saved(image, transparency=1)).tolist()[0][1] == [255, 255, 255]
+
+
+def test_one_clear_colour_of_an_rgb_picture_is_white() -> None:
+    image = Image.fromarray(np.array([[[1, 2, 3], [4, 5, 6]]], dtype=np.uint8))
+    content = saved(image, transparency=(1, 2, 3))
+    assert decoded(content).tolist() == [[[255, 255, 255], [4, 5, 6]]]
+
+
+def test_cmyk_is_converted() -> None:
+    image = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
+    result = decode_rgb(saved(image, "JPEG", quality=100))
+    assert result.stored_mode == "CMYK"
+    assert np.abs(np.asarray(result.image)[4, 4].astype(int) - [255, 0, 0]).max() <= 3
+
+
+@pytest.mark.parametrize("top", [65535, 200])
+def test_sixteen_bits_keep_their_scale(top: int) -> None:
+    """Levels of 0 to 65535 become 0 to 255; a dark picture stays dark."""
+    levels = np.linspace(0, top, 64).astype(np.uint16).reshape(8, 8)
+    result = decode_rgb(saved(Image.fromarray(levels)))
+    assert result.stored_mode.startswith("I")
+    expected = (levels.astype(float) / 65535 * 255).astype(np.uint8)
+    assert np.array_equal(np.asarray(result.image)[..., 1], expected)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_rotation_is_applied(orientation: int) -> None:
+    """However a camera was held, the decoded picture is the upright one."""
+    upright = np.zeros((16, 24, 3), dtype=np.uint8)
+    upright[:8, :8] = 255  # a white corner, at the top left
+    turns = {
+        1: lambda p: p,
+        2: lambda p: p[:, ::-1],
+        3: lambda p: p[::-1, ::-1],
+        4: lambda p: p[::-1],
+        5: lambda p: p.transpose(1, 0, 2),
+        6: lambda p: np.rot90(p),
+        7: lambda p: p[::-1, ::-1].transpose(1, 0, 2),
+        8: lambda p: np.rot90(p, -1),
+    }
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = Image.fromarray(np.ascontiguousarray(turns[orientation](upright)))
+    assert np.array_equal(decoded(saved(stored, exif=exif)), upright)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "TIFF", "PNG"])
+def test_of_an_animation_the_first_frame_counts(kind: str) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "green", "blue")]
+    options = {"lossless": True} if kind == "WEBP" else {}
+    content = saved(frames[0], kind, save_all=True, append_images=frames[1:], **options)
+    assert decoded(content)[4, 4].tolist() == [255, 0, 0]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"])
+def test_a_file_that_is_cut_short_is_refused_at_every_length(kind: str) -> None:
+    """Never a grey lower half: a picture is whole or it is a DataError of one line."""
+    content = saved(Image.fromarray(noise(40, 30, 3)), kind)
+    for keep in (len(content) // 4, len(content) // 2, len(content) * 3 // 4):
+        with pytest.raises(DataError) as caught:
+            decode_rgb(content[:keep])
+        assert str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\0" * 1000, b"<svg/>", b"%PDF-1.4", b"\xff\xd8\xff", b"GIF89a", b"\x89PNG\r\n\x1a\n"],
+)
+def test_what_is_no_picture_is_refused(content: bytes) -> None:
+    with pytest.raises(DataError):
+        decode_rgb(content)
+
+
+def test_formats_that_run_other_programs_are_not_tried() -> None:
+    """Pillow hands PostScript to Ghostscript; only plain picture formats are opened."""
+    with pytest.raises(DataError):
+        decode_rgb(saved(Image.new("RGB", (8, 8)), "EPS"))
+
+
+def png_header(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        body = kind + content
+        return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    data = chunk(b"IDAT", zlib.compress(bytes(1000)))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + data + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(("width", "height"), [(60_000, 60_000), (MAX_PIXELS + 1, 1), (9000, 9000)])
+def test_a_decompression_bomb_is_refused_by_its_header(width: int, height: int) -> None:
+    """No memory is asked for: the fault is the size, not the missing pixels."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(DataError, match="pixels"):
+            decode_rgb(png_header(width, height))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_random_bytes_behind_a_good_start_never_crash() -> None:
+    """Damage of every kind is a DataError or a picture, and nothing else."""
+    rng = np.random.default_rng(1)
+    outcomes = set()
+    for kind in ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"):
+        content = saved(Image.fromarray(noise(20, 20, 3)), kind)
+        for _ in range(40):
+            broken = np.frombuffer(content, dtype=np.uint8).copy()
+            places = rng.integers(0, len(broken), 6)
+            broken[places] = rng.integers(0, 256, 6)
+            try:
+                outcomes.add(decode_rgb(broken.tobytes()).image.mode)
+            except DataError:
+                outcomes.add("refused")
+    assert outcomes == {"RGB", "refused"}

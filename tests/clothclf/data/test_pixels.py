@@ -1,0 +1,174 @@
+"""The pixel cache: exact, made once, never believed when damaged."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clothclf.data.pixels import PixelCache, open_or_build
+from clothclf.data.sources.kaggle import KaggleSource
+from clothclf.errors import DataError
+from tests.conftest import KaggleBuilder, draw_jpeg
+
+IDS = [str(number) for number in range(1, 41)]
+
+
+class CountingSource(KaggleSource):
+    """A real source that counts how often a picture is read."""
+
+    reads = 0
+
+    def read_bytes(self, image_id: str) -> bytes:
+        self.reads += 1
+        return super().read_bytes(image_id)
+
+
+@pytest.fixture
+def pictures() -> dict[str, bytes]:
+    """Of several sizes; the third does not decode."""
+    made = {name: draw_jpeg(int(name), 10 + int(name) % 5, 20) for name in IDS}
+    made["3"] = b"no picture"
+    return made
+
+
+@pytest.fixture
+def source(kaggle: KaggleBuilder, pictures: dict[str, bytes]) -> CountingSource:
+    return CountingSource(kaggle.folder("id,articleType\n", pictures))
+
+
+def test_pixels_are_those_of_a_bilinear_resize(
+    source: CountingSource, pictures: dict[str, bytes], tmp_path: Path
+) -> None:
+    """Bit for bit what Pillow gives, and the table says what each picture was."""
+    cache = open_or_build(source, IDS, 24, tmp_path / "cache")
+    assert cache.array.shape == (len(IDS), 24, 24, 3)
+    for row, name in enumerate(IDS):
+        if name == "3":
+            continue
+        image = Image.open(io.BytesIO(pictures[name]))
+        expected = np.asarray(image.resize((24, 24), Image.Resampling.BILINEAR))
+        assert np.array_equal(cache.array[row], expected)
+        assert (cache.table.loc[row, "width"], cache.table.loc[row, "height"]) == image.size
+    assert cache.table["id"].tolist() == IDS
+    assert cache.table.loc[2, "pixel_hash"] == ""
+    assert cache.table.loc[2, "problem"] != ""
+    assert (cache.table["problem"] != "").sum() == 1
+
+
+def test_equal_pixels_have_equal_hashes_whatever_the_file(
+    kaggle: KaggleBuilder, tmp_path: Path
+) -> None:
+    """Twins are found by pixels, not by bytes; the same bytes in another shape are no twin."""
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 8, 3), dtype=np.uint8)
+
+    def png(image: np.ndarray, level: int) -> bytes:
+        file = io.BytesIO()
+        Image.fromarray(image).save(file, "PNG", compress_level=level)
+        return file.getvalue()
+
+    pictures = {"a": png(pixels, 1), "b": png(pixels, 9), "c": png(pixels.reshape(8, 4, 3), 1)}
+    assert pictures["a"] != pictures["b"]
+    made = KaggleSource(kaggle.folder("id,articleType\n", pictures))
+    hashes = open_or_build(made, ["a", "b", "c"], 8, tmp_path / "cache").table["pixel_hash"]
+    assert hashes[0] == hashes[1]
+    assert hashes[0] != hashes[2]
+
+
+def test_a_second_opening_decodes_nothing(source: CountingSource, tmp_path: Path) -> None:
+    first = open_or_build(source, IDS, 24, tmp_path / "cache")
+    assert source.reads == len(IDS)
+    second = open_or_build(source, IDS, 24, tmp_path / "cache")
+    assert source.reads == len(IDS)
+    assert np.array_equal(first.array, second.array)
+    assert first.table.equals(second.table)
+
+
+def test_other_sizes_ids_and_files_are_other_caches(
+    source: CountingSource, pictures: dict[str, bytes], tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    first = open_or_build(source, IDS, 24, cache)
+    assert open_or_build(source, IDS, 16, cache).array.shape[1] == 16
+    assert open_or_build(source, IDS[::-1], 24, cache).table["id"].tolist() == IDS[::-1]
+    (source.path / "images/5.jpg").write_bytes(pictures["6"])
+    changed = open_or_build(source, IDS, 24, cache)
+    assert np.array_equal(changed.array[4], first.array[5])
+    assert not np.array_equal(changed.array[4], first.array[4])
+
+
+def test_progress_ends_with_all_pictures(source: CountingSource, tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    open_or_build(source, IDS, 24, tmp_path / "cache", lambda done, of: told.append((done, of)))
+    assert told[-1] == (len(IDS), len(IDS))
+
+
+def test_an_interrupted_build_leaves_nothing_behind(source: CountingSource, tmp_path: Path) -> None:
+    """Ctrl-C in the middle: no folder passes for whole, and the next try builds it."""
+
+    def interrupt(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    cache = tmp_path / "cache"
+    with pytest.raises(KeyboardInterrupt):
+        open_or_build(source, IDS, 24, cache, interrupt)
+    assert list((cache / "pixels").iterdir()) == []
+    source.reads = 0
+    assert len(open_or_build(source, IDS, 24, cache).table) == len(IDS)
+    assert source.reads == len(IDS)
+
+
+def damage(folder: Path, kind: str) -> None:
+    name, _, how = kind.partition(" ")
+    file = folder / name
+    content = file.read_bytes()
+    if how == "missing":
+        file.unlink()
+    elif how == "empty":
+        file.write_bytes(b"")
+    elif how == "truncated":
+        file.write_bytes(content[: len(content) // 2])
+    elif how == "zeroed":
+        file.write_bytes(content[:200] + bytes(len(content) - 200))
+    elif how == "list":
+        file.write_text(json.dumps(["no", "object"]))
+    else:
+        file.write_bytes(os.urandom(len(content)))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(f"cache.json {how}" for how in ("missing", "empty", "truncated", "noise", "list")),
+        *(f"pictures.parquet {how}" for how in ("missing", "empty", "truncated", "noise")),
+        *(f"pixels.npy {how}" for how in ("missing", "empty", "truncated", "noise", "zeroed")),
+    ],
+)
+def test_a_damaged_cache_is_noticed_and_built_again(
+    source: CountingSource, tmp_path: Path, kind: str
+) -> None:
+    cache = tmp_path / "cache"
+    whole = open_or_build(source, IDS, 24, cache)
+    pixels, folder = np.array(whole.array), whole.path.parent
+    del whole
+    damage(folder, kind)
+    with pytest.raises(DataError) as caught:
+        PixelCache(folder)
+    assert str(folder) in str(caught.value)
+    source.reads = 0
+    assert np.array_equal(open_or_build(source, IDS, 24, cache).array, pixels)
+    assert source.reads == len(IDS)
+    assert [path.name for path in (cache / "pixels").iterdir()] == [folder.name]
+
+
+def test_a_place_that_cannot_hold_the_cache_is_one_sentence(
+    source: CountingSource, tmp_path: Path
+) -> None:
+    (tmp_path / "cache").write_text("a file, not a folder")
+    with pytest.raises(DataError, match="cannot be written there: Not a directory"):
+        open_or_build(source, IDS, 24, tmp_path / "cache")

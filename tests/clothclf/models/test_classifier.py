@@ -1,0 +1,206 @@
+"""Classifiers: what trains, what stays, which statistics move, and what a published head weighs."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from clothclf.errors import ArchitectureError, WeightsError
+from clothclf.models.build import build_classifier
+from clothclf.models.classifier import Classifier, Standardize
+from clothclf.models.weights import RANDOM, state_hash
+from clothclf.results import Weights
+from clothclf.settings import HeadSettings, ModelSettings
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+PICTURES = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+TARGETS = torch.arange(8) % 3
+BODY = "test_resnet"
+
+
+def build(
+    name: str = BODY, head: HeadSettings | None = None, seed: int = 0, **options: object
+) -> Classifier:
+    model = ModelSettings.model_validate({"weights": "none", **options})
+    return build_classifier(name, head or HeadSettings(), model, 3, 32, RANDOM, seed)
+
+
+def one_step(classifier: Classifier, learning_rate: float = 0.1) -> None:
+    classifier.train()
+    trained = [p for p in classifier.parameters() if p.requires_grad]
+    optimizer = torch.optim.SGD(trained, lr=learning_rate)
+    nn.functional.cross_entropy(classifier(PICTURES), TARGETS).backward()
+    optimizer.step()
+
+
+def changed(classifier: Classifier, before: dict[str, torch.Tensor]) -> set[str]:
+    now = classifier.state_dict()
+    return {name for name in before if not torch.equal(before[name], now[name])}
+
+
+def state(classifier: Classifier) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in classifier.state_dict().items()}
+
+
+def dropping_body(classifier: Classifier) -> None:
+    """Put an active dropout into the body, as some architectures have it."""
+    classifier.body.layer1 = nn.Sequential(classifier.body.layer1, nn.Dropout(0.5))
+
+
+def test_a_fixed_frozen_body_is_untouched_by_training() -> None:
+    """No gradient, no moved statistic, no dropout; the head alone changes."""
+    classifier = build(head=HeadSettings(hidden=8, dropout=0.5))
+    dropping_body(classifier)
+    before, body = state(classifier), state_hash(classifier.body)
+    one_step(classifier)
+    assert state_hash(classifier.body) == body
+    assert {name.split(".")[0] for name in changed(classifier, before)} == {"head"}
+    assert all(parameter.grad is None for parameter in classifier.body.parameters())
+    assert not any(module.training for module in classifier.body.modules())
+    assert all(module.training for module in classifier.head.modules())
+    assert torch.equal(classifier.body(PICTURES), classifier.body(PICTURES))
+    assert classifier.body_is_deterministic()
+
+
+def test_a_drifting_body_moves_its_batch_norm_statistics_and_nothing_else() -> None:
+    classifier = build(batch_norm="drifting")
+    dropping_body(classifier)
+    before = state(classifier)
+    one_step(classifier)
+    moved = {name for name in changed(classifier, before) if name.startswith("body.")}
+    norms = ("running_mean", "running_var", "num_batches_tracked")
+    assert moved == {name for name in before if name.startswith("body.") and name.endswith(norms)}
+    training = {type(m).__name__ for m in classifier.body.modules() if m.training}
+    assert training == {"BatchNorm2d"}
+    assert not classifier.body_is_deterministic()
+    classifier.eval()
+    after = state(classifier)
+    classifier(PICTURES)
+    assert changed(classifier, after) == set()
+
+
+def test_drifting_means_nothing_without_batch_norm() -> None:
+    """VGG and plain transformers have none: their features can be computed once all the same."""
+    assert build("test_vit", batch_norm="drifting").body_is_deterministic()
+
+
+@pytest.mark.parametrize("mode", ["finetune", "scratch"])
+def test_other_modes_train_everything(mode: str) -> None:
+    classifier = build(mode=mode)
+    before = state(classifier)
+    for _ in range(2):  # a residual branch that starts at zero passes no gradient in the first
+        one_step(classifier)
+    assert {name for name, _ in classifier.named_parameters()} <= changed(classifier, before)
+    assert any("running_mean" in name for name in changed(classifier, before))
+    assert not classifier.body_is_deterministic()
+
+
+@pytest.mark.parametrize(
+    ("options", "whole"),
+    [
+        ({}, False),
+        ({"standardize_features": True}, False),
+        ({"batch_norm": "drifting"}, False),
+        ({"mode": "finetune"}, True),
+    ],
+)
+def test_the_trained_state_brings_back_what_training_changed(
+    options: dict[str, object], whole: bool
+) -> None:
+    """Laid over a fresh build of the same seed it gives the same scores, bit for bit."""
+    classifier = build(**options)
+    layer = classifier.head.standardize()
+    if layer is not None:
+        layer.fit(torch.rand(20, classifier.head.features))
+    one_step(classifier)
+    classifier.eval()
+    saved = classifier.trained_state()
+    expected = classifier(PICTURES)
+    one_step(classifier)
+    assert not torch.equal(classifier.eval()(PICTURES), expected)
+    fresh = build(**options)
+    unknown = fresh.load_state_dict(saved, strict=False).unexpected_keys
+    assert not unknown
+    assert torch.equal(fresh.eval()(PICTURES), expected)
+    assert (set(saved) == set(classifier.state_dict())) == whole
+    body = {name for name in saved if name.startswith("body.") and not whole}
+    assert all("running_" in name or "num_batches" in name for name in body)
+
+
+def test_standardised_features_have_mean_0_and_deviation_1() -> None:
+    """Over more rows than are taken at once; a constant feature becomes 0, however large."""
+    features = torch.randn(9000, 6, generator=torch.Generator().manual_seed(1))
+    features = features * torch.tensor([1.0, 100, 1e-3, 1, 0, 0]) + torch.tensor(
+        [0.0, 5, 1e-3, -40, 0, 1e4]
+    )
+    layer = Standardize(6)
+    assert torch.equal(layer(features), features)
+    layer.fit(features)
+    out = layer(features).double()
+    assert out.mean(0).abs().max() < 1e-3
+    assert (out[:, :4].std(0) - 1).abs().max() < 1e-4
+    assert not out[:, 4:].any()
+
+
+def test_one_row_has_no_deviation_and_becomes_zero() -> None:
+    layer = Standardize(3)
+    layer.fit(torch.rand(1, 3))
+    assert torch.equal(layer(torch.rand(1, 3)), torch.zeros(1, 3))
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "parameters"),
+    [
+        ("vgg16", HeadSettings(hidden=256, dropout=0.2), 135_312_203),
+        ("densenet121", HeadSettings(hidden=14, dropout=0.2), 6_968_371),
+        ("efficientnet_b0", HeadSettings(dropout=0.2), 4_021_639),
+    ],
+)
+def test_published_heads_weigh_what_was_published(
+    name: str, head: HeadSettings, parameters: int
+) -> None:
+    """135.3, 6.97 and 4.02 million parameters, as the study printed them."""
+    model = ModelSettings(weights="none")
+    classifier = build_classifier(name, head, model, 11, 112, RANDOM, 0)
+    assert sum(parameter.numel() for parameter in classifier.parameters()) == parameters
+    trained = sum(p.numel() for p in classifier.parameters() if p.requires_grad)
+    width = classifier.head.features
+    hidden = head.hidden
+    plain = (width + 1) * 11
+    assert trained == (plain if hidden is None else (width + 1) * hidden + (hidden + 1) * 11)
+
+
+def test_the_seed_decides_and_the_head_does_not_hang_on_the_body() -> None:
+    """Same seed, same numbers; and a body with weights of its own leaves the head as it is."""
+    first, second, other = build(), build(), build(seed=1)
+    assert state_hash(first) == state_hash(second)
+    assert state_hash(first) != state_hash(other)
+    frozen, tuned = build(), build(mode="finetune")
+    assert state_hash(frozen.head) == state_hash(tuned.head)
+
+
+def test_a_state_hash_follows_every_value_and_name() -> None:
+    body = build().body
+    copied = copy.deepcopy(body)
+    assert state_hash(copied) == state_hash(body)
+    next(copied.parameters()).data[0] += 1e-6
+    assert state_hash(copied) != state_hash(body)
+
+
+def test_from_scratch_takes_no_weights(tmp_path) -> None:
+    weights = Weights("file", "some.safetensors", "", tmp_path / "some.safetensors")
+    with pytest.raises(WeightsError, match=r"mode: scratch starts from random weights"):
+        build_classifier(BODY, HeadSettings(), ModelSettings(mode="scratch"), 3, 32, weights, 0)
+
+
+def test_a_size_that_is_refused_is_one_sentence() -> None:
+    """A transformer of 16-pixel patches takes neither 8 pixels nor 40."""
+    model = ModelSettings(weights="none")
+    for name, size in (("test_vit", 8), ("test_vit", 40)):
+        with pytest.raises(ArchitectureError) as caught:
+            build_classifier(name, HeadSettings(), model, 3, size, RANDOM, 0)
+        assert "\n" not in str(caught.value)
+        assert name in str(caught.value)

@@ -1,0 +1,241 @@
+"""The model hub: asked once, given 5 seconds, and never needed for `auto`.
+
+Downloads go through the hub's own client, which reads its environment when it is imported: they
+are made in a process apart, from a server of ours that speaks the hub's protocol.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save
+
+from clothclf.errors import WeightsError
+from clothclf.models.weights import WeightsResolver
+from clothclf.results import Weights
+
+NAMES = ("test_resnet", "test_efficientnet")
+Use = Callable[[str], None]
+
+DOWNLOAD = """
+import json, sys
+from dataclasses import asdict
+from clothclf.models.weights import WeightsResolver, load_body
+resolver, answers = WeightsResolver("auto"), []
+for name in sys.argv[1:]:
+    weights = resolver.resolve(name)
+    first = next(load_body(name, 64, weights).parameters()) if weights.path else None
+    answers.append([asdict(weights), first is not None and first.flatten()[:3].tolist()])
+print(json.dumps(answers, default=str))
+"""
+
+
+@pytest.fixture
+def use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Use:
+    """Ask the hub at an address, with an empty cache and no proxy between."""
+    for name in list(os.environ):
+        if "proxy" in name.lower():
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    return lambda address: monkeypatch.setenv("HF_ENDPOINT", address)
+
+
+def resolve(*names: str) -> tuple[float, list[Weights]]:
+    """Resolve `auto` weights; return the seconds it took, and the answers."""
+    resolver = WeightsResolver("auto")
+    started = time.perf_counter()
+    answers = [resolver.resolve(name) for name in names]
+    return time.perf_counter() - started, answers
+
+
+@pytest.fixture
+def closed() -> str:
+    """An address where nobody listens."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """An address that takes connections and never answers."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(8)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+class Hub:
+    """A stand-in for the hub that offers some architectures' weights."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self.files: dict[str, bytes] = {}
+        self.first_values: dict[str, list[float]] = {}
+        for name in names:
+            torch.manual_seed(7)
+            model = timm.create_model(name)
+            first = next(model.parameters())
+            first.data += 0.25
+            self.first_values[name] = first.flatten()[:3].tolist()
+            content = save(model.state_dict())
+            repository = timm.get_pretrained_cfg(name).hf_hub_id
+            self.files[f"/{repository}/resolve/main/model.safetensors"] = content
+        self.asked: list[tuple[str, str]] = []
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[str]:
+        hub = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def _answer(self, send: bool) -> None:
+                hub.asked.append((self.command, self.path))
+                content = b"hub" if self.path == "/" else hub.files.get(self.path)
+                if content is None:
+                    self.send_response(404)
+                    self.send_header("X-Error-Code", "EntryNotFound")
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
+                    return
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(content)))
+                self.send_header("X-Repo-Commit", "0" * 40)
+                self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+                self.end_headers()
+                if send:
+                    self.wfile.write(content)
+
+            def do_HEAD(self) -> None:
+                self._answer(send=False)
+
+            def do_GET(self) -> None:
+                self._answer(send=True)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            server.server_close()
+
+
+def test_auto_goes_on_with_random_weights_and_says_why(use: Use, closed: str) -> None:
+    use(closed)
+    seconds, answers = resolve(*NAMES)
+    assert seconds < 5
+    for weights in answers:
+        assert (weights.origin, weights.sha256, weights.path) == ("random", "", None)
+        assert f"the model hub {closed} cannot be reached" in weights.note
+
+
+def test_pretrained_is_refused_with_the_remedy(use: Use, closed: str) -> None:
+    use(closed)
+    with pytest.raises(WeightsError) as caught:
+        WeightsResolver("pretrained").resolve(NAMES[0])
+    message = str(caught.value)
+    assert message.startswith("model.weights: pretrained: the model hub")
+    assert "or model.weights=none for random ones" in message
+    assert "\n" not in message
+
+
+def test_a_silent_hub_is_given_five_seconds_in_all(use: Use, silent: str) -> None:
+    """Not five for each architecture."""
+    use(silent)
+    seconds, answers = resolve(*NAMES)
+    assert 4.5 < seconds < 6
+    assert {weights.origin for weights in answers} == {"random"}
+    assert "no answer within 5 seconds" in answers[0].note or "timed out" in answers[0].note
+
+
+def test_what_is_no_web_server_is_told_at_once(use: Use) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(1)
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(b"220 mail server\r\n\r\n")
+
+        threading.Thread(target=answer, daemon=True).start()
+        use(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        seconds, (weights,) = resolve(NAMES[0])
+    assert seconds < 4
+    assert "cannot be reached" in weights.note
+
+
+@pytest.mark.parametrize("address", ["file:///etc", "nonsense"])
+def test_only_web_addresses_are_asked(use: Use, address: str) -> None:
+    use(address)
+    _, (weights,) = resolve(NAMES[0])
+    assert weights.origin == "random"
+    assert "is not one of http or https" in weights.note
+
+
+def test_the_hub_can_be_switched_off(
+    use: Use, silent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(silent)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    seconds, (weights,) = resolve(NAMES[0])
+    assert seconds < 4
+    assert "switched off (HF_HUB_OFFLINE)" in weights.note
+
+
+def test_an_architecture_without_weights_is_told_without_asking(use: Use, silent: str) -> None:
+    use(silent)
+    name = next(name for name in timm.list_models() if not timm.get_pretrained_cfg(name).hf_hub_id)
+    seconds, (weights,) = resolve(name)
+    assert seconds < 4
+    assert weights.note == f"timm knows no pretrained weights for {name}"
+
+
+def test_the_hubs_weights_are_loaded_and_kept(use: Use, tmp_path: Path, closed: str) -> None:
+    """From the hub once, what it lacks being told; after that from the cache, the hub gone."""
+    hub = Hub(NAMES)
+    with hub.running() as address:
+        own = {key: value for key, value in os.environ.items() if "proxy" not in key.lower()}
+        own |= {"HF_HOME": str(tmp_path), "HF_ENDPOINT": address, "HF_HUB_OFFLINE": "0"}
+        command = [sys.executable, "-c", DOWNLOAD, "test_convnext", *NAMES]
+        done = subprocess.run(
+            command, env=own, capture_output=True, text=True, timeout=120, check=False
+        )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    (lacking, loaded), *answers = json.loads(done.stdout.splitlines()[-1])
+    assert (lacking["origin"], loaded) == ("random", False)
+    assert "timm/test_convnext" in lacking["note"]
+    assert "cannot be downloaded" in lacking["note"]
+    for name, (weights, values) in zip(NAMES, answers, strict=True):
+        content = hub.files[f"/{weights['name']}/resolve/main/model.safetensors"]
+        assert (weights["origin"], weights["note"]) == ("pretrained", "")
+        assert weights["sha256"] == hashlib.sha256(content).hexdigest()
+        assert values == hub.first_values[name]
+    assert hub.asked.count(("HEAD", "/")) == 1
+    assert sorted(path for method, path in hub.asked if method == "GET" and path in hub.files) == (
+        sorted(hub.files)
+    )
+    use(closed)
+    _, kept = resolve(*NAMES)
+    assert [each.sha256 for each in kept] == [weights["sha256"] for weights, _ in answers]
+    assert {each.origin for each in kept} == {"pretrained"}

@@ -1,0 +1,120 @@
+"""Shared fixtures: small data sets in Kaggle's layout, and the real material where it is there."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SHARED = Path(__file__).parents[2] / "shared"
+
+
+def draw_jpeg(seed: int, width: int = 12, height: int = 16) -> bytes:
+    """A small JPEG; another seed gives other pixels."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG")
+    return file.getvalue()
+
+
+class KaggleBuilder:
+    """Writes data sets in Kaggle's layout below a folder of its own.
+
+    `table` is the text (or bytes) of styles.csv, `pictures` maps an id to the bytes of its jpg;
+    `root` puts both one folder down (`"top/"`). Without a table, `counts` says how many pictures
+    each label has; their ids count from 1000.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.parent = folder
+
+    @staticmethod
+    def contents(counts: dict[str, int]) -> tuple[str, dict[str, bytes]]:
+        """A clean table and its pictures, all of them different."""
+        labels = [label for label, count in counts.items() for _ in range(count)]
+        rows = [f"{number},{label},a {label}" for number, label in enumerate(labels, 1000)]
+        pictures = {str(1000 + place): draw_jpeg(place) for place in range(len(labels))}
+        return "\n".join(["id,articleType,productDisplayName", *rows]) + "\n", pictures
+
+    def folder(
+        self,
+        table: str | bytes = "",
+        pictures: dict[str, bytes] | None = None,
+        root: str = "",
+        name: str = "data",
+        counts: dict[str, int] | None = None,
+    ) -> Path:
+        """Write an unpacked data set and return its folder."""
+        for path, content in self._files(table, pictures, root, counts).items():
+            file = self.parent / name / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+        return self.parent / name
+
+    def zip(
+        self,
+        table: str | bytes = "",
+        pictures: dict[str, bytes] | None = None,
+        root: str = "",
+        name: str = "data.zip",
+        counts: dict[str, int] | None = None,
+    ) -> Path:
+        """Write an archive (more is added to one that is there) and return its path."""
+        path = self.parent / name
+        with zipfile.ZipFile(path, "a") as archive:
+            for member, content in self._files(table, pictures, root, counts).items():
+                archive.writestr(member, content)
+        return path
+
+    def _files(
+        self,
+        table: str | bytes,
+        pictures: dict[str, bytes] | None,
+        root: str,
+        counts: dict[str, int] | None,
+    ) -> dict[str, bytes]:
+        if counts is not None:
+            table, pictures = self.contents(counts)
+        content = table.encode() if isinstance(table, str) else table
+        images = {f"{root}images/{key}.jpg": data for key, data in (pictures or {}).items()}
+        return {f"{root}styles.csv": content, **images}
+
+
+@pytest.fixture
+def kaggle(tmp_path: Path) -> KaggleBuilder:
+    """Build data sets in Kaggle's layout under `tmp_path`."""
+    return KaggleBuilder(tmp_path)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """For small models: threads slow them down, badly where other processes compete."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def real_zip() -> Path:
+    """The real data set's archive; the test is skipped where it is not there."""
+    path = SHARED / "data" / "fashion-product-images-small.zip"
+    if not path.is_file():
+        pytest.skip("the real data set is not beside the project")
+    return path
+
+
+@pytest.fixture(scope="session")
+def real_weights() -> Path:
+    """The folder of real ImageNet weights; the test is skipped where it is not there."""
+    path = SHARED / "weights"
+    if not path.is_dir():
+        pytest.skip("real weights are not beside the project")
+    return path

@@ -1,0 +1,103 @@
+"""The arrows between packages, and what starting up may import."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def imports_of(path: Path) -> set[str]:
+    """Dotted names that a file imports, anywhere in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    return names
+
+
+def importers(package: str, *roots: str) -> set[str]:
+    """Files of a package that import one of the top-level names."""
+    return {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / package).rglob("*.py")
+        for name in imports_of(path)
+        if name.split(".")[0] in roots
+    }
+
+
+def test_the_library_does_not_know_the_harness() -> None:
+    assert importers("clothclf", "benchmark", "click", "rich", "mlflow", "ray") == set()
+
+
+def test_only_tracking_imports_mlflow() -> None:
+    found = importers("benchmark", "mlflow")
+    assert found
+    assert all(name.startswith("benchmark/tracking/") for name in found)
+
+
+def loaded_by(statement: str) -> set[str]:
+    """Top-level modules in a fresh interpreter after a statement."""
+    code = f"{statement}\nimport sys\nprint(*{{name.split('.')[0] for name in sys.modules}})"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    return set(done.stdout.split())
+
+
+HEAVY = {"torch", "timm", "mlflow"}
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "clothclf.settings",
+        "clothclf.results",
+        "clothclf.cost.count",
+        "benchmark.study",
+        "benchmark.plan",
+        "benchmark.record",
+        "benchmark.report.render",
+        "benchmark.report.collect",
+        "benchmark.cli",
+    ],
+)
+def test_settings_records_and_reports_import_nothing_heavy(module: str) -> None:
+    assert not loaded_by(f"import {module}") & HEAVY
+
+
+VERBS = [
+    [],
+    ["run"],
+    ["report"],
+    ["cost"],
+    ["data"],
+    ["data", "stats"],
+    ["data", "preview"],
+    ["ui"],
+]
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=" ".join)
+def test_help_has_an_example_and_starts_at_once(verb: list[str]) -> None:
+    """Under 0.3 seconds, the fastest of five (other work may hold one up), with no heavy import."""
+    command = [sys.executable, "-X", "importtime", "-c"]
+    command += ["from benchmark.cli import main; main()", *verb, "--help"]
+    seconds = []
+    for _ in range(5):
+        started = time.perf_counter()
+        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+        seconds.append(time.perf_counter() - started)
+    assert min(seconds) < 0.3
+    assert "bench " + " ".join(verb) in done.stdout
+    assert "Example" in done.stdout or not verb
+    imported = {line.split("|")[-1].strip().split(".")[0] for line in done.stderr.splitlines()}
+    assert not imported & (HEAVY | {"pandas", "numpy", "rich", "pydantic"})

@@ -1,0 +1,66 @@
+"""What the documents tell people to type can be typed."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from benchmark.cli import main
+from benchmark.study import load_study
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def help_texts(command: click.Command) -> Iterator[str]:
+    yield command.help or ""
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            yield from help_texts(inner)
+
+
+def examples() -> list[str]:
+    """Lines that begin with `bench`, in code blocks of documents and in help texts."""
+    texts = [
+        block
+        for path in DOCUMENTS
+        for block in re.findall(r"```(?:sh|bash|console)\n(.*?)```", path.read_text(), re.S)
+    ]
+    lines = (line.strip() for text in [*texts, *help_texts(main)] for line in text.splitlines())
+    lines = (re.sub(r"^(.*&& )?(\.venv/bin/|uv run )?bench ", "bench ", line) for line in lines)
+    return sorted({line.split(" #")[0].strip() for line in lines if line.startswith("bench ")})
+
+
+def test_there_are_examples() -> None:
+    assert len(examples()) > 10
+
+
+@pytest.mark.parametrize("line", examples())
+def test_every_example_is_understood(line: str) -> None:
+    """Verbs, options and choices exist; assignments name real keys."""
+    words = shlex.split(line)[1:]
+    command: click.Command = main
+    name = "bench"
+    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+        name, words = words[0], words[1:]
+        found = command.get_command(click.Context(command), name)
+        assert found is not None, f"no verb {name}"
+        command = found
+    try:
+        context = command.make_context(name, words)
+    except click.exceptions.Exit:
+        return  # --help and --version end at once
+    if "assignments" in context.params:
+        load_study(context.params["config"], context.params["assignments"])
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_between_documents_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", path.read_text()):
+        if "://" not in target:
+            assert (path.parent / target).exists(), target
