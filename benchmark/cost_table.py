@@ -6,17 +6,20 @@ import csv
 import io
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmark.plan import choose_architectures
-from benchmark.report.render import giga, markdown_table, millions, relative_text
+from benchmark.report import measured
+from benchmark.report.numbers import giga, markdown_table, millions, relative_text
 from benchmark.study import StudySettings
 from clothclf.cost.catalogue import COLUMNS as CSV_COLUMNS
 from clothclf.cost.catalogue import CatalogueRow, count_catalogue
 from clothclf.cost.count import CostRequest, cost_to_dict, count_cost
 from clothclf.cost.detail import ModuleRow
+from clothclf.cost.measure import measure_cost
 from clothclf.errors import CostError
-from clothclf.results import Cost
+from clothclf.results import Cost, MeasuredCost
 from clothclf.settings import HeadSettings
 
 DEMO_CLASSES = 11
@@ -37,6 +40,14 @@ COLUMNS = (
 """MACs, FLOPs (2 x MACs) and activations are of one forward pass of one picture."""
 
 Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Costed:
+    """One architecture's counted cost, and the measured one where that was asked for."""
+
+    cost: Cost
+    measured: MeasuredCost | None
 
 
 def study_requests(
@@ -72,18 +83,31 @@ def plain_requests(
     ]
 
 
-def count_all(requests: Sequence[CostRequest], tell: Tell) -> tuple[list[Cost], dict[str, str]]:
-    """Count each architecture; return the costs, and the reason for each that has none."""
-    costs: list[Cost] = []
+def count_all(
+    requests: Sequence[CostRequest], tell: Tell, measure_on: str | None = None
+) -> tuple[list[Costed], dict[str, str]]:
+    """Count each architecture; return the costs, and the reason for each that lacks one.
+
+    `measure_on` names a device: there each is measured too, one after the other.
+    """
+    found: list[Costed] = []
     faults: dict[str, str] = {}
     for number, request in enumerate(requests, 1):
         if len(requests) > 1:
             tell(f"[{number}/{len(requests)}] {request.architecture}")
         try:
-            costs.append(count_cost(request))
+            cost = count_cost(request)
         except CostError as error:
             faults[request.architecture] = str(error)
-    return costs, faults
+            continue
+        measurement = None
+        if measure_on is not None:
+            try:
+                measurement = measure_cost(request, measure_on)
+            except CostError as error:
+                faults[request.architecture] = str(error)
+        found.append(Costed(cost, measurement))
+    return found, faults
 
 
 def count_all_of_timm(file: Path, workers: int, quick: bool, tell: Tell) -> tuple[int, int]:
@@ -130,27 +154,57 @@ def reasons(costs: Sequence[Cost]) -> list[str]:
     return [f"{cost.architecture}: {cost.reason}" for cost in costs if cost.reason]
 
 
-def as_markdown(costs: Sequence[Cost]) -> str:
-    """The table and the reasons."""
-    told = "\n".join(f"- {reason}" for reason in reasons(costs))
-    return markdown_table([cells(cost) for cost in costs], COLUMNS) + f"\n\n{told}".rstrip() + "\n"
+def measured_rows(found: Sequence[Costed]) -> list[tuple[str, MeasuredCost, int | None]]:
+    """Names, measurements and headline MACs of those that were measured."""
+    return [
+        (item.cost.architecture, item.measured, item.cost.macs)
+        for item in found
+        if item.measured is not None
+    ]
 
 
-def as_csv(costs: Sequence[Cost], faults: dict[str, str]) -> str:
+def as_markdown(found: Sequence[Costed]) -> str:
+    """The tables and the reasons."""
+    costs = [item.cost for item in found]
+    parts = [markdown_table([cells(cost) for cost in costs], COLUMNS)]
+    parts.append("\n".join(f"- {reason}" for reason in reasons(costs)))
+    parts += measured.sections(measured_rows(found))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def as_csv(found: Sequence[Costed], faults: dict[str, str]) -> str:
     """A line for each architecture, numbers unrounded; one without a figure has its reason."""
+    rows: list[dict[str, object]] = [
+        {**vars(CatalogueRow.of(item.cost)), **_flat(item)} for item in found
+    ]
+    counted = {item.cost.architecture for item in found}
+    rows += [
+        vars(CatalogueRow.failed(name, reason))
+        for name, reason in faults.items()
+        if name not in counted
+    ]
+    columns = dict.fromkeys([*CSV_COLUMNS, *(key for row in rows for key in row)])
     output = io.StringIO()
-    writer = csv.DictWriter(output, CSV_COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(output, list(columns), lineterminator="\n")
     writer.writeheader()
-    rows = [CatalogueRow.of(cost) for cost in costs]
-    rows += [CatalogueRow.failed(name, reason) for name, reason in faults.items()]
-    writer.writerows(vars(row) for row in rows)
+    writer.writerows(rows)
     return output.getvalue()
 
 
-def as_json(costs: Sequence[Cost], faults: dict[str, str]) -> str:
-    """Everything that was counted, by operator and module too."""
+def _flat(item: Costed) -> dict[str, object]:
+    return {} if item.measured is None else measured.flat(item.measured, item.cost.macs)
+
+
+def as_json(found: Sequence[Costed], faults: dict[str, str]) -> str:
+    """Everything that was counted, by operator and module too, and measured, pass by pass."""
     counted = [
-        {"flops": cost.flops, "verdict": cost.verdict, **cost_to_dict(cost)} for cost in costs
+        {
+            "flops": item.cost.flops,
+            "verdict": item.cost.verdict,
+            **cost_to_dict(item.cost),
+            "measured": None if item.measured is None else asdict(item.measured),
+        }
+        for item in found
     ]
     return json.dumps({"costs": counted, "faults": faults}, indent=1) + "\n"
 

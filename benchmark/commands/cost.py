@@ -12,8 +12,8 @@ import click
 from benchmark.commands.options import load, study_options, write_output
 
 if TYPE_CHECKING:
+    from benchmark.cost_table import Costed
     from clothclf.cost.count import CostRequest
-    from clothclf.results import Cost
 
 
 @click.command()
@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 @click.option("--image-size", type=click.IntRange(8), help="Side of the square input in pixels.")
 @click.option("--num-classes", type=click.IntRange(1), help="Classes that are told apart.")
 @click.option("--detail", is_flag=True, help="Show every module with its share of the MACs.")
+@click.option("--measure", is_flag=True, help="Measure time and memory, too: 20 s for each.")
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    help="Where to measure: auto, cpu, cuda, cuda:1, mps.",
+)
 @click.option("--all-timm", is_flag=True, help="Count all of timm into the CSV file of -o.")
 @click.option("--quick", is_flag=True, help="With --all-timm: torch's counter alone.")
 @click.option(
@@ -42,6 +49,8 @@ def cost(
     image_size: int | None,
     num_classes: int | None,
     detail: bool,
+    measure: bool,
+    device: str,
     all_timm: bool,
     quick: bool,
     form: str,
@@ -54,13 +63,16 @@ def cost(
 
     MACs are multiply-adds of one forward pass of one picture; FLOPs are 2 x MACs. Beside the
     headline stand flopth's and fvcore's own figures and how far they lie apart; (!) marks more
-    than 2 %, and the verdict says whether the difference is explained.
+    than 2 %, and the verdict says whether the difference is explained. Counting needs no device;
+    --measure times forward passes and a training step's memory on one, which should do nothing
+    else meanwhile.
 
     \b
     Examples:
       bench cost -c configs/fashion.yaml
       bench cost resnet18 'mobilenetv3_*_100' --image-size 112
       bench cost vit_tiny_patch16_224 --detail
+      bench cost resnet18 vgg16 --measure --device cpu
       bench cost --all-timm --format csv -o costs.csv
     """
     from benchmark.terminal import make_console
@@ -73,13 +85,17 @@ def cost(
     if all_timm:
         from benchmark.cost_table import count_all_of_timm
 
-        if architectures or form != "csv" or output is None:
-            raise click.UsageError("--all-timm takes no names, and wants --format csv -o FILE")
+        if architectures or measure or form != "csv" or output is None:
+            told = "--all-timm takes no names and no --measure, and wants --format csv -o FILE"
+            raise click.UsageError(told)
         rows, counted = count_all_of_timm(output, os.cpu_count() or 1, quick, tell)
         tell(f"{counted} of {rows} architectures have a figure, written to {output}")
         return
 
     from benchmark.cost_table import count_all, plain_requests, study_requests
+    from clothclf.cost.measure import known_device
+
+    measure_on = known_device(device) if measure else None
 
     by_default = ctx.get_parameter_source("config") is click.core.ParameterSource.DEFAULT
     if architectures and by_default and not assignments:
@@ -88,8 +104,8 @@ def cost(
         if image_size is not None:
             assignments = (*assignments, f"data.image_size={image_size}")
         requests = study_requests(load(config, assignments), architectures, num_classes)
-    costs, faults = count_all(requests, tell)
-    _write(form, output, costs, faults)
+    found, faults = count_all(requests, tell, measure_on)
+    _write(form, output, found, faults)
     if detail:
         _show_detail(requests, faults)
     for fault in faults.values():
@@ -97,21 +113,28 @@ def cost(
     ctx.exit(1 if faults else 0)
 
 
-def _write(form: str, output: Path | None, costs: Sequence[Cost], faults: dict[str, str]) -> None:
+def _write(form: str, output: Path | None, found: Sequence[Costed], faults: dict[str, str]) -> None:
     from benchmark import cost_table
+    from benchmark.report import measured
     from benchmark.terminal import make_console, print_table
 
     if form == "csv":
-        write_output(cost_table.as_csv(costs, faults), output)
+        write_output(cost_table.as_csv(found, faults), output)
     elif form == "json":
-        write_output(cost_table.as_json(costs, faults), output)
+        write_output(cost_table.as_json(found, faults), output)
     elif form == "md" or output is not None:
-        write_output(cost_table.as_markdown(costs), output)
-    elif costs:
-        rows = [cost_table.cells(item) for item in costs]
-        print_table(make_console(stderr=False), cost_table.COLUMNS, rows)
+        write_output(cost_table.as_markdown(found), output)
+    elif found:
+        console = make_console(stderr=False)
+        costs = [item.cost for item in found]
+        print_table(console, cost_table.COLUMNS, [cost_table.cells(item) for item in costs])
         for line in cost_table.reasons(costs):
             click.echo(line)
+        for under, rows in measured.by_conditions(cost_table.measured_rows(found)).items():
+            title = f"measured on {under}"
+            print_table(console, measured.COLUMNS, [measured.cells(*row) for row in rows], title)
+            for line in measured.busy_notes(rows):
+                click.echo(line)
 
 
 def _show_detail(requests: Sequence[CostRequest], faults: dict[str, str]) -> None:

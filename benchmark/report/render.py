@@ -9,7 +9,9 @@ import json
 import math
 from collections.abc import Callable, Sequence
 
+from benchmark.report import measured
 from benchmark.report.collect import Collection, Comparison
+from benchmark.report.numbers import giga, markdown_table, millions, relative_text
 from benchmark.report.pick import Pick, choose
 from benchmark.report.table import Row, make_rows
 from benchmark.study import StudySettings
@@ -29,8 +31,6 @@ COLUMNS = (
     "status",
 )
 """FLOPs are 2 x MACs; both are of one forward pass of one picture."""
-
-COUNTERS_AGREE_WITHIN = 0.02
 
 
 def render_markdown(study: StudySettings, collection: Collection) -> str:
@@ -65,6 +65,16 @@ def _markdown_comparison(comparison: Comparison, not_begun: Sequence[str]) -> li
         parts.append(markdown_table([_cost_cells(row) for row in rows], COST_COLUMNS))
         reasons = [(architecture_name(row), row.cost.reason) for row in rows if row.cost]
         parts.append("\n".join(f"- {name}: {reason}" for name, reason in reasons if reason))
+        parts += _measured_sections(rows)
+    return parts
+
+
+def _measured_sections(rows: Sequence[Row]) -> list[str]:
+    found = [(architecture_name(r), r.measured, r.macs) for r in rows if r.measured is not None]
+    faults = [f"- {architecture_name(r)}: {r.measured_fault}" for r in rows if r.measured_fault]
+    parts = measured.sections(found)
+    if faults:
+        parts += ["### Not measured", "\n".join(faults)]
     return parts
 
 
@@ -149,24 +159,6 @@ def accuracy_text(row: Row) -> str:
     return text
 
 
-def giga(count: int | None) -> str:
-    """A count in units of 10^9, or a dash."""
-    return "-" if count is None else f"{count / 1e9:.3f} G"
-
-
-def millions(count: int | None) -> str:
-    """A count in units of 10^6, or a dash."""
-    return "-" if count is None else f"{count / 1e6:.2f} M"
-
-
-def relative_text(difference: float | None) -> str:
-    """A relative difference in per cent, marked where it is above COUNTERS_AGREE_WITHIN."""
-    if difference is None:
-        return "-"
-    mark = " (!)" if abs(difference) > COUNTERS_AGREE_WITHIN else ""
-    return f"{100 * difference:+.2f} %{mark}"
-
-
 COST_COLUMNS = (
     "architecture",
     "MACs",
@@ -220,15 +212,6 @@ def chance_difference(accuracy: float, images: int) -> float:
     return 1.96 * math.sqrt(2 * accuracy * (1 - accuracy) / images)
 
 
-def markdown_table(rows: Sequence[Sequence[str]], columns: Sequence[str]) -> str:
-    """A table in markdown, without a line break at its end."""
-
-    def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-    return "\n".join([line(columns), line(["---"] * len(columns)), *(line(row) for row in rows)])
-
-
 def render_csv(study: StudySettings, collection: Collection) -> str:
     """A line for each row, numbers unrounded; failed and unfinished runs have no figures."""
     output = io.StringIO()
@@ -274,6 +257,7 @@ def _flat(row: Row, comparison: Comparison) -> dict[str, object]:
         "params": cost.params if cost else None,
         "train_s": row.train_s,
         "epochs": row.epochs,
+        **measured.flat(row.measured, row.macs),
         "data_fingerprint": _summary(comparison).fingerprint,
         "protocol": comparison.specs[0].protocol_id,
     }

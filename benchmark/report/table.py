@@ -33,7 +33,8 @@ class Row:
     cost: Cost | None
     cost_fault: str
     measured: MeasuredCost | None
-    """Of the first seed: the others' are of the same network."""
+    """Of one seed, the first that was not disturbed: the others' are of the same network."""
+    measured_fault: str
     status: str = "finished"
 
     @property
@@ -70,5 +71,11 @@ def _row(records: list[RunRecord]) -> Row:
         epochs=statistics.fmean(len(record.training.epochs) for record in records),
         cost=first.cost,
         cost_fault=first.cost_fault,
-        measured=first.measured,
+        measured=_measurement(records),
+        measured_fault=first.measured_fault,
     )
+
+
+def _measurement(records: list[RunRecord]) -> MeasuredCost | None:
+    found = [record.measured for record in records if record.measured is not None]
+    return min(found, key=lambda measured: bool(measured.busy), default=None)

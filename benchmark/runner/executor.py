@@ -17,14 +17,8 @@ from benchmark.record import Failure, RunRecord, Stage
 from benchmark.runner import run_folder as files
 from benchmark.runner.events import EVENT, Event, StageStarted
 from benchmark.runner.run_folder import RunFolder
+from clothclf.allocator import ALLOCATOR
 
-# glibc gives freed buffers back to the system by default and faults them in again at the next
-# step; kept, VGG16 trains 1.65 times as fast on a CPU. Other allocators ignore these.
-ALLOCATOR = {
-    "MALLOC_MMAP_THRESHOLD_": str(4 * 2**30),
-    "MALLOC_TRIM_THRESHOLD_": str(16 * 2**30),
-    "MALLOC_TOP_PAD_": str(256 * 2**20),
-}
 # cuBLAS repeats itself only with a workspace of fixed size.
 REPEATABLE = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
 GRACE_S = 5.0

@@ -17,6 +17,9 @@ from clothclf.settings import HeadSettings
 Task = Literal["cost", "quick", "modules"]
 """`cost` is everything, `quick` torch's count alone, `modules` the rows of the module tree."""
 
+Doing = Literal["counting", "measuring"]
+"""What a process is for, as it is told of in errors."""
+
 CHILD = "clothclf.cost.child"
 
 
@@ -58,21 +61,32 @@ def count_cost(request: CostRequest, timeout_s: float = 600) -> Cost:
 
 def ask_child(task: Task, request: CostRequest, timeout_s: float) -> Any:
     """Run a child for one task and return its answer's plain values; raises CostError."""
+    question = encode_question(task, request)
+    return ask(request.architecture, child_command(), question, child_environment(), timeout_s)
+
+
+def ask(
+    architecture: str,
+    command: list[str],
+    question: str,
+    environment: dict[str, str],
+    timeout_s: float,
+    doing: Doing = "counting",
+) -> Any:
+    """Run a process for one question and return its answer's plain values; raises CostError."""
     try:
         child = subprocess.run(
-            child_command(),
-            input=encode_question(task, request),
+            command,
+            input=question,
             capture_output=True,
             text=True,
             timeout=timeout_s,
-            env=child_environment(),
+            env=environment,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise CostError(
-            f"{request.architecture}: counting took longer than {timeout_s:g} seconds"
-        ) from None
-    return decode_answer(request.architecture, child.stdout, child.returncode, child.stderr)
+        raise CostError(f"{architecture}: {doing} took longer than {timeout_s:g} seconds") from None
+    return decode_answer(architecture, child.stdout, child.returncode, child.stderr, doing)
 
 
 def child_command(*options: str) -> list[str]:
@@ -90,26 +104,28 @@ def encode_question(task: Task, request: CostRequest, **limits: float) -> str:
     return json.dumps({"task": task, "request": request.to_dict(), **limits}) + "\n"
 
 
-def decode_answer(architecture: str, line: str, exit_code: int, log: str = "") -> Any:
+def decode_answer(
+    architecture: str, line: str, exit_code: int, log: str = "", doing: Doing = "counting"
+) -> Any:
     """Return what the child answered; raises CostError where it refused or died."""
     try:
         answer = json.loads(line)
     except ValueError:
-        raise CostError(f"{architecture}: {describe_death(exit_code, log)}") from None
+        raise CostError(f"{architecture}: {describe_death(exit_code, log, doing)}") from None
     if "error" in answer:
         told = answer["error"]
         raise CostError(told if architecture in told else f"{architecture}: {told}")
     return answer["answer"]
 
 
-def describe_death(exit_code: int, log: str = "") -> str:
-    """Why a counting process gave no answer; negative exit codes are signals."""
+def describe_death(exit_code: int, log: str = "", doing: Doing = "counting") -> str:
+    """Why a process gave no answer; negative exit codes are signals."""
     if exit_code < 0:
         name = signal.Signals(-exit_code).name
         why = ", as the system does when memory runs out" if name == "SIGKILL" else ""
-        return f"the counting process was ended by {name}{why}"
+        return f"the {doing} process was ended by {name}{why}"
     last = (log.strip().splitlines() or ["it left no message"])[-1]
-    return f"the counting process ended with exit code {exit_code} and no answer: {last}"
+    return f"the {doing} process ended with exit code {exit_code} and no answer: {last}"
 
 
 def cost_from_dict(values: dict[str, Any]) -> Cost:

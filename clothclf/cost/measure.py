@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from clothclf.allocator import ALLOCATOR
-from clothclf.cost.count import CostRequest, decode_answer
+from clothclf.cost.count import CostRequest, ask
 from clothclf.errors import CostError
 from clothclf.results import MeasuredCost
 from clothclf.settings import Device
@@ -36,28 +35,17 @@ def measure_cost(
     """
     question = {
         "request": request.to_dict(),
-        "device": _known_device(device),
+        "device": known_device(device),
         "training_batch_size": training_batch_size,
     }
-    try:
-        child = subprocess.run(
-            child_command(),
-            input=json.dumps(question) + "\n",
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            env={**ALLOCATOR, **os.environ},
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise CostError(
-            f"{request.architecture}: measuring took longer than {timeout_s:g} seconds"
-        ) from None
-    try:
-        answer = decode_answer(request.architecture, child.stdout, child.returncode, child.stderr)
-    except CostError as error:
-        told = str(error).replace("the counting process", "the measuring process")
-        raise CostError(told) from None
+    answer = ask(
+        request.architecture,
+        child_command(),
+        json.dumps(question) + "\n",
+        {**ALLOCATOR, **os.environ},
+        timeout_s,
+        doing="measuring",
+    )
     return measured_from_dict(answer)
 
 
@@ -76,7 +64,8 @@ def measured_from_dict(values: dict[str, Any]) -> MeasuredCost:
     })  # fmt: skip
 
 
-def _known_device(name: str) -> str:
+def known_device(name: str) -> str:
+    """Return the name if it could be a device's; raises CostError otherwise."""
     try:
         return DEVICE.validate_python(name)
     except ValidationError:

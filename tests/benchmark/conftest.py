@@ -21,6 +21,7 @@ model: {weights: none, mode: frozen, standardize_features: true}
 train: {epochs: 2, learning_rate: 0.01, patience: 5}
 seeds: [0]
 device: cpu
+measure: false
 """
 
 

@@ -14,6 +14,7 @@ from clothclf.results import (
     DataSummary,
     EpochResult,
     Evaluation,
+    MeasuredCost,
     TrainingResult,
     Weights,
 )
@@ -50,6 +51,7 @@ def make_spec(architecture: str = "vgg16", seed: int = 0, **changes: Any) -> Run
         "device": "cpu",
         "pixels": Path("pixels.npy"),
         "save_weights": "trained",
+        "measure": False,
     }
     return RunSpec(**{**values, **changes})
 
@@ -77,7 +79,26 @@ def make_cost(architecture: str, macs: int, flopth: int | None = None) -> Cost:
     )
 
 
-def make_record(spec: RunSpec, accuracy: float, macs: int | None = None) -> RunRecord:
+def make_measured(latency_ms: float = 5.0, busy: str = "") -> MeasuredCost:
+    return MeasuredCost(
+        device="cpu",
+        threads=2,
+        precision="float32",
+        image_size=112,
+        latency_ms_median=latency_ms,
+        latency_ms_p95=1.2 * latency_ms,
+        latency_ms=(latency_ms,) * 3,
+        throughput={1: 1000 / latency_ms, 4: 2000 / latency_ms},
+        inference_memory_bytes=50 * 2**20,
+        training_memory_bytes=300 * 2**20,
+        training_batch_size=16,
+        busy=busy,
+    )
+
+
+def make_record(
+    spec: RunSpec, accuracy: float, macs: int | None = None, measured: MeasuredCost | None = None
+) -> RunRecord:
     epoch = EpochResult(1, 0.5, 0.8, 0.6, 0.75, 0.001, 1.0, 100.0)
     right = round(10 * accuracy)
     return RunRecord(
@@ -85,6 +106,8 @@ def make_record(spec: RunSpec, accuracy: float, macs: int | None = None) -> RunR
         spec=spec,
         cost=None if macs is None else make_cost(spec.architecture, macs),
         cost_fault="" if macs is not None else "not tried",
+        measured=measured,
+        measured_fault="",
         training=TrainingResult((epoch,), 1, False, "features", 2.0),
         test=Evaluation(
             images=20,

@@ -36,6 +36,7 @@ NUMBERS_STAY: list[dict[str, Any]] = [
     {"device": "cuda:1"},
     {"pixels": Path("/elsewhere/pixels.npy")},
     {"save_weights": "full"},
+    {"measure": True},
     {"study": "another"},
     {"weights": Weights("random", "random", "", None, note="the hub is away")},
 ]

@@ -19,7 +19,7 @@ from benchmark.runner import run_folder as files
 from benchmark.runner.run_folder import RunFolder
 from benchmark.study import StudySettings, TrackingSettings
 from clothclf.settings import ArchitectureSettings, DataSettings, TrainSettings
-from tests.benchmark.examples import DATA, make_record, make_spec
+from tests.benchmark.examples import DATA, make_cost, make_measured, make_record, make_spec
 
 
 def study_in(root: Path, *names: str) -> StudySettings:
@@ -150,11 +150,27 @@ def test_every_format_says_the_same(tmp_path: Path) -> None:
 def test_counters_that_lie_apart_are_marked(tmp_path: Path) -> None:
     record = make_record(make_spec(), 0.8, 1000)
     assert record.cost is not None
-    from tests.benchmark.examples import make_cost
-
     keep(tmp_path, record.model_copy(update={"cost": make_cost("vgg16", 1000, flopth=900)}))
     study = study_in(tmp_path)
     assert "-10.00 % (!)" in render_markdown(study, collect(study, tmp_path))
+
+
+def test_measurements_stand_beside_counts_and_a_busy_machine_is_said(tmp_path: Path) -> None:
+    quiet, busy = make_measured(5.0), make_measured(2.0, busy="other processes used 1.0 of 2 cores")
+    keep(tmp_path, make_record(make_spec("vgg16"), 0.8, 10**9, quiet))
+    keep(tmp_path, make_record(make_spec("resnet18"), 0.7, 10**8, busy))
+    study = study_in(tmp_path, "vgg16", "resnet18")
+    text = render_markdown(study, collect(study, tmp_path))
+    assert "### Measured on cpu, 2 threads, float32, 112 x 112 px" in text
+    assert "| vgg16 | 5.0 ms | 6.0 ms | 200.0 | 400 images/s at batch 4 | 400.0 | 50 MiB |" in text
+    assert "resnet18 is not to be ranked by these figures: other processes used 1.0" in text
+
+
+def test_of_several_seeds_the_undisturbed_measurement_is_shown(tmp_path: Path) -> None:
+    for seed, measured in enumerate((make_measured(9.0, busy="a guest"), make_measured(5.0))):
+        keep(tmp_path, make_record(make_spec(seed=seed), 0.8, 1000, measured))
+    (row,) = make_rows(collect(study_in(tmp_path), tmp_path).comparisons[0])
+    assert row.measured == make_measured(5.0)
 
 
 def test_synthetic_data_and_random_weights_are_said(tmp_path: Path) -> None:

@@ -79,6 +79,19 @@ def test_costs_stand_in_the_record(tiny_study: StudyRun) -> None:
         assert record.cost.fvcore.macs
 
 
+def test_a_run_measures_its_network_after_evaluation(bench: Bench, tmp_path: Path) -> None:
+    done = bench("run", "test_resnet", "-c", "tiny.yaml", "--set", "measure=true")
+    assert done.code == 0, done.err
+    record = records(tmp_path)["test_resnet"]
+    assert record.measured is not None, record.measured_fault
+    assert record.measured.image_size == 32
+    assert record.measured.training_batch_size == record.spec.train.batch_size
+    assert list(record.stage_seconds)[-3:] == ["evaluate", "measure", "save"]
+    report = bench("report", "-c", "tiny.yaml").out
+    assert "### Measured on cpu, " in report
+    assert f"{record.measured.latency_ms_median:.1f} ms" in report
+
+
 def test_asking_again_trains_nothing_and_says_so(tiny_study: StudyRun) -> None:
     before = {name: record.finished_at for name, record in records(tiny_study.folder).items()}
     again = run_bench(tiny_study.folder, "run", "--all", "-c", "tiny.yaml")

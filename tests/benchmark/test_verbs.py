@@ -51,6 +51,24 @@ def test_detail_shows_modules_whose_shares_add_up(bench: Bench) -> None:
     assert sum(float(share) for _, share in rows) == pytest.approx(100, abs=0.5)
 
 
+def test_cost_can_be_measured_too(bench: Bench) -> None:
+    asked = ("cost", "test_resnet", "--image-size", "32", "--measure", "--device", "cpu")
+    done = bench(*asked, "--format", "csv")
+    assert done.code == 0, done.err
+    (row,) = csv.DictReader(done.out.splitlines())
+    assert float(row["latency_ms_p95"]) >= float(row["latency_ms_median"]) > 0
+    achieved = int(row["macs"]) * float(row["best_images_per_s"]) / 1e9
+    assert float(row["best_gmacs_per_s"]) == pytest.approx(achieved)
+
+
+def test_a_device_that_is_not_there_is_told_and_the_count_is_kept(bench: Bench) -> None:
+    done = bench("cost", "test_resnet", "--image-size", "32", "--measure", "--device", "cuda:9")
+    assert done.code == 1
+    assert "cuda:9 is not there" in done.err
+    assert "Traceback" not in done.err
+    assert "test_resnet" in done.out
+
+
 def test_a_contact_sheet_shows_every_class(bench: Bench, tmp_path: Path) -> None:
     done = bench("data", "preview", "-c", "tiny.yaml", "-o", "sheet.png", "--columns", "3")
     assert done.code == 0, done.err

@@ -1,0 +1,125 @@
+"""Measured cost as text and as flat figures: latency, throughput, memory, and what was achieved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmark.report.numbers import markdown_table
+from clothclf.results import MeasuredCost
+
+COLUMNS = (
+    "architecture",
+    "latency, median",
+    "latency, p95",
+    "GMAC/s",
+    "best throughput",
+    "GMAC/s there",
+    "memory, inference",
+    "memory, training",
+)
+"""Latency and inference memory are of one picture; GMAC/s is 10^9 headline MACs per second."""
+
+Measured = tuple[str, MeasuredCost, int | None]
+"""For people a name, what was measured, and the headline MACs."""
+
+
+def conditions(measured: MeasuredCost) -> str:
+    """Device, threads, precision and picture size: figures under others are not to be ranked."""
+    side = measured.image_size
+    return f"{device_text(measured)}, {measured.precision}, {side} x {side} px"
+
+
+def device_text(measured: MeasuredCost) -> str:
+    """The device, with torch's threads where it is the processor."""
+    if measured.device != "cpu":
+        return measured.device
+    return f"cpu, {measured.threads} thread{'s' * (measured.threads != 1)}"
+
+
+def cells(name: str, measured: MeasuredCost, macs: int | None) -> list[str]:
+    """A row of the table as text; `macs` is the headline."""
+    batch = measured.best_batch
+    return [
+        name,
+        f"{measured.latency_ms_median:.1f} ms",
+        f"{measured.latency_ms_p95:.1f} ms",
+        _achieved(measured, macs, 1),
+        f"{measured.best_images_per_second:.0f} images/s at batch {batch}",
+        _achieved(measured, macs, batch),
+        mebibytes(measured.inference_memory_bytes),
+        f"{mebibytes(measured.training_memory_bytes)} at batch {measured.training_batch_size}",
+    ]
+
+
+def by_conditions(rows: Sequence[Measured]) -> dict[str, list[Measured]]:
+    """The rows that can be compared with one another, under what they have in common."""
+    groups: dict[str, list[Measured]] = {}
+    for row in rows:
+        groups.setdefault(conditions(row[1]), []).append(row)
+    return groups
+
+
+def sections(rows: Sequence[Measured]) -> list[str]:
+    """A markdown table for each set of conditions, and what kept the machine busy."""
+    parts = []
+    for under, members in by_conditions(rows).items():
+        parts.append(f"### Measured on {under}")
+        parts.append(markdown_table([cells(*row) for row in members], COLUMNS))
+        parts.append("\n".join(f"- {note}" for note in busy_notes(members)))
+    return [part for part in parts if part]
+
+
+def busy_notes(rows: Sequence[Measured]) -> list[str]:
+    """Which measurements were disturbed, and by what."""
+    return [
+        f"{name} is not to be ranked by these figures: {measured.busy}."
+        for name, measured, _ in rows
+        if measured.busy
+    ]
+
+
+def flat(measured: MeasuredCost | None, macs: int | None) -> dict[str, object]:
+    """The figures unrounded, for CSV and JSON; all None where nothing was measured."""
+    if measured is None:
+        return dict.fromkeys(FLAT_COLUMNS)
+    batch = measured.best_batch
+    values = (
+        measured.device,
+        measured.threads,
+        measured.precision,
+        measured.latency_ms_median,
+        measured.latency_ms_p95,
+        batch,
+        measured.best_images_per_second,
+        None if macs is None else measured.gmacs_per_second(macs, batch),
+        measured.inference_memory_bytes,
+        measured.training_memory_bytes,
+        measured.training_batch_size,
+        measured.busy,
+    )
+    return dict(zip(FLAT_COLUMNS, values, strict=True))
+
+
+FLAT_COLUMNS = (
+    "measured_on",
+    "threads",
+    "precision",
+    "latency_ms_median",
+    "latency_ms_p95",
+    "best_batch",
+    "best_images_per_s",
+    "best_gmacs_per_s",
+    "inference_memory_bytes",
+    "training_memory_bytes",
+    "training_batch_size",
+    "busy",
+)
+
+
+def mebibytes(count: int) -> str:
+    """Bytes in units of 2^20."""
+    return f"{count / 2**20:.0f} MiB"
+
+
+def _achieved(measured: MeasuredCost, macs: int | None, batch: int) -> str:
+    return "-" if macs is None else f"{measured.gmacs_per_second(macs, batch):.1f}"

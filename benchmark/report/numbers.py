@@ -1,0 +1,34 @@
+"""How figures are written for people, and tables in markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+COUNTERS_AGREE_WITHIN = 0.02
+
+
+def giga(count: int | None) -> str:
+    """A count in units of 10^9, or a dash."""
+    return "-" if count is None else f"{count / 1e9:.3f} G"
+
+
+def millions(count: int | None) -> str:
+    """A count in units of 10^6, or a dash."""
+    return "-" if count is None else f"{count / 1e6:.2f} M"
+
+
+def relative_text(difference: float | None) -> str:
+    """A relative difference in per cent, marked where it is above COUNTERS_AGREE_WITHIN."""
+    if difference is None:
+        return "-"
+    mark = " (!)" if abs(difference) > COUNTERS_AGREE_WITHIN else ""
+    return f"{100 * difference:+.2f} %{mark}"
+
+
+def markdown_table(rows: Sequence[Sequence[str]], columns: Sequence[str]) -> str:
+    """A table in markdown, without a line break at its end."""
+
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    return "\n".join([line(columns), line(["---"] * len(columns)), *(line(row) for row in rows)])

@@ -1,0 +1,153 @@
+"""Measuring: figures that agree with one another and with torch's own timer, and clear refusals."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch.utils.benchmark import Timer
+
+from clothclf.cost import measure as measure_module
+from clothclf.cost.busy import BusyWatch, describe_load, describe_others
+from clothclf.cost.count import CostRequest
+from clothclf.cost.measure import measure_cost, measured_from_dict
+from clothclf.cost.measuring import BATCH_SIZES, Bench, time_pass, warm_up
+from clothclf.cost.peak_memory import working_bytes
+from clothclf.errors import CostError
+from clothclf.results import MeasuredCost
+from clothclf.settings import HeadSettings
+
+CPU = torch.device("cpu")
+
+
+def request(name: str, size: int = 64, frozen: bool = True) -> CostRequest:
+    return CostRequest(name, size, 5, HeadSettings(), frozen=frozen)
+
+
+@pytest.fixture(scope="module")
+def resnet() -> MeasuredCost:
+    return measure_cost(request("resnet18"), "cpu", training_batch_size=8)
+
+
+def test_the_figures_fit_together(resnet: MeasuredCost) -> None:
+    assert (resnet.device, resnet.precision, resnet.image_size) == ("cpu", "float32", 64)
+    assert resnet.threads >= 1
+    assert len(resnet.latency_ms) >= 2
+    assert min(resnet.latency_ms) <= resnet.latency_ms_median <= resnet.latency_ms_p95
+    assert resnet.latency_ms_p95 <= max(resnet.latency_ms)
+    assert resnet.latency_ms_median == statistics.median(resnet.latency_ms)
+    assert list(resnet.throughput) == list(BATCH_SIZES[: len(resnet.throughput)])
+    mean_s = statistics.fmean(resnet.latency_ms) / 1e3
+    assert resnet.throughput[1] == pytest.approx(1 / mean_s)
+    assert resnet.best_images_per_second == max(resnet.throughput.values())
+    assert resnet.gmacs_per_second(10**9, 1) == pytest.approx(resnet.throughput[1])
+
+
+def test_memory_holds_the_weights_and_what_training_adds(resnet: MeasuredCost) -> None:
+    weights = 4 * 11_000_000  # ResNet-18 has 11.2 million parameters without its classifier
+    assert weights < resnet.inference_memory_bytes < 3 * weights
+    trained = measure_cost(request("resnet18", frozen=False), "cpu", training_batch_size=8)
+    # Gradients and momentum are as large as the weights; activations come on top.
+    assert trained.training_memory_bytes > 3 * weights
+    assert resnet.training_memory_bytes < trained.training_memory_bytes - weights
+    assert trained.training_batch_size == 8
+
+
+def test_the_peak_of_known_work_is_found() -> None:
+    block = 200 * 2**20
+
+    def work() -> None:
+        held = torch.ones(block // 4)
+        del held
+
+    found = working_bytes(work, CPU, rehearsal=lambda: None)
+    assert found == pytest.approx(block, rel=0.05)
+
+
+def test_a_measurement_survives_json(resnet: MeasuredCost) -> None:
+    import json
+    from dataclasses import asdict
+
+    assert measured_from_dict(json.loads(json.dumps(asdict(resnet)))) == resnet
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "told"),
+    [
+        (request("vgg16", 8), "cpu", "vgg16.*8 x 8"),
+        (request("resnet_18"), "cpu", "resnet_18"),
+        (request("resnet18"), "cuda:99", "cuda:99 is not there"),
+        (request("resnet18"), "tpu", "'tpu' is none of auto, cpu"),
+    ],
+    ids=["size", "name", "missing-device", "unknown-device"],
+)
+def test_a_refusal_is_one_sentence(asked: CostRequest, device: str, told: str) -> None:
+    with pytest.raises(CostError, match=told) as caught:
+        measure_cost(asked, device)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("program", "told"),
+    [
+        ("import os; os.kill(os.getpid(), 9)", "the measuring process was ended by SIGKILL"),
+        ("import time; time.sleep(60)", "measuring took longer than 2 seconds"),
+    ],
+)
+def test_a_process_that_dies_or_hangs_is_told_of(
+    monkeypatch: pytest.MonkeyPatch, program: str, told: str
+) -> None:
+    monkeypatch.setattr(measure_module, "child_command", lambda: [sys.executable, "-c", program])
+    with pytest.raises(CostError, match=f"vgg16: {told}"):
+        measure_cost(request("vgg16"), "cpu", timeout_s=2)
+
+
+@pytest.fixture
+def spinning() -> Iterator[None]:
+    """A process beside ours that computes without end."""
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    yield
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others' share is read from /proc")
+@pytest.mark.usefixtures("spinning")
+def test_a_busy_machine_is_noticed() -> None:
+    watch = BusyWatch()
+    time.sleep(1.0)
+    assert "other processes used" in watch.describe()
+
+
+def test_own_work_is_not_others() -> None:
+    assert describe_others(0.02, 2) == ""
+    assert describe_others(0.4, 64) == ""
+    assert describe_others(1.25, 2).startswith("other processes used 1.2 of 2 cores")
+    assert describe_load(0.3, 2) == ""
+    assert "1.8" in describe_load(1.8, 2)
+
+
+def test_asking_imports_no_torch() -> None:
+    program = "import sys, clothclf.cost.measure; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
+@pytest.mark.slow
+def test_torchs_own_timer_agrees_within_five_per_cent() -> None:
+    """In turn, pass by pass, so that what disturbs the one disturbs the other."""
+    bench = Bench.build(request("resnet18", 112), CPU)
+    work = bench.forward(1)
+    timer = Timer("work()", globals={"work": work}, num_threads=torch.get_num_threads())
+    warm_up(work, CPU)
+    timer.timeit(3)
+    ratios = []
+    for _ in range(41):
+        ours = statistics.median(time_pass(work, CPU) for _ in range(5))
+        theirs = timer.timeit(5).median
+        ratios.append(ours / theirs)
+    assert statistics.median(ratios) == pytest.approx(1, abs=0.05)
