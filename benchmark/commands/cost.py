@@ -75,21 +75,11 @@ def cost(
       bench cost resnet18 vgg16 --measure --device cpu
       bench cost --all-timm --format csv -o costs.csv
     """
-    from benchmark.terminal import make_console
-
-    console = make_console()
-
-    def tell(text: str) -> None:
-        console.print(text, markup=False)
-
     if all_timm:
-        from benchmark.cost_table import count_all_of_timm
-
         if architectures or measure or form != "csv" or output is None:
             told = "--all-timm takes no names and no --measure, and wants --format csv -o FILE"
             raise click.UsageError(told)
-        rows, counted = count_all_of_timm(output, os.cpu_count() or 1, quick, tell)
-        tell(f"{counted} of {rows} architectures have a figure, written to {output}")
+        _count_all_of_timm(output, quick)
         return
 
     from benchmark.cost_table import count_all, plain_requests, study_requests
@@ -104,13 +94,24 @@ def cost(
         if image_size is not None:
             assignments = (*assignments, f"data.image_size={image_size}")
         requests = study_requests(load(config, assignments), architectures, num_classes)
-    found, faults = count_all(requests, tell, measure_on)
+    found, faults = count_all(requests, _tell, measure_on)
     _write(form, output, found, faults)
     if detail:
         _show_detail(requests, faults)
     for fault in faults.values():
         click.echo(f"bench: {fault}", err=True)
     ctx.exit(1 if faults else 0)
+
+
+def _tell(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _count_all_of_timm(output: Path, quick: bool) -> None:
+    from benchmark.cost_table import count_all_of_timm
+
+    rows, counted = count_all_of_timm(output, os.cpu_count() or 1, quick, _tell)
+    _tell(f"{counted} of {rows} architectures have a figure, written to {output}")
 
 
 def _write(form: str, output: Path | None, found: Sequence[Costed], faults: dict[str, str]) -> None:
