@@ -9,6 +9,7 @@ import click
 
 from benchmark.commands.cost import cost
 from benchmark.commands.data import data
+from benchmark.commands.plan import plan
 from benchmark.commands.report import report
 from benchmark.commands.run import run
 from benchmark.commands.ui import ui
@@ -54,5 +55,5 @@ def main() -> None:
     """
 
 
-for _command in (run, report, cost, data, ui):
+for _command in (run, plan, report, cost, data, ui):
     main.add_command(_command)

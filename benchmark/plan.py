@@ -16,6 +16,7 @@ from clothclf.settings import (
     DataSettings,
     HeadSettings,
     ModelSettings,
+    Precision,
     Settings,
     TrainSettings,
 )
@@ -39,6 +40,10 @@ class RunSpec(Settings):
     device: str
     pixels: Path
     """The decoded pictures; a cache, not part of the identity."""
+    cache: Path
+    """Below it a frozen body's features are kept; not part of the identity either."""
+    precision: Precision
+    """Of the body's arithmetic: what `model.precision` asks for, or what its probe chose."""
     save_weights: str
     measure: bool
 
@@ -52,6 +57,7 @@ class RunSpec(Settings):
                 "architecture": self.architecture,
                 "head": self.head.model_dump(mode="json"),
                 "weights": [self.weights.origin, self.weights.sha256],
+                "precision": self.precision,
                 "seed": self.seed,
             }
         )
@@ -77,6 +83,7 @@ def protocol_settings(
         "image_size": data.image_size,
         "mode": model.mode,
         "batch_norm": model.batch_norm,
+        "precision": model.precision,
         "standardize_features": model.standardize_features,
         "train": train.model_dump(mode="json"),
     }
@@ -97,9 +104,14 @@ def make_plan(
     architectures: Sequence[ArchitectureSettings],
     data_summary: DataSummary,
     pixels: Path,
+    cache: Path,
     weights: Mapping[str, Weights],
 ) -> list[RunSpec]:
-    """List the runs of a study: every architecture (names, no wildcards) with every seed."""
+    """List the runs of a study: every architecture (names, no wildcards) with every seed.
+
+    Where the study leaves the precision to a probe, it is float32 until that has been made.
+    """
+    precision = "float32" if study.model.precision == "auto" else study.model.precision
     return [
         RunSpec(
             study=study.study,
@@ -113,6 +125,8 @@ def make_plan(
             weights=weights[entry.name],
             device=study.device,
             pixels=pixels,
+            cache=cache,
+            precision=precision,
             save_weights=study.tracking.weights,
             measure=study.measure,
         )

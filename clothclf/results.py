@@ -226,6 +226,35 @@ class TrainingResult:
 
 
 @dataclass(frozen=True)
+class StepTimes:
+    """How fast a device trains a model in one precision, by a short probe."""
+
+    forward_s: float
+    """Seconds for one picture of a large batch, without gradients."""
+    step_s: float
+    """Seconds for one training step; of the head alone where the body's features are kept."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a few steps of a training tell about the whole of it."""
+
+    route: Literal["features", "pictures"]
+    """As in TrainingResult."""
+    times: dict[str, StepTimes]
+    """By precision: float32, and bfloat16 where it was asked for."""
+    views: int
+    """Times that the body sees each training picture in all (`features`) or in an epoch."""
+    features: int
+    """Length of the vector that goes into the head."""
+    steps_per_epoch: int
+    startup_s: float
+    """From the start of the process until the model was built."""
+    peak_memory_bytes: int
+    """Largest resident memory of the probing process."""
+
+
+@dataclass(frozen=True)
 class Predictions:
     """A model's answers for one split."""
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Mode = Literal["frozen", "finetune", "scratch"]
 BatchNorm = Literal["fixed", "drifting"]
+Precision = Literal["float32", "bfloat16"]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
@@ -99,6 +100,8 @@ class ModelSettings(Settings):
     standardize_features: bool = False
     """Give the head features of mean 0 and deviation 1 (over the training pictures)."""
     head: HeadSettings = HeadSettings()
+    precision: Precision | Literal["auto"] = "float32"
+    """Of the body's arithmetic; `auto` takes what a short probe finds faster on this device."""
 
     @model_validator(mode="after")
     def _options_fit_the_mode(self) -> ModelSettings:

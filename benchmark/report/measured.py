@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmark.report.numbers import markdown_table
+from benchmark.report.numbers import markdown_table, mebibytes
 from clothclf.results import MeasuredCost
 
 COLUMNS = (
@@ -114,11 +114,6 @@ FLAT_COLUMNS = (
     "training_batch_size",
     "busy",
 )
-
-
-def mebibytes(count: int) -> str:
-    """Bytes in units of 2^20."""
-    return f"{count / 2**20:.0f} MiB"
 
 
 def _achieved(measured: MeasuredCost, macs: int | None, batch: int) -> str:

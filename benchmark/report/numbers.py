@@ -17,6 +17,21 @@ def millions(count: int | None) -> str:
     return "-" if count is None else f"{count / 1e6:.2f} M"
 
 
+def mebibytes(count: int) -> str:
+    """Bytes in units of 2^20."""
+    return f"{count / 2**20:,.0f} MiB"
+
+
+def duration(seconds: float) -> str:
+    """A time in the units that suit it: `48 s`, `12 min 5 s`, `3 h 20 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
 def relative_text(difference: float | None) -> str:
     """A relative difference in per cent, marked where it is above COUNTERS_AGREE_WITHIN."""
     if difference is None:

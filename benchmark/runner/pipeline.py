@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -25,6 +23,7 @@ from benchmark.runner.events import EpochDone, Event, Note, Progress, StageStart
 from benchmark.runner.run_folder import RunFolder
 from clothclf.cost.count import CostRequest, count_cost
 from clothclf.cost.measure import measure_cost
+from clothclf.cost.peak_memory import highest_resident_bytes
 from clothclf.data.atomic import write_text
 from clothclf.data.batches import ImageBatches
 from clothclf.data.dataset import SplitImages
@@ -65,7 +64,7 @@ class Pipeline:
             manifest = pd.read_parquet(self.folder.path / files.MANIFEST)
             splits = {n: SplitImages.open(manifest, classes, spec.pixels, n) for n in SPLITS}
         with self._stage("build"):
-            classifier = self._build()
+            classifier = build_from(spec)
             body_sha256 = state_hash(classifier.body)
         with self._stage("cost"):
             cost, cost_fault = self._count()
@@ -78,7 +77,7 @@ class Pipeline:
                 spec.seed,
                 device,
             )
-            training = train(classifier, images, spec.train, self._watcher())
+            training = train(classifier, images, spec.train, self._watcher(), spec.cache)
         with self._stage("evaluate"):
             test = self._evaluate(classifier, images)
         del images, splits  # measuring wants the memory, and a machine that rests
@@ -98,7 +97,7 @@ class Pipeline:
             body_sha256=body_sha256,
             environment=describe_environment(device_name(device), torch.get_num_threads()),
             stage_seconds=self.stage_seconds,
-            peak_memory_bytes=_peak_memory_bytes(),
+            peak_memory_bytes=highest_resident_bytes(),
             started_at=started_at,
             finished_at=_now(),
             files=self.folder.hashes(),
@@ -113,18 +112,6 @@ class Pipeline:
         started = time.perf_counter()
         yield
         self.stage_seconds[stage] = time.perf_counter() - started
-
-    def _build(self) -> Classifier:
-        spec = self.spec
-        return build_classifier(
-            spec.architecture,
-            spec.head,
-            spec.model,
-            len(spec.data_summary.classes),
-            spec.data.image_size,
-            spec.weights,
-            spec.seed,
-        )
 
     def _count(self) -> tuple[Cost | None, str]:
         """Count in a process apart; a fault is told, and the run goes on without a figure."""
@@ -180,7 +167,7 @@ class Pipeline:
     def _evaluate(self, classifier: Classifier, images: ImageBatches) -> Evaluation:
         """The one time that the test split is looked at."""
         classes = self.spec.data_summary.classes
-        predictions = predict(classifier, images, "test")
+        predictions = predict(classifier, images, "test", self.spec.cache)
         table = predictions_table(predictions, classes)
         table.to_parquet(self.folder.path / files.PREDICTIONS, index=False)
         evaluation = evaluate(predictions, classes)
@@ -196,9 +183,18 @@ class Pipeline:
         save_file(tensors, self.folder.path / files.MODEL, {"run_id": self.spec.run_id})
 
 
-def _peak_memory_bytes() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+def build_from(spec: RunSpec) -> Classifier:
+    """The classifier of a run, on the CPU."""
+    return build_classifier(
+        spec.architecture,
+        spec.head,
+        spec.model,
+        len(spec.data_summary.classes),
+        spec.data.image_size,
+        spec.weights,
+        spec.seed,
+        spec.precision,
+    )
 
 
 def _now() -> str:

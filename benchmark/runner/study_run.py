@@ -13,9 +13,10 @@ from benchmark.plan import RunSpec, choose_architectures, make_plan
 from benchmark.report.collect import collect
 from benchmark.report.render import COLUMNS, table_cells
 from benchmark.runner import run_folder as files
+from benchmark.runner.probe import with_precision
 from benchmark.runner.run_folder import RunFolder
 from benchmark.runner.schedule import Listener, StudyOutcome, run_plan
-from benchmark.store import open_store, tracking_uri
+from benchmark.store import cache_folder, open_store, tracking_uri
 from benchmark.study import StudySettings, to_yaml
 from benchmark.terminal import (
     TerminalListener,
@@ -38,12 +39,7 @@ def run_study(study: StudySettings, asked: Sequence[str], dry_run: bool, force: 
     signal.signal(signal.SIGTERM, _interrupt)
     console = make_console()
     root = open_store(study)
-    console.print(f"study {study.study}: reading data and architectures")
-    data = prepare_with_progress(study, console)
-    entries = expand(choose_architectures(study, asked))
-    weights = _resolve_weights(study, entries, console)
-    _check(study, entries, weights)
-    plan = make_plan(study, entries, data.summary, data.pixels, weights)
+    plan, data = plan_study(study, asked, root, console)
     _describe(console, plan, data, root)
     if dry_run:
         _print_plan(plan, root, force)
@@ -64,6 +60,23 @@ def run_study(study: StudySettings, asked: Sequence[str], dry_run: bool, force: 
     outcome = run_plan(plan, root, prepare_folder, listeners, force)
     _conclude(console, study, outcome, root)
     return 1 if outcome.failed else 0
+
+
+def plan_study(
+    study: StudySettings, asked: Sequence[str], root: Path, console: Console
+) -> tuple[list[RunSpec], DataSet]:
+    """The runs of `asked` architectures, or of all, and their data; raises UserError."""
+    console.print(f"study {study.study}: reading data and architectures")
+    data = prepare_with_progress(study, console)
+    entries = expand(choose_architectures(study, asked))
+    weights = _resolve_weights(study, entries, console)
+    _check(study, entries, weights)
+    plan = make_plan(study, entries, data.summary, data.pixels, cache_folder(root), weights)
+
+    def tell(text: str) -> None:
+        console.print(text, style="yellow", markup=False)
+
+    return [with_precision(spec, tell) for spec in plan], data
 
 
 def expand(entries: Sequence[ArchitectureSettings]) -> list[ArchitectureSettings]:

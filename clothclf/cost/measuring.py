@@ -18,7 +18,7 @@ from clothclf.cost.subject import LARGE, build_on_cpu, build_on_meta, resolve, s
 from clothclf.errors import CostError
 from clothclf.models.classifier import Classifier
 from clothclf.results import MeasuredCost
-from clothclf.training.device import choose_device, device_name
+from clothclf.training.device import choose_device, device_name, wait_for
 
 BATCH_SIZES = (1, 4, 16, 64)
 # A larger batch that gains no more than this is not worth its memory and its wait.
@@ -160,10 +160,10 @@ class Bench:
 
 def time_pass(work: Work, device: torch.device) -> float:
     """Seconds from the start of `work` until the device has finished it."""
-    _wait(device)
+    wait_for(device)
     started = time.perf_counter()
     work()
-    _wait(device)
+    wait_for(device)
     return time.perf_counter() - started
 
 
@@ -185,13 +185,6 @@ def warm_up(work: Work, device: torch.device) -> None:
             if statistics.median(seconds[-window:]) >= (1 - SETTLED_GAIN) * before:
                 return
         seconds.append(time_pass(work, device))
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
 
 
 def _training_bytes(request: CostRequest, device: torch.device, batch: int) -> int:

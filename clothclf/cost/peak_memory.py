@@ -61,9 +61,9 @@ def _peak_resident(work: Work) -> int:
         before = _linux_bytes("VmRSS")
         work()
         return max(0, _linux_bytes("VmHWM") - before)
-    before = _highest_resident()
+    before = highest_resident_bytes()
     work()
-    return _highest_resident() - before
+    return highest_resident_bytes() - before
 
 
 def _return_freed_memory() -> None:
@@ -90,7 +90,7 @@ def _linux_bytes(field: str) -> int:
     return 0
 
 
-def _highest_resident() -> int:
+def highest_resident_bytes() -> int:
     """The process's highest peak since it started; 0 on Windows, which does not tell it so."""
     try:
         import resource

@@ -61,3 +61,13 @@ def new_folder(path: Path) -> Iterator[Path]:
         _sync_folder(path.parent)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def set_aside(folder: Path) -> None:
+    """Remove a damaged folder, out of the way in one step: others may be opening it."""
+    aside = folder.with_name(f".{folder.name}.damaged-{os.getpid()}")
+    try:
+        os.rename(folder, aside)
+    except FileNotFoundError:
+        return
+    shutil.rmtree(aside, ignore_errors=True)

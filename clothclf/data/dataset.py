@@ -46,6 +46,8 @@ class SplitImages:
     targets: npt.NDArray[np.int64]
     rows: npt.NDArray[np.int64]
     pixels: npt.NDArray[np.uint8]
+    content: str = ""
+    """Hash over the pictures' pixels, in order, at their size."""
 
     @classmethod
     def open(
@@ -69,6 +71,7 @@ class SplitImages:
             targets=part["label"].map(numbers).to_numpy(dtype=np.int64, copy=True),
             rows=part["pixel_row"].to_numpy(dtype=np.int64, copy=True),
             pixels=array,
+            content=_content(part, array.shape[1]),
         )
 
     def __len__(self) -> int:
@@ -77,6 +80,11 @@ class SplitImages:
     def images(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
         """Copy pictures out of the array: uint8 [len(positions), size, size, 3]."""
         return self.pixels[self.rows[positions]]
+
+
+def _content(part: pd.DataFrame, size: int) -> str:
+    text = "\n".join([str(size), *part["pixel_hash"].astype(str)])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def fingerprint(manifest: pd.DataFrame) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import warnings
 import zlib
 from collections.abc import Callable
@@ -17,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image
 
-from clothclf.data.atomic import new_folder, write_text
+from clothclf.data.atomic import new_folder, set_aside, write_text
 from clothclf.data.decode import decode_rgb
 from clothclf.data.sources.listing import Source
 from clothclf.errors import DataError
@@ -65,7 +64,7 @@ def open_or_build(
     except DataError:
         pass  # not there yet, or damaged
     try:
-        _set_aside(folder)
+        set_aside(folder)
         with new_folder(folder) as unfinished:
             _build(source, ids, image_size, unfinished, progress)
     except OSError as error:
@@ -73,16 +72,6 @@ def open_or_build(
             f"{cache}: the decoded pictures cannot be written there: {error.strerror or error}"
         ) from None
     return PixelCache(folder)
-
-
-def _set_aside(folder: Path) -> None:
-    """Remove a damaged cache, out of the way in one step: others may be opening it."""
-    aside = folder.with_name(f".{folder.name}.damaged-{os.getpid()}")
-    try:
-        os.rename(folder, aside)
-    except FileNotFoundError:
-        return
-    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _describe(folder: Path, array: npt.NDArray[np.uint8]) -> dict[str, object]:

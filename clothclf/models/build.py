@@ -8,7 +8,7 @@ from clothclf.errors import WeightsError
 from clothclf.models.classifier import Classifier, Head, feature_count
 from clothclf.models.weights import load_body
 from clothclf.results import Weights
-from clothclf.settings import HeadSettings, ModelSettings
+from clothclf.settings import HeadSettings, ModelSettings, Precision
 
 
 def build_classifier(
@@ -19,6 +19,7 @@ def build_classifier(
     image_size: int,
     weights: Weights,
     seed: int,
+    precision: Precision = "float32",
 ) -> Classifier:
     """Build a classifier on the CPU, in channels-last memory; the same seed gives the same numbers.
 
@@ -34,5 +35,5 @@ def build_classifier(
     # Seeded again, so that the head does not depend on how many numbers the body drew.
     torch.manual_seed(seed)
     top = Head(features, classes, head, model.standardize_features)
-    classifier = Classifier(body, top, model)
+    classifier = Classifier(body, top, model, precision)
     return classifier.to(memory_format=torch.channels_last)

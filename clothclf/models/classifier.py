@@ -8,7 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from clothclf.errors import ArchitectureError
 from clothclf.models.architectures import normalization
-from clothclf.settings import HeadSettings, ModelSettings
+from clothclf.settings import HeadSettings, ModelSettings, Precision
 
 # Below this share of its mean, a feature's deviation is float32 rounding, not a signal.
 SMALLEST_RELATIVE_DEVIATION = 1e-6
@@ -75,9 +75,20 @@ class Classifier(nn.Module):
     does when a training loop calls `train()` on the whole model.
     """
 
-    def __init__(self, body: nn.Module, head: Head, settings: ModelSettings) -> None:
-        """Join body and head; a frozen body's parameters stop asking for gradients."""
+    def __init__(
+        self,
+        body: nn.Module,
+        head: Head,
+        settings: ModelSettings,
+        precision: Precision = "float32",
+    ) -> None:
+        """Join body and head; a frozen body's parameters stop asking for gradients.
+
+        `precision` is that of the body's convolutions and products; its parameters, and the head
+        with its loss, are float32 in any case.
+        """
         super().__init__()
+        self.precision: Precision = precision
         self.body = body
         self.head = head
         self.frozen = settings.mode == "frozen"
@@ -100,11 +111,18 @@ class Classifier(nn.Module):
         """Return class scores (logits) [n, classes]."""
         if self.frozen:
             with torch.no_grad():
-                features = self.body(pictures)
+                features = self.features(pictures)
         else:
-            features = self.body(pictures)
+            features = self.features(pictures)
         scores: Tensor = self.head(features)
         return scores
+
+    def features(self, pictures: Tensor) -> Tensor:
+        """Return the body's output, float32 [n, features]."""
+        narrow = self.precision == "bfloat16"
+        with torch.autocast(pictures.device.type, torch.bfloat16, enabled=narrow):
+            features: Tensor = self.body(pictures)
+        return features.float()
 
     def trained_state(self) -> dict[str, Tensor]:
         """Copies of what training changes: all, or of a frozen body its drifting buffers alone."""

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import zlib
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from clothclf.data.atomic import new_folder, set_aside, write_text
 from clothclf.data.batches import FeatureBatches, ImageBatches
+from clothclf.errors import DataError
 from clothclf.models.classifier import Classifier
+from clothclf.models.weights import state_hash
 from clothclf.settings import AugmentSettings
+
+FORMAT = 1
+"""Raise it when the same body and pictures would give other features."""
 
 Step = Callable[[int, int], None]
 """Called with pictures done and pictures in all."""
@@ -22,58 +35,123 @@ def view_count(augment: AugmentSettings) -> int | None:
     return 2 if augment.horizontal_flip else 1
 
 
-def compute_features(
-    classifier: Classifier, images: ImageBatches, on_step: Step = lambda done, total: None
-) -> FeatureBatches:
-    """Run the body over every view of the training pictures and over the validation pictures."""
-    count = view_count(images.augment)
-    if count is None:
-        raise ValueError("features can be computed once only where a picture has a few views")
-    pictures = len(images.splits["train"])
-    total = count * pictures + len(images.splits["valid"])
+class BodyFeatures:
+    """What a deterministic body makes of the pictures, kept on disk where there is a folder.
 
-    def from_place(start: int) -> Callable[[int], None]:
-        return lambda done: on_step(start + done, total)
+    The kept features are those of the same parameters, architecture, pictures, arithmetic and
+    device: other heads, learning rates and seeds of a study find them there.
+    """
 
-    # Filled in place: stacking them afterwards would take twice the memory.
-    views = torch.empty(count, pictures, classifier.head.features, device=images.device)
-    for view in range(count):
-        tell = from_place(view * pictures)
-        _fill(views[view], classifier, images, "train", view == 1, tell)
-    valid = body_features(classifier, images, "valid", on_images=from_place(count * pictures))
-    targets = torch.from_numpy(images.splits["valid"].targets).to(images.device)
-    return FeatureBatches(images, views, {"valid": (valid, targets)})
+    def __init__(self, classifier: Classifier, images: ImageBatches, folder: Path | None) -> None:
+        """`folder` is shared by all runs; None computes without keeping."""
+        self._classifier = classifier
+        self._images = images
+        self._folder = folder
+        self._body: str = "" if folder is None else state_hash(classifier.body)
+
+    def batches(self, on_step: Step = lambda done, total: None) -> FeatureBatches:
+        """Features in place of the training and validation pictures."""
+        views = view_count(self._images.augment)
+        if views is None:
+            raise ValueError("features can be computed once only where a picture has a few views")
+        splits = self._images.splits
+        total = views * len(splits["train"]) + len(splits["valid"])
+        train = self.of("train", views, lambda done: on_step(done, total))
+        before = total - len(splits["valid"])
+        valid = self.of("valid", 1, lambda done: on_step(before + done, total))[0]
+        targets = torch.from_numpy(splits["valid"].targets).to(self._images.device)
+        return FeatureBatches(self._images, train, {"valid": (valid, targets)})
+
+    def of(
+        self, split: str, views: int = 1, on_images: Callable[[int], None] = lambda done: None
+    ) -> Tensor:
+        """Features of a split in order, float32 [views, n, features]: as it is, then mirrored."""
+        device = self._images.device
+        if self._folder is None:
+            # Made outside inference mode: training reads it with gradients on.
+            features = torch.empty(self._shape(split, views), device=device)
+            self._fill(features, split, on_images)
+            return features
+        kept = self._folder / "features" / self._key(split, views)
+        try:
+            array = _open(kept, self._shape(split, views))
+        except DataError:
+            array = self._compute_and_keep(kept, split, views, on_images)
+        else:
+            on_images(views * len(self._images.splits[split]))
+        return torch.from_numpy(array).to(device)
+
+    def _compute_and_keep(
+        self, kept: Path, split: str, views: int, on_images: Callable[[int], None]
+    ) -> npt.NDArray[np.float32]:
+        shape = self._shape(split, views)
+        try:
+            set_aside(kept)
+            with new_folder(kept) as unfinished:
+                array = np.lib.format.open_memmap(
+                    unfinished / "features.npy", mode="w+", dtype=np.float32, shape=shape
+                )
+                self._fill(torch.from_numpy(array), split, on_images)
+                array.flush()
+                write_text(unfinished / "features.json", json.dumps(_describe(array)))
+            return _open(kept, shape)
+        except OSError as error:
+            raise DataError(
+                f"{kept}: the features cannot be kept there: {error.strerror or error}"
+            ) from None
+
+    def _shape(self, split: str, views: int) -> tuple[int, int, int]:
+        return (views, len(self._images.splits[split]), self._classifier.head.features)
+
+    def _key(self, split: str, views: int) -> str:
+        device = self._images.device
+        where = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+        parts = (
+            FORMAT,
+            self._body,
+            type(self._classifier.body).__name__,
+            self._classifier.precision,
+            self._images.normalization,
+            self._images.splits[split].content,
+            views,
+            where,
+            torch.__version__,
+        )
+        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+    @torch.inference_mode()
+    def _fill(self, features: Tensor, split: str, on_images: Callable[[int], None]) -> None:
+        """Write what the body makes of each view into `features` [views, n, features]."""
+        self._classifier.to(self._images.device).eval()
+        done = 0
+        for view, out in enumerate(features):
+            place = 0
+            for pictures, _ in self._images.in_order(split, flip=view == 1):
+                out[place : place + len(pictures)] = self._classifier.features(pictures)
+                place += len(pictures)
+                done += len(pictures)
+                on_images(done)
 
 
-def body_features(
-    classifier: Classifier,
-    images: ImageBatches,
-    split: str,
-    flip: bool = False,
-    on_images: Callable[[int], None] = lambda done: None,
-) -> Tensor:
-    """Features of one split in order, all mirrored if `flip`: float32 [n, features]."""
-    # Made outside inference mode: training reads it with gradients on.
-    features = torch.empty(
-        len(images.splits[split]), classifier.head.features, device=images.device
-    )
-    _fill(features, classifier, images, split, flip, on_images)
-    return features
+def _open(folder: Path, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """Open kept features without reading them; raises DataError where they are not whole."""
+    try:
+        # Copy on write: torch wants writable memory, and nothing may reach the file.
+        array: npt.NDArray[np.float32] = np.load(folder / "features.npy", mmap_mode="c")
+        told = json.loads((folder / "features.json").read_text("utf-8"))
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{folder}: no whole features: {error}") from None
+    if array.shape != shape or array.dtype != np.float32 or told != _describe(array):
+        raise DataError(f"{folder}: the features are damaged")
+    return array
 
 
-def _fill(
-    features: Tensor,
-    classifier: Classifier,
-    images: ImageBatches,
-    split: str,
-    flip: bool,
-    on_images: Callable[[int], None],
-) -> None:
-    """Write the features of one split into `features` [n, features]."""
-    classifier.eval()
-    done = 0
-    for pictures, _ in images.in_order(split, flip):
-        with torch.inference_mode():
-            features[done : done + len(pictures)] = classifier.body(pictures)
-        done += len(pictures)
-        on_images(done)
+def _describe(array: npt.NDArray[np.float32]) -> dict[str, Any]:
+    """Shape, and a checksum of some 64 rows spread evenly: not all is read at every opening."""
+    rows = array.reshape(-1, array.shape[-1])
+    sample = np.ascontiguousarray(rows[:: max(1, len(rows) // 64)])
+    return {
+        "format": FORMAT,
+        "shape": list(array.shape),
+        "sample_crc32": zlib.crc32(sample.tobytes()),
+    }

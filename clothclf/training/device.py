@@ -30,6 +30,14 @@ def device_name(device: torch.device) -> str:
     return device.type
 
 
+def wait_for(device: torch.device) -> None:
+    """Return when the device has done all that it was given; a CPU has done it already."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
 def make_repeatable() -> None:
     """Ask torch for deterministic algorithms; those without one are used with a warning."""
     torch.use_deterministic_algorithms(True, warn_only=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -9,18 +11,27 @@ import torch
 
 from clothclf.data.batches import ImageBatches
 from clothclf.models.classifier import Classifier
+from clothclf.models.features import BodyFeatures
 from clothclf.results import ClassResult, Evaluation, Predictions
 
 
 @torch.inference_mode()
-def predict(classifier: Classifier, images: ImageBatches, split: str) -> Predictions:
-    """Class probabilities for every picture of a split, unaugmented."""
+def predict(
+    classifier: Classifier, images: ImageBatches, split: str, cache: Path | None = None
+) -> Predictions:
+    """Class probabilities for every picture of a split, unaugmented.
+
+    Features of a deterministic body are kept below `cache`, and found there.
+    """
     classifier.to(images.device).eval()
-    parts = [
-        classifier(pictures).softmax(1).float().cpu() for pictures, _ in images.in_order(split)
-    ]
+    if classifier.body_is_deterministic():
+        features = BodyFeatures(classifier, images, cache).of(split)[0]
+        probabilities = classifier.head(features).softmax(1).cpu()
+    else:
+        parts = [classifier(pictures).softmax(1).cpu() for pictures, _ in images.in_order(split)]
+        probabilities = torch.cat(parts)
     part = images.splits[split]
-    return Predictions(part.ids, part.targets, torch.cat(parts).numpy())
+    return Predictions(part.ids, part.targets, probabilities.numpy())
 
 
 def evaluate(predictions: Predictions, classes: tuple[str, ...]) -> Evaluation:

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from torch.nn import functional
 from clothclf.data.batches import Batches, FeatureBatches, ImageBatches
 from clothclf.errors import TrainingError
 from clothclf.models.classifier import Classifier
-from clothclf.models.features import body_features, compute_features, view_count
+from clothclf.models.features import BodyFeatures, view_count
 from clothclf.results import EpochResult, TrainingResult
 from clothclf.settings import TrainSettings
 
@@ -31,19 +32,24 @@ class Watcher:
 
 
 def train(
-    classifier: Classifier, images: ImageBatches, settings: TrainSettings, watcher: Watcher
+    classifier: Classifier,
+    images: ImageBatches,
+    settings: TrainSettings,
+    watcher: Watcher,
+    cache: Path | None = None,
 ) -> TrainingResult:
     """Train in place, on the device of `images`; leave the parameters of the best epoch.
 
     A body that gives a picture the same features every time runs once for each view; the head's
-    steps are the same as if it ran every epoch. Raises TrainingError where a loss is not finite.
+    steps are the same as if it ran every epoch. Such features are kept below `cache`. Raises
+    TrainingError where a loss is not finite.
     """
     started = time.perf_counter()
     classifier.to(images.device)
     batches: Batches = images
     module: nn.Module = classifier
     if classifier.body_is_deterministic() and view_count(images.augment) is not None:
-        batches = compute_features(classifier, images, watcher.on_features)
+        batches = BodyFeatures(classifier, images, cache).batches(watcher.on_features)
         module = classifier.head
     _standardize(classifier, images, batches)
     history, stopped = _run_epochs(classifier, module, batches, settings, images.seed, watcher)
@@ -63,7 +69,7 @@ def _standardize(classifier: Classifier, images: ImageBatches, batches: Batches)
     if isinstance(batches, FeatureBatches):
         layer.fit(batches.views[0])
     else:
-        layer.fit(body_features(classifier, images, "train"))
+        layer.fit(BodyFeatures(classifier, images, None).of("train")[0])
 
 
 def _run_epochs(
@@ -75,7 +81,8 @@ def _run_epochs(
     watcher: Watcher,
 ) -> tuple[list[EpochResult], bool]:
     """Train until the last epoch or until patience ends; restore the best epoch's parameters."""
-    optimizer, schedule = _optimizer(module, settings, batches.steps_per_epoch())
+    optimizer = make_optimizer(module, settings)
+    schedule = _make_schedule(optimizer, settings, batches.steps_per_epoch())
     history: list[EpochResult] = []
     best_state: dict[str, Tensor] = {}
     for epoch in range(1, settings.epochs + 1):
@@ -87,7 +94,7 @@ def _run_epochs(
         module.train()
         for step, (inputs, targets) in enumerate(batches.train(epoch), 1):
             learning_rate = optimizer.param_groups[0]["lr"]
-            totals.add(_step(module, inputs, targets, optimizer), targets)
+            totals.add(training_step(module, inputs, targets, optimizer), targets)
             schedule.step()
             watcher.on_step(epoch, step, batches.steps_per_epoch())
         train_loss, train_accuracy = totals.means(epoch)
@@ -123,15 +130,19 @@ def _best(history: list[EpochResult]) -> EpochResult:
     return min(history, key=lambda result: result.valid_loss)
 
 
-def _optimizer(
-    module: nn.Module, settings: TrainSettings, steps_per_epoch: int
-) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    optimizer = torch.optim.SGD(
+def make_optimizer(module: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
+    """The recipe's optimiser over the parameters that train."""
+    return torch.optim.SGD(
         [parameter for parameter in module.parameters() if parameter.requires_grad],
         lr=settings.learning_rate,
         momentum=settings.momentum,
         weight_decay=settings.weight_decay,
     )
+
+
+def _make_schedule(
+    optimizer: torch.optim.Optimizer, settings: TrainSettings, steps_per_epoch: int
+) -> torch.optim.lr_scheduler.LRScheduler:
     steps = settings.epochs * steps_per_epoch
 
     def factor(step: int) -> float:
@@ -139,7 +150,7 @@ def _optimizer(
             return 1.0
         return 0.5 * (1 + math.cos(math.pi * step / steps))
 
-    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
 class _TrainTotals:
@@ -180,7 +191,7 @@ class _TrainTotals:
         return float((losses * sizes).sum() / sizes.sum()), correct / self.images
 
 
-def _step(
+def training_step(
     module: nn.Module, inputs: Tensor, targets: Tensor, optimizer: torch.optim.Optimizer
 ) -> tuple[Tensor, Tensor]:
     """One optimiser step; return loss and scores, detached."""

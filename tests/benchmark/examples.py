@@ -50,6 +50,8 @@ def make_spec(architecture: str = "vgg16", seed: int = 0, **changes: Any) -> Run
         "weights": Weights("random", "random", "", None),
         "device": "cpu",
         "pixels": Path("pixels.npy"),
+        "cache": Path("cache"),
+        "precision": "float32",
         "save_weights": "trained",
         "measure": False,
     }

@@ -23,6 +23,7 @@ from tests.benchmark.examples import DATA, make_spec
 NUMBERS_CHANGE: list[dict[str, Any]] = [
     {"architecture": "resnet18"},
     {"seed": 1},
+    {"precision": "bfloat16"},
     {"head": HeadSettings(hidden=8)},
     {"data": DataSettings(image_size=64)},
     {"data_summary": DATA.__class__(**{**vars(DATA), "fingerprint": "e" * 16})},
@@ -35,6 +36,7 @@ NUMBERS_CHANGE: list[dict[str, Any]] = [
 NUMBERS_STAY: list[dict[str, Any]] = [
     {"device": "cuda:1"},
     {"pixels": Path("/elsewhere/pixels.npy")},
+    {"cache": Path("/elsewhere")},
     {"save_weights": "full"},
     {"measure": True},
     {"study": "another"},
@@ -75,7 +77,7 @@ def test_a_plan_has_every_architecture_with_every_seed_and_its_own_head() -> Non
         seeds=(0, 1),
     )
     weights = {name: Weights("random", "random", "", None) for name in "ab"}
-    plan = make_plan(study, study.architectures, DATA, Path("p"), weights)
+    plan = make_plan(study, study.architectures, DATA, Path("p"), Path("c"), weights)
     assert [(spec.architecture, spec.seed, spec.head.hidden) for spec in plan] == [
         ("a", 0, 4),
         ("a", 1, 4),

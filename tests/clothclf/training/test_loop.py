@@ -13,7 +13,7 @@ from clothclf.data.dataset import SplitImages
 from clothclf.errors import TrainingError
 from clothclf.models.build import build_classifier
 from clothclf.models.classifier import Classifier
-from clothclf.models.features import compute_features
+from clothclf.models.features import BodyFeatures
 from clothclf.models.weights import RANDOM, state_hash
 from clothclf.results import EpochResult, TrainingResult
 from clothclf.settings import AugmentSettings, HeadSettings, ModelSettings, TrainSettings
@@ -130,7 +130,9 @@ def test_features_are_those_of_each_view_in_order() -> None:
     classifier = build()
     images = feed(classifier)
     told: list[tuple[int, int]] = []
-    features = compute_features(classifier, images, lambda done, total: told.append((done, total)))
+    features = BodyFeatures(classifier, images, None).batches(
+        lambda done, total: told.append((done, total))
+    )
     classifier.eval()
     with torch.no_grad():
         for view, flip in enumerate((False, True)):
@@ -143,7 +145,7 @@ def test_features_are_those_of_each_view_in_order() -> None:
     assert told[-1] == (170, 170)
     assert [done for done, _ in told] == sorted(done for done, _ in told)
     with pytest.raises(ValueError, match="a few views"):
-        compute_features(classifier, feed(classifier, crop_padding=1))
+        BodyFeatures(classifier, feed(classifier, crop_padding=1), None).batches()
 
 
 def test_the_watcher_hears_of_every_step_and_epoch() -> None:

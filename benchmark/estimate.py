@@ -1,0 +1,59 @@
+"""How long a run will take and how much memory, worked out from a probe's few steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmark.plan import RunSpec
+from benchmark.runner.probe import faster_precision
+from clothclf.results import Probe
+from clothclf.settings import Precision
+
+# Counting starts a process of its own and imports three counters beside torch.
+COUNTING_PER_STARTUP = 1.6
+# Measuring starts one, too; its windows are about a second each, and large networks overrun them.
+MEASURING_WINDOWS_S = 6.0
+MEASURING_BATCHES = 8
+HELD_OUT_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run is expected to take if no epoch is saved by stopping early."""
+
+    precision: Precision
+    seconds: float
+    """From the start of its process to its record."""
+    peak_memory_bytes: int
+    """Largest resident memory of the run's process, pictures and features in it."""
+    working_memory_bytes: int
+    """The part that the system cannot take back: without the files that are mapped."""
+
+
+def estimate(spec: RunSpec, found: Probe) -> Estimate:
+    """Work out a run from a probe of it."""
+    precision = faster_precision(found) if spec.model.precision == "auto" else spec.precision
+    times = found.times[precision]
+    images = spec.data_summary.images
+    epochs = spec.train.epochs
+    steps_s = epochs * found.steps_per_epoch * times.step_s
+    if found.route == "features":
+        forwards = found.views * images["train"] + images["valid"] + images["test"]
+    else:
+        forwards = epochs * images["valid"] + images["test"]
+        forwards += images["train"] if spec.model.standardize_features else 0
+    seconds = found.startup_s + steps_s + forwards * times.forward_s
+    seconds += COUNTING_PER_STARTUP * found.startup_s
+    if spec.measure:
+        seconds += found.startup_s + MEASURING_WINDOWS_S
+        seconds += MEASURING_BATCHES * HELD_OUT_BATCH * times.forward_s
+    mapped = sum(images.values()) * 3 * spec.data.image_size**2
+    if found.route == "features":
+        rows = found.views * images["train"] + images["valid"] + images["test"]
+        mapped += 4 * rows * found.features
+    return Estimate(
+        precision=precision,
+        seconds=seconds,
+        peak_memory_bytes=found.peak_memory_bytes + mapped,
+        working_memory_bytes=found.peak_memory_bytes,
+    )

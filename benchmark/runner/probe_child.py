@@ -1,0 +1,77 @@
+"""The process that probes: a run's spec on standard input, what was found on standard output."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from typing import Any
+
+import numpy as np
+
+from benchmark.plan import RunSpec
+from clothclf.cost.child import private_stdout
+from clothclf.data.dataset import SplitImages
+from clothclf.errors import UserError
+from clothclf.settings import Precision
+
+
+def main() -> None:
+    """Answer one question."""
+    answers = private_stdout()
+    question = json.loads(sys.stdin.read())
+    spec = RunSpec.model_validate(question["spec"], strict=False)
+    answers.write(json.dumps(answer(spec, question["asked_at"])))
+    answers.flush()
+
+
+def answer(spec: RunSpec, asked_at: float) -> dict[str, Any]:
+    """Probe; a refusal is an answer too."""
+    from benchmark.runner.pipeline import build_from  # torch, once nothing can print to the answer
+    from clothclf.cost.peak_memory import highest_resident_bytes
+    from clothclf.data.batches import ImageBatches
+    from clothclf.training.device import choose_device, make_repeatable
+    from clothclf.training.probe import probe_training
+
+    precisions: list[Precision] = ["float32"]
+    if spec.model.precision == "auto":
+        precisions.append("bfloat16")
+    elif spec.precision != "float32":
+        precisions = [spec.precision]
+    try:
+        make_repeatable()
+        device = choose_device(spec.device)
+        classifier = build_from(spec)
+        images = ImageBatches(
+            _any_pictures(spec),
+            classifier.normalization,
+            spec.train.augment,
+            spec.train.batch_size,
+            spec.seed,
+            device,
+        )
+        startup_s = time.time() - asked_at
+        found = probe_training(
+            classifier, images, spec.train, precisions, startup_s, highest_resident_bytes
+        )
+    except (UserError, RuntimeError, MemoryError) as error:
+        told = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        return {"error": f"{spec.name}: {told}"}
+    return {"probe": dataclasses.asdict(found)}
+
+
+def _any_pictures(spec: RunSpec) -> dict[str, SplitImages]:
+    """Splits of the run's sizes; which pictures they hold does not matter to the time."""
+    pixels = np.load(spec.pixels, mmap_mode="r")
+    classes = len(spec.data_summary.classes)
+    return {
+        name: SplitImages(
+            [""] * count, np.arange(count) % classes, np.arange(count) % len(pixels), pixels
+        )
+        for name, count in spec.data_summary.images.items()
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""`bench plan` from a study to a table: probe the runs, estimate, say what will not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmark.estimate import Estimate, estimate
+from benchmark.report.numbers import duration, mebibytes
+from benchmark.runner.probe import probe
+from benchmark.runner.run_folder import RunFolder
+from benchmark.runner.study_run import plan_study
+from benchmark.store import open_store
+from benchmark.study import StudySettings
+from benchmark.terminal import make_console, print_table
+from clothclf.errors import TrainingError
+
+COLUMNS = ("architecture and seed", "precision", "time", "peak memory", "state")
+
+
+def show_plan(study: StudySettings, asked: Sequence[str]) -> int:
+    """Print the table; return 1 if a run cannot be begun or will not fit, else 0."""
+    console = make_console()
+    root = open_store(study)
+    specs, _ = plan_study(study, asked, root, console)
+    rows, seconds, faults = [], 0.0, 0
+    for number, spec in enumerate(specs, 1):
+        console.print(f"[{number}/{len(specs)}] probing {spec.name}", markup=False)
+        try:
+            found = estimate(spec, probe(spec))
+        except TrainingError as error:
+            faults += 1
+            rows.append([spec.name, spec.precision, "-", "-", f"cannot be begun: {error}"])
+            continue
+        if RunFolder.of(root, spec).record() is not None:
+            state = "finished"
+        else:
+            state = _fit(found, available_memory_bytes())
+            faults += state != "to run"
+            seconds += found.seconds
+        memory = mebibytes(found.peak_memory_bytes)
+        rows.append([spec.name, found.precision, duration(found.seconds), memory, state])
+    print_table(make_console(stderr=False), COLUMNS, rows, f"plan of {study.study}")
+    at_most = "at most " if study.train.patience else ""
+    console.print(f"time to finish: {at_most}{duration(seconds)}")
+    return 1 if faults else 0
+
+
+def _fit(found: Estimate, available: int | None) -> str:
+    if available is None or found.working_memory_bytes <= available:
+        return "to run"
+    needed = mebibytes(found.working_memory_bytes)
+    return f"will not fit: needs {needed}, {mebibytes(available)} are free"
+
+
+def available_memory_bytes() -> int | None:
+    """Memory that a new process could have; None where the system does not tell."""
+    try:
+        for line in Path("/proc/meminfo").read_text("ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        return None
+    return None

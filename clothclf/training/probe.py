@@ -1,0 +1,105 @@
+"""Take a few steps of a training, in one precision or in two by turns, and time them."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+
+from clothclf.data.batches import Batch, ImageBatches
+from clothclf.models.classifier import Classifier
+from clothclf.models.features import view_count
+from clothclf.results import Probe, StepTimes
+from clothclf.settings import Precision, TrainSettings
+from clothclf.training.device import wait_for
+from clothclf.training.loop import make_optimizer, training_step
+
+ROUNDS = 5
+"""Of each step are timed, after one that is not, in turn over the precisions."""
+HEAD_STEPS = 100
+"""Steps of a head are too short to be timed one by one."""
+
+
+def probe_training(
+    classifier: Classifier,
+    images: ImageBatches,
+    settings: TrainSettings,
+    precisions: Sequence[Precision],
+    startup_s: float,
+    peak_memory_bytes: Callable[[], int],
+) -> Probe:
+    """Time steps of the training that `loop.train` would do; the classifier is worn out by it."""
+    classifier.to(images.device)
+    views = view_count(images.augment)
+    on_features = classifier.body_is_deterministic() and views is not None
+    forward: dict[str, list[float]] = {precision: [] for precision in precisions}
+    step: dict[str, list[float]] = {precision: [] for precision in precisions}
+    optimizer = make_optimizer(classifier, settings)
+    batches = _endless(images)
+    for _ in range(ROUNDS + 1):
+        for precision in precisions:
+            classifier.precision = precision
+            forward[precision].append(_forward_s(classifier, images))
+            if on_features:
+                step[precision].append(_head_step_s(classifier, images, settings))
+            else:
+                step[precision].append(_step_s(classifier, batches, optimizer))
+    times: dict[str, StepTimes] = {
+        # The first round warms up.
+        precision: StepTimes(
+            statistics.median(forward[precision][1:]), statistics.median(step[precision][1:])
+        )
+        for precision in precisions
+    }
+    return Probe(
+        route="features" if on_features else "pictures",
+        times=times,
+        views=views if on_features and views is not None else 1,
+        features=classifier.head.features,
+        steps_per_epoch=images.steps_per_epoch(),
+        startup_s=startup_s,
+        peak_memory_bytes=peak_memory_bytes(),
+    )
+
+
+def _endless(images: ImageBatches) -> Iterator[Batch]:
+    for epoch in itertools.count(1):
+        yield from images.train(epoch)
+
+
+def _forward_s(classifier: Classifier, images: ImageBatches) -> float:
+    """Seconds for each picture of a batch; reading the batch is in it."""
+    classifier.eval()
+    started = time.perf_counter()
+    pictures, _ = next(images.in_order("train"))
+    with torch.inference_mode():
+        classifier.features(pictures)
+    wait_for(images.device)
+    return (time.perf_counter() - started) / len(pictures)
+
+
+def _step_s(
+    classifier: Classifier, batches: Iterator[Batch], optimizer: torch.optim.Optimizer
+) -> float:
+    """Seconds for one step; reading and changing the batch is in it."""
+    classifier.train()
+    started = time.perf_counter()
+    pictures, targets = next(batches)
+    training_step(classifier, pictures, targets, optimizer)
+    wait_for(pictures.device)
+    return time.perf_counter() - started
+
+
+def _head_step_s(classifier: Classifier, images: ImageBatches, settings: TrainSettings) -> float:
+    head = classifier.head.train()
+    optimizer = make_optimizer(head, settings)
+    features = torch.randn(settings.batch_size, head.features, device=images.device)
+    targets = torch.zeros(settings.batch_size, dtype=torch.int64, device=images.device)
+    started = time.perf_counter()
+    for _ in range(HEAD_STEPS):
+        training_step(head, features, targets, optimizer)
+    wait_for(images.device)
+    return (time.perf_counter() - started) / HEAD_STEPS

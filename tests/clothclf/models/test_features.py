@@ -1,0 +1,116 @@
+"""Features are computed once, kept whole, and found again only where they would be the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from clothclf.data.batches import ImageBatches
+from clothclf.data.dataset import SplitImages
+from clothclf.models.build import build_classifier
+from clothclf.models.classifier import Classifier
+from clothclf.models.features import BodyFeatures
+from clothclf.models.weights import RANDOM
+from clothclf.settings import AugmentSettings, HeadSettings, ModelSettings, Precision
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+SIZE = 32
+
+
+def build(seed: int = 0, precision: Precision = "float32", hidden: int | None = None) -> Classifier:
+    head = HeadSettings(hidden=hidden)
+    return build_classifier(
+        "test_resnet", head, ModelSettings(), 3, SIZE, RANDOM, seed, precision=precision
+    )
+
+
+def feed(classifier: Classifier, content: str = "these") -> ImageBatches:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (70, SIZE, SIZE, 3), dtype=np.uint8)
+    rows = np.arange(70)
+    split = SplitImages([str(row) for row in rows], rows % 3, rows, pixels, content)
+    splits = {"train": split, "valid": split, "test": split}
+    return ImageBatches(
+        splits, classifier.normalization, AugmentSettings(), 16, 0, torch.device("cpu")
+    )
+
+
+def pictures_computed(classifier: Classifier, cache: Path, content: str = "these") -> int:
+    """How many pictures go through the body when their features in two views are asked for."""
+    seen = 0
+
+    def count(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        nonlocal seen
+        seen += len(inputs[0])
+
+    handle = classifier.body.register_forward_pre_hook(count)
+    BodyFeatures(classifier, feed(classifier, content), cache).of("train", 2)
+    handle.remove()
+    return seen
+
+
+def files_in(cache: Path) -> list[Path]:
+    return sorted(cache.rglob("features.npy"))
+
+
+def test_what_is_kept_is_what_is_computed_and_is_found_again(tmp_path: Path) -> None:
+    classifier = build()
+    images = feed(classifier)
+    plain = BodyFeatures(classifier, images, None).of("train", 2)
+    kept = BodyFeatures(classifier, images, tmp_path).of("train", 2)
+    assert torch.equal(plain, kept)
+    mirrored = torch.from_numpy(images.splits["train"].pixels).flip(2)
+    with torch.inference_mode():
+        expected = classifier.features(classifier.normalization.apply(mirrored))
+    assert torch.allclose(plain[1], expected, atol=1e-5)
+    assert pictures_computed(classifier, tmp_path) == 0
+    assert pictures_computed(build(hidden=8), tmp_path) == 0  # another head, the same body
+
+
+@pytest.mark.parametrize(
+    ("other", "content"),
+    [(build(seed=1), "these"), (build(precision="bfloat16"), "these"), (build(), "others")],
+    ids=["body", "precision", "pictures"],
+)
+def test_what_changes_the_features_finds_none(
+    other: Classifier, content: str, tmp_path: Path
+) -> None:
+    assert pictures_computed(build(), tmp_path) == 140
+    assert pictures_computed(other, tmp_path, content) == 140
+    assert len(files_in(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("damage", ["cut", "noise", "no-description"])
+def test_damaged_features_are_computed_again(damage: str, tmp_path: Path) -> None:
+    classifier = build()
+    before = BodyFeatures(classifier, feed(classifier), tmp_path).of("train", 2).clone()
+    (file,) = files_in(tmp_path)
+    content = file.read_bytes()
+    if damage == "cut":
+        file.write_bytes(content[: len(content) // 2])
+    elif damage == "noise":
+        file.write_bytes(content[:256] + bytes(len(content) - 256))
+    else:
+        (file.parent / "features.json").unlink()
+    assert pictures_computed(classifier, tmp_path) == 140
+    assert torch.equal(BodyFeatures(classifier, feed(classifier), tmp_path).of("train", 2), before)
+
+
+def test_training_never_reaches_the_kept_file(tmp_path: Path) -> None:
+    classifier = build()
+    features = BodyFeatures(classifier, feed(classifier), tmp_path).of("train", 2)
+    (file,) = files_in(tmp_path)
+    content = file.read_bytes()
+    features.zero_()
+    assert file.read_bytes() == content
+
+
+def test_bfloat16_features_are_close_and_float32_in_form() -> None:
+    exact, narrow = build(), build(precision="bfloat16")
+    found = [BodyFeatures(item, feed(item), None).of("valid")[0] for item in (exact, narrow)]
+    assert found[1].dtype == torch.float32
+    change = float((found[1] - found[0]).norm() / found[0].norm())
+    assert 0 < change < 0.05
