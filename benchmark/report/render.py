@@ -108,6 +108,7 @@ def describe_protocol(image_size: int, model: ModelSettings, train: TrainSetting
     augment = ["horizontal flip"] if train.augment.horizontal_flip else []
     augment += [f"crop with {train.augment.crop_padding} px"] if train.augment.crop_padding else []
     parts.append(" and ".join(augment) or "no augmentation")
+    parts += [f"precision {model.precision}"] if model.precision != "float32" else []
     parts.append("test split evaluated once, with the epoch of the lowest validation loss")
     return "; ".join(parts)
 
@@ -204,7 +205,16 @@ def _caveats(comparison: Comparison, rows: Sequence[Row]) -> list[str]:
         lines.append(f"- Weights are random for {', '.join(random)}{why}.")
         if len(random) < len(rows):
             lines.append("- Rows with random and with pretrained weights are different studies.")
+    if comparison.specs[0].model.precision == "auto":
+        lines += [f"- Bodies computed in {which}." for which in _by_precision(rows)]
     return ["\n".join(lines)] if lines else []
+
+
+def _by_precision(rows: Sequence[Row]) -> list[str]:
+    names: dict[str, list[str]] = {}
+    for row in rows:
+        names.setdefault(row.precision, []).append(architecture_name(row))
+    return [f"{precision}: {', '.join(found)}" for precision, found in names.items()]
 
 
 def chance_difference(accuracy: float, images: int) -> float:
@@ -245,6 +255,7 @@ def _flat(row: Row, comparison: Comparison) -> dict[str, object]:
         "weights": row.weights,
         "weights_origin": row.weights_origin,
         "head_hidden": row.hidden,
+        "body_precision": row.precision,
         "seeds": " ".join(str(seed) for seed in row.seeds),
         "test_accuracy": row.accuracy,
         "test_accuracy_deviation": row.accuracy_deviation,

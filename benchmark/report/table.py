@@ -20,6 +20,8 @@ class Row:
     mode: str
     weights: str
     weights_origin: str
+    precision: str
+    """Of the body's arithmetic."""
     seeds: tuple[int, ...]
     accuracy: float
     """Share of test pictures answered right, 0 to 1."""
@@ -44,11 +46,12 @@ class Row:
 
 
 def make_rows(comparison: Comparison) -> list[Row]:
-    """One row for each architecture, head and start; the most accurate first."""
-    groups: dict[tuple[str, int | None, str, str], list[RunRecord]] = {}
+    """One row for each architecture, head, start and precision; the most accurate first."""
+    groups: dict[tuple[object, ...], list[RunRecord]] = {}
     for record in comparison.records:
         spec = record.spec
-        key = (spec.architecture, spec.head.hidden, spec.weights.origin, spec.weights.sha256)
+        start = (spec.weights.origin, spec.weights.sha256)
+        key = (spec.architecture, spec.head.hidden, *start, spec.precision)
         groups.setdefault(key, []).append(record)
     return sorted((_row(records) for records in groups.values()), key=lambda row: -row.accuracy)
 
@@ -62,6 +65,7 @@ def _row(records: list[RunRecord]) -> Row:
         mode=first.spec.model.mode,
         weights=first.spec.weights.name,
         weights_origin=first.spec.weights.origin,
+        precision=first.spec.precision,
         seeds=tuple(sorted(record.spec.seed for record in records)),
         accuracy=statistics.fmean(accuracies),
         accuracy_deviation=statistics.stdev(accuracies) if len(accuracies) > 1 else None,

@@ -119,8 +119,10 @@ class Classifier(nn.Module):
 
     def features(self, pictures: Tensor) -> Tensor:
         """Return the body's output, float32 [n, features]."""
-        narrow = self.precision == "bfloat16"
-        with torch.autocast(pictures.device.type, torch.bfloat16, enabled=narrow):
+        if self.precision == "float32":
+            exact: Tensor = self.body(pictures)
+            return exact
+        with torch.autocast(pictures.device.type, torch.bfloat16):
             features: Tensor = self.body(pictures)
         return features.float()
 

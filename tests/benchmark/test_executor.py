@@ -34,6 +34,7 @@ def spec_on(data: DataSet, **changes: object) -> RunSpec:
         data=SETTINGS,
         data_summary=data.summary,
         pixels=data.pixels,
+        cache=data.pixels.parents[2],
         **{"train": TrainSettings(epochs=1), **changes},
     )
 

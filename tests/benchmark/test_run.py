@@ -92,6 +92,18 @@ def test_a_run_measures_its_network_after_evaluation(bench: Bench, tmp_path: Pat
     assert f"{record.measured.latency_ms_median:.1f} ms" in report
 
 
+def test_precision_is_chosen_once_by_a_probe_and_said(bench: Bench, tmp_path: Path) -> None:
+    asked = ("run", "test_resnet", "-c", "tiny.yaml", "--set", "model.precision=auto")
+    done = bench(*asked)
+    assert done.code == 0, done.err
+    (probe,) = (tmp_path / "mlruns/cache/probes").glob("*.json")
+    assert set(json.loads(probe.read_text())["times"]) == {"float32", "bfloat16"}
+    record = records(tmp_path)["test_resnet"]
+    report = bench("report", "-c", "tiny.yaml", "--set", "model.precision=auto").out
+    assert f"Bodies computed in {record.spec.precision}: test_resnet" in report
+    assert "skipped" in bench(*asked).err
+
+
 def test_asking_again_trains_nothing_and_says_so(tiny_study: StudyRun) -> None:
     before = {name: record.finished_at for name, record in records(tiny_study.folder).items()}
     again = run_bench(tiny_study.folder, "run", "--all", "-c", "tiny.yaml")

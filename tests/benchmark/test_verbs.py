@@ -69,6 +69,25 @@ def test_a_device_that_is_not_there_is_told_and_the_count_is_kept(bench: Bench) 
     assert "test_resnet" in done.out
 
 
+def test_a_plan_says_what_runs_will_take(bench: Bench, tmp_path: Path) -> None:
+    """Probed once: asking again reads what was found."""
+    first = bench("plan", "-c", "tiny.yaml")
+    assert first.code == 0, first.err
+    for name in ("test_resnet-s0", "test_efficientnet-s0"):
+        (line,) = (text for text in first.out.splitlines() if name in text)
+        assert re.search(r"float32 +\d+ s +[\d,]+ MiB +to run", line)
+    assert re.search(r"time to finish: at most \d+ s", first.err)
+    assert len(list(tmp_path.glob("mlruns/cache/probes/*.json"))) == 2
+    assert bench("plan", "-c", "tiny.yaml").out == first.out
+
+
+def test_a_plan_of_what_cannot_be_begun_fails_with_the_reason(bench: Bench) -> None:
+    done = bench("plan", "test_resnet", "-c", "tiny.yaml", "--set", "device=cuda:9")
+    assert done.code == 1
+    assert "cuda:9 is not there" in done.out
+    assert "Traceback" not in done.err
+
+
 def test_a_contact_sheet_shows_every_class(bench: Bench, tmp_path: Path) -> None:
     done = bench("data", "preview", "-c", "tiny.yaml", "-o", "sheet.png", "--columns", "3")
     assert done.code == 0, done.err
