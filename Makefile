@@ -1,4 +1,4 @@
-# run: the demo study and its report · test: the suite · check: lint and types
+# run: the demo study and its report · test: the suite · check: lint and types · perf: benchmarks
 PYTHON ?= python3
 
 run: .venv/installed
@@ -13,9 +13,12 @@ test-all: .venv/installed
 check: .venv/installed
 	.venv/bin/ruff check && .venv/bin/ruff format --check && .venv/bin/mypy
 
+perf: .venv/installed
+	.venv/bin/python -m tests.performance
+
 .venv/installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --constraint constraints.txt --editable '.[test]'
 	touch $@
 
-.PHONY: run test test-all check
+.PHONY: run test test-all check perf

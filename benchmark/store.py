@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -31,6 +32,24 @@ def open_store(study: StudySettings) -> Path:
 def cache_folder(root: Path) -> Path:
     """Where decoded pictures and drawings are kept; it may be deleted at any time."""
     return root / "cache"
+
+
+def clean_cache(root: Path) -> dict[str, int]:
+    """Delete all that is cached below the tracking folder; return bytes freed by kind.
+
+    What a killed process left unfinished goes, too. A run that is going on keeps what it has open,
+    except on systems that do not delete open files. Raises StoreError where something stays.
+    """
+    freed: dict[str, int] = {}
+    folder = cache_folder(root)
+    for kind in sorted(folder.iterdir()) if folder.is_dir() else []:
+        files = [kind] if kind.is_file() else [item for item in kind.rglob("*") if item.is_file()]
+        freed[kind.name] = sum(item.stat().st_size for item in files)
+        try:
+            kind.unlink() if kind.is_file() else shutil.rmtree(kind)
+        except OSError as error:
+            raise StoreError(f"{kind}: cannot be deleted: {error.strerror}") from None
+    return freed
 
 
 def tracking_uri(study: StudySettings) -> str:

@@ -79,3 +79,24 @@ def preview(config: Path, assignments: tuple[str, ...], output: Path, columns: i
     except OSError as error:
         raise ReportError(f"{output}: cannot be written: {error.strerror}") from None
     click.echo(f"written to {output}", err=True)
+
+
+@data.command()
+@study_options
+def clean(config: Path, assignments: tuple[str, ...]) -> None:
+    """Delete decoded pictures, drawings, features and probes; runs and MLflow's store stay.
+
+    All of it is made again when it is needed.
+
+    \b
+    Example:
+      bench data clean -c configs/fashion.yaml --set data.path=archive.zip
+    """
+    from benchmark.report.numbers import mebibytes
+    from benchmark.store import clean_cache
+
+    root = load(config, assignments).tracking.folder.absolute()
+    freed = clean_cache(root)
+    for kind, count in freed.items():
+        click.echo(f"deleted {kind}: {mebibytes(count)}")
+    click.echo(f"{mebibytes(sum(freed.values()))} freed in {root}")

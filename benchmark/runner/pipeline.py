@@ -26,7 +26,7 @@ from clothclf.cost.measure import measure_cost
 from clothclf.cost.peak_memory import highest_resident_bytes
 from clothclf.data.atomic import write_text
 from clothclf.data.batches import ImageBatches
-from clothclf.data.dataset import SplitImages
+from clothclf.data.dataset import SplitImages, open_pixels
 from clothclf.data.splits import SPLITS
 from clothclf.errors import CostError
 from clothclf.models.build import build_classifier
@@ -62,7 +62,8 @@ class Pipeline:
         device = choose_device(spec.device)
         with self._stage("data"):
             manifest = pd.read_parquet(self.folder.path / files.MANIFEST)
-            splits = {n: SplitImages.open(manifest, classes, spec.pixels, n) for n in SPLITS}
+            pixels = open_pixels(spec.pixels)
+            splits = {n: SplitImages.open(manifest, classes, pixels, n) for n in SPLITS}
         with self._stage("build"):
             classifier = build_from(spec)
             body_sha256 = state_hash(classifier.body)
@@ -80,7 +81,7 @@ class Pipeline:
             training = train(classifier, images, spec.train, self._watcher(), spec.cache)
         with self._stage("evaluate"):
             test = self._evaluate(classifier, images)
-        del images, splits  # measuring wants the memory, and a machine that rests
+        del images, splits, pixels  # measuring wants the memory, and a machine that rests
         with self._stage("measure"):
             measured, measured_fault = self._measure()
         with self._stage("save"):

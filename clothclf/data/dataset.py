@@ -51,20 +51,22 @@ class SplitImages:
 
     @classmethod
     def open(
-        cls, manifest: pd.DataFrame, classes: tuple[str, ...], pixels: Path, name: str
+        cls,
+        manifest: pd.DataFrame,
+        classes: tuple[str, ...],
+        pixels: Path | npt.NDArray[np.uint8],
+        name: str,
     ) -> SplitImages:
-        """Open one split of a manifest; the pixels stay on disk until they are read.
+        """Open one split of a manifest; `pixels` is the file of the array, or the array opened.
 
+        Splits of one data set should share it: each mapping counts its pages anew as memory.
         Raises DataError where the split is unknown or the pixels are gone or cut short.
         """
         if name not in SPLITS:
             raise DataError(f"no split {name!r}: it is one of {', '.join(SPLITS)}")
         part = manifest[manifest["split"] == name]
         numbers = {label: number for number, label in enumerate(classes)}
-        try:
-            array = np.load(pixels, mmap_mode="r")
-        except (OSError, ValueError, EOFError) as error:
-            raise DataError(f"{pixels}: the decoded pictures cannot be opened: {error}") from None
+        array = open_pixels(pixels) if isinstance(pixels, Path) else pixels
         return cls(
             ids=part["id"].astype(str).tolist(),
             # Copies: torch takes no read-only arrays, and pandas hands out nothing else.
@@ -80,6 +82,18 @@ class SplitImages:
     def images(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
         """Copy pictures out of the array: uint8 [len(positions), size, size, 3]."""
         return self.pixels[self.rows[positions]]
+
+
+def open_pixels(file: Path) -> npt.NDArray[np.uint8]:
+    """Map the array of decoded pictures; they stay on disk until they are read.
+
+    Raises DataError where the file is gone or cut short.
+    """
+    try:
+        array: npt.NDArray[np.uint8] = np.load(file, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{file}: the decoded pictures cannot be opened: {error}") from None
+    return array
 
 
 def _content(part: pd.DataFrame, size: int) -> str:

@@ -108,6 +108,22 @@ def test_data_can_be_listed_in_full(bench: Bench, tmp_path: Path) -> None:
         assert [row["action"] for row in csv.DictReader(file)] == ["dropped"] * 10
 
 
+def test_cleaning_deletes_what_can_be_made_again_and_nothing_else(
+    bench: Bench, tmp_path: Path
+) -> None:
+    assert bench("data", "stats", "-c", "tiny.yaml").code == 0
+    cache, kept = tmp_path / "mlruns/cache", tmp_path / "mlruns/runs/tiny/a/record.json"
+    (cache / "pixels" / ".left-by-a-killed-process").mkdir()
+    kept.parent.mkdir(parents=True)
+    kept.write_text("{}")
+    done = bench("data", "clean", "-c", "tiny.yaml")
+    assert done.code == 0, done.err
+    assert re.search(r"deleted pixels: \d+ MiB\n", done.out)
+    assert list(cache.iterdir()) == []
+    assert kept.is_file()
+    assert "0 MiB freed" in bench("data", "clean", "-c", "tiny.yaml").out
+
+
 def test_the_ui_serves_the_studys_store(tiny_study: StudyRun) -> None:
     """The printed address answers, and the server ends with the command."""
     with socket.socket() as free:

@@ -1,0 +1,182 @@
+"""One side of a comparison in a process of its own: `python -m tests.performance.side QUESTION`.
+
+The plain side runs as a script would; ours with the allocator settings that every run is given.
+The question is JSON: side, architecture, pictures, precision, folder. The answer is a line of JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from clothclf.allocator import ALLOCATOR
+from clothclf.settings import Precision
+
+Side = Literal["plain frozen", "our frozen", "plain finetune", "our finetune", "bare finetune"]
+EPOCHS = 10
+"""Of the frozen study; the plain side takes one and is counted ten times."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What to time."""
+
+    side: Side
+    architecture: str
+    pictures: int
+    """Training pictures; a quarter as many for validation in the frozen study."""
+    folder: str
+    precision: Precision = "float32"
+
+
+def ask(question: Question) -> float:
+    """Seconds that a fresh process measured."""
+    ours = not question.side.startswith("plain")
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-W",
+            "ignore",
+            "-m",
+            "tests.performance.side",
+            json.dumps(asdict(question)),
+        ],
+        env={**os.environ, **(ALLOCATOR if ours else {})},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise SystemExit(f"{question}: {done.stderr.strip().splitlines()[-1]}")
+    return float(json.loads(done.stdout.strip().splitlines()[-1]))
+
+
+def plain_frozen(question: Question) -> float:
+    """Ten epochs of training and validation, from one of each."""
+    import torch
+
+    from tests.performance import material, plain
+
+    pictures = material.gather(Path(question.folder))
+    model, config = plain.build(question.architecture, 11, frozen=True)
+    parameters = [item for item in model.parameters() if item.requires_grad]
+    optimizer = torch.optim.SGD(parameters, lr=0.001, momentum=0.9)
+    train = plain.loader(pictures.files("train", question.pictures), config, shuffle=True)
+    valid = plain.loader(pictures.files("valid", question.pictures // 4), config, shuffle=False)
+    epoch = plain.train_epoch(model, train, optimizer) + plain.evaluate(model, valid)
+    return EPOCHS * epoch
+
+
+def our_frozen(question: Question) -> float:
+    """The whole of `train` for ten epochs, nothing kept from before."""
+    from clothclf.training.loop import Watcher, train
+
+    classifier, images = _ours(question, frozen=True)
+    return train(classifier, images, _recipe(EPOCHS), Watcher()).seconds
+
+
+def plain_finetune(question: Question) -> float:
+    """One epoch of training, every parameter."""
+    import torch
+
+    from tests.performance import material, plain
+
+    pictures = material.gather(Path(question.folder))
+    model, config = plain.build(question.architecture, 11, frozen=False)
+    optimizer = torch.optim.SGD(model.train().parameters(), lr=0.001, momentum=0.9)
+    batches = plain.loader(pictures.files("train", question.pictures + 32), config, shuffle=True)
+    return (
+        plain.train_epoch(model, batches, optimizer) * question.pictures / (question.pictures + 32)
+    )
+
+
+def our_finetune(question: Question) -> float:
+    """The training part of an epoch of `train`, after an epoch to warm up."""
+    from clothclf.training.loop import Watcher, train
+
+    classifier, images = _ours(question, frozen=False)
+    result = train(classifier, images, _recipe(2), Watcher())
+    return question.pictures / result.epochs[-1].images_per_second
+
+
+def bare_finetune(question: Question) -> float:
+    """The ratio of our epoch to a bare loop over tensors in memory, in turn in this process."""
+    import statistics
+
+    import torch
+    from torch.nn import functional
+
+    from clothclf.training.loop import Watcher, train
+
+    ours, images = _ours(question, frozen=False)
+    bare, _ = _ours(question, frozen=False)
+    batches = list(images.train(1))
+    optimizer = torch.optim.SGD(bare.parameters(), lr=0.001, momentum=0.9)
+
+    def bare_epoch() -> float:
+        bare.train()
+        started = time.perf_counter()
+        for pictures, targets in batches:
+            optimizer.zero_grad()
+            functional.cross_entropy(bare(pictures), targets).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        return time.perf_counter() - started
+
+    def our_epoch() -> float:
+        result = train(ours, images, _recipe(1), Watcher())
+        return question.pictures / result.epochs[0].images_per_second
+
+    bare_epoch(), our_epoch()
+    return statistics.median(our_epoch() / bare_epoch() for _ in range(5))
+
+
+def _ours(question: Question, frozen: bool):  # type: ignore[no-untyped-def]
+    """A classifier and the first pictures of each split, as a run would have them."""
+    from dataclasses import replace
+
+    from clothclf.models.build import build_classifier
+    from clothclf.models.weights import RANDOM
+    from clothclf.settings import HeadSettings, ModelSettings
+    from clothclf.training.device import make_repeatable
+    from tests.performance import material
+
+    make_repeatable()
+    pictures = material.gather(Path(question.folder))
+    settings = ModelSettings(mode="frozen" if frozen else "finetune")
+    classifier = build_classifier(
+        question.architecture, HeadSettings(), settings, 11, material.SIZE, RANDOM, 0,
+        question.precision,
+    )  # fmt: skip
+    images = pictures.batches(classifier)
+    counts = {"train": question.pictures, "valid": question.pictures // 4, "test": 16}
+    images.splits = {
+        name: replace(part, ids=part.ids[:n], targets=part.targets[:n], rows=part.rows[:n])
+        for name, part in images.splits.items()
+        for n in [counts[name]]
+    }
+    return classifier, images
+
+
+def _recipe(epochs: int):  # type: ignore[no-untyped-def]
+    from clothclf.settings import TrainSettings
+
+    return TrainSettings(epochs=epochs, batch_size=16)
+
+
+SIDES = {
+    "plain frozen": plain_frozen,
+    "our frozen": our_frozen,
+    "plain finetune": plain_finetune,
+    "our finetune": our_finetune,
+    "bare finetune": bare_finetune,
+}
+
+if __name__ == "__main__":
+    asked = Question(**json.loads(sys.argv[1]))
+    print(json.dumps(SIDES[asked.side](asked)))
