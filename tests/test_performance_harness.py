@@ -9,9 +9,7 @@ import pytest
 from tests.performance.cases import CASES
 from tests.performance.harness import PAGE, Ratio, Row, compare, ratio_of, write_part
 
-PART = (
-    "before\n<!-- begin a -->\nold\n<!-- end a -->\nbetween\n<!-- begin b -->\nb\n<!-- end b -->\n"
-)
+PART = "before\n<!-- begin a -->\nold\n<!-- end a -->\n<!-- begin b -->\nb\n<!-- end b -->\n"
 
 
 def test_the_ratio_is_of_each_round_and_its_spread_is_told() -> None:
