@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import os
 import warnings
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +25,9 @@ from clothclf.errors import DataError
 
 DECODER_VERSION = 1
 """Raise it when the same file would give other pixels."""
+
+LET_GO_EVERY = 2000
+"""Pictures, after which those written leave this process's memory."""
 
 Progress = Callable[[int, int], None]
 """Called with pictures done and pictures in all."""
@@ -109,11 +114,20 @@ def _build(
         warnings.simplefilter("ignore")
         for row in pool.map(decode, range(len(ids))):
             rows.append(row)
+            if len(rows) % LET_GO_EVERY == 0:
+                _let_go(array)
             if progress is not None and (len(rows) % 500 == 0 or len(rows) == len(ids)):
                 progress(len(rows), len(ids))
     array.flush()
     pd.DataFrame(rows).to_parquet(folder / "pictures.parquet", index=False)
     write_text(folder / "cache.json", json.dumps(_describe(folder, array)))
+
+
+def _let_go(array: np.memmap[Any, np.dtype[np.uint8]]) -> None:
+    """Take written pictures out of this process's memory; the system writes them to the file."""
+    mapping = getattr(array, "_mmap", None)
+    if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapping.madvise(mmap.MADV_DONTNEED)
 
 
 def _decode_one(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from pathlib import Path
 
 from clothclf.settings import Precision
 from tests.performance.harness import Row, compare, ratio_of, seconds_of
+from tests.performance.material import ZIP
+from tests.performance.scaling import scaling
 from tests.performance.side import Question, ask
 
 ROUNDS = 3
@@ -107,15 +110,7 @@ def finetune(folder: Path) -> list[Row]:
 
 def harness(folder: Path) -> list[Row]:
     """What the command line costs beside the training, in seconds."""
-    (folder / "tiny.yaml").write_text(
-        "study: tiny\n"
-        "data: {source: demo, image_size: 32, demo: {images_per_class: 10}}\n"
-        "architectures: [test_resnet]\n"
-        "model: {weights: none, standardize_features: true}\n"
-        "train: {epochs: 1}\n"
-        "device: cpu\n"
-        "measure: false\n"
-    )
+    _tiny_study(folder)
     with _inside(folder):
         helps = [seconds_of(lambda: _bench("run", "--help")) for _ in range(ROUNDS)]
         _bench("run", "--all", "-c", "tiny.yaml")
@@ -128,13 +123,95 @@ def harness(folder: Path) -> list[Row]:
     ]
 
 
-CASES = {"pipeline": pipeline, "frozen": frozen, "finetune": finetune, "harness": harness}
+PREPARE = """
+import json, sys, time
+from pathlib import Path
+from clothclf.cost.peak_memory import highest_resident_bytes
+from clothclf.data.prepare import prepare
+from tests.performance.material import real_settings
+started = time.perf_counter()
+prepare(real_settings(), Path(sys.argv[1]))
+print(json.dumps([time.perf_counter() - started, highest_resident_bytes()]))
+"""
+
+
+def preparing(folder: Path) -> list[Row]:
+    """Reading, checking, filtering, decoding and keeping the real data, and opening it again."""
+    if not ZIP.is_file():
+        return [Row("preparing the real pictures", "they are not beside the project", "-")]
+
+    def once() -> tuple[float, int]:
+        command = [sys.executable, "-c", PREPARE, str(folder / "cache")]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        seconds, memory = json.loads(done.stdout)
+        return seconds, memory
+
+    first, memory = once()
+    again = min(once()[0] for _ in range(ROUNDS))
+    return [
+        Row("preparing the real zip, 27,283 pictures", f"{first:.1f} s", "at most 60 s"),
+        Row("largest resident memory meanwhile", f"{memory / 2**30:.2f} GiB", "under 1.5 GiB"),
+        Row("opening it again", f"{again:.2f} s", "at most 1 s"),
+    ]
+
+
+def reporting(folder: Path) -> list[Row]:
+    """`bench report` over many copies of one real run, each with a seed of its own."""
+    rows = []
+    _tiny_study(folder)
+    with _inside(folder):
+        _bench("run", "--all", "-c", "tiny.yaml")
+        for count, wanted in ((1_000, "under 5 s"), (10_000, "under 30 s")):
+            multiply_runs(folder / "mlruns", count)
+            report = ("report", "-c", "tiny.yaml", "-o", "report.md")
+            seconds = seconds_of(lambda report=report: _bench(*report))  # type: ignore[misc]
+            rows.append(Row(f"`bench report` over {count:,} runs", f"{seconds:.1f} s", wanted))
+    return rows
+
+
+def multiply_runs(root: Path, count: int) -> None:
+    """Fill a study's store with copies of its first run."""
+    from benchmark.runner import run_folder as files
+    from benchmark.runner.run_folder import RunFolder, study_folders
+
+    record = next(folder.record() for folder in study_folders(root, "tiny"))
+    assert record is not None
+    for seed in range(1, count):
+        spec = record.spec.model_copy(update={"seed": seed})
+        copy = RunFolder.of(root, spec)
+        if not copy.path.exists():
+            copy.start(spec)
+            values = {"spec": spec, "run_id": spec.run_id, "files": {}}
+            copy.write(files.RECORD, record.model_copy(update=values))
+
+
+CASES = {
+    "pipeline": pipeline,
+    "prepare": preparing,
+    "frozen": frozen,
+    "finetune": finetune,
+    "scaling": scaling,
+    "harness": harness,
+    "report": reporting,
+}
 
 
 def run(name: str) -> list[Row]:
     """Carry out one case in a folder of its own."""
     with tempfile.TemporaryDirectory() as folder:
         return CASES[name](Path(folder))
+
+
+def _tiny_study(folder: Path) -> None:
+    (folder / "tiny.yaml").write_text(
+        "study: tiny\n"
+        "data: {source: demo, image_size: 32, demo: {images_per_class: 10}}\n"
+        "architectures: [test_resnet]\n"
+        "model: {weights: none, standardize_features: true}\n"
+        "train: {epochs: 1}\n"
+        "device: cpu\n"
+        "measure: false\n"
+    )
 
 
 def _bench(*arguments: str) -> None:

@@ -48,13 +48,17 @@ class Material:
 def gather(folder: Path) -> Material:
     """Prepare the real data, or the demo's drawings, below `folder`."""
     if ZIP.is_file():
-        settings = DataSettings(
-            source="kaggle", path=ZIP, min_images_per_class=900, max_classes=11, image_size=SIZE
-        )
-        data = prepare(settings, folder / "cache")
+        data = prepare(real_settings(), folder / "cache")
         return Material("the real pictures", data, _unpack(folder / "jpegs"))
     data = prepare(DataSettings(image_size=SIZE), folder / "cache")
     return Material("the demo's drawings", data, _write(data, folder / "jpegs"))
+
+
+def real_settings() -> DataSettings:
+    """The published study's data."""
+    return DataSettings(
+        source="kaggle", path=ZIP, min_images_per_class=900, max_classes=11, image_size=SIZE
+    )
 
 
 def _unpack(folder: Path) -> Path:

@@ -77,8 +77,8 @@ def our_frozen(question: Question) -> float:
     """The whole of `train` for ten epochs, nothing kept from before."""
     from clothclf.training.loop import Watcher, train
 
-    classifier, images = _ours(question, frozen=True)
-    return train(classifier, images, _recipe(EPOCHS), Watcher()).seconds
+    classifier, images = prepare_ours(question, frozen=True)
+    return train(classifier, images, recipe(EPOCHS), Watcher()).seconds
 
 
 def plain_finetune(question: Question) -> float:
@@ -100,8 +100,8 @@ def our_finetune(question: Question) -> float:
     """The training part of an epoch of `train`, after an epoch to warm up."""
     from clothclf.training.loop import Watcher, train
 
-    classifier, images = _ours(question, frozen=False)
-    result = train(classifier, images, _recipe(2), Watcher())
+    classifier, images = prepare_ours(question, frozen=False)
+    result = train(classifier, images, recipe(2), Watcher())
     return question.pictures / result.epochs[-1].images_per_second
 
 
@@ -114,8 +114,8 @@ def bare_finetune(question: Question) -> float:
 
     from clothclf.training.loop import Watcher, train
 
-    ours, images = _ours(question, frozen=False)
-    bare, _ = _ours(question, frozen=False)
+    ours, images = prepare_ours(question, frozen=False)
+    bare, _ = prepare_ours(question, frozen=False)
     batches = list(images.train(1))
     optimizer = torch.optim.SGD(bare.parameters(), lr=0.001, momentum=0.9)
 
@@ -129,14 +129,14 @@ def bare_finetune(question: Question) -> float:
         return time.perf_counter() - started
 
     def our_epoch() -> float:
-        result = train(ours, images, _recipe(1), Watcher())
+        result = train(ours, images, recipe(1), Watcher())
         return question.pictures / result.epochs[0].images_per_second
 
     bare_epoch(), our_epoch()
     return statistics.median(our_epoch() / bare_epoch() for _ in range(5))
 
 
-def _ours(question: Question, frozen: bool):  # type: ignore[no-untyped-def]
+def prepare_ours(question: Question, frozen: bool):  # type: ignore[no-untyped-def]
     """A classifier and the first pictures of each split, as a run would have them."""
     from dataclasses import replace
 
@@ -163,7 +163,7 @@ def _ours(question: Question, frozen: bool):  # type: ignore[no-untyped-def]
     return classifier, images
 
 
-def _recipe(epochs: int):  # type: ignore[no-untyped-def]
+def recipe(epochs: int):  # type: ignore[no-untyped-def]
     from clothclf.settings import TrainSettings
 
     return TrainSettings(epochs=epochs, batch_size=16)
