@@ -41,8 +41,9 @@ def show_plan(study: StudySettings, asked: Sequence[str]) -> int:
         memory = mebibytes(found.peak_memory_bytes)
         rows.append([spec.name, found.precision, duration(found.seconds), memory, state])
     print_table(make_console(stderr=False), COLUMNS, rows, f"plan of {study.study}")
-    at_most = "at most " if study.train.patience else ""
-    console.print(f"time to finish: {at_most}{duration(seconds)}")
+    if seconds:
+        at_most = "at most " if study.train.patience else ""
+        console.print(f"time to finish: {at_most}{duration(seconds)}")
     return 1 if faults else 0
 
 
