@@ -244,7 +244,7 @@ class Probe:
     times: dict[str, StepTimes]
     """By precision: float32, and bfloat16 where it was asked for."""
     views: int
-    """Times that the body sees each training picture in all (`features`) or in an epoch."""
+    """Different pictures that augmentation makes of one, as far as they can be listed."""
     features: int
     """Length of the vector that goes into the head."""
     steps_per_epoch: int

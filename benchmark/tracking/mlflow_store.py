@@ -18,6 +18,8 @@ from benchmark.runner import run_folder as files
 from benchmark.runner.run_folder import RunFolder
 from clothclf.results import EpochResult
 
+# Says to the pages that these are trained models, not traces of a language model.
+KIND = {"mlflow.experimentKind": "custom_model_development"}
 RUN_ID_TAG = "bench.run_id"
 BATCH_LIMIT = 100
 HTTP_PATIENCE_S = 10
@@ -50,7 +52,7 @@ class MlflowStore:
             # A remote server chooses its own place for artifacts.
             local = self.uri.startswith("sqlite:")
             place = (root / "artifacts" / study).as_uri() if local else None
-            return str(self._client.create_experiment(study, artifact_location=place))
+            return str(self._client.create_experiment(study, place, KIND))
         if found.lifecycle_stage == "deleted":
             raise TrackingError(
                 f"the MLflow experiment {study!r} in {self.uri} is deleted; restore it "

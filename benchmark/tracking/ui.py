@@ -13,6 +13,9 @@ from benchmark.store import open_store, tracking_uri
 from benchmark.study import StudySettings
 from benchmark.tracking.mlflow_store import MlflowStore
 
+# Without it MLflow 3 opens its pages for language models, where no run is to be seen.
+RUNS_AS_CHARTS = "workflowType=machine_learning&compareRunsMode=CHART"
+
 
 def serve(study: StudySettings, host: str, port: int) -> None:
     """Serve until interrupted; a remote store has pages of its own, whose address is printed."""
@@ -23,7 +26,8 @@ def serve(study: StudySettings, host: str, port: int) -> None:
     root = open_store(study)
     # Opening it here sets up the database before the server's processes race to do so.
     experiment_id = MlflowStore(uri, study.study, root).experiment_id
-    click.echo(f"http://{host}:{port}/#/experiments/{experiment_id}  (Ctrl-C ends it)")
+    page = f"experiments/{experiment_id}/runs?{RUNS_AS_CHARTS}"
+    click.echo(f"http://{host}:{port}/#/{page}  (Ctrl-C ends it)")
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri]
     command += ["--host", host, "--port", str(port), "--workers", "1"]
     environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}

@@ -35,6 +35,11 @@ def view_count(augment: AugmentSettings) -> int | None:
     return 2 if augment.horizontal_flip else 1
 
 
+def body_runs_once(classifier: Classifier, augment: AugmentSettings) -> bool:
+    """Whether features can stand for the pictures: each has a few, the same every time."""
+    return classifier.body_is_deterministic() and view_count(augment) is not None
+
+
 class BodyFeatures:
     """What a deterministic body makes of the pictures, kept on disk where there is a folder.
 

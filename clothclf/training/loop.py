@@ -15,7 +15,7 @@ from torch.nn import functional
 from clothclf.data.batches import Batches, FeatureBatches, ImageBatches
 from clothclf.errors import TrainingError
 from clothclf.models.classifier import Classifier
-from clothclf.models.features import BodyFeatures, view_count
+from clothclf.models.features import BodyFeatures, body_runs_once
 from clothclf.results import EpochResult, TrainingResult
 from clothclf.settings import TrainSettings
 
@@ -48,7 +48,7 @@ def train(
     classifier.to(images.device)
     batches: Batches = images
     module: nn.Module = classifier
-    if classifier.body_is_deterministic() and view_count(images.augment) is not None:
+    if body_runs_once(classifier, images.augment):
         batches = BodyFeatures(classifier, images, cache).batches(watcher.on_features)
         module = classifier.head
     _standardize(classifier, images, batches)

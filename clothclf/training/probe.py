@@ -11,7 +11,7 @@ import torch
 
 from clothclf.data.batches import Batch, ImageBatches
 from clothclf.models.classifier import Classifier
-from clothclf.models.features import view_count
+from clothclf.models.features import body_runs_once, view_count
 from clothclf.results import Probe, StepTimes
 from clothclf.settings import Precision, TrainSettings
 from clothclf.training.device import wait_for
@@ -33,8 +33,7 @@ def probe_training(
 ) -> Probe:
     """Time steps of the training that `loop.train` would do; the classifier is worn out by it."""
     classifier.to(images.device)
-    views = view_count(images.augment)
-    on_features = classifier.body_is_deterministic() and views is not None
+    on_features = body_runs_once(classifier, images.augment)
     forward: dict[str, list[float]] = {precision: [] for precision in precisions}
     step: dict[str, list[float]] = {precision: [] for precision in precisions}
     optimizer = make_optimizer(classifier, settings)
@@ -57,7 +56,7 @@ def probe_training(
     return Probe(
         route="features" if on_features else "pictures",
         times=times,
-        views=views if on_features and views is not None else 1,
+        views=view_count(images.augment) or 1,
         features=classifier.head.features,
         steps_per_epoch=images.steps_per_epoch(),
         startup_s=startup_s,

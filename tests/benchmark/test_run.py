@@ -19,6 +19,7 @@ from benchmark.runner import run_folder as files
 from benchmark.runner.run_folder import RunFolder, study_folders
 from benchmark.study import load_study
 from tests.benchmark.conftest import COMMAND, TINY, Bench, StudyRun, run_bench
+from tests.benchmark.test_tracking import runs_of
 
 
 def records(folder: Path) -> dict[str, RunRecord]:
@@ -90,6 +91,13 @@ def test_a_run_measures_its_network_after_evaluation(bench: Bench, tmp_path: Pat
     report = bench("report", "-c", "tiny.yaml").out
     assert "### Measured on cpu, " in report
     assert f"{record.measured.latency_ms_median:.1f} ms" in report
+    (tracked,) = runs_of(tmp_path)
+    assert tracked.data.metrics["speed/latency_ms_median"] == record.measured.latency_ms_median
+    assert (
+        tracked.data.metrics["memory/training_mib"]
+        > tracked.data.metrics["memory/inference_mib"]
+        > 0
+    )
 
 
 def test_precision_is_chosen_once_by_a_probe_and_said(bench: Bench, tmp_path: Path) -> None:

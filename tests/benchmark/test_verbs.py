@@ -141,9 +141,10 @@ def test_the_ui_serves_the_studys_store(tiny_study: StudyRun) -> None:
     try:
         assert process.stdout is not None
         address = process.stdout.readline().split()[0]
-        assert re.fullmatch(rf"http://127\.0\.0\.1:{port}/#/experiments/\d+", address)
+        page = re.fullmatch(rf"http://127\.0\.0\.1:{port}/#/experiments/(\d+)/runs\?.*", address)
+        assert page is not None, address
         _wait_until_served(f"http://127.0.0.1:{port}/health", 90)
-        query = json.dumps({"experiment_ids": [address.rpartition("/")[2]]}).encode()
+        query = json.dumps({"experiment_ids": [page[1]]}).encode()
         request = urllib.request.Request(
             f"http://127.0.0.1:{port}/api/2.0/mlflow/runs/search",
             query,
