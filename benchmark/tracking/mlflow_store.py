@@ -280,7 +280,8 @@ def _chunks(values: Mapping[str, Any]) -> Iterator[list[tuple[str, Any]]]:
 def _quiet_environment() -> None:
     """Keep MLflow from reporting usage to its makers and from talking over our own output."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    # What it logs as an error, with a traceback, it raises too, and that is told in a sentence.
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(HTTP_PATIENCE_S))
     logging.getLogger("alembic").setLevel(logging.WARNING)

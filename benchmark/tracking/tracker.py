@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from benchmark.interrupts import interrupts_postponed
 from benchmark.plan import RunSpec
 from benchmark.record import Failure, RunRecord
 from benchmark.runner.events import EpochDone, Event
@@ -53,7 +54,8 @@ class Tracker:
         if self._down:
             return
         try:
-            call()
+            with interrupts_postponed():
+                call()
         except Exception as error:  # database, network, disk: none may end a study
             self._down = True
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
