@@ -154,7 +154,7 @@ def reasons(costs: Sequence[Cost]) -> list[str]:
     return [f"{cost.architecture}: {cost.reason}" for cost in costs if cost.reason]
 
 
-def measured_rows(found: Sequence[Costed]) -> list[tuple[str, MeasuredCost, int | None]]:
+def measured_rows(found: Sequence[Costed]) -> list[measured.Measured]:
     """Names, measurements and headline MACs of those that were measured."""
     return [
         (item.cost.architecture, item.measured, item.cost.macs)

@@ -59,6 +59,7 @@ def make_rows(comparison: Comparison) -> list[Row]:
 def _row(records: list[RunRecord]) -> Row:
     first = records[0]
     accuracies = [record.test.accuracy for record in records]
+    measurement = _measurement(records)
     return Row(
         architecture=first.spec.architecture,
         hidden=first.spec.head.hidden,
@@ -75,8 +76,8 @@ def _row(records: list[RunRecord]) -> Row:
         epochs=statistics.fmean(len(record.training.epochs) for record in records),
         cost=first.cost,
         cost_fault=first.cost_fault,
-        measured=_measurement(records),
-        measured_fault=first.measured_fault,
+        measured=measurement,
+        measured_fault=first.measured_fault if measurement is None else "",
     )
 
 
