@@ -100,7 +100,7 @@ class ModelSettings(Settings):
     standardize_features: bool = False
     """Give the head features of mean 0 and deviation 1 (over the training pictures)."""
     head: HeadSettings = HeadSettings()
-    precision: Precision | Literal["auto"] = "float32"
+    precision: Literal["float32", "bfloat16", "auto"] = "float32"
     """Of the body's arithmetic; `auto` takes what a short probe finds faster on this device."""
 
     @model_validator(mode="after")
