@@ -9,6 +9,7 @@ from benchmark.runner.probe import faster_precision
 from clothclf.results import Probe
 from clothclf.settings import Precision
 
+# Found on two CPU cores with networks from EfficientNet-Lite0 to VGG16.
 # Counting starts a process of its own and imports three counters beside torch.
 COUNTING_PER_STARTUP = 1.6
 # Measuring starts one, too; its windows are about a second each, and large networks overrun them.

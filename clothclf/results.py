@@ -244,7 +244,7 @@ class Probe:
     times: dict[str, StepTimes]
     """By precision: float32, and bfloat16 where it was asked for."""
     views: int
-    """Different pictures that augmentation makes of one, as far as they can be listed."""
+    """Different pictures that augmentation makes of one; 1 where they are too many to list."""
     features: int
     """Length of the vector that goes into the head."""
     steps_per_epoch: int

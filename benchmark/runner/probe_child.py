@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmark.plan import RunSpec
 from clothclf.cost.child import private_stdout
-from clothclf.data.dataset import SplitImages
+from clothclf.data.dataset import SplitImages, open_pixels
 from clothclf.errors import UserError
 from clothclf.settings import Precision
 
@@ -63,7 +63,7 @@ def answer(spec: RunSpec, asked_at: float) -> dict[str, Any]:
 
 def _any_pictures(spec: RunSpec) -> dict[str, SplitImages]:
     """Splits of the run's sizes; which pictures they hold does not matter to the time."""
-    pixels = np.load(spec.pixels, mmap_mode="r")
+    pixels = open_pixels(spec.pixels)
     classes = len(spec.data_summary.classes)
     return {
         name: SplitImages(
