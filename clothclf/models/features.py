@@ -18,10 +18,11 @@ from clothclf.data.atomic import new_folder, set_aside, write_text
 from clothclf.data.batches import FeatureBatches, ImageBatches
 from clothclf.errors import DataError
 from clothclf.models.classifier import Classifier
+from clothclf.models.fold import folded
 from clothclf.models.weights import state_hash
 from clothclf.settings import AugmentSettings
 
-FORMAT = 1
+FORMAT = 2
 """Raise it when the same body and pictures would give other features."""
 
 Step = Callable[[int, int], None]
@@ -127,12 +128,13 @@ class BodyFeatures:
     @torch.inference_mode()
     def _fill(self, features: Tensor, split: str, on_images: Callable[[int], None]) -> None:
         """Write what the body makes of each view into `features` [views, n, features]."""
-        self._classifier.to(self._images.device).eval()
+        size = self._images.splits[split].pixels.shape[1]
+        classifier = folded(self._classifier.to(self._images.device), size)
         done = 0
         for view, out in enumerate(features):
             place = 0
             for pictures, _ in self._images.in_order(split, flip=view == 1):
-                out[place : place + len(pictures)] = self._classifier.features(pictures)
+                out[place : place + len(pictures)] = classifier.features(pictures)
                 place += len(pictures)
                 done += len(pictures)
                 on_images(done)

@@ -12,6 +12,7 @@ import torch
 from clothclf.data.batches import Batch, ImageBatches
 from clothclf.models.classifier import Classifier
 from clothclf.models.features import body_runs_once, view_count
+from clothclf.models.fold import folded
 from clothclf.results import Probe, StepTimes
 from clothclf.settings import Precision, TrainSettings
 from clothclf.training.device import wait_for
@@ -34,6 +35,8 @@ def probe_training(
     """Time steps of the training that `loop.train` would do; the classifier is worn out by it."""
     classifier.to(images.device)
     on_features = body_runs_once(classifier, images.augment)
+    if on_features:
+        classifier = folded(classifier, images.splits["train"].pixels.shape[1])
     forward: dict[str, list[float]] = {precision: [] for precision in precisions}
     step: dict[str, list[float]] = {precision: [] for precision in precisions}
     optimizer = make_optimizer(classifier, settings)
