@@ -34,6 +34,10 @@ class TrainingError(UserError):
     """Training cannot go on: the recipe, not the program, has to change."""
 
 
+class TrainingStopped(Exception):  # noqa: N818 - nothing went wrong
+    """Training was asked to stop, and a checkpoint tells where to go on."""
+
+
 class CostError(UserError):
     """The cost of an architecture cannot be counted."""
 

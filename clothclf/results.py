@@ -218,6 +218,8 @@ class TrainingResult:
     """`features`: the frozen body ran once for each view of a picture; `pictures`: every epoch."""
     seconds: float
     """Features, standardising and all epochs; not the start of the process."""
+    parts: int = 1
+    """In so many a batch went through, for want of memory; their gradients were added up."""
 
     @property
     def best(self) -> EpochResult:

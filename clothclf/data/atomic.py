@@ -1,8 +1,11 @@
-"""Files and folders that appear whole or not at all: written aside, synced, then renamed."""
+"""Files and folders that appear whole or not at all: written aside, synced, then renamed.
+
+And how to tell later whether a file is still what was written."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 import tempfile
@@ -10,31 +13,40 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part."""
+@contextlib.contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """Yield a file to write; it takes the place of `path` when the block ends well.
+
+    A reader sees the old content or the new, never a part, through a power cut as well.
+    """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        yield Path(name)
         os.chmod(name, 0o644)
+        _sync(Path(name))
         os.replace(name, path)
-        _sync_folder(path.parent)
+        with contextlib.suppress(OSError):  # not every system can sync a folder
+            _sync(path.parent)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
         raise
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a rename last through a power cut, where the system can."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+def _sync(path: Path) -> None:
+    """Make a file's content, or a folder's renames, last through a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole."""
+    with new_file(path) as unfinished:
+        unfinished.write_bytes(content)
 
 
 def write_text(path: Path, content: str) -> None:
@@ -58,7 +70,8 @@ def new_folder(path: Path) -> Iterator[Path]:
         except OSError:
             if not path.is_dir():
                 raise
-        _sync_folder(path.parent)
+        with contextlib.suppress(OSError):
+            _sync(path.parent)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -71,3 +84,12 @@ def set_aside(folder: Path) -> None:
     except FileNotFoundError:
         return
     shutil.rmtree(aside, ignore_errors=True)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's content, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(2**20):
+            digest.update(piece)
+    return digest.hexdigest()

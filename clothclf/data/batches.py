@@ -7,7 +7,8 @@ run can go on from any epoch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,8 +28,8 @@ Batch = tuple[Tensor, Tensor]
 class Batches(Protocol):
     """What the training loop needs of the data."""
 
-    def train(self, epoch: int) -> Iterator[Batch]:
-        """Training batches of one epoch (counted from 1), shuffled and augmented."""
+    def train(self, epoch: int, done: int = 0) -> Iterator[Batch]:
+        """Training batches of one epoch (from 1), shuffled and augmented, but for those `done`."""
 
     def steps_per_epoch(self) -> int:
         """Training batches in an epoch; the last may be smaller."""
@@ -67,10 +68,15 @@ class Normalization:
 
     def apply(self, pixels: Tensor) -> Tensor:
         """uint8 [n, size, size, 3] to float32 [n, 3, size, size] in channels-last memory."""
-        mean = torch.tensor(self.mean, device=pixels.device) * 255
-        scale = 1 / (torch.tensor(self.std, device=pixels.device) * 255)
+        mean, scale = self._on(pixels.device)
         # The permuted view of [n, h, w, c] is channels-last already: no copy.
         return ((pixels.float() - mean) * scale).permute(0, 3, 1, 2)
+
+    @functools.cache  # noqa: B019 - of a frozen value, and there are few
+    def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Mean and inverse deviation in levels of 0..255, brought to a device but once."""
+        mean = torch.tensor(self.mean, device=device) * 255
+        return mean, 1 / (torch.tensor(self.std, device=device) * 255)
 
 
 def training_parts(count: int, batch_size: int) -> list[slice]:
@@ -95,31 +101,38 @@ class ImageBatches:
         batch_size: int,
         seed: int,
         device: torch.device,
+        resident: bool = False,
     ) -> None:
-        """`splits` holds train, valid and test; `batch_size` is that of training."""
+        """`splits` holds train, valid and test; `batch_size` is that of training.
+
+        With `resident`, each split's pixels are brought to the device once and stay there.
+        """
         self.splits = splits
         self.normalization = normalization
         self.augment = augment
         self.batch_size = batch_size
         self.seed = seed
         self.device = device
+        self.resident = resident
         self.held_out_batch_size = 64
+        self._on_device: dict[str, Tensor] = {}
 
     def steps_per_epoch(self) -> int:
         """Training batches in an epoch."""
         return len(training_parts(len(self.splits["train"]), self.batch_size))
 
-    def train(self, epoch: int) -> Iterator[Batch]:
-        """Training batches of one epoch (counted from 1), shuffled and augmented."""
-        split = self.splits["train"]
-        views = draw_views(len(split), epoch, self.seed, self.augment)
-        for part in training_parts(len(split), self.batch_size):
-            pixels = self._load(split, views.order[part])
-            pixels = _crop(pixels, views.shift[part], self.augment.crop_padding)
-            flip = torch.from_numpy(views.flip[part]).to(self.device)
-            pixels = torch.where(flip[:, None, None, None], pixels.flip(2), pixels)
-            targets = torch.from_numpy(split.targets[views.order[part]]).to(self.device)
-            yield self.normalization.apply(pixels), targets
+    def train(self, epoch: int, done: int = 0) -> Iterator[Batch]:
+        """Training batches of one epoch (from 1), shuffled and augmented, but for those `done`."""
+        views = draw_views(len(self.splits["train"]), epoch, self.seed, self.augment)
+        read = self._reader("train", views.order)
+        # Brought to the device for the whole epoch: no step waits for a copy.
+        flip = torch.from_numpy(views.flip).to(self.device)
+        shift = torch.from_numpy(views.shift).to(self.device)
+        targets = torch.from_numpy(self.splits["train"].targets[views.order]).to(self.device)
+        for part in training_parts(len(flip), self.batch_size)[done:]:
+            pixels = _crop(read(part), shift[part], self.augment.crop_padding)
+            pixels = torch.where(flip[part, None, None, None], pixels.flip(2), pixels)
+            yield self.normalization.apply(pixels), targets[part]
 
     def held_out(self, split: str) -> Iterator[Batch]:
         """Batches of one split, in order, unchanged."""
@@ -127,29 +140,45 @@ class ImageBatches:
 
     def in_order(self, split: str, flip: bool = False) -> Iterator[Batch]:
         """Batches of one split in order, every picture mirrored if `flip`."""
-        part = self.splits[split]
-        for start in range(0, len(part), self.held_out_batch_size):
-            positions = np.arange(start, min(start + self.held_out_batch_size, len(part)))
-            pixels = self._load(part, positions)
+        count = len(self.splits[split])
+        read = self._reader(split, np.arange(count))
+        targets = torch.from_numpy(self.splits[split].targets).to(self.device)
+        for start in range(0, count, self.held_out_batch_size):
+            part = slice(start, start + self.held_out_batch_size)
+            pixels = read(part)
             if flip:
                 pixels = pixels.flip(2)
-            targets = torch.from_numpy(part.targets[positions]).to(self.device)
-            yield self.normalization.apply(pixels), targets
+            yield self.normalization.apply(pixels), targets[part]
 
-    def _load(self, split: SplitImages, positions: npt.NDArray[np.int64]) -> Tensor:
-        return torch.from_numpy(split.images(positions)).to(self.device)
+    def _reader(self, split: str, order: npt.NDArray[np.int64]) -> Callable[[slice], Tensor]:
+        """What gives uint8 pictures [n, size, size, 3], on the device, for a part of an order."""
+        images = self.splits[split]
+        if not self.resident:
+            return lambda part: torch.from_numpy(images.images(order[part])).to(self.device)
+        if split not in self._on_device:
+            self._on_device[split] = _bring(images, self.device)
+        pixels, places = self._on_device[split], torch.from_numpy(order).to(self.device)
+        return lambda part: pixels[places[part]]
 
 
-def _crop(pixels: Tensor, shift: npt.NDArray[np.int64], padding: int) -> Tensor:
+def _bring(images: SplitImages, device: torch.device) -> Tensor:
+    """Every picture of a split on a device, uint8 [n, size, size, 3], brought in pieces."""
+    shape = (len(images), *images.pixels.shape[1:])
+    everything = torch.empty(shape, dtype=torch.uint8, device=device)
+    for places in np.array_split(np.arange(len(images)), max(1, len(images) // 1024)):
+        everything[places[0] : places[-1] + 1] = torch.from_numpy(images.images(places))
+    return everything
+
+
+def _crop(pixels: Tensor, shift: Tensor, padding: int) -> Tensor:
     """Pad by reflection and cut each picture out again at its own place."""
     if padding == 0:
         return pixels
     count, height, width, _ = pixels.shape
     planes = pixels.permute(0, 3, 1, 2).float()
     padded = functional.pad(planes, (padding,) * 4, mode="reflect").to(pixels.dtype)
-    start = torch.from_numpy(shift).to(pixels.device)
-    rows = start[:, :1] + torch.arange(height, device=pixels.device)
-    columns = start[:, 1:] + torch.arange(width, device=pixels.device)
+    rows = shift[:, :1] + torch.arange(height, device=pixels.device)
+    columns = shift[:, 1:] + torch.arange(width, device=pixels.device)
     picture = torch.arange(count, device=pixels.device)[:, None, None]
     # Indexing with [n, h, 1] and [n, 1, w] around a slice puts the channels last.
     return padded[picture, :, rows[:, :, None], columns[:, None, :]]
@@ -174,12 +203,12 @@ class FeatureBatches:
         """Training batches in an epoch; the last may be smaller."""
         return self.images.steps_per_epoch()
 
-    def train(self, epoch: int) -> Iterator[Batch]:
+    def train(self, epoch: int, done: int = 0) -> Iterator[Batch]:
         """Batches of features, in the order and with the mirrors that pictures would have."""
         drawn = draw_views(len(self.targets), epoch, self.images.seed, self.images.augment)
         order = torch.from_numpy(drawn.order).to(self.views.device)
         flip = torch.from_numpy(drawn.flip).to(self.views.device).long()
-        for part in training_parts(len(order), self.images.batch_size):
+        for part in training_parts(len(order), self.images.batch_size)[done:]:
             yield self.views[flip[part], order[part]], self.targets[order[part]]
 
     def held_out(self, split: str) -> Iterator[Batch]:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from clothclf.data.atomic import file_sha256
 from clothclf.errors import ArchitectureError, WeightsError
 from clothclf.models.architectures import create_for_size, pretrained_config
 from clothclf.models.classifier import feature_count
@@ -46,12 +47,12 @@ class WeightsResolver:
         else:
             cached = _cached(repository)
             if cached is not None:
-                return Weights("pretrained", repository, _sha256(cached), cached)
+                return Weights("pretrained", repository, file_sha256(cached), cached)
             fault = self._hub() or ""
             if not fault:
                 try:
                     path = _download(repository)
-                    return Weights("pretrained", repository, _sha256(path), path)
+                    return Weights("pretrained", repository, file_sha256(path), path)
                 except Exception as error:  # the hub client raises many kinds
                     fault = f"{repository} cannot be downloaded: {_first_line(error)}"
         if self.setting == "pretrained":
@@ -124,7 +125,7 @@ def _from_path(path: Path, architecture: str) -> Weights:
         )
     if path.suffix not in (".safetensors", ".pth", ".pt", ".bin"):
         raise WeightsError(f"model.weights: {path}: is no .safetensors, .pth, .pt or .bin file")
-    return Weights("file", path.name, _sha256(path), path)
+    return Weights("file", path.name, file_sha256(path), path)
 
 
 def load_body(name: str, image_size: int, weights: Weights) -> nn.Module:
@@ -250,14 +251,6 @@ def _mismatch(error: BaseException | None) -> str:
             more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
             return f'{meaning} "{names[0]}"{more}'
     return (text.splitlines() or [type(error).__name__])[0]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _first_line(error: BaseException) -> str:

@@ -30,6 +30,11 @@ def device_name(device: torch.device) -> str:
     return device.type
 
 
+def has_room_for(byte_count: int, device: torch.device) -> bool:
+    """Whether a GPU can keep data beside a training: they may take a quarter of what is free."""
+    return device.type == "cuda" and 4 * byte_count <= torch.cuda.mem_get_info(device)[0]
+
+
 def wait_for(device: torch.device) -> None:
     """Return when the device has done all that it was given; a CPU has done it already."""
     if device.type == "cuda":

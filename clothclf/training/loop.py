@@ -13,22 +13,37 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from clothclf.data.batches import Batches, FeatureBatches, ImageBatches
-from clothclf.errors import TrainingError
+from clothclf.errors import TrainingError, TrainingStopped
 from clothclf.models.classifier import Classifier
 from clothclf.models.features import BodyFeatures, body_runs_once
 from clothclf.results import EpochResult, TrainingResult
 from clothclf.settings import TrainSettings
+from clothclf.training.checkpoint import Checkpoints, Snapshot
+from clothclf.training.step import (
+    EagerStep,
+    RecordedStep,
+    Step,
+    generator_state,
+    make_optimizer,
+    record_cuda_graph,
+    set_generator_state,
+    set_learning_rate,
+)
 
 
 @dataclass(frozen=True)
 class Watcher:
-    """What the caller wants to hear of while training runs."""
+    """What the caller wants to hear of while training runs, and how it stops it."""
 
     on_features: Callable[[int, int], None] = lambda done, total: None
     """Pictures whose features are computed, of all."""
     on_step: Callable[[int, int, int], None] = lambda epoch, step, steps: None
     """After each step: the epoch, the step (both from 1), steps in an epoch."""
     on_epoch: Callable[[EpochResult], None] = lambda result: None
+    on_note: Callable[[str], None] = lambda text: None
+    """Something that went another way than usual, in one sentence."""
+    should_stop: Callable[[], bool] = lambda: False
+    """Asked after each step, and between batches of features and validation."""
 
 
 def train(
@@ -37,28 +52,39 @@ def train(
     settings: TrainSettings,
     watcher: Watcher,
     cache: Path | None = None,
+    checkpoints: Path | None = None,
 ) -> TrainingResult:
     """Train in place, on the device of `images`; leave the parameters of the best epoch.
 
     A body that gives a picture the same features every time runs once for each view; the head's
-    steps are the same as if it ran every epoch. Such features are kept below `cache`. Raises
-    TrainingError where a loss is not finite.
+    steps are the same as if it ran every epoch. Such features are kept below `cache`. Where
+    `checkpoints`, a folder of this training alone, holds what an earlier process left, it goes on
+    from there, with the same result. Raises TrainingError where a loss is not finite, and
+    TrainingStopped, with a checkpoint written, where the watcher asks for it.
     """
     started = time.perf_counter()
     classifier.to(images.device)
     batches: Batches = images
     module: nn.Module = classifier
+
+    def on_features(done: int, total: int) -> None:
+        watcher.on_features(done, total)
+        _stop_if_asked(watcher)
+
     if body_runs_once(classifier, images.augment):
-        batches = BodyFeatures(classifier, images, cache).batches(watcher.on_features)
+        batches = BodyFeatures(classifier, images, cache).batches(on_features)
         module = classifier.head
     _standardize(classifier, images, batches)
-    history, stopped = _run_epochs(classifier, module, batches, settings, images.seed, watcher)
+    prepared = time.perf_counter() - started
+    training = _Training(classifier, module, batches, settings, images, watcher, checkpoints)
+    now = training.run()
     return TrainingResult(
-        epochs=tuple(history),
-        best_epoch=_best(history).epoch,
-        stopped_early=stopped,
+        epochs=tuple(now.history),
+        best_epoch=_best(now.history).epoch,
+        stopped_early=len(now.history) < settings.epochs,
         route="pictures" if module is classifier else "features",
-        seconds=time.perf_counter() - started,
+        seconds=prepared + now.seconds,
+        parts=now.parts,
     )
 
 
@@ -72,57 +98,176 @@ def _standardize(classifier: Classifier, images: ImageBatches, batches: Batches)
         layer.fit(BodyFeatures(classifier, images, None).of("train")[0])
 
 
-def _run_epochs(
-    classifier: Classifier,
-    module: nn.Module,
-    batches: Batches,
-    settings: TrainSettings,
-    seed: int,
-    watcher: Watcher,
-) -> tuple[list[EpochResult], bool]:
-    """Train until the last epoch or until patience ends; restore the best epoch's parameters."""
-    optimizer = make_optimizer(module, settings)
-    schedule = _make_schedule(optimizer, settings, batches.steps_per_epoch())
-    history: list[EpochResult] = []
-    best_state: dict[str, Tensor] = {}
-    for epoch in range(1, settings.epochs + 1):
-        # Dropout draws from the global generator: seeded by epoch, any epoch can be run again.
-        torch.manual_seed(seed * 1_000_003 + epoch)
+class _Training:
+    """The epochs of one training, from its beginning or from where it was left."""
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        module: nn.Module,
+        batches: Batches,
+        settings: TrainSettings,
+        images: ImageBatches,
+        watcher: Watcher,
+        checkpoints: Path | None,
+    ) -> None:
+        self.classifier = classifier
+        self.module = module
+        self.batches = batches
+        self.settings = settings
+        self.seed = images.seed
+        self.device = images.device
+        self.watcher = watcher
+        self.checkpoints = Checkpoints(checkpoints)
+        self.optimizer = make_optimizer(module, settings)
+        self.best_state: dict[str, Tensor] = {}
+        self.totals = _TrainTotals()
+        self.now = self.checkpoints.load() or Snapshot()
+        self.eager = EagerStep(module, self.optimizer, self.now.parts)
+        self.step: Step = self.eager
+        if self.device.type == "cuda":
+            self.step = RecordedStep(self.eager, module, self.optimizer, record_cuda_graph)
+        self._resume()
+
+    def run(self) -> Snapshot:
+        """Train to the last epoch or the end of patience; restore the best epoch's parameters."""
+        while not self._is_over():
+            try:
+                self._train_epoch()
+                self._finish_epoch()
+            except TrainingStopped:
+                self._save()
+                raise
+            if self.checkpoints.is_due() or self._is_over():
+                self._save()
+        self.classifier.load_state_dict(self.best_state, strict=False)
+        return self.now
+
+    def _is_over(self) -> bool:
+        done = self.now.history
+        patience = self.settings.patience
+        if patience is not None and done and len(done) - _best(done).epoch >= patience:
+            return True
+        return len(done) == self.settings.epochs
+
+    def _train_epoch(self) -> None:
+        now, steps = self.now, self.batches.steps_per_epoch()
+        if now.steps == 0:
+            # Dropout draws from the global generator: seeded by epoch, any epoch can be run again.
+            torch.manual_seed(self.seed * 1_000_003 + now.epoch)
+        self.module.train()
+        started, before = time.perf_counter(), now.epoch_seconds
+        for inputs, targets in self.batches.train(now.epoch, now.steps):
+            set_learning_rate(self.optimizer, self._learning_rate(now.steps))
+            self.totals.add(*self.step(inputs, targets), len(targets))
+            now.steps += 1
+            now.epoch_seconds = before + time.perf_counter() - started
+            self.watcher.on_step(now.epoch, now.steps, steps)
+            if self.eager.parts != now.parts:
+                now.parts = self.eager.parts
+                self.watcher.on_note(
+                    f"memory was too short for a batch: it goes through in {now.parts} parts, "
+                    "their gradients added up"
+                )
+            _stop_if_asked(self.watcher)
+        self.train_means = self.totals.means(now.epoch)
+        now.epoch_seconds = before + time.perf_counter() - started
+
+    def _finish_epoch(self) -> None:
+        """Validate, and write down the epoch."""
+        now, trained = self.now, self.now.epoch_seconds
         started = time.perf_counter()
-        learning_rate = optimizer.param_groups[0]["lr"]
-        totals = _TrainTotals()
-        module.train()
-        for step, (inputs, targets) in enumerate(batches.train(epoch), 1):
-            learning_rate = optimizer.param_groups[0]["lr"]
-            totals.add(training_step(module, inputs, targets, optimizer), targets)
-            schedule.step()
-            watcher.on_step(epoch, step, batches.steps_per_epoch())
-        train_loss, train_accuracy = totals.means(epoch)
-        trained = time.perf_counter()
-        valid_loss, valid_accuracy = _held_out(module, batches, "valid")
+        valid_loss, valid_accuracy = self._held_out("valid")
         if not math.isfinite(valid_loss):
             raise TrainingError(
-                f"the validation loss is not finite after epoch {epoch}; lower train.learning_rate"
+                f"the validation loss is not finite after epoch {now.epoch}; lower "
+                "train.learning_rate"
             )
+        seconds = trained + time.perf_counter() - started
         result = EpochResult(
-            epoch=epoch,
-            train_loss=train_loss,
-            train_accuracy=train_accuracy,
+            epoch=now.epoch,
+            train_loss=self.train_means[0],
+            train_accuracy=self.train_means[1],
             valid_loss=valid_loss,
             valid_accuracy=valid_accuracy,
-            learning_rate=learning_rate,
-            seconds=time.perf_counter() - started,
-            images_per_second=totals.images / (trained - started),
+            learning_rate=self._learning_rate(now.steps - 1),
+            seconds=seconds,
+            images_per_second=self.totals.images / trained,
         )
-        history.append(result)
-        watcher.on_epoch(result)
-        best = _best(history)
-        if best is result:
-            best_state = classifier.trained_state()
-        if settings.patience is not None and epoch - best.epoch >= settings.patience:
-            break
-    classifier.load_state_dict(best_state, strict=False)
-    return history, len(history) < settings.epochs
+        now.history.append(result)
+        now.seconds += seconds
+        now.epoch, now.steps, now.epoch_seconds = now.epoch + 1, 0, 0.0
+        self.totals = _TrainTotals()
+        if _best(now.history) is result:
+            self.best_state = self.classifier.trained_state()
+        self.watcher.on_epoch(result)
+
+    @torch.no_grad()
+    def _held_out(self, split: str) -> tuple[float, float]:
+        """Mean loss and accuracy over a split."""
+        self.module.eval()
+        losses, correct, count = [], [], 0
+        for inputs, targets in self.batches.held_out(split):
+            scores = self.module(inputs)
+            losses.append(functional.cross_entropy(scores, targets, reduction="sum"))
+            correct.append((scores.argmax(1) == targets).sum())
+            count += len(targets)
+            _stop_if_asked(self.watcher)
+        loss = float(torch.stack(losses).cpu().double().sum())
+        return loss / count, int(torch.stack(correct).sum()) / count
+
+    def _learning_rate(self, step: int) -> float:
+        """At a step of this epoch, counted from 0."""
+        rate = self.settings.learning_rate
+        if self.settings.schedule == "constant":
+            return rate
+        steps = self.batches.steps_per_epoch()
+        done = ((self.now.epoch - 1) * steps + step) / (self.settings.epochs * steps)
+        return rate * 0.5 * (1 + math.cos(math.pi * done))
+
+    def _save(self) -> None:
+        """Write down all that the next step depends on."""
+        tensors = {
+            f"model.{name}": value for name, value in self.classifier.trained_state().items()
+        }
+        if self.now.steps or _best(self.now.history) is not self.now.history[-1]:
+            tensors |= {f"best.{name}": value for name, value in self.best_state.items()}
+        for number, parameter in enumerate(self._parameters()):
+            momentum = self.optimizer.state[parameter].get("momentum_buffer")
+            if momentum is not None:
+                tensors[f"momentum.{number}"] = momentum
+        tensors |= self.totals.tensors()
+        tensors["generator"] = generator_state(self.device)
+        self.now.tensors = tensors
+        self.checkpoints.save(self.now)
+        self.now.tensors = {}
+
+    def _resume(self) -> None:
+        """Put everything as the snapshot has it; a new one has nothing."""
+        now = self.now
+        if not now.tensors:
+            return
+        self.classifier.load_state_dict(now.of("model"), strict=False)
+        self.best_state = now.of("best") or self.classifier.trained_state()
+        for number, parameter in enumerate(self._parameters()):
+            momentum = now.tensors.get(f"momentum.{number}")
+            if momentum is not None:
+                # The fused optimiser goes through memory: its order must be the parameter's.
+                kept = torch.empty_like(parameter, requires_grad=False).copy_(momentum)
+                self.optimizer.state[parameter]["momentum_buffer"] = kept
+        self.totals = _TrainTotals.of(now.tensors, self.device)
+        set_generator_state(self.device, now.tensors["generator"])
+        now.tensors = {}
+        for result in now.history:
+            self.watcher.on_epoch(result)
+
+    def _parameters(self) -> list[nn.Parameter]:
+        return list(self.optimizer.param_groups[0]["params"])
+
+
+def _stop_if_asked(watcher: Watcher) -> None:
+    if watcher.should_stop():
+        raise TrainingStopped
 
 
 def _best(history: list[EpochResult]) -> EpochResult:
@@ -130,42 +275,33 @@ def _best(history: list[EpochResult]) -> EpochResult:
     return min(history, key=lambda result: result.valid_loss)
 
 
-def make_optimizer(module: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
-    """The recipe's optimiser over the parameters that train."""
-    return torch.optim.SGD(
-        [parameter for parameter in module.parameters() if parameter.requires_grad],
-        lr=settings.learning_rate,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-    )
-
-
-def _make_schedule(
-    optimizer: torch.optim.Optimizer, settings: TrainSettings, steps_per_epoch: int
-) -> torch.optim.lr_scheduler.LRScheduler:
-    steps = settings.epochs * steps_per_epoch
-
-    def factor(step: int) -> float:
-        if settings.schedule == "constant":
-            return 1.0
-        return 0.5 * (1 + math.cos(math.pi * step / steps))
-
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-
-
 class _TrainTotals:
     """Losses and right answers of an epoch, kept on the device so that no step waits for them."""
 
     def __init__(self) -> None:
         self.losses: list[Tensor] = []
-        self.sizes: list[int] = []
         self.correct: list[Tensor] = []
+        self.sizes: list[int] = []
 
-    def add(self, step: tuple[Tensor, Tensor], targets: Tensor) -> None:
-        loss, scores = step
+    @classmethod
+    def of(cls, tensors: dict[str, Tensor], device: torch.device) -> _TrainTotals:
+        totals = cls()
+        totals.losses = list(tensors["losses"].to(device))
+        totals.correct = list(tensors["correct"].to(device))
+        totals.sizes = tensors["sizes"].tolist()
+        return totals
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {
+            "losses": torch.stack(self.losses) if self.losses else torch.zeros(0),
+            "correct": torch.stack(self.correct) if self.correct else torch.zeros(0),
+            "sizes": torch.tensor(self.sizes, dtype=torch.int64),
+        }
+
+    def add(self, loss: Tensor, correct: Tensor, size: int) -> None:
         self.losses.append(loss)
-        self.sizes.append(len(targets))
-        self.correct.append((scores.argmax(1) == targets).sum())
+        self.correct.append(correct)
+        self.sizes.append(size)
 
     @property
     def images(self) -> int:
@@ -189,29 +325,3 @@ class _TrainTotals:
         sizes = torch.tensor(self.sizes, dtype=torch.float64)
         correct = int(torch.stack(self.correct).sum())
         return float((losses * sizes).sum() / sizes.sum()), correct / self.images
-
-
-def training_step(
-    module: nn.Module, inputs: Tensor, targets: Tensor, optimizer: torch.optim.Optimizer
-) -> tuple[Tensor, Tensor]:
-    """One optimiser step; return loss and scores, detached."""
-    optimizer.zero_grad(set_to_none=True)
-    scores = module(inputs)
-    loss = functional.cross_entropy(scores, targets)
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
-    return loss.detach(), scores.detach()
-
-
-@torch.no_grad()
-def _held_out(module: nn.Module, batches: Batches, split: str) -> tuple[float, float]:
-    """Mean loss and accuracy over a split."""
-    module.eval()
-    loss = correct = 0.0
-    count = 0
-    for inputs, targets in batches.held_out(split):
-        scores = module(inputs)
-        loss += float(functional.cross_entropy(scores, targets, reduction="sum"))
-        correct += float((scores.argmax(1) == targets).sum())
-        count += len(targets)
-    return loss / count, correct / count

@@ -16,7 +16,7 @@ from clothclf.models.fold import folded
 from clothclf.results import Probe, StepTimes
 from clothclf.settings import Precision, TrainSettings
 from clothclf.training.device import wait_for
-from clothclf.training.loop import make_optimizer, training_step
+from clothclf.training.step import EagerStep, make_optimizer
 
 ROUNDS = 5
 """Of each step are timed, after one that is not, in turn over the precisions."""
@@ -90,18 +90,18 @@ def _step_s(
     classifier.train()
     started = time.perf_counter()
     pictures, targets = next(batches)
-    training_step(classifier, pictures, targets, optimizer)
+    EagerStep(classifier, optimizer)(pictures, targets)
     wait_for(pictures.device)
     return time.perf_counter() - started
 
 
 def _head_step_s(classifier: Classifier, images: ImageBatches, settings: TrainSettings) -> float:
     head = classifier.head.train()
-    optimizer = make_optimizer(head, settings)
+    step = EagerStep(head, make_optimizer(head, settings))
     features = torch.randn(settings.batch_size, head.features, device=images.device)
     targets = torch.zeros(settings.batch_size, dtype=torch.int64, device=images.device)
     started = time.perf_counter()
     for _ in range(HEAD_STEPS):
-        training_step(head, features, targets, optimizer)
+        step(features, targets)
     wait_for(images.device)
     return (time.perf_counter() - started) / HEAD_STEPS

@@ -1,0 +1,123 @@
+"""A training on its way, kept on disk after an epoch or when it is stopped, to go on from there.
+
+`checkpoint.json` comes last and says which file of tensors belongs to it, with its checksum: there
+is never a moment without a whole checkpoint, and one that was damaged is not believed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from clothclf.data.atomic import file_sha256, new_file, write_text
+from clothclf.results import EpochResult
+
+FORMAT = 1
+INDEX = "checkpoint.json"
+AFFORDABLE = 50
+"""Times as long as writing it took must pass before the next one: two hundredths at most."""
+
+
+@dataclass
+class Snapshot:
+    """Where a training stands: so many steps of an epoch are done."""
+
+    epoch: int = 1
+    """Being trained, counted from 1."""
+    steps: int = 0
+    """Steps of it that are done."""
+    parts: int = 1
+    """In how many a batch goes through, for want of memory."""
+    seconds: float = 0.0
+    """Spent on training so far, by all processes that had a share."""
+    epoch_seconds: float = 0.0
+    """Of those, on the steps of this epoch."""
+    history: list[EpochResult] = field(default_factory=list)
+    """Epochs that are done."""
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    """`model.*`, `best.*` (parameters and buffers), `momentum.N`, `losses`, `sizes`, `correct`,
+    `generator`."""
+
+    def of(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors of one kind, without its name."""
+        return {
+            name.removeprefix(f"{prefix}."): tensor
+            for name, tensor in self.tensors.items()
+            if name.startswith(f"{prefix}.")
+        }
+
+
+class Checkpoints:
+    """Writes snapshots into a folder and reads the last one; a None folder keeps nothing."""
+
+    def __init__(self, folder: Path | None) -> None:
+        """The folder must belong to one run alone."""
+        self._folder = folder
+        self._write_seconds = 0.0
+        self._written = -float("inf")
+
+    def is_due(self) -> bool:
+        """Whether another one costs little beside the training since the last."""
+        waited = time.perf_counter() - self._written
+        return self._folder is not None and waited >= AFFORDABLE * self._write_seconds
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Write a snapshot; the one before it goes when this one is whole."""
+        if self._folder is None:
+            return
+        started = time.perf_counter()
+        name = f"checkpoint-{snapshot.epoch}-{snapshot.steps}.safetensors"
+        path = self._folder / name
+        tensors = {key: value.cpu().contiguous() for key, value in snapshot.tensors.items()}
+        with new_file(path) as unfinished:
+            save_file(tensors, unfinished)
+        values = asdict(snapshot)
+        del values["tensors"]
+        index = {"format": FORMAT, "file": name, "sha256": file_sha256(path), "snapshot": values}
+        write_text(self._folder / INDEX, json.dumps({**index, "check": _check(index)}) + "\n")
+        for old in self._folder.glob("checkpoint-*.safetensors"):
+            if old.name != name:
+                old.unlink(missing_ok=True)
+        self._written = time.perf_counter()
+        self._write_seconds = self._written - started
+
+    def load(self) -> Snapshot | None:
+        """The last snapshot; None where there is none, or it is not whole."""
+        if self._folder is None:
+            return None
+        with contextlib.suppress(
+            OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError
+        ):
+            index = json.loads((self._folder / INDEX).read_text("utf-8"))
+            check = index.pop("check")
+            path = self._folder / Path(index["file"]).name
+            told = (index["format"], check, index["sha256"])
+            if told == (FORMAT, _check(index), file_sha256(path)):
+                return _read(path, index["snapshot"])
+        return None
+
+    def remove(self) -> None:
+        """Delete what is there; the training is over and its result is kept elsewhere."""
+        if self._folder is not None:
+            for path in (self._folder / INDEX, *self._folder.glob("checkpoint-*.safetensors")):
+                path.unlink(missing_ok=True)
+
+
+def _read(path: Path, values: dict[str, Any]) -> Snapshot:
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    history = [EpochResult(**epoch) for epoch in values.pop("history")]
+    return Snapshot(**values, history=history, tensors=tensors)
+
+
+def _check(index: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(index, sort_keys=True).encode()).hexdigest()
