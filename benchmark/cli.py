@@ -31,7 +31,9 @@ class _Bench(click.Group):
                 click.echo(f"bench: {line}", err=True)
             ctx.exit(EXIT_BAD_INPUT)
         except KeyboardInterrupt:
-            click.echo("bench: interrupted; finished runs are kept, ask again to go on", err=True)
+            click.echo(
+                "bench: interrupted; all that was done is kept, ask again to go on", err=True
+            )
             ctx.exit(EXIT_INTERRUPTED)
         except BrokenPipeError:
             # The reader of a pipe has gone, as in `bench report | head`.

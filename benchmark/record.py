@@ -8,9 +8,9 @@ from benchmark.plan import RunSpec
 from clothclf.results import Cost, Evaluation, MeasuredCost, TrainingResult
 from clothclf.settings import Settings
 
-RECORD_VERSION: Literal[1] = 1
+RECORD_VERSION: Literal[2] = 2
 
-Stage = Literal["start", "data", "build", "cost", "train", "evaluate", "measure", "save"]
+Stage = Literal["start", "data", "build", "cost", "train", "evaluate", "save", "measure"]
 
 
 class Environment(Settings):
@@ -32,7 +32,9 @@ class Environment(Settings):
 class RunRecord(Settings):
     """A finished run: what was asked, what was measured, and under which conditions."""
 
-    version: Literal[1] = RECORD_VERSION
+    version: Literal[2] = RECORD_VERSION
+    check: str = ""
+    """SHA-256 of the file without this."""
     run_id: str
     spec: RunSpec
     cost: Cost | None
@@ -60,7 +62,9 @@ class RunRecord(Settings):
 class Failure(Settings):
     """A run that did not end well."""
 
-    version: Literal[1] = RECORD_VERSION
+    version: Literal[2] = RECORD_VERSION
+    check: str = ""
+    """SHA-256 of the file without this."""
     run_id: str
     spec: RunSpec
     stage: Stage

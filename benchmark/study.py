@@ -35,6 +35,15 @@ class TrackingSettings(Settings):
     """Saved with a run: the parameters that training changed, or all of them."""
 
 
+class LimitsSettings(Settings):
+    """What a run may take before it is ended; without, as much as it likes."""
+
+    timeout_s: Annotated[float, Field(gt=0)] | None = None
+    """Seconds from the start of a run's process to its end."""
+    memory_mib: Annotated[int, Field(ge=256)] | None = None
+    """Mebibytes that a run's process may allocate on the host; mapped files do not count."""
+
+
 class StudySettings(Settings):
     """Everything that a config file may say."""
 
@@ -48,6 +57,7 @@ class StudySettings(Settings):
     device: Device = "auto"
     measure: bool = True
     """Measure latency, throughput and memory after each run; it takes 10 to 20 seconds."""
+    limits: LimitsSettings = LimitsSettings()
     tracking: TrackingSettings = TrackingSettings()
 
     @field_validator("architectures", mode="before")

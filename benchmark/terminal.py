@@ -61,57 +61,80 @@ def print_table(
 
 
 class TerminalListener:
-    """Shows runs as they go: a bar on a terminal, a line for each epoch elsewhere."""
+    """Shows runs as they go: a bar on a terminal, a line for each epoch elsewhere.
 
-    def __init__(self, console: Console, runs: int) -> None:
-        """`runs` is the length of the plan."""
+    Several runs at a time have lines that begin with the run's name.
+    """
+
+    def __init__(self, console: Console, runs: int, workers: int = 1) -> None:
+        """`runs` is the length of the plan, `workers` how many go on at a time."""
         self._console = console
         self._runs = runs
-        self._number = 0
+        self._workers = workers
+        self._numbers: dict[str, int] = {}
         self._bar: _Bar | None = None
 
     def on_skipped(self, folder: RunFolder, record: RunRecord) -> None:
         """Say that nothing was to be done."""
-        self._number += 1
-        self._say(f"{record.spec.name}: finished before, skipped ({_result(record)})")
+        self._say(record.spec, f"finished before, skipped ({_result(record)})")
 
-    def on_started(self, folder: RunFolder, spec: RunSpec) -> None:
+    def on_failed_before(self, folder: RunFolder, failure: Failure) -> None:
+        """Say how to try again."""
+        text = f"failed before in {failure.stage}: {failure.reason}"
+        self._say(failure.spec, f"{text}; --retry-failed tries again", "red")
+
+    def on_elsewhere(self, folder: RunFolder, spec: RunSpec) -> None:
+        """Say who has it."""
+        self._say(spec, "another bench has this run; it is looked at again at the end")
+
+    def on_started(self, folder: RunFolder, spec: RunSpec, resumed: bool) -> None:
         """Open the bar of a run."""
-        self._number += 1
-        self._say(f"{spec.name}: {spec.model.mode}, weights {spec.weights.name}")
-        if self._console.is_terminal:
+        again = ", begun before" if resumed else ""
+        self._say(spec, f"{spec.model.mode}, weights {spec.weights.name}{again}")
+        if self._console.is_terminal and self._workers == 1:
             self._bar = _Bar(self._console)
 
     def on_event(self, spec: RunSpec, event: events.Event) -> None:
         """Move the bar, or print the epoch's line."""
         if isinstance(event, events.Note):
-            self._console.print(f"  {event.text}", markup=False)
+            self._tell(spec, event.text)
+        elif isinstance(event, events.Resumed):
+            steps = f" and {event.steps:,} steps" if event.steps else ""
+            self._tell(spec, f"goes on after {event.epochs} epochs{steps}")
         elif self._bar is not None:
             self._bar.show(event)
         elif isinstance(event, events.EpochDone):
-            self._console.print(f"  {_epoch(event)}")
+            self._tell(spec, _epoch(event))
 
     def on_finished(self, folder: RunFolder, record: RunRecord) -> None:
         """Say how the run ended."""
         self._close()
         best = record.training.best_epoch
         seconds = sum(record.stage_seconds.values())
-        self._console.print(f"  {_result(record)}, epoch {best}, {seconds:.0f} s in all")
+        self._tell(record.spec, f"{_result(record)}, epoch {best}, {seconds:.0f} s in all")
 
     def on_failed(self, folder: RunFolder, failure: Failure) -> None:
         """Say why, and where the whole story is."""
         self._close()
-        text = f"  failed in {failure.stage}: {failure.reason}"
-        self._console.print(text, style="red", markup=False)
-        self._console.print(f"  the log is in {folder.path}", markup=False)
+        self._tell(failure.spec, f"failed in {failure.stage}: {failure.reason}", "red")
+        self._tell(failure.spec, f"the log is in {folder.path}")
 
     def on_interrupted(self, folder: RunFolder, spec: RunSpec) -> None:
         """Leave the terminal clean."""
         self._close()
-        self._console.print(f"  {spec.name} stopped")
+        self._tell(spec, f"{spec.name} stopped")
 
-    def _say(self, text: str) -> None:
-        self._console.print(f"[{self._number}/{self._runs}] {text}", markup=False)
+    def on_tick(self) -> None:
+        """The bar moves by itself."""
+
+    def _say(self, spec: RunSpec, text: str, style: str | None = None) -> None:
+        number = self._numbers.setdefault(spec.run_id, len(self._numbers) + 1)
+        line = f"[{number}/{self._runs}] {spec.name}: {text}"
+        self._console.print(line, markup=False, style=style)
+
+    def _tell(self, spec: RunSpec, text: str, style: str | None = None) -> None:
+        name = f"{spec.name}: " if self._workers > 1 else ""
+        self._console.print(f"  {name}{text}", markup=False, style=style)
 
     def _close(self) -> None:
         if self._bar is not None:

@@ -19,6 +19,15 @@ from benchmark.commands.options import load, study_options
 @click.option("--seed", "seeds", type=int, multiple=True, help="Run this seed; may be repeated.")
 @click.option("--device", help="Short for --set device=D: auto, cpu, cuda, cuda:1, mps.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Runs at a time, the cores divided among them; each is measured alone, at the end.",
+)
+@click.option("--retry-failed", is_flag=True, help="Try again what failed before.")
+@click.option("--fail-fast", is_flag=True, help="Stop the study at the first failure.")
 @click.option("--force", is_flag=True, help="Run again what is finished already.")
 @click.pass_context
 def run(
@@ -33,12 +42,16 @@ def run(
     seeds: tuple[int, ...],
     device: str | None,
     dry_run: bool,
+    workers: int,
+    retry_failed: bool,
+    fail_fast: bool,
     force: bool,
 ) -> None:
     """Train, cost and track ARCHITECTURES (timm names or wildcards), or --all of the config.
 
-    Finished runs are skipped; a run that fails does not stop the others. The exit code is 0 if
-    everything asked for is done, 1 if a run failed, 2 for bad input.
+    Finished runs are skipped, and runs that were stopped go on where they were; a run that fails
+    does not stop the others. Ctrl-C finishes the step and keeps it. The exit code is 0 if
+    everything asked for is done, 1 if a run failed, 2 for bad input, 130 after Ctrl-C.
 
     \b
     Examples:
@@ -58,6 +71,8 @@ def run(
     shorthands = tuple(f"{key}={value}" for key, value in given.items() if value is not None)
     study = load(config, (*assignments, *shorthands))
 
+    from benchmark.runner.schedule import Policy
     from benchmark.runner.study_run import run_study
 
-    ctx.exit(run_study(study, architectures, dry_run=dry_run, force=force))
+    policy = Policy(force, retry_failed, fail_fast, workers)
+    ctx.exit(run_study(study, architectures, policy, dry_run))

@@ -36,6 +36,16 @@ class EpochDone(Settings):
     epochs: int
 
 
+class Resumed(Settings):
+    """Training goes on where an earlier process was stopped."""
+
+    kind: Literal["resumed"] = "resumed"
+    epochs: int
+    """Done before."""
+    steps: int
+    """Of the next epoch that are done."""
+
+
 class Note(Settings):
     """Something the user should read."""
 
@@ -43,5 +53,5 @@ class Note(Settings):
     text: str
 
 
-Event = StageStarted | Progress | EpochDone | Note
+Event = StageStarted | Progress | EpochDone | Resumed | Note
 EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])

@@ -1,4 +1,4 @@
-"""What happens in one run, stage by stage: data, build, cost, train, evaluate, measure, save."""
+"""What happens in one run, stage by stage: cost, data, build, train, evaluate, save, measure."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ from benchmark.plan import RunSpec
 from benchmark.record import RunRecord, Stage
 from benchmark.report.plots import draw_confusion
 from benchmark.runner import run_folder as files
-from benchmark.runner.events import EpochDone, Event, Note, Progress, StageStarted
+from benchmark.runner.events import EpochDone, Event, Note, Progress, Resumed, StageStarted
 from benchmark.runner.run_folder import RunFolder
+from benchmark.runner.stages import KeptStages
 from clothclf.cost.count import CostRequest, count_cost
 from clothclf.cost.measure import measure_cost
 from clothclf.cost.peak_memory import highest_resident_bytes
-from clothclf.data.atomic import write_text
+from clothclf.data.atomic import new_file, write_text
 from clothclf.data.batches import ImageBatches
 from clothclf.data.dataset import SplitImages, open_pixels
 from clothclf.data.splits import SPLITS
-from clothclf.errors import CostError
+from clothclf.errors import CostError, TrainingStopped
 from clothclf.models.build import build_classifier
 from clothclf.models.weights import state_hash
-from clothclf.results import Cost, EpochResult, Evaluation, MeasuredCost
-from clothclf.training.device import choose_device, device_name, make_repeatable
+from clothclf.results import Cost, EpochResult, Evaluation, MeasuredCost, TrainingResult
+from clothclf.training.device import choose_device, device_name, has_room_for, make_repeatable
 from clothclf.training.evaluate import evaluate, predict, predictions_table
 from clothclf.training.loop import Watcher, train
 
@@ -41,51 +42,61 @@ if TYPE_CHECKING:
 
 Emit = Callable[[Event], None]
 COST: TypeAdapter[Cost] = TypeAdapter(Cost)
+MEASURED: TypeAdapter[MeasuredCost] = TypeAdapter(MeasuredCost)
+TRAINED: TypeAdapter[tuple[TrainingResult, Evaluation, str, int]] = TypeAdapter(
+    tuple[TrainingResult, Evaluation, str, int]
+)
+"""Training, test, hash of the body before it, largest resident memory in bytes."""
+
+
+class Stop:
+    """Whether the run's process has been asked to end, and whether it may at any line."""
+
+    def __init__(self) -> None:
+        """Nobody has asked."""
+        self.asked = False
+        self.anywhere = True
+
+    def ask(self) -> None:
+        """From a signal's handler: raise TrainingStopped, unless training will look by itself."""
+        self.asked = True
+        if self.anywhere:
+            raise TrainingStopped
 
 
 class Pipeline:
-    """One run on its way: `carry_out` goes through the stages and writes the record last."""
+    """One run on its way: `carry_out` goes through the stages and writes the record last.
 
-    def __init__(self, spec: RunSpec, folder: RunFolder, emit: Emit) -> None:
-        """`emit` hears of stages, progress and epochs."""
+    Stages that an earlier process finished are not repeated.
+    """
+
+    def __init__(self, spec: RunSpec, folder: RunFolder, emit: Emit, stop: Stop) -> None:
+        """`emit` hears of stages, progress and epochs; `stop` is looked at during training."""
         self.spec = spec
         self.folder = folder
         self.emit = emit
+        self.stop = stop
         self.stage: Stage = "start"
         self.stage_seconds: dict[str, float] = {}
+        self.kept = KeptStages(folder)
 
-    def carry_out(self) -> RunRecord:
-        """Run every stage; whatever a stage raises passes through, `stage` says which it was."""
-        spec, classes = self.spec, self.spec.data_summary.classes
+    def carry_out(self, measure: bool = True) -> RunRecord | None:
+        """Run every stage; whatever a stage raises passes through, `stage` says which it was.
+
+        Without `measure` a run that is to be measured ends before that, with no record yet.
+        """
+        spec = self.spec
         started_at = _now()
         make_repeatable()
         device = choose_device(spec.device)
-        with self._stage("data"):
-            manifest = pd.read_parquet(self.folder.path / files.MANIFEST)
-            pixels = open_pixels(spec.pixels)
-            splits = {n: SplitImages.open(manifest, classes, pixels, n) for n in SPLITS}
-        with self._stage("build"):
-            classifier = build_from(spec)
-            body_sha256 = state_hash(classifier.body)
-        with self._stage("cost"):
-            cost, cost_fault = self._count()
-        with self._stage("train"):
-            images = ImageBatches(
-                splits,
-                classifier.normalization,
-                spec.train.augment,
-                spec.train.batch_size,
-                spec.seed,
-                device,
-            )
-            training = train(classifier, images, spec.train, self._watcher(), spec.cache)
-        with self._stage("evaluate"):
-            test = self._evaluate(classifier, images)
-        del images, splits, pixels  # measuring wants the memory, and a machine that rests
-        with self._stage("measure"):
-            measured, measured_fault = self._measure()
-        with self._stage("save"):
-            self._save_model(classifier)
+        cost, cost_fault = self._count()
+        trained = self.kept.result("save", TRAINED)
+        if trained is None:
+            trained = self._train(device)
+        training, test, body_sha256, peak_memory_bytes = trained
+        if spec.measure and not measure:
+            return None
+        measured, measured_fault = self._measure()
         record = RunRecord(
             run_id=spec.run_id,
             spec=spec,
@@ -97,13 +108,14 @@ class Pipeline:
             test=test,
             body_sha256=body_sha256,
             environment=describe_environment(device_name(device), torch.get_num_threads()),
-            stage_seconds=self.stage_seconds,
-            peak_memory_bytes=highest_resident_bytes(),
+            stage_seconds={**self.kept.seconds(), **self.stage_seconds},
+            peak_memory_bytes=peak_memory_bytes,
             started_at=started_at,
             finished_at=_now(),
             files=self.folder.hashes(),
         )
         self.folder.write(files.RECORD, record)
+        self.folder.finish()
         return record
 
     @contextlib.contextmanager
@@ -114,28 +126,81 @@ class Pipeline:
         yield
         self.stage_seconds[stage] = time.perf_counter() - started
 
+    def _train(self, device: torch.device) -> tuple[TrainingResult, Evaluation, str, int]:
+        """From the pictures to the saved model."""
+        spec, classes = self.spec, self.spec.data_summary.classes
+        with self._stage("data"):
+            manifest = pd.read_parquet(self.folder.path / files.MANIFEST)
+            pixels = open_pixels(spec.pixels)
+            splits = {n: SplitImages.open(manifest, classes, pixels, n) for n in SPLITS}
+        with self._stage("build"):
+            classifier = build_from(spec)
+            body_sha256 = state_hash(classifier.body)
+        with self._stage("train"), self._stopping_by_itself():
+            images = ImageBatches(
+                splits,
+                classifier.normalization,
+                spec.train.augment,
+                spec.train.batch_size,
+                spec.seed,
+                device,
+                resident=has_room_for(pixels.nbytes, device),
+            )
+            checkpoints = self.folder.path / files.CHECKPOINTS
+            training = train(
+                classifier, images, spec.train, self._watcher(), spec.cache, checkpoints
+            )
+        self.stage_seconds["train"] = training.seconds  # earlier processes' share, too
+        with self._stage("evaluate"):
+            test = self._evaluate(classifier, images)
+        with self._stage("save"):
+            self._save_model(classifier)
+            trained = (training, test, body_sha256, highest_resident_bytes())
+            made = (files.EPOCHS, files.PREDICTIONS, files.CONFUSION, files.MODEL)
+            self.kept.keep("save", TRAINED, trained, self.stage_seconds, made)
+        return trained
+
+    @contextlib.contextmanager
+    def _stopping_by_itself(self) -> Iterator[None]:
+        """Within, a request to stop waits for the training to look, which writes a checkpoint."""
+        self.stop.anywhere = False
+        yield
+        self.stop.anywhere = True
+        if self.stop.asked:
+            raise TrainingStopped
+
     def _count(self) -> tuple[Cost | None, str]:
         """Count in a process apart; a fault is told, and the run goes on without a figure."""
+        kept = self.kept.result("cost", COST)
+        if kept is not None:
+            return kept, ""
         try:
-            cost = count_cost(self._cost_request())
+            with self._stage("cost"):
+                cost = count_cost(self._cost_request())
         except CostError as error:
             self.emit(Note(text=f"cost: {error}"))
             return None, str(error)
-        write_text(
-            self.folder.path / files.COST, COST.dump_json(cost, indent=1).decode("utf-8") + "\n"
-        )
+        text = COST.dump_json(cost, indent=1).decode("utf-8") + "\n"
+        write_text(self.folder.path / files.COST, text)
+        self.kept.keep("cost", COST, cost, self.stage_seconds, [files.COST])
         return cost, ""
 
     def _measure(self) -> tuple[MeasuredCost | None, str]:
         """Measure in a process apart; a fault is told, and the run goes on without figures."""
         if not self.spec.measure:
             return None, ""
+        kept = self.kept.result("measure", MEASURED)
+        if kept is not None:
+            return kept, ""
         batch = self.spec.train.batch_size
         try:
-            return measure_cost(self._cost_request(), self.spec.device, 600, batch), ""
+            with self._stage("measure"):
+                measured = measure_cost(self._cost_request(), self.spec.device, 600, batch)
         except CostError as error:
             self.emit(Note(text=f"measure: {error}"))
             return None, str(error)
+        self.kept.keep("measure", MEASURED, measured, self.stage_seconds)
+        return measured, ""
 
     def _cost_request(self) -> CostRequest:
         spec = self.spec
@@ -151,11 +216,20 @@ class Pipeline:
     def _watcher(self) -> Watcher:
         epochs = self.spec.train.epochs
         log = self.folder.path / files.EPOCHS
+        log.unlink(missing_ok=True)
 
-        def on_epoch(result: EpochResult) -> None:
+        def write(result: EpochResult) -> None:
             with log.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(asdict(result)) + "\n")
+
+        def on_epoch(result: EpochResult) -> None:
+            write(result)
             self.emit(EpochDone(result=result, epochs=epochs))
+
+        def on_resumed(done: list[EpochResult], steps: int) -> None:
+            for result in done:
+                write(result)
+            self.emit(Resumed(epochs=len(done), steps=steps))
 
         def on_step(epoch: int, step: int, steps: int) -> None:
             self.emit(Progress(doing=f"epoch {epoch}/{epochs}", done=step, total=steps))
@@ -163,7 +237,14 @@ class Pipeline:
         def on_features(done: int, total: int) -> None:
             self.emit(Progress(doing="features", done=done, total=total))
 
-        return Watcher(on_features, on_step, on_epoch)
+        return Watcher(
+            on_features=on_features,
+            on_step=on_step,
+            on_epoch=on_epoch,
+            on_resumed=on_resumed,
+            on_note=lambda text: self.emit(Note(text=text)),
+            should_stop=lambda: self.stop.asked,
+        )
 
     def _evaluate(self, classifier: Classifier, images: ImageBatches) -> Evaluation:
         """The one time that the test split is looked at."""
@@ -181,7 +262,8 @@ class Pipeline:
         full = self.spec.save_weights == "full"
         state = classifier.state_dict() if full else classifier.trained_state()
         tensors = {name: tensor.cpu().contiguous() for name, tensor in state.items()}
-        save_file(tensors, self.folder.path / files.MODEL, {"run_id": self.spec.run_id})
+        with new_file(self.folder.path / files.MODEL) as unfinished:
+            save_file(tensors, unfinished, {"run_id": self.spec.run_id})
 
 
 def build_from(spec: RunSpec) -> Classifier:

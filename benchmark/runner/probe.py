@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pydantic import TypeAdapter, ValidationError
 
 from benchmark.plan import RunSpec
-from benchmark.runner.executor import REPEATABLE
+from benchmark.runner.process import REPEATABLE
 from clothclf.allocator import ALLOCATOR
 from clothclf.data.atomic import write_text
 from clothclf.errors import TrainingError

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from benchmark.plan import RunSpec, folder_name
 from benchmark.record import Failure, RunRecord
-from clothclf.data.atomic import write_text
+from clothclf.data.atomic import file_sha256, write_text
 
 SPEC = "spec.json"
 CONFIG = "config.yaml"
@@ -26,6 +28,13 @@ MODEL = "model.safetensors"
 LOG = "log.txt"
 RECORD = "record.json"
 FAILURE = "failure.json"
+STAGES = "stages.json"
+CHECKPOINTS = "checkpoints"
+DAMAGED = ".damaged"
+"""Ending of what was set aside."""
+
+CHECK = re.compile(r'"check": "[0-9a-f]*"')
+"""The checksum within a file's text, over the text without it; it is the first of that name."""
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -42,31 +51,82 @@ class RunFolder:
         """The folder of a run below the tracking folder `root`."""
         return cls(runs_root(root, spec.study) / folder_name(spec))
 
-    def start(self, spec: RunSpec) -> None:
-        """Empty the folder and write the spec."""
-        if self.path.exists():
-            shutil.rmtree(self.path)
-        self.path.mkdir(parents=True)
-        self.write(SPEC, spec)
+    def start(self, spec: RunSpec, fresh: bool = False) -> bool:
+        """Make the folder ready for its run; return whether it goes on with an earlier attempt.
+
+        What an earlier attempt finished stays, unless `fresh`. A record that is there is not to be
+        believed, and is set aside.
+        """
+        resumed = not fresh and self.spec() == spec
+        if not resumed:
+            if self.path.exists():
+                shutil.rmtree(self.path)
+            self.path.mkdir(parents=True)
+            self.write(SPEC, spec)
+        for name in (RECORD, FAILURE):
+            with contextlib.suppress(FileNotFoundError):
+                (self.path / name).replace(self.path / f"{name}{DAMAGED}")
+        for unfinished in self.path.glob(".*"):  # a killed process's
+            unfinished.unlink()
+        (self.path / CHECKPOINTS).mkdir(exist_ok=True)
+        return resumed
+
+    def finish(self) -> None:
+        """Delete what only an unfinished run needs; the record is there."""
+        (self.path / STAGES).unlink(missing_ok=True)
+        shutil.rmtree(self.path / CHECKPOINTS, ignore_errors=True)
 
     def write(self, name: str, value: BaseModel) -> None:
-        """Write settings or results as JSON."""
-        write_text(self.path / name, value.model_dump_json(indent=1) + "\n")
+        """Write settings or results as JSON; one with a `check` gets its checksum there."""
+        text = value.model_dump_json(indent=1) + "\n"
+        if hasattr(value, "check"):
+            bare = CHECK.sub('"check": ""', text, count=1)
+            digest = hashlib.sha256(bare.encode()).hexdigest()
+            text = CHECK.sub(f'"check": "{digest}"', text, count=1)
+        write_text(self.path / name, text)
+
+    def read(self, name: str, kind: type[_Model]) -> _Model | None:
+        """The inverse of `write`; None where there is no such file, or it is not as written."""
+        try:
+            text = (self.path / name).read_text("utf-8")
+            value = kind.model_validate_json(text)
+        except (OSError, UnicodeDecodeError, ValidationError):
+            return None
+        told = getattr(value, "check", None)
+        if told is not None:
+            bare = CHECK.sub('"check": ""', text, count=1)
+            if hashlib.sha256(bare.encode()).hexdigest() != told:
+                return None
+        return value
+
+    def has(self, name: str, sha256: str) -> bool:
+        """Whether a file is there as it was written."""
+        try:
+            return file_sha256(self.path / name) == sha256
+        except OSError:
+            return False
 
     def spec(self) -> RunSpec | None:
         """What the run was asked to do; None where the folder does not say."""
-        return _read(self.path / SPEC, RunSpec)
+        return self.read(SPEC, RunSpec)
 
     def record(self) -> RunRecord | None:
         """The record of a finished run; None where there is none, or it cannot be believed."""
-        record = _read(self.path / RECORD, RunRecord)
+        record = self.read(RECORD, RunRecord)
         if record is None or record.run_id != record.spec.run_id:
             return None
         return record if all((self.path / name).is_file() for name in record.files) else None
 
+    def verified_record(self) -> RunRecord | None:
+        """The record, if every file beside it is still what it says; reads them all."""
+        record = self.record()
+        if record is None:
+            return None
+        return record if all(self.has(name, sha) for name, sha in record.files.items()) else None
+
     def failure(self) -> Failure | None:
         """Why the run failed, where it did."""
-        return _read(self.path / FAILURE, Failure)
+        return self.read(FAILURE, Failure)
 
     def log_tail(self, lines: int = 20) -> str:
         """The last lines that the run's process printed."""
@@ -78,13 +138,21 @@ class RunFolder:
             text = file.read().decode("utf-8", errors="replace")
         return "\n".join(text.splitlines()[-lines:])
 
+    def results(self) -> list[str]:
+        """Names of the files that belong to the result, but for the record."""
+        passing = {RECORD, FAILURE, LOG, STAGES}
+        return sorted(
+            item.name
+            for item in self.path.iterdir()
+            if item.is_file()
+            and item.name not in passing
+            and item.suffix != DAMAGED
+            and not item.name.startswith(".")
+        )
+
     def hashes(self) -> dict[str, str]:
         """SHA-256 of every file that belongs to the result."""
-        return {
-            item.name: hashlib.sha256(item.read_bytes()).hexdigest()
-            for item in sorted(self.path.iterdir())
-            if item.is_file() and item.name not in (RECORD, FAILURE, LOG)
-        }
+        return {name: file_sha256(self.path / name) for name in self.results()}
 
 
 def runs_root(root: Path, study: str) -> Path:
@@ -99,10 +167,3 @@ def study_folders(root: Path, study: str) -> Iterator[RunFolder]:
         for path in sorted(parent.iterdir()):
             if (path / SPEC).is_file():
                 yield RunFolder(path)
-
-
-def _read(path: Path, kind: type[_Model]) -> _Model | None:
-    try:
-        return kind.model_validate_json(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, ValidationError):
-        return None

@@ -1,17 +1,30 @@
-"""Go through a plan: skip what is done, run what is not, and let nothing stop the rest."""
+"""Go through a plan: skip what is done, go on with what was begun, let nothing stop the rest."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import selectors
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from benchmark.plan import RunSpec
+import filelock
+
+from benchmark.plan import RunSpec, folder_name
 from benchmark.record import Failure, RunRecord
 from benchmark.runner.events import Event
-from benchmark.runner.executor import run_isolated
-from benchmark.runner.run_folder import RunFolder
+from benchmark.runner.process import Limits, RunProcess, failure_of
+from benchmark.runner.run_folder import RunFolder, runs_root
+from benchmark.stopping import StopRequest
+
+LOOK_EVERY_S = 0.25
+"""How soon a request to stop, a timeout, and a run that another process has ended are noticed."""
+STOP_GRACE_S = 20.0
+"""For a step and a checkpoint of the largest networks on a slow machine."""
 
 
 class Listener(Protocol):
@@ -20,8 +33,14 @@ class Listener(Protocol):
     def on_skipped(self, folder: RunFolder, record: RunRecord) -> None:
         """The run was done before."""
 
-    def on_started(self, folder: RunFolder, spec: RunSpec) -> None:
-        """The run begins, its folder is empty but for the spec."""
+    def on_failed_before(self, folder: RunFolder, failure: Failure) -> None:
+        """The run failed earlier, and is not tried again unless asked."""
+
+    def on_elsewhere(self, folder: RunFolder, spec: RunSpec) -> None:
+        """Another process has the run; this one looks again later."""
+
+    def on_started(self, folder: RunFolder, spec: RunSpec, resumed: bool) -> None:
+        """The run begins, or goes on where an earlier process left it."""
 
     def on_event(self, spec: RunSpec, event: Event) -> None:
         """The run's process said something."""
@@ -35,14 +54,33 @@ class Listener(Protocol):
     def on_interrupted(self, folder: RunFolder, spec: RunSpec) -> None:
         """The user stops the study in the middle of this run."""
 
+    def on_tick(self) -> None:
+        """Some fraction of a second has passed."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How a plan is carried out."""
+
+    force: bool = False
+    """Run again what is finished, from the beginning."""
+    retry_failed: bool = False
+    fail_fast: bool = False
+    """After a failure, stop what runs and begin nothing more."""
+    workers: int = 1
+    """Runs at a time; the cores are divided among them."""
+    timeout_s: float | None = None
+    memory_bytes: int | None = None
+
 
 @dataclass(frozen=True)
 class StudyOutcome:
     """How the runs of a plan ended."""
 
-    skipped: list[RunRecord]
-    finished: list[RunRecord]
-    failed: list[Failure]
+    skipped: list[RunRecord] = field(default_factory=list)
+    finished: list[RunRecord] = field(default_factory=list)
+    failed: list[Failure] = field(default_factory=list)
+    failed_before: list[Failure] = field(default_factory=list)
 
 
 def run_plan(
@@ -50,51 +88,207 @@ def run_plan(
     root: Path,
     prepare_folder: Callable[[RunFolder, RunSpec], None],
     listeners: Sequence[Listener],
-    force: bool = False,
+    policy: Policy = Policy(),
+    stop: StopRequest | None = None,
 ) -> StudyOutcome:
-    """Carry out every run that has no valid record below `root`; with `force`, all of them.
+    """Carry out every run that has no valid record below `root`.
 
-    `prepare_folder` fills a fresh folder with what the run reads.
+    `prepare_folder` fills a folder with what the run reads. Raises KeyboardInterrupt, with all
+    processes ended, where `stop` asks for it.
     """
-    outcome = StudyOutcome([], [], [])
-    for spec in plan:
-        folder = RunFolder.of(root, spec)
-        done = None if force else folder.record()
-        if done is not None:
-            outcome.skipped.append(done)
-            for listener in listeners:
-                listener.on_skipped(folder, done)
-            continue
-        result = _run_one(spec, folder, prepare_folder, listeners)
-        if isinstance(result, Failure):
-            outcome.failed.append(result)
-            for listener in listeners:
-                listener.on_failed(folder, result)
+    schedule = _Schedule(root, prepare_folder, listeners, policy, stop or StopRequest())
+    return schedule.carry_out(plan)
+
+
+@dataclass
+class _Running:
+    process: RunProcess
+    lock: filelock.BaseFileLock
+
+
+class _Schedule:
+    def __init__(
+        self,
+        root: Path,
+        prepare_folder: Callable[[RunFolder, RunSpec], None],
+        listeners: Sequence[Listener],
+        policy: Policy,
+        stop: StopRequest,
+    ) -> None:
+        self.root = root
+        self.prepare_folder = prepare_folder
+        self.listeners = listeners
+        self.policy = policy
+        self.stop = stop
+        self.outcome = StudyOutcome()
+        self.running: list[_Running] = []
+        self.elsewhere: deque[RunSpec] = deque()
+        self.unmeasured: deque[RunSpec] = deque()
+        self.begun: set[str] = set()
+        self.waited_for: set[str] = set()
+        self.given_up = False
+        threads = max(1, (os.cpu_count() or 1) // policy.workers)
+        self.together = Limits(
+            policy.timeout_s, policy.memory_bytes, threads if policy.workers > 1 else None
+        )
+        self.alone = Limits(policy.timeout_s, policy.memory_bytes)
+
+    def carry_out(self, plan: Sequence[RunSpec]) -> StudyOutcome:
+        queue = deque(plan)
+        try:
+            while queue or self.running:
+                while queue and len(self.running) < self.policy.workers and not self._is_ending():
+                    self._begin(queue.popleft())
+                if not self.running and self._is_ending():
+                    break
+                self._watch()
+            self._measure_alone()
+            self._wait_for_others()
+        except BaseException:
+            self._end_all()
+            raise
+        if self.stop.asked:
+            raise KeyboardInterrupt
+        return self.outcome
+
+    def _is_ending(self) -> bool:
+        return self.stop.asked or self.given_up
+
+    def _measure_alone(self) -> None:
+        """What runs side by side is measured at the end, one by one: nothing else may compute."""
+        while self.unmeasured and not self._is_ending():
+            self._begin(self.unmeasured.popleft(), measure=True)
+            while self.running:
+                self._watch()
+
+    def _wait_for_others(self) -> None:
+        """Runs that another process has: it finishes them, or dies and leaves them to us."""
+        while self.elsewhere and not self._is_ending():
+            for _ in range(len(self.elsewhere)):
+                self._begin(self.elsewhere.popleft(), measure=True)
+                while self.running:
+                    self._watch()
+            self._tell_tick()
+            time.sleep(LOOK_EVERY_S)
+
+    def _begin(self, spec: RunSpec, measure: bool | None = None) -> None:
+        """Start a run, unless it is done, has failed before, or is another process's."""
+        measure = self.policy.workers == 1 if measure is None else measure
+        folder = RunFolder.of(self.root, spec)
+        lock = self._lock(spec)
+        if not lock.is_locked:
+            if spec.run_id not in self.waited_for:
+                self._tell(lambda listener: listener.on_elsewhere(folder, spec))
+            self.waited_for.add(spec.run_id)
+            self.elsewhere.append(spec)
+            return
+        if not self._is_to_run(folder, spec):
+            lock.release()
+            return
+        try:
+            force = self.policy.force and spec.run_id not in self.begun
+            resumed = folder.start(spec, fresh=force)
+            self.prepare_folder(folder, spec)
+            self.begun.add(spec.run_id)
+            self._tell(lambda listener: listener.on_started(folder, spec, resumed))
+            limits = self.alone if measure else self.together
+            self.running.append(_Running(RunProcess(spec, folder, limits, measure), lock))
+        except OSError as error:
+            lock.release()
+            why = f"{error.filename or folder.path}: {error.strerror or error}"
+            self._failed(folder, failure_of(spec, "start", why))
+
+    def _lock(self, spec: RunSpec) -> filelock.BaseFileLock:
+        """The run's lock, which a dead process cannot keep; not locked where another has it."""
+        place = runs_root(self.root, spec.study) / ".locks"
+        place.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(place / f"{folder_name(spec)}.lock")
+        with contextlib.suppress(filelock.Timeout):
+            lock.acquire(timeout=0)
+        return lock
+
+    def _is_to_run(self, folder: RunFolder, spec: RunSpec) -> bool:
+        if self.policy.force and spec.run_id not in self.waited_for:
+            return True
+        record = folder.verified_record()
+        if record is not None:
+            self.outcome.skipped.append(record)
+            self._tell(lambda listener: listener.on_skipped(folder, record))
+            return False
+        failure = folder.failure()
+        if failure is not None and not self.policy.retry_failed:
+            self.outcome.failed_before.append(failure)
+            self._tell(lambda listener: listener.on_failed_before(folder, failure))
+            return False
+        return True
+
+    def _watch(self) -> None:
+        """Wait a moment for events; pass them on; see to what has ended."""
+        with selectors.DefaultSelector() as selector:
+            for running in self.running:
+                selector.register(running.process, selectors.EVENT_READ, running)
+            ready = [key.data for key, _ in selector.select(LOOK_EVERY_S)]
+        for running in ready:
+            if self._pass_on(running.process):
+                self._ended(running)
+        for running in self.running:
+            if running.process.is_late():
+                limit = running.process.limits.timeout_s
+                running.process.end(f"it took longer than limits.timeout_s, {limit:g} seconds")
+                self._ended(running)
+        if self._is_ending() and self.running:
+            self._stop_running()
+        self._tell_tick()
+
+    def _pass_on(self, process: RunProcess) -> bool:
+        """Tell of the events that have come; return whether there will be no more."""
+        events, closed = process.read()
+        for event in events:
+            for listener in self.listeners:
+                listener.on_event(process.spec, event)
+        return closed
+
+    def _ended(self, running: _Running) -> None:
+        spec, folder = running.process.spec, running.process.folder
+        result = running.process.outcome()
+        self.running = [other for other in self.running if other is not running]
+        running.lock.release()
+        if isinstance(result, RunRecord):
+            self.outcome.finished.append(result)
+            self._tell(lambda listener: listener.on_finished(folder, result))
+        elif isinstance(result, Failure):
+            self._failed(folder, result)
+        elif self._is_ending():
+            self._tell(lambda listener: listener.on_interrupted(folder, spec))
         else:
-            outcome.finished.append(result)
-            for listener in listeners:
-                listener.on_finished(folder, result)
-    return outcome
+            self.unmeasured.append(spec)
 
+    def _failed(self, folder: RunFolder, failure: Failure) -> None:
+        self.outcome.failed.append(failure)
+        self.given_up = self.given_up or self.policy.fail_fast
+        self._tell(lambda listener: listener.on_failed(folder, failure))
 
-def _run_one(
-    spec: RunSpec,
-    folder: RunFolder,
-    prepare_folder: Callable[[RunFolder, RunSpec], None],
-    listeners: Sequence[Listener],
-) -> RunRecord | Failure:
-    folder.start(spec)
-    prepare_folder(folder, spec)
+    def _stop_running(self) -> None:
+        """Ask every process to stop, and wait; what takes too long is killed."""
+        for running in self.running:
+            running.process.ask_to_stop()
+        end = time.monotonic() + STOP_GRACE_S
+        for running in list(self.running):
+            closed = False
+            while not closed and time.monotonic() < end:
+                closed = self._pass_on(running.process)
+                time.sleep(0 if closed else 0.02)
+            self._ended(running)
 
-    def pass_on(event: Event) -> None:
-        for listener in listeners:
-            listener.on_event(spec, event)
+    def _end_all(self) -> None:
+        for running in self.running:
+            running.process.end()
+            running.lock.release()
+        self.running = []
 
-    try:
-        for listener in listeners:
-            listener.on_started(folder, spec)
-        return run_isolated(spec, folder, pass_on)
-    except KeyboardInterrupt:
-        for listener in listeners:
-            listener.on_interrupted(folder, spec)
-        raise
+    def _tell(self, call: Callable[[Listener], None]) -> None:
+        for listener in self.listeners:
+            call(listener)
+
+    def _tell_tick(self) -> None:
+        self._tell(lambda listener: listener.on_tick())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,8 @@ from benchmark.report.render import COLUMNS, table_cells
 from benchmark.runner import run_folder as files
 from benchmark.runner.probe import with_precision
 from benchmark.runner.run_folder import RunFolder
-from benchmark.runner.schedule import Listener, StudyOutcome, run_plan
+from benchmark.runner.schedule import Listener, Policy, StudyOutcome, run_plan
+from benchmark.stopping import StopRequest
 from benchmark.store import cache_folder, open_store, tracking_uri
 from benchmark.study import StudySettings, to_yaml
 from benchmark.terminal import (
@@ -24,17 +26,20 @@ from benchmark.terminal import (
     prepare_with_progress,
     print_table,
 )
-from clothclf.data.atomic import write_text
+from clothclf.data.atomic import new_file, write_text
 from clothclf.data.dataset import DataSet
 from clothclf.errors import SettingsError, UserError
 from clothclf.results import Weights
 from clothclf.settings import ArchitectureSettings
 
 
-def run_study(study: StudySettings, asked: Sequence[str], dry_run: bool, force: bool) -> int:
+def run_study(
+    study: StudySettings, asked: Sequence[str], policy: Policy, dry_run: bool = False
+) -> int:
     """Run `asked` architectures, or all of the study; return 0, or 1 if a run failed.
 
     Everything that can be wrong with the input is found before the first run begins (UserError).
+    Raises KeyboardInterrupt, with all that was done kept, after Ctrl-C or SIGTERM.
     """
     signal.signal(signal.SIGTERM, _interrupt)
     console = make_console()
@@ -42,24 +47,30 @@ def run_study(study: StudySettings, asked: Sequence[str], dry_run: bool, force: 
     plan, data = plan_study(study, asked, root, console)
     _describe(console, plan, data, root)
     if dry_run:
-        _print_plan(plan, root, force)
+        _print_plan(plan, root, policy.force)
         return 0
 
     from benchmark.tracking.mlflow_store import MlflowStore
     from benchmark.tracking.tracker import Tracker
 
-    store = MlflowStore(tracking_uri(study), study.study, root)
-    tracker = Tracker(store, lambda text: console.print(text, style="yellow"))
-
     def prepare_folder(folder: RunFolder, spec: RunSpec) -> None:
         write_text(folder.path / files.CONFIG, to_yaml(study))
-        data.manifest.to_parquet(folder.path / files.MANIFEST, index=False)
-        data.findings.to_csv(folder.path / files.FINDINGS, index=False)
+        with new_file(folder.path / files.MANIFEST) as unfinished:
+            data.manifest.to_parquet(unfinished, index=False)
+        write_text(folder.path / files.FINDINGS, data.findings.to_csv(index=False))
 
-    listeners: list[Listener] = [TerminalListener(console, len(plan)), tracker]
-    outcome = run_plan(plan, root, prepare_folder, listeners, force)
+    limits = study.limits
+    memory_bytes = None if limits.memory_mib is None else limits.memory_mib * 2**20
+    policy = dataclasses.replace(policy, timeout_s=limits.timeout_s, memory_bytes=memory_bytes)
+    with StopRequest().listening() as stop:
+        store = MlflowStore(tracking_uri(study), study.study, root)
+        listeners: list[Listener] = [
+            TerminalListener(console, len(plan), policy.workers),
+            Tracker(store, lambda text: console.print(text, style="yellow")),
+        ]
+        outcome = run_plan(plan, root, prepare_folder, listeners, policy, stop)
     _conclude(console, study, outcome, root)
-    return 1 if outcome.failed else 0
+    return 1 if outcome.failed or outcome.failed_before else 0
 
 
 def plan_study(
@@ -147,17 +158,18 @@ def _print_plan(plan: Sequence[RunSpec], root: Path, force: bool) -> None:
 
 
 def _conclude(console: Console, study: StudySettings, outcome: StudyOutcome, root: Path) -> None:
-    if not outcome.finished and not outcome.failed:
+    if not outcome.finished and not outcome.failed and not outcome.failed_before:
         console.print("nothing to train: every run was finished before")
     collection = collect(study, root)
     if collection.comparisons:
         newest = collection.comparisons[0]
         title = f"{study.study}, on {newest.specs[0].data_summary.title}"
         print_table(make_console(stderr=False), COLUMNS, table_cells(newest), title)
-    if outcome.failed:
-        console.print(f"{len(outcome.failed)} of the runs failed", style="red")
+    failed = len(outcome.failed) + len(outcome.failed_before)
+    if failed:
+        console.print(f"{failed} of the runs failed", style="red")
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
-    """SIGTERM is taken as Ctrl-C: end the child, keep what is finished."""
+    """Before the first run SIGTERM is taken as Ctrl-C."""
     raise KeyboardInterrupt

@@ -1,20 +1,30 @@
-"""The process of one run: `python -m benchmark.runner.worker FOLDER`, started by the executor."""
+"""The process of one run: `python -m benchmark.runner.worker FOLDER`, started by the schedule."""
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import os
+import signal
 import sys
 import time
 import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmark.record import Failure
 from benchmark.runner import run_folder as files
 from benchmark.runner.events import Event, Progress
 from benchmark.runner.run_folder import RunFolder
+from clothclf.errors import TrainingStopped
+from clothclf.orphans import die_with_parent
+
+if TYPE_CHECKING:
+    from benchmark.runner.pipeline import Pipeline
 
 PROGRESS_EVERY_S = 0.2
+UNFINISHED = 75
+"""Exit code of a run that stopped where it was told to, and can go on from there."""
 
 
 class EventPipe:
@@ -37,35 +47,64 @@ class EventPipe:
         self._pipe.write(event.model_dump_json() + "\n")
 
 
-def main(folder: RunFolder) -> int:
-    """Carry out the run of a folder; return 0, or 1 with the failure written down."""
+def main(folder: RunFolder, measure: bool) -> int:
+    """Carry out the run of a folder; return 0, UNFINISHED, or 1 with the failure written down."""
     pipe = EventPipe()
     spec = folder.spec()
     if spec is None:
         print(f"{folder.path}: no readable {files.SPEC}", file=sys.stderr)
         return 1
-    from benchmark.runner.pipeline import Pipeline  # torch, after the pipe is safe from prints
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(UNFINISHED))
+    from benchmark.runner.pipeline import Pipeline, Stop  # torch, with the pipe safe from prints
 
-    pipeline = Pipeline(spec, folder, pipe.emit)
+    stop = Stop()
+    pipeline = Pipeline(spec, folder, pipe.emit, stop)
     try:
-        pipeline.carry_out()
+        signal.signal(signal.SIGTERM, lambda number, frame: stop.ask())
+        return UNFINISHED if pipeline.carry_out(measure) is None else 0
+    except TrainingStopped:
+        return UNFINISHED
     except BrokenPipeError:
         return 1
     except Exception as error:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         traceback.print_exc()
         sys.stderr.flush()
-        failure = Failure(
-            run_id=spec.run_id,
-            spec=spec,
-            stage=pipeline.stage,
-            reason=(str(error).strip().splitlines() or [type(error).__name__])[0],
-            log_tail=folder.log_tail(),
-            at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        )
-        folder.write(files.FAILURE, failure)
+        _write_failure(pipeline, error)
         return 1
-    return 0
+
+
+def _write_failure(pipeline: Pipeline, error: Exception) -> None:
+    from clothclf.training.step import is_out_of_memory
+
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if is_out_of_memory(error):
+        reason = f"memory is too short, even for one picture at a time ({reason})"
+    failure = Failure(
+        run_id=pipeline.spec.run_id,
+        spec=pipeline.spec,
+        stage=pipeline.stage,
+        reason=reason,
+        log_tail=pipeline.folder.log_tail(),
+        at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    )
+    pipeline.folder.write(files.FAILURE, failure)
+
+
+def _limit_memory(byte_count: int) -> None:
+    """Let allocations beyond it fail, so that a step can be done in parts; files may be mapped."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_DATA, (byte_count, byte_count))
 
 
 if __name__ == "__main__":
-    sys.exit(main(RunFolder(Path(sys.argv[1]))))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--without-measuring", action="store_true")
+    parser.add_argument("--memory-bytes", type=int)
+    asked = parser.parse_args()
+    die_with_parent()
+    if asked.memory_bytes:
+        _limit_memory(asked.memory_bytes)
+    sys.exit(main(RunFolder(asked.folder), not asked.without_measuring))

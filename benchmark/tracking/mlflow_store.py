@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import logging
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from benchmark.plan import RunSpec
 from benchmark.record import Failure, RunRecord
 from benchmark.runner import run_folder as files
 from benchmark.runner.run_folder import RunFolder
+from benchmark.tracking.life import is_dead, life_tags
+from benchmark.tracking.sqlite_store import opening
 from clothclf.results import EpochResult
 
 # Says to the pages that these are trained models, not traces of a language model.
@@ -24,13 +28,26 @@ RUN_ID_TAG = "bench.run_id"
 BATCH_LIMIT = 100
 HTTP_PATIENCE_S = 10
 TAG_LIMIT = 5000
+FAILURE_TAGS = ("bench.failed_stage", "bench.failed_reason")
+
+
+@dataclass
+class _OpenRun:
+    """A run that this process writes to."""
+
+    mlflow_id: str
+    logged: set[int] = field(default_factory=set)
+    """Epochs that are there."""
 
 
 class MlflowStore:
     """Writes runs to one experiment; every call may be repeated without doubling anything."""
 
     def __init__(self, uri: str, study: str, root: Path) -> None:
-        """Connect and open the study's experiment; raises TrackingError in one sentence."""
+        """Connect and open the study's experiment; raises TrackingError in one sentence.
+
+        Runs that a process left open when it died are closed as killed.
+        """
         _quiet_environment()
         from mlflow import MlflowClient
 
@@ -38,13 +55,15 @@ class MlflowStore:
         try:
             if uri.startswith("http"):
                 _require_server(uri)
-            self._client = MlflowClient(tracking_uri=uri)
-            self.experiment_id = self._open_experiment(study, root)
+            with opening(uri):
+                self._client = MlflowClient(tracking_uri=uri)
+                self.experiment_id = self._open_experiment(study, root)
+                self._close_dead()
         except TrackingError:
             raise
         except Exception as error:  # sqlalchemy, http and MLflow errors alike
             raise TrackingError(_unusable(uri, _first_line(error))) from None
-        self._open: dict[str, str] = {}
+        self._open: dict[str, _OpenRun] = {}
 
     def _open_experiment(self, study: str, root: Path) -> str:
         found = self._client.get_experiment_by_name(study)
@@ -60,60 +79,119 @@ class MlflowStore:
             )
         return str(found.experiment_id)
 
-    def has_finished(self, run_id: str) -> bool:
-        """Whether the run stands in the store, complete."""
-        return any(run.info.status == "FINISHED" for run in self._find(run_id))
+    def _close_dead(self) -> None:
+        """Mark open runs as killed whose process is gone; MLflow itself never notices."""
+        for run in self._search("attributes.status = 'RUNNING'"):
+            if RUN_ID_TAG in run.data.tags and is_dead(run.data.tags):
+                self._client.set_terminated(run.info.run_id, "KILLED")
 
-    def start(self, spec: RunSpec) -> None:
-        """Open the MLflow run of a run; one that was left by an earlier attempt goes to the bin."""
-        for old in self._find(spec.run_id):
+    def start(self, spec: RunSpec, resumed: bool = False) -> None:
+        """Open the MLflow run of a run, the one of an earlier attempt if this goes on with it."""
+        earlier = self._find(spec.run_id)
+        kept = earlier[:1] if resumed else []
+        for old in earlier[len(kept) :]:
             self._client.delete_run(old.info.run_id)
+        if kept:
+            self._reopen(spec.run_id, kept[0])
+            return
         created = self._client.create_run(
-            self.experiment_id, run_name=spec.name, tags=_spec_tags(spec)
+            self.experiment_id, run_name=spec.name, tags={**_spec_tags(spec), **life_tags()}
         )
-        self._open[spec.run_id] = created.info.run_id
+        self._open[spec.run_id] = _OpenRun(created.info.run_id)
         self._log(spec.run_id, params=_parameters(spec))
         self._client.log_inputs(created.info.run_id, datasets=[_dataset(spec)])
 
+    def _reopen(self, run_id: str, run: Any) -> None:
+        """Go on with a run: what it has must not be logged again."""
+        mlflow_id = run.info.run_id
+        logged = {point.step for point in self._client.get_metric_history(mlflow_id, "valid/loss")}
+        self._open[run_id] = _OpenRun(mlflow_id, logged)
+        self._client.update_run(mlflow_id, status="RUNNING")
+        for tag in FAILURE_TAGS:
+            if tag in run.data.tags:
+                self._client.delete_tag(mlflow_id, tag)
+        self._log(run_id, tags=life_tags())
+
     def log_epoch(self, spec: RunSpec, result: EpochResult) -> None:
-        """Log one epoch's curves, at the epoch's number as step."""
-        if spec.run_id in self._open:
+        """Log one epoch's curves, at the epoch's number as step, unless it is there."""
+        run = self._open.get(spec.run_id)
+        if run is not None and result.epoch not in run.logged:
             self._log(spec.run_id, metrics=_epoch_metrics(result), step=result.epoch)
+            run.logged.add(result.epoch)
 
-    def finish(self, folder: RunFolder, record: RunRecord) -> None:
-        """Complete the run from its folder; opens it and logs its epochs too if it is not there."""
-        if record.run_id not in self._open:
-            self.start(record.spec)
-            for result in record.training.epochs:
-                self.log_epoch(record.spec, result)
+    def beat(self) -> None:
+        """Say of the open runs that their process lives."""
+        for run_id in self._open:
+            self._log(run_id, tags=life_tags())
+
+    def bring(self, folder: RunFolder) -> bool:
+        """Make the store have the end of a run as its folder has it; return whether it lacked it.
+
+        Does nothing for a run that has neither record nor failure.
+        """
+        record, failure = folder.record(), folder.failure()
+        if record is not None:
+            return self._bring(record.spec, "FINISHED", lambda: self._finish(folder, record))
+        if failure is not None:
+            return self._bring(failure.spec, "FAILED", lambda: self._fail(folder, failure))
+        return False
+
+    def _bring(self, spec: RunSpec, status: str, log: Callable[[], None]) -> bool:
+        found = self._find(spec.run_id)
+        whole = [run for run in found if run.info.status == status]
+        for extra in [run for run in found if run not in whole[:1]] if whole else found[1:]:
+            self._client.delete_run(extra.info.run_id)
+        if whole:
+            self._open.pop(spec.run_id, None)
+            return False
+        try:
+            if not found or spec.run_id not in self._open:
+                self.start(spec, resumed=bool(found))
+            log()
+            self._client.set_terminated(self._open[spec.run_id].mlflow_id, status)
+        finally:
+            # Where this failed, the store may have lost the run: it is looked for anew.
+            self._open.pop(spec.run_id, None)
+        return True
+
+    def _finish(self, folder: RunFolder, record: RunRecord) -> None:
+        for result in record.training.epochs:
+            self.log_epoch(record.spec, result)
         last = len(record.training.epochs)
-        self._log(record.run_id, metrics=_final_metrics(record), step=last)
+        # The same moment each time: MLflow keeps a point that is logged again but once.
+        at = int(datetime.datetime.fromisoformat(record.finished_at).timestamp() * 1000)
+        self._log(record.run_id, metrics=_final_metrics(record), step=last, at=at)
         self._log(record.run_id, tags=_record_tags(record))
-        for name in _artifacts(folder):
-            self._client.log_artifact(self._open[record.run_id], str(folder.path / name))
-        self._client.set_terminated(self._open.pop(record.run_id), "FINISHED")
+        for name in (*folder.results(), files.RECORD):
+            self._client.log_artifact(self._open[record.run_id].mlflow_id, str(folder.path / name))
 
-    def fail(self, folder: RunFolder, failure: Failure) -> None:
-        """Close the run as failed, with stage, reason and log."""
-        if failure.run_id not in self._open:
-            self.start(failure.spec)
-        tags = {"bench.failed_stage": failure.stage, "bench.failed_reason": failure.reason}
-        self._log(failure.run_id, tags=tags)
+    def _fail(self, folder: RunFolder, failure: Failure) -> None:
+        values = (failure.stage, failure.reason)
+        self._log(failure.run_id, tags=dict(zip(FAILURE_TAGS, values, strict=True)))
         if (folder.path / files.LOG).is_file():
-            self._client.log_artifact(self._open[failure.run_id], str(folder.path / files.LOG))
-        self._client.set_terminated(self._open.pop(failure.run_id), "FAILED")
+            mlflow_id = self._open[failure.run_id].mlflow_id
+            self._client.log_artifact(mlflow_id, str(folder.path / files.LOG))
 
-    def kill(self, spec: RunSpec) -> None:
+    def kill(self, run_id: str) -> None:
         """Close a run that the user stopped."""
-        if spec.run_id in self._open:
-            self._client.set_terminated(self._open.pop(spec.run_id), "KILLED")
+        if run_id in self._open:
+            self._client.set_terminated(self._open.pop(run_id).mlflow_id, "KILLED")
 
     def _find(self, run_id: str) -> list[Any]:
-        return list(
-            self._client.search_runs(
-                [self.experiment_id], filter_string=f"tags.`{RUN_ID_TAG}` = '{run_id}'"
+        """Runs of that identity, newest first."""
+        return self._search(f"tags.`{RUN_ID_TAG}` = '{run_id}'")
+
+    def _search(self, filter_string: str) -> list[Any]:
+        found: list[Any] = []
+        token = None
+        while True:
+            page = self._client.search_runs(
+                [self.experiment_id], filter_string=filter_string, page_token=token
             )
-        )
+            found += page
+            token = page.token
+            if not token:
+                return found
 
     def _log(
         self,
@@ -122,11 +200,13 @@ class MlflowStore:
         step: int = 0,
         params: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
+        at: int | None = None,
     ) -> None:
+        """Log some of a run; `at` is the metrics' moment in milliseconds, now without."""
         from mlflow.entities import Metric, Param, RunTag
 
-        now = int(time.time() * 1000)
-        target = self._open[run_id]
+        now = int(time.time() * 1000) if at is None else at
+        target = self._open[run_id].mlflow_id
         for part in _chunks(metrics or {}):
             batch = [Metric(key, value, now, step) for key, value in part]
             self._client.log_batch(target, metrics=batch)
@@ -265,10 +345,6 @@ def _dataset(spec: RunSpec) -> Any:
         profile=json.dumps(profile),
     )
     return DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
-
-
-def _artifacts(folder: RunFolder) -> list[str]:
-    return sorted(item.name for item in folder.path.iterdir() if item.is_file())
 
 
 def _chunks(values: Mapping[str, Any]) -> Iterator[list[tuple[str, Any]]]:

@@ -2,32 +2,50 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
-from benchmark.interrupts import interrupts_postponed
 from benchmark.plan import RunSpec
 from benchmark.record import Failure, RunRecord
 from benchmark.runner.events import EpochDone, Event
 from benchmark.runner.run_folder import RunFolder
 from benchmark.tracking.mlflow_store import MlflowStore
 
+FIRST_PAUSE_S = 5.0
+LONGEST_PAUSE_S = 300.0
+HEARTBEAT_S = 30.0
+
 
 class Tracker:
-    """A listener to the schedule. All it logs stands in the run folders already."""
+    """A listener to the schedule. All it logs stands in the run folders already.
+
+    A store that does not answer is asked again after a pause that doubles; when it answers, it is
+    given what it has missed.
+    """
 
     def __init__(self, store: MlflowStore, warn: Callable[[str], None]) -> None:
-        """`warn` is told, once, that the store no longer answers."""
+        """`warn` is told when the store no longer answers, and when it does again."""
         self._store = store
         self._warn = warn
-        self._down = False
+        self._pause_s = 0.0
+        self._ask_again = 0.0
+        self._last_heartbeat = time.monotonic()
+        self._owed: dict[str, RunFolder] = {}
 
     def on_skipped(self, folder: RunFolder, record: RunRecord) -> None:
         """Fill a store that does not know the finished run."""
-        self._try(lambda: self._fill(folder, record))
+        self._bring(folder, record.run_id)
 
-    def on_started(self, folder: RunFolder, spec: RunSpec) -> None:
+    def on_failed_before(self, folder: RunFolder, failure: Failure) -> None:
+        """Fill a store that does not know the failed run."""
+        self._bring(folder, failure.run_id)
+
+    def on_elsewhere(self, folder: RunFolder, spec: RunSpec) -> None:
+        """The other process logs it."""
+
+    def on_started(self, folder: RunFolder, spec: RunSpec, resumed: bool) -> None:
         """Open the run, so that it can be watched."""
-        self._try(lambda: self._store.start(spec))
+        self._try(lambda: self._store.start(spec, resumed))
 
     def on_event(self, spec: RunSpec, event: Event) -> None:
         """Log epochs while the run goes on."""
@@ -36,30 +54,48 @@ class Tracker:
 
     def on_finished(self, folder: RunFolder, record: RunRecord) -> None:
         """Log final figures and files."""
-        self._try(lambda: self._store.finish(folder, record))
+        self._bring(folder, record.run_id)
 
     def on_failed(self, folder: RunFolder, failure: Failure) -> None:
         """Mark the run as failed, with its reason."""
-        self._try(lambda: self._store.fail(folder, failure))
+        self._bring(folder, failure.run_id)
 
     def on_interrupted(self, folder: RunFolder, spec: RunSpec) -> None:
         """Mark the run as stopped by the user."""
-        self._try(lambda: self._store.kill(spec))
+        self._try(lambda: self._store.kill(spec.run_id))
 
-    def _fill(self, folder: RunFolder, record: RunRecord) -> None:
-        if not self._store.has_finished(record.run_id):
-            self._store.finish(folder, record)
+    def on_tick(self) -> None:
+        """Tell that this process lives, and try a store again that did not answer."""
+        now = time.monotonic()
+        if self._pause_s:
+            self._try(self._store.beat)
+        elif now - self._last_heartbeat >= HEARTBEAT_S:
+            self._last_heartbeat = now
+            self._try(self._store.beat)
+
+    def _bring(self, folder: RunFolder, run_id: str) -> None:
+        """Give the store the end of a run, now or when it answers again."""
+        self._owed[run_id] = folder
+        self._try(lambda: None)
 
     def _try(self, call: Callable[[], None]) -> None:
-        if self._down:
+        if time.monotonic() < self._ask_again:
             return
         try:
-            with interrupts_postponed():
-                call()
+            call()
+            for run_id, folder in list(self._owed.items()):
+                self._store.bring(folder)
+                del self._owed[run_id]
         except Exception as error:  # database, network, disk: none may end a study
-            self._down = True
-            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            self._warn(
-                f"MLflow no longer takes what runs report ({first}); all of it is kept in the run "
-                "folders, and the next `bench run` logs it"
-            )
+            if not self._pause_s:
+                first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                self._warn(
+                    f"MLflow does not take what runs report ({first}); all of it is kept in the "
+                    "run folders and logged when it answers, or later by `bench sync`"
+                )
+            self._pause_s = min(LONGEST_PAUSE_S, 2 * self._pause_s or FIRST_PAUSE_S)
+            self._ask_again = time.monotonic() + self._pause_s
+            return
+        if self._pause_s:
+            self._warn("MLflow answers again")
+        self._pause_s = self._ask_again = 0.0

@@ -40,6 +40,8 @@ class Watcher:
     on_step: Callable[[int, int, int], None] = lambda epoch, step, steps: None
     """After each step: the epoch, the step (both from 1), steps in an epoch."""
     on_epoch: Callable[[EpochResult], None] = lambda result: None
+    on_resumed: Callable[[list[EpochResult], int], None] = lambda done, steps: None
+    """Before the first step of a training that goes on: epochs, and steps of the next, done."""
     on_note: Callable[[str], None] = lambda text: None
     """Something that went another way than usual, in one sentence."""
     should_stop: Callable[[], bool] = lambda: False
@@ -258,8 +260,7 @@ class _Training:
         self.totals = _TrainTotals.of(now.tensors, self.device)
         set_generator_state(self.device, now.tensors["generator"])
         now.tensors = {}
-        for result in now.history:
-            self.watcher.on_epoch(result)
+        self.watcher.on_resumed(now.history, now.steps)
 
     def _parameters(self) -> list[nn.Parameter]:
         return list(self.optimizer.param_groups[0]["params"])

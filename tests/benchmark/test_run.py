@@ -87,7 +87,7 @@ def test_a_run_measures_its_network_after_evaluation(bench: Bench, tmp_path: Pat
     assert record.measured is not None, record.measured_fault
     assert record.measured.image_size == 32
     assert record.measured.training_batch_size == record.spec.train.batch_size
-    assert list(record.stage_seconds)[-3:] == ["evaluate", "measure", "save"]
+    assert list(record.stage_seconds)[-3:] == ["evaluate", "save", "measure"]
     report = bench("report", "-c", "tiny.yaml").out
     assert "### Measured on cpu, " in report
     assert f"{record.measured.latency_ms_median:.1f} ms" in report

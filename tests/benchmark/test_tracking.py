@@ -72,7 +72,7 @@ def test_a_lost_store_is_filled_again_without_training(
 
 
 def test_finishing_twice_does_not_double_a_run(tiny_study: StudyRun, tmp_path: Path) -> None:
-    """An attempt that was left open is replaced, not joined, by the next."""
+    """What an attempt that was left open has logged is not logged again."""
     store = MlflowStore(f"sqlite:///{tmp_path}/m.db", "tiny", tmp_path)
     folder = next(study_folders(tiny_study.folder / "mlruns", "tiny"))
     record = folder.record()
@@ -80,9 +80,8 @@ def test_finishing_twice_does_not_double_a_run(tiny_study: StudyRun, tmp_path: P
     store.start(record.spec)
     store.log_epoch(record.spec, record.training.epochs[0])
     restarted = MlflowStore(f"sqlite:///{tmp_path}/m.db", "tiny", tmp_path)
-    assert not restarted.has_finished(record.run_id)
-    restarted.finish(folder, record)
-    assert restarted.has_finished(record.run_id)
+    assert restarted.bring(folder)
+    assert not restarted.bring(folder)
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/m.db")
@@ -106,7 +105,7 @@ def test_a_store_that_fails_in_the_middle_does_not_end_the_study(
     for folder in study_folders(tiny_study.folder / "mlruns", "tiny"):
         record = folder.record()
         assert record is not None
-        tracker.on_started(folder, record.spec)
+        tracker.on_started(folder, record.spec, False)
         tracker.on_finished(folder, record)
     (warning,) = warnings
     assert "kept in the run folders" in warning

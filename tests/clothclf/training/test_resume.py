@@ -9,7 +9,6 @@ import torch
 
 from clothclf.errors import TrainingStopped
 from clothclf.models.weights import state_hash
-from clothclf.results import EpochResult
 from clothclf.settings import HeadSettings
 from clothclf.training.loop import Watcher, train
 from tests.clothclf.training.test_loop import build, feed, numbers, recipe
@@ -67,13 +66,16 @@ def test_a_finished_training_is_not_trained_again(tmp_path: Path) -> None:
     assert go(tmp_path, "finetune", stop_after=1) == first
 
 
-def test_epochs_before_the_stop_are_told_again_once(tmp_path: Path) -> None:
+def test_what_was_done_before_is_told_first(tmp_path: Path) -> None:
     go(tmp_path, "finetune", STEPS + 2)
-    told: list[EpochResult] = []
+    told: list[object] = []
     classifier = build(HeadSettings(hidden=4, dropout=0.3), mode="finetune")
-    watcher = Watcher(on_epoch=told.append)
+    watcher = Watcher(
+        on_epoch=lambda result: told.append(result.epoch),
+        on_resumed=lambda done, steps: told.append(([result.epoch for result in done], steps)),
+    )
     train(classifier, feed(classifier), recipe(schedule="cosine"), watcher, checkpoints=tmp_path)
-    assert [result.epoch for result in told] == [1, 2, 3]
+    assert told == [([1], 2), 2, 3]
 
 
 @pytest.mark.parametrize("name", ["checkpoint.json", "*.safetensors"])

@@ -1,0 +1,156 @@
+"""A run in a process of its own, which frees its memory and cannot take others along."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from benchmark.plan import RunSpec
+from benchmark.record import Failure, RunRecord, Stage
+from benchmark.runner import run_folder as files
+from benchmark.runner.events import EVENT, Event, StageStarted
+from benchmark.runner.run_folder import RunFolder
+from benchmark.runner.worker import UNFINISHED
+from clothclf.allocator import ALLOCATOR
+
+# cuBLAS repeats itself only with a workspace of fixed size.
+REPEATABLE = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+GRACE_S = 5.0
+"""For a process that has closed its pipe, or has been asked to end at once."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a run's process may take."""
+
+    timeout_s: float | None = None
+    """From its start to its end."""
+    memory_bytes: int | None = None
+    """That it may allocate; files that it maps do not count."""
+    threads: int | None = None
+    """Of torch; all cores without."""
+
+
+class RunProcess:
+    """One run's process: started by being made, read while it goes on, then asked how it ended."""
+
+    def __init__(
+        self, spec: RunSpec, folder: RunFolder, limits: Limits, measure: bool = True
+    ) -> None:
+        """Start it in a folder that is ready; without `measure` it ends before measuring."""
+        self.spec = spec
+        self.folder = folder
+        self.limits = limits
+        self.stage: Stage = "start"
+        self._rest = b""
+        self._started = time.monotonic()
+        self._why_ended = ""
+        self._asked_to_stop = False
+        options = [] if measure else ["--without-measuring"]
+        if limits.memory_bytes:
+            options += ["--memory-bytes", str(limits.memory_bytes)]
+        environment = {**ALLOCATOR, **REPEATABLE, **os.environ, "PYTHONWARNINGS": "ignore"}
+        if limits.threads:
+            environment["OMP_NUM_THREADS"] = str(limits.threads)
+        with (folder.path / files.LOG).open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "benchmark.runner.worker", str(folder.path), *options],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=environment,
+                # Of its own session, so that Ctrl-C in a terminal reaches the parent alone.
+                start_new_session=True,
+            )
+        assert self._process.stdout is not None  # noqa: S101 - it was asked for
+        self._pipe = self._process.stdout
+        os.set_blocking(self._pipe.fileno(), False)
+
+    def fileno(self) -> int:
+        """Of the pipe that it tells events on."""
+        return self._pipe.fileno()
+
+    def read(self) -> tuple[list[Event], bool]:
+        """Events that have come, and whether there will be no more."""
+        try:
+            part = os.read(self._pipe.fileno(), 2**20)
+        except BlockingIOError:
+            return [], False
+        *lines, self._rest = (self._rest + part).split(b"\n")
+        events = []
+        for line in lines:
+            try:
+                event = EVENT.validate_json(line)
+            except ValidationError:  # a line cut short by the process's death
+                continue
+            if isinstance(event, StageStarted):
+                self.stage = event.stage
+            events.append(event)
+        return events, not part
+
+    def is_late(self) -> bool:
+        """Whether it has taken longer than it may."""
+        limit = self.limits.timeout_s
+        return limit is not None and time.monotonic() - self._started > limit
+
+    def ask_to_stop(self) -> None:
+        """Let it finish its step and write a checkpoint."""
+        self._asked_to_stop = True
+        with contextlib.suppress(ProcessLookupError):
+            self._process.terminate()
+
+    def end(self, why: str = "") -> None:
+        """Kill it and all that it started; `why` will be the reason of its failure."""
+        self._why_ended = self._why_ended or why
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._pipe.close()
+
+    def outcome(self) -> RunRecord | Failure | None:
+        """How it ended, once its pipe is closed; None where it stopped and can go on."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(GRACE_S)
+        self.end()
+        code = self._process.returncode
+        record = self.folder.record()
+        if code == 0 and record is not None:
+            return record
+        failure = self.folder.failure()
+        if failure is None and (self._asked_to_stop or code == UNFINISHED):
+            return None
+        if failure is None:
+            failure = self._failure(self._why_ended or self._reason(code))
+            with contextlib.suppress(OSError):  # a full disk is no reason to stop the others
+                self.folder.write(files.FAILURE, failure)
+        return failure
+
+    def _reason(self, code: int) -> str:
+        if code < 0:
+            name = signal.Signals(-code).name
+            hint = "; the system may have run out of memory" if name == "SIGKILL" else ""
+            return f"its process was ended by {name}{hint}"
+        return f"its process ended with code {code} and no record"
+
+    def _failure(self, reason: str) -> Failure:
+        return failure_of(self.spec, self.stage, reason, self.folder.log_tail())
+
+
+def failure_of(spec: RunSpec, stage: Stage, reason: str, log_tail: str = "") -> Failure:
+    """A failure that happens now."""
+    return Failure(
+        run_id=spec.run_id,
+        spec=spec,
+        stage=stage,
+        reason=reason,
+        log_tail=log_tail,
+        at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    )

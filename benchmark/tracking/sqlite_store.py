@@ -1,0 +1,44 @@
+"""Open a SQLite store for MLflow so that several processes, killed at any moment, can share it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import filelock
+
+PREFIX = "sqlite:///"
+PATIENCE_S = 120.0
+"""For another process that makes the store."""
+
+
+@contextlib.contextmanager
+def opening(uri: str) -> Iterator[None]:
+    """Within, the store is this process's alone; a new one is made whole before it is there.
+
+    MLflow makes its tables one by one: two processes that do so at once, or one that is killed on
+    the way, leave a store that nobody can open. Other stores than SQLite files need none of this.
+    """
+    if not uri.startswith(PREFIX):
+        yield
+        return
+    path = Path(uri.removeprefix(PREFIX))
+    with filelock.FileLock(f"{path}.lock", timeout=PATIENCE_S):
+        if not path.exists():
+            _make(path)
+        # Readers and a writer then do not wait for each other; the file remembers it.
+        with contextlib.closing(sqlite3.connect(path)) as database:
+            database.execute("PRAGMA journal_mode = WAL")
+        yield
+
+
+def _make(path: Path) -> None:
+    from mlflow import MlflowClient
+
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished.unlink(missing_ok=True)
+    MlflowClient(tracking_uri=f"{PREFIX}{unfinished}").search_experiments(max_results=1)
+    os.replace(unfinished, path)
