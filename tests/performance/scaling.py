@@ -1,10 +1,11 @@
-"""Whether time grows with pictures and epochs in a line, and memory not at all with epochs."""
+"""Whether time grows with pictures, epochs and runs in a line, and memory not with the last two."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,23 +15,29 @@ from tests.performance.harness import Row
 
 PICTURES = (80, 160, 320, 640)
 EPOCHS = (1, 2, 4, 8)
+RUNS = (1, 2, 4, 8)
 ARCHITECTURE = "test_resnet"
 
 
 def scaling(folder: Path) -> list[Row]:
-    """Fine-tuning of a small network, a fresh process for each point."""
+    """Fine-tuning of a small network, and studies of it; a fresh process for each point."""
     by_pictures = [(count, *_train(folder, count, 4)) for count in PICTURES]
     by_epochs = [(epochs, *_train(folder, 160, epochs)) for epochs in EPOCHS]
-    growth = max(memory for _, _, memory in by_epochs) / by_epochs[0][2]
+    by_runs = [(runs, *_study(folder / f"{runs}-runs", runs)) for runs in RUNS]
     return [
         _line("pictures", "picture and 4 epochs", [(x, s) for x, s, _ in by_pictures]),
         _line("epochs", "epoch of 160 pictures", [(x, s) for x, s, _ in by_epochs]),
-        Row(
-            f"peak memory with {EPOCHS[-1]} epochs, against {EPOCHS[0]}",
-            f"{growth:.2f} times",
-            "no growth",
-        ),
+        _line("runs, each an architecture and a seed", "run", [(x, s) for x, s, _ in by_runs]),
+        _growth("peak memory", "epochs", [(x, memory) for x, _, memory in by_epochs]),
+        _growth("peak memory of `bench run`", "runs", [(x, memory) for x, _, memory in by_runs]),
     ]
+
+
+def _growth(what: str, of: str, points: Sequence[tuple[int, int]]) -> Row:
+    (least, first), (most, last) = points[0], points[-1]
+    return Row(
+        f"{what} with {most} {of}, against {least}", f"{last / first:.2f} times", "no growth"
+    )
 
 
 def _line(what: str, unit: str, points: Sequence[tuple[int, float]]) -> Row:
@@ -50,6 +57,38 @@ def _train(folder: Path, pictures: int, epochs: int) -> tuple[float, int]:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     seconds, memory = json.loads(done.stdout.strip().splitlines()[-1])
     return seconds, memory
+
+
+STUDY = """
+import json, sys
+from benchmark.runner.schedule import Policy
+from benchmark.runner.study_run import run_study
+from benchmark.study import load_study
+from clothclf.cost.peak_memory import highest_resident_bytes
+from pathlib import Path
+assert run_study(load_study(Path("study.yaml")), [], Policy()) == 0
+print(json.dumps(highest_resident_bytes()))
+"""
+
+
+def _study(folder: Path, runs: int) -> tuple[float, int]:
+    """Seconds of a whole study, and the largest resident memory of its parent process in bytes."""
+    folder.mkdir()
+    (folder / "study.yaml").write_text(
+        "study: scaling\n"
+        "data: {source: demo, image_size: 32, demo: {images_per_class: 10}}\n"
+        f"architectures: [{ARCHITECTURE}]\n"
+        f"seeds: {list(range(runs))}\n"
+        "model: {weights: none, mode: finetune}\n"
+        "train: {epochs: 2}\n"
+        "device: cpu\n"
+        "measure: false\n"
+    )
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", STUDY], cwd=folder, capture_output=True, text=True, check=True
+    )
+    return time.perf_counter() - started, json.loads(done.stdout.splitlines()[-1])
 
 
 def _answer(question: dict[str, str]) -> tuple[float, int]:

@@ -11,16 +11,24 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from clothclf.allocator import ALLOCATOR
 from clothclf.settings import Precision
 
+if TYPE_CHECKING:
+    from clothclf.data.batches import ImageBatches
+    from clothclf.models.classifier import Classifier
+    from clothclf.settings import TrainSettings
+
 Side = Literal["plain frozen", "our frozen", "plain finetune", "our finetune", "bare finetune"]
 EPOCHS = 10
-"""Of the frozen study; the plain side takes one and is counted ten times."""
+"""Of the frozen study; the plain side takes one, after some steps to warm up, and is counted ten
+times."""
+WARM_UP = 64
+"""Pictures in those steps."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,8 @@ def plain_frozen(question: Question) -> float:
     optimizer = torch.optim.SGD(parameters, lr=0.001, momentum=0.9)
     train = plain.loader(pictures.files("train", question.pictures), config, shuffle=True)
     valid = plain.loader(pictures.files("valid", question.pictures // 4), config, shuffle=False)
+    warm_up = plain.loader(pictures.files("train", WARM_UP), config, shuffle=True)
+    plain.train_epoch(model, warm_up, optimizer)
     epoch = plain.train_epoch(model, train, optimizer) + plain.evaluate(model, valid)
     return EPOCHS * epoch
 
@@ -82,7 +92,7 @@ def our_frozen(question: Question) -> float:
 
 
 def plain_finetune(question: Question) -> float:
-    """One epoch of training, every parameter."""
+    """One epoch of training, every parameter, after some steps to warm up."""
     import torch
 
     from tests.performance import material, plain
@@ -90,10 +100,11 @@ def plain_finetune(question: Question) -> float:
     pictures = material.gather(Path(question.folder))
     model, config = plain.build(question.architecture, 11, frozen=False)
     optimizer = torch.optim.SGD(model.train().parameters(), lr=0.001, momentum=0.9)
-    batches = plain.loader(pictures.files("train", question.pictures + 32), config, shuffle=True)
-    return (
-        plain.train_epoch(model, batches, optimizer) * question.pictures / (question.pictures + 32)
+    batches = plain.loader(pictures.files("train", question.pictures), config, shuffle=True)
+    plain.train_epoch(
+        model, plain.loader(pictures.files("train", WARM_UP), config, shuffle=True), optimizer
     )
+    return plain.train_epoch(model, batches, optimizer)
 
 
 def our_finetune(question: Question) -> float:
@@ -136,10 +147,8 @@ def bare_finetune(question: Question) -> float:
     return statistics.median(our_epoch() / bare_epoch() for _ in range(5))
 
 
-def prepare_ours(question: Question, frozen: bool):  # type: ignore[no-untyped-def]
+def prepare_ours(question: Question, frozen: bool) -> tuple[Classifier, ImageBatches]:
     """A classifier and the first pictures of each split, as a run would have them."""
-    from dataclasses import replace
-
     from clothclf.models.build import build_classifier
     from clothclf.models.weights import RANDOM
     from clothclf.settings import HeadSettings, ModelSettings
@@ -163,7 +172,8 @@ def prepare_ours(question: Question, frozen: bool):  # type: ignore[no-untyped-d
     return classifier, images
 
 
-def recipe(epochs: int):  # type: ignore[no-untyped-def]
+def recipe(epochs: int) -> TrainSettings:
+    """The published study's, shortened."""
     from clothclf.settings import TrainSettings
 
     return TrainSettings(epochs=epochs, batch_size=16)
