@@ -31,7 +31,7 @@ class StopRequest:
             return
         before = {number: signal.getsignal(number) for number in NUMBERS}
         for number, handler in before.items():
-            if callable(handler):  # an ignored signal stays ignored
+            if handler is not signal.SIG_IGN:  # an ignored signal stays ignored
                 signal.signal(number, self._note)
         try:
             yield self

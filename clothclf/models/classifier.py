@@ -127,16 +127,18 @@ class Classifier(nn.Module):
         return features.float()
 
     def trained_state(self) -> dict[str, Tensor]:
-        """Copies of what training changes: all, or of a frozen body its drifting buffers alone."""
+        """Copies of what training changes; see `trained_tensors`."""
+        return {name: tensor.clone() for name, tensor in self.trained_tensors().items()}
+
+    def trained_tensors(self) -> dict[str, Tensor]:
+        """What training changes: all, or of a frozen body its drifting buffers alone."""
         fixed: set[str] = set()
         if self.frozen:
             fixed = {f"body.{name}" for name, _ in self.body.named_parameters()}
             if not self.drifting:
                 fixed |= {f"body.{name}" for name, _ in self.body.named_buffers()}
         return {
-            name: tensor.detach().clone()
-            for name, tensor in self.state_dict().items()
-            if name not in fixed
+            name: tensor.detach() for name, tensor in self.state_dict().items() if name not in fixed
         }
 
     def body_is_deterministic(self) -> bool:

@@ -14,8 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+import torch
 from torch import Tensor
 
 from clothclf.data.atomic import file_sha256, new_file, write_text
@@ -23,6 +22,8 @@ from clothclf.results import EpochResult
 
 FORMAT = 1
 INDEX = "checkpoint.json"
+ASSUMED_BYTES_PER_S = 500e6
+"""Of writing and hashing, before any was written."""
 AFFORDABLE = 50
 """Times as long as writing it took must pass before the next one: two hundredths at most."""
 
@@ -62,41 +63,40 @@ class Checkpoints:
     def __init__(self, folder: Path | None) -> None:
         """The folder must belong to one run alone."""
         self._folder = folder
-        self._write_seconds = 0.0
-        self._written = -float("inf")
+        self._seconds_per_byte = 1 / ASSUMED_BYTES_PER_S
+        self._written = time.perf_counter()
 
-    def is_due(self) -> bool:
-        """Whether another one costs little beside the training since the last."""
+    def is_due(self, byte_count: int) -> bool:
+        """Whether one of so many bytes costs little beside the training since the last."""
         waited = time.perf_counter() - self._written
-        return self._folder is not None and waited >= AFFORDABLE * self._write_seconds
+        cost = byte_count * self._seconds_per_byte
+        return self._folder is not None and waited >= AFFORDABLE * cost
 
     def save(self, snapshot: Snapshot) -> None:
         """Write a snapshot; the one before it goes when this one is whole."""
         if self._folder is None:
             return
         started = time.perf_counter()
-        name = f"checkpoint-{snapshot.epoch}-{snapshot.steps}.safetensors"
+        name = f"checkpoint-{snapshot.epoch}-{snapshot.steps}.pt"
         path = self._folder / name
-        tensors = {key: value.cpu().contiguous() for key, value in snapshot.tensors.items()}
         with new_file(path) as unfinished:
-            save_file(tensors, unfinished)
+            # Not as safetensors, whose writer copies everything in memory first.
+            torch.save(snapshot.tensors, unfinished)
         values = asdict(snapshot)
         del values["tensors"]
         index = {"format": FORMAT, "file": name, "sha256": file_sha256(path), "snapshot": values}
         write_text(self._folder / INDEX, json.dumps({**index, "check": _check(index)}) + "\n")
-        for old in self._folder.glob("checkpoint-*.safetensors"):
+        for old in self._folder.glob("checkpoint-*.pt"):
             if old.name != name:
                 old.unlink(missing_ok=True)
         self._written = time.perf_counter()
-        self._write_seconds = self._written - started
+        self._seconds_per_byte = (self._written - started) / max(1, path.stat().st_size)
 
     def load(self) -> Snapshot | None:
         """The last snapshot; None where there is none, or it is not whole."""
         if self._folder is None:
             return None
-        with contextlib.suppress(
-            OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError
-        ):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             index = json.loads((self._folder / INDEX).read_text("utf-8"))
             check = index.pop("check")
             path = self._folder / Path(index["file"]).name
@@ -108,13 +108,12 @@ class Checkpoints:
     def remove(self) -> None:
         """Delete what is there; the training is over and its result is kept elsewhere."""
         if self._folder is not None:
-            for path in (self._folder / INDEX, *self._folder.glob("checkpoint-*.safetensors")):
+            for path in (self._folder / INDEX, *self._folder.glob("checkpoint-*.pt")):
                 path.unlink(missing_ok=True)
 
 
 def _read(path: Path, values: dict[str, Any]) -> Snapshot:
-    with safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    tensors = torch.load(path, map_location="cpu", weights_only=True)
     history = [EpochResult(**epoch) for epoch in values.pop("history")]
     return Snapshot(**values, history=history, tensors=tensors)
 

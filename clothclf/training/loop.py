@@ -140,7 +140,9 @@ class _Training:
             except TrainingStopped:
                 self._save()
                 raise
-            if self.checkpoints.is_due() or self._is_over():
+            # Parameters, their momentum, and those of the best epoch.
+            size = 3 * 4 * sum(parameter.numel() for parameter in self._parameters())
+            if self.checkpoints.is_due(size) or self._is_over():
                 self._save()
         self.classifier.load_state_dict(self.best_state, strict=False)
         return self.now

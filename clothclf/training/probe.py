@@ -44,11 +44,13 @@ def probe_training(
     for _ in range(ROUNDS + 1):
         for precision in precisions:
             classifier.precision = precision
-            forward[precision].append(_forward_s(classifier, images))
+            # Steps first, as in training: what they leave free of memory is too small for the
+            # larger batches of validation.
             if on_features:
                 step[precision].append(_head_step_s(classifier, images, settings))
             else:
                 step[precision].append(_step_s(classifier, batches, optimizer))
+            forward[precision].append(_forward_s(classifier, images))
     times: dict[str, StepTimes] = {
         # The first round warms up.
         precision: StepTimes(
@@ -56,6 +58,9 @@ def probe_training(
         )
         for precision in precisions
     }
+    kept = {} if on_features else classifier.trained_state()  # as of the best epoch
+    peak = peak_memory_bytes()
+    del kept
     return Probe(
         route="features" if on_features else "pictures",
         times=times,
@@ -63,7 +68,7 @@ def probe_training(
         features=classifier.head.features,
         steps_per_epoch=images.steps_per_epoch(),
         startup_s=startup_s,
-        peak_memory_bytes=peak_memory_bytes(),
+        peak_memory_bytes=peak,
     )
 
 

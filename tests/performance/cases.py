@@ -184,6 +184,93 @@ def whole(folder: Path) -> list[Row]:
     return rows
 
 
+PLANNED = """
+import json, sys, time
+from pathlib import Path
+from benchmark import terminal
+from benchmark.estimate import estimate
+from benchmark.runner import study_run
+from benchmark.runner.probe import probe
+from benchmark.runner.schedule import Policy
+from benchmark.store import open_store
+from benchmark.study import load_study
+study = load_study(Path("real.yaml"), sys.argv[1:])
+specs, _ = study_run.plan_study(study, [], open_store(study), terminal.make_console())
+foretold = {spec.run_id: estimate(spec, probe(spec)) for spec in specs}
+rows, began = [], {}
+class Timed(terminal.TerminalListener):
+    def on_started(self, folder, spec, resumed):
+        began[spec.run_id] = time.perf_counter()
+    def on_finished(self, folder, record):
+        seconds = time.perf_counter() - began[record.run_id]
+        told = foretold[record.run_id]
+        memory = told.peak_memory_bytes, record.peak_memory_bytes
+        rows.append([record.spec.architecture, told.seconds, seconds, *memory])
+study_run.TerminalListener = Timed
+code = study_run.run_study(study, [], Policy())
+print(json.dumps(rows))
+sys.exit(code)
+"""
+"""What `bench plan` says of a study, and what then happens."""
+
+
+def planning(folder: Path) -> list[Row]:
+    """What is foretold of runs on the real pictures, against what they take."""
+    if not ZIP.is_file() or not WEIGHTS.is_dir():
+        return [Row("planning", "the real data are not beside the project", "-")]
+    rows = []
+    (folder / "real.yaml").write_text(_real_study("tf_efficientnet_lite0"))
+    finetune = ["model.mode=finetune", "model.weights=none", "train.epochs=2"]
+    cases: tuple[tuple[str, list[str]], ...] = (
+        ("frozen, all pictures, 10 epochs", []),
+        (
+            "fine-tuned, 3,000 pictures, 2 epochs",
+            [*finetune, "architectures=[efficientnet_b0, densenet121]", "data.max_images=3000"],
+        ),
+        (
+            "fine-tuned, 600 pictures, 2 epochs",
+            [*finetune, "architectures=[vgg16]", "data.max_images=600"],
+        ),
+    )
+    for what, assignments in cases:
+        command = [sys.executable, "-c", PLANNED, *assignments]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+        for name, told_s, found_s, told_bytes, found_bytes in json.loads(
+            done.stdout.splitlines()[-1]
+        ):
+            outcome = (
+                f"{told_s:.0f} s foretold, {found_s:.0f} s found ({told_s / found_s:.2f} times); "
+                f"{told_bytes / 2**20:,.0f} MiB, {found_bytes / 2**20:,.0f} MiB "
+                f"({told_bytes / found_bytes:.2f} times)"
+            )
+            rows.append(Row(f"`{name}`, {what}", outcome, "within 20 %"))
+    return rows
+
+
+def together(folder: Path) -> list[Row]:
+    """Four runs one after the other with all cores, against two at a time with half of them."""
+    (folder / "four.yaml").write_text(
+        "study: four\n"
+        "data: {source: demo}\n"
+        "architectures: [efficientnet_b0]\n"
+        "seeds: [0, 1, 2, 3]\n"
+        "model: {weights: none, mode: finetune}\n"
+        "train: {epochs: 1}\n"
+        "device: cpu\n"
+        "measure: false\n"
+    )
+    with _inside(folder):
+        _bench("data", "stats", "-c", "four.yaml")
+
+        def four(workers: int) -> float:
+            command = ("run", "--all", "-c", "four.yaml", "--force", "--workers", str(workers))
+            return seconds_of(lambda: _bench(*command))
+
+        ratio = compare(lambda: four(1), lambda: four(2), ROUNDS)
+    what = "four runs of `efficientnet_b0`, fine-tuned, `--workers 2` against 1"
+    return [Row(what, f"{ratio} times as fast", "faster")]
+
+
 def _real_study(name: str) -> str:
     return (
         "study: real\n"
@@ -270,6 +357,8 @@ CASES = {
     "frozen": frozen,
     "whole": whole,
     "finetune": finetune,
+    "together": together,
+    "planning": planning,
     "scaling": scaling,
     "harness": harness,
     "report": reporting,

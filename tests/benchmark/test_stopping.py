@@ -1,0 +1,34 @@
+"""The first signal is noted and nothing is cut in half; the second is raised."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from benchmark.stopping import StopRequest
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_asks_and_the_second_insists(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    request = StopRequest()
+    with request.listening():
+        assert not request.asked
+        os.kill(os.getpid(), number)
+        assert request.asked
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+    assert request.insisted
+    assert signal.getsignal(number) is before
+
+
+def test_an_ignored_signal_stays_ignored() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with StopRequest().listening() as request:
+            os.kill(os.getpid(), signal.SIGINT)
+        assert not request.asked
+    finally:
+        signal.signal(signal.SIGINT, before)
