@@ -1,4 +1,4 @@
-# run: the demo study and its report · test: the suite · check: lint and types · perf: benchmarks
+# run: the demo study and its report · test: the suite · check: lint and types · perf: benchmarks · faults: injected faults
 PYTHON ?= python3
 
 run: .venv/installed
@@ -13,6 +13,9 @@ test-all: .venv/installed
 check: .venv/installed
 	.venv/bin/ruff check && .venv/bin/ruff format --check && .venv/bin/mypy
 
+faults: .venv/installed
+	.venv/bin/pytest tests/faults
+
 perf: .venv/installed
 	.venv/bin/python -m tests.performance
 
@@ -21,4 +24,4 @@ perf: .venv/installed
 	.venv/bin/pip install --quiet --constraint constraints.txt --editable '.[test]'
 	touch $@
 
-.PHONY: run test test-all check perf
+.PHONY: run test test-all check perf faults

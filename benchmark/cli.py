@@ -9,9 +9,11 @@ import click
 
 from benchmark.commands.cost import cost
 from benchmark.commands.data import data
+from benchmark.commands.doctor import doctor
 from benchmark.commands.plan import plan
 from benchmark.commands.report import report
 from benchmark.commands.run import run
+from benchmark.commands.sync import sync
 from benchmark.commands.ui import ui
 from clothclf.errors import UserError
 
@@ -57,5 +59,5 @@ def main() -> None:
     """
 
 
-for _command in (run, plan, report, cost, data, ui):
+for _command in (run, plan, report, cost, data, sync, doctor, ui):
     main.add_command(_command)

@@ -124,6 +124,10 @@ class RunFolder:
             return None
         return record if all(self.has(name, sha) for name, sha in record.files.items()) else None
 
+    def has_ended(self) -> bool:
+        """Whether there is a record, be it damaged."""
+        return (self.path / RECORD).exists()
+
     def failure(self) -> Failure | None:
         """Why the run failed, where it did."""
         return self.read(FAILURE, Failure)

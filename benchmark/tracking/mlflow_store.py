@@ -52,6 +52,7 @@ class MlflowStore:
         from mlflow import MlflowClient
 
         self.uri = uri
+        self.shown_uri = _without_password(uri)
         try:
             if uri.startswith("http"):
                 _require_server(uri)
@@ -377,11 +378,14 @@ def _require_server(uri: str) -> None:
         raise TrackingError(_unusable(uri, _first_line(error))) from None
 
 
+def _without_password(uri: str) -> str:
+    return re.sub(r"//[^/@]*@", "//***@", uri)
+
+
 def _unusable(uri: str, why: str) -> str:
-    shown = re.sub(r"//[^/@]*@", "//***@", uri)
     return (
-        f"tracking.uri: {shown} cannot be used: {why}; start the server, mend the URI, or leave it "
-        "out to use the SQLite store in tracking.folder"
+        f"tracking.uri: {_without_password(uri)} cannot be used: {why}; start the server, "
+        "mend the URI, or leave it out to use the SQLite store in tracking.folder"
     )
 
 

@@ -1,0 +1,219 @@
+"""Look at everything a study needs before it is begun, and say what to mend."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from packaging.requirements import Requirement
+
+from benchmark.runner.run_folder import study_folders
+from benchmark.runner.study_plan import available_memory_bytes
+from benchmark.store import cache_folder, open_store, tracking_uri
+from benchmark.study import StudySettings
+from clothclf.errors import UserError
+
+State = Literal["ok", "warning", "fault"]
+DISTRIBUTION = "bench-architectures"
+IMPORT_PATIENCE_S = 180
+LEAST_FREE_BYTES = 2 * 2**30
+"""Of disk and of memory, below which a study of usual size is in danger."""
+IMPORTS = """
+import torch, torchvision
+torch.ops.torchvision.nms
+import timm, flopth, fvcore.nn
+print(torch.__version__, torch.get_num_threads())
+"""
+DEVICE = """
+import sys
+from clothclf.training.device import choose_device, device_name
+try:
+    device = choose_device(sys.argv[1])
+except Exception as error:
+    sys.exit(str(error))
+print(device_name(device))
+"""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one look found."""
+
+    what: str
+    state: State
+    found: str
+    remedy: str = ""
+    """What to do, unless it is well."""
+
+
+def examine(study: StudySettings) -> list[Finding]:
+    """Carry out every look; what raises is a finding too."""
+    looks: dict[str, Callable[[StudySettings], Finding]] = {
+        "packages": _packages,
+        "torch": _imports,
+        "device": _device,
+        "memory": _memory,
+        "folder": _folder,
+        "disk": _disk,
+        "tracking": _tracking,
+        "runs": _runs,
+        "data": _data,
+        "weights": _weights,
+    }
+    findings = []
+    for what, look in looks.items():
+        try:
+            found = look(study)
+        except UserError as error:
+            found = Finding(what, "fault", str(error))
+        except Exception as error:  # a look must not end the others
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            found = Finding(what, "fault", f"could not be examined: {first}")
+        findings.append(found)
+    return findings
+
+
+def _packages(study: StudySettings) -> Finding:
+    wrong = []
+    for line in importlib.metadata.requires(DISTRIBUTION) or []:
+        wanted = Requirement(line)
+        if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            version = importlib.metadata.version(wanted.name)
+        except importlib.metadata.PackageNotFoundError:
+            wrong.append(f"{wanted.name} is not installed")
+            continue
+        if not wanted.specifier.contains(version, prereleases=True):
+            wrong.append(f"{wanted.name} is {version}, not {wanted.specifier}")
+    if wrong:
+        return Finding("packages", "fault", "; ".join(wrong), f"pip install -U {DISTRIBUTION}")
+    return Finding("packages", "ok", "all that is required, in versions that fit")
+
+
+def _imports(study: StudySettings) -> Finding:
+    """In a process of its own: a broken installation may crash it."""
+    done = _python(IMPORTS)
+    if done.returncode == 0:
+        version, threads = done.stdout.split()
+        return Finding("torch", "ok", f"torch {version} with {threads} threads, timm, counters")
+    remedy = "install torch and torchvision anew in one command, so that they fit each other"
+    return Finding("torch", "fault", _last_line(done), remedy)
+
+
+def _device(study: StudySettings) -> Finding:
+    done = _python(DEVICE, study.device)
+    if done.returncode == 0:
+        return Finding("device", "ok", f"{study.device}: {done.stdout.strip()}")
+    return Finding("device", "fault", _last_line(done), "set device: auto, or another")
+
+
+def _memory(study: StudySettings) -> Finding:
+    free = available_memory_bytes()
+    if free is None:
+        return Finding("memory", "warning", "the system does not tell", "see `bench plan`")
+    found = f"{free / 2**30:.1f} GiB free"
+    if free < LEAST_FREE_BYTES:
+        return Finding("memory", "warning", found, "close other programs; see `bench plan`")
+    return Finding("memory", "ok", found)
+
+
+def _folder(study: StudySettings) -> Finding:
+    return Finding("folder", "ok", f"{open_store(study)} can be written")
+
+
+def _disk(study: StudySettings) -> Finding:
+    root = open_store(study)
+    free = shutil.disk_usage(root).free
+    found = f"{free / 2**30:.1f} GiB free below {root}"
+    if free < LEAST_FREE_BYTES:
+        kept = sum(p.stat().st_size for p in cache_folder(root).rglob("*") if p.is_file())
+        remedy = f"make room; `bench data clean` would free {kept / 2**30:.1f} GiB"
+        return Finding("disk", "warning", found, remedy)
+    return Finding("disk", "ok", found)
+
+
+def _tracking(study: StudySettings) -> Finding:
+    root = open_store(study)
+    uri = tracking_uri(study)
+    path = Path(uri.removeprefix("sqlite:///"))
+    if uri.startswith("sqlite:///") and path.exists():
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+            try:
+                (verdict,) = database.execute("PRAGMA quick_check").fetchone()
+            except sqlite3.DatabaseError as error:
+                verdict = str(error)
+        if verdict != "ok":
+            remedy = f"move {path} away, then `bench sync` rebuilds it from the run folders"
+            return Finding("tracking", "fault", f"{path} is damaged: {verdict}", remedy)
+    from benchmark.tracking.mlflow_store import MlflowStore
+
+    store = MlflowStore(uri, study.study, root)
+    return Finding("tracking", "ok", f"{store.shown_uri} takes runs")
+
+
+def _runs(study: StudySettings) -> Finding:
+    finished = failed = unfinished = 0
+    damaged = []
+    for folder in study_folders(open_store(study), study.study):
+        if folder.verified_record() is not None:
+            finished += 1
+        elif folder.has_ended():
+            damaged.append(folder.path.name)
+        elif folder.failure() is not None:
+            failed += 1
+        else:
+            unfinished += 1
+    found = f"{finished} finished, {failed} failed, {unfinished} unfinished"
+    if damaged:
+        found += f", damaged: {', '.join(damaged)}"
+        return Finding("runs", "warning", found, "`bench run --all` does these again")
+    return Finding("runs", "ok", found)
+
+
+def _data(study: StudySettings) -> Finding:
+    from clothclf.data.sources import open_source
+
+    root = open_store(study)
+    listing = open_source(study.data, cache_folder(root)).list_images(study.data.label)
+    labels = listing.rows["label"].nunique()
+    return Finding("data", "ok", f"{len(listing.rows):,} pictures with {labels} labels are listed")
+
+
+def _weights(study: StudySettings) -> Finding:
+    setting = study.model.weights
+    if study.model.mode == "scratch" or setting == "none":
+        return Finding("weights", "ok", "random, as asked")
+    if setting in ("auto", "pretrained"):
+        return Finding("weights", "ok", f"{setting}: asked of the model hub when a study begins")
+    path = Path(setting)
+    names = [entry.name for entry in study.architectures]
+    missing = [name for name in names if not (path / f"{name}.safetensors").is_file()]
+    if path.is_file() or (path.is_dir() and not missing):
+        return Finding("weights", "ok", f"{path}")
+    found = f"{path} has none for {', '.join(missing)}" if path.is_dir() else f"no {path}"
+    remedy = "put <architecture>.safetensors there, or set model.weights to none"
+    return Finding("weights", "fault", found, remedy)
+
+
+def _python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=IMPORT_PATIENCE_S,
+        check=False,
+    )
+
+
+def _last_line(done: subprocess.CompletedProcess[str]) -> str:
+    lines = done.stderr.strip().splitlines()
+    return lines[-1] if lines else f"the process ended with code {done.returncode}"

@@ -1,0 +1,35 @@
+"""Fill a store, or a new one, from the run folders of a study."""
+
+from __future__ import annotations
+
+from benchmark.errors import TrackingError
+from benchmark.runner.run_folder import study_folders
+from benchmark.store import open_store, tracking_uri
+from benchmark.study import StudySettings
+from benchmark.tracking.mlflow_store import MlflowStore
+
+
+def sync_store(study: StudySettings) -> tuple[int, int]:
+    """Log every ended run that the store lacks; return how many those were, and the others.
+
+    Raises TrackingError where the store cannot be used, or fails on the way.
+    """
+    root = open_store(study)
+    uri = tracking_uri(study)
+    store = MlflowStore(uri, study.study, root)
+    brought = known = 0
+    for folder in study_folders(root, study.study):
+        if folder.record() is None and folder.failure() is None:
+            continue
+        try:
+            if store.bring(folder):
+                brought += 1
+            else:
+                known += 1
+        except Exception as error:  # database, network and MLflow errors alike
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise TrackingError(
+                f"{folder.path}: MLflow does not take it: {first}; {brought} runs were logged "
+                "before, ask again for the rest"
+            ) from None
+    return brought, known

@@ -1,0 +1,71 @@
+"""The doctor finds real faults, says what to do, and is content where all is well."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.benchmark.conftest import COMMAND, Bench, StudyRun, run_bench
+
+
+def test_all_is_well_with_a_study_that_ran(tiny_study: StudyRun) -> None:
+    done = run_bench(tiny_study.folder, "doctor", "-c", "tiny.yaml")
+    assert done.code == 0, done.out
+    assert "2 finished, 0 failed, 0 unfinished" in done.out
+    assert "fault" not in done.out
+
+
+def _no_folder(folder: Path) -> list[str]:
+    (folder / "file").write_text("")
+    return ["tracking.folder=file/x"]
+
+
+def _damaged_store(folder: Path) -> list[str]:
+    (folder / "mlruns").mkdir()
+    (folder / "mlruns" / "mlflow.db").write_bytes(b"SQLite format 3\0" + bytes(5000))
+    return []
+
+
+FAULTS: dict[str, tuple[Callable[[Path], list[str]], str]] = {
+    "folder": (_no_folder, "cannot be written"),
+    "tracking": (_damaged_store, "bench sync"),
+    "tracking uri": (lambda folder: ["tracking.uri=http://127.0.0.1:9"], "start the server"),
+    "device": (lambda folder: ["device=cuda:63"], "cuda:63 is not there"),
+    "data": (lambda folder: ["data={source: kaggle, path: none.zip}"], "none.zip"),
+    "weights": (lambda folder: ["model.weights=nowhere"], "no nowhere"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_found_and_a_way_out_told(fault: str, bench: Bench, tmp_path: Path) -> None:
+    make, words = FAULTS[fault]
+    settings = [part for setting in make(tmp_path) for part in ("--set", setting)]
+    done = bench("doctor", "-c", "tiny.yaml", *settings)
+    assert done.code == 1, done.out
+    line = next(line for line in done.out.splitlines() if "fault" in line)
+    assert line.split()[0] == fault.split()[0]
+    assert words in line
+    assert "Traceback" not in done.out + done.err
+
+
+def test_torch_and_torchvision_that_do_not_fit_are_told(bench: Bench, tmp_path: Path) -> None:
+    """A torchvision that fails as one built for another torch does."""
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "torchvision.py").write_text(
+        "raise RuntimeError('operator torchvision::nms does not exist')\n"
+    )
+    done = subprocess.run(
+        [*COMMAND, "doctor", "-c", "tiny.yaml"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "broken")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "operator torchvision::nms does not exist" in done.stdout
+    assert "in one command" in done.stdout

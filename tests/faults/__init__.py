@@ -1,0 +1,1 @@
+"""Faults injected for real: `make faults` runs all, the suite a quick part."""

@@ -1,0 +1,136 @@
+"""A study of two short runs, what it should come to, and how to look at what is left of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from benchmark.record import RunRecord
+from benchmark.runner.run_folder import study_folders
+from tests.benchmark.conftest import COMMAND
+
+EPOCHS = 6
+STUDY = f"""\
+study: faults
+data: {{source: demo, image_size: 32, demo: {{images_per_class: 10}}}}
+architectures: [test_resnet]
+model: {{weights: none, mode: finetune, head: {{dropout: 0.2}}}}
+train: {{epochs: {EPOCHS}, learning_rate: 0.01, schedule: cosine}}
+seeds: [0, 1]
+device: cpu
+measure: false
+"""
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start `bench` in a folder, as the leader of a group of its own; output goes to a file."""
+    (folder / "faults.yaml").write_text(STUDY) if not (folder / "faults.yaml").exists() else None
+    with (folder / "output.txt").open("a") as output:
+        return subprocess.Popen(
+            [*COMMAND, *arguments, "-c", "faults.yaml"],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            text=True,
+            start_new_session=True,
+            env={k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")},
+        )
+
+
+def output(folder: Path) -> str:
+    """All that was said so far."""
+    return (folder / "output.txt").read_text()
+
+
+def finish(folder: Path, *arguments: str) -> None:
+    """Run the study to its end."""
+    code = start(folder, "run", "--all", *arguments).wait(300)
+    assert code == 0, output(folder)[-3000:]
+
+
+def records(folder: Path) -> dict[int, RunRecord]:
+    """Finished runs by seed; every file beside a record is as it was written."""
+    found = {}
+    for run in study_folders(folder / "mlruns", "faults"):
+        record = run.verified_record()
+        if record is not None:
+            assert record.spec.seed not in found
+            found[record.spec.seed] = record
+    return found
+
+
+def figures(folder: Path) -> dict[int, Any]:
+    """All that a run measured but its times."""
+    return {
+        seed: (
+            record.test,
+            record.training.best_epoch,
+            [
+                (e.epoch, e.train_loss, e.train_accuracy, e.valid_loss, e.valid_accuracy)
+                for e in record.training.epochs
+            ],
+            record.files["predictions.parquet"],
+            record.files["model.safetensors"],
+        )
+        for seed, record in records(folder).items()
+    }
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Command lines of processes that work in a folder or name it."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            place = os.readlink(entry / "cwd")
+            state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            continue
+        if state not in "ZX" and (place == str(folder) or str(folder) in command):
+            found.append(command)
+    return found
+
+
+def assert_no_process(folder: Path, seconds: float = 5.0) -> None:
+    """All processes of a study are gone, or go within a moment."""
+    end = time.monotonic() + seconds
+    while processes_of(folder):
+        assert time.monotonic() < end, processes_of(folder)
+        time.sleep(0.05)
+
+
+def assert_no_lock(folder: Path) -> None:
+    """Every lock file can be locked."""
+    for path in (folder / "mlruns").rglob("*.lock"):
+        with filelock.FileLock(path, timeout=0):
+            pass
+
+
+def assert_whole_in_mlflow(folder: Path, uri: str | None = None) -> None:
+    """Each finished run stands there once, each epoch's point once, and nothing is open."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri or f"sqlite:///{folder}/mlruns/mlflow.db")
+    experiment = client.get_experiment_by_name("faults")
+    assert experiment is not None
+    runs = list(client.search_runs([experiment.experiment_id]))
+    expected = records(folder)
+    assert sorted(run.data.params["seed"] for run in runs) == sorted(str(s) for s in expected)
+    for run in runs:
+        record = expected[int(run.data.params["seed"])]
+        assert run.info.status == "FINISHED"
+        assert run.data.metrics["test/accuracy"] == record.test.accuracy
+        for metric in ("train/loss", "valid/loss"):
+            points = client.get_metric_history(run.info.run_id, metric)
+            assert sorted(point.step for point in points) == list(
+                range(1, len(record.training.epochs) + 1)
+            )
+        assert len(client.get_metric_history(run.info.run_id, "test/accuracy")) == 1

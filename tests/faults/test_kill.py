@@ -1,0 +1,82 @@
+"""Killed at any moment, a study ends as if nothing had happened.
+
+The moments are drawn from a seed that is printed; BENCH_FAULTS_SEED repeats them.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.faults import study
+from tests.faults.conftest import Undisturbed
+
+SEED = int(os.environ.get("BENCH_FAULTS_SEED", time.time_ns() % 2**32))
+
+
+def kill_at(folder: Path, moment_s: float, *arguments: str) -> bool:
+    """Start the study and kill its whole group after some seconds; whether it was still there."""
+    process = study.start(folder, "run", "--all", *arguments)
+    end = time.monotonic() + moment_s
+    while process.poll() is None and time.monotonic() < end:
+        time.sleep(0.005)
+    alive = process.poll() is None
+    if alive:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    study.assert_no_process(folder)
+    return alive
+
+
+def survive(undisturbed: Undisturbed, folder: Path, moment_s: float, *arguments: str) -> None:
+    kill_at(folder, moment_s, *arguments)
+    study.finish(folder, *arguments)
+    assert study.figures(folder) == undisturbed.figures
+    study.assert_whole_in_mlflow(folder)
+    study.assert_no_process(folder)
+    study.assert_no_lock(folder)
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_killed_once_at_some_moment(number: int, undisturbed: Undisturbed, tmp_path: Path) -> None:
+    moment = random.Random(SEED + number).uniform(0.3, 0.95) * undisturbed.seconds
+    print(f"seed {SEED}, killed after {moment:.2f} s")
+    survive(undisturbed, tmp_path, moment)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(100))
+def test_killed_at_a_hundred_moments(number: int, undisturbed: Undisturbed, tmp_path: Path) -> None:
+    """One run after the other, and two at a time, by turns."""
+    draw = random.Random(f"{SEED} {number}")
+    arguments = ("--workers", "2") if number % 2 else ()
+    moment = draw.uniform(0, 1) * undisturbed.seconds / (1.5 if arguments else 1)
+    print(f"seed {SEED}, killed after {moment:.2f} s")
+    survive(undisturbed, tmp_path, moment, *arguments)
+
+
+def test_a_killed_run_in_the_store_is_closed_by_the_next_start(tmp_path: Path) -> None:
+    """And only that of a dead process: one that lives keeps its run open."""
+    from benchmark.plan import RunSpec
+    from benchmark.tracking.life import HOST_TAG, PROCESS_TAG, is_dead, life_tags
+    from benchmark.tracking.mlflow_store import MlflowStore
+    from tests.benchmark.examples import make_spec
+
+    uri = f"sqlite:///{tmp_path}/m.db"
+    store = MlflowStore(uri, "faults", tmp_path)
+    specs: list[RunSpec] = [make_spec(seed=seed) for seed in (0, 1)]
+    for spec in specs:
+        store.start(spec)
+    dead = {**life_tags(), PROCESS_TAG: "4194999 1"}
+    assert is_dead(dead)
+    assert not is_dead(life_tags())
+    assert not is_dead({**dead, HOST_TAG: "another"})
+    store._log(specs[0].run_id, tags=dead)
+    again = MlflowStore(uri, "faults", tmp_path)
+    states = {spec.seed: again._find(spec.run_id)[0].info.status for spec in specs}
+    assert states == {0: "KILLED", 1: "RUNNING"}

@@ -1,0 +1,185 @@
+"""What the machine does to a study: too little memory, a full disk, a crash, a stop."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.benchmark.conftest import run_bench
+from tests.faults import study
+from tests.faults.conftest import Undisturbed
+
+
+def wait_for(folder: Path, words: str, seconds: float = 120) -> None:
+    """Wait until the study has said something."""
+    end = time.monotonic() + seconds
+    while words not in study.output(folder):
+        assert time.monotonic() < end, study.output(folder)
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_asked_once_it_stops_within_seconds_and_goes_on_later(
+    number: signal.Signals, undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    """With its step done and kept, and its MLflow run closed."""
+    process = study.start(tmp_path, "run", "--all")
+    wait_for(tmp_path, "epoch 2/")
+    asked = time.monotonic()
+    process.send_signal(number)
+    assert process.wait(30) == 130
+    assert time.monotonic() - asked < 10
+    assert "all that was done is kept" in study.output(tmp_path)
+    assert "Traceback" not in study.output(tmp_path)
+    study.assert_no_process(tmp_path)
+    study.finish(tmp_path)
+    assert "goes on after" in study.output(tmp_path)
+    assert study.figures(tmp_path) == undisturbed.figures
+    study.assert_whole_in_mlflow(tmp_path)
+
+
+def test_asked_twice_it_stops_at_once_and_loses_nothing(
+    undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    process = study.start(tmp_path, "run", "--all")
+    wait_for(tmp_path, "epoch 1/")
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)
+    asked = time.monotonic()
+    assert process.wait(30) == 130
+    assert time.monotonic() - asked < 5
+    study.assert_no_process(tmp_path)
+    study.finish(tmp_path)
+    assert study.figures(tmp_path) == undisturbed.figures
+    study.assert_whole_in_mlflow(tmp_path)
+
+
+def test_a_run_that_crashes_is_a_failure_and_the_others_go_on(
+    undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    """A segmentation fault in the first run's process; asked to, it is tried again."""
+    process = study.start(tmp_path, "run", "--all")
+    wait_for(tmp_path, "epoch 1/")
+    worker = subprocess.run(
+        ["pgrep", "-f", f"benchmark.runner.worker {tmp_path}"], capture_output=True, text=True
+    ).stdout.split()[0]
+    os.kill(int(worker), signal.SIGSEGV)
+    assert process.wait(120) == 1
+    assert "failed in train: its process was ended by SIGSEGV" in study.output(tmp_path)
+    assert sorted(study.records(tmp_path)) == [1]
+    again = run_bench(tmp_path, "run", "--all", "-c", "faults.yaml")
+    assert again.code == 1
+    assert "--retry-failed tries again" in again.err
+    study.finish(tmp_path, "--retry-failed")
+    assert study.figures(tmp_path) == undisturbed.figures
+    study.assert_whole_in_mlflow(tmp_path)
+
+
+def test_a_batch_too_large_for_the_limit_goes_in_parts(tmp_path: Path) -> None:
+    """The limit is the system's, the allocation fails in earnest, and the record says so."""
+    (tmp_path / "faults.yaml").write_text(
+        study.STUDY.replace("image_size: 32", "image_size: 224")
+        .replace("architectures: [test_resnet]", "architectures: [resnet18]")
+        .replace("seeds: [0, 1]", "seeds: [0]")
+        .replace(f"epochs: {study.EPOCHS}", "epochs: 1, batch_size: 64")
+    )
+    process = study.start(tmp_path, "run", "--all", "--set", "limits.memory_mib=1500")
+    assert process.wait(300) == 0, study.output(tmp_path)
+    assert "memory was too short for a batch" in study.output(tmp_path)
+    (record,) = study.records(tmp_path).values()
+    assert record.training.parts > 1
+
+
+def test_a_run_that_fits_in_no_way_is_a_failure_in_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "faults.yaml").write_text(
+        study.STUDY.replace("test_resnet", "vgg16").replace("seeds: [0, 1]", "seeds: [0]")
+    )
+    process = study.start(tmp_path, "run", "--all", "--set", "limits.memory_mib=700")
+    assert process.wait(300) == 1
+    assert "memory is too short" in study.output(tmp_path)
+    assert "Traceback" not in study.output(tmp_path)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 24 MiB, made for the test; skipped where that is not allowed."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(place)]
+    mounted = shutil.which("mount") and subprocess.run(command, capture_output=True).returncode == 0
+    if not mounted:
+        pytest.skip("mounting a small file system is not allowed here")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_full_disk_is_told_and_what_was_there_stays(
+    undisturbed: Undisturbed, small_disk: Path
+) -> None:
+    """One run is finished; then the disk fills while the other trains; with room again it ends."""
+    shutil.copytree(
+        undisturbed.folder / "mlruns", small_disk / "mlruns", ignore=lambda _, names: ["cache"]
+    )
+    _, second = sorted((small_disk / "mlruns" / "runs" / "faults").glob("test_resnet*"))
+    shutil.rmtree(second)
+    ballast = small_disk / "ballast"
+    free = shutil.disk_usage(small_disk).free
+    ballast.write_bytes(bytes(max(0, free - 1_500_000)))
+    process = study.start(small_disk, "run", "--all")
+    code = process.wait(120)
+    said = study.output(small_disk)
+    assert code in (1, 2), said
+    assert "No space left on device" in said
+    assert "Traceback" not in said
+    assert list(study.records(small_disk)) == [0]
+    ballast.unlink()
+    study.finish(small_disk, "--retry-failed")
+    assert study.figures(small_disk) == undisturbed.figures
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_anything_begins(tmp_path: Path) -> None:
+    (tmp_path / "faults.yaml").write_text(study.STUDY)
+    (tmp_path / "file").write_text("")
+    done = run_bench(
+        tmp_path, "run", "--all", "-c", "faults.yaml", "--set", "tracking.folder=file/x"
+    )
+    assert done.code == 2
+    assert "tracking.folder" in done.err
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.slow
+def test_two_hundred_runs_leave_nothing_behind(tmp_path: Path) -> None:
+    """The parent's memory and open files stay as they are, and the store holds every run once."""
+    (tmp_path / "faults.yaml").write_text(
+        study.STUDY.replace("seeds: [0, 1]", f"seeds: {list(range(200))}").replace(
+            f"epochs: {study.EPOCHS}", "epochs: 1"
+        )
+    )
+    process = study.start(tmp_path, "run", "--all")
+    seen: dict[int, tuple[int, int]] = {}
+    while process.poll() is None:
+        done = study.output(tmp_path).count("in all")
+        try:
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            files = len(os.listdir(f"/proc/{process.pid}/fd"))
+        except OSError:
+            break
+        resident = int(status.partition("VmRSS:")[2].split()[0]) if "VmRSS:" in status else 0
+        seen[done] = (resident, files)
+        time.sleep(0.5)
+    assert process.wait() == 0, study.output(tmp_path)[-2000:]
+    assert len(study.records(tmp_path)) == 200
+    study.assert_whole_in_mlflow(tmp_path)
+    study.assert_no_process(tmp_path)
+    early, late = seen[20], seen[max(n for n in seen if n < 200)]
+    print(f"resident KiB and open files after 20 runs {early}, at the end {late}")
+    assert late[0] < 1.05 * early[0]
+    assert late[1] <= early[1] + 2
