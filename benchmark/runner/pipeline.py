@@ -20,6 +20,7 @@ from benchmark.record import RunRecord, Stage
 from benchmark.report.plots import draw_confusion
 from benchmark.runner import run_folder as files
 from benchmark.runner.events import EpochDone, Event, Note, Progress, Resumed, StageStarted
+from benchmark.runner.memory_limit import limit_memory
 from benchmark.runner.run_folder import RunFolder
 from benchmark.runner.stages import KeptStages
 from clothclf.cost.count import CostRequest, count_cost
@@ -70,14 +71,25 @@ class Pipeline:
     Stages that an earlier process finished are not repeated.
     """
 
-    def __init__(self, spec: RunSpec, folder: RunFolder, emit: Emit, stop: Stop) -> None:
-        """`emit` hears of stages, progress and epochs; `stop` is looked at during training."""
+    def __init__(
+        self,
+        spec: RunSpec,
+        folder: RunFolder,
+        emit: Emit,
+        stop: Stop,
+        memory_bytes: int | None = None,
+    ) -> None:
+        """`emit` hears of stages, progress and epochs; `stop` is looked at during training.
+
+        `memory_bytes` is what the process may hold from then on.
+        """
         self.spec = spec
         self.folder = folder
         self.emit = emit
         self.stop = stop
         self.stage: Stage = "start"
         self.stage_seconds: dict[str, float] = {}
+        self.memory_bytes = memory_bytes
         self.kept = KeptStages(folder)
 
     def carry_out(self, measure: bool = True) -> RunRecord | None:
@@ -136,6 +148,8 @@ class Pipeline:
         with self._stage("build"):
             classifier = build_from(spec)
             body_sha256 = state_hash(classifier.body)
+        if self.memory_bytes is not None:
+            limit_memory(self.memory_bytes)
         with self._stage("train"), self._stopping_by_itself():
             images = ImageBatches(
                 splits,

@@ -47,7 +47,7 @@ class EventPipe:
         self._pipe.write(event.model_dump_json() + "\n")
 
 
-def main(folder: RunFolder, measure: bool) -> int:
+def main(folder: RunFolder, measure: bool, memory_bytes: int | None = None) -> int:
     """Carry out the run of a folder; return 0, UNFINISHED, or 1 with the failure written down."""
     pipe = EventPipe()
     spec = folder.spec()
@@ -58,7 +58,7 @@ def main(folder: RunFolder, measure: bool) -> int:
     from benchmark.runner.pipeline import Pipeline, Stop  # torch, with the pipe safe from prints
 
     stop = Stop()
-    pipeline = Pipeline(spec, folder, pipe.emit, stop)
+    pipeline = Pipeline(spec, folder, pipe.emit, stop, memory_bytes)
     try:
         signal.signal(signal.SIGTERM, lambda number, frame: stop.ask())
         return UNFINISHED if pipeline.carry_out(measure) is None else 0
@@ -91,13 +91,6 @@ def _write_failure(pipeline: Pipeline, error: Exception) -> None:
     pipeline.folder.write(files.FAILURE, failure)
 
 
-def _limit_memory(byte_count: int) -> None:
-    """Let allocations beyond it fail, so that a step can be done in parts; files may be mapped."""
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_DATA, (byte_count, byte_count))
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
@@ -105,6 +98,4 @@ if __name__ == "__main__":
     parser.add_argument("--memory-bytes", type=int)
     asked = parser.parse_args()
     die_with_parent()
-    if asked.memory_bytes:
-        _limit_memory(asked.memory_bytes)
-    sys.exit(main(RunFolder(asked.folder), not asked.without_measuring))
+    sys.exit(main(RunFolder(asked.folder), not asked.without_measuring, asked.memory_bytes))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import sys
 from collections.abc import Callable, Iterator
 
 import torch
@@ -16,8 +19,14 @@ Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 Recorder = Callable[[Callable[[], None]], Callable[[], None]]
 """Runs some work a few times, and returns what repeats it."""
 
-# torch has a class for a GPU's want of memory, and none for the system's.
-MEMORY_WORDS = ("can't allocate memory", "not enough memory", "bad_alloc", "out of memory")
+# torch has a class for a GPU's want of memory, and none for the system's; the last is oneDNN's way.
+MEMORY_WORDS = (
+    "can't allocate memory",
+    "not enough memory",
+    "bad_alloc",
+    "out of memory",
+    "could not create a",
+)
 WARM_UPS = 3
 """Steps before recording, in which libraries choose algorithms and make their buffers."""
 
@@ -70,8 +79,7 @@ class EagerStep:
                     raise
             # Outside the handler: the error's traceback holds what is to be freed.
             self._optimizer.zero_grad(set_to_none=True)
-            if inputs.device.type == "cuda":
-                torch.cuda.empty_cache()
+            _give_back(inputs.device)
             self.parts = min(2 * self.parts, len(inputs))
         self._optimizer.step()
         return loss, correct
@@ -206,6 +214,15 @@ def set_generator_state(device: torch.device, state: Tensor) -> None:
         torch.mps.set_rng_state(state)
     else:
         torch.set_rng_state(state)
+
+
+def _give_back(device: torch.device) -> None:
+    """Return freed memory to the device or the system, for whoever else needs some."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif sys.platform == "linux":
+        with contextlib.suppress(AttributeError):  # other C libraries than glibc
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

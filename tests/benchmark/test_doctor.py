@@ -46,9 +46,9 @@ def test_a_fault_is_found_and_a_way_out_told(fault: str, bench: Bench, tmp_path:
     settings = [part for setting in make(tmp_path) for part in ("--set", setting)]
     done = bench("doctor", "-c", "tiny.yaml", *settings)
     assert done.code == 1, done.out
-    line = next(line for line in done.out.splitlines() if "fault" in line)
-    assert line.split()[0] == fault.split()[0]
-    assert words in line
+    rows = [line.split() for line in done.out.splitlines()]
+    assert next(row[0] for row in rows if row[1:2] == ["fault"]) == fault.split()[0]
+    assert words in " ".join(done.out.split())
     assert "Traceback" not in done.out + done.err
 
 

@@ -6,13 +6,10 @@ import json
 import math
 import os
 import re
-import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pandas as pd
-import pytest
 
 from benchmark.record import RunRecord
 from benchmark.runner import run_folder as files
@@ -168,43 +165,6 @@ def test_a_failed_run_is_told_and_does_not_stop_the_rest(bench: Bench, tmp_path:
     report = bench("report", "-c", "tiny.yaml", "--set", "train.learning_rate=1e38")
     assert report.code == 0
     assert report.out.count("failed in train") == 2
-
-
-def wait_for(path: Path, seconds: float) -> Path:
-    """Wait until a file below `path` matching epochs.jsonl exists."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        for found in path.glob("mlruns/runs/tiny/*/epochs.jsonl"):
-            return found
-        time.sleep(0.05)
-    raise AssertionError("no epoch was trained in time")
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_ends_cleanly_and_the_next_run_goes_on(
-    number: signal.Signals, tmp_path: Path
-) -> None:
-    """Exit code 130, no process left behind, no record believed, and the study can be finished."""
-    (tmp_path / "tiny.yaml").write_text(TINY.replace("epochs: 2", "epochs: 10000"))
-    process = subprocess.Popen(
-        [*COMMAND, "run", "test_resnet", "-c", "tiny.yaml"],
-        cwd=tmp_path,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env={k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")},
-    )
-    epochs = wait_for(tmp_path, 120)
-    process.send_signal(number)
-    _, err = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert "interrupted" in err
-    assert "Traceback" not in err
-    length = epochs.stat().st_size
-    time.sleep(0.5)
-    assert epochs.stat().st_size == length, "the run's process still trains"
-    report = run_bench(tmp_path, "report", "-c", "tiny.yaml")
-    assert "unfinished" in report.out
 
 
 def test_a_terminal_shows_a_moving_bar_and_no_fault(tmp_path: Path) -> None:

@@ -1,13 +1,11 @@
-"""What the machine does to a study: too little memory, a full disk, a crash, a stop."""
+"""What the machine does to a study: too little memory, a crash, a stop."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,7 +23,9 @@ def wait_for(folder: Path, words: str, seconds: float = 120) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_asked_once_it_stops_within_seconds_and_goes_on_later(
     number: signal.Signals, undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
@@ -45,6 +45,7 @@ def test_asked_once_it_stops_within_seconds_and_goes_on_later(
     study.assert_whole_in_mlflow(tmp_path)
 
 
+@pytest.mark.slow
 def test_asked_twice_it_stops_at_once_and_loses_nothing(
     undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
@@ -61,6 +62,7 @@ def test_asked_twice_it_stops_at_once_and_loses_nothing(
     study.assert_whole_in_mlflow(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_run_that_crashes_is_a_failure_and_the_others_go_on(
     undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
@@ -82,21 +84,7 @@ def test_a_run_that_crashes_is_a_failure_and_the_others_go_on(
     study.assert_whole_in_mlflow(tmp_path)
 
 
-def test_a_batch_too_large_for_the_limit_goes_in_parts(tmp_path: Path) -> None:
-    """The limit is the system's, the allocation fails in earnest, and the record says so."""
-    (tmp_path / "faults.yaml").write_text(
-        study.STUDY.replace("image_size: 32", "image_size: 224")
-        .replace("architectures: [test_resnet]", "architectures: [resnet18]")
-        .replace("seeds: [0, 1]", "seeds: [0]")
-        .replace(f"epochs: {study.EPOCHS}", "epochs: 1, batch_size: 64")
-    )
-    process = study.start(tmp_path, "run", "--all", "--set", "limits.memory_mib=1500")
-    assert process.wait(300) == 0, study.output(tmp_path)
-    assert "memory was too short for a batch" in study.output(tmp_path)
-    (record,) = study.records(tmp_path).values()
-    assert record.training.parts > 1
-
-
+@pytest.mark.slow
 def test_a_run_that_fits_in_no_way_is_a_failure_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "faults.yaml").write_text(
         study.STUDY.replace("test_resnet", "vgg16").replace("seeds: [0, 1]", "seeds: [0]")
@@ -105,43 +93,6 @@ def test_a_run_that_fits_in_no_way_is_a_failure_in_one_sentence(tmp_path: Path) 
     assert process.wait(300) == 1
     assert "memory is too short" in study.output(tmp_path)
     assert "Traceback" not in study.output(tmp_path)
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 24 MiB, made for the test; skipped where that is not allowed."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(place)]
-    mounted = shutil.which("mount") and subprocess.run(command, capture_output=True).returncode == 0
-    if not mounted:
-        pytest.skip("mounting a small file system is not allowed here")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
-
-
-def test_a_full_disk_is_told_and_what_was_there_stays(
-    undisturbed: Undisturbed, small_disk: Path
-) -> None:
-    """One run is finished; then the disk fills while the other trains; with room again it ends."""
-    shutil.copytree(
-        undisturbed.folder / "mlruns", small_disk / "mlruns", ignore=lambda _, names: ["cache"]
-    )
-    _, second = sorted((small_disk / "mlruns" / "runs" / "faults").glob("test_resnet*"))
-    shutil.rmtree(second)
-    ballast = small_disk / "ballast"
-    free = shutil.disk_usage(small_disk).free
-    ballast.write_bytes(bytes(max(0, free - 1_500_000)))
-    process = study.start(small_disk, "run", "--all")
-    code = process.wait(120)
-    said = study.output(small_disk)
-    assert code in (1, 2), said
-    assert "No space left on device" in said
-    assert "Traceback" not in said
-    assert list(study.records(small_disk)) == [0]
-    ballast.unlink()
-    study.finish(small_disk, "--retry-failed")
-    assert study.figures(small_disk) == undisturbed.figures
 
 
 def test_a_folder_that_cannot_be_written_is_told_before_anything_begins(tmp_path: Path) -> None:
