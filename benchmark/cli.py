@@ -41,6 +41,11 @@ class _Bench(click.Group):
             # The reader of a pipe has gone, as in `bench report | head`.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(EXIT_FAILED_RUN)
+        except OSError as error:
+            # A full disk, or a folder that is taken away: what was done is kept.
+            named = f"{error.filename}: " if error.filename else ""
+            click.echo(f"bench: {named}{error.strerror or error}", err=True)
+            ctx.exit(EXIT_FAILED_RUN)
 
 
 @click.group(cls=_Bench, context_settings={"help_option_names": ["-h", "--help"]})

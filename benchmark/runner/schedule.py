@@ -252,7 +252,6 @@ class _Schedule:
         spec, folder = running.process.spec, running.process.folder
         result = running.process.outcome()
         self.running = [other for other in self.running if other is not running]
-        running.lock.release()
         if isinstance(result, RunRecord):
             self.outcome.finished.append(result)
             self._tell(lambda listener: listener.on_finished(folder, result))
@@ -262,6 +261,8 @@ class _Schedule:
             self._tell(lambda listener: listener.on_interrupted(folder, spec))
         else:
             self.unmeasured.append(spec)
+        # Not before all is told: who has the lock may log the run.
+        running.lock.release()
 
     def _failed(self, folder: RunFolder, failure: Failure) -> None:
         self.outcome.failed.append(failure)
