@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import TimeRemainingColumn as TimeLeftColumn
 from rich.table import Table
+from rich.text import Text
 
 from benchmark.plan import RunSpec
 from benchmark.record import Failure, RunRecord
@@ -56,7 +57,8 @@ def print_table(
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        # Names of files are text: no markup is looked for in them.
+        table.add_row(*(Text(cell) for cell in row))
     console.print(table)
 
 
