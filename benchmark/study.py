@@ -85,7 +85,7 @@ def load_study(config: Path, assignments: Sequence[str] = ()) -> StudySettings:
     origins: dict[str, str] = {}
     for assignment in assignments:
         dotted = _assign(values, assignment)
-        origins[dotted] = f"--set {assignment}"
+        origins[dotted] = _origin(assignment)
     try:
         # JSON mode is strict about types and still takes lists for tuples and text for paths.
         return StudySettings.model_validate_json(json.dumps(values, default=str), strict=True)
@@ -191,7 +191,8 @@ def _parse(text: str, origin: str) -> dict[str, Any]:
     except RecursionError:
         raise SettingsError(f"{origin}: not valid YAML: nested too deeply") from None
     except Exception as error:  # constructors of `!!int ""` and the like raise what they please
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        told = isinstance(error, (yaml.YAMLError, ValueError)) and str(error)
+        first = str(error).splitlines()[0] if told else "a value does not fit its tag"
         raise SettingsError(f"{origin}: not valid YAML: {first}") from None
     if not isinstance(values, dict):
         raise SettingsError(f"{origin}: must hold keys such as `study:` and `data:`")
@@ -203,18 +204,23 @@ def _assign(values: dict[str, Any], assignment: str) -> str:
     dotted, equals, text = assignment.partition("=")
     keys = dotted.strip().split(".")
     if not equals or not all(keys):
-        raise SettingsError(f"--set {assignment}: write it as key.path=value")
-    value = _parse(f"value: {text}" if text.strip() else "value: null", f"--set {assignment}")
+        raise SettingsError(f"{_origin(assignment)}: write it as key.path=value")
+    value = _parse(f"value: {text}" if text.strip() else "value: null", _origin(assignment))
     target = values
     for key in keys[:-1]:
         inner = target.get(key)
         if inner is None:
             inner = target[key] = {}
         if not isinstance(inner, dict):
-            raise SettingsError(f"--set {assignment}: {key} holds a value, not further keys")
+            raise SettingsError(f"{_origin(assignment)}: {key} holds a value, not further keys")
         target = inner
     target[keys[-1]] = value["value"]
     return ".".join(keys)
+
+
+def _origin(assignment: str) -> str:
+    """How an assignment is named in a message: whole, unless it is very long."""
+    return f"--set {assignment if len(assignment) <= 200 else assignment[:200] + '…'}"
 
 
 def _describe(fault: Mapping[str, Any], origin: str, origins: Mapping[str, str]) -> str:
@@ -234,9 +240,8 @@ def _describe(fault: Mapping[str, Any], origin: str, origins: Mapping[str, str])
     given = fault.get("input")
     if isinstance(given, str) and len(given) > SHOWN_CHARACTERS:
         given = f"{given[:SHOWN_CHARACTERS]}…"
-    shown = (
-        "" if isinstance(given, (dict, list)) or fault["type"] == "missing" else f", not {given!r}"
-    )
+    tells = not isinstance(given, (dict, list, tuple)) and fault["type"] != "missing"
+    shown = f", not {given!r}" if tells else ""
     return f"{origin}: {dotted or 'the file'}: {message}{shown}"
 
 

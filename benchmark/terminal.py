@@ -29,7 +29,15 @@ def make_console(stderr: bool = True) -> Console:
     """A console that does not cut lines when its output is piped or logged."""
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else PIPED_WIDTH
-    return Console(file=stream, width=width, highlight=False, soft_wrap=not stream.isatty())
+    # What is printed may hold names of files: no markup or emoji is looked for in it.
+    return Console(
+        file=stream,
+        width=width,
+        highlight=False,
+        soft_wrap=not stream.isatty(),
+        markup=False,
+        emoji=False,
+    )
 
 
 def prepare_with_progress(study: StudySettings, console: Console | None = None) -> DataSet:

@@ -27,7 +27,8 @@ def draw_confusion(evaluation: Evaluation, path: Path, title: str) -> None:
     axes.set_yticks(range(len(labels)), labels, parse_math=False)
     axes.set_xlabel("answer")
     axes.set_ylabel("true class")
-    axes.set_title(f"{title}: {100 * evaluation.accuracy:.1f} % of {evaluation.images} test images")
+    heading = f"{title}: {100 * evaluation.accuracy:.1f} % of {evaluation.images} test images"
+    axes.set_title(heading, parse_math=False)
     if len(labels) <= 30:
         for row, values in enumerate(shares):
             for column, share in enumerate(values):
