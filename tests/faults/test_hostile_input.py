@@ -202,6 +202,15 @@ def test_a_member_that_is_there_twice_is_used_only_if_both_are_equal() -> None:
     assert "styles.csv: stands in the archive more than once" in stats(path)
 
 
+@pytest.mark.parametrize("name", [b"\0ame", b"n\0me", b"\xff\xfe\xff\xff"])
+def test_a_member_whose_name_is_no_text_is_passed_over(name: bytes) -> None:
+    """zipfile cuts a name at its first NUL: nothing may be left of it."""
+    clean = prepared(packed([]))
+    path = packed([("name", b"x")])
+    path.write_bytes(path.read_bytes().replace(b"name", name))
+    assert prepared(path) == clean
+
+
 def test_a_pipe_is_not_waited_for() -> None:
     os.mkfifo("pipe")
     assert "pipe is neither a zip archive nor a folder" in stats("pipe")

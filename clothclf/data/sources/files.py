@@ -179,11 +179,13 @@ class _Zip:
 
 
 def _is_plain(info: zipfile.ZipInfo) -> bool:
-    # Archives made elsewhere than on Unix say nothing of the kind.
-    if info.is_dir() or stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
-        return False
     name = info.filename
-    return not name.startswith("/") and ".." not in name.split("/") and name.isprintable()
+    # No name at all is what is left of one that begins with a NUL.
+    if not name or name.startswith("/") or name.endswith("/") or not name.isprintable():
+        return False
+    # Archives made elsewhere than on Unix say nothing of the kind.
+    kind = stat.S_IFMT(info.external_attr >> 16)
+    return kind in (0, stat.S_IFREG) and ".." not in name.split("/")
 
 
 def _overlap(infos: list[zipfile.ZipInfo]) -> str:
