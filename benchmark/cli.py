@@ -30,7 +30,9 @@ class _Bench(click.Group):
             return super().invoke(ctx)
         except UserError as error:
             for line in str(error).splitlines():
-                click.echo(f"bench: {line}", err=True)
+                # File names may hold codes that a terminal would obey.
+                shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+                click.echo(f"bench: {shown}", err=True)
             ctx.exit(EXIT_BAD_INPUT)
         except KeyboardInterrupt:
             click.echo(

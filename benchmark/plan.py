@@ -9,7 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from benchmark.study import StudySettings
+from clothclf.errors import ArchitectureError
 from clothclf.results import DataSummary, Weights
 from clothclf.settings import (
     ArchitectureSettings,
@@ -96,7 +99,15 @@ def choose_architectures(
     if not asked:
         return study.architectures
     named = {entry.name: entry for entry in study.architectures}
-    return tuple(named.get(name, ArchitectureSettings(name=name)) for name in asked)
+    return tuple(named.get(name) or _named(name) for name in asked)
+
+
+def _named(name: str) -> ArchitectureSettings:
+    try:
+        return ArchitectureSettings(name=name)
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"].lower()
+        raise ArchitectureError(f"architecture {name[:80]!r} is no name: {reason}") from None
 
 
 def make_plan(

@@ -22,6 +22,9 @@ from clothclf.settings import (
 )
 
 MAX_CONFIG_BYTES = 1_000_000
+MAX_NUMBER_CHARACTERS = 40
+SHOWN_CHARACTERS = 80
+"""Of a value that is told to be wrong."""
 
 
 class TrackingSettings(Settings):
@@ -33,6 +36,13 @@ class TrackingSettings(Settings):
     """MLflow tracking URI; without one MLFLOW_TRACKING_URI, else SQLite in `folder`."""
     weights: Literal["trained", "full"] = "trained"
     """Saved with a run: the parameters that training changed, or all of them."""
+
+    @field_validator("folder")
+    @classmethod
+    def _a_path_that_systems_take(cls, value: Path) -> Path:
+        if "\0" in str(value) or any(len(part.encode()) > 255 for part in value.parts):
+            raise ValueError("no system takes such a path: it has a NUL or a name too long")
+        return value
 
 
 class LimitsSettings(Settings):
@@ -85,7 +95,7 @@ def load_study(config: Path, assignments: Sequence[str] = ()) -> StudySettings:
     origins: dict[str, str] = {}
     for assignment in assignments:
         dotted = _assign(values, assignment)
-        origins[dotted] = f"--set {assignment}"
+        origins[dotted] = _origin(assignment)
     try:
         # JSON mode is strict about types and still takes lists for tuples and text for paths.
         return StudySettings.model_validate_json(json.dumps(values, default=str), strict=True)
@@ -105,15 +115,23 @@ def to_yaml(settings: BaseModel) -> str:
 
 
 def _read(config: Path) -> str:
-    if config.is_dir():
-        raise SettingsError(f"{config}: is a folder; give a YAML file")
-    if config.exists():
-        try:
-            if config.stat().st_size > MAX_CONFIG_BYTES:
+    try:
+        if config.is_dir():
+            raise SettingsError(f"{config}: is a folder; give a YAML file")
+        if config.exists():
+            # A device has no size and no end: what is read is bounded, not what is declared.
+            with config.open("rb") as file:
+                content = file.read(MAX_CONFIG_BYTES + 1)
+            if len(content) > MAX_CONFIG_BYTES:
                 raise SettingsError(f"{config}: larger than 1 MB; this is not a study's config")
-            return config.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"{config}: cannot be read: {error}") from None
+            return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise SettingsError(
+            f"{config}: is not UTF-8 at byte {error.start + 1}; save it as UTF-8"
+        ) from None
+    except (OSError, ValueError) as error:  # a path too long, with a NUL, or not ours to read
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise SettingsError(f"{str(config)[:200]}: cannot be read: {reason}") from None
     known = shipped_configs()
     if config.parent in (Path(), Path("configs")):
         name = config.name if config.suffix else f"{config.name}.yaml"
@@ -146,7 +164,26 @@ class _StrictLoader(yaml.SafeLoader):
                 problem = f"the key {key.value!r} stands there twice"
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
             seen.add(str(key.value))
-        return super().construct_mapping(node, deep)
+        values = super().construct_mapping(node, deep)
+        for key in values:
+            if not isinstance(key, str):
+                problem = f"the key {str(key)[:SHOWN_CHARACTERS]!r} is not text"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+        return values
+
+    def construct_number(self, node: yaml.ScalarNode) -> int | float:
+        """A number of a length that somebody would write: longer ones take minutes, or overflow."""
+        if len(node.value) > MAX_NUMBER_CHARACTERS:
+            problem = f"a number of {len(node.value)} characters"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+        kind = (
+            super().construct_yaml_int if node.tag.endswith("int") else super().construct_yaml_float
+        )
+        return kind(node)
+
+
+for _kind in ("int", "float"):
+    _StrictLoader.add_constructor(f"tag:yaml.org,2002:{_kind}", _StrictLoader.construct_number)
 
 
 # YAML 1.1 reads 1e-3 as text; people mean the number.
@@ -161,8 +198,11 @@ def _parse(text: str, origin: str) -> dict[str, Any]:
     except yaml.MarkedYAMLError as error:
         where = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise SettingsError(f"{origin}{where}: not valid YAML: {error.problem}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except RecursionError:
+        raise SettingsError(f"{origin}: not valid YAML: nested too deeply") from None
+    except Exception as error:  # constructors of `!!int ""` and the like raise what they please
+        told = isinstance(error, (yaml.YAMLError, ValueError)) and str(error)
+        first = str(error).splitlines()[0] if told else "a value does not fit its tag"
         raise SettingsError(f"{origin}: not valid YAML: {first}") from None
     if not isinstance(values, dict):
         raise SettingsError(f"{origin}: must hold keys such as `study:` and `data:`")
@@ -174,18 +214,23 @@ def _assign(values: dict[str, Any], assignment: str) -> str:
     dotted, equals, text = assignment.partition("=")
     keys = dotted.strip().split(".")
     if not equals or not all(keys):
-        raise SettingsError(f"--set {assignment}: write it as key.path=value")
-    value = _parse(f"value: {text}" if text.strip() else "value: null", f"--set {assignment}")
+        raise SettingsError(f"{_origin(assignment)}: write it as key.path=value")
+    value = _parse(f"value: {text}" if text.strip() else "value: null", _origin(assignment))
     target = values
     for key in keys[:-1]:
         inner = target.get(key)
         if inner is None:
             inner = target[key] = {}
         if not isinstance(inner, dict):
-            raise SettingsError(f"--set {assignment}: {key} holds a value, not further keys")
+            raise SettingsError(f"{_origin(assignment)}: {key} holds a value, not further keys")
         target = inner
     target[keys[-1]] = value["value"]
     return ".".join(keys)
+
+
+def _origin(assignment: str) -> str:
+    """How an assignment is named in a message: whole, unless it is very long."""
+    return f"--set {assignment if len(assignment) <= 200 else assignment[:200] + '…'}"
 
 
 def _describe(fault: Mapping[str, Any], origin: str, origins: Mapping[str, str]) -> str:
@@ -198,12 +243,15 @@ def _describe(fault: Mapping[str, Any], origin: str, origins: Mapping[str, str])
         known = sorted(_keys_at(StudySettings, parts[:-1]))
         hint = did_you_mean(parts[-1], known) or f" (known: {', '.join(known)})"
         return f"{origin}: {dotted}: unknown key{hint}"
+    if fault["type"] == "json_invalid":
+        return f"{origin}: nested too deeply, or half of a character in its text"
     message = str(fault["msg"]).removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     given = fault.get("input")
-    shown = (
-        "" if isinstance(given, (dict, list)) or fault["type"] == "missing" else f", not {given!r}"
-    )
+    if isinstance(given, str) and len(given) > SHOWN_CHARACTERS:
+        given = f"{given[:SHOWN_CHARACTERS]}…"
+    tells = not isinstance(given, (dict, list, tuple)) and fault["type"] != "missing"
+    shown = f", not {given!r}" if tells else ""
     return f"{origin}: {dotted or 'the file'}: {message}{shown}"
 
 

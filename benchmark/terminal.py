@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import TimeRemainingColumn as TimeLeftColumn
 from rich.table import Table
+from rich.text import Text
 
 from benchmark.plan import RunSpec
 from benchmark.record import Failure, RunRecord
@@ -28,7 +29,15 @@ def make_console(stderr: bool = True) -> Console:
     """A console that does not cut lines when its output is piped or logged."""
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else PIPED_WIDTH
-    return Console(file=stream, width=width, highlight=False, soft_wrap=not stream.isatty())
+    # What is printed may hold names of files: no markup or emoji is looked for in it.
+    return Console(
+        file=stream,
+        width=width,
+        highlight=False,
+        soft_wrap=not stream.isatty(),
+        markup=False,
+        emoji=False,
+    )
 
 
 def prepare_with_progress(study: StudySettings, console: Console | None = None) -> DataSet:
@@ -56,7 +65,8 @@ def print_table(
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        # Names of files are text: no markup is looked for in them.
+        table.add_row(*(Text(cell) for cell in row))
     console.print(table)
 
 

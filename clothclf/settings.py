@@ -51,7 +51,7 @@ class DataSettings(Settings):
     source: Literal["demo", "kaggle"] = "demo"
     path: Path | None = None
     """Archive or folder of the source; relative to the current folder."""
-    label: str = "articleType"
+    label: Annotated[str, Field(min_length=1, max_length=200)] = "articleType"
     """Column that holds the class."""
     min_images_per_class: Annotated[int, Field(ge=1)] = 1
     """Classes with fewer usable pictures are left out (at least this many stay)."""
@@ -84,7 +84,7 @@ class HeadSettings(Settings):
 class ArchitectureSettings(Settings):
     """One timm architecture (or a wildcard over names), with its own head where it needs one."""
 
-    name: Annotated[str, Field(min_length=1)]
+    name: Annotated[str, Field(min_length=1, max_length=200)]
     head: HeadSettings | None = None
     """Instead of `model.head`."""
 

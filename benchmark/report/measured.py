@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmark.report.numbers import markdown_table, mebibytes
+from benchmark.report.numbers import inline, markdown_table, mebibytes
 from clothclf.results import MeasuredCost
 
 COLUMNS = (
@@ -65,7 +65,7 @@ def sections(rows: Sequence[Measured]) -> list[str]:
     for under, members in by_conditions(rows).items():
         parts.append(f"### Measured on {under}")
         parts.append(markdown_table([cells(*row) for row in members], COLUMNS))
-        parts.append("\n".join(f"- {note}" for note in busy_notes(members)))
+        parts.append("\n".join(f"- {inline(note)}" for note in busy_notes(members)))
     return [part for part in parts if part]
 
 

@@ -40,10 +40,16 @@ def relative_text(difference: float | None) -> str:
     return f"{100 * difference:+.2f} %{mark}"
 
 
+def inline(text: str) -> str:
+    """Text of others inside markdown: one line, and neither HTML nor a link."""
+    line = "".join(character if character.isprintable() else " " for character in text)
+    return line.replace("<", "&lt;").replace("](", "]\\(")
+
+
 def markdown_table(rows: Sequence[Sequence[str]], columns: Sequence[str]) -> str:
     """A table in markdown, without a line break at its end."""
 
     def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+        return "| " + " | ".join(inline(cell).replace("|", "\\|") for cell in cells) + " |"
 
     return "\n".join([line(columns), line(["---"] * len(columns)), *(line(row) for row in rows)])

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from clothclf.results import Evaluation
 
+MAX_SIDE_INCHES = 40.0
+
 
 def draw_confusion(evaluation: Evaluation, path: Path, title: str) -> None:
     """Draw the confusion matrix as a PNG: rows are true classes, shares of each row in per cent."""
@@ -16,14 +18,17 @@ def draw_confusion(evaluation: Evaluation, path: Path, title: str) -> None:
 
     labels = [result.label for result in evaluation.per_class]
     shares = [[100 * count / max(sum(row), 1) for count in row] for row in evaluation.confusion]
-    side = max(4.0, 0.45 * len(labels) + 2)
+    # A thousand classes would be a picture of gigabytes.
+    side = min(max(4.0, 0.45 * len(labels) + 2), MAX_SIDE_INCHES)
     figure, axes = pyplot.subplots(figsize=(side + 0.6, side), layout="constrained")
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
-    axes.set_xticks(range(len(labels)), labels, rotation=45, ha="right")
-    axes.set_yticks(range(len(labels)), labels)
+    # Labels are text, never formulas: `$` is a dollar.
+    axes.set_xticks(range(len(labels)), labels, rotation=45, ha="right", parse_math=False)
+    axes.set_yticks(range(len(labels)), labels, parse_math=False)
     axes.set_xlabel("answer")
     axes.set_ylabel("true class")
-    axes.set_title(f"{title}: {100 * evaluation.accuracy:.1f} % of {evaluation.images} test images")
+    heading = f"{title}: {100 * evaluation.accuracy:.1f} % of {evaluation.images} test images"
+    axes.set_title(heading, parse_math=False)
     if len(labels) <= 30:
         for row, values in enumerate(shares):
             for column, share in enumerate(values):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from benchmark.report import measured
 from benchmark.report.collect import Collection, Comparison
-from benchmark.report.numbers import giga, markdown_table, millions, relative_text
+from benchmark.report.numbers import giga, inline, markdown_table, millions, relative_text
 from benchmark.report.pick import Pick, choose
 from benchmark.report.table import Row, make_rows
 from benchmark.study import StudySettings
@@ -43,7 +43,7 @@ def render_markdown(study: StudySettings, collection: Collection) -> str:
     if collection.elsewhere:
         parts.append(
             "Not in these tables, because their protocol or data settings differ: "
-            f"{'; '.join(collection.elsewhere)}."
+            f"{inline('; '.join(collection.elsewhere))}."
         )
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -52,26 +52,32 @@ def _markdown_comparison(comparison: Comparison, not_begun: Sequence[str]) -> li
     rows = make_rows(comparison)
     spec = comparison.specs[0]
     parts = [
-        f"**Data**: {describe_data(spec.data_summary)}",
+        f"**Data**: {inline(describe_data(spec.data_summary))}",
         f"**Protocol**: {describe_protocol(spec.data.image_size, spec.model, spec.train)}",
     ]
     pick = choose(rows)
     if pick is not None:
-        parts.append(f"**Pick**: {pick.sentence}")
+        parts.append(f"**Pick**: {inline(pick.sentence)}")
     parts.append(markdown_table(table_cells(comparison, not_begun), COLUMNS))
     parts += _caveats(comparison, rows)
     if rows:
         parts.append("### Costs, counter by counter")
         parts.append(markdown_table([_cost_cells(row) for row in rows], COST_COLUMNS))
         reasons = [(architecture_name(row), row.cost.reason) for row in rows if row.cost]
-        parts.append("\n".join(f"- {name}: {reason}" for name, reason in reasons if reason))
+        parts.append(
+            "\n".join(f"- {inline(f'{name}: {reason}')}" for name, reason in reasons if reason)
+        )
         parts += _measured_sections(rows)
     return parts
 
 
 def _measured_sections(rows: Sequence[Row]) -> list[str]:
     found = [(architecture_name(r), r.measured, r.macs) for r in rows if r.measured is not None]
-    faults = [f"- {architecture_name(r)}: {r.measured_fault}" for r in rows if r.measured_fault]
+    faults = [
+        f"- {inline(f'{architecture_name(r)}: {r.measured_fault}')}"
+        for r in rows
+        if r.measured_fault
+    ]
     parts = measured.sections(found)
     if faults:
         parts += ["### Not measured", "\n".join(faults)]
@@ -207,7 +213,7 @@ def _caveats(comparison: Comparison, rows: Sequence[Row]) -> list[str]:
             lines.append("- Rows with random and with pretrained weights are different studies.")
     if comparison.specs[0].model.precision == "auto":
         lines += [f"- Bodies computed in {which}." for which in _by_precision(rows)]
-    return ["\n".join(lines)] if lines else []
+    return ["\n".join(inline(line) for line in lines)] if lines else []
 
 
 def _by_precision(rows: Sequence[Row]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from clothclf.models.classifier import feature_count
 from clothclf.results import Weights
 
 HUB_PATIENCE_S = 5.0
+MAX_CLASSES = 100_000
+"""Of a checkpoint's own classifier; the largest published have some 22,000."""
 RANDOM = Weights("random", "random", "", None)
 
 
@@ -116,9 +119,15 @@ def _download(repository: str) -> Path:
 
 
 def _from_path(path: Path, architecture: str) -> Weights:
-    if path.is_dir():
-        path = path / f"{architecture}.safetensors"
-    if not path.is_file():
+    try:
+        if path.is_dir():
+            path = path / f"{architecture}.safetensors"
+        there = path.is_file()
+    except OSError as error:  # a name that no system takes, or a folder that is not ours to read
+        raise WeightsError(
+            f"model.weights: {str(path)[:200]}: cannot be read: {error.strerror}"
+        ) from None
+    if not there:
         raise WeightsError(
             f"model.weights: there is no file {path}; give auto, pretrained, none, a weights file "
             f"or a folder that holds {architecture}.safetensors"
@@ -139,6 +148,12 @@ def load_body(name: str, image_size: int, weights: Weights) -> nn.Module:
         return create_for_size(name, image_size, num_classes=0)
     content = _read(weights.path)
     classes = _classes_in(content.shapes, name)
+    if classes > MAX_CLASSES:
+        # A tensor of shape [N, 0] takes no byte of the file, but a classifier of N classes does.
+        raise WeightsError(
+            f"model.weights: {weights.path} does not fit {name}: its classifier has "
+            f"{classes:,} classes, more than {MAX_CLASSES:,}"
+        )
     before = torch.get_rng_state()
     model = _create_loaded(name, image_size, classes, content)
     if unnamed := [item for item in _learnt(model) if item not in content.shapes]:
@@ -208,6 +223,11 @@ def _read(path: Path) -> _Content:
                 names = list(file.keys())
                 shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
             return _Content(path, _some(shapes, path), {"file": str(path)})
+        if _is_packed(path):
+            raise WeightsError(
+                f"model.weights: {path} is compressed, as torch never writes it: it may unpack "
+                "to any size; save it with torch.save"
+            )
         state = torch.load(path, map_location="cpu", weights_only=True)
     except WeightsError:
         raise
@@ -220,6 +240,15 @@ def _read(path: Path) -> _Content:
         raise WeightsError(f"model.weights: {path} does not hold named tensors")
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
     return _Content(path, _some(shapes, path), {"state_dict": state})
+
+
+def _is_packed(path: Path) -> bool:
+    """Whether a checkpoint's zip archive holds more than its own bytes."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        declared = sum(info.file_size for info in archive.infolist())
+    return declared > path.stat().st_size
 
 
 def _some(shapes: dict[str, tuple[int, ...]], path: Path) -> dict[str, tuple[int, ...]]:

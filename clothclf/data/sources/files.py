@@ -6,6 +6,7 @@ Names are relative, with `/` between their parts, in both.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import stat
 import threading
@@ -15,6 +16,9 @@ from pathlib import Path
 from typing import Protocol
 
 from clothclf.errors import DataError
+
+_HEADER_BYTES = 30
+"""Before each member, at least."""
 
 
 class Files(Protocol):
@@ -44,7 +48,11 @@ def open_files(path: Path) -> Files:
                 f"data.path: {path} does not exist; download the data set's zip from Kaggle "
                 "and give its path, or that of its unpacked folder"
             )
-        return _Folder(path) if path.is_dir() else _Zip(path)
+        if path.is_dir():
+            return _Folder(path)
+        if not path.is_file():  # a pipe would be waited for without end
+            raise DataError(f"data.path: {path} is neither a zip archive nor a folder")
+        return _Zip(path)
     except (OSError, ValueError) as error:  # a path too long, with a NUL, or not ours to read
         raise DataError(f"data.path: {str(path)!r} cannot be read: {error}") from None
 
@@ -57,7 +65,8 @@ class _Folder:
 
     def folders(self) -> list[str]:
         with _faults_told(self.path):
-            return sorted(item.name for item in self.path.iterdir() if item.is_dir())
+            items = [item.name for item in self.path.iterdir() if item.is_dir()]
+            return sorted(name for name in items if name.isprintable())
 
     def names(self, folder: str) -> list[str]:
         if not (self.path / folder).is_dir():
@@ -95,7 +104,10 @@ def _faults_told(path: Path) -> Iterator[None]:
 
 
 class _Zip:
-    """Members of a zip archive; absolute names, names with `..` and links are passed over."""
+    """Members of a zip archive; those that are no plain file by name and kind are passed over.
+
+    Refused whole where members share bytes: so a small archive unpacks to any size.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -109,9 +121,18 @@ class _Zip:
                 f"data.path: {path} is not a readable zip archive ({error}); download it again, "
                 "or give its unpacked folder"
             ) from None
-        self._members = {
-            info.filename: info for info in self._archive.infolist() if _is_plain(info)
-        }
+        infos = self._archive.infolist()
+        if fault := _overlap(infos):
+            raise DataError(
+                f"data.path: {path} is not a usable zip archive: its members {fault} share the "
+                "same bytes; pack its folder again, or give the folder"
+            )
+        self._members: dict[str, zipfile.ZipInfo] = {}
+        self._repeated: set[str] = set()
+        for info in filter(_is_plain, infos):
+            first = self._members.setdefault(info.filename, info)
+            if (first.CRC, first.file_size) != (info.CRC, info.file_size):
+                self._repeated.add(info.filename)
         self._by_folder: dict[str, list[str]] = {}
         for name in sorted(self._members):
             self._by_folder.setdefault(name.rpartition("/")[0], []).append(name)
@@ -128,6 +149,19 @@ class _Zip:
     def read(self, name: str, limit: int) -> bytes:
         where = f"{self.path}/{name}"
         info = self._members[name]
+        if name in self._repeated:
+            raise DataError(
+                f"{where}: stands in the archive more than once, with different content; "
+                "keep one of them"
+            )
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            # zipfile unpacks the others whole, however large, before it hands out the first byte.
+            raise DataError(
+                f"{where}: is packed with a method other than deflate; pack the archive again, or "
+                "give its unpacked folder"
+            )
+        if info.file_size > limit:
+            raise _too_large(limit, where)
         if info.flag_bits & 1:
             raise DataError(
                 f"{where}: is encrypted; unpack the archive with its password and give the folder"
@@ -145,12 +179,29 @@ class _Zip:
 
 
 def _is_plain(info: zipfile.ZipInfo) -> bool:
-    if info.is_dir() or stat.S_ISLNK(info.external_attr >> 16):
+    name = info.filename
+    # No name at all is what is left of one that begins with a NUL.
+    if not name or name.startswith("/") or name.endswith("/") or not name.isprintable():
         return False
-    return not info.filename.startswith("/") and ".." not in info.filename.split("/")
+    # Archives made elsewhere than on Unix say nothing of the kind.
+    kind = stat.S_IFMT(info.external_attr >> 16)
+    return kind in (0, stat.S_IFREG) and ".." not in name.split("/")
+
+
+def _overlap(infos: list[zipfile.ZipInfo]) -> str:
+    """Names of two members that lie on the same bytes, or nothing."""
+    ordered = sorted(infos, key=lambda info: info.header_offset)
+    for first, second in itertools.pairwise(ordered):
+        if first.header_offset + _HEADER_BYTES + first.compress_size > second.header_offset:
+            return f"{first.filename[:80]!r} and {second.filename[:80]!r}"
+    return ""
 
 
 def _within(content: bytes, limit: int, where: str) -> bytes:
     if len(content) > limit:
-        raise DataError(f"{where}: is larger than {limit / 2**20:g} MiB")
+        raise _too_large(limit, where)
     return content
+
+
+def _too_large(limit: int, where: str) -> DataError:
+    return DataError(f"{where}: is larger than {limit / 2**20:g} MiB")

@@ -17,7 +17,7 @@ from clothclf.data.sources.table import read_table
 from clothclf.errors import DataError
 
 TABLE = "styles.csv"
-MAX_TABLE_BYTES = 256 * 2**20
+MAX_TABLE_BYTES = 128 * 2**20
 MAX_IMAGE_BYTES = 64 * 2**20
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _MAX_LABEL_CHARACTERS = 100
@@ -35,7 +35,8 @@ class KaggleSource:
 
     def __init__(self, path: Path, title: str | None = None, synthetic: bool = False) -> None:
         """Find styles.csv in `path`; raises DataError where there is none."""
-        self.title = title or path.name
+        name = title or path.name
+        self.title = "".join(c if c.isprintable() else "?" for c in name)[:200]
         self.synthetic = synthetic
         self.path = path
         self._files = open_files(path)

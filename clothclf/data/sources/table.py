@@ -18,6 +18,11 @@ STRAY_QUOTE = "quote without an end"
 NOT_UTF8 = "text is not UTF-8"
 NUL = "NUL characters removed"
 
+MAX_COLUMNS = 1000
+MAX_LINES = 3_000_000
+MAX_CELLS = 30_000_000
+"""Columns times lines: short rows are filled up, and take memory for every column."""
+
 
 @dataclass(frozen=True)
 class Table:
@@ -49,12 +54,15 @@ def read_table(content: bytes, where: str, key: str) -> Table:
     Raises DataError where there is no header of text, no column `key`, or a field without end.
     """
     text = _decode(content)
+    _refuse_bombs(text, where)
     lines = list(io.StringIO(text.replace("\0", ""), newline=""))
     header = [name.strip() for name in _alone(lines[0])] if lines else []
     if not any(header):
         raise DataError(f"{where}: is empty; expected a first line with the columns' names")
     if not all(name.isprintable() and "\ufffd" not in name for name in header):
-        raise DataError(f"{where}: is not a CSV table: its first line is not plain text")
+        raise DataError(
+            f"{where}: is not a CSV table: its first line is not plain text; save it as UTF-8"
+        )
     table = Table(where, header)
     place = table.column(key)
     if "\0" in text:
@@ -63,6 +71,18 @@ def read_table(content: bytes, where: str, key: str) -> Table:
         table.rows.append(_mend(fields, len(header), place, table.findings))
         table.lines.append(number)
     return table
+
+
+def _refuse_bombs(text: str, where: str) -> None:
+    """Refuse a table that a zip archive holds in kilobytes and memory in gigabytes."""
+    lines = max(text.count("\n"), text.count("\r")) + 1
+    ends = [place for mark in "\r\n" if (place := text.find(mark)) >= 0]
+    columns = text.count(",", 0, min(ends, default=len(text))) + 1
+    if columns > MAX_COLUMNS or lines > MAX_LINES or columns * lines > MAX_CELLS:
+        raise DataError(
+            f"{where}: is too large a table: {columns:,} columns and {lines:,} lines; at most "
+            f"{MAX_COLUMNS:,}, {MAX_LINES:,} and {MAX_CELLS:,} cells are read"
+        )
 
 
 def _rows(lines: list[str], table: Table, place: int) -> Iterator[tuple[int, list[str]]]:

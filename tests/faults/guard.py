@@ -1,0 +1,59 @@
+"""Watches what a piece of code does to the machine: files it writes, programs it starts."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+_CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.chmod")
+_PROGRAMS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn")
+
+_watches: list[tuple[Path, list[str]]] = []
+_installed: list[bool] = []
+
+
+@contextlib.contextmanager
+def nothing_but(folder: Path) -> Iterator[None]:
+    """Fail where the block, in any thread, changes a file outside `folder` or starts a program."""
+    if not _installed:
+        sys.addaudithook(_hear)  # cannot be taken away again: it listens while there is a watch
+        _installed.append(True)
+    seen: list[str] = []
+    watch = (folder.resolve(), seen)
+    _watches.append(watch)
+    try:
+        yield
+    finally:
+        _watches.remove(watch)
+    assert not seen, seen
+
+
+def _hear(event: str, arguments: tuple[object, ...]) -> None:
+    if not _watches:
+        return
+    if event in _PROGRAMS:
+        told = [f"{event} {arguments[0]!r}"]
+    elif event in _CHANGES or (event == "open" and _writes(arguments)):
+        paths = [item for item in arguments[:2] if isinstance(item, (str, bytes, os.PathLike))]
+        told = [f"{event} {os.fsdecode(item)}" for item in paths if event != "open"]
+        told += [f"open {os.fsdecode(item)}" for item in paths[:1] if event == "open"]
+    else:
+        return
+    for folder, seen in _watches:
+        seen += [line for line in told if event in _PROGRAMS or not _belongs(line, folder)]
+
+
+def _writes(arguments: tuple[object, ...]) -> bool:
+    flags = arguments[2]
+    return isinstance(flags, int) and bool(flags & _WRITING)
+
+
+def _belongs(line: str, folder: Path) -> bool:
+    path = line.partition(" ")[2]
+    # Python keeps what it compiled beside what it imports.
+    own = "__pycache__" in path or path == os.devnull
+    return own or os.path.abspath(path).startswith(f"{folder}{os.sep}")
