@@ -53,5 +53,13 @@ class Note(Settings):
     text: str
 
 
-Event = StageStarted | Progress | EpochDone | Resumed | Note
+class Failed(Settings):
+    """The run cannot go on; nothing follows. Its parent writes it down, once there is room."""
+
+    kind: Literal["failed"] = "failed"
+    reason: str
+    """One sentence."""
+
+
+Event = StageStarted | Progress | EpochDone | Resumed | Note | Failed
 EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from benchmark.plan import RunSpec
 from benchmark.record import Failure, RunRecord, Stage
 from benchmark.runner import run_folder as files
-from benchmark.runner.events import EVENT, Event, StageStarted
+from benchmark.runner.events import EVENT, Event, Failed, StageStarted
 from benchmark.runner.run_folder import RunFolder
 from benchmark.runner.worker import UNFINISHED
 from clothclf.allocator import ALLOCATOR
@@ -93,6 +93,8 @@ class RunProcess:
                 continue
             if isinstance(event, StageStarted):
                 self.stage = event.stage
+            elif isinstance(event, Failed):
+                self._why_ended = event.reason
             events.append(event)
         return events, not part
 
@@ -124,13 +126,11 @@ class RunProcess:
         record = self.folder.record()
         if code == 0 and record is not None:
             return record
-        failure = self.folder.failure()
-        if failure is None and (self._asked_to_stop or code == UNFINISHED):
+        if not self._why_ended and (self._asked_to_stop or code == UNFINISHED):
             return None
-        if failure is None:
-            failure = self._failure(self._why_ended or self._reason(code))
-            with contextlib.suppress(OSError):  # a full disk is no reason to stop the others
-                self.folder.write(files.FAILURE, failure)
+        failure = self._failure(self._why_ended or self._reason(code))
+        with contextlib.suppress(OSError):  # a full disk is no reason to stop the others
+            self.folder.write(files.FAILURE, failure)
         return failure
 
     def _reason(self, code: int) -> str:

@@ -175,7 +175,11 @@ class _Schedule:
         """Start a run, unless it is done, has failed before, or is another process's."""
         measure = self.policy.workers == 1 if measure is None else measure
         folder = RunFolder.of(self.root, spec)
-        lock = self._lock(spec)
+        try:
+            lock = self._lock(spec)
+        except OSError as error:
+            self._failed(folder, _could_not_start(spec, folder, error))
+            return
         if not lock.is_locked:
             if spec.run_id not in self.waited_for:
                 self._tell(lambda listener: listener.on_elsewhere(folder, spec))
@@ -195,8 +199,7 @@ class _Schedule:
             self.running.append(_Running(RunProcess(spec, folder, limits, measure), lock))
         except OSError as error:
             lock.release()
-            why = f"{error.filename or folder.path}: {error.strerror or error}"
-            self._failed(folder, failure_of(spec, "start", why))
+            self._failed(folder, _could_not_start(spec, folder, error))
 
     def _lock(self, spec: RunSpec) -> filelock.BaseFileLock:
         """The run's lock, which a dead process cannot keep; not locked where another has it."""
@@ -293,3 +296,8 @@ class _Schedule:
 
     def _tell_tick(self) -> None:
         self._tell(lambda listener: listener.on_tick())
+
+
+def _could_not_start(spec: RunSpec, folder: RunFolder, error: OSError) -> Failure:
+    why = f"{error.filename or folder.path}: {error.strerror or error}"
+    return failure_of(spec, "start", why)

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import datetime
+import contextlib
 import os
 import signal
 import sys
 import time
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from benchmark.record import Failure
 from benchmark.runner import run_folder as files
-from benchmark.runner.events import Event, Progress
+from benchmark.runner.events import Event, Failed, Progress
 from benchmark.runner.run_folder import RunFolder
 from clothclf.errors import TrainingStopped
 from clothclf.orphans import die_with_parent
-
-if TYPE_CHECKING:
-    from benchmark.runner.pipeline import Pipeline
 
 PROGRESS_EVERY_S = 0.2
 UNFINISHED = 75
@@ -48,7 +43,7 @@ class EventPipe:
 
 
 def main(folder: RunFolder, measure: bool, memory_bytes: int | None = None) -> int:
-    """Carry out the run of a folder; return 0, UNFINISHED, or 1 with the failure written down."""
+    """Carry out the run of a folder; return 0, UNFINISHED, or 1 after telling of the failure."""
     pipe = EventPipe()
     spec = folder.spec()
     if spec is None:
@@ -68,27 +63,20 @@ def main(folder: RunFolder, measure: bool, memory_bytes: int | None = None) -> i
         return 1
     except Exception as error:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        traceback.print_exc()
-        sys.stderr.flush()
-        _write_failure(pipeline, error)
+        pipe.emit(Failed(reason=_in_words(error)))
+        with contextlib.suppress(OSError):  # of a full disk
+            traceback.print_exc()
+            sys.stderr.flush()
         return 1
 
 
-def _write_failure(pipeline: Pipeline, error: Exception) -> None:
+def _in_words(error: Exception) -> str:
     from clothclf.training.step import is_out_of_memory
 
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
     if is_out_of_memory(error):
-        reason = f"memory is too short, even for one picture at a time ({reason})"
-    failure = Failure(
-        run_id=pipeline.spec.run_id,
-        spec=pipeline.spec,
-        stage=pipeline.stage,
-        reason=reason,
-        log_tail=pipeline.folder.log_tail(),
-        at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-    )
-    pipeline.folder.write(files.FAILURE, failure)
+        return f"memory is too short, even for one picture at a time ({reason})"
+    return reason
 
 
 if __name__ == "__main__":
