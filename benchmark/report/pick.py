@@ -1,15 +1,58 @@
-"""The pick: the most accurate architecture, the best trade-off, and why, in a sentence."""
+"""The pick: the most accurate architecture, the best trade-off for the user, and why."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
+from benchmark.report.columns import COLUMNS, Column, measured_alike, pareto_front
+from benchmark.report.pairs import Pair
 from benchmark.report.table import Row
 
-POINTS_PER_TENFOLD = 2.0
-"""Points of accuracy that each tenfold of MACs must buy to be worth its cost."""
+Prefer = Literal["balance", "accuracy", "speed", "size"]
+PRICES: dict[Prefer, tuple[str, float]] = {
+    "balance": ("macs", 2.0),
+    "accuracy": ("macs", 0.0),
+    "speed": ("latency", 5.0),
+    "size": ("params", 5.0),
+}
+"""What is paid for, and how many points of accuracy each tenfold of it has to buy."""
+WORDS = {"macs": "MACs", "latency": "latency", "params": "parameters"}
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the user can afford, and what counts most."""
+
+    max_gmacs: float | None = None
+    """10^9 headline MACs of one picture."""
+    max_params: float | None = None
+    """10^6 parameters."""
+    max_latency_ms: float | None = None
+    """Median of one picture, as it was measured."""
+    min_accuracy: float | None = None
+    """Share of test pictures, 0 to 1."""
+    prefer: Prefer = "balance"
+
+    def limits(self) -> list[tuple[Column, float, str]]:
+        """Column, limit in its unit, and the option's words, for each that was asked for."""
+        share = None if self.min_accuracy is None else 100 * self.min_accuracy
+        asked = (
+            ("macs", self.max_gmacs, "at most {:g} GMACs"),
+            ("params", self.max_params, "at most {:g} M parameters"),
+            ("latency", self.max_latency_ms, "at most {:g} ms"),
+            ("accuracy", share, "at least {:g} % accuracy"),
+        )
+        return [
+            (COLUMNS[key], limit, words.format(limit))
+            for key, limit, words in asked
+            if limit is not None
+        ]
+
+
+NO_WISHES = Wishes()
 
 
 @dataclass(frozen=True)
@@ -17,68 +60,205 @@ class Pick:
     """What the report recommends."""
 
     most_accurate: Row
-    trade_off: Row
+    trade_off: Row | None
+    """The pick; None where no architecture fits the wishes."""
     front: list[Row]
-    """The Pareto front, cheapest first: no other row is both more accurate and cheaper."""
+    """The Pareto front of accuracy and MACs, cheapest first."""
+    wishes: Wishes
+    fitting: list[Row]
+    """Rows that fit the wishes; all where there are none."""
     sentence: str
+    sensitivity: str
+    """What would have to change for the pick to be another; empty where there is nothing to say."""
 
 
-def pareto_front(rows: Sequence[Row]) -> list[Row]:
-    """Rows that no other row beats in accuracy at the same or fewer MACs, cheapest first."""
-    front: list[Row] = []
-    counted = [row for row in rows if row.macs is not None]
-    for row in sorted(counted, key=lambda item: (item.macs or 0, -item.accuracy)):
-        if not front or row.accuracy > front[-1].accuracy:
-            front.append(row)
-    return front
-
-
-def choose(rows: Sequence[Row]) -> Pick | None:
+def choose(
+    rows: Sequence[Row],
+    wishes: Wishes = NO_WISHES,
+    pairs: Mapping[tuple[int, int], Pair] | None = None,
+) -> Pick | None:
     """Choose among finished rows; None where there are none.
 
-    The trade-off is the row of the front with the most accuracy left after paying
-    POINTS_PER_TENFOLD points for each tenfold of MACs.
+    The pick is the fitting row with the most accuracy left after paying what PRICES says for each
+    tenfold of its cost; with `prefer: accuracy` the cheapest of those that are tied with the most
+    accurate. `pairs` are the tested pairs, by places in `rows`.
     """
     if not rows:
         return None
-    best = max(rows, key=lambda row: row.accuracy)
-    front = pareto_front(rows)
-    if not front:
-        return Pick(best, best, [], f"{_name(best)} is the most accurate; no costs were counted.")
-    trade_off = max(front, key=_worth)
-    return Pick(best, trade_off, front, _sentence(best, trade_off, len(rows)))
+    return _Choice(rows, wishes, pairs or {}).pick()
 
 
-def _worth(row: Row) -> float:
-    return 100 * row.accuracy - POINTS_PER_TENFOLD * math.log10(max(row.macs or 1, 1))
+class _Choice:
+    def __init__(
+        self, rows: Sequence[Row], wishes: Wishes, pairs: Mapping[tuple[int, int], Pair]
+    ) -> None:
+        self.rows = list(rows)
+        self.wishes = wishes
+        self.pairs = pairs
+        self.best = max(rows, key=lambda row: row.accuracy)
+        key, self.price = PRICES[wishes.prefer]
+        self.cost = COLUMNS[key]
+        self.cost_words = WORDS[key]
+        self.alike = measured_alike(rows)
+        self.fitting = [row for row in rows if not self._excess(row)]
 
+    def pick(self) -> Pick:
+        front = pareto_front(self.rows)
+        chosen = self._chosen()
+        if chosen is None:
+            sentence, sensitivity = self._none_fits(), ""
+        else:
+            sentence, sensitivity = self._sentence(chosen), self._sensitivity(chosen)
+        return Pick(self.best, chosen, front, self.wishes, self.fitting, sentence, sensitivity)
 
-def _sentence(best: Row, trade_off: Row, rows: int) -> str:
-    if rows == 1:
-        return f"{_name(best)} is the only finished architecture: nothing to choose from yet."
-    if trade_off is best:
+    def _value(self, column: Column, row: Row) -> float | None:
+        """A figure; no latency where rows were timed under different conditions."""
+        return None if column.key == "latency" and not self.alike else column.of(row)
+
+    def _excess(self, row: Row) -> float:
+        """How far a row is from what it must keep: 0 if it does, else the largest share beyond."""
+        worst = 0.0
+        for column, limit, _ in self.wishes.limits():
+            value = self._value(column, row)
+            if value is None:
+                return math.inf
+            beyond = column.loss(value) - column.loss(limit)
+            worst = max(worst, beyond / abs(limit) if limit else beyond)
+        return worst
+
+    def _chosen(self) -> Row | None:
+        if not self.fitting:
+            return None
+        if self.wishes.prefer == "accuracy":
+            best = max(self.fitting, key=lambda row: row.accuracy)
+            tied = [row for row in self.fitting if row is best or self._tied(row, best)]
+            return min(tied, key=lambda row: self._value(self.cost, row) or math.inf)
+        known = [row for row in self.fitting if self._value(self.cost, row) is not None]
+        if not known:
+            return max(self.fitting, key=lambda row: row.accuracy)
+        return max(known, key=self._worth)
+
+    def _worth(self, row: Row) -> float:
+        return 100 * row.accuracy - self.price * self._tenfolds(row)
+
+    def _tenfolds(self, row: Row) -> float:
+        return math.log10(max(self._value(self.cost, row) or 1e-9, 1e-9))
+
+    def _pair(self, one: Row, other: Row) -> Pair | None:
+        places = sorted((self.rows.index(one), self.rows.index(other)))
+        return self.pairs.get((places[0], places[1]))
+
+    def _tied(self, one: Row, other: Row) -> bool:
+        pair = self._pair(one, other)
+        return pair is not None and pair.tied
+
+    def _wished(self) -> str:
+        words = [text for _, _, text in self.wishes.limits()]
+        return f" with {' and '.join(words)}" if words else ""
+
+    def _none_fits(self) -> str:
+        closest = min(self.rows, key=self._excess)
+        text = f"No architecture fits{self._wished()}"
+        if math.isinf(self._excess(closest)):
+            return f"{text}: what is asked for was not measured, or not alike for all."
+        missed = []
+        for column, limit, _ in self.wishes.limits():
+            value = self._value(column, closest)
+            if value is not None and column.loss(value) > column.loss(limit):
+                missed.append(f"{value:.4g} in {column.title}")
+        return f"{text}; {closest.name} comes closest, with {', '.join(missed)}."
+
+    def _sentence(self, chosen: Row) -> str:
+        best = self.best
+        if len(self.rows) == 1:
+            return f"{best.name} is the only finished architecture: nothing to choose from yet."
+        rule = self._rule()
+        if chosen is best:
+            text = f"{best.name} is the most accurate ({_percent(best)}) and the pick{rule}"
+            tied = [row.name for row in self.rows if row is not best and self._tied(row, best)]
+            return f"{text}; tied with it: {', '.join(tied)}." if tied else f"{text}."
+        points = 100 * (best.accuracy - chosen.accuracy)
+        pair = self._pair(best, chosen)
+        if pair is not None and pair.tied:
+            sure = f"{chosen.name} is tied with {best.name} ({_why_tied(pair)})"
+            text = f"{sure}, {points:.2f} points behind its {_percent(best)},"
+        else:
+            told = f" ({p_text(pair.p)})" if pair else ""
+            text = (
+                f"{best.name} is the most accurate ({_percent(best)}); {chosen.name} is "
+                f"{points:.2f} points behind{told}"
+            )
+        shares = []
+        if best.macs and chosen.macs:
+            shares.append(f"{_share(chosen.macs, best.macs)} the MACs")
+        if best.cost and chosen.cost:
+            shares.append(f"{_share(chosen.cost.params, best.cost.params)} the parameters")
+        cheap = f" at {' and '.join(shares)}" if shares else ""
+        return f"{text}{cheap}: {chosen.name} is the pick{rule}."
+
+    def _rule(self) -> str:
+        wished = self._wished()
+        if self.wishes.prefer == "accuracy":
+            return f"{wished}, preferring accuracy, then fewer MACs"
+        if all(self._value(self.cost, row) is None for row in self.fitting):
+            return f"{wished}, by accuracy alone, since no {self.cost_words} can be compared"
         return (
-            f"{_name(best)} is the most accurate ({_percent(best)}) and the best trade-off: each "
-            f"cheaper one loses over {POINTS_PER_TENFOLD:g} points for a tenfold of MACs saved."
+            f"{wished}, where a tenfold of {self.cost_words} has to buy at least "
+            f"{self.price:g} points"
         )
-    points = 100 * (best.accuracy - trade_off.accuracy)
-    text = (
-        f"{_name(best)} is the most accurate ({_percent(best)}); {_name(trade_off)} is the best "
-        f"trade-off, {points:.2f} points behind"
-    )
-    if best.macs and trade_off.macs:
-        text += f" at {_share(trade_off.macs, best.macs)} the MACs"
-    if best.cost and trade_off.cost:
-        text += f" and {_share(trade_off.cost.params, best.cost.params)} the parameters"
-    return f"{text} (a tenfold of MACs is to buy at least {POINTS_PER_TENFOLD:g} points)."
+
+    def _sensitivity(self, chosen: Row) -> str:
+        parts = []
+        others = [
+            row
+            for row in self.fitting
+            if row is not chosen and self._value(self.cost, row) is not None
+        ]
+        if self.wishes.prefer != "accuracy" and others:
+            parts += self._prices(chosen, others)
+            closest = min(others, key=lambda row: self._worth(chosen) - self._worth(row))
+            gap = self._worth(chosen) - self._worth(closest)
+            parts.append(f"to {closest.name} if that were {gap:.2f} points more accurate")
+        if len(self.fitting) < len(self.rows):
+            free = _Choice(self.rows, Wishes(prefer=self.wishes.prefer), self.pairs)._chosen()
+            if free is not None and free is not chosen:
+                parts.append(f"to {free.name} without these limits")
+        return f"The pick would change {'; '.join(parts)}." if parts else ""
+
+    def _prices(self, chosen: Row, others: Sequence[Row]) -> list[str]:
+        """To which row the pick goes when a tenfold has to buy more, or less, and from where on."""
+        more: list[tuple[float, Row]] = []
+        less: list[tuple[float, Row]] = []
+        for row in others:
+            tenfolds = self._tenfolds(chosen) - self._tenfolds(row)
+            points = 100 * (chosen.accuracy - row.accuracy)
+            if tenfolds > 0 and points > 0:
+                more.append((points / tenfolds, row))
+            elif tenfolds < 0 and points < 0:
+                less.append((points / tenfolds, row))
+        parts = []
+        if more:
+            price, row = min(more, key=lambda item: item[0])
+            parts.append(f"to {row.name} if a tenfold had to buy more than {price:.2f} points")
+        if less:
+            price, row = max(less, key=lambda item: item[0])
+            parts.append(f"to {row.name} if it had to buy less than {price:.2f}")
+        return parts
 
 
-def _share(part: int, whole: int) -> str:
+def p_text(p: float) -> str:
+    """A p-value as papers write it."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}" if p < 0.01 else f"p = {p:.2f}"
+
+
+def _why_tied(pair: Pair) -> str:
+    if pair.p >= 0.05 or pair.seed_noise is None:
+        return p_text(pair.p)
+    return f"seeds alone move the difference by {100 * pair.seed_noise:.2f} points"
+
+
+def _share(part: float, whole: float) -> str:
     return f"1/{whole / part:.3g} of" if part <= whole else f"{part / whole:.3g} times"
-
-
-def _name(row: Row) -> str:
-    return row.architecture
 
 
 def _percent(row: Row) -> str:

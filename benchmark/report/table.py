@@ -37,7 +37,18 @@ class Row:
     measured: MeasuredCost | None
     """Of one seed, the first that was not disturbed: the others' are of the same network."""
     measured_fault: str
+    records: tuple[RunRecord, ...]
+    """Its finished runs, by seed."""
     status: str = "finished"
+
+    @property
+    def name(self) -> str:
+        """The architecture, with the head's hidden layer where it has one."""
+        return (
+            self.architecture
+            if self.hidden is None
+            else f"{self.architecture} (head {self.hidden})"
+        )
 
     @property
     def macs(self) -> int | None:
@@ -57,6 +68,7 @@ def make_rows(comparison: Comparison) -> list[Row]:
 
 
 def _row(records: list[RunRecord]) -> Row:
+    records = sorted(records, key=lambda record: record.spec.seed)
     first = records[0]
     accuracies = [record.test.accuracy for record in records]
     measurement = _measurement(records)
@@ -67,7 +79,7 @@ def _row(records: list[RunRecord]) -> Row:
         weights=first.spec.weights.name,
         weights_origin=first.spec.weights.origin,
         precision=first.spec.precision,
-        seeds=tuple(sorted(record.spec.seed for record in records)),
+        seeds=tuple(record.spec.seed for record in records),
         accuracy=statistics.fmean(accuracies),
         accuracy_deviation=statistics.stdev(accuracies) if len(accuracies) > 1 else None,
         macro_f1=statistics.fmean(record.test.macro_f1 for record in records),
@@ -78,6 +90,7 @@ def _row(records: list[RunRecord]) -> Row:
         cost_fault=first.cost_fault,
         measured=measurement,
         measured_fault=first.measured_fault if measurement is None else "",
+        records=tuple(records),
     )
 
 

@@ -1,0 +1,268 @@
+"""All that a report says of one comparison: rows, how sure they are, pairs, and the pick.
+
+Every format is written from an `Analysis`, so that all of them say the same.
+"""
+
+from __future__ import annotations
+
+import statistics as plain_statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmark.errors import ReportError
+from benchmark.report import statistics
+from benchmark.report.answers import Answers, TestSet, has_answers, read_answers
+from benchmark.report.collect import Comparison
+from benchmark.report.pairs import Pair, compare_pairs
+from benchmark.report.pick import NO_WISHES, Pick, Wishes, choose
+from benchmark.report.statistics import Interval, Resampling
+from benchmark.report.table import Row, make_rows
+from clothclf.results import ClassResult
+
+MOST_ROWS = 60
+"""Rows that are compared in pairs, the most accurate ones; the pairs grow with their square."""
+MOST_CLASSES = 200
+"""With more, macro-F1 has no interval: it would take minutes."""
+HARDEST = 5
+
+
+@dataclass(frozen=True)
+class HardPair:
+    """One class taken for another."""
+
+    label: str
+    answer: str
+    images: float
+    """Mean over seeds."""
+    share: float
+    """Of the true class's pictures, 0 to 1."""
+
+
+@dataclass(frozen=True)
+class RowStatistics:
+    """How sure one row's figures are; means over its seeds."""
+
+    accuracy: Interval
+    macro_f1: Interval | None
+    test_deviation: float
+    """Standard deviation of the accuracy over resampled test sets: noise of the test set alone."""
+    calibration_error: float
+    """Expected calibration error, 0 to 1."""
+    accuracy_at_coverage: float
+    """Accuracy on the 90 % of pictures that are answered most confidently."""
+    confusion: npt.NDArray[np.int64]
+    """[classes, classes], added up over seeds; rows are true classes, columns answers."""
+    per_class: tuple[ClassResult, ...]
+    """From all seeds' answers together, the class of the lowest F1 first."""
+    hardest: tuple[HardPair, ...]
+    """What is mistaken most often for what, most pictures first."""
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """One comparison, analysed."""
+
+    comparison: Comparison
+    rows: list[Row]
+    """The most accurate first."""
+    statistics: list[RowStatistics | None]
+    """One for each row; None where its answers are not there or it is not among MOST_ROWS."""
+    pairs: dict[tuple[int, int], Pair]
+    """By places in `rows`, the smaller one first."""
+    answers: list[tuple[Answers, ...]]
+    """By row, one for each seed; empty where there are no statistics."""
+    test: TestSet | None
+    notes: tuple[str, ...]
+    """Why some rows have no statistics."""
+    pick: Pick | None
+
+    def pair(self, one: Row, other: Row) -> Pair | None:
+        """The pair of two rows, where it was tested."""
+        places = sorted((self.rows.index(one), self.rows.index(other)))
+        return self.pairs.get((places[0], places[1]))
+
+    def tied_with(self, row: Row) -> list[Row]:
+        """Rows whose accuracy may differ from this one's by chance alone."""
+        found = [other for other in self.rows if other is not row]
+        return [other for other in found if (pair := self.pair(row, other)) and pair.tied]
+
+
+def analyse(comparison: Comparison, root: Path, wishes: Wishes = NO_WISHES) -> Analysis:
+    """Analyse the runs of one comparison, whose folders lie below the tracking folder `root`."""
+    rows = make_rows(comparison)
+    test, answers, notes = _answers_by_row(rows, root)
+    figures: list[RowStatistics | None] = [None] * len(rows)
+    pairs: dict[tuple[int, int], Pair] = {}
+    if test is not None:
+        resampling = Resampling(test.groups)
+        images = resampling.sums(np.ones((len(test), 1)))[:, 0]
+        drawn: dict[int, npt.NDArray[np.float64]] = {}
+        for place, found in enumerate(answers):
+            if found:
+                figures[place], drawn[place] = _row_statistics(found, test, resampling, images)
+        pairs = compare_pairs(rows, answers, test, drawn)
+    pick = choose(rows, wishes, pairs)
+    return Analysis(comparison, rows, figures, pairs, answers, test, notes, pick)
+
+
+def _answers_by_row(
+    rows: Sequence[Row], root: Path
+) -> tuple[TestSet | None, list[tuple[Answers, ...]], tuple[str, ...]]:
+    test: TestSet | None = None
+    found: list[tuple[Answers, ...]] = []
+    notes: list[str] = []
+    for row in rows[:MOST_ROWS]:
+        if not all(has_answers(root, record) for record in row.records):
+            found.append(())
+            notes.append(f"{row.name}: its answers are not there, so it has no interval")
+            continue
+        try:
+            own, answers = read_answers(root, row.records)
+            if test is not None and (own.ids, own.labels.tolist()) != (
+                test.ids,
+                test.labels.tolist(),
+            ):
+                raise ReportError(f"{row.name}: has another test set than the rows above it")
+        except ReportError as error:
+            found.append(())
+            notes.append(f"no interval: {error}")
+            continue
+        test = test or own
+        found.append(tuple(answers))
+    if len(rows) > MOST_ROWS:
+        notes.append(f"intervals and pairs are of the {MOST_ROWS} most accurate rows alone")
+    return test, [*found, *[()] * (len(rows) - len(found))], tuple(notes)
+
+
+def _row_statistics(
+    found: Sequence[Answers],
+    test: TestSet,
+    resampling: Resampling,
+    images: npt.NDArray[np.float64],
+) -> tuple[RowStatistics, npt.NDArray[np.float64]]:
+    """A row's statistics, and its accuracy in each resampled test set [draws]."""
+    count = len(test.classes)
+    accuracies, scores = [], []
+    confusion = np.zeros((count, count), dtype=np.int64)
+    for item in found:
+        answers = item.answers
+        np.add.at(confusion, (test.labels, answers), 1)
+        if count > MOST_CLASSES:
+            hits = resampling.sums((answers == test.labels)[:, None])
+        else:
+            sums = resampling.sums(statistics.class_counts(answers, test.labels, count))
+            hits, actual, answered = np.split(sums, 3, axis=1)
+            scores.append(statistics.macro_f1(hits, actual, answered))
+        accuracies.append(hits.sum(axis=1) / images)
+    drawn = np.mean(accuracies, axis=0)
+    shares = [item.probabilities for item in found]
+    errors = [statistics.calibration_error(share, test.labels) for share in shares]
+    covered = [statistics.accuracy_at_coverage(share, test.labels) for share in shares]
+    figures = RowStatistics(
+        accuracy=statistics.percentile_interval(drawn),
+        macro_f1=statistics.percentile_interval(np.mean(scores, axis=0)) if scores else None,
+        test_deviation=float(drawn.std(ddof=1)),
+        calibration_error=plain_statistics.fmean(errors),
+        accuracy_at_coverage=plain_statistics.fmean(covered),
+        confusion=confusion,
+        per_class=_per_class(confusion, test.classes, len(found)),
+        hardest=_hardest(confusion, test.classes, len(found)),
+    )
+    return figures, drawn
+
+
+def _per_class(
+    confusion: npt.NDArray[np.int64], classes: Sequence[str], seeds: int
+) -> tuple[ClassResult, ...]:
+    hits = np.diag(confusion).astype(float)
+    actual, answered = confusion.sum(axis=1), confusion.sum(axis=0)
+    precision, recall = hits / np.maximum(answered, 1), hits / np.maximum(actual, 1)
+    f1 = 2 * hits / np.maximum(actual + answered, 1)
+    found = [
+        ClassResult(label, int(actual[i]) // seeds, precision[i], recall[i], f1[i])
+        for i, label in enumerate(classes)
+    ]
+    return tuple(sorted(found, key=lambda result: (result.f1, result.label)))
+
+
+def _hardest(
+    confusion: npt.NDArray[np.int64], classes: Sequence[str], seeds: int
+) -> tuple[HardPair, ...]:
+    wrong = confusion.copy()
+    np.fill_diagonal(wrong, 0)
+    actual = np.maximum(confusion.sum(axis=1), 1)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:HARDEST]
+    places = [divmod(int(place), len(classes)) for place in order]
+    return tuple(
+        HardPair(classes[i], classes[j], wrong[i, j] / seeds, float(wrong[i, j] / actual[i]))
+        for i, j in places
+        if wrong[i, j]
+    )
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A test picture that says something about the architectures."""
+
+    id: str
+    label: str
+    pixel_row: int
+    """Where it stands in the array of decoded pictures."""
+    answers: tuple[tuple[str, str], ...]
+    """Row's name and its first seed's answer."""
+
+
+def all_wrong(analysis: Analysis) -> list[Picture]:
+    """Pictures that every row with statistics answers wrong with every seed, in order of id."""
+    right = _right_by_row(analysis)
+    if not right:
+        return []
+    return _pictures(analysis, ~np.any([found.any(axis=0) for found in right.values()], axis=0))
+
+
+def only_right(analysis: Analysis) -> dict[int, list[Picture]]:
+    """By place of a row: what it alone has right, with every seed, and all others wrong."""
+    right = _right_by_row(analysis)
+    found = {}
+    for place, own in right.items():
+        others = [other.any(axis=0) for number, other in right.items() if number != place]
+        if others:
+            alone = own.all(axis=0) & ~np.any(others, axis=0)
+            found[place] = _pictures(analysis, alone)
+    return found
+
+
+def _right_by_row(analysis: Analysis) -> dict[int, npt.NDArray[np.bool_]]:
+    """For each row with answers, which are right: [seeds, n]."""
+    if analysis.test is None:
+        return {}
+    labels = analysis.test.labels
+    return {
+        place: np.stack([item.answers == labels for item in found])
+        for place, found in enumerate(analysis.answers)
+        if found
+    }
+
+
+def _pictures(analysis: Analysis, chosen: npt.NDArray[np.bool_]) -> list[Picture]:
+    test = analysis.test
+    if test is None:
+        return []
+    first = [
+        (row.name, found[0].answers)
+        for row, found in zip(analysis.rows, analysis.answers, strict=True)
+        if found
+    ]
+    return [
+        Picture(
+            id=test.ids[place],
+            label=test.classes[test.labels[place]],
+            pixel_row=int(test.pixel_rows[place]),
+            answers=tuple((name, test.classes[answers[place]]) for name, answers in first),
+        )
+        for place in np.flatnonzero(chosen)
+    ]

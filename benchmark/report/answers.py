@@ -1,0 +1,112 @@
+"""Saved answers of runs to their test split, side by side by picture; unlike sets are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from benchmark.errors import ReportError
+from benchmark.record import RunRecord
+from benchmark.runner import run_folder as files
+from benchmark.runner.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """The pictures of a test split, in one order for all runs."""
+
+    __test__ = False  # no case of pytest's
+
+    ids: tuple[str, ...]
+    labels: npt.NDArray[np.int64]
+    """Class numbers [n]."""
+    groups: npt.NDArray[np.int64]
+    """[n]; pictures with the same pixels share a number."""
+    pixel_rows: npt.NDArray[np.int64]
+    """[n]: where each stands in the array of decoded pictures."""
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One run's answers to a test set."""
+
+    record: RunRecord
+    probabilities: npt.NDArray[np.float32]
+    """[n, classes], in the test set's order."""
+
+    @property
+    def answers(self) -> npt.NDArray[np.int64]:
+        """Class numbers [n]."""
+        found: npt.NDArray[np.int64] = self.probabilities.argmax(axis=1)
+        return found
+
+
+def has_answers(root: Path, record: RunRecord) -> bool:
+    """Whether a run has kept its answers; a record made by hand has none."""
+    return files.PREDICTIONS in record.files and RunFolder.of(root, record.spec).path.is_dir()
+
+
+def read_answers(root: Path, records: Sequence[RunRecord]) -> tuple[TestSet, list[Answers]]:
+    """The test set that all `records` share, and each one's answers in its order.
+
+    Raises ReportError where a file cannot be read, or where a run answered other pictures, or
+    pictures with other labels, than the first one.
+    """
+    test = _test_set(root, records[0])
+    return test, [_answers(root, record, test) for record in records]
+
+
+def _test_set(root: Path, record: RunRecord) -> TestSet:
+    path = RunFolder.of(root, record.spec).path / files.MANIFEST
+    columns = ["id", "label", "split", "pixel_hash", "pixel_row"]
+    table = _read(path, columns)
+    table = table[table["split"] == "test"].sort_values("id", kind="stable")
+    classes = record.spec.data_summary.classes
+    return TestSet(
+        ids=tuple(table["id"].astype(str)),
+        labels=_numbers(table["label"], classes, path),
+        groups=np.unique(table["pixel_hash"].astype(str), return_inverse=True)[1].astype(np.int64),
+        pixel_rows=table["pixel_row"].to_numpy(dtype=np.int64),
+        classes=classes,
+    )
+
+
+def _answers(root: Path, record: RunRecord, test: TestSet) -> Answers:
+    path = RunFolder.of(root, record.spec).path / files.PREDICTIONS
+    shares = [f"p/{label}" for label in test.classes]
+    table = _read(path, ["id", "label", *shares]).sort_values("id", kind="stable")
+    same = tuple(table["id"].astype(str)) == test.ids and np.array_equal(
+        _numbers(table["label"], test.classes, path), test.labels
+    )
+    if not same:
+        raise ReportError(
+            f"{path}: answers other test pictures than the runs beside it, or has other labels for "
+            "them; runs of different test sets cannot be compared"
+        )
+    return Answers(record, table[shares].to_numpy(dtype=np.float32))
+
+
+def _numbers(labels: pd.Series, classes: tuple[str, ...], path: Path) -> npt.NDArray[np.int64]:
+    numbers = labels.map({label: number for number, label in enumerate(classes)})
+    if numbers.isna().any():
+        raise ReportError(f"{path}: has labels that are none of the study's classes")
+    return numbers.to_numpy(dtype=np.int64)
+
+
+def _read(path: Path, columns: list[str]) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path, columns=columns)
+    except Exception as error:  # pyarrow's own, and the system's
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ReportError(
+            f"{path}: cannot be read: {first}; `bench run` does the run again"
+        ) from None

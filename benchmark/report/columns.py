@@ -1,0 +1,90 @@
+"""Figures of a row that can be ranked, drawn or asked for: name, unit, and which end is better."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from benchmark.report.measured import by_conditions
+from benchmark.report.table import Row
+
+
+@dataclass(frozen=True)
+class Column:
+    """One figure of a row."""
+
+    key: str
+    """What a user writes: `--front accuracy,latency`."""
+    title: str
+    """With its unit, for axes and heads of tables."""
+    higher_is_better: bool
+    of: Callable[[Row], float | None]
+    """In the unit of the title; None where it was not measured, or must not be ranked."""
+    log: bool = False
+    """Whether it spans orders of magnitude."""
+
+    def loss(self, value: float) -> float:
+        """The value, with the sign that makes less of it better."""
+        return -value if self.higher_is_better else value
+
+
+def _latency(row: Row) -> float | None:
+    measured = row.measured
+    return None if measured is None or measured.busy else measured.latency_ms_median
+
+
+def _throughput(row: Row) -> float | None:
+    measured = row.measured
+    return None if measured is None or measured.busy else measured.best_images_per_second
+
+
+def _memory(row: Row) -> float | None:
+    return row.measured.inference_memory_bytes / 2**20 if row.measured else None
+
+
+COLUMNS = {
+    column.key: column
+    for column in (
+        Column("accuracy", "test accuracy (%)", True, lambda row: 100 * row.accuracy),
+        Column("f1", "macro-F1", True, lambda row: row.macro_f1),
+        Column("macs", "MACs (G)", False, lambda row: row.macs / 1e9 if row.macs else None, True),
+        Column(
+            "params",
+            "parameters (M)",
+            False,
+            lambda row: row.cost.params / 1e6 if row.cost else None,
+            True,
+        ),
+        Column("latency", "latency of one picture (ms)", False, _latency, True),
+        Column("throughput", "throughput (images/s)", True, _throughput, True),
+        Column("memory", "memory of inference (MiB)", False, _memory, True),
+        Column("time", "training time (s)", False, lambda row: row.train_s, True),
+    )
+}
+
+
+def pareto_front(
+    rows: Sequence[Row], gain: Column = COLUMNS["accuracy"], cost: Column = COLUMNS["macs"]
+) -> list[Row]:
+    """Rows that no other row beats in both columns, the best by `cost` first.
+
+    Rows without one of the figures are left out; of two that are alike in both, the first stays.
+    """
+    known = [
+        (cost.loss(c), gain.loss(g), row)
+        for row in rows
+        if (c := cost.of(row)) is not None and (g := gain.of(row)) is not None
+    ]
+    front: list[Row] = []
+    least = float("inf")
+    for _, loss, row in sorted(known, key=lambda item: item[:2]):
+        if loss < least:
+            front.append(row)
+            least = loss
+    return front
+
+
+def measured_alike(rows: Sequence[Row]) -> bool:
+    """Whether all that was measured was measured under the same conditions, and can be ranked."""
+    found = [(row.name, row.measured, row.macs) for row in rows if row.measured is not None]
+    return len(by_conditions(found)) <= 1

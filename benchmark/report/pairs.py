@@ -1,0 +1,127 @@
+"""Every pair of architectures on the same test pictures: how far apart, and whether by chance."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import statistics as plain_statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmark.report import statistics
+from benchmark.report.answers import Answers, TestSet
+from benchmark.report.statistics import Interval
+from benchmark.report.table import Row
+
+ALPHA = 0.05
+"""Below it an adjusted p-value tells two architectures apart."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two rows on the same pictures; the more accurate one first."""
+
+    first: int
+    second: int
+    """Places in the analysis's rows."""
+    difference: float
+    """Of accuracy, first less second, 0 to 1."""
+    interval: Interval
+    only_first: float
+    """Pictures that the first alone answers right; mean over seeds."""
+    only_second: float
+    mcnemar_p: float
+    """Exact; over several seeds, twice the median. Not adjusted."""
+    bootstrap_p: float
+    """Paired, twins together. Not adjusted."""
+    mcnemar_adjusted: float
+    """By Holm, for the number of pairs."""
+    bootstrap_adjusted: float
+    seed_noise: float | None
+    """What the two means may differ by because of their seeds alone; None for single seeds."""
+
+    @property
+    def p(self) -> float:
+        """The larger of both adjusted p-values: a difference has to convince both tests."""
+        return max(self.mcnemar_adjusted, self.bootstrap_adjusted)
+
+    @property
+    def tied(self) -> bool:
+        """Whether the difference may be chance: of the test pictures, or of the seeds."""
+        noisy = self.seed_noise is not None and abs(self.difference) <= self.seed_noise
+        return self.p >= ALPHA or noisy
+
+
+def compare_pairs(
+    rows: Sequence[Row],
+    answers: Sequence[tuple[Answers, ...]],
+    test: TestSet,
+    drawn: dict[int, npt.NDArray[np.float64]],
+) -> dict[tuple[int, int], Pair]:
+    """Test every pair of rows that has answers; keys are places in `rows`, the smaller one first.
+
+    `drawn` holds, by place, a row's accuracy in each resampled test set [draws].
+    """
+    places = [place for place, found in enumerate(answers) if found]
+    right = {place: [item.answers == test.labels for item in answers[place]] for place in places}
+    found = []
+    for one, other in itertools.combinations(places, 2):
+        counts = _differing(rows[one], rows[other], right[one], right[other])
+        difference = rows[one].accuracy - rows[other].accuracy
+        apart = drawn[one] - drawn[other]
+        found.append(
+            Pair(
+                first=one,
+                second=other,
+                difference=difference,
+                interval=statistics.percentile_interval(apart),
+                only_first=plain_statistics.fmean(a for a, _ in counts),
+                only_second=plain_statistics.fmean(b for _, b in counts),
+                mcnemar_p=statistics.median_p([statistics.mcnemar_exact(*c) for c in counts]),
+                bootstrap_p=statistics.bootstrap_p(difference, apart),
+                mcnemar_adjusted=1.0,
+                bootstrap_adjusted=1.0,
+                seed_noise=_seed_noise(rows[one], rows[other]),
+            )
+        )
+    return {(pair.first, pair.second): pair for pair in _adjusted(found)}
+
+
+def _differing(
+    one: Row,
+    other: Row,
+    right_one: Sequence[npt.NDArray[np.bool_]],
+    right_other: Sequence[npt.NDArray[np.bool_]],
+) -> list[tuple[int, int]]:
+    """Pictures that one of two rows alone has right, for each seed of both, else in their order."""
+    common = sorted(set(one.seeds) & set(other.seeds))
+    if common:
+        matches = [(one.seeds.index(seed), other.seeds.index(seed)) for seed in common]
+    else:
+        matches = [(place, place) for place in range(min(len(one.seeds), len(other.seeds)))]
+    return [
+        (
+            int((right_one[i] & ~right_other[j]).sum()),
+            int((right_other[j] & ~right_one[i]).sum()),
+        )
+        for i, j in matches
+    ]
+
+
+def _seed_noise(one: Row, other: Row) -> float | None:
+    if one.accuracy_deviation is None or other.accuracy_deviation is None:
+        return None
+    deviations = [one.accuracy_deviation, other.accuracy_deviation]
+    return statistics.seed_noise(deviations, [len(one.seeds), len(other.seeds)])
+
+
+def _adjusted(pairs: Sequence[Pair]) -> list[Pair]:
+    mcnemar = statistics.holm([pair.mcnemar_p for pair in pairs])
+    bootstrap = statistics.holm([pair.bootstrap_p for pair in pairs])
+    return [
+        dataclasses.replace(pair, mcnemar_adjusted=m, bootstrap_adjusted=b)
+        for pair, m, b in zip(pairs, mcnemar, bootstrap, strict=True)
+    ]
