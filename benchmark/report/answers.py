@@ -30,6 +30,8 @@ class TestSet:
     pixel_rows: npt.NDArray[np.int64]
     """[n]: where each stands in the array of decoded pictures."""
     classes: tuple[str, ...]
+    pixel_hashes: tuple[str, ...] = ()
+    """[n]: of each picture as it was stored, whatever size it was resized to."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -61,27 +63,32 @@ def read_answers(root: Path, records: Sequence[RunRecord]) -> tuple[TestSet, lis
     Raises ReportError where a file cannot be read, or where a run answered other pictures, or
     pictures with other labels, than the first one.
     """
-    test = _test_set(root, records[0])
-    return test, [_answers(root, record, test) for record in records]
+    folders = [RunFolder.of(root, record.spec).path for record in records]
+    test = read_test_set(folders[0], records[0])
+    return test, [read_run(*found, test) for found in zip(folders, records, strict=True)]
 
 
-def _test_set(root: Path, record: RunRecord) -> TestSet:
-    path = RunFolder.of(root, record.spec).path / files.MANIFEST
+def read_test_set(folder: Path, record: RunRecord) -> TestSet:
+    """The test set of one run, whose files lie in `folder`; raises as `read_answers`."""
+    path = folder / files.MANIFEST
     columns = ["id", "label", "split", "pixel_hash", "pixel_row"]
     table = _read(path, columns)
     table = table[table["split"] == "test"].sort_values("id", kind="stable")
     classes = record.spec.data_summary.classes
+    hashes = tuple(table["pixel_hash"].astype(str))
     return TestSet(
         ids=tuple(table["id"].astype(str)),
         labels=_numbers(table["label"], classes, path),
-        groups=np.unique(table["pixel_hash"].astype(str), return_inverse=True)[1].astype(np.int64),
+        groups=np.unique(hashes, return_inverse=True)[1].astype(np.int64),
         pixel_rows=table["pixel_row"].to_numpy(dtype=np.int64),
         classes=classes,
+        pixel_hashes=hashes,
     )
 
 
-def _answers(root: Path, record: RunRecord, test: TestSet) -> Answers:
-    path = RunFolder.of(root, record.spec).path / files.PREDICTIONS
+def read_run(folder: Path, record: RunRecord, test: TestSet) -> Answers:
+    """One run's answers in the order of `test`; raises as `read_answers`."""
+    path = folder / files.PREDICTIONS
     shares = [f"p/{label}" for label in test.classes]
     table = _read(path, ["id", "label", *shares]).sort_values("id", kind="stable")
     same = tuple(table["id"].astype(str)) == test.ids and np.array_equal(
