@@ -220,6 +220,10 @@ class TrainingResult:
     """Features, standardising and all epochs; not the start of the process."""
     parts: int = 1
     """In so many a batch went through, for want of memory; their gradients were added up."""
+    steps: int | None = None
+    """Optimiser steps that were taken; None in records of before they were counted."""
+    draws: tuple[str, ...] = ()
+    """For each epoch, a hash of its order, mirrors and crops: equal where the epochs were alike."""
 
     @property
     def best(self) -> EpochResult:

@@ -1,12 +1,21 @@
-"""`bench report`: the runs of a study side by side, and the pick."""
+"""`bench report`: the runs of a study side by side, how sure that is, and the pick."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from benchmark.commands.options import load, study_options, write_output
+
+if TYPE_CHECKING:
+    from benchmark.report.pick import Wishes
+    from benchmark.report.write import Report
+
+SUFFIXES = {".md": "md", ".csv": "csv", ".json": "json", ".tex": "latex", ".html": "html"}
+MOST_SHOWN = 20
+"""Differences that `--check` names one by one."""
 
 
 @click.command()
@@ -14,35 +23,110 @@ from benchmark.commands.options import load, study_options, write_output
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["md", "csv", "json"]),
-    default="md",
-    show_default=True,
-    help="How to write it.",
+    type=click.Choice(["md", "csv", "json", "latex", "html"]),
+    help="How to write it; by default as the ending of -o says, else md.",
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="A file, not the terminal.")
-def report(config: Path, assignments: tuple[str, ...], form: str, output: Path | None) -> None:
-    """Compare the runs of a study: accuracy, costs, and which architecture to pick.
+@click.option("--max-gmacs", type=click.FloatRange(0), help="Pick within so many 10^9 MACs.")
+@click.option("--max-params", type=click.FloatRange(0), help="Pick within so many 10^6 parameters.")
+@click.option("--max-latency-ms", type=click.FloatRange(0), help="Pick within this latency.")
+@click.option("--min-accuracy", type=click.FloatRange(0, 1), help="Pick above it; from 0 to 1.")
+@click.option(
+    "--prefer",
+    type=click.Choice(["balance", "accuracy", "speed", "size"]),
+    default="balance",
+    show_default=True,
+    help="What the pick weighs accuracy against.",
+)
+@click.option(
+    "--front",
+    default="accuracy,macs",
+    show_default=True,
+    metavar="GAIN,COST",
+    help="Columns of the Pareto front: accuracy, f1, macs, params, latency, throughput, memory, "
+    "time.",
+)
+@click.option("--plots", type=click.Path(path_type=Path), help="Write plots to this folder, too.")
+@click.option("--no-pictures", is_flag=True, help="Leave pictures of the data out of HTML.")
+@click.option("--check", "checked", type=click.Path(path_type=Path), help="Check a written report.")
+@click.option("--log", "log", is_flag=True, help="Keep report, plots and table in MLflow, too.")
+@click.pass_context
+def report(
+    ctx: click.Context,
+    config: Path,
+    assignments: tuple[str, ...],
+    form: str | None,
+    output: Path | None,
+    plots: Path | None,
+    no_pictures: bool,
+    checked: Path | None,
+    log: bool,
+    **wished: Any,
+) -> None:
+    """Compare the runs of a study: accuracy, how sure it is, costs, and which to pick.
 
     Only runs of the same data and protocol stand in one table; failed and unfinished ones are
-    listed with their reason.
+    listed with their reason. The limits narrow the pick, never the table.
+
+    --check FILE derives every number of a report that was written with the same options again
+    from the store, names those that differ, and ends with exit code 1 if there are any.
 
     \b
     Examples:
       bench report
-      bench report -c configs/fashion.yaml --set data.path=archive.zip -o report.md
-      bench report --format csv -o report.csv
+      bench report --max-gmacs 0.5 --prefer speed
+      bench report -c configs/fashion.yaml --set data.path=archive.zip -o report.html
+      bench report --plots plots --format csv -o report.csv
+      bench report --check report.md
     """
-    from benchmark.errors import ReportError
-    from benchmark.report.collect import collect
-    from benchmark.report.render import FORMATS
+    from benchmark.report.write import make_report
 
-    study = load(config, assignments)
-    root = study.tracking.folder.absolute()
-    collection = collect(study, root)
-    if not collection.comparisons:
-        others = f"; there are {'; '.join(collection.elsewhere)}" if collection.elsewhere else ""
-        raise ReportError(
-            f"study {study.study!r} has no runs with these settings in {root}{others}; "
-            f"run them first: bench run --all -c {config}"
-        )
-    write_output(FORMATS[form](study, collection), output)
+    written = checked or output
+    form = form or (SUFFIXES.get(written.suffix, "md") if written else "md")
+    made = make_report(load(config, assignments), config, _wishes(**wished))
+    if checked is not None:
+        ctx.exit(_check(made, checked, form, not no_pictures))
+    if plots is not None:
+        from benchmark.report.static_plots import write_plots
+
+        for path in write_plots(made.analyses[0], plots):
+            click.echo(f"written to {path}", err=True)
+    write_output(made.text(form, not no_pictures), output)
+    if log:
+        from benchmark.tracking.report_run import log_report
+
+        click.echo(f"logged to {log_report(made)}", err=True)
+
+
+def _wishes(front: str, **limits: Any) -> Wishes:
+    from benchmark.report.columns import COLUMNS
+    from benchmark.report.pick import Wishes
+    from clothclf.errors import UserError, did_you_mean
+
+    keys = tuple(key.strip() for key in front.split(","))
+    for key in keys:
+        if key not in COLUMNS:
+            hint = did_you_mean(key, list(COLUMNS)) or f" (known: {', '.join(COLUMNS)})"
+            raise UserError(f"--front {front}: no column {key!r}{hint}")
+    if len(keys) != 2:
+        raise UserError(f"--front {front}: name two columns, such as accuracy,latency")
+    return Wishes(front=(keys[0], keys[1]), **limits)
+
+
+def _check(made: Report, path: Path, form: str, pictures: bool) -> int:
+    """Compare a written report with the store; return the exit code."""
+    from benchmark.errors import ReportError
+    from benchmark.report.check import count_numbers, differences
+
+    try:
+        written = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ReportError(f"{path}: cannot be read: {error}") from None
+    found = differences(written, made.text(form, pictures))
+    for difference in found[:MOST_SHOWN]:
+        click.echo(f"{path}, {difference}")
+    if len(found) > MOST_SHOWN:
+        click.echo(f"{path}: and {len(found) - MOST_SHOWN:,} more differences")
+    if not found:
+        click.echo(f"{path}: all {count_numbers(written):,} numbers are as the store gives them")
+    return 1 if found else 0

@@ -35,6 +35,8 @@ class Wishes:
     min_accuracy: float | None = None
     """Share of test pictures, 0 to 1."""
     prefer: Prefer = "balance"
+    front: tuple[str, str] = ("accuracy", "macs")
+    """Keys of the columns whose Pareto front is shown."""
 
     def limits(self) -> list[tuple[Column, float, str]]:
         """Column, limit in its unit, and the option's words, for each that was asked for."""
@@ -63,7 +65,7 @@ class Pick:
     trade_off: Row | None
     """The pick; None where no architecture fits the wishes."""
     front: list[Row]
-    """The Pareto front of accuracy and MACs, cheapest first."""
+    """The Pareto front of the two columns that the wishes name, the best by the second first."""
     wishes: Wishes
     fitting: list[Row]
     """Rows that fit the wishes; all where there are none."""
@@ -103,7 +105,8 @@ class _Choice:
         self.fitting = [row for row in rows if not self._excess(row)]
 
     def pick(self) -> Pick:
-        front = pareto_front(self.rows)
+        gain, cost = (COLUMNS[key] for key in self.wishes.front)
+        front = pareto_front(self.rows, gain, cost)
         chosen = self._chosen()
         if chosen is None:
             sentence, sensitivity = self._none_fits(), ""

@@ -10,7 +10,7 @@ from benchmark.report.collect import Comparison
 from clothclf.results import Cost, MeasuredCost
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Row:
     """One architecture with one head and one start; figures are means over its finished seeds."""
 

@@ -11,6 +11,7 @@ from types import FrameType
 from rich.console import Console
 
 from benchmark.plan import RunSpec, choose_architectures, make_plan
+from benchmark.report.analysis import analyse
 from benchmark.report.collect import collect
 from benchmark.report.render import COLUMNS, table_cells
 from benchmark.runner import run_folder as files
@@ -164,7 +165,8 @@ def _conclude(console: Console, study: StudySettings, outcome: StudyOutcome, roo
     if collection.comparisons:
         newest = collection.comparisons[0]
         title = f"{study.study}, on {newest.specs[0].data_summary.title}"
-        print_table(make_console(stderr=False), COLUMNS, table_cells(newest), title)
+        cells = table_cells(analyse(newest, root))
+        print_table(make_console(stderr=False), COLUMNS, cells, title)
     failed = len(outcome.failed) + len(outcome.failed_before)
     if failed:
         console.print(f"{failed} of the runs failed", style="red")

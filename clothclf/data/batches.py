@@ -8,6 +8,7 @@ run can go on from any epoch.
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -48,6 +49,12 @@ class Views:
     """Mirror the picture at each place of the order [n]."""
     shift: npt.NDArray[np.int64]
     """Rows and columns the crop starts at, in pixels of the padded picture [n, 2]."""
+
+    def digest(self) -> str:
+        """A hash of all three, so that it can be shown that two epochs saw the same."""
+        parts = (self.order, self.flip, self.shift)
+        text = b"".join(np.ascontiguousarray(part).tobytes() for part in parts)
+        return hashlib.sha256(text).hexdigest()[:12]
 
 
 def draw_views(count: int, epoch: int, seed: int, augment: AugmentSettings) -> Views:
@@ -121,9 +128,13 @@ class ImageBatches:
         """Training batches in an epoch."""
         return len(training_parts(len(self.splits["train"]), self.batch_size))
 
+    def views(self, epoch: int) -> Views:
+        """How the training pictures are changed in an epoch (from 1)."""
+        return draw_views(len(self.splits["train"]), epoch, self.seed, self.augment)
+
     def train(self, epoch: int, done: int = 0) -> Iterator[Batch]:
         """Training batches of one epoch (from 1), shuffled and augmented, but for those `done`."""
-        views = draw_views(len(self.splits["train"]), epoch, self.seed, self.augment)
+        views = self.views(epoch)
         read = self._reader("train", views.order)
         # Brought to the device for the whole epoch: no step waits for a copy.
         flip = torch.from_numpy(views.flip).to(self.device)
@@ -205,7 +216,7 @@ class FeatureBatches:
 
     def train(self, epoch: int, done: int = 0) -> Iterator[Batch]:
         """Batches of features, in the order and with the mirrors that pictures would have."""
-        drawn = draw_views(len(self.targets), epoch, self.images.seed, self.images.augment)
+        drawn = self.images.views(epoch)
         order = torch.from_numpy(drawn.order).to(self.views.device)
         flip = torch.from_numpy(drawn.flip).to(self.views.device).long()
         for part in training_parts(len(order), self.images.batch_size)[done:]:

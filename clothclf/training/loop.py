@@ -87,6 +87,8 @@ def train(
         route="pictures" if module is classifier else "features",
         seconds=prepared + now.seconds,
         parts=now.parts,
+        steps=len(now.history) * images.steps_per_epoch(),
+        draws=tuple(images.views(result.epoch).digest() for result in now.history),
     )
 
 

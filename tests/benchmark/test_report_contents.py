@@ -12,9 +12,10 @@ import pytest
 from benchmark.plan import RunSpec
 from benchmark.record import Failure, RunRecord
 from benchmark.report.collect import collect
-from benchmark.report.pick import choose, pareto_front
-from benchmark.report.render import render_csv, render_json, render_markdown
+from benchmark.report.columns import pareto_front
+from benchmark.report.pick import choose
 from benchmark.report.table import make_rows
+from benchmark.report.write import make_report
 from benchmark.runner import run_folder as files
 from benchmark.runner.run_folder import RunFolder
 from benchmark.study import StudySettings, TrackingSettings
@@ -45,6 +46,10 @@ def fail(root: Path, spec: RunSpec, reason: str) -> None:
     folder.write(files.FAILURE, failure)
 
 
+def text(study: StudySettings, form: str = "md") -> str:
+    return make_report(study, Path("s.yaml")).text(form)
+
+
 def published(root: Path) -> StudySettings:
     """The published figures, as a study."""
     table = {"vgg16": (0.8688, 3.9e9), "efficientnet_b0": (0.8428, 0.1e9)}
@@ -59,6 +64,7 @@ def test_the_pick_weighs_accuracy_against_cost(tmp_path: Path) -> None:
     study = published(tmp_path)
     pick = choose(make_rows(collect(study, tmp_path).comparisons[0]))
     assert pick is not None
+    assert pick.trade_off is not None
     assert pick.most_accurate.architecture == "vgg16"
     assert pick.trade_off.architecture == "efficientnet_b0"
     assert [row.architecture for row in pick.front] == ["efficientnet_b0", "vgg16"]
@@ -85,7 +91,7 @@ def test_seeds_are_averaged_and_their_spread_is_shown(tmp_path: Path) -> None:
     (row,) = make_rows(collect(study, tmp_path).comparisons[0])
     assert row.accuracy == pytest.approx(0.85)
     assert row.accuracy_deviation == pytest.approx(0.0707, abs=1e-4)
-    assert "85.00 % ± 7.07" in render_markdown(study, collect(study, tmp_path))
+    assert "85.00 % ± 7.07" in text(study)
 
 
 def test_failed_unfinished_and_missing_runs_are_listed(tmp_path: Path) -> None:
@@ -93,12 +99,12 @@ def test_failed_unfinished_and_missing_runs_are_listed(tmp_path: Path) -> None:
     fail(tmp_path, make_spec("resnet18"), "the loss is not finite | really")
     RunFolder.of(tmp_path, make_spec("resnet34")).start(make_spec("resnet34"))
     study = study_in(tmp_path, "vgg16", "resnet18", "resnet34", "resnet50")
-    text = render_markdown(study, collect(study, tmp_path))
-    assert "failed in train: the loss is not finite \\| really" in text
-    assert "| resnet34-s0 |" in text
-    assert "unfinished" in text
-    assert "| resnet50, seed 0 |" in text
-    assert "not begun" in text
+    said = text(study)
+    assert "failed in train: the loss is not finite \\| really" in said
+    assert "| resnet34-s0 |" in said
+    assert "unfinished" in said
+    assert "| resnet50, seed 0 |" in said
+    assert "not begun" in said
 
 
 def test_runs_of_another_protocol_are_named_but_not_in_the_table(tmp_path: Path) -> None:
@@ -108,10 +114,10 @@ def test_runs_of_another_protocol_are_named_but_not_in_the_table(tmp_path: Path)
     study = study_in(tmp_path)
     collection = collect(study, tmp_path)
     assert [record.spec.architecture for record in collection.comparisons[0].records] == ["vgg16"]
-    text = render_markdown(study, collection)
-    assert "alien" not in text
-    assert "train.epochs=3" in text
-    assert "image_size=64" in text
+    said = text(study)
+    assert "alien" not in said
+    assert "train.epochs=3" in said
+    assert "image_size=64" in said
 
 
 def test_runs_on_other_data_stand_in_a_table_of_their_own(tmp_path: Path) -> None:
@@ -133,12 +139,11 @@ def test_a_record_that_does_not_match_its_spec_is_not_believed(tmp_path: Path) -
 def test_every_format_says_the_same(tmp_path: Path) -> None:
     study = published(tmp_path)
     fail(tmp_path, make_spec("resnet18"), "why")
-    collection = collect(study, tmp_path)
-    rows = list(csv.DictReader(io.StringIO(render_csv(study, collection))))
+    rows = list(csv.DictReader(io.StringIO(text(study, "csv"))))
     finished = {row["architecture"]: row for row in rows if row["status"] == "finished"}
     assert set(finished) == {"vgg16", "densenet121", "efficientnet_b0"}
     assert any("why" in row["status"] for row in rows)
-    report = json.loads(render_json(study, collection))
+    report = json.loads(text(study, "json"))
     (comparison,) = report["comparisons"]
     for row in comparison["rows"]:
         assert float(finished[row["architecture"]]["test_accuracy"]) == row["test_accuracy"]
@@ -152,7 +157,7 @@ def test_counters_that_lie_apart_are_marked(tmp_path: Path) -> None:
     assert record.cost is not None
     keep(tmp_path, record.model_copy(update={"cost": make_cost("vgg16", 1000, flopth=900)}))
     study = study_in(tmp_path)
-    assert "-10.00 % (!)" in render_markdown(study, collect(study, tmp_path))
+    assert "-10.00 % (!)" in text(study)
 
 
 def test_measurements_stand_beside_counts_and_a_busy_machine_is_said(tmp_path: Path) -> None:
@@ -160,10 +165,10 @@ def test_measurements_stand_beside_counts_and_a_busy_machine_is_said(tmp_path: P
     keep(tmp_path, make_record(make_spec("vgg16"), 0.8, 10**9, quiet))
     keep(tmp_path, make_record(make_spec("resnet18"), 0.7, 10**8, busy))
     study = study_in(tmp_path, "vgg16", "resnet18")
-    text = render_markdown(study, collect(study, tmp_path))
-    assert "### Measured on cpu, 2 threads, float32, 112 x 112 px" in text
-    assert "| vgg16 | 5.0 ms | 6.0 ms | 200.0 | 400 images/s at batch 4 | 400.0 | 50 MiB |" in text
-    assert "resnet18 is not to be ranked by these figures: other processes used 1.0" in text
+    said = text(study)
+    assert "### Measured on cpu, 2 threads, float32, 112 x 112 px" in said
+    assert "| vgg16 | 5.0 ms | 6.0 ms | 200.0 | 400 images/s at batch 4 | 400.0 | 50 MiB |" in said
+    assert "resnet18 is not to be ranked by these figures: other processes used 1.0" in said
 
 
 def test_of_several_seeds_the_undisturbed_measurement_is_shown(tmp_path: Path) -> None:
@@ -175,6 +180,6 @@ def test_of_several_seeds_the_undisturbed_measurement_is_shown(tmp_path: Path) -
 
 def test_synthetic_data_and_random_weights_are_said(tmp_path: Path) -> None:
     study = published(tmp_path)
-    text = render_markdown(study, collect(study, tmp_path))
-    assert "say nothing about real ones" in text
-    assert "Weights are random for" in text
+    said = text(study)
+    assert "say nothing about real ones" in said
+    assert "Weights are random for" in said

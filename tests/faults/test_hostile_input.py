@@ -26,9 +26,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from benchmark.cli import main
-from benchmark.report.collect import collect
 from benchmark.report.plots import draw_confusion
-from benchmark.report.render import FORMATS, render_markdown
+from benchmark.report.write import FORMATS, make_report
 from benchmark.study import StudySettings, TrackingSettings, load_study
 from clothclf.data.decode import decode_rgb
 from clothclf.data.prepare import prepare
@@ -548,17 +547,17 @@ def test_a_report_shows_hostile_text_as_text(name: str, tmp_path: Path) -> None:
         architectures=(ArchitectureSettings(name=text[:200]),),
         tracking=TrackingSettings(folder=tmp_path),
     )
-    collection = collect(study, tmp_path)
-    report = render_markdown(study, collection)
+    made = make_report(study, Path("s.yaml"))
+    report = made.text("md")
     assert "<script" not in report
     assert "](" not in report.replace("]\\(", "")
     assert "\0" not in report
     assert "\x1b" not in report
     assert "\n# b" not in report
     rows = [line for line in report.splitlines() if line.startswith("| ")]
-    assert {row.replace("\\|", "").count("|") for row in rows[:4]} == {11}
-    for render in FORMATS.values():
-        assert render(study, collection).encode("utf-8")
+    assert {row.replace("\\|", "").count("|") for row in rows[:4]} == {12}
+    for form in FORMATS:
+        assert made.text(form).encode("utf-8")
 
 
 @pytest.mark.parametrize("name", LABELS)

@@ -1,0 +1,152 @@
+"""Write a report as CSV or JSON, for programs: every figure unrounded."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+from collections.abc import Sequence
+
+from benchmark.report import fairness, measured, render
+from benchmark.report.analysis import Analysis
+from benchmark.report.collect import Collection
+from benchmark.report.pick import Pick
+from benchmark.study import StudySettings
+
+
+def render_csv(study: StudySettings, collection: Collection, analyses: Sequence[Analysis]) -> str:
+    """A line for each row, numbers unrounded; failed and unfinished runs have no figures."""
+    output = io.StringIO()
+    entries = [_flat(analysis, place) for analysis in analyses for place in _places(analysis)]
+    entries += [
+        {"study": study.study, "architecture": cells[0], "status": cells[-1]}
+        for analysis in analyses
+        for cells in render.table_cells(analysis)[len(analysis.rows) :]
+    ]
+    entries += [
+        {"study": study.study, "architecture": name, "status": "not begun"}
+        for name in collection.not_begun
+    ]
+    columns = dict.fromkeys(key for entry in entries for key in entry)
+    writer = csv.DictWriter(output, list(columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(entries)
+    return output.getvalue()
+
+
+def _places(analysis: Analysis) -> range:
+    return range(len(analysis.rows))
+
+
+def _flat(analysis: Analysis, place: int) -> dict[str, object]:
+    row, figures = analysis.rows[place], analysis.statistics[place]
+    pair = analysis.pairs.get((0, place))
+    spec, cost = analysis.comparison.specs[0], row.cost
+    f1 = figures.macro_f1 if figures else None
+    return {
+        "study": spec.study,
+        "data": spec.data_summary.title,
+        "synthetic_data": spec.data_summary.synthetic,
+        "architecture": row.architecture,
+        "status": row.status,
+        "mode": row.mode,
+        "weights": row.weights,
+        "weights_origin": row.weights_origin,
+        "head_hidden": row.hidden,
+        "body_precision": row.precision,
+        "seeds": " ".join(str(seed) for seed in row.seeds),
+        "test_accuracy": row.accuracy,
+        "test_accuracy_low": figures.accuracy.low if figures else None,
+        "test_accuracy_high": figures.accuracy.high if figures else None,
+        "test_accuracy_deviation": row.accuracy_deviation,
+        "test_set_deviation": figures.test_deviation if figures else None,
+        "against_best": pair and -pair.difference,
+        "against_best_p": pair and pair.p,
+        "tied_with_best": pair and pair.tied,
+        "test_macro_f1": row.macro_f1,
+        "test_macro_f1_low": f1 and f1.low,
+        "test_macro_f1_high": f1 and f1.high,
+        "calibration_error": figures.calibration_error if figures else None,
+        "accuracy_at_90_coverage": figures.accuracy_at_coverage if figures else None,
+        "valid_accuracy": row.valid_accuracy,
+        "macs": cost.macs if cost else None,
+        "flops": cost.flops if cost else None,
+        "macs_flopth": cost.flopth.macs if cost else None,
+        "macs_fvcore": cost.fvcore.macs if cost else None,
+        "params": cost.params if cost else None,
+        "train_s": row.train_s,
+        "epochs": row.epochs,
+        **measured.flat(row.measured, row.macs),
+        "data_fingerprint": spec.data_summary.fingerprint,
+        "protocol": spec.protocol_id,
+    }
+
+
+def render_json(study: StudySettings, collection: Collection, analyses: Sequence[Analysis]) -> str:
+    """The same figures, nested, with data, protocol, pairs, classes, fairness and pick."""
+    report = {
+        "study": study.study,
+        "comparisons": [_comparison(analysis) for analysis in analyses],
+        "not_begun": collection.not_begun,
+        "elsewhere": collection.elsewhere,
+    }
+    return json.dumps(report, indent=1, ensure_ascii=False) + "\n"
+
+
+def _comparison(analysis: Analysis) -> dict[str, object]:
+    comparison, spec = analysis.comparison, analysis.comparison.specs[0]
+    names = [row.name for row in analysis.rows]
+    return {
+        "data": dataclasses.asdict(spec.data_summary),
+        "protocol": {
+            "id": spec.protocol_id,
+            "image_size": spec.data.image_size,
+            "model": spec.model.model_dump(mode="json", exclude={"weights", "head"}),
+            "train": spec.train.model_dump(mode="json"),
+        },
+        "rows": [
+            {**_flat(analysis, place), **_where_wrong(analysis, place)}
+            for place in _places(analysis)
+        ],
+        "pairs": [
+            {
+                **dataclasses.asdict(pair),
+                "first": names[pair.first],
+                "second": names[pair.second],
+                "tied": pair.tied,
+            }
+            for pair in analysis.pairs.values()
+        ],
+        "failed": [
+            {"run": f.spec.name, "stage": f.stage, "reason": f.reason} for f in comparison.failures
+        ],
+        "unfinished": [spec.name for spec in comparison.unfinished],
+        "fairness": [dataclasses.asdict(card) for card in fairness.fairness(comparison)],
+        "notes": list(analysis.notes),
+        "pick": _pick(analysis.pick),
+    }
+
+
+def _where_wrong(analysis: Analysis, place: int) -> dict[str, object]:
+    figures = analysis.statistics[place]
+    if figures is None:
+        return {"per_class": [], "hardest_pairs": [], "confusion": []}
+    return {
+        "per_class": [dataclasses.asdict(found) for found in figures.per_class],
+        "hardest_pairs": [dataclasses.asdict(pair) for pair in figures.hardest],
+        "confusion": figures.confusion.tolist(),
+    }
+
+
+def _pick(pick: Pick | None) -> dict[str, object] | None:
+    if pick is None:
+        return None
+    return {
+        "most_accurate": pick.most_accurate.architecture,
+        "trade_off": pick.trade_off.architecture if pick.trade_off else None,
+        "wishes": dataclasses.asdict(pick.wishes),
+        "pareto_front": [row.architecture for row in pick.front],
+        "sentence": pick.sentence,
+        "sensitivity": pick.sensitivity,
+    }

@@ -1,0 +1,88 @@
+"""Write a report's main table as LaTeX, for papers; it wants the package booktabs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmark.report import render
+from benchmark.report.analysis import Analysis
+from benchmark.report.collect import Collection
+from benchmark.report.numbers import giga, millions
+from benchmark.study import StudySettings
+
+COLUMNS = (
+    "Architecture",
+    "Accuracy (\\%)",
+    "95\\,\\% interval",
+    "$p$ against the best",
+    "Macro-F1",
+    "MACs",
+    "Parameters",
+)
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{mark: f"\\{mark}" for mark in "&%$#_{}"},
+}
+
+
+def render_latex(study: StudySettings, collection: Collection, analyses: Sequence[Analysis]) -> str:
+    """A table for each comparison, data and protocol in its caption; runs without figures below."""
+    return "\n\n".join(_table(study, collection, analyses, n) for n in range(len(analyses))) + "\n"
+
+
+def _table(
+    study: StudySettings, collection: Collection, analyses: Sequence[Analysis], number: int
+) -> str:
+    analysis = analyses[number]
+    spec = analysis.comparison.specs[0]
+    not_begun = collection.not_begun if number == 0 else []
+    without = render.table_cells(analysis, not_begun)[len(analysis.rows) :]
+    protocol = render.describe_protocol(spec.data.image_size, spec.model, spec.train)
+    caption = f"{study.study}: {render.describe_data(spec.data_summary)}. {protocol}."
+    pick = analysis.pick
+    lines = [
+        r"\begin{table}",
+        r"  \centering",
+        rf"  \caption{{{escape(caption)}{escape(f' {pick.sentence}' if pick else '')}}}",
+        rf"  \begin{{tabular}}{{l{'r' * (len(COLUMNS) - 1)}}}",
+        r"    \toprule",
+        f"    {' & '.join(COLUMNS)} \\\\",
+        r"    \midrule",
+        *(f"    {' & '.join(cells)} \\\\" for cells in _rows(analysis)),
+        r"    \bottomrule",
+        r"  \end{tabular}",
+        *(f"  % {name}: {' '.join(status.split())}" for name, *_, status in without),
+        r"\end{table}",
+    ]
+    return "\n".join(lines)
+
+
+def _rows(analysis: Analysis) -> list[list[str]]:
+    found = []
+    for place, row in enumerate(analysis.rows):
+        pair = analysis.pairs.get((0, place))
+        spread = row.accuracy_deviation
+        accuracy = f"{100 * row.accuracy:.2f}"
+        found.append(
+            [
+                escape(row.name),
+                accuracy if spread is None else rf"{accuracy} $\pm$ {100 * spread:.2f}",
+                render.interval_text(analysis, place).replace(" to ", "--"),
+                "--" if pair is None else _p(pair.p),
+                f"{row.macro_f1:.4f}",
+                giga(row.macs),
+                millions(row.cost.params if row.cost else None),
+            ]
+        )
+    return found
+
+
+def _p(p: float) -> str:
+    return "$<0.001$" if p < 0.001 else f"{p:.3f}"
+
+
+def escape(text: str) -> str:
+    """Text of others inside LaTeX: no command, no comment."""
+    return "".join(_SPECIAL.get(character, character) for character in " ".join(text.split()))

@@ -1,0 +1,91 @@
+"""Write a report as markdown, for people; every figure comes from the analyses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmark.report import fairness, measured, render
+from benchmark.report.analysis import Analysis
+from benchmark.report.collect import Collection
+from benchmark.report.numbers import inline, markdown_table
+from benchmark.report.table import Row
+from benchmark.study import StudySettings
+
+
+def render_markdown(
+    study: StudySettings, collection: Collection, analyses: Sequence[Analysis]
+) -> str:
+    """The whole report; `analyses` are of the collection's comparisons, in order."""
+    parts = [f"# {study.study}"]
+    for number, analysis in enumerate(analyses):
+        if number:
+            data = analysis.comparison.specs[0].data_summary
+            parts.append(f"## Other data, fingerprint {data.fingerprint}")
+        parts += _comparison(analysis, collection.not_begun if number == 0 else [])
+    if collection.elsewhere:
+        parts.append(
+            "Not in these tables, because their protocol or data settings differ: "
+            f"{inline('; '.join(collection.elsewhere))}."
+        )
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _comparison(analysis: Analysis, not_begun: Sequence[str]) -> list[str]:
+    spec = analysis.comparison.specs[0]
+    protocol = render.describe_protocol(spec.data.image_size, spec.model, spec.train)
+    parts = [
+        f"**Data**: {inline(render.describe_data(spec.data_summary))}",
+        f"**Protocol**: {protocol}",
+    ]
+    pick = analysis.pick
+    if pick is not None:
+        parts.append(f"**Pick**: {inline(pick.sentence)} {inline(pick.sensitivity)}".rstrip())
+        parts.append(_front(analysis))
+    parts.append(markdown_table(render.table_cells(analysis, not_begun), render.COLUMNS))
+    parts.append(_bullets(render.caveats(analysis)))
+    if analysis.rows:
+        parts += _sureness(analysis)
+        parts += _costs(analysis.rows)
+        parts.append("### Fairness")
+        cards = [card.cells() for card in fairness.fairness(analysis.comparison)]
+        parts.append(markdown_table(cards, fairness.COLUMNS))
+    return parts
+
+
+def _front(analysis: Analysis) -> str:
+    pick = analysis.pick
+    if pick is None or len(pick.front) < 2:
+        return ""
+    gain, cost = pick.wishes.front
+    names = ", ".join(row.name for row in pick.front)
+    return f"**Pareto front** of {gain} and {cost}: {inline(names)}"
+
+
+def _sureness(analysis: Analysis) -> list[str]:
+    parts = []
+    if analysis.pairs:
+        parts.append("### Differences, pair by pair")
+        parts.append(markdown_table(render.pair_cells(analysis), render.PAIR_COLUMNS))
+    cells = render.sureness_cells(analysis)
+    if cells:
+        parts.append("### How sure, and where wrong")
+        parts.append(markdown_table(cells, render.SURENESS_COLUMNS))
+    return parts
+
+
+def _costs(rows: Sequence[Row]) -> list[str]:
+    parts = ["### Costs, counter by counter"]
+    parts.append(markdown_table([render.cost_cells(row) for row in rows], render.COST_COLUMNS))
+    parts.append(_bullets([f"{row.name}: {row.cost.reason}" for row in rows if _reason(row)]))
+    found = [(row.name, row.measured, row.macs) for row in rows if row.measured is not None]
+    parts += measured.sections(found)
+    faults = [f"{row.name}: {row.measured_fault}" for row in rows if row.measured_fault]
+    return [*parts, *(["### Not measured", _bullets(faults)] if faults else [])]
+
+
+def _reason(row: Row) -> bool:
+    return row.cost is not None and bool(row.cost.reason)
+
+
+def _bullets(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {inline(line)}" for line in lines)

@@ -1,0 +1,59 @@
+"""A report from the store to text: collect, analyse, write in one of the formats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmark.errors import ReportError
+from benchmark.report.analysis import Analysis, analyse
+from benchmark.report.collect import Collection, collect
+from benchmark.report.data_formats import render_csv, render_json
+from benchmark.report.latex import render_latex
+from benchmark.report.markdown import render_markdown
+from benchmark.report.pick import NO_WISHES, Wishes
+from benchmark.study import StudySettings
+
+
+@dataclass(frozen=True)
+class Report:
+    """A study's runs, analysed."""
+
+    study: StudySettings
+    collection: Collection
+    analyses: list[Analysis]
+    """Of the collection's comparisons, in order."""
+
+    def text(self, form: str, pictures: bool = True) -> str:
+        """The report as html or one of FORMATS; `pictures` of the data stand in HTML alone."""
+        if form == "html":
+            from benchmark.report.html import render_html  # with its library, slow to load
+
+            return render_html(self.study, self.collection, self.analyses, pictures)
+        return FORMATS[form](self.study, self.collection, self.analyses)
+
+
+def make_report(study: StudySettings, config: Path, wishes: Wishes = NO_WISHES) -> Report:
+    """Read and analyse the runs of a study; raises ReportError where there are none.
+
+    `config` is how the user names the study, for the message.
+    """
+    root = study.tracking.folder.absolute()
+    collection = collect(study, root)
+    if not collection.comparisons:
+        others = f"; there are {'; '.join(collection.elsewhere)}" if collection.elsewhere else ""
+        raise ReportError(
+            f"study {study.study!r} has no runs with these settings in {root}{others}; "
+            f"run them first: bench run --all -c {config}"
+        )
+    analyses = [analyse(comparison, root, wishes) for comparison in collection.comparisons]
+    return Report(study, collection, analyses)
+
+
+FORMATS: dict[str, Callable[[StudySettings, Collection, Sequence[Analysis]], str]] = {
+    "md": render_markdown,
+    "csv": render_csv,
+    "json": render_json,
+    "latex": render_latex,
+}
