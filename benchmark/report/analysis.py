@@ -146,25 +146,16 @@ def _row_statistics(
 ) -> tuple[RowStatistics, npt.NDArray[np.float64]]:
     """A row's statistics, and its accuracy in each resampled test set [draws]."""
     count = len(test.classes)
-    accuracies, scores = [], []
     confusion = np.zeros((count, count), dtype=np.int64)
     for item in found:
-        answers = item.answers
-        np.add.at(confusion, (test.labels, answers), 1)
-        if count > MOST_CLASSES:
-            hits = resampling.sums((answers == test.labels)[:, None])
-        else:
-            sums = resampling.sums(statistics.class_counts(answers, test.labels, count))
-            hits, actual, answered = np.split(sums, 3, axis=1)
-            scores.append(statistics.macro_f1(hits, actual, answered))
-        accuracies.append(hits.sum(axis=1) / images)
-    drawn = np.mean(accuracies, axis=0)
+        np.add.at(confusion, (test.labels, item.answers), 1)
+    drawn, scores = resampled_figures(found, test, resampling, images)
     shares = [item.probabilities for item in found]
     errors = [statistics.calibration_error(share, test.labels) for share in shares]
     covered = [statistics.accuracy_at_coverage(share, test.labels) for share in shares]
     figures = RowStatistics(
         accuracy=statistics.percentile_interval(drawn),
-        macro_f1=statistics.percentile_interval(np.mean(scores, axis=0)) if scores else None,
+        macro_f1=None if scores is None else statistics.percentile_interval(scores),
         test_deviation=float(drawn.std(ddof=1)),
         calibration_error=plain_statistics.fmean(errors),
         accuracy_at_coverage=plain_statistics.fmean(covered),
@@ -173,6 +164,31 @@ def _row_statistics(
         hardest=_hardest(confusion, test.classes, len(found)),
     )
     return figures, drawn
+
+
+def resampled_figures(
+    found: Sequence[Answers],
+    test: TestSet,
+    resampling: Resampling,
+    images: npt.NDArray[np.float64],
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64] | None]:
+    """Accuracy and macro-F1 in each resampled test set [draws], means over seeds.
+
+    `images` [draws] says how many pictures each has. With more than MOST_CLASSES there is no
+    macro-F1.
+    """
+    count = len(test.classes)
+    accuracies, scores = [], []
+    for item in found:
+        answers = item.answers
+        if count > MOST_CLASSES:
+            hits = resampling.sums((answers == test.labels)[:, None])
+        else:
+            sums = resampling.sums(statistics.class_counts(answers, test.labels, count))
+            hits, actual, answered = np.split(sums, 3, axis=1)
+            scores.append(statistics.macro_f1(hits, actual, answered))
+        accuracies.append(hits.sum(axis=1) / images)
+    return np.mean(accuracies, axis=0), np.mean(scores, axis=0) if scores else None
 
 
 def _per_class(

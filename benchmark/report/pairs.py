@@ -84,7 +84,7 @@ def compare_pairs(
                 bootstrap_p=statistics.bootstrap_p(difference, apart),
                 mcnemar_adjusted=1.0,
                 bootstrap_adjusted=1.0,
-                seed_noise=_seed_noise(rows[one], rows[other]),
+                seed_noise=noise_of_seeds(rows[one], rows[other]),
             )
         )
     return {(pair.first, pair.second): pair for pair in _adjusted(found)}
@@ -111,7 +111,8 @@ def _differing(
     ]
 
 
-def _seed_noise(one: Row, other: Row) -> float | None:
+def noise_of_seeds(one: Row, other: Row) -> float | None:
+    """What the mean accuracies of two rows may differ by because of their seeds alone."""
     if one.accuracy_deviation is None or other.accuracy_deviation is None:
         return None
     deviations = [one.accuracy_deviation, other.accuracy_deviation]
