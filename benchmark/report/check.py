@@ -6,7 +6,7 @@ import difflib
 import re
 from dataclasses import dataclass
 
-NUMBER = re.compile(r"\d+(?:[.,]\d+)*(?:[eE][-+]?\d+)?")
+NUMBER = re.compile(r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?")
 AROUND = 30
 """Characters shown on either side of what differs."""
 MOST_WORDS = 2000

@@ -125,7 +125,7 @@ class _Training:
         self.checkpoints = Checkpoints(checkpoints)
         self.optimizer = make_optimizer(module, settings)
         self.best_state: dict[str, Tensor] = {}
-        self.totals = _TrainTotals()
+        self.totals = self._no_totals()
         self.now = self.checkpoints.load() or Snapshot()
         self.eager = EagerStep(module, self.optimizer, self.now.parts)
         self.step: Step = self.eager
@@ -203,7 +203,7 @@ class _Training:
         now.history.append(result)
         now.seconds += seconds
         now.epoch, now.steps, now.epoch_seconds = now.epoch + 1, 0, 0.0
-        self.totals = _TrainTotals()
+        self.totals = self._no_totals()
         if _best(now.history) is result:
             self.best_state = self.classifier.trained_state()
         self.watcher.on_epoch(result)
@@ -261,10 +261,13 @@ class _Training:
                 # The fused optimiser goes through memory: its order must be the parameter's.
                 kept = torch.empty_like(parameter, requires_grad=False).copy_(momentum)
                 self.optimizer.state[parameter]["momentum_buffer"] = kept
-        self.totals = _TrainTotals.of(now.tensors, self.device)
+        self.totals.load(now.tensors)
         set_generator_state(self.device, now.tensors["generator"])
         now.tensors = {}
         self.watcher.on_resumed(now.history, now.steps)
+
+    def _no_totals(self) -> _TrainTotals:
+        return _TrainTotals(self.batches.steps_per_epoch(), self.device)
 
     def _parameters(self) -> list[nn.Parameter]:
         return list(self.optimizer.param_groups[0]["params"])
@@ -281,31 +284,35 @@ def _best(history: list[EpochResult]) -> EpochResult:
 
 
 class _TrainTotals:
-    """Losses and right answers of an epoch, kept on the device so that no step waits for them."""
+    """Losses and right answers of an epoch, kept on the device so that no step waits for them.
 
-    def __init__(self) -> None:
-        self.losses: list[Tensor] = []
-        self.correct: list[Tensor] = []
+    There is room for all steps from the start: a small tensor made and kept at each step would lie
+    among the large ones that come and go, and keep memory from being used again as a whole.
+    """
+
+    def __init__(self, steps: int, device: torch.device) -> None:
+        self.losses = torch.zeros(steps, device=device)
+        self.correct = torch.zeros(steps, dtype=torch.int64, device=device)
         self.sizes: list[int] = []
 
-    @classmethod
-    def of(cls, tensors: dict[str, Tensor], device: torch.device) -> _TrainTotals:
-        totals = cls()
-        totals.losses = list(tensors["losses"].to(device))
-        totals.correct = list(tensors["correct"].to(device))
-        totals.sizes = tensors["sizes"].tolist()
-        return totals
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Go on from what an earlier process had done of the epoch."""
+        self.sizes = tensors["sizes"].tolist()
+        for ours, name in ((self.losses, "losses"), (self.correct, "correct")):
+            ours[: len(self.sizes)] = tensors[name].to(ours)
 
     def tensors(self) -> dict[str, Tensor]:
+        done = len(self.sizes)
         return {
-            "losses": torch.stack(self.losses) if self.losses else torch.zeros(0),
-            "correct": torch.stack(self.correct) if self.correct else torch.zeros(0),
+            "losses": self.losses[:done].clone(),
+            "correct": self.correct[:done].clone(),
             "sizes": torch.tensor(self.sizes, dtype=torch.int64),
         }
 
     def add(self, loss: Tensor, correct: Tensor, size: int) -> None:
-        self.losses.append(loss)
-        self.correct.append(correct)
+        done = len(self.sizes)
+        self.losses[done].copy_(loss)
+        self.correct[done].copy_(correct)
         self.sizes.append(size)
 
     @property
@@ -314,7 +321,7 @@ class _TrainTotals:
 
     def means(self, epoch: int) -> tuple[float, float]:
         """Mean loss and accuracy; raises TrainingError naming the first step that went wrong."""
-        losses = torch.stack(self.losses).cpu().double()
+        losses = self.losses.cpu().double()
         wrong = (~torch.isfinite(losses)).nonzero()
         if len(wrong):
             step = int(wrong[0]) + 1
@@ -328,5 +335,5 @@ class _TrainTotals:
                 f"the training loss is not finite from step {step} of epoch {epoch}; {remedy}"
             )
         sizes = torch.tensor(self.sizes, dtype=torch.float64)
-        correct = int(torch.stack(self.correct).sum())
+        correct = int(self.correct.sum())
         return float((losses * sizes).sum() / sizes.sum()), correct / self.images
