@@ -24,6 +24,7 @@ from clothclf.errors import UserError
 State = Literal["ok", "warning", "fault"]
 DISTRIBUTION = "bench-architectures"
 IMPORT_PATIENCE_S = 180
+DAMAGED_FILE = "a file beside its record is damaged"
 LEAST_FREE_BYTES = 2 * 2**30
 """Of disk and of memory, below which a study of usual size is in danger."""
 IMPORTS = """
@@ -167,14 +168,14 @@ def _runs(study: StudySettings) -> Finding:
         if folder.verified_record() is not None:
             finished += 1
         elif folder.has_ended():
-            damaged.append(folder.path.name)
+            damaged.append(f"{folder.path.name} ({folder.why_not_believed() or DAMAGED_FILE})")
         elif folder.failure() is not None:
             failed += 1
         else:
             unfinished += 1
     found = f"{finished} finished, {failed} failed, {unfinished} unfinished"
     if damaged:
-        found += f", damaged: {', '.join(damaged)}"
+        found += f", not believed: {', '.join(damaged)}"
         return Finding("runs", "warning", found, "`bench run --all` does these again")
     return Finding("runs", "ok", found)
 

@@ -12,6 +12,9 @@ from benchmark.record import Failure, RunRecord
 from benchmark.runner.run_folder import study_folders
 from benchmark.study import StudySettings
 
+UNREADABLE = "settings that this bench cannot read"
+"""Of a spec that is damaged, or of another format."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -21,13 +24,15 @@ class Comparison:
     failures: list[Failure]
     unfinished: list[RunSpec]
     """Begun, with neither record nor failure."""
+    refused: list[tuple[RunSpec, str]] = field(default_factory=list)
+    """Ended, but not to be believed, and why."""
 
     @property
     def specs(self) -> list[RunSpec]:
         """What all of its runs were asked to do."""
         finished = [record.spec for record in self.records]
         failed = [failure.spec for failure in self.failures]
-        return [*finished, *failed, *self.unfinished]
+        return [*finished, *failed, *self.unfinished, *(spec for spec, _ in self.refused)]
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ class _Found:
     records: list[RunRecord] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     unfinished: list[RunSpec] = field(default_factory=list)
+    refused: list[tuple[RunSpec, str]] = field(default_factory=list)
 
     def newest(self) -> str:
         ends = [record.finished_at for record in self.records]
@@ -62,6 +68,7 @@ def collect(study: StudySettings, root: Path) -> Collection:
         record = folder.record()
         spec = record.spec if record else folder.spec()
         if spec is None:
+            elsewhere[UNREADABLE] = elsewhere.get(UNREADABLE, 0) + 1
             continue
         difference = _differences(wanted, _settings_of(spec))
         if difference:
@@ -73,10 +80,14 @@ def collect(study: StudySettings, root: Path) -> Collection:
             found.records.append(record)
         elif failure is not None:
             found.failures.append(failure)
+        elif folder.has_ended():
+            found.refused.append((spec, folder.why_not_believed()))
         else:
             found.unfinished.append(spec)
     ordered = sorted(here.values(), key=_Found.newest, reverse=True)
-    comparisons = [Comparison(item.records, item.failures, item.unfinished) for item in ordered]
+    comparisons = [
+        Comparison(item.records, item.failures, item.unfinished, item.refused) for item in ordered
+    ]
     return Collection(
         comparisons=comparisons,
         not_begun=_not_begun(study, comparisons[0].specs if comparisons else ()),

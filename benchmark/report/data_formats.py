@@ -122,6 +122,7 @@ def _comparison(analysis: Analysis) -> dict[str, object]:
             {"run": f.spec.name, "stage": f.stage, "reason": f.reason} for f in comparison.failures
         ],
         "unfinished": [spec.name for spec in comparison.unfinished],
+        "refused": [{"run": spec.name, "reason": why} for spec, why in comparison.refused],
         "fairness": [dataclasses.asdict(card) for card in fairness.fairness(comparison)],
         "notes": list(analysis.notes),
         "pick": _pick(analysis.pick),

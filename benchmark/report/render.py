@@ -52,6 +52,10 @@ def table_cells(analysis: Analysis, not_begun: Sequence[str] = ()) -> list[list[
         for failure in comparison.failures
     ]
     cells += [_empty_row(spec.name, "unfinished") for spec in comparison.unfinished]
+    cells += [
+        _empty_row(spec.name, f"not believed: {why}; `bench run` does it again")
+        for spec, why in comparison.refused
+    ]
     cells += [_empty_row(name, "not begun") for name in not_begun]
     return cells
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from benchmark.plan import RunSpec, folder_name
-from benchmark.record import Failure, RunRecord
+from benchmark.record import RECORD_VERSION, Failure, RunRecord
 from clothclf.data.atomic import file_sha256, write_text
 
 SPEC = "spec.json"
@@ -127,6 +128,16 @@ class RunFolder:
     def has_ended(self) -> bool:
         """Whether there is a record, be it damaged."""
         return (self.path / RECORD).exists()
+
+    def why_not_believed(self) -> str:
+        """Why a record that is there counts for nothing, in words; else empty."""
+        if not self.has_ended() or self.record() is not None:
+            return ""
+        with contextlib.suppress(OSError, ValueError):
+            version = json.loads((self.path / RECORD).read_text("utf-8")).get("version")
+            if isinstance(version, int) and version != RECORD_VERSION:
+                return f"its record has format {version}, and this bench reads {RECORD_VERSION}"
+        return "its record, or a file beside it, is damaged"
 
     def failure(self) -> Failure | None:
         """Why the run failed, where it did."""

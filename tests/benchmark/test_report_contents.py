@@ -136,6 +136,23 @@ def test_a_record_that_does_not_match_its_spec_is_not_believed(tmp_path: Path) -
     assert not collect(study_in(tmp_path), tmp_path).comparisons[0].records
 
 
+def test_a_record_of_another_format_is_refused_in_words(tmp_path: Path) -> None:
+    """Older, or newer: it is neither believed nor passed over."""
+    keep(tmp_path, make_record(make_spec("vgg16"), 0.8, 1000))
+    for name, version in (("resnet18", 1), ("resnet34", 99)):
+        record = make_record(make_spec(name), 0.8, 1000)
+        keep(tmp_path, record)
+        path = RunFolder.of(tmp_path, record.spec).path / files.RECORD
+        path.write_text(path.read_text().replace('"version": 2', f'"version": {version}', 1))
+    said = text(study_in(tmp_path))
+    for version in (1, 99):
+        assert f"its record has format {version}, and this bench reads 2" in said
+    spoilt = RunFolder.of(tmp_path, make_spec("vgg16"))
+    (spoilt.path / files.SPEC).write_text("{}")
+    (spoilt.path / files.RECORD).unlink()
+    assert "1 with settings that this bench cannot read" in text(study_in(tmp_path))
+
+
 def test_every_format_says_the_same(tmp_path: Path) -> None:
     study = published(tmp_path)
     fail(tmp_path, make_spec("resnet18"), "why")
