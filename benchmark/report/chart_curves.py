@@ -1,0 +1,109 @@
+"""Learning curves of all runs: a few architectures in colour, the others behind them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmark.report.analysis import Analysis
+from benchmark.report.chart_style import DASHES, Colours
+from benchmark.report.charts import Data, names_of
+from clothclf.results import TrainingResult
+
+if TYPE_CHECKING:
+    import altair as alt
+
+MOST_POINTS = 60
+"""Epochs drawn of one run: longer trainings are thinned."""
+HEIGHT = 300
+FIGURES = {
+    "accuracy": ("validation accuracy (%)", ".2f"),
+    "loss": ("validation loss (nats)", ".4f"),
+    "training": ("training loss (nats)", ".4f"),
+}
+"""What is drawn over epochs: its title with the unit, and how it is written."""
+
+
+def coloured(analysis: Analysis) -> list[str]:
+    """Names of the rows that get a colour of their own: the pick and the most accurate."""
+    names = names_of(analysis.rows)
+    pick = analysis.pick.trade_off if analysis.pick else None
+    places = sorted(range(len(names)), key=lambda place: analysis.rows[place] is not pick)
+    return [names[place] for place in sorted(places[: len(DASHES)])]
+
+
+def curve_data(analysis: Analysis, figure: str) -> Data:
+    """A point for each epoch of each run; accuracies in per cent, losses in nats."""
+    chosen = coloured(analysis)
+    found: Data = []
+    for name, row in zip(names_of(analysis.rows), analysis.rows, strict=True):
+        found += [
+            {"name": name, "seed": record.spec.seed, "own": int(name in chosen), **point}
+            for record in row.records
+            for point in _points(record.training, figure)
+        ]
+    # What comes first lies below: the coloured lines stand in front.
+    return sorted(found, key=lambda item: bool(item["own"]))
+
+
+def _points(training: TrainingResult, figure: str) -> Data:
+    count = len(training.epochs)
+    kept = set(np.linspace(0, count - 1, min(count, MOST_POINTS)).round().astype(int).tolist())
+    kept.add(training.best_epoch - 1)
+    points = []
+    for place in sorted(kept):
+        epoch = training.epochs[place]
+        values = {
+            "accuracy": 100 * epoch.valid_accuracy,
+            "loss": epoch.valid_loss,
+            "training": epoch.train_loss,
+        }
+        best = epoch.epoch == training.best_epoch
+        points.append(
+            {"epoch": epoch.epoch, "value": float(f"{values[figure]:.5g}"), "best": int(best)}
+        )
+    return points
+
+
+def curves(analysis: Analysis, figure: str, colours: Colours) -> alt.LayerChart:
+    """A line for each run; the epoch whose parameters were kept has a point.
+
+    `figure` is one of FIGURES. The chart's parameter `focus` names an architecture that is to
+    stand out alone; where it is empty, those of `coloured` do.
+    """
+    import altair as alt
+
+    title, form = FIGURES[figure]
+    chosen = coloured(analysis)
+    others = [name for name in names_of(analysis.rows) if name not in chosen]
+    domain = [*chosen, *others]
+    shades = [*colours.series[: len(chosen)], *[colours.muted] * len(others)]
+    dashes = [list(dash) for dash in DASHES[: len(chosen)]] + [[1, 0]] * len(others)
+    columns = alt.ExprRef("max(1, floor(width / 230))")
+    key = alt.Legend(columns=columns, values=chosen, symbolStrokeWidth=2)
+    base = alt.Chart(alt.Data(values=curve_data(analysis, figure))).encode(
+        x=alt.X("epoch:Q", axis=alt.Axis(tickMinStep=1, format="d", grid=False)),
+        y=alt.Y("value:Q", title=title, scale=alt.Scale(zero=False, nice=True)),
+        color=alt.Color("name:N", scale=alt.Scale(domain=domain, range=shades), legend=key),
+        opacity=alt.condition(
+            "focus ? focus == datum.name : datum.own", alt.value(0.95), alt.value(0.18)
+        ),
+        detail="seed:N",
+    )
+    dash = alt.StrokeDash("name:N", scale=alt.Scale(domain=domain, range=dashes), legend=key)
+    lines = base.mark_line(strokeWidth=2).encode(strokeDash=dash)
+    best = base.transform_filter("datum.best").mark_point(filled=True, size=70)
+    tooltip = [
+        alt.Tooltip("name:N", title="architecture"),
+        alt.Tooltip("seed:Q"),
+        alt.Tooltip("epoch:Q"),
+        alt.Tooltip("value:Q", title=title, format=form),
+    ]
+    # Lines are hard to hit: every epoch has an unseen point.
+    unseen = base.mark_point(size=60, filled=True).encode(opacity=alt.value(0), tooltip=tooltip)
+    return (
+        alt.layer(lines, best, unseen)
+        .add_params(alt.param(name="focus", value=""))
+        .properties(height=HEIGHT, width="container")
+    )

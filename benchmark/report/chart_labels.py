@@ -1,0 +1,97 @@
+"""Where the names of points go in a scatter plot, so that none covers another."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+PLOT = (720.0, 330.0)
+"""Width and height in pixels that the places are made for; on a wider plot there is more room."""
+CHARACTER = 6.7
+LINE = 15.0
+GAP = 11.0
+LONGEST = 36
+"""Characters; longer names are cut, and whole in the tooltip."""
+
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom in pixels."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A named point on a logarithmic x axis, with the interval of its y."""
+
+    name: str
+    x: float
+    y: float
+    low: float
+    high: float
+
+
+def place_labels(points: Sequence[Point], order: Sequence[int]) -> list[dict[str, Any] | None]:
+    """For each point the label's text, alignment and shift in pixels; None where there is no room.
+
+    Points are tried in `order`: beside, below and above the point, then farther away; the first
+    one of `order` always gets its label.
+    """
+    spots = _pixels(points)
+    taken: list[Box] = []
+    for (x, y), point in zip(spots, points, strict=True):
+        taken.append((x - 6, y - 6, x + 6, y + 6))
+        # An interval is a thin line: a label may touch it, not lie along it.
+        low, high = (_fall(points, value) for value in (point.low, point.high))
+        taken.append((x - 1, high, x + 1, low))
+    found: list[dict[str, Any] | None] = [None] * len(points)
+    for number in order:
+        text = points[number].name
+        text = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+        best = _free(spots[number], CHARACTER * len(text), taken)
+        if best is None and number == order[0]:
+            best = ("left", GAP, 0.0)
+        if best is None:
+            continue
+        align, dx, dy = best
+        taken.append(_box(spots[number], CHARACTER * len(text), best))
+        found[number] = {"label": text, "align": align, "dx": dx, "dy": dy}
+    return found
+
+
+def _free(
+    spot: tuple[float, float], width: float, taken: Sequence[Box]
+) -> tuple[str, float, float] | None:
+    for dy in (0.0, 14.0, -14.0, 24.0, -24.0):
+        for align, dx in (("left", GAP), ("right", -GAP)):
+            box = _box(spot, width, (align, dx, dy))
+            inside = box[0] >= 0 and box[2] <= PLOT[0] and box[1] >= 0 and box[3] <= PLOT[1]
+            if inside and not any(_overlap(box, other) for other in taken):
+                return align, dx, dy
+    return None
+
+
+def _box(spot: tuple[float, float], width: float, place: tuple[str, float, float]) -> Box:
+    align, dx, dy = place
+    left = spot[0] + dx - (width if align == "right" else 0)
+    return left, spot[1] + dy - LINE / 2, left + width, spot[1] + dy + LINE / 2
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def _pixels(points: Sequence[Point]) -> list[tuple[float, float]]:
+    logs = [math.log(point.x) for point in points]
+    margin = math.log(1.25)
+    low, high = min(logs) - margin, max(logs) + margin
+    return [
+        (PLOT[0] * (value - low) / (high - low), _fall(points, point.y))
+        for value, point in zip(logs, points, strict=True)
+    ]
+
+
+def _fall(points: Sequence[Point], value: float) -> float:
+    """Pixels from the top."""
+    low, high = min(point.low for point in points), max(point.high for point in points)
+    margin = max(0.06 * (high - low), 0.2)
+    return PLOT[1] * (high + margin - value) / (high - low + 2 * margin)

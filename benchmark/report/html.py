@@ -1,0 +1,177 @@
+"""Write a report as one HTML page that needs nothing else: charts, pictures and scripts inside."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmark.report import html_pictures, html_tables, render
+from benchmark.report.analysis import Analysis
+from benchmark.report.chart_curves import FIGURES
+from benchmark.report.chart_style import DARK, LIGHT
+from benchmark.report.charts import cost_columns
+from benchmark.report.collect import Collection
+from benchmark.report.html_charts import page_data
+from benchmark.report.numbers import giga, millions
+from benchmark.report.table import Row
+from benchmark.study import StudySettings
+
+PAGE = Path(__file__).parent / "page"
+
+# The page can reach nothing and runs no script but its own two: even text that slipped through
+# unescaped could do neither. Vega's tooltips write style sheets of their own.
+POLICY = (
+    "default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; img-src data:; "
+    "base-uri 'none'; form-action 'none'"
+)
+
+
+def render_html(
+    study: StudySettings,
+    collection: Collection,
+    analyses: Sequence[Analysis],
+    pictures: bool = True,
+) -> str:
+    """The whole report as one page; `analyses` are of the collection's comparisons, in order.
+
+    It opens from a file, without any network. `pictures` puts in thumbnails of the test pictures
+    that say something about the architectures; they are the user's data.
+    """
+    scripts = [_as_script(_vega()), _as_script((PAGE / "report.js").read_text("utf-8"))]
+    data = [page_data(analysis) for analysis in analyses]
+    values = {
+        "study": study.study,
+        "policy": POLICY.format(scripts=" ".join(f"'{_digest(text)}'" for text in scripts)),
+        "style": (PAGE / "report.css").read_text("utf-8"),
+        "light": LIGHT.variables(),
+        "dark": DARK.variables(),
+        "scripts": scripts,
+        "data": _as_json({"light": LIGHT.variables(), "comparisons": data}),
+        "comparisons": [
+            _comparison(analysis, collection.not_begun if number == 0 else [], number, pictures)
+            for number, analysis in enumerate(analyses)
+        ],
+        "elsewhere": collection.elsewhere,
+    }
+    return _template(values)
+
+
+def _template(values: Mapping[str, Any]) -> str:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(PAGE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html").render(values)
+
+
+def _vega() -> str:
+    """Vega, Vega-Lite and Vega-Embed as one script, of the version that the charts are made for."""
+    import altair
+    import vl_convert
+
+    version = "_".join(altair.SCHEMA_VERSION.split(".")[:2])
+    bundle: str = vl_convert.javascript_bundle(vl_version=version)
+    return bundle
+
+
+def _as_script(text: str) -> str:
+    """A script that cannot end the element it stands in: both words are in strings alone."""
+    return re.sub("<(?=/?script)", r"\\x3c", text.replace("\r\n", "\n"), flags=re.IGNORECASE)
+
+
+def _as_json(value: object) -> str:
+    """JSON within an element; it holds no `<` that could end it."""
+    text = json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
+    # Short lines, for those who compare two reports; within a string the quote would be escaped.
+    return text.replace('},{"', '},\n{"')
+
+
+def _digest(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _comparison(
+    analysis: Analysis, not_begun: Sequence[str], number: int, pictures: bool
+) -> dict[str, Any]:
+    spec, rows = analysis.comparison.specs[0], analysis.rows
+    records = analysis.comparison.records
+    return {
+        "number": number,
+        "pick": analysis.pick,
+        "tiles": _tiles(analysis),
+        "costs_drawn": [(column.key, column.title) for column in cost_columns(analysis)],
+        "figures_drawn": [(key, title) for key, (title, _) in FIGURES.items()],
+        "caveats": render.caveats(analysis),
+        "main": html_tables.main_table(analysis, not_begun),
+        "sureness": html_tables.sureness_table(analysis),
+        "pairs": html_tables.pair_table(analysis),
+        "costs": html_tables.cost_table(analysis),
+        "reasons": [(row.name, row.cost.reason) for row in rows if row.cost and row.cost.reason],
+        "measured": html_tables.measured_tables(analysis),
+        "not_measured": [(row.name, row.measured_fault) for row in rows if row.measured_fault],
+        "fairness": html_tables.fairness_table(analysis),
+        "pictures": html_pictures.picture_groups(analysis) if pictures else None,
+        "summary": spec.data_summary,
+        "data_text": render.describe_data(spec.data_summary),
+        "protocol_text": render.describe_protocol(spec.data.image_size, spec.model, spec.train),
+        "protocol_id": spec.protocol_id,
+        "environments": _environments(analysis),
+        "last": max((record.finished_at for record in records), default=""),
+        "runs": len(records),
+        "architectures": len(rows),
+    }
+
+
+def _tiles(analysis: Analysis) -> list[tuple[str, str, str]]:
+    """Of the pick: what, how much, and what it is beside the most accurate."""
+    pick = analysis.pick
+    if pick is None or pick.trade_off is None:
+        return []
+    row, best = pick.trade_off, pick.most_accurate
+    figures = analysis.statistics[analysis.rows.index(row)]
+    sure = figures.accuracy if figures else None
+    interval = f"{100 * sure.low:.2f} to {100 * sure.high:.2f}" if sure else "no interval"
+    tiles = [("test accuracy", f"{100 * row.accuracy:.2f} %", interval)]
+    if row.cost and row.cost.macs:
+        tiles.append(("MACs", giga(row.macs), _beside(row, best, row.macs, best.macs)))
+    if row.cost:
+        theirs = best.cost.params if best.cost else None
+        tiles.append(
+            ("parameters", millions(row.cost.params), _beside(row, best, row.cost.params, theirs))
+        )
+    if row.measured and not row.measured.busy:
+        shown = f"{row.measured.latency_ms_median:.1f} ms"
+        tiles.append(("latency", shown, f"one picture, {row.measured.device}"))
+    return tiles
+
+
+def _beside(row: Row, best: Row, ours: int | None, theirs: int | None) -> str:
+    if row is best:
+        return "the most accurate"
+    if not ours or not theirs:
+        return ""
+    times = theirs / ours
+    return f"1/{times:.3g} of {best.name}" if times >= 1 else f"{1 / times:.3g} x {best.name}"
+
+
+def _environments(analysis: Analysis) -> list[tuple[dict[str, str], list[str]]]:
+    """Each different environment as text, with the runs that were made in it."""
+    found: dict[str, tuple[dict[str, str], list[str]]] = {}
+    for record in analysis.comparison.records:
+        told = record.environment.model_dump(mode="json")
+        versions = told.pop("versions")
+        flat = {key.replace("_", " "): str(value) for key, value in told.items() if value != ""}
+        flat |= {"libraries": ", ".join(f"{name} {text}" for name, text in versions.items())}
+        entry = found.setdefault(json.dumps(told | versions, sort_keys=True), (flat, []))
+        entry[1].append(record.spec.name)
+    return [(flat, sorted(runs)) for flat, runs in found.values()]

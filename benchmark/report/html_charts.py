@@ -1,0 +1,100 @@
+"""The charts of the HTML report, and the answers by class that its reader chooses from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmark.report import chart_confusion, chart_curves, charts
+from benchmark.report.analysis import Analysis, RowStatistics
+from benchmark.report.chart_style import VARIABLES
+from benchmark.report.table import Row
+
+
+def page_data(analysis: Analysis) -> dict[str, Any]:
+    """What the page's script draws of one comparison, ready for JSON.
+
+    `pareto` has a chart for each cost; `answers` has by row what is shown of one architecture.
+    """
+    if not analysis.rows:
+        return {"names": [], "pareto": {}, "curves": {}, "confusion": None, "answers": []}
+    pareto = {
+        column.key: charts.to_spec(
+            charts.pareto(analysis, column, VARIABLES),
+            VARIABLES,
+            f"Test accuracy of each architecture against {column.title}",
+        )
+        for column in charts.cost_columns(analysis)
+    }
+    curves = {
+        figure: charts.to_spec(
+            chart_curves.curves(analysis, figure, VARIABLES), VARIABLES, f"{title} by epoch"
+        )
+        for figure, (title, _) in chart_curves.FIGURES.items()
+    }
+    return {
+        "names": charts.names_of(analysis.rows),
+        "pareto": pareto,
+        "spread": charts.to_spec(
+            charts.seed_spread(analysis, VARIABLES), VARIABLES, "Test accuracy of each seed"
+        ),
+        "curves": curves,
+        "confusion": _confusion(analysis),
+        "answers": _answers(analysis),
+    }
+
+
+def _confusion(analysis: Analysis) -> dict[str, Any] | None:
+    """The chart of the row that is shown first; others' cells are put into its place."""
+    place = first_shown(analysis)
+    if place is None:
+        return None
+    chart = chart_confusion.confusion(analysis, place, VARIABLES)
+    shown = chart_confusion.shown_classes(analysis)
+    classes = analysis.test.classes if analysis.test else ()
+    return {
+        "spec": charts.to_spec(chart, VARIABLES, "What is taken for what, by true class"),
+        "labels": [classes[number] for number in shown],
+        "data": chart_confusion.DATA,
+    }
+
+
+def first_shown(analysis: Analysis) -> int | None:
+    """Place of the row whose answers are shown first: the pick, else the first that has any."""
+    places = [place for place, figures in enumerate(analysis.statistics) if figures is not None]
+    pick = analysis.pick.trade_off if analysis.pick else None
+    picked = [place for place in places if analysis.rows[place] is pick]
+    return (picked or places or [None])[0]
+
+
+def _answers(analysis: Analysis) -> list[dict[str, Any]]:
+    shown = chart_confusion.shown_classes(analysis)
+    first = first_shown(analysis)
+    return [
+        _answers_of(row, figures, name, shown) | {"first": place == first}
+        for place, (row, figures, name) in enumerate(
+            zip(analysis.rows, analysis.statistics, charts.names_of(analysis.rows), strict=True)
+        )
+        if figures is not None
+    ]
+
+
+def _answers_of(row: Row, figures: RowStatistics, name: str, shown: list[int]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "classes": [
+            [found.label, found.images, _short(found.precision), _short(found.recall),
+             _short(found.f1)]
+            for found in figures.per_class
+        ],
+        "hardest": [
+            [pair.label, pair.answer, round(pair.images, 2), _short(pair.share)]
+            for pair in figures.hardest
+        ],
+        "calibration": _short(figures.calibration_error),
+        "coverage": _short(figures.accuracy_at_coverage),
+        "cells": chart_confusion.cells(figures.confusion, shown, len(row.seeds)),
+    }  # fmt: skip
+
+
+def _short(share: float) -> float:
+    return round(float(share), 4)

@@ -1,0 +1,244 @@
+"""The tables of the HTML report: cells with what they are sorted by, and their marks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmark.report import fairness, measured, render
+from benchmark.report.analysis import Analysis
+from benchmark.report.charts import names_of
+from benchmark.report.numbers import giga, millions
+from benchmark.report.pick import p_text
+from benchmark.report.table import Row
+
+_NUMBER = re.compile(r"[+-]?\d[\d,]*(\.\d+)?")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell; all text is still to be escaped."""
+
+    text: str
+    value: float | str | None = None
+    """What the column is sorted by; None comes last, whichever way."""
+    note: str = ""
+    """In small type below."""
+    marks: tuple[str, ...] = ()
+    """`pick`, `best`, `tied`, `bad`: words that are set off."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of a table."""
+
+    cells: tuple[Cell, ...]
+    kind: str = ""
+    """`pick` and `missing` are drawn apart."""
+    key: str = ""
+    """Names of the rows that it tells of, for showing those of one architecture alone."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; its first column names the row."""
+
+    title: str
+    """Read out, not shown."""
+    columns: tuple[str, ...]
+    lines: tuple[Line, ...]
+    text_columns: frozenset[int] = frozenset({0})
+    """Set flush left."""
+
+
+def plain(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A table of text, sorted by the number that a cell begins with, where all have one."""
+    texts = {place for place in range(len(columns)) if any(_worded(row[place]) for row in rows)}
+    lines = tuple(
+        Line(
+            tuple(
+                Cell("–", None) if text == "-" else Cell(text, _value(text, place in texts))
+                for place, text in enumerate(row)
+            )
+        )
+        for row in rows
+    )
+    return Table(title, tuple(columns), lines, frozenset(texts | {0}))
+
+
+def _worded(text: str) -> bool:
+    return text != "-" and not _NUMBER.match(text)
+
+
+def _value(text: str, worded: bool) -> float | str:
+    found = None if worded else _NUMBER.match(text)
+    return text.casefold() if found is None else float(found.group().replace(",", ""))
+
+
+COLUMNS = (
+    "architecture",
+    "accuracy (%)",
+    "against the best",
+    "macro-F1",
+    "MACs",
+    "FLOPs",
+    "parameters",
+    "latency",
+    "training",
+    "seeds",
+    "status",
+)
+
+
+def main_table(analysis: Analysis, not_begun: Sequence[str]) -> Table:
+    """Every run of the comparison: finished ones first, then what failed, stopped or is missing."""
+    names = names_of(analysis.rows)
+    lines = [_line(analysis, place, name) for place, name in enumerate(names)]
+    comparison = analysis.comparison
+    lines += [
+        _missing(failure.spec.name, f"failed in {failure.stage}", failure.reason)
+        for failure in comparison.failures
+    ]
+    lines += [
+        _missing(spec.name, "unfinished", "begun, and neither done nor failed")
+        for spec in comparison.unfinished
+    ]
+    lines += [_missing(name, "not begun", "the study asks for it") for name in not_begun]
+    last = len(COLUMNS) - 1
+    return Table("Architectures", COLUMNS, tuple(lines), frozenset({0, last}))
+
+
+def _line(analysis: Analysis, place: int, name: str) -> Line:
+    row, figures, pick = analysis.rows[place], analysis.statistics[place], analysis.pick
+    picked = pick is not None and pick.trade_off is row
+    pair = analysis.pairs.get((0, place)) if place else None
+    marks = ("pick",) * picked + ("best",) * (place == 0)
+    marks += ("tied",) * (pair is not None and pair.tied)
+    sure, f1 = (figures.accuracy, figures.macro_f1) if figures else (None, None)
+    cost = row.cost
+    seeds = ", ".join(str(seed) for seed in row.seeds)
+    spread = row.accuracy_deviation
+    cells = (
+        Cell(name, name.casefold(), f"{row.mode}, weights {row.weights}", marks),
+        Cell(
+            f"{100 * row.accuracy:.2f}",
+            row.accuracy,
+            f"{100 * sure.low:.2f} to {100 * sure.high:.2f}" if sure else "no interval",
+        ),
+        _against_best(analysis, place),
+        Cell(f"{row.macro_f1:.4f}", row.macro_f1, f"{f1.low:.3f} to {f1.high:.3f}" if f1 else ""),
+        _count(giga(row.macs), row.macs),
+        _count(giga(cost.flops if cost else None), cost.flops if cost else None),
+        _count(millions(cost.params if cost else None), cost.params if cost else None),
+        _latency(row),
+        Cell(f"{row.train_s:,.0f} s", row.train_s, f"{row.epochs:.3g} epochs"),
+        Cell(
+            str(len(row.seeds)),
+            len(row.seeds),
+            f"± {100 * spread:.2f}" if spread is not None else f"seed {seeds}",
+        ),
+        Cell(row.status, row.status),
+    )
+    return Line(cells, "pick" if picked else "")
+
+
+def _against_best(analysis: Analysis, place: int) -> Cell:
+    behind = analysis.rows[place].accuracy - analysis.rows[0].accuracy
+    if place == 0:
+        return Cell("best", 0.0)
+    pair = analysis.pairs.get((0, place))
+    note = "not tested" if pair is None else p_text(pair.p) + (", tied" if pair.tied else "")
+    return Cell(f"{100 * behind:+.2f}".replace("-", "−"), behind, note)
+
+
+def _count(text: str, value: int | None) -> Cell:
+    return Cell("–" if value is None else text, value)
+
+
+def _latency(row: Row) -> Cell:
+    found = row.measured
+    if found is None:
+        return Cell("–")
+    if found.busy:
+        return Cell(f"{found.latency_ms_median:.1f} ms", None, "machine busy, not ranked")
+    return Cell(f"{found.latency_ms_median:.1f} ms", found.latency_ms_median)
+
+
+def _missing(name: str, status: str, reason: str) -> Line:
+    empty = tuple(Cell("–") for _ in COLUMNS[1:-1])
+    state = Cell(status, status, reason, ("bad",) if status.startswith("failed") else ())
+    return Line((Cell(name, name.casefold()), *empty, state), "missing")
+
+
+def pair_table(analysis: Analysis) -> Table:
+    """Every tested pair; p-values are adjusted for their number."""
+    names = names_of(analysis.rows)
+    lines = []
+    for pair in analysis.pairs.values():
+        first, second = names[pair.first], names[pair.second]
+        verdict = "tied" if pair.tied else "differ"
+        noise = "one seed" if pair.seed_noise is None else f"± {100 * pair.seed_noise:.2f}"
+        cells = (
+            Cell(first, first.casefold()),
+            Cell(second, second.casefold()),
+            Cell(
+                f"{100 * pair.difference:.2f}",
+                pair.difference,
+                f"{100 * pair.interval.low:.2f} to {100 * pair.interval.high:.2f}",
+            ),
+            Cell(f"{pair.only_first:.4g}", pair.only_first),
+            Cell(f"{pair.only_second:.4g}", pair.only_second),
+            Cell(p_text(pair.mcnemar_adjusted), pair.mcnemar_adjusted),
+            Cell(p_text(pair.bootstrap_adjusted), pair.bootstrap_adjusted),
+            Cell(noise, pair.seed_noise),
+            Cell(verdict, verdict, marks=("tied",) if pair.tied else ()),
+        )
+        lines.append(Line(cells, key=f"{pair.first} {pair.second}"))
+    columns = (
+        "more accurate",
+        "less accurate",
+        "points apart",
+        "only first right",
+        "only second right",
+        "McNemar",
+        "bootstrap",
+        "seed noise",
+        "verdict",
+    )
+    return Table("Pairs of architectures", columns, tuple(lines), frozenset({0, 1, 8}))
+
+
+def sureness_table(analysis: Analysis) -> Table:
+    """Calibration, coverage and noise of every row with saved answers."""
+    return plain("Calibration and noise", render.SURENESS_COLUMNS, render.sureness_cells(analysis))
+
+
+def cost_table(analysis: Analysis) -> Table:
+    """Each counter's figure, and the verdict on them."""
+    rows = [render.cost_cells(row) for row in analysis.rows]
+    return plain("Costs, counter by counter", render.COST_COLUMNS, rows)
+
+
+def measured_tables(analysis: Analysis) -> list[tuple[str, Table, list[str]]]:
+    """For each set of conditions: what they were, the table, and what kept the machine busy."""
+    found = [(row.name, row.measured, row.macs) for row in analysis.rows if row.measured]
+    return [
+        (
+            under,
+            plain(
+                f"Measured on {under}",
+                measured.COLUMNS,
+                [measured.cells(*member) for member in members],
+            ),
+            measured.busy_notes(members),
+        )
+        for under, members in measured.by_conditions(found).items()
+    ]
+
+
+def fairness_table(analysis: Analysis) -> Table:
+    """What each run was given, as hashes, and what differs."""
+    cards = fairness.fairness(analysis.comparison) if analysis.rows else []
+    rows = [card.cells() for card in cards]
+    return plain("Fairness", fairness.COLUMNS, rows)

@@ -1,0 +1,77 @@
+"""The charts of a report as PNG and SVG files, for papers and READMEs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmark.report import chart_confusion, chart_curves, charts
+from benchmark.report.analysis import Analysis
+from benchmark.report.chart_style import LIGHT
+from clothclf.data.atomic import write_bytes, write_text
+
+WIDTH = 720
+"""Of the plot itself, in pixels of the SVG; a PNG has SCALE as many."""
+SCALE = 2.0
+MOST_MATRICES = 12
+"""Confusion matrices that are drawn, of the most accurate architectures."""
+
+Named = tuple[str, dict[str, Any]]
+
+
+def write_plots(analysis: Analysis, folder: Path) -> list[Path]:
+    """Write every chart into `folder`, which is made, as PNG and SVG; returns the files.
+
+    A chart that there are no figures for is left out: no latency without measurements, no
+    confusion matrix without saved answers.
+    """
+    import vl_convert
+
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, spec in plots(analysis):
+        svg, png = folder / f"{name}.svg", folder / f"{name}.png"
+        write_text(svg, vl_convert.vegalite_to_svg(spec))
+        write_bytes(png, vl_convert.vegalite_to_png(spec, scale=SCALE))
+        written += [svg, png]
+    return written
+
+
+def plots(analysis: Analysis) -> Iterator[Named]:
+    """Each chart's name for a file and its Vega-Lite, with a title, on white paper."""
+    if not analysis.rows:
+        return
+    sure = any(figures is not None for figures in analysis.statistics)
+    bars = "bars are 95 % intervals of the test set; " if sure else ""
+    for column in charts.cost_columns(analysis):
+        title = f"Accuracy against {column.title}"
+        told = f"{bars}no architecture beats one on the front in both"
+        yield _named(f"accuracy-{column.key}", charts.pareto(analysis, column, LIGHT), title, told)
+    told = "circles are seeds, a tick is their mean" + ("; " + bars.rstrip("; ") if sure else "")
+    yield _named("seed-spread", charts.seed_spread(analysis, LIGHT), "Spread over seeds", told)
+    for figure, (title, _) in chart_curves.FIGURES.items():
+        chart = chart_curves.curves(analysis, figure, LIGHT)
+        told = "a line for each run; a point marks the epoch that was kept"
+        yield _named(f"curves-{figure}", chart, f"Learning: {title}", told)
+    names = charts.names_of(analysis.rows)
+    for place, figures in enumerate(analysis.statistics[:MOST_MATRICES]):
+        if figures is not None:
+            chart = chart_confusion.confusion(analysis, place, LIGHT)
+            told = "per cent of the true class; the stronger the colour, the more"
+            yield _named(f"confusion-{_slug(names[place])}", chart, names[place], told)
+
+
+def _named(name: str, chart: Any, title: str, told: str) -> Named:
+    spec = charts.to_spec(chart, LIGHT, f"{title}: {told}")
+    spec["width"] = WIDTH
+    spec["background"] = LIGHT.paper
+    spec["padding"] = 16
+    spec["title"] = {"text": title, "subtitle": told[:1].upper() + told[1:]}
+    return name, spec
+
+
+def _slug(name: str) -> str:
+    """A name as part of a file's name."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-")[:120]

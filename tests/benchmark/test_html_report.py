@@ -1,0 +1,375 @@
+"""The HTML report as text: whole, escaped, nothing hidden, nothing fetched."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import html.parser
+import io
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmark.report import chart_style
+from benchmark.report.analysis import Analysis, all_wrong, analyse
+from benchmark.report.chart_confusion import MOST_CLASSES, shown_classes
+from benchmark.report.chart_labels import PLOT, Point, place_labels
+from benchmark.report.charts import cost_columns, names_of, pareto_data
+from benchmark.report.columns import COLUMNS, pareto_front
+from benchmark.report.html import render_html
+from benchmark.report.pick import Wishes
+from benchmark.report.static_plots import plots, write_plots
+from tests.benchmark.drawn_study import Made, fail, make_study
+from tests.benchmark.examples import make_record, make_spec
+from tests.benchmark.test_report_contents import keep, study_in
+
+NAMES = ("resnet18", "resnet34", "vgg16")
+
+
+class Page(html.parser.HTMLParser):
+    """What a page's text says: its elements, and the text of tables, scripts and data."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.words: list[str] = []
+        self._script: dict[str, str | None] | None = None
+        self.data: Any = None
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._script = dict(attrs) if tag == "script" else None
+
+    def handle_data(self, data: str) -> None:
+        if self._script is None:
+            self.words.append(data)
+        elif self._script.get("type") == "application/json":
+            self.data = json.loads(data)
+        else:
+            self.scripts.append(data)
+
+    def handle_endtag(self, tag: str) -> None:
+        self._script = None
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+def write(made: Made, pictures: bool = True) -> str:
+    collection = made.collection()
+    analyses = [analyse(comparison, made.root) for comparison in collection.comparisons]
+    return render_html(made.study, collection, analyses, pictures)
+
+
+def analysis_of(made: Made) -> Analysis:
+    return analyse(made.collection().comparisons[0], made.root)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return make_study(tmp_path_factory.mktemp("html"), NAMES)
+
+
+@pytest.fixture(scope="module")
+def page_text(made: Made) -> str:
+    return write(made)
+
+
+@pytest.fixture(scope="module")
+def page(page_text: str) -> Page:
+    return Page(page_text)
+
+
+def test_nothing_in_the_page_is_fetched(page: Page) -> None:
+    """Every address is within the page or data; the script of charts comes from no network."""
+    for tag, attributes in page.elements:
+        for name in ("src", "href", "action", "srcset", "poster", "data"):
+            address = attributes.get(name)
+            assert address is None or address.startswith(("data:", "#")), (tag, name, address)
+    style = " ".join(word for word in page.words if "{" in word)
+    assert "url(" not in style
+    assert "@import" not in style
+
+
+def test_the_policy_lets_in_the_page_s_own_scripts_alone(page: Page) -> None:
+    (policy,) = [
+        str(attributes["content"])
+        for tag, attributes in page.elements
+        if tag == "meta" and attributes.get("http-equiv") == "Content-Security-Policy"
+    ]
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["default-src"] == "'none'"
+    assert "connect-src" not in rules
+    digests = {
+        f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+        for text in page.scripts
+    }
+    assert set(rules["script-src"].split()) == digests
+    handlers = [name for _, attributes in page.elements for name in attributes if name[:2] == "on"]
+    assert not handlers
+
+
+def test_every_row_and_every_figure_of_the_analysis_stands_in_the_page(
+    made: Made, page: Page
+) -> None:
+    analysis = analysis_of(made)
+    for row, figures in zip(analysis.rows, analysis.statistics, strict=True):
+        assert figures is not None
+        assert f"{100 * row.accuracy:.2f}" in page.text
+        assert f"{100 * figures.accuracy.low:.2f} to {100 * figures.accuracy.high:.2f}" in page.text
+        assert f"{row.macro_f1:.4f}" in page.text
+    assert analysis.pick is not None
+    assert analysis.pick.sentence in page.text
+    assert analysis.pick.sensitivity in page.text
+    for pair in analysis.pairs.values():
+        assert f"{100 * pair.interval.low:.2f} to {100 * pair.interval.high:.2f}" in page.text
+
+
+def test_the_same_runs_give_the_same_page(made: Made, page_text: str) -> None:
+    assert write(made) == page_text
+
+
+def test_failed_unfinished_and_missing_runs_stand_in_the_table(tmp_path: Path) -> None:
+    made = make_study(tmp_path, ("resnet18",), seeds=(0,), epochs=2)
+    fail(made, "vgg16", "the loss <b>is</b> not finite")
+    study = made.study.model_copy(update={"seeds": (0, 7)})
+    text = write(dataclasses.replace(made, study=study))
+    page = Page(text)
+    assert "failed in train the loss <b>is</b> not finite" in page.text
+    assert "<b>is</b>" not in text
+    assert "resnet18, seed 7" in page.text
+    assert "not begun" in page.text
+
+
+def test_a_study_without_a_finished_run_has_a_page(tmp_path: Path) -> None:
+    made = make_study(tmp_path, ("resnet18",), seeds=(0,), epochs=2)
+    fail(made, "vgg16", "out of memory")
+    shutil.rmtree(next(made.root.glob("runs/s/resnet18*")))
+    page = Page(write(made))
+    assert "No run has finished" in page.text
+    assert "out of memory" in page.text
+
+
+def test_runs_without_saved_answers_have_a_page_that_says_so(tmp_path: Path) -> None:
+    for number, name in enumerate(("vgg16", "resnet18")):
+        keep(tmp_path, make_record(make_spec(name), 0.8 + number / 10, 1000 * (1 + number)))
+    study = study_in(tmp_path, "vgg16", "resnet18")
+    page = Page(write(Made(study, tmp_path)))
+    assert "no interval" in page.text
+    assert "its answers are not there" in page.text
+    assert page.data["comparisons"][0]["answers"] == []
+
+
+HOSTILE = '</script><img src=x onerror="alert(1)">{{ 7 * 7 }}${1}\u2028'
+
+
+def test_names_of_others_are_text_and_nothing_else(tmp_path: Path) -> None:
+    made = make_study(tmp_path, ("resnet18", "vgg16"), seeds=(0,), epochs=2)
+    collection = made.collection()
+    comparison = collection.comparisons[0]
+
+    def spoil(analysis: Analysis) -> Analysis:
+        assert analysis.test is not None
+        classes = (HOSTILE, *analysis.test.classes[1:])
+        test = dataclasses.replace(analysis.test, classes=classes)
+        rows = [
+            dataclasses.replace(row, weights=HOSTILE, measured_fault=HOSTILE, cost_fault=HOSTILE)
+            for row in analysis.rows
+        ]
+        statistics = [
+            dataclasses.replace(
+                figures,
+                per_class=tuple(
+                    dataclasses.replace(found, label=HOSTILE) for found in figures.per_class
+                ),
+            )
+            for figures in analysis.statistics
+            if figures is not None
+        ]
+        return dataclasses.replace(
+            analysis, test=test, rows=rows, statistics=statistics, notes=(HOSTILE,)
+        )
+
+    spoilt = spoil(analyse(comparison, made.root))
+    spoilt = dataclasses.replace(spoilt, pick=None)
+    text = render_html(made.study, dataclasses.replace(collection, elsewhere=[HOSTILE]), [spoilt])
+    page = Page(text)
+    assert HOSTILE.split("{{")[0] in page.text
+    assert "{{ 7 * 7 }}" in page.text
+    assert not [attributes for _, attributes in page.elements if "onerror" in attributes]
+    assert len(page.scripts) == 2
+    assert HOSTILE in json.dumps(page.data, ensure_ascii=False).replace('\\"', '"')
+
+
+def test_pictures_are_those_of_the_split_and_can_be_left_out(made: Made, page: Page) -> None:
+    analysis = analysis_of(made)
+    wrong = all_wrong(analysis)
+    assert wrong
+    images = {str(a["alt"]): str(a["src"]) for tag, a in page.elements if tag == "img"}
+    first = wrong[0]
+    content = base64.b64decode(images[f"Test picture {first.id}"].partition(",")[2])
+    shown = np.asarray(Image.open(io.BytesIO(content))).astype(float)
+    pixels = np.load(analysis.comparison.records[0].spec.pixels, mmap_mode="r")
+    differences = [float(np.abs(shown - array).mean()) for array in pixels.astype(float)]
+    assert int(np.argmin(differences)) == first.pixel_row
+    assert not [tag for tag, _ in Page(write(made, pictures=False)).elements if tag == "img"]
+
+
+def test_where_the_decoded_pictures_are_gone_the_page_says_so(tmp_path: Path) -> None:
+    made = make_study(tmp_path, ("resnet18", "vgg16"), seeds=(0,), epochs=2)
+    shutil.rmtree(tmp_path / "cache")
+    page = Page(write(made))
+    assert "The decoded pictures are gone" in page.text
+    assert not [tag for tag, _ in page.elements if tag == "img"]
+
+
+def test_points_of_the_pareto_chart_are_the_rows_and_the_front_is_the_front(made: Made) -> None:
+    analysis = analysis_of(made)
+    for column in cost_columns(analysis):
+        data = pareto_data(analysis, column)
+        front = {names_of(analysis.rows)[analysis.rows.index(row)]
+                 for row in pareto_front(analysis.rows, cost=column)}  # fmt: skip
+        assert [item["accuracy"] for item in data] == [100 * row.accuracy for row in analysis.rows]
+        assert {item["name"] for item in data if item["front"] == "on the Pareto front"} == front
+        assert all(item["low"] < item["accuracy"] < item["high"] for item in data)
+
+
+def test_the_cost_that_was_asked_for_comes_first(made: Made) -> None:
+    comparison = made.collection().comparisons[0]
+    analysis = analyse(comparison, made.root, Wishes(front=("accuracy", "memory")))
+    assert [column.key for column in cost_columns(analysis)][:2] == ["memory", "macs"]
+    assert cost_columns(analysis)[0] is COLUMNS["memory"]
+
+
+def test_labels_of_points_do_not_cover_each_other() -> None:
+    generator = np.random.default_rng(0)
+    points = [
+        Point(f"architecture_{n}", float(10 ** generator.uniform(0, 2)), y, y - 0.5, y + 0.5)
+        for n, y in enumerate(generator.uniform(60, 90, 40).tolist())
+    ]
+    placed = place_labels(points, range(40))
+    assert placed[0] is not None
+    assert 5 <= sum(label is not None for label in placed) < 40
+    logs = np.log([point.x for point in points])
+    low, high = logs.min() - np.log(1.25), logs.max() + np.log(1.25)
+    bottom, top = (min(p.low for p in points), max(p.high for p in points))
+    margin = 0.06 * (top - bottom)
+    boxes = []
+    for label, point, log in zip(placed, points, logs, strict=True):
+        if label is None:
+            continue
+        x = PLOT[0] * (log - low) / (high - low) + label["dx"]
+        y = PLOT[1] * (top + margin - point.y) / (top - bottom + 2 * margin) + label["dy"]
+        wide = 6.7 * len(label["label"])
+        x -= wide if label["align"] == "right" else 0
+        boxes.append((x, y, wide))
+    for number, (x, y, wide) in enumerate(boxes):
+        assert x >= 0
+        assert x + wide <= PLOT[0]
+        for other_x, other_y, other_wide in boxes[:number]:
+            apart = x + wide <= other_x or other_x + other_wide <= x
+            assert apart or abs(y - other_y) >= 15 - 1e-9
+
+
+def test_of_many_classes_the_most_mistaken_are_drawn(made: Made) -> None:
+    analysis = analysis_of(made)
+    assert analysis.test is not None
+    count = 3 * MOST_CLASSES
+    confusion = np.diag(np.full(count, 50))
+    mistaken = list(range(5, 5 + MOST_CLASSES))
+    confusion[mistaken, np.roll(mistaken, 1)] = 9
+    figures = analysis.statistics[0]
+    assert figures is not None
+    many = dataclasses.replace(
+        analysis,
+        test=dataclasses.replace(analysis.test, classes=tuple(f"c{n}" for n in range(count))),
+        statistics=[dataclasses.replace(figures, confusion=confusion)],
+    )
+    assert shown_classes(many) == mistaken
+
+
+@pytest.mark.parametrize("colours", [chart_style.LIGHT, chart_style.DARK], ids=["light", "dark"])
+def test_colours_stand_out_from_the_paper(colours: chart_style.Colours) -> None:
+    """Text by 4.5 to 1, marks by 3 to 1 (WCAG 2.2, 1.4.3 and 1.4.11)."""
+    for colour in (colours.ink, colours.muted, colours.accent, colours.error):
+        assert contrast(colour, colours.paper) >= 4.5
+        assert contrast(colour, colours.panel) >= 4.5
+    assert all(contrast(colour, colours.paper) >= 3 for colour in colours.series)
+
+
+@pytest.mark.parametrize("colours", [chart_style.LIGHT, chart_style.DARK], ids=["light", "dark"])
+@pytest.mark.parametrize("blindness", ["none", "protan", "deutan"])
+def test_colour_blind_readers_tell_front_mistakes_and_series_apart(
+    colours: chart_style.Colours, blindness: str
+) -> None:
+    """In CIELAB, by the dichromats' matrices of Viénot, Brettel and Mollon (1999)."""
+    assert distance(colours.accent, colours.error, blindness) > 40
+    assert distance(colours.accent, colours.muted, blindness) > 15
+    series = [distance(a, b, blindness) for n, a in enumerate(colours.series)
+              for b in colours.series[:n]]  # fmt: skip
+    assert min(series) > 15
+    assert len(set(chart_style.DASHES)) == len(chart_style.DASHES) == len(colours.series)
+
+
+def channels(colour: str) -> np.ndarray:
+    """Linear light of a colour, red green blue."""
+    found = np.array([int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)])
+    return np.where(found <= 0.04045, found / 12.92, ((found + 0.055) / 1.055) ** 2.4)
+
+
+def contrast(one: str, other: str) -> float:
+    light = sorted(float(channels(c) @ [0.2126, 0.7152, 0.0722]) for c in (one, other))
+    return (light[1] + 0.05) / (light[0] + 0.05)
+
+
+SEEN = {
+    "none": np.eye(3),
+    "protan": np.array([[0.11238, 0.88762, 0], [0.11238, 0.88762, 0], [0.00401, -0.00401, 1]]),
+    "deutan": np.array([[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]]),
+}
+
+
+def distance(one: str, other: str, blindness: str) -> float:
+    def lab(colour: str) -> np.ndarray:
+        to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+        seen = np.clip(SEEN[blindness] @ channels(colour), 0, 1)
+        x, y, z = np.cbrt(np.array(to_xyz) @ seen / [0.9505, 1, 1.089])
+        return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+    return float(np.linalg.norm(lab(one) - lab(other)))
+
+
+def test_plots_are_written_as_png_and_svg_with_units(made: Made, tmp_path: Path) -> None:
+    analysis = analysis_of(made)
+    written = write_plots(analysis, tmp_path / "plots")
+    assert {path.suffix for path in written} == {".png", ".svg"}
+    stems = {path.stem for path in written}
+    assert {"accuracy-macs", "accuracy-params", "accuracy-latency", "accuracy-time"} <= stems
+    assert {"seed-spread", "curves-accuracy", "curves-loss", "confusion-vgg16"} <= stems
+    for path in written:
+        if path.suffix == ".png":
+            with Image.open(path) as image:
+                assert image.width > 1000
+                assert len(image.convert("RGB").getcolors(1 << 24) or []) > 20
+    text = (tmp_path / "plots" / "accuracy-macs.svg").read_text()
+    assert "test accuracy (%)" in text
+    assert "MACs (G)" in text
+    assert "vgg16" in text
+    assert not re.search(r"(href|src)=\"http", text)
+
+
+def test_axes_of_static_plots_name_their_units(made: Made) -> None:
+    for name, spec in plots(analysis_of(made)):
+        text = json.dumps(spec)
+        units = ("(%)", "(nats)", "true class")
+        assert any(unit in text for unit in units), name
