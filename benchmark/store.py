@@ -10,6 +10,9 @@ from pathlib import Path
 from benchmark.errors import StoreError
 from benchmark.study import StudySettings
 
+LEAST_FREE_BYTES = 2**16
+"""Below it not even a store can be opened."""
+
 
 def open_store(study: StudySettings) -> Path:
     """Make the tracking folder unless it is there; return its absolute path.
@@ -19,8 +22,8 @@ def open_store(study: StudySettings) -> Path:
     root = study.tracking.folder.absolute()
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=root):
-            pass
+        with tempfile.TemporaryFile(dir=root) as file:
+            file.write(bytes(LEAST_FREE_BYTES))
     except OSError as error:
         raise StoreError(
             f"tracking.folder: {root} cannot be written to ({error.strerror}); "

@@ -23,8 +23,8 @@ from clothclf.allocator import ALLOCATOR
 
 # cuBLAS repeats itself only with a workspace of fixed size.
 REPEATABLE = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
-GRACE_S = 5.0
-"""For a process that has closed its pipe, or has been asked to end at once."""
+GRACE_S = 30.0
+"""For a process that has closed its pipe to end by itself; a busy machine is slow at it."""
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,8 @@ class RunProcess:
         self.end()
         code = self._process.returncode
         record = self.folder.record()
-        if code == 0 and record is not None:
-            return record
+        if record is not None:
+            return record  # it comes last: how the process went after that is no matter
         if not self._why_ended and (self._asked_to_stop or code == UNFINISHED):
             return None
         failure = self._failure(self._why_ended or self._reason(code))

@@ -86,4 +86,8 @@ if __name__ == "__main__":
     parser.add_argument("--memory-bytes", type=int)
     asked = parser.parse_args()
     die_with_parent()
-    sys.exit(main(RunFolder(asked.folder), not asked.without_measuring, asked.memory_bytes))
+    code = main(RunFolder(asked.folder), not asked.without_measuring, asked.memory_bytes)
+    with contextlib.suppress(OSError):  # of a full disk
+        sys.stderr.flush()
+    # All is written and synced; taking torch apart object by object would only take time.
+    os._exit(code)

@@ -7,8 +7,11 @@ is never a moment without a whole checkpoint, and one that was damaged is not be
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
+import os
+import shutil
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -80,8 +83,7 @@ class Checkpoints:
         name = f"checkpoint-{snapshot.epoch}-{snapshot.steps}.pt"
         path = self._folder / name
         with new_file(path) as unfinished:
-            # Not as safetensors, whose writer copies everything in memory first.
-            torch.save(snapshot.tensors, unfinished)
+            _write(snapshot.tensors, unfinished)
         values = asdict(snapshot)
         del values["tensors"]
         index = {"format": FORMAT, "file": name, "sha256": file_sha256(path), "snapshot": values}
@@ -110,6 +112,18 @@ class Checkpoints:
         if self._folder is not None:
             for path in (self._folder / INDEX, *self._folder.glob("checkpoint-*.pt")):
                 path.unlink(missing_ok=True)
+
+
+def _write(tensors: dict[str, Tensor], path: Path) -> None:
+    """Not as safetensors, whose writer copies everything in memory first."""
+    try:
+        torch.save(tensors, path)
+    except RuntimeError as error:
+        # torch tells of a full disk by where in the file it was.
+        size = sum(tensor.nbytes for tensor in tensors.values())
+        if shutil.disk_usage(path.parent).free < size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
 
 
 def _read(path: Path, values: dict[str, Any]) -> Snapshot:
