@@ -2,42 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import shutil
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.faults import study
-from tests.faults.conftest import Undisturbed
-
-KIBIBYTE = 1024
-SIZE = "24m"
-
-
-@pytest.fixture
-def small(tmp_path: Path) -> Iterator[Path]:
-    """A folder on a file system of 24 MiB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(folder)]
-    if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("mounting a small file system needs rights that are not given here")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def fill(folder: Path, left: int) -> Path:
-    """Leave no more than so many bytes on the folder's file system."""
-    ballast = folder / "ballast"
-    free = shutil.disk_usage(folder).free
-    with ballast.open("wb") as file, contextlib.suppress(OSError):
-        file.write(bytes(max(0, free - left)))
-    return ballast
+from tests.faults.conftest import Undisturbed, fill
 
 
 @pytest.mark.parametrize(
@@ -59,7 +29,7 @@ def test_a_full_disk_ends_a_study_in_one_sentence_and_harms_nothing(
     (small / "faults.yaml").write_text(study.STUDY)
     (small / "output.txt").unlink()
     (small / "output.txt").symlink_to(small.parent / "output.txt")
-    ballast = fill(small, left_kib * KIBIBYTE)
+    ballast = fill(small, left_kib * 1024)
     code = study.start(small, "run", "--all").wait(120)
     said = study.output(small)
     print(said)

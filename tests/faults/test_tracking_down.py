@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
+import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -15,7 +19,7 @@ import pytest
 
 from tests.benchmark.conftest import run_bench
 from tests.faults import study
-from tests.faults.conftest import Undisturbed
+from tests.faults.conftest import Undisturbed, fill, forbid_writing
 
 
 class Server:
@@ -52,13 +56,15 @@ class Server:
 
     def stop(self) -> None:
         """Kill it and what it started."""
-        import os
-        import signal
-
         if self._process is not None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
+
+    def hold(self, held: bool = True) -> None:
+        """Let it take connections and never answer; or let it go on."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGSTOP if held else signal.SIGCONT)
 
 
 @pytest.fixture
@@ -81,25 +87,95 @@ def test_a_server_that_is_not_there_is_told_at_the_start(tmp_path: Path, server:
 
 
 @pytest.mark.slow
-def test_a_server_that_dies_on_the_way_is_filled_later_without_doubles(
-    tmp_path: Path, server: Server, undisturbed: Undisturbed
+def test_a_server_that_never_answers_is_told_within_a_minute(
+    tmp_path: Path, server: Server
+) -> None:
+    (tmp_path / "faults.yaml").write_text(study.STUDY)
+    server.start()
+    server.hold()
+    started = time.monotonic()
+    done = run_bench(
+        tmp_path, "run", "--all", "-c", "faults.yaml", "--set", f"tracking.uri={server.uri}"
+    )
+    assert done.code == 2, done.err
+    assert "leave it out to use the SQLite store" in done.err
+    assert time.monotonic() - started < 60
+
+
+def wait_for_first_epoch(folder: Path) -> None:
+    end = time.monotonic() + 120
+    while "epoch 1/" not in study.output(folder):
+        assert time.monotonic() < end, study.output(folder)
+        time.sleep(0.02)
+
+
+def assert_filled_later(folder: Path, uri: str) -> None:
+    """`bench sync` logs each run that the store lacks, once, and then finds all of them there."""
+    setting = ("--set", f"tracking.uri={uri}")
+    first = run_bench(folder, "sync", "-c", "faults.yaml", *setting)
+    assert first.code == 0, first.err
+    again = run_bench(folder, "sync", "-c", "faults.yaml", *setting)
+    assert (again.code, again.out.strip()) == (0, "0 runs logged, 2 were there"), again.err
+    study.assert_whole_in_mlflow(folder, uri)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["dies", "never answers"])
+def test_a_server_that_fails_on_the_way_is_filled_later_without_doubles(
+    fault: str, tmp_path: Path, server: Server, undisturbed: Undisturbed
 ) -> None:
     server.start()
-    setting = ("--set", f"tracking.uri={server.uri}")
-    process = study.start(tmp_path, "run", "--all", *setting)
-    end = time.monotonic() + 120
-    while "epoch 1/" not in study.output(tmp_path):
-        assert time.monotonic() < end, study.output(tmp_path)
-        time.sleep(0.02)
-    server.stop()
+    process = study.start(tmp_path, "run", "--all", "--set", f"tracking.uri={server.uri}")
+    wait_for_first_epoch(tmp_path)
+    server.stop() if fault == "dies" else server.hold()
     assert process.wait(300) == 0, study.output(tmp_path)
     assert study.output(tmp_path).count("MLflow does not take what runs report") == 1
+    assert "Traceback" not in study.output(tmp_path)
     assert study.figures(tmp_path) == undisturbed.figures
-    server.start()
-    for expected in ("2 runs logged, 0 were there", "0 runs logged, 2 were there"):
-        done = run_bench(tmp_path, "sync", "-c", "faults.yaml", *setting)
-        assert (done.code, done.out.strip()) == (0, expected), done.err
-    study.assert_whole_in_mlflow(tmp_path, server.uri)
+    server.start() if fault == "dies" else server.hold(False)
+    assert_filled_later(tmp_path, server.uri)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["full", "locked"])
+def test_a_store_that_cannot_be_written_on_the_way_is_filled_later(
+    fault: str, tmp_path: Path, small: Path, undisturbed: Undisturbed
+) -> None:
+    """The store alone is on a full disk, or another program keeps it; the run folders have room."""
+    uri = f"sqlite:///{small}/store.db"
+    process = study.start(tmp_path, "run", "--all", "--set", f"tracking.uri={uri}")
+    wait_for_first_epoch(tmp_path)
+    with contextlib.closing(sqlite3.connect(small / "store.db", timeout=60)) as other:
+        ballast = fill(small, 0) if fault == "full" else None
+        if ballast is None:
+            other.execute("BEGIN EXCLUSIVE")
+        assert process.wait(300) == 0, study.output(tmp_path)
+    assert "MLflow does not take what runs report" in study.output(tmp_path)
+    assert "Traceback" not in study.output(tmp_path)
+    assert study.figures(tmp_path) == undisturbed.figures
+    if ballast is not None:
+        ballast.unlink()
+    assert_filled_later(tmp_path, uri)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["full", "read-only"])
+@pytest.mark.parametrize("what", ["store", "folder"])
+def test_what_cannot_be_written_is_told_at_the_start(
+    fault: str, what: str, tmp_path: Path, small: Path
+) -> None:
+    """Before anything is trained; the store has a way out, the folder another name."""
+    (tmp_path / "faults.yaml").write_text(study.STUDY)
+    fill(small, 0) if fault == "full" else forbid_writing(small)
+    setting = f"tracking.uri=sqlite:///{small}/store.db"
+    if what == "folder":
+        setting = f"tracking.folder={small}/mlruns"
+    done = run_bench(tmp_path, "run", "--all", "-c", "faults.yaml", "--set", setting)
+    assert done.code == 2, done.err
+    assert "Traceback" not in done.err
+    (line,) = [line for line in done.err.splitlines() if line.startswith("bench:")]
+    assert ("leave it out" if what == "store" else "name another") in line
+    assert study.records(tmp_path) == {}
 
 
 def test_a_lost_store_is_rebuilt_from_the_run_folders(
