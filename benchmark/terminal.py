@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.progress import TimeRemainingColumn as TimeLeftColumn
 from rich.table import Table
 from rich.text import Text
 
+from benchmark.live_table import LiveTable
 from benchmark.plan import RunSpec
 from benchmark.record import Failure, RunRecord
 from benchmark.runner import events
 from benchmark.runner.run_folder import RunFolder
 from benchmark.store import cache_folder, open_store
 from benchmark.study import StudySettings
+from benchmark.study_progress import StudyProgress
+from benchmark.terminal_text import printable
 from clothclf.data.dataset import DataSet
 from clothclf.data.prepare import prepare
 
 PIPED_WIDTH = 200
+LONGEST_FIRST = 40
+LONGEST_LAST = 24
+"""Cells that a table's first and last column are given before others are left out."""
 
 
 def make_console(stderr: bool = True) -> Console:
@@ -57,144 +63,168 @@ def prepare_with_progress(study: StudySettings, console: Console | None = None) 
     return prepare(study.data, cache, tell)
 
 
+def can_move(console: Console) -> bool:
+    """Whether lines can be drawn again: on a terminal that knows how, not in a coloured pipe."""
+    return console.is_interactive and console.file.isatty()
+
+
 def print_table(
-    console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = ""
+    console: Console,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    title: str = "",
+    drop_first: Sequence[str] = (),
 ) -> None:
-    """Print a table: with rules on a terminal, else in plain aligned columns."""
-    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        # Names of files are text: no markup is looked for in them.
-        table.add_row(*(Text(cell) for cell in row))
+    """Print a table: with rules on a terminal, else in plain aligned columns.
+
+    Where a terminal is too narrow, columns are left out, and named below the table: those of
+    `drop_first` in that order, then from the right; the first and the last always stay.
+    """
+    # Names of files are text: no markup is looked for in them, no code obeyed.
+    cells = [[printable(cell) for cell in row] for row in rows]
+    shown = list(range(len(columns)))
+    if console.file.isatty():
+        shown = _that_fit(console.width, columns, cells, drop_first)
+    table = Table(title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD)
+    for number in shown:
+        table.add_column(
+            columns[number], overflow="fold", no_wrap=0 < number < len(columns) - 1 or None
+        )
+    for row in cells:
+        table.add_row(*(Text(row[number]) for number in shown))
     console.print(table)
+    dropped = [name for number, name in enumerate(columns) if number not in shown]
+    if dropped:
+        console.print(f"not shown, for want of width: {', '.join(dropped)}", style="dim")
+
+
+def _that_fit(
+    width: int, columns: Sequence[str], cells: Sequence[Sequence[str]], drop_first: Sequence[str]
+) -> list[int]:
+    """Numbers of the columns that a terminal has room for, in order."""
+    widths = [
+        max(cell_len(text) for text in column) for column in zip(columns, *cells, strict=True)
+    ]
+    # Text of the outer ones may be folded: a failure's reason is longer than all figures.
+    widths[0] = min(widths[0], LONGEST_FIRST)
+    widths[-1] = min(widths[-1], LONGEST_LAST)
+    shown = list(range(len(columns)))
+    named = [columns.index(name) for name in drop_first if name in columns]
+    for number in [*named, *reversed(shown)]:
+        if sum(widths[n] + 3 for n in shown) + 1 <= width:
+            break
+        if number in shown and 0 < number < len(columns) - 1:
+            shown.remove(number)
+    return shown
 
 
 class TerminalListener:
-    """Shows runs as they go: a bar on a terminal, a line for each epoch elsewhere.
+    """Shows runs as they go: a live table on a terminal, a line for each epoch elsewhere.
 
-    Several runs at a time have lines that begin with the run's name.
+    In either case every run leaves a line that says how it ended. Several runs at a time have
+    lines that begin with the run's name.
     """
 
     def __init__(self, console: Console, runs: int, workers: int = 1) -> None:
         """`runs` is the length of the plan, `workers` how many go on at a time."""
         self._console = console
-        self._runs = runs
         self._workers = workers
         self._numbers: dict[str, int] = {}
-        self._bar: _Bar | None = None
+        self._progress = StudyProgress(runs, workers)
+        self._table: LiveTable | None = None
+
+    @contextlib.contextmanager
+    def on_study(self, plan: Sequence[RunSpec]) -> Iterator[None]:
+        """Make ready for a live table, and leave the terminal clean however the study ends."""
+        self._progress.begin(plan)
+        if can_move(self._console):
+            self._table = LiveTable(self._console, self._progress, plan)
+        try:
+            yield
+        finally:
+            if self._table is not None:
+                self._table.close()
 
     def on_skipped(self, folder: RunFolder, record: RunRecord) -> None:
         """Say that nothing was to be done."""
+        self._progress.finished(record)
         self._say(record.spec, f"finished before, skipped ({_result(record)})")
 
     def on_failed_before(self, folder: RunFolder, failure: Failure) -> None:
         """Say how to try again."""
+        self._progress.gave_up(failure.spec)
         text = f"failed before in {failure.stage}: {failure.reason}"
         self._say(failure.spec, f"{text}; --retry-failed tries again", "red")
 
     def on_elsewhere(self, folder: RunFolder, spec: RunSpec) -> None:
         """Say who has it."""
+        self._progress.put_elsewhere(spec)
         self._say(spec, "another bench has this run; it is looked at again at the end")
 
     def on_started(self, folder: RunFolder, spec: RunSpec, resumed: bool) -> None:
-        """Open the bar of a run."""
+        """Show the run's row, or say that it begins."""
+        self._number(spec)
+        self._progress.started(spec)
+        if self._table is not None:
+            self._table.open()
+            return
         again = ", begun before" if resumed else ""
         self._say(spec, f"{spec.model.mode}, weights {spec.weights.name}{again}")
-        if self._console.is_terminal and self._workers == 1:
-            self._bar = _Bar(self._console)
 
     def on_event(self, spec: RunSpec, event: events.Event) -> None:
-        """Move the bar, or print the epoch's line."""
+        """Move the run's row, or print the epoch's line."""
+        self._progress.hear(spec, event)
         if isinstance(event, events.Note):
             self._tell(spec, event.text)
         elif isinstance(event, events.Resumed):
             steps = f" and {event.steps:,} steps" if event.steps else ""
             self._tell(spec, f"goes on after {event.epochs} epochs{steps}")
-        elif self._bar is not None:
-            self._bar.show(event)
+        elif self._table is not None:
+            self._table.refresh()
         elif isinstance(event, events.EpochDone):
             self._tell(spec, _epoch(event))
 
     def on_finished(self, folder: RunFolder, record: RunRecord) -> None:
         """Say how the run ended."""
-        self._close()
+        self._progress.finished(record)
         best = record.training.best_epoch
         seconds = sum(record.stage_seconds.values())
-        self._tell(record.spec, f"{_result(record)}, epoch {best}, {seconds:.0f} s in all")
+        self._tell_end(record.spec, f"{_result(record)}, epoch {best}, {seconds:.0f} s in all")
 
     def on_failed(self, folder: RunFolder, failure: Failure) -> None:
         """Say why, and where the whole story is."""
-        self._close()
-        self._tell(failure.spec, f"failed in {failure.stage}: {failure.reason}", "red")
+        self._progress.gave_up(failure.spec)
+        self._tell_end(failure.spec, f"failed in {failure.stage}: {failure.reason}", "red")
         self._tell(failure.spec, f"the log is in {folder.path}")
 
     def on_interrupted(self, folder: RunFolder, spec: RunSpec) -> None:
-        """Leave the terminal clean."""
-        self._close()
-        self._tell(spec, f"{spec.name} stopped")
+        """Say which run can go on."""
+        self._progress.stopped(spec)
+        self._tell_end(spec, "stopped")
 
     def on_tick(self) -> None:
-        """The bar moves by itself."""
+        """Times go on where nothing else does."""
+        if self._table is not None:
+            self._table.refresh()
+
+    def _number(self, spec: RunSpec) -> int:
+        return self._numbers.setdefault(spec.run_id, len(self._numbers) + 1)
 
     def _say(self, spec: RunSpec, text: str, style: str | None = None) -> None:
-        number = self._numbers.setdefault(spec.run_id, len(self._numbers) + 1)
-        line = f"[{number}/{self._runs}] {spec.name}: {text}"
-        self._console.print(line, markup=False, style=style)
+        line = f"[{self._number(spec)}/{self._progress.runs}] {spec.name}: {text}"
+        self._console.print(Text(printable(line)), style=style)
 
     def _tell(self, spec: RunSpec, text: str, style: str | None = None) -> None:
-        name = f"{spec.name}: " if self._workers > 1 else ""
-        self._console.print(f"  {name}{text}", markup=False, style=style)
+        named = self._workers > 1 or self._table is not None
+        name = f"{spec.name}: " if named else ""
+        self._console.print(Text(f"  {printable(name + text)}"), style=style)
 
-    def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
-
-
-class _Bar:
-    """The moving line of one run: stage or epoch, pictures or steps, time left, latest metrics."""
-
-    def __init__(self, console: Console) -> None:
-        self._progress = Progress(
-            TextColumn("  {task.description:<12}"),
-            BarColumn(bar_width=20),
-            TextColumn("{task.fields[count]}"),
-            TimeElapsedColumn(),
-            TimeLeftColumn(),
-            TextColumn("{task.fields[metrics]}"),
-            console=console,
-            transient=True,
-        )
-        self._progress.start()
-        self._metrics = ""
-        self._doing = ""
-        self._task = self._new_task("start")
-
-    def show(self, event: events.Event) -> None:
-        """Move on; a new stage or epoch starts the bar anew."""
-        if isinstance(event, events.EpochDone):
-            self._metrics = _epoch(event)
-            self._progress.update(self._task, metrics=self._metrics)
-        elif isinstance(event, events.StageStarted):
-            self._switch(event.stage)
-        elif isinstance(event, events.Progress):
-            if event.doing != self._doing:
-                self._switch(event.doing)
-            count = f"{event.done:,}/{event.total:,}"
-            self._progress.update(self._task, completed=event.done, total=event.total, count=count)
-
-    def close(self) -> None:
-        """Take the line away."""
-        self._progress.stop()
-
-    def _switch(self, doing: str) -> None:
-        self._progress.remove_task(self._task)
-        self._task = self._new_task(doing)
-
-    def _new_task(self, doing: str) -> TaskID:
-        self._doing = doing
-        return self._progress.add_task(doing, total=None, count="", metrics=self._metrics)
+    def _tell_end(self, spec: RunSpec, text: str, style: str | None = None) -> None:
+        """The line of a run that stays: with its number where nothing was said at its start."""
+        if self._table is None:
+            self._tell(spec, text, style)
+        else:
+            self._say(spec, text, style)
 
 
 def _epoch(event: events.EpochDone) -> str:

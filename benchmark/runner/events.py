@@ -61,5 +61,11 @@ class Failed(Settings):
     """One sentence."""
 
 
-Event = StageStarted | Progress | EpochDone | Resumed | Note | Failed
+class Unmeasured(Settings):
+    """The run has done all but its measuring, which is left for the end of the study."""
+
+    kind: Literal["unmeasured"] = "unmeasured"
+
+
+Event = StageStarted | Progress | EpochDone | Resumed | Note | Failed | Unmeasured
 EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])

@@ -10,13 +10,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import filelock
 
 from benchmark.plan import RunSpec, folder_name
 from benchmark.record import Failure, RunRecord
-from benchmark.runner.events import Event
+from benchmark.runner.events import Event, Unmeasured
 from benchmark.runner.process import Limits, RunProcess, failure_of
 from benchmark.runner.run_folder import RunFolder, runs_root
 from benchmark.stopping import StopRequest
@@ -58,6 +58,14 @@ class Listener(Protocol):
         """Some fraction of a second has passed."""
 
 
+@runtime_checkable
+class StudyListener(Listener, Protocol):
+    """A listener that also hears of the study as a whole."""
+
+    def on_study(self, plan: Sequence[RunSpec]) -> contextlib.AbstractContextManager[None]:
+        """Entered before the first run of a plan, left after the last, however the study ends."""
+
+
 @dataclass(frozen=True)
 class Policy:
     """How a plan is carried out."""
@@ -97,7 +105,11 @@ def run_plan(
     processes ended, where `stop` asks for it.
     """
     schedule = _Schedule(root, prepare_folder, listeners, policy, stop or StopRequest())
-    return schedule.carry_out(plan)
+    with contextlib.ExitStack() as around:
+        for listener in listeners:
+            if isinstance(listener, StudyListener):
+                around.enter_context(listener.on_study(plan))
+        return schedule.carry_out(plan)
 
 
 @dataclass
@@ -264,6 +276,7 @@ class _Schedule:
             self._tell(lambda listener: listener.on_interrupted(folder, spec))
         else:
             self.unmeasured.append(spec)
+            self._tell(lambda listener: listener.on_event(spec, Unmeasured()))
         # Not before all is told: who has the lock may log the run.
         running.lock.release()
 

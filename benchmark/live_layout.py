@@ -1,0 +1,219 @@
+"""A study's progress as lines of a terminal of any size: columns that fit, runs that fit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from rich.cells import cell_len
+from rich.style import Style
+
+from benchmark.plan import RunSpec
+from benchmark.report.numbers import duration
+from benchmark.study_progress import RunProgress, StudyProgress
+from benchmark.terminal_text import clock, printable, roughly, shorten
+from benchmark.time_left import run_left, study_left
+
+MOST_WAITING = 8
+"""Runs that are shown before they begin."""
+LEAST_NAME = 16
+SPARE_NAME = 40
+"""A name gets as much before columns are shown that a narrow terminal does without."""
+BAR = 10
+LONGEST_BAR = 30
+LONGEST_WEIGHTS = 32
+INDENT = "  "
+PLAIN, DIM, BOLD = Style(), Style(dim=True), Style(bold=True)
+STATE, DONE = Style(color="cyan"), Style(color="green")
+
+Piece = tuple[str, Style]
+Line = list[Piece]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One figure of a run; `left` columns begin where others end."""
+
+    title: str
+    width: int
+    cell: Callable[[RunProgress], str]
+    left: bool = False
+    style: Style = PLAIN
+
+    def piece(self, text: str, style: Style) -> Piece:
+        """The text in the column's width, two spaces before it."""
+        room = " " * max(0, self.width - cell_len(text))
+        return INDENT + (text + room if self.left else room + text), style
+
+
+class Layout:
+    """Lines for a terminal's size. What a study's runs have in common sets the columns' widths."""
+
+    def __init__(
+        self, progress: StudyProgress, plan: Sequence[RunSpec], ascii_only: bool = False
+    ) -> None:
+        """`plan` has every run that may be shown."""
+        self._progress = progress
+        self._ellipsis = "..." if ascii_only else "…"
+        self._bar_signs = "#-" if ascii_only else "━─"
+        self._name_width = max(
+            (cell_len(printable(spec.name)) for spec in plan), default=LEAST_NAME
+        )
+        epochs = max((spec.train.epochs for spec in plan), default=1)
+        weights = max((cell_len(spec.weights.name) for spec in plan), default=0)
+        self._state = Column(
+            "state",
+            max(len("features"), len(f"epoch {epochs}/{epochs}")),
+            lambda run: run.doing,
+            left=True,
+            style=STATE,
+        )
+        self._bar = Column("", BAR, lambda run: "", left=True, style=DONE)
+        self._valid = Column("valid", 7, _valid)
+        self._loss = Column("loss", 7, _loss)
+        self._speed = Column("images/s", 10, _speed)
+        self._done = Column("done", 5, _done)
+        self._time = Column("time", 7, lambda run: clock(progress.clock() - run.began_s))
+        self._left = Column("left", 9, self._left_cell)
+        self._weights = Column(
+            "weights",
+            min(LONGEST_WEIGHTS, max(len("weights"), weights)),
+            lambda run: shorten(printable(run.spec.weights.name), LONGEST_WEIGHTS, self._ellipsis),
+            left=True,
+        )
+
+    def lines(self, width: int, height: int) -> list[Line]:
+        """All lines, each shorter than the terminal is wide, and fewer than it is high."""
+        whole = self._study_line(width - 1)
+        rows = height - 3  # the titles, this line, and one of what stands above
+        if rows < 1 or not (self._progress.running or self._progress.waiting):
+            return [whole]
+        name_width, columns = self.fit(width)
+        titles = [
+            (f"{INDENT}{'run':<{name_width}}", DIM),
+            *(column.piece(column.title, DIM) for column in columns),
+        ]
+        return [titles, *self._rows(rows, name_width, columns), whole]
+
+    def fit(self, width: int) -> tuple[int, list[Column]]:
+        """The names' width, and the columns of a terminal's width, the less important left out."""
+        room = width - 1 - len(INDENT)  # a full line would be wrapped by some terminals
+        needed = (self._state, self._valid, self._left, self._done, self._time)
+        spare = (self._bar, self._loss, self._speed, self._weights)
+        chosen: list[Column] = []
+        for column in (*needed, *spare):
+            most = LEAST_NAME if column in needed else SPARE_NAME
+            name = min(self._name_width, most)
+            if name + sum(len(INDENT) + c.width for c in [*chosen, column]) > room:
+                break
+            chosen.append(column)
+        room -= sum(len(INDENT) + column.width for column in chosen)
+        name_width = max(1, min(self._name_width, room))
+        order = (
+            *(self._state, self._bar, self._done, self._valid, self._loss, self._speed),
+            *(self._time, self._left, self._weights),
+        )
+        return name_width, [
+            self._stretched(room - name_width) if column is self._bar else column
+            for column in order
+            if column in chosen
+        ]
+
+    def _stretched(self, room: int) -> Column:
+        width = min(LONGEST_BAR, BAR + max(0, room))
+        full, empty = self._bar_signs
+
+        def draw(run: RunProgress) -> str:
+            if run.share is None:
+                return ""
+            filled = math.floor(width * run.share)
+            return full * filled + empty * (width - filled)
+
+        return replace(self._bar, width=width, cell=draw)
+
+    def _rows(self, rows: int, name_width: int, columns: Sequence[Column]) -> list[Line]:
+        """At most so many: the running, the next few, and how many more there are."""
+        running = list(self._progress.running.values())
+        waiting = len(self._progress.waiting)
+        shown = _fitting(len(running), rows)
+        lines = [self._row(run, name_width, columns) for run in running[:shown]]
+        if shown < len(running):
+            return [*lines, [(f"{INDENT}and {len(running) - shown} more that go on", DIM)]]
+        rows = min(rows - shown, MOST_WAITING + 1)
+        next_ones = _fitting(waiting, rows)
+        names = islice(self._progress.waiting, next_ones)
+        lines += [self._waiting_row(name, name_width, columns) for name in names]
+        if next_ones < waiting and rows:
+            lines.append([(f"{INDENT}and {waiting - next_ones:,} more", DIM)])
+        return lines
+
+    def _row(self, run: RunProgress, name_width: int, columns: Sequence[Column]) -> Line:
+        return [
+            (self._name(run.spec.name, name_width), PLAIN),
+            *(column.piece(column.cell(run), column.style) for column in columns),
+        ]
+
+    def _waiting_row(self, name: str, name_width: int, columns: Sequence[Column]) -> Line:
+        has_state = self._state in columns
+        return [(self._name(name, name_width) + (f"{INDENT}waiting" if has_state else ""), DIM)]
+
+    def _name(self, name: str, width: int) -> str:
+        text = shorten(printable(name), width, self._ellipsis)
+        return INDENT + text + " " * (width - cell_len(text))
+
+    def _left_cell(self, run: RunProgress) -> str:
+        left = run_left(run, self._progress.evidence, self._progress.clock())
+        if left is None:
+            return ""
+        return clock(left.seconds) + (" +" if left.more else "")
+
+    def _study_line(self, room: int) -> Line:
+        """Runs done of all, time so far and left; what has no room is left out whole."""
+        progress = self._progress
+        text = f"{INDENT}{progress.done:,} of {progress.runs:,} runs done"
+        for count, what in (
+            (progress.failed, "failed"),
+            (len(progress.unmeasured), "to be measured"),
+            (len(progress.elsewhere), "elsewhere"),
+        ):
+            text += f", {count:,} {what}" if count else ""
+        so_far = f"; {duration(progress.clock() - progress.began_s)} so far"
+        left = self._study_left()
+        for end in (so_far + f", {left}" * bool(left), f"; {left}" * bool(left), so_far):
+            if end and len(text) + len(end) <= room:
+                text += end
+                break
+        return [(text[:room], BOLD)]
+
+    def _study_left(self) -> str:
+        left = study_left(self._progress)
+        if left is None or left.seconds <= 0:
+            return ""
+        then = f", then {left.to_measure} to measure" if left.to_measure else ""
+        return f"about {roughly(left.seconds)} left{then}"
+
+
+def _fitting(count: int, rows: int) -> int:
+    """How many rows to show of `count`: all, or one fewer than fit, to say how many more."""
+    return count if count <= rows else max(0, rows - 1)
+
+
+def _done(run: RunProgress) -> str:
+    return "" if run.share is None else f"{math.floor(100 * run.share)} %"
+
+
+def _valid(run: RunProgress) -> str:
+    return "" if run.epoch is None else f"{100 * run.epoch.valid_accuracy:.1f} %"
+
+
+def _loss(run: RunProgress) -> str:
+    if run.epoch is None:
+        return ""
+    loss = run.epoch.train_loss
+    return f"{loss:.3f}" if loss < 1000 else f"{loss:.1e}"
+
+
+def _speed(run: RunProgress) -> str:
+    return "" if run.epoch is None else f"{run.epoch.images_per_second:,.0f}"

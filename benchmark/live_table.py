@@ -1,0 +1,65 @@
+"""The table that a terminal shows while a study runs, below all that is printed."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
+from rich.segment import Segment
+
+from benchmark.live_layout import Layout, Line
+from benchmark.plan import RunSpec
+from benchmark.study_progress import StudyProgress
+
+REFRESH_EVERY_S = 0.25
+
+
+class LiveTable:
+    """Draws a study's progress, at most every REFRESH_EVERY_S and only where it has changed.
+
+    It has no thread: whoever waits for events calls `refresh` now and then.
+    """
+
+    def __init__(self, console: Console, progress: StudyProgress, plan: Sequence[RunSpec]) -> None:
+        """Nothing is drawn before `open`."""
+        self._console = console
+        self._layout = Layout(progress, plan, not console.encoding.startswith("utf"))
+        self._drawn: list[Line] = []
+        self._looked_s = 0.0
+        self._live = Live(
+            self,
+            console=console,
+            auto_refresh=False,
+            transient=True,
+            # What others print goes above the table, but not from a pipe into the terminal.
+            redirect_stdout=sys.stdout.isatty(),
+            redirect_stderr=True,
+        )
+
+    def open(self) -> None:
+        """Draw it, unless it is there."""
+        self._live.start(refresh=True)
+
+    def close(self) -> None:
+        """Take it away, and show the cursor again."""
+        self._live.stop()
+
+    def refresh(self) -> None:
+        """Draw it again where it has changed, unless that was done a moment ago."""
+        now = time.monotonic()
+        if not self._live.is_started or now - self._looked_s < REFRESH_EVERY_S:
+            return
+        self._looked_s = now
+        if self._layout.lines(*self._console.size) != self._drawn:
+            self._live.refresh()
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        self._drawn = self._layout.lines(*options.size)
+        for number, line in enumerate(self._drawn):
+            if number:
+                yield Segment.line()
+            for text, style in line:
+                yield Segment(text, style)
