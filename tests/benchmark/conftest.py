@@ -37,13 +37,21 @@ class Finished:
 Bench = Callable[..., Finished]
 
 
+def environment() -> dict[str, str]:
+    """For tiny studies: without the machine's own MLflow settings, and on one thread.
+
+    More threads make tiny models no faster, and wait by spinning where other processes compete.
+    """
+    own = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
+    return {**own, "OMP_NUM_THREADS": "1"}
+
+
 def run_bench(folder: Path, *arguments: str) -> Finished:
-    """Run `bench` in a folder, without a terminal and without the machine's own MLflow settings."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
+    """Run `bench` in a folder, without a terminal."""
     done = subprocess.run(
         [*COMMAND, *arguments],
         cwd=folder,
-        env=environment,
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=300,

@@ -12,7 +12,7 @@ import filelock
 
 from benchmark.record import RunRecord
 from benchmark.runner.run_folder import study_folders
-from tests.benchmark.conftest import COMMAND
+from tests.benchmark.conftest import COMMAND, environment
 
 EPOCHS = 6
 STUDY = f"""\
@@ -39,7 +39,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
             stderr=output,
             text=True,
             start_new_session=True,
-            env={k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")},
+            env=environment(),
         )
 
 
