@@ -6,6 +6,7 @@ from benchmark.errors import TrackingError
 from benchmark.runner.run_folder import study_folders
 from benchmark.store import open_store, tracking_uri
 from benchmark.study import StudySettings
+from benchmark.tracking.connection import first_line
 from benchmark.tracking.mlflow_store import MlflowStore
 
 
@@ -27,9 +28,8 @@ def sync_store(study: StudySettings) -> tuple[int, int]:
             else:
                 known += 1
         except Exception as error:  # database, network and MLflow errors alike
-            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise TrackingError(
-                f"{folder.path}: MLflow does not take it: {first}; {brought} runs were logged "
-                "before, ask again for the rest"
+                f"{folder.path}: MLflow does not take it: {first_line(error)}; {brought} runs were "
+                "logged before, ask again for the rest"
             ) from None
     return brought, known

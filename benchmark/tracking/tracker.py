@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 
@@ -9,7 +10,9 @@ from benchmark.plan import RunSpec
 from benchmark.record import Failure, RunRecord
 from benchmark.runner.events import EpochDone, Event
 from benchmark.runner.run_folder import RunFolder
+from benchmark.tracking.connection import first_line
 from benchmark.tracking.mlflow_store import MlflowStore
+from benchmark.tracking.system_metrics import SystemWatch, forget_samples
 
 FIRST_PAUSE_S = 5.0
 LONGEST_PAUSE_S = 300.0
@@ -31,6 +34,7 @@ class Tracker:
         self._ask_again = 0.0
         self._last_heartbeat = time.monotonic()
         self._owed: dict[str, RunFolder] = {}
+        self._watches: dict[str, tuple[RunFolder, SystemWatch]] = {}
 
     def on_skipped(self, folder: RunFolder, record: RunRecord) -> None:
         """Fill a store that does not know the finished run."""
@@ -45,12 +49,15 @@ class Tracker:
 
     def on_started(self, folder: RunFolder, spec: RunSpec, resumed: bool) -> None:
         """Open the run, so that it can be watched."""
+        if not resumed:
+            forget_samples(folder)
+        self._watches[spec.run_id] = (folder, SystemWatch(folder))
         self._try(lambda: self._store.start(spec, resumed))
 
     def on_event(self, spec: RunSpec, event: Event) -> None:
         """Log epochs while the run goes on."""
         if isinstance(event, EpochDone):
-            self._try(lambda: self._store.log_epoch(spec, event.result))
+            self._try(lambda: self._store.log_epochs(spec, [event.result]))
 
     def on_finished(self, folder: RunFolder, record: RunRecord) -> None:
         """Log final figures and files."""
@@ -62,10 +69,12 @@ class Tracker:
 
     def on_interrupted(self, folder: RunFolder, spec: RunSpec) -> None:
         """Mark the run as stopped by the user."""
+        self._watches.pop(spec.run_id, None)
         self._try(lambda: self._store.kill(spec.run_id))
 
     def on_tick(self) -> None:
-        """Tell that this process lives, and try a store again that did not answer."""
+        """Look at the machine, tell that this process lives, try again a store that was away."""
+        self._sample()
         now = time.monotonic()
         if self._pause_s:
             self._try(self._store.beat)
@@ -73,8 +82,15 @@ class Tracker:
             self._last_heartbeat = now
             self._try(self._store.beat)
 
+    def _sample(self) -> None:
+        """Log what machine and runs take, where it is time to look again."""
+        for run_id, (folder, watch) in self._watches.items():
+            if watch.is_due() and watch.sample():
+                self._try(functools.partial(self._store.log_samples, folder, run_id))
+
     def _bring(self, folder: RunFolder, run_id: str) -> None:
         """Give the store the end of a run, now or when it answers again."""
+        self._watches.pop(run_id, None)
         self._owed[run_id] = folder
         self._try(lambda: None)
 
@@ -88,10 +104,9 @@ class Tracker:
                 del self._owed[run_id]
         except Exception as error:  # database, network, disk: none may end a study
             if not self._pause_s:
-                first = (str(error).strip().splitlines() or [type(error).__name__])[0]
                 self._warn(
-                    f"MLflow does not take what runs report ({first}); all of it is kept in the "
-                    "run folders and logged when it answers, or later by `bench sync`"
+                    f"MLflow does not take what runs report ({first_line(error)}); all of it is "
+                    "kept in the run folders and logged when it answers, or later by `bench sync`"
                 )
             self._pause_s = min(LONGEST_PAUSE_S, 2 * self._pause_s or FIRST_PAUSE_S)
             self._ask_again = time.monotonic() + self._pause_s

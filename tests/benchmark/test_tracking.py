@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from benchmark.errors import TrackingError
-from benchmark.runner.run_folder import study_folders
+from benchmark.record import RunRecord
+from benchmark.runner.run_folder import RunFolder, study_folders
+from benchmark.tracking.comparison_view import RUNS_ALONE
 from benchmark.tracking.mlflow_store import MlflowStore
+from benchmark.tracking.system_metrics import SystemWatch, forget_samples, samples_of
 from tests.benchmark.conftest import StudyRun, run_bench
+
+CPU = "system/cpu_utilization_percentage"
+
+
+def client_of(folder: Path) -> Any:
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=f"sqlite:///{folder}/mlruns/mlflow.db")
+
+
+def client_at(folder: Path) -> Any:
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=f"sqlite:///{folder}/m.db")
 
 
 def runs_of(folder: Path, study: str = "tiny") -> list[Any]:
-    from mlflow import MlflowClient
-
-    client = MlflowClient(tracking_uri=f"sqlite:///{folder}/mlruns/mlflow.db")
+    """All active runs of a study's experiment, whatever their kind."""
+    client = client_of(folder)
     experiment = client.get_experiment_by_name(study)
     assert experiment is not None
     return list(client.search_runs([experiment.experiment_id]))
@@ -31,27 +51,51 @@ def test_a_study_is_one_experiment_with_flat_finished_runs(tiny_study: StudyRun)
         assert "mlflow.parentRunId" not in run.data.tags
 
 
-def test_a_run_carries_parameters_metrics_tags_data_and_artifacts(tiny_study: StudyRun) -> None:
-    from mlflow import MlflowClient
-
-    client = MlflowClient(tracking_uri=f"sqlite:///{tiny_study.folder}/mlruns/mlflow.db")
+def test_a_run_carries_metrics_tags_data_and_artifacts(tiny_study: StudyRun) -> None:
+    client = client_of(tiny_study.folder)
     for run in runs_of(tiny_study.folder):
-        metrics, tags, params = run.data.metrics, run.data.tags, run.data.params
+        metrics, tags = run.data.metrics, run.data.tags
         assert {"test/accuracy", "test/macro_f1", "cost/macs", "cost/params"} <= set(metrics)
-        assert {"valid/best_accuracy", "time/train_s", "cost/macs_flopth"} <= set(metrics)
-        assert metrics["cost/flops"] == 2 * metrics["cost/macs"]
-        assert params["train.batch_size"] == "16"
-        assert params["model.mode"] == "frozen"
+        assert {"best/valid_accuracy", "time/train_s", "counters/flopth_gmacs"} <= set(metrics)
+        assert metrics["cost/gflops"] == 2 * metrics["cost/gmacs"]
+        assert metrics["cost/gmacs"] == metrics["cost/macs"] / 1e9
+        assert all("/" in name for name in metrics)
         assert tags["bench.synthetic_data"] == "true"
-        assert {"bench.run_id", "bench.data_fingerprint", "bench.device"} <= set(tags)
-        assert {"version.torch", "version.timm"} <= set(tags)
+        assert tags["bench.kind"] == "run"
+        assert tags["bench.architecture"] == run.data.params["architecture"]
+        assert {"bench.run_id", "bench.study", "bench.protocol", "bench.device"} <= set(tags)
+        assert "torch " in tags["bench.versions"]
         history = client.get_metric_history(run.info.run_id, "valid/accuracy")
         assert [point.step for point in history] == [1, 2]
         (dataset,) = run.inputs.dataset_inputs
         assert dataset.dataset.digest == tags["bench.data_fingerprint"]
         names = {item.path for item in client.list_artifacts(run.info.run_id)}
         assert {"config.yaml", "manifest.parquet", "predictions.parquet"} <= names
-        assert {"confusion.png", "model.safetensors", "record.json"} <= names
+        assert {"confusion.png", "model", "record.json"} <= names
+        assert "model.safetensors" not in names  # it is in the model, and not there twice
+
+
+def test_parameters_are_few_and_short(tiny_study: StudyRun) -> None:
+    """What people group by; constants of a study's recipe are in a tag."""
+    (run, *_) = runs_of(tiny_study.folder)
+    assert set(run.data.params) == {
+        *("architecture", "seed", "mode", "weights", "head", "precision"),
+        *("image_size", "batch_size", "epochs", "learning_rate"),
+    }
+    assert run.data.params["learning_rate"] == "0.01"
+    assert run.data.params["weights"] == "random"
+    assert run.data.params["head"] == "linear"
+    assert "sgd, momentum 0.9" in run.data.tags["bench.recipe"]
+
+
+def test_what_has_one_value_is_a_bar_and_what_has_epochs_a_curve(tiny_study: StudyRun) -> None:
+    """MLflow's page draws a curve of any metric with a step above 0, be it a single dot."""
+    client = client_of(tiny_study.folder)
+    for run in runs_of(tiny_study.folder):
+        for name in run.data.metrics:
+            steps = [point.step for point in client.get_metric_history(run.info.run_id, name)]
+            curve = name.startswith(("train/", "valid/", "system/"))
+            assert curve or steps == [0], name
 
 
 def test_a_lost_store_is_filled_again_without_training(
@@ -78,7 +122,7 @@ def test_finishing_twice_does_not_double_a_run(tiny_study: StudyRun, tmp_path: P
     record = folder.record()
     assert record is not None
     store.start(record.spec)
-    store.log_epoch(record.spec, record.training.epochs[0])
+    store.log_epochs(record.spec, record.training.epochs[:1])
     restarted = MlflowStore(f"sqlite:///{tmp_path}/m.db", "tiny", tmp_path)
     assert restarted.bring(folder)
     assert not restarted.bring(folder)
@@ -109,6 +153,159 @@ def test_a_store_that_fails_in_the_middle_does_not_end_the_study(
         tracker.on_finished(folder, record)
     (warning,) = warnings
     assert "kept in the run folders" in warning
+
+
+def a_record(study: StudyRun) -> tuple[RunFolder, RunRecord]:
+    folder = next(study_folders(study.folder / "mlruns", "tiny"))
+    record = folder.record()
+    assert record is not None
+    return folder, record
+
+
+def test_a_run_that_an_earlier_bench_logged_is_logged_anew(
+    tiny_study: StudyRun, tmp_path: Path
+) -> None:
+    """Two sets of names side by side could not be compared."""
+    store = MlflowStore(f"sqlite:///{tmp_path}/m.db", "tiny", tmp_path)
+    folder, record = a_record(tiny_study)
+    client = client_at(tmp_path)
+    old = client.create_run(store.experiment_id, tags={"bench.run_id": record.run_id})
+    client.log_param(old.info.run_id, "train.batch_size", 16)
+    client.set_terminated(old.info.run_id, "FINISHED")
+    assert store.bring(folder)
+    assert not store.bring(folder)
+    (run,) = client.search_runs([store.experiment_id])
+    assert run.data.params["batch_size"] == "16"
+    assert "train.batch_size" not in run.data.params
+
+
+def test_a_run_is_logged_in_few_calls(
+    tiny_study: StudyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is a round trip to a server; files are one each."""
+    from mlflow import MlflowClient
+
+    store = MlflowStore(f"sqlite:///{tmp_path}/m.db", "tiny", tmp_path)
+    folder, _ = a_record(tiny_study)
+    calls: list[str] = []
+    for name in [n for n in dir(MlflowClient) if n.startswith(("log_", "set_", "create_"))]:
+        method = getattr(MlflowClient, name)
+
+        def counted(*args: Any, _name: str = name, _method: Any = method, **options: Any) -> Any:
+            calls.append(_name)
+            return _method(*args, **options)
+
+        monkeypatch.setattr(MlflowClient, name, counted)
+    assert store.bring(folder)
+    assert calls.count("log_batch") == 3, calls  # parameters, epochs, final figures with tags
+    assert len(calls) - calls.count("log_artifact") <= 8, calls
+    assert calls.count("log_artifact") == len(folder.results()) + 1
+
+
+def test_samples_of_the_machine_are_logged_once_and_again_after_a_loss(
+    tiny_study: StudyRun, tmp_path: Path
+) -> None:
+    """From their file, in which a line may be cut short by a crash."""
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_study.folder, copy)
+    folder = next(study_folders(copy / "mlruns", "tiny"))
+    record = folder.record()
+    assert record is not None
+    place = folder.path.parent / ".system"
+    place.mkdir(exist_ok=True)
+    lines = [
+        json.dumps({"at_ms": 1_700_000_000_000 + 10_000 * n, "metrics": {CPU: 50.0 + n}})
+        for n in range(3)
+    ]
+    (place / f"{folder.path.name}.jsonl").write_text("\n".join([*lines, lines[0][:20]]))
+    for number in range(2):
+        store = MlflowStore(f"sqlite:///{tmp_path}/{number}.db", "tiny", tmp_path)
+        store.start(record.spec)
+        store.log_samples(folder, record.run_id)
+        again = MlflowStore(f"sqlite:///{tmp_path}/{number}.db", "tiny", tmp_path)
+        assert again.bring(folder)
+        from mlflow import MlflowClient
+
+        client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/{number}.db")
+        (run,) = client.search_runs([again.experiment_id])
+        points = client.get_metric_history(run.info.run_id, CPU)
+        found = sorted((point.step, point.value) for point in points)
+        assert found == [(0, 50.0), (10, 51.0), (20, 52.0)]
+
+
+def test_a_run_is_watched_while_it_has_a_process(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "runs" / "a-run")
+    folder.path.mkdir(parents=True)
+    watch = SystemWatch(folder)
+    assert not watch.is_due()
+    assert not watch.sample()
+    work = "import time, sys\nkept = bytearray(50_000_000)\nprint(1, flush=True)\ntime.sleep(60)"
+    process = subprocess.Popen(
+        [sys.executable, "-c", work, str(folder.path)], stdout=subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert watch.sample()
+    finally:
+        process.kill()
+        process.wait()
+    assert not watch.sample()
+    (sample,) = samples_of(folder)
+    assert 0 <= sample.metrics[CPU] <= 100
+    assert 50 <= sample.metrics["system/run_memory_megabytes"] < 1000
+    assert sample.metrics["system/run_busy_cores"] >= 0
+    forget_samples(folder)
+    assert samples_of(folder) == []
+
+
+def test_the_report_is_one_run_of_its_own_kind(tiny_study: StudyRun, tmp_path: Path) -> None:
+    store = MlflowStore(f"sqlite:///{tmp_path}/m.db", "tiny", tmp_path)
+    folder, _ = a_record(tiny_study)
+    assert store.bring(folder)
+    client = client_at(tmp_path)
+    table = pd.DataFrame({"architecture": ["a", "b"], "accuracy": [0.5, None]})
+    figure = tmp_path / "pareto.png"
+    figure.write_bytes(b"one")
+    first = store.log_report({"report.md": "# one", "old.md": "x"}, table, [figure])
+    assert store.log_report({"report.md": "# one", "old.md": "x"}, table, [figure]) == first
+    figure.write_bytes(b"two")
+    second = store.log_report({"report.md": "# two"}, table, [figure])
+    assert second != first
+    runs = client.search_runs([store.experiment_id])
+    (report,) = [run for run in runs if run.data.tags["bench.kind"] == "report"]
+    assert (report.info.run_id, report.info.status) == (second, "FINISHED")
+    names = {item.path for item in client.list_artifacts(second)}
+    assert names == {"report.md", "table.json", "figures"}
+    written = json.loads(Path(client.download_artifacts(second, "table.json")).read_text())
+    assert written["data"] == [["a", 0.5], ["b", None]]
+    assert '"type": "table"' in report.data.tags["mlflow.loggedArtifacts"]
+    # It neither is taken for a run, nor keeps one from being found.
+    assert not MlflowStore(f"sqlite:///{tmp_path}/m.db", "tiny", tmp_path).bring(folder)
+    alone = client.search_runs([store.experiment_id], filter_string=RUNS_ALONE)
+    assert [run.info.run_name for run in alone] == [folder.spec().name]  # type: ignore[union-attr]
+
+
+def test_a_report_that_was_cut_short_is_logged_again(tmp_path: Path) -> None:
+    store = MlflowStore(f"sqlite:///{tmp_path}/m.db", "tiny", tmp_path)
+    client = client_at(tmp_path)
+    client.create_run(store.experiment_id, tags={"bench.kind": "report"})
+    made = store.log_report({"report.md": "x"}, pd.DataFrame({"a": [1]}), [])
+    (run,) = client.search_runs([store.experiment_id])
+    assert (run.info.run_id, run.info.status) == (made, "FINISHED")
+
+
+def test_the_view_of_a_study_is_laid_down_once_and_short(tmp_path: Path) -> None:
+    """Servers before 3.17 take 5,000 characters in a tag."""
+    store = MlflowStore(f"sqlite:///{tmp_path}/m.db", "tiny", tmp_path)
+    for _ in range(2):
+        store.prepare_view()
+    tags = client_at(tmp_path).get_experiment(store.experiment_id).tags
+    state = json.loads(tags["mlflow.sharedViewState.bench"])
+    assert len(tags["mlflow.sharedViewState.bench"]) < 5000
+    sections = {section["uuid"] for section in state["compareRunSections"]}
+    assert {chart["metricSectionId"] for chart in state["compareRunCharts"]} <= sections
+    assert state["searchFilter"] == RUNS_ALONE
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,102 @@
+"""How MLflow's runs page opens on a study: its runs alone, best first, with charts to compare.
+
+The page keeps a view under a key in a tag of the experiment (it is what its button "Share" makes),
+and opens it when the address names the key. A page that knows no such view shows its own default.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import urlencode
+
+from benchmark.tracking.run_fields import KIND_TAG, RUN_KIND
+
+KEY = "bench"
+VIEW_TAG = f"mlflow.sharedViewState.{KEY}"
+RUNS_ALONE = f"tags.`{KIND_TAG}` = '{RUN_KIND}'"
+COLUMNS = (
+    *("params.`seed`", "metrics.`test/accuracy`", "metrics.`test/macro_f1`"),
+    *("metrics.`cost/gmacs`", "metrics.`cost/mparams`", "metrics.`speed/latency_ms`"),
+    *("metrics.`time/train_s`", "params.`mode`", "params.`weights`"),
+)
+SECTIONS = (
+    *("Comparison", "test", "valid", "train", "cost", "speed", "memory", "time", "best"),
+    *("counters", "System metrics"),
+)
+
+
+def address(base: str, experiment_id: str) -> str:
+    """The page of a study's comparison on a server at `base`."""
+    # Without the first MLflow 3 opens its pages for language models, where no run is to be seen.
+    query = urlencode(
+        {
+            "workflowType": "machine_learning",
+            "compareRunsMode": "CHART",
+            "viewStateShareKey": KEY,
+        }
+    )
+    return f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs?{query}"
+
+
+def view_state() -> str:
+    """The view as the page reads it, JSON."""
+    state = {
+        "searchFilter": RUNS_ALONE,
+        "orderByKey": "metrics.`test/accuracy`",
+        "orderByAsc": False,
+        "selectedColumns": list(COLUMNS),
+        "runsHiddenMode": "FIRST_20_RUNS",
+        "hideEmptyCharts": True,
+        "isAccordionReordered": True,
+        "compareRunCharts": list(_charts()),
+        "compareRunSections": [
+            {"uuid": _section(name), "name": name, "display": True, "isReordered": False}
+            for name in SECTIONS
+        ],
+    }
+    return json.dumps(state, separators=(",", ":"))
+
+
+def _charts() -> list[dict[str, Any]]:
+    """What a comparison is about; a chart for each metric is added by the page itself."""
+    return [
+        _chart(
+            "PARALLEL",
+            selectedParams=["architecture", "seed"],
+            selectedMetrics=["cost/gmacs", "cost/mparams", "time/train_s", "test/accuracy"],
+            showAllRuns=False,
+        ),
+        _scatter("cost/gmacs"),
+        _scatter("cost/mparams"),
+        _scatter("speed/latency_ms"),
+        _chart(
+            "DIFFERENCE",
+            compareGroups=["Parameters", "Model metrics"],
+            chartName="Differences between runs",
+            showChangeFromBaseline=True,
+            showDifferencesOnly=True,
+            baselineColumnUuid="",
+        ),
+    ]
+
+
+def _scatter(cost: str) -> dict[str, Any]:
+    x = {"key": cost, "type": "METRIC"}
+    return _chart("SCATTER", named=cost, xaxis=x, yaxis={"key": "test/accuracy", "type": "METRIC"})
+
+
+def _chart(kind: str, named: str = "", **settings: Any) -> dict[str, Any]:
+    return {
+        "uuid": f"bench-{kind}-{named}",
+        "type": kind,
+        "runsCountToCompare": 100,
+        "metricSectionId": _section("Comparison"),
+        "deleted": False,
+        "isGenerated": False,
+        **settings,
+    }
+
+
+def _section(name: str) -> str:
+    return f"bench-section-{name}"

@@ -1,0 +1,104 @@
+"""A run's model as an MLflow model: signature, example, loader; no pickle among its files."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmark.record import RunRecord
+from benchmark.restore import SavedModel
+from benchmark.runner import run_folder as files
+
+ARTIFACT = "model"
+"""Folder among a run's artifacts."""
+DATA = "data"
+"""Folder below it that holds what `benchmark.tracking.serving` reads."""
+LOADER = "benchmark.tracking.serving"
+SAVED = "model.json"
+HISTORY_TAG = "mlflow.log-model.history"
+"""By it MLflow's pages know that a run has a model, and where."""
+EXAMPLE = "input_example.json"
+SERVING_EXAMPLE = "serving_input_example.json"
+REQUIRED = ("torch", "timm", "pillow", "numpy")
+"""Whose versions MLflow compares when it loads a model, and warns where they differ."""
+
+
+def write_model(record: RunRecord, mlflow_id: str, folder: Path) -> dict[str, str]:
+    """Write all of the MLflow model but the tensors into `folder`; return its tag for the run.
+
+    No environment is described: a served model runs where bench is installed.
+    """
+    data = folder / DATA
+    data.mkdir(parents=True)
+    saved = SavedModel(
+        run_id=record.run_id,
+        spec=record.spec,
+        body_sha256=record.body_sha256,
+        tensors_sha256=record.files[files.MODEL],
+    )
+    (data / SAVED).write_text(saved.model_dump_json(indent=1) + "\n", "utf-8")
+    example = {"columns": ["image"], "data": [[_drawn(record.spec.data.image_size)]]}
+    (folder / EXAMPLE).write_text(json.dumps(example), "utf-8")
+    (folder / SERVING_EXAMPLE).write_text(json.dumps({"dataframe_split": example}), "utf-8")
+    versions = record.environment.versions
+    known = [f"{name}=={versions[name]}" for name in REQUIRED if name in versions]
+    (folder / "requirements.txt").write_text("\n".join(known) + "\n", "utf-8")
+    model = _described(record, mlflow_id)
+    model.save(str(folder / "MLmodel"))
+    return {HISTORY_TAG: json.dumps([model.get_tags_dict()])}
+
+
+def _described(record: RunRecord, mlflow_id: str) -> Any:
+    """MLflow's description, the same each time for the same run."""
+    from mlflow.models import Model
+    from mlflow.pyfunc import add_to_model
+
+    example = {
+        "artifact_path": EXAMPLE,
+        "serving_input_path": SERVING_EXAMPLE,
+        "type": "dataframe",
+        "pandas_orient": "split",
+    }
+    model = Model(
+        artifact_path=ARTIFACT,
+        run_id=mlflow_id,
+        utc_time_created=record.finished_at,
+        model_uuid=f"{record.run_id:0>32}",
+        signature=_signature(),
+        saved_input_example_info=example,
+        metadata={"architecture": record.spec.architecture, "study": record.spec.study},
+    )
+    add_to_model(model, loader_module=LOADER, data=DATA)
+    return model
+
+
+def _signature() -> Any:
+    from mlflow.models.signature import ModelSignature
+    from mlflow.types.schema import Array, ColSpec, DataType, Object, Property, Schema
+
+    top = [Property("class", DataType.string), Property("probability", DataType.double)]
+    return ModelSignature(
+        inputs=Schema([ColSpec(DataType.string, "image")]),
+        outputs=Schema(
+            [
+                ColSpec(DataType.string, "class"),
+                ColSpec(DataType.double, "probability"),
+                ColSpec(Array(Object(top)), "top5"),
+            ]
+        ),
+    )
+
+
+def _drawn(size: int) -> str:
+    """Base64 of a drawn PNG: no picture of a data set gets into the example."""
+    from PIL import Image, ImageDraw
+
+    picture = Image.new("RGB", (size, size), "white")
+    edge = size // 4
+    ImageDraw.Draw(picture).rectangle((edge, edge, size - edge, size - edge), fill="steelblue")
+    file = io.BytesIO()
+    picture.save(file, "PNG", optimize=True)
+    return base64.b64encode(file.getvalue()).decode("ascii")

@@ -1,0 +1,83 @@
+"""A study's report in MLflow: one run of its own kind, made anew when the report has changed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmark.tracking.run_fields import KIND_TAG, REPORT_KIND
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CONTENT_TAG = "bench.report_content"
+"""Hash of all that the report consists of; set last, so that a report cut short is not believed."""
+TABLE = "table.json"
+FIGURES = "figures"
+
+
+def report_filter() -> str:
+    """Search that finds report runs."""
+    return f"tags.`{KIND_TAG}` = '{REPORT_KIND}'"
+
+
+def log_report_run(
+    client: Any,
+    experiment_id: str,
+    found: Sequence[Any],
+    texts: Mapping[str, str],
+    table: pd.DataFrame,
+    figures: Sequence[Path],
+) -> str:
+    """Make `found` (report runs, newest first) one run with this content; return its MLflow id.
+
+    A new run takes the place of one with other content, and nothing of that is left to mislead.
+    """
+    content = _hash(texts, table, figures)
+    whole = [run for run in found if run.data.tags.get(CONTENT_TAG) == content][:1]
+    if whole:
+        mlflow_id = str(whole[0].info.run_id)
+    else:
+        mlflow_id = _log(client, experiment_id, texts, table, figures)
+        client.set_tag(mlflow_id, CONTENT_TAG, content)
+        client.set_terminated(mlflow_id, "FINISHED")
+    for old in found:
+        if old.info.run_id != mlflow_id:
+            client.delete_run(old.info.run_id)
+    return mlflow_id
+
+
+def _log(
+    client: Any,
+    experiment_id: str,
+    texts: Mapping[str, str],
+    table: pd.DataFrame,
+    figures: Sequence[Path],
+) -> str:
+    note = "The study's report: its table, plots and texts are among the artifacts."
+    tags = {
+        KIND_TAG: REPORT_KIND,
+        "mlflow.source.name": "bench report",
+        "mlflow.note.content": note,
+    }
+    created = client.create_run(experiment_id, run_name="report", tags=tags)
+    mlflow_id = str(created.info.run_id)
+    for name, text in texts.items():
+        client.log_text(mlflow_id, text, name)
+    client.log_table(mlflow_id, table, TABLE)
+    for path in figures:
+        client.log_artifact(mlflow_id, str(path), FIGURES)
+    return mlflow_id
+
+
+def _hash(texts: Mapping[str, str], table: pd.DataFrame, figures: Sequence[Path]) -> str:
+    digest = hashlib.sha256()
+    parts = [(name, text.encode("utf-8")) for name, text in texts.items()]
+    parts.append((TABLE, table.to_json(orient="split").encode("utf-8")))
+    parts += [(path.name, path.read_bytes()) for path in figures]
+    for name, content in sorted(parts):
+        digest.update(f"{name}:{len(content)}:".encode())
+        digest.update(content)
+    return digest.hexdigest()[:16]

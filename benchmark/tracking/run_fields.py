@@ -1,0 +1,182 @@
+"""What MLflow is told of a run: few parameters to group by, metrics by prefix, the rest in tags."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from benchmark.plan import RunSpec
+from benchmark.record import RunRecord
+from clothclf.results import EpochResult
+
+RUN_ID_TAG = "bench.run_id"
+KIND_TAG = "bench.kind"
+RUN_KIND = "run"
+"""Of an architecture's run; a run without it was logged by an earlier bench."""
+REPORT_KIND = "report"
+"""Of the one run that holds a study's report."""
+
+FINAL_STEP = 0
+"""Of metrics with one value. MLflow's charts draw bars only where no step is above 0."""
+
+
+def spec_tags(spec: RunSpec) -> dict[str, str]:
+    """What is known of a run before it begins."""
+    data = spec.data_summary
+    synthetic = " Synthetic pictures: the figures say nothing about real ones." * data.synthetic
+    return {
+        RUN_ID_TAG: spec.run_id,
+        KIND_TAG: RUN_KIND,
+        "bench.study": spec.study,
+        "bench.architecture": spec.architecture,
+        "bench.protocol": spec.protocol_id,
+        "bench.recipe": recipe(spec),
+        "bench.data": data.title,
+        "bench.data_fingerprint": data.fingerprint,
+        "bench.synthetic_data": str(data.synthetic).lower(),
+        "bench.weights": spec.weights.name,
+        "mlflow.source.name": "bench run",
+        "mlflow.note.content": (
+            f"{spec.architecture}, {spec.model.mode}, weights {spec.weights.name}, "
+            f"seed {spec.seed}, on {data.title}.{synthetic}"
+        ),
+    }
+
+
+def recipe(spec: RunSpec) -> str:
+    """What seldom differs within a study, in one line; `config.yaml` has all of it."""
+    train, model = spec.train, spec.model
+    parts = [
+        train.optimizer,
+        f"momentum {train.momentum:g}",
+        f"weight decay {train.weight_decay:g}",
+        f"{train.schedule} rate",
+        f"crop {train.augment.crop_padding}" if train.augment.crop_padding else "",
+        "mirror" if train.augment.horizontal_flip else "",
+        f"patience {train.patience}" if train.patience else "",
+        f"batch norm {model.batch_norm}" if model.mode == "frozen" else "",
+        "standardized features" if model.standardize_features else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def record_tags(record: RunRecord) -> dict[str, str]:
+    """Under which conditions a finished run was measured."""
+    environment = record.environment
+    versions = {"python": environment.python, **environment.versions}
+    tags = {
+        "bench.versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
+        "bench.device": environment.device,
+        "bench.processor": environment.processor,
+        "bench.training_route": record.training.route,
+        "bench.cost_verdict": record.cost.verdict if record.cost else "unchecked",
+        "bench.cost_reason": record.cost.reason if record.cost else record.cost_fault,
+    }
+    if record.measured is not None and record.measured.busy:
+        tags["bench.measured_busy"] = record.measured.busy
+    if environment.git_commit:
+        tags["mlflow.source.git.commit"] = environment.git_commit
+    return tags
+
+
+def parameters(spec: RunSpec) -> dict[str, str]:
+    """What one would compare or group by, under names that fit a column's head."""
+    values: dict[str, Any] = {
+        "architecture": spec.architecture,
+        "seed": spec.seed,
+        "mode": spec.model.mode,
+        "weights": spec.weights.origin,
+        "head": _head(spec),
+        "precision": spec.precision,
+        "image_size": spec.data.image_size,
+        "batch_size": spec.train.batch_size,
+        "epochs": spec.train.epochs,
+        "learning_rate": f"{spec.train.learning_rate:g}",
+    }
+    return {name: str(value) for name, value in values.items()}
+
+
+def _head(spec: RunSpec) -> str:
+    layers = "linear" if spec.head.hidden is None else f"hidden {spec.head.hidden}"
+    return f"{layers}, dropout {spec.head.dropout:g}" if spec.head.dropout else layers
+
+
+def epoch_metrics(result: EpochResult) -> dict[str, float]:
+    """The points of one epoch's curves."""
+    return {
+        "train/loss": result.train_loss,
+        "train/accuracy": result.train_accuracy,
+        "train/learning_rate": result.learning_rate,
+        "train/images_per_second": result.images_per_second,
+        "valid/loss": result.valid_loss,
+        "valid/accuracy": result.valid_accuracy,
+    }
+
+
+def final_metrics(record: RunRecord) -> dict[str, float]:
+    """All that a finished run has one value of."""
+    best = record.training.best
+    return {
+        "test/accuracy": record.test.accuracy,
+        "test/macro_f1": record.test.macro_f1,
+        "test/loss": record.test.loss,
+        "best/valid_accuracy": best.valid_accuracy,
+        "best/valid_loss": best.valid_loss,
+        "best/epoch": float(best.epoch),
+        "time/train_s": record.training.seconds,
+        "time/total_s": sum(record.stage_seconds.values()),
+        "memory/peak_mib": record.peak_memory_bytes / 2**20,
+        **_cost_metrics(record),
+        **_measured_metrics(record),
+    }
+
+
+def _cost_metrics(record: RunRecord) -> dict[str, float]:
+    """In billions and millions, to be read off an axis, and exactly."""
+    cost = record.cost
+    if cost is None:
+        return {}
+    counted = {
+        "cost/gmacs": (cost.macs, 1e9),
+        "cost/gflops": (cost.flops, 1e9),
+        "cost/mparams": (cost.params, 1e6),
+        "cost/trainable_mparams": (cost.trainable_params, 1e6),
+        "cost/macs": (cost.macs, 1),
+        "cost/params": (cost.params, 1),
+        "counters/flopth_gmacs": (cost.flopth.macs, 1e9),
+        "counters/fvcore_gmacs": (cost.fvcore.macs, 1e9),
+    }
+    return {name: count / unit for name, (count, unit) in counted.items() if count is not None}
+
+
+def _measured_metrics(record: RunRecord) -> dict[str, float]:
+    measured = record.measured
+    if measured is None:
+        return {}
+    metrics = {
+        "speed/latency_ms": measured.latency_ms_median,
+        "speed/latency_ms_p95": measured.latency_ms_p95,
+        "speed/best_images_per_second": measured.best_images_per_second,
+        "memory/inference_mib": measured.inference_memory_bytes / 2**20,
+        "memory/training_mib": measured.training_memory_bytes / 2**20,
+    }
+    if record.cost is not None and record.cost.macs is not None:
+        best = measured.gmacs_per_second(record.cost.macs, measured.best_batch)
+        metrics["speed/best_gmacs_per_second"] = best
+    return metrics
+
+
+def dataset_input(spec: RunSpec) -> Any:
+    """The study's pictures as MLflow's dataset."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    data = spec.data_summary
+    profile = {"images": data.images, "images_per_class": data.images_per_class}
+    dataset = Dataset(
+        name=data.title,
+        digest=data.fingerprint,
+        source_type="synthetic" if data.synthetic else "local",
+        source=json.dumps({"uri": data.title, "label": spec.data.label}),
+        profile=json.dumps(profile),
+    )
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])

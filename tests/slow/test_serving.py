@@ -1,0 +1,117 @@
+"""The winner of a real study behind `mlflow models serve`, asked over HTTP on loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from benchmark.runner.run_folder import study_folders
+from tests.benchmark.conftest import TINY, run_bench
+from tests.benchmark.test_model_serving import assert_same_answers, encoded, test_pictures
+from tests.benchmark.test_tracking import runs_of
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the tiny study has been run."""
+    folder = tmp_path_factory.mktemp("served")
+    (folder / "tiny.yaml").write_text(TINY)
+    done = run_bench(folder, "run", "test_resnet", "-c", "tiny.yaml")
+    assert done.code == 0, done.err
+    return folder
+
+
+@pytest.fixture(scope="module")
+def url(study: Path) -> Iterator[str]:
+    """Of a server that has loaded the run's model."""
+    (run,) = runs_of(study)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local"]
+    command += ["-m", f"runs:/{run.info.run_id}/model", "--port", str(port), "--workers", "1"]
+    uri = f"sqlite:///{study}/mlruns/mlflow.db"
+    with (study / "server.txt").open("w") as log:
+        process = subprocess.Popen(
+            command,
+            cwd=study,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "MLFLOW_TRACKING_URI": uri, "MLFLOW_DISABLE_TELEMETRY": "true"},
+            start_new_session=True,
+        )
+    try:
+        end = time.monotonic() + 180
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=2):
+                    break
+            except OSError:
+                assert process.poll() is None, (study / "server.txt").read_text()[-3000:]
+                assert time.monotonic() < end, (study / "server.txt").read_text()[-3000:]
+                time.sleep(0.3)
+        yield f"http://127.0.0.1:{port}/invocations"
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def ask(url: str, body: object) -> tuple[int, object]:
+    """Status and parsed answer of a POST."""
+    request = urllib.request.Request(
+        url, json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def test_a_served_model_answers_as_the_run_did(study: Path, url: str) -> None:
+    (folder,) = study_folders(study / "mlruns", "tiny")
+    pictures, answers = test_pictures(study, folder)
+    status, answer = ask(url, {"dataframe_records": [{"image": text} for text in pictures]})
+    assert status == 200
+    assert isinstance(answer, dict)
+    assert_same_answers(pd.DataFrame(answer["predictions"]), answers)
+
+
+def test_the_logged_example_is_a_request_that_works(study: Path, url: str) -> None:
+    (run,) = runs_of(study)
+    place = Path(run.info.artifact_uri.removeprefix("file://")) / "model"
+    status, answer = ask(url, json.loads((place / "serving_input_example.json").read_text()))
+    assert status == 200
+    assert isinstance(answer, dict)
+    assert len(answer["predictions"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"dataframe_records": [{"image": encoded(b"no picture")}]}, "picture 0: cannot be"),
+        ({"dataframe_records": [{"image": 7}]}, "image"),
+        ({"dataframe_records": [{"picture": "x"}]}, "image"),
+    ],
+    ids=["broken", "number", "column"],
+)
+def test_a_request_that_cannot_be_answered_is_told_why(url: str, body: object, words: str) -> None:
+    """With status 400, and the server goes on."""
+    status, answer = ask(url, body)
+    assert status == 400
+    assert isinstance(answer, dict)
+    assert words in answer["message"]
