@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from benchmark.commands.compare import compare
 from benchmark.commands.cost import cost
 from benchmark.commands.data import data
 from benchmark.commands.doctor import doctor
@@ -66,5 +67,5 @@ def main() -> None:
     """
 
 
-for _command in (run, plan, report, cost, data, sync, doctor, ui):
+for _command in (run, plan, report, compare, cost, data, sync, doctor, ui):
     main.add_command(_command)

@@ -1,0 +1,130 @@
+"""`bench compare`: two runs or two studies, what changed, and whether CI should stop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from benchmark.commands.options import load, study_options, write_output
+
+if TYPE_CHECKING:
+    from benchmark.report.compare import Compared
+    from benchmark.report.fail_if import Judgement
+
+
+@click.command()
+@click.argument("baseline")
+@click.argument("new")
+@study_options
+@click.option(
+    "--fail-if",
+    "fail_if",
+    multiple=True,
+    metavar="CONDITION",
+    help="Exit with 1 if NEW is worse by more than this; may be repeated.",
+)
+@click.option("--certain", is_flag=True, help="A drop fails only if its interval excludes zero.")
+@click.option("--unpaired", is_flag=True, help="Let unlike test sets be independent samples.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "md", "json"]),
+    default="table",
+    show_default=True,
+    help="How to write it.",
+)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="A file, not the terminal.")
+@click.pass_context
+def compare(
+    ctx: click.Context,
+    baseline: str,
+    new: str,
+    config: Path,
+    assignments: tuple[str, ...],
+    fail_if: tuple[str, ...],
+    certain: bool,
+    unpaired: bool,
+    form: str,
+    output: Path | None,
+) -> None:
+    """Compare two runs, or two studies: BASELINE with what is NEW.
+
+    A run is a run_id or the beginning of one, a name such as vgg16-s0 where the study has only one
+    of it, or a run's folder. A study is a config file; --set then holds for both. The difference
+    of accuracy has its 95 % interval and paired tests, costs have ratios, and every setting that
+    differs is listed. Unlike test sets are refused, unless --unpaired.
+
+    \b
+    --fail-if takes, in points for scores and per cent for costs:
+      accuracy drops 0.5      macro-f1 drops 1
+      macs rise 10 %          params rise 10 %         latency rises 20 %
+
+    \b
+    Exit codes: 0 all is well, 1 a condition holds, 2 it could not be compared or judged.
+
+    \b
+    Examples:
+      bench compare vgg16-s0 efficientnet_b0-s0 -c configs/fashion.yaml --set data.path=archive.zip
+      bench compare 0f3a 9c41 --format md -o change.md
+      bench compare configs/demo.yaml larger-head.yaml --fail-if "macro-f1 drops 1" --certain
+      bench compare baseline/ 9c41 --fail-if "accuracy drops 0.5" --fail-if "macs rise 10 %"
+    """
+    from benchmark.errors import ReportError
+    from benchmark.report.fail_if import judge, read_condition
+
+    conditions = [read_condition(text) for text in fail_if]
+    if certain and not conditions:
+        raise click.UsageError("--certain says when --fail-if holds, and there is none")
+    compared = _compare((baseline, new), config, assignments, unpaired)
+    judgement = judge(conditions, compared, certain)
+    _write(form, output, compared, judgement)
+    for sentence in judgement.held:
+        click.echo(f"bench: {sentence}", err=True)
+    if judgement.missing:
+        raise ReportError("\n".join(judgement.missing))
+    ctx.exit(1 if judgement.held else 0)
+
+
+def _compare(
+    asked: tuple[str, str], config: Path, assignments: tuple[str, ...], unpaired: bool
+) -> Compared:
+    from benchmark.errors import ReportError
+    from benchmark.report.compare import compare_runs, compare_studies
+    from benchmark.report.find_run import find_run
+
+    studies = [_is_study(name) for name in asked]
+    if all(studies):
+        baseline, new = ((name, load(Path(name), assignments)) for name in asked)
+        return compare_studies(baseline, new, unpaired)
+    if any(studies):
+        raise ReportError(
+            f"{asked[0]} and {asked[1]}: one is a study's config, the other a run; "
+            "give two runs, or two configs"
+        )
+    first, second = (find_run(name, lambda: load(config, assignments)) for name in asked)
+    return compare_runs(first, second, unpaired)
+
+
+def _is_study(name: str) -> bool:
+    """Whether a name is that of a config file; one that is missing is told by `load`."""
+    path = Path(name)
+    return path.suffix in (".yaml", ".yml") or path.is_file()
+
+
+def _write(form: str, output: Path | None, compared: Compared, judgement: Judgement) -> None:
+    from benchmark.report import compare_formats
+    from benchmark.terminal import make_console, print_table
+
+    if form == "json":
+        write_output(compare_formats.as_json(compared, judgement), output)
+    elif form == "md" or output is not None:
+        write_output(compare_formats.as_markdown(compared, judgement), output)
+    else:
+        console = make_console(stderr=False)
+        for part in compare_formats.parts(compared):
+            if isinstance(part, str):
+                console.print(part)
+            else:
+                print_table(console, part.columns, part.rows, part.title)

@@ -1,0 +1,107 @@
+"""What a baseline and its rival cost, and where a ratio of the two means something."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from benchmark.report.measured import conditions
+from benchmark.report.numbers import duration, giga, millions
+from benchmark.report.table import Row
+from clothclf.results import MeasuredCost
+
+
+@dataclass(frozen=True)
+class CostChange:
+    """One cost of both sides; None where it is not known."""
+
+    key: str
+    """As `--fail-if` names it, for those it knows: macs, params, latency."""
+    title: str
+    baseline: float | None
+    new: float | None
+    text: Callable[[float], str]
+    """The figure with its unit."""
+    incomparable: str
+    """Why there is no ratio, in words; empty where there is one."""
+
+    @property
+    def ratio(self) -> float | None:
+        """New by baseline; None where it would mislead, or one is not known."""
+        if self.incomparable or self.baseline is None or self.new is None:
+            return None
+        return self.new / self.baseline
+
+
+def cost_changes(baseline: Row, new: Row) -> tuple[CostChange, ...]:
+    """MACs, parameters, latency and training time of two rows."""
+    uncounted = _uncounted(baseline) or _uncounted(new)
+    no_macs = uncounted or _no_macs(baseline) or _no_macs(new)
+    params, new_params = (row.cost.params if row.cost else None for row in (baseline, new))
+    timed_unlike = _timed_unlike(baseline, new)
+    latency, new_latency = (
+        row.measured.latency_ms_median if row.measured else None for row in (baseline, new)
+    )
+    return (
+        CostChange("macs", "MACs", baseline.macs, new.macs, _giga, no_macs),
+        CostChange("params", "parameters", params, new_params, _millions, uncounted),
+        CostChange("latency", "latency", latency, new_latency, _milliseconds, timed_unlike),
+        CostChange(
+            "time",
+            "training time",
+            baseline.train_s,
+            new.train_s,
+            duration,
+            _trained_unlike(baseline, new),
+        ),
+    )
+
+
+def _milliseconds(time: float) -> str:
+    return f"{time:.2f} ms"
+
+
+def _giga(count: float) -> str:
+    return giga(round(count))
+
+
+def _millions(count: float) -> str:
+    return millions(round(count))
+
+
+def _uncounted(row: Row) -> str:
+    return "" if row.cost else f"{row.name} was not counted: {row.cost_fault}"
+
+
+def _no_macs(row: Row) -> str:
+    return "" if row.macs else f"{row.name} has no count of MACs"
+
+
+def _timed_unlike(baseline: Row, new: Row) -> str:
+    """Why two latencies must not be put into a ratio; empty where they may."""
+    one, other = baseline.measured, new.measured
+    if one is None or other is None:
+        return f"{(baseline if one is None else new).name} was not measured"
+    for row, measured in ((baseline, one), (new, other)):
+        if measured.busy:
+            return f"{row.name} was measured while {measured.busy}"
+    under = [_conditions(row, found) for row, found in ((baseline, one), (new, other))]
+    return "" if under[0] == under[1] else f"measured on {under[0]} and on {under[1]}"
+
+
+def _conditions(row: Row, measured: MeasuredCost) -> str:
+    """Conditions of the measurement; `cpu` alone does not say which one."""
+    record = next(record for record in row.records if record.measured is measured)
+    on = f"{record.environment.processor}, " if measured.device == "cpu" else ""
+    return f"{on}{conditions(measured)}"
+
+
+def _trained_unlike(baseline: Row, new: Row) -> str:
+    machines = [
+        {
+            (item.device, item.threads, item.processor if item.device == "cpu" else "")
+            for item in (record.environment for record in row.records)
+        }
+        for row in (baseline, new)
+    ]
+    return "" if machines[0] == machines[1] else "trained on different machines"

@@ -1,0 +1,150 @@
+"""Two runs, or two studies, side by side: what changed, how sure that is, and at which cost."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmark.errors import ReportError
+from benchmark.report import statistics
+from benchmark.report.collect import Comparison, collect
+from benchmark.report.contrast import Contrast, Contrasts, Side
+from benchmark.report.find_run import FoundRun
+from benchmark.report.settings_changed import SettingChange, settings_changed
+from benchmark.report.table import Row, make_rows
+from benchmark.runner.run_folder import RunFolder
+from benchmark.study import StudySettings
+
+
+@dataclass(frozen=True)
+class Compared:
+    """All that `bench compare` says."""
+
+    baseline: str
+    new: str
+    contrasts: tuple[Contrast, ...]
+    only_baseline: tuple[str, ...]
+    """Architectures that the new study lacks, with the reason where it is known."""
+    only_new: tuple[str, ...]
+    settings: tuple[SettingChange, ...]
+    of_studies: bool
+
+
+def compare_runs(baseline: FoundRun, new: FoundRun, unpaired: bool = False) -> Compared:
+    """Compare two finished runs.
+
+    Raises ReportError where answers cannot be read, or where the test sets are unlike and
+    `unpaired` does not allow to compare them as independent samples.
+    """
+    sides = [_side_of_run(found) for found in (baseline, new)]
+    contrast = Contrasts(unpaired).of(f"{sides[1].name} against {sides[0].name}", *sides)
+    return Compared(
+        baseline=baseline.name,
+        new=new.name,
+        contrasts=(contrast,),
+        only_baseline=(),
+        only_new=(),
+        settings=settings_changed([("", sides[0].row, sides[1].row)]),
+        of_studies=False,
+    )
+
+
+def compare_studies(
+    baseline: tuple[str, StudySettings], new: tuple[str, StudySettings], unpaired: bool = False
+) -> Compared:
+    """Compare the newest data's rows of two studies, each with its name for people.
+
+    Rows are matched by architecture (and head), and by start and precision where a study has
+    several of that name. Raises ReportError as `compare_runs`, and where no architecture is in
+    both.
+    """
+    found = [_newest(*item) for item in (baseline, new)]
+    rows = [make_rows(comparison) for _, comparison in found]
+    matched = list(_matched(*rows))
+    if not matched:
+        raise ReportError(
+            f"{baseline[0]} and {new[0]} have no finished architecture in common: "
+            f"{_names(rows[0])} against {_names(rows[1])}"
+        )
+    contrasts = Contrasts(unpaired)
+    made = []
+    for name, first, second in matched:
+        pairs = zip((first, second), found, strict=True)
+        sides = [_side_of_row(row, root) for row, (root, _) in pairs]
+        made.append(contrasts.of(name, *sides))
+    return Compared(
+        baseline=baseline[0],
+        new=new[0],
+        contrasts=tuple(_adjusted(made)),
+        only_baseline=_alone(rows[0], [first for _, first, _ in matched], found[1][1]),
+        only_new=_alone(rows[1], [second for _, _, second in matched], found[0][1]),
+        settings=settings_changed(matched),
+        of_studies=True,
+    )
+
+
+def _side_of_run(found: FoundRun) -> Side:
+    (row,) = make_rows(Comparison([found.record], [], []))
+    return Side(found.record.spec.name, row, (found.folder.path,))
+
+
+def _side_of_row(row: Row, root: Path) -> Side:
+    folders = tuple(RunFolder.of(root, record.spec).path for record in row.records)
+    return Side(row.name, row, folders)
+
+
+def _newest(name: str, study: StudySettings) -> tuple[Path, Comparison]:
+    """The tracking folder and the newest comparison of a study."""
+    root = study.tracking.folder.absolute()
+    collection = collect(study, root)
+    if not collection.comparisons or not collection.comparisons[0].records:
+        others = f"; there are {'; '.join(collection.elsewhere)}" if collection.elsewhere else ""
+        raise ReportError(f"{name}: has no finished runs with these settings in {root}{others}")
+    return root, collection.comparisons[0]
+
+
+def _matched(first: Sequence[Row], second: Sequence[Row]) -> Iterator[tuple[str, Row, Row]]:
+    for row in first:
+        ours = [other for other in first if other.name == row.name]
+        theirs = [other for other in second if other.name == row.name]
+        if len(ours) == len(theirs) == 1:
+            yield row.name, row, theirs[0]
+            continue
+        for other in theirs:
+            if _start(other) == _start(row):
+                yield f"{row.name} ({', '.join(_start(row))})", row, other
+
+
+def _start(row: Row) -> tuple[str, str]:
+    return row.weights, row.precision
+
+
+def _alone(rows: Sequence[Row], matched: Sequence[Row], there: Comparison) -> tuple[str, ...]:
+    """Names of rows without a counterpart `there`, and what became of it."""
+    failed = {failure.spec.architecture: failure for failure in there.failures}
+    unfinished = {spec.architecture for spec in there.unfinished}
+    names = []
+    for row in rows:
+        if any(row is other for other in matched):
+            continue
+        failure = failed.get(row.architecture)
+        if failure is not None:
+            names.append(f"{row.name} (failed in {failure.stage}: {failure.reason})")
+        else:
+            names.append(f"{row.name}{' (unfinished)' * (row.architecture in unfinished)}")
+    return tuple(names)
+
+
+def _names(rows: Sequence[Row]) -> str:
+    return ", ".join(row.name for row in rows)
+
+
+def _adjusted(contrasts: Sequence[Contrast]) -> Iterator[Contrast]:
+    paired = [item.mcnemar_p for item in contrasts if item.mcnemar_p is not None]
+    mcnemar = iter(statistics.holm(paired))
+    bootstrap = statistics.holm([item.bootstrap_p for item in contrasts])
+    for item, resampled in zip(contrasts, bootstrap, strict=True):
+        exact = None if item.mcnemar_p is None else next(mcnemar)
+        yield dataclasses.replace(item, mcnemar_adjusted=exact, bootstrap_adjusted=resampled)

@@ -1,0 +1,273 @@
+"""Write a comparison of two runs or studies: as tables for a terminal or markdown, or as JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+from benchmark.report.change_of_cost import CostChange
+from benchmark.report.compare import Compared
+from benchmark.report.contrast import Change, Contrast, Side
+from benchmark.report.fail_if import Judgement
+from benchmark.report.numbers import inline, markdown_table
+from benchmark.report.pick import p_text
+from benchmark.report.statistics import LEVEL
+
+LEAST_SHOWN_CHANGE = 5e-5
+"""Of a ratio: below, it is told as the same."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as text."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+Part = str | Table
+"""A line of text, or a table."""
+
+
+def parts(compared: Compared) -> list[Part]:
+    """What there is to say, in order."""
+    found: list[Part] = [f"baseline: {compared.baseline}", f"new: {compared.new}"]
+    if compared.of_studies:
+        found += [_accuracy_table(compared), _cost_table(compared)]
+        found += [f"Only in the baseline: {name}." for name in compared.only_baseline]
+        found += [f"Only in the new study: {name}." for name in compared.only_new]
+    else:
+        (contrast,) = compared.contrasts
+        found += [verdict(contrast), _run_table(contrast), how_sure(contrast)]
+    found += _notes(compared)
+    if compared.settings:
+        rows = tuple((item.title, item.baseline, item.new) for item in compared.settings)
+        found.append(Table("Differences of configuration", ("key", "baseline", "new"), rows))
+    else:
+        found.append("No difference of configuration.")
+    return found
+
+
+def as_markdown(compared: Compared, judgement: Judgement) -> str:
+    """The comparison for people, in a file or a pull request."""
+    texts = [f"# {inline(compared.new)} against {inline(compared.baseline)}"]
+    texts += [f"**Fails**: {inline(told)}" for told in (*judgement.held, *judgement.missing)]
+    for part in parts(compared):
+        if isinstance(part, str):
+            texts.append(inline(part))
+        else:
+            texts += [f"## {part.title}"] if part.title else []
+            texts.append(markdown_table(part.rows, part.columns))
+    return "\n\n".join(texts) + "\n"
+
+
+def verdict(contrast: Contrast) -> str:
+    """In one sentence, whether the accuracy changed."""
+    new, baseline = contrast.new.name, contrast.baseline.name
+    points = 100 * contrast.accuracy.difference
+    told = f"{_interval(contrast.accuracy)}; {_p(contrast)}"
+    if contrast.tied:
+        return f"{new} is tied with {baseline}: {points:+.2f} points of accuracy ({told})."
+    word = "more" if points > 0 else "less"
+    return f"{new} is {abs(points):.2f} points {word} accurate than {baseline} ({told})."
+
+
+def how_sure(contrast: Contrast) -> str:
+    """Which tests stand behind it, and on how many pictures."""
+    resampled = f"bootstrap {p_text(contrast.bootstrap_p)}"
+    if contrast.unpaired or contrast.mcnemar_p is None:
+        first, second = contrast.images
+        return (
+            f"Unpaired: the test sets differ ({contrast.unpaired}), so {first:,} and {second:,} "
+            f"pictures were compared as independent samples; {resampled}, no McNemar test."
+        )
+    return (
+        f"Paired on {contrast.images[0]:,} test pictures, twins drawn together: exact McNemar "
+        f"{p_text(contrast.mcnemar_p)}, {resampled}."
+    )
+
+
+def _p(contrast: Contrast) -> str:
+    noise = contrast.seed_noise
+    if noise is not None and abs(contrast.accuracy.difference) <= noise:
+        return f"{p_text(contrast.p)}, and seeds alone move it by {100 * noise:.2f} points"
+    return p_text(contrast.p)
+
+
+def _interval(change: Change) -> str:
+    if change.interval is None:
+        return "no interval"
+    return f"{100 * change.interval.low:+.2f} to {100 * change.interval.high:+.2f}"
+
+
+def _points(change: Change) -> str:
+    return f"{100 * change.difference:+.2f} points ({_interval(change)})"
+
+
+def _run_table(contrast: Contrast) -> Table:
+    accuracy, f1 = contrast.accuracy, contrast.macro_f1
+    rows = [
+        ("accuracy", _percent(accuracy.baseline), _percent(accuracy.new), _points(accuracy)),
+        ("macro-F1", f"{f1.baseline:.4f}", f"{f1.new:.4f}", _points(f1)),
+    ]
+    if contrast.only_baseline is not None and contrast.only_new is not None:
+        counts = f"{contrast.only_baseline:g}", f"{contrast.only_new:g}"
+        rows.append(("right alone, pictures", *counts, ""))
+    rows += [
+        (cost.title, _cost(cost, cost.baseline), _cost(cost, cost.new), _ratio(cost))
+        for cost in contrast.costs
+    ]
+    sides = (contrast.baseline.name, contrast.new.name)
+    return Table("", ("", *sides, f"change ({100 * LEVEL:.0f} % interval)"), tuple(rows))
+
+
+ACCURACY_COLUMNS = (
+    "architecture",
+    "baseline",
+    "new",
+    "change, points",
+    "macro-F1, points",
+    "right alone",
+    "McNemar",
+    "bootstrap",
+    "",
+)
+"""`right alone` counts pictures that only the baseline, and that only the new side, has right."""
+
+
+def _accuracy_table(compared: Compared) -> Table:
+    rows = []
+    for item in compared.contrasts:
+        alone = "-"
+        if item.only_baseline is not None and item.only_new is not None:
+            alone = f"{item.only_baseline:g} and {item.only_new:g}"
+        mark = "tied" if item.tied else "better" if item.accuracy.difference > 0 else "worse"
+        rows.append(
+            (
+                item.name,
+                _percent(item.accuracy.baseline),
+                _percent(item.accuracy.new),
+                _short_points(item.accuracy),
+                _short_points(item.macro_f1),
+                alone,
+                "-" if item.mcnemar_adjusted is None else p_text(item.mcnemar_adjusted),
+                p_text(item.bootstrap_adjusted),
+                f"{mark}{', unpaired' * bool(item.unpaired)}",
+            )
+        )
+    return Table("Accuracy", ACCURACY_COLUMNS, tuple(rows))
+
+
+def _cost_table(compared: Compared) -> Table:
+    titles = [cost.title for cost in compared.contrasts[0].costs]
+    rows = [(item.name, *(_both(cost) for cost in item.costs)) for item in compared.contrasts]
+    return Table("Costs, baseline to new", ("architecture", *titles), tuple(rows))
+
+
+def _notes(compared: Compared) -> list[str]:
+    notes = {
+        f"No ratio of {cost.title}: {cost.incomparable}."
+        for item in compared.contrasts
+        for cost in item.costs
+        if cost.incomparable
+    }
+    if compared.of_studies:
+        notes |= {
+            f"{item.name}, unpaired: the test sets differ ({item.unpaired}) and were compared as "
+            "independent samples."
+            for item in compared.contrasts
+            if item.unpaired
+        }
+        if len(compared.contrasts) > 1:
+            notes.add(f"p-values are adjusted for {len(compared.contrasts)} architectures (Holm).")
+    return sorted(notes)
+
+
+def _short_points(change: Change) -> str:
+    return f"{100 * change.difference:+.2f} ({_interval(change)})"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f} %"
+
+
+def _cost(cost: CostChange, value: float | None) -> str:
+    return "-" if value is None else cost.text(value)
+
+
+def _ratio(cost: CostChange) -> str:
+    if cost.ratio is None:
+        return "-"
+    return "same" if abs(cost.ratio - 1) < LEAST_SHOWN_CHANGE else f"x {cost.ratio:.4g}"
+
+
+def _both(cost: CostChange) -> str:
+    if _ratio(cost) == "same":
+        return f"{_cost(cost, cost.new)}, same"
+    told = f"{_cost(cost, cost.baseline)} to {_cost(cost, cost.new)}"
+    return told if cost.ratio is None else f"{told}, {_ratio(cost)}"
+
+
+def as_json(compared: Compared, judgement: Judgement) -> str:
+    """The comparison for programs, every figure unrounded."""
+    told = {
+        "baseline": compared.baseline,
+        "new": compared.new,
+        "level": LEVEL,
+        "contrasts": [_contrast(item) for item in compared.contrasts],
+        "only_baseline": compared.only_baseline,
+        "only_new": compared.only_new,
+        "settings": [asdict(item) for item in compared.settings],
+        "fails": judgement.held,
+        "not_judged": judgement.missing,
+    }
+    return json.dumps(told, indent=1, ensure_ascii=False) + "\n"
+
+
+def _contrast(item: Contrast) -> dict[str, object]:
+    return {
+        "name": item.name,
+        "baseline": _side(item.baseline),
+        "new": _side(item.new),
+        "images": item.images,
+        "paired": not item.unpaired,
+        "accuracy": _change(item.accuracy),
+        "macro_f1": _change(item.macro_f1),
+        "only_baseline_right": item.only_baseline,
+        "only_new_right": item.only_new,
+        "mcnemar_p": item.mcnemar_p,
+        "mcnemar_adjusted": item.mcnemar_adjusted,
+        "bootstrap_p": item.bootstrap_p,
+        "bootstrap_adjusted": item.bootstrap_adjusted,
+        "seed_noise": item.seed_noise,
+        "tied": item.tied,
+        "costs": {cost.key: _cost_figures(cost) for cost in item.costs},
+    }
+
+
+def _side(side: Side) -> dict[str, object]:
+    return {
+        "architecture": side.row.architecture,
+        "seeds": side.row.seeds,
+        "run_ids": [record.run_id for record in side.row.records],
+    }
+
+
+def _change(change: Change) -> dict[str, object]:
+    interval = change.interval
+    return {
+        "baseline": change.baseline,
+        "new": change.new,
+        "difference": change.difference,
+        "interval": None if interval is None else [interval.low, interval.high],
+    }
+
+
+def _cost_figures(cost: CostChange) -> dict[str, object]:
+    return {
+        "baseline": cost.baseline,
+        "new": cost.new,
+        "ratio": cost.ratio,
+        "no_ratio_because": cost.incomparable,
+    }

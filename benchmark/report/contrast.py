@@ -1,0 +1,186 @@
+"""One architecture on two sides: how far its figures moved, and whether by chance."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmark.errors import ReportError
+from benchmark.report import statistics
+from benchmark.report.analysis import resampled_figures
+from benchmark.report.answers import Answers, TestSet, read_run, read_test_set
+from benchmark.report.change_of_cost import CostChange, cost_changes
+from benchmark.report.pairs import ALPHA, compare_pairs, noise_of_seeds
+from benchmark.report.statistics import Interval, Resampling
+from benchmark.report.table import Row
+from benchmark.runner import run_folder as files
+from benchmark.runner.run_folder import RunFolder
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One architecture's finished runs on one side; `folders` holds a folder for each record."""
+
+    name: str
+    row: Row
+    folders: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One figure of the baseline and of the new side, 0 to 1."""
+
+    baseline: float
+    new: float
+    interval: Interval | None
+    """Of new less baseline; None for macro-F1 of very many classes."""
+
+    @property
+    def difference(self) -> float:
+        """New less baseline."""
+        return self.new - self.baseline
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One architecture of both sides, or two runs."""
+
+    name: str
+    baseline: Side
+    new: Side
+    images: tuple[int, int]
+    """Test pictures of the baseline and of the new side."""
+    unpaired: str
+    """Why the two were compared as independent samples; empty where they are paired."""
+    accuracy: Change
+    macro_f1: Change
+    only_baseline: float | None
+    """Pictures that the baseline alone answers right, mean over seeds; None if unpaired."""
+    only_new: float | None
+    mcnemar_p: float | None
+    """Exact, not adjusted; None if unpaired."""
+    bootstrap_p: float
+    mcnemar_adjusted: float | None
+    """By Holm, for the number of architectures."""
+    bootstrap_adjusted: float
+    seed_noise: float | None
+    """What the accuracies may differ by because of their seeds alone; None for single seeds."""
+    costs: tuple[CostChange, ...]
+
+    @property
+    def p(self) -> float:
+        """The larger of the adjusted p-values: a difference has to convince both tests."""
+        return max(self.mcnemar_adjusted or 0.0, self.bootstrap_adjusted)
+
+    @property
+    def tied(self) -> bool:
+        """Whether the accuracies may differ by chance: of the pictures, or of the seeds."""
+        noisy = self.seed_noise is not None and abs(self.accuracy.difference) <= self.seed_noise
+        return self.p >= ALPHA or noisy
+
+
+class Contrasts:
+    """Compares sides; test sets that are the same are drawn again only once."""
+
+    def __init__(self, unpaired: bool) -> None:
+        self._unpaired = unpaired
+        self._resamplings: dict[tuple[int, bytes], tuple[Resampling, Floats]] = {}
+
+    def of(self, name: str, baseline: Side, new: Side) -> Contrast:
+        """Compare two sides.
+
+        Raises ReportError where answers cannot be read, and where the test sets are unlike unless
+        that was allowed.
+        """
+        (test, ours), (other_test, theirs) = _read(baseline), _read(new)
+        unlike = why_unlike(test, other_test)
+        if unlike and not self._unpaired:
+            raise ReportError(
+                f"{baseline.name} and {new.name} were tested on different pictures ({unlike}), so "
+                "their answers cannot be paired; --unpaired compares them as independent samples"
+            )
+        drawn, scores = self._draw(ours, test, 0)
+        new_drawn, new_scores = self._draw(theirs, other_test, int(bool(unlike)))
+        f1 = None if scores is None or new_scores is None else new_scores - scores
+        accuracy = _change(baseline.row.accuracy, new.row.accuracy, new_drawn - drawn)
+        resampled_p = statistics.bootstrap_p(accuracy.difference, new_drawn - drawn)
+        contrast = Contrast(
+            name=name,
+            baseline=baseline,
+            new=new,
+            images=(len(test), len(other_test)),
+            unpaired=unlike,
+            accuracy=accuracy,
+            macro_f1=_change(baseline.row.macro_f1, new.row.macro_f1, f1),
+            only_baseline=None,
+            only_new=None,
+            mcnemar_p=None,
+            bootstrap_p=resampled_p,
+            mcnemar_adjusted=None,
+            bootstrap_adjusted=resampled_p,
+            seed_noise=noise_of_seeds(baseline.row, new.row),
+            costs=cost_changes(baseline.row, new.row),
+        )
+        if unlike:
+            return contrast
+        both = [tuple(theirs), tuple(ours)]
+        pairs = compare_pairs([new.row, baseline.row], both, test, {0: new_drawn, 1: drawn})
+        return dataclasses.replace(
+            contrast,
+            only_baseline=pairs[0, 1].only_second,
+            only_new=pairs[0, 1].only_first,
+            mcnemar_p=pairs[0, 1].mcnemar_p,
+            mcnemar_adjusted=pairs[0, 1].mcnemar_p,
+        )
+
+    def _draw(
+        self, answers: Sequence[Answers], test: TestSet, seed: int
+    ) -> tuple[Floats, Floats | None]:
+        """Resampled accuracy and macro-F1; another seed draws independently."""
+        key = (seed, test.groups.tobytes())
+        if key not in self._resamplings:
+            resampling = Resampling(test.groups, seed=statistics.SEED + seed)
+            images = resampling.sums(np.ones((len(test), 1)))[:, 0]
+            self._resamplings[key] = resampling, images
+        return resampled_figures(answers, test, *self._resamplings[key])
+
+
+def _change(baseline: float, new: float, drawn: Floats | None) -> Change:
+    interval = None if drawn is None else statistics.percentile_interval(drawn)
+    return Change(baseline, new, interval)
+
+
+def why_unlike(one: TestSet, other: TestSet) -> str:
+    """In which way two test sets differ, in words; empty where they are the same pictures."""
+    if one.classes != other.classes:
+        return f"{len(one.classes)} and {len(other.classes)} classes, not the same ones"
+    if one.ids != other.ids:
+        common = len(set(one.ids) & set(other.ids))
+        return f"{len(one):,} and {len(other):,} pictures, {common:,} of them by the same ids"
+    if not np.array_equal(one.labels, other.labels):
+        return f"{int((one.labels != other.labels).sum()):,} of {len(one):,} have other labels"
+    pairs = zip(one.pixel_hashes, other.pixel_hashes, strict=True)
+    changed = sum(ours != theirs for ours, theirs in pairs)
+    return f"{changed:,} of {len(one):,} have other pixels" if changed else ""
+
+
+def _read(side: Side) -> tuple[TestSet, list[Answers]]:
+    """A side's answers; each file must be as its run wrote it."""
+    for record, folder in zip(side.row.records, side.folders, strict=True):
+        for name in (files.MANIFEST, files.PREDICTIONS):
+            if name not in record.files:
+                raise ReportError(f"{folder}: the run has kept no {name}, so it cannot be compared")
+            if not RunFolder(folder).has(name, record.files[name]):
+                raise ReportError(
+                    f"{folder / name}: is not what the run wrote; `bench run` does the run again"
+                )
+    test = read_test_set(side.folders[0], side.row.records[0])
+    both = zip(side.folders, side.row.records, strict=True)
+    return test, [read_run(folder, record, test) for folder, record in both]

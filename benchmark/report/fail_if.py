@@ -1,0 +1,128 @@
+"""Conditions of `bench compare --fail-if`: read, and held against a comparison."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmark.errors import ReportError
+from benchmark.report.change_of_cost import CostChange
+from benchmark.report.compare import Compared
+from benchmark.report.contrast import Change, Contrast
+
+GRAMMAR = (
+    "accuracy drops POINTS, macro-f1 drops POINTS, macs rise PERCENT %, params rise PERCENT %, "
+    "latency rises PERCENT %"
+)
+_CONDITION = re.compile(
+    r"(?P<score>accuracy|macro-f1) drops? (?P<points>\d+(\.\d+)?)( ?points?)?"
+    r"|(?P<cost>macs|params|latency) rises? (?P<percent>\d+(\.\d+)?) ?%"
+)
+LONGEST = 100
+"""Characters of a condition that somebody would write."""
+ROUNDING = 1e-9
+"""A drop of just the limit is not beyond it, however its figures were rounded."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A change for the worse that is not to be accepted."""
+
+    figure: str
+    """accuracy, macro-f1, macs, params or latency."""
+    limit: float
+    """Points for accuracy and macro-F1, else per cent; what goes beyond it is told."""
+    text: str
+    """As the user wrote it."""
+
+    @property
+    def of_score(self) -> bool:
+        """Whether it is of accuracy or macro-F1."""
+        return self.figure in ("accuracy", "macro-f1")
+
+
+def read_condition(text: str) -> Condition:
+    """Read a condition such as `accuracy drops 0.5`; raises ReportError with the grammar."""
+    plain = " ".join(text.lower().split())
+    match = _CONDITION.fullmatch(plain) if len(plain) <= LONGEST else None
+    if match is None:
+        shown = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+        raise ReportError(f"--fail-if {shown!r}: cannot be read; write one of: {GRAMMAR}")
+    figure = match["score"] or match["cost"]
+    return Condition(figure, float(match["points"] or match["percent"]), text)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What became of the conditions; all is well where both are empty."""
+
+    held: tuple[str, ...]
+    """A sentence for each condition that holds, and each architecture that it holds for."""
+    missing: tuple[str, ...]
+    """Why a condition could not be judged: it has not passed then."""
+
+
+NOT_ASKED = Judgement((), ())
+
+
+def judge(conditions: Sequence[Condition], compared: Compared, certain: bool) -> Judgement:
+    """Hold conditions against a comparison; with `certain`, drops within chance do not count."""
+    if not conditions:
+        return NOT_ASKED
+    missing = [
+        f"--fail-if cannot be judged for {name}: {compared.new} has no figures of it"
+        for name in compared.only_baseline
+    ]
+    told = []
+    for condition in conditions:
+        for contrast in compared.contrasts:
+            try:
+                told.append(_held(condition, contrast, certain))
+            except _MissingError as error:
+                missing.append(
+                    f"--fail-if {condition.text!r} cannot be judged for {contrast.name}: {error}"
+                )
+    return Judgement(tuple(sentence for sentence in told if sentence), tuple(missing))
+
+
+class _MissingError(Exception):
+    """A figure is not there; the message says why."""
+
+
+def _held(condition: Condition, contrast: Contrast, certain: bool) -> str:
+    if condition.of_score:
+        change = contrast.accuracy if condition.figure == "accuracy" else contrast.macro_f1
+        return _dropped(condition, contrast, change, certain)
+    (cost,) = (cost for cost in contrast.costs if cost.key == condition.figure)
+    return _risen(condition, contrast, cost)
+
+
+def _dropped(condition: Condition, contrast: Contrast, change: Change, certain: bool) -> str:
+    drop = -100 * change.difference
+    sure = ""
+    if certain:
+        if change.interval is None:
+            raise _MissingError("it has too many classes for an interval")
+        if change.interval.high >= 0:
+            return ""
+        sure = f", by at least {-100 * change.interval.high:.2f} for certain (95 %)"
+    if drop <= condition.limit + ROUNDING:
+        return ""
+    return (
+        f"{contrast.name}: {condition.figure} drops {drop:.2f} points, more than "
+        f"{condition.limit:g}, from {100 * change.baseline:.2f} to {100 * change.new:.2f}{sure}"
+    )
+
+
+def _risen(condition: Condition, contrast: Contrast, cost: CostChange) -> str:
+    if cost.ratio is None or cost.baseline is None or cost.new is None:
+        raise _MissingError(cost.incomparable)
+    rise = 100 * (cost.ratio - 1)
+    if rise <= condition.limit + ROUNDING:
+        return ""
+    verb = "rises" if cost.key == "latency" else "rise"
+    return (
+        f"{contrast.name}: {cost.title} {verb} {rise:.1f} %, more than {condition.limit:g} %, "
+        f"from {cost.text(cost.baseline)} to {cost.text(cost.new)}"
+    )

@@ -1,0 +1,94 @@
+"""Find the run that a user names: by its folder, its run_id or its beginning, or its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmark.errors import ReportError
+from benchmark.plan import RunSpec
+from benchmark.record import RunRecord
+from benchmark.runner import run_folder as files
+from benchmark.runner.run_folder import RunFolder, study_folders
+from benchmark.study import StudySettings
+from clothclf.errors import did_you_mean
+
+MOST_LISTED = 10
+
+
+@dataclass(frozen=True)
+class FoundRun:
+    """A finished run and where its files lie."""
+
+    folder: RunFolder
+    record: RunRecord
+
+    @property
+    def name(self) -> str:
+        """For people: `vgg16-s0 (0f3a…)`, with its run_id in full."""
+        return f"{self.record.spec.name} ({self.record.run_id})"
+
+
+def find_run(asked: str, study: Callable[[], StudySettings]) -> FoundRun:
+    """Find a finished run: a run folder's path, else a run of the study.
+
+    `study` is called where a study is needed; its runs are known by run_id, name and the name of
+    their folder, and by the beginning of a run_id. Raises ReportError where there is no such run,
+    where there are several, and where it is not finished.
+    """
+    path = Path(asked)
+    if (path / files.SPEC).is_file():
+        return _finished(RunFolder(path))
+    if path.is_dir():
+        raise ReportError(f"{asked}: is no run's folder: it has no {files.SPEC}")
+    settings = study()
+    root = settings.tracking.folder.absolute()
+    known = [
+        (folder, spec)
+        for folder in study_folders(root, settings.study)
+        if (spec := folder.spec()) is not None
+    ]
+    found = _matching(asked, known)
+    if not found:
+        names = sorted({name for item in known for name in (item[1].name, item[1].run_id)})
+        hint = did_you_mean(asked, names) or (_listed(known) if known else "; it has none at all")
+        raise ReportError(f"study {settings.study!r} has no run {asked!r} in {root}{hint}")
+    if len(found) > 1:
+        raise ReportError(
+            f"{asked!r} may be any of {len(found)} runs of study {settings.study!r}"
+            f"{_listed(found)}; give a run_id, or the beginning of one"
+        )
+    return _finished(found[0][0])
+
+
+def _matching(
+    asked: str, known: Sequence[tuple[RunFolder, RunSpec]]
+) -> list[tuple[RunFolder, RunSpec]]:
+    """What is named in full goes before what begins so."""
+    named = [item for item in known if asked in (item[1].run_id, item[1].name, item[0].path.name)]
+    return named or [item for item in known if asked and item[1].run_id.startswith(asked)]
+
+
+def _listed(found: Sequence[tuple[RunFolder, RunSpec]]) -> str:
+    names = [f"{spec.name} ({spec.run_id})" for _, spec in found[:MOST_LISTED]]
+    more = f" and {len(found) - MOST_LISTED} more" if len(found) > MOST_LISTED else ""
+    return f": {', '.join(names)}{more}"
+
+
+def _finished(folder: RunFolder) -> FoundRun:
+    record = folder.record()
+    if record is not None:
+        return FoundRun(folder, record)
+    failure = folder.failure()
+    if failure is not None:
+        raise ReportError(
+            f"{folder.path}: the run failed in {failure.stage}: {failure.reason}; "
+            "`bench run --retry-failed` tries again"
+        )
+    if folder.has_ended():
+        raise ReportError(
+            f"{folder.path}: the run's record is damaged, or another version of bench wrote it; "
+            "`bench run` does the run again"
+        )
+    raise ReportError(f"{folder.path}: the run is unfinished; `bench run` goes on with it")

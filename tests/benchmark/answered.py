@@ -1,0 +1,110 @@
+"""Run folders as a run leaves them: manifest, answers, and a record that fits them."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from benchmark.record import RunRecord
+from benchmark.report.answers import TestSet
+from benchmark.runner import run_folder as files
+from benchmark.runner.run_folder import RunFolder
+from clothclf.results import MeasuredCost, Predictions
+from tests.benchmark.examples import DATA, make_record, make_spec
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A test split: `hashes` are equal for twins."""
+
+    ids: tuple[str, ...]
+    targets: npt.NDArray[np.int64]
+    hashes: tuple[str, ...]
+    classes: tuple[str, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        told = repr((self.ids, self.targets.tolist(), self.hashes, self.classes))
+        return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+    def test_set(self) -> TestSet:
+        groups = np.unique(self.hashes, return_inverse=True)[1].astype(np.int64)
+        rows = np.arange(len(self.ids))
+        return TestSet(self.ids, self.targets, groups, rows, self.classes, self.hashes)
+
+
+def draw_pictures(
+    count: int, classes: Sequence[str] = ("a", "b", "c"), twins: int = 0, seed: int = 0
+) -> Pictures:
+    """`count` pictures, the last `twins` of them with the pixels and labels of the first."""
+    targets = np.random.default_rng(seed).integers(0, len(classes), count)
+    hashes = [f"{seed}-{place}" for place in range(count)]
+    if twins:
+        hashes[count - twins :] = hashes[:twins]
+        targets[count - twins :] = targets[:twins]
+    ids = tuple(f"{1000 + place}" for place in range(count))
+    return Pictures(ids, targets, tuple(hashes), tuple(classes))
+
+
+def draw_answers(
+    targets: npt.NDArray[np.int64], right: npt.NDArray[np.bool_], classes: int, seed: int = 0
+) -> npt.NDArray[np.float32]:
+    """Probabilities [n, classes] whose answers are right where `right` says, else another class."""
+    generator = np.random.default_rng(seed)
+    wrong = (targets + generator.integers(1, classes, len(targets))) % classes
+    answers = np.where(right, targets, wrong)
+    shares = generator.random((len(targets), classes)).astype(np.float32)
+    shares[np.arange(len(targets)), answers] = 1 + generator.random(len(targets))
+    return shares / shares.sum(axis=1, keepdims=True)
+
+
+def keep_answers(
+    root: Path,
+    pictures: Pictures,
+    probabilities: npt.NDArray[np.float32],
+    architecture: str = "vgg16",
+    macs: int | None = 10**9,
+    measured: MeasuredCost | None = None,
+    **changes: Any,
+) -> RunRecord:
+    """Write a finished run below the tracking folder `root`; `changes` are of its spec."""
+    from clothclf.training.evaluate import evaluate, predictions_table
+
+    summary = dataclasses.replace(
+        DATA,
+        classes=pictures.classes,
+        fingerprint=pictures.fingerprint,
+        images={**DATA.images, "test": len(pictures.ids)},
+    )
+    spec = make_spec(architecture, **{"data_summary": summary, **changes})
+    folder = RunFolder.of(root, spec)
+    folder.start(spec)
+    predictions = Predictions(list(pictures.ids), pictures.targets, probabilities)
+    # A run writes its answers in the order of the split, whatever that is.
+    table = predictions_table(predictions, pictures.classes).sample(frac=1, random_state=spec.seed)
+    table.to_parquet(folder.path / files.PREDICTIONS, index=False)
+    _manifest(pictures).to_parquet(folder.path / files.MANIFEST, index=False)
+    told = {"test": evaluate(predictions, pictures.classes), "files": folder.hashes()}
+    record = make_record(spec, 0.5, macs, measured).model_copy(update=told)
+    folder.write(files.RECORD, record)
+    return record
+
+
+def _manifest(pictures: Pictures) -> pd.DataFrame:
+    labels = [pictures.classes[number] for number in pictures.targets]
+    test = pd.DataFrame(
+        {"id": pictures.ids, "label": labels, "split": "test", "pixel_hash": pictures.hashes}
+    )
+    seen = pd.DataFrame(
+        {"id": ["1", "2"], "label": pictures.classes[0], "split": "train", "pixel_hash": ["x", "y"]}
+    )
+    table = pd.concat([seen, test], ignore_index=True)
+    return table.assign(pixel_row=np.arange(len(table)))
