@@ -109,8 +109,10 @@ def _compare(
 
 def _is_study(name: str) -> bool:
     """Whether a name is that of a config file; one that is missing is told by `load`."""
-    path = Path(name)
-    return path.suffix in (".yaml", ".yml") or path.is_file()
+    try:
+        return name.endswith((".yaml", ".yml")) or Path(name).is_file()
+    except OSError:  # a name that is too long
+        return False
 
 
 def _write(form: str, output: Path | None, compared: Compared, judgement: Judgement) -> None:

@@ -15,6 +15,8 @@ from benchmark.study import StudySettings
 from clothclf.errors import did_you_mean
 
 MOST_LISTED = 10
+LONGEST_PATH = 4000
+"""Characters; systems do not take more, nor 256 in one part of it."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ def find_run(asked: str, study: Callable[[], StudySettings]) -> FoundRun:
     their folder, and by the beginning of a run_id. Raises ReportError where there is no such run,
     where there are several, and where it is not finished.
     """
+    if len(asked) > LONGEST_PATH or any(len(part.encode()) > 255 for part in asked.split("/")):
+        raise ReportError(f"{asked[:80]}…: no run has a name of {len(asked):,} characters")
     path = Path(asked)
     if (path / files.SPEC).is_file():
         return _finished(RunFolder(path))

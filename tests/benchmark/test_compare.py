@@ -320,6 +320,17 @@ def test_an_unknown_run_is_told_with_the_nearest_names(compare: Compare, tmp_pat
     assert "did you mean vgg16-s0" in result.stderr
 
 
+@pytest.mark.parametrize("name", ["", "x" * 300, "x/" * 5000, "\0", "a\nb", "../..", "[bold]"])
+def test_odd_names_of_runs_are_user_errors(compare: Compare, tmp_path: Path, name: str) -> None:
+    """Exit code 1 is for conditions that hold."""
+    keep(tmp_path / "mlruns")
+    for asked in ((name, "vgg16-s0"), ("vgg16-s0", name)):
+        result = compare(*asked)
+        assert result.exit_code == 2
+        assert result.stderr.startswith("bench: ")
+        assert len(result.stderr) < 1000
+
+
 def test_a_study_without_runs_says_so(compare: Compare) -> None:
     result = compare("vgg16-s0", "resnet18-s0")
     assert result.exit_code == 2
