@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from benchmark.report.analysis import Analysis
 from benchmark.report.chart_style import Colours
-from benchmark.report.charts import Data
+from benchmark.report.charts import Data, layered
 
 if TYPE_CHECKING:
     import altair as alt
@@ -73,10 +73,8 @@ def confusion(analysis: Analysis, place: int, colours: Colours) -> alt.LayerChar
     labels = [analysis.test.classes[number] for number in shown_classes(analysis)]
     few = len(labels) <= MOST_NUMBERED
     scale = alt.Scale(domain=labels, paddingInner=0.06, paddingOuter=0)
-    axis = {"grid": False, "ticks": False, "domain": False, "labelLimit": 130}
-    across = alt.Axis(labelAngle=-45, labelOverlap=False, **axis)
-    down = alt.Axis(labelOverlap=False, **axis)
-    base = alt.Chart(alt.Data(values=confusion_data(analysis, place), name=DATA)).encode(
+    across, down = _axis(labelAngle=-45), _axis()
+    base = alt.Chart(alt.InlineData(values=confusion_data(analysis, place), name=DATA)).encode(
         x=alt.X("answer:N", scale=scale, axis=across, title="answer"),
         y=alt.Y("actual:N", scale=scale, axis=down, title="true class"),
     )
@@ -88,12 +86,7 @@ def confusion(analysis: Analysis, place: int, colours: Colours) -> alt.LayerChar
         opacity=alt.Opacity(
             "share:Q", scale=alt.Scale(type="sqrt", domain=[0, 100], range=[0, 1]), legend=None
         ),
-        tooltip=[
-            alt.Tooltip("actual:N", title="true class"),
-            alt.Tooltip("answer:N"),
-            alt.Tooltip("images:Q", title="pictures, mean over seeds", format=",.4~g"),
-            alt.Tooltip("share:Q", title="of the true class (%)", format=".1f"),
-        ],
+        tooltip=_tooltip(),
     )
     layers: list[alt.Chart] = [squares]
     if few:
@@ -107,4 +100,24 @@ def confusion(analysis: Analysis, place: int, colours: Colours) -> alt.LayerChar
             )
         )
     step = CELL if few else SMALL_CELL
-    return alt.layer(*layers).properties(height=max(120, step * len(labels)), width="container")
+    return layered(layers, max(120, step * len(labels)))
+
+
+def _tooltip() -> list[alt.Tooltip]:
+    import altair as alt
+
+    return [
+        alt.Tooltip("actual:N", title="true class"),
+        alt.Tooltip("answer:N"),
+        alt.Tooltip("images:Q", title="pictures, mean over seeds", format=",.4~g"),
+        alt.Tooltip("share:Q", title="of the true class (%)", format=".1f"),
+    ]
+
+
+def _axis(**more: Any) -> alt.Axis:
+    """The names of the classes, and no lines."""
+    import altair as alt
+
+    return alt.Axis(
+        grid=False, ticks=False, domain=False, labelLimit=130, labelOverlap=False, **more
+    )

@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmark.report.analysis import Analysis
 from benchmark.report.chart_style import DASHES, Colours
-from benchmark.report.charts import Data, names_of
+from benchmark.report.charts import Data, layered, names_of
 from clothclf.results import TrainingResult
 
 if TYPE_CHECKING:
@@ -81,9 +81,11 @@ def curves(analysis: Analysis, figure: str, colours: Colours) -> alt.LayerChart:
     shades = [*colours.series[: len(chosen)], *[colours.muted] * len(others)]
     dashes = [list(dash) for dash in DASHES[: len(chosen)]] + [[1, 0]] * len(others)
     columns = alt.ExprRef("max(1, floor(width / 230))")
-    key = alt.Legend(columns=columns, values=chosen, symbolStrokeWidth=2)
-    base = alt.Chart(alt.Data(values=curve_data(analysis, figure))).encode(
-        x=alt.X("epoch:Q", axis=alt.Axis(tickMinStep=1, format="d", grid=False)),
+    key = alt.Legend(
+        columns=columns, values=chosen, symbolType="stroke", symbolSize=500, symbolStrokeWidth=2
+    )
+    base = alt.Chart(alt.InlineData(values=curve_data(analysis, figure))).encode(
+        x=alt.X("epoch:Q", axis=alt.Axis(tickMinStep=1, tickCount=12, format="d", grid=False)),
         y=alt.Y("value:Q", title=title, scale=alt.Scale(zero=False, nice=True)),
         color=alt.Color("name:N", scale=alt.Scale(domain=domain, range=shades), legend=key),
         opacity=alt.condition(
@@ -102,8 +104,6 @@ def curves(analysis: Analysis, figure: str, colours: Colours) -> alt.LayerChart:
     ]
     # Lines are hard to hit: every epoch has an unseen point.
     unseen = base.mark_point(size=60, filled=True).encode(opacity=alt.value(0), tooltip=tooltip)
-    return (
-        alt.layer(lines, best, unseen)
-        .add_params(alt.param(name="focus", value=""))
-        .properties(height=HEIGHT, width="container")
-    )
+    focus = alt.param(name="focus", value="")
+    chart: alt.LayerChart = layered([lines, best, unseen], HEIGHT).add_params(focus)
+    return chart

@@ -9,14 +9,19 @@ from typing import Any
 
 PLOT = (720.0, 330.0)
 """Width and height in pixels that the places are made for; on a wider plot there is more room."""
+MARGIN = 1.25
+"""Of a logarithmic x axis, beyond the outermost points."""
 CHARACTER = 6.7
 LINE = 15.0
-GAP = 11.0
+GAP = 14.0
 LONGEST = 36
 """Characters; longer names are cut, and whole in the tooltip."""
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels."""
+
+Step = tuple[float, float, float, float]
+"""A line from a point (x, y) across, then up to another (x, y)."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +35,21 @@ class Point:
     high: float
 
 
-def place_labels(points: Sequence[Point], order: Sequence[int]) -> list[dict[str, Any] | None]:
+def place_labels(
+    points: Sequence[Point], order: Sequence[int], steps: Sequence[Step] = ()
+) -> list[dict[str, Any] | None]:
     """For each point the label's text, alignment and shift in pixels; None where there is no room.
 
     Points are tried in `order`: beside, below and above the point, then farther away; the first
-    one of `order` always gets its label.
+    one of `order` always gets its label. Labels keep off the `steps` that are drawn.
     """
-    spots = _pixels(points)
+    spots = [(_across(points, point.x), _fall(points, point.y)) for point in points]
     taken: list[Box] = []
+    for x0, y0, x1, y1 in steps:
+        left, right = _across(points, x0), _across(points, x1)
+        below, above = _fall(points, y0), _fall(points, y1)
+        taken.append((left, below - 1, right, below + 1))
+        taken.append((right - 1, above, right + 1, below))
     for (x, y), point in zip(spots, points, strict=True):
         taken.append((x - 6, y - 6, x + 6, y + 6))
         # An interval is a thin line: a label may touch it, not lie along it.
@@ -80,14 +92,10 @@ def _overlap(one: Box, other: Box) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
-def _pixels(points: Sequence[Point]) -> list[tuple[float, float]]:
-    logs = [math.log(point.x) for point in points]
-    margin = math.log(1.25)
-    low, high = min(logs) - margin, max(logs) + margin
-    return [
-        (PLOT[0] * (value - low) / (high - low), _fall(points, point.y))
-        for value, point in zip(logs, points, strict=True)
-    ]
+def _across(points: Sequence[Point], value: float) -> float:
+    """Pixels from the left."""
+    low, high = min(p.x for p in points) / MARGIN, max(p.x for p in points) * MARGIN
+    return PLOT[0] * math.log(value / low) / math.log(high / low)
 
 
 def _fall(points: Sequence[Point], value: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import json
 import re
@@ -13,8 +14,8 @@ from typing import Any
 from benchmark.report import html_pictures, html_tables, render
 from benchmark.report.analysis import Analysis
 from benchmark.report.chart_curves import FIGURES
+from benchmark.report.chart_pareto import cost_columns
 from benchmark.report.chart_style import DARK, LIGHT
-from benchmark.report.charts import cost_columns
 from benchmark.report.collect import Collection
 from benchmark.report.html_charts import page_data
 from benchmark.report.numbers import giga, millions
@@ -74,14 +75,14 @@ def _template(values: Mapping[str, Any]) -> str:
     return environment.get_template("report.html").render(values)
 
 
+@functools.cache
 def _vega() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script, of the version that the charts are made for."""
     import altair
     import vl_convert
 
     version = "_".join(altair.SCHEMA_VERSION.split(".")[:2])
-    bundle: str = vl_convert.javascript_bundle(vl_version=version)
-    return bundle
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=version)
 
 
 def _as_script(text: str) -> str:
@@ -142,13 +143,12 @@ def _tiles(analysis: Analysis) -> list[tuple[str, str, str]]:
     sure = figures.accuracy if figures else None
     interval = f"{100 * sure.low:.2f} to {100 * sure.high:.2f}" if sure else "no interval"
     tiles = [("test accuracy", f"{100 * row.accuracy:.2f} %", interval)]
-    if row.cost and row.cost.macs:
-        tiles.append(("MACs", giga(row.macs), _beside(row, best, row.macs, best.macs)))
     if row.cost:
         theirs = best.cost.params if best.cost else None
-        tiles.append(
-            ("parameters", millions(row.cost.params), _beside(row, best, row.cost.params, theirs))
-        )
+        beside = _beside(row, best, row.macs, best.macs)
+        tiles.append(("MACs", giga(row.macs), beside or "one picture, forward"))
+        beside = _beside(row, best, row.cost.params, theirs)
+        tiles.append(("parameters", millions(row.cost.params), beside))
     if row.measured and not row.measured.busy:
         shown = f"{row.measured.latency_ms_median:.1f} ms"
         tiles.append(("latency", shown, f"one picture, {row.measured.device}"))
@@ -156,9 +156,7 @@ def _tiles(analysis: Analysis) -> list[tuple[str, str, str]]:
 
 
 def _beside(row: Row, best: Row, ours: int | None, theirs: int | None) -> str:
-    if row is best:
-        return "the most accurate"
-    if not ours or not theirs:
+    if row is best or not ours or not theirs:
         return ""
     times = theirs / ours
     return f"1/{times:.3g} of {best.name}" if times >= 1 else f"{1 / times:.3g} x {best.name}"

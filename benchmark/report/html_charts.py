@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmark.report import chart_confusion, chart_curves, charts
+from benchmark.report import chart_confusion, chart_curves, chart_pareto, chart_seeds, charts
 from benchmark.report.analysis import Analysis, RowStatistics
 from benchmark.report.chart_style import VARIABLES
 from benchmark.report.table import Row
@@ -19,11 +19,11 @@ def page_data(analysis: Analysis) -> dict[str, Any]:
         return {"names": [], "pareto": {}, "curves": {}, "confusion": None, "answers": []}
     pareto = {
         column.key: charts.to_spec(
-            charts.pareto(analysis, column, VARIABLES),
+            chart_pareto.pareto(analysis, column, VARIABLES),
             VARIABLES,
             f"Test accuracy of each architecture against {column.title}",
         )
-        for column in charts.cost_columns(analysis)
+        for column in chart_pareto.cost_columns(analysis)
     }
     curves = {
         figure: charts.to_spec(
@@ -35,7 +35,7 @@ def page_data(analysis: Analysis) -> dict[str, Any]:
         "names": charts.names_of(analysis.rows),
         "pareto": pareto,
         "spread": charts.to_spec(
-            charts.seed_spread(analysis, VARIABLES), VARIABLES, "Test accuracy of each seed"
+            chart_seeds.seed_spread(analysis, VARIABLES), VARIABLES, "Test accuracy of each seed"
         ),
         "curves": curves,
         "confusion": _confusion(analysis),
@@ -63,7 +63,7 @@ def first_shown(analysis: Analysis) -> int | None:
     places = [place for place, figures in enumerate(analysis.statistics) if figures is not None]
     pick = analysis.pick.trade_off if analysis.pick else None
     picked = [place for place in places if analysis.rows[place] is pick]
-    return (picked or places or [None])[0]
+    return next(iter([*picked, *places]), None)
 
 
 def _answers(analysis: Analysis) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from benchmark.report.numbers import giga, millions
 from benchmark.report.pick import p_text
 from benchmark.report.table import Row
 
-_NUMBER = re.compile(r"[+-]?\d[\d,]*(\.\d+)?")
+_NUMBER = re.compile(r"[+-]?\d[\d,]*(\.\d+)?(?![\w.])")
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Cell:
     note: str = ""
     """In small type below."""
     marks: tuple[str, ...] = ()
-    """`pick`, `best`, `tied`, `bad`: words that are set off."""
+    """`pick`, `best` or `tied`: words that are set off."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Line:
 
     cells: tuple[Cell, ...]
     kind: str = ""
-    """`pick` and `missing` are drawn apart."""
+    """`pick` is set off; `missing` has two cells alone, the second as wide as all the others."""
     key: str = ""
     """Names of the rows that it tells of, for showing those of one architecture alone."""
 
@@ -105,8 +105,7 @@ def main_table(analysis: Analysis, not_begun: Sequence[str]) -> Table:
         for spec in comparison.unfinished
     ]
     lines += [_missing(name, "not begun", "the study asks for it") for name in not_begun]
-    last = len(COLUMNS) - 1
-    return Table("Architectures", COLUMNS, tuple(lines), frozenset({0, last}))
+    return Table("Architectures", COLUMNS, tuple(lines), frozenset({0, len(COLUMNS) - 1}))
 
 
 def _line(analysis: Analysis, place: int, name: str) -> Line:
@@ -166,9 +165,7 @@ def _latency(row: Row) -> Cell:
 
 
 def _missing(name: str, status: str, reason: str) -> Line:
-    empty = tuple(Cell("–") for _ in COLUMNS[1:-1])
-    state = Cell(status, status, reason, ("bad",) if status.startswith("failed") else ())
-    return Line((Cell(name, name.casefold()), *empty, state), "missing")
+    return Line((Cell(name), Cell(status, note=reason)), "missing")
 
 
 def pair_table(analysis: Analysis) -> Table:
@@ -192,7 +189,7 @@ def pair_table(analysis: Analysis) -> Table:
             Cell(p_text(pair.mcnemar_adjusted), pair.mcnemar_adjusted),
             Cell(p_text(pair.bootstrap_adjusted), pair.bootstrap_adjusted),
             Cell(noise, pair.seed_noise),
-            Cell(verdict, verdict, marks=("tied",) if pair.tied else ()),
+            Cell(verdict, verdict),
         )
         lines.append(Line(cells, key=f"{pair.first} {pair.second}"))
     columns = (
@@ -237,8 +234,9 @@ def measured_tables(analysis: Analysis) -> list[tuple[str, Table, list[str]]]:
     ]
 
 
-def fairness_table(analysis: Analysis) -> Table:
-    """What each run was given, as hashes, and what differs."""
+def fairness_table(analysis: Analysis) -> tuple[str, Table]:
+    """What each run was given, as hashes, and what differs; in a sentence, and as a table."""
     cards = fairness.fairness(analysis.comparison) if analysis.rows else []
-    rows = [card.cells() for card in cards]
-    return plain("Fairness", fairness.COLUMNS, rows)
+    differing = sum(bool(card.differs) for card in cards)
+    told = f"{differing} of {len(cards)} runs differ" if differing else f"{len(cards)} runs, alike"
+    return told, plain("Fairness", fairness.COLUMNS, [card.cells() for card in cards])

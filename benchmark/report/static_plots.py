@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmark.report import chart_confusion, chart_curves, charts
+from benchmark.report import chart_confusion, chart_curves, chart_pareto, chart_seeds, charts
 from benchmark.report.analysis import Analysis
 from benchmark.report.chart_style import LIGHT
 from clothclf.data.atomic import write_bytes, write_text
@@ -45,12 +45,14 @@ def plots(analysis: Analysis) -> Iterator[Named]:
         return
     sure = any(figures is not None for figures in analysis.statistics)
     bars = "bars are 95 % intervals of the test set; " if sure else ""
-    for column in charts.cost_columns(analysis):
+    for column in chart_pareto.cost_columns(analysis):
         title = f"Accuracy against {column.title}"
         told = f"{bars}no architecture beats one on the front in both"
-        yield _named(f"accuracy-{column.key}", charts.pareto(analysis, column, LIGHT), title, told)
+        yield _named(
+            f"accuracy-{column.key}", chart_pareto.pareto(analysis, column, LIGHT), title, told
+        )
     told = "circles are seeds, a tick is their mean" + ("; " + bars.rstrip("; ") if sure else "")
-    yield _named("seed-spread", charts.seed_spread(analysis, LIGHT), "Spread over seeds", told)
+    yield _named("seed-spread", chart_seeds.seed_spread(analysis, LIGHT), "Spread over seeds", told)
     for figure, (title, _) in chart_curves.FIGURES.items():
         chart = chart_curves.curves(analysis, figure, LIGHT)
         told = "a line for each run; a point marks the epoch that was kept"
@@ -59,8 +61,10 @@ def plots(analysis: Analysis) -> Iterator[Named]:
     for place, figures in enumerate(analysis.statistics[:MOST_MATRICES]):
         if figures is not None:
             chart = chart_confusion.confusion(analysis, place, LIGHT)
-            told = "per cent of the true class; the stronger the colour, the more"
-            yield _named(f"confusion-{_slug(names[place])}", chart, names[place], told)
+            told = "per cent of the true class; mistakes in the other colour"
+            yield _named(
+                f"confusion-{_slug(names[place])}", chart, f"Confusion: {names[place]}", told
+            )
 
 
 def _named(name: str, chart: Any, title: str, told: str) -> Named:

@@ -21,7 +21,8 @@ from benchmark.report import chart_style
 from benchmark.report.analysis import Analysis, all_wrong, analyse
 from benchmark.report.chart_confusion import MOST_CLASSES, shown_classes
 from benchmark.report.chart_labels import PLOT, Point, place_labels
-from benchmark.report.charts import cost_columns, names_of, pareto_data
+from benchmark.report.chart_pareto import cost_columns, pareto_data
+from benchmark.report.charts import names_of
 from benchmark.report.columns import COLUMNS, pareto_front
 from benchmark.report.html import render_html
 from benchmark.report.pick import Wishes

@@ -90,18 +90,24 @@ def _heard(address: str, faults: list[str]) -> None:
 
 
 def all_drawn(page: Any) -> None:
-    page.wait_for_function(
-        "[...document.querySelectorAll('[data-chart]')].every(f => 'ready' in f.dataset)"
-    )
+    until(lambda: page.locator("[data-chart]:not([data-ready])").count() == 0)
+
+
+def until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
+    """The page's policy forbids what Playwright's own waiting for an expression does."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def column(page: Any, number: int) -> list[str]:
-    cells = page.locator(f"table.main tbody tr > :nth-child({number})")
+    cells = page.locator(f"table.main tbody tr:not(.missing) > :nth-child({number})")
     return [text.split("\n")[0].strip() for text in cells.all_inner_texts()]
 
 
 def figures(page: Any) -> list[float]:
-    return [float(text) for text in column(page, 2) if text != "–"]
+    return [float(text) for text in column(page, 2)]
 
 
 def test_the_table_sorts_by_click(report: Path, open_page: Callable[..., Any]) -> None:
@@ -115,7 +121,9 @@ def test_the_table_sorts_by_click(report: Path, open_page: Callable[..., Any]) -
     assert head.get_attribute("aria-sort") == "ascending"
     assert figures(page) == sorted(figures(page))
     assert len(figures(page)) == len(NAMES)
-    assert column(page, 1)[-1].startswith("densenet121")  # what failed stays at the end
+    last = page.locator("table.main tbody tr").last.inner_text()
+    assert "densenet121" in last  # what failed stays at the end
+    assert "the loss is not finite in epoch 3" in last
 
 
 def test_the_table_sorts_by_keyboard(report: Path, open_page: Callable[..., Any]) -> None:
@@ -138,7 +146,7 @@ def test_the_table_sorts_by_keyboard(report: Path, open_page: Callable[..., Any]
 def test_a_tooltip_shows_over_a_point(report: Path, open_page: Callable[..., Any]) -> None:
     page = open_page(report)
     all_drawn(page)
-    points = page.locator('[data-chart="pareto"] .mark-symbol path')
+    points = page.locator('[data-chart="pareto"] .mark-symbol.role-mark path')
     points.last.scroll_into_view_if_needed()
     points.last.hover()
     tooltip = page.locator("#vg-tooltip-element.visible")
@@ -155,9 +163,7 @@ def test_another_cost_draws_another_axis(report: Path, open_page: Callable[..., 
     assert "MACs (G)" in plot.inner_html()
     page.locator('input[name="pareto-0"]').first.focus()
     page.keyboard.press("ArrowRight")
-    page.wait_for_function(
-        "document.querySelector('[data-chart=pareto] svg').innerHTML.includes('parameters (M)')"
-    )
+    until(lambda: "parameters (M)" in plot.inner_html())
 
 
 def test_another_architecture_shows_its_own_answers(
@@ -297,13 +303,13 @@ def test_fifty_runs_on_five_thousand_pictures_are_small_and_fast(
 ) -> None:
     """Under 8 MB; within 2 s of being opened the first chart is drawn and the table sorted."""
     names = [f"architecture_{number:02}" for number in range(MANY)]
-    made = make_study(tmp_path, names, seeds=(0,), images_per_class=470, epochs=30)
+    made = make_study(tmp_path, names, seeds=(0,), images_per_class=510, epochs=30)
     images = made.collection().comparisons[0].specs[0].data_summary.images["test"]
     assert images >= 5000
     path = write(made, tmp_path / "report.html")
     assert path.stat().st_size < MOST_BYTES
     times = []
-    for _ in range(3):
+    for _ in range(8):
         started = time.perf_counter()
         page = open_page(path)
         page.wait_for_selector('[data-chart="pareto"][data-ready]', state="attached")

@@ -35,7 +35,8 @@ function sortBy(table, heads, column) {
   const order = now ? (now === "ascending" ? "descending" : "ascending")
     : numbers ? "descending" : "ascending";
   const sign = order === "ascending" ? 1 : -1;
-  const value = (row) => row.cells[column].dataset.value;
+  // What failed or is missing has no figures and stays at the end.
+  const value = (row) => (row.matches(".missing") ? undefined : row.cells[column].dataset.value);
   const body = table.tBodies[0];
   const rows = [...body.rows];
   rows.sort((one, other) => {

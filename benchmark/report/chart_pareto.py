@@ -1,0 +1,191 @@
+"""Accuracy against what it costs: a point for each architecture, its interval, and the front."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import TYPE_CHECKING
+
+from benchmark.report.analysis import Analysis
+from benchmark.report.chart_labels import MARGIN, Point, place_labels
+from benchmark.report.chart_style import Colours
+from benchmark.report.charts import Data, layered, names_of
+from benchmark.report.columns import COLUMNS, Column, measured_alike, pareto_front
+
+if TYPE_CHECKING:
+    import altair as alt
+
+COST_KEYS = ("macs", "params", "latency", "time")
+"""What accuracy is drawn against, of columns.COLUMNS."""
+MEASURED_KEYS = ("latency", "memory")
+"""Of the device: not to be ranked where rows were measured under different conditions."""
+ON_FRONT, BEATEN = "on the Pareto front", "beaten in both"
+HEIGHT = 360
+LEAST_TICKS = 4
+MANTISSAS: tuple[tuple[float, ...], ...] = (
+    (1,),
+    (1, 3),
+    (1, 2, 5),
+    (1, 1.5, 2, 3, 4, 6, 8),
+    tuple(n / 10 for n in range(10, 100)),
+)
+"""Of the ticks of a logarithmic axis, coarse to fine."""
+
+
+def cost_columns(analysis: Analysis) -> list[Column]:
+    """What accuracy can be drawn against: known of two rows at least, and measured alike.
+
+    The cost that the user asked the front for comes first.
+    """
+    gain, asked = analysis.pick.wishes.front if analysis.pick else ("accuracy", "macs")
+    own = [asked] if gain == "accuracy" and COLUMNS[asked].log else []
+    found = [COLUMNS[key] for key in dict.fromkeys([*own, *COST_KEYS])]
+    if not measured_alike(analysis.rows):
+        found = [column for column in found if column.key not in MEASURED_KEYS]
+    return [
+        column
+        for column in found
+        if not column.higher_is_better and sum(bool(column.of(row)) for row in analysis.rows) > 1
+    ]
+
+
+def pareto_data(analysis: Analysis, cost: Column) -> Data:
+    """A point for each row that has the cost, in the order of the rows; per cent and its unit."""
+    front = pareto_front(analysis.rows, cost=cost)
+    pick = analysis.pick.trade_off if analysis.pick else None
+    found = []
+    for row, figures, name in zip(
+        analysis.rows, analysis.statistics, names_of(analysis.rows), strict=True
+    ):
+        value = cost.of(row)
+        if not value or value <= 0:  # no place on a logarithmic axis
+            continue
+        sure = figures.accuracy if figures else None
+        found.append(
+            {
+                "name": name,
+                "cost": value,
+                "accuracy": 100 * row.accuracy,
+                "low": 100 * (sure.low if sure else row.accuracy),
+                "high": 100 * (sure.high if sure else row.accuracy),
+                "interval": f"{100 * sure.low:.2f} to {100 * sure.high:.2f}" if sure else "none",
+                "f1": row.macro_f1,
+                "seeds": len(row.seeds),
+                "front": ON_FRONT if row in front else BEATEN,
+                "pick": row is pick,
+            }
+        )
+    return found
+
+
+def pareto(analysis: Analysis, cost: Column, colours: Colours) -> alt.LayerChart:
+    """Accuracy against a cost, with 95 % intervals; the front has a colour, a shape and a line."""
+    import altair as alt
+
+    data = pareto_data(analysis, cost)
+    _add_labels(data)
+    base = alt.Chart(alt.InlineData(values=data)).encode(x=_cost_axis(data, cost))
+    y = alt.Y("accuracy:Q", title=COLUMNS["accuracy"].title, scale=_accuracy_scale(data))
+    kinds = [ON_FRONT, BEATEN]
+    key = alt.Legend(symbolOpacity=1)
+    shades = alt.Scale(domain=kinds, range=[colours.accent, colours.muted])
+    colour = alt.Color("front:N", scale=shades, legend=key)
+    shapes = alt.Scale(domain=kinds, range=["diamond", "circle"])
+    front = base.transform_filter(f"datum.front == '{ON_FRONT}'")
+    line = front.mark_line(interpolate="step-after", color=colours.accent, opacity=0.5)
+    bars = base.mark_rule(strokeWidth=1.5).encode(
+        y=alt.Y("low:Q"), y2="high:Q", color=colour, opacity=alt.value(0.45)
+    )
+    ring = base.transform_filter("datum.pick").mark_point(
+        shape="circle", size=420, color=colours.accent, filled=False, strokeWidth=1.5
+    )
+    points = base.mark_point(filled=True, size=110, opacity=1).encode(
+        y=y,
+        color=colour,
+        shape=alt.Shape("front:N", scale=shapes, legend=key),
+        tooltip=_tooltip(cost),
+    )
+    labels = _label_layer(base, colours)
+    layers = [line.encode(y=y), bars, ring.encode(y=y), points, labels.encode(y=y)]
+    return layered(layers, HEIGHT)
+
+
+def _cost_axis(data: Data, cost: Column) -> alt.X:
+    import altair as alt
+
+    low, high = min(point["cost"] for point in data), max(point["cost"] for point in data)
+    return alt.X(
+        "cost:Q",
+        title=f"{cost.title}, logarithmic",
+        scale=alt.Scale(type="log", domain=[low / MARGIN, high * MARGIN], nice=False),
+        axis=alt.Axis(grid=False, values=log_ticks(low, high), format="~g"),
+    )
+
+
+def _tooltip(cost: Column) -> list[alt.Tooltip]:
+    import altair as alt
+
+    return [
+        alt.Tooltip("name:N", title="architecture"),
+        alt.Tooltip("accuracy:Q", title="test accuracy (%)", format=".2f"),
+        alt.Tooltip("interval:N", title="95 % interval"),
+        alt.Tooltip("cost:Q", title=cost.title, format=",.4~g"),
+        alt.Tooltip("f1:Q", title="macro-F1", format=".4f"),
+        alt.Tooltip("seeds:Q"),
+        alt.Tooltip("front:N"),
+    ]
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Round numbers for a logarithmic axis from `low` to `high`: the coarsest four at least."""
+    tenfolds = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
+    found: list[float] = []
+    for mantissas in MANTISSAS:
+        every = [float(f"{m}e{power}") for power in tenfolds for m in mantissas]
+        found = [value for value in every if low / MARGIN <= value <= high * MARGIN]
+        if len(found) >= LEAST_TICKS:
+            break
+    return found
+
+
+def _accuracy_scale(data: Data) -> alt.Scale:
+    import altair as alt
+
+    low, high = min(point["low"] for point in data), max(point["high"] for point in data)
+    margin = max(0.06 * (high - low), 0.2)
+    return alt.Scale(domain=[max(0, low - margin), min(100, high + margin)], zero=False, nice=False)
+
+
+def _add_labels(data: Data) -> None:
+    """Name the front and the pick, and everything where there is room."""
+    points = [
+        Point(item["name"], item["cost"], item["accuracy"], item["low"], item["high"])
+        for item in data
+    ]
+    first = [n for n, item in enumerate(data) if item["pick"]]
+    first += [n for n, item in enumerate(data) if item["front"] == ON_FRONT]
+    order = dict.fromkeys([*first, *range(len(data))])
+    front = sorted((item for item in data if item["front"] == ON_FRONT), key=lambda i: i["cost"])
+    steps = [
+        (one["cost"], one["accuracy"], other["cost"], other["accuracy"])
+        for one, other in itertools.pairwise(front)
+    ]
+    for item, label in zip(data, place_labels(points, list(order), steps), strict=True):
+        item |= {"label": "", "dx": 0, "dy": 0, "align": "left"} if label is None else label
+
+
+def _label_layer(base: alt.Chart, colours: Colours) -> alt.Chart:
+    import altair as alt
+
+    # On a narrow screen labels would cover each other: the pick keeps its own.
+    shown = alt.ExprRef("datum.pick || width > 520 ? 1 : 0")
+    marked: alt.Chart = base.mark_text(
+        align=alt.ExprRef("datum.align"),
+        baseline="middle",
+        dx=alt.ExprRef("datum.dx"),
+        dy=alt.ExprRef("datum.dy"),
+        opacity=shown,
+        fontSize=12,
+        color=colours.ink,
+    ).encode(text="label:N")
+    return marked

@@ -1,0 +1,73 @@
+"""The spread over seeds, beside the noise that the test set alone brings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchmark.report.analysis import Analysis
+from benchmark.report.chart_style import Colours
+from benchmark.report.charts import Data, layered, names_of
+from benchmark.report.columns import COLUMNS
+
+if TYPE_CHECKING:
+    import altair as alt
+
+ROW_HEIGHT = 22
+"""Pixels for each architecture."""
+
+
+def seed_data(analysis: Analysis) -> tuple[Data, Data]:
+    """A datum for each row, and one for each of its runs; accuracies in per cent."""
+    rows: Data = []
+    runs: Data = []
+    for name, row, figures in zip(
+        names_of(analysis.rows), analysis.rows, analysis.statistics, strict=True
+    ):
+        sure = figures.accuracy if figures else None
+        mean = 100 * row.accuracy
+        low, high = (100 * sure.low, 100 * sure.high) if sure else (mean, mean)
+        rows.append({"name": name, "accuracy": mean, "low": low, "high": high})
+        runs += [
+            {"name": name, "seed": record.spec.seed, "accuracy": 100 * record.test.accuracy}
+            for record in row.records
+        ]
+    return rows, runs
+
+
+def seed_spread(analysis: Analysis, colours: Colours) -> alt.LayerChart:
+    """Each architecture's seeds, their mean, and behind them the interval of the test set alone."""
+    import altair as alt
+
+    rows, runs = seed_data(analysis)
+    ends = [row[key] for row in rows for key in ("low", "high")]
+    ends += [run["accuracy"] for run in runs]
+    title = COLUMNS["accuracy"].title
+    scale = alt.Scale(domain=[min(ends), max(ends)], zero=False, nice=True)
+    x = alt.X("accuracy:Q", title=title, scale=scale, axis=alt.Axis(tickCount=8))
+    axis = alt.Axis(labelLimit=190, grid=False, ticks=False, domain=False, labelPadding=8)
+    y = alt.Y("name:N", sort=[row["name"] for row in rows], title=None, axis=axis)
+    base = alt.Chart(alt.InlineData(values=rows)).encode(
+        y=y,
+        tooltip=[
+            alt.Tooltip("name:N", title="architecture"),
+            alt.Tooltip("accuracy:Q", title="mean accuracy (%)", format=".2f"),
+            alt.Tooltip("low:Q", title="95 % interval from", format=".2f"),
+            alt.Tooltip("high:Q", title="to", format=".2f"),
+        ],
+    )
+    bars = base.mark_bar(height=9, cornerRadius=4, opacity=0.22, color=colours.accent)
+    means = base.mark_tick(thickness=2.5, size=15, color=colours.accent).encode(x=x)
+    circles = alt.Chart(alt.InlineData(values=runs)).mark_point(
+        shape="circle", size=36, filled=False, strokeWidth=1.5, color=colours.ink
+    )
+    circles = circles.encode(
+        y=y,
+        x=x,
+        tooltip=[
+            alt.Tooltip("name:N", title="architecture"),
+            alt.Tooltip("seed:Q"),
+            alt.Tooltip("accuracy:Q", title="test accuracy (%)", format=".2f"),
+        ],
+    )
+    bars = bars.encode(x=alt.X("low:Q", title=title), x2="high:Q")
+    return layered([bars, means, circles], max(80, ROW_HEIGHT * len(rows)))
