@@ -385,6 +385,7 @@ def test_a_pair_by_hand(tmp_path: Path) -> None:
     assert pair.difference == pytest.approx(4 / 12)
     assert pair.mcnemar_p == pair.mcnemar_adjusted == pytest.approx(2 * 7 / 64)
     assert pair.interval.low < 4 / 12 < pair.interval.high
+    assert pair.p == pair.mcnemar_p > pair.bootstrap_p
     assert pair.tied
     assert [row.name for row in analysis.tied_with(analysis.rows[0])] == ["other"]
     assert [picture.id for picture in all_wrong(analysis)] == ["1010", "1011"]
@@ -505,6 +506,21 @@ def test_twins_widen_the_interval(tmp_path: Path) -> None:
         assert figures is not None
         widths.append(figures.accuracy.high - figures.accuracy.low)
     assert widths[0] / widths[1] == pytest.approx(math.sqrt(2), rel=0.06)
+
+
+def test_with_twins_the_bootstrap_has_the_say(tmp_path: Path) -> None:
+    """20 pictures to 8 tells two apart, if they are not 10 to 4 of which each is there twice."""
+    pictures = draw_pictures(400, twins=200)
+    half = np.arange(200)
+    records = [
+        keep_answers(tmp_path, pictures, draw_answers(pictures.targets, np.tile(right, 2), 3), name)
+        for name, right in (("one", half < 160), ("other", (half >= 10) & (half < 164)))
+    ]
+    (pair,) = analysis_of(tmp_path, *records).pairs.values()
+    assert (pair.only_first, pair.only_second) == (20, 8)
+    assert pair.mcnemar_p < 0.05
+    assert pair.p == pair.bootstrap_p > 0.05
+    assert pair.tied
 
 
 def test_another_test_set_is_refused_by_the_name_of_its_file(tmp_path: Path) -> None:
