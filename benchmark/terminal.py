@@ -27,7 +27,7 @@ from clothclf.data.prepare import prepare
 
 PIPED_WIDTH = 200
 LONGEST_FIRST = 40
-LONGEST_LAST = 24
+LONGEST_LAST = len("finished, 3 seeds")
 """Cells that a table's first and last column are given before others are left out."""
 
 
@@ -82,14 +82,14 @@ def print_table(
     """
     # Names of files are text: no markup is looked for in them, no code obeyed.
     cells = [[printable(cell) for cell in row] for row in rows]
-    shown = list(range(len(columns)))
+    widths = [max(map(cell_len, column)) for column in zip(columns, *cells, strict=True)]
+    shown, whole = list(range(len(columns))), set[int]()
     if console.file.isatty():
-        shown = _that_fit(console.width, columns, cells, drop_first)
+        shown = _that_fit(console.width, columns, widths, drop_first)
+        whole = {n for n in shown[:-1] if n or widths[n] <= LONGEST_FIRST}
     table = Table(title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD)
     for number in shown:
-        table.add_column(
-            columns[number], overflow="fold", no_wrap=0 < number < len(columns) - 1 or None
-        )
+        table.add_column(columns[number], overflow="fold", no_wrap=number in whole)
     for row in cells:
         table.add_row(*(Text(row[number]) for number in shown))
     console.print(table)
@@ -99,19 +99,15 @@ def print_table(
 
 
 def _that_fit(
-    width: int, columns: Sequence[str], cells: Sequence[Sequence[str]], drop_first: Sequence[str]
+    width: int, columns: Sequence[str], widths: Sequence[int], drop_first: Sequence[str]
 ) -> list[int]:
     """Numbers of the columns that a terminal has room for, in order."""
-    widths = [
-        max(cell_len(text) for text in column) for column in zip(columns, *cells, strict=True)
-    ]
     # Text of the outer ones may be folded: a failure's reason is longer than all figures.
-    widths[0] = min(widths[0], LONGEST_FIRST)
-    widths[-1] = min(widths[-1], LONGEST_LAST)
+    least = [min(widths[0], LONGEST_FIRST), *widths[1:-1], min(widths[-1], LONGEST_LAST)]
     shown = list(range(len(columns)))
     named = [columns.index(name) for name in drop_first if name in columns]
     for number in [*named, *reversed(shown)]:
-        if sum(widths[n] + 3 for n in shown) + 1 <= width:
+        if sum(least[n] + len("   ") for n in shown) + 1 <= width:
             break
         if number in shown and 0 < number < len(columns) - 1:
             shown.remove(number)
