@@ -36,31 +36,34 @@ class Point:
 
 
 def place_labels(
-    points: Sequence[Point], order: Sequence[int], steps: Sequence[Step] = ()
+    points: Sequence[Point], order: Sequence[int], wanted: int = 1, steps: Sequence[Step] = ()
 ) -> list[dict[str, Any] | None]:
     """For each point the label's text, alignment and shift in pixels; None where there is no room.
 
-    Points are tried in `order`: beside, below and above the point, then farther away; the first
-    one of `order` always gets its label. Labels keep off the `steps` that are drawn.
+    Points are tried in `order`: beside, below and above the point, then farther away. Labels keep
+    off other labels and points, and off intervals and the `steps` that are drawn; the first
+    `wanted` of `order` may cross such lines, and the very first one always gets its label.
     """
     spots = [(_across(points, point.x), _fall(points, point.y)) for point in points]
     taken: list[Box] = []
+    lines: list[Box] = []
     for x0, y0, x1, y1 in steps:
         left, right = _across(points, x0), _across(points, x1)
         below, above = _fall(points, y0), _fall(points, y1)
-        taken.append((left, below - 1, right, below + 1))
-        taken.append((right - 1, above, right + 1, below))
+        lines.append((left, below - 1, right, below + 1))
+        lines.append((right - 1, above, right + 1, below))
     for (x, y), point in zip(spots, points, strict=True):
         taken.append((x - 6, y - 6, x + 6, y + 6))
-        # An interval is a thin line: a label may touch it, not lie along it.
         low, high = (_fall(points, value) for value in (point.low, point.high))
-        taken.append((x - 1, high, x + 1, low))
+        lines.append((x - 1, high, x + 1, low))
     found: list[dict[str, Any] | None] = [None] * len(points)
-    for number in order:
+    for rank, number in enumerate(order):
         text = points[number].name
         text = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
-        best = _free(spots[number], CHARACTER * len(text), taken)
-        if best is None and number == order[0]:
+        best = _free(spots[number], CHARACTER * len(text), [*taken, *lines])
+        if best is None and rank < wanted:
+            best = _free(spots[number], CHARACTER * len(text), taken)
+        if best is None and rank == 0:
             best = ("left", GAP, 0.0)
         if best is None:
             continue

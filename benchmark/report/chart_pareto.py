@@ -164,13 +164,14 @@ def _add_labels(data: Data) -> None:
     ]
     first = [n for n, item in enumerate(data) if item["pick"]]
     first += [n for n, item in enumerate(data) if item["front"] == ON_FRONT]
-    order = dict.fromkeys([*first, *range(len(data))])
+    order = list(dict.fromkeys([*first, *range(len(data))]))
     front = sorted((item for item in data if item["front"] == ON_FRONT), key=lambda i: i["cost"])
     steps = [
         (one["cost"], one["accuracy"], other["cost"], other["accuracy"])
         for one, other in itertools.pairwise(front)
     ]
-    for item, label in zip(data, place_labels(points, list(order), steps), strict=True):
+    placed = place_labels(points, order, len(set(first)), steps)
+    for item, label in zip(data, placed, strict=True):
         item |= {"label": "", "dx": 0, "dy": 0, "align": "left"} if label is None else label
 
 

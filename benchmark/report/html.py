@@ -162,14 +162,21 @@ def _beside(row: Row, best: Row, ours: int | None, theirs: int | None) -> str:
     return f"1/{times:.3g} of {best.name}" if times >= 1 else f"{1 / times:.3g} x {best.name}"
 
 
-def _environments(analysis: Analysis) -> list[tuple[dict[str, str], list[str]]]:
-    """Each different environment as text, with the runs that were made in it."""
-    found: dict[str, tuple[dict[str, str], list[str]]] = {}
+def _environments(analysis: Analysis) -> tuple[dict[str, str], list[tuple[str, str]]]:
+    """What all runs were made in, and what differs: in words, with the runs it is true of."""
+    told: dict[str, dict[str, list[str]]] = {}
     for record in analysis.comparison.records:
-        told = record.environment.model_dump(mode="json")
-        versions = told.pop("versions")
-        flat = {key.replace("_", " "): str(value) for key, value in told.items() if value != ""}
-        flat |= {"libraries": ", ".join(f"{name} {text}" for name, text in versions.items())}
-        entry = found.setdefault(json.dumps(told | versions, sort_keys=True), (flat, []))
-        entry[1].append(record.spec.name)
-    return [(flat, sorted(runs)) for flat, runs in found.values()]
+        facts = record.environment.model_dump(mode="json")
+        versions = facts.pop("versions")
+        facts["libraries"] = ", ".join(f"{name} {text}" for name, text in versions.items())
+        for name, value in facts.items():
+            runs = told.setdefault(name.replace("_", " "), {}).setdefault(str(value) or "-", [])
+            runs.append(record.spec.name)
+    common = {name: next(iter(values)) for name, values in told.items() if len(values) == 1}
+    differing = [
+        (f"{name} {value}", ", ".join(sorted(runs)))
+        for name, values in told.items()
+        if len(values) > 1
+        for value, runs in sorted(values.items())
+    ]
+    return common, differing

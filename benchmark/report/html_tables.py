@@ -10,6 +10,7 @@ from benchmark.report import fairness, measured, render
 from benchmark.report.analysis import Analysis
 from benchmark.report.charts import names_of
 from benchmark.report.numbers import giga, millions
+from benchmark.report.pairs import ALPHA, Pair
 from benchmark.report.pick import p_text
 from benchmark.report.table import Row
 
@@ -53,8 +54,8 @@ class Table:
 
 
 def plain(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """A table of text, sorted by the number that a cell begins with, where all have one."""
-    texts = {place for place in range(len(columns)) if any(_worded(row[place]) for row in rows)}
+    """A table of text; columns of figures are sorted by the number that a cell begins with."""
+    texts = {place for place in range(len(columns)) if _is_text([row[place] for row in rows])}
     lines = tuple(
         Line(
             tuple(
@@ -67,13 +68,17 @@ def plain(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     return Table(title, tuple(columns), lines, frozenset(texts | {0}))
 
 
-def _worded(text: str) -> bool:
-    return text != "-" and not _NUMBER.match(text)
+def _is_text(column: Sequence[str]) -> bool:
+    """Whether most of what is known in a column is words: `one seed` may stand among figures."""
+    known = [text for text in column if text != "-"]
+    return 2 * sum(bool(_NUMBER.match(text)) for text in known) <= len(known)
 
 
-def _value(text: str, worded: bool) -> float | str:
-    found = None if worded else _NUMBER.match(text)
-    return text.casefold() if found is None else float(found.group().replace(",", ""))
+def _value(text: str, worded: bool) -> float | str | None:
+    if worded:
+        return text.casefold()
+    found = _NUMBER.match(text)
+    return float(found.group().replace(",", "")) if found else None
 
 
 COLUMNS = (
@@ -147,8 +152,17 @@ def _against_best(analysis: Analysis, place: int) -> Cell:
     if place == 0:
         return Cell("best", 0.0)
     pair = analysis.pairs.get((0, place))
-    note = "not tested" if pair is None else p_text(pair.p) + (", tied" if pair.tied else "")
+    note = "not tested" if pair is None else _why(pair)
     return Cell(f"{100 * behind:+.2f}".replace("-", "−"), behind, note)
+
+
+def _why(pair: Pair) -> str:
+    """How sure a difference is: by its p-value, or by the seeds where these alone explain it."""
+    if not pair.tied:
+        return p_text(pair.p)
+    if pair.p >= ALPHA or pair.seed_noise is None:
+        return f"{p_text(pair.p)}, tied"
+    return f"seeds: ± {100 * pair.seed_noise:.2f}"
 
 
 def _count(text: str, value: int | None) -> Cell:
@@ -160,7 +174,7 @@ def _latency(row: Row) -> Cell:
     if found is None:
         return Cell("–")
     if found.busy:
-        return Cell(f"{found.latency_ms_median:.1f} ms", None, "machine busy, not ranked")
+        return Cell(f"{found.latency_ms_median:.1f} ms", None, "machine busy")
     return Cell(f"{found.latency_ms_median:.1f} ms", found.latency_ms_median)
 
 
@@ -189,7 +203,7 @@ def pair_table(analysis: Analysis) -> Table:
             Cell(p_text(pair.mcnemar_adjusted), pair.mcnemar_adjusted),
             Cell(p_text(pair.bootstrap_adjusted), pair.bootstrap_adjusted),
             Cell(noise, pair.seed_noise),
-            Cell(verdict, verdict),
+            Cell(verdict, verdict, "by seeds" if pair.tied and pair.p < ALPHA else ""),
         )
         lines.append(Line(cells, key=f"{pair.first} {pair.second}"))
     columns = (

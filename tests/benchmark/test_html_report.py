@@ -21,12 +21,14 @@ from benchmark.report import chart_style
 from benchmark.report.analysis import Analysis, all_wrong, analyse
 from benchmark.report.chart_confusion import MOST_CLASSES, shown_classes
 from benchmark.report.chart_labels import PLOT, Point, place_labels
-from benchmark.report.chart_pareto import cost_columns, pareto_data
+from benchmark.report.chart_pareto import cost_columns, log_ticks, pareto_data
 from benchmark.report.charts import names_of
 from benchmark.report.columns import COLUMNS, pareto_front
 from benchmark.report.html import render_html
 from benchmark.report.pick import Wishes
 from benchmark.report.static_plots import plots, write_plots
+from benchmark.report.table import make_rows
+from clothclf.results import Weights
 from tests.benchmark.drawn_study import Made, fail, make_study
 from tests.benchmark.examples import make_record, make_spec
 from tests.benchmark.test_report_contents import keep, study_in
@@ -250,6 +252,24 @@ def test_the_cost_that_was_asked_for_comes_first(made: Made) -> None:
     analysis = analyse(comparison, made.root, Wishes(front=("accuracy", "memory")))
     assert [column.key for column in cost_columns(analysis)][:2] == ["memory", "macs"]
     assert cost_columns(analysis)[0] is COLUMNS["memory"]
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.106, 0.157), (0.05, 0.136), (1.0, 40.0), (1e-4, 9e3)])
+def test_a_logarithmic_axis_has_a_few_round_ticks(low: float, high: float) -> None:
+    ticks = log_ticks(low, high)
+    assert 4 <= len(ticks) <= 30
+    assert ticks == sorted(set(ticks))
+    assert all(low / 1.25 <= tick <= high * 1.25 for tick in ticks)
+    assert all(float(f"{tick:.1e}") == tick for tick in ticks)  # two digits say it
+
+
+def test_two_starts_of_one_architecture_have_two_names(tmp_path: Path) -> None:
+    for number, name in enumerate(("random", "hub/vgg16")):
+        weights = Weights("random" if number == 0 else "pretrained", name, "f" * number, None)
+        keep(tmp_path, make_record(make_spec("vgg16", weights=weights), 0.8, 1000))
+    made = Made(study_in(tmp_path), tmp_path)
+    rows = make_rows(made.collection().comparisons[0])
+    assert sorted(names_of(rows)) == ["vgg16, hub/vgg16", "vgg16, random"]
 
 
 def test_labels_of_points_do_not_cover_each_other() -> None:
