@@ -57,7 +57,7 @@ class Layout:
         """`plan` has every run that may be shown."""
         self._progress = progress
         self._ellipsis = "..." if ascii_only else "…"
-        self._bar_signs = "#-" if ascii_only else "━─"
+        self._bar_signs = ("#", "-") if ascii_only else ("━", "─")
         self._name_width = max(
             (cell_len(printable(spec.name)) for spec in plan), default=LEAST_NAME
         )
