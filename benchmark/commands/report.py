@@ -53,6 +53,7 @@ MOST_SHOWN = 20
 @click.pass_context
 def report(
     ctx: click.Context,
+    /,
     config: Path,
     assignments: tuple[str, ...],
     form: str | None,
@@ -93,9 +94,9 @@ def report(
             click.echo(f"written to {path}", err=True)
     write_output(made.text(form, not no_pictures), output)
     if log:
-        from benchmark.tracking.report_run import log_report
+        from benchmark.tracking.publish import publish
 
-        click.echo(f"logged to {log_report(made)}", err=True)
+        click.echo(f"logged as MLflow run {publish(made)}", err=True)
 
 
 def _wishes(front: str, **limits: Any) -> Wishes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 NUMBER = re.compile(r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?")
@@ -68,6 +69,7 @@ def _in_line(number: int, ours: str, theirs: str) -> list[Difference]:
     end = _alike(our_words[start:][::-1], their_words[start:][::-1])
     our_part = our_words[start : len(our_words) - end]
     their_part = their_words[start : len(their_words) - end]
+    codes: Sequence[tuple[str, int, int, int, int]]
     codes = [("replace", 0, len(our_part), 0, len(their_part))]
     if max(len(our_part), len(their_part)) <= MOST_WORDS:
         codes = difflib.SequenceMatcher(a=our_part, b=their_part, autojunk=False).get_opcodes()
@@ -82,7 +84,7 @@ def _in_line(number: int, ours: str, theirs: str) -> list[Difference]:
     return found
 
 
-def _alike(ours: list[str], theirs: list[str]) -> int:
+def _alike(ours: Sequence[str], theirs: Sequence[str]) -> int:
     """How many words both begin with."""
     count = 0
     for one, other in zip(ours, theirs, strict=False):

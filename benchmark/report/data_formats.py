@@ -18,7 +18,7 @@ from benchmark.study import StudySettings
 def render_csv(study: StudySettings, collection: Collection, analyses: Sequence[Analysis]) -> str:
     """A line for each row, numbers unrounded; failed and unfinished runs have no figures."""
     output = io.StringIO()
-    entries = [_flat(analysis, place) for analysis in analyses for place in _places(analysis)]
+    entries = [flat_row(analysis, place) for analysis in analyses for place in _places(analysis)]
     entries += [
         {"study": study.study, "architecture": cells[0], "status": cells[-1]}
         for analysis in analyses
@@ -39,7 +39,8 @@ def _places(analysis: Analysis) -> range:
     return range(len(analysis.rows))
 
 
-def _flat(analysis: Analysis, place: int) -> dict[str, object]:
+def flat_row(analysis: Analysis, place: int) -> dict[str, object]:
+    """The figures of the row at a place, unrounded; None where there are none."""
     row, figures = analysis.rows[place], analysis.statistics[place]
     pair = analysis.pairs.get((0, place))
     spec, cost = analysis.comparison.specs[0], row.cost
@@ -106,7 +107,7 @@ def _comparison(analysis: Analysis) -> dict[str, object]:
             "train": spec.train.model_dump(mode="json"),
         },
         "rows": [
-            {**_flat(analysis, place), **_where_wrong(analysis, place)}
+            {**flat_row(analysis, place), **_where_wrong(analysis, place)}
             for place in _places(analysis)
         ],
         "pairs": [

@@ -76,15 +76,12 @@ def _sureness(analysis: Analysis) -> list[str]:
 def _costs(rows: Sequence[Row]) -> list[str]:
     parts = ["### Costs, counter by counter"]
     parts.append(markdown_table([render.cost_cells(row) for row in rows], render.COST_COLUMNS))
-    parts.append(_bullets([f"{row.name}: {row.cost.reason}" for row in rows if _reason(row)]))
+    reasons = [(row.name, row.cost.reason) for row in rows if row.cost]
+    parts.append(_bullets([f"{name}: {reason}" for name, reason in reasons if reason]))
     found = [(row.name, row.measured, row.macs) for row in rows if row.measured is not None]
     parts += measured.sections(found)
     faults = [f"{row.name}: {row.measured_fault}" for row in rows if row.measured_fault]
     return [*parts, *(["### Not measured", _bullets(faults)] if faults else [])]
-
-
-def _reason(row: Row) -> bool:
-    return row.cost is not None and bool(row.cost.reason)
 
 
 def _bullets(lines: Sequence[str]) -> str:

@@ -97,11 +97,12 @@ def _differing(
     right_other: Sequence[npt.NDArray[np.bool_]],
 ) -> list[tuple[int, int]]:
     """Pictures that one of two rows alone has right, for each seed of both, else in their order."""
-    common = sorted(set(one.seeds) & set(other.seeds))
+    seeds, others = one.seeds[: len(right_one)], other.seeds[: len(right_other)]
+    common = sorted(set(seeds) & set(others))
     if common:
-        matches = [(one.seeds.index(seed), other.seeds.index(seed)) for seed in common]
+        matches = [(seeds.index(seed), others.index(seed)) for seed in common]
     else:
-        matches = [(place, place) for place in range(min(len(one.seeds), len(other.seeds)))]
+        matches = [(place, place) for place in range(min(len(seeds), len(others)))]
     return [
         (
             int((right_one[i] & ~right_other[j]).sum()),

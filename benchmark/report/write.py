@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmark.errors import ReportError
 from benchmark.report.analysis import Analysis, analyse
 from benchmark.report.collect import Collection, collect
-from benchmark.report.data_formats import render_csv, render_json
+from benchmark.report.data_formats import flat_row, render_csv, render_json
 from benchmark.report.latex import render_latex
 from benchmark.report.markdown import render_markdown
 from benchmark.report.pick import NO_WISHES, Wishes
@@ -32,6 +32,11 @@ class Report:
 
             return render_html(self.study, self.collection, self.analyses, pictures)
         return FORMATS[form](self.study, self.collection, self.analyses)
+
+    def table(self) -> list[dict[str, object]]:
+        """The lines of the CSV, for the first comparison's finished rows."""
+        first = self.analyses[0]
+        return [flat_row(first, place) for place in range(len(first.rows))]
 
 
 def make_report(study: StudySettings, config: Path, wishes: Wishes = NO_WISHES) -> Report:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import selectors
 import time
@@ -138,6 +139,8 @@ class _Schedule:
         self.unmeasured: deque[RunSpec] = deque()
         self.begun: set[str] = set()
         self.waited_for: set[str] = set()
+        self.untold: deque[Callable[[], None]] = deque()
+        self.ended_locks: list[filelock.BaseFileLock] = []
         self.given_up = False
         threads = max(1, (os.cpu_count() or 1) // policy.workers)
         self.together = Limits(
@@ -151,9 +154,11 @@ class _Schedule:
             while queue or self.running:
                 while queue and len(self.running) < self.policy.workers and not self._is_ending():
                     self._begin(queue.popleft())
+                self._tell_all()
                 if not self.running and self._is_ending():
                     break
                 self._watch()
+            self._tell_all()
             self._measure_alone()
             self._wait_for_others()
         except BaseException:
@@ -172,6 +177,7 @@ class _Schedule:
             self._begin(self.unmeasured.popleft(), measure=True)
             while self.running:
                 self._watch()
+            self._tell_all()
 
     def _wait_for_others(self) -> None:
         """Runs that another process has: it finishes them, or dies and leaves them to us."""
@@ -180,12 +186,19 @@ class _Schedule:
                 self._begin(self.elsewhere.popleft(), measure=True)
                 while self.running:
                     self._watch()
+                self._tell_all()
             self._tell_tick()
             time.sleep(LOOK_EVERY_S)
 
     def _begin(self, spec: RunSpec, measure: bool | None = None) -> None:
-        """Start a run, unless it is done, has failed before, or is another process's."""
-        measure = self.policy.workers == 1 if measure is None else measure
+        """Start a run, unless it is done, has failed before, or is another process's.
+
+        What is to be told of the run before is told now: the new process starts up meanwhile.
+        """
+        self._start(spec, self.policy.workers == 1 if measure is None else measure)
+        self._tell_all()
+
+    def _start(self, spec: RunSpec, measure: bool) -> None:
         folder = RunFolder.of(self.root, spec)
         try:
             lock = self._lock(spec)
@@ -206,9 +219,9 @@ class _Schedule:
             resumed = folder.start(spec, fresh=force)
             self.prepare_folder(folder, spec)
             self.begun.add(spec.run_id)
-            self._tell(lambda listener: listener.on_started(folder, spec, resumed))
             limits = self.alone if measure else self.together
             self.running.append(_Running(RunProcess(spec, folder, limits, measure), lock))
+            self._tell(lambda listener: listener.on_started(folder, spec, resumed))
         except OSError as error:
             lock.release()
             self._failed(folder, _could_not_start(spec, folder, error))
@@ -278,7 +291,7 @@ class _Schedule:
             self.unmeasured.append(spec)
             self._tell(lambda listener: listener.on_event(spec, Unmeasured()))
         # Not before all is told: who has the lock may log the run.
-        running.lock.release()
+        self.ended_locks.append(running.lock)
 
     def _failed(self, folder: RunFolder, failure: Failure) -> None:
         self.outcome.failed.append(failure)
@@ -296,19 +309,31 @@ class _Schedule:
                 closed = self._pass_on(running.process)
                 time.sleep(0 if closed else 0.02)
             self._ended(running)
+        self._tell_all()
 
     def _end_all(self) -> None:
         for running in self.running:
             running.process.end()
             running.lock.release()
         self.running = []
+        self._release_ended()
 
     def _tell(self, call: Callable[[Listener], None]) -> None:
-        for listener in self.listeners:
-            call(listener)
+        """Tell every listener at the next `_tell_all`, after what is to be told before."""
+        self.untold += [functools.partial(call, listener) for listener in self.listeners]
+
+    def _tell_all(self) -> None:
+        while self.untold:
+            self.untold.popleft()()
+        self._release_ended()
+
+    def _release_ended(self) -> None:
+        while self.ended_locks:
+            self.ended_locks.pop().release()
 
     def _tell_tick(self) -> None:
-        self._tell(lambda listener: listener.on_tick())
+        for listener in self.listeners:
+            listener.on_tick()
 
 
 def _could_not_start(spec: RunSpec, folder: RunFolder, error: OSError) -> Failure:

@@ -10,10 +10,10 @@ from types import FrameType
 
 from rich.console import Console
 
+from benchmark.errors import ReportError, TrackingError
 from benchmark.plan import RunSpec, choose_architectures, make_plan
-from benchmark.report.analysis import analyse
-from benchmark.report.collect import collect
 from benchmark.report.render import COLUMNS, table_cells
+from benchmark.report.write import Report, make_report
 from benchmark.runner import run_folder as files
 from benchmark.runner.probe import with_precision
 from benchmark.runner.run_folder import RunFolder
@@ -52,6 +52,7 @@ def run_study(
         return 0
 
     from benchmark.tracking.mlflow_store import MlflowStore
+    from benchmark.tracking.publish import publish
     from benchmark.tracking.tracker import Tracker
 
     def prepare_folder(folder: RunFolder, spec: RunSpec) -> None:
@@ -70,7 +71,12 @@ def run_study(
             Tracker(store, lambda text: console.print(text, style="yellow")),
         ]
         outcome = run_plan(plan, root, prepare_folder, listeners, policy, stop)
-    _conclude(console, study, outcome, root)
+        report = _conclude(console, study, outcome)
+        if report is not None and (outcome.finished or outcome.failed):
+            try:
+                publish(report, store)
+            except TrackingError as error:
+                console.print(str(error), style="yellow")
     return 1 if outcome.failed or outcome.failed_before else 0
 
 
@@ -158,18 +164,24 @@ def _print_plan(plan: Sequence[RunSpec], root: Path, force: bool) -> None:
     print_table(make_console(stderr=False), columns, rows)
 
 
-def _conclude(console: Console, study: StudySettings, outcome: StudyOutcome, root: Path) -> None:
+def _conclude(console: Console, study: StudySettings, outcome: StudyOutcome) -> Report | None:
+    """Print the table and what failed; return the report, unless there is nothing to report."""
     if not outcome.finished and not outcome.failed and not outcome.failed_before:
         console.print("nothing to train: every run was finished before")
-    collection = collect(study, root)
-    if collection.comparisons:
-        newest = collection.comparisons[0]
-        title = f"{study.study}, on {newest.specs[0].data_summary.title}"
-        cells = table_cells(analyse(newest, root))
-        print_table(make_console(stderr=False), COLUMNS, cells, title)
     failed = len(outcome.failed) + len(outcome.failed_before)
+    try:
+        report = make_report(study, Path(f"{study.study}.yaml"))
+    except ReportError:  # every run began under other settings, or could not even begin
+        report = None
+    if report is not None:
+        newest = report.analyses[0]
+        title = f"{study.study}, on {newest.comparison.specs[0].data_summary.title}"
+        print_table(make_console(stderr=False), COLUMNS, table_cells(newest), title)
+        if newest.pick is not None:
+            console.print(newest.pick.sentence)
     if failed:
         console.print(f"{failed} of the runs failed", style="red")
+    return report
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

@@ -169,8 +169,31 @@ def test_runs_without_saved_answers_have_a_page_that_says_so(tmp_path: Path) -> 
     study = study_in(tmp_path, "vgg16", "resnet18")
     page = Page(write(Made(study, tmp_path)))
     assert "no interval" in page.text
-    assert "its answers are not there" in page.text
+    assert "answers are not there" in page.text
     assert page.data["comparisons"][0]["answers"] == []
+
+
+def test_where_nothing_fits_the_page_says_what_comes_closest(made: Made) -> None:
+    collection = made.collection()
+    analysis = analyse(collection.comparisons[0], made.root, Wishes(max_gmacs=1e-6))
+    assert analysis.pick is not None
+    page = Page(render_html(made.study, collection, [analysis]))
+    assert "No pick" in page.text
+    assert analysis.pick.sentence in page.text
+
+
+def test_runs_on_other_data_have_a_part_of_their_own(tmp_path: Path) -> None:
+    made = make_study(tmp_path, ("resnet18", "vgg16"), seeds=(0,), epochs=2)
+    spec = made.collection().comparisons[0].records[0].spec
+    other = dataclasses.replace(spec.data_summary, fingerprint="e" * 16)
+    changed = spec.model_copy(update={"architecture": "resnet50", "data_summary": other})
+    keep(tmp_path, make_record(changed, 0.123, 1000))
+    page = Page(write(made))
+    assert f"Other data, fingerprint {'e' * 16}" in page.text
+    assert "12.30" in page.text
+    assert len(page.data["comparisons"]) == 2
+    names = [str(attributes["id"]) for _, attributes in page.elements if "id" in attributes]
+    assert len(set(names)) == len(names)
 
 
 HOSTILE = '</script><img src=x onerror="alert(1)">{{ 7 * 7 }}${1}\u2028'

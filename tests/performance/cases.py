@@ -336,18 +336,21 @@ def reporting(folder: Path) -> list[Row]:
 
 
 def multiply_runs(root: Path, count: int) -> None:
-    """Fill a study's store with copies of its first run."""
+    """Fill a study's store with copies of its first run, answers and all."""
     from benchmark.runner import run_folder as files
     from benchmark.runner.run_folder import RunFolder, study_folders
 
-    record = next(folder.record() for folder in study_folders(root, "tiny"))
+    first = next(study_folders(root, "tiny"))
+    record = first.record()
     assert record is not None
     for seed in range(1, count):
         spec = record.spec.model_copy(update={"seed": seed})
         copy = RunFolder.of(root, spec)
         if not copy.path.exists():
             copy.start(spec)
-            values = {"spec": spec, "run_id": spec.run_id, "files": {}}
+            for name in (files.MANIFEST, files.PREDICTIONS):
+                os.link(first.path / name, copy.path / name)
+            values = {"spec": spec, "run_id": spec.run_id, "files": copy.hashes()}
             copy.write(files.RECORD, record.model_copy(update=values))
 
 

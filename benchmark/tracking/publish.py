@@ -1,0 +1,40 @@
+"""Keep a study's report, its plots and its table in the MLflow store, beside the runs."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmark.errors import TrackingError
+from benchmark.store import open_store, tracking_uri
+from benchmark.tracking.connection import first_line
+from benchmark.tracking.mlflow_store import MlflowStore
+
+if TYPE_CHECKING:
+    from benchmark.report.write import Report
+
+TEXTS = {"report.html": "html", "report.md": "md", "report.csv": "csv", "report.json": "json"}
+
+
+def publish(report: Report, store: MlflowStore | None = None) -> str:
+    """Log a report as its study's one run of that kind; return its MLflow id.
+
+    Without `store` the study's own is opened. Raises TrackingError where it does not take it.
+    """
+    import pandas as pd
+
+    from benchmark.report.static_plots import write_plots
+
+    study = report.study
+    store = store or MlflowStore(tracking_uri(study), study.study, open_store(study))
+    texts = {name: report.text(form) for name, form in TEXTS.items()}
+    table = pd.DataFrame(report.table())
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            return store.log_report(texts, table, write_plots(report.analyses[0], Path(folder)))
+    except Exception as error:  # database, network and disk alike
+        raise TrackingError(
+            f"{store.shown_uri}: MLflow does not take the report: {first_line(error)}; "
+            "`bench report --log` tries again"
+        ) from None
