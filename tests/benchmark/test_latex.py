@@ -1,0 +1,31 @@
+"""LaTeX: the table that the other formats have, and nobody's text becomes a command."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from benchmark.report.latex import escape
+from benchmark.report.write import make_report
+from tests.benchmark.examples import make_record, make_spec
+from tests.benchmark.test_report_contents import fail, keep, study_in
+
+
+def test_every_row_has_the_columns_of_the_head(tmp_path: Path) -> None:
+    keep(tmp_path, make_record(make_spec("vgg16"), 0.8, 10**9))
+    keep(tmp_path, make_record(make_spec("b_0"), 0.7, 10**8))
+    fail(tmp_path, make_spec("resnet18"), "why & how")
+    text = make_report(study_in(tmp_path), Path("s.yaml")).text("latex")
+    body = text.partition(r"\toprule")[2].partition(r"\bottomrule")[0]
+    rows = [line for line in body.splitlines() if line.strip().endswith(r"\\")]
+    assert len(rows) == 3
+    assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {6}
+    assert r"b\_0" in rows[2]
+    assert "% resnet18-s0: failed in train: why & how" in text
+    assert text.count("{") == text.count("}")
+
+
+def test_text_is_never_a_command() -> None:
+    assert escape(r"\input{x} 5% $a_b^c ~ #&") == (
+        r"\textbackslash{}input\{x\} 5\% \$a\_b\textasciicircum{}c \textasciitilde{} \#\&"
+    )
