@@ -38,6 +38,13 @@ def layered(layers: Sequence[alt.Chart], height: int) -> alt.LayerChart:
     return chart
 
 
+def vega_lite_version() -> str:
+    """The Vega-Lite that Altair writes for, as vl-convert names it: `v6_4`."""
+    import altair as alt
+
+    return "_".join(alt.SCHEMA_VERSION.split(".")[:2])
+
+
 def to_spec(chart: alt.TopLevelMixin, colours: Colours, describes: str) -> dict[str, Any]:
     """The chart as Vega-Lite, in the look of all charts; `describes` is read out to the blind."""
     spec: dict[str, Any] = chart.to_dict()

@@ -16,6 +16,7 @@ from benchmark.report.analysis import Analysis
 from benchmark.report.chart_curves import FIGURES
 from benchmark.report.chart_pareto import cost_columns
 from benchmark.report.chart_style import DARK, LIGHT
+from benchmark.report.charts import vega_lite_version
 from benchmark.report.collect import Collection
 from benchmark.report.html_charts import page_data
 from benchmark.report.numbers import giga, millions
@@ -78,11 +79,10 @@ def _template(values: Mapping[str, Any]) -> str:
 @functools.cache
 def _vega() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script, of the version that the charts are made for."""
-    import altair
     import vl_convert
 
-    version = "_".join(altair.SCHEMA_VERSION.split(".")[:2])
-    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=version)
+    snippet = "window.vegaEmbed = vegaEmbed;"
+    return vl_convert.javascript_bundle(snippet, vl_version=vega_lite_version())
 
 
 def _as_script(text: str) -> str:

@@ -30,11 +30,12 @@ def write_plots(analysis: Analysis, folder: Path) -> list[Path]:
     import vl_convert
 
     folder.mkdir(parents=True, exist_ok=True)
+    version = charts.vega_lite_version()
     written = []
     for name, spec in plots(analysis):
         svg, png = folder / f"{name}.svg", folder / f"{name}.png"
-        write_text(svg, vl_convert.vegalite_to_svg(spec))
-        write_bytes(png, vl_convert.vegalite_to_png(spec, scale=SCALE))
+        write_text(svg, vl_convert.vegalite_to_svg(spec, vl_version=version))
+        write_bytes(png, vl_convert.vegalite_to_png(spec, vl_version=version, scale=SCALE))
         written += [svg, png]
     return written
 
