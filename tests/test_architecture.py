@@ -78,6 +78,7 @@ VERBS = [
     [],
     ["run"],
     ["report"],
+    ["compare"],
     ["cost"],
     ["data"],
     ["data", "stats"],

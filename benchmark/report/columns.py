@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from benchmark.report.measured import by_conditions
+from benchmark.report.measured import conditions
 from benchmark.report.table import Row
 
 
@@ -86,5 +86,9 @@ def pareto_front(
 
 def measured_alike(rows: Sequence[Row]) -> bool:
     """Whether all that was measured was measured under the same conditions, and can be ranked."""
-    found = [(row.name, row.measured, row.macs) for row in rows if row.measured is not None]
-    return len(by_conditions(found)) <= 1
+    found = {
+        (conditions(row.measured), row.records[0].environment.processor)
+        for row in rows
+        if row.measured is not None
+    }
+    return len(found) <= 1

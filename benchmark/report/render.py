@@ -27,6 +27,9 @@ COLUMNS = (
 )
 """FLOPs are 2 x MACs; both are of one forward pass of one picture."""
 
+FEW_IMAGES = 50
+"""Below it the bootstrap's intervals hold what they should in less than 95 of 100 cases."""
+
 
 def table_cells(analysis: Analysis, not_begun: Sequence[str] = ()) -> list[list[str]]:
     """The main table as text: finished rows, then what failed, stopped or has not begun."""
@@ -241,6 +244,8 @@ def caveats(analysis: Analysis) -> list[str]:
             f"On {images:,} test images, accuracies less than about {apart:.1f} points apart may "
             "differ by chance."
         )
+    if analysis.test is not None and images < FEW_IMAGES:
+        lines.append(f"On fewer than {FEW_IMAGES} test images intervals come out too narrow.")
     if rows and all(len(row.seeds) == 1 for row in rows):
         lines.append(
             "One seed each: what another seed would give is not known, and in no interval."
