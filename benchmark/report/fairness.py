@@ -47,6 +47,8 @@ class Fairness:
 
 def fairness(comparison: Comparison) -> list[Fairness]:
     """A card for each finished run, by name."""
+    if not comparison.records:
+        return []
     records = sorted(comparison.records, key=lambda record: (record.spec.name, record.run_id))
     usual = {key: _most(_traits(record)[key] for record in records) for key in _TRAITS}
     cards = []

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from benchmark.report.columns import COLUMNS, Column, measured_alike, pareto_front
-from benchmark.report.pairs import Pair
+from benchmark.report.pairs import ALPHA, Pair
 from benchmark.report.table import Row
 
 Prefer = Literal["balance", "accuracy", "speed", "size"]
@@ -183,7 +183,7 @@ class _Choice:
         points = 100 * (best.accuracy - chosen.accuracy)
         pair = self._pair(best, chosen)
         if pair is not None and pair.tied:
-            sure = f"{chosen.name} is tied with {best.name} ({_why_tied(pair)})"
+            sure = f"{chosen.name} is tied with {best.name} ({why_text(pair)})"
             text = f"{sure}, {points:.2f} points behind its {_percent(best)},"
         else:
             told = f" ({p_text(pair.p)})" if pair else ""
@@ -254,10 +254,11 @@ def p_text(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}" if p < 0.01 else f"p = {p:.2f}"
 
 
-def _why_tied(pair: Pair) -> str:
-    if pair.p >= 0.05 or pair.seed_noise is None:
+def why_text(pair: Pair) -> str:
+    """Why a pair is tied or not: its p-value, or what seeds alone may make of it."""
+    if pair.p >= ALPHA or not pair.tied:
         return p_text(pair.p)
-    return f"seeds alone move the difference by {100 * pair.seed_noise:.2f} points"
+    return f"seeds ± {100 * (pair.seed_noise or 0):.2f}"
 
 
 def _share(part: float, whole: float) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from benchmark.report.analysis import Analysis
 from benchmark.report.numbers import giga, millions, relative_text
-from benchmark.report.pick import p_text
+from benchmark.report.pick import p_text, why_text
 from benchmark.report.table import Row
 from clothclf.results import DataSummary
 from clothclf.settings import ModelSettings, TrainSettings
@@ -94,7 +94,7 @@ def against_best_text(analysis: Analysis, place: int) -> str:
     pair = analysis.pairs.get((0, place))
     if pair is None:
         return f"{100 * (analysis.rows[place].accuracy - analysis.rows[0].accuracy):+.2f}"
-    told = f"{-100 * pair.difference:+.2f}, {p_text(pair.p)}"
+    told = f"{-100 * pair.difference:+.2f}, {why_text(pair)}"
     return f"tied ({told})" if pair.tied else told
 
 
@@ -254,7 +254,8 @@ def caveats(analysis: Analysis) -> list[str]:
     if random:
         notes = {s.weights.note for s in comparison.specs if s.weights.note}
         why = f" ({'; '.join(sorted(notes))})" if notes else ""
-        lines.append(f"Weights are random for {', '.join(random)}{why}.")
+        which = "all" if len(random) == len(rows) else ", ".join(random)
+        lines.append(f"Weights are random for {which}{why}.")
         if len(random) < len(rows):
             lines.append("Rows with random and with pretrained weights are different studies.")
     if comparison.specs[0].model.precision == "auto":
