@@ -10,8 +10,8 @@ import click
 from benchmark.commands.options import load, study_options, write_output
 
 if TYPE_CHECKING:
-    from benchmark.report.compare import Compared
-    from benchmark.report.fail_if import Judgement
+    from benchmark.compare.compare import Compared
+    from benchmark.compare.fail_if import Judgement
 
 
 @click.command()
@@ -71,8 +71,8 @@ def compare(
       bench compare configs/demo.yaml larger-head.yaml --fail-if "macro-f1 drops 1" --certain
       bench compare baseline/ 9c41 --fail-if "accuracy drops 0.5" --fail-if "macs rise 10 %"
     """
+    from benchmark.compare.fail_if import judge, read_condition
     from benchmark.errors import ReportError
-    from benchmark.report.fail_if import judge, read_condition
 
     conditions = [read_condition(text) for text in fail_if]
     if certain and not conditions:
@@ -90,9 +90,9 @@ def compare(
 def _compare(
     asked: tuple[str, str], config: Path, assignments: tuple[str, ...], unpaired: bool
 ) -> Compared:
+    from benchmark.compare.compare import compare_runs, compare_studies
+    from benchmark.compare.find_run import find_run
     from benchmark.errors import ReportError
-    from benchmark.report.compare import compare_runs, compare_studies
-    from benchmark.report.find_run import find_run
 
     studies = [_is_study(name) for name in asked]
     if all(studies):
@@ -116,7 +116,7 @@ def _is_study(name: str) -> bool:
 
 
 def _write(form: str, output: Path | None, compared: Compared, judgement: Judgement) -> None:
-    from benchmark.report import compare_formats
+    from benchmark.compare import formats as compare_formats
     from benchmark.terminal import make_console, print_table
 
     if form == "json":

@@ -88,7 +88,7 @@ def report(
     if checked is not None:
         ctx.exit(_check(made, checked, form, not no_pictures))
     if plots is not None:
-        from benchmark.report.static_plots import write_plots
+        from benchmark.report.charts.files import write_plots
 
         for path in write_plots(made.analyses[0], plots):
             click.echo(f"written to {path}", err=True)

@@ -28,7 +28,7 @@ class Report:
     def text(self, form: str, pictures: bool = True) -> str:
         """The report as html or one of FORMATS; `pictures` of the data stand in HTML alone."""
         if form == "html":
-            from benchmark.report.html import render_html  # with its library, slow to load
+            from benchmark.report.page.html import render_html  # with its library, slow to load
 
             return render_html(self.study, self.collection, self.analyses, pictures)
         return FORMATS[form](self.study, self.collection, self.analyses)

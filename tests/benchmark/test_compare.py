@@ -19,9 +19,9 @@ from scipy import stats
 from sklearn import metrics
 
 from benchmark.cli import main
+from benchmark.compare.fail_if import GRAMMAR, read_condition
 from benchmark.errors import ReportError
 from benchmark.record import Failure, RunRecord
-from benchmark.report.fail_if import GRAMMAR, read_condition
 from benchmark.runner import run_folder as files
 from benchmark.runner.run_folder import RunFolder
 from clothclf.results import MeasuredCost, Weights

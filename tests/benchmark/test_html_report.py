@@ -17,16 +17,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.report import chart_style
 from benchmark.report.analysis import Analysis, all_wrong, analyse
-from benchmark.report.chart_confusion import MOST_CLASSES, shown_classes
-from benchmark.report.chart_labels import PLOT, Point, place_labels
-from benchmark.report.chart_pareto import cost_columns, log_ticks, pareto_data
-from benchmark.report.charts import names_of
+from benchmark.report.charts import style as chart_style
+from benchmark.report.charts.confusion import MOST_CLASSES, shown_classes
+from benchmark.report.charts.files import plots, write_plots
+from benchmark.report.charts.labels import PLOT, Point, place_labels
+from benchmark.report.charts.pareto import cost_columns, log_ticks, pareto_data
+from benchmark.report.charts.shared import names_of
 from benchmark.report.columns import COLUMNS, pareto_front
-from benchmark.report.html import render_html
+from benchmark.report.page.html import render_html
 from benchmark.report.pick import Wishes
-from benchmark.report.static_plots import plots, write_plots
 from benchmark.report.table import make_rows
 from clothclf.results import Weights
 from tests.benchmark.drawn_study import Made, fail, make_study

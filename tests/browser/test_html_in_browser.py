@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from benchmark.report.analysis import analyse
-from benchmark.report.html import render_html
+from benchmark.report.page.html import render_html
 from tests.benchmark.drawn_study import Made, fail, make_study
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

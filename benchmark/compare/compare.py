@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmark.compare.contrast import Contrast, Contrasts, Side
+from benchmark.compare.find_run import FoundRun
+from benchmark.compare.settings import SettingChange, settings_changed
 from benchmark.errors import ReportError
 from benchmark.report import statistics
 from benchmark.report.collect import Comparison, collect
-from benchmark.report.contrast import Contrast, Contrasts, Side
-from benchmark.report.find_run import FoundRun
-from benchmark.report.settings_changed import SettingChange, settings_changed
 from benchmark.report.table import Row, make_rows
 from benchmark.runner.run_folder import RunFolder
 from benchmark.study import StudySettings

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from benchmark.report import fairness, measured, render
 from benchmark.report.analysis import Analysis
-from benchmark.report.charts import names_of
+from benchmark.report.charts.shared import names_of
 from benchmark.report.numbers import giga, millions
 from benchmark.report.pairs import ALPHA, Pair
 from benchmark.report.pick import p_text

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from benchmark.report.chart_style import Colours, config
+from benchmark.report.charts.style import Colours, config
 from benchmark.report.table import Row
 
 if TYPE_CHECKING:

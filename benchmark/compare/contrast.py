@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from benchmark.compare.costs import CostChange, cost_changes
 from benchmark.errors import ReportError
 from benchmark.report import statistics
 from benchmark.report.analysis import resampled_figures
 from benchmark.report.answers import Answers, TestSet, read_run, read_test_set
-from benchmark.report.change_of_cost import CostChange, cost_changes
 from benchmark.report.pairs import ALPHA, compare_pairs, noise_of_seeds
 from benchmark.report.statistics import Interval, Resampling
 from benchmark.report.table import Row

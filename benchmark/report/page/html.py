@@ -11,19 +11,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmark.report import html_pictures, html_tables, render
+from benchmark.report import render
 from benchmark.report.analysis import Analysis
-from benchmark.report.chart_curves import FIGURES
-from benchmark.report.chart_pareto import cost_columns
-from benchmark.report.chart_style import DARK, LIGHT
-from benchmark.report.charts import vega_lite_version
+from benchmark.report.charts.curves import FIGURES
+from benchmark.report.charts.pareto import cost_columns
+from benchmark.report.charts.shared import vega_lite_version
+from benchmark.report.charts.style import DARK, LIGHT
 from benchmark.report.collect import Collection
-from benchmark.report.html_charts import page_data
 from benchmark.report.numbers import giga, millions
+from benchmark.report.page import pictures as html_pictures
+from benchmark.report.page import tables as html_tables
+from benchmark.report.page.charts import page_data
 from benchmark.report.table import Row
 from benchmark.study import StudySettings
 
-PAGE = Path(__file__).parent / "page"
+PAGE = Path(__file__).parent
 
 # The page can reach nothing and runs no script but its own two: even text that slipped through
 # unescaped could do neither. Vega's tooltips write style sheets of their own.

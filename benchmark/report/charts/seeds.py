@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from benchmark.report.analysis import Analysis
-from benchmark.report.chart_style import Colours
-from benchmark.report.charts import Data, layered, names_of
+from benchmark.report.charts.shared import Data, layered, names_of
+from benchmark.report.charts.style import Colours
 from benchmark.report.columns import COLUMNS
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmark.report.analysis import Analysis
-from benchmark.report.chart_style import DASHES, Colours
-from benchmark.report.charts import Data, layered, names_of
+from benchmark.report.charts.shared import Data, layered, names_of
+from benchmark.report.charts.style import DASHES, Colours
 from clothclf.results import TrainingResult
 
 if TYPE_CHECKING:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
-from benchmark.report.change_of_cost import CostChange
-from benchmark.report.compare import Compared
-from benchmark.report.contrast import Change, Contrast, Side
-from benchmark.report.fail_if import Judgement
+from benchmark.compare.compare import Compared
+from benchmark.compare.contrast import Change, Contrast, Side
+from benchmark.compare.costs import CostChange
+from benchmark.compare.fail_if import Judgement
 from benchmark.report.numbers import inline, markdown_table
 from benchmark.report.pick import p_text
 from benchmark.report.statistics import LEVEL

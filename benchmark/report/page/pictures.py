@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmark.report.analysis import Analysis, Picture, all_wrong, only_right
-from benchmark.report.charts import names_of
-from benchmark.report.thumbnails import Thumbnails
+from benchmark.report.charts.shared import names_of
+from benchmark.report.page.thumbnails import Thumbnails
 
 MOST_PICTURES = 24
 """Of one kind."""

@@ -7,9 +7,9 @@ import math
 from typing import TYPE_CHECKING
 
 from benchmark.report.analysis import Analysis
-from benchmark.report.chart_labels import MARGIN, Point, place_labels
-from benchmark.report.chart_style import Colours
-from benchmark.report.charts import Data, layered, names_of
+from benchmark.report.charts.labels import MARGIN, Point, place_labels
+from benchmark.report.charts.shared import Data, layered, names_of
+from benchmark.report.charts.style import Colours
 from benchmark.report.columns import COLUMNS, Column, measured_alike, pareto_front
 
 if TYPE_CHECKING:

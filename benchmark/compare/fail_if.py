@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from benchmark.compare.compare import Compared
+from benchmark.compare.contrast import Change, Contrast
+from benchmark.compare.costs import CostChange
 from benchmark.errors import ReportError
-from benchmark.report.change_of_cost import CostChange
-from benchmark.report.compare import Compared
-from benchmark.report.contrast import Change, Contrast
 
 GRAMMAR = (
     "accuracy drops POINTS, macro-f1 drops POINTS, macs rise PERCENT %, params rise PERCENT %, "

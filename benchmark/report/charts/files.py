@@ -7,9 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmark.report import chart_confusion, chart_curves, chart_pareto, chart_seeds, charts
 from benchmark.report.analysis import Analysis
-from benchmark.report.chart_style import LIGHT
+from benchmark.report.charts import confusion as chart_confusion
+from benchmark.report.charts import curves as chart_curves
+from benchmark.report.charts import pareto as chart_pareto
+from benchmark.report.charts import seeds as chart_seeds
+from benchmark.report.charts import shared as charts
+from benchmark.report.charts.style import LIGHT
 from clothclf.data.atomic import write_bytes, write_text
 
 WIDTH = 720

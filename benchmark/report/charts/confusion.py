@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.report.analysis import Analysis
-from benchmark.report.chart_style import Colours
-from benchmark.report.charts import Data, layered
+from benchmark.report.charts.shared import Data, layered
+from benchmark.report.charts.style import Colours
 
 if TYPE_CHECKING:
     import altair as alt

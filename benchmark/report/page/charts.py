@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmark.report import chart_confusion, chart_curves, chart_pareto, chart_seeds, charts
 from benchmark.report.analysis import Analysis, RowStatistics
-from benchmark.report.chart_style import VARIABLES
+from benchmark.report.charts import confusion as chart_confusion
+from benchmark.report.charts import curves as chart_curves
+from benchmark.report.charts import pareto as chart_pareto
+from benchmark.report.charts import seeds as chart_seeds
+from benchmark.report.charts import shared as charts
+from benchmark.report.charts.style import VARIABLES
 from benchmark.report.table import Row
 
 
