@@ -14,7 +14,7 @@ from benchmark.commands.options import load, study_options
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
 def ui(config: Path, assignments: tuple[str, ...], host: str, port: int) -> None:
-    """Start MLflow's pages on the right store and print their address.
+    """Serve MLflow's pages, and print where the comparison of the study is.
 
     \b
     Example:

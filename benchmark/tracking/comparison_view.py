@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 from benchmark.tracking.run_fields import KIND_TAG, RUN_KIND
 
 KEY = "bench"
+LATENCY = "speed/latency_ms"
 VIEW_TAG = f"mlflow.sharedViewState.{KEY}"
 RUNS_ALONE = f"tags.`{KIND_TAG}` = '{RUN_KIND}'"
 COLUMNS = (
@@ -20,8 +21,11 @@ COLUMNS = (
     *("metrics.`cost/gmacs`", "metrics.`cost/mparams`", "metrics.`speed/latency_ms`"),
     *("metrics.`time/train_s`", "params.`mode`", "params.`weights`"),
 )
+COMPARISON = "Comparison"
+ROOM: dict[str, Any] = {"columns": 2, "cardHeight": 420}
+"""For the charts of several axes, which three columns press together."""
 SECTIONS = (
-    *("Comparison", "test", "valid", "train", "cost", "speed", "memory", "time", "best"),
+    *(COMPARISON, "test", "valid", "train", "cost", "speed", "memory", "time", "best"),
     *("counters", "System metrics"),
 )
 
@@ -39,8 +43,8 @@ def address(base: str, experiment_id: str) -> str:
     return f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs?{query}"
 
 
-def view_state() -> str:
-    """The view as the page reads it, JSON."""
+def view_state(measured: bool) -> str:
+    """The view as the page reads it, JSON; `measured` says whether a run has a latency."""
     state = {
         "searchFilter": RUNS_ALONE,
         "orderByKey": "metrics.`test/accuracy`",
@@ -49,27 +53,33 @@ def view_state() -> str:
         "runsHiddenMode": "FIRST_20_RUNS",
         "hideEmptyCharts": True,
         "isAccordionReordered": True,
-        "compareRunCharts": list(_charts()),
+        "compareRunCharts": _charts(measured),
         "compareRunSections": [
-            {"uuid": _section(name), "name": name, "display": True, "isReordered": False}
+            {
+                "uuid": _section(name),
+                "name": name,
+                "display": True,
+                "isReordered": False,
+                **(ROOM if name == COMPARISON else {}),
+            }
             for name in SECTIONS
         ],
     }
     return json.dumps(state, separators=(",", ":"))
 
 
-def _charts() -> list[dict[str, Any]]:
+def _charts(measured: bool) -> list[dict[str, Any]]:
     """What a comparison is about; a chart for each metric is added by the page itself."""
     return [
         _chart(
             "PARALLEL",
-            selectedParams=["architecture", "seed"],
+            selectedParams=["architecture"],
             selectedMetrics=["cost/gmacs", "cost/mparams", "time/train_s", "test/accuracy"],
             showAllRuns=False,
         ),
         _scatter("cost/gmacs"),
         _scatter("cost/mparams"),
-        _scatter("speed/latency_ms"),
+        *([_scatter(LATENCY)] if measured else []),
         _chart(
             "DIFFERENCE",
             compareGroups=["Parameters", "Model metrics"],
@@ -91,7 +101,7 @@ def _chart(kind: str, named: str = "", **settings: Any) -> dict[str, Any]:
         "uuid": f"bench-{kind}-{named}",
         "type": kind,
         "runsCountToCompare": 100,
-        "metricSectionId": _section("Comparison"),
+        "metricSectionId": _section(COMPARISON),
         "deleted": False,
         "isGenerated": False,
         **settings,

@@ -102,10 +102,12 @@ class MlflowStore:
 
     def prepare_view(self) -> None:
         """Lay down how MLflow's page opens on the study; see `comparison_view.address`."""
-        state = comparison_view.view_state()
+        measured = self._search(f"metrics.`{comparison_view.LATENCY}` > 0")
+        state = comparison_view.view_state(bool(measured))
         experiment = self._client.get_experiment(self.experiment_id)
-        if experiment.tags.get(comparison_view.VIEW_TAG) != state:
-            self._client.set_experiment_tag(self.experiment_id, comparison_view.VIEW_TAG, state)
+        tag = comparison_view.VIEW_TAG
+        if experiment.tags.get(tag) != state:
+            self._client.set_experiment_tag(self.experiment_id, tag, state)
 
     def start(self, spec: RunSpec, resumed: bool = False) -> None:
         """Open the MLflow run of a run, the one of an earlier attempt if this goes on with it."""
@@ -152,9 +154,12 @@ class MlflowStore:
         run.epochs |= {result.epoch for result in new}
 
     def log_samples(self, folder: RunFolder, run_id: str) -> None:
-        """Log the samples of the machine that a run's open MLflow run lacks."""
+        """Log the samples of the machine that a run's open MLflow run lacks.
+
+        They wait for the first epoch: MLflow's pages begin with the metric that was logged first.
+        """
         run = self._open.get(run_id)
-        if run is None:
+        if run is None or not run.epochs:
             return
         samples = samples_of(folder)
         new = [sample for sample in samples if sample.at_ms not in run.samples]
@@ -222,7 +227,6 @@ class MlflowStore:
                 self._client.log_artifact(mlflow_id, str(folder.path / name))
 
     def _fail(self, folder: RunFolder, failure: Failure) -> None:
-        self.log_samples(folder, failure.run_id)
         values = (failure.stage, failure.reason)
         self._log(failure.run_id, tags=dict(zip(FAILURE_TAGS, values, strict=True)))
         if (folder.path / files.LOG).is_file():

@@ -76,7 +76,7 @@ def record_tags(record: RunRecord) -> dict[str, str]:
         tags["bench.measured_busy"] = record.measured.busy
     if environment.git_commit:
         tags["mlflow.source.git.commit"] = environment.git_commit
-    return tags
+    return {name: value for name, value in tags.items() if value}
 
 
 def parameters(spec: RunSpec) -> dict[str, str]:
@@ -104,12 +104,13 @@ def _head(spec: RunSpec) -> str:
 def epoch_metrics(result: EpochResult) -> dict[str, float]:
     """The points of one epoch's curves."""
     return {
-        "train/loss": result.train_loss,
+        # MLflow's page for a few runs begins with the metric that was logged first.
+        "valid/accuracy": result.valid_accuracy,
+        "valid/loss": result.valid_loss,
         "train/accuracy": result.train_accuracy,
+        "train/loss": result.train_loss,
         "train/learning_rate": result.learning_rate,
         "train/images_per_second": result.images_per_second,
-        "valid/loss": result.valid_loss,
-        "valid/accuracy": result.valid_accuracy,
     }
 
 

@@ -14,6 +14,12 @@ from benchmark.study import StudySettings
 from benchmark.tracking.comparison_view import address
 from benchmark.tracking.mlflow_store import MlflowStore
 
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    # Else seven processes wait beside the server for jobs of language models.
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+}
+
 
 def serve(study: StudySettings, host: str, port: int) -> None:
     """Print where the study's comparison is and serve it until interrupted.
@@ -30,8 +36,7 @@ def serve(study: StudySettings, host: str, port: int) -> None:
     click.echo(f"{address(f'http://{host}:{port}', store.experiment_id)}  (Ctrl-C ends it)")
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri]
     command += ["--host", host, "--port", str(port), "--workers", "1"]
-    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
-    code = subprocess.run(command, env=environment, check=False).returncode
+    code = subprocess.run(command, env={**QUIET, **os.environ}, check=False).returncode
     if code not in (0, -2, 130):
         raise TrackingError(
             f"MLflow's server ended with code {code}; is port {port} taken? try --port {port + 1}"

@@ -169,7 +169,7 @@ def saved_of(folder: RunFolder) -> tuple[SavedModel, Path]:
     return saved, folder.path / "model.safetensors"
 
 
-@pytest.mark.parametrize("batch_norm", ["fixed", "drifting"])
+@pytest.mark.parametrize("batch_norm", ["fixed", pytest.param("drifting", marks=pytest.mark.slow)])
 def test_a_body_from_a_file_is_loaded_again_and_checked(
     bench: Bench, tmp_path: Path, batch_norm: str
 ) -> None:
@@ -204,6 +204,7 @@ def test_a_model_saved_in_full_needs_nothing_else(bench: Bench, tmp_path: Path) 
     assert_same_answers(model.predict(pd.DataFrame({"image": pictures})), answers)
 
 
+@pytest.mark.slow
 def test_a_finetuned_model_needs_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(
         STARTED.replace(", batch_norm: BATCH_NORM", "").replace("frozen", "finetune")

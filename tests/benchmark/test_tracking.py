@@ -221,6 +221,8 @@ def test_samples_of_the_machine_are_logged_once_and_again_after_a_loss(
     for number in range(2):
         store = MlflowStore(f"sqlite:///{tmp_path}/{number}.db", "tiny", tmp_path)
         store.start(record.spec)
+        store.log_samples(folder, record.run_id)  # they wait for the first epoch
+        store.log_epochs(record.spec, record.training.epochs[:1])
         store.log_samples(folder, record.run_id)
         again = MlflowStore(f"sqlite:///{tmp_path}/{number}.db", "tiny", tmp_path)
         assert again.bring(folder)
