@@ -52,7 +52,7 @@ def run_study(
         return 0
 
     from benchmark.tracking.mlflow_store import MlflowStore
-    from benchmark.tracking.publish import publish
+    from benchmark.tracking.publish import publish, publish_unless_there
     from benchmark.tracking.tracker import Tracker
 
     def prepare_folder(folder: RunFolder, spec: RunSpec) -> None:
@@ -72,9 +72,12 @@ def run_study(
         ]
         outcome = run_plan(plan, root, prepare_folder, listeners, policy, stop)
         report = _conclude(console, study, outcome)
-        if report is not None and (outcome.finished or outcome.failed):
+        if report is not None:
             try:
-                publish(report, store)
+                if outcome.finished or outcome.failed:
+                    publish(report, store)
+                else:  # that of an earlier command, unless it was killed on the way
+                    publish_unless_there(report, store)
             except TrackingError as error:
                 console.print(str(error), style="yellow")
     return 1 if outcome.failed or outcome.failed_before else 0

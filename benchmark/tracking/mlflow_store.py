@@ -24,7 +24,7 @@ from benchmark.tracking.connection import (
     without_password,
 )
 from benchmark.tracking.life import is_dead, life_tags
-from benchmark.tracking.report_artifacts import log_report_run, report_filter
+from benchmark.tracking.report_artifacts import is_whole, log_report_run, report_filter
 from benchmark.tracking.run_fields import KIND_TAG, RUN_ID_TAG, RUN_KIND
 from benchmark.tracking.sqlite_store import opening
 from benchmark.tracking.system_metrics import samples_of
@@ -249,6 +249,10 @@ class MlflowStore:
         """
         found = self._search(report_filter())
         return log_report_run(self._client, self.experiment_id, found, texts, table, figures)
+
+    def has_report(self) -> bool:
+        """Whether the study's report is there, of whatever content, and whole."""
+        return any(is_whole(run) for run in self._search(report_filter()))
 
     def _find(self, run_id: str) -> list[Any]:
         """Runs of that identity, newest first."""

@@ -17,6 +17,16 @@ if TYPE_CHECKING:
 TEXTS = {"report.html": "html", "report.md": "md", "report.csv": "csv", "report.json": "json"}
 
 
+def publish_unless_there(report: Report, store: MlflowStore) -> None:
+    """Log a report, unless the store has one, be it an older one; raises TrackingError."""
+    try:
+        found = store.has_report()
+    except Exception as error:  # database, network and disk alike
+        raise TrackingError(f"{store.shown_uri}: MLflow fails: {first_line(error)}") from None
+    if not found:
+        publish(report, store)
+
+
 def publish(report: Report, store: MlflowStore | None = None) -> str:
     """Log a report as its study's one run of that kind; return its MLflow id.
 

@@ -23,6 +23,11 @@ def report_filter() -> str:
     return f"tags.`{KIND_TAG}` = '{REPORT_KIND}'"
 
 
+def is_whole(run: Any) -> bool:
+    """Whether a report run was logged to its end."""
+    return run.info.status == "FINISHED" and CONTENT_TAG in run.data.tags
+
+
 def log_report_run(
     client: Any,
     experiment_id: str,
@@ -36,7 +41,7 @@ def log_report_run(
     A new run takes the place of one with other content, and nothing of that is left to mislead.
     """
     content = _hash(texts, table, figures)
-    whole = [run for run in found if run.data.tags.get(CONTENT_TAG) == content][:1]
+    whole = [run for run in found if is_whole(run) and run.data.tags[CONTENT_TAG] == content][:1]
     if whole:
         mlflow_id = str(whole[0].info.run_id)
     else:

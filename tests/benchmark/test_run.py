@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
-import subprocess
 from pathlib import Path
 
 import pandas as pd
@@ -15,7 +13,7 @@ from benchmark.record import RunRecord
 from benchmark.runner import run_folder as files
 from benchmark.runner.run_folder import RunFolder, study_folders
 from benchmark.study import load_study
-from tests.benchmark.conftest import COMMAND, TINY, Bench, StudyRun, run_bench
+from tests.benchmark.conftest import Bench, StudyRun, run_bench
 from tests.benchmark.test_tracking import runs_of
 
 
@@ -165,34 +163,3 @@ def test_a_failed_run_is_told_and_does_not_stop_the_rest(bench: Bench, tmp_path:
     report = bench("report", "-c", "tiny.yaml", "--set", "train.learning_rate=1e38")
     assert report.code == 0
     assert report.out.count("failed in train") == 2
-
-
-def test_a_terminal_shows_a_moving_bar_and_no_fault(tmp_path: Path) -> None:
-    """On a pseudo-terminal the line of a run names its stages and the latest validation."""
-    import pty
-
-    (tmp_path / "tiny.yaml").write_text(TINY)
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [*COMMAND, "run", "test_resnet", "-c", "tiny.yaml"],
-        cwd=tmp_path,
-        stdin=subprocess.DEVNULL,
-        stdout=theirs,
-        stderr=theirs,
-        env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
-    )
-    os.close(theirs)
-    shown = b""
-    while True:
-        try:
-            shown += (part := os.read(ours, 4096))
-        except OSError:  # the terminal's other side has closed
-            break
-        if not part:
-            break
-    os.close(ours)
-    assert process.wait(60) == 0
-    text = shown.decode("utf-8", errors="replace")
-    assert "Traceback" not in text
-    for words in ("start", "train", "evaluate", "epoch 2/2: loss", "test accuracy"):
-        assert words in text

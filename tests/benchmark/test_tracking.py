@@ -36,11 +36,12 @@ def client_at(folder: Path) -> Any:
 
 
 def runs_of(folder: Path, study: str = "tiny") -> list[Any]:
-    """All active runs of a study's experiment, whatever their kind."""
+    """All active runs of a study's experiment but for its report."""
     client = client_of(folder)
     experiment = client.get_experiment_by_name(study)
     assert experiment is not None
-    return list(client.search_runs([experiment.experiment_id]))
+    found = client.search_runs([experiment.experiment_id])
+    return [run for run in found if run.data.tags.get("bench.kind") != "report"]
 
 
 def test_a_study_is_one_experiment_with_flat_finished_runs(tiny_study: StudyRun) -> None:
