@@ -117,7 +117,7 @@ def _is_study(name: str) -> bool:
 
 def _write(form: str, output: Path | None, compared: Compared, judgement: Judgement) -> None:
     from benchmark.compare import formats as compare_formats
-    from benchmark.terminal import make_console, print_table
+    from benchmark.terminal.output import make_console, print_table
 
     if form == "json":
         write_output(compare_formats.as_json(compared, judgement), output)

@@ -117,7 +117,7 @@ def _count_all_of_timm(output: Path, quick: bool) -> None:
 def _write(form: str, output: Path | None, found: Sequence[Costed], faults: dict[str, str]) -> None:
     from benchmark import cost_table
     from benchmark.report import measured
-    from benchmark.terminal import make_console, print_table
+    from benchmark.terminal.output import make_console, print_table
 
     if form == "csv":
         write_output(cost_table.as_csv(found, faults), output)
@@ -140,7 +140,7 @@ def _write(form: str, output: Path | None, found: Sequence[Costed], faults: dict
 
 def _show_detail(requests: Sequence[CostRequest], faults: dict[str, str]) -> None:
     from benchmark.cost_table import DETAIL_COLUMNS, detail_cells
-    from benchmark.terminal import make_console, print_table
+    from benchmark.terminal.output import make_console, print_table
     from clothclf.cost.detail import module_tree
 
     for request in requests:

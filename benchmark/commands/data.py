@@ -38,7 +38,7 @@ def stats(
     """
     from benchmark.commands.options import write_output
     from benchmark.data_stats import describe
-    from benchmark.terminal import prepare_with_progress
+    from benchmark.terminal.output import prepare_with_progress
 
     study = load(config, assignments)
     prepared = prepare_with_progress(study)
@@ -69,7 +69,7 @@ def preview(config: Path, assignments: tuple[str, ...], output: Path, columns: i
       bench data preview -o sheet.png
     """
     from benchmark.errors import ReportError
-    from benchmark.terminal import prepare_with_progress
+    from benchmark.terminal.output import prepare_with_progress
     from clothclf.data.contact_sheet import draw_contact_sheet
 
     study = load(config, assignments)

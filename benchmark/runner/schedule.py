@@ -17,7 +17,7 @@ import filelock
 
 from benchmark.plan import RunSpec, folder_name
 from benchmark.record import Failure, RunRecord
-from benchmark.runner.events import Event, Unmeasured
+from benchmark.runner.events import Event, Note, Unmeasured
 from benchmark.runner.process import Limits, RunProcess, failure_of
 from benchmark.runner.run_folder import RunFolder, runs_root
 from benchmark.stopping import StopRequest
@@ -25,6 +25,7 @@ from benchmark.stopping import StopRequest
 LOOK_EVERY_S = 0.25
 """How soon a request to stop, a timeout, and a run that another process has ended are noticed."""
 STOP_GRACE_S = 20.0
+STOPPING = "stopping: the step is finished and kept; Ctrl-C again stops at once"
 """For a step and a checkpoint of the largest networks on a slow machine."""
 
 
@@ -302,6 +303,9 @@ class _Schedule:
         """Ask every process to stop, and wait; what takes too long is killed."""
         for running in self.running:
             running.process.ask_to_stop()
+        if self.stop.asked:
+            for listener in self.listeners:
+                listener.on_event(self.running[0].process.spec, Note(text=STOPPING))
         end = time.monotonic() + STOP_GRACE_S
         for running in list(self.running):
             closed = False

@@ -12,7 +12,7 @@ from benchmark.runner.run_folder import RunFolder
 from benchmark.runner.study_run import plan_study
 from benchmark.store import open_store
 from benchmark.study import StudySettings
-from benchmark.terminal import make_console, print_table
+from benchmark.terminal.output import make_console, print_table
 from clothclf.errors import TrainingError
 
 COLUMNS = ("architecture and seed", "precision", "time", "peak memory", "state")

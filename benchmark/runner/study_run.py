@@ -21,7 +21,7 @@ from benchmark.runner.schedule import Listener, Policy, StudyOutcome, run_plan
 from benchmark.stopping import StopRequest
 from benchmark.store import cache_folder, open_store, tracking_uri
 from benchmark.study import StudySettings, to_yaml
-from benchmark.terminal import (
+from benchmark.terminal.output import (
     TerminalListener,
     make_console,
     prepare_with_progress,
@@ -32,6 +32,9 @@ from clothclf.data.dataset import DataSet
 from clothclf.errors import SettingsError, UserError
 from clothclf.results import Weights
 from clothclf.settings import ArchitectureSettings
+
+LEAST_NEEDED = ("weights", "training time", "FLOPs", "macro-F1", "against the best")
+"""Columns that go first where a terminal has no room for all."""
 
 
 def run_study(
@@ -179,7 +182,7 @@ def _conclude(console: Console, study: StudySettings, outcome: StudyOutcome) -> 
     if report is not None:
         newest = report.analyses[0]
         title = f"{study.study}, on {newest.comparison.specs[0].data_summary.title}"
-        print_table(make_console(stderr=False), COLUMNS, table_cells(newest), title)
+        print_table(make_console(stderr=False), COLUMNS, table_cells(newest), title, LEAST_NEEDED)
         if newest.pick is not None:
             console.print(newest.pick.sentence)
     if failed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from benchmark.plan import RunSpec
 from benchmark.record import RunRecord
 from benchmark.runner.events import EpochDone, Progress, StageStarted
-from benchmark.study_progress import StudyProgress
+from benchmark.terminal.progress import StudyProgress
 from clothclf.results import EpochResult, Weights
 from tests.benchmark.examples import make_record, make_spec
 

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from benchmark.live_layout import Layout, Line
 from benchmark.runner.events import EpochDone, Progress
 from benchmark.runner.run_folder import RunFolder
-from benchmark.study_progress import StudyProgress
-from benchmark.terminal import TerminalListener
-from benchmark.terminal_text import printable, shorten
+from benchmark.terminal.live_layout import Layout, Line
+from benchmark.terminal.output import TerminalListener
+from benchmark.terminal.progress import StudyProgress
+from benchmark.terminal.text import printable, shorten
 from clothclf.results import EpochResult
 from clothclf.settings import TrainSettings
 from tests.benchmark.examples import make_record, make_spec

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from benchmark.terminal import print_table
+from benchmark.terminal.output import print_table
 from tests.benchmark.conftest import COMMAND, TINY, StudyRun
 from tests.benchmark.pseudo_terminal import Shown, run_in_terminal
 

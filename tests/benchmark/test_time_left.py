@@ -6,11 +6,11 @@ import math
 
 import pytest
 
-from benchmark.live_layout import Layout
 from benchmark.runner.events import Progress, Resumed, Unmeasured
-from benchmark.study_progress import StudyProgress
-from benchmark.terminal_text import clock, roughly
-from benchmark.time_left import RunLeft, StudyLeft, run_left, study_left
+from benchmark.terminal.live_layout import Layout
+from benchmark.terminal.progress import StudyProgress
+from benchmark.terminal.text import clock, roughly
+from benchmark.terminal.time_left import RunLeft, StudyLeft, run_left, study_left
 from tests.benchmark.examples import make_spec
 from tests.benchmark.live_study import Clock, a_plan, epoch, finish, in_training
 

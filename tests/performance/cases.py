@@ -187,7 +187,7 @@ def whole(folder: Path) -> list[Row]:
 PLANNED = """
 import json, sys, time
 from pathlib import Path
-from benchmark import terminal
+from benchmark.terminal import output as terminal
 from benchmark.estimate import estimate
 from benchmark.runner import study_run
 from benchmark.runner.probe import probe

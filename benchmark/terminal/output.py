@@ -13,15 +13,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from benchmark.live_table import LiveTable
 from benchmark.plan import RunSpec
 from benchmark.record import Failure, RunRecord
 from benchmark.runner import events
 from benchmark.runner.run_folder import RunFolder
 from benchmark.store import cache_folder, open_store
 from benchmark.study import StudySettings
-from benchmark.study_progress import StudyProgress
-from benchmark.terminal_text import printable
+from benchmark.terminal.live_table import LiveTable
+from benchmark.terminal.progress import StudyProgress
+from benchmark.terminal.text import printable
 from clothclf.data.dataset import DataSet
 from clothclf.data.prepare import prepare
 

@@ -10,9 +10,9 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.segment import Segment
 
-from benchmark.live_layout import Layout, Line
 from benchmark.plan import RunSpec
-from benchmark.study_progress import StudyProgress
+from benchmark.terminal.live_layout import Layout, Line
+from benchmark.terminal.progress import StudyProgress
 
 REFRESH_EVERY_S = 0.25
 

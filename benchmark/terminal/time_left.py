@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from benchmark.study_progress import Evidence, RunProgress, StudyProgress, kind_of
+from benchmark.terminal.progress import Evidence, RunProgress, StudyProgress, kind_of
 
 LEAST_WATCHED_S = 3.0
 """A pace that was watched for less is not told."""

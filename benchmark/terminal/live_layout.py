@@ -12,9 +12,9 @@ from rich.style import Style
 
 from benchmark.plan import RunSpec
 from benchmark.report.numbers import duration
-from benchmark.study_progress import RunProgress, StudyProgress
-from benchmark.terminal_text import clock, printable, roughly, shorten
-from benchmark.time_left import run_left, study_left
+from benchmark.terminal.progress import RunProgress, StudyProgress
+from benchmark.terminal.text import clock, printable, roughly, shorten
+from benchmark.terminal.time_left import run_left, study_left
 
 MOST_WAITING = 8
 """Runs that are shown before they begin."""
