@@ -44,14 +44,20 @@ def url(study: Path) -> Iterator[str]:
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local"]
     command += ["-m", f"runs:/{run.info.run_id}/model", "--port", str(port), "--workers", "1"]
-    uri = f"sqlite:///{study}/mlruns/mlflow.db"
+    environment = {
+        **os.environ,
+        "MLFLOW_TRACKING_URI": f"sqlite:///{study}/mlruns/mlflow.db",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        # As in an activated environment: MLflow starts uvicorn by its name alone.
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
     with (study / "server.txt").open("w") as log:
         process = subprocess.Popen(
             command,
             cwd=study,
             stdout=log,
             stderr=log,
-            env={**os.environ, "MLFLOW_TRACKING_URI": uri, "MLFLOW_DISABLE_TELEMETRY": "true"},
+            env=environment,
             start_new_session=True,
         )
     try:
