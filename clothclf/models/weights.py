@@ -134,7 +134,8 @@ def _from_path(path: Path, architecture: str) -> Weights:
         )
     if path.suffix not in (".safetensors", ".pth", ".pt", ".bin"):
         raise WeightsError(f"model.weights: {path}: is no .safetensors, .pth, .pt or .bin file")
-    return Weights("file", path.name, file_sha256(path), path)
+    # Absolute: a run may be restored from another folder.
+    return Weights("file", path.name, file_sha256(path), path.absolute())
 
 
 def load_body(name: str, image_size: int, weights: Weights) -> nn.Module:
