@@ -245,7 +245,8 @@ class _Choice:
             parts.append(f"to {row.name} if a tenfold had to buy more than {price:.2f} points")
         if less:
             price, row = max(less, key=lambda item: item[0])
-            parts.append(f"to {row.name} if it had to buy less than {price:.2f}")
+            subject = "it" if more else "a tenfold"
+            parts.append(f"to {row.name} if {subject} had to buy less than {price:.2f} points")
         return parts
 
 

@@ -88,7 +88,7 @@ def test_the_price_at_which_the_pick_flips_is_where_both_are_worth_the_same(stor
     assert pick is not None
     # 14.8 points for one tenfold down to small, 0.2 for one up to large.
     assert "to small if a tenfold had to buy more than 14.80 points" in pick.sensitivity
-    assert "to large if it had to buy less than 0.20" in pick.sensitivity
+    assert "to large if it had to buy less than 0.20 points" in pick.sensitivity
     assert "to large if that were 1.80 points more accurate" in pick.sensitivity
 
 

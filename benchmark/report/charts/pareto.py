@@ -27,6 +27,7 @@ MANTISSAS: tuple[tuple[float, ...], ...] = (
     (1, 3),
     (1, 2, 5),
     (1, 1.5, 2, 3, 4, 6, 8),
+    (1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 7, 8, 9),
     tuple(n / 10 for n in range(10, 100)),
 )
 """Of the ticks of a logarithmic axis, coarse to fine."""
