@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass
 
-from benchmark.plan import RunSpec
+from benchmark.plan import RunSpec, cost_request
 from benchmark.runner.probe import faster_precision
+from clothclf.cost.kept import kept_at
 from clothclf.results import Probe
 from clothclf.settings import Precision
 
@@ -52,7 +53,8 @@ def estimate(spec: RunSpec, found: Probe) -> Estimate:
         forwards = epochs * images["valid"] + images["test"]
         forwards += images["train"] if spec.model.standardize_features else 0
     seconds = found.startup_s + steps_s + forwards * times.forward_s
-    seconds += COUNTING_PER_STARTUP * found.startup_s
+    if not kept_at(cost_request(spec), spec.cache).exists():
+        seconds += COUNTING_PER_STARTUP * found.startup_s
     if spec.measure:
         seconds += found.startup_s + MEASURING_WINDOWS_S
         seconds += MEASURING_BATCHES * HELD_OUT_BATCH * times.forward_s

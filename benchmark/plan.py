@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from benchmark.study import StudySettings
+from clothclf.cost.count import CostRequest
 from clothclf.errors import ArchitectureError
 from clothclf.results import DataSummary, Weights
 from clothclf.settings import (
@@ -144,6 +145,18 @@ def make_plan(
         for entry in architectures
         for seed in study.seeds
     ]
+
+
+def cost_request(spec: RunSpec) -> CostRequest:
+    """What is to be counted and measured of a run: its network, with its head and classes."""
+    return CostRequest(
+        architecture=spec.architecture,
+        image_size=spec.data.image_size,
+        classes=len(spec.data_summary.classes),
+        head=spec.head,
+        frozen=spec.model.mode == "frozen",
+        standardize=spec.model.standardize_features,
+    )
 
 
 def folder_name(spec: RunSpec) -> str:

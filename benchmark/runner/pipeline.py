@@ -15,7 +15,7 @@ import torch
 from pydantic import TypeAdapter
 
 from benchmark.environment import describe_environment
-from benchmark.plan import RunSpec
+from benchmark.plan import RunSpec, cost_request
 from benchmark.record import RunRecord, Stage
 from benchmark.report.plots import draw_confusion
 from benchmark.runner import run_folder as files
@@ -23,7 +23,7 @@ from benchmark.runner.events import EpochDone, Event, Note, Progress, Resumed, S
 from benchmark.runner.memory_limit import limit_memory
 from benchmark.runner.run_folder import RunFolder
 from benchmark.runner.stages import KeptStages
-from clothclf.cost.count import CostRequest, count_cost
+from clothclf.cost.kept import count_once
 from clothclf.cost.measure import measure_cost
 from clothclf.cost.peak_memory import highest_resident_bytes
 from clothclf.data.atomic import new_file, write_text
@@ -184,13 +184,16 @@ class Pipeline:
             raise TrainingStopped
 
     def _count(self) -> tuple[Cost | None, str]:
-        """Count in a process apart; a fault is told, and the run goes on without a figure."""
+        """Count in a process apart, unless the same network was counted before.
+
+        A fault is told, and the run goes on without a figure.
+        """
         kept = self.kept.result("cost", COST)
         if kept is not None:
             return kept, ""
         try:
             with self._stage("cost"):
-                cost = count_cost(self._cost_request())
+                cost = count_once(cost_request(self.spec), self.spec.cache)
         except CostError as error:
             self.emit(Note(text=f"cost: {error}"))
             return None, str(error)
@@ -209,23 +212,12 @@ class Pipeline:
         batch = self.spec.train.batch_size
         try:
             with self._stage("measure"):
-                measured = measure_cost(self._cost_request(), self.spec.device, 600, batch)
+                measured = measure_cost(cost_request(self.spec), self.spec.device, 600, batch)
         except CostError as error:
             self.emit(Note(text=f"measure: {error}"))
             return None, str(error)
         self.kept.keep("measure", MEASURED, measured, self.stage_seconds)
         return measured, ""
-
-    def _cost_request(self) -> CostRequest:
-        spec = self.spec
-        return CostRequest(
-            architecture=spec.architecture,
-            image_size=spec.data.image_size,
-            classes=len(spec.data_summary.classes),
-            head=spec.head,
-            frozen=spec.model.mode == "frozen",
-            standardize=spec.model.standardize_features,
-        )
 
     def _watcher(self) -> Watcher:
         epochs = self.spec.train.epochs

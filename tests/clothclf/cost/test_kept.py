@@ -1,0 +1,53 @@
+"""A network is counted once; what was kept is believed only if it is whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from clothclf.cost import kept
+from clothclf.cost.count import CostRequest
+from clothclf.cost.kept import count_once, kept_at
+from clothclf.errors import CostError
+from clothclf.settings import HeadSettings
+
+REQUEST = CostRequest("test_resnet", 32, 11, HeadSettings())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("kept")
+
+
+def test_the_second_time_no_process_is_started(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = count_once(REQUEST, folder)
+    assert first.macs
+
+    def count(request: CostRequest) -> None:
+        raise AssertionError(f"{request.architecture} is counted again")
+
+    monkeypatch.setattr(kept, "count_cost", count)
+    assert count_once(REQUEST, folder) == first
+    other = CostRequest("test_resnet", 32, 12, HeadSettings())
+    with pytest.raises(AssertionError):
+        count_once(other, folder)
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"check": "0", "cost": {}}', "[1]"])
+def test_what_is_damaged_is_counted_again(content: str, folder: Path) -> None:
+    whole = count_once(REQUEST, folder)
+    path = kept_at(REQUEST, folder)
+    text = path.read_text()
+    path.write_text(content or text.replace(str(whole.macs), str((whole.macs or 0) + 1)))
+    assert count_once(REQUEST, folder) == whole
+    assert path.read_text() == text
+
+
+def test_what_cannot_be_counted_is_not_kept(tmp_path: Path) -> None:
+    request = CostRequest("no_such_network", 32, 11, HeadSettings())
+    with pytest.raises(CostError):
+        count_once(request, tmp_path)
+    assert not kept_at(request, tmp_path).exists()
