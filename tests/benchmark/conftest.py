@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -44,6 +45,12 @@ def environment() -> dict[str, str]:
     """
     own = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
     return {**own, "OMP_NUM_THREADS": "1"}
+
+
+def heed_signals() -> None:
+    """In a new process: take Ctrl-C and the like, although who runs the tests may ignore them."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def run_bench(folder: Path, *arguments: str) -> Finished:

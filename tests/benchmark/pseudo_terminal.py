@@ -8,13 +8,17 @@ import pty
 import struct
 import subprocess
 import termios
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyte
 
+from tests.benchmark.conftest import heed_signals
+
 WIDEST = 1000
+LONGEST_S = 240
 SETTINGS = ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
 """What a tester's own environment may say about terminals."""
 
@@ -71,16 +75,17 @@ def run_in_terminal(
         stderr=theirs,
         env={**inherited, "TERM": "xterm-256color", **environment},
         start_new_session=True,
-        # The keys of this terminal make signals.
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        preexec_fn=_own_the_terminal,
     )
     os.close(theirs)
     screen = pyte.HistoryScreen(width, height, history=100_000, ratio=0.001)
     edgeless = pyte.HistoryScreen(WIDEST, height, history=100_000, ratio=0.001)
     streams = [pyte.ByteStream(screen), pyte.ByteStream(edgeless)]
     shown = Shown()
+    end = time.monotonic() + LONGEST_S
     try:
         while part := _read(ours):
+            assert time.monotonic() < end, shown.frames[-1:]
             shown.raw += part
             for stream in streams:
                 stream.feed(part)
@@ -95,6 +100,12 @@ def run_in_terminal(
     shown.scrollback = lines_of(screen)
     shown.cursor_hidden = screen.cursor.hidden
     return shown
+
+
+def _own_the_terminal() -> None:
+    """In the new process: the keys of its terminal make signals, and it heeds them."""
+    heed_signals()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 def _read(ours: int) -> bytes:

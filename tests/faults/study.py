@@ -12,7 +12,7 @@ import filelock
 
 from benchmark.record import RunRecord
 from benchmark.runner.run_folder import study_folders
-from tests.benchmark.conftest import COMMAND, environment
+from tests.benchmark.conftest import COMMAND, environment, heed_signals
 
 EPOCHS = 6
 STUDY = f"""\
@@ -40,6 +40,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
             text=True,
             start_new_session=True,
             env=environment(),
+            preexec_fn=heed_signals,
         )
 
 
