@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.benchmark.conftest import COMMAND, Bench, StudyRun
+from tests.benchmark.conftest import COMMAND, Bench, StudyRun, heed_signals
 
 
 def test_cost_of_a_bare_name_is_that_of_timms_own_network(bench: Bench) -> None:
@@ -137,6 +137,7 @@ def test_the_ui_serves_the_studys_store(tiny_study: StudyRun) -> None:
         text=True,
         start_new_session=True,
         env={k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")},
+        preexec_fn=heed_signals,
     )
     try:
         assert process.stdout is not None
