@@ -87,7 +87,7 @@ def test_a_run_measures_its_network_after_evaluation(bench: Bench, tmp_path: Pat
     assert "### Measured on cpu, " in report
     assert f"{record.measured.latency_ms_median:.1f} ms" in report
     (tracked,) = runs_of(tmp_path)
-    assert tracked.data.metrics["speed/latency_ms_median"] == record.measured.latency_ms_median
+    assert tracked.data.metrics["speed/latency_ms"] == record.measured.latency_ms_median
     assert (
         tracked.data.metrics["memory/training_mib"]
         > tracked.data.metrics["memory/inference_mib"]
