@@ -30,10 +30,7 @@ from tests.benchmark.test_tracking import runs_of
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed"),
-]
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed")
 WIDTHS = (1440, 768, 390)
 PATIENCE_MS = 180_000
 """A page of MLflow's is some megabytes of script, and the machine may be busy."""
