@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from benchmark.record import RunRecord
@@ -50,35 +50,43 @@ def fairness(comparison: Comparison) -> list[Fairness]:
     if not comparison.records:
         return []
     records = sorted(comparison.records, key=lambda record: (record.spec.name, record.run_id))
-    usual = {key: _most(_traits(record)[key] for record in records) for key in _TRAITS}
-    cards = []
+    traits = [_traits(record) for record in records]
+    usual = {key: _most(own[key] for own in traits) for key in _TRAITS}
+    by_seed: dict[int, list[RunRecord]] = {}
     for record in records:
-        beside = [other for other in records if other.spec.seed == record.spec.seed]
-        # Early stopping ends runs at different epochs: what all of them have is compared.
-        common = min(len(other.training.draws) for other in beside)
-        draws = _short("".join(record.training.draws[:common])) if common else "-"
-        traits = _traits(record)
-        differs = [
-            text.format(traits[key]) for key, text in _TRAITS.items() if traits[key] != usual[key]
-        ]
-        expected = _most(
-            _short("".join(other.training.draws[:common])) if common else "-" for other in beside
-        )
-        if draws != expected:
-            differs.append("other order or augmentation than the runs of its seed")
-        differs += _own_marks(record)
-        cards.append(
-            Fairness(
-                run=record.spec.name,
-                data=record.spec.data_summary.fingerprint[:12],
-                recipe=record.spec.protocol_id,
-                draws=draws,
-                steps=record.training.steps,
-                epochs=len(record.training.epochs),
-                differs=tuple(differs),
-            )
-        )
-    return cards
+        by_seed.setdefault(record.spec.seed, []).append(record)
+    draws = {seed: _common_draws(beside) for seed, beside in by_seed.items()}
+    return [
+        _card(record, own, usual, draws[record.spec.seed])
+        for record, own in zip(records, traits, strict=True)
+    ]
+
+
+def _common_draws(records: Sequence[RunRecord]) -> dict[str, str]:
+    """By run_id, a hash of the draws of the epochs that all of these runs have."""
+    # Early stopping ends runs at different epochs: what all of them have is compared.
+    common = min(len(record.training.draws) for record in records)
+    return {
+        record.run_id: _short("".join(record.training.draws[:common])) if common else "-"
+        for record in records
+    }
+
+
+def _card(
+    record: RunRecord, own: dict[str, str], usual: dict[str, str], draws: dict[str, str]
+) -> Fairness:
+    differs = [text.format(own[key]) for key, text in _TRAITS.items() if own[key] != usual[key]]
+    if draws[record.run_id] != _most(draws.values()):
+        differs.append("other order or augmentation than the runs of its seed")
+    return Fairness(
+        run=record.spec.name,
+        data=record.spec.data_summary.fingerprint[:12],
+        recipe=record.spec.protocol_id,
+        draws=draws[record.run_id],
+        steps=record.training.steps,
+        epochs=len(record.training.epochs),
+        differs=(*differs, *_own_marks(record)),
+    )
 
 
 _TRAITS = {

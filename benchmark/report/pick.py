@@ -95,6 +95,7 @@ class _Choice:
         self, rows: Sequence[Row], wishes: Wishes, pairs: Mapping[tuple[int, int], Pair]
     ) -> None:
         self.rows = list(rows)
+        self.places = {row: place for place, row in enumerate(rows)}
         self.wishes = wishes
         self.pairs = pairs
         self.best = max(rows, key=lambda row: row.accuracy)
@@ -148,8 +149,8 @@ class _Choice:
         return math.log10(max(self._value(self.cost, row) or 1e-9, 1e-9))
 
     def _pair(self, one: Row, other: Row) -> Pair | None:
-        places = sorted((self.rows.index(one), self.rows.index(other)))
-        return self.pairs.get((places[0], places[1]))
+        first, second = sorted((self.places[one], self.places[other]))
+        return self.pairs.get((first, second))
 
     def _tied(self, one: Row, other: Row) -> bool:
         pair = self._pair(one, other)
