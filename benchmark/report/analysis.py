@@ -82,16 +82,6 @@ class Analysis:
     """Why some rows have no statistics."""
     pick: Pick | None
 
-    def pair(self, one: Row, other: Row) -> Pair | None:
-        """The pair of two rows, where it was tested."""
-        places = sorted((self.rows.index(one), self.rows.index(other)))
-        return self.pairs.get((places[0], places[1]))
-
-    def tied_with(self, row: Row) -> list[Row]:
-        """Rows whose accuracy may differ from this one's by chance alone."""
-        found = [other for other in self.rows if other is not row]
-        return [other for other in found if (pair := self.pair(row, other)) and pair.tied]
-
 
 def analyse(comparison: Comparison, root: Path, wishes: Wishes = NO_WISHES) -> Analysis:
     """Analyse the runs of one comparison, whose folders lie below the tracking folder `root`."""
