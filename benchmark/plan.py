@@ -23,6 +23,7 @@ from clothclf.settings import (
     Precision,
     Settings,
     TrainSettings,
+    identity,
 )
 
 PROTOCOL_VERSION = 2
@@ -59,7 +60,7 @@ class RunSpec(Settings):
                 "protocol": self.protocol_id,
                 "data": self.data_summary.fingerprint,
                 "architecture": self.architecture,
-                "head": self.head.model_dump(mode="json"),
+                "head": identity(self.head),
                 "weights": [self.weights.origin, self.weights.sha256],
                 "precision": self.precision,
                 "seed": self.seed,
@@ -89,7 +90,7 @@ def protocol_settings(
         "batch_norm": model.batch_norm,
         "precision": model.precision,
         "standardize_features": model.standardize_features,
-        "train": train.model_dump(mode="json"),
+        "train": identity(train),
     }
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from clothclf.settings import (
+    LATER,
     ArchitectureSettings,
     AugmentSettings,
     DataSettings,
@@ -15,8 +16,10 @@ from clothclf.settings import (
     Device,
     HeadSettings,
     ModelSettings,
+    Settings,
     SplitSettings,
     TrainSettings,
+    identity,
 )
 
 
@@ -122,3 +125,19 @@ def test_devices_are_torchs_names(name: str) -> None:
 def test_other_devices_are_refused(name: str) -> None:
     with pytest.raises(ValidationError):
         TypeAdapter(Device).validate_python(name)
+
+
+class _Inner(Settings):
+    old: int = 1
+    new: Annotated[int, LATER] = 2
+
+
+class _Outer(Settings):
+    inner: _Inner = _Inner()
+    more: Annotated[_Inner, LATER] = Field(default_factory=_Inner)
+
+
+def test_keys_that_came_later_name_a_run_only_where_they_are_set() -> None:
+    assert identity(_Outer()) == {"inner": {"old": 1}}
+    changed = _Outer(inner=_Inner(new=3), more=_Inner(old=4))
+    assert identity(changed) == {"inner": {"old": 1, "new": 3}, "more": {"old": 4}}

@@ -1,0 +1,35 @@
+"""What a user may set for data, model and training, with ranges and units; it imports no torch."""
+
+from __future__ import annotations
+
+from clothclf.settings.base import LATER, Fraction, Settings, identity
+from clothclf.settings.data import DataSettings, DemoSettings, SplitSettings
+from clothclf.settings.model import (
+    ArchitectureSettings,
+    BatchNorm,
+    Device,
+    HeadSettings,
+    Mode,
+    ModelSettings,
+    Precision,
+)
+from clothclf.settings.training import AugmentSettings, TrainSettings
+
+__all__ = [
+    "LATER",
+    "ArchitectureSettings",
+    "AugmentSettings",
+    "BatchNorm",
+    "DataSettings",
+    "DemoSettings",
+    "Device",
+    "Fraction",
+    "HeadSettings",
+    "Mode",
+    "ModelSettings",
+    "Precision",
+    "Settings",
+    "SplitSettings",
+    "TrainSettings",
+    "identity",
+]

@@ -1,0 +1,57 @@
+"""What is trained: architectures and heads, where parameters come from, which of them move."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from clothclf.settings.base import Settings
+
+Mode = Literal["frozen", "finetune", "scratch"]
+BatchNorm = Literal["fixed", "drifting"]
+Precision = Literal["float32", "bfloat16"]
+Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
+
+
+class HeadSettings(Settings):
+    """The classifier on the body: dropout, an optional hidden layer with ReLU, then classes."""
+
+    hidden: Annotated[int, Field(ge=1)] | None = None
+    """Width of the hidden layer; none without."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class ArchitectureSettings(Settings):
+    """One timm architecture (or a wildcard over names), with its own head where it needs one."""
+
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    head: HeadSettings | None = None
+    """Instead of `model.head`."""
+
+
+class ModelSettings(Settings):
+    """Where the parameters come from, and which of them train."""
+
+    weights: Annotated[str, Field(min_length=1)] = "auto"
+    """auto | pretrained | none | a weights file | a folder of <architecture>.safetensors."""
+    mode: Mode = "frozen"
+    batch_norm: BatchNorm = "fixed"
+    """Statistics of a frozen body: `fixed`, or `drifting` with the training batches."""
+    standardize_features: bool = False
+    """Give the head features of mean 0 and deviation 1 (over the training pictures)."""
+    head: HeadSettings = HeadSettings()
+    precision: Literal["float32", "bfloat16", "auto"] = "float32"
+    """Of the body's arithmetic; `auto` takes what a short probe finds faster on this device."""
+
+    @model_validator(mode="after")
+    def _options_fit_the_mode(self) -> ModelSettings:
+        if self.mode == "scratch" and self.weights not in ("auto", "none"):
+            raise ValueError("mode: scratch starts from random weights: leave out model.weights")
+        if self.mode != "frozen" and self.batch_norm == "drifting":
+            raise ValueError(
+                "batch_norm: drifting is for mode: frozen; other modes train the norms"
+            )
+        if self.standardize_features and (self.mode, self.batch_norm) != ("frozen", "fixed"):
+            raise ValueError("standardize_features needs mode: frozen with batch_norm: fixed")
+        return self
