@@ -181,12 +181,12 @@ def _runs(study: StudySettings) -> Finding:
 
 
 def _data(study: StudySettings) -> Finding:
-    from clothclf.data.sources import open_source
+    from clothclf.data.sources import list_wanted, open_source
 
     root = open_store(study)
-    listing = open_source(study.data, cache_folder(root)).list_images(study.data.label)
-    labels = listing.rows["label"].nunique()
-    return Finding("data", "ok", f"{len(listing.rows):,} pictures with {labels} labels are listed")
+    chosen = list_wanted(open_source(study.data, cache_folder(root)), study.data)
+    labels = chosen.rows["label"].nunique()
+    return Finding("data", "ok", f"{len(chosen.rows):,} pictures with {labels} labels are listed")
 
 
 def _weights(study: StudySettings) -> Finding:

@@ -15,7 +15,7 @@ from clothclf.data.dataset import (
     twin_statistics,
 )
 from clothclf.data.pixels import PixelCache, Progress, open_or_build
-from clothclf.data.sources import Finding, Listing, Source, open_source
+from clothclf.data.sources import Chosen, Finding, Source, list_wanted, open_source
 from clothclf.data.splits import SPLITS, assign_splits
 from clothclf.errors import DataError
 from clothclf.results import DataSummary
@@ -36,7 +36,7 @@ def prepare(settings: DataSettings, cache: Path, progress: Progress | None = Non
     Raises DataError: nothing to read, a missing column, fewer than 2 classes, a class too small.
     """
     source = open_source(settings, cache)
-    listing = source.list_images(settings.label)
+    listing = list_wanted(source, settings)
     findings = list(listing.findings)
     # A class with too few rows cannot pass; there is no need to decode its pictures.
     _require_rows(listing, source)
@@ -109,7 +109,7 @@ def _decodable(rows: pd.DataFrame, pixels: PixelCache, findings: list[Finding]) 
     return kept
 
 
-def _require_rows(listing: Listing, source: Source) -> None:
+def _require_rows(listing: Chosen, source: Source) -> None:
     if len(listing.rows):
         return
     faults = Counter(finding.reason for finding in listing.findings if finding.action == "dropped")

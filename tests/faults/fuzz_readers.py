@@ -50,6 +50,8 @@ def seeds() -> list[bytes]:
 def read(content: bytes, place: Path) -> None:
     """Give an input to its reader; only a UserError may come of it."""
     from clothclf.data.sources.kaggle import KaggleSource
+    from clothclf.data.sources.listing import Wanted
+    from clothclf.data.sources.selection import choose
     from clothclf.data.sources.table import read_table
     from clothclf.errors import UserError
 
@@ -62,7 +64,8 @@ def read(content: bytes, place: Path) -> None:
             return
         place.write_bytes(content)
         source = KaggleSource(place)
-        listing = source.list_images("articleType")
+        wanted = Wanted("articleType")
+        listing = choose(source.list_images(wanted), wanted, source.title)
         dropped = sum(finding.action == "dropped" for finding in listing.findings)
         _demand(listing.rows_read == len(listing.rows) + dropped, "a row without account")
     except UserError as error:

@@ -20,6 +20,8 @@ from hypothesis.configuration import set_hypothesis_home_dir
 
 from benchmark.study import StudySettings, load_study, to_yaml
 from clothclf.data.sources.kaggle import KaggleSource
+from clothclf.data.sources.listing import Wanted
+from clothclf.data.sources.selection import choose
 from clothclf.data.sources.table import read_table
 from clothclf.errors import UserError
 from tests.faults.guard import nothing_but
@@ -96,7 +98,8 @@ def a_listing_accounts_for_every_row(content: bytes) -> None:
         (folder / "images" / f"{name}.jpg").write_bytes(b"x")
     (folder / "styles.csv").write_bytes(content)
     try:
-        listing = KaggleSource(folder).list_images("articleType")
+        wanted = Wanted("articleType")
+        listing = choose(KaggleSource(folder).list_images(wanted), wanted, "data")
     except UserError:
         return
     dropped = [finding for finding in listing.findings if finding.action == "dropped"]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clothclf.data.sources.listing import Finding, Listing, Source
+from clothclf.data.sources.listing import Finding, Listing, Source, Wanted
+from clothclf.data.sources.selection import Chosen, list_wanted
 from clothclf.errors import DataError
 from clothclf.settings import DataSettings
 
-__all__ = ["Finding", "Listing", "Source", "open_source"]
+__all__ = ["Chosen", "Finding", "Listing", "Source", "Wanted", "list_wanted", "open_source"]
 
 
 def open_source(settings: DataSettings, cache: Path) -> Source:

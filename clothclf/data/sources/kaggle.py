@@ -9,24 +9,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pandas as pd
-
 from clothclf.data.sources.files import open_files
-from clothclf.data.sources.listing import Finding, Listing
+from clothclf.data.sources.listing import MAX_IMAGE_BYTES, Listing, Wanted
 from clothclf.data.sources.table import read_table
 from clothclf.errors import DataError
 
 TABLE = "styles.csv"
 MAX_TABLE_BYTES = 128 * 2**20
-MAX_IMAGE_BYTES = 64 * 2**20
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
-_MAX_LABEL_CHARACTERS = 100
 
-NO_ID = "row without an id"
-NO_LABEL = "no label"
-UNUSABLE_LABEL = "label is not one short line"
 UNUSABLE_ID = "id is not a plain name"
-DUPLICATE_ID = "duplicate id"
 NO_IMAGE = "id without an image"
 
 
@@ -47,24 +39,19 @@ class KaggleSource:
             if name.lower().endswith((".jpg", ".jpeg", ".png"))
         }
 
-    def list_images(self, label: str) -> Listing:
-        """List the pictures with the class that column `label` gives; raises DataError."""
+    def list_images(self, wanted: Wanted) -> Listing:
+        """List every row of styles.csv with the columns wanted; raises DataError."""
         where = f"{self.path}/{self._root}{TABLE}"
         content = self._files.read(self._root + TABLE, MAX_TABLE_BYTES)
         table = read_table(content, where, key="id")
-        id_place, label_place = table.column("id"), table.column(label)
-        findings = list(table.findings)
-        kept: dict[str, str] = {}
-        for row, line in zip(table.rows, table.lines, strict=True):
-            image_id, category = row[id_place].strip(), row[label_place].strip()
-            if not image_id:
-                findings.append(Finding("dropped", NO_ID, "", f"line {line}"))
-            elif fault := self._fault(image_id, category, kept):
-                findings.append(Finding("dropped", fault, image_id[:100], f"line {line}"))
-            else:
-                kept[image_id] = category
-        rows = pd.DataFrame({"id": list(kept), "label": list(kept.values())}, dtype=str)
-        return Listing(rows, len(table.rows), tuple(findings))
+        ids = table.values("id")
+        return Listing(
+            ids=ids,
+            columns={name: table.values(name) for name in wanted.columns},
+            faults=[self._fault(image_id) for image_id in ids],
+            places=[f"line {line}" for line in table.lines],
+            findings=tuple(table.findings),
+        )
 
     def read_bytes(self, image_id: str) -> bytes:
         """Return the encoded picture; raises DataError where it is too large or damaged."""
@@ -74,17 +61,10 @@ class KaggleSource:
         """Text that changes when the archive or a file of the folder does."""
         return self._files.stamp([self._root + TABLE, *self._images.values()])
 
-    def _fault(self, image_id: str, category: str, kept: dict[str, str]) -> str:
-        """Why a row cannot be used; empty where it can. Of equal ids the first usable one stays."""
-        if not category:
-            return NO_LABEL
-        # Labels name classes in tables, pictures and metrics: no control characters there.
-        if len(category) > _MAX_LABEL_CHARACTERS or not category.isprintable():
-            return UNUSABLE_LABEL
+    def _fault(self, image_id: str) -> str:
+        """Why a row's id cannot be used; empty where it can."""
         if not _SAFE_ID.fullmatch(image_id):
             return UNUSABLE_ID
-        if image_id in kept:
-            return DUPLICATE_ID
         return "" if image_id in self._images else NO_IMAGE
 
     def _find_root(self) -> str:

@@ -1,11 +1,20 @@
-"""The contract of a source: a listing of its pictures, their bytes, and what was wrong with it."""
+"""The contract of a source: what is wanted of it, the pictures it lists, and their bytes.
+
+A source lists everything it has, as text, and says what it knows to be wrong. Which rows a study
+takes is decided in one place for all sources, `clothclf.data.sources.selection`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-import pandas as pd
+from clothclf.errors import DataError, did_you_mean
+
+MAX_IMAGE_BYTES = 64 * 2**20
+"""Larger files are no pictures to learn from, or are meant to fill the memory."""
 
 
 @dataclass(frozen=True)
@@ -20,29 +29,87 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Listing:
-    """What a source offers, before any picture is decoded."""
+class Wanted:
+    """What a study asks of a source: the columns it needs."""
 
-    rows: pd.DataFrame
-    """Columns `id` and `label` (text), one row for each picture that can be read, ids unique."""
-    rows_read: int
-    """Rows in the source's own table, bad ones included."""
-    findings: tuple[Finding, ...]
+    label: str
+    """Column that holds the class."""
+    where: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Column by column, the values whose rows are wanted."""
+    split: str | None = None
+    """Column that names the split of each picture; None where there is none."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column that the listing must have: for the label, the filters and the split."""
+        split = () if self.split is None else (self.split,)
+        return tuple(dict.fromkeys([self.label, *self.where, *split]))
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All that a source has, before any picture is decoded; every sequence is as long as `ids`."""
+
+    ids: Sequence[str]
+    """Name of each picture, by which its bytes are read; empty where a row has none."""
+    columns: Mapping[str, Sequence[str]]
+    """At least the columns wanted, as text (see `as_text`); empty text where there is no value."""
+    splits: Sequence[str] = ()
+    """The split that the source itself gives each picture, in any of `SPLIT_NAMES`; else nothing.
+    A column of splits that the study names comes first."""
+    faults: Sequence[str] = ()
+    """Why a row cannot be used, one of a few fixed phrases; empty text where it can."""
+    places: Sequence[str] = ()
+    """Where each row stands, for findings: `line 12`."""
+    findings: tuple[Finding, ...] = ()
+    """What was repaired while reading; rows that are dropped are counted from `faults`."""
 
 
 class Source(Protocol):
     """Where labelled pictures come from. Reading never writes, runs or unpacks anything."""
 
     title: str
-    """For reports, such as `fashion.zip`."""
+    """For reports, such as `fashion.zip`: one short line."""
     synthetic: bool
     """Whether the pictures are drawn, not photographed."""
 
-    def list_images(self, label: str) -> Listing:
-        """List the pictures with the class that column `label` gives; raises DataError."""
+    def list_images(self, wanted: Wanted) -> Listing:
+        """List every picture, with the columns wanted.
+
+        Raises DataError where the source cannot be read or has no such column (`no_column`).
+        """
 
     def read_bytes(self, image_id: str) -> bytes:
-        """Return the encoded picture; raises DataError where it cannot be read."""
+        """Return the encoded picture, at most `MAX_IMAGE_BYTES` of it.
+
+        Many threads call it at a time. Raises DataError where the picture cannot be read; it is
+        then left out and counted.
+        """
 
     def stamp(self) -> str:
         """Text that changes when the source's files do; cheap, from sizes and times."""
+
+
+SPLIT_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("valid", "validation", "val", "dev"), "valid"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+"""How folders, files and columns name the three splits; capitals do not count."""
+
+
+def as_text(value: object) -> str:
+    """A table's value as text: nothing for None and NaN, no `.0` on whole numbers, no blanks."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value).strip()
+
+
+def no_column(where: str, name: str, columns: Iterable[str]) -> DataError:
+    """The error of a table that lacks a column, with what it has."""
+    known = list(columns)
+    names = ", ".join(column[:40] for column in known[:20])
+    hint = did_you_mean(name, known)
+    return DataError(f"{where}: no column {name!r}{hint}; its columns are: {names}")

@@ -8,8 +8,8 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from clothclf.data.sources.listing import Finding
-from clothclf.errors import DataError, did_you_mean
+from clothclf.data.sources.listing import Finding, no_column
+from clothclf.errors import DataError
 
 UNQUOTED_COMMA = "unquoted comma in the row"
 SHORT_ROW = "row with too few columns"
@@ -40,12 +40,15 @@ class Table:
         """Place of a column; raises DataError where it is missing or there twice."""
         places = [place for place, column in enumerate(self.columns) if column == name]
         if not places:
-            hint = did_you_mean(name, self.columns)
-            columns = ", ".join(column[:40] for column in self.columns[:20])
-            raise DataError(f"{self.where}: no column {name!r}{hint}; its columns are: {columns}")
+            raise no_column(self.where, name, self.columns)
         if len(places) > 1:
             raise DataError(f"{self.where}: has {len(places)} columns {name!r}; rename all but one")
         return places[0]
+
+    def values(self, name: str) -> list[str]:
+        """A column's text, row by row, without blanks around it; raises DataError as `column`."""
+        place = self.column(name)
+        return [row[place].strip() for row in self.rows]
 
 
 def read_table(content: bytes, where: str, key: str) -> Table:

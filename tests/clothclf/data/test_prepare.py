@@ -14,7 +14,8 @@ from PIL import Image
 from clothclf.data import prepare as stage
 from clothclf.data.dataset import DataSet, SplitImages, fingerprint
 from clothclf.data.prepare import prepare
-from clothclf.data.sources import kaggle as reasons
+from clothclf.data.sources import kaggle as kaggle_reasons
+from clothclf.data.sources import selection
 from clothclf.data.sources import table as table_reasons
 from clothclf.errors import DataError
 from clothclf.settings import DataSettings, SplitSettings
@@ -137,11 +138,11 @@ def test_everything_odd_is_counted_by_reason(kaggle: KaggleBuilder) -> None:
     assert summary.rows_read == 45
     assert summary.dropped == {
         stage.UNREADABLE: 2,
-        reasons.NO_IMAGE: 2,
-        reasons.DUPLICATE_ID: 1,
-        reasons.NO_ID: 1,
-        reasons.UNUSABLE_ID: 1,
-        reasons.NO_LABEL: 1,
+        kaggle_reasons.NO_IMAGE: 2,
+        selection.DUPLICATE_ID: 1,
+        selection.NO_ID: 1,
+        kaggle_reasons.UNUSABLE_ID: 1,
+        selection.NO_LABEL: 1,
     }
     assert summary.repaired == {
         stage.CONVERTED: 1,

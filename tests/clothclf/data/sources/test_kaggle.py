@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from clothclf.data.sources import files, table
+from clothclf.data.sources import files, selection, table
 from clothclf.data.sources import kaggle as kaggle_reasons
 from clothclf.data.sources.kaggle import KaggleSource
-from clothclf.data.sources.listing import Listing
+from clothclf.data.sources.listing import Wanted
+from clothclf.data.sources.selection import Chosen, choose
 from clothclf.errors import DataError
 
 if TYPE_CHECKING:
@@ -34,17 +35,17 @@ def nothing_outside(tmp_path: Path):
     assert sorted(tmp_path.parent.iterdir()) == before
 
 
-def reasons(listing: Listing) -> Counter[tuple[str, str]]:
+def reasons(listing: Chosen) -> Counter[tuple[str, str]]:
     return Counter((finding.action, finding.reason) for finding in listing.findings)
 
 
-def ids(listing: Listing) -> list[str]:
+def ids(listing: Chosen) -> list[str]:
     return listing.rows["id"].tolist()
 
 
-def read(path: Path) -> Listing:
+def read(path: Path) -> Chosen:
     """List a data set; every row read is kept or dropped, never both, never neither."""
-    listing = KaggleSource(path).list_images(LABEL)
+    listing = choose(KaggleSource(path).list_images(Wanted(LABEL)), Wanted(LABEL), "data")
     dropped = sum(finding.action == "dropped" for finding in listing.findings)
     assert listing.rows_read == len(listing.rows) + dropped
     return listing
@@ -53,7 +54,7 @@ def read(path: Path) -> Listing:
 def fault(path: Path, label: str = LABEL) -> str:
     """The one-line message that a data set is refused with."""
     with pytest.raises(DataError) as caught:
-        KaggleSource(path).list_images(label)
+        KaggleSource(path).list_images(Wanted(label))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -68,8 +69,9 @@ def test_zip_and_folder_are_read_at_the_top_and_one_down(
 ) -> None:
     path = getattr(kaggle, kind)(TWO_ROWS, ONE_TWO, root=root)
     source = KaggleSource(path)
-    listing = source.list_images(LABEL)
-    assert listing.rows.to_dict("list") == {"id": ["1", "2"], "label": ["Tops", "Shirts"]}
+    listing = read(path)
+    assert ids(listing) == ["1", "2"]
+    assert listing.rows["label"].tolist() == ["Tops", "Shirts"]
     assert listing.findings == ()
     assert source.read_bytes("2") == b"second"
     assert source.title == path.name
@@ -131,12 +133,12 @@ def test_each_unusable_row_is_dropped_for_its_own_reason(kaggle: KaggleBuilder) 
     listing = read(kaggle.folder(rows, ONE_TWO))
     assert ids(listing) == ["1", "2"]
     assert reasons(listing) == {
-        ("dropped", kaggle_reasons.DUPLICATE_ID): 1,
-        ("dropped", kaggle_reasons.NO_ID): 1,
-        ("dropped", kaggle_reasons.NO_LABEL): 2,
+        ("dropped", selection.DUPLICATE_ID): 1,
+        ("dropped", selection.NO_ID): 1,
+        ("dropped", selection.NO_LABEL): 2,
         ("dropped", kaggle_reasons.NO_IMAGE): 1,
         ("dropped", kaggle_reasons.UNUSABLE_ID): 2,
-        ("dropped", kaggle_reasons.UNUSABLE_LABEL): 2,
+        ("dropped", selection.UNUSABLE_LABEL): 2,
     }
     lines = {finding.image_id: finding.detail for finding in listing.findings}
     assert lines["7"] == "line 7"
@@ -147,7 +149,7 @@ def test_short_rows_are_told_and_kept_if_they_have_a_label(kaggle: KaggleBuilder
     assert ids(listing) == ["1"]
     assert reasons(listing) == {
         ("repaired", table.SHORT_ROW): 2,
-        ("dropped", kaggle_reasons.NO_LABEL): 1,
+        ("dropped", selection.NO_LABEL): 1,
     }
 
 
@@ -205,7 +207,8 @@ def test_other_ways_to_save_a_table_are_the_same_table(
     kaggle: KaggleBuilder, content: bytes
 ) -> None:
     listing = read(kaggle.folder(content, ONE_TWO))
-    assert listing.rows.to_dict("list") == {"id": ["1", "2"], "label": ["Tops", "Shirts"]}
+    assert ids(listing) == ["1", "2"]
+    assert listing.rows["label"].tolist() == ["Tops", "Shirts"]
     assert listing.findings == ()
 
 
