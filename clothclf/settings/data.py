@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from clothclf.settings.base import Fraction, Settings
+
+BUILT_IN_SOURCES = ("demo", "kaggle", "folder", "table", "hub")
+"""Of `data.source`; every other name is that of a plug-in."""
+CLASS_FOLDER = "class"
+"""The only column that `data.source: folder` has."""
+DEFAULT_LABEL = "articleType"
+
+Name = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class SplitSettings(Settings):
@@ -19,6 +27,11 @@ class SplitSettings(Settings):
     seed: Annotated[int, Field(ge=0)] = 0
     keep_twins_together: bool = True
     """Pictures with the same pixels stay on one side; `false` splits as the published study did."""
+    given: Literal["keep", "ignore"] = "keep"
+    """`keep` the split that the source gives (its folders, its files, a column); where it gives
+    none for validation or test, that is drawn from training by the shares. `ignore` draws all."""
+    column: Name | None = None
+    """Column that names each picture's split: train, valid or test, or as people also say it."""
 
     @model_validator(mode="after")
     def _shares_add_up(self) -> SplitSettings:
@@ -38,15 +51,25 @@ class DemoSettings(Settings):
 class DataSettings(Settings):
     """Which pictures, which classes of them, and how they are split."""
 
-    source: Literal["demo", "kaggle"] = "demo"
+    source: Name = "demo"
+    """demo, kaggle, folder, table, hub, or the name of a plug-in that is installed."""
     path: Path | None = None
-    """Archive or folder of the source; relative to the current folder."""
-    label: Annotated[str, Field(min_length=1, max_length=200)] = "articleType"
-    """Column that holds the class."""
+    """Archive, folder or table of the source; relative to the current folder."""
+    label: Name = DEFAULT_LABEL
+    """Column that holds the class; of no meaning for a folder, whose classes are its folders."""
+    picture: Name | None = None
+    """Column that holds the pictures, or their paths; without it the usual names are looked for."""
+    where: dict[Name, tuple[str, ...]] = Field(default_factory=dict, max_length=100)
+    """Column by column, the value or values whose rows are taken; all others are left out."""
+    options: dict[Name, str | int | float | bool] = Field(default_factory=dict)
+    """For a plug-in, what it says it takes; the sources that come with bench take none."""
     min_images_per_class: Annotated[int, Field(ge=1)] = 1
     """Classes with fewer usable pictures are left out (at least this many stay)."""
     max_classes: Annotated[int, Field(ge=2)] | None = None
     """Keep only the largest so many classes."""
+    max_images_per_class: Annotated[int, Field(ge=1)] | None = None
+    """Keep at most so many pictures of each class, drawn by the split's seed before any picture is
+    decoded; one that then does not decode is not replaced."""
     max_images: Annotated[int, Field(ge=1)] | None = None
     """Keep at most so many pictures, each class in proportion; for a quick try."""
     image_size: Annotated[int, Field(ge=8, le=1024)] = 112
@@ -54,10 +77,53 @@ class DataSettings(Settings):
     demo: DemoSettings = DemoSettings()
     split: SplitSettings = SplitSettings()
 
+    @field_validator("where", mode="before")
+    @classmethod
+    def _values_as_text(cls, where: object) -> object:
+        if not isinstance(where, dict):
+            return where
+        return {column: _values(column, asked) for column, asked in where.items()}
+
     @model_validator(mode="after")
     def _source_has_what_it_needs(self) -> DataSettings:
-        if self.source == "kaggle" and self.path is None:
-            raise ValueError("source kaggle needs data.path: the downloaded zip or its folder")
+        what = _NEEDED_PATH.get(self.source)
+        if what is not None and self.path is None:
+            raise ValueError(f"source {self.source} needs data.path: {what}")
         if self.source == "demo" and self.path is not None:
             raise ValueError("source demo takes no data.path: say data.source: kaggle to use it")
         return self
+
+    @model_validator(mode="after")
+    def _source_knows_what_it_is_told(self) -> DataSettings:
+        if self.picture is not None and self.source in ("demo", "kaggle", "folder"):
+            raise ValueError(f"source {self.source} takes no data.picture: it has no such column")
+        if self.options and self.source in BUILT_IN_SOURCES:
+            raise ValueError(f"source {self.source} takes no data.options: they are for plug-ins")
+        if self.source != "folder":
+            return self
+        if unknown := sorted({self.label, *self.where} - {DEFAULT_LABEL, CLASS_FOLDER}):
+            raise ValueError(
+                f"source folder has no column {unknown[0]!r}: its classes are the names of its "
+                f"folders; leave data.label out, and filter by data.where.{CLASS_FOLDER} only"
+            )
+        if self.split.column is not None:
+            raise ValueError("source folder takes no data.split.column: its folders name the split")
+        return self
+
+
+_NEEDED_PATH = {
+    "kaggle": "the downloaded zip or its folder",
+    "folder": "a folder, or a zip of it, with a folder of pictures for each class",
+    "table": "a CSV or parquet file with the pictures' paths and labels",
+}
+
+
+def _values(column: object, asked: Any) -> Any:
+    """One value or several, as the text that tables are compared by."""
+    values = list(asked) if isinstance(asked, (list, tuple)) else [asked]
+    if not values or any(value is None or isinstance(value, (list, dict)) for value in values):
+        raise ValueError(f"{column}: give a value, or a list of values, that the rows must have")
+    return tuple(
+        str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
+        for value in values
+    )
