@@ -51,6 +51,10 @@ class RunSpec(Settings):
     """Of the body's arithmetic: what `model.precision` asks for, or what its probe chose."""
     save_weights: str
     measure: bool
+    count: bool = True
+    """Count what the network costs; a probe of a selection leaves it to the runs that stay."""
+    tags: dict[str, str] = {}
+    """Told to MLflow beside its own; they name no run."""
 
     @property
     def run_id(self) -> str:

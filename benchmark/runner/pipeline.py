@@ -188,6 +188,8 @@ class Pipeline:
 
         A fault is told, and the run goes on without a figure.
         """
+        if not self.spec.count:
+            return None, "it was not to be counted"
         kept = self.kept.result("cost", COST)
         if kept is not None:
             return kept, ""

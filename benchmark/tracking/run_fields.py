@@ -25,6 +25,7 @@ def spec_tags(spec: RunSpec) -> dict[str, str]:
     data = spec.data_summary
     synthetic = " Synthetic pictures: the figures say nothing about real ones." * data.synthetic
     return {
+        **spec.tags,
         RUN_ID_TAG: spec.run_id,
         KIND_TAG: RUN_KIND,
         "bench.study": spec.study,
