@@ -17,6 +17,7 @@ from clothclf.data.dataset import (
 from clothclf.data.pixels import PixelCache, Progress, open_or_build
 from clothclf.data.sources import Chosen, Finding, Source, list_wanted, open_source
 from clothclf.data.splits import SPLITS, assign_splits
+from clothclf.data.thin import thinned
 from clothclf.errors import DataError
 from clothclf.results import DataSummary
 from clothclf.settings import DataSettings
@@ -55,6 +56,7 @@ def prepare(settings: DataSettings, cache: Path, progress: Progress | None = Non
     groups = rows["pixel_hash"] if settings.split.keep_twins_together else rows["id"]
     manifest = rows.assign(split=assign_splits(rows["label"], groups, settings.split))
     manifest = manifest[["id", "label", "split", "pixel_hash", "pixel_row"]].reset_index(drop=True)
+    manifest = thinned(manifest, settings, findings)
     table = pd.DataFrame(
         [(f.action, f.reason, f.image_id, f.detail) for f in findings],
         columns=["action", "reason", "image_id", "detail"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from clothclf.settings.base import LATER, Fraction, Settings, identity
-from clothclf.settings.data import DataSettings, DemoSettings, SplitSettings
+from clothclf.settings.data import AtMostSettings, DataSettings, DemoSettings, SplitSettings
 from clothclf.settings.model import (
     ArchitectureSettings,
     BatchNorm,
@@ -18,6 +18,7 @@ from clothclf.settings.training import AugmentSettings, TrainSettings
 __all__ = [
     "LATER",
     "ArchitectureSettings",
+    "AtMostSettings",
     "AugmentSettings",
     "BatchNorm",
     "DataSettings",

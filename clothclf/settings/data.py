@@ -41,6 +41,18 @@ class SplitSettings(Settings):
         return self
 
 
+class AtMostSettings(Settings):
+    """At most so many pictures of each split, taken after splitting: none changes sides.
+
+    Each class is kept in proportion, with one picture at least, and a smaller number takes of the
+    same pictures.
+    """
+
+    train: Annotated[int, Field(ge=2)] | None = None
+    valid: Annotated[int, Field(ge=2)] | None = None
+    test: Annotated[int, Field(ge=2)] | None = None
+
+
 class DemoSettings(Settings):
     """The drawn pictures of `data.source: demo`."""
 
@@ -72,6 +84,7 @@ class DataSettings(Settings):
     decoded; one that then does not decode is not replaced."""
     max_images: Annotated[int, Field(ge=1)] | None = None
     """Keep at most so many pictures, each class in proportion; for a quick try."""
+    at_most: AtMostSettings = AtMostSettings()
     image_size: Annotated[int, Field(ge=8, le=1024)] = 112
     """Side of the square that every picture is resized to, in pixels."""
     demo: DemoSettings = DemoSettings()

@@ -1,0 +1,49 @@
+"""Fewer pictures of a split data set, for a cheaper look at it: none changes sides."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from clothclf.data.sources import Finding
+from clothclf.data.splits import SPLITS
+from clothclf.errors import DataError
+from clothclf.settings import DataSettings
+
+SURPLUS_OF_SPLIT = "image beyond data.at_most"
+
+
+def thinned(
+    manifest: pd.DataFrame, settings: DataSettings, findings: list[Finding]
+) -> pd.DataFrame:
+    """The manifest's rows that `data.at_most` leaves, in their order; the others are findings.
+
+    The same pictures for the same split seed, and those of a smaller number are among those of a
+    larger one. Raises DataError where a split would lose a class.
+    """
+    limits = {name: getattr(settings.at_most, name) for name in SPLITS}
+    if not any(limits.values()):
+        return manifest
+    order = np.random.default_rng(settings.split.seed).permutation(len(manifest))
+    shuffled = manifest.sort_values("id").iloc[order]
+    by_class = shuffled.groupby(["split", "label"])
+    # Relative places take all classes evenly; the first of each class comes before all others.
+    place = by_class.cumcount() / by_class["id"].transform("size")
+    ranked = shuffled.assign(place=place).sort_values("place", kind="stable")
+    kept = ranked.index
+    for name, most in limits.items():
+        if most is None:
+            continue
+        own = ranked.index[ranked["split"] == name]
+        classes = manifest.loc[own, "label"].nunique()
+        if most < classes:
+            raise DataError(
+                f"data.at_most.{name}: {most} is fewer than its {classes} classes; raise it"
+            )
+        kept = kept.difference(own[most:], sort=False)
+    left_out = manifest.loc[~manifest.index.isin(kept), ["id", "label"]]
+    findings.extend(
+        Finding("dropped", SURPLUS_OF_SPLIT, str(row.id), str(row.label))
+        for row in left_out.itertuples()
+    )
+    return manifest[manifest.index.isin(kept)].reset_index(drop=True)
