@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import zipfile
 from dataclasses import dataclass
@@ -17,9 +16,9 @@ from clothclf.data.atomic import file_sha256
 from clothclf.errors import ArchitectureError, WeightsError
 from clothclf.models.architectures import create_for_size, pretrained_config
 from clothclf.models.classifier import feature_count
+from clothclf.reach import HUB_PATIENCE_S, first_line, hub_fault
 from clothclf.results import Weights
 
-HUB_PATIENCE_S = 5.0
 MAX_CLASSES = 100_000
 """Of a checkpoint's own classifier; the largest published have some 22,000."""
 RANDOM = Weights("random", "random", "", None)
@@ -57,7 +56,7 @@ class WeightsResolver:
                     path = _download(repository)
                     return Weights("pretrained", repository, file_sha256(path), path)
                 except Exception as error:  # the hub client raises many kinds
-                    fault = f"{repository} cannot be downloaded: {_first_line(error)}"
+                    fault = f"{repository} cannot be downloaded: {first_line(error)}"
         if self.setting == "pretrained":
             raise WeightsError(
                 f"model.weights: pretrained: {fault}; give a file or a folder of "
@@ -69,39 +68,8 @@ class WeightsResolver:
         """Why the hub cannot be used, or None; it is asked once and given 5 seconds."""
         if not self._hub_asked:
             self._hub_asked = True
-            self._hub_fault = _probe_hub()
+            self._hub_fault = hub_fault("the model hub")
         return self._hub_fault
-
-
-def _probe_hub() -> str | None:
-    import threading
-    import urllib.error
-    import urllib.request
-
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-        return "the model hub is switched off (HF_HUB_OFFLINE)"
-    endpoint = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
-    if not endpoint.startswith(("http://", "https://")):
-        return f"the model hub's address {endpoint} (HF_ENDPOINT) is not one of http or https"
-    answer: list[str | None] = []
-
-    def ask() -> None:
-        request = urllib.request.Request(endpoint, method="HEAD")
-        try:
-            with urllib.request.urlopen(request, timeout=HUB_PATIENCE_S):
-                answer.append(None)
-        except urllib.error.HTTPError:
-            answer.append(None)  # it answers, if only with a refusal of this page
-        except Exception as error:  # what answers may be no web server at all
-            answer.append(f"the model hub {endpoint} cannot be reached: {_first_line(error)}")
-
-    # Looking up a host's name can block for longer than any socket timeout.
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(HUB_PATIENCE_S)
-    if not answer:
-        return f"the model hub {endpoint} gave no answer within {HUB_PATIENCE_S:g} seconds"
-    return answer[0]
 
 
 def _cached(repository: str) -> Path | None:
@@ -234,7 +202,7 @@ def _read(path: Path) -> _Content:
         raise
     except Exception as error:  # damaged files fail in many ways, pickles with code among them
         raise WeightsError(
-            f"model.weights: {path} is not a readable weights file: {_first_line(error)}"
+            f"model.weights: {path} is not a readable weights file: {first_line(error)}"
         ) from None
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
@@ -281,11 +249,6 @@ def _mismatch(error: BaseException | None) -> str:
             more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
             return f'{meaning} "{names[0]}"{more}'
     return (text.splitlines() or [type(error).__name__])[0]
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
 
 
 def state_hash(module: nn.Module) -> str:

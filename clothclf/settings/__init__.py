@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from clothclf.settings.base import LATER, Fraction, Settings, identity
-from clothclf.settings.data import AtMostSettings, DataSettings, DemoSettings, SplitSettings
+from clothclf.settings.data import (
+    AtMostSettings,
+    DataSettings,
+    DemoSettings,
+    HubSettings,
+    SplitSettings,
+)
 from clothclf.settings.model import (
     ArchitectureSettings,
     BatchNorm,
@@ -26,6 +32,7 @@ __all__ = [
     "Device",
     "Fraction",
     "HeadSettings",
+    "HubSettings",
     "Mode",
     "ModelSettings",
     "Precision",

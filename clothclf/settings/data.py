@@ -60,6 +60,29 @@ class DemoSettings(Settings):
     seed: Annotated[int, Field(ge=0)] = 0
 
 
+HUB_DATASET = "ashraq/fashion-product-images-small"
+HUB_REVISION = "bd09c69e56fc0b1f279743fef89d735f3bdf8a42"
+"""The commit of `HUB_DATASET` by which both its parquet files were uploaded."""
+
+
+class HubSettings(Settings):
+    """The data set on the Hugging Face hub that `data.source: hub` reads without a `data.path`."""
+
+    dataset: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}$")] = (
+        HUB_DATASET
+    )
+    """As in its address: owner/name."""
+    revision: Name | None = None
+    """Branch, tag or commit. Without it the default data set is taken at a fixed commit, and any
+    other at the commit that `main` is at when it is first fetched."""
+
+    @property
+    def wanted_revision(self) -> str:
+        """The revision to ask the hub for."""
+        pinned = HUB_REVISION if self.dataset == HUB_DATASET else "main"
+        return self.revision or pinned
+
+
 class DataSettings(Settings):
     """Which pictures, which classes of them, and how they are split."""
 
@@ -67,6 +90,7 @@ class DataSettings(Settings):
     """demo, kaggle, folder, table, hub, or the name of a plug-in that is installed."""
     path: Path | None = None
     """Archive, folder or table of the source; relative to the current folder."""
+    hub: HubSettings = HubSettings()
     label: Name = DEFAULT_LABEL
     """Column that holds the class; of no meaning for a folder, whose classes are its folders."""
     picture: Name | None = None
