@@ -19,7 +19,7 @@ from clothclf.settings.model import (
     ModelSettings,
     Precision,
 )
-from clothclf.settings.training import AugmentSettings, TrainSettings
+from clothclf.settings.training import AugmentSettings, EmaSettings, TrainSettings
 
 __all__ = [
     "LATER",
@@ -30,6 +30,7 @@ __all__ = [
     "DataSettings",
     "DemoSettings",
     "Device",
+    "EmaSettings",
     "Fraction",
     "HeadSettings",
     "HubSettings",

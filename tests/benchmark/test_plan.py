@@ -14,6 +14,7 @@ from clothclf.settings import (
     ArchitectureSettings,
     AugmentSettings,
     DataSettings,
+    EmaSettings,
     HeadSettings,
     ModelSettings,
     TrainSettings,
@@ -30,6 +31,11 @@ NUMBERS_CHANGE: list[dict[str, Any]] = [
     {"model": ModelSettings(mode="finetune")},
     {"model": ModelSettings(batch_norm="drifting")},
     {"train": TrainSettings(epochs=3)},
+    {"train": TrainSettings(optimizer="adamw")},
+    {"train": TrainSettings(label_smoothing=0.1)},
+    {"train": TrainSettings(optimizer_options={"nesterov": True})},
+    {"train": TrainSettings(ema=EmaSettings(decay=0.99))},
+    {"train": TrainSettings(augment=AugmentSettings(mixup=0.2))},
     {"train": TrainSettings(augment=AugmentSettings(horizontal_flip=False))},
     {"weights": Weights("file", "a.safetensors", "ab" * 32, Path("a.safetensors"))},
 ]
@@ -52,6 +58,14 @@ def test_what_changes_the_numbers_makes_another_run(change: dict[str, Any]) -> N
 @pytest.mark.parametrize("change", NUMBERS_STAY, ids=str)
 def test_what_does_not_change_the_numbers_is_the_same_run(change: dict[str, Any]) -> None:
     assert make_spec(**change).run_id == make_spec().run_id
+
+
+def test_runs_made_before_recipes_had_further_keys_keep_their_names() -> None:
+    recipe = TrainSettings(
+        schedule="cosine", weight_decay=0.01, augment=AugmentSettings(crop_padding=4), patience=3
+    )
+    assert make_spec().run_id == "2858f6ffbc8b"
+    assert make_spec(train=recipe).run_id == "418ac377d6b1"
 
 
 def test_weights_are_known_by_content_not_by_name() -> None:

@@ -14,6 +14,7 @@ from clothclf.settings import (
     DataSettings,
     DemoSettings,
     Device,
+    EmaSettings,
     HeadSettings,
     ModelSettings,
     Settings,
@@ -27,7 +28,7 @@ from clothclf.settings import (
     "kind",
     [
         *(AugmentSettings, DataSettings, DemoSettings, HeadSettings, ModelSettings),
-        *(SplitSettings, TrainSettings),
+        *(EmaSettings, SplitSettings, TrainSettings),
     ],
 )
 def test_defaults_are_valid_frozen_and_complete(kind: type[BaseModel]) -> None:
@@ -50,8 +51,18 @@ def test_defaults_are_valid_frozen_and_complete(kind: type[BaseModel]) -> None:
         (TrainSettings, "momentum", [0, 0.99], [-0.1, 1, float("nan")]),
         (TrainSettings, "weight_decay", [0, 1], [-1e-9, float("inf")]),
         (TrainSettings, "patience", [None, 1], [0]),
-        (TrainSettings, "schedule", ["constant", "cosine"], ["linear"]),
-        (TrainSettings, "optimizer", ["sgd"], ["adam"]),
+        (TrainSettings, "schedule", ["constant", "cosine", "onecycle", "linear"], ["poly"]),
+        (TrainSettings, "optimizer", ["sgd", "adamw"], ["", "a" * 41]),
+        (TrainSettings, "layer_decay", [None, 0.5, 1], [0, 1.1]),
+        (TrainSettings, "clip_grad_norm", [None, 1], [0]),
+        (TrainSettings, "label_smoothing", [0, 0.1], [1, -0.1]),
+        (TrainSettings, "class_weights", ["none", "balanced"], ["even"]),
+        (TrainSettings, "sampling", ["natural", "balanced"], ["even"]),
+        (AugmentSettings, "random_resized_crop", [None, 0.08, 1], [0, 1.1]),
+        (AugmentSettings, "random_erasing", [0, 0.25, 1], [-0.1, 1.1]),
+        (AugmentSettings, "mixup", [0, 0.2], [-1]),
+        (AugmentSettings, "cutmix", [0, 1], [-1]),
+        (EmaSettings, "decay", [None, 0.999], [0, 1]),
         (AugmentSettings, "crop_padding", [0, 128], [-1, 129]),
         (HeadSettings, "hidden", [None, 1], [0]),
         (HeadSettings, "dropout", [0, 0.9], [1, -0.1]),
@@ -141,3 +152,43 @@ def test_keys_that_came_later_name_a_run_only_where_they_are_set() -> None:
     assert identity(_Outer()) == {"inner": {"old": 1}}
     changed = _Outer(inner=_Inner(new=3), more=_Inner(old=4))
     assert identity(changed) == {"inner": {"old": 1, "new": 3}, "more": {"old": 4}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"warmup_epochs": 10}, r"warmup_epochs: must be below epochs \(10\)"),
+        ({"head_epochs": 10}, r"head_epochs: must be below epochs \(10\)"),
+        ({"schedule": "step"}, "step and step_epochs need each other"),
+        ({"schedule": "cosine", "step_epochs": 2}, "step and step_epochs need each other"),
+        ({"final_learning_rate": 1e-4}, "final_learning_rate: schedule: constant takes none"),
+        ({"schedule": "linear", "final_learning_rate": 1}, "must not be above learning_rate"),
+        ({"class_weights": "balanced", "sampling": "balanced"}, "would both balance"),
+        ({"augment": {"crop_padding": 4, "random_resized_crop": 0.5}}, "both crop"),
+    ],
+)
+def test_a_recipe_that_contradicts_itself_is_refused(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        TrainSettings.model_validate(changes)
+
+
+@pytest.mark.parametrize("text", ["rand", "rand-m9-mstd0.5", "rand-m15-n3-mmax20-inc1-tweights"])
+def test_rand_augment_is_written_as_timm_does(text: str) -> None:
+    assert AugmentSettings(rand_augment=text).rand_augment == text
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("m9", "must begin with rand"),
+        ("rand-x3", "section 'x3' is not known"),
+        ("rand-m", "section 'm' is not known"),
+        ("rand-p1.5", "section 'p1.5' is not known"),
+        ("rand-m9-m8", "section 'm8' is there twice"),
+        ("rand-n0", "section 'n0' is not known"),
+        ("rand-tall", "section 'tall' is not known"),
+    ],
+)
+def test_a_faulty_rand_augment_is_told_by_its_section(text: str, says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        AugmentSettings(rand_augment=text)
