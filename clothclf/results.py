@@ -35,6 +35,8 @@ class DataSummary:
     """Twin groups that carry more than one label."""
     twins_across_splits: int
     """Twin groups with pictures in more than one split: leakage."""
+    split_note: str = ""
+    """Which splits the source gave, in words; empty where all were drawn."""
 
 
 @dataclass(frozen=True)

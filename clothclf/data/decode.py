@@ -17,6 +17,7 @@ MAX_PIXELS = 64_000_000
 MAX_SIDE = 65_535
 """Resizing one much longer line of pixels would take gigabytes of weights."""
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+HEIC = "HEIC or AVIF, which is not read: convert to JPEG"
 
 
 LARGE_PIXELS = 16_000_000

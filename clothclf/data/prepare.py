@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from clothclf.data.dataset import (
+    MANIFEST_COLUMNS,
     DataSet,
     count_findings,
     fingerprint,
     twin_statistics,
 )
+from clothclf.data.decode import HEIC
 from clothclf.data.pixels import PixelCache, Progress, open_or_build
 from clothclf.data.sources import Chosen, Finding, Source, list_wanted, open_source
-from clothclf.data.splits import SPLITS, assign_splits
+from clothclf.data.splits import SPLITS, assign_splits, drawn_splits
 from clothclf.data.thin import thinned
 from clothclf.errors import DataError
 from clothclf.results import DataSummary
@@ -27,7 +30,11 @@ CONVERTED = "image converted to RGB"
 ODD_SIZE = "image of another size, resized"
 SMALL_CLASS = "class below min_images_per_class"
 SURPLUS_CLASS = "class beyond max_classes"
+SURPLUS_OF_CLASS = "image beyond max_images_per_class"
 SURPLUS_IMAGE = "image beyond max_images"
+
+MAX_CLASSES = 1000
+"""As many as ImageNet has; a confusion matrix of ten times as many has a hundred million fields."""
 
 
 def prepare(settings: DataSettings, cache: Path, progress: Progress | None = None) -> DataSet:
@@ -37,32 +44,65 @@ def prepare(settings: DataSettings, cache: Path, progress: Progress | None = Non
     Raises DataError: nothing to read, a missing column, fewer than 2 classes, a class too small.
     """
     source = open_source(settings, cache)
-    listing = list_wanted(source, settings)
-    findings = list(listing.findings)
-    # A class with too few rows cannot pass; there is no need to decode its pictures.
-    _require_rows(listing, source)
-    rows = _large_classes(listing.rows, settings.min_images_per_class, findings)
-    _require_two_classes(rows, listing.rows, settings)
-    pixels = open_or_build(source, rows["id"].tolist(), settings.image_size, cache, progress)
+    chosen = list_wanted(source, settings)
+    findings = list(chosen.findings)
+    rows = _before_decoding(chosen, source, settings, findings)
+    pixels = open_or_build(source, rows["id"].tolist(), settings.shown_size, cache, progress)
     rows = rows.assign(
         pixel_row=np.arange(len(rows)), pixel_hash=pixels.table["pixel_hash"].to_numpy()
     )
-    rows = _decodable(rows, pixels, findings)
+    rows = _decodable(rows, pixels, source, findings)
     usable = rows
-    rows = _large_classes(rows, settings.min_images_per_class, findings)
+    # Of a sample, each class has fewer pictures than it was chosen for.
+    least = 1 if settings.max_images_per_class else settings.min_images_per_class
+    rows = _large_classes(rows, least, findings)
     rows = _largest_classes(rows, settings.max_classes, findings)
-    _require_two_classes(rows, usable, settings)
+    _require_two_classes(rows, usable, source, settings)
     rows = _sample(rows, settings, findings)
-    groups = rows["pixel_hash"] if settings.split.keep_twins_together else rows["id"]
-    manifest = rows.assign(split=assign_splits(rows["label"], groups, settings.split))
-    manifest = manifest[["id", "label", "split", "pixel_hash", "pixel_row"]].reset_index(drop=True)
+    splits = assign_splits(rows["label"], _groups(rows, settings), settings.split, rows["split"])
+    manifest = rows.assign(split=splits)[list(MANIFEST_COLUMNS)].reset_index(drop=True)
     manifest = thinned(manifest, settings, findings)
     table = pd.DataFrame(
         [(f.action, f.reason, f.image_id, f.detail) for f in findings],
         columns=["action", "reason", "image_id", "detail"],
     )
-    summary = _summarise(source, listing.rows_read, manifest, table)
+    summary = _summarise(source, chosen.rows_read, manifest, table)
+    summary = replace(summary, split_note=_split_note(rows["split"].tolist()))
     return DataSet(manifest, table, summary, pixels.path)
+
+
+def _before_decoding(
+    chosen: Chosen, source: Source, settings: DataSettings, findings: list[Finding]
+) -> pd.DataFrame:
+    """The rows whose pictures are worth decoding; raises DataError where no study can be made."""
+    _require_rows(chosen, source)
+    # A class with too few rows cannot pass; there is no need to decode its pictures.
+    rows = _large_classes(chosen.rows, settings.min_images_per_class, findings)
+    _require_two_classes(rows, chosen.rows, source, settings)
+    _refuse_too_many_classes(rows, source, settings)
+    if settings.max_images_per_class is None:
+        return rows
+    rows = _largest_classes(rows, settings.max_classes, findings)
+    place = _places(rows, settings.split.seed).sort_values(kind="stable")
+    kept = rows.loc[place.index].groupby("label").head(settings.max_images_per_class).index
+    surplus = pd.Series(~rows.index.isin(kept), index=rows.index)
+    return _leave_out(rows, surplus, SURPLUS_OF_CLASS, findings)
+
+
+def _groups(rows: pd.DataFrame, settings: DataSettings) -> pd.Series[str]:
+    """The group of each picture; those of one group go to the same split."""
+    return rows["pixel_hash"] if settings.split.keep_twins_together else rows["id"]
+
+
+def _split_note(given: list[str]) -> str:
+    """Which splits the source gave, and which were drawn all the same."""
+    drawn = drawn_splits(given)
+    if set(drawn) == set(SPLITS):
+        return ""
+    if not drawn:
+        return "train, valid and test as the source gives them"
+    kept = next(name for name in SPLITS if name not in drawn)
+    return f"{kept} as the source gives it; {drawn[1]} drawn from its train"
 
 
 def _large_classes(rows: pd.DataFrame, least: int, findings: list[Finding]) -> pd.DataFrame:
@@ -87,13 +127,25 @@ def _leave_out(
     return kept
 
 
-def _decodable(rows: pd.DataFrame, pixels: PixelCache, findings: list[Finding]) -> pd.DataFrame:
-    """Drop pictures that do not decode; note those that were converted or resized unevenly."""
+def _decodable(
+    rows: pd.DataFrame, pixels: PixelCache, source: Source, findings: list[Finding]
+) -> pd.DataFrame:
+    """Drop pictures that do not decode; note those that were converted or resized unevenly.
+
+    Raises DataError where none does.
+    """
     table = pixels.table
     bad = table["problem"] != ""
+    if bad.all():
+        picture, problem = table.iloc[0][["id", "problem"]]
+        raise DataError(
+            f"data.path: {source.title}: none of its {len(table):,} pictures can be decoded; "
+            f"the first, {str(picture)[:200]}: {problem}"
+        )
     findings.extend(
-        Finding("dropped", UNREADABLE, str(picture.id), str(picture.problem))
+        Finding("dropped", _why_unreadable(problem), str(picture.id), problem)
         for picture in table[bad].itertuples()
+        if (problem := str(picture.problem))
     )
     good = table[~bad]
     findings.extend(
@@ -111,28 +163,64 @@ def _decodable(rows: pd.DataFrame, pixels: PixelCache, findings: list[Finding]) 
     return kept
 
 
-def _require_rows(listing: Chosen, source: Source) -> None:
-    if len(listing.rows):
+def _why_unreadable(problem: str) -> str:
+    return problem if problem == HEIC else UNREADABLE
+
+
+def _require_rows(chosen: Chosen, source: Source) -> None:
+    if len(chosen.rows):
         return
-    faults = Counter(finding.reason for finding in listing.findings if finding.action == "dropped")
-    reasons = ", ".join(f"{reason} {count}" for reason, count in faults.most_common(3))
+    dropped = [finding for finding in chosen.findings if finding.action == "dropped"]
+    reasons = ", ".join(
+        f"{reason} {count}"
+        for reason, count in Counter(finding.reason for finding in dropped).most_common(3)
+    )
+    first = f"; the first: {dropped[0].image_id or dropped[0].detail}" if dropped else ""
     raise DataError(
-        f"data.path: {source.title}: none of its {listing.rows_read} rows has an id, a label and "
-        f"a picture{f' ({reasons})' if reasons else ''}"
+        f"data.path: {source.title}: none of its {chosen.rows_read} rows has an id, a label and "
+        f"a picture{f' ({reasons}){first}' if reasons else ''}"
     )
 
 
-def _require_two_classes(rows: pd.DataFrame, before: pd.DataFrame, settings: DataSettings) -> None:
+def _require_two_classes(
+    rows: pd.DataFrame, before: pd.DataFrame, source: Source, settings: DataSettings
+) -> None:
     found = rows["label"].nunique()
     if found >= 2:
         return
+    if before["label"].nunique() == 1:
+        raise DataError(
+            f"data.path: {source.title}: all its {len(before):,} usable pictures are of one class, "
+            f"{before['label'].iloc[0]!r}, and 2 are needed"
+        )
     largest = before["label"].value_counts().head(3)
     sizes = ", ".join(f"{label} {count}" for label, count in largest.items()) or "none"
     raise DataError(
         f"data.min_images_per_class: {settings.min_images_per_class} leaves {found} of "
-        f"{before['label'].nunique()} classes of {settings.label!r}, and 2 are needed; "
+        f"{before['label'].nunique()} classes{_of_column(settings)}, and 2 are needed; "
         f"the largest are {sizes}"
     )
+
+
+def _refuse_too_many_classes(rows: pd.DataFrame, source: Source, settings: DataSettings) -> None:
+    """Refuse, before anything is decoded, a label column of names or numbers of single pictures."""
+    sizes = rows["label"].value_counts()
+    classes = len(sizes) if settings.max_classes is None else min(len(sizes), settings.max_classes)
+    if classes <= MAX_CLASSES:
+        return
+    least = int(sizes.iloc[MAX_CLASSES]) + 1
+    left = int((sizes >= least).sum())
+    by_size = f"data.min_images_per_class ({least} leaves {left:,}) or " if left >= 2 else ""
+    largest = ", ".join(f"{str(label)[:40]} {count}" for label, count in sizes.head(3).items())
+    raise DataError(
+        f"data.label: {source.title}: {classes:,} classes{_of_column(settings)} in {len(rows):,} "
+        f"pictures are too many: at most {MAX_CLASSES:,} can be compared; the largest are "
+        f"{largest}; name another column, or keep fewer by {by_size}data.max_classes"
+    )
+
+
+def _of_column(settings: DataSettings) -> str:
+    return "" if settings.source == "folder" else f" of {settings.label!r}"
 
 
 def _sample(rows: pd.DataFrame, settings: DataSettings, findings: list[Finding]) -> pd.DataFrame:
@@ -142,11 +230,7 @@ def _sample(rows: pd.DataFrame, settings: DataSettings, findings: list[Finding])
     """
     if settings.max_images is None or len(rows) <= settings.max_images:
         return rows
-    order = np.random.default_rng(settings.split.seed).permutation(len(rows))
-    shuffled = rows.sort_values("id").iloc[order]
-    # Ranking pictures by their relative place within their class takes all classes evenly.
-    place = shuffled.groupby("label").cumcount() + 0.5
-    place = place / shuffled.groupby("label")["id"].transform("size")
+    place = _places(rows, settings.split.seed)
     kept = place.sort_values(kind="stable").index[: settings.max_images]
     surplus = pd.Series(~rows.index.isin(kept), index=rows.index)
     lost = sorted(set(rows["label"]) - set(rows.loc[~surplus, "label"]))
@@ -156,6 +240,18 @@ def _sample(rows: pd.DataFrame, settings: DataSettings, findings: list[Finding])
             "raise it, or data.min_images_per_class"
         )
     return _leave_out(rows, surplus, SURPLUS_IMAGE, findings)
+
+
+def _places(rows: pd.DataFrame, seed: int) -> pd.Series[float]:
+    """A relative place, from 0 to 1, of each picture within its class and given split.
+
+    Ranking by it takes all classes evenly. The same ids and seed give the same places.
+    """
+    order = np.random.default_rng(seed).permutation(len(rows))
+    shuffled = rows.sort_values("id").iloc[order]
+    peers = shuffled.groupby(["label", "split"])
+    place: pd.Series[float] = (peers.cumcount() + 0.5) / peers["id"].transform("size")
+    return place
 
 
 def _summarise(

@@ -1,9 +1,11 @@
-"""Stratified, seeded splits into training, validation and test that keep groups on one side."""
+"""Stratified, seeded splits into training, validation and test that keep groups on one side.
+
+Splits that a source gives are kept, and completed where one is missing."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import pandas as pd
@@ -15,27 +17,49 @@ SPLITS = ("train", "valid", "test")
 
 
 def assign_splits(
-    labels: pd.Series[str], groups: pd.Series[str], settings: SplitSettings
+    labels: pd.Series[str],
+    groups: pd.Series[str],
+    settings: SplitSettings,
+    given: pd.Series[str] | None = None,
 ) -> list[str]:
     """Return the split of each picture.
 
     Within each class the shares are met to the nearest picture, as far as groups allow: pictures
     of one group go together, and a group whose pictures carry several labels counts for its
     most frequent one. The same input and seed give the same splits, whatever the row order.
+    Where splits are `given` (train, valid or test for every picture), they are kept, and what is
+    to be drawn (`drawn_splits`) is drawn in the same way from the pictures given to training.
     Raises DataError naming a class that is too small to have a picture in each split.
     """
     frame = pd.DataFrame({"label": labels.to_numpy(), "group": groups.to_numpy()})
+    known = [""] * len(frame) if given is None else given.tolist()
+    drawn = drawn_splits(known)
+    shares = {name: getattr(settings, name) for name in drawn}
+    pool = frame[[split in ("", "train") for split in known]] if drawn else frame.iloc[:0]
+    splits = pd.Series(known, index=frame.index, dtype=object)
+    splits[pool.index] = _draw(pool, settings.seed, shares)
+    _check_filled(frame, splits.tolist(), drawn)
+    return [str(split) for split in splits]
+
+
+def drawn_splits(given: Collection[str]) -> tuple[str, ...]:
+    """The splits to draw where these are given: none, or training and each that is missing.
+
+    Pictures that are all given to training are as good as given to none.
+    """
+    missing = tuple(name for name in SPLITS if name != "train" and name not in given)
+    return ("train", *missing) if missing else ()
+
+
+def _draw(frame: pd.DataFrame, seed: int, shares: Mapping[str, float]) -> list[str]:
     names, homes = frame["group"].tolist(), frame["label"].tolist()
     sizes = Counter(names)
-    shares = (settings.train, settings.valid, settings.test)
     chosen: dict[str, str] = {}
     for position, (_, members) in enumerate(sorted(_groups_of(names, homes).items())):
-        order = np.random.default_rng([settings.seed, position]).permutation(len(members))
+        order = np.random.default_rng([seed, position]).permutation(len(members))
         in_order = sorted(members)
         chosen |= _fill([in_order[index] for index in order], sizes, shares)
-    splits = [chosen[group] for group in names]
-    _check_filled(frame, splits)
-    return splits
+    return [chosen[group] for group in names]
 
 
 def _groups_of(groups: list[str], labels: list[str]) -> dict[str, list[str]]:
@@ -50,38 +74,56 @@ def _groups_of(groups: list[str], labels: list[str]) -> dict[str, list[str]]:
     return members
 
 
-def _fill(groups: list[str], sizes: Mapping[str, int], shares: tuple[float, ...]) -> dict[str, str]:
+def _fill(
+    groups: list[str], sizes: Mapping[str, int], shares: Mapping[str, float]
+) -> dict[str, str]:
     """Put shuffled groups, the large ones first, where the largest share is still wanted.
 
-    A group goes where it fits; one that fits nowhere goes where most pictures are wanted.
+    `shares`, of training first, count in proportion to each other. A group goes where it fits;
+    one that fits nowhere goes where most pictures are wanted.
     """
+    splits, parts = list(shares), list(shares.values())
+    whole = sum(parts)
+    # What should add up to 1, and does but for a rounding error, is left as it is.
+    if abs(whole - 1) > 1e-6:
+        parts = [part / whole for part in parts]
     total = sum(sizes[group] for group in groups)
-    wanted = [round(total * share) for share in shares[1:]]
+    wanted = [round(total * part) for part in parts[1:]]
     wanted.insert(0, total - sum(wanted))
     chosen: dict[str, str] = {}
     for group in sorted(groups, key=lambda name: -sizes[name]):
         size = sizes[group]
         fitting = [place for place, want in enumerate(wanted) if want >= size]
         if fitting:
-            target = max(fitting, key=lambda place: wanted[place] / shares[place])
+            target = max(fitting, key=lambda place: wanted[place] / parts[place])
         else:
             target = wanted.index(max(wanted))
-        chosen[group] = SPLITS[target]
+        chosen[group] = splits[target]
         wanted[target] -= size
     return chosen
 
 
-def _check_filled(frame: pd.DataFrame, splits: list[str]) -> None:
-    counts = pd.crosstab(frame["label"], pd.Series(splits, index=frame.index))
-    counts = counts.reindex(columns=list(SPLITS), fill_value=0)
+def _check_filled(frame: pd.DataFrame, splits: list[str], drawn: tuple[str, ...]) -> None:
+    """Every class needs a picture to train on, and one in each split that was drawn."""
+    counts = pd.crosstab(frame["label"], pd.Series(splits, index=frame.index, dtype=object))
+    needed = list(drawn) or ["train"]
+    counts = counts.reindex(columns=needed, fill_value=0)
     small = counts[(counts == 0).any(axis=1)]
-    if len(small):
-        label = str(small.index[0])
-        empty = " and ".join(str(name) for name in SPLITS if small.iloc[0][name] == 0)
-        pictures = int(small.iloc[0].sum())
-        groups = frame.loc[frame["label"] == label, "group"].nunique()
-        twins = f" ({groups} different ones)" if groups < pictures else ""
+    if small.empty:
+        return
+    label = str(small.index[0])
+    members = frame["label"] == label
+    if not drawn or (set(splits) - set(drawn) and small.iloc[0]["train"] == 0):
         raise DataError(
-            f"data.split: class {label!r} has {pictures} pictures{twins}, too few to put any into "
-            f"{empty}; raise data.min_images_per_class or data.max_images"
+            f"data.split.given: class {label!r} has {members.sum()} pictures, none of them given "
+            "to training; give it some, leave the class out by data.where, or set "
+            "data.split.given: ignore"
         )
+    empty = " and ".join(name for name in needed if small.iloc[0][name] == 0)
+    pictures = int(small.iloc[0].sum())
+    groups = frame.loc[members, "group"].nunique()
+    twins = f" ({groups} different ones)" if groups < pictures else ""
+    raise DataError(
+        f"data.split: class {label!r} has {pictures} pictures{twins}, too few to put any into "
+        f"{empty}; raise data.min_images_per_class or data.max_images"
+    )

@@ -5,9 +5,9 @@ Every source is treated alike here, and every row that is not taken is a finding
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import repeat
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -17,12 +17,15 @@ from clothclf.settings import DataSettings
 
 MAX_LABEL_CHARACTERS = 100
 _DETAIL_CHARACTERS = 100
+_NO_VALUE = ("nan", "<na>", "null", "#n/a")
+"""What programs write into tables where there is no value; capitals do not count."""
 
 FILTERED = "not among data.where"
 NO_ID = "row without an id"
 NO_LABEL = "no label"
 UNUSABLE_LABEL = "label is not one short line"
 UNKNOWN_SPLIT = "split is not train, valid or test"
+NO_SPLIT = "no split given, unlike others"
 DUPLICATE_ID = "duplicate id"
 
 
@@ -40,12 +43,16 @@ class Chosen:
 def list_wanted(source: Source, settings: DataSettings) -> Chosen:
     """List a source and choose from it as the settings say; raises DataError."""
     wanted = wanted_of(settings)
-    return choose(source.list_images(wanted), wanted, source.title)
+    listing = source.list_images(wanted)
+    if settings.split.given == "ignore":
+        listing = replace(listing, splits=())
+    return choose(listing, wanted, source.title)
 
 
 def wanted_of(settings: DataSettings) -> Wanted:
     """What the settings ask of a source."""
-    return Wanted(settings.label)
+    split = settings.split.column if settings.split.given == "keep" else None
+    return Wanted(settings.label, settings.where, split)
 
 
 def choose(listing: Listing, wanted: Wanted, title: str) -> Chosen:
@@ -54,29 +61,37 @@ def choose(listing: Listing, wanted: Wanted, title: str) -> Chosen:
     Of equal ids the first usable one stays. Raises DataError where a filter leaves nothing.
     """
     asked = _asked_for(listing, wanted.where, title)
-    splits = listing.columns[wanted.split] if wanted.split else listing.splits
+    given = listing.columns[wanted.split] if wanted.split else listing.splits
+    splits = [SPLIT_NAMES.get(name.strip().lower(), name.strip()) for name in given]
+    if wanted.split and splits and not set(SPLIT_NAMES.values()) & set(splits):
+        raise DataError(
+            f"data.split.column: {title}: column {wanted.split!r} names no split: none of its "
+            f"values is train, valid or test; its most frequent values are: {_frequent(splits)}"
+        )
+    # Where nothing is given to validation or test, all is drawn, and no row lacks its split.
+    split_faults = _split_faults(splits) if {"valid", "test"} & set(splits) else ()
     labels = listing.columns[wanted.label]
-    faults, places = listing.faults or repeat(""), listing.places or repeat("")
+    nothing = [""] * len(listing.ids)
     findings = list(listing.findings)
     kept: dict[str, tuple[str, str]] = {}
-    rows = zip(listing.ids, labels, splits or repeat(""), faults, places, asked, strict=False)
-    for image_id, category, given, fault, place, is_asked in rows:
-        image_id, category = image_id.strip(), category.strip()
-        split = SPLIT_NAMES.get(given.strip().lower(), "")
-        reason = FILTERED if not is_asked else _label_fault(image_id, category) or fault
-        if not reason and given.strip() and not split:
-            reason = UNKNOWN_SPLIT
+    rows = zip(
+        *(listing.ids, labels, splits or nothing, asked),
+        *(listing.faults or nothing, split_faults or nothing, listing.places or nothing),
+        strict=True,
+    )
+    for name, category, split, is_asked, fault, split_fault, place in rows:
+        image_id, label = name.strip(), category.strip()
+        reason = FILTERED if not is_asked else _label_fault(image_id, label) or fault or split_fault
         if not reason and image_id in kept:
             reason = DUPLICATE_ID
         if reason:
-            name = image_id[:_DETAIL_CHARACTERS]
-            findings.append(Finding("dropped", reason, name, place))
+            findings.append(Finding("dropped", reason, image_id[:_DETAIL_CHARACTERS], place))
         else:
-            kept[image_id] = (category, split)
+            kept[image_id] = (label, split if split_faults else "")
     frame = pd.DataFrame(
         {
             "id": list(kept),
-            "label": [category for category, _ in kept.values()],
+            "label": [label for label, _ in kept.values()],
             "split": [split for _, split in kept.values()],
         },
         dtype=str,
@@ -84,10 +99,15 @@ def choose(listing: Listing, wanted: Wanted, title: str) -> Chosen:
     return Chosen(frame, len(listing.ids), tuple(findings))
 
 
+def _split_faults(splits: Sequence[str]) -> list[str]:
+    known = set(SPLIT_NAMES.values())
+    return ["" if split in known else UNKNOWN_SPLIT if split else NO_SPLIT for split in splits]
+
+
 def _label_fault(image_id: str, category: str) -> str:
     if not image_id:
         return NO_ID
-    if not category:
+    if not category or category.lower() in _NO_VALUE:
         return NO_LABEL
     # Labels name classes in tables, pictures and metrics: no control characters there.
     if len(category) > MAX_LABEL_CHARACTERS or not category.isprintable():
@@ -102,8 +122,9 @@ def _asked_for(
     asked = [True] * len(listing.ids)
     for column, values in where.items():
         found = [value.strip() for value in listing.columns[column]]
+        present = set(found)
         for value in values:
-            if value not in found:
+            if value not in present:
                 raise DataError(_no_value(title, column, value, found))
         some = set(values)
         asked = [so_far and value in some for so_far, value in zip(asked, found, strict=True)]
@@ -114,10 +135,13 @@ def _asked_for(
 
 
 def _no_value(title: str, column: str, value: str, found: Sequence[str]) -> str:
-    counts = pd.Series([each for each in found if each], dtype=str).value_counts()
-    names = ", ".join(f"{str(name)[:40]} {count}" for name, count in counts.head(10).items())
-    hint = did_you_mean(value, [str(name) for name in counts.index[:1000]])
+    hint = did_you_mean(value, sorted(set(found))[:1000])
     return (
         f"data.where: {title}: no row has {value[:80]!r} in column {column!r}{hint}; "
-        f"its most frequent values are: {names or 'none'}"
+        f"its most frequent values are: {_frequent(found)}"
     )
+
+
+def _frequent(values: Sequence[str]) -> str:
+    counts = Counter(value for value in values if value).most_common(10)
+    return ", ".join(f"{value[:40]} {count}" for value, count in counts) or "none"
