@@ -2,11 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+SMALLEST_SIDE, LARGEST_SIDE = 8, 1024
+"""Of a square picture, in pixels."""
+MOST_SIZES = 20
+"""In a sweep."""
+
+
+def _one_size(value: object) -> object:
+    if value == "native" or _is_side(value):
+        return value
+    raise ValueError(f"should be {_SIDE_TEXT}, or native")
+
+
+def _sizes(value: object) -> object:
+    if value == "native" or _is_side(value):
+        return value
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f"should be {_SIDE_TEXT}, a list of such sizes, or native")
+    if not 1 <= len(value) <= MOST_SIZES or not all(_is_side(item) for item in value):
+        raise ValueError(f"should list 1 to {MOST_SIZES} sizes, each {_SIDE_TEXT}")
+    if len(set(value)) != len(value):
+        raise ValueError("a size stands there twice")
+    return tuple(value)
+
+
+def _is_side(value: object) -> bool:
+    return type(value) is int and SMALLEST_SIDE <= value <= LARGEST_SIDE
+
+
+_SIDE_TEXT = f"a whole number of pixels from {SMALLEST_SIDE} to {LARGEST_SIDE}"
+# One check for all alternatives, so that a fault is told once and not for each of them.
+ImageSize = Annotated[int | Literal["native"], BeforeValidator(_one_size)]
+"""Pixels, or the size that timm made the architecture for."""
+ImageSizes = Annotated[int | tuple[int, ...] | Literal["native"], BeforeValidator(_sizes)]
+"""One size for all, several for a sweep, or each architecture's own."""
 
 
 class Settings(BaseModel):

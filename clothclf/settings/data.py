@@ -7,13 +7,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from clothclf.settings.base import Fraction, Settings
+from clothclf.settings.base import Fraction, ImageSizes, Settings
 
 BUILT_IN_SOURCES = ("demo", "kaggle", "folder", "table", "hub")
 """Of `data.source`; every other name is that of a plug-in."""
 CLASS_FOLDER = "class"
 """The only column that `data.source: folder` has."""
 DEFAULT_LABEL = "articleType"
+NATIVE_SHOWN = 224
+"""Pixels of the pictures that are looked at where each architecture has a size of its own."""
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -109,10 +111,18 @@ class DataSettings(Settings):
     max_images: Annotated[int, Field(ge=1)] | None = None
     """Keep at most so many pictures, each class in proportion; for a quick try."""
     at_most: AtMostSettings = AtMostSettings()
-    image_size: Annotated[int, Field(ge=8, le=1024)] = 112
-    """Side of the square that every picture is resized to, in pixels."""
+    image_size: ImageSizes = 112
+    """Side of the square that every picture is resized to, in pixels; a list makes runs of each
+    size (a sweep), `native` takes for each architecture the size that timm made it for."""
     demo: DemoSettings = DemoSettings()
     split: SplitSettings = SplitSettings()
+
+    @property
+    def shown_size(self) -> int:
+        """The size to look at pictures in: the smallest where there are several, in pixels."""
+        if self.image_size == "native":
+            return NATIVE_SHOWN
+        return self.image_size if isinstance(self.image_size, int) else min(self.image_size)
 
     @field_validator("where", mode="before")
     @classmethod
