@@ -8,17 +8,42 @@ from clothclf.data.sources.listing import Finding, Listing, Source, Wanted
 from clothclf.data.sources.selection import Chosen, list_wanted
 from clothclf.errors import DataError
 from clothclf.settings import DataSettings
+from clothclf.settings.data import BUILT_IN_SOURCES
 
 __all__ = ["Chosen", "Finding", "Listing", "Source", "Wanted", "list_wanted", "open_source"]
 
 
 def open_source(settings: DataSettings, cache: Path) -> Source:
-    """Open the source that the settings name; `cache` is where the demo's pictures are drawn to."""
-    from clothclf.data.sources.demo import open_demo
+    """Open the source that the settings name; raises DataError where it is not there.
+
+    Below `cache` the demo's pictures are drawn, and what the hub has is kept.
+    """
+    if settings.source == "demo":
+        from clothclf.data.sources.demo import open_demo
+
+        return open_demo(settings.demo, cache)
+    if settings.source == "hub":
+        from clothclf.data.sources.hub import open_hub
+
+        return open_hub(settings, cache)
+    if settings.source not in BUILT_IN_SOURCES:
+        from clothclf.data.sources.plugins import open_plugin
+
+        return open_plugin(settings)
+    if settings.path is None:
+        raise DataError(f"data.path: source {settings.source} needs it")
+    return _open_path(settings.source, settings.path, settings.picture)
+
+
+def _open_path(name: str, path: Path, picture: str | None) -> Source:
+    if name == "folder":
+        from clothclf.data.sources.folder import FolderSource
+
+        return FolderSource(path)
+    if name == "table":
+        from clothclf.data.sources.picture_table import TableSource
+
+        return TableSource(path, picture)
     from clothclf.data.sources.kaggle import KaggleSource
 
-    if settings.source == "demo":
-        return open_demo(settings.demo, cache)
-    if settings.path is None:
-        raise DataError("data.path: source kaggle needs the downloaded zip or its folder")
-    return KaggleSource(settings.path)
+    return KaggleSource(path)

@@ -1,0 +1,269 @@
+"""The Hugging Face hub's layout: parquet files with the pictures' bytes and columns of labels.
+
+`train-00000-of-00002-….parquet` and its like, in `data/` or at the top, as the hub's `datasets`
+library writes them. A picture is a struct of `bytes` and `path`, of which the path is never
+followed, or plain bytes. Numbers of classes are read as the names that the file's footer gives.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from clothclf.data.sources.hub_layout import missing_shards, parquet_files, split_of
+from clothclf.data.sources.listing import Listing, Wanted
+from clothclf.data.sources.parquet import MAX_ROWS, ParquetFile
+from clothclf.errors import DataError
+from clothclf.settings import DataSettings
+
+ID_COLUMN = "id"
+MAX_ID_CHARACTERS = 100
+_BYTES = "bytes"
+_DEEPEST = 4
+_USUAL_NAMES = ("image", "img", "picture", "photo", "jpg", "png")
+
+UNUSABLE_ID = "id is not one short line"
+NO_CLASS_NAME = "number of a class without a name"
+
+
+class _Place(NamedTuple):
+    """Where a row stands."""
+
+    file: int
+    row: int
+
+
+class HubSource:
+    """A parquet file, or a folder of them. Nothing but their footers is read before it is asked."""
+
+    def __init__(self, path: Path, picture: str | None = None, title: str | None = None) -> None:
+        """Find the files and their column of pictures; raises DataError where there is none."""
+        name = title or path.name or str(path)
+        self.title = "".join(c if c.isprintable() else "?" for c in name)[:200]
+        self.synthetic = False
+        self._root, self._names = _find(path)
+        self._files = [ParquetFile(self._root / name) for name in self._names]
+        self._starts = list(itertools.accumulate((f.rows for f in self._files), initial=0))
+        if self._starts[-1] > MAX_ROWS:
+            raise DataError(
+                f"data.path: {path}: has {self._starts[-1]:,} rows; at most {MAX_ROWS:,} are read"
+            )
+        self._group_starts = [
+            list(itertools.accumulate(file.group_rows, initial=0)) for file in self._files
+        ]
+        self._leaf = _picture_leaf(self._files, picture)
+        self._rows: dict[str, int] | None = None
+        self._reading: list[int] = []
+
+    def list_images(self, wanted: Wanted) -> Listing:
+        """List every row of every file with the columns wanted; raises DataError."""
+        for file in self._files:
+            file.prepare_bytes(self._leaf)
+        columns, nameless = {}, [False] * self._starts[-1]
+        for column in wanted.columns:
+            columns[column] = self._texts(column, nameless)
+        splits = self._splits()
+        ids = self._ids()
+        self._rows = {image_id: row for row, image_id in enumerate(ids)}
+        return Listing(
+            ids=ids,
+            columns=columns,
+            splits=splits,
+            faults=[_fault(*row) for row in zip(ids, nameless, strict=True)],
+            places=[self._place_in_words(row) for row in range(len(ids))],
+        )
+
+    def read_bytes(self, image_id: str) -> bytes:
+        """Return the encoded picture; raises DataError where its cell is empty or too large."""
+        if self._rows is None:  # without having listed: the names alone
+            self.list_images(Wanted(label=self._files[0].columns[0]))
+        place = self._place((self._rows or {})[image_id])
+        starts = self._group_starts[place.file]
+        group = bisect.bisect_right(starts, place.row) - 1
+        self._let_others_go(place.file)
+        return self._files[place.file].read_bytes(self._leaf, group, place.row - starts[group])
+
+    def stamp(self) -> str:
+        """Text that changes when one of the files does, or another column is the picture's."""
+        try:
+            stats = [(name, (self._root / name).stat()) for name in self._names]
+        except OSError as error:
+            raise DataError(f"{self._root}: cannot be read: {error.strerror}") from None
+        files = " ".join(f"{name}:{s.st_size}:{s.st_mtime_ns}" for name, s in stats)
+        return f"{self._root.resolve()} {self._leaf} {files}"
+
+    def _texts(self, column: str, nameless: list[bool]) -> list[str]:
+        """A column of all files as text; `nameless` is set where a class's number has no name."""
+        texts: list[str] = []
+        for file, start in zip(self._files, self._starts, strict=False):
+            found = file.texts(column)
+            if names := _class_names(file, column):
+                for row, number in enumerate(found, start):
+                    known = number.isdecimal() and len(number) < 10 and int(number) < len(names)
+                    nameless[row] |= not known and number not in ("", "-1")
+                    # The hub's own mark of a row without a label is -1.
+                    if known:
+                        found[row - start] = names[int(number)]
+                    elif number == "-1":
+                        found[row - start] = ""
+            texts += found
+        return texts
+
+    def _splits(self) -> list[str]:
+        """The split of every row by its file's name; none where all are of the same."""
+        splits = [split_of(name) for name in self._names]
+        if len(set(splits)) < 2:
+            return []
+        return [s for s, file in zip(splits, self._files, strict=True) for _ in range(file.rows)]
+
+    def _ids(self) -> list[str]:
+        """Column `id`, else the row's number; where an id comes again, the number is added to it.
+
+        So splits may count their pictures alike, and a product may have several.
+        """
+        if not all(ID_COLUMN in file.columns for file in self._files):
+            return [str(row) for row in range(self._starts[-1])]
+        ids = [text for file in self._files for text in file.texts(ID_COLUMN)]
+        taken, seen = set(ids), set[str]()
+        for row, image_id in enumerate(ids):
+            if image_id in seen:
+                ids[row] = f"{image_id}#{row}"
+                while ids[row] in taken:
+                    ids[row] += "#"
+                taken.add(ids[row])
+            elif image_id:
+                seen.add(image_id)
+        return ids
+
+    def _place(self, row: int) -> _Place:
+        file = bisect.bisect_right(self._starts, row) - 1
+        return _Place(file, row - self._starts[file])
+
+    def _place_in_words(self, row: int) -> str:
+        place = self._place(row)
+        return f"{self._names[place.file][-60:]} row {place.row}"
+
+    def _let_others_go(self, file: int) -> None:
+        """Keep the rows of two files in memory, the last that were read."""
+        if file not in self._reading:
+            self._reading = [*self._reading[-1:], file]
+            for other, each in enumerate(self._files):
+                if other not in self._reading:
+                    each.let_go()
+
+
+def open_hub(settings: DataSettings, cache: Path) -> HubSource:
+    """Open the files of `data.path`, or without it the hub's data set, fetched to `cache` once."""
+    if settings.path is not None:
+        return HubSource(settings.path, settings.picture)
+    from clothclf.data.fetch.hub import keep_from_hub
+
+    kept = keep_from_hub(settings.hub, cache)
+    return HubSource(kept.folder, settings.picture, title=kept.origin)
+
+
+def _find(path: Path) -> tuple[Path, list[str]]:
+    """The folder of the files, and their names below it."""
+    try:
+        if path.is_file():
+            return path.parent, [path.name]
+        if not path.exists():
+            raise DataError(
+                f"data.path: {path} does not exist; give a parquet file, or a folder of them as "
+                "the hub has it, or leave data.path out to read data.hub"
+            )
+        if not path.is_dir():  # a pipe would be waited for without end
+            raise DataError(f"data.path: {path} is neither a parquet file nor a folder")
+        names = parquet_files(_walk(path), f"data.path: {path}")
+    except (OSError, ValueError) as error:  # a path too long, with a NUL, or not ours to read
+        raise DataError(f"data.path: {str(path)!r} cannot be read: {error}") from None
+    if missing := missing_shards(names):
+        raise DataError(
+            f"data.path: {path}: lacks {missing[0]}….parquet"
+            f"{f' and {len(missing) - 1} more' if len(missing) > 1 else ''}; download it as well"
+        )
+    return path, names
+
+
+def _walk(path: Path) -> list[str]:
+    """Names of the plain files below a folder, a few folders deep; no linked folder is entered."""
+    names = []
+    for folder, folders, files in os.walk(path):
+        here = Path(folder).relative_to(path)
+        if len(here.parts) >= _DEEPEST:
+            folders.clear()
+        names += [(here / name).as_posix() for name in files if os.path.isfile(Path(folder, name))]
+    return names
+
+
+def _picture_leaf(files: Sequence[ParquetFile], asked: str | None) -> str:
+    """Path of the bytes of the pictures, the same in all files; raises DataError."""
+    first = files[0]
+    if asked is None:
+        asked = _picture_column(first)
+    leaf = _leaf(first, asked)
+    for file in files[1:]:
+        if _leaf(file, asked) != leaf:
+            raise DataError(
+                f"{file.path}: keeps its pictures in another way than {first.path.name}; give the "
+                "folder of one data set"
+            )
+    return leaf
+
+
+def _picture_column(file: ParquetFile) -> str:
+    alone = [c for c in file.columns if file.columns.count(c) == 1]
+    of_bytes = [c for c in alone if _has_bytes(file.type_of(c))]
+    marked = [c for c in of_bytes if file.features.get(c, {}).get("_type") == "Image"]
+    candidates = marked or of_bytes
+    usual = [name for name in _USUAL_NAMES if name in candidates]
+    if len(candidates) == 1 or usual:
+        return (usual or candidates)[0]
+    names = ", ".join(column[:40] for column in (candidates or file.columns)[:20])
+    if candidates:
+        raise DataError(f"{file.path}: has several columns of pictures: {names}; say data.picture")
+    raise DataError(
+        f"{file.path}: has no column of pictures (their bytes); its columns are: {names}"
+    )
+
+
+def _leaf(file: ParquetFile, column: str) -> str:
+    kind = file.type_of(column)
+    if not _has_bytes(kind):
+        raise DataError(
+            f"{file.path}: column {column!r} holds {str(kind)[:60]}, not pictures: their bytes, or "
+            "a struct of bytes and path"
+        )
+    return f"{column}.{_BYTES}" if pa.types.is_struct(kind) else column
+
+
+def _has_bytes(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        place = kind.get_field_index(_BYTES)
+        return place >= 0 and _is_bytes(kind.field(place).type)
+    return _is_bytes(kind)
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _class_names(file: ParquetFile, column: str) -> list[str]:
+    """Names by number of a column of classes; empty where the footer gives none."""
+    feature = file.features.get(column, {})
+    names = feature.get("names") if feature.get("_type") == "ClassLabel" else None
+    if not isinstance(names, list) or not pa.types.is_integer(file.type_of(column)):
+        return []
+    return [str(name) for name in names]
+
+
+def _fault(image_id: str, is_nameless: bool) -> str:
+    if len(image_id) > MAX_ID_CHARACTERS or not image_id.isprintable():
+        return UNUSABLE_ID
+    return NO_CLASS_NAME if is_nameless else ""

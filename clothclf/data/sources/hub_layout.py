@@ -1,0 +1,69 @@
+"""Which of a data set's parquet files belong together, and the split that a file's name says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from clothclf.data.sources.listing import SPLIT_NAMES
+from clothclf.errors import DataError
+
+DATA_FOLDER = "data"
+MAX_FILES = 10_000
+
+
+def parquet_files(names: Iterable[str], where: str) -> list[str]:
+    """Of all files of a data set, by relative names with `/`, those that hold its rows, sorted.
+
+    They lie at the top, in `data/`, in a folder for each split, or all below one other folder.
+    Raises DataError where there is none, or where several folders hold a data set each.
+    """
+    found = sorted(name for name in names if name.lower().endswith(".parquet"))
+    found = [name for name in found if not any(part.startswith(".") for part in name.split("/"))]
+    if not found:
+        raise DataError(f"{where}: has no .parquet files, at its top, in data/ or one folder down")
+    if len(found) > MAX_FILES:
+        raise DataError(
+            f"{where}: has {len(found):,} parquet files; at most {MAX_FILES:,} are read"
+        )
+    usual = [name for name in found if all(_is_usual(part) for part in name.split("/")[:-1])]
+    if usual:
+        return usual
+    folders = sorted({name.partition("/")[0] for name in found})
+    if len(folders) > 1:
+        names_of = ", ".join(folder[:40] for folder in folders[:5])
+        raise DataError(
+            f"{where}: holds {len(folders)} data sets, in the folders {names_of}"
+            f"{' and others' if len(folders) > 5 else ''}; give the folder of one as data.path"
+        )
+    return found
+
+
+def split_of(name: str) -> str:
+    """The split that a file's name, else its folder's, says; empty where none does.
+
+    `train-00000-of-00002-6cff4c59.parquet`, `my_test.parquet` and `validation/0000.parquet` do.
+    """
+    for part in reversed(name.lower().removesuffix(".parquet").split("/")):
+        for word in re.split(r"[^a-z]+", part):
+            if word in SPLIT_NAMES:
+                return SPLIT_NAMES[word]
+    return ""
+
+
+def missing_shards(names: Iterable[str]) -> list[str]:
+    """Of files that say `00000-of-00002`, those that are not there, as far as can be told."""
+    shards: dict[tuple[str, int], set[int]] = {}
+    for name in names:
+        if found := re.search(r"^(.*?)-(\d{1,6})-of-(\d{1,6})\b", name):
+            shards.setdefault((found[1], int(found[3])), set()).add(int(found[2]))
+    return [
+        f"{start}-{number:05}-of-{count:05}"
+        for (start, count), there in sorted(shards.items())
+        for number in range(min(count, MAX_FILES))
+        if number not in there
+    ]
+
+
+def _is_usual(folder: str) -> bool:
+    return folder == DATA_FOLDER or folder.lower() in SPLIT_NAMES

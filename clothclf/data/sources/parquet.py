@@ -1,0 +1,296 @@
+"""One parquet file: its columns as text, and its cells of bytes, without ever holding all of it.
+
+What a file unpacks to is known from its pages' headers before anything is unpacked, and refused
+where it would fill the memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import struct
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clothclf.data.sources.listing import MAX_IMAGE_BYTES, as_text, no_column
+from clothclf.data.sources.parquet_pages import DELTA_BYTE_ARRAY, Page, PageError, pages
+from clothclf.errors import DataError
+
+MAX_ROWS = 3_000_000
+MAX_COLUMNS = 1000
+MAX_FOOTER_BYTES = 2**26
+MAX_TEXT_BYTES = 2**29
+"""Of one column of text or numbers, unpacked."""
+MAX_PAGE_BYTES = 2**29
+"""Of one page of pictures, unpacked: a hundred photographs of 5 MB."""
+MAX_GROWTH = 100
+"""Pictures are packed already; a column of them that unpacks to so many times the file is a bomb,
+unless it is small all the same."""
+SMALL_BYTES = 2**28
+
+_MAGIC = b"PAR1"
+_CELL_CHARACTERS = 1000
+_BUFFER_BYTES = 2**20
+_AT_ONCE_BYTES = 2**26
+_WINDOW_BYTES = 2**27
+_ROWS_AT_ONCE = 64
+
+
+class ParquetFile:
+    """A parquet file that was written by others. Many threads may read it at a time."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the footer; raises DataError where it is no parquet, cut short or too large."""
+        self.path = path
+        _look_at_ends(path)
+        with self._told():
+            file = pq.ParquetFile(path)
+            self._schema, self._footer = file.schema_arrow, file.metadata
+        self.columns: list[str] = self._schema.names
+        self.rows: int = self._footer.num_rows
+        groups = [self._footer.row_group(n).num_rows for n in range(self._footer.num_row_groups)]
+        if len(self.columns) > MAX_COLUMNS or not 0 <= self.rows <= MAX_ROWS:
+            raise DataError(
+                f"{path}: is too large a table: {len(self.columns):,} columns and {self.rows:,} "
+                f"rows; at most {MAX_COLUMNS:,} and {MAX_ROWS:,} are read"
+            )
+        if sum(groups) != self.rows or min(groups, default=0) < 0:
+            raise DataError(f"{path}: is damaged: its row groups do not add up to its rows")
+        self.group_rows: Sequence[int] = groups
+        self._lock = threading.Lock()
+        self._windows: OrderedDict[tuple[str, int], _Window] = OrderedDict()
+        self._rows_at_once: dict[str, int] = {}
+
+    @cached_property
+    def features(self) -> dict[str, dict[str, Any]]:
+        """What the `datasets` library wrote of each column into the footer; empty without it."""
+        try:
+            info = json.loads((self._schema.metadata or {})[b"huggingface"])
+            found = info["info"]["features"].items()
+            return {str(name): value for name, value in found if isinstance(value, dict)}
+        except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
+            return {}
+
+    def type_of(self, column: str) -> pa.DataType:
+        """Arrow's type of a column; raises DataError where it is missing or there twice."""
+        count = self.columns.count(column)
+        if count == 0:
+            raise no_column(str(self.path), column, self.columns)
+        if count > 1:
+            raise DataError(f"{self.path}: has {count} columns {column!r}; rename all but one")
+        return self._schema.field(column).type
+
+    def texts(self, column: str) -> list[str]:
+        """A column's values as text, row by row; raises DataError where they are no text."""
+        kind = self.type_of(column)
+        value = kind.value_type if pa.types.is_dictionary(kind) else kind
+        if not _is_plain(value):
+            raise DataError(
+                f"{self.path}: column {column!r} holds {str(kind)[:60]}, not text or numbers; "
+                f"its columns are: {', '.join(name[:40] for name in self.columns[:20])}"
+            )
+        unpacked = sum(page.unpacked_bytes for page in self._pages(column))
+        if unpacked > MAX_TEXT_BYTES:
+            raise self._bomb(column, unpacked, MAX_TEXT_BYTES)
+        # As a dictionary a value that a million rows share is in memory once.
+        shared = [column] if _is_text(kind) else []
+        texts: list[str] = []
+        with self._told(), self._open(shared) as file:
+            for group in range(len(self.group_rows)):
+                table = file.read_row_group(group, columns=[column], use_threads=False)
+                for chunk in table.column(column).chunks:
+                    texts += _chunk_texts(chunk)
+        if len(texts) != self.rows:
+            raise DataError(f"{self.path}: is damaged: column {column!r} lacks rows")
+        return texts
+
+    def prepare_bytes(self, leaf: str) -> None:
+        """See that a column of bytes can be read row by row; `leaf` is its path, as `image.bytes`.
+
+        Raises DataError where it would fill the memory.
+        """
+        whole = largest = 0
+        for page in self._pages(leaf):
+            whole += page.unpacked_bytes
+            largest = max(largest, page.unpacked_bytes)
+        if largest > MAX_PAGE_BYTES:
+            raise self._bomb(leaf, largest, MAX_PAGE_BYTES)
+        if whole > max(SMALL_BYTES, MAX_GROWTH * self.path.stat().st_size):
+            raise DataError(
+                f"{self.path}: column {leaf!r} unpacks to {_mebibytes(whole)}, more than "
+                f"{MAX_GROWTH} times the file: pictures are not packed so tightly"
+            )
+        # No cell is larger than the page that holds it, or that its dictionary holds.
+        self._rows_at_once[leaf] = max(1, min(_ROWS_AT_ONCE, _AT_ONCE_BYTES // max(1, largest)))
+
+    def read_bytes(self, leaf: str, group: int, row: int) -> bytes:
+        """The cell of one row of a row group; raises DataError where it is empty or too large.
+
+        Quick where rows are asked for in about their order.
+        """
+        with self._lock:
+            window = self._windows.pop((leaf, group), None)
+            if window is None or row < window.first:
+                window = _Window(self._batches(leaf, group))
+            with self._told():
+                content = window.cell(row)
+            self._windows[leaf, group] = window
+            while len(self._windows) > 2:  # two, for the threads that are still at the one before
+                self._windows.popitem(last=False)
+        if content is None:
+            raise DataError("the cell is empty")
+        if len(content) > MAX_IMAGE_BYTES:
+            raise DataError(f"is larger than {MAX_IMAGE_BYTES / 2**20:g} MiB")
+        return content
+
+    def let_go(self) -> None:
+        """Close what is open for reading bytes."""
+        with self._lock:
+            self._windows.clear()
+
+    def _batches(self, leaf: str, group: int) -> Iterator[pa.Array]:
+        with self._open([]) as file:
+            for batch in file.iter_batches(
+                self._rows_at_once[leaf], row_groups=[group], columns=[leaf], use_threads=False
+            ):
+                cells = batch.column(0)
+                yield cells.flatten()[0] if pa.types.is_struct(cells.type) else cells
+
+    @contextlib.contextmanager
+    def _open(self, as_dictionary: list[str]) -> Iterator[pq.ParquetFile]:
+        with pq.ParquetFile(
+            self.path,
+            metadata=self._footer,
+            read_dictionary=as_dictionary,
+            buffer_size=_BUFFER_BYTES,
+            pre_buffer=False,
+            page_checksum_verification=True,
+        ) as file:
+            yield file
+
+    def _pages(self, leaf: str) -> Iterator[Page]:
+        """The pages of all row groups of a column, or of one part of a column of structs."""
+        paths = [self._footer.schema.column(n).path for n in range(self._footer.num_columns)]
+        with self._told(), self.path.open("rb") as file:
+            place = paths.index(leaf)
+            for group in range(len(self.group_rows)):
+                chunk = self._footer.row_group(group).column(place)
+                start = chunk.data_page_offset
+                if chunk.dictionary_page_offset:
+                    start = min(start, chunk.dictionary_page_offset)
+                values, length = chunk.num_values, chunk.total_compressed_size
+                if start < 0 or length < 0 or values < self.group_rows[group]:
+                    raise PageError(f"column {leaf!r} has impossible sizes")
+                for page in pages(file, start, length, values):
+                    if page.encoding == DELTA_BYTE_ARRAY:
+                        raise DataError(
+                            f"{self.path}: column {leaf!r} is stored as DELTA_BYTE_ARRAY, which "
+                            "is not read; write the file again with pyarrow, pandas or datasets"
+                        )
+                    yield page
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except DataError:
+            raise
+        except (OSError, ValueError, PageError, MemoryError, pa.ArrowException) as error:
+            first = (str(error).splitlines() or [type(error).__name__])[0]
+            raise DataError(f"{self.path}: cannot be read: {first[:200]}") from None
+
+    def _bomb(self, column: str, size: int, limit: int) -> DataError:
+        return DataError(
+            f"{self.path}: column {column!r} unpacks to {_mebibytes(size)} at once, and at most "
+            f"{_mebibytes(limit)} are read; write the file again with smaller pages"
+        )
+
+
+class _Window:
+    """The last rows of a column of bytes that were read, and how to read on."""
+
+    def __init__(self, batches: Iterator[pa.Array]) -> None:
+        self._batches = batches
+        self._kept: deque[pa.Array] = deque()
+        self.first = 0
+        """Row of the group that is the oldest kept."""
+        self._end = 0
+
+    def cell(self, row: int) -> bytes | None:
+        """The bytes of a row, which is `first` or a later one; None where the cell is empty."""
+        while row >= self._end:
+            batch = next(self._batches, None)
+            if batch is None:
+                raise ValueError("a row group ends before its last row")
+            self._kept.append(batch)
+            self._end += len(batch)
+            while len(self._kept) > 1 and sum(kept.nbytes for kept in self._kept) > _WINDOW_BYTES:
+                self.first += len(self._kept.popleft())
+        at = row - self.first
+        for batch in self._kept:
+            if at < len(batch):
+                return batch[at].as_py()  # type: ignore[no-any-return]
+            at -= len(batch)
+        return None
+
+
+def _look_at_ends(path: Path) -> None:
+    """Raise DataError where a file has not both ends of a parquet file."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - 8))
+            length, end = struct.unpack("<I4s", file.read(8).rjust(8, b"\0"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from None
+    if start == b"PARE" or end == b"PARE":
+        raise DataError(f"{path}: is encrypted; write it again without")
+    if start != _MAGIC:
+        raise DataError(f"{path}: is not a parquet file")
+    if end != _MAGIC or length > size - 12:
+        raise DataError(f"{path}: is cut short: its end is missing; download it again")
+    if length > MAX_FOOTER_BYTES:
+        raise DataError(f"{path}: its footer of {_mebibytes(length)} is too large")
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    types = pa.types
+    numbers = types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
+    others = types.is_boolean(kind) or types.is_null(kind) or types.is_temporal(kind)
+    return bool(_is_text(kind) or numbers or others)
+
+
+def _chunk_texts(chunk: pa.Array) -> list[str]:
+    if not pa.types.is_dictionary(chunk.type):
+        return [as_text(value) for value in chunk.to_pylist()]
+    values = [_cell_text(value) for value in _safe_list(chunk.dictionary)]
+    return ["" if place is None else values[place] for place in chunk.indices.to_pylist()]
+
+
+def _safe_list(values: pa.Array) -> list[Any]:
+    """Values as Python's own; text that is not UTF-8 keeps what can be read of it."""
+    if not _is_text(values.type):
+        return list(values.to_pylist())
+    raw = values.cast(pa.large_binary()).to_pylist()
+    return [None if cell is None else cell.decode("utf-8", "replace") for cell in raw]
+
+
+def _cell_text(value: object) -> str:
+    return as_text(value)[:_CELL_CHARACTERS]
+
+
+def _mebibytes(count: int) -> str:
+    return f"{count / 2**20:,.0f} MiB"
