@@ -16,18 +16,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from PIL import Image
 
 from clothclf.data.atomic import new_folder, set_aside, write_text
-from clothclf.data.decode import decode_rgb
+from clothclf.data.decode import decoding, pixel_hash, resized
 from clothclf.data.sources.listing import Source
 from clothclf.errors import DataError
 
-DECODER_VERSION = 1
+DECODER_VERSION = 2
 """Raise it when the same file would give other pixels."""
 
-LET_GO_EVERY = 2000
-"""Pictures, after which those written leave this process's memory."""
+LET_GO_BYTES = 2**26
+"""Of decoded pictures, after which those written leave this process's memory."""
 
 Progress = Callable[[int, int], None]
 """Called with pictures done and pictures in all."""
@@ -104,6 +103,7 @@ def _build(
         with (folder / "pixels.npy").open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
     rows: list[dict[str, object]] = []
+    let_go_every = max(1, LET_GO_BYTES // (size * size * 3))
 
     def decode(position: int) -> dict[str, object]:
         return _decode_one(source, ids[position], size, array[position])
@@ -114,7 +114,7 @@ def _build(
         warnings.simplefilter("ignore")
         for row in pool.map(decode, range(len(ids))):
             rows.append(row)
-            if len(rows) % LET_GO_EVERY == 0:
+            if len(rows) % let_go_every == 0:
                 _let_go(array)
             if progress is not None and (len(rows) % 500 == 0 or len(rows) == len(ids)):
                 progress(len(rows), len(ids))
@@ -137,16 +137,14 @@ def _decode_one(
         "id": image_id, "pixel_hash": "", "width": 0, "height": 0, "stored_mode": "", "problem": "",
     }  # fmt: skip
     try:
-        decoded = decode_rgb(source.read_bytes(image_id))
+        with decoding(source.read_bytes(image_id)) as decoded:
+            out[...] = resized(decoded.image, size)
+            width, height = decoded.stored_size
+            return row | {
+                "pixel_hash": pixel_hash(decoded.image),
+                "width": width,
+                "height": height,
+                "stored_mode": decoded.stored_mode,
+            }
     except DataError as error:
         return row | {"problem": str(error)}
-    image = decoded.image
-    pixels = hashlib.blake2b(image.tobytes(), digest_size=16)
-    pixels.update(f"{image.width}x{image.height}".encode())
-    out[...] = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
-    return row | {
-        "pixel_hash": pixels.hexdigest(),
-        "width": image.width,
-        "height": image.height,
-        "stored_mode": decoded.stored_mode,
-    }

@@ -17,6 +17,9 @@ from typing import Protocol
 
 from clothclf.errors import DataError
 
+MAX_FILES = 3_000_000
+"""Below a folder, or in an archive: as many as a table may have lines."""
+
 _HEADER_BYTES = 30
 """Before each member, at least."""
 
@@ -29,6 +32,9 @@ class Files(Protocol):
 
     def names(self, folder: str) -> list[str]:
         """Names of the plain files right in `folder`, sorted; links to plain files count."""
+
+    def all_names(self) -> list[str]:
+        """Names of all plain files at any depth, sorted; raises DataError where too many."""
 
     def has(self, name: str) -> bool:
         """Whether there is a plain file of this name."""
@@ -45,8 +51,8 @@ def open_files(path: Path) -> Files:
     try:
         if not path.exists():
             raise DataError(
-                f"data.path: {path} does not exist; download the data set's zip from Kaggle "
-                "and give its path, or that of its unpacked folder"
+                f"data.path: {path} does not exist; download the data set and give the path of "
+                "its zip, or that of its unpacked folder"
             )
         if path.is_dir():
             return _Folder(path)
@@ -75,6 +81,26 @@ class _Folder:
             # A pipe or a device would be waited for without end: plain files only.
             plain = (item for item in items if os.path.isfile(item.path))
             return sorted(f"{folder}/{item.name}" for item in plain)
+
+    def all_names(self) -> list[str]:
+        names: list[str] = []
+        waiting = [""]
+        while waiting:
+            folder = waiting.pop()
+            with _faults_told(self.path / folder), os.scandir(self.path / folder) as items:
+                for item in items:
+                    if item.is_dir():
+                        if item.is_symlink():  # it may lead out, or in a circle
+                            raise DataError(
+                                f"{item.path}: is a link to a folder, which is not followed; put "
+                                "the folder itself there"
+                            )
+                        waiting.append(f"{folder}{item.name}/")
+                    elif item.is_file():
+                        names.append(f"{folder}{item.name}")
+            if len(names) > MAX_FILES:
+                raise _too_many(self.path)
+        return sorted(names)
 
     def has(self, name: str) -> bool:
         return (self.path / name).is_file()
@@ -143,6 +169,11 @@ class _Zip:
     def names(self, folder: str) -> list[str]:
         return self._by_folder.get(folder, [])
 
+    def all_names(self) -> list[str]:
+        if len(self._members) > MAX_FILES:
+            raise _too_many(self.path)
+        return sorted(self._members)
+
     def has(self, name: str) -> bool:
         return name in self._members
 
@@ -195,6 +226,10 @@ def _overlap(infos: list[zipfile.ZipInfo]) -> str:
         if first.header_offset + _HEADER_BYTES + first.compress_size > second.header_offset:
             return f"{first.filename[:80]!r} and {second.filename[:80]!r}"
     return ""
+
+
+def _too_many(path: Path) -> DataError:
+    return DataError(f"data.path: {path} has more than {MAX_FILES:,} files; give a part of it")
 
 
 def _within(content: bytes, limit: int, where: str) -> bytes:

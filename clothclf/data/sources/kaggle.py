@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from clothclf.data.sources.files import open_files
-from clothclf.data.sources.listing import MAX_IMAGE_BYTES, Listing, Wanted
+from clothclf.data.sources.listing import MAX_IMAGE_BYTES, Listing, Wanted, plain_title
 from clothclf.data.sources.table import read_table
 from clothclf.errors import DataError
 
@@ -27,8 +27,7 @@ class KaggleSource:
 
     def __init__(self, path: Path, title: str | None = None, synthetic: bool = False) -> None:
         """Find styles.csv in `path`; raises DataError where there is none."""
-        name = title or path.name
-        self.title = "".join(c if c.isprintable() else "?" for c in name)[:200]
+        self.title = plain_title(title or path.name)
         self.synthetic = synthetic
         self.path = path
         self._files = open_files(path)

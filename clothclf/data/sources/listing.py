@@ -113,3 +113,8 @@ def no_column(where: str, name: str, columns: Iterable[str]) -> DataError:
     names = ", ".join(column[:40] for column in known[:20])
     hint = did_you_mean(name, known)
     return DataError(f"{where}: no column {name!r}{hint}; its columns are: {names}")
+
+
+def plain_title(name: str) -> str:
+    """A name as one short line for reports."""
+    return "".join(c if c.isprintable() else "?" for c in name)[:200]

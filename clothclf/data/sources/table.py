@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from clothclf.data.sources.listing import Finding, no_column
@@ -51,9 +51,10 @@ class Table:
         return [row[place].strip() for row in self.rows]
 
 
-def read_table(content: bytes, where: str, key: str) -> Table:
+def read_table(content: bytes, where: str, key: str | Callable[[Sequence[str]], str]) -> Table:
     """Read a CSV table with a header; findings name their row by its column `key`.
 
+    `key` may be what chooses that column among the header's names.
     Raises DataError where there is no header of text, no column `key`, or a field without end.
     """
     text = _decode(content)
@@ -66,8 +67,10 @@ def read_table(content: bytes, where: str, key: str) -> Table:
         raise DataError(
             f"{where}: is not a CSV table: its first line is not plain text; save it as UTF-8"
         )
+    if len(header) == 1 and (mark := next((m for m in ";\t|" if m in header[0]), "")):
+        raise DataError(f"{where}: its columns are separated by {mark!r}; save it with commas")
     table = Table(where, header)
-    place = table.column(key)
+    place = table.column(key if isinstance(key, str) else key(header))
     if "\0" in text:
         table.findings.append(Finding("repaired", NUL, "", f"{text.count(chr(0))} in the file"))
     for number, fields in _rows(lines, table, place):

@@ -1,0 +1,133 @@
+"""A CSV or parquet table of pictures' paths and labels; the pictures lie in its folder or below."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Sequence
+from pathlib import Path
+
+from clothclf.data.sources.files import open_files
+from clothclf.data.sources.listing import (
+    MAX_IMAGE_BYTES,
+    Finding,
+    Listing,
+    Wanted,
+    no_column,
+    plain_title,
+)
+from clothclf.data.sources.table import read_table
+from clothclf.errors import DataError
+
+MAX_TABLE_BYTES = 512 * 2**20
+PICTURE_COLUMNS = (
+    *("path", "file", "filename", "file_name", "filepath", "file_path"),
+    *("image", "img", "image_path", "img_path", "picture", "photo"),
+)
+"""Names of the column of paths that are looked for, the likeliest first."""
+
+NO_PATH = "row without a path"
+NO_FILE = "path without a file"
+OUTSIDE = "path leads out of the table's folder"
+UNUSABLE_PATH = "path is not plain text"
+
+
+class TableSource:
+    """A table; the rows' ids are the pictures' paths, relative to its folder."""
+
+    def __init__(self, path: Path, picture: str | None) -> None:
+        """Look for the table; `picture` is its column of paths, or None to look for the usual.
+
+        Raises DataError where there is none.
+        """
+        self.title = plain_title(path.name or str(path))
+        self.synthetic = False
+        self.path = path
+        self._picture = picture
+        try:
+            if not path.is_file():
+                kind = "is a folder" if path.is_dir() else "does not exist"
+                raise DataError(
+                    f"data.path: {path} {kind}; source table needs a .csv or .parquet file"
+                )
+        except (OSError, ValueError) as error:  # a path too long, or with a NUL
+            raise DataError(f"data.path: {str(path)!r} cannot be read: {error}") from None
+        self._files = open_files(path.parent)
+        self._paths: list[str] = []
+
+    def list_images(self, wanted: Wanted) -> Listing:
+        """List every row with the columns wanted; raises DataError."""
+        is_parquet = self.path.suffix.lower() in (".parquet", ".pq")
+        read = self._read_parquet if is_parquet else self._read_csv
+        paths, columns, places, findings = read(wanted)
+        ids = [self._relative(path) for path in paths]
+        faults = [self._fault(path) for path in ids]
+        self._paths = [path for path, fault in zip(ids, faults, strict=True) if not fault]
+        return Listing(ids, columns, faults=faults, places=places, findings=tuple(findings))
+
+    def read_bytes(self, image_id: str) -> bytes:
+        """Return the encoded picture; raises DataError where it is too large or leads out."""
+        return self._files.read(image_id, MAX_IMAGE_BYTES)
+
+    def stamp(self) -> str:
+        """Text that changes when the table or a picture that it names does."""
+        return self._files.stamp([self.path.name, *self._paths])
+
+    def _read_csv(self, wanted: Wanted) -> _Rows:
+        content = self._files.read(self.path.name, MAX_TABLE_BYTES)
+        table = read_table(content, str(self.path), key=self._picture_column)
+        columns = {name: table.values(name) for name in wanted.columns}
+        paths = table.values(self._picture_column(table.columns))
+        return paths, columns, [f"line {line}" for line in table.lines], table.findings
+
+    def _read_parquet(self, wanted: Wanted) -> _Rows:
+        from clothclf.data.sources.parquet import ParquetFile
+
+        file = ParquetFile(self.path)
+        paths = file.texts(self._picture_column(file.columns))
+        columns = {name: file.texts(name) for name in wanted.columns}
+        return paths, columns, [f"row {number}" for number in range(1, file.rows + 1)], []
+
+    def _picture_column(self, columns: Sequence[str]) -> str:
+        if self._picture is not None:
+            if self._picture not in columns:
+                raise no_column(str(self.path), self._picture, columns)
+            return self._picture
+        by_name = {column.lower(): column for column in reversed(columns)}
+        for name in PICTURE_COLUMNS:
+            if name in by_name:
+                return by_name[name]
+        names = ", ".join(column[:40] for column in columns[:20])
+        raise DataError(
+            f"{self.path}: which column holds the pictures' paths? say it by data.picture; its "
+            f"columns are: {names}"
+        )
+
+    def _relative(self, path: str) -> str:
+        """A row's path as a plain name below the table's folder; empty where the row has none."""
+        if not path:
+            return ""
+        if "\\" in path and not ("/" in path or self._has(path)):
+            path = path.replace("\\", "/")  # as Windows writes them
+        if path.startswith("/"):
+            folder = self.path.parent.resolve().as_posix()
+            path = path.removeprefix(f"{folder}/")
+        return posixpath.normpath(path)
+
+    def _fault(self, path: str) -> str:
+        if not path:
+            return NO_PATH
+        if not path.isprintable() or len(path) > _MAX_PATH_CHARACTERS:
+            return UNUSABLE_PATH
+        if path.startswith("/") or path.split("/")[0] == "..":
+            return OUTSIDE
+        return "" if self._has(path) else NO_FILE
+
+    def _has(self, path: str) -> bool:
+        try:
+            return self._files.has(path)
+        except (OSError, ValueError):  # a name longer than systems take, or with a NUL
+            return False
+
+
+_MAX_PATH_CHARACTERS = 1000
+_Rows = tuple[list[str], dict[str, list[str]], list[str], list[Finding]]

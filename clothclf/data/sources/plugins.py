@@ -1,0 +1,146 @@
+"""Sources of other packages, by the entry point group `bench.sources`; what they do is checked.
+
+An entry point names a callable that takes the DataSettings and returns a Source. Whatever a
+plug-in raises or returns, the user is told in one sentence which plug-in it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, TypeVar
+
+from clothclf.data.sources.listing import (
+    MAX_IMAGE_BYTES,
+    Finding,
+    Listing,
+    Source,
+    Wanted,
+    plain_title,
+)
+from clothclf.errors import DataError, did_you_mean
+from clothclf.settings import DataSettings
+from clothclf.settings.data import BUILT_IN_SOURCES
+
+GROUP = "bench.sources"
+_MESSAGE_CHARACTERS = 300
+
+T = TypeVar("T")
+
+
+def open_plugin(settings: DataSettings) -> Source:
+    """Open the plug-in's source that `data.source` names; raises DataError, naming it."""
+    entry = _find(settings.source)
+    where = f"data.source: plug-in {entry.name!r} ({entry.value})"
+    build = _told(where, "cannot be loaded", entry.load)
+    if not callable(build):
+        raise DataError(f"{where}: is no callable that takes the settings and returns a source")
+    source = _told(where, "failed", lambda: build(settings))
+    lacks = [
+        name for name in ("list_images", "read_bytes", "stamp") if not _has_method(source, name)
+    ]
+    if not isinstance(getattr(source, "title", None), str):
+        lacks.append("title (text)")
+    if not isinstance(getattr(source, "synthetic", None), bool):
+        lacks.append("synthetic (a bool)")
+    if lacks:
+        kind = type(source).__name__
+        raise DataError(f"{where}: returned no source: its {kind} lacks {', '.join(lacks)}")
+    return _Checked(source, where, settings)
+
+
+def _find(name: str) -> EntryPoint:
+    installed = entry_points(group=GROUP)
+    found = {entry.value: entry for entry in installed if entry.name == name}
+    if len(found) == 1:
+        return next(iter(found.values()))
+    if found:
+        raise DataError(
+            f"data.source: {len(found)} plug-ins are called {name!r} ({', '.join(sorted(found))}); "
+            "uninstall all but one"
+        )
+    names = sorted({entry.name for entry in installed})
+    hint = did_you_mean(name, [*BUILT_IN_SOURCES, *names])
+    raise DataError(
+        f"data.source: no source {name[:80]!r}{hint}; there are {', '.join(BUILT_IN_SOURCES)}, and "
+        f"of plug-ins {', '.join(names) or 'none is installed'}"
+    )
+
+
+def _has_method(source: object, name: str) -> bool:
+    return callable(getattr(source, name, None))
+
+
+def _told(where: str, what: str, act: Callable[[], T]) -> T:
+    """Do something of the plug-in's; what it raises becomes one sentence that names it."""
+    try:
+        return act()
+    except DataError as error:  # the plug-in's own sentence
+        raise DataError(f"{where}: {_one_line(error)}") from None
+    except (Exception, SystemExit) as error:
+        kind = type(error).__name__
+        raise DataError(f"{where}: {what} with {kind}: {_one_line(error)}") from error
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:_MESSAGE_CHARACTERS] or "without a message"
+
+
+class _Checked:
+    """A plug-in's source, none of whose answers is believed unseen."""
+
+    def __init__(self, source: Source, where: str, settings: DataSettings) -> None:
+        self.title = plain_title(source.title)
+        self.synthetic = source.synthetic
+        self._source = source
+        self._where = where
+        told = settings.model_dump_json(include={"source", "path", "picture", "options"})
+        self._stamp = f"{where} {told}"
+
+    def list_images(self, wanted: Wanted) -> Listing:
+        """The plug-in's listing; raises DataError where it raises, or it is not as agreed."""
+        listing = _told(self._where, "failed", lambda: self._source.list_images(wanted))
+        if fault := _listing_fault(listing, wanted):
+            raise DataError(f"{self._where}: returned no usable listing: {fault}")
+        return listing
+
+    def read_bytes(self, image_id: str) -> bytes:
+        """The plug-in's picture; raises DataError where it raises, or it is no bytes."""
+        content = _told(self._where, "failed", lambda: self._source.read_bytes(image_id))
+        if not isinstance(content, bytes):
+            raise DataError(f"{self._where}: read_bytes returned {type(content).__name__}")
+        if len(content) > MAX_IMAGE_BYTES:
+            raise DataError(f"{self._where}: read_bytes returned {len(content):,} bytes, too many")
+        return content
+
+    def stamp(self) -> str:
+        """The plug-in's stamp, with its name and settings: two plug-ins never share pictures."""
+        return f"{self._stamp} {_told(self._where, 'failed', self._source.stamp)}"
+
+
+def _listing_fault(listing: Any, wanted: Wanted) -> str:
+    if not isinstance(listing, Listing):
+        return f"it is a {type(listing).__name__}, not a Listing"
+    if not isinstance(listing.columns, Mapping):
+        return f"its columns are a {type(listing.columns).__name__}, not a mapping of names"
+    if missing := [name for name in wanted.columns if name not in listing.columns]:
+        return f"it has no column {missing[0]!r}"
+    parts: dict[str, Sequence[str]] = {
+        "ids": listing.ids,
+        **{f"columns[{name!r}]": listing.columns[name] for name in wanted.columns},
+        **{name: getattr(listing, name) for name in ("splits", "faults", "places")},
+    }
+    for name, values in parts.items():
+        if isinstance(values, str) or not isinstance(values, Sequence):
+            return f"{name} is a {type(values).__name__}, not a list of text"
+        may_be_empty = name in ("splits", "faults", "places")
+        if len(values) != len(listing.ids) and not (may_be_empty and not values):
+            return f"{name} has {len(values):,} values for {len(listing.ids):,} ids"
+        if odd := {type(value).__name__ for value in values} - {"str"}:
+            return f"{name} holds {sorted(odd)[0]}, not text alone"
+    # Ids stand in tables, files and messages.
+    if odd_id := next((name for name in listing.ids if not name.isprintable()), None):
+        return f"the id {odd_id[:80]!r} is not plain text"
+    if not all(isinstance(finding, Finding) for finding in listing.findings):
+        return "its findings are not all Findings"
+    return ""
