@@ -8,22 +8,25 @@ run can go on from any epoch.
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from clothclf.data.crops import padded_crop, resized_crop
 from clothclf.data.dataset import SplitImages
+from clothclf.data.views import Views, draw_views
 from clothclf.settings import AugmentSettings
 
+if TYPE_CHECKING:
+    from clothclf.data.augment import Changes
+
 Batch = tuple[Tensor, Tensor]
-"""Inputs, and class numbers int64 [n]."""
+"""Inputs, and class numbers int64 [n] or, of mixed pictures, shares float32 [n, classes]."""
 
 
 class Batches(Protocol):
@@ -37,33 +40,6 @@ class Batches(Protocol):
 
     def held_out(self, split: str) -> Iterator[Batch]:
         """Batches of `valid` or `test`, in order, unchanged."""
-
-
-@dataclass(frozen=True)
-class Views:
-    """How each training picture is changed in one epoch, drawn before it starts."""
-
-    order: npt.NDArray[np.int64]
-    """Permutation of the pictures [n]."""
-    flip: npt.NDArray[np.bool_]
-    """Mirror the picture at each place of the order [n]."""
-    shift: npt.NDArray[np.int64]
-    """Rows and columns the crop starts at, in pixels of the padded picture [n, 2]."""
-
-    def digest(self) -> str:
-        """A hash of all three, so that it can be shown that two epochs saw the same."""
-        parts = (self.order, self.flip, self.shift)
-        text = b"".join(np.ascontiguousarray(part).tobytes() for part in parts)
-        return hashlib.sha256(text).hexdigest()[:12]
-
-
-def draw_views(count: int, epoch: int, seed: int, augment: AugmentSettings) -> Views:
-    """Draw order, mirrors and crops of an epoch from the seed and the epoch's number."""
-    rng = np.random.default_rng([seed, epoch])
-    order = rng.permutation(count)
-    flip = rng.random(count) < 0.5 if augment.horizontal_flip else np.zeros(count, dtype=bool)
-    shift = rng.integers(0, 2 * augment.crop_padding + 1, size=(count, 2))
-    return Views(order, flip, shift)
 
 
 @dataclass(frozen=True)
@@ -109,10 +85,12 @@ class ImageBatches:
         seed: int,
         device: torch.device,
         resident: bool = False,
+        sampling: Literal["natural", "balanced"] = "natural",
     ) -> None:
         """`splits` holds train, valid and test; `batch_size` is that of training.
 
         With `resident`, each split's pixels are brought to the device once and stay there.
+        `sampling` is `train.sampling`.
         """
         self.splits = splits
         self.normalization = normalization
@@ -121,6 +99,7 @@ class ImageBatches:
         self.seed = seed
         self.device = device
         self.resident = resident
+        self.sampling = sampling
         self.held_out_batch_size = 64
         self._on_device: dict[str, Tensor] = {}
 
@@ -130,20 +109,40 @@ class ImageBatches:
 
     def views(self, epoch: int) -> Views:
         """How the training pictures are changed in an epoch (from 1)."""
-        return draw_views(len(self.splits["train"]), epoch, self.seed, self.augment)
+        train = self.splits["train"]
+        classes = train.targets if self.sampling == "balanced" else None
+        return draw_views(len(train), epoch, self.seed, self.augment, classes)
 
     def train(self, epoch: int, done: int = 0) -> Iterator[Batch]:
         """Training batches of one epoch (from 1), shuffled and augmented, but for those `done`."""
-        views = self.views(epoch)
-        read = self._reader("train", views.order)
+        views, changes = self.views(epoch), self._changes()
+        place = self.device if changes is None or not changes.on_cpu else torch.device("cpu")
+        read = self._reader("train", views.order, place)
         # Brought to the device for the whole epoch: no step waits for a copy.
-        flip = torch.from_numpy(views.flip).to(self.device)
-        shift = torch.from_numpy(views.shift).to(self.device)
+        flip = torch.from_numpy(views.flip).to(place)
+        shift = torch.from_numpy(views.shift).to(place)
+        box = None if views.box is None else torch.from_numpy(views.box).float().to(place)
         targets = torch.from_numpy(self.splits["train"].targets[views.order]).to(self.device)
         for part in training_parts(len(flip), self.batch_size)[done:]:
-            pixels = _crop(read(part), shift[part], self.augment.crop_padding)
+            pixels = padded_crop(read(part), shift[part], self.augment.crop_padding)
+            if box is not None:
+                pixels = resized_crop(pixels, box[part])
             pixels = torch.where(flip[part, None, None, None], pixels.flip(2), pixels)
-            yield self.normalization.apply(pixels), targets[part]
+            if changes is None:
+                yield self.normalization.apply(pixels), targets[part]
+                continue
+            seeds = None if views.seeds is None else views.seeds[part]
+            pixels = changes.to_pixels(pixels, seeds).to(self.device)
+            yield changes.to_inputs(self.normalization.apply(pixels), targets[part], seeds)
+
+    def _changes(self) -> Changes | None:
+        """What timm changes, where the recipe asks for any of it."""
+        if not (self.augment.draws_by_picture or self.augment.mixes):
+            return None
+        from clothclf.data.augment import Changes  # timm is slow to import, and seldom needed
+
+        classes = 1 + max(int(images.targets.max()) for images in self.splits.values())
+        return Changes(self.augment, self.normalization.mean, classes, self.device)
 
     def held_out(self, split: str) -> Iterator[Batch]:
         """Batches of one split, in order, unchanged."""
@@ -152,7 +151,7 @@ class ImageBatches:
     def in_order(self, split: str, flip: bool = False) -> Iterator[Batch]:
         """Batches of one split in order, every picture mirrored if `flip`."""
         count = len(self.splits[split])
-        read = self._reader(split, np.arange(count))
+        read = self._reader(split, np.arange(count), self.device)
         targets = torch.from_numpy(self.splits[split].targets).to(self.device)
         for start in range(0, count, self.held_out_batch_size):
             part = slice(start, start + self.held_out_batch_size)
@@ -161,11 +160,13 @@ class ImageBatches:
                 pixels = pixels.flip(2)
             yield self.normalization.apply(pixels), targets[part]
 
-    def _reader(self, split: str, order: npt.NDArray[np.int64]) -> Callable[[slice], Tensor]:
-        """What gives uint8 pictures [n, size, size, 3], on the device, for a part of an order."""
+    def _reader(
+        self, split: str, order: npt.NDArray[np.int64], place: torch.device
+    ) -> Callable[[slice], Tensor]:
+        """What gives uint8 pictures [n, size, size, 3], at a place, for a part of an order."""
         images = self.splits[split]
-        if not self.resident:
-            return lambda part: torch.from_numpy(images.images(order[part])).to(self.device)
+        if not self.resident or place != self.device:
+            return lambda part: torch.from_numpy(images.images(order[part])).to(place)
         if split not in self._on_device:
             self._on_device[split] = _bring(images, self.device)
         pixels, places = self._on_device[split], torch.from_numpy(order).to(self.device)
@@ -179,20 +180,6 @@ def _bring(images: SplitImages, device: torch.device) -> Tensor:
     for places in np.array_split(np.arange(len(images)), max(1, len(images) // 1024)):
         everything[places[0] : places[-1] + 1] = torch.from_numpy(images.images(places))
     return everything
-
-
-def _crop(pixels: Tensor, shift: Tensor, padding: int) -> Tensor:
-    """Pad by reflection and cut each picture out again at its own place."""
-    if padding == 0:
-        return pixels
-    count, height, width, _ = pixels.shape
-    planes = pixels.permute(0, 3, 1, 2).float()
-    padded = functional.pad(planes, (padding,) * 4, mode="reflect").to(pixels.dtype)
-    rows = shift[:, :1] + torch.arange(height, device=pixels.device)
-    columns = shift[:, 1:] + torch.arange(width, device=pixels.device)
-    picture = torch.arange(count, device=pixels.device)[:, None, None]
-    # Indexing with [n, h, 1] and [n, 1, w] around a slice puts the channels last.
-    return padded[picture, :, rows[:, :, None], columns[:, None, :]]
 
 
 class FeatureBatches:

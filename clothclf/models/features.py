@@ -31,7 +31,9 @@ Step = Callable[[int, int], None]
 
 def view_count(augment: AugmentSettings) -> int | None:
     """Different pictures that augmentation makes of one; None where they are too many to list."""
-    if augment.crop_padding:
+    if augment.crop_padding or augment.random_resized_crop is not None:
+        return None
+    if augment.draws_by_picture or augment.mixes:
         return None
     return 2 if augment.horizontal_flip else 1
 

@@ -1,0 +1,110 @@
+"""Changes to batches that timm has: RandAugment, random erasing, mixup and cutmix.
+
+timm draws from Python's and numpy's global generators. Here they are seeded for one picture or
+batch at a time, and put back, so that what is drawn depends on nothing that ran before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from timm.data import Mixup, RandomErasing, rand_augment_transform
+from torch import Tensor
+from torch.nn import functional
+
+from clothclf.settings import AugmentSettings
+
+Seeds = npt.NDArray[np.int64]
+
+
+class Changes:
+    """What a recipe does to pictures and labels beyond crops by padding and mirrors."""
+
+    def __init__(
+        self, augment: AugmentSettings, mean: tuple[float, ...], classes: int, device: torch.device
+    ) -> None:
+        """`mean` is of each channel of pictures scaled to 0..1: it fills what is turned in."""
+        self._rand_augment: Any = None
+        self._eraser: Any = None
+        self._mixer: Any = None
+        if augment.rand_augment is not None:
+            fill = tuple(min(255, round(255 * value)) for value in mean)
+            self._rand_augment = rand_augment_transform(augment.rand_augment, {"img_mean": fill})
+        if augment.random_erasing:
+            self._eraser = RandomErasing(augment.random_erasing, mode="const", device=str(device))
+        if augment.mixes:
+            self._mixer = Mixup(
+                augment.mixup,
+                augment.cutmix,
+                prob=augment.mix_probability,
+                label_smoothing=0.0,
+                num_classes=classes,
+            )
+        self._classes = classes
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether pixels are changed by Pillow, before they are brought to the device."""
+        return self._rand_augment is not None
+
+    def to_pixels(self, pixels: Tensor, seeds: Seeds | None) -> Tensor:
+        """RandAugment of uint8 [n, size, size, 3]; `seeds` [n, 3] are those of its places."""
+        if self._rand_augment is None or seeds is None:
+            return pixels
+        changed = torch.empty_like(pixels, memory_format=torch.contiguous_format)
+        with _generators_put_back():
+            for place, picture in enumerate(pixels.numpy()):
+                _seed(seeds[place, 0])
+                image = self._rand_augment(Image.fromarray(picture))
+                changed[place] = torch.from_numpy(np.array(image))
+        return changed
+
+    def to_inputs(
+        self, inputs: Tensor, targets: Tensor, seeds: Seeds | None
+    ) -> tuple[Tensor, Tensor]:
+        """Erase from normalised pictures [n, 3, size, size], in place, and mix them.
+
+        Mixed, class numbers [n] become shares of the classes float32 [n, classes]. Pictures are
+        mixed with each other from both ends of the batch; the last of an odd number stays as it is.
+        """
+        if seeds is None:
+            return inputs, targets
+        with _generators_put_back():
+            if self._eraser is not None:
+                for place, picture in enumerate(inputs):
+                    _seed(seeds[place, 1])
+                    self._eraser(picture)
+            if self._mixer is not None:
+                _seed(seeds[0, 2])
+                return self._mix(inputs, targets)
+        return inputs, targets
+
+    def _mix(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        paired = len(inputs) - len(inputs) % 2
+        shares = functional.one_hot(targets, self._classes).float()
+        if paired:
+            # In place, and of an even number: the last of an odd one is left alone.
+            _, shares[:paired] = self._mixer(inputs[:paired], targets[:paired])
+        return inputs, shares
+
+
+@contextlib.contextmanager
+def _generators_put_back() -> Iterator[None]:
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+
+
+def _seed(seed: np.int64) -> None:
+    random.seed(int(seed))
+    np.random.seed(int(seed))

@@ -1,0 +1,41 @@
+"""Random crops of whole batches, on the device where they are."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def padded_crop(pixels: Tensor, shift: Tensor, padding: int) -> Tensor:
+    """Pad by reflection and cut each picture out again at its own place.
+
+    `pixels` is uint8 [n, size, size, 3], `shift` rows and columns in the padded picture [n, 2].
+    """
+    if padding == 0:
+        return pixels
+    count, height, width, _ = pixels.shape
+    planes = pixels.permute(0, 3, 1, 2).float()
+    padded = functional.pad(planes, (padding,) * 4, mode="reflect").to(pixels.dtype)
+    rows = shift[:, :1] + torch.arange(height, device=pixels.device)
+    columns = shift[:, 1:] + torch.arange(width, device=pixels.device)
+    picture = torch.arange(count, device=pixels.device)[:, None, None]
+    # Indexing with [n, h, 1] and [n, 1, w] around a slice puts the channels last.
+    return padded[picture, :, rows[:, :, None], columns[:, None, :]]
+
+
+def resized_crop(pixels: Tensor, box: Tensor) -> Tensor:
+    """Cut a rectangle out of each picture and scale it to full size, bilinearly.
+
+    `pixels` is uint8 [n, size, size, 3], `box` top, left, height and width as shares [n, 4].
+    """
+    top, left, height, width = box.float().unbind(1)
+    zero = torch.zeros_like(top)
+    across = torch.stack([width, zero, 2 * left + width - 1], dim=1)
+    down = torch.stack([zero, height, 2 * top + height - 1], dim=1)
+    planes = pixels.permute(0, 3, 1, 2).float()
+    grid = functional.affine_grid(
+        torch.stack([across, down], dim=1), list(planes.shape), align_corners=False
+    )
+    cut = functional.grid_sample(planes, grid, padding_mode="border", align_corners=False)
+    return cut.round().to(pixels.dtype).permute(0, 2, 3, 1)

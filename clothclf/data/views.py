@@ -1,0 +1,86 @@
+"""How the training pictures of one epoch are changed, drawn from the seed and its number alone."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from clothclf.settings import AugmentSettings
+
+ASPECT = math.log(4 / 3)
+"""Logarithm of the longest shape that a resized crop has, of width by height or the reverse."""
+
+
+@dataclass(frozen=True)
+class Views:
+    """How each training picture is changed in one epoch, drawn before it starts."""
+
+    order: npt.NDArray[np.int64]
+    """Pictures [n] in the order that they come: a permutation, unless classes are balanced."""
+    flip: npt.NDArray[np.bool_]
+    """Mirror the picture at each place of the order [n]."""
+    shift: npt.NDArray[np.int64]
+    """Rows and columns the crop starts at, in pixels of the padded picture [n, 2]."""
+    box: npt.NDArray[np.float64] | None = None
+    """Top, left, height and width of a resized crop, as shares of the picture's side [n, 4]."""
+    seeds: npt.NDArray[np.int64] | None = None
+    """For RandAugment, erasing, and mixing of the batch that begins there [n, 3]."""
+
+    def digest(self) -> str:
+        """A hash of all of them, so that it can be shown that two epochs saw the same."""
+        parts = (self.order, self.flip, self.shift, self.box, self.seeds)
+        text = b"".join(np.ascontiguousarray(part).tobytes() for part in parts if part is not None)
+        return hashlib.sha256(text).hexdigest()[:12]
+
+
+def draw_views(
+    count: int,
+    epoch: int,
+    seed: int,
+    augment: AugmentSettings,
+    classes: npt.NDArray[np.int64] | None = None,
+) -> Views:
+    """Draw an epoch of `count` pictures from the seed and the epoch's number (from 1).
+
+    With `classes`, each picture's class number [count], every class is drawn as often.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    order = rng.permutation(count) if classes is None else _draw_evenly(classes, rng)
+    flip = rng.random(count) < 0.5 if augment.horizontal_flip else np.zeros(count, dtype=bool)
+    shift = rng.integers(0, 2 * augment.crop_padding + 1, size=(count, 2))
+    least = augment.random_resized_crop
+    box = None if least is None else _draw_boxes(count, least, rng)
+    seeds = None
+    if augment.draws_by_picture or augment.mixes:
+        seeds = rng.integers(0, 2**32, size=(count, 3))
+    return Views(order, flip, shift, box, seeds)
+
+
+def _draw_evenly(classes: npt.NDArray[np.int64], rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """As many pictures as there are, as many of each class as of any other, give or take one.
+
+    Those of a class come all before one of them comes again.
+    """
+    kinds = np.unique(classes)
+    wanted = np.full(len(kinds), len(classes) // len(kinds))
+    wanted[rng.permutation(len(kinds))[: len(classes) % len(kinds)]] += 1
+    drawn = []
+    for kind, number in zip(kinds, wanted, strict=True):
+        own = np.flatnonzero(classes == kind)
+        rounds = [rng.permutation(own) for _ in range(-(-number // len(own)))]
+        drawn.append(np.concatenate(rounds)[:number])
+    return rng.permutation(np.concatenate(drawn))
+
+
+def _draw_boxes(count: int, least: float, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    """Rectangles [n, 4] that keep `least` to all of a square's area."""
+    area = rng.uniform(least, 1, count)
+    longer = np.exp(rng.uniform(-ASPECT, ASPECT, count) / 2)
+    # One that is too long for the square is cut at its edge.
+    height, width = np.minimum(np.sqrt(area) / longer, 1), np.minimum(np.sqrt(area) * longer, 1)
+    top, left = rng.random(count) * (1 - height), rng.random(count) * (1 - width)
+    return np.stack([top, left, height, width], axis=1)
