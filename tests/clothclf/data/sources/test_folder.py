@@ -1,0 +1,151 @@
+"""A folder for each class: its layouts are told apart, and odd ones refused in one sentence."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from clothclf.data.sources import folder as reasons
+from clothclf.data.sources.folder import FolderSource
+from clothclf.data.sources.listing import Wanted
+from clothclf.data.sources.selection import Chosen, choose
+from clothclf.errors import DataError
+
+WANTED = Wanted("articleType")
+FLAT = ("cats/1.jpg", "cats/2.PNG", "dogs/1.jpg")
+SPLIT = ("Train/cats/1.jpg", "Train/dogs/1.jpg", "val/cats/1.jpg", "val/dogs/1.jpg")
+
+
+def write(place: Path, names: tuple[str, ...], kind: str = "folder") -> Path:
+    """Files that hold their own names, below a folder or in an archive."""
+    if kind == "zip":
+        path = place / "data.zip"
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in names:
+                archive.writestr(name, name)
+        return path
+    for name in names:
+        file = place / "data" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(name)
+    return place / "data"
+
+
+def read(path: Path) -> Chosen:
+    """List a folder; every file read is kept or dropped."""
+    source = FolderSource(path)
+    listing = choose(source.list_images(WANTED), WANTED, source.title)
+    assert listing.rows_read == len(listing.rows) + len(listing.findings)
+    return listing
+
+
+def fault(path: Path) -> str:
+    with pytest.raises(DataError) as caught:
+        FolderSource(path)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("root", ["", "pictures/", "a/b/"])
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_folders_name_the_classes(tmp_path: Path, kind: str, root: str) -> None:
+    """At the top, or below folders that hold nothing else; ids do not tell which."""
+    path = write(tmp_path, tuple(root + name for name in FLAT), kind)
+    rows = read(path).rows
+    assert rows["id"].tolist() == list(FLAT)
+    assert rows["label"].tolist() == ["cats", "cats", "dogs"]
+    assert set(rows["split"]) == {""}
+    assert FolderSource(path).read_bytes("dogs/1.jpg") == (root + "dogs/1.jpg").encode()
+
+
+@pytest.mark.parametrize("root", ["", "pictures/"])
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_folders_above_the_classes_name_the_splits(tmp_path: Path, kind: str, root: str) -> None:
+    """Whatever they call them, and whatever capitals they use."""
+    rows = read(write(tmp_path, tuple(root + name for name in SPLIT), kind)).rows
+    assert rows["split"].tolist() == ["train", "train", "valid", "valid"]
+    assert rows["label"].tolist() == ["cats", "dogs", "cats", "dogs"]
+    assert rows["id"].tolist() == list(SPLIT)
+
+
+def test_classes_may_be_called_like_splits(tmp_path: Path) -> None:
+    """A folder of pictures beside other classes is a class."""
+    rows = read(write(tmp_path, ("test/1.jpg", "good/1.jpg"))).rows
+    assert set(rows["label"]) == {"test", "good"}
+
+
+def test_files_that_are_no_pictures_are_told_and_what_systems_leave_is_not(tmp_path: Path) -> None:
+    names = ("README.md", "cats/notes.txt", "cats/.DS_Store", "__MACOSX/cats/._1.jpg", ".git/x")
+    listing = read(write(tmp_path, (*FLAT, *names)))
+    told = Counter((finding.reason, finding.image_id) for finding in listing.findings)
+    assert told == {
+        (reasons.NO_PICTURE, "README.md"): 1,
+        (reasons.NO_PICTURE, "cats/notes.txt"): 1,
+    }
+
+
+def test_a_name_that_is_no_text_is_told(tmp_path: Path) -> None:
+    listing = read(write(tmp_path, (*FLAT, "cats/a\nb.jpg")))
+    assert [finding.reason for finding in listing.findings] == [reasons.UNUSABLE_NAME]
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        ((*FLAT, "7.jpg"), "1 pictures lie beside the class folders, the first is 7.jpg"),
+        (("7.jpg", "8.jpg"), "2 pictures lie in no class folder"),
+        ((*FLAT, "cats/wild/1.jpg"), "1 of 4 pictures lie deeper than the class folders"),
+        (("a/cats/1.jpg", "b/dogs/1.jpg"), "all pictures lie deeper than the class folders"),
+        ((*SPLIT, "val/3.jpg"), "val/3.jpg lies right in the split folder 'val'"),
+        (("train/3.jpg", "test/3.jpg"), "lies right in the split folder 'test'"),
+        ((*SPLIT, "extra/cats/1.jpg"), "beside them 'extra', which is none of train"),
+        ((*SPLIT, "valid/cats/1.jpg"), "several of them for valid; put them into one"),
+        ((*SPLIT, "val/a/b/1.jpg"), "1 of 5 pictures lie deeper"),
+        (("cats/1.txt", "notes.md"), "has no pictures: 2 files, none of them with a name that"),
+        ((), "has no pictures: 0 files"),
+    ],
+)
+def test_a_layout_that_is_none_is_one_sentence(
+    tmp_path: Path, names: tuple[str, ...], says: str
+) -> None:
+    (tmp_path / "data").mkdir()
+    assert says in fault(write(tmp_path, names))
+
+
+def test_what_is_not_there_is_told(tmp_path: Path) -> None:
+    assert "does not exist; download" in fault(tmp_path / "none")
+
+
+def test_a_link_to_a_folder_is_refused(tmp_path: Path) -> None:
+    """It could lead anywhere, or in a circle."""
+    path = write(tmp_path, FLAT)
+    (path / "loop").symlink_to(path, target_is_directory=True)
+    assert "is a link to a folder, which is not followed" in fault(path)
+
+
+def test_a_link_that_leads_out_is_not_read(tmp_path: Path) -> None:
+    path = write(tmp_path, FLAT)
+    (tmp_path / "secret.jpg").write_text("secret")
+    (path / "cats/3.jpg").symlink_to(tmp_path / "secret.jpg")
+    with pytest.raises(DataError, match="a link that leads out of"):
+        FolderSource(path).read_bytes("cats/3.jpg")
+
+
+def test_pipes_are_no_pictures(tmp_path: Path) -> None:
+    """They would be waited for without end."""
+    path = write(tmp_path, FLAT)
+    os.mkfifo(path / "cats/3.jpg")
+    assert read(path).rows["id"].tolist() == list(FLAT)
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_the_stamp_follows_the_pictures(tmp_path: Path, kind: str) -> None:
+    path = write(tmp_path, FLAT, kind)
+    first = FolderSource(path).stamp()
+    assert FolderSource(path).stamp() == first
+    write(tmp_path, (*FLAT, "dogs/2.jpg"), kind)
+    assert FolderSource(path).stamp() != first
