@@ -14,6 +14,7 @@ from benchmark.commands.doctor import doctor
 from benchmark.commands.plan import plan
 from benchmark.commands.report import report
 from benchmark.commands.run import run
+from benchmark.commands.select import select
 from benchmark.commands.sync import sync
 from benchmark.commands.ui import ui
 from clothclf.errors import UserError
@@ -67,5 +68,5 @@ def main() -> None:
     """
 
 
-for _command in (run, plan, report, compare, cost, data, sync, doctor, ui):
+for _command in (run, plan, report, compare, cost, data, select, sync, doctor, ui):
     main.add_command(_command)

@@ -15,3 +15,7 @@ class TrackingError(UserError):
 
 class ReportError(UserError):
     """There is nothing to report, or it cannot be written."""
+
+
+class SelectError(UserError):
+    """A selection cannot be begun, or gone on with."""

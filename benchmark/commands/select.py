@@ -1,0 +1,115 @@
+"""`bench select`: choose among many architectures within a time."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from benchmark.commands.options import load, study_options
+
+UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
+
+
+@click.command()
+@click.argument("patterns", nargs=-1)
+@study_options
+@click.option("--budget", required=True, metavar="TIME", help="Such as 30m, 2h or 1h30m.")
+@click.option("--max-gmacs", type=click.FloatRange(0), help="Leave out more than 10^9 MACs x N.")
+@click.option("--max-params", type=click.FloatRange(0), help="Leave out more than 10^6 x N.")
+@click.option(
+    "--finalists",
+    type=click.IntRange(1, 1000),
+    default=5,
+    show_default=True,
+    help="Trained at the end, at most.",
+)
+@click.option(
+    "--final",
+    type=click.Choice(["finetune", "study"]),
+    default="finetune",
+    show_default=True,
+    help="How finalists are trained; a study that trains whole networks decides itself.",
+)
+@click.option(
+    "--check-sample",
+    type=click.IntRange(0),
+    default=0,
+    metavar="N",
+    help="Train N of all in full, too, and say how far the order agrees.",
+)
+@click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True)
+@click.option("--retry-failed", is_flag=True, help="Try again what failed before.")
+@click.option("--dry-run", is_flag=True, help="Print the schedule and stop.")
+@click.option(
+    "--prefer",
+    type=click.Choice(["balance", "accuracy", "speed", "size"]),
+    default="balance",
+    show_default=True,
+    help="What the pick among the finalists weighs accuracy against.",
+)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="A .md or .json file, too.")
+@click.pass_context
+def select(
+    ctx: click.Context,
+    /,
+    patterns: tuple[str, ...],
+    config: Path,
+    assignments: tuple[str, ...],
+    budget: str,
+    max_gmacs: float | None,
+    max_params: float | None,
+    finalists: int,
+    final: Literal["finetune", "study"],
+    check_sample: int,
+    workers: int,
+    retry_failed: bool,
+    dry_run: bool,
+    prefer: Literal["balance", "accuracy", "speed", "size"],
+    output: Path | None,
+) -> None:
+    """Choose among PATTERNS (timm names or wildcards), or all of the config, within a time.
+
+    Successive halving: all begin with cheap probes, heads on frozen bodies with few pictures; the
+    better half goes on with more pictures and epochs, and so on; the last are trained in earnest.
+    Validation accuracy alone decides. The same command goes on where it was stopped, and comes to
+    the same answer. What fails is dropped, with its reason. The exit code is 0 with a winner, 1
+    without, 2 for bad input, 130 after Ctrl-C.
+
+    \b
+    Examples:
+      bench select --budget 30m --max-gmacs 1 'efficientnet*' 'resnet*' 'mobilenet*'
+      bench select --budget 2h --check-sample 8 -o selection.md '*'
+      bench select --budget 15m --dry-run 'vit_*'
+    """
+    seconds = _seconds(budget)
+    study = load(config, assignments)
+
+    from benchmark.report.pick import Wishes
+    from benchmark.select.run import Options, run_selection
+    from benchmark.select.selection import Request
+
+    request = Request(
+        patterns=patterns,
+        budget_s=seconds,
+        max_gmacs=max_gmacs,
+        max_params=max_params,
+        finalists=finalists,
+        final=final,
+    )
+    wishes = Wishes(prefer=prefer)
+    options = Options(workers, retry_failed, dry_run, check_sample, output, wishes)
+    ctx.exit(run_selection(study, request, options))
+
+
+def _seconds(text: str) -> float:
+    """A time such as 1h30m in seconds; raises SelectError."""
+    from benchmark.errors import SelectError
+
+    parts = re.findall(r"(\d{1,6}(?:\.\d{1,6})?)([hms])", text)
+    seconds = sum(float(number) * UNITS[unit] for number, unit in parts)
+    if "".join(number + unit for number, unit in parts) != text or not seconds:
+        raise SelectError(f"--budget {text[:40]!r}: write a time such as 30m, 2h or 1h30m")
+    return seconds

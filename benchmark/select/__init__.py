@@ -1,0 +1,1 @@
+"""Choose among many architectures within a time: successive halving over plain runs."""

@@ -1,0 +1,198 @@
+"""Carry out a rung: a plain study's runs, logged and kept like any other's."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmark.plan import RunSpec, make_plan
+from benchmark.record import Failure, RunRecord
+from benchmark.runner import run_folder as files
+from benchmark.runner.events import Event
+from benchmark.runner.probe import with_precision
+from benchmark.runner.run_folder import RunFolder
+from benchmark.runner.schedule import Listener, Policy, run_plan
+from benchmark.select.selection import Spent, read_spent, write_spent
+from benchmark.stopping import StopRequest
+from benchmark.store import cache_folder, tracking_uri
+from benchmark.study import StudySettings, to_yaml
+from benchmark.terminal.output import TerminalListener, prepare_with_progress
+from clothclf.data.atomic import new_file, write_text
+from clothclf.data.dataset import DataSet
+from clothclf.results import Weights
+from clothclf.settings import ArchitectureSettings
+
+SELECTION_TAG = "bench.selection"
+RUNG_TAG = "bench.rung"
+KEPT_EVERY_S = 5.0
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What all rungs of a selection share."""
+
+    root: Path
+    """The tracking folder."""
+    name: str
+    """The selection's."""
+    console: Console
+    policy: Policy
+    stop: StopRequest
+    weights: dict[str, Weights]
+
+
+@dataclass
+class RungRuns:
+    """How the runs of a rung ended, by architecture."""
+
+    valid_images: int
+    records: dict[str, list[RunRecord]] = field(default_factory=dict)
+    """By seed."""
+    failures: dict[str, str] = field(default_factory=dict)
+    """Stage and reason."""
+
+    def accuracy(self, name: str) -> float:
+        """Of the validation pictures, mean over seeds."""
+        found = [record.training.best.valid_accuracy for record in self.records[name]]
+        return sum(found) / len(found)
+
+
+def carry_out(
+    ground: Ground,
+    rung: str,
+    study: StudySettings,
+    entries: Sequence[ArchitectureSettings],
+    count: bool,
+) -> RungRuns:
+    """Run architectures by a rung's study; what is finished is not run again.
+
+    `rung` is its label. Raises KeyboardInterrupt, with all that was done kept, after Ctrl-C.
+    """
+    from benchmark.tracking.mlflow_store import MlflowStore
+    from benchmark.tracking.tracker import Tracker
+
+    console = ground.console
+    data = prepare_with_progress(study, console)
+    plan = _specs(ground, rung, study, entries, count, data)
+
+    def prepare_folder(folder: RunFolder, spec: RunSpec) -> None:
+        write_text(folder.path / files.CONFIG, to_yaml(study))
+        with new_file(folder.path / files.MANIFEST) as unfinished:
+            data.manifest.to_parquet(unfinished, index=False)
+        write_text(folder.path / files.FINDINGS, data.findings.to_csv(index=False))
+
+    limits = study.limits
+    memory_bytes = None if limits.memory_mib is None else limits.memory_mib * 2**20
+    policy = dataclasses.replace(
+        ground.policy, timeout_s=limits.timeout_s, memory_bytes=memory_bytes
+    )
+    listeners: list[Listener] = [
+        TerminalListener(console, len(plan), policy.workers),
+        Tracker(
+            MlflowStore(tracking_uri(study), study.study, ground.root),
+            lambda text: console.print(text, style="yellow"),
+        ),
+        _Spending(ground.root, ground.name, rung),
+    ]
+    outcome = run_plan(plan, ground.root, prepare_folder, listeners, policy, ground.stop)
+    return _by_architecture(
+        [*outcome.skipped, *outcome.finished],
+        [*outcome.failed, *outcome.failed_before],
+        data.summary.images["valid"],
+    )
+
+
+def _specs(
+    ground: Ground,
+    rung: str,
+    study: StudySettings,
+    entries: Sequence[ArchitectureSettings],
+    count: bool,
+    data: DataSet,
+) -> list[RunSpec]:
+    cache = cache_folder(ground.root)
+    plan = make_plan(study, entries, data.summary, data.pixels, cache, ground.weights)
+    tags = {SELECTION_TAG: ground.name, RUNG_TAG: rung}
+
+    def tell(text: str) -> None:
+        ground.console.print(text, style="yellow")
+
+    return [
+        with_precision(spec, tell).model_copy(update={"tags": tags, "count": count})
+        for spec in plan
+    ]
+
+
+def _by_architecture(
+    records: Sequence[RunRecord], failures: Sequence[Failure], valid_images: int
+) -> RungRuns:
+    runs = RungRuns(valid_images)
+    for failure in failures:
+        runs.failures[failure.spec.architecture] = f"{failure.stage}: {failure.reason}"
+    for record in sorted(records, key=lambda record: record.spec.seed):
+        # With a seed that failed, the others' mean would be of other seeds than the rest.
+        if record.spec.architecture not in runs.failures:
+            runs.records.setdefault(record.spec.architecture, []).append(record)
+    return runs
+
+
+class _Spending:
+    """A listener that keeps how long a rung has taken, for people."""
+
+    def __init__(self, root: Path, name: str, rung: str) -> None:
+        self._root = root
+        self._name = name
+        self._rung = rung
+        self._since = time.monotonic()
+
+    @contextlib.contextmanager
+    def on_study(self, plan: Sequence[RunSpec]) -> Iterator[None]:
+        """From the first run to the last."""
+        self._since = time.monotonic()
+        try:
+            yield
+        finally:
+            self._keep()
+
+    def on_tick(self) -> None:
+        """Now and then, for what a kill would lose."""
+        if time.monotonic() - self._since >= KEPT_EVERY_S:
+            self._keep()
+
+    def _keep(self) -> None:
+        now = time.monotonic()
+        seconds = dict(read_spent(self._root, self._name).seconds)
+        seconds[self._rung] = seconds.get(self._rung, 0.0) + now - self._since
+        self._since = now
+        with contextlib.suppress(OSError):  # a full disk stops runs, not this
+            write_spent(self._root, self._name, Spent(seconds=seconds))
+
+    def on_skipped(self, folder: RunFolder, record: RunRecord) -> None:
+        """Nothing is spent."""
+
+    def on_failed_before(self, folder: RunFolder, failure: Failure) -> None:
+        """Nothing is spent."""
+
+    def on_elsewhere(self, folder: RunFolder, spec: RunSpec) -> None:
+        """The other process counts it, too."""
+
+    def on_started(self, folder: RunFolder, spec: RunSpec, resumed: bool) -> None:
+        """The clock is running."""
+
+    def on_event(self, spec: RunSpec, event: Event) -> None:
+        """The clock is running."""
+
+    def on_finished(self, folder: RunFolder, record: RunRecord) -> None:
+        """The clock is running."""
+
+    def on_failed(self, folder: RunFolder, failure: Failure) -> None:
+        """The clock is running."""
+
+    def on_interrupted(self, folder: RunFolder, spec: RunSpec) -> None:
+        """The clock is running."""

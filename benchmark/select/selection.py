@@ -1,0 +1,140 @@
+"""A selection as it is written down when it begins: what was asked, who enters, the schedule."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from benchmark.errors import SelectError
+from benchmark.plan import PROTOCOL_VERSION
+from benchmark.select.schedule import Pictures, Rung, Speed
+from benchmark.study import StudySettings
+from clothclf.data.atomic import write_text
+from clothclf.settings import ArchitectureSettings, Settings
+
+VERSION: Literal[1] = 1
+
+
+class Request(Settings):
+    """What the user asked for, beside the study."""
+
+    patterns: tuple[str, ...]
+    """Names and wildcards; the study's own architectures where there are none."""
+    budget_s: float
+    max_gmacs: float | None
+    """10^9 headline MACs of one picture."""
+    max_params: float | None
+    """10^6 parameters."""
+    finalists: int
+    """At most."""
+    final: Literal["finetune", "study"]
+    """How finalists are trained; a study that trains whole networks itself decides."""
+
+
+class Entrant(Settings):
+    """One architecture that was asked for."""
+
+    architecture: ArchitectureSettings
+    macs: int | None
+    """Headline, of one picture, with the architecture's head; None where it cannot be counted."""
+    params: int | None
+    out: str = ""
+    """Why it does not enter; empty where it does."""
+
+    @property
+    def name(self) -> str:
+        """The architecture's."""
+        return self.architecture.name
+
+    @property
+    def gmacs(self) -> float | None:
+        """10^9 multiply-adds."""
+        return None if self.macs is None else self.macs / 1e9
+
+
+class Selection(Settings):
+    """All that decides how a selection goes on: read back, it goes on in the same way."""
+
+    version: Literal[1] = VERSION
+    name: str
+    request: Request
+    fingerprint: str
+    """Of the study's whole data."""
+    pictures: Pictures
+    entrants: tuple[Entrant, ...]
+    speed: Speed
+    rungs: tuple[Rung, ...]
+
+    @property
+    def entering(self) -> list[Entrant]:
+        """Those that are not left out."""
+        return [entrant for entrant in self.entrants if not entrant.out]
+
+
+def selection_name(study: StudySettings, request: Request, fingerprint: str) -> str:
+    """The study's name and a hash of what was asked: the same command goes on where it was.
+
+    Where things are kept, on which device and how many at a time are not part of it.
+    """
+    aside = {"tracking", "limits", "device", "measure"}
+    parts: dict[str, Any] = {
+        "version": [VERSION, PROTOCOL_VERSION],
+        "study": study.model_dump(mode="json", exclude=aside),
+        "request": request.model_dump(mode="json"),
+        "data": fingerprint,
+    }
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
+    return f"{study.study}-{digest}"
+
+
+def selection_file(root: Path, name: str) -> Path:
+    """Where a selection is written down, below the tracking folder."""
+    return root / "selections" / f"{name}.json"
+
+
+def read_selection(root: Path, name: str) -> Selection | None:
+    """The selection as it began; None where it has not. Raises SelectError for a damaged file."""
+    path = selection_file(root, name)
+    try:
+        return Selection.model_validate_json(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    except (UnicodeDecodeError, ValidationError):
+        raise SelectError(
+            f"{path}: is not as bench wrote it; delete it to begin the selection anew "
+            "(finished runs stay)"
+        ) from None
+
+
+def write_selection(root: Path, selection: Selection) -> None:
+    """Write it down, whole or not at all."""
+    path = selection_file(root, selection.name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, selection.model_dump_json(indent=1) + "\n")
+
+
+class Spent(Settings):
+    """Seconds that each rung has taken so far, over all commands; nothing is decided by them."""
+
+    seconds: dict[str, float] = {}
+
+
+def read_spent(root: Path, name: str) -> Spent:
+    """What was spent before; nothing where that is not known."""
+    try:
+        return Spent.model_validate_json(_spent_file(root, name).read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, ValidationError):
+        return Spent()
+
+
+def write_spent(root: Path, name: str, spent: Spent) -> None:
+    """Keep it."""
+    write_text(_spent_file(root, name), spent.model_dump_json(indent=1) + "\n")
+
+
+def _spent_file(root: Path, name: str) -> Path:
+    return root / "selections" / f"{name}.spent.json"

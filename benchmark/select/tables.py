@@ -1,0 +1,269 @@
+"""A selection in words and tables: its schedule, its progress, what came of it."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+
+from benchmark.report.numbers import duration, giga, inline, markdown_table, millions
+from benchmark.select.agreement import LEAST_SAMPLED
+from benchmark.select.halving import noise, within_noise
+from benchmark.select.outcome import Fate, Outcome, RungResult, fates, noisy_names
+from benchmark.select.rungs import LONGEST_NAME
+from benchmark.select.schedule import Rung, expected_s
+from benchmark.select.selection import Selection
+from benchmark.study import StudySettings
+from benchmark.terminal.output import make_console, print_table
+
+SCHEDULE_COLUMNS = (
+    "rung",
+    "what is trained",
+    "architectures",
+    "training pictures",
+    "validation pictures",
+    "epochs",
+    "expected time",
+)
+LEAST_NEEDED = ("parameters", "GMACs")
+MOST_NAMED = 8
+"""Architectures that a sentence names; the table has all."""
+
+
+def describe(console: Console, selection: Selection, study: StudySettings) -> None:
+    """Print who enters and the schedule."""
+    out = [entrant for entrant in selection.entrants if entrant.out]
+    console.print(f"{len(selection.entering)} architectures enter, {len(out)} are left out")
+    for entrant in out[:MOST_NAMED]:
+        console.print(f"  {entrant.name}: {entrant.out}")
+    if len(out) > MOST_NAMED:
+        console.print(f"  and {len(out) - MOST_NAMED} more")
+    title = f"schedule of {selection.name}"
+    rows = schedule_rows(selection, study.model.mode)
+    print_table(make_console(stderr=False), SCHEDULE_COLUMNS, rows, title)
+    budget, expected = selection.request.budget_s, expected_s(selection.rungs)
+    console.print(f"expected: {duration(expected)} of a budget of {duration(budget)}")
+
+
+def schedule_rows(selection: Selection, mode: str) -> list[list[str]]:
+    """The schedule as text."""
+    final = selection.request.final
+    last = "all parameters" if final == "finetune" or mode != "frozen" else "as the study says"
+    return [
+        [
+            label(selection, number),
+            "a head on a frozen body" if rung.kind == "probe" else last,
+            str(rung.architectures),
+            f"{rung.train:,}",
+            f"{rung.valid:,}",
+            str(rung.epochs),
+            duration(rung.seconds),
+        ]
+        for number, rung in enumerate(selection.rungs)
+    ]
+
+
+def label(selection: Selection, number: int) -> str:
+    """How a rung is called."""
+    return "final" if selection.rungs[number].kind == "final" else f"r{number}"
+
+
+def announce(console: Console, selection: Selection, number: int, entering: int) -> None:
+    """Say which rung begins."""
+    rung: Rung = selection.rungs[number]
+    console.print(
+        f"rung {number + 1} of {len(selection.rungs)} ({label(selection, number)}): {entering} "
+        f"architectures, {rung.train:,} training pictures, {rung.epochs} epochs, "
+        f"about {duration(rung.seconds)}"
+    )
+
+
+def conclude(console: Console, result: RungResult) -> None:
+    """Say what a rung decided."""
+    console.print(rung_sentence(result))
+
+
+def rung_sentence(result: RungResult) -> str:
+    """Who goes on, who is dropped, and how sure that is."""
+    kept, dropped = result.cut.kept, result.cut.dropped
+    failed = f", {len(result.failures)} failed" if result.failures else ""
+    if result.label == "final":
+        return f"final: {len(kept)} finished{failed}"
+    text = f"{result.label}: {len(kept)} go on, {len(dropped)} are dropped{failed}"
+    noisy = noisy_names(result)
+    if not noisy:
+        return text
+    border = kept[-1].accuracy
+    spread = 100 * noise(border, border, result.valid_images)
+    return (
+        f"{text}; {len(noisy)} of the dropped are within noise of the last kept "
+        f"({100 * border:.1f} % ± {spread:.1f} on {result.valid_images:,} pictures): "
+        f"{_names(noisy)}"
+    )
+
+
+def main_table(outcome: Outcome) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows: every architecture, the best first."""
+    labels = [result.label for result in outcome.rungs]
+    columns = ["architecture", "GMACs", "parameters"]
+    columns += [f"{name}, validation" for name in labels]
+    columns += ["test", "what became of it"]
+    return columns, [_row(fate, labels) for fate in fates(outcome)]
+
+
+def _row(fate: Fate, labels: list[str]) -> list[str]:
+    entrant = fate.entrant
+    return [
+        entrant.name,
+        giga(entrant.macs),
+        millions(entrant.params),
+        *(_percent(fate.accuracies.get(name)) for name in labels),
+        _percent(fate.test_accuracy),
+        fate.end,
+    ]
+
+
+def sentences(outcome: Outcome) -> list[str]:
+    """What the table does not say by itself: winner, pick, time, agreement."""
+    lines = [_winner(outcome)]
+    if outcome.finalists is not None and outcome.finalists.pick is not None:
+        pick = outcome.finalists.pick
+        lines.append(f"Among the finalists, by the rule of reports: {pick.sentence}")
+    origins = {row.weights_origin for row in outcome.finalists.rows} if outcome.finalists else set()
+    if len(origins) > 1:
+        lines.append(
+            "Some architectures began with pretrained weights and some at random: their order says "
+            "as much about that as about them."
+        )
+    lines += [*_check(outcome), _time(outcome)]
+    return lines
+
+
+def _winner(outcome: Outcome) -> str:
+    if outcome.winner is None:
+        return "No architecture came to the end: the reasons stand in the table."
+    last = outcome.rungs[-1]
+    first, *others = last.cut.kept
+    text = (
+        f"{first.name} has the highest accuracy of {len(last.standings)} finalists on "
+        f"{last.valid_images:,} validation pictures, {_percent(first.accuracy)}"
+    )
+    near = [
+        item.name
+        for item in others
+        if within_noise(first.accuracy, item.accuracy, last.valid_images)
+    ]
+    return f"{text}; within noise of it: {_names(near)}." if near else f"{text}."
+
+
+def _check(outcome: Outcome) -> list[str]:
+    check = outcome.check
+    if check is None:
+        return [
+            "How far this order agrees with full training was not measured: "
+            "--check-sample N trains N architectures in full, dropped ones among them."
+        ]
+    found = check.agreement
+    if found is None:
+        return [
+            f"How far this order agrees with full training cannot be said: fewer than "
+            f"{LEAST_SAMPLED} sampled architectures, or the winner, could be trained in full."
+        ]
+    tau = "undefined" if math.isnan(found.tau) else f"{found.tau:.2f}"
+    lines = [
+        f"Agreement with full training, on {len(found.sampled)} architectures drawn from all: "
+        f"{found.agreeing:g} of {found.pairs} pairs are in the same order, "
+        f"{100 * found.share:.0f} % (95 % interval {100 * found.low:.0f} to "
+        f"{100 * found.high:.0f} %); Kendall's tau {tau}."
+    ]
+    if found.ahead:
+        lines.append(
+            f"Trained in full, {len(found.ahead)} of them are ahead of the winner, "
+            f"{found.ahead[0]} by {100 * found.regret:.1f} points: {_names(found.ahead)}."
+        )
+    else:
+        lines.append("Trained in full, none of them is ahead of the winner.")
+    if check.failures:
+        lines.append(f"In full training failed: {_names(sorted(check.failures))}.")
+    return lines
+
+
+def _time(outcome: Outcome) -> str:
+    selection = outcome.selection
+    labels = [result.label for result in outcome.rungs]
+    spent = sum(outcome.spent_s.get(name, 0.0) for name in labels)
+    return (
+        f"Time: {duration(spent)}, {duration(expected_s(selection.rungs))} were expected, of a "
+        f"budget of {duration(selection.request.budget_s)}."
+    )
+
+
+def as_markdown(outcome: Outcome) -> str:
+    """All of it."""
+    selection = outcome.selection
+    columns, rows = main_table(outcome)
+    times = [
+        [*row, duration(outcome.spent_s.get(label(selection, number), 0.0))]
+        for number, row in enumerate(schedule_rows(selection, ""))
+    ]
+    parts = [
+        f"# Selection {inline(selection.name)}",
+        "\n\n".join(inline(line) for line in sentences(outcome)),
+        markdown_table(rows, columns),
+        "## Rungs",
+        markdown_table(times, (*SCHEDULE_COLUMNS, "time taken")),
+        "\n".join(f"- {inline(rung_sentence(result))}" for result in outcome.rungs),
+        "Accuracies of the rungs are of validation pictures; they alone decide, and the test "
+        "pictures of the finalists were in no rung's training or validation. GMACs are 10^9 "
+        "multiply-adds of one forward pass of one picture. Noise is what two architectures of "
+        "equal worth may differ by in 95 of 100 cases.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def as_json(outcome: Outcome) -> str:
+    """All of it, numbers unrounded."""
+    selection = outcome.selection
+    check = outcome.check
+    agreement: dict[str, Any] | None = None
+    if check is not None and check.agreement is not None:
+        found = check.agreement
+        tau = None if math.isnan(found.tau) else found.tau
+        agreement = {**asdict(found), "share": found.share, "tau": tau}
+    pick = outcome.finalists.pick if outcome.finalists else None
+    value = {
+        "selection": selection.model_dump(mode="json"),
+        "winner": outcome.winner,
+        "pick": pick.trade_off.architecture if pick and pick.trade_off else None,
+        "architectures": [_fate_values(fate) for fate in fates(outcome)],
+        "agreement": agreement,
+        "expected_s": expected_s(selection.rungs),
+        "spent_s": dict(outcome.spent_s),
+    }
+    return json.dumps(value, indent=1) + "\n"
+
+
+def _fate_values(fate: Fate) -> dict[str, Any]:
+    return {
+        "architecture": fate.entrant.name,
+        "macs": fate.entrant.macs,
+        "params": fate.entrant.params,
+        "reached": fate.reached,
+        "valid_accuracy": fate.accuracies,
+        "test_accuracy": fate.test_accuracy,
+        "within_noise": fate.noisy,
+        "end": fate.end,
+    }
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f} %"
+
+
+def _names(names: list[str] | tuple[str, ...]) -> str:
+    shown = ", ".join(names[:MOST_NAMED])
+    more = len(names) - MOST_NAMED
+    return f"{shown} and {more} more" if more > 0 else shown

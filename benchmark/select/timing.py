@@ -1,0 +1,108 @@
+"""How fast this machine is at what a selection does: two networks are timed when it begins."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmark.plan import RunSpec, make_plan
+from benchmark.runner.probe import probe
+from benchmark.select.entrants import count_macs
+from benchmark.select.rungs import FINETUNE
+from benchmark.select.schedule import Speed
+from benchmark.store import cache_folder
+from benchmark.study import StudySettings
+from clothclf.data.dataset import DataSet
+from clothclf.errors import UserError
+from clothclf.results import Weights
+from clothclf.settings import ArchitectureSettings
+
+DENSE, SPARSE = "resnet18", "mobilenetv3_large_100"
+"""Networks that get much, and little, out of a machine for each multiply-add."""
+PATIENCE_S = 120.0
+AFTER_STARTUP_S = 2.5
+"""Of a run, beside what is modelled: opening pictures, evaluating, saving."""
+COUNTING_PER_STARTUP = 1.6
+MEASURING_S = 15.0
+HEAD_STEP_S = 0.0005
+ASSUMED = Speed(
+    seconds_per_gmac=0.02,
+    seconds_per_root_gmac=0.01,
+    training=4.0,
+    head_step_s=HEAD_STEP_S,
+    start_s=7.0,
+    count_s=6.0,
+    measure_s=MEASURING_S,
+    workers=1,
+)
+"""One core of a server's processor; used where nothing can be timed."""
+
+
+def time_machine(
+    study: StudySettings, data: DataSet, root: Path, workers: int, tell: Callable[[str], None]
+) -> Speed:
+    """Time both networks, or read what was timed before on this machine."""
+    references = [ArchitectureSettings(name=name) for name in (DENSE, SPARSE)]
+    timed = study.model_copy(
+        update={
+            "model": study.model.model_copy(
+                update={
+                    "mode": "finetune",
+                    "batch_norm": "fixed",
+                    "standardize_features": False,
+                    "precision": "float32",
+                }
+            ),
+            "train": FINETUNE,
+            "seeds": study.seeds[:1],
+        }
+    )
+    random = {name: Weights("random", "random", "", None) for name in (DENSE, SPARSE)}
+    specs = make_plan(timed, references, data.summary, data.pixels, cache_folder(root), random)
+    try:
+        found = [_timed(spec) for spec in specs]
+    except UserError as error:
+        tell(f"times are worked out for a processor like ours: {error}")
+        return ASSUMED.model_copy(update={"workers": workers})
+    return fit_speed(found, workers)
+
+
+Timed = tuple[float, float, float, float]
+"""GMACs, seconds of a forward pass and of a training step of a picture, seconds of a start."""
+
+
+def _timed(spec: RunSpec) -> Timed:
+    found = probe(spec, PATIENCE_S)
+    times = found.times["float32"]
+    macs, _ = count_macs(spec.architecture, spec.data.image_size)
+    return macs / 1e9, times.forward_s, times.step_s / spec.train.batch_size, found.startup_s
+
+
+def fit_speed(found: list[Timed], workers: int) -> Speed:
+    """Both factors of a forward pass from two networks, neither below 0."""
+    (dense, dense_s, dense_step_s, one), (sparse, sparse_s, sparse_step_s, other) = found
+    root, sparse_root = math.sqrt(dense), math.sqrt(sparse)
+    determinant = dense * sparse_root - sparse * root
+    linear = (dense_s * sparse_root - sparse_s * root) / determinant
+    rooted = (dense * sparse_s - sparse * dense_s) / determinant
+    if linear < 0:
+        linear, rooted = 0.0, max(dense_s / root, sparse_s / sparse_root)
+    elif rooted < 0:
+        linear, rooted = max(dense_s / dense, sparse_s / sparse), 0.0
+    start_s = (one + other) / 2
+    return Speed(
+        seconds_per_gmac=_two_digits(linear),
+        seconds_per_root_gmac=_two_digits(rooted),
+        training=_two_digits((dense_step_s / dense_s + sparse_step_s / sparse_s) / 2),
+        head_step_s=HEAD_STEP_S,
+        start_s=_two_digits(start_s + AFTER_STARTUP_S),
+        count_s=_two_digits(COUNTING_PER_STARTUP * start_s),
+        measure_s=MEASURING_S,
+        workers=workers,
+        measured=True,
+    )
+
+
+def _two_digits(value: float) -> float:
+    return float(f"{value:.2g}")
