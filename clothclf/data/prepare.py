@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -66,8 +66,15 @@ def prepare(settings: DataSettings, cache: Path, progress: Progress | None = Non
         [(f.action, f.reason, f.image_id, f.detail) for f in findings],
         columns=["action", "reason", "image_id", "detail"],
     )
-    summary = _summarise(source, chosen.rows_read, manifest, table)
-    summary = replace(summary, split_note=_split_note(rows["split"].tolist()))
+    summary = DataSummary(
+        title=source.title,
+        synthetic=source.synthetic,
+        rows_read=chosen.rows_read,
+        split_note=_split_note(rows["split"].tolist()),
+        dropped=count_findings(table, "dropped"),
+        repaired=count_findings(table, "repaired"),
+        **_counts(manifest),
+    )
     return DataSet(manifest, table, summary, pixels.path)
 
 
@@ -254,20 +261,14 @@ def _places(rows: pd.DataFrame, seed: int) -> pd.Series[float]:
     return place
 
 
-def _summarise(
-    source: Source, rows_read: int, manifest: pd.DataFrame, findings: pd.DataFrame
-) -> DataSummary:
+def _counts(manifest: pd.DataFrame) -> dict[str, Any]:
+    """What a summary says of the pictures that are left."""
     per_class = manifest["label"].value_counts()
     per_split = manifest["split"].value_counts()
-    return DataSummary(
-        title=source.title,
-        synthetic=source.synthetic,
-        fingerprint=fingerprint(manifest),
-        classes=tuple(sorted(manifest["label"].unique())),
-        images={name: int(per_split.get(name, 0)) for name in SPLITS},
-        images_per_class={str(label): int(count) for label, count in per_class.items()},
-        rows_read=rows_read,
-        dropped=count_findings(findings, "dropped"),
-        repaired=count_findings(findings, "repaired"),
+    return {
+        "fingerprint": fingerprint(manifest),
+        "classes": tuple(sorted(manifest["label"].unique())),
+        "images": {name: int(per_split.get(name, 0)) for name in SPLITS},
+        "images_per_class": {str(label): int(count) for label, count in per_class.items()},
         **twin_statistics(manifest),
-    )
+    }

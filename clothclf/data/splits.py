@@ -32,14 +32,16 @@ def assign_splits(
     Raises DataError naming a class that is too small to have a picture in each split.
     """
     frame = pd.DataFrame({"label": labels.to_numpy(), "group": groups.to_numpy()})
-    known = [""] * len(frame) if given is None else given.tolist()
-    drawn = drawn_splits(known)
-    shares = {name: getattr(settings, name) for name in drawn}
-    pool = frame[[split in ("", "train") for split in known]] if drawn else frame.iloc[:0]
-    splits = pd.Series(known, index=frame.index, dtype=object)
-    splits[pool.index] = _draw(pool, settings.seed, shares)
-    _check_filled(frame, splits.tolist(), drawn)
-    return [str(split) for split in splits]
+    splits = [""] * len(frame) if given is None else [str(split) for split in given]
+    drawn = drawn_splits(splits)
+    if drawn:
+        pool = [place for place, split in enumerate(splits) if split in ("", "train")]
+        shares = {name: getattr(settings, name) for name in drawn}
+        chosen = _draw(frame.iloc[pool], settings.seed, shares)
+        for place, split in zip(pool, chosen, strict=True):
+            splits[place] = split
+    _check_filled(frame, splits, drawn)
+    return splits
 
 
 def drawn_splits(given: Collection[str]) -> tuple[str, ...]:
