@@ -8,6 +8,7 @@ from clothclf.data.dataset import DataSet
 from clothclf.data.splits import SPLITS
 
 TWINS_SHOWN = 3
+CONFLICTS_SHOWN = 20
 
 
 def describe(data: DataSet) -> str:
@@ -19,6 +20,8 @@ def describe(data: DataSet) -> str:
         f"fingerprint  {summary.fingerprint}",
         f"rows         {summary.rows_read:,} read, {kept:,} images kept",
     ]
+    if summary.split_note:
+        lines.append(f"splits       {summary.split_note}")
     for action, counts in (("dropped", summary.dropped), ("repaired", summary.repaired)):
         lines += [f"{action:<12} {count:,}: {reason}" for reason, count in counts.items()]
     lines.append(
@@ -26,9 +29,13 @@ def describe(data: DataSet) -> str:
         f"same pixels; {summary.twins_across_splits:,} groups across splits"
     )
     lines += [f"             {' = '.join(ids)}" for ids in twin_groups(data.manifest)[:TWINS_SHOWN]]
+    if summary.split_note and summary.twins_across_splits:
+        lines.append(
+            "             given splits are kept: what is learnt of such twins is also tested"
+        )
     lines.append(f"conflicts    {summary.label_conflicts:,} twin groups carry several labels")
     lines += _conflicts(data.manifest)
-    lines += ["", *_classes(data.manifest)]
+    lines += ["", *_balance(data.manifest), *_classes(data.manifest)]
     return "\n".join(lines) + "\n"
 
 
@@ -41,15 +48,37 @@ def twin_groups(manifest: pd.DataFrame) -> list[list[str]]:
 def _conflicts(manifest: pd.DataFrame) -> list[str]:
     groups = manifest.groupby("pixel_hash")
     conflicting = groups.filter(lambda group: group["label"].nunique() > 1)
-    return [
+    lines = [
         "             "
         + ", ".join(f"{image} {label}" for image, label in zip(g["id"], g["label"], strict=True))
         for _, g in conflicting.groupby("pixel_hash")
     ]
+    more = len(lines) - CONFLICTS_SHOWN
+    return [*lines[:CONFLICTS_SHOWN], *([f"             and {more} more"] if more > 0 else [])]
+
+
+def _balance(manifest: pd.DataFrame) -> list[str]:
+    """The largest and the smallest class, and which have none of a split."""
+    sizes = manifest["label"].value_counts().sort_index().sort_values(kind="stable")
+    smallest, largest = sizes.index[0], sizes.index[-1]
+    lines = [
+        f"classes      {len(sizes):,}, of {sizes.iloc[0]:,} ({smallest}) to {sizes.iloc[-1]:,} "
+        f"images ({largest}); always answering {largest} is right in "
+        f"{sizes.iloc[-1] / len(manifest):.1%}"
+    ]
+    counts = pd.crosstab(manifest["label"], manifest["split"])
+    for split in counts.columns:
+        empty = [str(label) for label in counts.index[counts[split] == 0]]
+        if empty:
+            # They count with an F1 of 0, which is no fault of any architecture.
+            more = f" and {len(empty) - 5} more" if len(empty) > 5 else ""
+            lines.append(f"             none in {split}: {', '.join(empty[:5])}{more}")
+    return [*lines, ""]
 
 
 def _classes(manifest: pd.DataFrame) -> list[str]:
-    table = pd.crosstab(manifest["label"], manifest["split"]).reindex(columns=list(SPLITS))
+    table = pd.crosstab(manifest["label"], manifest["split"])
+    table = table.reindex(columns=list(SPLITS), fill_value=0)
     table.insert(0, "images", table.sum(axis=1))
     table = table.sort_values("images", ascending=False)
     table.loc[f"{len(table)} classes"] = table.sum()
