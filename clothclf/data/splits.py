@@ -123,9 +123,11 @@ def _check_filled(frame: pd.DataFrame, splits: list[str], drawn: tuple[str, ...]
         )
     empty = " and ".join(name for name in needed if small.iloc[0][name] == 0)
     pictures = int(small.iloc[0].sum())
-    groups = frame.loc[members, "group"].nunique()
+    drawn_from = members & pd.Series(splits, index=frame.index).isin(drawn)
+    groups = frame.loc[drawn_from, "group"].nunique()
+    given = " given to training" if set(splits) - set(drawn) else ""
     twins = f" ({groups} different ones)" if groups < pictures else ""
     raise DataError(
-        f"data.split: class {label!r} has {pictures} pictures{twins}, too few to put any into "
+        f"data.split: class {label!r} has {pictures} pictures{given}{twins}, too few to put any into "
         f"{empty}; raise data.min_images_per_class or data.max_images"
     )

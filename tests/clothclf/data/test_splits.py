@@ -120,3 +120,65 @@ def test_four_pictures_are_enough() -> None:
     frame = pd.DataFrame({"label": ["a"] * 4, "group": list("wxyz")})
     assert Counter(split(frame)) == {"train": 2, "valid": 1, "test": 1}
     assert set(SPLITS) == set(split(frame))
+
+
+# Splits that are given
+
+
+def given_split(
+    frame: pd.DataFrame, given: list[str], settings: SplitSettings = PUBLISHED
+) -> list[str]:
+    return assign_splits(frame["label"], frame["group"], settings, pd.Series(given))
+
+
+def test_given_splits_are_kept_as_they_are() -> None:
+    """Even where they put twins on both sides: they are told, not moved."""
+    frame = table(0, most_twins=5)
+    given = np.random.default_rng(0).choice(SPLITS, len(frame)).tolist()
+    assert given_split(frame, given) == given
+
+
+@pytest.mark.parametrize("missing", ["valid", "test"])
+def test_a_missing_split_is_drawn_from_training(missing: str) -> None:
+    """By the shares of the two, in every class, and groups stay on one side."""
+    frame = table(1, most_twins=3)
+    other = ({"valid", "test"} - {missing}).pop()
+    held = frame["group"].map({g: i % 5 == 0 for i, g in enumerate(frame["group"].unique())})
+    given = [other if is_held else "train" for is_held in held]
+    splits = pd.Series(given_split(frame, given), index=frame.index)
+    assert (splits[held.to_numpy()] == other).all()
+    drawn = frame.assign(split=splits)[~held.to_numpy()]
+    assert set(drawn["split"]) == {"train", missing}
+    assert drawn.groupby("group")["split"].nunique().max() == 1
+    share = getattr(PUBLISHED, missing) / (PUBLISHED.train + getattr(PUBLISHED, missing))
+    for _, members in drawn.groupby("label"):
+        assert abs((members["split"] == missing).sum() - share * len(members)) <= 1
+
+
+def test_all_given_to_training_is_drawn_as_if_nothing_were() -> None:
+    frame = table(2)
+    assert given_split(frame, ["train"] * len(frame)) == split(frame)
+
+
+def test_a_class_that_is_not_given_to_training_is_refused() -> None:
+    frame = pd.DataFrame({"label": list("aaaaabbb"), "group": list("12345678")})
+    for given in (
+        ["train", "valid", "test", "train", "train", "valid", "test", "test"],
+        ["train", "train", "train", "train", "test", "test", "test", "test"],
+        ["test"] * 8,
+    ):
+        with pytest.raises(DataError, match=r"class '[ab]' has [35] pictures, none of them given"):
+            given_split(frame, given)
+
+
+def test_a_class_may_lack_a_split_that_is_given() -> None:
+    frame = pd.DataFrame({"label": list("aaabb"), "group": list("12345")})
+    given = ["train", "valid", "test", "train", "valid"]
+    assert given_split(frame, given) == given
+
+
+def test_a_class_too_small_to_draw_from_is_refused() -> None:
+    frame = pd.DataFrame({"label": list("aaaaaabb"), "group": list("12345678")})
+    given = ["train"] * 5 + ["test", "train", "test"]
+    with pytest.raises(DataError, match="class 'b' has 1 pictures given to training, too few"):
+        given_split(frame, given)
