@@ -128,6 +128,6 @@ def _check_filled(frame: pd.DataFrame, splits: list[str], drawn: tuple[str, ...]
     given = " given to training" if set(splits) - set(drawn) else ""
     twins = f" ({groups} different ones)" if groups < pictures else ""
     raise DataError(
-        f"data.split: class {label!r} has {pictures} pictures{given}{twins}, too few to put any into "
-        f"{empty}; raise data.min_images_per_class or data.max_images"
+        f"data.split: class {label!r} has {pictures} pictures{given}{twins}, too few to put any "
+        f"into {empty}; raise data.min_images_per_class or data.max_images"
     )

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clothclf.data.decode import MAX_PIXELS, decode_rgb
+from clothclf.data.decode import HEIC, MAX_PIXELS, SHARP_SIDE, decode_rgb, pixel_hash, resized
 from clothclf.errors import DataError
 
 
@@ -175,3 +175,66 @@ def test_random_bytes_behind_a_good_start_never_crash() -> None:
             except DataError:
                 outcomes.add("refused")
     assert outcomes == {"RGB", "refused"}
+
+
+# Photographs
+
+
+def photograph(width: int, height: int) -> Image.Image:
+    """Soft shapes with some grain, as cameras give them."""
+    shapes = Image.fromarray(noise(height // 50, width // 50, 3))
+    grain = Image.fromarray(noise(height, width, 3))
+    return Image.blend(shapes.resize((width, height), Image.Resampling.BICUBIC), grain, 0.05)
+
+
+def test_a_large_jpeg_is_decoded_smaller_and_looks_the_same() -> None:
+    """Within two levels at the sizes that are trained on; its size is told as it is stored."""
+    picture = photograph(3000, 2100)
+    content = saved(picture, "JPEG", quality=90)
+    result = decode_rgb(content)
+    assert result.stored_size == (3000, 2100)
+    assert result.image.size == (1500, 1050)
+    whole = Image.open(io.BytesIO(content))
+    difference = resized(result.image, 112).astype(int) - resized(whole, 112)
+    assert np.abs(difference).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("stored", "kind", "seen"),
+    [
+        ((2 * SHARP_SIDE, 2 * SHARP_SIDE), "JPEG", (SHARP_SIDE, SHARP_SIDE)),
+        ((4000, 2 * SHARP_SIDE - 1), "JPEG", (4000, 2 * SHARP_SIDE - 1)),
+        ((4100, 4100), "JPEG", (1025, 1025)),
+        ((2100, 2100), "PNG", (2100, 2100)),
+    ],
+)
+def test_no_picture_becomes_smaller_than_it_is_ever_looked_at(
+    stored: tuple[int, int], kind: str, seen: tuple[int, int]
+) -> None:
+    content = saved(Image.new("RGB", stored, "red"), kind)
+    result = decode_rgb(content)
+    assert (result.stored_size, result.image.size) == (stored, seen)
+
+
+def test_a_turned_photograph_is_told_upright() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    result = decode_rgb(saved(Image.new("RGB", (3000, 2100)), "JPEG", exif=exif))
+    assert (result.stored_size, result.image.size) == ((2100, 3000), (1050, 1500))
+
+
+def test_twins_have_one_hash_and_others_another() -> None:
+    """Of the pixels and their shape, not of the file, whatever number of strips it is made of."""
+    tall = noise(200, 12, 3)
+    first = pixel_hash(Image.fromarray(tall))
+    assert pixel_hash(decode_rgb(saved(Image.fromarray(tall), "BMP")).image) == first
+    assert pixel_hash(Image.fromarray(tall.reshape(100, 24, 3))) != first
+    tall[-1, -1, 0] ^= 1
+    assert pixel_hash(Image.fromarray(tall)) != first
+
+
+@pytest.mark.parametrize("brand", [b"heic", b"mif1", b"avif"])
+def test_what_phones_write_is_refused_with_the_remedy(brand: bytes) -> None:
+    content = b"\0\0\0\x18ftyp" + brand + bytes(200)
+    with pytest.raises(DataError, match=HEIC):
+        decode_rgb(content)
