@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from benchmark.commands.data_fetch import fetch
 from benchmark.commands.options import load, study_options
 
 
@@ -19,6 +20,9 @@ def data() -> None:
       bench data stats -c configs/fashion.yaml --set data.path=archive.zip
       bench data preview -o sheet.png
     """
+
+
+data.add_command(fetch)
 
 
 @data.command()

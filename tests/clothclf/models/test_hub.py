@@ -6,7 +6,6 @@ are made in a process apart, from a server of ours that speaks the hub's protoco
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -16,7 +15,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -27,6 +25,7 @@ from safetensors.torch import save
 from clothclf.errors import WeightsError
 from clothclf.models.weights import WeightsResolver
 from clothclf.results import Weights
+from tests.stand_in import Hub
 
 NAMES = ("test_resnet", "test_efficientnet")
 Use = Callable[[str], None]
@@ -80,11 +79,11 @@ def silent() -> Iterator[str]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
-class Hub:
+class WeightsHub(Hub):
     """A stand-in for the hub that offers some architectures' weights."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
-        self.files: dict[str, bytes] = {}
+        super().__init__()
         self.first_values: dict[str, list[float]] = {}
         for name in names:
             torch.manual_seed(7)
@@ -95,47 +94,6 @@ class Hub:
             content = save(model.state_dict())
             repository = timm.get_pretrained_cfg(name).hf_hub_id
             self.files[f"/{repository}/resolve/main/model.safetensors"] = content
-        self.asked: list[tuple[str, str]] = []
-
-    @contextlib.contextmanager
-    def running(self) -> Iterator[str]:
-        hub = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def _answer(self, send: bool) -> None:
-                hub.asked.append((self.command, self.path))
-                content = b"hub" if self.path == "/" else hub.files.get(self.path)
-                if content is None:
-                    self.send_response(404)
-                    self.send_header("X-Error-Code", "EntryNotFound")
-                    self.send_header("Content-Length", "0")
-                    self.end_headers()
-                    return
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(content)))
-                self.send_header("X-Repo-Commit", "0" * 40)
-                self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
-                self.end_headers()
-                if send:
-                    self.wfile.write(content)
-
-            def do_HEAD(self) -> None:
-                self._answer(send=False)
-
-            def do_GET(self) -> None:
-                self._answer(send=True)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            server.server_close()
 
 
 def test_auto_goes_on_with_random_weights_and_says_why(use: Use, closed: str) -> None:
@@ -212,7 +170,7 @@ def test_an_architecture_without_weights_is_told_without_asking(use: Use, silent
 
 def test_the_hubs_weights_are_loaded_and_kept(use: Use, tmp_path: Path, closed: str) -> None:
     """From the hub once, what it lacks being told; after that from the cache, the hub gone."""
-    hub = Hub(NAMES)
+    hub = WeightsHub(NAMES)
     with hub.running() as address:
         own = {key: value for key, value in os.environ.items() if "proxy" not in key.lower()}
         own |= {"HF_HOME": str(tmp_path), "HF_ENDPOINT": address, "HF_HUB_OFFLINE": "0"}

@@ -1,0 +1,111 @@
+"""`bench data fetch`: bring a data set here from Kaggle or the Hugging Face hub."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from clothclf.data.fetch.fashion import Place
+    from clothclf.data.fetch.folder import Fetched, Progress
+
+_PLAIN_LINE_EVERY_S = 5.0
+
+
+@click.command()
+@click.argument("name", metavar="fashion|OWNER/NAME")
+@click.option(
+    "--to",
+    type=click.Path(path_type=Path, file_okay=False),
+    default="data",
+    show_default=True,
+    help="Folder in which the data set gets one of its own.",
+)
+@click.option(
+    "--from",
+    "place",
+    type=click.Choice(["auto", "hub", "kaggle"]),
+    default="auto",
+    show_default=True,
+    help="auto: for fashion Kaggle, then the hub; for any other the hub.",
+)
+@click.option("--revision", help="Branch, tag or commit, for a data set of the hub.")
+def fetch(name: str, to: Path, place: Place, revision: str | None) -> None:
+    """Fetch a data set; stopped, it goes on where it was.
+
+    `fashion` are the pictures of the published study. Others are named as at the Hugging Face hub
+    (its parquet files are taken) or, with --from kaggle, as at Kaggle. HF_ENDPOINT names a mirror.
+
+    \b
+    Examples:
+      bench data fetch fashion
+      bench data fetch fashion --from hub --to /datasets
+      bench data fetch uoft-cs/cifar10
+    """
+    fetched = _fetch(name, to, place, revision)
+    what = "is there already, unchanged" if fetched.was_there else "fetched"
+    click.echo(f"{fetched.origin} {what}: {fetched.folder}", err=True)
+    click.echo(f"data.source={fetched.source} data.path={fetched.folder}")
+    example = "-c configs/fashion.yaml " if name == "fashion" else ""
+    click.echo(
+        f"look at it: bench data stats {example}--set data.source={fetched.source} "
+        f"--set data.path={fetched.folder}"
+        f"{'' if name == 'fashion' else ' --set data.label=COLUMN'}",
+        err=True,
+    )
+
+
+def _fetch(name: str, to: Path, place: Place, revision: str | None) -> Fetched:
+    from clothclf.data.fetch.fashion import fetch_fashion, there_already
+    from clothclf.data.fetch.hub import fetch_from_hub
+    from clothclf.data.fetch.kaggle import fetch_from_kaggle
+    from clothclf.settings import HubSettings
+
+    if name != "fashion" and not re.fullmatch(r"[\w][\w.-]*/[\w][\w.-]*", name):
+        raise click.UsageError(f"{name!r} is neither fashion nor OWNER/NAME")
+    if revision is not None and (name == "fashion" or place == "kaggle"):
+        raise click.UsageError("--revision is for a data set of the hub, OWNER/NAME")
+    folder = to / name.rpartition("/")[2]
+    with _progress() as progress:
+        if name == "fashion":
+            return fetch_fashion(place, folder, progress)
+        if (there := there_already(folder, place, (name,))) is not None:
+            return there
+        if place == "kaggle":
+            return fetch_from_kaggle(name, folder)
+        return fetch_from_hub(HubSettings(dataset=name, revision=revision), folder, progress)
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Progress]:
+    """Tell of bytes fetched: a bar on a terminal, else a line every few seconds."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    bar = Progress("fetch", BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=console)
+    task = bar.add_task("fetch", total=None)
+    started = told = time.monotonic()
+
+    def draw(done: int, total: int) -> None:
+        bar.start()
+        bar.update(task, completed=done, total=total)
+
+    def say(done: int, total: int) -> None:
+        nonlocal told
+        now = time.monotonic()
+        if now - told >= _PLAIN_LINE_EVERY_S or (done == total and now - started > 1):
+            told = now
+            click.echo(f"fetch: {done / 2**20:,.1f} of {total / 2**20:,.1f} MiB", err=True)
+
+    try:
+        yield draw if console.is_terminal else say
+    finally:
+        if bar.live.is_started:
+            bar.stop()

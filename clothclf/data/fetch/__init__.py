@@ -1,0 +1,1 @@
+"""Data sets from the network: fetched once, resumed where stopped, checked, then in place."""

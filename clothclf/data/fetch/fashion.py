@@ -1,0 +1,70 @@
+"""The fashion pictures of the published study: from Kaggle or the hub, or told how by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from clothclf.data.fetch.folder import Fetched, Progress, fetched_before
+from clothclf.data.fetch.hub import fetch_from_hub
+from clothclf.data.fetch.kaggle import fetch_from_kaggle
+from clothclf.errors import DataError
+from clothclf.settings import HubSettings
+from clothclf.settings.data import HUB_DATASET, HUB_REVISION
+
+KAGGLE_DATASET = "paramaggarwal/fashion-product-images-small"
+HUB_FILES = (
+    "data/train-00000-of-00002-6cff4c59f91661c3.parquet",
+    "data/train-00001-of-00002-bb459e5ac5f01e71.parquet",
+)
+"""At the commit that is the default."""
+
+Place = Literal["auto", "hub", "kaggle"]
+
+
+def fetch_fashion(place: Place, folder: Path, progress: Progress | None = None) -> Fetched:
+    """Fetch the pictures to a folder; `auto` tries Kaggle, then the hub.
+
+    What is in the folder already is compared with its checksums. Raises DataError with a way to
+    do it by hand where no place gives them.
+    """
+    if (there := there_already(folder, place, (KAGGLE_DATASET, HUB_DATASET))) is not None:
+        return there
+    faults = []
+    if place in ("auto", "kaggle"):
+        try:
+            return fetch_from_kaggle(KAGGLE_DATASET, folder)
+        except DataError as error:
+            faults.append(f"from Kaggle: {error}")
+    if place in ("auto", "hub"):
+        try:
+            return fetch_from_hub(HubSettings(), folder, progress)
+        except DataError as error:
+            faults.append(f"from the hub: {error}")
+    raise DataError("\n".join(["the pictures cannot be fetched", *faults, by_hand(folder)]))
+
+
+def there_already(folder: Path, place: Place, datasets: tuple[str, ...]) -> Fetched | None:
+    """What was fetched to a folder before; raises DataError where it is something else."""
+    there = fetched_before(folder, thorough=True)
+    if there is None:
+        return None
+    if there.dataset not in datasets or place not in ("auto", there.source):
+        raise DataError(
+            f"{folder}: holds {there.origin}, from {there.source}; delete it, or name another "
+            "place with --to"
+        )
+    return there
+
+
+def by_hand(folder: Path) -> str:
+    """What to do without this program, with addresses, and the settings that then find it."""
+    at_hub = f"https://huggingface.co/datasets/{HUB_DATASET}"
+    lines = [
+        "By hand, either of these, with a browser or curl -L -o FILE ADDRESS:",
+        f"  https://www.kaggle.com/api/v1/datasets/download/{KAGGLE_DATASET}",
+        "    as archive.zip; then: data.source=kaggle data.path=archive.zip",
+        *(f"  {at_hub}/resolve/{HUB_REVISION}/{name}" for name in HUB_FILES),
+        f"    both into {folder}; then: data.source=hub data.path={folder}",
+    ]
+    return "\n".join(lines)

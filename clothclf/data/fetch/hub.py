@@ -1,0 +1,279 @@
+"""Parquet files of a data set on the Hugging Face hub, at one commit, each by its checksum."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from clothclf.data.atomic import file_sha256, write_text
+from clothclf.data.fetch.folder import Fetched, Progress, fetched_before, filling, put_in_place
+from clothclf.data.sources.hub_layout import parquet_files
+from clothclf.errors import DataError
+from clothclf.reach import first_line, hub_address, hub_fault
+from clothclf.settings import HubSettings
+
+LIST_PATIENCE_S = 10.0
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_SAFE_PART = re.compile(r"[\w][\w.,=+@ -]{0,199}")
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file of the data set, as the hub lists it."""
+
+    name: str
+    size: int
+    sha256: str
+    """Empty for small files, of which the hub tells git's own checksum."""
+    git_id: str
+
+    def is_whole(self, path: Path) -> bool:
+        """Whether a file on disk is this one, by size and checksum."""
+        if not path.is_file() or path.stat().st_size != self.size:
+            return False
+        if self.sha256:
+            return file_sha256(path) == self.sha256
+        digest = hashlib.sha1(f"blob {self.size}\0".encode(), usedforsecurity=False)
+        digest.update(path.read_bytes())
+        return digest.hexdigest() == self.git_id
+
+
+def keep_from_hub(settings: HubSettings, cache: Path) -> Fetched:
+    """The data set in the cache, fetched the first time; then the hub is not asked again.
+
+    A branch or tag stays at the commit that it was first found at. Raises DataError.
+    """
+    kept = cache / "hub" / settings.dataset.replace("/", "--")
+    commit = settings.wanted_revision
+    if not _COMMIT.fullmatch(commit):
+        commit = _commit_of(settings, kept / "refs" / quote(commit, safe=""))
+    if (there := fetched_before(kept / commit)) is not None:
+        return there
+    return fetch_from_hub(HubSettings(dataset=settings.dataset, revision=commit), kept / commit)
+
+
+def _commit_of(settings: HubSettings, reference: Path) -> str:
+    """The commit that a branch or tag was first found at, kept in a file."""
+    try:
+        commit = reference.read_text("utf-8").strip()
+        if _COMMIT.fullmatch(commit):
+            return commit
+    except (OSError, ValueError):
+        pass  # not asked before, or damaged
+    commit, _ = _list(settings)
+    try:
+        reference.parent.mkdir(parents=True, exist_ok=True)
+        write_text(reference, commit)
+    except OSError as error:
+        raise DataError(f"{reference}: cannot be written: {error.strerror}") from None
+    return commit
+
+
+def fetch_from_hub(
+    settings: HubSettings, folder: Path, progress: Progress | None = None
+) -> Fetched:
+    """Fetch the data set's parquet files to a folder that is not there yet, or is empty.
+
+    Stopped, it goes on where it was when it is called again. Raises DataError: the hub cannot be
+    reached or refuses, nothing of use is there, a checksum is wrong, the disk is full.
+    """
+    commit, files = _list(settings)
+    with filling(folder) as unfinished:
+        if (there := fetched_before(folder)) is not None:
+            return there  # another process was first
+        _require_space(folder, files, unfinished / "whole")
+        with _faults_told(settings), _bars(shown=progress is None):
+            done, total = 0, sum(file.size for file in files)
+            for file in files:
+                url = f"{_address(settings)}/resolve/{commit}/{quote(file.name)}"
+                count = None if progress is None else _Sum(progress, done, total)
+                _download(file, url, unfinished / "whole", count)
+                done += file.size
+        _remove_others(unfinished / "whole", {file.name for file in files})
+        checksums = {file.name: file.sha256 for file in files if file.sha256}
+        fetched = Fetched(folder, "hub", settings.dataset, commit, len(files), total, checksums)
+        return put_in_place(unfinished, fetched)
+
+
+def _list(settings: HubSettings) -> tuple[str, list[_File]]:
+    """The commit that the revision is at, and its parquet files."""
+    if fault := hub_fault("the Hugging Face hub"):
+        raise DataError(fault)
+    with _faults_told(settings):
+        from huggingface_hub import HfApi
+
+        info = HfApi(endpoint=hub_address()).dataset_info(
+            settings.dataset,
+            revision=settings.wanted_revision,
+            files_metadata=True,
+            timeout=LIST_PATIENCE_S,
+        )
+        listed = {item.rfilename: item for item in info.siblings or []}
+        commit = str(info.sha)
+    where = f"{settings.dataset}@{commit[:8]}"
+    if not _COMMIT.fullmatch(commit):
+        raise DataError(f"{where}: the hub names no commit")
+    files = []
+    for name in parquet_files(listed, where):
+        item = listed[name]
+        if not all(_SAFE_PART.fullmatch(part) for part in name.split("/")):
+            raise DataError(f"{where}: has a file of an unusable name, {name[:100]!r}")
+        sha256 = str(item.lfs.sha256) if item.lfs else ""
+        if item.size is None or item.size < 0 or not (sha256 or item.blob_id):
+            raise DataError(f"{where}: the hub tells no size or checksum of {name}")
+        files.append(_File(name, item.size, sha256, item.blob_id or ""))
+    return commit, files
+
+
+def _download(file: _File, url: str, folder: Path, count: _Sum | None) -> None:
+    """Bring one file into a folder, under its name once it is whole; go on where a part is."""
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers
+
+    target = folder / file.name
+    part = target.with_name(f".{target.name}.{(file.sha256 or file.git_id)[:12]}.part")
+    part.parent.mkdir(parents=True, exist_ok=True)
+    while not file.is_whole(target):
+        had = part.stat().st_size if part.is_file() else 0
+        if had > file.size:
+            part.unlink()
+            had = 0
+        with _Counted(part, count) as out:
+            headers = build_hf_headers()
+            http_get(url, out, resume_size=had, headers=headers, expected_size=file.size)
+            os.fsync(out.fileno())
+        if file.is_whole(part):
+            os.replace(part, target)
+            return
+        part.unlink()
+        if not had:  # else what was there before may be what is wrong
+            raise DataError(
+                f"{file.name}: what came from the hub has another checksum than the hub tells of "
+                "it; fetch it again, and if it stays so, look for a proxy that changes downloads"
+            )
+
+
+@dataclass(frozen=True)
+class _Sum:
+    """Progress of one file as part of all."""
+
+    told: Progress
+    before: int
+    total: int
+
+    def tell(self, size: int) -> None:
+        self.told(self.before + size, self.total)
+
+
+class _Counted(io.FileIO):
+    """A file to append to that tells how large it has become."""
+
+    def __init__(self, path: Path, count: _Sum | None) -> None:
+        super().__init__(path, "a")
+        self._count = count
+
+    def write(self, content: object) -> int:
+        written = super().write(content)  # type: ignore[arg-type]
+        if self._count is not None:
+            self._count.tell(self.tell())
+        return written
+
+
+def _address(settings: HubSettings) -> str:
+    return f"{hub_address()}/datasets/{settings.dataset}"
+
+
+@contextlib.contextmanager
+def _bars(shown: bool) -> Iterator[None]:
+    """Show the hub client's own bars only where nobody else tells of progress."""
+    from huggingface_hub.utils import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
+
+    if shown or are_progress_bars_disabled():
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()
+
+
+@contextlib.contextmanager
+def _faults_told(settings: HubSettings) -> Iterator[None]:
+    """Turn what the hub's client raises into one sentence."""
+    try:
+        from huggingface_hub import errors
+    except ImportError:
+        raise DataError(
+            "huggingface_hub is not installed: pip install 'bench-architectures[hub]'"
+        ) from None
+    name = settings.dataset
+    try:
+        yield
+    except DataError:
+        raise
+    except errors.GatedRepoError:
+        raise DataError(
+            f"{name}: the hub hands it out to those who accepted its terms: accept them at "
+            f"{_address(settings)}, then log in with `hf auth login`"
+        ) from None
+    except errors.RepositoryNotFoundError:
+        raise DataError(
+            f"data.hub.dataset: the hub has no data set {name}, or it is private: look at "
+            f"{_address(settings)}, or log in with `hf auth login`"
+        ) from None
+    except errors.RevisionNotFoundError:
+        raise DataError(
+            f"data.hub.revision: {name} has no revision {settings.wanted_revision!r}"
+        ) from None
+    except errors.HfHubHTTPError as error:
+        raise DataError(f"{name}: the hub refuses: {_status(error)}") from None
+    except OSError as error:
+        if error.errno is not None:
+            raise  # of our own disk
+        raise DataError(_broken(name, error)) from None
+    except Exception as error:  # the client and its network library raise many kinds
+        raise DataError(_broken(name, error)) from None
+
+
+def _broken(name: str, error: Exception) -> str:
+    return (
+        f"{name}: the connection to the hub broke ({first_line(error)[:200]}); run the same "
+        "command again to go on from there"
+    )
+
+
+def _status(error: Exception) -> str:
+    code = getattr(getattr(error, "response", None), "status_code", None)
+    meaning = {401: " (log in with `hf auth login`)", 403: " (no permission)", 429: " (too often)"}
+    return first_line(error)[:200] if code is None else f"HTTP {code}{meaning.get(code, '')}"
+
+
+def _require_space(folder: Path, files: list[_File], whole: Path) -> None:
+    there = sum(path.stat().st_size for path in whole.rglob("*") if path.is_file())
+    missing = sum(file.size for file in files) - there
+    free = shutil.disk_usage(folder.parent).free
+    if missing > free:
+        raise DataError(
+            f"{folder}: needs {missing / 2**20:,.0f} MiB, and {free / 2**20:,.0f} MiB are free "
+            "there; name another place with --to"
+        )
+
+
+def _remove_others(folder: Path, names: set[str]) -> None:
+    """Remove what an earlier attempt at another commit left."""
+    for path in folder.rglob("*"):
+        if path.is_file() and path.relative_to(folder).as_posix() not in names:
+            path.unlink()

@@ -1,0 +1,99 @@
+"""A data set on Kaggle, by Kaggle's own client, which goes on where it was and checks the sum."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from clothclf.data.fetch.folder import Fetched, fetched_before, filling, put_in_place
+from clothclf.errors import DataError
+from clothclf.reach import first_line, reach_fault
+
+_CACHE = "KAGGLEHUB_CACHE"
+
+
+def fetch_from_kaggle(dataset: str, folder: Path) -> Fetched:
+    """Fetch a data set, owner/name, to a folder that is not there yet, or is empty; unpack it.
+
+    Stopped, it goes on where it was when it is called again. Kaggle's client tells of its progress
+    on standard error. Raises DataError: the client is not installed, Kaggle cannot be reached or
+    refuses, a checksum is wrong, the disk is full.
+    """
+    # The client prints to the standard output that it finds when it is imported.
+    with contextlib.redirect_stdout(sys.stderr):
+        try:
+            import kagglehub
+            from kagglesdk.kaggle_env import get_endpoint, get_env
+        except ImportError:
+            raise DataError(
+                "kagglehub is not installed: pip install 'bench-architectures[kaggle]'"
+            ) from None
+        # The client itself would wait without end for an answer that does not come.
+        if fault := reach_fault(get_endpoint(get_env()), "Kaggle"):
+            raise DataError(fault)
+        with filling(folder) as unfinished:
+            if (there := fetched_before(folder)) is not None:
+                return there  # another process was first
+            with _faults_told(dataset), _cache_in(unfinished / "kagglehub"):
+                got = Path(kagglehub.dataset_download(dataset))
+            version = got.name if got.name.isdecimal() else ""
+            if not got.resolve().is_relative_to(unfinished.resolve()):
+                # On Kaggle's own machines the data sets are there already, to be read only.
+                return Fetched(got, "kaggle", dataset, version, 0, 0, was_there=True)
+            (unfinished / "whole").rmdir()
+            os.rename(got, unfinished / "whole")
+            return put_in_place(unfinished, Fetched(folder, "kaggle", dataset, version, 0, 0))
+
+
+@contextlib.contextmanager
+def _cache_in(folder: Path) -> Iterator[None]:
+    """Have the client work in a folder of ours, where what was stopped is found again."""
+    before = os.environ.get(_CACHE)
+    os.environ[_CACHE] = str(folder)
+    try:
+        yield
+    finally:
+        os.environ.pop(_CACHE)
+        if before is not None:
+            os.environ[_CACHE] = before
+
+
+@contextlib.contextmanager
+def _faults_told(dataset: str) -> Iterator[None]:
+    """Turn what Kaggle's client raises into one sentence."""
+    from kagglehub import exceptions
+
+    address = f"https://www.kaggle.com/datasets/{dataset}"
+    try:
+        yield
+    except exceptions.DataCorruptionError:
+        raise DataError(
+            f"{dataset}: what came from Kaggle has another checksum than Kaggle tells of it; "
+            "fetch it again"
+        ) from None
+    except OSError as error:  # of our own disk, or of the network: `requests` raises these
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if status is None and error.errno is not None:
+            raise
+        raise DataError(f"{dataset}: {_refusal(status, address, error)}") from None
+    except Exception as error:
+        raise DataError(f"{dataset}: {_refusal(None, address, error)}") from None
+
+
+def _refusal(status: int | None, address: str, error: Exception) -> str:
+    if status in (401, 403):
+        return (
+            f"Kaggle refuses (HTTP {status}): make a token at https://www.kaggle.com/settings and "
+            f"set KAGGLE_API_TOKEN to it; look at {address}"
+        )
+    if status == 404:
+        return f"Kaggle has no such data set: look at {address}"
+    if status is not None:
+        return f"Kaggle refuses (HTTP {status})"
+    return (
+        f"the download from Kaggle broke ({first_line(error)[:200]}); run the same command again "
+        "to go on from there"
+    )
