@@ -159,6 +159,7 @@ class Pipeline:
                 spec.seed,
                 device,
                 resident=has_room_for(pixels.nbytes, device),
+                sampling=spec.train.sampling,
             )
             checkpoints = self.folder.path / files.CHECKPOINTS
             training = train(

@@ -52,6 +52,7 @@ def answer(spec: RunSpec, asked_at: float) -> dict[str, Any]:
             spec.train.batch_size,
             spec.seed,
             device,
+            sampling=spec.train.sampling,
         )
         startup_s = time.time() - asked_at
         found = probe_training(

@@ -61,6 +61,7 @@ class Head(nn.Sequential):
             width = settings.hidden
         super().__init__(*layers, nn.Linear(width, classes))
         self.features = features
+        self.classes = classes
 
     def standardize(self) -> Standardize | None:
         """The standardising layer, where there is one."""
@@ -92,6 +93,8 @@ class Classifier(nn.Module):
         self.body = body
         self.head = head
         self.frozen = settings.mode == "frozen"
+        self.body_rests = False
+        """Whether the head alone trains for now, and the body stays as it is."""
         self.drifting = settings.batch_norm == "drifting"
         self.normalization = normalization(body)
         if self.frozen:
@@ -100,7 +103,7 @@ class Classifier(nn.Module):
     def train(self, mode: bool = True) -> Classifier:
         """Switch head, and as far as it trains body, between training and evaluation."""
         super().train(mode)
-        if self.frozen:
+        if self.frozen or self.body_rests:
             self.body.eval()
             for module in self.body.modules():
                 if isinstance(module, _BatchNorm):
@@ -109,7 +112,7 @@ class Classifier(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Return class scores (logits) [n, classes]."""
-        if self.frozen:
+        if self.frozen or self.body_rests:
             with torch.no_grad():
                 features = self.features(pictures)
         else:

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from torch import Tensor
 from clothclf.data.atomic import file_sha256, new_file, write_text
 from clothclf.results import EpochResult
 
-FORMAT = 1
+FORMAT = 2
 INDEX = "checkpoint.json"
 ASSUMED_BYTES_PER_S = 500e6
 """Of writing and hashing, before any was written."""
@@ -48,8 +48,10 @@ class Snapshot:
     history: list[EpochResult] = field(default_factory=list)
     """Epochs that are done."""
     tensors: dict[str, Tensor] = field(default_factory=dict)
-    """`model.*`, `best.*` (parameters and buffers), `momentum.N`, `losses`, `sizes`, `correct`,
+    """`model.*`, `best.*` and `average.*` (parameters and buffers), `losses`, `sizes`, `correct`,
     `generator`."""
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    """As `optimizer.optimizer_state` has it."""
 
     def of(self, prefix: str) -> dict[str, Tensor]:
         """The tensors of one kind, without its name."""
@@ -83,9 +85,10 @@ class Checkpoints:
         name = f"checkpoint-{snapshot.epoch}-{snapshot.steps}.pt"
         path = self._folder / name
         with new_file(path) as unfinished:
-            _write(snapshot.tensors, unfinished)
-        values = asdict(snapshot)
-        del values["tensors"]
+            _write(snapshot, unfinished)
+        # Without the tensors, of which asdict would make copies.
+        values = asdict(replace(snapshot, tensors={}, optimizer={}))
+        del values["tensors"], values["optimizer"]
         index = {"format": FORMAT, "file": name, "sha256": file_sha256(path), "snapshot": values}
         write_text(self._folder / INDEX, json.dumps({**index, "check": _check(index)}) + "\n")
         for old in self._folder.glob("checkpoint-*.pt"):
@@ -114,22 +117,22 @@ class Checkpoints:
                 path.unlink(missing_ok=True)
 
 
-def _write(tensors: dict[str, Tensor], path: Path) -> None:
+def _write(snapshot: Snapshot, path: Path) -> None:
     """Not as safetensors, whose writer copies everything in memory first."""
     try:
-        torch.save(tensors, path)
+        torch.save({"tensors": snapshot.tensors, "optimizer": snapshot.optimizer}, path)
     except RuntimeError as error:
         # torch tells of a full disk by where in the file it was.
-        size = sum(tensor.nbytes for tensor in tensors.values())
+        size = sum(tensor.nbytes for tensor in snapshot.tensors.values())
         if shutil.disk_usage(path.parent).free < size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
         raise
 
 
 def _read(path: Path, values: dict[str, Any]) -> Snapshot:
-    tensors = torch.load(path, map_location="cpu", weights_only=True)
+    kept = torch.load(path, map_location="cpu", weights_only=True)
     history = [EpochResult(**epoch) for epoch in values.pop("history")]
-    return Snapshot(**values, history=history, tensors=tensors)
+    return Snapshot(**values, history=history, **kept)
 
 
 def _check(index: dict[str, Any]) -> str:

@@ -18,17 +18,26 @@ from clothclf.models.classifier import Classifier
 from clothclf.models.features import BodyFeatures, body_runs_once
 from clothclf.results import EpochResult, TrainingResult
 from clothclf.settings import TrainSettings
+from clothclf.training.average import make_average
 from clothclf.training.checkpoint import Checkpoints, Snapshot
+from clothclf.training.objective import make_objective
+from clothclf.training.optimizer import (
+    load_optimizer_state,
+    make_optimizer,
+    optimizer_state,
+    set_learning_rate,
+    state_bytes,
+)
+from clothclf.training.schedule import learning_rate
 from clothclf.training.step import (
     EagerStep,
     RecordedStep,
     Step,
     generator_state,
-    make_optimizer,
     record_cuda_graph,
     set_generator_state,
-    set_learning_rate,
 )
+from clothclf.training.totals import EpochTotals
 
 
 @dataclass(frozen=True)
@@ -124,13 +133,16 @@ class _Training:
         self.watcher = watcher
         self.checkpoints = Checkpoints(checkpoints)
         self.optimizer = make_optimizer(module, settings)
+        self.average = make_average(module, settings.ema)
         self.best_state: dict[str, Tensor] = {}
         self.totals = self._no_totals()
         self.now = self.checkpoints.load() or Snapshot()
-        self.eager = EagerStep(module, self.optimizer, self.now.parts)
-        self.step: Step = self.eager
-        if self.device.type == "cuda":
-            self.step = RecordedStep(self.eager, module, self.optimizer, record_cuda_graph)
+        targets = images.splits["train"].targets
+        objective = make_objective(settings, targets, classifier.head.classes, self.device)
+        self.eager = EagerStep(
+            module, self.optimizer, objective, settings.clip_grad_norm, self.now.parts
+        )
+        self.step = self._new_step()
         self._resume()
 
     def run(self) -> Snapshot:
@@ -142,12 +154,17 @@ class _Training:
             except TrainingStopped:
                 self._save()
                 raise
-            # Parameters, their momentum, and those of the best epoch.
-            size = 3 * 4 * sum(parameter.numel() for parameter in self._parameters())
-            if self.checkpoints.is_due(size) or self._is_over():
+            if self.checkpoints.is_due(self._checkpoint_bytes()) or self._is_over():
                 self._save()
+        self.classifier.body_rests = False
         self.classifier.load_state_dict(self.best_state, strict=False)
         return self.now
+
+    def _new_step(self) -> Step:
+        """Recorded where that is known to be the same: of `sgd`, whose rate is a tensor there."""
+        if self.device.type != "cuda" or self.settings.optimizer != "sgd":
+            return self.eager
+        return RecordedStep(self.eager, self.module, self.optimizer, record_cuda_graph)
 
     def _is_over(self) -> bool:
         done = self.now.history
@@ -161,12 +178,18 @@ class _Training:
         if now.steps == 0:
             # Dropout draws from the global generator: seeded by epoch, any epoch can be run again.
             torch.manual_seed(self.seed * 1_000_003 + now.epoch)
+        rests = now.epoch <= self.settings.head_epochs
+        if rests != self.classifier.body_rests:
+            self.classifier.body_rests = rests
+            self.step = self._new_step()  # a recorded one would leave the body as it is
         self.module.train()
         started, before = time.perf_counter(), now.epoch_seconds
         for inputs, targets in self.batches.train(now.epoch, now.steps):
             set_learning_rate(self.optimizer, self._learning_rate(now.steps))
             self.totals.add(*self.step(inputs, targets), len(targets))
             now.steps += 1
+            if self.average is not None:
+                self.average.update((now.epoch - 1) * steps + now.steps)
             now.epoch_seconds = before + time.perf_counter() - started
             self.watcher.on_step(now.epoch, now.steps, steps)
             if self.eager.parts != now.parts:
@@ -205,16 +228,22 @@ class _Training:
         now.epoch, now.steps, now.epoch_seconds = now.epoch + 1, 0, 0.0
         self.totals = self._no_totals()
         if _best(now.history) is result:
-            self.best_state = self.classifier.trained_state()
+            self.best_state = self._judged_state()
         self.watcher.on_epoch(result)
 
-    @torch.no_grad()
     def _held_out(self, split: str) -> tuple[float, float]:
-        """Mean loss and accuracy over a split."""
-        self.module.eval()
+        """Mean loss and accuracy over a split, of the average where there is one."""
+        if self.average is None:
+            return self._held_out_by(self.module, split)
+        with self.average.in_place_of(self.module) as judged:
+            return self._held_out_by(judged, split)
+
+    @torch.no_grad()
+    def _held_out_by(self, module: nn.Module, split: str) -> tuple[float, float]:
+        module.eval()
         losses, correct, count = [], [], 0
         for inputs, targets in self.batches.held_out(split):
-            scores = self.module(inputs)
+            scores = module(inputs)
             losses.append(functional.cross_entropy(scores, targets, reduction="sum"))
             correct.append((scores.argmax(1) == targets).sum())
             count += len(targets)
@@ -224,12 +253,19 @@ class _Training:
 
     def _learning_rate(self, step: int) -> float:
         """At a step of this epoch, counted from 0."""
-        rate = self.settings.learning_rate
-        if self.settings.schedule == "constant":
-            return rate
         steps = self.batches.steps_per_epoch()
-        done = ((self.now.epoch - 1) * steps + step) / (self.settings.epochs * steps)
-        return rate * 0.5 * (1 + math.cos(math.pi * done))
+        return learning_rate(self.settings, (self.now.epoch - 1) * steps + step, steps)
+
+    def _judged_state(self) -> dict[str, Tensor]:
+        """What training changes, as it was validated."""
+        state = self.classifier.trained_state()
+        return state if self.average is None else self.average.put_into(state, self.classifier)
+
+    def _checkpoint_bytes(self) -> int:
+        """Parameters, those of the best epoch, their average, and what the optimiser keeps."""
+        copies = 2 if self.average is None else 3
+        trained = sum(tensor.nbytes for tensor in self.classifier.trained_tensors().values())
+        return copies * trained + state_bytes(self.optimizer)
 
     def _save(self) -> None:
         """Write down all that the next step depends on."""
@@ -238,15 +274,13 @@ class _Training:
         }
         if self.now.steps or _best(self.now.history) is not self.now.history[-1]:
             tensors |= {f"best.{name}": value for name, value in self.best_state.items()}
-        for number, parameter in enumerate(self._parameters()):
-            momentum = self.optimizer.state[parameter].get("momentum_buffer")
-            if momentum is not None:
-                tensors[f"momentum.{number}"] = momentum
+        if self.average is not None:
+            tensors |= {f"average.{name}": value for name, value in self.average.state().items()}
         tensors |= self.totals.tensors()
         tensors["generator"] = generator_state(self.device)
-        self.now.tensors = tensors
+        self.now.tensors, self.now.optimizer = tensors, optimizer_state(self.optimizer)
         self.checkpoints.save(self.now)
-        self.now.tensors = {}
+        self.now.tensors, self.now.optimizer = {}, {}
 
     def _resume(self) -> None:
         """Put everything as the snapshot has it; a new one has nothing."""
@@ -254,23 +288,17 @@ class _Training:
         if not now.tensors:
             return
         self.classifier.load_state_dict(now.of("model"), strict=False)
-        self.best_state = now.of("best") or self.classifier.trained_state()
-        for number, parameter in enumerate(self._parameters()):
-            momentum = now.tensors.get(f"momentum.{number}")
-            if momentum is not None:
-                # The fused optimiser goes through memory: its order must be the parameter's.
-                kept = torch.empty_like(parameter, requires_grad=False).copy_(momentum)
-                self.optimizer.state[parameter]["momentum_buffer"] = kept
+        if self.average is not None:
+            self.average.load(now.of("average"))
+        self.best_state = now.of("best") or self._judged_state()
+        load_optimizer_state(self.optimizer, now.optimizer)
         self.totals.load(now.tensors)
         set_generator_state(self.device, now.tensors["generator"])
-        now.tensors = {}
+        now.tensors, now.optimizer = {}, {}
         self.watcher.on_resumed(now.history, now.steps)
 
-    def _no_totals(self) -> _TrainTotals:
-        return _TrainTotals(self.batches.steps_per_epoch(), self.device)
-
-    def _parameters(self) -> list[nn.Parameter]:
-        return list(self.optimizer.param_groups[0]["params"])
+    def _no_totals(self) -> EpochTotals:
+        return EpochTotals(self.batches.steps_per_epoch(), self.device)
 
 
 def _stop_if_asked(watcher: Watcher) -> None:
@@ -281,59 +309,3 @@ def _stop_if_asked(watcher: Watcher) -> None:
 def _best(history: list[EpochResult]) -> EpochResult:
     """The epoch of the lowest validation loss, the first of several."""
     return min(history, key=lambda result: result.valid_loss)
-
-
-class _TrainTotals:
-    """Losses and right answers of an epoch, kept on the device so that no step waits for them.
-
-    There is room for all steps from the start: a small tensor made and kept at each step would lie
-    among the large ones that come and go, and keep memory from being used again as a whole.
-    """
-
-    def __init__(self, steps: int, device: torch.device) -> None:
-        self.losses = torch.zeros(steps, device=device)
-        self.correct = torch.zeros(steps, dtype=torch.int64, device=device)
-        self.sizes: list[int] = []
-
-    def load(self, tensors: dict[str, Tensor]) -> None:
-        """Go on from what an earlier process had done of the epoch."""
-        self.sizes = tensors["sizes"].tolist()
-        for ours, name in ((self.losses, "losses"), (self.correct, "correct")):
-            ours[: len(self.sizes)] = tensors[name].to(ours)
-
-    def tensors(self) -> dict[str, Tensor]:
-        done = len(self.sizes)
-        return {
-            "losses": self.losses[:done].clone(),
-            "correct": self.correct[:done].clone(),
-            "sizes": torch.tensor(self.sizes, dtype=torch.int64),
-        }
-
-    def add(self, loss: Tensor, correct: Tensor, size: int) -> None:
-        done = len(self.sizes)
-        self.losses[done].copy_(loss)
-        self.correct[done].copy_(correct)
-        self.sizes.append(size)
-
-    @property
-    def images(self) -> int:
-        return sum(self.sizes)
-
-    def means(self, epoch: int) -> tuple[float, float]:
-        """Mean loss and accuracy; raises TrainingError naming the first step that went wrong."""
-        losses = self.losses.cpu().double()
-        wrong = (~torch.isfinite(losses)).nonzero()
-        if len(wrong):
-            step = int(wrong[0]) + 1
-            # Before the first step nothing is learnt, so that the learning rate is not to blame.
-            remedy = (
-                "the body's features are not finite: look at model.weights"
-                if (epoch, step) == (1, 1)
-                else "lower train.learning_rate"
-            )
-            raise TrainingError(
-                f"the training loss is not finite from step {step} of epoch {epoch}; {remedy}"
-            )
-        sizes = torch.tensor(self.sizes, dtype=torch.float64)
-        correct = int(self.correct.sum())
-        return float((losses * sizes).sum() / sizes.sum()), correct / self.images

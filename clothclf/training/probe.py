@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
+from torch import Tensor, nn
 
 from clothclf.data.batches import Batch, ImageBatches
 from clothclf.models.classifier import Classifier
@@ -15,8 +16,11 @@ from clothclf.models.features import body_runs_once, view_count
 from clothclf.models.fold import folded
 from clothclf.results import Probe, StepTimes
 from clothclf.settings import Precision, TrainSettings
+from clothclf.training.average import make_average
 from clothclf.training.device import wait_for
-from clothclf.training.step import EagerStep, make_optimizer
+from clothclf.training.objective import make_objective
+from clothclf.training.optimizer import make_optimizer
+from clothclf.training.step import EagerStep, Step
 
 ROUNDS = 5
 """Of each step are timed, after one that is not, in turn over the precisions."""
@@ -39,7 +43,7 @@ def probe_training(
         classifier = folded(classifier, images.splits["train"].pixels.shape[1])
     forward: dict[str, list[float]] = {precision: [] for precision in precisions}
     step: dict[str, list[float]] = {precision: [] for precision in precisions}
-    optimizer = make_optimizer(classifier, settings)
+    whole = _step(classifier, classifier, images, settings)
     batches = _endless(images)
     for _ in range(ROUNDS + 1):
         for precision in precisions:
@@ -49,7 +53,7 @@ def probe_training(
             if on_features:
                 step[precision].append(_head_step_s(classifier, images, settings))
             else:
-                step[precision].append(_step_s(classifier, batches, optimizer))
+                step[precision].append(_step_s(classifier, batches, whole))
             forward[precision].append(_forward_s(classifier, images))
     times: dict[str, StepTimes] = {
         # The first round warms up.
@@ -88,21 +92,39 @@ def _forward_s(classifier: Classifier, images: ImageBatches) -> float:
     return (time.perf_counter() - started) / len(pictures)
 
 
-def _step_s(
-    classifier: Classifier, batches: Iterator[Batch], optimizer: torch.optim.Optimizer
-) -> float:
+def _step(
+    module: nn.Module, classifier: Classifier, images: ImageBatches, settings: TrainSettings
+) -> Step:
+    """What the loop does at a step: loss, gradients, the optimiser, and the average's share."""
+    optimizer = make_optimizer(module, settings)
+    average = make_average(module, settings.ema)
+    targets = images.splits["train"].targets
+    objective = make_objective(settings, targets, classifier.head.classes, images.device)
+    eager = EagerStep(module, optimizer, objective, settings.clip_grad_norm)
+    numbers = itertools.count(1)
+
+    def step(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        done = eager(inputs, targets)
+        if average is not None:
+            average.update(next(numbers))
+        return done
+
+    return step
+
+
+def _step_s(classifier: Classifier, batches: Iterator[Batch], step: Step) -> float:
     """Seconds for one step; reading and changing the batch is in it."""
     classifier.train()
     started = time.perf_counter()
     pictures, targets = next(batches)
-    EagerStep(classifier, optimizer)(pictures, targets)
+    step(pictures, targets)
     wait_for(pictures.device)
     return time.perf_counter() - started
 
 
 def _head_step_s(classifier: Classifier, images: ImageBatches, settings: TrainSettings) -> float:
     head = classifier.head.train()
-    step = EagerStep(head, make_optimizer(head, settings))
+    step = _step(head, classifier, images, settings)
     features = torch.randn(settings.batch_size, head.features, device=images.device)
     targets = torch.zeros(settings.batch_size, dtype=torch.int64, device=images.device)
     started = time.perf_counter()

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from clothclf.settings import TrainSettings
+from clothclf.training.objective import Objective, right_answers
+from clothclf.training.optimizer import parameters_of
 
 Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Inputs and class numbers [n] to mean loss and number of right answers, both on the device."""
+"""Inputs and targets to mean loss and number of right answers, both on the device."""
 
 Recorder = Callable[[Callable[[], None]], Callable[[], None]]
 """Runs some work a few times, and returns what repeats it."""
@@ -31,30 +31,6 @@ WARM_UPS = 3
 """Steps before recording, in which libraries choose algorithms and make their buffers."""
 
 
-def make_optimizer(module: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
-    """The recipe's optimiser over the parameters that train; `lr` is a tensor on NVIDIA's GPUs."""
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    device = parameters[0].device.type
-    # A number would be part of a recorded graph for ever.
-    rate = torch.tensor(settings.learning_rate, device=parameters[0].device)
-    return torch.optim.SGD(
-        parameters,
-        lr=rate if device == "cuda" else settings.learning_rate,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-        fused=device in ("cpu", "cuda"),
-    )
-
-
-def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Change the rate of all parameters, in place where it is a tensor."""
-    for group in optimizer.param_groups:
-        if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(rate)
-        else:
-            group["lr"] = rate
-
-
 class EagerStep:
     """Steps as torch carries them out; a batch that memory is too short for is cut into parts.
 
@@ -62,11 +38,23 @@ class EagerStep:
     stays as it was; a batch norm that trains sees the parts one by one.
     """
 
-    def __init__(self, module: nn.Module, optimizer: torch.optim.Optimizer, parts: int = 1) -> None:
-        """`parts` is where to begin: 1, or what an earlier process found necessary."""
+    def __init__(
+        self,
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        objective: Objective | None = None,
+        clip_norm: float | None = None,
+        parts: int = 1,
+    ) -> None:
+        """`parts` is where to begin: 1, or what an earlier process found necessary.
+
+        `clip_norm` is the longest that the gradient of all parameters together may be.
+        """
         self.parts = parts
         self._module = module
         self._optimizer = optimizer
+        self._objective = objective or Objective()
+        self._clip_norm = clip_norm
 
     def __call__(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Carry out one step; raises torch's error where not even single pictures fit."""
@@ -81,6 +69,8 @@ class EagerStep:
             self._optimizer.zero_grad(set_to_none=True)
             _give_back(inputs.device)
             self.parts = min(2 * self.parts, len(inputs))
+        if self._clip_norm is not None:
+            nn.utils.clip_grad_norm_(parameters_of(self._optimizer), self._clip_norm)
         self._optimizer.step()
         return loss, correct
 
@@ -102,15 +92,17 @@ class EagerStep:
 
     def _backward(self, inputs: Tensor, targets: Tensor, share: float) -> tuple[Tensor, Tensor]:
         scores = self._module(inputs)
-        loss = functional.cross_entropy(scores, targets)
+        loss = self._objective.loss(scores, targets)
         if share != 1:
             loss = loss * share
         loss.backward()  # type: ignore[no-untyped-call]
-        return loss.detach(), (scores.detach().argmax(1) == targets).sum()
+        return loss.detach(), right_answers(scores, targets)
 
 
 class RecordedStep:
-    """A step recorded at the first batch and replayed for all of its size; others go eagerly.
+    """A step of torch's SGD, recorded at the first batch and replayed for all of its size.
+
+    Batches of another size go eagerly.
 
     A small batch's kernels take a GPU less time than starting them takes the CPU; a graph starts
     them all at once. Recording trains on the first batch, and is undone before the first step.

@@ -8,13 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from clothclf.training.step import (
-    EagerStep,
-    RecordedStep,
-    is_out_of_memory,
-    make_optimizer,
-    set_learning_rate,
-)
+from clothclf.training.optimizer import make_optimizer, set_learning_rate
+from clothclf.training.step import EagerStep, RecordedStep, is_out_of_memory
 from tests.clothclf.training.test_loop import SPLITS, build, feed, recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -1,0 +1,208 @@
+"""The recipe's optimiser: which parameters it moves at which rate, and its state on disk."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from clothclf.models.classifier import Classifier
+from clothclf.settings import TrainSettings
+
+NOT_OFFERED = ("fused*", "bnb*", "kron*", "adahessian")
+"""Of timm's: they need packages of their own, draw numbers that no checkpoint holds, or take
+second derivatives."""
+OWN_KEYS = {
+    "lr": "train.learning_rate",
+    "momentum": "train.momentum",
+    "weight_decay": "train.weight_decay",
+}
+"""Arguments of optimisers that the recipe names by keys of its own."""
+NOT_OPTIONS = {"params", "fused", "foreach", "capturable", "differentiable", "maximize"}
+"""Arguments that are not a recipe's matter."""
+FUSED = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
+HEAD = "bench_head"
+"""A name that no timm architecture gives to a part."""
+
+
+def optimizer_names() -> list[str]:
+    """timm's optimisers that a recipe may name."""
+    from timm.optim import list_optimizers
+
+    names: list[str] = list_optimizers(exclude_filters=list(NOT_OFFERED))
+    return names
+
+
+def option_names(optimizer: str) -> list[str]:
+    """What `train.optimizer_options` may hold for an optimiser; its name must be known."""
+    known = set(inspect.signature(_optimizer_class(optimizer).__init__).parameters)
+    return sorted(known - {"self"} - set(OWN_KEYS) - NOT_OPTIONS)
+
+
+def make_optimizer(module: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
+    """The recipe's optimiser over the parameters that train.
+
+    `sgd` is torch's with classical momentum; its `lr` is a tensor on NVIDIA's GPUs. Every other is
+    timm's of that name. What torch or timm raise of a wrong option passes through.
+    """
+    groups = parameter_groups(module, settings)
+    device = next(p for group in groups for p in group["params"]).device
+    options: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in settings.optimizer_options.items()
+    }
+    if _optimizer_class(settings.optimizer) in FUSED:
+        options["fused"] = device.type in ("cpu", "cuda")
+    if settings.optimizer != "sgd":
+        from timm.optim import create_optimizer_v2
+
+        made: torch.optim.Optimizer = create_optimizer_v2(
+            groups,
+            settings.optimizer,
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            momentum=settings.momentum,
+            **options,
+        )
+        return made
+    if device.type == "cuda":
+        # A number would be part of a recorded graph for ever.
+        for group in groups:
+            group["lr"] = torch.tensor(settings.learning_rate, device=device)
+    return torch.optim.SGD(
+        groups,
+        lr=settings.learning_rate,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        **options,
+    )
+
+
+def parameter_groups(module: nn.Module, settings: TrainSettings) -> list[dict[str, Any]]:
+    """The parameters that train, in groups with their own weight decay and share of the rate.
+
+    `module` is a classifier, or its head alone. The groups are timm's, as it would make them for
+    the architecture with its own head.
+    """
+    if settings.decay_norms_and_biases and settings.layer_decay is None:
+        return [{"params": [p for p in module.parameters() if p.requires_grad]}]
+    from timm.optim import param_groups_layer_decay, param_groups_weight_decay
+
+    named = as_timm_names(module) if isinstance(module, Classifier) else module
+    spared: set[str] = set()
+    if not settings.decay_norms_and_biases and isinstance(module, Classifier):
+        spared = set(getattr(module.body, "no_weight_decay", set)())
+    decay = {
+        "weight_decay": settings.weight_decay,
+        "weight_decay_exclude_1d": not settings.decay_norms_and_biases,
+        "no_weight_decay_list": spared,
+    }
+    groups: list[dict[str, Any]]
+    if settings.layer_decay is None:
+        groups = param_groups_weight_decay(named, **decay)
+    else:
+        groups = param_groups_layer_decay(named, layer_decay=settings.layer_decay, **decay)
+    return groups
+
+
+def as_timm_names(classifier: Classifier) -> nn.Module:
+    """The classifier's parts under the names that timm knows its body's by, the head beside them.
+
+    timm tells layers by their names, and counts what it does not know, as our head, as the top.
+    """
+    body, named = classifier.body, nn.Module()
+    for name, child in body.named_children():
+        named.add_module(name, child)
+    for name, parameter in body.named_parameters(recurse=False):
+        named.register_parameter(name, parameter)
+    named.add_module(HEAD, classifier.head)
+    if hasattr(body, "group_matcher"):
+        named.group_matcher = body.group_matcher  # a method of the body, called as it stands
+    return named
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Change the rate of all parameters to their share of this, in place where it is a tensor."""
+    for group in optimizer.param_groups:
+        own = rate * group.get("lr_scale", 1.0)
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(own)
+        else:
+            group["lr"] = own
+
+
+def parameters_of(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
+    """All that the optimiser moves, in the order of its groups."""
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """All that the optimiser's next step depends on but its parameters and their rates.
+
+    Tensors, numbers and text in lists and dicts, as `torch.load` reads with `weights_only`.
+    """
+    parameters = parameters_of(optimizer)
+    kept = ((number, optimizer.state.get(p)) for number, p in enumerate(parameters))
+    return {
+        "state": {
+            number: {
+                key: {"value": value, "beside": _lies_beside(value, parameters[number])}
+                for key, value in entries.items()
+            }
+            for number, entries in kept
+            if entries
+        },
+        "groups": [
+            {key: value for key, value in group.items() if key not in ("params", "lr")}
+            for group in optimizer.param_groups
+        ],
+    }
+
+
+def load_optimizer_state(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+    """The inverse of `optimizer_state`, bit for bit: torch's own way would change types."""
+    parameters = parameters_of(optimizer)
+    for number, entries in saved["state"].items():
+        parameter = parameters[number]
+        optimizer.state[parameter] = {
+            key: entry["value"] if entry["beside"] else _placed(entry["value"], parameter)
+            for key, entry in entries.items()
+        }
+    for group, values in zip(optimizer.param_groups, saved["groups"], strict=True):
+        group.update(values)
+
+
+def state_bytes(optimizer: torch.optim.Optimizer) -> int:
+    """Size of the tensors that the optimiser keeps."""
+    return sum(
+        value.nbytes
+        for entries in optimizer.state.values()
+        for value in entries.values()
+        if isinstance(value, Tensor)
+    )
+
+
+def _optimizer_class(name: str) -> type[torch.optim.Optimizer]:
+    if name == "sgd":
+        return torch.optim.SGD
+    from timm.optim import get_optimizer_class
+
+    found: type[torch.optim.Optimizer] = get_optimizer_class(name, bind_defaults=False)
+    return found
+
+
+def _lies_beside(value: object, parameter: Tensor) -> bool:
+    """Whether a tensor is on another device than its parameter: torch counts steps on a CPU."""
+    return isinstance(value, Tensor) and value.device != parameter.device
+
+
+def _placed(value: object, parameter: Tensor) -> object:
+    if not isinstance(value, Tensor):
+        return value
+    if value.shape != parameter.shape:
+        return value.to(parameter.device)
+    # Fused optimisers go through memory: its order must be the parameter's.
+    like = torch.empty_like(parameter, dtype=value.dtype, requires_grad=False)
+    return like.copy_(value)
