@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmark.plan import choose_architectures
 from benchmark.report import measured
 from benchmark.report.numbers import giga, markdown_table, millions, relative_text
+from benchmark.selection import choose_architectures, expand, sized
 from benchmark.study import StudySettings
 from clothclf.cost.catalogue import COLUMNS as CSV_COLUMNS
 from clothclf.cost.catalogue import CatalogueRow, count_catalogue
@@ -53,21 +53,19 @@ class Costed:
 def study_requests(
     study: StudySettings, asked: Sequence[str], classes: int | None
 ) -> list[CostRequest]:
-    """What to count for a study: its architectures or those asked for, its heads and its size."""
-    from benchmark.runner.study_run import expand
-
+    """What to count for a study: its architectures or those asked for, its heads and its sizes."""
     # Without data at hand, the number of classes is what the study would keep at most.
     number = classes or study.data.max_classes or DEMO_CLASSES
     return [
         CostRequest(
             architecture=entry.name,
-            image_size=study.data.image_size,
+            image_size=entry.image_size if isinstance(entry.image_size, int) else 0,
             classes=number,
             head=entry.head or study.model.head,
             frozen=study.model.mode == "frozen",
             standardize=study.model.standardize_features,
         )
-        for entry in expand(choose_architectures(study, asked))
+        for entry in sized(study, expand(choose_architectures(study, asked)))
     ]
 
 

@@ -59,7 +59,7 @@ def estimate(spec: RunSpec, found: Probe) -> Estimate:
         seconds += found.startup_s + MEASURING_WINDOWS_S
         seconds += MEASURING_BATCHES * HELD_OUT_BATCH * times.forward_s
     pictures = sum(images.values())
-    mapped = pictures * (3 * spec.data.image_size**2 + PAGES_AROUND_BYTES)
+    mapped = pictures * (3 * spec.image_size**2 + PAGES_AROUND_BYTES)
     with contextlib.suppress(OSError):
         mapped = min(mapped, spec.pixels.stat().st_size)
     if found.route == "features":

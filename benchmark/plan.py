@@ -9,11 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import Field, model_validator
 
 from benchmark.study import StudySettings
 from clothclf.cost.count import CostRequest
-from clothclf.errors import ArchitectureError
 from clothclf.results import DataSummary, Weights
 from clothclf.settings import (
     ArchitectureSettings,
@@ -28,6 +27,8 @@ from clothclf.settings import (
 
 PROTOCOL_VERSION = 2
 """Raise it when the same settings would give other numbers: older runs are then not reused."""
+OF_EACH_RUN = "of each run"
+"""In place of the size in a protocol whose runs have several, so that they are compared."""
 
 
 class RunSpec(Settings):
@@ -38,6 +39,10 @@ class RunSpec(Settings):
     head: HeadSettings
     seed: int
     data: DataSettings
+    image_size: int
+    """Side of its square pictures, in pixels; `data.image_size` where that is one number."""
+    several_sizes: bool = False
+    """Whether runs of other sizes stand beside it; the size is then part of its name."""
     data_summary: DataSummary
     model: ModelSettings
     train: TrainSettings
@@ -53,43 +58,63 @@ class RunSpec(Settings):
     measure: bool
     count: bool = True
     """Count what the network costs; a probe of a selection leaves it to the runs that stay."""
-    tags: dict[str, str] = {}
+    tags: dict[str, str] = Field(default_factory=dict)
     """Told to MLflow beside its own; they name no run."""
+    source_sha256: str = ""
+    """Of the file of an architecture that is named `module:function`; empty for timm's."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _size_of_the_data(cls, values: Any) -> Any:
+        """Specs were written without a size of their own when all had that of the data."""
+        if not isinstance(values, dict) or "image_size" in values:
+            return values
+        data = values.get("data")
+        size = data.get("image_size") if isinstance(data, dict) else getattr(data, "image_size", 0)
+        return {**values, "image_size": size}
 
     @property
     def run_id(self) -> str:
         """Hash of all that changes the numbers: settings, data, weights, protocol."""
-        return _hash(
-            {
-                "protocol": self.protocol_id,
-                "data": self.data_summary.fingerprint,
-                "architecture": self.architecture,
-                "head": identity(self.head),
-                "weights": [self.weights.origin, self.weights.sha256],
-                "precision": self.precision,
-                "seed": self.seed,
-            }
-        )
+        parts = {
+            "protocol": self.protocol_id,
+            "data": self.data_summary.fingerprint,
+            "architecture": self.architecture,
+            "head": identity(self.head),
+            "weights": [self.weights.origin, self.weights.sha256],
+            "precision": self.precision,
+            "seed": self.seed,
+        }
+        if self.several_sizes:
+            parts["image_size"] = self.image_size
+        if self.source_sha256:
+            parts["source"] = self.source_sha256
+        return _hash(parts)
 
     @property
     def protocol_id(self) -> str:
         """Hash of how all runs of a comparison are made; see `protocol_settings`."""
-        return _hash(protocol_settings(self.data, self.model, self.train))
+        size = OF_EACH_RUN if self.several_sizes else self.image_size
+        return _hash(protocol_settings(size, self.model, self.train))
 
     @property
     def name(self) -> str:
-        """For people: architecture and seed, and the head where it is not the plain one."""
+        """For people: architecture and seed, and head and size where they are not the plain one."""
         hidden = "" if self.head.hidden is None else f"-h{self.head.hidden}"
-        return f"{self.architecture}{hidden}-s{self.seed}"
+        size = f"-{self.image_size}px" if self.several_sizes else ""
+        return f"{self.architecture}{hidden}{size}-s{self.seed}"
 
 
 def protocol_settings(
-    data: DataSettings, model: ModelSettings, train: TrainSettings
+    image_size: int | str, model: ModelSettings, train: TrainSettings
 ) -> dict[str, Any]:
-    """What runs must share to be compared, apart from the data themselves."""
+    """What runs must share to be compared, apart from the data themselves.
+
+    `image_size` is in pixels, or `OF_EACH_RUN`.
+    """
     return {
         "version": PROTOCOL_VERSION,
-        "image_size": data.image_size,
+        "image_size": image_size,
         "mode": model.mode,
         "batch_norm": model.batch_norm,
         "precision": model.precision,
@@ -98,35 +123,18 @@ def protocol_settings(
     }
 
 
-def choose_architectures(
-    study: StudySettings, asked: Sequence[str]
-) -> tuple[ArchitectureSettings, ...]:
-    """The architectures to run: those asked for, with the study's own heads where it names them."""
-    if not asked:
-        return study.architectures
-    named = {entry.name: entry for entry in study.architectures}
-    return tuple(named.get(name) or _named(name) for name in asked)
-
-
-def _named(name: str) -> ArchitectureSettings:
-    try:
-        return ArchitectureSettings(name=name)
-    except ValidationError as error:
-        reason = error.errors()[0]["msg"].lower()
-        raise ArchitectureError(f"architecture {name[:80]!r} is no name: {reason}") from None
-
-
 def make_plan(
     study: StudySettings,
     architectures: Sequence[ArchitectureSettings],
     data_summary: DataSummary,
-    pixels: Path,
+    pixels: Path | Mapping[int, Path],
     cache: Path,
     weights: Mapping[str, Weights],
 ) -> list[RunSpec]:
     """List the runs of a study: every architecture (names, no wildcards) with every seed.
 
-    Where the study leaves the precision to a probe, it is float32 until that has been made.
+    Each has its own size, in pixels, or that of the study where it is one number; `pixels` may be
+    by size. Where the study leaves the precision to a probe, it is float32 until that was made.
     """
     precision = "float32" if study.model.precision == "auto" else study.model.precision
     return [
@@ -136,27 +144,45 @@ def make_plan(
             head=entry.head or study.model.head,
             seed=seed,
             data=study.data,
+            image_size=(size := _size(study, entry)),
+            several_sizes=study.several_sizes,
             data_summary=data_summary,
             model=study.model,
             train=study.train,
             weights=weights[entry.name],
             device=study.device,
-            pixels=pixels,
+            pixels=pixels if isinstance(pixels, Path) else pixels[size],
             cache=cache,
             precision=precision,
             save_weights=study.tracking.weights,
             measure=study.measure,
+            source_sha256=_source_sha256(entry.name),
         )
         for entry in architectures
         for seed in study.seeds
     ]
 
 
+def _source_sha256(architecture: str) -> str:
+    if ":" not in architecture:
+        return ""
+    from clothclf.models.own import source_sha256
+
+    return source_sha256(architecture)
+
+
+def _size(study: StudySettings, entry: ArchitectureSettings) -> int:
+    size = entry.image_size or study.data.image_size
+    if not isinstance(size, int):
+        raise ValueError(f"{entry.name}: its size in pixels has not been worked out: {size}")
+    return size
+
+
 def cost_request(spec: RunSpec) -> CostRequest:
     """What is to be counted and measured of a run: its network, with its head and classes."""
     return CostRequest(
         architecture=spec.architecture,
-        image_size=spec.data.image_size,
+        image_size=spec.image_size,
         classes=len(spec.data_summary.classes),
         head=spec.head,
         frozen=spec.model.mode == "frozen",

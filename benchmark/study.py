@@ -54,6 +54,17 @@ class LimitsSettings(Settings):
     """Mebibytes that a run's process may allocate on the host; mapped files do not count."""
 
 
+class SelectionSettings(Settings):
+    """Which of the architectures that are named stay; costs are of one picture at their size."""
+
+    exclude: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] = ()
+    """Names or wildcards that are left out of all that are named."""
+    max_gmacs: Annotated[float, Field(gt=0)] | None = None
+    """10^9 multiply-adds of one forward pass, at most."""
+    max_params: Annotated[float, Field(gt=0)] | None = None
+    """10^6 parameters, at most."""
+
+
 class StudySettings(Settings):
     """Everything that a config file may say."""
 
@@ -61,6 +72,7 @@ class StudySettings(Settings):
     """Name of the study and of its MLflow experiment."""
     data: DataSettings = DataSettings()
     architectures: Annotated[tuple[ArchitectureSettings, ...], Field(min_length=1)]
+    selection: SelectionSettings = SelectionSettings()
     model: ModelSettings = ModelSettings()
     train: TrainSettings = TrainSettings()
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1)] = (0,)
@@ -76,6 +88,12 @@ class StudySettings(Settings):
         if not isinstance(value, list):
             return value
         return tuple({"name": item} if isinstance(item, str) else item for item in value)
+
+    @property
+    def several_sizes(self) -> bool:
+        """Whether runs of several input sizes are compared."""
+        own = any(entry.image_size is not None for entry in self.architectures)
+        return own or not isinstance(self.data.image_size, int)
 
     @field_validator("seeds")
     @classmethod

@@ -71,6 +71,7 @@ def settings_of(record: RunRecord) -> dict[str, str]:
         "tracking.weights": spec.save_weights,
         "data": {
             **data,
+            "image_size": spec.image_size,
             "fingerprint": summary.fingerprint,
             "classes": len(summary.classes),
             "images": summary.images,

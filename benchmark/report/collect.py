@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmark.plan import RunSpec, protocol_settings
+from benchmark.plan import OF_EACH_RUN, RunSpec, protocol_settings
 from benchmark.record import Failure, RunRecord
 from benchmark.runner.run_folder import study_folders
 from benchmark.study import StudySettings
+from clothclf.settings import ArchitectureSettings
 
 UNREADABLE = "settings that this bench cannot read"
 """Of a spec that is damaged, or of another format."""
@@ -101,10 +102,13 @@ def _settings_of(item: StudySettings | RunSpec) -> dict[str, Any]:
     Where the pictures lie, and from where weights are loaded, may differ: the fingerprint tells
     data apart, and each row names its weights.
     """
-    data = item.data.model_dump(mode="json", exclude={"path"})
+    data = item.data.model_dump(mode="json", exclude={"path", "image_size"})
     if item.data.source != "demo":
         data.pop("demo")
-    return {"data": data, **protocol_settings(item.data, item.model, item.train)}
+    size: int | str = OF_EACH_RUN
+    if not item.several_sizes:
+        size = item.image_size if isinstance(item, RunSpec) else item.data.shown_size
+    return {"data": data, **protocol_settings(size, item.model, item.train)}
 
 
 def _differences(wanted: dict[str, Any], found: dict[str, Any], prefix: str = "") -> str:
@@ -122,15 +126,25 @@ def _differences(wanted: dict[str, Any], found: dict[str, Any], prefix: str = ""
 
 def _not_begun(study: StudySettings, specs: Sequence[RunSpec]) -> list[str]:
     begun = {(spec.architecture, spec.seed) for spec in specs}
+    begun_at = {(spec.architecture, spec.image_size, spec.seed) for spec in specs}
     return [
-        f"{name}, seed {seed}"
-        for name in _plain_names(study)
+        f"{entry.name}{'' if size is None else f' @ {size}'}, seed {seed}"
+        for entry in _plain_entries(study)
+        for size in _known_sizes(study, entry)
         for seed in study.seeds
-        if (name, seed) not in begun
+        if (entry.name, seed) not in begun
+        or (size is not None and (entry.name, size, seed) not in begun_at)
     ]
 
 
-def _plain_names(study: StudySettings) -> Iterable[str]:
-    """Names of the config; what a wildcard would match, only timm knows, and it loads slowly."""
-    names = [entry.name for entry in study.architectures]
-    return [name for name in names if not any(mark in name for mark in "*?[")]
+def _plain_entries(study: StudySettings) -> Iterable[ArchitectureSettings]:
+    """Those named in full; what a wildcard would match, only timm knows, and it loads slowly."""
+    return [entry for entry in study.architectures if not any(m in entry.name for m in "*?[@")]
+
+
+def _known_sizes(study: StudySettings, entry: ArchitectureSettings) -> Sequence[int | None]:
+    """An entry's sizes, where there are several in the study; `native` only timm knows."""
+    sizes = entry.image_size or study.data.image_size
+    if not study.several_sizes or sizes == "native":
+        return [None]
+    return [sizes] if isinstance(sizes, int) else list(sizes)

@@ -50,6 +50,7 @@ def flat_row(analysis: Analysis, place: int) -> dict[str, object]:
         "data": spec.data_summary.title,
         "synthetic_data": spec.data_summary.synthetic,
         "architecture": row.architecture,
+        "image_size": row.image_size,
         "status": row.status,
         "mode": row.mode,
         "weights": row.weights,
@@ -102,7 +103,7 @@ def _comparison(analysis: Analysis) -> dict[str, object]:
         "data": dataclasses.asdict(spec.data_summary),
         "protocol": {
             "id": spec.protocol_id,
-            "image_size": spec.data.image_size,
+            "image_size": render.sizes(analysis.comparison),
             "model": spec.model.model_dump(mode="json", exclude={"weights", "head"}),
             "train": spec.train.model_dump(mode="json"),
         },
@@ -145,10 +146,10 @@ def _pick(pick: Pick | None) -> dict[str, object] | None:
     if pick is None:
         return None
     return {
-        "most_accurate": pick.most_accurate.architecture,
-        "trade_off": pick.trade_off.architecture if pick.trade_off else None,
+        "most_accurate": pick.most_accurate.name,
+        "trade_off": pick.trade_off.name if pick.trade_off else None,
         "wishes": dataclasses.asdict(pick.wishes),
-        "pareto_front": [row.architecture for row in pick.front],
+        "pareto_front": [row.name for row in pick.front],
         "sentence": pick.sentence,
         "sensitivity": pick.sensitivity,
     }

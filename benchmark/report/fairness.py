@@ -106,7 +106,7 @@ def _traits(record: RunRecord) -> dict[str, str]:
         # Names of files and repositories differ with the architecture; what they are need not.
         "weights": spec.weights.origin,
         "precision": spec.precision,
-        "image_size": str(spec.data.image_size),
+        "image_size": str(spec.image_size),
         "device": record.environment.device,
         "torch": record.environment.versions.get("torch", "unknown"),
         "route": record.training.route,

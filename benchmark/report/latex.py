@@ -39,7 +39,7 @@ def _table(
     spec = analysis.comparison.specs[0]
     not_begun = collection.not_begun if number == 0 else []
     without = render.table_cells(analysis, not_begun)[len(analysis.rows) :]
-    protocol = render.describe_protocol(spec.data.image_size, spec.model, spec.train)
+    protocol = render.describe_protocol(render.sizes(analysis.comparison), spec.model, spec.train)
     caption = f"{study.study}: {render.describe_data(spec.data_summary)}. {protocol}."
     pick = analysis.pick
     lines = [

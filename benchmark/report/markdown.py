@@ -32,7 +32,7 @@ def render_markdown(
 
 def _comparison(analysis: Analysis, not_begun: Sequence[str]) -> list[str]:
     spec = analysis.comparison.specs[0]
-    protocol = render.describe_protocol(spec.data.image_size, spec.model, spec.train)
+    protocol = render.describe_protocol(render.sizes(analysis.comparison), spec.model, spec.train)
     parts = [
         f"**Data**: {inline(render.describe_data(spec.data_summary))}",
         f"**Protocol**: {protocol}",
@@ -41,7 +41,7 @@ def _comparison(analysis: Analysis, not_begun: Sequence[str]) -> list[str]:
     if pick is not None:
         parts.append(f"**Pick**: {inline(pick.sentence)} {inline(pick.sensitivity)}".rstrip())
         parts.append(_front(analysis))
-    parts.append(markdown_table(render.table_cells(analysis, not_begun), render.COLUMNS))
+    parts.append(markdown_table(render.table_cells(analysis, not_begun), render.columns(analysis)))
     parts.append(_bullets(render.caveats(analysis)))
     if analysis.rows:
         parts += _sureness(analysis)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from benchmark.report.analysis import Analysis
+from benchmark.report.collect import Comparison
 from benchmark.report.numbers import giga, millions, relative_text
 from benchmark.report.pick import p_text, why_text
 from benchmark.report.table import Row
@@ -26,9 +27,19 @@ COLUMNS = (
     "status",
 )
 """FLOPs are 2 x MACs; both are of one forward pass of one picture."""
+PX = "px"
 
+MOST_SIZES = 8
+"""That are listed one by one."""
 FEW_IMAGES = 50
 """Below it the bootstrap's intervals hold what they should in less than 95 of 100 cases."""
+
+
+def columns(analysis: Analysis) -> tuple[str, ...]:
+    """Of the main table; where sizes differ, one of them says a picture's side in pixels."""
+    if not any(row.sizes_differ for row in analysis.rows):
+        return COLUMNS
+    return (COLUMNS[0], PX, *COLUMNS[1:])
 
 
 def table_cells(analysis: Analysis, not_begun: Sequence[str] = ()) -> list[list[str]]:
@@ -50,6 +61,9 @@ def table_cells(analysis: Analysis, not_begun: Sequence[str] = ()) -> list[list[
         ]
         for place, row in enumerate(analysis.rows)
     ]
+    if PX in (wanted := columns(analysis)):
+        for row, own in zip(analysis.rows, cells, strict=True):
+            own.insert(1, str(row.image_size))
     cells += [
         _empty_row(failure.spec.name, f"failed in {failure.stage}: {failure.reason}")
         for failure in comparison.failures
@@ -60,11 +74,11 @@ def table_cells(analysis: Analysis, not_begun: Sequence[str] = ()) -> list[list[
         for spec, why in comparison.refused
     ]
     cells += [_empty_row(name, "not begun") for name in not_begun]
-    return cells
+    return [[name, *["-"] * (len(wanted) - len(own)), *own] for name, *own in cells]
 
 
 def _empty_row(name: str, status: str) -> list[str]:
-    return [name, *["-"] * (len(COLUMNS) - 2), status]
+    return [name, status]
 
 
 def _status(row: Row) -> str:
@@ -209,9 +223,16 @@ def describe_data(data: DataSummary) -> str:
     )
 
 
-def describe_protocol(image_size: int, model: ModelSettings, train: TrainSettings) -> str:
+def sizes(comparison: Comparison) -> tuple[int, ...]:
+    """The sides of the runs' pictures, in pixels, the smallest first."""
+    return tuple(sorted({spec.image_size for spec in comparison.specs}))
+
+
+def describe_protocol(
+    image_sizes: Sequence[int], model: ModelSettings, train: TrainSettings
+) -> str:
     """The protocol in one line."""
-    parts = [f"{image_size} x {image_size} px"]
+    parts = [f"{_sides(image_sizes)} px"]
     if model.mode == "frozen":
         parts.append(f"frozen body, batch norm {model.batch_norm}")
         parts += ["standardised features"] if model.standardize_features else []
@@ -229,6 +250,14 @@ def describe_protocol(image_size: int, model: ModelSettings, train: TrainSetting
     parts += [f"precision {model.precision}"] if model.precision != "float32" else []
     parts.append("test split evaluated once, with the epoch of the lowest validation loss")
     return "; ".join(parts)
+
+
+def _sides(sizes: Sequence[int]) -> str:
+    if len(sizes) == 1:
+        return f"{sizes[0]} x {sizes[0]}"
+    if len(sizes) <= MOST_SIZES:
+        return f"squares of {', '.join(map(str, sizes[:-1]))} and {sizes[-1]}"
+    return f"squares of {sizes[0]} to {sizes[-1]}"
 
 
 def caveats(analysis: Analysis) -> list[str]:
@@ -250,7 +279,7 @@ def caveats(analysis: Analysis) -> list[str]:
         lines.append(
             "One seed each: what another seed would give is not known, and in no interval."
         )
-    random = [row.architecture for row in rows if row.weights_origin == "random"]
+    random = [row.name for row in rows if row.weights_origin == "random"]
     if random:
         notes = {s.weights.note for s in comparison.specs if s.weights.note}
         why = f" ({'; '.join(sorted(notes))})" if notes else ""

@@ -12,7 +12,7 @@ from clothclf.results import Cost, MeasuredCost
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One architecture with one head and one start; figures are means over its finished seeds."""
+    """One architecture with one head, size and start; figures are means over finished seeds."""
 
     architecture: str
     hidden: int | None
@@ -39,16 +39,18 @@ class Row:
     measured_fault: str
     records: tuple[RunRecord, ...]
     """Its finished runs, by seed."""
+    image_size: int
+    """Side of its pictures, in pixels."""
+    sizes_differ: bool = False
+    """Whether rows beside it have another size; its name then says its own."""
     status: str = "finished"
 
     @property
     def name(self) -> str:
-        """The architecture, with the head's hidden layer where it has one."""
-        return (
-            self.architecture
-            if self.hidden is None
-            else f"{self.architecture} (head {self.hidden})"
-        )
+        """The architecture, with its size and the head's hidden layer where these tell it apart."""
+        size = f" @ {self.image_size}" if self.sizes_differ else ""
+        head = "" if self.hidden is None else f" (head {self.hidden})"
+        return f"{self.architecture}{size}{head}"
 
     @property
     def macs(self) -> int | None:
@@ -57,17 +59,19 @@ class Row:
 
 
 def make_rows(comparison: Comparison) -> list[Row]:
-    """One row for each architecture, head, start and precision; the most accurate first."""
+    """One row for each architecture, size, head, start and precision; the most accurate first."""
+    differ = len({record.spec.image_size for record in comparison.records}) > 1
     groups: dict[tuple[object, ...], list[RunRecord]] = {}
     for record in comparison.records:
         spec = record.spec
         start = (spec.weights.origin, spec.weights.sha256)
-        key = (spec.architecture, spec.head.hidden, *start, spec.precision)
+        key = (spec.architecture, spec.image_size, spec.head.hidden, *start, spec.precision)
         groups.setdefault(key, []).append(record)
-    return sorted((_row(records) for records in groups.values()), key=lambda row: -row.accuracy)
+    rows = (_row(records, differ) for records in groups.values())
+    return sorted(rows, key=lambda row: -row.accuracy)
 
 
-def _row(records: list[RunRecord]) -> Row:
+def _row(records: list[RunRecord], sizes_differ: bool) -> Row:
     records = sorted(records, key=lambda record: record.spec.seed)
     first = records[0]
     accuracies = [record.test.accuracy for record in records]
@@ -91,6 +95,8 @@ def _row(records: list[RunRecord]) -> Row:
         measured=measurement,
         measured_fault=first.measured_fault if measurement is None else "",
         records=tuple(records),
+        image_size=first.spec.image_size,
+        sizes_differ=sizes_differ,
     )
 
 

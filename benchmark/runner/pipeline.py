@@ -30,8 +30,9 @@ from clothclf.data.atomic import new_file, write_text
 from clothclf.data.batches import ImageBatches
 from clothclf.data.dataset import SplitImages, open_pixels
 from clothclf.data.splits import SPLITS
-from clothclf.errors import CostError, TrainingStopped
+from clothclf.errors import ArchitectureError, CostError, TrainingStopped
 from clothclf.models.build import build_classifier
+from clothclf.models.own import source_sha256
 from clothclf.models.weights import state_hash
 from clothclf.results import Cost, EpochResult, Evaluation, MeasuredCost, TrainingResult
 from clothclf.training.device import choose_device, device_name, has_room_for, make_repeatable
@@ -276,13 +277,22 @@ class Pipeline:
 
 
 def build_from(spec: RunSpec) -> Classifier:
-    """The classifier of a run, on the CPU."""
+    """The classifier of a run, on the CPU.
+
+    Raises ArchitectureError where the run's own architecture is not the code that it was; that is
+    then not run.
+    """
+    if spec.source_sha256 and source_sha256(spec.architecture) != spec.source_sha256:
+        raise ArchitectureError(
+            f"architecture {spec.architecture!r}: its file is not what it was when the run was "
+            "planned; run it again, or put the old file back"
+        )
     return build_classifier(
         spec.architecture,
         spec.head,
         spec.model,
         len(spec.data_summary.classes),
-        spec.data.image_size,
+        spec.image_size,
         spec.weights,
         spec.seed,
         spec.precision,

@@ -99,11 +99,13 @@ def _key(spec: RunSpec) -> str:
         "head": spec.head.model_dump(),
         "classes": len(spec.data_summary.classes),
         "images": spec.data_summary.images,
-        "image_size": spec.data.image_size,
+        "image_size": spec.image_size,
         "model": spec.model.model_dump(exclude={"weights", "head"}),
         "train": spec.train.model_dump(mode="json"),
         "device": spec.device,
         "machine": [platform.node(), platform.machine(), os.cpu_count()],
         "fields": [field.name for field in dataclasses.fields(Probe)],
     }
+    if spec.source_sha256:
+        parts["source"] = spec.source_sha256
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

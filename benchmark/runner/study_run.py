@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
 from rich.console import Console
 
 from benchmark.errors import ReportError, TrackingError
-from benchmark.plan import RunSpec, choose_architectures, make_plan
-from benchmark.report.render import COLUMNS, table_cells
+from benchmark.plan import RunSpec, make_plan
+from benchmark.report.render import columns, table_cells
 from benchmark.report.write import Report, make_report
 from benchmark.runner import run_folder as files
 from benchmark.runner.probe import with_precision
 from benchmark.runner.run_folder import RunFolder
 from benchmark.runner.schedule import Listener, Policy, StudyOutcome, run_plan
+from benchmark.selection import Candidate, choose
 from benchmark.stopping import StopRequest
 from benchmark.store import cache_folder, open_store, tracking_uri
 from benchmark.study import StudySettings, to_yaml
@@ -29,12 +30,14 @@ from benchmark.terminal.output import (
 )
 from clothclf.data.atomic import new_file, write_text
 from clothclf.data.dataset import DataSet
-from clothclf.errors import SettingsError, UserError
+from clothclf.errors import DataError, SettingsError, UserError
 from clothclf.results import Weights
 from clothclf.settings import ArchitectureSettings
 
 LEAST_NEEDED = ("weights", "training time", "FLOPs", "macro-F1", "against the best")
 """Columns that go first where a terminal has no room for all."""
+MOST_LEFT_OUT = 20
+"""Architectures that are told one by one."""
 
 
 def run_study(
@@ -58,12 +61,6 @@ def run_study(
     from benchmark.tracking.publish import publish, publish_unless_there
     from benchmark.tracking.tracker import Tracker
 
-    def prepare_folder(folder: RunFolder, spec: RunSpec) -> None:
-        write_text(folder.path / files.CONFIG, to_yaml(study))
-        with new_file(folder.path / files.MANIFEST) as unfinished:
-            data.manifest.to_parquet(unfinished, index=False)
-        write_text(folder.path / files.FINDINGS, data.findings.to_csv(index=False))
-
     limits = study.limits
     memory_bytes = None if limits.memory_mib is None else limits.memory_mib * 2**20
     policy = dataclasses.replace(policy, timeout_s=limits.timeout_s, memory_bytes=memory_bytes)
@@ -73,7 +70,7 @@ def run_study(
             TerminalListener(console, len(plan), policy.workers),
             Tracker(store, lambda text: console.print(text, style="yellow")),
         ]
-        outcome = run_plan(plan, root, prepare_folder, listeners, policy, stop)
+        outcome = run_plan(plan, root, folder_writer(study, data), listeners, policy, stop)
         report = _conclude(console, study, outcome)
         if report is not None:
             try:
@@ -86,34 +83,71 @@ def run_study(
     return 1 if outcome.failed or outcome.failed_before else 0
 
 
+def folder_writer(study: StudySettings, data: DataSet) -> Callable[[RunFolder, RunSpec], None]:
+    """What fills a run's folder with all that its process reads."""
+
+    def write(folder: RunFolder, spec: RunSpec) -> None:
+        write_text(folder.path / files.CONFIG, to_yaml(study))
+        with new_file(folder.path / files.MANIFEST) as unfinished:
+            data.manifest.to_parquet(unfinished, index=False)
+        write_text(folder.path / files.FINDINGS, data.findings.to_csv(index=False))
+
+    return write
+
+
 def plan_study(
     study: StudySettings, asked: Sequence[str], root: Path, console: Console
 ) -> tuple[list[RunSpec], DataSet]:
-    """The runs of `asked` architectures, or of all, and their data; raises UserError."""
-    console.print(f"study {study.study}: reading data and architectures")
-    data = prepare_with_progress(study, console)
-    entries = expand(choose_architectures(study, asked))
-    weights = _resolve_weights(study, entries, console)
-    _check(study, entries, weights)
-    plan = make_plan(study, entries, data.summary, data.pixels, cache_folder(root), weights)
+    """The runs of `asked` architectures, or of all, and their data; raises UserError.
+
+    The data set's pixels are those of the first run; each run names its own.
+    """
 
     def tell(text: str) -> None:
         console.print(text, style="yellow", markup=False)
 
+    console.print(f"study {study.study}: reading data and architectures")
+    cache = cache_folder(root)
+    chosen = choose(study, asked, cache, tell)
+    _tell_left_out(console, chosen)
+    entries = [item.entry for item in chosen if not item.out]
+    _check_crops(study, entries)
+    weights = _resolve_weights(study, entries, console)
+    _check_weights(entries, weights)
+    data, pixels = prepare_sizes(study, entries, console)
+    plan = make_plan(study, entries, data.summary, pixels, cache, weights)
     return [with_precision(spec, tell) for spec in plan], data
 
 
-def expand(entries: Sequence[ArchitectureSettings]) -> list[ArchitectureSettings]:
-    """Replace wildcards by names; a name that stands there in full keeps its own head."""
-    from clothclf.models.architectures import expand_names, is_wildcard
+def _tell_left_out(console: Console, chosen: Sequence[Candidate]) -> None:
+    out = [item for item in chosen if item.out]
+    if not out:
+        return
+    console.print(f"architectures: {len(chosen) - len(out)} stay, {len(out)} are left out")
+    for item in out[:MOST_LEFT_OUT]:
+        told = f"left out: {item.entry.name} at {item.image_size} px: {item.out}"
+        console.print(told, markup=False, highlight=False)
+    if len(out) > MOST_LEFT_OUT:
+        console.print(f"left out: and {len(out) - MOST_LEFT_OUT} more")
 
-    named = {entry.name: entry for entry in entries if not is_wildcard(entry.name)}
-    expanded: dict[str, ArchitectureSettings] = {}
-    for entry in entries:
-        for name in expand_names([entry.name]):
-            own = ArchitectureSettings(name=name, head=entry.head)
-            expanded.setdefault(name, named.get(name, own))
-    return list(expanded.values())
+
+def prepare_sizes(
+    study: StudySettings, entries: Sequence[ArchitectureSettings], console: Console
+) -> tuple[DataSet, dict[int, Path]]:
+    """The data, and the file of decoded pictures for each size that a run has."""
+    sizes = sorted({entry.image_size for entry in entries if isinstance(entry.image_size, int)})
+    found: dict[int, DataSet] = {}
+    for size in sizes:
+        at_size = study.data.model_copy(update={"image_size": size})
+        found[size] = prepare_with_progress(study.model_copy(update={"data": at_size}), console)
+    first = found[sizes[0]]
+    for size, data in found.items():
+        if data.summary != first.summary or not data.manifest.equals(first.manifest):
+            raise DataError(
+                f"data.path: the pictures at {size} px are others than at {sizes[0]} px; "
+                "have they changed meanwhile? Run it again"
+            )
+    return first, {size: data.pixels for size, data in found.items()}
 
 
 def _resolve_weights(
@@ -121,28 +155,41 @@ def _resolve_weights(
 ) -> dict[str, Weights]:
     from clothclf.models.weights import WeightsResolver
 
-    setting = "none" if study.model.mode == "scratch" else study.model.weights
-    resolver = WeightsResolver(setting)
-    weights = {entry.name: resolver.resolve(entry.name) for entry in entries}
+    scratch = study.model.mode == "scratch"
+    for entry in entries:
+        if scratch and entry.weights not in (None, "auto", "none"):
+            raise SettingsError(
+                f"architectures: {entry.name}: mode: scratch starts from random weights: leave "
+                "out its weights"
+            )
+    resolver = WeightsResolver("none" if scratch else study.model.weights)
+    weights = {
+        entry.name: resolver.resolve(entry.name, None if scratch else entry.weights)
+        for entry in entries
+    }
     for note in sorted({item.note for item in weights.values() if item.note}):
         console.print(f"weights are random: {note}", style="yellow")
     return weights
 
 
-def _check(
-    study: StudySettings, entries: Sequence[ArchitectureSettings], weights: dict[str, Weights]
-) -> None:
-    """Build every architecture on no memory at all, and load files of weights; tell all faults."""
-    from clothclf.models.check import check_architecture, check_weights
+def _check_crops(study: StudySettings, entries: Sequence[ArchitectureSettings]) -> None:
+    smallest = min(entry.image_size for entry in entries if isinstance(entry.image_size, int))
+    if study.train.augment.crop_padding >= smallest:
+        raise SettingsError(
+            f"train.augment.crop_padding: must be below data.image_size ({smallest})"
+        )
 
-    size = study.data.image_size
-    if study.train.augment.crop_padding >= size:
-        raise SettingsError(f"train.augment.crop_padding: must be below data.image_size ({size})")
+
+def _check_weights(entries: Sequence[ArchitectureSettings], weights: dict[str, Weights]) -> None:
+    """Load files of weights into every architecture; tell all faults."""
+    from clothclf.models.check import check_weights
+
     faults = []
     for entry in entries:
+        if not isinstance(entry.image_size, int):
+            continue
         try:
-            check_architecture(entry.name, size)
-            check_weights(entry.name, size, weights[entry.name])
+            check_weights(entry.name, entry.image_size, weights[entry.name])
         except UserError as error:
             faults.append(str(error))
     if faults:
@@ -182,7 +229,9 @@ def _conclude(console: Console, study: StudySettings, outcome: StudyOutcome) -> 
     if report is not None:
         newest = report.analyses[0]
         title = f"{study.study}, on {newest.comparison.specs[0].data_summary.title}"
-        print_table(make_console(stderr=False), COLUMNS, table_cells(newest), title, LEAST_NEEDED)
+        print_table(
+            make_console(stderr=False), columns(newest), table_cells(newest), title, LEAST_NEEDED
+        )
         if newest.pick is not None:
             console.print(newest.pick.sentence)
     if failed:

@@ -40,7 +40,7 @@ def write_model(record: RunRecord, mlflow_id: str, folder: Path) -> dict[str, st
         tensors_sha256=record.files[files.MODEL],
     )
     (data / SAVED).write_text(saved.model_dump_json(indent=1) + "\n", "utf-8")
-    example = {"columns": ["image"], "data": [[_drawn(record.spec.data.image_size)]]}
+    example = {"columns": ["image"], "data": [[_drawn(record.spec.image_size)]]}
     (folder / EXAMPLE).write_text(json.dumps(example), "utf-8")
     (folder / SERVING_EXAMPLE).write_text(json.dumps({"dataframe_split": example}), "utf-8")
     versions = record.environment.versions

@@ -89,7 +89,7 @@ def parameters(spec: RunSpec) -> dict[str, str]:
         "weights": spec.weights.origin,
         "head": _head(spec),
         "precision": spec.precision,
-        "image_size": spec.data.image_size,
+        "image_size": spec.image_size,
         "batch_size": spec.train.batch_size,
         "epochs": spec.train.epochs,
         "learning_rate": f"{spec.train.learning_rate:g}",

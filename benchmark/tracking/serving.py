@@ -43,7 +43,7 @@ class PictureModel:
         self._classifier = classifier
         self._device = device
         self._classes = saved.spec.data_summary.classes
-        self._size = saved.spec.data.image_size
+        self._size = saved.spec.image_size
         # One request at a time: the server has a thread for each, and each would take memory.
         self._lock = threading.Lock()
 
@@ -127,7 +127,7 @@ def _load_pyfunc(path: str) -> PictureModel:
     classifier = restore(saved, folder / TENSORS).to(device)
     if classifier.body_is_deterministic():
         # As the run's own answers were computed.
-        classifier = folded(classifier, saved.spec.data.image_size)
+        classifier = folded(classifier, saved.spec.image_size)
     return PictureModel(classifier, saved, device)
 
 

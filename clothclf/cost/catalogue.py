@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import csv
 import os
-import queue
-import subprocess
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
-from clothclf.cost.count import (
-    CostRequest,
-    Task,
-    child_command,
-    child_environment,
-    cost_from_dict,
-    decode_answer,
-    encode_question,
-)
+from clothclf.cost.count import CostRequest, cost_from_dict
+from clothclf.cost.crew import ask_many
 from clothclf.errors import CostError
 from clothclf.results import Cost
 from clothclf.settings import HeadSettings
@@ -97,28 +88,18 @@ def count_catalogue(
     """
     rows = {row.architecture: row for row in read_catalogue(file)}
     _write_all(file, list(rows.values()))
-    waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
-    for name in names:
-        if name not in rows:
-            waiting.put(name)
-    lock = threading.Lock()
+    waiting = [_own(name) for name in dict.fromkeys(names) if name not in rows]
 
-    def keep(row: CatalogueRow) -> None:
-        with lock:
-            rows[row.architecture] = row
-            with file.open("a", newline="", encoding="utf-8") as out:
-                csv.DictWriter(out, COLUMNS).writerow(vars(row))
-            on_row(row)
+    def keep(request: CostRequest, answer: Any, fault: str) -> None:
+        name = request.architecture
+        row = CatalogueRow.failed(name, fault) if fault else CatalogueRow.of(cost_from_dict(answer))
+        rows[name] = row
+        with file.open("a", newline="", encoding="utf-8") as out:
+            csv.DictWriter(out, COLUMNS).writerow(vars(row))
+        on_row(row)
 
     each = int(max(memory_gib / workers - BASE_GIB, 0.5) * GIB)
-    crew = [
-        threading.Thread(target=_work, args=(waiting, keep, quick, each), daemon=True)
-        for _ in range(workers)
-    ]
-    for thread in crew:
-        thread.start()
-    for thread in crew:
-        thread.join()
+    ask_many("quick" if quick else "cost", waiting, workers, keep, each)
     order = {name: place for place, name in enumerate(names)}
     _write_all(file, sorted(rows.values(), key=lambda row: order.get(row.architecture, len(order))))
 
@@ -148,57 +129,6 @@ def _write_all(file: Path, rows: Sequence[CatalogueRow]) -> None:
     draft.replace(file)
 
 
-def _work(
-    waiting: queue.SimpleQueue[str], keep: Callable[[CatalogueRow], None], quick: bool, memory: int
-) -> None:
-    """One worker: a warm process that counts what is waiting, replaced where it dies."""
-    process: subprocess.Popen[str] | None = None
-    try:
-        while True:
-            try:
-                name = waiting.get_nowait()
-            except queue.Empty:
-                return
-            if process is None or process.poll() is not None:
-                process = _start()
-            keep(_row(process, name, quick, memory))
-    finally:
-        if process is not None:
-            _stop(process)
-
-
-def _start() -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        child_command("--serve"),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=child_environment(),
-    )
-
-
-def _stop(process: subprocess.Popen[str]) -> None:
-    """Let a worker end by itself, as it does when no more questions can come."""
-    if process.stdin:
-        process.stdin.close()
-    process.wait()
-    if process.stdout:
-        process.stdout.close()
-
-
-def _row(process: subprocess.Popen[str], name: str, quick: bool, memory: int) -> CatalogueRow:
-    if process.stdin is None or process.stdout is None:
-        raise RuntimeError("the worker was started without pipes")
-    request = CostRequest(name, 0, 0, HeadSettings(), frozen=False, own_classifier=True)
-    try:
-        task: Task = "quick" if quick else "cost"
-        process.stdin.write(encode_question(task, request, memory=memory))
-        process.stdin.flush()
-        line = process.stdout.readline()
-        exit_code = 0 if line else process.wait()
-        return CatalogueRow.of(cost_from_dict(decode_answer(name, line, exit_code)))
-    except BrokenPipeError:
-        return CatalogueRow.failed(name, f"{name}: the counting process had ended")
-    except CostError as error:
-        return CatalogueRow.failed(name, str(error))
+def _own(name: str) -> CostRequest:
+    """timm's own network: its size, its classifier."""
+    return CostRequest(name, 0, 0, HeadSettings(), frozen=False, own_classifier=True)

@@ -46,6 +46,7 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
     warnings.simplefilter("ignore")
     from clothclf.cost.counting import count_here, count_on_meta, first_line, settle_process
     from clothclf.cost.detail import rows_of
+    from clothclf.cost.quick import count_body
     from clothclf.cost.subject import resolve
 
     settle_process()
@@ -54,6 +55,8 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
         if question["task"] == "modules":
             subject, record = count_on_meta(resolve(request))
             return {"answer": rows_of(subject.model, record)}
+        if question["task"] == "body":
+            return {"answer": count_body(request)}
         quick = question["task"] == "quick"
         return {"answer": cost_to_dict(count_here(request, quick, question.get("memory")))}
     except UserError as error:

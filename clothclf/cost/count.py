@@ -14,8 +14,9 @@ from clothclf.errors import CostError
 from clothclf.results import Cost, CounterResult, ReceptiveField
 from clothclf.settings import HeadSettings
 
-Task = Literal["cost", "quick", "modules"]
-"""`cost` is everything, `quick` torch's count alone, `modules` the rows of the module tree."""
+Task = Literal["cost", "quick", "body", "modules"]
+"""`cost` is everything, `quick` torch's count alone, `body` the few figures that a selection asks
+for, `modules` the rows of the module tree."""
 
 Doing = Literal["counting", "measuring"]
 """What a process is for, as it is told of in errors."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from clothclf.cost.count import CostRequest, cost_from_dict, cost_to_dict, count_cost
 from clothclf.data.atomic import write_text
+from clothclf.models.own import is_own, source_sha256
 from clothclf.results import Cost
 
 FORMAT = 1
@@ -39,7 +40,8 @@ def count_once(request: CostRequest, folder: Path) -> Cost:
 def kept_at(request: CostRequest, folder: Path) -> Path:
     """The file for a request and the installed counters."""
     versions = [importlib.metadata.version(name) for name in COUNTERS]
-    parts = json.dumps([FORMAT, request.to_dict(), versions], sort_keys=True)
+    own = [source_sha256(request.architecture)] if is_own(request.architecture) else []
+    parts = json.dumps([FORMAT, request.to_dict(), versions, *own], sort_keys=True)
     return folder / "costs" / f"{hashlib.sha256(parts.encode()).hexdigest()[:16]}.json"
 
 

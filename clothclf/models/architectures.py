@@ -1,4 +1,4 @@
-"""timm's architectures by name: wildcards, near names, and what each wants of its input."""
+"""Architectures by name, timm's or one's own: wildcards, tags, sizes, and what each wants."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import nn
 
 from clothclf.data.batches import Normalization
 from clothclf.errors import ArchitectureError, did_you_mean
+from clothclf.models.own import create_own, is_own, source_sha256
 
 WILDCARDS = frozenset("*?[")
 
@@ -23,8 +24,9 @@ def is_wildcard(name: str) -> bool:
 def expand_names(patterns: Sequence[str]) -> list[str]:
     """Replace wildcards (timm's: `*`, `?`) by the names they match; keep order, drop repeats.
 
-    Raises ArchitectureError for a name that timm does not know, with near names, and for a
-    wildcard that matches nothing.
+    A wildcard with a dot goes over names with tags: `efficientnet_b0.*`. Raises ArchitectureError
+    for a name that timm does not know, with near names, for a wildcard that matches nothing, and
+    for a `module:function` whose module is not there.
     """
     names: dict[str, None] = {}
     for pattern in patterns:
@@ -34,11 +36,15 @@ def expand_names(patterns: Sequence[str]) -> list[str]:
 
 
 def _matches(pattern: str) -> list[str]:
+    if is_own(pattern):
+        source_sha256(pattern)
+        return [pattern]
     timm = _timm()
     if is_wildcard(pattern):
-        matched: list[str] = timm.list_models(pattern)
+        matched: list[str] = timm.list_models(pattern, pretrained="." in pattern)
         if not matched:
-            raise ArchitectureError(f"architecture {pattern!r} matches no timm architecture")
+            what = "timm architecture with a tag" if "." in pattern else "timm architecture"
+            raise ArchitectureError(f"architecture {pattern!r} matches no {what}")
         return matched
     if not timm.is_model(pattern):
         hint = did_you_mean(pattern, timm.list_models())
@@ -50,7 +56,12 @@ def _matches(pattern: str) -> list[str]:
 
 
 def create(name: str, **options: Any) -> nn.Module:
-    """`timm.create_model` with its faults told in one sentence (ArchitectureError)."""
+    """`timm.create_model`, or one's own function, with faults told in one sentence.
+
+    Raises ArchitectureError.
+    """
+    if is_own(name):
+        return create_own(name, **options)
     timm = _timm()
     try:
         model: nn.Module = timm.create_model(name, **options)
@@ -81,11 +92,28 @@ def default_size(name: str) -> int:
     return int(config.input_size[-1]) if config is not None else 224
 
 
+def size_of(name: str, image_size: int | str) -> int:
+    """Pixels of a size in the settings: a number as it is, `native` as timm has it."""
+    return image_size if isinstance(image_size, int) else default_size(name)
+
+
+def tags(name: str) -> list[str]:
+    """Tags of timm's weights for an architecture, its default first."""
+    if is_own(name):
+        return []
+    found: list[str] = _timm().list_pretrained(f"{name.partition('.')[0]}.*")
+    default = pretrained_config(name.partition(".")[0])
+    first = None if default is None else default.tag
+    return sorted((item.partition(".")[2] for item in found), key=lambda tag: (tag != first, tag))
+
+
 def pretrained_config(name: str) -> Any:
     """timm's configuration of an architecture's weights (`name` or `name.tag`), None without one.
 
     Raises ArchitectureError for a tag that the architecture does not have.
     """
+    if is_own(name):
+        return None
     timm = _timm()
     try:
         return timm.get_pretrained_cfg(name, allow_unregistered=True)

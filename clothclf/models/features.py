@@ -19,6 +19,7 @@ from clothclf.data.batches import FeatureBatches, ImageBatches
 from clothclf.errors import DataError
 from clothclf.models.classifier import Classifier
 from clothclf.models.fold import folded
+from clothclf.models.own import SOURCE
 from clothclf.models.weights import state_hash
 from clothclf.settings import AugmentSettings
 
@@ -114,7 +115,7 @@ class BodyFeatures:
     def _key(self, split: str, views: int) -> str:
         device = self._images.device
         where = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-        parts = (
+        parts: tuple[object, ...] = (
             FORMAT,
             self._body,
             type(self._classifier.body).__name__,
@@ -125,6 +126,8 @@ class BodyFeatures:
             where,
             torch.__version__,
         )
+        if source := getattr(self._classifier.body, SOURCE, ""):
+            parts = (*parts, source)
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
     @torch.inference_mode()

@@ -16,6 +16,7 @@ from clothclf.data.atomic import file_sha256
 from clothclf.errors import ArchitectureError, WeightsError
 from clothclf.models.architectures import create_for_size, pretrained_config
 from clothclf.models.classifier import feature_count
+from clothclf.models.own import is_own
 from clothclf.reach import HUB_PATIENCE_S, first_line, hub_fault
 from clothclf.results import Weights
 
@@ -33,21 +34,25 @@ class WeightsResolver:
         self._hub_fault: str | None = None
         self._hub_asked = False
 
-    def resolve(self, architecture: str) -> Weights:
-        """Return the weights for one architecture; raises WeightsError with the remedy."""
-        if self.setting == "none":
-            return RANDOM
-        if self.setting in ("auto", "pretrained"):
-            return self._from_hub(architecture)
-        return _from_path(Path(self.setting), architecture)
+    def resolve(self, architecture: str, setting: str | None = None) -> Weights:
+        """Return the weights for one architecture; raises WeightsError with the remedy.
 
-    def _from_hub(self, architecture: str) -> Weights:
+        `setting` is the architecture's own, in place of `model.weights`.
+        """
+        setting = setting or self.setting
+        if setting == "none":
+            return RANDOM
+        if setting in ("auto", "pretrained"):
+            return self._from_hub(architecture, setting)
+        return _from_path(Path(setting), architecture)
+
+    def _from_hub(self, architecture: str, setting: str) -> Weights:
         config = pretrained_config(architecture)
         repository = config.hf_hub_id if config is not None else None
         if repository is None:
             fault = f"timm knows no pretrained weights for {architecture}"
         else:
-            cached = _cached(repository)
+            cached = cached_weights(repository)
             if cached is not None:
                 return Weights("pretrained", repository, file_sha256(cached), cached)
             fault = self._hub() or ""
@@ -57,7 +62,7 @@ class WeightsResolver:
                     return Weights("pretrained", repository, file_sha256(path), path)
                 except Exception as error:  # the hub client raises many kinds
                     fault = f"{repository} cannot be downloaded: {first_line(error)}"
-        if self.setting == "pretrained":
+        if setting == "pretrained":
             raise WeightsError(
                 f"model.weights: pretrained: {fault}; give a file or a folder of "
                 f"<architecture>.safetensors instead, or model.weights=none for random ones"
@@ -72,7 +77,8 @@ class WeightsResolver:
         return self._hub_fault
 
 
-def _cached(repository: str) -> Path | None:
+def cached_weights(repository: str) -> Path | None:
+    """The file of a hub repository's weights, where it was fetched before."""
     from huggingface_hub import try_to_load_from_cache
 
     found = try_to_load_from_cache(repository, "model.safetensors")
@@ -86,10 +92,15 @@ def _download(repository: str) -> Path:
     return Path(hf_hub_download(repository, name, etag_timeout=HUB_PATIENCE_S))
 
 
+def weights_file(architecture: str) -> str:
+    """Name of an architecture's file in a folder of weights; a colon is a dot there."""
+    return f"{architecture.replace(':', '.')}.safetensors"
+
+
 def _from_path(path: Path, architecture: str) -> Weights:
     try:
         if path.is_dir():
-            path = path / f"{architecture}.safetensors"
+            path = path / weights_file(architecture)
         there = path.is_file()
     except OSError as error:  # a name that no system takes, or a folder that is not ours to read
         raise WeightsError(
@@ -98,7 +109,7 @@ def _from_path(path: Path, architecture: str) -> Weights:
     if not there:
         raise WeightsError(
             f"model.weights: there is no file {path}; give auto, pretrained, none, a weights file "
-            f"or a folder that holds {architecture}.safetensors"
+            f"or a folder that holds {weights_file(architecture)}"
         )
     if path.suffix not in (".safetensors", ".pth", ".pt", ".bin"):
         raise WeightsError(f"model.weights: {path}: is no .safetensors, .pth, .pt or .bin file")
@@ -116,6 +127,8 @@ def load_body(name: str, image_size: int, weights: Weights) -> nn.Module:
     if weights.path is None:
         return create_for_size(name, image_size, num_classes=0)
     content = _read(weights.path)
+    if is_own(name):
+        return _load_own(name, image_size, content)
     classes = _classes_in(content.shapes, name)
     if classes > MAX_CLASSES:
         # A tensor of shape [N, 0] takes no byte of the file, but a classifier of N classes does.
@@ -136,6 +149,21 @@ def load_body(name: str, image_size: int, weights: Weights) -> nn.Module:
             )
     reset: Any = model.reset_classifier
     reset(0)
+    return model
+
+
+def _load_own(name: str, image_size: int, content: _Content) -> nn.Module:
+    """The body that a function gives, with all of its tensors, and no others, from the file."""
+    from safetensors.torch import load_file
+
+    model = create_for_size(name, image_size, num_classes=0)
+    state = content.overlay.get("state_dict") or load_file(content.path)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise WeightsError(
+            f"model.weights: {content.path} does not fit {name}: {_mismatch(error)}"
+        ) from None
     return model
 
 

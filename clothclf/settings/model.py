@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from clothclf.settings.base import Settings
+from clothclf.settings.base import ImageSize, Settings
 
 Mode = Literal["frozen", "finetune", "scratch"]
 BatchNorm = Literal["fixed", "drifting"]
@@ -22,12 +22,36 @@ class HeadSettings(Settings):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
+LIST_MARK = "@"
+"""Before the path of a file that lists names."""
+
+
 class ArchitectureSettings(Settings):
-    """One timm architecture (or a wildcard over names), with its own head where it needs one."""
+    """One architecture, or all that a wildcard or a list names, and what is its own.
+
+    `file: names.txt` may stand in place of `name`.
+    """
 
     name: Annotated[str, Field(min_length=1, max_length=200)]
+    """timm's name, with a tag (`efficientnet_b0.ra_in1k`) or wildcards; `module:function` for an
+    architecture of your own; `@names.txt` for all of a file's lines."""
     head: HeadSettings | None = None
     """Instead of `model.head`."""
+    image_size: ImageSize | None = None
+    """Instead of `data.image_size`: pixels, or `native` for the size that timm made it for."""
+    weights: Annotated[str, Field(min_length=1)] | None = None
+    """Instead of `model.weights`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _file_for_name(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or "file" not in values:
+            return values
+        file = values["file"]
+        if "name" in values or not isinstance(file, str):
+            raise ValueError("give name: a name, or file: the path of a list, not both")
+        rest = {key: value for key, value in values.items() if key != "file"}
+        return {**rest, "name": LIST_MARK + file}
 
 
 class ModelSettings(Settings):

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from benchmark.plan import RunSpec, choose_architectures, folder_name, make_plan
+from benchmark.plan import RunSpec, folder_name, make_plan
+from benchmark.selection import choose_architectures
 from benchmark.study import StudySettings
 from clothclf.results import Weights
 from clothclf.settings import (

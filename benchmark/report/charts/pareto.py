@@ -11,6 +11,7 @@ from benchmark.report.charts.labels import MARGIN, Point, place_labels
 from benchmark.report.charts.shared import Data, layered, names_of
 from benchmark.report.charts.style import Colours
 from benchmark.report.columns import COLUMNS, Column, measured_alike, pareto_front
+from benchmark.report.table import Row
 
 if TYPE_CHECKING:
     import altair as alt
@@ -74,9 +75,15 @@ def pareto_data(analysis: Analysis, cost: Column) -> Data:
                 "seeds": len(row.seeds),
                 "front": ON_FRONT if row in front else BEATEN,
                 "pick": row is pick,
+                "family": _family(row) if row.sizes_differ else "",
             }
         )
     return found
+
+
+def _family(row: Row) -> str:
+    """What rows share that differ in their size alone."""
+    return f"{row.architecture} {row.hidden} {row.weights} {row.precision}"
 
 
 def pareto(analysis: Analysis, cost: Column, colours: Colours) -> alt.LayerChart:
@@ -94,6 +101,10 @@ def pareto(analysis: Analysis, cost: Column, colours: Colours) -> alt.LayerChart
     shapes = alt.Scale(domain=kinds, range=["diamond", "circle"])
     front = base.transform_filter(f"datum.front == '{ON_FRONT}'")
     line = front.mark_line(interpolate="step-after", color=colours.accent, opacity=0.5)
+    # Under all else: what one architecture does with larger pictures.
+    sizes = base.transform_filter("datum.family != ''").mark_line(
+        color=colours.muted, strokeWidth=1, opacity=0.8
+    )
     bars = base.mark_rule(strokeWidth=1.5).encode(
         y=alt.Y("low:Q"), y2="high:Q", color=colour, opacity=alt.value(0.45)
     )
@@ -107,7 +118,11 @@ def pareto(analysis: Analysis, cost: Column, colours: Colours) -> alt.LayerChart
         tooltip=_tooltip(cost),
     )
     labels = _label_layer(base, colours)
-    layers = [line.encode(y=y), bars, ring.encode(y=y), points, labels.encode(y=y)]
+    if any(item["family"] for item in data):
+        joined = [sizes.encode(y=y, detail="family:N", order="cost:Q")]
+    else:
+        joined = []
+    layers = [*joined, line.encode(y=y), bars, ring.encode(y=y), points, labels.encode(y=y)]
     return layered(layers, HEIGHT)
 
 

@@ -126,7 +126,9 @@ def _comparison(
         "pictures": html_pictures.picture_groups(analysis) if pictures else None,
         "summary": spec.data_summary,
         "data_text": render.describe_data(spec.data_summary),
-        "protocol_text": render.describe_protocol(spec.data.image_size, spec.model, spec.train),
+        "protocol_text": render.describe_protocol(
+            render.sizes(analysis.comparison), spec.model, spec.train
+        ),
         "protocol_id": spec.protocol_id,
         "environments": _environments(analysis),
         "last": max((record.finished_at for record in records), default=""),

@@ -110,7 +110,10 @@ def main_table(analysis: Analysis, not_begun: Sequence[str]) -> Table:
         for spec in comparison.unfinished
     ]
     lines += [_missing(name, "not begun", "the study asks for it") for name in not_begun]
-    return Table("Architectures", COLUMNS, tuple(lines), frozenset({0, len(COLUMNS) - 1}))
+    columns: tuple[str, ...] = COLUMNS
+    if any(row.sizes_differ for row in analysis.rows):
+        columns = (COLUMNS[0], render.PX, *COLUMNS[1:])
+    return Table("Architectures", columns, tuple(lines), frozenset({0, len(columns) - 1}))
 
 
 def _line(analysis: Analysis, place: int, name: str) -> Line:
@@ -123,8 +126,10 @@ def _line(analysis: Analysis, place: int, name: str) -> Line:
     cost = row.cost
     seeds = ", ".join(str(seed) for seed in row.seeds)
     spread = row.accuracy_deviation
+    side = Cell(str(row.image_size), row.image_size)
     cells = (
         Cell(name, name.casefold(), f"{row.mode}, weights {row.weights}", marks),
+        *((side,) if row.sizes_differ else ()),
         Cell(
             f"{100 * row.accuracy:.2f}",
             row.accuracy,
