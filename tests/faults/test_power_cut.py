@@ -32,7 +32,8 @@ def _noise(path: Path) -> None:
 
 def _flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
+    if content:  # a log may still be empty
+        content[len(content) // 2] ^= 1
     path.write_bytes(bytes(content))
 
 
