@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
+from clothclf.data.audit.duplicates import LOOKED_AT, near_duplicate_groups
 from clothclf.data.dataset import (
     MANIFEST_COLUMNS,
     DataSet,
@@ -17,6 +20,7 @@ from clothclf.data.dataset import (
     twin_statistics,
 )
 from clothclf.data.decode import HEIC
+from clothclf.data.exclude import without_excluded
 from clothclf.data.pixels import PixelCache, Progress, open_or_build
 from clothclf.data.sources import Chosen, Finding, Source, list_wanted, open_source
 from clothclf.data.splits import SPLITS, assign_splits, drawn_splits
@@ -24,6 +28,7 @@ from clothclf.data.thin import thinned
 from clothclf.errors import DataError
 from clothclf.results import DataSummary
 from clothclf.settings import DataSettings
+from clothclf.settings.data import SplitSettings
 
 UNREADABLE = "image does not decode"
 CONVERTED = "image converted to RGB"
@@ -58,8 +63,16 @@ def prepare(settings: DataSettings, cache: Path, progress: Progress | None = Non
     rows = _large_classes(rows, least, findings)
     rows = _largest_classes(rows, settings.max_classes, findings)
     _require_two_classes(rows, usable, source, settings)
+    if settings.exclude is not None:
+        rows = without_excluded(rows, settings.exclude, source.title, findings)
     rows = _sample(rows, settings, findings)
-    splits = assign_splits(rows["label"], _groups(rows, settings), settings.split, rows["split"])
+
+    def look() -> npt.NDArray[np.uint8]:
+        # At one size, so that the split is the same whatever size a study learns from.
+        return open_or_build(source, pixels.table["id"].tolist(), LOOKED_AT, cache, progress).array
+
+    groups = _groups(rows, settings.split, look, cache)
+    splits = assign_splits(rows["label"], groups, settings.split, rows["split"])
     manifest = rows.assign(split=splits)[list(MANIFEST_COLUMNS)].reset_index(drop=True)
     manifest = thinned(manifest, settings, findings)
     table = pd.DataFrame(
@@ -96,9 +109,16 @@ def _before_decoding(
     return _leave_out(rows, surplus, SURPLUS_OF_CLASS, findings)
 
 
-def _groups(rows: pd.DataFrame, settings: DataSettings) -> pd.Series[str]:
-    """The group of each picture; those of one group go to the same split."""
-    return rows["pixel_hash"] if settings.split.keep_twins_together else rows["id"]
+def _groups(
+    rows: pd.DataFrame, split: SplitSettings, look: Callable[[], npt.NDArray[np.uint8]], cache: Path
+) -> pd.Series[str]:
+    """The group of each picture; those of one group go to the same split.
+
+    `look` gives the pictures to be compared, where any are.
+    """
+    if split.keep_near_duplicates_together:
+        return near_duplicate_groups(rows, look(), cache)
+    return rows["pixel_hash"] if split.keep_twins_together else rows["id"]
 
 
 def _split_note(given: list[str]) -> str:

@@ -29,6 +29,10 @@ class SplitSettings(Settings):
     seed: Annotated[int, Field(ge=0)] = 0
     keep_twins_together: bool = True
     """Pictures with the same pixels stay on one side; `false` splits as the published study did."""
+    keep_near_duplicates_together: bool = False
+    """Twins and near-duplicates (one photograph re-encoded, resized, brightened, slightly shifted)
+    stay on one side. Off, since it draws other splits, and so makes other runs, where there are
+    any; `bench data audit` tells how many stand on both sides."""
     given: Literal["keep", "ignore"] = "keep"
     """`keep` the split that the source gives (its folders, its files, a column); where it gives
     none for validation or test, that is drawn from training by the shares. `ignore` draws all."""
@@ -99,6 +103,8 @@ class DataSettings(Settings):
     """Column that holds the pictures, or their paths; without it the usual names are looked for."""
     where: dict[Name, tuple[str, ...]] = Field(default_factory=dict, max_length=100)
     """Column by column, the value or values whose rows are taken; all others are left out."""
+    exclude: Path | None = None
+    """A CSV with a column `id`, or a text with an id in each line: pictures that are left out."""
     options: dict[Name, str | int | float | bool] = Field(default_factory=dict)
     """For a plug-in, what it says it takes; the sources that come with bench take none."""
     min_images_per_class: Annotated[int, Field(ge=1)] = 1

@@ -1,0 +1,137 @@
+"""Near-duplicates: one photograph that is in the data several times, and never the same pixels.
+
+Re-encoded, resized, brightened, shifted or cropped by a pixel or two, or slightly recoloured. A
+perceptual hash proposes pairs, and a comparison of the pictures themselves decides (`likeness`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from clothclf.data.atomic import write_text
+from clothclf.data.audit.hashes import Candidates, hash_pictures, near
+from clothclf.data.audit.likeness import differences
+
+MOST_BITS = 31
+"""Of 256: what PDQ's authors take for the same picture."""
+MOST_DIFFERENCE = 12.0
+"""Levels of 0 to 255, in the worst part of the picture. Among 27,283 real product pictures, all of
+60 pairs looked at below 10 were one photograph and 19 of 24 between 10 and 12, and half of those
+between 12 and 14 were not; at 16 and more, groups chain up."""
+LOOKED_AT = 112
+"""Side in pixels of the pictures that are compared, whatever size a study has them at."""
+VERSION = 1
+"""Raise it when the same pictures would give other pairs."""
+PAIRS_AT_ONCE = 4096
+
+COLUMNS = ("first", "second", "bits", "difference")
+
+
+def near_duplicate_groups(
+    rows: pd.DataFrame, pixels: npt.NDArray[np.uint8], cache: Path | None = None
+) -> pd.Series[str]:
+    """The group of each picture: twins and near-duplicates, and what hangs together by them.
+
+    `rows` has a line for each picture, with its `pixel_hash` and its `pixel_row` in `pixels`,
+    uint8 [pictures, size, size, 3]. A group's name is the least of its pixel hashes, so that a
+    picture without near-duplicates has the group that it has among twins. The pairs found are kept
+    below `cache`.
+    """
+    pairs = near_duplicate_pairs(rows, pixels, cache)
+    names = sorted(set(rows["pixel_hash"]))
+    place = {name: number for number, name in enumerate(names)}
+    joined = _join(
+        np.arange(len(names)),
+        pairs["first"].map(place).to_numpy(dtype=np.int64),
+        pairs["second"].map(place).to_numpy(dtype=np.int64),
+    )
+    least = dict(zip(names, (names[number] for number in joined), strict=True))
+    return rows["pixel_hash"].map(least)
+
+
+def near_duplicate_pairs(
+    rows: pd.DataFrame, pixels: npt.NDArray[np.uint8], cache: Path | None = None
+) -> pd.DataFrame:
+    """Pairs of near-duplicates that are no twins, enough of them to join every group.
+
+    `first` and `second` are pixel hashes, `bits` the Hamming distance of the two perceptual hashes
+    (of 256), `difference` that of the pictures in levels of 0 to 255. Arguments are those of
+    `near_duplicate_groups`.
+    """
+    # One of each twins, in an order that does not depend on that of the rows.
+    alone = rows.drop_duplicates("pixel_hash").sort_values("pixel_hash")
+    kept = _kept_at(alone, pixels.shape[1], cache) if cache is not None else None
+    if kept is not None:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            told = json.loads(kept.read_text("utf-8"))
+            if told["check"] == _check(told["pairs"]):
+                return pd.DataFrame(told["pairs"], columns=list(COLUMNS))
+    found = _find(alone, pixels)
+    if kept is not None:
+        values = found.to_numpy(dtype=object).tolist()
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_text(kept, json.dumps({"check": _check(values), "pairs": values}) + "\n")
+    return found
+
+
+def _find(alone: pd.DataFrame, pixels: npt.NDArray[np.uint8]) -> pd.DataFrame:
+    places = alone["pixel_row"].to_numpy(dtype=np.int64)
+    groups = np.arange(len(places))
+    hashes = hash_pictures(pixels, places)
+    names = alone["pixel_hash"].to_numpy()
+    parts = [pd.DataFrame(columns=list(COLUMNS))]
+    for candidates in near(hashes, MOST_BITS, groups):
+        for some in _nearest_first(candidates):
+            # Where most pictures are alike, a few pairs join them, and the others need no look.
+            some = some.some(groups[some.first] != groups[some.second])
+            apart = differences(pixels, places[some.first], places[some.second], some.shift)
+            same = apart <= MOST_DIFFERENCE
+            if not same.any():
+                continue
+            found = some.some(same)
+            groups[:] = _join(groups, found.first, found.second)
+            columns = (names[found.first], names[found.second], found.bits, apart[same].round(2))
+            parts.append(pd.DataFrame(dict(zip(COLUMNS, columns, strict=True))))
+    table = pd.concat(parts[1:] or parts, ignore_index=True)
+    return table.sort_values(["difference", "first", "second"], ignore_index=True)
+
+
+def _nearest_first(candidates: Candidates) -> list[Candidates]:
+    order = np.argsort(candidates.bits, kind="stable")
+    return [
+        candidates.some(order[start : start + PAIRS_AT_ONCE])
+        for start in range(0, len(order), PAIRS_AT_ONCE)
+    ]
+
+
+def _join(
+    groups: npt.NDArray[np.int64], first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """Groups [n] with the pairs' groups made one; a group's number is the place of its first."""
+    count = len(groups)
+    edges = coo_array(
+        (np.ones(len(first), dtype=np.int8), (groups[first], groups[second])), shape=(count, count)
+    )
+    _, parts = connected_components(edges, directed=False)
+    joined = parts[groups]
+    _, leaders, inverse = np.unique(joined, return_index=True, return_inverse=True)
+    numbers: npt.NDArray[np.int64] = leaders[inverse].astype(np.int64)
+    return numbers
+
+
+def _kept_at(alone: pd.DataFrame, size: int, cache: Path) -> Path:
+    text = "\n".join([str(VERSION), str(size), *alone["pixel_hash"]])
+    return cache / "near-duplicates" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+
+
+def _check(values: object) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,188 @@
+"""A perceptual hash of every decoded picture, and which pictures are near by it.
+
+The hash is PDQ's (Facebook 2019, "The TMK+PDQF Video-Hashing Algorithm and the PDQ Image-Hashing
+Algorithm"): 16 x 16 coefficients of the cosine transform of the brightness, above their median or
+not. Here it is taken of 32 x 32 cells. It hardly feels another compression, size or brightness,
+but a shift by one part in fifty changes a quarter of its bits; so each picture is hashed as it is
+and shifted to eight sides, which comes to two matrix products.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+CELLS = 32
+"""A picture is reduced to so many cells in each direction."""
+COEFFICIENTS = 16
+"""In each direction, without the constant one: 256 bits."""
+SHIFT = 1.5 / 112
+"""Of the eight shifted hashes, in parts of the picture's side."""
+UNSHIFTED = 4
+"""Place of the hash of the picture as it is, among the nine."""
+LUMA = (0.299, 0.587, 0.114)
+"""Share of each channel in the brightness (ITU-R BT.601)."""
+BLANK_BELOW = 1.0
+"""Standard deviation of the brightness, in levels of 0 to 255, below which a hash means nothing."""
+
+COARSE = 8
+"""Of the coarse coefficients in each direction, the constant one among them."""
+COARSE_DISTANCE = 0.03
+"""Largest cosine distance of the coarse coefficients for which hashes are compared: 99 % of shifts
+by 2 of 112 pixels stay below it, and one pair of 250 among plain product pictures."""
+ROWS_AT_ONCE, COLUMNS_AT_ONCE = 256, 16_384
+"""Of the table of all pairs, which is never held as a whole: memory grows with the pictures alone,
+and stays below 400 MB where every pair is a near one."""
+CHUNK_BYTES = 4_000_000
+"""Of float32 brightness: larger pieces fall out of the processor's cache."""
+
+
+@dataclass(frozen=True)
+class Hashes:
+    """Hashes of n pictures."""
+
+    bits: npt.NDArray[np.uint64]
+    """[9, n, 4]: 256 bits of the picture shifted up left, up, up right, left, not at all …"""
+    coarse: npt.NDArray[np.float32]
+    """[n, 63]: the lowest coefficients, of length 1."""
+    blank: npt.NDArray[np.bool_]
+    """[n]: the picture has one colour, and its hash means nothing."""
+
+    def __len__(self) -> int:
+        return len(self.coarse)
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Pairs of pictures with near hashes."""
+
+    first: npt.NDArray[np.int64]
+    second: npt.NDArray[np.int64]
+    bits: npt.NDArray[np.int64]
+    """Hamming distance of the two, of 256, at the best of the first one's shifts."""
+    shift: npt.NDArray[np.int64]
+    """Which of the nine that was."""
+
+    def some(self, chosen: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> Candidates:
+        """Those at some places."""
+        return Candidates(
+            self.first[chosen], self.second[chosen], self.bits[chosen], self.shift[chosen]
+        )
+
+
+def cell_means(size: int, shift: float = 0.0) -> npt.NDArray[np.float32]:
+    """Weights float32 [CELLS, size] that average a line of pixels into cells.
+
+    `shift` moves the cells by so many parts of the line; what lies outside is as at the edge.
+    """
+    edges = np.clip(np.linspace(0, size, CELLS + 1) + shift * size, 0, size)
+    pixel = np.arange(size)
+    weights = np.minimum(edges[1:, None], pixel + 1) - np.maximum(edges[:-1, None], pixel)
+    weights = np.maximum(weights, 0)
+    outside = weights.sum(axis=1) < 1e-6
+    weights[outside, 0 if shift < 0 else size - 1] = 1
+    means: npt.NDArray[np.float32] = weights / weights.sum(axis=1, keepdims=True)
+    return means.astype(np.float32)
+
+
+def shifts_of(place: int) -> tuple[float, float]:
+    """Down and to the right, in parts of the side: the shift at one of the nine places."""
+    return (place // 3 - 1) * SHIFT, (place % 3 - 1) * SHIFT
+
+
+def hash_pictures(pixels: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64]) -> Hashes:
+    """Hash some pictures of an array uint8 [pictures, size, size, 3]; it is read in pieces."""
+    size = pixels.shape[1]
+    waves = _cosines() @ np.stack([cell_means(size, place * SHIFT) for place in (-1, 0, 1)])
+    transform = waves.reshape(-1, size)
+    count = len(rows)
+    found = Hashes(
+        np.empty((9, count, 4), dtype=np.uint64),
+        np.empty((count, COARSE**2 - 1), dtype=np.float32),
+        np.empty(count, dtype=np.bool_),
+    )
+    step = max(1, CHUNK_BYTES // (4 * size * size))
+
+    def fill(start: int) -> None:
+        part = slice(start, start + step)
+        brightness = _brightness(pixels[rows[part]])
+        found.blank[part] = brightness.std(axis=(1, 2)) < BLANK_BELOW
+        _hash(transform @ brightness @ transform.T, found, part)
+
+    # numpy lets go of the interpreter's lock in all that takes time here.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(fill, range(0, count, step)))
+    return found
+
+
+def near(hashes: Hashes, most_bits: int, groups: npt.NDArray[np.int64]) -> Iterator[Candidates]:
+    """Pairs of pictures whose hashes differ in `most_bits` at most, in pieces, none twice.
+
+    Those that `groups` [n] has in one group already are passed over; it may change on the way.
+    All pairs are looked at, by their coarse coefficients: time grows with the square of n.
+    """
+    seen = np.flatnonzero(~hashes.blank)
+    coarse = hashes.coarse[seen]
+    for row in range(0, len(seen), ROWS_AT_ONCE):
+        block = coarse[row : row + ROWS_AT_ONCE]
+        for column in range(row, len(seen), COLUMNS_AT_ONCE):
+            likeness = block @ coarse[column : column + COLUMNS_AT_ONCE].T
+            first, second = np.nonzero(likeness > 1 - COARSE_DISTANCE)
+            first, second = first + row, second + column
+            later = second > first
+            first, second = seen[first[later]], seen[second[later]]
+            apart = groups[first] != groups[second]
+            first, second = first[apart], second[apart]
+            bits, shift = _distances(hashes, first, second)
+            close = bits <= most_bits
+            if close.any():
+                yield Candidates(first[close], second[close], bits[close], shift[close])
+
+
+def _cosines() -> npt.NDArray[np.float32]:
+    """The cosine transform's waves [COEFFICIENTS + 1, CELLS], the constant one first."""
+    wave, cell = np.arange(COEFFICIENTS + 1)[:, None], np.arange(CELLS)[None]
+    found: npt.NDArray[np.float32] = np.cos(np.pi * (2 * cell + 1) * wave / (2 * CELLS))
+    return found.astype(np.float32)
+
+
+def _brightness(pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Brightness [n, size, size] of pictures [n, size, size, 3]."""
+    found: npt.NDArray[np.float32] = pictures[..., 0] * np.float32(LUMA[0])
+    for channel in (1, 2):
+        found += pictures[..., channel] * np.float32(LUMA[channel])
+    return found
+
+
+def _hash(waves: npt.NDArray[np.float32], found: Hashes, part: slice) -> None:
+    """Write the hashes of a piece from its transforms [n, 3 * 17, 3 * 17]."""
+    count = len(waves)
+    by_shift = waves.reshape(count, 3, COEFFICIENTS + 1, 3, COEFFICIENTS + 1)
+    lowest = by_shift[:, 1, :COARSE, 1, :COARSE].reshape(count, -1)[:, 1:]
+    length = np.linalg.norm(lowest, axis=1, keepdims=True)
+    found.coarse[part] = lowest / np.maximum(length, 1e-6)
+    half = COEFFICIENTS**2 // 2
+    for place in range(9):
+        values = by_shift[:, place // 3, 1:, place % 3, 1:].reshape(count, -1)
+        median = np.partition(values, half, axis=1)[:, half, None]
+        found.bits[place, part] = np.packbits(values >= median, axis=1).view(np.uint64)
+
+
+def _distances(
+    hashes: Hashes, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Hamming distance of each pair at the best shift of the first, and which that is."""
+    theirs = hashes.bits[UNSHIFTED][second]
+    best = np.full(len(first), 257, dtype=np.int64)
+    shift = np.zeros(len(first), dtype=np.int64)
+    # As they are first: among equals, that is what two pictures are.
+    for place in sorted(range(9), key=lambda place: place != UNSHIFTED):
+        differing = np.bitwise_count(hashes.bits[place][first] ^ theirs).sum(1, dtype=np.int64)
+        better = differing < best
+        best[better], shift[better] = differing[better], place
+    return best, shift

@@ -1,0 +1,100 @@
+"""Whether two pictures are one but for brightness, compression, and a small shift or zoom.
+
+A hash alone cannot tell: all dark wallets on white ground have much the same one. So the second
+picture is explained by the first one's pixels and gradients, by least squares (as Lucas and Kanade
+1981 register pictures), and what is left over is looked at where it is largest.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from clothclf.data.audit.hashes import CELLS, UNSHIFTED, cell_means, shifts_of
+
+PAIRS_AT_ONCE = 256
+WINDOW = 4
+"""Cells along the side of the windows in which the difference is taken: 8 x 8 windows."""
+DARK, BRIGHT = 6.0, 249.0
+"""Levels beyond which a change of brightness is cut off, so that no factor can be read there."""
+STIFFNESS = 30.0
+"""How strongly the fit holds on to no change at all; it matters where nearly all is white."""
+
+Thumbnails = npt.NDArray[np.float32]
+"""[n, CELLS, CELLS, 3], in levels of 0 to 255."""
+
+
+def differences(
+    pixels: npt.NDArray[np.uint8],
+    first: npt.NDArray[np.int64],
+    second: npt.NDArray[np.int64],
+    shift: npt.NDArray[np.int64],
+) -> npt.NDArray[np.float64]:
+    """How far each pair of pictures is from being the same, in levels of 0 to 255.
+
+    Root mean square of what brightness, contrast, shift and zoom leave unexplained, in the worst
+    of 64 windows. `first` and `second` are rows of `pixels`; `shift` is one of the nine of a hash.
+    """
+    found = np.empty(len(first))
+    for start in range(0, len(first), PAIRS_AT_ONCE):
+        part = slice(start, start + PAIRS_AT_ONCE)
+        ours = _thumbnails(pixels, first[part], shift[part])
+        theirs = _thumbnails(pixels, second[part], np.full(len(ours), UNSHIFTED))
+        found[part] = np.maximum(_unexplained(ours, theirs), _unexplained(theirs, ours))
+    return found
+
+
+def _thumbnails(
+    pixels: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64], shift: npt.NDArray[np.int64]
+) -> Thumbnails:
+    size = pixels.shape[1]
+    found = np.empty((len(rows), CELLS, CELLS, 3), dtype=np.float32)
+    for place in np.unique(shift):
+        down, right = (cell_means(size, part) for part in shifts_of(int(place)))
+        for own in np.flatnonzero(shift == place):
+            lines = down @ pixels[rows[own]].reshape(size, size * 3).astype(np.float32)
+            found[own] = right @ lines.reshape(CELLS, size, 3)
+    return found
+
+
+def _unexplained(ours: Thumbnails, theirs: Thumbnails) -> npt.NDArray[np.float64]:
+    """What is left of `theirs`, explained by `ours`, in the worst window of each pair [n]."""
+    count = len(ours)
+    changes = _changes(ours, theirs)
+    telling = (np.minimum(ours, theirs) > DARK) & (np.maximum(ours, theirs) < BRIGHT)
+    telling = telling.reshape(count, -1, 1)
+    weighted = (changes * telling).transpose(0, 2, 1)
+    missing = (theirs - ours).reshape(count, -1, 1)
+    normal = (weighted @ changes).astype(np.float64)
+    scale = np.trace(normal, axis1=1, axis2=2) / normal.shape[1]
+    hold = (STIFFNESS + 1e-4 * scale)[:, None, None] * np.eye(normal.shape[1])
+    factors = np.linalg.solve(normal + hold, (weighted @ missing).astype(np.float64))
+    explained = ours + (changes @ factors.astype(np.float32)).reshape(ours.shape)
+    left = theirs - np.clip(explained, 0, 255)
+    # White may have been brighter than white can be, and black darker.
+    left = np.where(ours > BRIGHT, np.minimum(left, 0), left)
+    left = np.where(ours < DARK, np.maximum(left, 0), left) ** 2
+    windows = CELLS // WINDOW
+    by_window = left.reshape(count, windows, WINDOW, windows, WINDOW, 3).mean(axis=(2, 4, 5))
+    worst: npt.NDArray[np.float64] = np.sqrt(by_window.max(axis=(1, 2))).astype(np.float64)
+    return worst
+
+
+def _changes(ours: Thumbnails, theirs: Thumbnails) -> npt.NDArray[np.float32]:
+    """What a small change of each kind does to every value of `ours`: [n, values, 6].
+
+    Contrast, brightness, a shift and a zoom in either direction. Gradients are means of both
+    pictures': so a shift by half a cell is explained as well as a tenth (Malis 2004).
+    """
+    both = (ours + theirs) / 2
+    down, right = np.gradient(both, axis=1), np.gradient(both, axis=2)
+    middle = ((np.arange(CELLS) + 0.5) / CELLS * 2 - 1).astype(np.float32)
+    kinds = [
+        ours,
+        np.full_like(ours, 255.0),
+        down,
+        right,
+        down * middle[:, None, None],
+        right * middle[:, None],
+    ]
+    return np.stack(kinds, axis=-1).reshape(len(ours), -1, len(kinds))

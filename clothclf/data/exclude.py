@@ -1,0 +1,63 @@
+"""Pictures that the user leaves out by name, such as label errors that somebody has confirmed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from clothclf.data.sources import Finding
+from clothclf.data.sources.table import read_table
+from clothclf.errors import DataError
+
+EXCLUDED = "excluded by the user"
+MAX_BYTES = 64 * 2**20
+
+
+def without_excluded(
+    rows: pd.DataFrame, path: Path, title: str, findings: list[Finding]
+) -> pd.DataFrame:
+    """The rows but for those whose `id` the file names; each of these is a finding.
+
+    Ids that are not there, or left out for another reason, do no harm. Raises DataError where the
+    file cannot be read, names no picture at all, or all of a class.
+    """
+    ids = read_ids(path)
+    named = rows["id"].isin(ids)
+    if not named.any():
+        first = sorted(ids)[:1]
+        raise DataError(
+            f"data.exclude: {path}: none of its {len(ids):,} ids is that of a picture of {title}"
+            f"{f', {first[0][:80]!r} for one' if first else ''}; `bench data stats --manifest` "
+            "lists the ids"
+        )
+    lost = sorted(set(rows["label"]) - set(rows.loc[~named, "label"]))
+    if lost:
+        raise DataError(
+            f"data.exclude: {path}: names every picture of class {lost[0]!r}; leave the class out "
+            "by data.where instead"
+        )
+    left_out = rows.loc[named, ["id", "label"]].itertuples(index=False, name=None)
+    findings.extend(Finding("dropped", EXCLUDED, str(name), str(label)) for name, label in left_out)
+    kept: pd.DataFrame = rows[~named]
+    return kept
+
+
+def read_ids(path: Path) -> set[str]:
+    """Ids of a CSV's column `id`, or of the lines of any other text, where `#` begins a remark.
+
+    Raises DataError.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise DataError(f"data.exclude: {path}: cannot be read: {error.strerror}") from None
+    if len(content) > MAX_BYTES:
+        raise DataError(f"data.exclude: {path}: is larger than {MAX_BYTES // 2**20} MiB")
+    if path.suffix.lower() == ".csv":
+        ids = read_table(content, f"data.exclude: {path}", "id").values("id")
+    else:
+        text = content.decode("utf-8-sig", errors="replace")
+        ids = [line.strip() for line in text.splitlines() if not line.lstrip().startswith("#")]
+    return {image_id for image_id in ids if image_id}
