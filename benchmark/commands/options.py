@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import json
+import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
@@ -33,6 +36,80 @@ def study_options(function: _Function) -> _Function:
         show_default=True,
         help="The study: a YAML file, or the name of a shipped one.",
     )(function)
+
+
+class Count(click.ParamType[float]):
+    """A positive count in units of 10^6 or 10^9: `10`, or with its unit, `10M`, `0.5G`."""
+
+    def __init__(self, unit: Literal["M", "G"]) -> None:
+        """`unit` is that of a bare number."""
+        self.unit = unit
+        self.name = unit
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The count in its own unit."""
+        if isinstance(value, float):
+            return value
+        text = str(value).strip().upper()
+        factor = 1.0
+        if text[-1:] in UNITS:
+            factor = UNITS[text[-1]] / UNITS[self.unit]
+            text = text[:-1]
+        try:
+            count = float(text) * factor
+        except ValueError:
+            count = math.nan
+        if not 0 < count < math.inf:
+            self.fail(f"{value!r} is no count above 0, such as 10 or 10{self.unit}", param, ctx)
+        return count
+
+
+UNITS = {"K": 1e3, "M": 1e6, "G": 1e9, "B": 1e9}
+
+
+def selection_options(function: _Function) -> _Function:
+    """Add what narrows the architectures and says their sizes; it comes with `assignments`."""
+
+    @functools.wraps(function)
+    def with_assignments(
+        *args: Any,
+        image_size: str | None,
+        max_gmacs: float | None,
+        max_params: float | None,
+        excluded: tuple[str, ...],
+        assignments: tuple[str, ...],
+        **options: Any,
+    ) -> Any:
+        given = {
+            "data.image_size": None if image_size is None else sizes_text(image_size),
+            "selection.max_gmacs": max_gmacs,
+            "selection.max_params": max_params,
+            "selection.exclude": json.dumps(excluded) if excluded else None,
+        }
+        shorthands = [f"{key}={value}" for key, value in given.items() if value is not None]
+        return function(*args, assignments=(*assignments, *shorthands), **options)
+
+    added = (
+        click.option("--exclude", "excluded", multiple=True, metavar="PATTERN",
+                     help="Leave these out; may be repeated."),
+        click.option("--max-params", type=Count("M"), metavar="N",
+                     help="Leave out what has more than N x 10^6 parameters; 10 or 10M."),
+        click.option("--max-gmacs", type=Count("G"), metavar="N",
+                     help="Leave out what takes more than N x 10^9 MACs at its size."),
+        click.option("--image-size", metavar="PX",
+                     help="Pixels, several as 64,96,112 (a sweep), or native: timm's own sizes."),
+    )  # fmt: skip
+    wrapped: Any = with_assignments
+    for option in added:
+        wrapped = option(wrapped)
+    narrowed: _Function = wrapped
+    return narrowed
+
+
+def sizes_text(text: str) -> str:
+    """`64,96` as the list that a config would have; anything else as it is."""
+    parts = text.split(",")
+    return f"[{text}]" if len(parts) > 1 and all(part.strip() for part in parts) else text
 
 
 def load(config: Path, assignments: tuple[str, ...]) -> StudySettings:

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import click
 
-from benchmark.commands.options import load, study_options
+from benchmark.commands.options import load, selection_options, study_options
 
 
 @click.command()
 @click.argument("architectures", nargs=-1)
 @click.option("--all", "run_all", is_flag=True, help="Run every architecture of the config.")
 @study_options
+@selection_options
 @click.option("--epochs", type=int, help="Short for --set train.epochs=N.")
 @click.option("--batch-size", type=int, help="Short for --set train.batch_size=N.")
-@click.option("--image-size", type=int, help="Short for --set data.image_size=N (pixels).")
 @click.option("--seed", "seeds", type=int, multiple=True, help="Run this seed; may be repeated.")
 @click.option("--device", help="Short for --set device=D: auto, cpu, cuda, cuda:1, mps.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
@@ -38,7 +38,6 @@ def run(
     assignments: tuple[str, ...],
     epochs: int | None,
     batch_size: int | None,
-    image_size: int | None,
     seeds: tuple[int, ...],
     device: str | None,
     dry_run: bool,
@@ -47,7 +46,10 @@ def run(
     fail_fast: bool,
     force: bool,
 ) -> None:
-    """Train, cost and track ARCHITECTURES (timm names or wildcards), or --all of the config.
+    """Train, cost and track ARCHITECTURES, or --all of the config.
+
+    An architecture is a name of timm's, with a tag if you like, or a wildcard; @FILE for a list,
+    a name on each line; or module:function for one of your own (see `bench models`).
 
     Finished runs are skipped, and runs that were stopped go on where they were; a run that fails
     does not stop the others. Ctrl-C finishes the step and keeps it. The exit code is 0 if
@@ -56,7 +58,8 @@ def run(
     \b
     Examples:
       bench run --all
-      bench run 'efficientnet_b*' resnet18 --epochs 3
+      bench run 'efficientnet_b*' resnet18 --epochs 3 --max-gmacs 0.5
+      bench run efficientnet_b0 --image-size 64,96,112
       bench run --all -c configs/fashion.yaml --set data.path=archive.zip --seed 0 --seed 1
     """
     if run_all == bool(architectures):
@@ -64,7 +67,6 @@ def run(
     given = {
         "train.epochs": epochs,
         "train.batch_size": batch_size,
-        "data.image_size": image_size,
         "seeds": list(seeds) or None,
         "device": device,
     }

@@ -156,7 +156,8 @@ def feature_count(body: nn.Module, image_size: int, name: str) -> int:
     Raises ArchitectureError where the body refuses the size or gives no vector.
     """
     body.eval()
-    device = next(body.parameters()).device
+    first_parameter = next(body.parameters(), None)
+    device = torch.device("cpu") if first_parameter is None else first_parameter.device
     try:
         with torch.no_grad():
             features = body(torch.zeros(1, 3, image_size, image_size, device=device))
@@ -167,5 +168,9 @@ def feature_count(body: nn.Module, image_size: int, name: str) -> int:
             f"(data.image_size): {first}"
         ) from None
     if not isinstance(features, Tensor) or features.ndim != 2:
-        raise ArchitectureError(f"architecture {name!r} gives no feature vector to classify")
+        found = list(features.shape) if isinstance(features, Tensor) else type(features).__name__
+        raise ArchitectureError(
+            f"architecture {name!r} gives no feature vector to classify: of one picture it makes "
+            f"{found}, not [1, features]"
+        )
     return int(features.shape[1])
