@@ -24,6 +24,8 @@ class Hub:
         self.files: dict[str, bytes] = {}
         self.answers: dict[str, tuple[int, dict[str, str], bytes]] = {}
         """What is answered to an address instead: status, headers, content."""
+        self.headers: dict[str, dict[str, str]] = {}
+        """Of a file's answer, besides the usual ones."""
         self.asked: list[tuple[str, str]] = []
         self.ranges: list[str] = []
         """Of every file that was asked for, the range; empty where all was wanted."""
@@ -104,14 +106,15 @@ class Hub:
         self.ranges.append(asked)
         start = int(found[1]) if (found := re.fullmatch(r"bytes=(\d+)-", asked)) else 0
         rest = content[start:]
-        headers = _headers(content)
+        headers = _headers(content) | self.headers.get(request.path, {})
         if asked:
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
         part = rest[: self.cuts.pop(0)] if self.cuts else rest
-        if self.stalls_after is not None:
+        stalls = self.stalls_after is not None and len(rest) > self.stalls_after
+        if stalls:
             part = rest[: self.stalls_after]
         request.reply(206 if asked else 200, headers, part, len(rest))
-        if self.stalls_after is not None:
+        if stalls:
             self.stalled.set()
             self.released.wait(60)
         if len(part) < len(rest):
