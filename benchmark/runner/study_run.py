@@ -111,7 +111,7 @@ def plan_study(
     chosen = choose(study, asked, cache, tell)
     _tell_left_out(console, chosen)
     entries = [item.entry for item in chosen if not item.out]
-    _check_crops(study, entries)
+    _check_recipe(study, entries)
     weights = _resolve_weights(study, entries, console)
     _check_weights(entries, weights)
     data, pixels = prepare_sizes(study, entries, console)
@@ -172,12 +172,17 @@ def _resolve_weights(
     return weights
 
 
-def _check_crops(study: StudySettings, entries: Sequence[ArchitectureSettings]) -> None:
-    smallest = min(entry.image_size for entry in entries if isinstance(entry.image_size, int))
+def _check_recipe(study: StudySettings, entries: Sequence[ArchitectureSettings]) -> None:
+    from clothclf.training.check import check_recipe
+
+    sizes = [(entry.name, entry.image_size) for entry in entries]
+    known = [(name, size) for name, size in sizes if isinstance(size, int)]
+    smallest = min(size for _, size in known)
     if study.train.augment.crop_padding >= smallest:
         raise SettingsError(
             f"train.augment.crop_padding: must be below data.image_size ({smallest})"
         )
+    check_recipe(study.train, study.model, known)
 
 
 def _check_weights(entries: Sequence[ArchitectureSettings], weights: dict[str, Weights]) -> None:

@@ -150,7 +150,9 @@ class TrainSettings(Settings):
         return self
 
     @model_validator(mode="after")
-    def _classes_are_balanced_once(self) -> TrainSettings:
+    def _pictures_and_classes_fit(self) -> TrainSettings:
+        if self.augment.mixes and self.batch_size == 1:
+            raise ValueError("augment: mixup and cutmix need a batch_size of 2 or more")
         if self.class_weights == "balanced" and self.sampling == "balanced":
             raise ValueError("class_weights and sampling would both balance: leave one out")
         return self

@@ -90,7 +90,9 @@ def parameter_groups(module: nn.Module, settings: TrainSettings) -> list[dict[st
         return [{"params": [p for p in module.parameters() if p.requires_grad]}]
     from timm.optim import param_groups_layer_decay, param_groups_weight_decay
 
-    named = as_timm_names(module) if isinstance(module, Classifier) else module
+    named = module
+    if isinstance(module, Classifier):
+        named = as_timm_names(module.body, module.head)
     spared: set[str] = set()
     if not settings.decay_norms_and_biases and isinstance(module, Classifier):
         spared = set(getattr(module.body, "no_weight_decay", set)())
@@ -107,19 +109,19 @@ def parameter_groups(module: nn.Module, settings: TrainSettings) -> list[dict[st
     return groups
 
 
-def as_timm_names(classifier: Classifier) -> nn.Module:
-    """The classifier's parts under the names that timm knows its body's by, the head beside them.
+def as_timm_names(body: nn.Module, head: nn.Module) -> nn.Module:
+    """A body's parts under the names that timm knows them by, and the head beside them.
 
     timm tells layers by their names, and counts what it does not know, as our head, as the top.
     """
-    body, named = classifier.body, nn.Module()
+    named = nn.Module()
     for name, child in body.named_children():
         named.add_module(name, child)
     for name, parameter in body.named_parameters(recurse=False):
         named.register_parameter(name, parameter)
-    named.add_module(HEAD, classifier.head)
+    named.add_module(HEAD, head)
     if hasattr(body, "group_matcher"):
-        named.group_matcher = body.group_matcher  # a method of the body, called as it stands
+        named.group_matcher = body.group_matcher
     return named
 
 
