@@ -11,6 +11,7 @@ from benchmark.commands.compare import compare
 from benchmark.commands.cost import cost
 from benchmark.commands.data import data
 from benchmark.commands.doctor import doctor
+from benchmark.commands.models import models
 from benchmark.commands.plan import plan
 from benchmark.commands.report import report
 from benchmark.commands.run import run
@@ -68,5 +69,5 @@ def main() -> None:
     """
 
 
-for _command in (run, plan, report, compare, cost, data, select, sync, doctor, ui):
+for _command in (run, plan, report, compare, cost, models, data, select, sync, doctor, ui):
     main.add_command(_command)

@@ -87,6 +87,11 @@ def choose_architectures(
     return tuple(named.get(name) or _named(name) for name in asked)
 
 
+def named_entries(patterns: Sequence[str]) -> list[ArchitectureSettings]:
+    """What bare patterns name, without a study; raises UserError as `expand`."""
+    return expand([_named(pattern) for pattern in patterns])
+
+
 def _named(name: str) -> ArchitectureSettings:
     try:
         return ArchitectureSettings(name=name)

@@ -80,6 +80,7 @@ VERBS = [
     ["report"],
     ["compare"],
     ["cost"],
+    ["models"],
     ["data"],
     ["data", "stats"],
     ["data", "preview"],

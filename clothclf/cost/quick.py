@@ -9,6 +9,7 @@ import itertools
 import json
 import logging
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -110,7 +111,9 @@ def _count(request: CostRequest) -> tuple[Any, str]:
 
     told = logging.root.manager.disable
     try:
-        return count_body(request), ""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return count_body(request), ""
     except UserError as error:
         fault = str(error)
     except MemoryError as error:

@@ -1,0 +1,87 @@
+"""`bench models`: which architectures there are, what they cost, and what weights they have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from benchmark.commands.options import Count, load, study_options, write_output
+
+
+@click.command()
+@click.argument("patterns", nargs=-1)
+@click.option("--image-size", type=click.IntRange(8, 1024), help="Pixels; by default timm's own.")
+@click.option("--max-gmacs", type=Count("G"), metavar="N", help="At most N x 10^9 MACs.")
+@click.option(
+    "--max-params", type=Count("M"), metavar="N", help="At most N x 10^6 parameters; 10 or 10M."
+)
+@click.option("--weights", type=click.Path(path_type=Path), help="A folder of weights to look in.")
+@click.option(
+    "--sort",
+    type=click.Choice(["name", "params", "macs"]),
+    default="name",
+    show_default=True,
+    help="By what the list is ordered.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "json"]),
+    default="table",
+    show_default=True,
+    help="How to write it.",
+)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="A file, not the terminal.")
+@study_options
+def models(
+    patterns: tuple[str, ...],
+    image_size: int | None,
+    max_gmacs: float | None,
+    max_params: float | None,
+    weights: Path | None,
+    sort: str,
+    form: str,
+    output: Path | None,
+    config: Path,
+    assignments: tuple[str, ...],
+) -> None:
+    """List architectures by PATTERN: names, wildcards, @FILE, module:function; without, all.
+
+    Parameters and MACs are of the network with its own classifier, for one picture. They are
+    counted once and kept below the study's tracking folder: all of timm takes minutes the first
+    time. Tags name published weights, the default first; at hand is what the model hub's cache
+    or the folder of --weights holds.
+
+    \b
+    Examples:
+      bench models 'efficientnet_b*'
+      bench models 'efficientnet_b0.*'
+      bench models '*mobile*' --max-gmacs 0.3 --max-params 5M --image-size 112 --sort macs
+      bench models --format csv -o models.csv
+    """
+    from benchmark import models_table as table
+    from benchmark.store import cache_folder, open_store
+    from benchmark.terminal.output import make_console, print_table
+
+    def tell(done: int, total: int) -> None:
+        if total > TOLD_ABOVE and (done % TOLD_ABOVE == 0 or done == total):
+            click.echo(f"{done:,} of {total:,} counted", err=True)
+
+    wanted = table.Wanted(image_size, weights, max_gmacs, max_params, sort)
+    cache = cache_folder(open_store(load(config, assignments)))
+    found = table.list_models(patterns or ("*",), wanted, cache, tell)
+    if form == "csv":
+        write_output(table.as_csv(found), output)
+    elif form == "json" or output is not None:
+        write_output(table.as_json(found), output)
+    else:
+        rows = [table.cells(item) for item in found]
+        print_table(make_console(stderr=False), table.COLUMNS, rows, f"{len(rows)} architectures")
+    for item in found:
+        if item.fault:
+            click.echo(f"bench: {item.fault}", err=True)
+
+
+TOLD_ABOVE = 20
+"""Architectures, above which progress is told."""

@@ -1,0 +1,162 @@
+"""What `bench models` lists: names, what they cost, their weights' tags, and what is at hand."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from benchmark.selection import named_entries
+from clothclf.cost.quick import QuickCount, count_many, own_request
+from clothclf.errors import ArchitectureError
+
+COLUMNS = ("architecture", "px", "parameters", "GMACs", "weights' tags", "at hand")
+"""Parameters in millions, with timm's own classifier; GMACs of one picture of that size."""
+SORTS = ("name", "params", "macs")
+SHOWN_TAGS = 3
+
+Tell = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One architecture of timm's, or of one's own, with its own classifier."""
+
+    architecture: str
+    image_size: int
+    """Side of a picture, in pixels, that it is counted at."""
+    params: int | None
+    macs: int | None
+    tags: tuple[str, ...]
+    """Of its published weights, timm's default first."""
+    at_hand: tuple[str, ...]
+    """Tags whose weights lie in the hub's cache, and the names of files in the folder."""
+    fault: str
+    """Why there are no figures; empty otherwise."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked for, beside the patterns."""
+
+    image_size: int | None = None
+    """Pixels; None for the size that timm made each for."""
+    weights: Path | None = None
+    """A folder of weights files."""
+    max_gmacs: float | None = None
+    max_params: float | None = None
+    """Millions."""
+    sort: str = "name"
+
+
+def list_models(
+    patterns: Sequence[str], wanted: Wanted, cache: Path, progress: Tell | None = None
+) -> list[Listed]:
+    """All that the patterns name and the limits leave; counts are kept below `cache`.
+
+    Raises UserError for names that are not known, a folder that is not there, and limits that
+    leave nothing.
+    """
+    from clothclf.models.architectures import default_size, tags
+
+    if wanted.weights is not None and not wanted.weights.is_dir():
+        raise ArchitectureError(f"--weights {wanted.weights}: there is no such folder")
+    names = [entry.name for entry in named_entries(patterns)]
+    sides = [wanted.image_size or default_size(name) for name in names]
+    # At its own size some of timm's take pictures that are no squares: 0 stands for these.
+    requests = [own_request(name, wanted.image_size or 0) for name in names]
+    counts = count_many(requests, cache, progress)
+    found = [
+        Listed(
+            architecture=name,
+            image_size=side,
+            params=count.params,
+            macs=count.macs,
+            tags=tuple(tags(name)),
+            at_hand=(),
+            fault=count.fault,
+        )
+        for name, side, count in zip(names, sides, counts, strict=True)
+        if _within(count, wanted)
+    ]
+    if not found:
+        raise ArchitectureError(_none_left(names, counts))
+    there = [Listed(**{**vars(item), "at_hand": _at_hand(item, wanted.weights)}) for item in found]
+    return sorted(there, key=lambda item: _order(item, wanted.sort))
+
+
+def cells(item: Listed) -> list[str]:
+    """A row of the table as text."""
+    tags = ", ".join(item.tags[:SHOWN_TAGS])
+    more = f" + {len(item.tags) - SHOWN_TAGS}" if len(item.tags) > SHOWN_TAGS else ""
+    return [
+        item.architecture,
+        str(item.image_size),
+        "-" if item.params is None else f"{item.params / 1e6:.2f} M",
+        "-" if item.macs is None else f"{item.macs / 1e9:.3f}",
+        f"{tags}{more}" or "-",
+        ", ".join(item.at_hand) or "-",
+    ]
+
+
+def as_csv(found: Sequence[Listed]) -> str:
+    """A line for each architecture, numbers unrounded; several tags are set apart by blanks."""
+    output = io.StringIO()
+    writer = csv.DictWriter(output, list(Listed.__dataclass_fields__), lineterminator="\n")
+    writer.writeheader()
+    for item in found:
+        joined = {"tags": " ".join(item.tags), "at_hand": " ".join(item.at_hand)}
+        writer.writerow({**vars(item), **joined})
+    return output.getvalue()
+
+
+def as_json(found: Sequence[Listed]) -> str:
+    """The same as a list."""
+    return json.dumps([asdict(item) for item in found], indent=1) + "\n"
+
+
+def _within(count: QuickCount, wanted: Wanted) -> bool:
+    """Whether a count is within the limits; what could not be counted is where there are none."""
+    limits = ((count.macs, wanted.max_gmacs, 1e9), (count.params, wanted.max_params, 1e6))
+    return all(
+        most is None or (value is not None and value <= most * unit) for value, most, unit in limits
+    )
+
+
+def _none_left(names: Sequence[str], counts: Sequence[QuickCount]) -> str:
+    known = [
+        (count.macs, count.params, name)
+        for name, count in zip(names, counts, strict=True)
+        if count.macs is not None and count.params is not None
+    ]
+    if not known:
+        return f"none of {len(names)} architectures can be counted: {counts[0].fault}"
+    macs, params, name = min(known)
+    return (
+        f"the limits leave none of {len(names)} architectures; the smallest, {name}, has "
+        f"{macs / 1e9:.3g} GMACs and {params / 1e6:.3g} million parameters"
+    )
+
+
+def _at_hand(item: Listed, folder: Path | None) -> tuple[str, ...]:
+    from clothclf.models.architectures import pretrained_config
+    from clothclf.models.weights import cached_weights, weights_file
+
+    found = []
+    plain, _, own_tag = item.architecture.partition(".")
+    for tag in item.tags:
+        config = pretrained_config(f"{plain}.{tag}") if tag else pretrained_config(plain)
+        wanted = not own_tag or tag == own_tag
+        if wanted and config is not None and config.hf_hub_id:
+            found += [tag] if cached_weights(config.hf_hub_id) else []
+    if folder is not None and (folder / weights_file(item.architecture)).is_file():
+        found.append(weights_file(item.architecture))
+    return tuple(found)
+
+
+def _order(item: Listed, by: str) -> tuple[float, str]:
+    figure = {"params": item.params, "macs": item.macs}.get(by, 0)
+    return (float("inf") if figure is None else float(figure), item.architecture)
