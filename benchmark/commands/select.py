@@ -17,8 +17,14 @@ UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 @click.argument("patterns", nargs=-1)
 @study_options
 @click.option("--budget", required=True, metavar="TIME", help="Such as 30m, 2h or 1h30m.")
-@click.option("--max-gmacs", type=click.FloatRange(0), help="Leave out more than 10^9 MACs x N.")
-@click.option("--max-params", type=click.FloatRange(0), help="Leave out more than 10^6 x N.")
+@click.option(
+    "--max-gmacs",
+    type=click.FloatRange(0),
+    help="Short for --set selection.max_gmacs=N (10^9 MACs).",
+)
+@click.option(
+    "--max-params", type=click.FloatRange(0), help="Short for --set selection.max_params=N (10^6)."
+)
 @click.option(
     "--finalists",
     type=click.IntRange(1, 1000),
@@ -28,10 +34,10 @@ UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 )
 @click.option(
     "--final",
-    type=click.Choice(["finetune", "study"]),
-    default="finetune",
+    type=click.Choice(["auto", "finetune", "study"]),
+    default="auto",
     show_default=True,
-    help="How finalists are trained; a study that trains whole networks decides itself.",
+    help="How finalists are trained; auto fine-tunes what has weights to begin with.",
 )
 @click.option(
     "--check-sample",
@@ -62,7 +68,7 @@ def select(
     max_gmacs: float | None,
     max_params: float | None,
     finalists: int,
-    final: Literal["finetune", "study"],
+    final: Literal["auto", "finetune", "study"],
     check_sample: int,
     workers: int,
     retry_failed: bool,
@@ -85,7 +91,9 @@ def select(
       bench select --budget 15m --dry-run 'vit_*'
     """
     seconds = _seconds(budget)
-    study = load(config, assignments)
+    limits = {"selection.max_gmacs": max_gmacs, "selection.max_params": max_params}
+    shorthands = tuple(f"{key}={value}" for key, value in limits.items() if value is not None)
+    study = load(config, (*assignments, *shorthands))
 
     from benchmark.report.pick import Wishes
     from benchmark.select.run import Options, run_selection
@@ -94,8 +102,6 @@ def select(
     request = Request(
         patterns=patterns,
         budget_s=seconds,
-        max_gmacs=max_gmacs,
-        max_params=max_params,
         finalists=finalists,
         final=final,
     )

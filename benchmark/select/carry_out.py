@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,17 +13,16 @@ from rich.console import Console
 
 from benchmark.plan import RunSpec, make_plan
 from benchmark.record import Failure, RunRecord
-from benchmark.runner import run_folder as files
 from benchmark.runner.events import Event
 from benchmark.runner.probe import with_precision
 from benchmark.runner.run_folder import RunFolder
 from benchmark.runner.schedule import Listener, Policy, run_plan
-from benchmark.select.selection import Spent, read_spent, write_spent
+from benchmark.runner.study_run import folder_writer, prepare_sizes
+from benchmark.select.selection import Entrant, Spent, read_spent, write_spent
 from benchmark.stopping import StopRequest
 from benchmark.store import cache_folder, tracking_uri
-from benchmark.study import StudySettings, to_yaml
-from benchmark.terminal.output import TerminalListener, prepare_with_progress
-from clothclf.data.atomic import new_file, write_text
+from benchmark.study import StudySettings
+from benchmark.terminal.output import TerminalListener
 from clothclf.data.dataset import DataSet
 from clothclf.results import Weights
 from clothclf.settings import ArchitectureSettings
@@ -49,7 +48,7 @@ class Ground:
 
 @dataclass
 class RungRuns:
-    """How the runs of a rung ended, by architecture."""
+    """How the runs of a rung ended, by entrant."""
 
     valid_images: int
     records: dict[str, list[RunRecord]] = field(default_factory=dict)
@@ -67,10 +66,10 @@ def carry_out(
     ground: Ground,
     rung: str,
     study: StudySettings,
-    entries: Sequence[ArchitectureSettings],
+    entrants: Sequence[Entrant],
     count: bool,
 ) -> RungRuns:
-    """Run architectures by a rung's study; what is finished is not run again.
+    """Run entrants by a rung's study; what is finished is not run again.
 
     `rung` is its label. Raises KeyboardInterrupt, with all that was done kept, after Ctrl-C.
     """
@@ -78,15 +77,7 @@ def carry_out(
     from benchmark.tracking.tracker import Tracker
 
     console = ground.console
-    data = prepare_with_progress(study, console)
-    plan = _specs(ground, rung, study, entries, count, data)
-
-    def prepare_folder(folder: RunFolder, spec: RunSpec) -> None:
-        write_text(folder.path / files.CONFIG, to_yaml(study))
-        with new_file(folder.path / files.MANIFEST) as unfinished:
-            data.manifest.to_parquet(unfinished, index=False)
-        write_text(folder.path / files.FINDINGS, data.findings.to_csv(index=False))
-
+    plan, data = _plan(ground, rung, study, entrants, count)
     limits = study.limits
     memory_bytes = None if limits.memory_mib is None else limits.memory_mib * 2**20
     policy = dataclasses.replace(
@@ -100,45 +91,55 @@ def carry_out(
         ),
         _Spending(ground.root, ground.name, rung),
     ]
-    outcome = run_plan(plan, ground.root, prepare_folder, listeners, policy, ground.stop)
-    return _by_architecture(
+    prepare = folder_writer(study, data)
+    outcome = run_plan(plan, ground.root, prepare, listeners, policy, ground.stop)
+    return _by_entrant(
+        {_key(entrant.architecture): entrant.name for entrant in entrants},
         [*outcome.skipped, *outcome.finished],
         [*outcome.failed, *outcome.failed_before],
         data.summary.images["valid"],
     )
 
 
-def _specs(
-    ground: Ground,
-    rung: str,
-    study: StudySettings,
-    entries: Sequence[ArchitectureSettings],
-    count: bool,
-    data: DataSet,
-) -> list[RunSpec]:
+def _plan(
+    ground: Ground, rung: str, study: StudySettings, entrants: Sequence[Entrant], count: bool
+) -> tuple[list[RunSpec], DataSet]:
+    entries = [entrant.architecture for entrant in entrants]
+    data, pixels = prepare_sizes(study, entries, ground.console)
     cache = cache_folder(ground.root)
-    plan = make_plan(study, entries, data.summary, data.pixels, cache, ground.weights)
+    plan = make_plan(study, entries, data.summary, pixels, cache, ground.weights)
     tags = {SELECTION_TAG: ground.name, RUNG_TAG: rung}
 
     def tell(text: str) -> None:
         ground.console.print(text, style="yellow")
 
-    return [
+    specs = [
         with_precision(spec, tell).model_copy(update={"tags": tags, "count": count})
         for spec in plan
     ]
+    return specs, data
 
 
-def _by_architecture(
-    records: Sequence[RunRecord], failures: Sequence[Failure], valid_images: int
+def _key(item: ArchitectureSettings | RunSpec) -> tuple[str, object]:
+    """What tells entrants apart."""
+    name = item.name if isinstance(item, ArchitectureSettings) else item.architecture
+    return name, item.image_size
+
+
+def _by_entrant(
+    names: Mapping[tuple[str, object], str],
+    records: Sequence[RunRecord],
+    failures: Sequence[Failure],
+    valid_images: int,
 ) -> RungRuns:
     runs = RungRuns(valid_images)
     for failure in failures:
-        runs.failures[failure.spec.architecture] = f"{failure.stage}: {failure.reason}"
+        runs.failures[names[_key(failure.spec)]] = f"{failure.stage}: {failure.reason}"
     for record in sorted(records, key=lambda record: record.spec.seed):
+        name = names[_key(record.spec)]
         # With a seed that failed, the others' mean would be of other seeds than the rest.
-        if record.spec.architecture not in runs.failures:
-            runs.records.setdefault(record.spec.architecture, []).append(record)
+        if name not in runs.failures:
+            runs.records.setdefault(name, []).append(record)
     return runs
 
 

@@ -47,7 +47,11 @@ def cut(standings: Sequence[Standing], keep: int, valid_images: int) -> Cut:
     order = ranked(standings)
     kept, dropped = order[:keep], order[keep:]
     noisy = (
-        {item.name for item in dropped if within_noise(kept[-1].accuracy, item.accuracy, valid_images)}
+        {
+            item.name
+            for item in dropped
+            if within_noise(kept[-1].accuracy, item.accuracy, valid_images)
+        }
         if kept
         else set()
     )

@@ -103,13 +103,21 @@ def _fate(outcome: Outcome, entrant: Entrant) -> Fate:
     last = entered[-1]
     noisy = name in last.cut.noisy
     return Fate(
-        entrant, last.label, accuracies, _test_accuracy(outcome, name), noisy, _end(outcome, last, name)
+        entrant,
+        last.label,
+        accuracies,
+        _test_accuracy(outcome, name),
+        noisy,
+        _end(outcome, last, name),
     )
 
 
 def _test_accuracy(outcome: Outcome, name: str) -> float | None:
     rows = outcome.finalists.rows if outcome.finalists else []
-    return next((row.accuracy for row in rows if row.architecture == name), None)
+    entrant = next(item for item in outcome.selection.entrants if item.name == name)
+    own = entrant.architecture
+    same = (row for row in rows if (row.architecture, row.image_size) == (own.name, own.image_size))
+    return next((row.accuracy for row in same), None)
 
 
 def _end(outcome: Outcome, last: RungResult, name: str) -> str:
@@ -126,6 +134,8 @@ def _end(outcome: Outcome, last: RungResult, name: str) -> str:
         return f"kept in {last.label}"
     border = last.cut.kept[-1].accuracy
     gap = f"{100 * (border - own.accuracy):.1f} points behind the last kept"
+    if border == own.accuracy:
+        gap = "level with the last kept, which has fewer MACs or comes first by name"
     if name in last.cut.noisy:
         spread = 100 * noise(border, own.accuracy, last.valid_images)
         return f"dropped after {last.label}, {gap}: within noise (± {spread:.1f})"

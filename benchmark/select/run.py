@@ -9,31 +9,30 @@ from types import FrameType
 
 from rich.console import Console
 
-from benchmark.errors import ReportError, SelectError, TrackingError
-from benchmark.plan import choose_architectures
+from benchmark.errors import SelectError, TrackingError
 from benchmark.report.analysis import Analysis, analyse
 from benchmark.report.collect import Comparison
 from benchmark.report.numbers import duration
-from benchmark.report.pick import Wishes
+from benchmark.report.pick import NO_WISHES, Wishes
 from benchmark.runner.schedule import Policy
-from benchmark.runner.study_run import expand
+from benchmark.runner.study_run import prepare_sizes
 from benchmark.select import tables
 from benchmark.select.agreement import LEAST_SAMPLED, agree, draw_sample
 from benchmark.select.carry_out import Ground, RungRuns, carry_out
 from benchmark.select.entrants import find_entrants, resolve_weights
 from benchmark.select.halving import Standing, cut
-from benchmark.select.outcome import Check, Outcome, RungResult, noisy_names
+from benchmark.select.outcome import Check, Outcome, RungResult
 from benchmark.select.rungs import final_study, probe_study, training_of
 from benchmark.select.schedule import (
     Pictures,
     Rung,
-    expected_s,
     final_s,
     make_schedule,
     whole_rung,
 )
 from benchmark.select.selection import (
     Entrant,
+    Final,
     Request,
     Selection,
     read_selection,
@@ -44,10 +43,9 @@ from benchmark.select.selection import (
 )
 from benchmark.select.timing import time_machine
 from benchmark.stopping import StopRequest
-from benchmark.store import open_store, tracking_uri
+from benchmark.store import cache_folder, open_store, tracking_uri
 from benchmark.study import StudySettings
-from benchmark.terminal.output import make_console, prepare_with_progress, print_table
-from clothclf.data.dataset import DataSet
+from benchmark.terminal.output import make_console, print_table
 from clothclf.results import Weights
 
 FINAL = "final"
@@ -65,7 +63,7 @@ class Options:
     """Architectures to train in full, and compare with the selection's order; 0 for none."""
     output: Path | None = None
     """Markdown, or JSON by its ending."""
-    wishes: Wishes = Wishes()
+    wishes: Wishes = NO_WISHES
 
 
 def run_selection(study: StudySettings, request: Request, options: Options) -> int:
@@ -79,10 +77,8 @@ def run_selection(study: StudySettings, request: Request, options: Options) -> i
     signal.signal(signal.SIGTERM, _interrupt)
     console = make_console()
     root = open_store(study)
-    console.print(f"study {study.study}: reading data and architectures")
-    data = prepare_with_progress(study, console)
-    selection, weights = _begin(study, request, options, data, root, console)
-    tables.describe(console, selection, study)
+    selection, weights = _begin(study, request, options, root, console)
+    tables.describe(console, selection)
     if options.dry_run:
         return 0
     if read_selection(root, selection.name) is None:
@@ -101,26 +97,23 @@ def _begin(
     study: StudySettings,
     request: Request,
     options: Options,
-    data: DataSet,
     root: Path,
     console: Console,
 ) -> tuple[Selection, dict[str, Weights]]:
     """The selection as it was begun, or a new one; and where parameters come from."""
+    console.print(f"study {study.study}: reading data and architectures")
+    cache = cache_folder(root)
+    entrants, weights = find_entrants(study, request.patterns, cache, console.print)
+    entering = [entrant for entrant in entrants if not entrant.out]
+    if not entering:
+        raise SelectError(_nobody(entrants))
+    entries = [entrant.architecture for entrant in entering]
+    data, pixels = prepare_sizes(study, entries, console)
     name = selection_name(study, request, data.summary.fingerprint)
     begun = read_selection(root, name)
     if begun is not None:
         console.print(f"selection {name} was begun before, and goes on")
-        entries = [entrant.architecture for entrant in begun.entering]
-        return begun, resolve_weights(entries, study)[0]
-    entries = expand(choose_architectures(study, request.patterns))
-    weights, faults = resolve_weights(entries, study)
-    for note in sorted({item.note for item in weights.values() if item.note}):
-        console.print(f"weights are random: {note}", style="yellow")
-    console.print(f"sizing up {len(entries)} architectures")
-    entrants = find_entrants(entries, study, request, weights, faults)
-    entering = [entrant for entrant in entrants if not entrant.out]
-    if not entering:
-        raise SelectError(_nobody(entrants))
+        return begun, resolve_weights([it.architecture for it in begun.entering], study)[0]
     images = data.summary.images
     pictures = Pictures(
         train=images["train"],
@@ -128,12 +121,13 @@ def _begin(
         test=images["test"],
         classes=len(data.summary.classes),
     )
+    final = _final(study, request, weights)
     console.print("timing this machine")
-    speed = time_machine(study, data, root, options.workers, console.print)
+    speed = time_machine(study, data, pixels, root, options.workers, console.print)
     rungs = make_schedule(
         [entrant.gmacs for entrant in entering],
         pictures,
-        training_of(study, request.final),
+        training_of(study, final),
         request.finalists,
         request.budget_s,
         speed,
@@ -143,11 +137,21 @@ def _begin(
         request=request,
         fingerprint=data.summary.fingerprint,
         pictures=pictures,
+        final=final,
         entrants=entrants,
         speed=speed,
         rungs=tuple(rungs),
     )
     return selection, weights
+
+
+def _final(study: StudySettings, request: Request, weights: dict[str, Weights]) -> Final:
+    """How finalists are trained: there is nothing to fine-tune in random weights."""
+    if study.model.mode != "frozen":
+        return "study"
+    if request.final != "auto":
+        return request.final
+    return "finetune" if any(item.origin != "random" for item in weights.values()) else "study"
 
 
 def _nobody(entrants: tuple[Entrant, ...]) -> str:
@@ -189,13 +193,13 @@ class _Selecting:
         return Outcome(self.selection, results, analysis, check, spent)
 
     def _run(self, label: str, number: int, rung: Rung, names: list[str]) -> RungRuns:
-        pictures, final = self.selection.pictures, self.selection.request.final
+        pictures, final = self.selection.pictures, self.selection.final
         if rung.kind == "final":
             study = final_study(self.study, final, rung, pictures)
         else:
             study = probe_study(self.study, number, rung, pictures)
-        entries = [self.entrants[name].architecture for name in names]
-        return carry_out(self.ground, label, study, entries, count=rung.kind == "final")
+        entrants = [self.entrants[name] for name in names]
+        return carry_out(self.ground, label, study, entrants, count=rung.kind == "final")
 
     def _judge(self, label: str, number: int, rung: Rung, runs: RungRuns) -> RungResult:
         standings = {
@@ -217,7 +221,7 @@ class _Selecting:
         so_far = Outcome(self.selection, results, None, None)
         order = so_far.order
         sample = draw_sample(order, asked, self.study.seeds[0])
-        training = training_of(self.study, self.selection.request.final)
+        training = training_of(self.study, self.selection.final)
         whole = whole_rung(len(sample), self.selection.pictures, training)
         winner = order[0]
         names = list(dict.fromkeys([*sample, winner]))
@@ -227,9 +231,9 @@ class _Selecting:
             f"check: {len(names)} architectures are trained in full, beside the budget; "
             f"about {duration(seconds)} if none of it is done"
         )
-        study = final_study(self.study, self.selection.request.final, whole, self.selection.pictures)
-        entries = [self.entrants[name].architecture for name in names]
-        runs = carry_out(self.ground, CHECK, study, entries, count=True)
+        study = final_study(self.study, self.selection.final, whole, self.selection.pictures)
+        entrants = [self.entrants[name] for name in names]
+        runs = carry_out(self.ground, CHECK, study, entrants, count=True)
         trained = {name: runs.accuracy(name) for name in sample if name in runs.records}
         last = self.selection.rungs[-1]
         full = (last.train, last.epochs) == (whole.train, whole.epochs)
@@ -268,8 +272,7 @@ def _publish(outcome: Outcome, study: StudySettings, root: Path, console: Consol
     from benchmark.tracking.mlflow_store import MlflowStore
 
     last = outcome.selection.rungs[-1]
-    final = outcome.selection.request.final
-    named = final_study(study, final, last, outcome.selection.pictures)
+    named = final_study(study, outcome.selection.final, last, outcome.selection.pictures)
     texts = {
         "selection.md": tables.as_markdown(outcome),
         "selection.json": tables.as_json(outcome),
@@ -287,6 +290,3 @@ def _publish(outcome: Outcome, study: StudySettings, root: Path, console: Consol
 def _interrupt(signum: int, frame: FrameType | None) -> None:
     """Before the first run SIGTERM is taken as Ctrl-C."""
     raise KeyboardInterrupt
-
-
-__all__ = ["Options", "ReportError", "expected_s", "noisy_names", "run_selection"]

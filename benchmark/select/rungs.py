@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmark.select.schedule import PROBE_BATCH, Pictures, Rung, Training
+from benchmark.select.selection import Final
 from benchmark.study import StudySettings
 from clothclf.settings import AtMostSettings, AugmentSettings, DataSettings, TrainSettings
 
@@ -46,7 +47,9 @@ def probe_study(study: StudySettings, number: int, rung: Rung, pictures: Picture
     )
 
 
-def final_study(study: StudySettings, final: str, rung: Rung, pictures: Pictures) -> StudySettings:
+def final_study(
+    study: StudySettings, final: Final, rung: Rung, pictures: Pictures
+) -> StudySettings:
     """How finalists are trained: fine-tuned, unless the study itself trains them otherwise."""
     model, train = study.model, study.train
     if final == "finetune" and model.mode == "frozen":
@@ -73,7 +76,7 @@ def shortened(train: TrainSettings, epochs: int) -> TrainSettings:
     return train.model_copy(update=changes)
 
 
-def training_of(study: StudySettings, final: str) -> Training:
+def training_of(study: StudySettings, final: Final) -> Training:
     """How finalists are trained when nothing is cut short, for working out times."""
     frozen = study.model.mode == "frozen"
     tuned = final == "finetune" and frozen

@@ -124,7 +124,9 @@ def expected_s(rungs: Sequence[Rung]) -> float:
 
 def final_s(gmacs: Sequence[float | None], rung: Rung, training: Training, speed: Speed) -> float:
     """Expected seconds of fine-tuning architectures with the settings of a final rung."""
-    return _final_s(_known(gmacs), (rung.train, rung.valid, rung.test), rung.epochs, training, speed)
+    return _final_s(
+        _known(gmacs), (rung.train, rung.valid, rung.test), rung.epochs, training, speed
+    )
 
 
 def whole_rung(architectures: int, pictures: Pictures, training: Training) -> Rung:

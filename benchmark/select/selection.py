@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from benchmark.errors import SelectError
 from benchmark.plan import PROTOCOL_VERSION
@@ -18,37 +18,34 @@ from clothclf.settings import ArchitectureSettings, Settings
 
 VERSION: Literal[1] = 1
 
+Final = Literal["finetune", "study"]
+
 
 class Request(Settings):
     """What the user asked for, beside the study."""
 
     patterns: tuple[str, ...]
-    """Names and wildcards; the study's own architectures where there are none."""
+    """Names, wildcards and lists; the study's own architectures where there are none."""
     budget_s: float
-    max_gmacs: float | None
-    """10^9 headline MACs of one picture."""
-    max_params: float | None
-    """10^6 parameters."""
     finalists: int
     """At most."""
-    final: Literal["finetune", "study"]
-    """How finalists are trained; a study that trains whole networks itself decides."""
+    final: Literal["auto", "finetune", "study"]
+    """How finalists are trained: fine-tuned, or as the study says; `auto` fine-tunes where there
+    are weights to begin with. A study that trains whole networks itself decides."""
 
 
 class Entrant(Settings):
     """One architecture that was asked for."""
 
+    name: str
+    """The architecture's, with its size where they differ."""
     architecture: ArchitectureSettings
+    """Its `image_size` is in pixels."""
     macs: int | None
     """Headline, of one picture, with the architecture's head; None where it cannot be counted."""
     params: int | None
     out: str = ""
     """Why it does not enter; empty where it does."""
-
-    @property
-    def name(self) -> str:
-        """The architecture's."""
-        return self.architecture.name
 
     @property
     def gmacs(self) -> float | None:
@@ -65,6 +62,8 @@ class Selection(Settings):
     fingerprint: str
     """Of the study's whole data."""
     pictures: Pictures
+    final: Final
+    """What `request.final` came to."""
     entrants: tuple[Entrant, ...]
     speed: Speed
     rungs: tuple[Rung, ...]
@@ -120,7 +119,7 @@ def write_selection(root: Path, selection: Selection) -> None:
 class Spent(Settings):
     """Seconds that each rung has taken so far, over all commands; nothing is decided by them."""
 
-    seconds: dict[str, float] = {}
+    seconds: dict[str, float] = Field(default_factory=dict)
 
 
 def read_spent(root: Path, name: str) -> Spent:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -13,10 +14,8 @@ from benchmark.report.numbers import duration, giga, inline, markdown_table, mil
 from benchmark.select.agreement import LEAST_SAMPLED
 from benchmark.select.halving import noise, within_noise
 from benchmark.select.outcome import Fate, Outcome, RungResult, fates, noisy_names
-from benchmark.select.rungs import LONGEST_NAME
 from benchmark.select.schedule import Rung, expected_s
 from benchmark.select.selection import Selection
-from benchmark.study import StudySettings
 from benchmark.terminal.output import make_console, print_table
 
 SCHEDULE_COLUMNS = (
@@ -33,7 +32,7 @@ MOST_NAMED = 8
 """Architectures that a sentence names; the table has all."""
 
 
-def describe(console: Console, selection: Selection, study: StudySettings) -> None:
+def describe(console: Console, selection: Selection) -> None:
     """Print who enters and the schedule."""
     out = [entrant for entrant in selection.entrants if entrant.out]
     console.print(f"{len(selection.entering)} architectures enter, {len(out)} are left out")
@@ -42,16 +41,15 @@ def describe(console: Console, selection: Selection, study: StudySettings) -> No
     if len(out) > MOST_NAMED:
         console.print(f"  and {len(out) - MOST_NAMED} more")
     title = f"schedule of {selection.name}"
-    rows = schedule_rows(selection, study.model.mode)
+    rows = schedule_rows(selection)
     print_table(make_console(stderr=False), SCHEDULE_COLUMNS, rows, title)
     budget, expected = selection.request.budget_s, expected_s(selection.rungs)
     console.print(f"expected: {duration(expected)} of a budget of {duration(budget)}")
 
 
-def schedule_rows(selection: Selection, mode: str) -> list[list[str]]:
+def schedule_rows(selection: Selection) -> list[list[str]]:
     """The schedule as text."""
-    final = selection.request.final
-    last = "all parameters" if final == "finetune" or mode != "frozen" else "as the study says"
+    last = "all parameters" if selection.final == "finetune" else "as the study says"
     return [
         [
             label(selection, number),
@@ -92,14 +90,15 @@ def rung_sentence(result: RungResult) -> str:
     failed = f", {len(result.failures)} failed" if result.failures else ""
     if result.label == "final":
         return f"final: {len(kept)} finished{failed}"
-    text = f"{result.label}: {len(kept)} go on, {len(dropped)} are dropped{failed}"
+    text = f"{result.label}: {_are(len(kept), 'goes on', 'go on')}, "
+    text += f"{_are(len(dropped), 'is dropped', 'are dropped')}{failed}"
     noisy = noisy_names(result)
     if not noisy:
         return text
     border = kept[-1].accuracy
     spread = 100 * noise(border, border, result.valid_images)
     return (
-        f"{text}; {len(noisy)} of the dropped are within noise of the last kept "
+        f"{text}; {_are(len(noisy), 'of them is', 'of them are')} within noise of the last kept "
         f"({100 * border:.1f} % ± {spread:.1f} on {result.valid_images:,} pictures): "
         f"{_names(noisy)}"
     )
@@ -181,8 +180,8 @@ def _check(outcome: Outcome) -> list[str]:
     ]
     if found.ahead:
         lines.append(
-            f"Trained in full, {len(found.ahead)} of them are ahead of the winner, "
-            f"{found.ahead[0]} by {100 * found.regret:.1f} points: {_names(found.ahead)}."
+            f"Trained in full, {_are(len(found.ahead), 'of them is', 'of them are')} ahead of the "
+            f"winner: {_names(found.ahead)}; the best by {100 * found.regret:.1f} points."
         )
     else:
         lines.append("Trained in full, none of them is ahead of the winner.")
@@ -207,7 +206,7 @@ def as_markdown(outcome: Outcome) -> str:
     columns, rows = main_table(outcome)
     times = [
         [*row, duration(outcome.spent_s.get(label(selection, number), 0.0))]
-        for number, row in enumerate(schedule_rows(selection, ""))
+        for number, row in enumerate(schedule_rows(selection))
     ]
     parts = [
         f"# Selection {inline(selection.name)}",
@@ -259,11 +258,15 @@ def _fate_values(fate: Fate) -> dict[str, Any]:
     }
 
 
+def _are(count: int, one: str, several: str) -> str:
+    return f"{count} {one if count == 1 else several}"
+
+
 def _percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.1f} %"
 
 
-def _names(names: list[str] | tuple[str, ...]) -> str:
+def _names(names: Sequence[str]) -> str:
     shown = ", ".join(names[:MOST_NAMED])
     more = len(names) - MOST_NAMED
     return f"{shown} and {more} more" if more > 0 else shown

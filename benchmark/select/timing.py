@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from benchmark.plan import RunSpec, make_plan
 from benchmark.runner.probe import probe
-from benchmark.select.entrants import count_macs
 from benchmark.select.rungs import FINETUNE
 from benchmark.select.schedule import Speed
 from benchmark.store import cache_folder
 from benchmark.study import StudySettings
+from clothclf.cost.quick import body_request, count_many
 from clothclf.data.dataset import DataSet
 from clothclf.errors import UserError
 from clothclf.results import Weights
@@ -40,10 +40,19 @@ ASSUMED = Speed(
 
 
 def time_machine(
-    study: StudySettings, data: DataSet, root: Path, workers: int, tell: Callable[[str], None]
+    study: StudySettings,
+    data: DataSet,
+    pixels: Mapping[int, Path],
+    root: Path,
+    workers: int,
+    tell: Callable[[str], None],
 ) -> Speed:
-    """Time both networks, or read what was timed before on this machine."""
-    references = [ArchitectureSettings(name=name) for name in (DENSE, SPARSE)]
+    """Time both networks, or read what was timed before on this machine.
+
+    `pixels` are the decoded pictures by size; those of the smallest are used.
+    """
+    size = min(pixels)
+    references = [ArchitectureSettings(name=name, image_size=size) for name in (DENSE, SPARSE)]
     timed = study.model_copy(
         update={
             "model": study.model.model_copy(
@@ -59,11 +68,19 @@ def time_machine(
         }
     )
     random = {name: Weights("random", "random", "", None) for name in (DENSE, SPARSE)}
-    specs = make_plan(timed, references, data.summary, data.pixels, cache_folder(root), random)
+    cache = cache_folder(root)
+    specs = make_plan(timed, references, data.summary, pixels, cache, random)
     try:
-        found = [_timed(spec) for spec in specs]
+        counts = count_many([body_request(name, size) for name in (DENSE, SPARSE)], cache)
+        found = [
+            _timed(spec, count.macs / 1e9)
+            for spec, count in zip(specs, counts, strict=True)
+            if count.macs
+        ]
     except UserError as error:
         tell(f"times are worked out for a processor like ours: {error}")
+        return ASSUMED.model_copy(update={"workers": workers})
+    if len(found) < len(specs):
         return ASSUMED.model_copy(update={"workers": workers})
     return fit_speed(found, workers)
 
@@ -72,11 +89,10 @@ Timed = tuple[float, float, float, float]
 """GMACs, seconds of a forward pass and of a training step of a picture, seconds of a start."""
 
 
-def _timed(spec: RunSpec) -> Timed:
+def _timed(spec: RunSpec, gmacs: float) -> Timed:
     found = probe(spec, PATIENCE_S)
     times = found.times["float32"]
-    macs, _ = count_macs(spec.architecture, spec.data.image_size)
-    return macs / 1e9, times.forward_s, times.step_s / spec.train.batch_size, found.startup_s
+    return gmacs, times.forward_s, times.step_s / spec.train.batch_size, found.startup_s
 
 
 def fit_speed(found: list[Timed], workers: int) -> Speed:

@@ -1,0 +1,408 @@
+"""Selection: who goes on, what a budget buys, how far the order is to be trusted; and for real."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmark.errors import SelectError
+from benchmark.record import RunRecord
+from benchmark.runner.run_folder import study_folders
+from benchmark.select.agreement import agree, draw_sample, wilson
+from benchmark.select.halving import Standing, cut, final_order, halvings, noise, ranked
+from benchmark.select.rungs import FINETUNE, shortened
+from benchmark.select.schedule import (
+    Pictures,
+    Rung,
+    Speed,
+    Training,
+    expected_s,
+    final_s,
+    make_schedule,
+    whole_rung,
+)
+from benchmark.select.timing import fit_speed
+from tests.benchmark.conftest import (
+    COMMAND,
+    Bench,
+    Finished,
+    environment,
+    heed_signals,
+    run_bench,
+)
+
+STANDINGS = st.lists(
+    st.tuples(
+        st.text("abcdef", min_size=1, max_size=4),
+        st.integers(0, 20).map(lambda right: right / 20),
+        st.one_of(st.none(), st.integers(1, 5)),
+    ),
+    min_size=1,
+    max_size=12,
+    unique_by=lambda item: item[0],
+).map(lambda items: [Standing(*item) for item in items])
+
+SPEED = Speed(
+    seconds_per_gmac=0.02,
+    seconds_per_root_gmac=0.01,
+    training=4.0,
+    head_step_s=0.0005,
+    start_s=7.0,
+    count_s=6.0,
+    measure_s=15.0,
+    workers=2,
+)
+DEMO = Pictures(train=704, valid=176, test=220, classes=11)
+TUNED = Training(epochs=8, seeds=1, measure=False, frozen=False)
+
+
+def schedule(number: int, budget_s: float, finalists: int = 5, gmacs: float = 0.2) -> list[Rung]:
+    return make_schedule([gmacs] * number, DEMO, TUNED, finalists, budget_s, SPEED)
+
+
+# Halving
+
+
+@given(STANDINGS, st.randoms())
+def test_the_order_does_not_depend_on_who_finished_first(
+    standings: list[Standing], random: Any
+) -> None:
+    shuffled = list(standings)
+    random.shuffle(shuffled)
+    assert ranked(shuffled) == ranked(standings)
+
+
+@given(STANDINGS, st.integers(1, 12))
+def test_nobody_is_dropped_who_is_better_than_one_who_stays(
+    standings: list[Standing], keep: int
+) -> None:
+    decided = cut(standings, keep, 20)
+    assert len(decided.kept) == min(keep, len(standings))
+    assert {*decided.kept, *decided.dropped} == set(standings)
+    if decided.dropped:
+        assert decided.kept[-1].accuracy >= decided.dropped[0].accuracy
+
+
+def test_fewer_macs_then_the_name_win_a_tie() -> None:
+    tied = [Standing("d", 0.5, None), Standing("c", 0.5, 2), Standing("b", 0.5, 2)]
+    assert [item.name for item in ranked([*tied, Standing("e", 0.5, 1)])] == ["e", "b", "c", "d"]
+
+
+def test_a_small_gap_on_few_pictures_is_noise_and_on_many_is_not() -> None:
+    standings = [Standing("a", 0.80, 1), Standing("b", 0.77, 1)]
+    assert cut(standings, 1, 100).noisy == {"b"}
+    assert cut(standings, 1, 10_000).noisy == frozenset()
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.integers(1, 1000))
+def test_noise_shrinks_with_pictures_and_is_never_none(
+    one: float, other: float, images: int
+) -> None:
+    assert 0 < noise(one, other, 4 * images) < noise(one, other, images)
+
+
+@given(st.integers(1, 5000), st.integers(1, 20))
+def test_each_rung_has_half_of_the_one_before(entrants: int, finalists: int) -> None:
+    sizes = halvings(entrants, finalists)
+    assert sizes[0] == entrants
+    assert sizes[-1] <= max(finalists, 1)
+    assert all(after == math.ceil(before / 2) for before, after in itertools.pairwise(sizes))
+
+
+def test_who_came_further_stands_before_who_was_better_early() -> None:
+    early = {name: Standing(name, accuracy, 1) for name, accuracy in [("a", 0.9), ("b", 0.8)]}
+    late = {"b": Standing("b", 0.1, 1)}
+    assert final_order([early, late]) == ["b", "a"]
+
+
+# What a budget buys
+
+
+@given(st.integers(1, 300), st.floats(60, 20_000), st.integers(1, 10), st.floats(0.01, 5))
+def test_a_schedule_fits_its_budget_or_is_refused(
+    number: int, budget_s: float, finalists: int, gmacs: float
+) -> None:
+    try:
+        rungs = schedule(number, budget_s, finalists, gmacs)
+    except SelectError:
+        return
+    assert expected_s(rungs) <= budget_s
+    assert rungs[0].architectures == number
+    assert [rung.kind for rung in rungs] == ["probe"] * (len(rungs) - 1) + ["final"]
+    assert rungs[-1].architectures <= max(finalists, 2)
+
+
+@given(st.integers(2, 300), st.floats(300, 20_000))
+def test_each_probe_has_more_epochs_and_no_fewer_pictures(number: int, budget_s: float) -> None:
+    try:
+        probes = schedule(number, budget_s)[:-1]
+    except SelectError:
+        return
+    for before, after in itertools.pairwise(probes):
+        assert after.epochs > before.epochs
+        assert DEMO.classes <= before.train <= after.train <= DEMO.train
+        assert DEMO.classes <= before.valid <= after.valid <= DEMO.valid
+
+
+@given(st.floats(200, 5000), st.floats(1, 4))
+def test_a_larger_budget_never_buys_fewer_finalists(budget_s: float, more: float) -> None:
+    try:
+        few = schedule(40, budget_s)
+    except SelectError:
+        return
+    assert schedule(40, more * budget_s)[-1].architectures >= few[-1].architectures
+
+
+def test_plenty_of_time_buys_all_pictures_and_all_epochs() -> None:
+    rungs = schedule(40, 1e6)
+    assert [rung.architectures for rung in rungs] == [40, 20, 10, 5]
+    assert (rungs[-1].train, rungs[-1].epochs) == (704, 8)
+    assert [rung.train for rung in rungs[:-1]] == [176, 352, 704]
+
+
+def test_few_architectures_are_all_finalists() -> None:
+    assert [rung.kind for rung in schedule(4, 1e6)] == ["final"]
+
+
+def test_a_budget_too_small_says_what_it_takes() -> None:
+    with pytest.raises(SelectError, match=r"1 min 0 s: 40 architectures take at least about \d"):
+        schedule(40, 60)
+
+
+def test_an_unknown_cost_counts_as_the_median() -> None:
+    rung = whole_rung(3, DEMO, TUNED)
+    assert final_s([0.1, None, 0.3], rung, TUNED, SPEED) == pytest.approx(
+        final_s([0.1, 0.2, 0.3], rung, TUNED, SPEED)
+    )
+
+
+@given(st.floats(0.0001, 1), st.floats(0, 0.1))
+def test_two_timed_networks_give_both_factors_back(per_gmac: float, per_root: float) -> None:
+    def timed(gmacs: float) -> tuple[float, float, float, float]:
+        forward_s = per_gmac * gmacs + per_root * math.sqrt(gmacs)
+        return gmacs, forward_s, 3 * forward_s, 4.0
+
+    speed = fit_speed([timed(0.5), timed(0.06)], 1)
+    assert speed.seconds_per_gmac == pytest.approx(per_gmac, rel=0.06)
+    assert speed.seconds_per_root_gmac == pytest.approx(per_root, rel=0.06, abs=1e-4)
+    assert speed.training == pytest.approx(3)
+
+
+def test_a_shortened_recipe_is_valid_and_keeps_its_phases() -> None:
+    recipe = FINETUNE.model_copy(update={"epochs": 8, "head_epochs": 2, "warmup_epochs": 2.0})
+    short = shortened(recipe, 4)
+    assert (short.epochs, short.head_epochs, short.warmup_epochs) == (4, 1, 1.0)
+    type(short).model_validate(short.model_dump())
+
+
+# How far the order is to be trusted
+
+NAMES = [f"n{number}" for number in range(8)]
+
+
+@given(st.permutations(range(8)))
+def test_agreement_is_the_share_of_pairs_in_order(places: list[int]) -> None:
+    trained = {name: place / 10 for name, place in zip(NAMES, places, strict=True)}
+    found = agree(NAMES, trained, trained["n0"])
+    assert found is not None
+    right = sum(places[i] > places[j] for i in range(8) for j in range(i + 1, 8))
+    assert (found.agreeing, found.pairs) == (right, 28)
+    assert found.tau == pytest.approx(2 * right / 28 - 1)
+    assert found.low <= found.share <= found.high
+    assert len(found.ahead) == sum(place > places[0] for place in places)
+    assert found.regret == pytest.approx(max(places) / 10 - places[0] / 10)
+
+
+def test_pairs_that_were_judged_in_full_are_left_out() -> None:
+    trained = {"a": 0.9, "b": 0.8, "c": 0.7}
+    found = agree(["a", "b", "c"], trained, 0.9, judged_in_full=["a", "b"])
+    assert found is not None
+    assert found.pairs == 2
+    assert agree(["a", "b", "c"], trained, 0.9, judged_in_full=["a", "b", "c"]) is None
+
+
+def test_full_agreement_of_few_is_not_certain() -> None:
+    low, high = wilson(1.0, 4)
+    assert 0.4 < low < 0.6
+    assert high == 1.0
+
+
+@given(st.permutations(NAMES), st.integers(1, 10), st.integers(0, 5))
+def test_a_sample_is_the_same_whatever_the_order(names: list[str], count: int, seed: int) -> None:
+    sample = draw_sample(names, count, seed)
+    assert sample == draw_sample(NAMES, count, seed)
+    assert len(set(sample)) == min(count, 8)
+
+
+# For real
+
+STUDY = """\
+study: choosing
+data: {source: demo, image_size: 32, demo: {images_per_class: 10, seed: 0}}
+architectures: [test_resnet]
+model: {weights: none}
+train: {epochs: 2}
+device: cpu
+measure: false
+"""
+ENTRANTS = ("test_resnet", "test_vit", "test_efficientnet", "test_byobnet", "vgg11")
+"""vgg11 takes no pictures of 32 pixels once its pool has nothing left to pool: it is sized down."""
+ASK = ("select", "-c", "study.yaml", "--budget", "20m", "--finalists", "2")
+
+
+def answer(folder: Path) -> Any:
+    """All that a selection decided, without its times."""
+    told = json.loads((folder / "selection.json").read_text())
+    return told["winner"], told["pick"], told["architectures"]
+
+
+def records(folder: Path) -> dict[str, RunRecord]:
+    """Finished runs of all rungs, by rung's study and run."""
+    found = {}
+    for study in (folder / "mlruns" / "runs").iterdir():
+        for run in study_folders(folder / "mlruns", study.name):
+            record = run.verified_record()
+            if record is not None:
+                found[f"{study.name}/{record.run_id}"] = record
+    return found
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Finished]:
+    """A selection that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("whole")
+    (folder / "study.yaml").write_text(STUDY)
+    return folder, run_bench(folder, *ASK, "-o", "selection.json", *ENTRANTS)
+
+
+def test_a_selection_halves_down_to_a_winner(whole: tuple[Path, Finished]) -> None:
+    folder, done = whole
+    assert done.code == 0, done.err
+    winner, _, architectures = answer(folder)
+    reached = {item["architecture"]: item["reached"] for item in architectures}
+    assert sorted(reached.values()) == ["final", "final", "r0", "r0", "r1"]
+    assert architectures[0]["architecture"] == winner
+    assert f"{winner} has the highest accuracy of 2 finalists" in done.err
+
+
+def test_everything_is_logged_with_its_rung(whole: tuple[Path, Finished]) -> None:
+    from mlflow import MlflowClient
+
+    folder, _ = whole
+    client = MlflowClient(tracking_uri=f"sqlite:///{folder}/mlruns/mlflow.db")
+    found = {}
+    for name in ("choosing.select-r0", "choosing.select-r1", "choosing.select-final"):
+        experiment = client.get_experiment_by_name(name)
+        assert experiment is not None
+        runs = client.search_runs([experiment.experiment_id], "tags.`bench.kind` = 'run'")
+        found[name] = [run.data.tags["bench.rung"] for run in runs]
+    assert found == {
+        "choosing.select-r0": ["r0"] * 5,
+        "choosing.select-r1": ["r1"] * 3,
+        "choosing.select-final": ["final"] * 2,
+    }
+
+
+def test_no_rung_sees_a_test_picture_of_the_study(whole: tuple[Path, Finished]) -> None:
+    import pandas as pd
+
+    folder, _ = whole
+    seen: dict[str, set[str]] = {"train": set(), "valid": set(), "test": set()}
+    for run in (folder / "mlruns" / "runs").glob("*/*/manifest.parquet"):
+        manifest = pd.read_parquet(run)
+        for split, ids in manifest.groupby("split")["id"]:
+            seen[str(split)] |= set(ids)
+    assert not seen["test"] & (seen["train"] | seen["valid"])
+
+
+def test_asked_again_it_runs_nothing_and_says_the_same(whole: tuple[Path, Finished]) -> None:
+    folder, _ = whole
+    before, first = answer(folder), records(folder)
+    again = run_bench(folder, *ASK, "-o", "selection.json", *ENTRANTS)
+    assert again.code == 0, again.err
+    assert answer(folder) == before
+    finished = {name: record.finished_at for name, record in first.items()}
+    assert {name: record.finished_at for name, record in records(folder).items()} == finished
+
+
+def test_killed_and_asked_again_it_gives_the_same_answer(
+    whole: tuple[Path, Finished], tmp_path: Path
+) -> None:
+    """Killed in the middle of the second rung; what was finished is not run again."""
+    (tmp_path / "study.yaml").write_text(STUDY)
+    command = [*COMMAND, *ASK, "-o", "selection.json", *ENTRANTS]
+    with (tmp_path / "output.txt").open("w") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=tmp_path,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            env=environment(),
+            preexec_fn=heed_signals,
+        )
+        begun = tmp_path / "mlruns" / "runs" / "choosing.select-r1"
+        end = time.monotonic() + 240
+        while not list(begun.glob("*/spec.json")) and process.poll() is None:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    before = {name: record.finished_at for name, record in records(tmp_path).items()}
+    assert len(before) >= 5
+    assert run_bench(tmp_path, *command[len(COMMAND) :]).code == 0
+    after = {name: record.finished_at for name, record in records(tmp_path).items()}
+    assert before.items() <= after.items()
+    assert answer(tmp_path) == answer(whole[0])
+
+
+def test_the_schedule_can_be_seen_without_running(bench: Bench, tmp_path: Path) -> None:
+    done = bench("select", "-c", "tiny.yaml", "--budget", "10m", "--dry-run", *ENTRANTS[:2])
+    assert done.code == 0, done.err
+    assert "schedule of tiny-" in done.out
+    assert not (tmp_path / "mlruns" / "selections").exists()
+    assert not (tmp_path / "mlruns" / "runs").exists()
+
+
+def test_what_is_too_large_or_refuses_the_size_is_left_out(bench: Bench) -> None:
+    done = bench(
+        *("select", "-c", "tiny.yaml", "--budget", "10m", "--dry-run", "--max-gmacs", "0.01"),
+        *("test_resnet", "resnet50", "swin_tiny_patch4_window7_224"),
+    )
+    assert done.code == 0, done.err
+    assert "1 architectures enter, 2 are left out" in done.err
+    assert "GMACs, more than 0.01" in done.err
+
+
+@pytest.mark.parametrize("budget", ["30", "0m", "m", "-5m", "1h 30m", "5 minutes", "9" * 400 + "m"])
+def test_a_budget_that_is_no_time_is_refused(bench: Bench, budget: str) -> None:
+    done = bench("select", "-c", "tiny.yaml", f"--budget={budget}", "test_resnet")
+    assert done.code == 2
+    assert "write a time such as 30m" in done.err
+    assert len(done.err.splitlines()) == 1
+
+
+def test_too_small_a_budget_says_what_it_takes(bench: Bench) -> None:
+    done = bench("select", "-c", "tiny.yaml", "--budget", "3s", *ENTRANTS[:2])
+    assert done.code == 2
+    assert "take at least about" in done.err.splitlines()[-1]
+
+
+def test_a_damaged_selection_is_named(bench: Bench, tmp_path: Path) -> None:
+    from benchmark.select.selection import read_selection
+
+    (tmp_path / "selections").mkdir()
+    (tmp_path / "selections" / "x.json").write_text('{"version": 1}')
+    with pytest.raises(SelectError, match=r"x\.json: is not as bench wrote it; delete it"):
+        read_selection(tmp_path, "x")
