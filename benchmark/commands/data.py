@@ -90,7 +90,7 @@ def preview(config: Path, assignments: tuple[str, ...], output: Path, columns: i
 def clean(config: Path, assignments: tuple[str, ...]) -> None:
     """Delete decoded pictures, drawings, features and probes; runs and MLflow's store stay.
 
-    All of it is made again when it is needed.
+    All of it is made again when it is needed; what a study fetched from the hub is fetched again.
 
     \b
     Example:
