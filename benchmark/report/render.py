@@ -9,6 +9,12 @@ from benchmark.report.analysis import Analysis
 from benchmark.report.collect import Comparison
 from benchmark.report.numbers import giga, millions, relative_text
 from benchmark.report.pick import p_text, why_text
+from benchmark.report.recipe_words import (
+    augment_words,
+    has_momentum,
+    label_words,
+    optimizer_words,
+)
 from benchmark.report.table import Row
 from clothclf.results import DataSummary
 from clothclf.settings import ModelSettings, TrainSettings
@@ -240,12 +246,15 @@ def describe_protocol(
         parts.append("all parameters trained" + (" from scratch" * (model.mode == "scratch")))
     parts.append(
         f"{train.optimizer.upper()}, learning rate {train.learning_rate:g} ({train.schedule}), "
-        f"momentum {train.momentum:g}, weight decay {train.weight_decay:g}"
+        + (f"momentum {train.momentum:g}, " if has_momentum(train) else "")
+        + f"weight decay {train.weight_decay:g}"
     )
+    parts += optimizer_words(train) + label_words(train)
     stop = f", stopping after {train.patience} without progress" if train.patience else ""
     parts.append(f"batch {train.batch_size}, at most {train.epochs} epochs{stop}")
     augment = ["horizontal flip"] if train.augment.horizontal_flip else []
     augment += [f"crop with {train.augment.crop_padding} px"] if train.augment.crop_padding else []
+    augment += augment_words(train.augment)
     parts.append(" and ".join(augment) or "no augmentation")
     parts += [f"precision {model.precision}"] if model.precision != "float32" else []
     parts.append("test split evaluated once, with the epoch of the lowest validation loss")

@@ -7,6 +7,12 @@ from typing import Any
 
 from benchmark.plan import RunSpec
 from benchmark.record import RunRecord
+from benchmark.report.recipe_words import (
+    augment_words,
+    has_momentum,
+    label_words,
+    optimizer_words,
+)
 from clothclf.results import EpochResult
 
 RUN_ID_TAG = "bench.run_id"
@@ -49,11 +55,14 @@ def recipe(spec: RunSpec) -> str:
     train, model = spec.train, spec.model
     parts = [
         train.optimizer,
-        f"momentum {train.momentum:g}",
+        f"momentum {train.momentum:g}" if has_momentum(train) else "",
         f"weight decay {train.weight_decay:g}",
         f"{train.schedule} rate",
+        *optimizer_words(train),
+        *label_words(train),
         f"crop {train.augment.crop_padding}" if train.augment.crop_padding else "",
         "mirror" if train.augment.horizontal_flip else "",
+        *augment_words(train.augment),
         f"patience {train.patience}" if train.patience else "",
         f"batch norm {model.batch_norm}" if model.mode == "frozen" else "",
         "standardized features" if model.standardize_features else "",

@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from benchmark.config_file import shipped_folder
+from benchmark.recipe import shipped_recipes
 from benchmark.study import load_study, shipped_configs, to_yaml
 from clothclf.errors import SettingsError
+from clothclf.training.check import check_recipe
 
 MINIMAL = "study: s\narchitectures: [vgg16]\n"
 
@@ -27,7 +30,7 @@ def test_every_fault_is_told_at_once_with_file_path_and_near_names(tmp_path: Pat
     assert len(lines) == 3
     assert all(line.startswith(f"{tmp_path / 'c.yaml'}: ") for line in lines)
     text = "\n".join(lines)
-    assert "train.epoch: unknown key (did you mean epochs?)" in text
+    assert "train.epoch: unknown key (did you mean epochs" in text
     assert "train.batch_size: input should be a valid integer, not 'big'" in text
     assert "data.split.trian: unknown key (did you mean train?)" in text
 
@@ -123,3 +126,56 @@ def test_the_published_study_is_configured_as_published() -> None:
         "densenet121": 14,
         "efficientnet_b0": None,
     }
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_shipped_recipes_fit_an_architecture_and_say_their_source(name: str) -> None:
+    study = load_study(Path("demo"), [f"recipe={name}", "model={}", "train={}"])
+    check_recipe(study.train, study.model, [("test_resnet", 32)])
+    text = (shipped_folder() / "recipes" / f"{name}.yaml").read_text("utf-8")
+    assert "# Source: " in text
+    assert "# Reached here: " in text
+
+
+def test_a_study_goes_before_its_recipe_key_by_key(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(
+        "model: {mode: finetune, head: {dropout: 0.2}}\n"
+        "train: {epochs: 7, batch_size: 8, augment: {mixup: 0.2, crop_padding: 4}}\n"
+    )
+    path = tmp_path / "c.yaml"
+    recipe = f"recipe: {tmp_path / 'r.yaml'}\n"
+    path.write_text(MINIMAL + recipe + "train: {epochs: 2, augment: {mixup: 0.5}}\n")
+    study = load_study(path, ["train.batch_size=4"])
+    assert (study.model.mode, study.model.head.dropout) == ("finetune", 0.2)
+    assert (study.train.epochs, study.train.batch_size) == (2, 4)
+    assert (study.train.augment.mixup, study.train.augment.crop_padding) == (0.5, 4)
+    (tmp_path / "resolved.yaml").write_text(to_yaml(study))
+    assert load_study(tmp_path / "resolved.yaml") == study
+
+
+def test_a_recipes_options_are_none_of_another_optimizer(tmp_path: Path) -> None:
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("train: {optimizer: adamw, optimizer_options: {eps: 1e-6}}\n")
+    path = tmp_path / "c.yaml"
+    path.write_text(MINIMAL + f"recipe: {recipe}\n")
+    assert load_study(path).train.optimizer_options == {"eps": 1e-6}
+    assert load_study(path, ["train.optimizer=sgd"]).train.optimizer_options == {}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "says"),
+    [
+        ("finetune-fats", r"--set recipe=.*no recipe that is shipped.*did you mean finetune-fast"),
+        ("nowhere.yaml", r"no YAML file \(shipped: finetune-best, finetune-fast, published\)"),
+        ("3", "recipe: input should be a valid string"),
+        ("{here}/no_keys.yaml", r"no_keys.yaml: must hold keys such as `model:` and `train:`"),
+        ("{here}/fault.yaml", r"fault.yaml: train.epoch: unknown key \(did you mean epochs"),
+        ("{here}/study.yaml", r"study.yaml: study: unknown key"),
+    ],
+)
+def test_a_faulty_recipe_is_told_with_its_own_name(recipe: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "no_keys.yaml").write_text("- sgd\n")
+    (tmp_path / "fault.yaml").write_text("train: {epoch: 3}\n")
+    (tmp_path / "study.yaml").write_text(MINIMAL)
+    with pytest.raises(SettingsError, match=says):
+        load_study(Path("demo"), [f"recipe={recipe.format(here=tmp_path)}"])

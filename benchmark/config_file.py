@@ -1,0 +1,175 @@
+"""Config files as YAML that is read strictly, and those that are shipped with bench."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from clothclf.errors import SettingsError, did_you_mean
+
+MAX_CONFIG_BYTES = 1_000_000
+MAX_NUMBER_CHARACTERS = 40
+SHOWN_CHARACTERS = 80
+"""Of a value that is told to be wrong."""
+
+
+def read_file(config: Path) -> str | None:
+    """The text of a file, None where there is none; raises SettingsError."""
+    try:
+        if config.is_dir():
+            raise SettingsError(f"{config}: is a folder; give a YAML file")
+        if config.exists():
+            # A device has no size and no end: what is read is bounded, not what is declared.
+            with config.open("rb") as file:
+                content = file.read(MAX_CONFIG_BYTES + 1)
+            if len(content) > MAX_CONFIG_BYTES:
+                raise SettingsError(f"{config}: larger than 1 MB; this is not a study's config")
+            return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise SettingsError(
+            f"{config}: is not UTF-8 at byte {error.start + 1}; save it as UTF-8"
+        ) from None
+    except (OSError, ValueError) as error:  # a path too long, with a NUL, or not ours to read
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise SettingsError(f"{str(config)[:200]}: cannot be read: {reason}") from None
+    return None
+
+
+def read_config(config: Path) -> str:
+    """The text of a file, or of a config that is shipped; raises SettingsError."""
+    text = read_file(config)
+    if text is not None:
+        return text
+    known = config_names(shipped_folder())
+    if config.parent in (Path(), Path("configs")):
+        name = config.name if config.suffix else f"{config.name}.yaml"
+        if name in known:
+            return (shipped_folder() / name).read_text("utf-8")
+    hint = did_you_mean(config.name, known) or f" (shipped: {', '.join(known)})"
+    raise SettingsError(f"{config}: no such config file{hint}")
+
+
+def config_names(folder: Path) -> list[str]:
+    """Names of the YAML files in a folder."""
+    return sorted(path.name for path in folder.glob("*.yaml"))
+
+
+def shipped_folder() -> Path:
+    """Installed, the configs lie in this package; in a checkout, at the top level."""
+    package = Path(__file__).parent
+    installed = package / "configs"
+    return installed if installed.is_dir() else package.parent / "configs"
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Safe YAML without aliases (they can grow without bound) and without repeated keys."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.get_mark()
+            raise yaml.MarkedYAMLError(problem="aliases are not allowed", problem_mark=mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if str(key.value) in seen:
+                problem = f"the key {key.value!r} stands there twice"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+            seen.add(str(key.value))
+        values = super().construct_mapping(node, deep)
+        for key in values:
+            if not isinstance(key, str):
+                problem = f"the key {str(key)[:SHOWN_CHARACTERS]!r} is not text"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+        return values
+
+    def construct_number(self, node: yaml.ScalarNode) -> int | float:
+        """A number of a length that somebody would write: longer ones take minutes, or overflow."""
+        if len(node.value) > MAX_NUMBER_CHARACTERS:
+            problem = f"a number of {len(node.value)} characters"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+        kind = (
+            super().construct_yaml_int if node.tag.endswith("int") else super().construct_yaml_float
+        )
+        return kind(node)
+
+
+for _kind in ("int", "float"):
+    _StrictLoader.add_constructor(f"tag:yaml.org,2002:{_kind}", _StrictLoader.construct_number)
+
+
+# YAML 1.1 reads 1e-3 as text; people mean the number.
+_StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+def parse_yaml(text: str, origin: str, such_as: str = "`study:` and `data:`") -> dict[str, Any]:
+    """The keys of a YAML text; raises SettingsError, with `origin` and the line in front."""
+    try:
+        values = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        where = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise SettingsError(f"{origin}{where}: not valid YAML: {error.problem}") from None
+    except RecursionError:
+        raise SettingsError(f"{origin}: not valid YAML: nested too deeply") from None
+    except Exception as error:  # constructors of `!!int ""` and the like raise what they please
+        told = isinstance(error, (yaml.YAMLError, ValueError)) and str(error)
+        first = str(error).splitlines()[0] if told else "a value does not fit its tag"
+        raise SettingsError(f"{origin}: not valid YAML: {first}") from None
+    if not isinstance(values, dict):
+        raise SettingsError(f"{origin}: must hold keys such as {such_as}")
+    return values
+
+
+def describe_fault(
+    fault: Mapping[str, Any],
+    origin: str,
+    model: type[BaseModel],
+    origins: Mapping[str, str] | None = None,
+) -> str:
+    """One of pydantic's faults in one line: where, which key, what is wrong.
+
+    `origins` says of dotted paths that they come from elsewhere than `origin`.
+    """
+    parts = [str(part) for part in fault["loc"]]
+    dotted = ".".join(parts)
+    for assigned, text in (origins or {}).items():
+        if dotted == assigned or dotted.startswith(assigned + "."):
+            origin = text
+    if fault["type"] == "extra_forbidden":
+        known = sorted(_keys_at(model, parts[:-1]))
+        hint = did_you_mean(parts[-1], known) or f" (known: {', '.join(known)})"
+        return f"{origin}: {dotted}: unknown key{hint}"
+    if fault["type"] == "json_invalid":
+        return f"{origin}: nested too deeply, or half of a character in its text"
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    given = fault.get("input")
+    if isinstance(given, str) and len(given) > SHOWN_CHARACTERS:
+        given = f"{given[:SHOWN_CHARACTERS]}…"
+    tells = not isinstance(given, (dict, list, tuple)) and fault["type"] != "missing"
+    shown = f", not {given!r}" if tells else ""
+    return f"{origin}: {dotted or 'the file'}: {message}{shown}"
+
+
+def _keys_at(model: type[BaseModel], path: Sequence[str]) -> list[str]:
+    """Known keys of the settings that `path` leads to; positions in lists are passed over."""
+    for part in path:
+        field = model.model_fields.get(part)
+        if field is not None:
+            model = next(_models_in(field.annotation), model)
+    return list(model.model_fields)
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in getattr(annotation, "__args__", ()):
+        yield from _models_in(argument)

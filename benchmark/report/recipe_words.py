@@ -1,0 +1,81 @@
+"""A recipe in words, for reports and for MLflow: what it has beyond the plainest one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from clothclf.settings import AugmentSettings, TrainSettings
+
+# timm is not asked: a report imports nothing heavy.
+_WITH_MOMENTUM = ("sgd", "momentum", "nesterov", "lars", "larc", "rmsprop", "muon", "madgrad")
+
+
+def has_momentum(train: TrainSettings) -> bool:
+    """Whether the optimiser is of a kind that takes `train.momentum`."""
+    return any(kind in train.optimizer for kind in _WITH_MOMENTUM)
+
+
+def optimizer_words(train: TrainSettings) -> list[str]:
+    """What the optimiser and its schedule have besides rate, momentum and weight decay."""
+    return list(_optimizer(train))
+
+
+def label_words(train: TrainSettings) -> list[str]:
+    """What is done to labels, classes and parameters besides the plain loss."""
+    return list(_labels(train))
+
+
+def augment_words(augment: AugmentSettings) -> list[str]:
+    """What is done to training pictures besides a mirror and a crop after padding."""
+    return list(_augment(augment))
+
+
+def _optimizer(train: TrainSettings) -> Iterator[str]:
+    for name, value in train.optimizer_options.items():
+        yield f"{name} {_text(value)}"
+    if not train.decay_norms_and_biases:
+        yield "norms and biases without decay"
+    if train.layer_decay is not None:
+        yield f"layer decay {train.layer_decay:g}"
+    if train.warmup_epochs is not None:
+        yield f"warm-up {train.warmup_epochs:g} epochs"
+    if train.step_epochs is not None:
+        yield f"times {train.step_factor:g} every {train.step_epochs} epochs"
+    if train.final_learning_rate:
+        yield f"down to {train.final_learning_rate:g}"
+    if train.clip_grad_norm is not None:
+        yield f"gradient norm at most {train.clip_grad_norm:g}"
+    if train.head_epochs:
+        yield f"head alone for {train.head_epochs} epochs"
+
+
+def _labels(train: TrainSettings) -> Iterator[str]:
+    if train.label_smoothing:
+        yield f"label smoothing {train.label_smoothing:g}"
+    if train.ema.decay is not None:
+        yield f"average of parameters {train.ema.decay:g}"
+        if not train.ema.warmup:
+            yield "average without warm-up"
+    if train.class_weights == "balanced":
+        yield "balanced class weights"
+    if train.sampling == "balanced":
+        yield "balanced sampling"
+
+
+def _augment(augment: AugmentSettings) -> Iterator[str]:
+    if augment.random_resized_crop is not None:
+        yield f"resized crop of {augment.random_resized_crop:g} to 1 of the area"
+    if augment.rand_augment is not None:
+        yield f"RandAugment {augment.rand_augment}"
+    if augment.random_erasing:
+        yield f"random erasing {augment.random_erasing:g}"
+    if augment.mixes:
+        some = f" of {augment.mix_probability:.0%} of batches" * (augment.mix_probability < 1)
+        yield from (f"mixup {augment.mixup:g}{some}",) if augment.mixup else ()
+        yield from (f"CutMix {augment.cutmix:g}{some}",) if augment.cutmix else ()
+
+
+def _text(value: object) -> str:
+    if isinstance(value, (tuple, list)):
+        return " ".join(_text(part) for part in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
