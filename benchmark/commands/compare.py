@@ -91,8 +91,8 @@ def _compare(
     asked: tuple[str, str], config: Path, assignments: tuple[str, ...], unpaired: bool
 ) -> Compared:
     from benchmark.compare.compare import compare_runs, compare_studies
-    from benchmark.compare.find_run import find_run
     from benchmark.errors import ReportError
+    from benchmark.find_run import find_run
 
     studies = [_is_study(name) for name in asked]
     if all(studies):

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.compare.contrast import Contrast, Contrasts, Side
-from benchmark.compare.find_run import FoundRun
 from benchmark.compare.settings import SettingChange, settings_changed
 from benchmark.errors import ReportError
+from benchmark.find_run import FoundRun
 from benchmark.report import statistics
 from benchmark.report.collect import Comparison, collect
 from benchmark.report.table import Row, make_rows
