@@ -54,6 +54,10 @@ def run_study(
     plan, data = plan_study(study, asked, root, console)
     _describe(console, plan, data, root)
     if dry_run:
+        sizes = sorted({spec.image_size for spec in plan})
+        name = f"recipe {study.recipe}" if study.recipe else "recipe"
+        told = describe_protocol(sizes, study.model, study.train)
+        console.print(f"{name}: {told}", markup=False, highlight=False)
         _print_plan(plan, root, policy.force)
         return 0
 
