@@ -80,7 +80,7 @@ def table_cells(analysis: Analysis, not_begun: Sequence[str] = ()) -> list[list[
         for spec, why in comparison.refused
     ]
     cells += [_empty_row(name, "not begun") for name in not_begun]
-    return [[name, *["-"] * (len(wanted) - len(own)), *own] for name, *own in cells]
+    return [[name, *["-"] * (len(wanted) - 1 - len(own)), *own] for name, *own in cells]
 
 
 def _empty_row(name: str, status: str) -> list[str]:
