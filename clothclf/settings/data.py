@@ -150,6 +150,8 @@ class DataSettings(Settings):
     def _source_knows_what_it_is_told(self) -> DataSettings:
         if self.picture is not None and self.source in ("demo", "kaggle", "folder"):
             raise ValueError(f"source {self.source} takes no data.picture: it has no such column")
+        if self.hub != HubSettings() and self.source != "hub":
+            raise ValueError(f"source {self.source} takes no data.hub: say data.source: hub")
         if self.options and self.source in BUILT_IN_SOURCES:
             raise ValueError(f"source {self.source} takes no data.options: they are for plug-ins")
         if self.source != "folder":

@@ -52,29 +52,44 @@ def keep_from_hub(settings: HubSettings, cache: Path) -> Fetched:
     A branch or tag stays at the commit that it was first found at. Raises DataError.
     """
     kept = cache / "hub" / settings.dataset.replace("/", "--")
-    commit = settings.wanted_revision
-    if not _COMMIT.fullmatch(commit):
-        commit = _commit_of(settings, kept / "refs" / quote(commit, safe=""))
-    if (there := fetched_before(kept / commit)) is not None:
+    commit = _known_commit(settings, kept)
+    if commit is not None and (there := fetched_before(kept / commit)) is not None:
         return there
+    if fault := hub_fault("the Hugging Face hub"):
+        raise DataError(
+            f"{fault}; data.hub: {settings.dataset} is to be read from there: give its downloaded "
+            "files as data.path instead"
+        )
+    if commit is None:
+        commit = _find_commit(settings, kept)
     return fetch_from_hub(HubSettings(dataset=settings.dataset, revision=commit), kept / commit)
 
 
-def _commit_of(settings: HubSettings, reference: Path) -> str:
-    """The commit that a branch or tag was first found at, kept in a file."""
+def _known_commit(settings: HubSettings, kept: Path) -> str | None:
+    """The commit that is asked for, or that a branch or tag was first found at."""
+    if _COMMIT.fullmatch(settings.wanted_revision):
+        return settings.wanted_revision
     try:
-        commit = reference.read_text("utf-8").strip()
-        if _COMMIT.fullmatch(commit):
-            return commit
+        commit = _reference(settings, kept).read_text("utf-8").strip()
     except (OSError, ValueError):
-        pass  # not asked before, or damaged
+        return None  # not asked before, or damaged
+    return commit if _COMMIT.fullmatch(commit) else None
+
+
+def _find_commit(settings: HubSettings, kept: Path) -> str:
+    """Ask the hub for the commit of a branch or tag, and keep it."""
     commit, _ = _list(settings)
+    reference = _reference(settings, kept)
     try:
         reference.parent.mkdir(parents=True, exist_ok=True)
         write_text(reference, commit)
     except OSError as error:
         raise DataError(f"{reference}: cannot be written: {error.strerror}") from None
     return commit
+
+
+def _reference(settings: HubSettings, kept: Path) -> Path:
+    return kept / "refs" / quote(settings.wanted_revision, safe="")
 
 
 def fetch_from_hub(

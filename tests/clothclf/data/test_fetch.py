@@ -349,9 +349,19 @@ def test_the_default_is_the_published_pictures_at_a_fixed_commit(
 def test_an_unreachable_hub_is_told_at_once(use: Use, tmp_path: Path) -> None:
     use("http://127.0.0.1:1")
     started = time.perf_counter()
-    with pytest.raises(DataError, match=r"the Hugging Face hub http://127.0.0.1:1 cannot be reach"):
+    with pytest.raises(DataError) as caught:
         prepare(DataSettings(source="hub"), tmp_path)
     assert time.perf_counter() - started < 5
+    told = str(caught.value)
+    assert told.startswith("the Hugging Face hub http://127.0.0.1:1 cannot be reached")
+    assert told.endswith("give its downloaded files as data.path instead")
+
+
+def test_a_data_set_of_the_hub_that_nothing_reads_is_refused(tmp_path: Path) -> None:
+    """A path comes before it: so a config serves where the hub is out of reach, too."""
+    with pytest.raises(ValueError, match=r"source demo takes no data\.hub: say data\.source: hub"):
+        DataSettings(hub=SETTINGS)
+    DataSettings(source="hub", path=tmp_path, hub=SETTINGS)
 
 
 def test_the_pictures_where_neither_place_answers(use: Use, tmp_path: Path) -> None:
