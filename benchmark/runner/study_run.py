@@ -12,7 +12,7 @@ from rich.console import Console
 
 from benchmark.errors import ReportError, TrackingError
 from benchmark.plan import RunSpec, make_plan
-from benchmark.report.render import columns, table_cells
+from benchmark.report.render import columns, describe_protocol, table_cells
 from benchmark.report.write import Report, make_report
 from benchmark.runner import run_folder as files
 from benchmark.runner.probe import with_precision
