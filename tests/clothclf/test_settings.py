@@ -192,3 +192,37 @@ def test_rand_augment_is_written_as_timm_does(text: str) -> None:
 def test_a_faulty_rand_augment_is_told_by_its_section(text: str, says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         AugmentSettings(rand_augment=text)
+
+
+@pytest.mark.parametrize(
+    ("asked", "values"),
+    [("Summer", ("Summer",)), (2012, ("2012",)), ([2012.0, " a "], ("2012", "a")), (1.5, ("1.5",))],
+)
+def test_values_to_filter_by_are_text(asked: object, values: tuple[str, ...]) -> None:
+    """One or several, numbers or text: as tables are compared."""
+    assert DataSettings.model_validate({"where": {"x": asked}}).where == {"x": values}
+
+
+@pytest.mark.parametrize("asked", [None, [], [None], {"y": 1}])
+def test_a_filter_without_a_value_is_refused(asked: object) -> None:
+    with pytest.raises(ValidationError, match="x: give a value, or a list of values"):
+        DataSettings.model_validate({"where": {"x": asked}})
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"source": "folder"}, "source folder needs data.path"),
+        ({"source": "table"}, "source table needs data.path"),
+        ({"source": "folder", "path": "x", "label": "y"}, "source folder has no column 'y'"),
+        ({"source": "folder", "path": "x", "where": {"y": 1}}, "data.where.class only"),
+        ({"source": "folder", "path": "x", "split": {"column": "y"}}, "its folders name the split"),
+        ({"source": "folder", "path": "x", "picture": "y"}, "takes no data.picture"),
+        ({"options": {"y": 1}}, "takes no data.options: they are for plug-ins"),
+    ],
+)
+def test_a_source_is_told_nothing_that_it_does_not_know(
+    options: dict[str, object], says: str
+) -> None:
+    with pytest.raises(ValidationError, match=says):
+        DataSettings.model_validate(options)

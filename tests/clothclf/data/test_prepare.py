@@ -13,6 +13,7 @@ from PIL import Image
 
 from clothclf.data import prepare as stage
 from clothclf.data.dataset import DataSet, SplitImages, fingerprint
+from clothclf.data.decode import HEIC
 from clothclf.data.prepare import prepare
 from clothclf.data.sources import kaggle as kaggle_reasons
 from clothclf.data.sources import selection
@@ -247,6 +248,83 @@ def test_what_is_gone_is_one_sentence(clean: Path, tmp_path: Path) -> None:
         made.split("dev")
     with pytest.raises(DataError, match="decoded pictures cannot be opened"):
         SplitImages.open(made.manifest, made.summary.classes, tmp_path / "none.npy", "test")
+
+
+def test_a_class_is_cut_to_so_many_before_anything_is_decoded(clean: Path) -> None:
+    """Seeded, after the classes were chosen by their whole size; the others are not even read."""
+
+    def ids(seed: int, most: int = 8) -> set[str]:
+        split = SplitSettings(seed=seed)
+        options = {"max_images_per_class": most, "min_images_per_class": 15, "max_classes": 2}
+        made = run(clean, split=split, **options)
+        assert made.summary.images_per_class == {"Tops": most, "Shirts": most}
+        assert made.summary.dropped[stage.SURPLUS_OF_CLASS] == 50 - 2 * most
+        assert len(np.load(made.pixels, mmap_mode="r")) == 2 * most
+        return set(made.manifest["id"])
+
+    assert ids(0) == ids(0)
+    assert ids(0) != ids(1)
+    assert ids(0) < ids(0, most=12)
+
+
+def folder_of(path: Path, counts: dict[str, int]) -> Path:
+    """A folder with so many pictures in each `split/class`, all different."""
+    seed = 0
+    for name, count in counts.items():
+        (path / name).mkdir(parents=True)
+        for number in range(count):
+            seed += 1
+            (path / name / f"{number}.jpg").write_bytes(draw_jpeg(seed))
+    return path
+
+
+GIVEN = {"train/a": 20, "train/b": 10, "test/a": 6, "test/b": 4}
+
+
+def test_a_split_that_is_given_is_kept_and_completed(tmp_path: Path) -> None:
+    made = run(folder_of(tmp_path / "data", GIVEN), source="folder")
+    assert made.summary.images == {"train": 24, "valid": 6, "test": 10}
+    kept = made.manifest[made.manifest["split"] == "test"]
+    assert all(name.startswith("test/") for name in kept["id"])
+    assert made.summary.split_note == "test as the source gives it; valid drawn from its train"
+
+
+def test_a_split_that_is_given_can_be_ignored(tmp_path: Path) -> None:
+    split = {"given": "ignore"}
+    made = run(folder_of(tmp_path / "data", GIVEN), source="folder", split=split)
+    assert made.summary.images == {"train": 26, "valid": 6, "test": 8}
+    assert made.summary.split_note == ""
+
+
+@pytest.mark.parametrize("limit", [{"max_images": 20}, {"max_images_per_class": 10}])
+def test_a_sample_takes_of_every_given_split(tmp_path: Path, limit: dict[str, int]) -> None:
+    made = run(folder_of(tmp_path / "data", GIVEN), source="folder", **limit)
+    assert made.summary.images["test"] in (5, 6)
+    assert made.summary.split_note.startswith("test as the source gives it")
+
+
+def test_twins_across_given_splits_are_told_and_not_moved(tmp_path: Path) -> None:
+    path = folder_of(tmp_path / "data", GIVEN)
+    (path / "test/a/0.jpg").write_bytes((path / "train/a/0.jpg").read_bytes())
+    made = run(path, source="folder")
+    assert made.summary.images["test"] == 10
+    assert made.summary.twins_across_splits == 1
+
+
+def test_heic_is_left_out_with_its_own_reason(tmp_path: Path) -> None:
+    path = folder_of(tmp_path / "data", {"a": 10, "b": 10})
+    (path / "a/phone.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(99))
+    (path / "b/broken.jpg").write_bytes(b"broken")
+    made = run(path, source="folder")
+    assert made.summary.dropped == {HEIC: 1, stage.UNREADABLE: 1}
+
+
+def test_a_data_set_of_which_nothing_decodes_is_refused(tmp_path: Path) -> None:
+    path = folder_of(tmp_path / "data", {"a": 2, "b": 2})
+    for file in path.glob("*/*.jpg"):
+        file.write_bytes(b"broken")
+    with pytest.raises(DataError, match=r"none of its 4 pictures can be decoded; the first, a/0\."):
+        run(path, source="folder")
 
 
 def test_the_real_data_set_is_known(real_zip: Path, tmp_path: Path) -> None:
