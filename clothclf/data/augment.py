@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
-from timm.data import Mixup, RandomErasing, rand_augment_transform
+from timm.data import Mixup, rand_augment_transform
+from timm.data.random_erasing import RandomErasing
 from torch import Tensor
 from torch.nn import functional
 
