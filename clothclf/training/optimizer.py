@@ -84,8 +84,22 @@ def parameter_groups(module: nn.Module, settings: TrainSettings) -> list[dict[st
     """The parameters that train, in groups with their own weight decay and share of the rate.
 
     `module` is a classifier, or its head alone. The groups are timm's, as it would make them for
-    the architecture with its own head.
+    the architecture with its own head; where the head trains first, each is either of it or not.
     """
+    groups = _groups(module, settings)
+    if not settings.head_epochs or not isinstance(module, Classifier):
+        return groups
+    # torch's fused SGD wants momentum for all of a group, or for none.
+    head = {id(parameter) for parameter in module.head.parameters()}
+    return [
+        {**group, "params": chosen}
+        for group in groups
+        for of_head in (False, True)
+        if (chosen := [p for p in group["params"] if (id(p) in head) == of_head])
+    ]
+
+
+def _groups(module: nn.Module, settings: TrainSettings) -> list[dict[str, Any]]:
     if settings.decay_norms_and_biases and settings.layer_decay is None:
         return [{"params": [p for p in module.parameters() if p.requires_grad]}]
     from timm.optim import param_groups_layer_decay, param_groups_weight_decay
