@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,32 @@ def test_runs_made_before_recipes_had_further_keys_keep_their_names() -> None:
     )
     assert make_spec().run_id == "2858f6ffbc8b"
     assert make_spec(train=recipe).run_id == "418ac377d6b1"
+
+
+def test_runs_made_when_all_had_one_size_are_read_and_keep_their_names() -> None:
+    values = json.loads(make_spec().model_dump_json())
+    for later in ("image_size", "several_sizes", "source_sha256"):
+        del values[later]
+    old = RunSpec.model_validate_json(json.dumps(values))
+    assert old.image_size == 112
+    assert (old.run_id, old.protocol_id) == (make_spec().run_id, make_spec().protocol_id)
+    assert (old.run_id, old.protocol_id, old.name) == ("2858f6ffbc8b", "62a6db2324e3", "vgg16-s0")
+
+
+def test_sizes_of_a_sweep_share_a_protocol_and_a_further_one_changes_no_run() -> None:
+    def at(size: int, *sizes: int) -> RunSpec:
+        data = DataSettings(image_size=sizes)
+        return make_spec(data=data, image_size=size, several_sizes=True)
+
+    assert at(64, 64, 96).run_id == at(64, 64, 96, 160).run_id
+    assert at(64, 64, 96).run_id != at(96, 64, 96).run_id
+    assert at(64, 64, 96).protocol_id == at(96, 64, 96).protocol_id != make_spec().protocol_id
+    assert at(64, 64, 96).name == "vgg16-64px-s0"
+
+
+def test_other_code_of_ones_own_architecture_is_another_run() -> None:
+    own = make_spec("own:net", source_sha256="ab" * 32)
+    assert own.run_id != make_spec("own:net", source_sha256="cd" * 32).run_id
 
 
 def test_weights_are_known_by_content_not_by_name() -> None:

@@ -1,0 +1,148 @@
+"""From what is named to architectures with sizes: lists, wildcards, limits, and their faults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmark.selection import choose, expand, named_entries, sized
+from benchmark.study import SelectionSettings, StudySettings
+from clothclf.cost.quick import FEW, body_request, count_many
+from clothclf.errors import ArchitectureError, UserError
+from clothclf.models.check import check_architecture
+from clothclf.settings import ArchitectureSettings, DataSettings, HeadSettings
+
+
+def study(*names: str, **changes: Any) -> StudySettings:
+    entries = tuple(ArchitectureSettings(name=name) for name in names or ("test_resnet",))
+    values: dict[str, Any] = {"study": "s", "architectures": entries}
+    return StudySettings(**{**values, **changes})
+
+
+def named(pairs: Any) -> list[tuple[str, Any]]:
+    return [(entry.name, entry.image_size) for entry in pairs]
+
+
+def test_every_size_of_a_sweep_is_an_entry_and_an_own_size_goes_before() -> None:
+    entries = (
+        ArchitectureSettings(name="test_resnet"),
+        ArchitectureSettings(name="test_vit", image_size="native"),
+        ArchitectureSettings(name="test_efficientnet", image_size=48),
+    )
+    asked = study(data=DataSettings(image_size=(32, 64)), architectures=entries)
+    assert named(sized(asked, entries)) == [
+        ("test_resnet", 32),
+        ("test_resnet", 64),
+        ("test_vit", 160),
+        ("test_efficientnet", 48),
+    ]
+
+
+def test_efficientnets_have_each_their_own_size_by_config_alone() -> None:
+    asked = study("efficientnet_b[0-7]", data=DataSettings(image_size="native"))
+    sizes = [size for _, size in named(sized(asked, expand(asked.architectures)))]
+    assert sizes == [224, 240, 256, 288, 320, 448, 528, 600]
+
+
+def test_a_list_has_a_name_on_each_line_and_keeps_its_entrys_head(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("names.txt").write_text("# two\n\nvgg11  # small\nvgg1[13]\n")
+    entry = ArchitectureSettings.model_validate({"file": "names.txt", "head": {"hidden": 4}})
+    found = expand([entry])
+    assert [item.name for item in found] == ["vgg11", "vgg13"]
+    assert {item.head for item in found} == {HeadSettings(hidden=4)}
+    assert [item.name for item in named_entries(["@names.txt"])] == ["vgg11", "vgg13"]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "cannot be read: No such file"),
+        (b"# nothing\n\n", "names no architecture"),
+        (b"vgg16\nvgg61\n", "line 2: architecture 'vgg61' is not known .*did you mean"),
+        (b"@other.txt\n", "line 1: a list names architectures, not further lists"),
+        (b"vgg16\n\xff\xfe\n", "is not UTF-8 at byte 7"),
+        (b"a" * 1_000_001, "larger than 1 MB"),
+        (b"x\n" * 10_001, "more than 10,000 lines"),
+    ],
+)
+def test_a_list_that_cannot_be_used_is_told_by_file_and_line(
+    content: bytes | None, says: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "names.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=says):
+        named_entries([f"@{path}"])
+
+
+def test_all_unknown_names_are_told_at_once() -> None:
+    with pytest.raises(UserError) as caught:
+        named_entries(["vgg61", "vgg16", "no_such_*"])
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_a_wildcard_goes_over_tags_where_it_has_a_dot() -> None:
+    found = [entry.name for entry in named_entries(["efficientnet_b0.*"])]
+    assert "efficientnet_b0.ra_in1k" in found
+    with pytest.raises(UserError, match="no timm architecture with a tag"):
+        expand([ArchitectureSettings(name="efficientnet_b0.zz*")])
+
+
+def test_limits_leave_out_with_a_reason_what_is_too_large_at_its_size(tmp_path: Path) -> None:
+    limits = SelectionSettings(max_gmacs=0.005, exclude=("*_vit",))
+    asked = study("test_resnet", "test_vit", data=DataSettings(image_size=(32, 64)))
+    found = choose(asked.model_copy(update={"selection": limits}), [], tmp_path)
+    told = {(item.entry.name, item.image_size): item.out for item in found}
+    assert told["test_resnet", 32] == ""
+    assert "GMACs, more than 0.005" in told["test_resnet", 64]
+    assert told["test_vit", 32] == told["test_vit", 64] == "excluded by *_vit"
+
+
+def test_limits_that_leave_nothing_say_the_smallest(tmp_path: Path) -> None:
+    limits = SelectionSettings(max_params=0.0001)
+    asked = study("test_resnet", data=DataSettings(image_size=32), selection=limits)
+    with pytest.raises(ArchitectureError, match=r"leave none of 1 .*smallest, test_resnet at 32"):
+        choose(asked, [], tmp_path)
+
+
+def test_a_size_of_a_sweep_that_an_architecture_refuses_is_named(tmp_path: Path) -> None:
+    asked = study("test_resnet", "vgg11")
+    asked = asked.model_copy(update={"data": DataSettings(image_size=(64, 16))})
+    with pytest.raises(UserError, match=r"'vgg11' refuses pictures of 16 x 16 pixels"):
+        choose(asked, [], tmp_path)
+    left = choose(asked, [], tmp_path, leave_out_unfit=True)
+    assert {(item.entry.name[:4], item.image_size) for item in left if item.out} == {("vgg1", 16)}
+
+
+def test_a_body_with_a_head_costs_what_the_whole_does(tmp_path: Path) -> None:
+    (body,) = count_many([body_request("test_resnet", 32)], tmp_path)
+    head = body.with_head(HeadSettings(hidden=5), 3)
+    assert body.macs is not None
+    assert body.params is not None
+    assert head.macs == body.macs + body.features * 5 + 5 * 3
+    assert head.params == body.params + body.features * 5 + 5 + 5 * 3 + 3
+
+
+def test_counts_are_kept_and_many_are_counted_as_few_are(tmp_path: Path) -> None:
+    requests = [body_request("test_resnet", 16 + 8 * n) for n in range(FEW + 1)]
+    by_processes = count_many(requests, tmp_path / "a")
+    here = [count_many([request], tmp_path / "b")[0] for request in requests[:2]]
+    assert by_processes[:2] == here
+    assert len(list((tmp_path / "a" / "counts").iterdir())) == len(requests)
+    told: list[int] = []
+    assert count_many(requests, tmp_path / "a", lambda done, total: told.append(done)) == (
+        by_processes
+    )
+    assert told == []
+
+
+def test_counting_and_checking_agree_on_a_refusal(tmp_path: Path) -> None:
+    (count,) = count_many([body_request("vgg11", 16)], tmp_path)
+    with pytest.raises(ArchitectureError) as caught:
+        check_architecture("vgg11", 16)
+    assert count.fault == str(caught.value)
