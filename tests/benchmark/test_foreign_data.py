@@ -1,0 +1,243 @@
+"""Data that bench has never seen run by config alone: by the configs that the document shows."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from tests.benchmark.conftest import COMMAND, Finished, environment
+from tests.conftest import draw_jpeg
+
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "your-own-data.md").read_text("utf-8")
+QUICK = ("data.image_size=32", "model.weights=none", "train.epochs=1", "measure=false")
+
+
+def block(language: str, first_line: str) -> str:
+    """The document's block of code that begins with a line."""
+    found = re.findall(rf"```{language}\n(.*?)```", DOCUMENT, re.S)
+    (text,) = [text for text in found if text.startswith(first_line)]
+    return text
+
+
+def run(folder: Path, *arguments: str) -> Finished:
+    """`bench …` in a folder in which packages may be installed."""
+    done = subprocess.run(
+        [*COMMAND, *arguments],
+        cwd=folder,
+        env={**environment(), "PYTHONPATH": str(folder / "site")},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
+def study(folder: Path, name: str) -> dict[str, object]:
+    """Run a config of the document on a tiny architecture; what its record says of the data."""
+    (folder / f"{name}.yaml").write_text(block("yaml", f"# {name}.yaml"))
+    settings = [part for key in (*QUICK, "device=cpu") for part in ("--set", key)]
+    done = run(folder, "run", "test_resnet", "-c", f"{name}.yaml", *settings)
+    assert done.code == 0, done.err
+    (record,) = (folder / "mlruns").glob("runs/*/*/record.json")
+    told: dict[str, object] = json.loads(record.read_text())["spec"]["data_summary"]
+    return told
+
+
+def test_a_folder_with_splits(tmp_path: Path) -> None:
+    """Train and test folders, as they are so often: validation is drawn from train."""
+    for split, count in (("train", 10), ("test", 4)):
+        for place, label in enumerate(("cats", "dogs")):
+            folder = tmp_path / "pets" / split / label
+            folder.mkdir(parents=True)
+            for number in range(count):
+                seed = 1000 * place + 10 * number + len(split)
+                (folder / f"{number}.jpg").write_bytes(draw_jpeg(seed))
+    told = study(tmp_path, "pets")
+    assert told["images"] == {"train": 16, "valid": 4, "test": 8}
+    assert told["split_note"] == "test as the source gives it; valid drawn from its train"
+    assert told["classes"] == ["cats", "dogs"]
+
+
+def test_a_table_with_a_column_of_splits(tmp_path: Path) -> None:
+    photos = tmp_path / "birds" / "photos"
+    photos.mkdir(parents=True)
+    rows = []
+    for number in range(24):
+        (photos / f"{number:03}.jpg").write_bytes(draw_jpeg(number))
+        part = ("train", "train", "val", "test")[number // 2 % 4]
+        rows.append((f"photos/{number:03}.jpg", ("robin", "wren")[number % 2], "garden", part))
+    rows += [("photos/none.jpg", "wren", "garden", "train"), ("photos/001.jpg", "", "", "")]
+    with (photos.parent / "birds.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("path", "species", "place", "part"), *rows])
+    told = study(tmp_path, "birds")
+    assert told["images"] == {"train": 12, "valid": 6, "test": 6}
+    assert told["dropped"] == {"path without a file": 1, "no label": 1}
+    assert told["split_note"] == "train, valid and test as the source gives them"
+
+
+def test_parquet_files_as_the_hub_has_them(tmp_path: Path) -> None:
+    """Bytes of pictures, and numbers of classes whose names stand in the footer."""
+    features = {
+        "image": {"_type": "Image"},
+        "label": {"_type": "ClassLabel", "names": ["oak", "ash", "elm"]},
+    }
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    for split, first, count in (("train", 0, 30), ("test", 100, 9)):
+        numbers = range(first, first + count)
+        table = pa.table(
+            {
+                "image": [{"bytes": draw_jpeg(number), "path": None} for number in numbers],
+                "label": [number % 3 for number in numbers],
+            }
+        ).replace_schema_metadata(metadata)
+        place = tmp_path / "leaves" / "data" / f"{split}-00000-of-00001.parquet"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, place)
+    told = study(tmp_path, "leaves")
+    assert told["classes"] == ["ash", "elm", "oak"]
+    assert told["images"] == {"train": 24, "valid": 6, "test": 9}
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Path:
+    """A folder with the document's plug-in installed, as pip leaves it, and data for it."""
+    site = tmp_path / "site"
+    info = site / "bench_shelf-1.0.dist-info"
+    info.mkdir(parents=True)
+    (site / "shelf.py").write_text(block("python", "# shelf.py"))
+    points = re.search(r'entry-points\."bench\.sources"\]\nshelf = "(.*)"', DOCUMENT)
+    assert points is not None
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: bench-shelf\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[bench.sources]\nshelf = {points[1]}\n")
+    np.savez(
+        tmp_path / "shelf.npz",
+        pixels=np.random.default_rng(0).integers(0, 256, (20, 16, 12, 3), dtype=np.uint8),
+        names=[f"n{number}" for number in range(20)],
+        kinds=["jar", "tin"] * 10,
+    )
+    return tmp_path
+
+
+def test_a_source_of_another_package(shelf: Path) -> None:
+    (shelf / "shelf.yaml").write_text(block("yaml", "# shelf.yaml"))
+    done = run(shelf, "data", "stats", "-c", "shelf.yaml", "--manifest", "m.csv")
+    assert done.code == 0, done.err
+    assert "20 read, 20 images kept" in done.out
+    with (shelf / "m.csv").open() as file:
+        kept = {row["id"]: row["label"] for row in csv.DictReader(file)}
+    assert kept == {f"n{number}": ("jar", "tin")[number % 2] for number in range(20)}
+
+
+def test_a_package_that_fails_is_one_sentence(shelf: Path) -> None:
+    (shelf / "site" / "shelf.py").write_text("def open_shelf(settings):\n    raise KeyError('x')\n")
+    (shelf / "shelf.yaml").write_text(block("yaml", "# shelf.yaml"))
+    done = run(shelf, "data", "stats", "-c", "shelf.yaml")
+    assert (done.code, "Traceback" in done.err) == (2, False)
+    assert done.err.count("plug-in 'shelf' (shelf:open_shelf): failed with KeyError: 'x'") == 1
+
+
+@pytest.mark.parametrize("name", ["summer", "shares", "pets", "birds", "leaves", "shelf"])
+def test_every_config_of_the_document_is_valid(name: str, tmp_path: Path) -> None:
+    from benchmark.study import load_study
+
+    (tmp_path / "c.yaml").write_text(block("yaml", f"# {name}.yaml"))
+    assert load_study(tmp_path / "c.yaml").study == name
+
+
+# Bad input: one sentence, exit code 2, nothing decoded in vain
+
+
+def refusal(folder: Path, *settings: str) -> str:
+    (folder / "c.yaml").write_text("study: s\narchitectures: [test_resnet]\n")
+    flags = [part for setting in settings for part in ("--set", setting)]
+    done = run(folder, "data", "stats", "-c", "c.yaml", *flags)
+    assert done.code == 2, done
+    assert "Traceback" not in done.err
+    (line,) = [line for line in done.err.splitlines() if line.startswith("bench: ")]
+    return line
+
+
+def pictures(folder: Path, *names: str) -> None:
+    for number, name in enumerate(names):
+        path = folder / "data" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(draw_jpeg(number))
+
+
+FOLDER = ("data.source=folder", "data.path=data")
+TABLE = ("data.source=table", "data.path=data/t.csv", "data.label=kind")
+
+
+def test_a_folder_of_one_class(tmp_path: Path) -> None:
+    pictures(tmp_path, "cats/1.jpg", "cats/2.jpg")
+    told = refusal(tmp_path, *FOLDER)
+    assert "all its 2 usable pictures are of one class, 'cats', and 2 are needed" in told
+
+
+def test_a_folder_of_mixed_depth(tmp_path: Path) -> None:
+    pictures(tmp_path, "cats/1.jpg", "dogs/small/1.jpg")
+    assert "1 of 2 pictures lie deeper than the class folders" in refusal(tmp_path, *FOLDER)
+
+
+def test_a_folder_of_nothing_but_heic(tmp_path: Path) -> None:
+    for name in ("cats/1.heic", "dogs/1.heic"):
+        pictures(tmp_path, name)
+        (tmp_path / "data" / name).write_bytes(b"\0\0\0\x18ftypheic" + bytes(99))
+    told = refusal(tmp_path, *FOLDER)
+    assert "none of its 2 pictures can be decoded; the first, cats/1.heic: HEIC or AVIF" in told
+    assert "convert to JPEG" in told
+
+
+def test_a_table_whose_paths_are_all_missing(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "t.csv").write_text("path,kind\na.jpg,x\nb.jpg,y\n")
+    told = refusal(tmp_path, *TABLE)
+    assert "none of its 2 rows has an id, a label and a picture (path without a file 2)" in told
+    assert "the first: a.jpg" in told
+
+
+def test_a_label_of_ten_thousand_values(tmp_path: Path) -> None:
+    """Refused before anything is decoded, with the number that would leave few enough."""
+    pictures(tmp_path, "1.jpg")
+    rows = []
+    for number in range(10_000):
+        if number != 1:
+            (tmp_path / "data" / f"{number}.jpg").hardlink_to(tmp_path / "data" / "1.jpg")
+        rows.append(f"{number}.jpg,{number if number > 40 else number % 4}")
+    (tmp_path / "data" / "t.csv").write_text("path,kind\n" + "\n".join(rows) + "\n")
+    told = refusal(tmp_path, *TABLE)
+    assert "9,963 classes of 'kind' in 10,000 pictures are too many: at most 1,000" in told
+    assert "data.min_images_per_class (2 leaves 4) or data.max_classes" in told
+
+
+def test_a_source_that_is_none(tmp_path: Path) -> None:
+    assert "no source 'imagefolder' (did you mean folder" in refusal(
+        tmp_path, "data.source=imagefolder"
+    )
+
+
+def test_what_is_found_is_told_by_reason(tmp_path: Path) -> None:
+    """Unreadable ones are left out by reason, and the others are described with their balance."""
+    pictures(tmp_path, *(f"cats/{n}.jpg" for n in range(8)))
+    pictures(tmp_path, *(f"dogs/{n}.jpg" for n in range(5)))
+    (tmp_path / "data/cats/0.jpg").write_bytes(b"broken")
+    clear = Image.fromarray(np.full((9, 9, 4), 77, dtype=np.uint8))
+    clear.save(tmp_path / "data/dogs/x.png")
+    (tmp_path / "c.yaml").write_text("study: s\narchitectures: [test_resnet]\n")
+    flags = [part for setting in FOLDER for part in ("--set", setting)]
+    done = run(tmp_path, "data", "stats", "-c", "c.yaml", *flags)
+    assert done.code == 0, done.err
+    assert "14 read, 13 images kept" in done.out
+    assert "dropped      1: image does not decode" in done.out
+    assert "repaired     1: image converted to RGB" in done.out
+    assert "2, of 6 (dogs) to 7 images (cats); always answering cats is right in 53.8%" in done.out
