@@ -1,4 +1,4 @@
-"""Coverage-guided fuzzing of the readers of tables and archives, by atheris (libFuzzer).
+"""Coverage-guided fuzzing of the readers of tables, archives and parquet, by atheris (libFuzzer).
 
     pip install -e '.[fuzz]' && python -m tests.faults.fuzz_readers --seconds 600
 
@@ -23,12 +23,12 @@ from pathlib import Path
 MEMORY_BYTES = 4 * 2**30
 SECONDS_PER_INPUT = 10
 MAX_INPUT_BYTES = 4096
-TABLE, ARCHIVE = b"T", b"Z"
+TABLE, ARCHIVE, PARQUET = b"T", b"Z", b"P"
 """First byte of an input: which reader it is for."""
 
 
 def seeds() -> list[bytes]:
-    """Inputs to begin with: tables and archives, whole and odd."""
+    """Inputs to begin with: tables, archives and parquet files, whole and odd."""
     head = "id,articleType,name\n"
     rows = (
         head + '1,Tops,one\n2,Shirts,"two, too"\n3,Caps,"a\nb"\n../4,Tops\n\n5,Tops,"open\n6,A,b\n'
@@ -44,11 +44,31 @@ def seeds() -> list[bytes]:
                 archive.writestr(f"{root}images/1.jpg", b"x" * 40)
                 archive.writestr(f"{root}images/2.png", b"y")
             archives.append(file.getvalue())
-    return [TABLE + table for table in tables] + [ARCHIVE + content for content in archives]
+    return [
+        *(TABLE + table for table in tables),
+        *(ARCHIVE + content for content in archives),
+        *(PARQUET + content for content in _parquet_seeds()),
+    ]
+
+
+def _parquet_seeds() -> list[bytes]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    cells = [{"bytes": b"x" * 40, "path": None}, None]
+    table = pa.table({"id": [1, 2], "articleType": ["A", "B"], "image": cells})
+    found = []
+    for options in ({}, {"compression": "zstd", "data_page_version": "2.0"}):
+        for whole in (True, False):
+            file = io.BytesIO()
+            pq.write_table(table, file, store_schema=whole, use_dictionary=whole, **options)
+            found.append(file.getvalue())
+    return found
 
 
 def read(content: bytes, place: Path) -> None:
     """Give an input to its reader; only a UserError may come of it."""
+    from clothclf.data.sources.hub import HubSource
     from clothclf.data.sources.kaggle import KaggleSource
     from clothclf.data.sources.listing import Wanted
     from clothclf.data.sources.selection import choose
@@ -57,13 +77,13 @@ def read(content: bytes, place: Path) -> None:
 
     kind, content = content[:1], content[1:]
     try:
-        if kind != ARCHIVE:
+        if kind not in (ARCHIVE, PARQUET):
             table = read_table(content, "t.csv", key="id")
             _demand(all(len(row) == len(table.columns) for row in table.rows), "a ragged row")
             _demand(table.lines == sorted(table.lines), "lines out of order")
             return
         place.write_bytes(content)
-        source = KaggleSource(place)
+        source = HubSource(place) if kind == PARQUET else KaggleSource(place)
         wanted = Wanted("articleType")
         listing = choose(source.list_images(wanted), wanted, source.title)
         dropped = sum(finding.action == "dropped" for finding in listing.findings)
@@ -91,8 +111,10 @@ def fuzz(folder: Path, options: list[str]) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**26, 2**26))
     # Imported before they are traced, or loading them would count as found.
     import pandas  # noqa: F401
+    import pyarrow.parquet  # noqa: F401
 
     with atheris.instrument_imports(include=["clothclf.data"], enable_loader_override=False):
+        import clothclf.data.sources.hub
         import clothclf.data.sources.kaggle  # noqa: F401
 
     place = folder / "input.zip"

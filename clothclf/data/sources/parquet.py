@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import struct
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
@@ -21,12 +19,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clothclf.data.sources.listing import MAX_IMAGE_BYTES, as_text, no_column
-from clothclf.data.sources.parquet_pages import DELTA_BYTE_ARRAY, Page, PageError, pages
+from clothclf.data.sources.parquet_pages import (
+    DELTA_BYTE_ARRAY,
+    LayoutError,
+    Page,
+    pages,
+    read_footer,
+)
 from clothclf.errors import DataError
 
 MAX_ROWS = 3_000_000
 MAX_COLUMNS = 1000
-MAX_FOOTER_BYTES = 2**26
 MAX_TEXT_BYTES = 2**29
 """Of one column of text or numbers, unpacked."""
 MAX_PAGE_BYTES = 2**29
@@ -36,7 +39,6 @@ MAX_GROWTH = 100
 unless it is small all the same."""
 SMALL_BYTES = 2**28
 
-_MAGIC = b"PAR1"
 _CELL_CHARACTERS = 1000
 _BUFFER_BYTES = 2**20
 _AT_ONCE_BYTES = 2**26
@@ -50,24 +52,26 @@ class ParquetFile:
     def __init__(self, path: Path) -> None:
         """Read the footer; raises DataError where it is no parquet, cut short or too large."""
         self.path = path
-        _look_at_ends(path)
         with self._told():
-            file = pq.ParquetFile(path)
-            self._schema, self._footer = file.schema_arrow, file.metadata
+            with path.open("rb") as content:
+                self._groups = read_footer(content)
+            self.group_rows: Sequence[int] = [group.rows for group in self._groups]
+            self.rows = sum(self.group_rows)
+            self._require_few(0)
+            with pq.ParquetFile(path) as file:
+                self._schema, self._footer = file.schema_arrow, file.metadata
         self.columns: list[str] = self._schema.names
-        self.rows: int = self._footer.num_rows
-        groups = [self._footer.row_group(n).num_rows for n in range(self._footer.num_row_groups)]
-        if len(self.columns) > MAX_COLUMNS or not 0 <= self.rows <= MAX_ROWS:
-            raise DataError(
-                f"{path}: is too large a table: {len(self.columns):,} columns and {self.rows:,} "
-                f"rows; at most {MAX_COLUMNS:,} and {MAX_ROWS:,} are read"
-            )
-        if sum(groups) != self.rows or min(groups, default=0) < 0:
-            raise DataError(f"{path}: is damaged: its row groups do not add up to its rows")
-        self.group_rows: Sequence[int] = groups
+        self._require_few(len(self.columns))
         self._lock = threading.Lock()
         self._windows: OrderedDict[tuple[str, int], _Window] = OrderedDict()
         self._rows_at_once: dict[str, int] = {}
+
+    def _require_few(self, columns: int) -> None:
+        if columns > MAX_COLUMNS or self.rows > MAX_ROWS:
+            raise DataError(
+                f"{self.path}: is too large a table: {columns:,} columns and {self.rows:,} rows; "
+                f"at most {MAX_COLUMNS:,} and {MAX_ROWS:,} are read"
+            )
 
     @cached_property
     def features(self) -> dict[str, dict[str, Any]]:
@@ -178,18 +182,11 @@ class ParquetFile:
 
     def _pages(self, leaf: str) -> Iterator[Page]:
         """The pages of all row groups of a column, or of one part of a column of structs."""
-        paths = [self._footer.schema.column(n).path for n in range(self._footer.num_columns)]
         with self._told(), self.path.open("rb") as file:
-            place = paths.index(leaf)
-            for group in range(len(self.group_rows)):
-                chunk = self._footer.row_group(group).column(place)
-                start = chunk.data_page_offset
-                if chunk.dictionary_page_offset:
-                    start = min(start, chunk.dictionary_page_offset)
-                values, length = chunk.num_values, chunk.total_compressed_size
-                if start < 0 or length < 0 or values < self.group_rows[group]:
-                    raise PageError(f"column {leaf!r} has impossible sizes")
-                for page in pages(file, start, length, values):
+            for group in self._groups:
+                if leaf not in group.chunks:
+                    raise LayoutError(f"is damaged: a row group lacks column {leaf!r}")
+                for page in pages(file, group.chunks[leaf]):
                     if page.encoding == DELTA_BYTE_ARRAY:
                         raise DataError(
                             f"{self.path}: column {leaf!r} is stored as DELTA_BYTE_ARRAY, which "
@@ -203,7 +200,9 @@ class ParquetFile:
             yield
         except DataError:
             raise
-        except (OSError, ValueError, PageError, MemoryError, pa.ArrowException) as error:
+        except LayoutError as error:
+            raise DataError(f"{self.path}: {error}") from None
+        except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise DataError(f"{self.path}: cannot be read: {first[:200]}") from None
 
@@ -240,26 +239,6 @@ class _Window:
                 return batch[at].as_py()  # type: ignore[no-any-return]
             at -= len(batch)
         return None
-
-
-def _look_at_ends(path: Path) -> None:
-    """Raise DataError where a file has not both ends of a parquet file."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(4)
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - 8))
-            length, end = struct.unpack("<I4s", file.read(8).rjust(8, b"\0"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from None
-    if start == b"PARE" or end == b"PARE":
-        raise DataError(f"{path}: is encrypted; write it again without")
-    if start != _MAGIC:
-        raise DataError(f"{path}: is not a parquet file")
-    if end != _MAGIC or length > size - 12:
-        raise DataError(f"{path}: is cut short: its end is missing; download it again")
-    if length > MAX_FOOTER_BYTES:
-        raise DataError(f"{path}: its footer of {_mebibytes(length)} is too large")
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -1,23 +1,48 @@
-"""Page headers of a parquet file, read before any page is unpacked: so its true size is known.
+"""What a parquet file says of its own layout: its footer, and the header before each page.
 
-The footer's sizes may say anything; a reader makes room for what each page's own header says. The
-layout is that of parquet's `parquet.thrift`, in Thrift's compact protocol.
+A reader makes room for what a page's header says, whatever the footer does; so both are read here
+before anything is unpacked. Numbers of fields are those of parquet's `parquet.thrift`.
 """
 
 from __future__ import annotations
 
+import os
+import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, BinaryIO, NamedTuple
+
+from clothclf.data.sources.thrift import Struct, ThriftError, read_struct
 
 DELTA_BYTE_ARRAY = 7
 """The encoding by which a value repeats the start of the one before: kilobytes become gigabytes."""
+MAX_FOOTER_BYTES = 2**24
 MAX_HEADER_BYTES = 2**24
+_MAGIC, _ENCRYPTED = b"PAR1", b"PARE"
 _FIRST_READ = 4096
-_DEEPEST = 8
 _BEYOND = 100
 """Bytes that readers look past a column's end, since old writers counted too few."""
 
-_Struct = dict[int, Any]
+
+class LayoutError(Exception):
+    """The file is no parquet, or does not say of itself what every parquet file says."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One column's pages in one row group."""
+
+    start: int
+    length: int
+    values: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """A row group; columns by their path, as `image.bytes`."""
+
+    rows: int
+    chunks: dict[str, Chunk]
 
 
 class Page(NamedTuple):
@@ -29,112 +54,82 @@ class Page(NamedTuple):
     is_dictionary: bool
 
 
-class PageError(Exception):
-    """What stands there is no page header."""
+def read_footer(file: BinaryIO) -> list[Group]:
+    """The row groups of a file; raises LayoutError, and OSError where it cannot be read."""
+    start = file.read(4)
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - 8))
+    length, end = struct.unpack("<I4s", file.read(8).rjust(8, b"\0"))
+    if _ENCRYPTED in (start, end):
+        raise LayoutError("is encrypted; write it again without")
+    if start != _MAGIC:
+        raise LayoutError("is not a parquet file")
+    if end != _MAGIC or length > size - 12:
+        raise LayoutError("is cut short: its end is missing; download it again")
+    if length > MAX_FOOTER_BYTES:
+        raise LayoutError(f"has too large a footer, of {length / 2**20:,.0f} MiB")
+    file.seek(size - 8 - length)
+    try:
+        footer, _ = read_struct(file.read(length), 0)
+        groups = [_group(group) for group in footer.get(4) or []]
+    except (ThriftError, IndexError, TypeError, AttributeError, KeyError, ValueError):
+        raise LayoutError("is damaged: its footer cannot be read") from None
+    rows = sum(group.rows for group in groups)
+    if rows != footer.get(3) or any(group.rows < 0 for group in groups):
+        raise LayoutError("is damaged: its row groups do not add up to its rows")
+    return groups
 
 
-def pages(file: BinaryIO, start: int, length: int, values: int) -> Iterator[Page]:
-    """Yield a column chunk's pages: from byte `start`, until `values` of them are counted.
+def _group(fields: Struct) -> Group:
+    chunks = {}
+    for column in fields[1] or []:
+        meta: Struct = column[3]
+        path = b".".join(meta[3]).decode()
+        start, length, values = meta[9], meta[7], meta[5]
+        if dictionary := meta.get(11):
+            start = min(start, dictionary)
+        if min(start, length, values - fields[3]) < 0 or column.get(1):
+            raise ValueError("impossible sizes, or another file")
+        chunks[path] = Chunk(start, length, values)
+    return Group(fields[3] + 0, chunks)
 
-    Raises PageError, and OSError where the file cannot be read.
+
+def pages(file: BinaryIO, chunk: Chunk) -> Iterator[Page]:
+    """Yield a chunk's pages until its values are counted.
+
+    Raises LayoutError, and OSError where the file cannot be read.
     """
-    position, seen = start, 0
-    while seen < values and position < start + length + _BEYOND:
+    position, seen = chunk.start, 0
+    while seen < chunk.values and position < chunk.start + chunk.length + _BEYOND:
         header, size = _read_header(file, position)
         unpacked, packed = header.get(2), header.get(3)
-        if not isinstance(unpacked, int) or not isinstance(packed, int) or packed < 0:
-            raise PageError("a page has no size")
-        data = header.get(5) or header.get(8)
-        shape = data or header.get(7) or {}
-        count, encoding = shape.get(1, 0), shape.get(4 if header.get(8) else 2, 0)
-        if not isinstance(count, int) or not isinstance(encoding, int) or count < 0:
-            raise PageError("a page has no number of values")
+        data: Any = header.get(5) or header.get(8)
+        shape: Any = data or header.get(7) or {}
+        try:
+            count, encoding = shape.get(1, 0), shape.get(4 if header.get(8) else 2, 0)
+        except AttributeError:
+            raise LayoutError("is damaged: a page has no shape") from None
+        if not all(isinstance(n, int) for n in (unpacked, packed, count, encoding)):
+            raise LayoutError("is damaged: a page has no size")
+        if packed < 0 or count < 0:
+            raise LayoutError("is damaged: a page has an impossible size")
         if data:
             seen += count
         yield Page(max(unpacked, packed), count, encoding, 7 in header)
         position += size + packed
 
 
-def _read_header(file: BinaryIO, position: int) -> tuple[_Struct, int]:
+def _read_header(file: BinaryIO, position: int) -> tuple[Struct, int]:
     """A page's header and its length in bytes."""
     size = _FIRST_READ
     while True:
         file.seek(position)
         content = file.read(size)
         try:
-            header, end = _struct(content, 0, 0)
+            return read_struct(content, 0)
+        except ThriftError:
+            raise LayoutError("is damaged: a page's header cannot be read") from None
         except IndexError:
             if len(content) < size or size >= MAX_HEADER_BYTES:
-                raise PageError("a page's header has no end") from None
+                raise LayoutError("is damaged: a page's header has no end") from None
             size *= 16
-            continue
-        return header, end
-
-
-def _struct(content: bytes, at: int, depth: int) -> tuple[_Struct, int]:
-    """Fields of a struct by their number; IndexError where the content ends before it."""
-    if depth > _DEEPEST:
-        raise PageError("a page's header is nested too deep")
-    fields: _Struct = {}
-    number = 0
-    while (head := content[at]) != 0:
-        at += 1
-        if head >> 4:
-            number += head >> 4
-        else:
-            number, at = _integer(content, at)
-        kind = head & 15
-        if kind in (1, 2):  # a bool stands in the kind itself
-            fields[number] = kind == 1
-        else:
-            fields[number], at = _value(content, at, kind, depth)
-    return fields, at + 1
-
-
-def _value(content: bytes, at: int, kind: int, depth: int) -> tuple[Any, int]:
-    if kind in (4, 5, 6):
-        return _integer(content, at)
-    if kind == 12:
-        return _struct(content, at, depth + 1)
-    if kind == 8:
-        length, at = _varint(content, at)
-        return None, _skipped(content, at, length)
-    if kind in (1, 2, 3):
-        return None, _skipped(content, at, 1)
-    if kind == 7:
-        return None, _skipped(content, at, 8)
-    if kind in (9, 10):
-        return None, _list_end(content, at, depth)
-    raise PageError("a page's header is damaged")
-
-
-def _list_end(content: bytes, at: int, depth: int) -> int:
-    head = content[at]
-    count, at = (head >> 4, at + 1) if head >> 4 < 15 else _varint(content, at + 1)
-    for _ in range(count):
-        _, at = _value(content, at, head & 15, depth + 1)
-    return at
-
-
-def _skipped(content: bytes, at: int, length: int) -> int:
-    if at + length > len(content):
-        raise IndexError
-    return at + length
-
-
-def _varint(content: bytes, at: int) -> tuple[int, int]:
-    number = shift = 0
-    while True:
-        byte = content[at]
-        at += 1
-        number |= (byte & 127) << shift
-        shift += 7
-        if byte < 128:
-            return number, at
-        if shift > 63:
-            raise PageError("a page's header is damaged")
-
-
-def _integer(content: bytes, at: int) -> tuple[int, int]:
-    number, at = _varint(content, at)
-    return (number >> 1) ^ -(number & 1), at
