@@ -53,7 +53,7 @@ def heed_signals() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-def run_bench(folder: Path, *arguments: str) -> Finished:
+def run_bench(folder: Path, *arguments: str, timeout_s: float = 300) -> Finished:
     """Run `bench` in a folder, without a terminal."""
     done = subprocess.run(
         [*COMMAND, *arguments],
@@ -61,7 +61,7 @@ def run_bench(folder: Path, *arguments: str) -> Finished:
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=timeout_s,
         check=False,
     )
     return Finished(done.returncode, done.stdout, done.stderr)

@@ -12,9 +12,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import save_file
 
 from benchmark.errors import SelectError
 from benchmark.record import RunRecord
@@ -203,7 +205,7 @@ def test_a_shortened_recipe_is_valid_and_keeps_its_phases() -> None:
     recipe = FINETUNE.model_copy(update={"epochs": 8, "head_epochs": 2, "warmup_epochs": 2.0})
     short = shortened(recipe, 4)
     assert (short.epochs, short.head_epochs, short.warmup_epochs) == (4, 1, 1.0)
-    type(short).model_validate(short.model_dump())
+    assert type(short).model_validate(short.model_dump()) == short
 
 
 # How far the order is to be trusted
@@ -211,6 +213,7 @@ def test_a_shortened_recipe_is_valid_and_keeps_its_phases() -> None:
 NAMES = [f"n{number}" for number in range(8)]
 
 
+@settings(deadline=None)  # the first call loads scipy
 @given(st.permutations(range(8)))
 def test_agreement_is_the_share_of_pairs_in_order(places: list[int]) -> None:
     trained = {name: place / 10 for name, place in zip(NAMES, places, strict=True)}
@@ -250,15 +253,23 @@ def test_a_sample_is_the_same_whatever_the_order(names: list[str], count: int, s
 STUDY = """\
 study: choosing
 data: {source: demo, image_size: 32, demo: {images_per_class: 10, seed: 0}}
-architectures: [test_resnet]
+architectures:
+- test_resnet
+- test_vit
+- test_efficientnet
+- {name: test_byobnet, weights: wrong.safetensors}
 model: {weights: none}
 train: {epochs: 2}
 device: cpu
 measure: false
 """
-ENTRANTS = ("test_resnet", "test_vit", "test_efficientnet", "test_byobnet", "vgg11")
-"""vgg11 takes no pictures of 32 pixels once its pool has nothing left to pool: it is sized down."""
-ASK = ("select", "-c", "study.yaml", "--budget", "20m", "--finalists", "2")
+ASK = ("select", "-c", "study.yaml", "--budget", "20m", "--finalists", "2", "--final", "study")
+
+
+def prepare(folder: Path) -> None:
+    """The study, and weights that are found and then do not fit."""
+    (folder / "study.yaml").write_text(STUDY)
+    save_file({"stem.weight": np.zeros(3, dtype=np.float32)}, folder / "wrong.safetensors")
 
 
 def answer(folder: Path) -> Any:
@@ -282,8 +293,8 @@ def records(folder: Path) -> dict[str, RunRecord]:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Finished]:
     """A selection that nothing disturbed."""
     folder = tmp_path_factory.mktemp("whole")
-    (folder / "study.yaml").write_text(STUDY)
-    return folder, run_bench(folder, *ASK, "-o", "selection.json", *ENTRANTS)
+    prepare(folder)
+    return folder, run_bench(folder, *ASK, "-o", "selection.json")
 
 
 def test_a_selection_halves_down_to_a_winner(whole: tuple[Path, Finished]) -> None:
@@ -291,9 +302,16 @@ def test_a_selection_halves_down_to_a_winner(whole: tuple[Path, Finished]) -> No
     assert done.code == 0, done.err
     winner, _, architectures = answer(folder)
     reached = {item["architecture"]: item["reached"] for item in architectures}
-    assert sorted(reached.values()) == ["final", "final", "r0", "r0", "r1"]
+    assert sorted(reached.values()) == ["final", "final", "r0", "r0"]
     assert architectures[0]["architecture"] == winner
     assert f"{winner} has the highest accuracy of 2 finalists" in done.err
+
+
+def test_what_fails_is_dropped_with_its_reason(whole: tuple[Path, Finished]) -> None:
+    folder, _ = whole
+    *_, last = answer(folder)[2]
+    assert last["architecture"] == "test_byobnet"
+    assert last["end"].startswith("failed in r0, build: model.weights: ")
 
 
 def test_everything_is_logged_with_its_rung(whole: tuple[Path, Finished]) -> None:
@@ -302,14 +320,13 @@ def test_everything_is_logged_with_its_rung(whole: tuple[Path, Finished]) -> Non
     folder, _ = whole
     client = MlflowClient(tracking_uri=f"sqlite:///{folder}/mlruns/mlflow.db")
     found = {}
-    for name in ("choosing.select-r0", "choosing.select-r1", "choosing.select-final"):
+    for name in ("choosing.select-r0", "choosing.select-final"):
         experiment = client.get_experiment_by_name(name)
         assert experiment is not None
         runs = client.search_runs([experiment.experiment_id], "tags.`bench.kind` = 'run'")
         found[name] = [run.data.tags["bench.rung"] for run in runs]
     assert found == {
-        "choosing.select-r0": ["r0"] * 5,
-        "choosing.select-r1": ["r1"] * 3,
+        "choosing.select-r0": ["r0"] * 4,
         "choosing.select-final": ["final"] * 2,
     }
 
@@ -329,7 +346,7 @@ def test_no_rung_sees_a_test_picture_of_the_study(whole: tuple[Path, Finished]) 
 def test_asked_again_it_runs_nothing_and_says_the_same(whole: tuple[Path, Finished]) -> None:
     folder, _ = whole
     before, first = answer(folder), records(folder)
-    again = run_bench(folder, *ASK, "-o", "selection.json", *ENTRANTS)
+    again = run_bench(folder, *ASK, "-o", "selection.json")
     assert again.code == 0, again.err
     assert answer(folder) == before
     finished = {name: record.finished_at for name, record in first.items()}
@@ -339,9 +356,9 @@ def test_asked_again_it_runs_nothing_and_says_the_same(whole: tuple[Path, Finish
 def test_killed_and_asked_again_it_gives_the_same_answer(
     whole: tuple[Path, Finished], tmp_path: Path
 ) -> None:
-    """Killed in the middle of the second rung; what was finished is not run again."""
-    (tmp_path / "study.yaml").write_text(STUDY)
-    command = [*COMMAND, *ASK, "-o", "selection.json", *ENTRANTS]
+    """Killed when the last rung has begun; what was finished is not run again."""
+    prepare(tmp_path)
+    command = [*COMMAND, *ASK, "-o", "selection.json"]
     with (tmp_path / "output.txt").open("w") as output:
         process = subprocess.Popen(
             command,
@@ -352,15 +369,15 @@ def test_killed_and_asked_again_it_gives_the_same_answer(
             env=environment(),
             preexec_fn=heed_signals,
         )
-        begun = tmp_path / "mlruns" / "runs" / "choosing.select-r1"
-        end = time.monotonic() + 240
+        begun = tmp_path / "mlruns" / "runs" / "choosing.select-final"
+        end = time.monotonic() + 300
         while not list(begun.glob("*/spec.json")) and process.poll() is None:
             assert time.monotonic() < end
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     before = {name: record.finished_at for name, record in records(tmp_path).items()}
-    assert len(before) >= 5
+    assert len(before) >= 3
     assert run_bench(tmp_path, *command[len(COMMAND) :]).code == 0
     after = {name: record.finished_at for name, record in records(tmp_path).items()}
     assert before.items() <= after.items()
@@ -368,7 +385,7 @@ def test_killed_and_asked_again_it_gives_the_same_answer(
 
 
 def test_the_schedule_can_be_seen_without_running(bench: Bench, tmp_path: Path) -> None:
-    done = bench("select", "-c", "tiny.yaml", "--budget", "10m", "--dry-run", *ENTRANTS[:2])
+    done = bench("select", "-c", "tiny.yaml", "--budget", "10m", "--dry-run", "test_resnet")
     assert done.code == 0, done.err
     assert "schedule of tiny-" in done.out
     assert not (tmp_path / "mlruns" / "selections").exists()
@@ -394,7 +411,7 @@ def test_a_budget_that_is_no_time_is_refused(bench: Bench, budget: str) -> None:
 
 
 def test_too_small_a_budget_says_what_it_takes(bench: Bench) -> None:
-    done = bench("select", "-c", "tiny.yaml", "--budget", "3s", *ENTRANTS[:2])
+    done = bench("select", "-c", "tiny.yaml", "--budget", "3s", "test_resnet")
     assert done.code == 2
     assert "take at least about" in done.err.splitlines()[-1]
 
