@@ -11,8 +11,10 @@ from benchmark.commands.compare import compare
 from benchmark.commands.cost import cost
 from benchmark.commands.data import data
 from benchmark.commands.doctor import doctor
+from benchmark.commands.export import export
 from benchmark.commands.models import models
 from benchmark.commands.plan import plan
+from benchmark.commands.predict import predict
 from benchmark.commands.report import report
 from benchmark.commands.run import run
 from benchmark.commands.select import select
@@ -69,5 +71,8 @@ def main() -> None:
     """
 
 
-for _command in (run, plan, report, compare, cost, models, data, select, sync, doctor, ui):
+for _command in (
+    *(run, plan, report, compare, cost, models, data, select),
+    *(predict, export, sync, doctor, ui),
+):
     main.add_command(_command)

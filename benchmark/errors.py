@@ -19,3 +19,7 @@ class ReportError(UserError):
 
 class SelectError(UserError):
     """A selection cannot be begun, or gone on with."""
+
+
+class ExportError(UserError):
+    """A model cannot be exported, or what was exported does not answer as it should."""

@@ -1,0 +1,127 @@
+"""`bench predict`: the class of pictures, by a trained run."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from benchmark.commands.options import load, study_options, write_output
+
+if TYPE_CHECKING:
+    from benchmark.use.predict import Predicted
+
+EXIT_SOME_UNREAD = 1
+
+
+@click.command()
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@study_options
+@click.option("--run", "asked", metavar="RUN", help="By this run, not by the study's pick.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "json"]),
+    help="How to write it; csv for a folder, else a table.",
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="A file, not the terminal.")
+@click.pass_context
+def predict(
+    ctx: click.Context,
+    images: tuple[Path, ...],
+    config: Path,
+    assignments: tuple[str, ...],
+    asked: str | None,
+    form: str | None,
+    device: str,
+    output: Path | None,
+) -> None:
+    """Name the class of IMAGES, files or folders, with probabilities from 0 to 1.
+
+    It is answered by the study's pick, or by the run that --run names: by its name, run_id (or
+    how that begins) or folder. The exit code is 1 where a file could not be read: its line says
+    why.
+
+    \b
+    Examples:
+      bench predict shirt.jpg
+      bench predict shirt.jpg --run efficientnet_b0-s0 --format json
+      bench predict photos/ -c configs/fashion.yaml -o answers.csv
+    """
+    from benchmark.use.predict import pictures_of, predict_files
+    from benchmark.use.winner import find_winner
+
+    paths = pictures_of(images)
+    found, why = find_winner(asked, lambda: load(config, assignments), config)
+
+    from benchmark.use.answering import open_answerer
+
+    answerer = open_answerer(found, device)
+    click.echo(f"answered by {found.name}, {why}", err=True)
+    kind = form or ("csv" if any(path.is_dir() for path in images) else "table")
+    unread = 0
+
+    def counted() -> Iterable[Predicted]:
+        nonlocal unread
+        for item in predict_files(answerer, paths):
+            unread += item.answer is None
+            yield item
+
+    write_output(_WRITERS[kind](counted()), output)
+    if unread:
+        click.echo(f"{unread} of {len(paths)} files could not be read", err=True)
+        ctx.exit(EXIT_SOME_UNREAD)
+
+
+def _table(items: Iterable[Predicted]) -> str:
+    lines = []
+    for item in items:
+        told = item.fault
+        if item.answer is not None:
+            first, *others = (f"{label} {share:.4f}" for label, share in item.answer.top)
+            told = f"{first} ({', '.join(others)})" if others else first
+        # A file's name may hold codes that a terminal would obey.
+        name = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(item.path))
+        lines.append(f"{name}: {told}\n")
+    return "".join(lines)
+
+
+def _csv(items: Iterable[Predicted]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    places = range(1, 6)
+    writer.writerow(
+        ["file", *(f"{what}_{n}" for n in places for what in ("class", "probability")), "fault"]
+    )
+    for item in items:
+        top = () if item.answer is None else item.answer.top
+        told = [value for label, share in top for value in (label, f"{share:.6f}")]
+        blank = [""] * (2 * len(places) - len(told))
+        writer.writerow([item.path, *told, *blank, item.fault])
+    return text.getvalue()
+
+
+def _json(items: Iterable[Predicted]) -> str:
+    rows = [
+        {
+            "file": str(item.path),
+            "class": item.answer.label if item.answer else None,
+            "probability": item.answer.probability if item.answer else None,
+            "top5": [
+                {"class": label, "probability": share}
+                for label, share in (item.answer.top if item.answer else ())
+            ],
+            "fault": item.fault,
+        }
+        for item in items
+    ]
+    return json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
+
+
+_WRITERS = {"table": _table, "csv": _csv, "json": _json}

@@ -1,0 +1,64 @@
+"""A classifier as one module of tensors: uint8 pictures in, class probabilities out."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.record import RunRecord
+
+if TYPE_CHECKING:
+    from clothclf.models.classifier import Classifier
+
+INPUT = "pictures"
+OUTPUT = "probabilities"
+CARD = "bench.json"
+"""What must be known beside the tensors, as JSON: under this name in every format."""
+
+
+class Exported(nn.Module):
+    """Normalising, the classifier, and softmax, in float32.
+
+    Pictures uint8 [n, size, size, 3], RGB, as resizing gives them, become probabilities
+    float32 [n, classes].
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, classifier: Classifier) -> None:
+        """Take the classifier's parts; its body answers in float32 from then on."""
+        super().__init__()
+        classifier.precision = "float32"
+        normalization = classifier.normalization
+        self.classifier = classifier
+        self.register_buffer("mean", torch.tensor(normalization.mean) * 255)
+        self.register_buffer("scale", 1 / (torch.tensor(normalization.std) * 255))
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Class probabilities [n, classes]."""
+        # Each channel by itself, as training normalises: the same roundings.
+        scaled = (pictures.float() - self.mean) * self.scale
+        scores: Tensor = self.classifier(scaled.permute(0, 3, 1, 2))
+        return scores.softmax(1)
+
+
+def card(record: RunRecord) -> str:
+    """All that a user of the exported model needs to know, as JSON."""
+    spec = record.spec
+    return json.dumps(
+        {
+            "run_id": record.run_id,
+            "architecture": spec.architecture,
+            "classes": list(spec.data_summary.classes),
+            "image_size": spec.image_size,
+            "input": f"{INPUT}: uint8 [n, {spec.image_size}, {spec.image_size}, 3], RGB",
+            "resize": "to image_size x image_size, bilinear with antialiasing (Pillow's BILINEAR)",
+            "output": f"{OUTPUT}: float32 [n, {len(spec.data_summary.classes)}]",
+            "test_accuracy": record.test.accuracy,
+        },
+        ensure_ascii=False,
+    )

@@ -1,0 +1,75 @@
+"""Name the classes of picture files: one by one, or a whole folder without holding it in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmark.use.answering import BATCH_SIZE, Answer, Answerer, read_picture
+from clothclf.data.sources.listing import MAX_IMAGE_BYTES
+from clothclf.errors import DataError
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".avif")
+"""Of files in a folder that are taken for pictures; those that cannot be read are told."""
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What came of one file: an answer, or why there is none."""
+
+    path: Path
+    answer: Answer | None
+    fault: str = ""
+
+
+def pictures_of(asked: Sequence[Path]) -> list[Path]:
+    """The files asked for; of a folder all pictures in it and below, by name.
+
+    Raises DataError for what does not exist, and for a folder without a picture.
+    """
+    found: list[Path] = []
+    for path in asked:
+        if path.is_dir():
+            # Links are not followed: they may lead in a circle.
+            inside = sorted(
+                file
+                for file in path.rglob("*")
+                if file.suffix.lower() in ENDINGS and file.is_file()
+            )
+            if not inside:
+                raise DataError(f"{path}: has no pictures in it ({', '.join(ENDINGS)})")
+            found += inside
+        elif path.exists():
+            found.append(path)
+        else:
+            raise DataError(f"{path}: there is no such file or folder")
+    return found
+
+
+def predict_files(answerer: Answerer, paths: Sequence[Path]) -> Iterator[Predicted]:
+    """Answer for each file in order; a batch at a time is in memory."""
+
+    def decoded(path: Path) -> npt.NDArray[np.uint8] | str:
+        try:
+            return answerer.pixels(read_picture(path, MAX_IMAGE_BYTES))
+        except DataError as error:
+            return str(error)
+
+    with ThreadPoolExecutor() as pool:
+        for start in range(0, len(paths), BATCH_SIZE):
+            some = paths[start : start + BATCH_SIZE]
+            found = list(pool.map(decoded, some))
+            pixels = [item for item in found if not isinstance(item, str)]
+            answers = iter(
+                answerer.answers(answerer.probabilities(np.stack(pixels))) if pixels else ()
+            )
+            for path, item in zip(some, found, strict=True):
+                if isinstance(item, str):
+                    yield Predicted(path, None, item)
+                else:
+                    yield Predicted(path, next(answers))
