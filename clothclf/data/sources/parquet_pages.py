@@ -102,7 +102,8 @@ def pages(file: BinaryIO, chunk: Chunk) -> Iterator[Page]:
     position, seen = chunk.start, 0
     while seen < chunk.values and position < chunk.start + chunk.length + _BEYOND:
         header, size = _read_header(file, position)
-        unpacked, packed = header.get(2), header.get(3)
+        unpacked: Any = header.get(2)
+        packed: Any = header.get(3)
         data: Any = header.get(5) or header.get(8)
         shape: Any = data or header.get(7) or {}
         try:
