@@ -15,6 +15,7 @@ from benchmark.commands.export import export
 from benchmark.commands.models import models
 from benchmark.commands.plan import plan
 from benchmark.commands.predict import predict
+from benchmark.commands.register import register
 from benchmark.commands.report import report
 from benchmark.commands.run import run
 from benchmark.commands.select import select
@@ -73,6 +74,6 @@ def main() -> None:
 
 for _command in (
     *(run, plan, report, compare, cost, models, data, select),
-    *(predict, export, sync, doctor, ui),
+    *(predict, export, register, sync, doctor, ui),
 ):
     main.add_command(_command)

@@ -254,6 +254,13 @@ class MlflowStore:
         """Whether the study's report is there, of whatever content, and whole."""
         return any(is_whole(run) for run in self._search(report_filter()))
 
+    def logged(self, run_id: str) -> tuple[Any, Any]:
+        """MLflow's client, and the run that was logged last; raises TrackingError without one."""
+        found = self._find(run_id)
+        if not found:
+            raise TrackingError(f"run {run_id} is not in {self.shown_uri}; `bench sync` logs it")
+        return self._client, found[0]
+
     def _find(self, run_id: str) -> list[Any]:
         """Runs of that identity, newest first."""
         return self._search(f"tags.`{RUN_ID_TAG}` = '{run_id}'")

@@ -1,0 +1,53 @@
+"""`bench register`: a trained run in MLflow's model registry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from benchmark.commands.options import load, study_options
+
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+
+
+@click.command()
+@study_options
+@click.option("--run", "asked", metavar="RUN", help="This run, not the study's pick.")
+@click.option("--name", help="Of the registered model; by default the study's.")
+@click.option("--alias", help="Give the version this alias, such as champion.")
+def register(
+    config: Path,
+    assignments: tuple[str, ...],
+    asked: str | None,
+    name: str | None,
+    alias: str | None,
+) -> None:
+    """Register the study's pick, or the run that --run names, as a version of an MLflow model.
+
+    Asked again for the same run, the version is the one that is there. It is served by
+    `mlflow models serve -m models:/NAME@ALIAS --env-manager local`.
+
+    \b
+    Examples:
+      bench register --alias champion
+      bench register --run vgg16-s0 --name clothes
+    """
+    import re
+
+    from benchmark.use.winner import find_winner
+
+    for option, value in (("--name", name), ("--alias", alias)):
+        if value is not None and not re.fullmatch(NAME, value):
+            raise click.UsageError(
+                f"{option}: {value[:100]!r} is no name: letters, digits, dots, - and _ alone"
+            )
+    study = load(config, assignments)
+    found, why = find_winner(asked, lambda: study, config)
+    click.echo(f"registering {found.name}, {why}", err=True)
+
+    from benchmark.tracking.registry import register as register_run
+
+    made = register_run(study, found, name or study.study, alias)
+    state = "is new" if made.new else "was there before"
+    click.echo(f"{made.uri}: version {made.version} of {made.name} {state}")

@@ -1,0 +1,85 @@
+"""A run's model in MLflow's model registry: one version for each run, however often it is asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from benchmark.errors import TrackingError
+from benchmark.find_run import FoundRun
+from benchmark.store import open_store, tracking_uri
+from benchmark.study import StudySettings
+from benchmark.tracking.connection import first_line
+from benchmark.tracking.mlflow_store import MlflowStore
+from benchmark.tracking.model import ARTIFACT
+from benchmark.tracking.run_fields import RUN_ID_TAG
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A version of a registered model."""
+
+    name: str
+    version: str
+    new: bool
+    """Whether it was made now."""
+    uri: str
+    """What `mlflow models serve -m` takes."""
+
+
+def register(study: StudySettings, found: FoundRun, name: str, alias: str | None) -> Registered:
+    """Register a finished run's model as a version of `name`, and give it the alias.
+
+    A run that the store lacks is logged first. Raises TrackingError where the store cannot be used
+    or takes no such name.
+    """
+    store = MlflowStore(tracking_uri(study), found.record.spec.study, open_store(study))
+    try:
+        store.bring(found.folder)
+        client, run = store.logged(found.record.run_id)
+        version, new = _version(client, run, found, name)
+        if alias is not None:
+            client.set_registered_model_alias(name, alias, version)
+    except TrackingError:
+        raise
+    except Exception as error:  # database, network and MLflow errors alike
+        raise TrackingError(
+            f"model {name!r} cannot be registered in {store.shown_uri}: {first_line(error)}"
+        ) from None
+    uri = f"models:/{name}@{alias}" if alias is not None else f"models:/{name}/{version}"
+    return Registered(name, version, new, uri)
+
+
+def _version(client: Any, run: Any, found: FoundRun, name: str) -> tuple[str, bool]:
+    """The number of the run's version, and whether it was made now."""
+    if not client.search_registered_models(filter_string=f"name = '{name}'"):
+        client.create_registered_model(name, {"bench.study": found.record.spec.study})
+    for version in client.search_model_versions(f"name = '{name}'"):
+        if version.tags.get(RUN_ID_TAG) == found.record.run_id:
+            return str(version.version), False
+    source = f"{run.info.artifact_uri}/{ARTIFACT}"
+    made = client.create_model_version(
+        name, source, run.info.run_id, _tags(found), description=_description(found)
+    )
+    return str(made.version), True
+
+
+def _tags(found: FoundRun) -> dict[str, str]:
+    record = found.record
+    macs = record.cost.macs if record.cost is not None else None
+    return {
+        RUN_ID_TAG: record.run_id,
+        "architecture": record.spec.architecture,
+        "test_accuracy": f"{record.test.accuracy:.6f}",
+        "data_fingerprint": record.spec.data_summary.fingerprint,
+        **({} if macs is None else {"macs": str(macs)}),
+    }
+
+
+def _description(found: FoundRun) -> str:
+    spec = found.record.spec
+    return (
+        f"{spec.name} of study {spec.study}: test accuracy "
+        f"{100 * found.record.test.accuracy:.2f} % on {spec.data_summary.title}, "
+        f"{spec.image_size} px, {len(spec.data_summary.classes)} classes"
+    )
