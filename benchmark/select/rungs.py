@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import json
+
+from benchmark.recipe import RecipeSettings, read_recipe
 from benchmark.select.schedule import PROBE_BATCH, Pictures, Rung, Training
 from benchmark.select.selection import Final
 from benchmark.study import StudySettings
@@ -14,14 +18,8 @@ PROBE = TrainSettings(
     schedule="cosine",
     augment=AugmentSettings(horizontal_flip=False),
 )
-FINETUNE = TrainSettings(
-    epochs=8,
-    batch_size=32,
-    learning_rate=0.02,
-    weight_decay=0.0005,
-    schedule="cosine",
-    augment=AugmentSettings(crop_padding=4),
-)
+FINETUNE = "finetune-fast"
+"""The named recipe of finalists."""
 LONGEST_NAME = 80
 """Of a study, before what tells its rung: MLflow's experiments and folders are named so."""
 
@@ -40,6 +38,7 @@ def probe_study(study: StudySettings, number: int, rung: Rung, pictures: Picture
             "study": rung_name(study, f"r{number}"),
             "data": _fewer(study.data, rung, pictures),
             "model": study.model.model_copy(update=model),
+            "recipe": None,
             "train": PROBE.model_copy(update={"epochs": rung.epochs}),
             "seeds": study.seeds[:1],
             "measure": False,
@@ -54,15 +53,23 @@ def final_study(
     model, train = study.model, study.train
     if final == "finetune" and model.mode == "frozen":
         changes = {"mode": "finetune", "batch_norm": "fixed", "standardize_features": False}
-        model, train = model.model_copy(update=changes), FINETUNE
+        model, train = model.model_copy(update=changes), fine_tuning()
     return study.model_copy(
         update={
             "study": rung_name(study, "final"),
             "data": _fewer(study.data, rung, pictures),
+            "recipe": FINETUNE if train is not study.train else study.recipe,
             "model": model,
             "train": shortened(train, rung.epochs),
         }
     )
+
+
+@functools.cache
+def fine_tuning() -> TrainSettings:
+    """The recipe that finalists are fine-tuned by."""
+    values = json.dumps(read_recipe(FINETUNE, "bench select"))
+    return RecipeSettings.model_validate_json(values).train
 
 
 def shortened(train: TrainSettings, epochs: int) -> TrainSettings:
@@ -81,7 +88,7 @@ def training_of(study: StudySettings, final: Final) -> Training:
     frozen = study.model.mode == "frozen"
     tuned = final == "finetune" and frozen
     return Training(
-        epochs=FINETUNE.epochs if tuned else study.train.epochs,
+        epochs=fine_tuning().epochs if tuned else study.train.epochs,
         seeds=len(study.seeds),
         measure=study.measure,
         frozen=frozen and not tuned,

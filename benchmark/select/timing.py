@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmark.plan import RunSpec, make_plan
 from benchmark.runner.probe import probe
-from benchmark.select.rungs import FINETUNE
+from benchmark.select.rungs import fine_tuning
 from benchmark.select.schedule import Speed
 from benchmark.store import cache_folder
 from benchmark.study import StudySettings
@@ -63,7 +63,7 @@ def time_machine(
                     "precision": "float32",
                 }
             ),
-            "train": FINETUNE,
+            "train": fine_tuning(),
             "seeds": study.seeds[:1],
         }
     )

@@ -23,7 +23,7 @@ from benchmark.record import RunRecord
 from benchmark.runner.run_folder import study_folders
 from benchmark.select.agreement import agree, draw_sample, wilson
 from benchmark.select.halving import Standing, cut, final_order, halvings, noise, ranked
-from benchmark.select.rungs import FINETUNE, shortened
+from benchmark.select.rungs import fine_tuning, shortened
 from benchmark.select.schedule import (
     Pictures,
     Rung,
@@ -202,7 +202,7 @@ def test_two_timed_networks_give_both_factors_back(per_gmac: float, per_root: fl
 
 
 def test_a_shortened_recipe_is_valid_and_keeps_its_phases() -> None:
-    recipe = FINETUNE.model_copy(update={"epochs": 8, "head_epochs": 2, "warmup_epochs": 2.0})
+    recipe = fine_tuning().model_copy(update={"epochs": 8, "head_epochs": 2, "warmup_epochs": 2.0})
     short = shortened(recipe, 4)
     assert (short.epochs, short.head_epochs, short.warmup_epochs) == (4, 1, 1.0)
     assert type(short).model_validate(short.model_dump()) == short
