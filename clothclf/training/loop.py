@@ -135,6 +135,7 @@ class _Training:
         self.optimizer = make_optimizer(module, settings)
         self.average = make_average(module, settings.ema)
         self.best_state: dict[str, Tensor] = {}
+        self.trained_bytes = sum(tensor.nbytes for tensor in classifier.trained_tensors().values())
         self.totals = self._no_totals()
         self.now = self.checkpoints.load() or Snapshot()
         targets = images.splits["train"].targets
@@ -264,8 +265,7 @@ class _Training:
     def _checkpoint_bytes(self) -> int:
         """Parameters, those of the best epoch, their average, and what the optimiser keeps."""
         copies = 2 if self.average is None else 3
-        trained = sum(tensor.nbytes for tensor in self.classifier.trained_tensors().values())
-        return copies * trained + state_bytes(self.optimizer)
+        return copies * self.trained_bytes + state_bytes(self.optimizer)
 
     def _save(self) -> None:
         """Write down all that the next step depends on."""
