@@ -46,5 +46,5 @@ def thinned(
         Finding("dropped", SURPLUS_OF_SPLIT, str(row.id), str(row.label))
         for row in left_out.itertuples()
     )
-    rows: pd.DataFrame = manifest[manifest.index.isin(kept)]
-    return rows.reset_index(drop=True)
+    rows: pd.DataFrame = manifest[manifest.index.isin(kept)].reset_index(drop=True)
+    return rows
