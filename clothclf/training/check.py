@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
+from typing import Any
 
 import torch
 from torch import nn
@@ -119,9 +120,9 @@ def _layer_count(name: str, size: int) -> int:
         body = create_for_size(name, size, num_classes=0)
     if not hasattr(body, "group_matcher"):
         return 0
-    named = as_timm_names(body, nn.Linear(1, 1))
+    named: Any = as_timm_names(body, nn.Linear(1, 1))
     try:
-        found = group_parameters(named, body.group_matcher(coarse=False), reverse=True)
+        found = group_parameters(named, named.group_matcher(coarse=False), reverse=True)
     except Exception:  # whatever is wrong with what an architecture says of itself
         return 0
     return len(set(found.values()))
