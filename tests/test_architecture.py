@@ -77,6 +77,7 @@ def test_settings_records_and_reports_import_nothing_heavy(module: str) -> None:
 VERBS = [
     [],
     ["run"],
+    ["select"],
     ["report"],
     ["compare"],
     ["cost"],
