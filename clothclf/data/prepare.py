@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from clothclf.data.audit.duplicates import LOOKED_AT, near_duplicate_groups
+from clothclf.data.classes import (
+    large_classes,
+    largest_classes,
+    refuse_too_many_classes,
+    require_two_classes,
+    sample,
+    some_of_each_class,
+)
 from clothclf.data.dataset import (
     MANIFEST_COLUMNS,
     DataSet,
@@ -33,13 +40,6 @@ from clothclf.settings.data import SplitSettings
 UNREADABLE = "image does not decode"
 CONVERTED = "image converted to RGB"
 ODD_SIZE = "image of another size, resized"
-SMALL_CLASS = "class below min_images_per_class"
-SURPLUS_CLASS = "class beyond max_classes"
-SURPLUS_OF_CLASS = "image beyond max_images_per_class"
-SURPLUS_IMAGE = "image beyond max_images"
-
-MAX_CLASSES = 1000
-"""As many as ImageNet has; a confusion matrix of ten times as many has a hundred million fields."""
 
 
 def prepare(settings: DataSettings, cache: Path, progress: Progress | None = None) -> DataSet:
@@ -60,12 +60,12 @@ def prepare(settings: DataSettings, cache: Path, progress: Progress | None = Non
     usable = rows
     # Of a sample, each class has fewer pictures than it was chosen for.
     least = 1 if settings.max_images_per_class else settings.min_images_per_class
-    rows = _large_classes(rows, least, findings)
-    rows = _largest_classes(rows, settings.max_classes, findings)
-    _require_two_classes(rows, usable, source, settings)
+    rows = large_classes(rows, least, findings)
+    rows = largest_classes(rows, settings.max_classes, findings)
+    require_two_classes(rows, usable, source.title, settings)
     if settings.exclude is not None:
         rows = without_excluded(rows, settings.exclude, source.title, findings)
-    rows = _sample(rows, settings, findings)
+    rows = sample(rows, settings, findings)
 
     def look() -> npt.NDArray[np.uint8]:
         # At one size, so that the split is the same whatever size a study learns from.
@@ -79,15 +79,8 @@ def prepare(settings: DataSettings, cache: Path, progress: Progress | None = Non
         [(f.action, f.reason, f.image_id, f.detail) for f in findings],
         columns=["action", "reason", "image_id", "detail"],
     )
-    summary = DataSummary(
-        title=source.title,
-        synthetic=source.synthetic,
-        rows_read=chosen.rows_read,
-        split_note=_split_note(rows["split"].tolist()),
-        dropped=count_findings(table, "dropped"),
-        repaired=count_findings(table, "repaired"),
-        **_counts(manifest),
-    )
+    note = _split_note(rows["split"].tolist())
+    summary = _summarise(source, chosen.rows_read, note, manifest, table)
     return DataSet(manifest, table, summary, pixels.path)
 
 
@@ -97,16 +90,14 @@ def _before_decoding(
     """The rows whose pictures are worth decoding; raises DataError where no study can be made."""
     _require_rows(chosen, source)
     # A class with too few rows cannot pass; there is no need to decode its pictures.
-    rows = _large_classes(chosen.rows, settings.min_images_per_class, findings)
-    _require_two_classes(rows, chosen.rows, source, settings)
-    _refuse_too_many_classes(rows, source, settings)
+    rows = large_classes(chosen.rows, settings.min_images_per_class, findings)
+    require_two_classes(rows, chosen.rows, source.title, settings)
+    refuse_too_many_classes(rows, source.title, settings)
     if settings.max_images_per_class is None:
         return rows
-    rows = _largest_classes(rows, settings.max_classes, findings)
-    place = _places(rows, settings.split.seed).sort_values(kind="stable")
-    kept = rows.loc[place.index].groupby("label").head(settings.max_images_per_class).index
-    surplus = pd.Series(~rows.index.isin(kept), index=rows.index)
-    return _leave_out(rows, surplus, SURPLUS_OF_CLASS, findings)
+    # The largest by all their pictures, not by those that are kept of each.
+    rows = largest_classes(rows, settings.max_classes, findings)
+    return some_of_each_class(rows, settings, findings)
 
 
 def _groups(
@@ -130,28 +121,6 @@ def _split_note(given: list[str]) -> str:
         return "train, valid and test as the source gives them"
     kept = next(name for name in SPLITS if name not in drawn)
     return f"{kept} as the source gives it; {drawn[1]} drawn from its train"
-
-
-def _large_classes(rows: pd.DataFrame, least: int, findings: list[Finding]) -> pd.DataFrame:
-    size = rows.groupby("label")["id"].transform("size")
-    return _leave_out(rows, size < least, SMALL_CLASS, findings)
-
-
-def _largest_classes(rows: pd.DataFrame, most: int | None, findings: list[Finding]) -> pd.DataFrame:
-    if most is None:
-        return rows
-    sizes = rows.groupby("label").size().reset_index(name="size")
-    kept = sizes.sort_values(["size", "label"], ascending=[False, True])["label"].head(most)
-    return _leave_out(rows, ~rows["label"].isin(kept.tolist()), SURPLUS_CLASS, findings)
-
-
-def _leave_out(
-    rows: pd.DataFrame, bad: pd.Series[bool], reason: str, findings: list[Finding]
-) -> pd.DataFrame:
-    left_out = rows.loc[bad, ["id", "label"]].itertuples(index=False, name=None)
-    findings.extend(Finding("dropped", reason, str(name), str(label)) for name, label in left_out)
-    kept: pd.DataFrame = rows[~bad]
-    return kept
 
 
 def _decodable(
@@ -209,86 +178,21 @@ def _require_rows(chosen: Chosen, source: Source) -> None:
     )
 
 
-def _require_two_classes(
-    rows: pd.DataFrame, before: pd.DataFrame, source: Source, settings: DataSettings
-) -> None:
-    found = rows["label"].nunique()
-    if found >= 2:
-        return
-    if before["label"].nunique() == 1:
-        raise DataError(
-            f"data.path: {source.title}: all its {len(before):,} usable pictures are of one class, "
-            f"{before['label'].iloc[0]!r}, and 2 are needed"
-        )
-    largest = before["label"].value_counts().head(3)
-    sizes = ", ".join(f"{label} {count}" for label, count in largest.items()) or "none"
-    raise DataError(
-        f"data.min_images_per_class: {settings.min_images_per_class} leaves {found} of "
-        f"{before['label'].nunique()} classes{_of_column(settings)}, and 2 are needed; "
-        f"the largest are {sizes}"
-    )
-
-
-def _refuse_too_many_classes(rows: pd.DataFrame, source: Source, settings: DataSettings) -> None:
-    """Refuse, before anything is decoded, a label column of names or numbers of single pictures."""
-    sizes = rows["label"].value_counts()
-    classes = len(sizes) if settings.max_classes is None else min(len(sizes), settings.max_classes)
-    if classes <= MAX_CLASSES:
-        return
-    least = int(sizes.iloc[MAX_CLASSES]) + 1
-    left = int((sizes >= least).sum())
-    by_size = f"data.min_images_per_class ({least} leaves {left:,}) or " if left >= 2 else ""
-    largest = ", ".join(f"{str(label)[:40]} {count}" for label, count in sizes.head(3).items())
-    raise DataError(
-        f"data.label: {source.title}: {classes:,} classes{_of_column(settings)} in {len(rows):,} "
-        f"pictures are too many: at most {MAX_CLASSES:,} can be compared; the largest are "
-        f"{largest}; name another column, or keep fewer by {by_size}data.max_classes"
-    )
-
-
-def _of_column(settings: DataSettings) -> str:
-    return "" if settings.source == "folder" else f" of {settings.label!r}"
-
-
-def _sample(rows: pd.DataFrame, settings: DataSettings, findings: list[Finding]) -> pd.DataFrame:
-    """Keep `max_images` pictures, each class in proportion, the same ones for the same seed.
-
-    Raises DataError where a class would be left without any.
-    """
-    if settings.max_images is None or len(rows) <= settings.max_images:
-        return rows
-    place = _places(rows, settings.split.seed)
-    kept = place.sort_values(kind="stable").index[: settings.max_images]
-    surplus = pd.Series(~rows.index.isin(kept), index=rows.index)
-    lost = sorted(set(rows["label"]) - set(rows.loc[~surplus, "label"]))
-    if lost:
-        raise DataError(
-            f"data.max_images: {settings.max_images} leaves no picture of class {lost[0]!r}; "
-            "raise it, or data.min_images_per_class"
-        )
-    return _leave_out(rows, surplus, SURPLUS_IMAGE, findings)
-
-
-def _places(rows: pd.DataFrame, seed: int) -> pd.Series[float]:
-    """A relative place, from 0 to 1, of each picture within its class and given split.
-
-    Ranking by it takes all classes evenly. The same ids and seed give the same places.
-    """
-    order = np.random.default_rng(seed).permutation(len(rows))
-    shuffled = rows.sort_values("id").iloc[order]
-    peers = shuffled.groupby(["label", "split"])
-    place: pd.Series[float] = (peers.cumcount() + 0.5) / peers["id"].transform("size")
-    return place
-
-
-def _counts(manifest: pd.DataFrame) -> dict[str, Any]:
-    """What a summary says of the pictures that are left."""
+def _summarise(
+    source: Source, rows_read: int, split_note: str, manifest: pd.DataFrame, findings: pd.DataFrame
+) -> DataSummary:
     per_class = manifest["label"].value_counts()
     per_split = manifest["split"].value_counts()
-    return {
-        "fingerprint": fingerprint(manifest),
-        "classes": tuple(sorted(manifest["label"].unique())),
-        "images": {name: int(per_split.get(name, 0)) for name in SPLITS},
-        "images_per_class": {str(label): int(count) for label, count in per_class.items()},
+    return DataSummary(
+        title=source.title,
+        synthetic=source.synthetic,
+        fingerprint=fingerprint(manifest),
+        classes=tuple(sorted(manifest["label"].unique())),
+        images={name: int(per_split.get(name, 0)) for name in SPLITS},
+        images_per_class={str(label): int(count) for label, count in per_class.items()},
+        rows_read=rows_read,
+        split_note=split_note,
+        dropped=count_findings(findings, "dropped"),
+        repaired=count_findings(findings, "repaired"),
         **twin_statistics(manifest),
-    }
+    )

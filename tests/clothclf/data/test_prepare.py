@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from clothclf.data import classes
 from clothclf.data import prepare as stage
 from clothclf.data.dataset import DataSet, SplitImages, fingerprint
 from clothclf.data.decode import HEIC
@@ -74,7 +75,7 @@ def test_at_least_so_many_pictures_keep_a_class(clean: Path, least: int, kept: s
     """A class of exactly the least stays: the published code's off-by-one is not ours."""
     made = run(clean, min_images_per_class=least)
     assert set(made.summary.classes) == kept
-    assert made.summary.dropped == ({} if "Caps" in kept else {stage.SMALL_CLASS: 10})
+    assert made.summary.dropped == ({} if "Caps" in kept else {classes.SMALL_CLASS: 10})
 
 
 def test_a_class_that_falls_below_by_broken_pictures_goes(clean: Path) -> None:
@@ -82,13 +83,13 @@ def test_a_class_that_falls_below_by_broken_pictures_goes(clean: Path) -> None:
     (clean / "images/1059.jpg").write_bytes(b"broken")
     made = run(clean, min_images_per_class=10)
     assert made.summary.classes == ("Shirts", "Tops")
-    assert made.summary.dropped == {stage.SMALL_CLASS: 9, stage.UNREADABLE: 1}
+    assert made.summary.dropped == {classes.SMALL_CLASS: 9, stage.UNREADABLE: 1}
 
 
 def test_the_largest_classes_stay(clean: Path) -> None:
     made = run(clean, max_classes=2)
     assert made.summary.classes == ("Shirts", "Tops")
-    assert made.summary.dropped == {stage.SURPLUS_CLASS: 10}
+    assert made.summary.dropped == {classes.SURPLUS_CLASS: 10}
 
 
 def test_a_sample_is_in_proportion_and_seeded(clean: Path) -> None:
@@ -96,7 +97,7 @@ def test_a_sample_is_in_proportion_and_seeded(clean: Path) -> None:
         split = SplitSettings(seed=seed)
         made = run(clean, max_images=30, split=split)
         assert made.summary.images_per_class == {"Tops": 15, "Shirts": 10, "Caps": 5}
-        assert made.summary.dropped == {stage.SURPLUS_IMAGE: 30}
+        assert made.summary.dropped == {classes.SURPLUS_IMAGE: 30}
         return set(made.manifest["id"])
 
     assert ids(0) == ids(0)
@@ -258,7 +259,7 @@ def test_a_class_is_cut_to_so_many_before_anything_is_decoded(clean: Path) -> No
         options = {"max_images_per_class": most, "min_images_per_class": 15, "max_classes": 2}
         made = run(clean, split=split, **options)
         assert made.summary.images_per_class == {"Tops": most, "Shirts": most}
-        assert made.summary.dropped[stage.SURPLUS_OF_CLASS] == 50 - 2 * most
+        assert made.summary.dropped[classes.SURPLUS_OF_CLASS] == 50 - 2 * most
         assert len(np.load(made.pixels, mmap_mode="r")) == 2 * most
         return set(made.manifest["id"])
 
