@@ -274,7 +274,8 @@ def prepare(folder: Path) -> None:
 
 def answer(folder: Path) -> Any:
     """All that a selection decided, without its times."""
-    told = json.loads((folder / "selection.json").read_text())
+    text = (folder / "selection.json").read_text()
+    told = json.loads(text.replace(str(folder), "FOLDER"))  # where weights lie decides nothing
     return told["winner"], told["pick"], told["architectures"]
 
 
