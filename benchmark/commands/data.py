@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from benchmark.commands.data_audit import audit
 from benchmark.commands.data_fetch import fetch
 from benchmark.commands.options import load, study_options
 
@@ -19,9 +20,11 @@ def data() -> None:
       bench data stats
       bench data stats -c configs/fashion.yaml --set data.path=archive.zip
       bench data preview -o sheet.png
+      bench data audit --sheet audit.png
     """
 
 
+data.add_command(audit)
 data.add_command(fetch)
 
 

@@ -20,6 +20,7 @@ from benchmark.report.collect import Comparison
 from benchmark.report.pairs import Pair, compare_pairs
 from benchmark.report.pick import NO_WISHES, Pick, Wishes, choose
 from benchmark.report.statistics import Interval, Resampling
+from benchmark.report.suspects import WithoutSuspects, without_suspects
 from benchmark.report.table import Row, make_rows
 from clothclf.results import ClassResult
 
@@ -81,6 +82,8 @@ class Analysis:
     notes: tuple[str, ...]
     """Why some rows have no statistics."""
     pick: Pick | None
+    without: WithoutSuspects | None = None
+    """Accuracy without suspected label errors, where the data have been audited."""
 
 
 def analyse(comparison: Comparison, root: Path, wishes: Wishes = NO_WISHES) -> Analysis:
@@ -98,7 +101,8 @@ def analyse(comparison: Comparison, root: Path, wishes: Wishes = NO_WISHES) -> A
                 figures[place], drawn[place] = _row_statistics(found, test, resampling, images)
         pairs = compare_pairs(rows, answers, test, drawn)
     pick = choose(rows, wishes, pairs)
-    return Analysis(comparison, rows, figures, pairs, answers, test, notes, pick)
+    without = without_suspects(root, comparison.specs[0].data_summary.fingerprint, test, answers)
+    return Analysis(comparison, rows, figures, pairs, answers, test, notes, pick, without)
 
 
 def _answers_by_row(

@@ -82,7 +82,16 @@ def flat_row(analysis: Analysis, place: int) -> dict[str, object]:
         **measured.flat(row.measured, row.macs),
         "data_fingerprint": spec.data_summary.fingerprint,
         "protocol": spec.protocol_id,
+        **_without_suspects(analysis, place),
     }
+
+
+def _without_suspects(analysis: Analysis, place: int) -> dict[str, object]:
+    """Nothing, unless the data have been audited."""
+    if analysis.without is None:
+        return {}
+    accuracies = analysis.without.accuracies[place]
+    return {"test_accuracy_without_suspects": accuracies and accuracies[1]}
 
 
 def render_json(study: StudySettings, collection: Collection, analyses: Sequence[Analysis]) -> str:
@@ -128,7 +137,18 @@ def _comparison(analysis: Analysis) -> dict[str, object]:
         "fairness": [dataclasses.asdict(card) for card in fairness.fairness(comparison)],
         "notes": list(analysis.notes),
         "pick": _pick(analysis.pick),
+        **_suspects(analysis),
     }
+
+
+def _suspects(analysis: Analysis) -> dict[str, object]:
+    """Who doubted which test pictures; nothing, unless the data have been audited."""
+    without = analysis.without
+    if without is None:
+        return {}
+    found_by = without.audit.model_dump(mode="json", exclude={"check", "version", "suspects"})
+    told = {"sentence": without.sentence, "found_by": found_by, "test": list(without.suspected)}
+    return {"suspects": told}
 
 
 def _where_wrong(analysis: Analysis, place: int) -> dict[str, object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmark.report import fairness, measured, render
+from benchmark.report import fairness, measured, render, suspects
 from benchmark.report.analysis import Analysis
 from benchmark.report.collect import Collection
 from benchmark.report.numbers import inline, markdown_table
@@ -70,6 +70,10 @@ def _sureness(analysis: Analysis) -> list[str]:
     if cells:
         parts.append("### How sure, and where wrong")
         parts.append(markdown_table(cells, render.SURENESS_COLUMNS))
+    if analysis.without is not None:
+        parts += ["### Without suspected label errors", inline(analysis.without.sentence)]
+        cells = suspects.cells(analysis.without, [row.name for row in analysis.rows])
+        parts.append(markdown_table(cells, suspects.COLUMNS))
     return parts
 
 

@@ -220,12 +220,13 @@ def describe_data(data: DataSummary) -> str:
     """The data in one line."""
     images = data.images
     left_out = sum(data.dropped.values())
+    given = f" ({data.split_note})" if data.split_note else ""
     return (
         f"{data.title}; {len(data.classes)} classes, "
         f"{sum(images.values()):,} images: {images['train']:,} training, {images['valid']:,} "
-        f"validation, {images['test']:,} test; {left_out:,} left out; {data.twin_groups} groups of "
-        f"pixel-identical twins, {data.twins_across_splits} of them across splits; "
-        f"fingerprint {data.fingerprint}"
+        f"validation, {images['test']:,} test{given}; {left_out:,} left out; "
+        f"{data.twin_groups} groups of pixel-identical twins, {data.twins_across_splits} of them "
+        f"across splits; fingerprint {data.fingerprint}"
     )
 
 

@@ -118,6 +118,7 @@ def _comparison(
         "main": html_tables.main_table(analysis, not_begun),
         "sureness": html_tables.sureness_table(analysis),
         "pairs": html_tables.pair_table(analysis),
+        "without": html_tables.without_suspects(analysis),
         "costs": html_tables.cost_table(analysis),
         "reasons": [(row.name, row.cost.reason) for row in rows if row.cost and row.cost.reason],
         "measured": html_tables.measured_tables(analysis),

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmark.report import fairness, measured, render
+from benchmark.report import fairness, measured, render, suspects
 from benchmark.report.analysis import Analysis
 from benchmark.report.charts.shared import names_of
 from benchmark.report.numbers import giga, millions
@@ -228,6 +228,15 @@ def pair_table(analysis: Analysis) -> Table:
 def sureness_table(analysis: Analysis) -> Table:
     """Calibration, coverage and noise of every row with saved answers."""
     return plain("Calibration and noise", render.SURENESS_COLUMNS, render.sureness_cells(analysis))
+
+
+def without_suspects(analysis: Analysis) -> tuple[str, Table] | None:
+    """Accuracy without suspected label errors, in a sentence and a table; None without an audit."""
+    without = analysis.without
+    if without is None:
+        return None
+    rows = suspects.cells(without, names_of(analysis.rows))
+    return without.sentence, plain("Without suspected label errors", suspects.COLUMNS, rows)
 
 
 def cost_table(analysis: Analysis) -> Table:

@@ -31,7 +31,7 @@ LOOKED_AT = 112
 """Side in pixels of the pictures that are compared, whatever size a study has them at."""
 VERSION = 1
 """Raise it when the same pictures would give other pairs."""
-PAIRS_AT_ONCE = 4096
+PAIRS_AT_ONCE = 1024
 
 COLUMNS = ("first", "second", "bits", "difference")
 
@@ -74,7 +74,8 @@ def near_duplicate_pairs(
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             told = json.loads(kept.read_text("utf-8"))
             if told["check"] == _check(told["pairs"]):
-                return pd.DataFrame(told["pairs"], columns=list(COLUMNS))
+                again: pd.DataFrame = pd.DataFrame(told["pairs"], columns=list(COLUMNS))
+                return again
     found = _find(alone, pixels)
     if kept is not None:
         values = found.to_numpy(dtype=object).tolist()
@@ -101,8 +102,10 @@ def _find(alone: pd.DataFrame, pixels: npt.NDArray[np.uint8]) -> pd.DataFrame:
             groups[:] = _join(groups, found.first, found.second)
             columns = (names[found.first], names[found.second], found.bits, apart[same].round(2))
             parts.append(pd.DataFrame(dict(zip(COLUMNS, columns, strict=True))))
-    table = pd.concat(parts[1:] or parts, ignore_index=True)
-    return table.sort_values(["difference", "first", "second"], ignore_index=True)
+    table: pd.DataFrame = pd.concat(parts[1:] or parts).sort_values(
+        ["difference", "first", "second"], ignore_index=True
+    )
+    return table
 
 
 def _nearest_first(candidates: Candidates) -> list[Candidates]:

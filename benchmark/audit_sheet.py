@@ -1,0 +1,69 @@
+"""An audit's contact sheet: which pictures are shown, and what stands below each."""
+
+from __future__ import annotations
+
+import pandas as pd
+from PIL import Image
+
+from benchmark.audits import Suspect
+from benchmark.data_audit import DataAudit
+from clothclf.data.audit.sheet import WIDTH, Section, Tile, draw_sheet
+from clothclf.data.dataset import open_pixels
+
+
+def draw_audit(found: DataAudit, most: int) -> Image.Image:
+    """Draw up to `most` groups of near-duplicates and label conflicts, and as many suspects."""
+    groups, conflicts = found.near_duplicates(), found.conflicts()
+    suspects = found.audit.suspects
+    places = found.pictures.set_index("id")["pixel_row"].to_dict()
+    lines = [
+        [_suspect(item, int(places[item.id])) for item in suspects[start : start + WIDTH]]
+        for start in range(0, min(most, len(suspects)), WIDTH)
+    ]
+    sections = (
+        Section(_heading("Near-duplicates", len(groups), most, "group"), _tiles(groups[:most])),
+        Section(
+            _heading(
+                "Twins and near-duplicates with several labels", len(conflicts), most, "group"
+            ),
+            _tiles(conflicts[:most]),
+        ),
+        Section(
+            _heading("Suspected label errors", len(suspects), most, "picture"),
+            [line[: most - number * WIDTH] for number, line in enumerate(lines)],
+        ),
+    )
+    told = [section for section in sections if section.groups]
+    return draw_sheet(open_pixels(found.data.pixels), told or sections)
+
+
+def _heading(title: str, count: int, most: int, unit: str) -> str:
+    shown = f", the first {most:,}" if count > most else ""
+    return f"{title}: {count:,} {unit}{'' if count == 1 else 's'}{shown}"
+
+
+def _tiles(groups: list[pd.DataFrame]) -> list[list[Tile]]:
+    """A line for label, id and split; what is not alike in the group is set off."""
+    found = []
+    for group in groups:
+        warned = 1 if group["label"].nunique() > 1 else 2 if group["split"].nunique() > 1 else -1
+        found.append(
+            [
+                Tile(int(row), (str(name), str(label), str(split)), warned)
+                for row, name, label, split in zip(
+                    *(group[column].tolist() for column in ("pixel_row", "id", "label", "split")),
+                    strict=True,
+                )
+            ]
+        )
+    return found
+
+
+def _suspect(item: Suspect, row: int) -> Tile:
+    lines = (
+        item.id,
+        f"{item.label} {item.p_label:.2f}",
+        f"{item.suggested} {item.p_suggested:.2f} ?",
+        item.split,
+    )
+    return Tile(row, lines, 2)

@@ -1,0 +1,216 @@
+"""`bench data audit`, from a study to what is found in its data."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+
+from benchmark.audits import Audit, Suspect, keep_audit
+from benchmark.selection import choose_architectures, expand, sized
+from benchmark.store import cache_folder, open_store
+from benchmark.study import StudySettings
+from benchmark.terminal.output import make_console, prepare_with_progress
+from clothclf.data.audit.duplicates import LOOKED_AT, near_duplicate_groups
+from clothclf.data.audit.pictures import measure_pictures
+from clothclf.data.dataset import DataSet, SplitImages, open_pixels
+from clothclf.data.pixels import PixelCache
+from clothclf.data.splits import SPLITS
+from clothclf.errors import DataError
+from clothclf.settings import ArchitectureSettings, AugmentSettings, HeadSettings, ModelSettings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from clothclf.results import Weights
+
+
+@dataclass(frozen=True)
+class DataAudit:
+    """All that was found in a data set."""
+
+    data: DataSet
+    """At LOOKED_AT pixels."""
+    pictures: pd.DataFrame
+    """The manifest's columns and, for each picture, group (of near-duplicates), width, height,
+    stored_mode, brightness, contrast and oddity."""
+    audit: Audit
+    """The suspects, as they are kept."""
+    kept: Path
+    """The file that they are kept in."""
+
+    def near_duplicates(self) -> list[pd.DataFrame]:
+        """Groups that are not of twins alone: those across splits first, then the largest."""
+        found = [
+            group
+            for _, group in self.pictures.groupby("group")
+            if len(group) > 1 and group["pixel_hash"].nunique() > 1
+        ]
+        return sorted(found, key=_by_weight)
+
+    def conflicts(self) -> list[pd.DataFrame]:
+        """Groups of twins and near-duplicates that carry several labels."""
+        found = [
+            group
+            for _, group in self.pictures.groupby("group")
+            if len(group) > 1 and group["label"].nunique() > 1
+        ]
+        return sorted(found, key=_by_weight)
+
+
+def _by_weight(group: pd.DataFrame) -> tuple[int, int, str]:
+    return (-group["split"].nunique(), -len(group), str(group["id"].min()))
+
+
+def audit_data(study: StudySettings, architecture: str | None = None) -> DataAudit:
+    """Look for near-duplicates, suspected label errors and odd pictures; keep the suspects.
+
+    `architecture` is the one whose features the suspects are found by, instead of the study's
+    first. Raises UserError: data that cannot be prepared, an architecture or weights that are not
+    to be had.
+    """
+    console = make_console()
+    root = open_store(study)
+    entry = _first(study, architecture)
+    data = _at_size(study, LOOKED_AT, console)
+    started = time.monotonic()
+    console.print(f"looking for near-duplicates among {len(data.manifest):,} pictures")
+    pictures = look_at(data, cache_folder(root))
+    console.print(f"looked at all pictures in {time.monotonic() - started:.1f} s")
+    audit = _find_suspects(study, entry, pictures, root, console)
+    return DataAudit(data, pictures, audit, keep_audit(root, audit))
+
+
+def look_at(data: DataSet, cache: Path) -> pd.DataFrame:
+    """`DataAudit.pictures` of a data set prepared at LOOKED_AT pixels."""
+    manifest, array = data.manifest, open_pixels(data.pixels)
+    stored = PixelCache(data.pixels.parent).table[["width", "height", "stored_mode"]]
+    rows = manifest["pixel_row"].to_numpy(dtype=np.int64)
+    table: pd.DataFrame = pd.concat(
+        [
+            manifest.assign(group=near_duplicate_groups(manifest, array, cache)),
+            stored.iloc[rows].reset_index(drop=True),
+            measure_pictures(array, rows),
+        ],
+        axis=1,
+    )
+    return table
+
+
+def near_duplicates_across_splits(study: StudySettings) -> tuple[int, int, int]:
+    """Groups of near-duplicates that are no mere twins, their pictures, groups across splits."""
+    data = _at_size(study, LOOKED_AT, make_console())
+    cache = cache_folder(study.tracking.folder.absolute())
+    groups = near_duplicate_groups(data.manifest, open_pixels(data.pixels), cache)
+    found = data.manifest.groupby(groups).agg(
+        pictures=("id", "size"), pixels=("pixel_hash", "nunique"), splits=("split", "nunique")
+    )
+    found = found[found["pixels"] > 1]
+    return len(found), int(found["pictures"].sum()), int((found["splits"] > 1).sum())
+
+
+def _first(study: StudySettings, architecture: str | None) -> ArchitectureSettings:
+    """The architecture that is asked for, or the study's first, at its (smallest) size."""
+    asked = [architecture] if architecture else []
+    return sized(study, expand(choose_architectures(study, asked)[:1]))[0]
+
+
+def _at_size(study: StudySettings, size: int, console: Console) -> DataSet:
+    data = study.data.model_copy(update={"image_size": size})
+    return prepare_with_progress(study.model_copy(update={"data": data}), console)
+
+
+def _find_suspects(
+    study: StudySettings,
+    entry: ArchitectureSettings,
+    pictures: pd.DataFrame,
+    root: Path,
+    console: Console,
+) -> Audit:
+    """Answer every picture by a head that has not learnt from it, and doubt what it doubts."""
+    from clothclf.data.audit import suspects
+    from clothclf.models.weights import WeightsResolver
+
+    size = entry.image_size
+    if not isinstance(size, int):
+        raise ValueError(f"{entry.name}: its size is not in pixels")
+    data = _at_size(study, size, console)
+    if data.manifest["id"].tolist() != pictures["id"].tolist():
+        raise DataError("data.path: the pictures have changed meanwhile; run it again")
+    setting = "none" if study.model.mode == "scratch" else study.model.weights
+    weights = WeightsResolver(setting).resolve(entry.name, entry.weights)
+    if weights.note:
+        console.print(f"weights are random: {weights.note}", style="yellow", markup=False)
+    order = np.concatenate([np.flatnonzero(data.manifest["split"] == name) for name in SPLITS])
+    ordered, classes = pictures.iloc[order], data.summary.classes
+    numbers = {label: number for number, label in enumerate(classes)}
+    labels = ordered["label"].map(numbers).to_numpy(dtype=np.int64)
+    features = _features(study, entry, data, weights, console)
+    console.print(f"training heads on {entry.name}'s features, without a fold each")
+    folds = suspects.assign_folds(labels, ordered["group"].tolist(), study.data.split.seed)
+    probabilities = suspects.out_of_fold(features, labels, folds)
+    places = suspects.find_suspects(probabilities, labels, folds)
+    table = suspects.suspects_table(ordered, classes, probabilities, places)
+    return Audit(
+        fingerprint=data.summary.fingerprint,
+        title=data.summary.title,
+        architecture=entry.name,
+        image_size=size,
+        weights=weights.name,
+        weights_sha256=weights.sha256,
+        folds=suspects.FOLDS,
+        pictures=len(ordered),
+        accuracy=float((probabilities.argmax(axis=1) == labels).mean()),
+        suspects=tuple(
+            Suspect.model_validate(row)
+            for row in table.drop(columns="rank").to_dict(orient="records")
+        ),
+    )
+
+
+def _features(
+    study: StudySettings,
+    entry: ArchitectureSettings,
+    data: DataSet,
+    weights: Weights,
+    console: Console,
+) -> Tensor:
+    """Features float32 [n, features] of all pictures, training first, then validation and test.
+
+    They are kept where the study's own runs keep theirs, and found there.
+    """
+    import torch
+
+    from clothclf.data.batches import ImageBatches
+    from clothclf.models.build import build_classifier
+    from clothclf.models.features import BodyFeatures, view_count
+    from clothclf.training.device import choose_device
+
+    size, classes = data.split("train").pixels.shape[1], data.summary.classes
+    frozen = ModelSettings(weights=study.model.weights)
+    classifier = build_classifier(
+        entry.name, HeadSettings(), frozen, len(classes), size, weights, study.seeds[0]
+    )
+    array, device = open_pixels(data.pixels), choose_device(study.device)
+    splits = {name: SplitImages.open(data.manifest, classes, array, name) for name in SPLITS}
+    images = ImageBatches(splits, classifier.normalization, AugmentSettings(), 1, 0, device)
+    source = BodyFeatures(classifier, images, cache_folder(study.tracking.folder.absolute()))
+    # Runs with frozen bodies want training pictures mirrored, too: both find the same file then.
+    views = (view_count(study.train.augment) or 1) if study.model.mode == "frozen" else 1
+    parts, told = [], time.monotonic()
+    for name, part in splits.items():
+
+        def tell(done: int, name: str = name, part: SplitImages = part) -> None:
+            nonlocal told
+            if time.monotonic() - told >= 10:
+                told = time.monotonic()
+                console.print(f"features of {name}: {done:,} of {len(part):,} pictures")
+
+        if len(part):
+            parts.append(source.of(name, views if name == "train" else 1, tell)[0])
+    return torch.cat(parts)

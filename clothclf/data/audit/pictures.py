@@ -1,0 +1,49 @@
+"""How bright and how rich in contrast each picture is, and which are odd by it."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from clothclf.data.audit.hashes import BLANK_BELOW, LUMA
+
+BLANK = "one colour all over"
+FLAT = "hardly any contrast"
+DARK = "very dark"
+BRIGHT = "very bright"
+
+FLAT_BELOW = 8.0
+"""Standard deviation of the brightness, in levels of 0 to 255."""
+DARK_BELOW, BRIGHT_ABOVE = 48.0, 240.0
+"""Levels of 0 to 255 that a twentieth of a picture at most lies beyond, or it is not odd."""
+LOOKED_AT = 56
+"""About so many pixels are looked at in each direction."""
+PICTURES_AT_ONCE = 512
+
+
+def measure_pictures(pixels: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64]) -> pd.DataFrame:
+    """A line for each of `rows` of an array uint8 [pictures, size, size, 3].
+
+    `brightness` and `contrast` are mean and standard deviation of the brightness, in levels of 0
+    to 255; `oddity` is BLANK, FLAT, DARK, BRIGHT or empty.
+    """
+    step = max(1, pixels.shape[1] // LOOKED_AT)
+    # Mean, deviation, and the levels that a twentieth lies below and above.
+    figures = np.empty((4, len(rows)))
+    for start in range(0, len(rows), PICTURES_AT_ONCE):
+        part = slice(start, start + PICTURES_AT_ONCE)
+        chosen = np.stack([pixels[row, ::step, ::step] for row in rows[part]])
+        levels = (chosen @ np.array(LUMA, dtype=np.float32)).reshape(len(chosen), -1)
+        figures[0, part], figures[1, part] = levels.mean(axis=1), levels.std(axis=1)
+        figures[2:, part] = np.percentile(levels, [5, 95], axis=1)
+    brightness, contrast, low, high = figures
+    oddity = np.select(
+        [contrast < BLANK_BELOW, high < DARK_BELOW, low > BRIGHT_ABOVE, contrast < FLAT_BELOW],
+        [BLANK, DARK, BRIGHT, FLAT],
+        default="",
+    )
+    table: pd.DataFrame = pd.DataFrame(
+        {"brightness": brightness, "contrast": contrast, "oddity": oddity.astype(object)}
+    )
+    return table

@@ -1,0 +1,184 @@
+"""Suspected label errors: labels that a classifier doubts which has not been trained on them.
+
+Every picture is answered by a head that was trained on the other folds. Which answers are to be
+believed against the label is decided by confident learning (Northcutt, Jiang and Chuang 2021,
+arXiv:1911.00068): a class is believed where its probability is no lower than it is, on average,
+for the pictures that carry its label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from clothclf.models.classifier import Standardize
+
+FOLDS = 5
+PENALTIES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
+"""Weights of the squared parameters, of which the one that answers the first fold best is taken."""
+MOST_STEPS = 100
+"""Of L-BFGS, for each fit."""
+
+
+def assign_folds(
+    labels: npt.NDArray[np.int64], groups: Sequence[object], seed: int, folds: int = FOLDS
+) -> npt.NDArray[np.int64]:
+    """The fold of each picture [n], 0 to `folds` - 1: each class evenly, groups together, seeded.
+
+    A group with several labels counts with its most frequent one.
+    """
+    frame = pd.DataFrame({"group": pd.factorize(np.asarray(groups, dtype=object))[0]})
+    frame["label"] = labels
+    counts = frame.value_counts(["group", "label"]).reset_index()
+    home = counts.sort_values(["count", "label"], ascending=[False, True]).drop_duplicates("group")
+    sizes = frame["group"].value_counts()
+    order = np.random.default_rng(seed).permutation(len(home))
+    drawn = home.sort_values("group").iloc[order]
+    drawn = drawn.assign(size=drawn["group"].map(sizes)).sort_values(
+        "size", ascending=False, kind="stable"
+    )
+    by_class: dict[int, list[int]] = {}
+    total = [0] * folds
+    chosen: dict[int, int] = {}
+    for group, label, size in drawn[["group", "label", "size"]].itertuples(index=False, name=None):
+        own = by_class.setdefault(label, [0] * folds)
+        fold = min(range(folds), key=lambda fold: (own[fold], total[fold], fold))
+        own[fold] += size
+        total[fold] += size
+        chosen[group] = fold
+    found: npt.NDArray[np.int64] = frame["group"].map(chosen).to_numpy(dtype=np.int64)
+    return found
+
+
+def out_of_fold(
+    features: Tensor, labels: npt.NDArray[np.int64], folds: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float32]:
+    """Probabilities [n, classes] of each picture by a head trained on the other folds' pictures.
+
+    The head is a multinomial logistic regression on `features`, float32 [n, features], which are
+    standardised in place. Labels are class numbers [n], `folds` those of `assign_folds`.
+    """
+    layer = Standardize(features.shape[1]).to(features.device)
+    layer.fit(features)
+    features.sub_(layer.mean).mul_(layer.scale)
+    targets = torch.tensor(labels, device=features.device)
+    fold = torch.tensor(folds, device=features.device)
+    classes = int(labels.max()) + 1
+    first = fold == 0
+    best, penalty, start = float("inf"), PENALTIES[0], _zeros(features, classes)
+    for tried in PENALTIES:
+        weights = _fit(features, targets, ~first, tried, start)
+        loss = float(functional.cross_entropy(_scores(features[first], weights), targets[first]))
+        if loss < best:
+            best, penalty, start = loss, tried, weights
+        else:
+            break
+    found = torch.empty(len(labels), classes, device=features.device)
+    for number in range(int(folds.max()) + 1):
+        own = fold == number
+        # Each begins anew: a head that was trained on the fold would bring what it has seen.
+        weights = (
+            _fit(features, targets, ~own, penalty, _zeros(features, classes)) if number else start
+        )
+        found[own] = _scores(features[own], weights).softmax(1)
+    probabilities: npt.NDArray[np.float32] = found.cpu().numpy()
+    return probabilities
+
+
+def _zeros(features: Tensor, classes: int) -> Tensor:
+    return torch.zeros(features.shape[1] + 1, classes, device=features.device)
+
+
+def _scores(features: Tensor, weights: Tensor) -> Tensor:
+    return features @ weights[:-1] + weights[-1]
+
+
+def _fit(features: Tensor, targets: Tensor, seen: Tensor, penalty: float, start: Tensor) -> Tensor:
+    """Weights [features + 1, classes] for the pictures `seen`; the others weigh nothing."""
+    weights = start.clone().requires_grad_()
+    optimizer = torch.optim.LBFGS(
+        [weights],
+        max_iter=MOST_STEPS,
+        tolerance_grad=1e-4,
+        tolerance_change=1e-5,
+        line_search_fn="strong_wolfe",
+    )
+    share = seen.float() / seen.sum()
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        losses = functional.cross_entropy(_scores(features, weights), targets, reduction="none")
+        value = (losses * share).sum() + penalty / 2 * weights[:-1].square().sum()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
+    return weights.detach()
+
+
+def find_suspects(
+    probabilities: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.int64],
+    folds: npt.NDArray[np.int64],
+) -> npt.NDArray[np.int64]:
+    """Places of the pictures whose labels are suspected, the most doubtful first.
+
+    Ranked by how far the label's probability lies below that of the class to which the picture
+    is answered. Labels that no other fold has cannot be doubted: their heads never saw them.
+    """
+    count = probabilities.shape[1]
+    own = probabilities[np.arange(len(labels)), labels]
+    held = np.bincount(labels, minlength=count)
+    # What a class's own pictures are given on average; a class without any is never believed.
+    threshold = np.full(count, np.inf)
+    with np.errstate(invalid="ignore"):
+        means = np.bincount(labels, weights=own, minlength=count) / held
+    threshold[held > 0] = means[held > 0]
+    believed = np.where(probabilities >= threshold, probabilities, -1.0)
+    answer = believed.argmax(axis=1)
+    others = {label for label in range(count) if len(np.unique(folds[labels == label])) > 1}
+    learnt = np.isin(labels, list(others))
+    doubted = (believed.max(axis=1) > own) & (answer != labels) & learnt
+    places = np.flatnonzero(doubted)
+    margin = probabilities[places, answer[places]] - own[places]
+    ranked: npt.NDArray[np.int64] = places[np.argsort(-margin, kind="stable")]
+    return ranked
+
+
+def suspects_table(
+    manifest: pd.DataFrame,
+    classes: Sequence[str],
+    probabilities: npt.NDArray[np.float32],
+    suspects: npt.NDArray[np.int64],
+) -> pd.DataFrame:
+    """A line for each suspect: rank, id, label, suggested, p_label, p_suggested, split.
+
+    `manifest` has the pictures in the order of `probabilities`; `p_label` is the probability of
+    the picture's own label.
+    """
+    rows = manifest.iloc[suspects].reset_index(drop=True)
+    numbers = {label: number for number, label in enumerate(classes)}
+    own = rows["label"].map(numbers).to_numpy(dtype=np.int64)
+    shares = probabilities[suspects].astype(float)
+    at = np.arange(len(suspects))
+    p_label = shares[at, own]
+    shares[at, own] = -1.0
+    answer = shares.argmax(axis=1) if len(suspects) else np.zeros(0, dtype=np.int64)
+    table: pd.DataFrame = pd.DataFrame(
+        {
+            "rank": at + 1,
+            "id": rows["id"].astype(str),
+            "label": rows["label"],
+            "suggested": [classes[number] for number in answer],
+            "p_label": p_label.round(6),
+            "p_suggested": shares[at, answer].round(6) if len(suspects) else [],
+            "split": rows["split"],
+        }
+    )
+    return table
