@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
 from clothclf.cost.audit import (
     Finding,
@@ -34,6 +35,8 @@ from clothclf.cost.subject import (
 )
 from clothclf.cost.torch_counter import ForwardRecord, count_with_torch
 from clothclf.errors import CostError, UserError
+from clothclf.models.architectures import create_for_size
+from clothclf.models.classifier import feature_count
 from clothclf.results import Cost, CounterResult
 
 # Tensors of the largest size that one forward pass holds at a time, with room for work space.
@@ -113,6 +116,36 @@ def count_on_meta(request: CostRequest, by_layer: bool = True) -> tuple[Subject,
     except Exception as error:  # each architecture fails in its own way
         size = f"{request.image_size} x {request.image_size}"
         raise CostError(f"it refuses pictures of {size} pixels: {first_line(error)}") from error
+
+
+def count_body_on_meta(request: CostRequest) -> tuple[nn.Module, int, int | None]:
+    """A body without numbers, the length of its vector, and its multiply-adds, in one pass.
+
+    Raises CostError, saying what the model said.
+    """
+    logging.disable(logging.WARNING)
+    try:
+        with torch.device("meta"):
+            body = create_for_size(request.architecture, request.image_size, num_classes=0)
+            # Parameters that want gradients make torch's counter stumble over some architectures.
+            sized = _Sized(body.requires_grad_(False), request)
+            record = count_with_torch(sized, torch.zeros(0), by_layer=False)
+    except UserError as error:
+        raise CostError(str(error)) from error
+    return body, sized.features, record.result.macs
+
+
+class _Sized(nn.Module):
+    """A body whose one forward pass tells the length of its vector."""
+
+    def __init__(self, body: nn.Module, request: CostRequest) -> None:
+        super().__init__()
+        self.body = body
+        self.request = request
+        self.features = 0
+
+    def forward(self, unused: Tensor) -> None:
+        self.features = feature_count(self.body, self.request.image_size, self.request.architecture)
 
 
 def first_line(error: BaseException) -> str:

@@ -55,7 +55,7 @@ class QuickCount:
 
 def body_request(architecture: str, image_size: int) -> CostRequest:
     """A network without its classifier, at a size in pixels."""
-    return CostRequest(architecture, image_size, 1, HeadSettings())
+    return CostRequest(architecture, image_size, 0, HeadSettings())
 
 
 def own_request(architecture: str, image_size: int = 0) -> CostRequest:
@@ -95,14 +95,14 @@ def count_many(
 
 def count_body(request: CostRequest) -> dict[str, Any]:
     """Count in this process, on no memory; raises UserError where the network cannot be built."""
-    from clothclf.cost.counting import count_on_meta
+    from clothclf.cost.counting import count_body_on_meta, count_on_meta
     from clothclf.cost.subject import parameter_count, resolve
 
+    if not request.own_classifier:
+        body, features, macs = count_body_on_meta(resolve(request))
+        return asdict(QuickCount(macs, parameter_count(body), features))
     subject, record = count_on_meta(resolve(request), by_layer=False)
-    macs, params = record.result.macs, parameter_count(subject.body)
-    # The head of `body_request` has one output, which is not part of the body.
-    macs = None if macs is None else macs - (0 if request.own_classifier else subject.features)
-    return asdict(QuickCount(macs, params, subject.features))
+    return asdict(QuickCount(record.result.macs, parameter_count(subject.body), 0))
 
 
 def _count(request: CostRequest) -> tuple[Any, str]:
