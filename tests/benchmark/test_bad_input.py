@@ -96,6 +96,28 @@ def test_a_padding_larger_than_the_picture(bench: Bench) -> None:
     check(bench, "run", "--all", "--set", "train.augment.crop_padding=32", says="crop_padding")
 
 
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (
+            ["train.optimizer=adamwe"],
+            "train.optimizer: 'adamwe' is not known to timm (did you mean",
+        ),
+        (
+            ["train.optimizer=adamw", "train.optimizer_options={beta: 0.9}"],
+            "train.optimizer_options.beta: adamw takes no such option (did you mean betas?)",
+        ),
+        (["train.layer_decay=0.7", "model.mode=frozen"], "train.layer_decay: model.mode: frozen"),
+        (["train.warmup_epochs=99"], "warmup_epochs: must be below epochs"),
+        (["train.augment.rand_augment=rand-z9"], "section 'z9' is not known"),
+        (["recipe=finetune-bets"], "did you mean finetune-best"),
+    ],
+)
+def test_a_recipe_that_cannot_be_carried_out(settings: list[str], says: str, bench: Bench) -> None:
+    options = [word for setting in settings for word in ("--set", setting)]
+    check(bench, "run", "--all", *options, says=says)
+
+
 @pytest.mark.parametrize("blocked", ["file", "permissions"])
 def test_a_tracking_folder_that_cannot_be_written(
     blocked: str, bench: Bench, tmp_path: Path
