@@ -172,8 +172,8 @@ def _candidates(
         if len(sizes) == 1:
             yield [final]
             continue
-        for most in _halved(pictures.train, _least(pictures)):
-            yield [*_probes(sizes[:-1], most, costs, pictures, speed), final]
+        for first in _halved(pictures.train, _least(pictures)):
+            yield [*_probes(sizes[:-1], first, costs, pictures, speed), final]
 
 
 def _finals(
@@ -199,22 +199,21 @@ def _finals(
 
 
 def _probes(
-    sizes: Sequence[int], most: int, costs: Sequence[float], pictures: Pictures, speed: Speed
+    sizes: Sequence[int], first: int, costs: Sequence[float], pictures: Pictures, speed: Speed
 ) -> list[Rung]:
-    """Rungs of frozen features: pictures double from one to the next, up to `most`."""
-    rungs = []
+    """Rungs of frozen features: `first` training pictures double from one to the next."""
+    rungs: list[Rung] = []
     for number, size in enumerate(sizes):
-        train = max(most >> (len(sizes) - 1 - number), min(most, _least(pictures)))
+        train = min(pictures.train, first << number)
         valid = min(pictures.valid, max(train, pictures.classes))
         test = min(pictures.test, max(2, pictures.classes))  # no one asks what it says
         epochs = PROBE_EPOCHS * (number + 1)
         entering = costs if number == 0 else [statistics.fmean(costs)] * size
         steps_s = epochs * math.ceil(train / PROBE_BATCH) * speed.head_step_s
-        forward = sum(speed.forward_s(gmacs) for gmacs in entering)
-        seconds = (
-            len(entering) * (speed.start_s + steps_s) / speed.workers
-            + (train + valid + test) * forward
-        )
+        forward = (train + valid + test) * sum(speed.forward_s(gmacs) for gmacs in entering)
+        if rungs and (rungs[-1].train, rungs[-1].valid) == (train, valid):
+            forward = 0.0  # the features of the rung before are kept
+        seconds = len(entering) * (speed.start_s + steps_s) / speed.workers + forward
         rungs.append(
             Rung(
                 kind="probe",

@@ -170,7 +170,14 @@ def test_plenty_of_time_buys_all_pictures_and_all_epochs() -> None:
     rungs = schedule(40, 1e6)
     assert [rung.architectures for rung in rungs] == [40, 20, 10, 5]
     assert (rungs[-1].train, rungs[-1].epochs) == (704, 8)
-    assert [rung.train for rung in rungs[:-1]] == [176, 352, 704]
+    assert [rung.train for rung in rungs[:-1]] == [704, 704, 704]
+
+
+def test_little_time_buys_fewer_pictures_first() -> None:
+    rungs = schedule(40, 600)
+    assert rungs[-1].architectures >= 2
+    first, second = (rung.train for rung in rungs[:2])
+    assert second == min(DEMO.train, 2 * first) > first
 
 
 def test_few_architectures_are_all_finalists() -> None:
