@@ -20,6 +20,7 @@ MAX_NAMES = 10_000
 """In a list."""
 MOST_FAULTS = 20
 """That are told one by one."""
+UNFIT_HINT = "leave out what cannot take part by --exclude NAME, or by selection.exclude"
 DEMO_CLASSES = 11
 """Of a head that is counted before the data are read, unless the study says how many."""
 
@@ -64,7 +65,7 @@ def choose(
     kept, out = _without_excluded(study, entries)
     counts, faults = _count(study, kept, cache, tell)
     if not leave_out_unfit:
-        _raise(list(faults.values()))
+        _raise(list(faults.values()), UNFIT_HINT)
     found = [
         Candidate(entry, count.macs, count.params, faults.get(place) or _beyond(study, count))
         for place, (entry, count) in enumerate(zip(kept, counts, strict=True))
@@ -269,11 +270,16 @@ def _nothing_left(found: Sequence[Candidate]) -> str:
     )
 
 
-def _raise(faults: Sequence[str]) -> None:
-    """Raise UserError with the faults, a line each, the first of them where they are many."""
+def _raise(faults: Sequence[str], hint: str = "") -> None:
+    """Raise UserError with the faults, a line each, the first of them where they are many.
+
+    Where there are several, `hint` comes last.
+    """
     told = list(dict.fromkeys(faults))
     if not told:
         return
     if len(told) > MOST_FAULTS:
         told = [*told[:MOST_FAULTS], f"and {len(told) - MOST_FAULTS} more architectures"]
+    if hint and len(told) > 1:
+        told.append(hint)
     raise UserError("\n".join(told))

@@ -50,9 +50,10 @@ def plots(analysis: Analysis) -> Iterator[Named]:
         return
     sure = any(figures is not None for figures in analysis.statistics)
     bars = "bars are 95 % intervals of the test set; " if sure else ""
+    sizes = "; grey lines join sizes" if analysis.rows[0].sizes_differ else ""
     for column in chart_pareto.cost_columns(analysis):
         title = f"Accuracy against {column.title}"
-        told = f"{bars}no architecture beats one on the front in both"
+        told = f"{bars}no architecture beats one on the front in both{sizes}"
         yield _named(
             f"accuracy-{column.key}", chart_pareto.pareto(analysis, column, LIGHT), title, told
         )

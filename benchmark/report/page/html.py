@@ -135,6 +135,7 @@ def _comparison(
         "last": max((record.finished_at for record in records), default=""),
         "runs": len(records),
         "architectures": len(rows),
+        "sizes_differ": any(row.sizes_differ for row in rows),
     }
 
 
