@@ -116,7 +116,7 @@ class ImageBatches:
     def train(self, epoch: int, done: int = 0) -> Iterator[Batch]:
         """Training batches of one epoch (from 1), shuffled and augmented, but for those `done`."""
         views, changes = self.views(epoch), self._changes()
-        place = self.device if changes is None or not changes.on_cpu else torch.device("cpu")
+        place = self._place(views, changes)
         read = self._reader("train", views.order, place)
         # Brought to the device for the whole epoch: no step waits for a copy.
         flip = torch.from_numpy(views.flip).to(place)
@@ -129,11 +129,17 @@ class ImageBatches:
                 pixels = resized_crop(pixels, box[part])
             pixels = torch.where(flip[part, None, None, None], pixels.flip(2), pixels)
             if changes is None:
-                yield self.normalization.apply(pixels), targets[part]
+                yield self.normalization.apply(pixels.to(self.device)), targets[part]
                 continue
             seeds = None if views.seeds is None else views.seeds[part]
             pixels = changes.to_pixels(pixels, seeds).to(self.device)
             yield changes.to_inputs(self.normalization.apply(pixels), targets[part], seeds)
+
+    def _place(self, views: Views, changes: Changes | None) -> torch.device:
+        """Where pixels are changed: on a CPU where Pillow does it, or Apple's GPUs cannot."""
+        by_pillow = changes is not None and changes.on_cpu
+        not_there = self.device.type == "mps" and views.box is not None
+        return torch.device("cpu") if by_pillow or not_there else self.device
 
     def _changes(self) -> Changes | None:
         """What timm changes, where the recipe asks for any of it."""
