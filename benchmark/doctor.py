@@ -196,8 +196,11 @@ def _weights(study: StudySettings) -> Finding:
     if setting in ("auto", "pretrained"):
         return Finding("weights", "ok", f"{setting}: asked of the model hub when a study begins")
     path = Path(setting)
-    names = [entry.name for entry in study.architectures]
-    missing = [name for name in names if not (path / f"{name}.safetensors").is_file()]
+    # What a wildcard or a list names is looked for when a study begins; own weights, too.
+    entries = [entry for entry in study.architectures if entry.weights is None]
+    names = [entry.name for entry in entries if not any(mark in entry.name for mark in "*?[@")]
+    files = {name: path / f"{name.replace(':', '.')}.safetensors" for name in names}
+    missing = [name for name, file in files.items() if not file.is_file()]
     if path.is_file() or (path.is_dir() and not missing):
         return Finding("weights", "ok", f"{path}")
     found = f"{path} has none for {', '.join(missing)}" if path.is_dir() else f"no {path}"
