@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from rich.console import Console
 
@@ -35,7 +37,6 @@ class DataAudit:
     """All that was found in a data set."""
 
     data: DataSet
-    """At LOOKED_AT pixels."""
     pictures: pd.DataFrame
     """The manifest's columns and, for each picture, group (of near-duplicates), width, height,
     stored_mode, brightness, contrast and oddity."""
@@ -77,17 +78,24 @@ def audit_data(study: StudySettings, architecture: str | None = None) -> DataAud
     console = make_console()
     root = open_store(study)
     entry = _first(study, architecture)
-    data = _at_size(study, LOOKED_AT, console)
+    weights = _weights(study, entry, console)
+    data = prepare_to_look(study, console)
     started = time.monotonic()
     console.print(f"looking for near-duplicates among {len(data.manifest):,} pictures")
     pictures = look_at(data, cache_folder(root))
     console.print(f"looked at all pictures in {time.monotonic() - started:.1f} s")
-    audit = _find_suspects(study, entry, pictures, root, console)
+    audit = _find_suspects(study, entry, weights, pictures, console)
     return DataAudit(data, pictures, audit, keep_audit(root, audit))
 
 
+def prepare_to_look(study: StudySettings, console: Console) -> DataSet:
+    """The data at the size that near-duplicates are kept together by, or else at the study's."""
+    kept = study.data.split.keep_near_duplicates_together
+    return _at_size(study, LOOKED_AT if kept else study.data.shown_size, console)
+
+
 def look_at(data: DataSet, cache: Path) -> pd.DataFrame:
-    """`DataAudit.pictures` of a data set prepared at LOOKED_AT pixels."""
+    """`DataAudit.pictures` of a data set."""
     manifest, array = data.manifest, open_pixels(data.pixels)
     stored = PixelCache(data.pixels.parent).table[["width", "height", "stored_mode"]]
     rows = manifest["pixel_row"].to_numpy(dtype=np.int64)
@@ -102,22 +110,37 @@ def look_at(data: DataSet, cache: Path) -> pd.DataFrame:
     return table
 
 
-def near_duplicates_across_splits(study: StudySettings) -> tuple[int, int, int]:
-    """Groups of near-duplicates that are no mere twins, their pictures, groups across splits."""
-    data = _at_size(study, LOOKED_AT, make_console())
+def near_duplicates_in_words(study: StudySettings) -> str:
+    """How many near-duplicates there are, mere twins aside, and how many across splits."""
+    data = prepare_to_look(study, make_console())
     cache = cache_folder(study.tracking.folder.absolute())
     groups = near_duplicate_groups(data.manifest, open_pixels(data.pixels), cache)
     found = data.manifest.groupby(groups).agg(
         pictures=("id", "size"), pixels=("pixel_hash", "nunique"), splits=("split", "nunique")
     )
     found = found[found["pixels"] > 1]
-    return len(found), int(found["pictures"].sum()), int((found["splits"] > 1).sum())
+    across = int((found["splits"] > 1).sum())
+    hint = "; see bench data audit" if across else ""
+    return (
+        f"{int(found['pictures'].sum()):,} images in {len(found):,} groups are one photograph in "
+        f"several versions; {across:,} groups across splits{hint}"
+    )
 
 
 def _first(study: StudySettings, architecture: str | None) -> ArchitectureSettings:
     """The architecture that is asked for, or the study's first, at its (smallest) size."""
     asked = [architecture] if architecture else []
     return sized(study, expand(choose_architectures(study, asked)[:1]))[0]
+
+
+def _weights(study: StudySettings, entry: ArchitectureSettings, console: Console) -> Weights:
+    from clothclf.models.weights import WeightsResolver
+
+    setting = "none" if study.model.mode == "scratch" else study.model.weights
+    weights = WeightsResolver(setting).resolve(entry.name, entry.weights)
+    if weights.note:
+        console.print(f"weights are random: {weights.note}", style="yellow", markup=False)
+    return weights
 
 
 def _at_size(study: StudySettings, size: int, console: Console) -> DataSet:
@@ -128,13 +151,12 @@ def _at_size(study: StudySettings, size: int, console: Console) -> DataSet:
 def _find_suspects(
     study: StudySettings,
     entry: ArchitectureSettings,
+    weights: Weights,
     pictures: pd.DataFrame,
-    root: Path,
     console: Console,
 ) -> Audit:
     """Answer every picture by a head that has not learnt from it, and doubt what it doubts."""
-    from clothclf.data.audit import suspects
-    from clothclf.models.weights import WeightsResolver
+    from clothclf.data.audit.suspects import FOLDS
 
     size = entry.image_size
     if not isinstance(size, int):
@@ -142,20 +164,10 @@ def _find_suspects(
     data = _at_size(study, size, console)
     if data.manifest["id"].tolist() != pictures["id"].tolist():
         raise DataError("data.path: the pictures have changed meanwhile; run it again")
-    setting = "none" if study.model.mode == "scratch" else study.model.weights
-    weights = WeightsResolver(setting).resolve(entry.name, entry.weights)
-    if weights.note:
-        console.print(f"weights are random: {weights.note}", style="yellow", markup=False)
-    order = np.concatenate([np.flatnonzero(data.manifest["split"] == name) for name in SPLITS])
-    ordered, classes = pictures.iloc[order], data.summary.classes
-    numbers = {label: number for number, label in enumerate(classes)}
-    labels = ordered["label"].map(numbers).to_numpy(dtype=np.int64)
     features = _features(study, entry, data, weights, console)
     console.print(f"training heads on {entry.name}'s features, without a fold each")
-    folds = suspects.assign_folds(labels, ordered["group"].tolist(), study.data.split.seed)
-    probabilities = suspects.out_of_fold(features, labels, folds)
-    places = suspects.find_suspects(probabilities, labels, folds)
-    table = suspects.suspects_table(ordered, classes, probabilities, places)
+    ordered = pictures.iloc[_training_first(pictures)]
+    accuracy, table = _doubt(features, ordered, data.summary.classes, study.data.split.seed)
     return Audit(
         fingerprint=data.summary.fingerprint,
         title=data.summary.title,
@@ -163,14 +175,34 @@ def _find_suspects(
         image_size=size,
         weights=weights.name,
         weights_sha256=weights.sha256,
-        folds=suspects.FOLDS,
+        folds=FOLDS,
         pictures=len(ordered),
-        accuracy=float((probabilities.argmax(axis=1) == labels).mean()),
+        accuracy=accuracy,
         suspects=tuple(
             Suspect.model_validate(row)
             for row in table.drop(columns="rank").to_dict(orient="records")
         ),
     )
+
+
+def _training_first(pictures: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """Places of the pictures in the order that features have."""
+    return np.concatenate([np.flatnonzero(pictures["split"] == name) for name in SPLITS])
+
+
+def _doubt(
+    features: Tensor, ordered: pd.DataFrame, classes: Sequence[str], seed: int
+) -> tuple[float, pd.DataFrame]:
+    """How often heads are right of what they have not learnt from, and the labels they doubt."""
+    from clothclf.data.audit import suspects
+
+    numbers = {label: number for number, label in enumerate(classes)}
+    labels = ordered["label"].map(numbers).to_numpy(dtype=np.int64)
+    folds = suspects.assign_folds(labels, ordered["group"].tolist(), seed)
+    probabilities = suspects.out_of_fold(features, labels, folds)
+    places = suspects.find_suspects(probabilities, labels, folds)
+    table = suspects.suspects_table(ordered, classes, probabilities, places)
+    return float((probabilities.argmax(axis=1) == labels).mean()), table
 
 
 def _features(

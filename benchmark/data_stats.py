@@ -11,8 +11,11 @@ TWINS_SHOWN = 3
 CONFLICTS_SHOWN = 20
 
 
-def describe(data: DataSet) -> str:
-    """Rows, losses by reason, classes with splits, twins and label conflicts, as plain text."""
+def describe(data: DataSet, near_duplicates: str = "") -> str:
+    """Rows, losses by reason, classes with splits, twins and label conflicts, as plain text.
+
+    `near_duplicates` says what is known of them, in words.
+    """
     summary = data.summary
     kept = sum(summary.images.values())
     lines = [
@@ -33,6 +36,7 @@ def describe(data: DataSet) -> str:
         lines.append(
             "             given splits are kept: what is learnt of such twins is also tested"
         )
+    lines += [f"near-twins   {near_duplicates}"] if near_duplicates else []
     lines.append(f"conflicts    {summary.label_conflicts:,} twin groups carry several labels")
     lines += _conflicts(data.manifest)
     lines += ["", *_balance(data.manifest), *_classes(data.manifest)]

@@ -85,6 +85,7 @@ VERBS = [
     ["data"],
     ["data", "stats"],
     ["data", "preview"],
+    ["data", "audit"],
     ["ui"],
 ]
 

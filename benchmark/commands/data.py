@@ -44,12 +44,13 @@ def stats(
       bench data stats -c configs/fashion.yaml --set data.path=archive.zip --findings found.csv
     """
     from benchmark.commands.options import write_output
+    from benchmark.data_audit import near_duplicates_in_words
     from benchmark.data_stats import describe
     from benchmark.terminal.output import prepare_with_progress
 
     study = load(config, assignments)
     prepared = prepare_with_progress(study)
-    click.echo(describe(prepared), nl=False)
+    click.echo(describe(prepared, near_duplicates_in_words(study)), nl=False)
     if findings is not None:
         write_output(prepared.findings.to_csv(index=False), findings)
     if manifest is not None:

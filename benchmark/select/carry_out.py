@@ -56,10 +56,16 @@ class RungRuns:
     failures: dict[str, str] = field(default_factory=dict)
     """Stage and reason."""
 
-    def accuracy(self, name: str) -> float:
-        """Of the validation pictures, mean over seeds."""
-        found = [record.training.best.valid_accuracy for record in self.records[name]]
-        return sum(found) / len(found)
+    def accuracy(self, name: str, probe: bool = False) -> float:
+        """Of the validation pictures, mean over seeds.
+
+        A probe's is that of its last epoch, when the rate has come down to zero; its loss grows
+        long before while accuracy still does, and the epoch of least loss orders architectures
+        worse (docs/selecting.md). What is trained in earnest is judged as it is kept.
+        """
+        trainings = [record.training for record in self.records[name]]
+        epochs = [item.epochs[-1] if probe else item.best for item in trainings]
+        return sum(epoch.valid_accuracy for epoch in epochs) / len(epochs)
 
 
 def carry_out(

@@ -203,7 +203,9 @@ class _Selecting:
 
     def _judge(self, label: str, number: int, rung: Rung, runs: RungRuns) -> RungResult:
         standings = {
-            name: Standing(name, runs.accuracy(name), self.entrants[name].macs)
+            name: Standing(
+                name, runs.accuracy(name, probe=label != FINAL), self.entrants[name].macs
+            )
             for name in runs.records
         }
         rungs = self.selection.rungs

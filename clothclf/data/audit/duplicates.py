@@ -28,7 +28,8 @@ MOST_DIFFERENCE = 12.0
 60 pairs looked at below 10 were one photograph and 19 of 24 between 10 and 12, and half of those
 between 12 and 14 were not; at 16 and more, groups chain up."""
 LOOKED_AT = 112
-"""Side in pixels of the pictures that are compared, whatever size a study has them at."""
+"""Side in pixels of the pictures by which a split keeps near-duplicates together, whatever sizes a
+study learns from: all of them have one split."""
 VERSION = 1
 """Raise it when the same pictures would give other pairs."""
 PAIRS_AT_ONCE = 1024

@@ -22,11 +22,12 @@ from clothclf.data.prepare import prepare
 from clothclf.data.splits import SPLITS
 from clothclf.models.build import build_classifier
 from clothclf.models.features import BodyFeatures
-from clothclf.models.weights import WeightsResolver
+from clothclf.models.weights import RANDOM, WeightsResolver
 from clothclf.results import Weights
 from clothclf.settings import (
     AugmentSettings,
     DataSettings,
+    DemoSettings,
     HeadSettings,
     ModelSettings,
 )
@@ -89,10 +90,26 @@ def plant_and_find(features: torch.Tensor, labels: Numbers, share: float = 0.05)
     )
 
 
+def test_errors_planted_in_drawn_pictures_are_found(tmp_path: Path) -> None:
+    """Even by a tiny body with random weights, right for 0.89; measured 0.71, 0.67 and 1.00.
+
+    Of all labels one in twenty is wrong: among the first suspects every second at least.
+    """
+    settings = DataSettings(
+        where={"articleType": ("Watches", "Sunglasses", "Handbags", "Shirts", "Heels")},
+        image_size=64,
+        demo=DemoSettings(images_per_class=60),
+    )
+    found = plant_and_find(*features_of(settings, "test_resnet", RANDOM, tmp_path))
+    assert found.top >= 0.5
+    assert found.recall >= 0.5
+    assert found.suggested >= 0.8
+
+
 def test_errors_planted_in_real_pictures_are_found(
     real_zip: Path, real_weights: Path, tmp_path: Path
 ) -> None:
-    """Of 600 pictures of six classes, by an ImageNet body; measured TOP, RECALL, SUGGESTED."""
+    """Of 600 pictures of six classes, by an ImageNet body; measured 1.00, 0.87 and 1.00."""
     settings = DataSettings(
         source="kaggle",
         path=real_zip,
@@ -105,7 +122,6 @@ def test_errors_planted_in_real_pictures_are_found(
     name = "tf_efficientnet_lite0"
     weights = WeightsResolver(str(real_weights)).resolve(name)
     found = plant_and_find(*features_of(settings, name, weights, tmp_path))
-    print(found)
     assert found.top >= 0.9
     assert found.recall >= 0.8
     assert found.suggested >= 0.8

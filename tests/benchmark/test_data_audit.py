@@ -1,0 +1,216 @@
+"""`bench data audit`, and what reports make of it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from benchmark.audits import Audit, Suspect, find_audit, keep_audit
+from benchmark.report.check import differences
+from benchmark.report.write import make_report
+from benchmark.study import StudySettings
+from tests.benchmark.answered import Pictures, draw_answers, draw_pictures, keep_answers
+from tests.benchmark.conftest import Bench, Finished, StudyRun, run_bench
+from tests.benchmark.test_report_contents import study_in
+
+FORMATS = ("md", "csv", "json", "latex", "html")
+
+
+def audit_of(pictures: Pictures, doubted: list[str]) -> Audit:
+    return Audit(
+        fingerprint=pictures.fingerprint,
+        title="t",
+        architecture="resnet18",
+        image_size=64,
+        weights="w",
+        weights_sha256="",
+        folds=5,
+        pictures=len(pictures.ids),
+        accuracy=0.9,
+        suspects=tuple(
+            Suspect(id=name, label="a", suggested="b", p_label=0.1, p_suggested=0.8, split="test")
+            for name in doubted
+        ),
+    )
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> StudySettings:
+    """Two architectures' answers to 100 pictures: the second is wrong of the first ten."""
+    pictures = draw_pictures(100)
+    for name, wrong in (("vgg16", 5), ("resnet18", 10)):
+        right = np.arange(100) >= wrong
+        shares = draw_answers(pictures.targets, right, 3)
+        keep_answers(tmp_path, pictures, shares, name)
+    return study_in(tmp_path, "vgg16", "resnet18")
+
+
+def texts(study: StudySettings) -> dict[str, str]:
+    made = make_report(study, Path("s.yaml"))
+    return {form: made.text(form) for form in FORMATS}
+
+
+def test_accuracy_without_suspects_is_that_of_the_other_pictures(study: StudySettings) -> None:
+    """Of 100 pictures the first eight are doubted: 92 stay, of which all and 90 are right."""
+    doubted = [str(1000 + place) for place in range(8)]
+    keep_audit(study.tracking.folder, audit_of(draw_pictures(100), doubted))
+    (comparison,) = json.loads(texts(study)["json"])["comparisons"]
+    figures = {
+        row["architecture"]: row["test_accuracy_without_suspects"] for row in comparison["rows"]
+    }
+    assert figures == {"vgg16": 1.0, "resnet18": 90 / 92}
+    assert comparison["suspects"]["test"] == doubted
+
+
+def test_every_format_has_the_figure_and_says_who_found_the_suspects(study: StudySettings) -> None:
+    keep_audit(study.tracking.folder, audit_of(draw_pictures(100), ["1000", "1001", "nowhere"]))
+    made = texts(study)
+    assert "| resnet18 | 90.00 % | 91.84 % | +1.84 |" in made["md"]
+    rows = {row["architecture"]: row for row in csv.DictReader(io.StringIO(made["csv"]))}
+    assert float(rows["resnet18"]["test_accuracy_without_suspects"]) == 90 / 98
+    assert "91.84 %" in made["html"]
+    for form in ("md", "html", "json"):
+        assert "of 2 of 100 test pictures are suspected" in made[form]
+        assert "found by a model (a head on resnet18, weights w" in made[form]
+
+
+def test_without_an_audit_of_the_data_nothing_is_said(study: StudySettings) -> None:
+    """Nor with one of other data, or one that is damaged: byte by byte."""
+    before = texts(study)
+    assert "suspect" not in before["md"] + before["json"] + before["csv"]
+    root = study.tracking.folder
+    keep_audit(root, audit_of(draw_pictures(100, seed=1), ["1000"]))
+    assert texts(study) == before
+    kept = keep_audit(root, audit_of(draw_pictures(100), ["1000"]))
+    assert texts(study) != before
+    kept.write_text(kept.read_text().replace('"1000"', '"1001"'))
+    assert texts(study) == before
+
+
+def test_a_report_with_suspects_is_derived_again(study: StudySettings) -> None:
+    root, pictures = study.tracking.folder, draw_pictures(100)
+    keep_audit(root, audit_of(pictures, ["1000", "1001"]))
+    written = texts(study)["md"]
+    assert differences(written, texts(study)["md"]) == []
+    keep_audit(root, audit_of(pictures, ["1000"]))
+    assert differences(written, texts(study)["md"]) != []
+
+
+def test_where_all_test_pictures_are_doubted_there_is_no_figure(study: StudySettings) -> None:
+    before = texts(study)
+    pictures = draw_pictures(100)
+    keep_audit(study.tracking.folder, audit_of(pictures, list(pictures.ids)))
+    assert texts(study) == before
+
+
+def test_an_audit_is_read_as_it_was_written(tmp_path: Path) -> None:
+    audit = audit_of(draw_pictures(10), ["1000", "1003"])
+    keep_audit(tmp_path, audit)
+    found = find_audit(tmp_path, audit.fingerprint)
+    assert found is not None
+    assert found.suspects == audit.suspects
+    assert find_audit(tmp_path, "another") is None
+
+
+@pytest.fixture(scope="module")
+def audited(
+    tiny_study: StudyRun, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Finished]:
+    """A copy of the tiny study, audited in every way."""
+    folder = tmp_path_factory.mktemp("audited") / "study"
+    shutil.copytree(tiny_study.folder, folder)
+    asked = ("-o", "audit.json", "--csv", "suspects.csv", "--sheet", "sheet.png")
+    return folder, run_bench(folder, "data", "audit", "-c", "tiny.yaml", *asked)
+
+
+def test_an_audit_of_a_study_that_has_run_is_in_its_report(
+    audited: tuple[Path, Finished],
+) -> None:
+    """Found by the study's first architecture, whose kept features are used again."""
+    folder, done = audited
+    assert done.code == 0, done.err
+    assert "test_resnet" in done.out
+    assert "features of" not in done.err
+    report = run_bench(folder, "report", "-c", "tiny.yaml")
+    assert report.code == 0, report.err
+    assert "### Without suspected label errors" in report.out
+    assert "found by a model (a head on test_resnet" in report.out
+
+
+def test_all_that_is_written_tells_of_the_same_suspects(audited: tuple[Path, Finished]) -> None:
+    folder, _ = audited
+    with (folder / "suspects.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    told = json.loads((folder / "audit.json").read_text())
+    assert [row["id"] for row in rows] == [item["id"] for item in told["suspects"]["suspects"]]
+    assert len(rows) > 0
+    (kept,) = (folder / "mlruns" / "audits").glob("*.json")
+    assert kept.stem == told["fingerprint"]
+    assert Image.open(folder / "sheet.png").width > 1000
+
+
+def test_suspects_survive_cleaning_and_can_be_left_out(audited: tuple[Path, Finished]) -> None:
+    folder, _ = audited
+    assert run_bench(folder, "data", "clean", "-c", "tiny.yaml").code == 0
+    assert len(list((folder / "mlruns" / "audits").glob("*.json"))) == 1
+    # All of them would leave classes of ten pictures too small to split.
+    pd.read_csv(folder / "suspects.csv", dtype=str).head(8).to_csv(
+        folder / "worst.csv", index=False
+    )
+    asked = ("--set", "data.exclude=worst.csv", "--manifest", "left.csv")
+    done = run_bench(folder, "data", "stats", "-c", "tiny.yaml", *asked)
+    assert done.code == 0, done.err
+    doubted = set(pd.read_csv(folder / "worst.csv", dtype=str)["id"])
+    left = set(pd.read_csv(folder / "left.csv", dtype=str)["id"])
+    assert f"{len(doubted)}: excluded by the user" in done.out
+    assert not doubted & left
+
+
+def test_markdown_is_written_by_default(audited: tuple[Path, Finished]) -> None:
+    folder, _ = audited
+    done = run_bench(folder, "data", "audit", "-c", "tiny.yaml", "-o", "audit.md")
+    assert done.code == 0, done.err
+    told = (folder / "audit.md").read_text()
+    for title in ("Near-duplicates", "Suspected label errors", "Classes", "Sizes and brightness"):
+        assert f"## {title}" in told
+
+
+def test_a_body_that_is_not_there_is_told_before_anything_is_looked_at(bench: Bench) -> None:
+    done = bench("data", "audit", "-c", "tiny.yaml", "--architecture", "resnet1")
+    assert done.code == 2
+    assert "resnet1" in done.err
+    assert "looking for" not in done.err
+    assert "Traceback" not in done.err
+
+
+def test_versions_of_one_photograph_are_named_with_their_splits(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """In a folder in which every picture has a brighter copy; stats counts them, too."""
+    rng = np.random.default_rng(0)
+    for place in range(24):
+        levels = rng.integers(0, 220, (9, 9, 3), dtype=np.uint8)
+        picture = Image.fromarray(levels).resize((64, 64), Image.Resampling.BICUBIC)
+        folder = tmp_path / "pictures" / "ab"[place % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        picture.save(folder / f"{place}.png")
+        picture.point(lambda level: round(1.05 * level)).save(folder / f"{place}-bright.png")
+    own = ("--set", "data.source=folder", "--set", "data.path=pictures")
+    done = bench("data", "audit", "-c", "tiny.yaml", *own, "-o", "audit.json")
+    assert done.code == 0, done.err
+    groups = json.loads((tmp_path / "audit.json").read_text())["near_duplicates"]
+    assert sorted(sorted(Path(item["id"]).stem for item in group) for group in groups) == sorted(
+        sorted([str(place), f"{place}-bright"]) for place in range(24)
+    )
+    across = sum(len({item["split"] for item in group}) > 1 for group in groups)
+    assert across > 0
+    stats = bench("data", "stats", "-c", "tiny.yaml", *own)
+    assert f"48 images in 24 groups are one photograph in several versions; {across}" in stats.out
