@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from fvcore.nn import FlopCountAnalysis
 from torch import Tensor, nn
 
 from clothclf.results import CounterResult
+
+with warnings.catch_warnings():
+    # fvcore scripts losses, of which nothing is used here; torch calls that deprecated.
+    warnings.simplefilter("ignore", FutureWarning)
+    from fvcore.nn import FlopCountAnalysis
 
 AS_IT_COMES = (
     "1 for each multiply-add of convolutions, linear layers and matrix products; norms 2 or 5 and "
