@@ -37,6 +37,9 @@ class Limits:
     """That it may allocate; files that it maps do not count."""
     threads: int | None = None
     """Of torch; all cores without."""
+    processes: int = 1
+    """That train the run's network together, each on a GPU of its own where there are GPUs; memory
+    and threads are divided among them."""
 
 
 class RunProcess:

@@ -9,7 +9,7 @@ import selectors
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -79,6 +79,8 @@ class Policy:
     """After a failure, stop what runs and begin nothing more."""
     workers: int = 1
     """Runs at a time; the cores are divided among them."""
+    processes_per_run: int = 1
+    """That train one network together: `Limits.processes`."""
     timeout_s: float | None = None
     memory_bytes: int | None = None
 
@@ -144,10 +146,10 @@ class _Schedule:
         self.ended_locks: list[filelock.BaseFileLock] = []
         self.given_up = False
         threads = max(1, (os.cpu_count() or 1) // policy.workers)
-        self.together = Limits(
-            policy.timeout_s, policy.memory_bytes, threads if policy.workers > 1 else None
+        self.alone = Limits(
+            policy.timeout_s, policy.memory_bytes, processes=policy.processes_per_run
         )
-        self.alone = Limits(policy.timeout_s, policy.memory_bytes)
+        self.together = replace(self.alone, threads=threads if policy.workers > 1 else None)
 
     def carry_out(self, plan: Sequence[RunSpec]) -> StudyOutcome:
         queue = deque(plan)
