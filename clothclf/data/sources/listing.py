@@ -112,7 +112,9 @@ def no_column(where: str, name: str, columns: Iterable[str]) -> DataError:
     known = list(columns)
     names = ", ".join(column[:40] for column in known[:20])
     hint = did_you_mean(name, known)
-    return DataError(f"{where}: no column {name!r}{hint}; its columns are: {names}")
+    # `id` is the layout's own; the others are what the config says.
+    remedy = "" if name == "id" else "; data.label, picture, where and split.column name them"
+    return DataError(f"{where}: no column {name!r}{hint}; its columns are: {names}{remedy}")
 
 
 def plain_title(name: str) -> str:
