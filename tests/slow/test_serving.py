@@ -1,4 +1,4 @@
-"""The winner of a real study behind `mlflow models serve`, asked over HTTP on loopback."""
+"""The winner of a real study, registered, behind `mlflow models serve`, asked over HTTP."""
 
 from __future__ import annotations
 
@@ -37,13 +37,14 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def url(study: Path) -> Iterator[str]:
-    """Of a server that has loaded the run's model."""
-    (run,) = runs_of(study)
+    """Of a server that has loaded the run's model from the registry."""
+    done = run_bench(study, "register", "-c", "tiny.yaml", "--alias", "champion")
+    assert done.code == 0, done.err
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local"]
-    command += ["-m", f"runs:/{run.info.run_id}/model", "--port", str(port), "--workers", "1"]
+    command += ["-m", "models:/tiny@champion", "--port", str(port), "--workers", "1"]
     environment = {
         **os.environ,
         "MLFLOW_TRACKING_URI": f"sqlite:///{study}/mlruns/mlflow.db",
