@@ -14,9 +14,12 @@ PR_SET_PDEATHSIG = 1
 LOOK_EVERY_S = 1.0
 
 
-def die_with_parent() -> None:
-    """Be killed when the parent dies: at once on Linux, within a second elsewhere."""
-    parent = os.getppid()
+def die_with_parent(parent: int | None = None) -> None:
+    """Be killed when the parent dies: at once on Linux, within a second elsewhere.
+
+    A process that knows its parent's id says it: it may be gone before this is called.
+    """
+    parent = parent or os.getppid()
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it died in between

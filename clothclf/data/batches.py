@@ -19,6 +19,7 @@ from torch import Tensor
 
 from clothclf.data.crops import padded_crop, resized_crop
 from clothclf.data.dataset import SplitImages
+from clothclf.data.share import ALL, Share
 from clothclf.data.views import Views, draw_views
 from clothclf.settings import AugmentSettings
 
@@ -35,8 +36,11 @@ class Batches(Protocol):
     def train(self, epoch: int, done: int = 0) -> Iterator[Batch]:
         """Training batches of one epoch (from 1), shuffled and augmented, but for those `done`."""
 
-    def steps_per_epoch(self) -> int:
-        """Training batches in an epoch; the last may be smaller."""
+    def batch_sizes(self) -> list[int]:
+        """Pictures in each training batch of an epoch; the last may have fewer.
+
+        They are those of all processes, where several train together.
+        """
 
     def held_out(self, split: str) -> Iterator[Batch]:
         """Batches of `valid` or `test`, in order, unchanged."""
@@ -86,11 +90,13 @@ class ImageBatches:
         device: torch.device,
         resident: bool = False,
         sampling: Literal["natural", "balanced"] = "natural",
+        share: Share = ALL,
     ) -> None:
         """`splits` holds train, valid and test; `batch_size` is that of training.
 
         With `resident`, each split's pixels are brought to the device once and stay there.
-        `sampling` is `train.sampling`.
+        `sampling` is `train.sampling`. Of each training batch the `share` is made, and of the
+        held-out ones every so many.
         """
         self.splits = splits
         self.normalization = normalization
@@ -100,12 +106,18 @@ class ImageBatches:
         self.device = device
         self.resident = resident
         self.sampling = sampling
+        self.share = share
         self.held_out_batch_size = 64
         self._on_device: dict[str, Tensor] = {}
 
     def steps_per_epoch(self) -> int:
         """Training batches in an epoch."""
-        return len(training_parts(len(self.splits["train"]), self.batch_size))
+        return len(self.batch_sizes())
+
+    def batch_sizes(self) -> list[int]:
+        """Pictures in each of them, of all processes together."""
+        parts = training_parts(len(self.splits["train"]), self.batch_size)
+        return [part.stop - part.start for part in parts]
 
     def views(self, epoch: int) -> Views:
         """How the training pictures are changed in an epoch (from 1)."""
@@ -123,7 +135,10 @@ class ImageBatches:
         shift = torch.from_numpy(views.shift).to(place)
         box = None if views.box is None else torch.from_numpy(views.box).float().to(place)
         targets = torch.from_numpy(self.splits["train"].targets[views.order]).to(self.device)
-        for part in training_parts(len(flip), self.batch_size)[done:]:
+        for whole in training_parts(len(flip), self.batch_size)[done:]:
+            own = self.share.of(whole)
+            # Pictures are mixed with any of their batch: it is made as a whole, and cut then.
+            part = whole if self.augment.mixes else own
             pixels = padded_crop(read(part), shift[part], self.augment.crop_padding)
             if box is not None:
                 pixels = resized_crop(pixels, box[part])
@@ -133,7 +148,9 @@ class ImageBatches:
                 continue
             seeds = None if views.seeds is None else views.seeds[part]
             pixels = changes.to_pixels(pixels, seeds).to(self.device)
-            yield changes.to_inputs(self.normalization.apply(pixels), targets[part], seeds)
+            made = changes.to_inputs(self.normalization.apply(pixels), targets[part], seeds)
+            cut = slice(own.start - part.start, own.stop - part.start)
+            yield made[0][cut], made[1][cut]
 
     def _place(self, views: Views, changes: Changes | None) -> torch.device:
         """Where pixels are changed: on a CPU where Pillow does it, or Apple's GPUs cannot."""
@@ -152,15 +169,19 @@ class ImageBatches:
 
     def held_out(self, split: str) -> Iterator[Batch]:
         """Batches of one split, in order, unchanged."""
-        yield from self.in_order(split)
+        yield from self.in_order(split, share=self.share)
 
-    def in_order(self, split: str, flip: bool = False) -> Iterator[Batch]:
-        """Batches of one split in order, every picture mirrored if `flip`."""
+    def in_order(self, split: str, flip: bool = False, share: Share = ALL) -> Iterator[Batch]:
+        """Batches of one split in order, every picture mirrored if `flip`.
+
+        Several processes take them by turns, each as large as one process would have it.
+        """
         count = len(self.splits[split])
         read = self._reader(split, np.arange(count), self.device)
         targets = torch.from_numpy(self.splits[split].targets).to(self.device)
-        for start in range(0, count, self.held_out_batch_size):
-            part = slice(start, start + self.held_out_batch_size)
+        size = self.held_out_batch_size
+        for start in range(share.rank * size, count, share.processes * size):
+            part = slice(start, start + size)
             pixels = read(part)
             if flip:
                 pixels = pixels.flip(2)
@@ -203,9 +224,9 @@ class FeatureBatches:
         self.targets = torch.from_numpy(images.splits["train"].targets).to(views.device)
         self.held_out_features = held_out
 
-    def steps_per_epoch(self) -> int:
-        """Training batches in an epoch; the last may be smaller."""
-        return self.images.steps_per_epoch()
+    def batch_sizes(self) -> list[int]:
+        """Pictures in each training batch of an epoch; the last may have fewer."""
+        return self.images.batch_sizes()
 
     def train(self, epoch: int, done: int = 0) -> Iterator[Batch]:
         """Batches of features, in the order and with the mirrors that pictures would have."""

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from clothclf.data.batches import Batches, FeatureBatches, ImageBatches
 from clothclf.errors import TrainingError, TrainingStopped
@@ -20,7 +19,7 @@ from clothclf.results import EpochResult, TrainingResult
 from clothclf.settings import TrainSettings
 from clothclf.training.average import make_average
 from clothclf.training.checkpoint import Checkpoints, Snapshot
-from clothclf.training.objective import make_objective
+from clothclf.training.objective import Objective, make_objective
 from clothclf.training.optimizer import (
     load_optimizer_state,
     make_optimizer,
@@ -37,7 +36,10 @@ from clothclf.training.step import (
     record_cuda_graph,
     set_generator_state,
 )
+from clothclf.training.team import ALONE, Team
+from clothclf.training.team_step import TeamStep
 from clothclf.training.totals import EpochTotals
+from clothclf.training.validate import validate
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ def train(
     watcher: Watcher,
     cache: Path | None = None,
     checkpoints: Path | None = None,
+    team: Team = ALONE,
 ) -> TrainingResult:
     """Train in place, on the device of `images`; leave the parameters of the best epoch.
 
@@ -72,6 +75,9 @@ def train(
     `checkpoints`, a folder of this training alone, holds what an earlier process left, it goes on
     from there, with the same result. Raises TrainingError where a loss is not finite, and
     TrainingStopped, with a checkpoint written, where the watcher asks for it.
+
+    Every process of a `team` must call this, with its share in `images` and a body that does not
+    run once; the first one writes the checkpoints. The number of processes may change in between.
     """
     started = time.perf_counter()
     classifier.to(images.device)
@@ -85,9 +91,10 @@ def train(
     if body_runs_once(classifier, images.augment):
         batches = BodyFeatures(classifier, images, cache).batches(on_features)
         module = classifier.head
-    _standardize(classifier, images, batches)
+    if team.is_first:  # the others get what it finds
+        _standardize(classifier, images, batches)
     prepared = time.perf_counter() - started
-    training = _Training(classifier, module, batches, settings, images, watcher, checkpoints)
+    training = _Training(classifier, module, batches, settings, images, watcher, checkpoints, team)
     now = training.run()
     return TrainingResult(
         epochs=tuple(now.history),
@@ -123,6 +130,7 @@ class _Training:
         images: ImageBatches,
         watcher: Watcher,
         checkpoints: Path | None,
+        team: Team,
     ) -> None:
         self.classifier = classifier
         self.module = module
@@ -131,20 +139,23 @@ class _Training:
         self.seed = images.seed
         self.device = images.device
         self.watcher = watcher
-        self.checkpoints = Checkpoints(checkpoints)
+        self.team = team
+        self.sizes = batches.batch_sizes()
+        self.checkpoints = Checkpoints(checkpoints if team.is_first else None)
         self.optimizer = make_optimizer(module, settings)
         self.average = make_average(module, settings.ema)
         self.best_state: dict[str, Tensor] = {}
         self.trained_bytes = sum(tensor.nbytes for tensor in classifier.trained_tensors().values())
         self.totals = self._no_totals()
-        self.now = self.checkpoints.load() or Snapshot()
+        self.now = Checkpoints(checkpoints).load() or Snapshot()
         targets = images.splits["train"].targets
         objective = make_objective(settings, targets, classifier.head.classes, self.device)
         self.eager = EagerStep(
             module, self.optimizer, objective, settings.clip_grad_norm, self.now.parts
         )
-        self.step = self._new_step()
         self._resume()
+        self.together = None if team.size == 1 else self._new_team_step(objective)
+        self.step = self._new_step()
 
     def run(self) -> Snapshot:
         """Train to the last epoch or the end of patience; restore the best epoch's parameters."""
@@ -163,9 +174,21 @@ class _Training:
 
     def _new_step(self) -> Step:
         """Recorded where that is known to be the same: of `sgd`, whose rate is a tensor there."""
+        if self.together is not None:
+            return self.together
         if self.device.type != "cuda" or self.settings.optimizer != "sgd":
             return self.eager
         return RecordedStep(self.eager, self.module, self.optimizer, record_cuda_graph)
+
+    def _new_team_step(self, objective: Objective) -> TeamStep:
+        """Of several processes, which must all stand where the first one does."""
+        here = (self.now.epoch, self.now.steps)
+        if self.team.any(here != self.team.from_first(here)):
+            raise TrainingError("the processes of the run read different checkpoints; run it again")
+        clip, sizes = self.settings.clip_grad_norm, self.sizes
+        return TeamStep(
+            self.module, self.optimizer, objective, clip, self.team, lambda: sizes[self.now.steps]
+        )
 
     def _is_over(self) -> bool:
         done = self.now.history
@@ -175,7 +198,7 @@ class _Training:
         return len(done) == self.settings.epochs
 
     def _train_epoch(self) -> None:
-        now, steps = self.now, self.batches.steps_per_epoch()
+        now, steps = self.now, len(self.sizes)
         if now.steps == 0:
             # Dropout draws from the global generator: seeded by epoch, any epoch can be run again.
             torch.manual_seed(self.seed * 1_000_003 + now.epoch)
@@ -187,7 +210,9 @@ class _Training:
         started, before = time.perf_counter(), now.epoch_seconds
         for inputs, targets in self.batches.train(now.epoch, now.steps):
             set_learning_rate(self.optimizer, self._learning_rate(now.steps))
-            self.totals.add(*self.step(inputs, targets), len(targets))
+            if self.team.size > 1:
+                self.team.seed(self.seed, now.epoch, now.steps)
+            self.totals.add(*self.step(inputs, targets), self.sizes[now.steps])
             now.steps += 1
             if self.average is not None:
                 self.average.update((now.epoch - 1) * steps + now.steps)
@@ -199,7 +224,8 @@ class _Training:
                     f"memory was too short for a batch: it goes through in {now.parts} parts, "
                     "their gradients added up"
                 )
-            _stop_if_asked(self.watcher)
+            if self.team.any(self.watcher.should_stop()):
+                raise TrainingStopped
         self.train_means = self.totals.means(now.epoch)
         now.epoch_seconds = before + time.perf_counter() - started
 
@@ -234,27 +260,15 @@ class _Training:
 
     def _held_out(self, split: str) -> tuple[float, float]:
         """Mean loss and accuracy over a split, of the average where there is one."""
+        stop = self.watcher.should_stop
         if self.average is None:
-            return self._held_out_by(self.module, split)
+            return validate(self.module, self.batches, split, self.team, stop)
         with self.average.in_place_of(self.module) as judged:
-            return self._held_out_by(judged, split)
-
-    @torch.no_grad()
-    def _held_out_by(self, module: nn.Module, split: str) -> tuple[float, float]:
-        module.eval()
-        losses, correct, count = [], [], 0
-        for inputs, targets in self.batches.held_out(split):
-            scores = module(inputs)
-            losses.append(functional.cross_entropy(scores, targets, reduction="sum"))
-            correct.append((scores.argmax(1) == targets).sum())
-            count += len(targets)
-            _stop_if_asked(self.watcher)
-        loss = float(torch.stack(losses).cpu().double().sum())
-        return loss / count, int(torch.stack(correct).sum()) / count
+            return validate(judged, self.batches, split, self.team, stop)
 
     def _learning_rate(self, step: int) -> float:
         """At a step of this epoch, counted from 0."""
-        steps = self.batches.steps_per_epoch()
+        steps = len(self.sizes)
         return learning_rate(self.settings, (self.now.epoch - 1) * steps + step, steps)
 
     def _judged_state(self) -> dict[str, Tensor]:
@@ -298,7 +312,7 @@ class _Training:
         self.watcher.on_resumed(now.history, now.steps)
 
     def _no_totals(self) -> EpochTotals:
-        return EpochTotals(self.batches.steps_per_epoch(), self.device)
+        return EpochTotals(len(self.sizes), self.device)
 
 
 def _stop_if_asked(watcher: Watcher) -> None:

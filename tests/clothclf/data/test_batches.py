@@ -155,7 +155,7 @@ def test_features_take_the_place_of_their_pictures(flip: bool) -> None:
     views = torch.stack([flat(mirrored) for mirrored in (False, True)[: 1 + flip]])
     valid = next(made.held_out("valid"))
     features = FeatureBatches(made, views, {"valid": valid})
-    assert features.steps_per_epoch() == made.steps_per_epoch()
+    assert features.batch_sizes() == made.batch_sizes()
     for number in (1, 2):
         for mine, plain in zip(features.train(number), made.train(number), strict=True):
             assert torch.equal(mine[0], plain[0].flatten(1))

@@ -1,0 +1,118 @@
+"""Batch norms that take their statistics from a batch that is cut among several processes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+
+class SyncedNorms:
+    """The batch norms of a module, over what all processes have of a batch.
+
+    On NVIDIA's GPUs they are torch's SyncBatchNorm, put in place of what the module has. On a CPU
+    that cannot compute, and the module's own are carried out by `synced_batch_norm`.
+    """
+
+    def __init__(self, module: nn.Module, device: torch.device) -> None:
+        """Prepare a module; all processes must do so."""
+        self._on_gpu: list[nn.SyncBatchNorm] = []
+        if device.type != "cuda":
+            return
+        from timm.layers import convert_sync_batchnorm
+
+        convert_sync_batchnorm(module)
+        self._on_gpu = [m for m in module.modules() if isinstance(m, nn.SyncBatchNorm)]
+        self._alone = dist.new_group([dist.get_rank()], use_local_synchronization=True)
+
+    @contextlib.contextmanager
+    def over(self, cut: bool) -> Iterator[None]:
+        """Within, statistics are those of a batch that is cut, or which each process has whole."""
+        for norm in self._on_gpu:
+            norm.process_group = None if cut else self._alone
+        with _Synced() if cut and not self._on_gpu else contextlib.nullcontext():
+            yield
+
+
+class _Synced(TorchFunctionMode):
+    """Carries out every batch norm, whichever class of timm's or the user's asks for one."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        called = synced_batch_norm if func is functional.batch_norm else func
+        return called(*args, **(kwargs or {}))
+
+
+def synced_batch_norm(
+    inputs: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """`functional.batch_norm` of inputs [n, channels, …], of which each process has some.
+
+    Sums and sums of squares are added up over the processes, and so are their gradients on the way
+    back (Ioffe and Szegedy 2015, arXiv:1502.03167, algorithm 1, over the whole batch).
+    """
+    if not training:
+        return functional.batch_norm(
+            inputs, running_mean, running_var, weight, bias, False, momentum, eps
+        )
+    exact = inputs.to(torch.promote_types(inputs.dtype, torch.float32))
+    others = [0, *range(2, inputs.ndim)]
+    own_var, own_mean = torch.var_mean(exact, others, correction=0)
+    # In float64, since a mean of squares less a squared mean loses most digits: it is small.
+    mean, square = own_mean.double(), own_var.double() + own_mean.double().square()
+    count = torch.full_like(mean, inputs.numel() / inputs.shape[1])
+    sums = _sum_over_processes(torch.stack([mean * count, square * count, count]))
+    mean = sums[0] / sums[2]
+    var = (sums[1] / sums[2] - mean.square()).clamp_min(0)
+    with torch.no_grad():
+        if running_mean is not None and running_var is not None:
+            unbiased = var * (sums[2] / (sums[2] - 1))
+            running_mean.lerp_(mean.to(running_mean), momentum)
+            running_var.lerp_(unbiased.to(running_var), momentum)
+    shape = [1, -1] + [1] * (inputs.ndim - 2)
+    scale = (var + eps).rsqrt().to(exact.dtype)
+    if weight is not None:
+        scale = scale * weight
+    made = (exact - mean.to(exact.dtype).view(shape)) * scale.view(shape)
+    if bias is not None:
+        made = made + bias.view(shape)
+    return made.to(inputs.dtype)
+
+
+def _sum_over_processes(own: Tensor) -> Tensor:
+    total: Tensor = _Sum.apply(own)
+    return total
+
+
+class _Sum(torch.autograd.Function):
+    """A sum over the processes: what depends on it, in any of them, depends on each one's own."""
+
+    @staticmethod
+    def forward(ctx: Any, own: Tensor) -> Tensor:
+        total = own.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total = gradient.clone()
+        dist.all_reduce(total)
+        return total

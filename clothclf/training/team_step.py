@@ -1,0 +1,86 @@
+"""One optimiser step of several processes, each with its share of the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from clothclf.errors import TrainingError
+from clothclf.training.objective import Objective, right_answers
+from clothclf.training.optimizer import parameters_of
+from clothclf.training.step import is_out_of_memory
+from clothclf.training.synced_norm import SyncedNorms
+from clothclf.training.team import Team
+
+
+class TeamStep:
+    """Steps as one process would take them with the whole batch, but for the order of sums.
+
+    torch's DistributedDataParallel averages the gradients of the processes; each weighs its own by
+    its share of the pictures, so that an uneven batch, too, has the mean over its pictures.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        objective: Objective,
+        clip_norm: float | None,
+        team: Team,
+        whole: Callable[[], int],
+    ) -> None:
+        """Bring every process to the first one's parameters; `optimizer` must move these.
+
+        `whole` tells how many pictures the next batch has, those of all processes.
+        """
+        device = next(module.parameters()).device
+        self._norms = SyncedNorms(module, device)
+        self._together = DistributedDataParallel(
+            module,
+            device_ids=[device.index] if device.type == "cuda" else None,
+            # A body that rests has no gradients, nor have parts that an architecture leaves out.
+            find_unused_parameters=True,
+        )
+        self._optimizer = optimizer
+        self._objective = objective
+        self._clip_norm = clip_norm
+        self._team = team
+        self._whole = whole
+
+    def __call__(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Carry out one step on this process's share; the loss and answers are the whole batch's.
+
+        Raises TrainingError where memory is too short: the others cannot wait for smaller parts.
+        """
+        whole, processes = self._whole(), self._team.size
+        cut = self._team.share.cuts(whole)
+        # A batch that is not cut is done by all, and counts a part for each.
+        part = len(inputs) / whole if cut else 1 / processes
+        self._optimizer.zero_grad(set_to_none=True)
+        try:
+            with self._norms.over(cut):
+                scores = self._together(inputs)
+            loss = self._objective.loss(scores, targets)
+            (loss * (part * processes)).backward()  # type: ignore[no-untyped-call]
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise TrainingError(
+                f"memory is too short for {len(inputs)} pictures, a process's share of a batch: "
+                "lower train.batch_size, or let more processes train"
+            ) from error
+        if self._clip_norm is not None:
+            nn.utils.clip_grad_norm_(parameters_of(self._optimizer), self._clip_norm)
+        self._optimizer.step()
+        correct = right_answers(scores, targets)
+        sums = torch.stack([loss.detach().double() * part, correct.double() / self._times(cut)])
+        dist.all_reduce(sums)
+        return sums[0].float(), sums[1].round().long()
+
+    def _times(self, cut: bool) -> int:
+        """How often each picture is counted."""
+        return 1 if cut else self._team.size

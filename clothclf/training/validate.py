@@ -1,0 +1,40 @@
+"""Loss and accuracy of a network over a split, which several processes go through by turns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from clothclf.data.batches import Batches
+from clothclf.errors import TrainingStopped
+from clothclf.training.team import Team
+
+
+@torch.no_grad()
+def validate(
+    module: nn.Module, batches: Batches, split: str, team: Team, should_stop: Callable[[], bool]
+) -> tuple[float, float]:
+    """Mean loss in nats and accuracy, the same in every process.
+
+    Raises TrainingStopped, in every process, where one of them is asked to stop.
+    """
+    module.eval()
+    losses, correct, count, stopped = [], [], 0, False
+    for inputs, targets in batches.held_out(split):
+        scores = module(inputs)
+        losses.append(functional.cross_entropy(scores, targets, reduction="sum"))
+        correct.append((scores.argmax(1) == targets).sum())
+        count += len(targets)
+        stopped = should_stop()
+        if stopped:
+            break
+    # A process may have no batch at all.
+    loss = float(torch.stack(losses).cpu().double().sum()) if losses else 0.0
+    right = int(torch.stack(correct).sum()) if correct else 0
+    all_loss, all_right, all_count, any_stopped = team.sums(loss, right, count, stopped)
+    if any_stopped:
+        raise TrainingStopped
+    return all_loss / all_count, all_right / all_count

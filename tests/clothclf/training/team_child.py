@@ -1,0 +1,127 @@
+"""One of several processes that train together: `python -m … FOLDER`, its number in RANK."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clothclf.data.batches import ImageBatches
+from clothclf.data.share import Share
+from clothclf.errors import TrainingStopped
+from clothclf.settings import AugmentSettings, HeadSettings
+from clothclf.training.loop import Watcher, train
+from clothclf.training.synced_norm import SyncedNorms
+from clothclf.training.team import ALONE, Team, join
+from tests.clothclf.training.test_loop import CPU, SPLITS, build, numbers, recipe
+
+BATCH = 17
+"""70 pictures are four batches of 17, which 3 processes cannot cut evenly, and one of 2."""
+EXACT: dict[str, dict[str, Any]] = {
+    "batch norm": {"mode": "finetune"},
+    "batch norm with an activation": {"body": "test_efficientnet", "mode": "finetune"},
+    "drifting statistics of a frozen body": {"mode": "frozen", "batch_norm": "drifting"},
+    "the head first": {"mode": "finetune", "train": {"head_epochs": 1, "weight_decay": 0.01}},
+}
+"""In float64: batch norms of a few pictures make much of what float32 rounds."""
+ROUNDED: dict[str, dict[str, Any]] = {
+    "batch norm in float32": {"mode": "finetune"},
+    "no batch norm": {
+        "body": "test_convnext",
+        "mode": "finetune",
+        "train": {"optimizer": "adamw", "clip_grad_norm": 0.5},
+    },
+    "mixed pictures": {
+        "mode": "finetune",
+        "train": {"ema": {"decay": 0.9}, "label_smoothing": 0.1},
+        "augment": {"mixup": 0.8, "cutmix": 1.0, "random_erasing": 0.3, "crop_padding": 2},
+    },
+    "a frozen body that runs on": {
+        "mode": "frozen",
+        "standardize_features": True,
+        "train": {"class_weights": "balanced", "schedule": "cosine"},
+        "augment": {"crop_padding": 2},
+    },
+}
+for case in EXACT.values():
+    case["exact"] = True
+for case in ROUNDED.values():
+    # In three batches of 24, 24 and 22.
+    case["train"] = {"batch_size": 24, "learning_rate": 0.0005, **case.get("train", {})}
+DROPOUT: dict[str, Any] = {"mode": "finetune", "head": HeadSettings(hidden=4, dropout=0.3)}
+
+
+def figures(
+    case: dict[str, Any],
+    team: Team = ALONE,
+    checkpoints: Path | None = None,
+    stop_after: int | None = None,
+) -> list[tuple[float, ...]] | None:
+    """Train by a case; None where it was stopped after so many steps of the first process."""
+    case = dict(case)
+    augment = AugmentSettings.model_validate(case.pop("augment", {}))
+    options = {"batch_size": BATCH, **case.pop("train", {})}
+    settings = recipe(epochs=2, augment=augment, **options)
+    exact = case.pop("exact", False)
+    classifier = build(**case)
+    if exact:
+        classifier.double()
+        classifier.register_forward_pre_hook(lambda module, inputs: (inputs[0].double(),))
+    images = ImageBatches(
+        SPLITS, classifier.normalization, augment, settings.batch_size, 0, CPU, share=team.share
+    )
+    # Two batches, for three processes.
+    images.held_out_batch_size = 16
+    steps: list[int] = []
+    watcher = Watcher(
+        on_step=lambda epoch, step, of: steps.append(step),
+        should_stop=lambda: team.is_first and len(steps) == stop_after,
+    )
+    try:
+        result = train(classifier, images, settings, watcher, None, checkpoints, team)
+    except TrainingStopped:
+        return None
+    finally:
+        team.any(False)  # the first may still be writing
+    return numbers(result)
+
+
+def norm(share: Share) -> list[Tensor]:
+    """A batch norm in float64 of a share of 7 pictures: output, gradients, statistics."""
+    draw = torch.Generator().manual_seed(0)
+    # Far from zero: a variance by squares would lose its digits.
+    inputs = 1000 + torch.randn(7, 3, 4, 4, generator=draw, dtype=torch.float64)
+    slopes = torch.randn(7, 3, 4, 4, generator=draw, dtype=torch.float64)
+    part = share.of(slice(0, 7))
+    layer = torch.nn.BatchNorm2d(3).double()
+    own = inputs[part].clone().requires_grad_()
+    with SyncedNorms(layer, CPU).over(share.processes > 1):
+        made = layer(own)
+    (made * slopes[part]).sum().backward()
+    gradients = [own.grad, layer.weight.grad, layer.bias.grad]
+    found = [made, *gradients, layer.running_mean, layer.running_var]
+    return [tensor.detach() for tensor in found if tensor is not None]
+
+
+def main(folder: Path) -> None:
+    """Train every case together, then stop and go on in both directions."""
+    torch.set_num_threads(1)
+    team = join(folder, "cpu")
+    found: dict[str, Any] = {name: figures(case, team) for name, case in (EXACT | ROUNDED).items()}
+    found["never stopped"] = figures(DROPOUT, team)
+    found["stopped"] = figures(DROPOUT, team, folder / "together", 7)
+    found["gone on"] = figures(DROPOUT, team, folder / "together")
+    # For one process, and from one.
+    found["left"] = figures(EXACT["batch norm"], team, folder / "left", 3)
+    found["taken over"] = figures(EXACT["batch norm"], team, folder / "taken over")
+    torch.save(norm(team.share), folder / f"norm-{team.rank}.pt")
+    if team.is_first:
+        (folder / "found.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
