@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
+from benchmark.credentials import without_password
 from clothclf.errors import SettingsError, did_you_mean
 
 MAX_CONFIG_BYTES = 1_000_000
@@ -152,8 +153,9 @@ def describe_fault(
     message = str(fault["msg"]).removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     given = fault.get("input")
-    if isinstance(given, str) and len(given) > SHOWN_CHARACTERS:
-        given = f"{given[:SHOWN_CHARACTERS]}…"
+    if isinstance(given, str):
+        given = without_password(given)
+        given = f"{given[:SHOWN_CHARACTERS]}…" if len(given) > SHOWN_CHARACTERS else given
     tells = not isinstance(given, (dict, list, tuple)) and fault["type"] != "missing"
     shown = f", not {given!r}" if tells else ""
     return f"{origin}: {dotted or 'the file'}: {message}{shown}"

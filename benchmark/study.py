@@ -17,6 +17,14 @@ from benchmark.config_file import (
     read_config,
     shipped_folder,
 )
+from benchmark.credentials import (
+    PASSWORD,
+    PASSWORD_FILE,
+    URI,
+    USER,
+    has_password,
+    without_password,
+)
 from benchmark.recipe import with_recipe
 from clothclf.errors import SettingsError
 from clothclf.settings import (
@@ -35,9 +43,19 @@ class TrackingSettings(Settings):
     folder: Path = Path("mlruns")
     """Run folders, caches and, by default, the MLflow store; relative to the current folder."""
     uri: str | None = None
-    """MLflow tracking URI; without one MLFLOW_TRACKING_URI, else SQLite in `folder`."""
+    """MLflow tracking URI without a password; without a URI MLFLOW_TRACKING_URI, else SQLite."""
     weights: Literal["trained", "full"] = "trained"
     """Saved with a run: the parameters that training changed, or all of them."""
+
+    @field_validator("uri")
+    @classmethod
+    def _no_password(cls, value: str | None) -> str | None:
+        if value is not None and has_password(value):
+            raise ValueError(
+                "leave the password out, configs are kept with every run: set "
+                f"{USER} and {PASSWORD} or {PASSWORD_FILE}, or give the whole URI in {URI}"
+            )
+        return value
 
     @field_validator("folder")
     @classmethod
@@ -161,4 +179,5 @@ def _assign(values: dict[str, Any], assignment: str) -> str:
 
 def _origin(assignment: str) -> str:
     """How an assignment is named in a message: whole, unless it is very long."""
-    return f"--set {assignment if len(assignment) <= 200 else assignment[:200] + '…'}"
+    shown = without_password(assignment)
+    return f"--set {shown if len(shown) <= 200 else shown[:200] + '…'}"
