@@ -12,8 +12,8 @@ from benchmark.record import Environment
 LIBRARIES = ("torch", "timm", "mlflow", "flopth", "fvcore", "pandas", "pillow", "numpy")
 
 
-def describe_environment(device: str, threads: int) -> Environment:
-    """Describe this machine and installation; `device` and `threads` are those of the run."""
+def describe_environment(device: str, threads: int, processes: int = 1) -> Environment:
+    """Describe this machine and installation; the arguments are those of the run's training."""
     return Environment(
         bench=importlib.metadata.version("bench-architectures"),
         python=platform.python_version(),
@@ -21,6 +21,7 @@ def describe_environment(device: str, threads: int) -> Environment:
         processor=_processor(),
         device=device,
         threads=threads,
+        processes=processes,
         versions={name: importlib.metadata.version(name) for name in LIBRARIES},
         git_commit=_git_commit(),
     )

@@ -23,6 +23,9 @@ class Environment(Settings):
     device: str
     """`cpu`, or the name of the GPU."""
     threads: int
+    """Of each process."""
+    processes: int = 1
+    """That trained the network together, each on a device like this, or with part of the CPU."""
     versions: dict[str, str]
     """Of the libraries that do the work."""
     git_commit: str

@@ -42,7 +42,7 @@ def restore(saved: SavedModel, tensors: Path) -> Classifier:
     built it: drawn from the seed, or loaded from the same weights. Raises WeightsError where that
     cannot be had, or is not the same.
     """
-    from benchmark.runner.pipeline import build_from
+    from benchmark.runner.material import build_from
     from clothclf.models.weights import state_hash
 
     state = _read(saved, tensors)

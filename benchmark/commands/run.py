@@ -26,6 +26,13 @@ from benchmark.commands.options import load, selection_options, study_options
     show_default=True,
     help="Runs at a time, the cores divided among them; each is measured alone, at the end.",
 )
+@click.option(
+    "--processes-per-run",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Processes that train one network together, each on a GPU, or with part of the CPU.",
+)
 @click.option("--retry-failed", is_flag=True, help="Try again what failed before.")
 @click.option("--fail-fast", is_flag=True, help="Stop the study at the first failure.")
 @click.option("--force", is_flag=True, help="Run again what is finished already.")
@@ -42,6 +49,7 @@ def run(
     device: str | None,
     dry_run: bool,
     workers: int,
+    processes_per_run: int,
     retry_failed: bool,
     fail_fast: bool,
     force: bool,
@@ -74,7 +82,9 @@ def run(
     study = load(config, (*assignments, *shorthands))
 
     from benchmark.runner.schedule import Policy
+    from benchmark.runner.several import processes_of_each_run
     from benchmark.runner.study_run import run_study
 
-    policy = Policy(force, retry_failed, fail_fast, workers)
+    processes = processes_of_each_run(study.device, processes_per_run, workers=workers)
+    policy = Policy(force, retry_failed, fail_fast, workers, processes)
     ctx.exit(run_study(study, architectures, policy, dry_run))

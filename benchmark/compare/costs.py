@@ -99,9 +99,18 @@ def _conditions(row: Row, measured: MeasuredCost) -> str:
 def _trained_unlike(baseline: Row, new: Row) -> str:
     machines = [
         {
-            (item.device, item.threads, item.processor if item.device == "cpu" else "")
+            (
+                item.device,
+                item.processes,
+                item.threads,
+                item.processor if item.device == "cpu" else "",
+            )
             for item in (record.environment for record in row.records)
         }
         for row in (baseline, new)
     ]
-    return "" if machines[0] == machines[1] else "trained on different machines"
+    return (
+        ""
+        if machines[0] == machines[1]
+        else "trained on different machines, or by other numbers of processes"
+    )

@@ -96,6 +96,7 @@ _TRAITS = {
     "device": "on {}",
     "torch": "torch {}",
     "route": "trained on {}",
+    "processes": "trained by {}",
 }
 """What most runs of a comparison share, and how it is told where one does not."""
 
@@ -110,7 +111,12 @@ def _traits(record: RunRecord) -> dict[str, str]:
         "device": record.environment.device,
         "torch": record.environment.versions.get("torch", "unknown"),
         "route": record.training.route,
+        "processes": _processes(record.environment.processes),
     }
+
+
+def _processes(count: int) -> str:
+    return "one process" if count == 1 else f"{count} processes together"
 
 
 def _own_marks(record: RunRecord) -> list[str]:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-import pandas as pd
 import torch
 from pydantic import TypeAdapter
 
@@ -20,6 +19,7 @@ from benchmark.record import RunRecord, Stage
 from benchmark.report.plots import draw_confusion
 from benchmark.runner import run_folder as files
 from benchmark.runner.events import EpochDone, Event, Note, Progress, Resumed, StageStarted
+from benchmark.runner.material import build_from, make_batches, open_splits
 from benchmark.runner.memory_limit import limit_memory
 from benchmark.runner.run_folder import RunFolder
 from benchmark.runner.stages import KeptStages
@@ -27,19 +27,17 @@ from clothclf.cost.kept import count_once
 from clothclf.cost.measure import measure_cost
 from clothclf.cost.peak_memory import highest_resident_bytes
 from clothclf.data.atomic import new_file, write_text
-from clothclf.data.batches import ImageBatches
-from clothclf.data.dataset import SplitImages, open_pixels
-from clothclf.data.splits import SPLITS
-from clothclf.errors import ArchitectureError, CostError, TrainingStopped
-from clothclf.models.build import build_classifier
-from clothclf.models.own import source_sha256
+from clothclf.errors import CostError, TrainingStopped
+from clothclf.models.features import body_runs_once
 from clothclf.models.weights import state_hash
 from clothclf.results import Cost, EpochResult, Evaluation, MeasuredCost, TrainingResult
-from clothclf.training.device import choose_device, device_name, has_room_for, make_repeatable
+from clothclf.training.device import choose_device, device_name, make_repeatable
 from clothclf.training.evaluate import evaluate, predict, predictions_table
 from clothclf.training.loop import Watcher, train
+from clothclf.training.team import ALONE, Team, leave
 
 if TYPE_CHECKING:
+    from clothclf.data.batches import ImageBatches
     from clothclf.models.classifier import Classifier
 
 Emit = Callable[[Event], None]
@@ -49,6 +47,7 @@ TRAINED: TypeAdapter[tuple[TrainingResult, Evaluation, str, int]] = TypeAdapter(
     tuple[TrainingResult, Evaluation, str, int]
 )
 """Training, test, hash of the body before it, largest resident memory in bytes."""
+ONE_IS_ENOUGH = "the frozen body runs once, and its head is trained by one process alone"
 
 
 class Stop:
@@ -79,10 +78,12 @@ class Pipeline:
         emit: Emit,
         stop: Stop,
         memory_bytes: int | None = None,
+        team: Team = ALONE,
     ) -> None:
         """`emit` hears of stages, progress and epochs; `stop` is looked at during training.
 
-        `memory_bytes` is what the process may hold from then on.
+        `memory_bytes` is what the process may hold from then on. It is the first of a `team`,
+        whose others `follow` it.
         """
         self.spec = spec
         self.folder = folder
@@ -91,6 +92,7 @@ class Pipeline:
         self.stage: Stage = "start"
         self.stage_seconds: dict[str, float] = {}
         self.memory_bytes = memory_bytes
+        self.team = team
         self.kept = KeptStages(folder)
 
     def carry_out(self, measure: bool = True) -> RunRecord | None:
@@ -101,9 +103,10 @@ class Pipeline:
         spec = self.spec
         started_at = _now()
         make_repeatable()
-        device = choose_device(spec.device)
+        device = choose_device(spec.device) if self.team.size == 1 else self.team.device
         cost, cost_fault = self._count()
         trained = self.kept.result("save", TRAINED)
+        self.team.from_first(trained is not None)  # the others are told
         if trained is None:
             trained = self._train(device)
         training, test, body_sha256, peak_memory_bytes = trained
@@ -120,7 +123,11 @@ class Pipeline:
             training=training,
             test=test,
             body_sha256=body_sha256,
-            environment=describe_environment(device_name(device), torch.get_num_threads()),
+            environment=describe_environment(
+                device_name(device),
+                torch.get_num_threads(),
+                self.team.size if training.route == "pictures" else 1,
+            ),
             stage_seconds={**self.kept.seconds(), **self.stage_seconds},
             peak_memory_bytes=peak_memory_bytes,
             started_at=started_at,
@@ -141,31 +148,23 @@ class Pipeline:
 
     def _train(self, device: torch.device) -> tuple[TrainingResult, Evaluation, str, int]:
         """From the pictures to the saved model."""
-        spec, classes = self.spec, self.spec.data_summary.classes
+        spec = self.spec
         with self._stage("data"):
-            manifest = pd.read_parquet(self.folder.path / files.MANIFEST)
-            pixels = open_pixels(spec.pixels)
-            splits = {n: SplitImages.open(manifest, classes, pixels, n) for n in SPLITS}
+            splits = open_splits(spec, self.folder)
         with self._stage("build"):
             classifier = build_from(spec)
             body_sha256 = state_hash(classifier.body)
         if self.memory_bytes is not None:
             limit_memory(self.memory_bytes)
         with self._stage("train"), self._stopping_by_itself():
-            images = ImageBatches(
-                splits,
-                classifier.normalization,
-                spec.train.augment,
-                spec.train.batch_size,
-                spec.seed,
-                device,
-                resident=has_room_for(pixels.nbytes, device),
-                sampling=spec.train.sampling,
-            )
+            team = self._team_for(classifier)
+            images = make_batches(spec, splits, classifier, device, team.share)
             checkpoints = self.folder.path / files.CHECKPOINTS
             training = train(
-                classifier, images, spec.train, self._watcher(), spec.cache, checkpoints
+                classifier, images, spec.train, self._watcher(), spec.cache, checkpoints, team
             )
+            if team.size > 1:
+                leave()
         self.stage_seconds["train"] = training.seconds  # earlier processes' share, too
         with self._stage("evaluate"):
             test = self._evaluate(classifier, images)
@@ -175,6 +174,13 @@ class Pipeline:
             made = (files.EPOCHS, files.PREDICTIONS, files.CONFUSION, files.MODEL)
             self.kept.keep("save", TRAINED, trained, self.stage_seconds, made)
         return trained
+
+    def _team_for(self, classifier: Classifier) -> Team:
+        """Alone where the body runs once for each view: a head's steps are not worth sharing."""
+        if self.team.size == 1 or not body_runs_once(classifier, self.spec.train.augment):
+            return self.team
+        self.emit(Note(text=f"{self.spec.name}: {ONE_IS_ENOUGH}"))
+        return ALONE
 
     @contextlib.contextmanager
     def _stopping_by_itself(self) -> Iterator[None]:
@@ -274,29 +280,6 @@ class Pipeline:
         tensors = {name: tensor.cpu().contiguous() for name, tensor in state.items()}
         with new_file(self.folder.path / files.MODEL) as unfinished:
             save_file(tensors, unfinished, {"run_id": self.spec.run_id})
-
-
-def build_from(spec: RunSpec) -> Classifier:
-    """The classifier of a run, on the CPU.
-
-    Raises ArchitectureError where the run's own architecture is not the code that it was; that is
-    then not run.
-    """
-    if spec.source_sha256 and source_sha256(spec.architecture) != spec.source_sha256:
-        raise ArchitectureError(
-            f"architecture {spec.architecture!r}: its file is not what it was when the run was "
-            "planned; run it again, or put the old file back"
-        )
-    return build_classifier(
-        spec.architecture,
-        spec.head,
-        spec.model,
-        len(spec.data_summary.classes),
-        spec.image_size,
-        spec.weights,
-        spec.seed,
-        spec.precision,
-    )
 
 
 def _now() -> str:

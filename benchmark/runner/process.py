@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 
@@ -57,15 +59,19 @@ class RunProcess:
         self._started = time.monotonic()
         self._why_ended = ""
         self._asked_to_stop = False
+        self._meeting = ""
         options = [] if measure else ["--without-measuring"]
         if limits.memory_bytes:
-            options += ["--memory-bytes", str(limits.memory_bytes)]
+            options += ["--memory-bytes", str(limits.memory_bytes // limits.processes)]
         environment = {**ALLOCATOR, **REPEATABLE, **os.environ, "PYTHONWARNINGS": "ignore"}
         if limits.threads:
-            environment["OMP_NUM_THREADS"] = str(limits.threads)
+            environment["OMP_NUM_THREADS"] = str(max(1, limits.threads // limits.processes))
+        elif limits.processes > 1:
+            threads = max(1, (os.cpu_count() or 1) // limits.processes)
+            environment.setdefault("OMP_NUM_THREADS", str(threads))
         with (folder.path / files.LOG).open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "benchmark.runner.worker", str(folder.path), *options],
+                [sys.executable, "-m", *self._module(), str(folder.path), *options],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -76,6 +82,14 @@ class RunProcess:
         assert self._process.stdout is not None  # noqa: S101 - it was asked for
         self._pipe = self._process.stdout
         os.set_blocking(self._pipe.fileno(), False)
+
+    def _module(self) -> list[str]:
+        """What Python runs: the run itself, or what starts the processes that share in it."""
+        if self.limits.processes == 1:
+            return ["benchmark.runner.worker"]
+        self._meeting = tempfile.mkdtemp(prefix="bench-meeting-")
+        processes = str(self.limits.processes)
+        return ["benchmark.runner.ranks", "--processes", processes, "--meeting", self._meeting]
 
     def fileno(self) -> int:
         """Of the pipe that it tells events on."""
@@ -97,7 +111,8 @@ class RunProcess:
             if isinstance(event, StageStarted):
                 self.stage = event.stage
             elif isinstance(event, Failed):
-                self._why_ended = event.reason
+                # Other processes of the run may then fail for want of this one.
+                self._why_ended = self._why_ended or event.reason
             events.append(event)
         return events, not part
 
@@ -119,6 +134,8 @@ class RunProcess:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._pipe.close()
+        if self._meeting:
+            shutil.rmtree(self._meeting, ignore_errors=True)
 
     def outcome(self) -> RunRecord | Failure | None:
         """How it ended, once its pipe is closed; None where it stopped and can go on."""
@@ -131,20 +148,22 @@ class RunProcess:
             return record  # it comes last: how the process went after that is no matter
         if not self._why_ended and (self._asked_to_stop or code == UNFINISHED):
             return None
-        failure = self._failure(self._why_ended or self._reason(code))
+        failure = self._failure(self._why_ended or f"its process {ending(code)}")
         with contextlib.suppress(OSError):  # a full disk is no reason to stop the others
             self.folder.write(files.FAILURE, failure)
         return failure
 
-    def _reason(self, code: int) -> str:
-        if code < 0:
-            name = signal.Signals(-code).name
-            hint = "; the system may have run out of memory" if name == "SIGKILL" else ""
-            return f"its process was ended by {name}{hint}"
-        return f"its process ended with code {code} and no record"
-
     def _failure(self, reason: str) -> Failure:
         return failure_of(self.spec, self.stage, reason, self.folder.log_tail())
+
+
+def ending(code: int) -> str:
+    """What an exit code says of a process that left no record, in words that follow its name."""
+    if code < 0:
+        name = signal.Signals(-code).name
+        hint = "; the system may have run out of memory" if name == "SIGKILL" else ""
+        return f"was ended by {name}{hint}"
+    return f"ended with code {code} and no record"
 
 
 def failure_of(spec: RunSpec, stage: Stage, reason: str, log_tail: str = "") -> Failure:

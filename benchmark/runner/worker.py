@@ -63,14 +63,15 @@ def main(folder: RunFolder, measure: bool, memory_bytes: int | None = None) -> i
         return 1
     except Exception as error:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        pipe.emit(Failed(reason=_in_words(error)))
+        pipe.emit(Failed(reason=in_words(error)))
         with contextlib.suppress(OSError):  # of a full disk
             traceback.print_exc()
             sys.stderr.flush()
         return 1
 
 
-def _in_words(error: Exception) -> str:
+def in_words(error: Exception) -> str:
+    """The reason of a failure, in one sentence."""
     from clothclf.training.step import is_out_of_memory
 
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,50 @@
+"""What a run's other processes do: they train along with the first one, and write nothing."""
+
+from __future__ import annotations
+
+import signal
+
+from benchmark.plan import RunSpec
+from benchmark.runner import run_folder as files
+from benchmark.runner.material import build_from, make_batches, open_splits
+from benchmark.runner.memory_limit import limit_memory
+from benchmark.runner.run_folder import RunFolder
+from clothclf.models.features import body_runs_once
+from clothclf.training.device import make_repeatable
+from clothclf.training.loop import Watcher, train
+from clothclf.training.team import Team, leave
+
+
+class Asked:
+    """Whether SIGTERM has come."""
+
+    def __init__(self) -> None:
+        """It has not."""
+        self.asked = False
+
+    def heed(self) -> None:
+        """From now on note SIGTERM, which until then ends the process."""
+        signal.signal(signal.SIGTERM, lambda number, frame: setattr(self, "asked", True))
+
+
+def follow(
+    spec: RunSpec, folder: RunFolder, team: Team, stop: Asked, memory_bytes: int | None
+) -> None:
+    """Train with the first process, unless it trained before or its body runs once.
+
+    Raises TrainingStopped where one of the processes is asked to stop.
+    """
+    make_repeatable()
+    splits = open_splits(spec, folder)
+    classifier = build_from(spec)
+    if memory_bytes is not None:
+        limit_memory(memory_bytes)
+    trained_before = team.from_first(False)
+    if trained_before or body_runs_once(classifier, spec.train.augment):
+        return
+    images = make_batches(spec, splits, classifier, team.device, team.share)
+    stop.heed()
+    watcher = Watcher(should_stop=lambda: stop.asked)
+    checkpoints = folder.path / files.CHECKPOINTS
+    train(classifier, images, spec.train, watcher, spec.cache, checkpoints, team)
+    leave()

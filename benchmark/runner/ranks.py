@@ -1,0 +1,96 @@
+"""A run over several processes: `python -m benchmark.runner.ranks FOLDER …`, by torchrun's agent.
+
+The agent starts the processes, sees to it that none is left when one has died, and passes on the
+request to stop. They find each other by files, and speak on the loopback interface alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from benchmark.runner.events import Failed
+from benchmark.runner.process import ending
+from benchmark.runner.worker import UNFINISHED
+from clothclf.orphans import die_with_parent
+
+STOP_GRACE_S = 15
+"""For a step and a checkpoint, less than the schedule waits for the whole run."""
+ENDED_BY_AGENT = -signal.SIGTERM
+LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
+PRIVATE = {
+    "GLOO_SOCKET_IFNAME": LOOPBACK,
+    "NCCL_SOCKET_IFNAME": LOOPBACK,
+    # Else the agent would listen on every interface.
+    "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+}
+
+
+def launch(processes: int, meeting: Path, arguments: Sequence[str]) -> int:
+    """Start the processes and wait for all; return 0, UNFINISHED, or 1 after telling why.
+
+    `meeting` is an empty folder of this launch alone.
+    """
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    os.environ.update(PRIVATE)
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        run_id="bench",
+        rdzv_backend="c10d",
+        rdzv_endpoint=str(meeting / "agent"),
+        rdzv_configs={"store_type": "file"},
+        local_addr="127.0.0.1",
+        max_restarts=0,
+        logs_specs=DefaultLogsSpecs(log_dir=str(meeting)),
+        shutdown_timeout=STOP_GRACE_S,
+    )
+    own = ["-m", "benchmark.runner.rank", *arguments]
+    own += ["--meeting", str(meeting), "--agent", str(os.getpid())]
+    try:
+        elastic_launch(config, sys.executable)(*own)
+    except SignalException:
+        return UNFINISHED
+    except ChildFailedError as error:
+        codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
+        if set(codes.values()) - {ENDED_BY_AGENT} == {UNFINISHED}:
+            return UNFINISHED
+        # Standard output is the pipe for events, which the processes inherit.
+        print(Failed(reason=reason(codes, processes)).model_dump_json(), flush=True)
+        return 1
+    return 0
+
+
+def reason(codes: Mapping[int, int], processes: int) -> str:
+    """What ended a run, from the exit codes of processes that failed, by their numbers.
+
+    One that was killed comes first: others fail because it is gone, and the agent ends the rest.
+    """
+
+    def order(number: int) -> tuple[bool, bool, int]:
+        code = codes[number]
+        return code == ENDED_BY_AGENT, code >= 0, number
+
+    rank = min(codes, key=order)
+    return f"process {rank + 1} of {processes} {ending(codes[rank])}"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--processes", type=int, required=True)
+    parser.add_argument("--meeting", type=Path, required=True)
+    asked, rest = parser.parse_known_args()
+    die_with_parent()
+    code = launch(asked.processes, asked.meeting, rest)
+    with contextlib.suppress(OSError):  # of a full disk
+        sys.stderr.flush()
+    os._exit(code)
