@@ -158,6 +158,11 @@ def _tracking(study: StudySettings) -> Finding:
     from benchmark.tracking.mlflow_store import MlflowStore
 
     store = MlflowStore(uri, study.study, root)
+    if store.uri.startswith("http"):
+        from benchmark.tracking.server_check import look_at_server
+
+        found, concerns = look_at_server(store)
+        return Finding("tracking", "warning" if concerns else "ok", found, "; ".join(concerns))
     return Finding("tracking", "ok", f"{store.shown_uri} takes runs")
 
 

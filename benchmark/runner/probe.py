@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from pydantic import TypeAdapter, ValidationError
 
+from benchmark.credentials import environment_of_runs
 from benchmark.plan import RunSpec
 from benchmark.runner.process import REPEATABLE
 from clothclf.allocator import ALLOCATOR
@@ -76,7 +77,7 @@ def _ask(spec: RunSpec, timeout_s: float) -> Probe:
             capture_output=True,
             text=True,
             timeout=timeout_s,
-            env={**ALLOCATOR, **REPEATABLE, **os.environ, "PYTHONWARNINGS": "ignore"},
+            env={**ALLOCATOR, **REPEATABLE, **environment_of_runs(), "PYTHONWARNINGS": "ignore"},
             check=False,
         )
     except subprocess.TimeoutExpired:

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-import re
+import ssl
+from collections.abc import Iterator
+from typing import Any
 
+from benchmark.credentials import PASSWORD, PASSWORD_FILE, TOKEN, USER, without_password
 from benchmark.errors import TrackingError
 
 HTTP_PATIENCE_S = 10
+SLOWEST_UPLOAD = 2_000_000
+"""Bytes a second, at which a file still reaches a server and what keeps its artifacts."""
+PATIENCE = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+UNKNOWN, FORBIDDEN = 401, 403
+"""Statuses of HTTP: who asks is not known, or may not do it."""
+CODES = {
+    "UNAUTHENTICATED": UNKNOWN,
+    "CUSTOMER_UNAUTHORIZED": UNKNOWN,
+    "PERMISSION_DENIED": FORBIDDEN,
+}
+AUTHORITIES = ("MLFLOW_TRACKING_SERVER_CERT_PATH", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+"""Variables that name the certificate of an own authority, in the order in which MLflow looks."""
 
 
 def quiet_environment() -> None:
@@ -16,8 +32,10 @@ def quiet_environment() -> None:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     # What it logs as an error, with a traceback, it raises too, and that is told in a sentence.
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")
+    # Else it asks for each ended run once more, and prints two lines with its address.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(HTTP_PATIENCE_S))
+    os.environ.setdefault(PATIENCE, str(HTTP_PATIENCE_S))
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
@@ -27,7 +45,9 @@ def require_server(uri: str) -> None:
     import urllib.request
 
     try:
-        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=HTTP_PATIENCE_S):
+        with urllib.request.urlopen(
+            f"{uri.rstrip('/')}/health", timeout=HTTP_PATIENCE_S, context=_trusted(uri)
+        ):
             return
     except urllib.error.HTTPError:
         return  # it answers; what it refuses, MLflow's client will say
@@ -35,19 +55,77 @@ def require_server(uri: str) -> None:
         raise TrackingError(unusable(uri, first_line(error))) from None
 
 
-def without_password(uri: str) -> str:
-    """The URI as it may be shown."""
-    return re.sub(r"//[^/@]*@", "//***@", uri)
+def _trusted(uri: str) -> ssl.SSLContext | None:
+    """Whose certificates count, as for MLflow's client."""
+    if not uri.startswith("https:"):
+        return None
+    if os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1"):
+        return ssl._create_unverified_context()  # noqa: S323 - the user asks for it
+    import certifi
+
+    named = next((os.environ[name] for name in AUTHORITIES if os.environ.get(name)), "")
+    where = named or certifi.where()
+    if os.path.isdir(where):
+        return ssl.create_default_context(capath=where)
+    return ssl.create_default_context(cafile=where)
+
+
+@contextlib.contextmanager
+def patience_for(size: int) -> Iterator[None]:
+    """Within, MLflow's client waits long enough for a file of so many bytes to be stored."""
+    usual = os.environ.get(PATIENCE)
+    os.environ[PATIENCE] = str(int(float(usual or HTTP_PATIENCE_S) + size / SLOWEST_UPLOAD))
+    try:
+        yield
+    finally:
+        if usual is None:
+            del os.environ[PATIENCE]
+        else:
+            os.environ[PATIENCE] = usual
 
 
 def unusable(uri: str, why: str) -> str:
     """The sentence on a store that cannot be used."""
+    if "CERTIFICATE_VERIFY_FAILED" in why:
+        why = f"its certificate is not trusted; name its authority's in {AUTHORITIES[0]}"
     return (
         f"tracking.uri: {without_password(uri)} cannot be used: {why}; start the server, "
         "mend the URI, or leave it out to use the SQLite store in tracking.folder"
     )
 
 
+def refused(uri: str, error: BaseException) -> str:
+    """The sentence on a server that does not let the user in; empty for all other errors."""
+    told = _not_let_in(error)
+    return f"tracking.uri: {without_password(uri)} {told}" if told else ""
+
+
 def first_line(error: BaseException) -> str:
-    """What an error says, without what follows; its kind where it says nothing."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """What an error says, without what follows and without passwords; its kind if it is silent."""
+    told = _not_let_in(error)
+    if told:
+        return f"the server {told}"
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return without_password(first)
+
+
+def _not_let_in(error: BaseException) -> str:
+    status = _status(error)
+    user = os.environ.get(USER, "")
+    if status == FORBIDDEN:
+        return f"does not allow this to user {user!r}; ask who runs it for the right to manage runs"
+    if status != UNKNOWN:
+        return ""
+    if not user and not os.environ.get(TOKEN):
+        return f"wants to know who asks; set {USER}, and {PASSWORD} or {PASSWORD_FILE}"
+    if not user:
+        return f"does not accept the token in {TOKEN}; mend it"
+    return f"does not accept user {user!r} with that password; mend {USER} and {PASSWORD}"
+
+
+def _status(error: BaseException) -> int | None:
+    """Of HTTP, where a server answered with one."""
+    response: Any = getattr(error, "response", None)
+    if response is not None:
+        return getattr(response, "status_code", None)
+    return CODES.get(str(getattr(error, "error_code", "")))

@@ -26,6 +26,12 @@ def life_tags() -> dict[str, str]:
     }
 
 
+def is_ours(tags: Mapping[str, str]) -> bool:
+    """Whether this process wrote these tags."""
+    here = (platform.node(), _process(os.getpid()))
+    return (tags.get(HOST_TAG), tags.get(PROCESS_TAG)) == here
+
+
 def is_dead(tags: Mapping[str, str]) -> bool:
     """Whether the process that wrote these tags is gone."""
     told = tags.get(PROCESS_TAG, "")

@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import datetime
-import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmark.credentials import take_credentials, without_password
 from benchmark.errors import TrackingError
 from benchmark.plan import RunSpec
 from benchmark.record import Failure, RunRecord
-from benchmark.runner import run_folder as files
 from benchmark.runner.run_folder import RunFolder
-from benchmark.tracking import comparison_view, model, run_fields
+from benchmark.tracking import attempts, comparison_view, run_fields
+from benchmark.tracking.artifacts import log_failure, log_results
 from benchmark.tracking.connection import (
     first_line,
     quiet_environment,
+    refused,
     require_server,
     unusable,
-    without_password,
 )
-from benchmark.tracking.life import is_dead, life_tags
+from benchmark.tracking.experiment import open_experiment
+from benchmark.tracking.life import HEARTBEAT_TAG, is_dead, life_tags
 from benchmark.tracking.report_artifacts import is_whole, log_report_run, report_filter
-from benchmark.tracking.run_fields import KIND_TAG, RUN_ID_TAG, RUN_KIND
+from benchmark.tracking.run_fields import RUN_ID_TAG
 from benchmark.tracking.sqlite_store import opening
 from benchmark.tracking.system_metrics import samples_of
 from clothclf.results import EpochResult
@@ -33,11 +35,11 @@ from clothclf.results import EpochResult
 if TYPE_CHECKING:
     import pandas as pd
 
-# Says to the pages that these are trained models, not traces of a language model.
-KIND = {"mlflow.experimentKind": "custom_model_development"}
 POINTS_AT_ONCE = 900
 """MLflow takes 1,000 entities in a call: these, and some parameters and tags."""
 TAG_LIMIT = 5000
+HEARTBEAT_S = 60.0
+"""Between two signs of life of a run; what is logged of it carries one, so that few go alone."""
 FAILURE_TAGS = ("bench.failed_stage", "bench.failed_reason")
 SAMPLE_METRIC = "system/cpu_utilization_percentage"
 """That every sample of the machine has."""
@@ -52,10 +54,18 @@ class _OpenRun:
     """That are there."""
     samples: set[int] = field(default_factory=set)
     """Moments of the samples of the machine that are there."""
+    last_beat: float = field(default_factory=time.monotonic)
+
+    def is_to_beat(self) -> bool:
+        """Whether it is time for a sign of life."""
+        return time.monotonic() - self.last_beat >= HEARTBEAT_S
 
 
 class MlflowStore:
-    """Writes runs to one experiment; every call may be repeated without doubling anything."""
+    """Writes runs to one experiment; every call may be repeated without doubling anything.
+
+    Several drivers may write to one store; see `attempts` for what it then shows.
+    """
 
     def __init__(self, uri: str, study: str, root: Path) -> None:
         """Connect and open the study's experiment; raises TrackingError in one sentence.
@@ -65,78 +75,72 @@ class MlflowStore:
         quiet_environment()
         from mlflow import MlflowClient
 
+        uri = take_credentials(uri)
         self.uri = uri
         self.shown_uri = without_password(uri)
+        self._open: dict[str, _OpenRun] = {}
+        self._finished: set[str] | None = None
         try:
             if uri.startswith("http"):
                 require_server(uri)
             with opening(uri):
-                self._client = MlflowClient(tracking_uri=uri)
-                self.experiment_id = self._open_experiment(study, root)
+                self.client = MlflowClient(tracking_uri=uri)
+                # A remote server chooses its own place for artifacts.
+                local = uri.startswith("sqlite:")
+                place = (root / "artifacts" / study).as_uri() if local else None
+                self.experiment_id = open_experiment(self.client, study, place, self.shown_uri)
                 self._close_dead()
         except TrackingError:
             raise
         except Exception as error:  # sqlalchemy, http and MLflow errors alike
-            raise TrackingError(unusable(uri, first_line(error))) from None
-        self._open: dict[str, _OpenRun] = {}
-
-    def _open_experiment(self, study: str, root: Path) -> str:
-        found = self._client.get_experiment_by_name(study)
-        if found is None:
-            # A remote server chooses its own place for artifacts.
-            local = self.uri.startswith("sqlite:")
-            place = (root / "artifacts" / study).as_uri() if local else None
-            return str(self._client.create_experiment(study, place, KIND))
-        if found.lifecycle_stage == "deleted":
-            raise TrackingError(
-                f"the MLflow experiment {study!r} in {self.uri} is deleted; restore it "
-                f"(mlflow experiments restore -x {found.experiment_id}) or rename the study"
-            )
-        return str(found.experiment_id)
+            told = refused(uri, error) or unusable(uri, first_line(error))
+            raise TrackingError(told) from None
 
     def _close_dead(self) -> None:
         """Mark open runs as killed whose process is gone; MLflow itself never notices."""
         for run in self._search("attributes.status = 'RUNNING'"):
             if RUN_ID_TAG in run.data.tags and is_dead(run.data.tags):
-                self._client.set_terminated(run.info.run_id, "KILLED")
+                self.client.set_terminated(run.info.run_id, "KILLED")
+                self._settle(self._find(run.data.tags[RUN_ID_TAG]))
 
     def prepare_view(self) -> None:
         """Lay down how MLflow's page opens on the study; see `comparison_view.address`."""
         measured = self._search(f"metrics.`{comparison_view.LATENCY}` > 0")
         state = comparison_view.view_state(bool(measured))
-        experiment = self._client.get_experiment(self.experiment_id)
+        experiment = self.client.get_experiment(self.experiment_id)
         tag = comparison_view.VIEW_TAG
         if experiment.tags.get(tag) != state:
-            self._client.set_experiment_tag(self.experiment_id, tag, state)
+            self.client.set_experiment_tag(self.experiment_id, tag, state)
 
     def start(self, spec: RunSpec, resumed: bool = False) -> None:
         """Open the MLflow run of a run, the one of an earlier attempt if this goes on with it."""
         earlier = self._find(spec.run_id)
-        kept = [run for run in earlier[:1] if resumed and _is_of_this_kind(run)]
-        for old in earlier[len(kept) :]:
-            self._client.delete_run(old.info.run_id)
-        if kept:
-            self._reopen(spec.run_id, kept[0])
+        kept = attempts.to_go_on_with(earlier) if resumed else None
+        for old in attempts.cut_short(earlier):
+            if old is not kept:
+                self.client.delete_run(old.info.run_id)
+        if kept is not None:
+            self._reopen(spec.run_id, kept)
             return
         tags = {**run_fields.spec_tags(spec), **life_tags()}
-        created = self._client.create_run(self.experiment_id, run_name=spec.name, tags=tags)
+        created = self.client.create_run(self.experiment_id, run_name=spec.name, tags=tags)
         self._open[spec.run_id] = _OpenRun(created.info.run_id)
         self._log(spec.run_id, params=run_fields.parameters(spec))
         dataset = run_fields.dataset_input(spec)
-        self._client.log_inputs(created.info.run_id, datasets=[dataset])
+        self.client.log_inputs(created.info.run_id, datasets=[dataset])
 
     def _reopen(self, run_id: str, run: Any) -> None:
         """Go on with a run: what it has must not be logged again."""
         mlflow_id = run.info.run_id
-        epochs = self._client.get_metric_history(mlflow_id, "valid/loss")
-        samples = self._client.get_metric_history(mlflow_id, SAMPLE_METRIC)
+        epochs = self.client.get_metric_history(mlflow_id, "valid/loss")
+        samples = self.client.get_metric_history(mlflow_id, SAMPLE_METRIC)
         self._open[run_id] = _OpenRun(
             mlflow_id, {point.step for point in epochs}, {point.timestamp for point in samples}
         )
-        self._client.update_run(mlflow_id, status="RUNNING")
+        self.client.update_run(mlflow_id, status="RUNNING")
         for tag in FAILURE_TAGS:
             if tag in run.data.tags:
-                self._client.delete_tag(mlflow_id, tag)
+                self.client.delete_tag(mlflow_id, tag)
         self._log(run_id, tags=life_tags())
 
     def log_epochs(self, spec: RunSpec, results: Sequence[EpochResult]) -> None:
@@ -173,10 +177,11 @@ class MlflowStore:
         self._log(run_id, points)
         run.samples |= {sample.at_ms for sample in new}
 
-    def beat(self) -> None:
-        """Say of the open runs that their process lives."""
-        for run_id in self._open:
-            self._log(run_id, tags=life_tags())
+    def beat(self, now: bool = False) -> None:
+        """Say of the open runs that their process lives, where it is time, or now."""
+        for run_id, run in self._open.items():
+            if now or run.is_to_beat():
+                self._log(run_id, tags=life_tags())
 
     def bring(self, folder: RunFolder) -> bool:
         """Make the store have the end of a run as its folder has it; return whether it lacked it.
@@ -192,22 +197,41 @@ class MlflowStore:
         return False
 
     def _bring(self, spec: RunSpec, status: str, log: Callable[[], None]) -> bool:
-        found = self._find(spec.run_id)
-        whole = [run for run in found if run.info.status == status and _is_of_this_kind(run)]
-        for extra in [run for run in found if run not in whole[:1]] if whole else found[1:]:
-            self._client.delete_run(extra.info.run_id)
-        if whole:
-            self._open.pop(spec.run_id, None)
-            return False
+        if spec.run_id not in self._open:
+            if spec.run_id in self._finished_before():
+                return False
+            found = self._find(spec.run_id)
+            if attempts.has_result(found, status):
+                self._settle(found)
+                return False
+            self.start(spec, resumed=bool(found))
         try:
-            if not found or spec.run_id not in self._open:
-                self.start(spec, resumed=bool(found))
             log()
-            self._client.set_terminated(self._open[spec.run_id].mlflow_id, status)
+            self.client.set_terminated(self._open[spec.run_id].mlflow_id, status)
         finally:
             # Where this failed, the store may have lost the run: it is looked for anew.
             self._open.pop(spec.run_id, None)
+        self._settle(self._find(spec.run_id))
         return True
+
+    def _finished_before(self) -> set[str]:
+        """The run_ids that the store had finished, each once, when it was first asked for one.
+
+        One search for all of them: a study of thousands would ask as often as it has runs.
+        """
+        if self._finished is None:
+            ended = self._search("attributes.status = 'FINISHED'")
+            told = [
+                run.data.tags.get(RUN_ID_TAG, "") for run in ended if attempts.is_of_this_kind(run)
+            ]
+            counts = Counter(told)
+            self._finished = {run_id for run_id, count in counts.items() if count == 1}
+        return self._finished
+
+    def _settle(self, found: Sequence[Any]) -> None:
+        """Leave one of a run's MLflow runs."""
+        for run in attempts.superfluous(found):
+            self.client.delete_run(run.info.run_id)
 
     def _finish(self, folder: RunFolder, record: RunRecord) -> None:
         self.log_epochs(record.spec, record.training.epochs)
@@ -216,27 +240,19 @@ class MlflowStore:
         # The same moment each time: MLflow keeps a point that is logged again but once.
         at = int(datetime.datetime.fromisoformat(record.finished_at).timestamp() * 1000)
         points = _points(run_fields.final_metrics(record), run_fields.FINAL_STEP, at)
-        with tempfile.TemporaryDirectory() as made:
-            tags = model.write_model(record, mlflow_id, Path(made))
-            self._log(record.run_id, points, tags={**run_fields.record_tags(record), **tags})
-            self._client.log_artifacts(mlflow_id, made, model.ARTIFACT)
-        tensors = str(folder.path / files.MODEL)
-        self._client.log_artifact(mlflow_id, tensors, f"{model.ARTIFACT}/{model.DATA}")
-        for name in (*folder.results(), files.RECORD):
-            if name != files.MODEL:
-                self._client.log_artifact(mlflow_id, str(folder.path / name))
+        tags = log_results(self.client, mlflow_id, folder, record)
+        self._log(record.run_id, points, tags={**run_fields.record_tags(record), **tags})
 
     def _fail(self, folder: RunFolder, failure: Failure) -> None:
         values = (failure.stage, failure.reason)
         self._log(failure.run_id, tags=dict(zip(FAILURE_TAGS, values, strict=True)))
-        if (folder.path / files.LOG).is_file():
-            mlflow_id = self._open[failure.run_id].mlflow_id
-            self._client.log_artifact(mlflow_id, str(folder.path / files.LOG))
+        log_failure(self.client, self._open[failure.run_id].mlflow_id, folder)
 
     def kill(self, run_id: str) -> None:
         """Close a run that the user stopped."""
         if run_id in self._open:
-            self._client.set_terminated(self._open.pop(run_id).mlflow_id, "KILLED")
+            self.client.set_terminated(self._open.pop(run_id).mlflow_id, "KILLED")
+            self._settle(self._find(run_id))
 
     def log_report(
         self, texts: Mapping[str, str], table: pd.DataFrame, figures: Sequence[Path]
@@ -248,7 +264,7 @@ class MlflowStore:
         Comparisons leave the run out by its tag `bench.kind`.
         """
         found = self._search(report_filter())
-        return log_report_run(self._client, self.experiment_id, found, texts, table, figures)
+        return log_report_run(self.client, self.experiment_id, found, texts, table, figures)
 
     def has_report(self) -> bool:
         """Whether the study's report is there, of whatever content, and whole."""
@@ -259,7 +275,7 @@ class MlflowStore:
         found = self._find(run_id)
         if not found:
             raise TrackingError(f"run {run_id} is not in {self.shown_uri}; `bench sync` logs it")
-        return self._client, found[0]
+        return self.client, found[0]
 
     def _find(self, run_id: str) -> list[Any]:
         """Runs of that identity, newest first."""
@@ -269,7 +285,7 @@ class MlflowStore:
         found: list[Any] = []
         token = None
         while True:
-            page = self._client.search_runs(
+            page = self.client.search_runs(
                 [self.experiment_id], filter_string=filter_string, page_token=token
             )
             found += page
@@ -287,19 +303,19 @@ class MlflowStore:
         """Log some of a run, in one call unless there is very much of it."""
         from mlflow.entities import Param, RunTag
 
-        target = self._open[run_id].mlflow_id
+        run = self._open[run_id]
+        target = run.mlflow_id
+        if run.is_to_beat():
+            tags = {**life_tags(), **(tags or {})}
         for start in range(POINTS_AT_ONCE, len(points), POINTS_AT_ONCE):
-            self._client.log_batch(target, points[start : start + POINTS_AT_ONCE])
+            self.client.log_batch(target, points[start : start + POINTS_AT_ONCE])
         first = points[:POINTS_AT_ONCE]
         given = [Param(key, value) for key, value in (params or {}).items()]
         short = [RunTag(key, str(value)[:TAG_LIMIT]) for key, value in (tags or {}).items()]
         if first or given or short:
-            self._client.log_batch(target, first, given, short)
-
-
-def _is_of_this_kind(run: Any) -> bool:
-    """Whether a run was logged as this bench logs one."""
-    return bool(run.data.tags.get(KIND_TAG) == RUN_KIND)
+            self.client.log_batch(target, first, given, short)
+        if tags and HEARTBEAT_TAG in tags:
+            run.last_beat = time.monotonic()
 
 
 def _points(metrics: Mapping[str, float], step: int, at_ms: int | None = None) -> list[Any]:

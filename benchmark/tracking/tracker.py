@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from benchmark.plan import RunSpec
 from benchmark.record import Failure, RunRecord
 from benchmark.runner.events import EpochDone, Event
 from benchmark.runner.run_folder import RunFolder
 from benchmark.tracking.connection import first_line
+from benchmark.tracking.curves import Curves
 from benchmark.tracking.mlflow_store import MlflowStore
 from benchmark.tracking.system_metrics import SystemWatch, forget_samples
+from clothclf.results import EpochResult
 
 FIRST_PAUSE_S = 5.0
 LONGEST_PAUSE_S = 300.0
-HEARTBEAT_S = 30.0
 
 
 class Tracker:
@@ -32,7 +33,7 @@ class Tracker:
         self._warn = warn
         self._pause_s = 0.0
         self._ask_again = 0.0
-        self._last_heartbeat = time.monotonic()
+        self._curves = Curves()
         self._owed: dict[str, RunFolder] = {}
         self._watches: dict[str, tuple[RunFolder, SystemWatch]] = {}
 
@@ -57,7 +58,8 @@ class Tracker:
     def on_event(self, spec: RunSpec, event: Event) -> None:
         """Log epochs while the run goes on."""
         if isinstance(event, EpochDone):
-            self._try(lambda: self._store.log_epochs(spec, [event.result]))
+            self._curves.add(spec, event.result)
+            self._log_curves()
 
     def on_finished(self, folder: RunFolder, record: RunRecord) -> None:
         """Log final figures and files."""
@@ -70,17 +72,26 @@ class Tracker:
     def on_interrupted(self, folder: RunFolder, spec: RunSpec) -> None:
         """Mark the run as stopped by the user."""
         self._watches.pop(spec.run_id, None)
+        for told, results in self._curves.forget(spec.run_id):
+            self._log_epochs(told, results)
         self._try(lambda: self._store.kill(spec.run_id))
 
     def on_tick(self) -> None:
         """Look at the machine, tell that this process lives, try again a store that was away."""
         self._sample()
-        now = time.monotonic()
-        if self._pause_s:
-            self._try(self._store.beat)
-        elif now - self._last_heartbeat >= HEARTBEAT_S:
-            self._last_heartbeat = now
-            self._try(self._store.beat)
+        self._log_curves()
+        # A store that was away is asked by it whether it answers, and then gets what it has missed.
+        self._try(functools.partial(self._store.beat, now=bool(self._pause_s)))
+
+    def _log_curves(self) -> None:
+        """Log the epochs of the runs whose turn it is."""
+        for spec, results in self._curves.due():
+            began = time.monotonic()
+            self._log_epochs(spec, results)
+            self._curves.took(spec, time.monotonic() - began)
+
+    def _log_epochs(self, spec: RunSpec, results: Sequence[EpochResult]) -> None:
+        self._try(lambda: self._store.log_epochs(spec, results))
 
     def _sample(self) -> None:
         """Log what machine and runs take, where it is time to look again."""
@@ -91,6 +102,7 @@ class Tracker:
     def _bring(self, folder: RunFolder, run_id: str) -> None:
         """Give the store the end of a run, now or when it answers again."""
         self._watches.pop(run_id, None)
+        self._curves.forget(run_id)  # its record has them all
         self._owed[run_id] = folder
         self._try(lambda: None)
 

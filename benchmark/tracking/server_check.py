@@ -1,0 +1,115 @@
+"""What `bench doctor` asks of a tracking server: version, clock, pace, artifacts there and back."""
+
+from __future__ import annotations
+
+import email.utils
+import statistics
+import tempfile
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+from packaging.version import InvalidVersion, Version
+
+from benchmark.errors import TrackingError
+from benchmark.tracking.connection import first_line
+from benchmark.tracking.mlflow_store import MlflowStore
+
+CLOCK_OFF_S = 60.0
+"""Beyond which drivers may take each other for dead: heartbeats are compared with own clocks."""
+SLOW_S = 0.25
+"""For one call; a run makes some 30."""
+CALLS = 5
+PLACE = "bench-doctor"
+"""Folder among the experiment's artifacts for what is written to try."""
+
+
+def look_at_server(store: MlflowStore) -> tuple[str, list[str]]:
+    """What was found, in words, and what to mend; raises TrackingError where it cannot be used."""
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
+    try:
+        answer = http_request(get_default_host_creds(store.uri), "/version", "GET")
+        answer.raise_for_status()
+        latency_s = _latency(store)
+    except Exception as error:  # network, http and MLflow errors alike
+        raise TrackingError(f"{store.shown_uri} cannot be asked: {first_line(error)}") from None
+    _artifact_there_and_back(store)
+    off_s = _clock_off(answer.headers.get("Date"))
+    concerns = [
+        *_versions(answer.text.strip()),
+        *(
+            [f"its clock and ours lie {abs(off_s):.0f} s apart: set both"]
+            * (abs(off_s) > CLOCK_OFF_S)
+        ),
+        *([f"{1000 * latency_s:.0f} ms for a call: see docs/scale.md"] * (latency_s > SLOW_S)),
+    ]
+    found = (
+        f"{store.shown_uri} takes runs and artifacts: MLflow {answer.text.strip()[:20]}, "
+        f"{1000 * latency_s:.0f} ms for a call, clocks {abs(off_s):.0f} s apart"
+    )
+    return found, concerns
+
+
+def _latency(store: MlflowStore) -> float:
+    """Seconds of a call that asks the database, the middle one of some."""
+    took = []
+    for _ in range(CALLS):
+        began = time.monotonic()
+        store.client.get_experiment(store.experiment_id)
+        took.append(time.monotonic() - began)
+    return statistics.median(took)
+
+
+def _clock_off(date: str | None) -> float:
+    """Seconds that the server's clock is ahead; its header has whole ones."""
+    if date is None:
+        return 0.0
+    try:
+        return email.utils.parsedate_to_datetime(date).timestamp() + 0.5 - time.time()
+    except ValueError:
+        return 0.0
+
+
+def _versions(server: str) -> list[str]:
+    """Whether MLflow's client and server fit each other: a newer client asks what old ones lack."""
+    import mlflow
+
+    try:
+        ours, theirs = Version(mlflow.__version__), Version(server)
+    except InvalidVersion:
+        return [f"it does not tell its version as MLflow does ({server[:40]!r}): is it MLflow?"]
+    if theirs.major == ours.major and theirs.release[:2] >= ours.release[:2]:
+        return []
+    return [f"its MLflow {theirs} and ours {ours} differ: make the server's at least as new"]
+
+
+def _artifact_there_and_back(store: MlflowStore) -> None:
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    step = "cannot be reached"
+    try:
+        place = store.client.get_experiment(store.experiment_id).artifact_location
+        keeper: Any = get_artifact_repository(f"{place}/{PLACE}", tracking_uri=store.uri)
+        with tempfile.TemporaryDirectory() as folder:
+            sent = Path(folder) / f"{uuid.uuid4().hex}.txt"
+            sent.write_text(sent.name)
+            step = "cannot be written"
+            keeper.log_artifact(str(sent))
+            step = "cannot be read"
+            back = Path(folder) / "back"
+            back.mkdir()
+            got = Path(keeper.download_artifacts(sent.name, str(back))).read_text()
+            if got != sent.name:
+                raise TrackingError(f"{store.shown_uri}: an artifact comes back changed")
+            step = "cannot be deleted"
+            keeper.delete_artifacts(sent.name)
+    except TrackingError:
+        raise
+    except Exception as error:  # network, S3 and MLflow errors alike
+        raise TrackingError(
+            f"{store.shown_uri}: an artifact {step}: {first_line(error)}; look at the server's "
+            "--artifacts-destination and at the keys for it"
+        ) from None

@@ -1,0 +1,170 @@
+"""Several drivers, or several attempts, log the same run: what the store shows in the end."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmark.plan import RunSpec
+from benchmark.record import Failure
+from benchmark.runner import run_folder as files
+from benchmark.runner.run_folder import RunFolder
+from benchmark.tracking import attempts, life
+from benchmark.tracking.mlflow_store import MlflowStore
+from tests.benchmark.examples import make_record, make_spec
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> MlflowStore:
+    return opened(tmp_path)
+
+
+@pytest.fixture
+def another(monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[bytes]]:
+    """Another process, which lives until it is killed."""
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    yield process
+    process.kill()
+    process.wait()
+
+
+def opened(folder: Path) -> MlflowStore:
+    return MlflowStore(f"sqlite:///{folder}/m.db", "s", folder)
+
+
+def spec_of_all() -> RunSpec:
+    return make_spec("resnet18", study="s")
+
+
+def finished(root: Path) -> RunFolder:
+    """The folder of a run that has its record."""
+    spec = spec_of_all()
+    folder = RunFolder.of(root, spec)
+    folder.start(spec)
+    (folder.path / files.MODEL).write_bytes(b"parameters")
+    record = make_record(spec, 0.5).model_copy(update={"files": folder.hashes()})
+    folder.write(files.RECORD, record)
+    return folder
+
+
+def failed(root: Path) -> RunFolder:
+    spec = spec_of_all()
+    folder = RunFolder.of(root, spec)
+    folder.start(spec)
+    told = Failure(
+        run_id=spec.run_id, spec=spec, stage="train", reason="why", log_tail="", at="2024"
+    )
+    folder.write(files.FAILURE, told)
+    return folder
+
+
+def begin_as(process: subprocess.Popen[bytes], store: MlflowStore) -> str:
+    """Open the run's MLflow run as another process would; return its id."""
+    store.start(spec_of_all())
+    (run,) = [run for run in shown(store) if run.info.status == "RUNNING"]
+    told = life._process(process.pid)
+    store.client.set_tag(run.info.run_id, life.PROCESS_TAG, told)
+    store._open.clear()
+    return str(run.info.run_id)
+
+
+def shown(store: MlflowStore) -> list[Any]:
+    return list(store.client.search_runs([store.experiment_id]))
+
+
+def states(store: MlflowStore) -> list[str]:
+    return sorted(run.info.status for run in shown(store))
+
+
+def test_a_run_that_another_process_writes_to_is_left_alone(
+    store: MlflowStore, another: subprocess.Popen[bytes]
+) -> None:
+    """Both are shown while both go on."""
+    theirs = begin_as(another, store)
+    store.start(spec_of_all())
+    assert states(store) == ["RUNNING", "RUNNING"]
+    store.client.log_metric(theirs, "valid/loss", 1.0)  # it can still be written to
+
+
+def test_of_two_drivers_that_finish_the_same_run_one_is_shown(
+    store: MlflowStore, another: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    """The last, with each epoch once."""
+    theirs = begin_as(another, store)
+    store.start(spec_of_all())
+    assert store.bring(finished(tmp_path))
+    assert states(store) == ["FINISHED", "RUNNING"]
+    store.client.set_terminated(theirs, "FINISHED")
+    store._settle(store._find(spec_of_all().run_id))  # as the other driver does then
+    (run,) = shown(store)
+    assert (run.info.run_id, run.info.status) == (theirs, "FINISHED")
+
+
+def test_nothing_finished_is_deleted_before_another_is(store: MlflowStore, tmp_path: Path) -> None:
+    """A run that is done again, or by another driver, may be killed on the way."""
+    folder = finished(tmp_path)
+    assert store.bring(folder)
+    (first,) = shown(store)
+    store.start(spec_of_all())
+    assert states(store) == ["FINISHED", "RUNNING"]
+    assert store.bring(folder)
+    (last,) = shown(store)
+    assert last.info.run_id != first.info.run_id
+
+
+def test_a_dead_process_leaves_nothing_beside_what_is_finished(
+    store: MlflowStore, another: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    begin_as(another, store)
+    store.start(spec_of_all())
+    store.bring(finished(tmp_path))
+    another.kill()
+    another.wait()
+    assert states(opened(tmp_path)) == ["FINISHED"]
+
+
+def test_a_finished_run_goes_before_a_failed_one(store: MlflowStore, tmp_path: Path) -> None:
+    """It failed on one machine and finished on another, in whatever order."""
+    store.bring(failed(tmp_path / "one"))
+    assert states(store) == ["FAILED"]
+    store.bring(finished(tmp_path / "two"))
+    assert states(store) == ["FINISHED"]
+    store.start(spec_of_all())
+    store.bring(failed(tmp_path / "one"))
+    assert states(store) == ["FINISHED"]
+
+
+def test_what_is_finished_is_known_without_asking_for_each(
+    store: MlflowStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A study of thousands of finished runs would ask thousands of times."""
+    folder = finished(tmp_path)
+    store.bring(folder)
+    later = opened(tmp_path)
+    asked: list[str] = []
+    search = later.client.search_runs
+
+    def counted(*args: Any, **named: Any) -> Any:
+        asked.append(named["filter_string"])
+        return search(*args, **named)
+
+    monkeypatch.setattr(later.client, "search_runs", counted)
+    assert [later.bring(folder) for _ in range(3)] == [False] * 3
+    assert asked == ["attributes.status = 'FINISHED'"]
+
+
+def test_two_drivers_agree_on_which_run_stays(store: MlflowStore) -> None:
+    """Even where both finished within the same millisecond, and both look only then."""
+    tags = {attempts.KIND_TAG: attempts.RUN_KIND}
+    for _ in range(2):
+        run = store.client.create_run(store.experiment_id, tags=tags)
+        store.client.set_terminated(run.info.run_id, "FINISHED", end_time=1_700_000_000_000)
+    found = shown(store)
+    first, second = (attempts.superfluous(order) for order in (found, found[::-1]))
+    assert len(first) == 1
+    assert first[0].info.run_id == second[0].info.run_id
