@@ -1,4 +1,4 @@
-# run: the demo study and its report · test: the suite · check: lint and types · perf: benchmarks · faults: injected faults
+# run: the demo study and its report · test: the suite · check: lint and types · perf: benchmarks · faults: injected faults · cluster: Ray, a shared store, several GPUs
 PYTHON ?= python3
 
 run: .venv/installed
@@ -16,6 +16,9 @@ check: .venv/installed
 faults: .venv/installed
 	.venv/bin/pytest tests/faults
 
+cluster: .venv/installed
+	.venv/bin/pytest tests/cluster
+
 perf: .venv/installed
 	.venv/bin/python -m tests.performance
 
@@ -24,4 +27,4 @@ perf: .venv/installed
 	.venv/bin/pip install --quiet --constraint constraints.txt --editable '.[test]'
 	touch $@
 
-.PHONY: run test test-all check perf faults
+.PHONY: run test test-all check perf faults cluster

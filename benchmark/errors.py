@@ -23,3 +23,7 @@ class SelectError(UserError):
 
 class ExportError(UserError):
     """A model cannot be exported, or what was exported does not answer as it should."""
+
+
+class ClusterError(UserError):
+    """A cluster cannot be joined, or its nodes cannot be used."""

@@ -58,6 +58,8 @@ class RunRecord(Settings):
     started_at: str
     """UTC, ISO 8601."""
     finished_at: str
+    attempts: int = 1
+    """Times that it was begun on a cluster; those before the last lost their node."""
     files: dict[str, str]
     """SHA-256 of each file beside the record."""
 
@@ -77,3 +79,7 @@ class Failure(Settings):
     """The last lines that the run printed."""
     at: str
     """UTC, ISO 8601."""
+    lost: bool = False
+    """Its nodes were lost, time and again: no fault of the run; the next study tries it again."""
+    attempts: int = 1
+    """Times that it was begun on a cluster."""

@@ -21,10 +21,28 @@ from benchmark.commands.options import load, selection_options, study_options
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
 @click.option(
     "--workers",
-    type=click.IntRange(1, 64),
-    default=1,
+    type=click.IntRange(1, 10_000),
+    help="Runs at a time. Here: 1 unless you say more, which share cores, GPUs and memory and are "
+    "measured at the end, one by one. On a cluster: as many as it has room for.",
+)
+@click.option(
+    "--executor",
+    type=click.Choice(("local", "ray")),
+    default="local",
     show_default=True,
-    help="Runs at a time, the cores divided among them; each is measured alone, at the end.",
+    help="Where runs go: this machine, or the nodes of a Ray cluster (docs/cluster.md).",
+)
+@click.option("--address", help="Of the Ray cluster: HOST:PORT or auto; else one is started here.")
+@click.option(
+    "--cpus-per-run",
+    type=click.FloatRange(0, min_open=True),
+    help="CPUs of a node that each run has, with --executor ray.  [default: 1]",
+)
+@click.option(
+    "--gpus-per-run",
+    type=click.FloatRange(0),
+    help="GPUs that each run has; several train its network together, and Ray gives out parts, "
+    "such as 0.5.",
 )
 @click.option(
     "--processes-per-run",
@@ -48,7 +66,11 @@ def run(
     seeds: tuple[int, ...],
     device: str | None,
     dry_run: bool,
-    workers: int,
+    workers: int | None,
+    executor: str,
+    address: str | None,
+    cpus_per_run: float | None,
+    gpus_per_run: float | None,
     processes_per_run: int,
     retry_failed: bool,
     fail_fast: bool,
@@ -69,9 +91,12 @@ def run(
       bench run 'efficientnet_b*' resnet18 --epochs 3 --max-gmacs 0.5
       bench run efficientnet_b0 --image-size 64,96,112
       bench run --all -c configs/fashion.yaml --set data.path=archive.zip --seed 0 --seed 1
+      bench run --all --executor ray --address head:6379 --gpus-per-run 0.5 --cpus-per-run 2
     """
     if run_all == bool(architectures):
         raise click.UsageError("name architectures, or say --all for those of the config")
+    if executor == "local" and (address or cpus_per_run):
+        raise click.UsageError("--address and --cpus-per-run go with --executor ray")
     given = {
         "train.epochs": epochs,
         "train.batch_size": batch_size,
@@ -81,10 +106,18 @@ def run(
     shorthands = tuple(f"{key}={value}" for key, value in given.items() if value is not None)
     study = load(config, (*assignments, *shorthands))
 
+    from benchmark.runner.executors.cluster import RayOptions, processes_of_each_task
     from benchmark.runner.schedule import Policy
     from benchmark.runner.several import processes_of_each_run
     from benchmark.runner.study_run import run_study
 
-    processes = processes_of_each_run(study.device, processes_per_run, workers=workers)
-    policy = Policy(force, retry_failed, fail_fast, workers, processes)
-    ctx.exit(run_study(study, architectures, policy, dry_run))
+    ray = None
+    if executor == "ray":
+        ray = RayOptions(address, cpus_per_run or 1.0, gpus_per_run, workers)
+        processes = processes_of_each_task(processes_per_run, ray)
+    else:
+        processes = processes_of_each_run(
+            study.device, processes_per_run, gpus_per_run, workers or 1
+        )
+    policy = Policy(force, retry_failed, fail_fast, workers or 1, processes)
+    ctx.exit(run_study(study, architectures, policy, dry_run, ray))

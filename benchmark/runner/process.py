@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from benchmark.credentials import environment_of_runs
 from benchmark.plan import RunSpec
 from benchmark.record import Failure, RunRecord, Stage
 from benchmark.runner import run_folder as files
@@ -42,6 +43,8 @@ class Limits:
     processes: int = 1
     """That train the run's network together, each on a GPU of its own where there are GPUs; memory
     and threads are divided among them."""
+    visible_gpus: str | None = None
+    """GPUs that it may use, as CUDA_VISIBLE_DEVICES lists them; without, all."""
 
 
 class RunProcess:
@@ -63,12 +66,15 @@ class RunProcess:
         options = [] if measure else ["--without-measuring"]
         if limits.memory_bytes:
             options += ["--memory-bytes", str(limits.memory_bytes // limits.processes)]
-        environment = {**ALLOCATOR, **REPEATABLE, **os.environ, "PYTHONWARNINGS": "ignore"}
+        environment = {**ALLOCATOR, **REPEATABLE, **environment_of_runs()}
+        environment["PYTHONWARNINGS"] = "ignore"
         if limits.threads:
             environment["OMP_NUM_THREADS"] = str(max(1, limits.threads // limits.processes))
         elif limits.processes > 1:
             threads = max(1, (os.cpu_count() or 1) // limits.processes)
             environment.setdefault("OMP_NUM_THREADS", str(threads))
+        if limits.visible_gpus is not None:
+            environment["CUDA_VISIBLE_DEVICES"] = limits.visible_gpus
         with (folder.path / files.LOG).open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", *self._module(), str(folder.path), *options],
@@ -116,10 +122,12 @@ class RunProcess:
             events.append(event)
         return events, not part
 
-    def is_late(self) -> bool:
-        """Whether it has taken longer than it may."""
+    def lateness(self) -> str:
+        """Why it is to be ended, where it has taken longer than it may; else empty."""
         limit = self.limits.timeout_s
-        return limit is not None and time.monotonic() - self._started > limit
+        if limit is None or time.monotonic() - self._started <= limit:
+            return ""
+        return f"it took longer than limits.timeout_s, {limit:g} seconds"
 
     def ask_to_stop(self) -> None:
         """Let it finish its step and write a checkpoint."""

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import selectors
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import filelock
 
 from benchmark.plan import RunSpec, folder_name
 from benchmark.record import Failure, RunRecord
-from benchmark.runner.events import Event, Note, Unmeasured
-from benchmark.runner.process import Limits, RunProcess, failure_of
+from benchmark.runner.events import Note, Unmeasured
+from benchmark.runner.executors.contract import Executor, RunAtWork
+from benchmark.runner.executors.local import LocalExecutor
+from benchmark.runner.listener import Listener, StudyListener
+from benchmark.runner.process import Limits, failure_of
 from benchmark.runner.run_folder import RunFolder, runs_root
 from benchmark.stopping import StopRequest
 
@@ -27,45 +28,6 @@ LOOK_EVERY_S = 0.25
 STOP_GRACE_S = 20.0
 STOPPING = "stopping: the step is finished and kept; Ctrl-C again stops at once"
 """For a step and a checkpoint of the largest networks on a slow machine."""
-
-
-class Listener(Protocol):
-    """Hears of every run: the terminal and the tracker do."""
-
-    def on_skipped(self, folder: RunFolder, record: RunRecord) -> None:
-        """The run was done before."""
-
-    def on_failed_before(self, folder: RunFolder, failure: Failure) -> None:
-        """The run failed earlier, and is not tried again unless asked."""
-
-    def on_elsewhere(self, folder: RunFolder, spec: RunSpec) -> None:
-        """Another process has the run; this one looks again later."""
-
-    def on_started(self, folder: RunFolder, spec: RunSpec, resumed: bool) -> None:
-        """The run begins, or goes on where an earlier process left it."""
-
-    def on_event(self, spec: RunSpec, event: Event) -> None:
-        """The run's process said something."""
-
-    def on_finished(self, folder: RunFolder, record: RunRecord) -> None:
-        """The run has its record."""
-
-    def on_failed(self, folder: RunFolder, failure: Failure) -> None:
-        """The run has failed; the next one follows."""
-
-    def on_interrupted(self, folder: RunFolder, spec: RunSpec) -> None:
-        """The user stops the study in the middle of this run."""
-
-    def on_tick(self) -> None:
-        """Some fraction of a second has passed."""
-
-
-@runtime_checkable
-class StudyListener(Listener, Protocol):
-    """A listener that also hears of the study as a whole."""
-
-    def on_study(self, plan: Sequence[RunSpec]) -> contextlib.AbstractContextManager[None]:
-        """Entered before the first run of a plan, left after the last, however the study ends."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +45,12 @@ class Policy:
     """That train one network together: `Limits.processes`."""
     timeout_s: float | None = None
     memory_bytes: int | None = None
+    executor: Executor | None = None
+    """What puts runs to work; without, this machine does, so many at a time as `workers` says."""
+
+    def limits(self) -> Limits:
+        """What each run may take."""
+        return Limits(self.timeout_s, self.memory_bytes, processes=self.processes_per_run)
 
 
 @dataclass(frozen=True)
@@ -118,7 +86,7 @@ def run_plan(
 
 @dataclass
 class _Running:
-    process: RunProcess
+    process: RunAtWork
     lock: filelock.BaseFileLock
 
 
@@ -145,17 +113,13 @@ class _Schedule:
         self.untold: deque[Callable[[], None]] = deque()
         self.ended_locks: list[filelock.BaseFileLock] = []
         self.given_up = False
-        threads = max(1, (os.cpu_count() or 1) // policy.workers)
-        self.alone = Limits(
-            policy.timeout_s, policy.memory_bytes, processes=policy.processes_per_run
-        )
-        self.together = replace(self.alone, threads=threads if policy.workers > 1 else None)
+        self.executor = policy.executor or LocalExecutor(policy.limits(), policy.workers)
 
     def carry_out(self, plan: Sequence[RunSpec]) -> StudyOutcome:
         queue = deque(plan)
         try:
             while queue or self.running:
-                while queue and len(self.running) < self.policy.workers and not self._is_ending():
+                while queue and not self._is_ending() and self._has_room(queue[0]):
                     self._begin(queue.popleft())
                 self._tell_all()
                 if not self.running and self._is_ending():
@@ -170,6 +134,9 @@ class _Schedule:
         if self.stop.asked:
             raise KeyboardInterrupt
         return self.outcome
+
+    def _has_room(self, spec: RunSpec) -> bool:
+        return self.executor.has_room(spec, len(self.running))
 
     def _is_ending(self) -> bool:
         return self.stop.asked or self.given_up
@@ -198,7 +165,7 @@ class _Schedule:
 
         What is to be told of the run before is told now: the new process starts up meanwhile.
         """
-        self._start(spec, self.policy.workers == 1 if measure is None else measure)
+        self._start(spec, self.executor.measures_at_once if measure is None else measure)
         self._tell_all()
 
     def _start(self, spec: RunSpec, measure: bool) -> None:
@@ -222,8 +189,7 @@ class _Schedule:
             resumed = folder.start(spec, fresh=force)
             self.prepare_folder(folder, spec)
             self.begun.add(spec.run_id)
-            limits = self.alone if measure else self.together
-            self.running.append(_Running(RunProcess(spec, folder, limits, measure), lock))
+            self.running.append(_Running(self.executor.start(spec, folder, measure), lock))
             self._tell(lambda listener: listener.on_started(folder, spec, resumed))
         except OSError as error:
             lock.release()
@@ -247,7 +213,7 @@ class _Schedule:
             self._tell(lambda listener: listener.on_skipped(folder, record))
             return False
         failure = folder.failure()
-        if failure is not None and not self.policy.retry_failed:
+        if failure is not None and not failure.lost and not self.policy.retry_failed:
             self.outcome.failed_before.append(failure)
             self._tell(lambda listener: listener.on_failed_before(folder, failure))
             return False
@@ -263,15 +229,15 @@ class _Schedule:
             if self._pass_on(running.process):
                 self._ended(running)
         for running in self.running:
-            if running.process.is_late():
-                limit = running.process.limits.timeout_s
-                running.process.end(f"it took longer than limits.timeout_s, {limit:g} seconds")
+            late = running.process.lateness()
+            if late:
+                running.process.end(late)
                 self._ended(running)
         if self._is_ending() and self.running:
             self._stop_running()
         self._tell_tick()
 
-    def _pass_on(self, process: RunProcess) -> bool:
+    def _pass_on(self, process: RunAtWork) -> bool:
         """Tell of the events that have come; return whether there will be no more."""
         events, closed = process.read()
         for event in events:
@@ -283,6 +249,7 @@ class _Schedule:
         spec, folder = running.process.spec, running.process.folder
         result = running.process.outcome()
         self.running = [other for other in self.running if other is not running]
+        self.executor.ended(running.process)
         if isinstance(result, RunRecord):
             self.outcome.finished.append(result)
             self._tell(lambda listener: listener.on_finished(folder, result))
@@ -320,6 +287,7 @@ class _Schedule:
     def _end_all(self) -> None:
         for running in self.running:
             running.process.end()
+            self.executor.ended(running.process)
             running.lock.release()
         self.running = []
         self._release_ended()

@@ -15,9 +15,12 @@ from benchmark.plan import RunSpec, make_plan
 from benchmark.report.render import columns, describe_protocol, table_cells
 from benchmark.report.write import Report, make_report
 from benchmark.runner import run_folder as files
+from benchmark.runner.executors.choose import executor_for
+from benchmark.runner.executors.cluster import RayOptions, check_reachable
+from benchmark.runner.listener import Listener
 from benchmark.runner.probe import with_precision
 from benchmark.runner.run_folder import RunFolder
-from benchmark.runner.schedule import Listener, Policy, StudyOutcome, run_plan
+from benchmark.runner.schedule import Policy, StudyOutcome, run_plan
 from benchmark.selection import Candidate, choose
 from benchmark.stopping import StopRequest
 from benchmark.store import cache_folder, open_store, tracking_uri
@@ -41,14 +44,22 @@ MOST_LEFT_OUT = 20
 
 
 def run_study(
-    study: StudySettings, asked: Sequence[str], policy: Policy, dry_run: bool = False
+    study: StudySettings,
+    asked: Sequence[str],
+    policy: Policy,
+    dry_run: bool = False,
+    ray: RayOptions | None = None,
 ) -> int:
     """Run `asked` architectures, or all of the study; return 0, or 1 if a run failed.
+
+    They run on this machine or, with `ray`, on a cluster.
 
     Everything that can be wrong with the input is found before the first run begins (UserError).
     Raises KeyboardInterrupt, with all that was done kept, after Ctrl-C or SIGTERM.
     """
     signal.signal(signal.SIGTERM, _interrupt)
+    if ray is not None:
+        check_reachable(ray)
     console = make_console()
     root = open_store(study)
     plan, data = plan_study(study, asked, root, console)
@@ -68,11 +79,17 @@ def run_study(
     limits = study.limits
     memory_bytes = None if limits.memory_mib is None else limits.memory_mib * 2**20
     policy = dataclasses.replace(policy, timeout_s=limits.timeout_s, memory_bytes=memory_bytes)
-    with StopRequest().listening() as stop:
+
+    def warn(text: str) -> None:
+        console.print(text, style="yellow")
+
+    choice = executor_for(policy.limits(), policy.workers, study.device, ray, warn)
+    with choice as (executor, at_a_time), StopRequest().listening() as stop:
+        policy = dataclasses.replace(policy, executor=executor)
         store = MlflowStore(tracking_uri(study), study.study, root)
         listeners: list[Listener] = [
-            TerminalListener(console, len(plan), policy.workers),
-            Tracker(store, lambda text: console.print(text, style="yellow")),
+            TerminalListener(console, len(plan), at_a_time),
+            Tracker(store, warn),
         ]
         outcome = run_plan(plan, root, folder_writer(study, data), listeners, policy, stop)
         report = _conclude(console, study, outcome)

@@ -14,9 +14,10 @@ from rich.console import Console
 from benchmark.plan import RunSpec, make_plan
 from benchmark.record import Failure, RunRecord
 from benchmark.runner.events import Event
+from benchmark.runner.listener import Listener
 from benchmark.runner.probe import with_precision
 from benchmark.runner.run_folder import RunFolder
-from benchmark.runner.schedule import Listener, Policy, run_plan
+from benchmark.runner.schedule import Policy, run_plan
 from benchmark.runner.study_run import folder_writer, prepare_sizes
 from benchmark.select.selection import Entrant, Spent, read_spent, write_spent
 from benchmark.stopping import StopRequest

@@ -1,0 +1,242 @@
+"""Join a Ray cluster, or start one here: reachable, by token, with the same libraries."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmark.errors import ClusterError
+from benchmark.runner.executors import versions
+from benchmark.runner.executors.ray_words import fault_words
+from clothclf.errors import SettingsError
+from clothclf.reach import first_line
+
+REACHED_WITHIN_S = 5.0
+JOINED_WITHIN_S = 60.0
+"""A slow machine takes long to start Ray; that nothing answers at all is told before."""
+ASKED_WITHIN_S = 120.0
+"""For every node to start a worker and tell its versions."""
+MODE, TOKEN, TOKEN_FILE = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
+KNOCK = "benchmark.runner.executors.knock"
+OPEN = f"{MODE}=disabled: whoever reaches this Ray cluster's ports can run any code on its nodes"
+
+
+@dataclass(frozen=True)
+class RayOptions:
+    """What `bench run --executor ray` was told."""
+
+    address: str | None = None
+    """HOST:PORT or `auto`; without, and without RAY_ADDRESS, a cluster is started here."""
+    cpus_per_run: float = 1.0
+    gpus_per_run: float | None = None
+    """Without, one where the study's device is not the CPU and the cluster has GPUs."""
+    at_most: int | None = None
+    """Runs at a time; without, as many as the cluster has room for."""
+
+
+def processes_of_each_task(processes: int, options: RayOptions) -> int:
+    """Processes that train one network together on a node: one for each of its GPUs.
+
+    Raises SettingsError where what was asked for does not go together.
+    """
+    gpus = options.gpus_per_run or 0.0
+    if gpus > 1 and gpus != int(gpus):
+        raise SettingsError(f"--gpus-per-run {gpus:g}: give whole GPUs, or a part of one")
+    if gpus >= 1 and processes not in (1, int(gpus)):
+        raise SettingsError(
+            f"--gpus-per-run {gpus:g} has a process for each GPU: leave out "
+            f"--processes-per-run {processes}"
+        )
+    if gpus < 1 and processes > max(1, options.cpus_per_run):
+        raise SettingsError(
+            f"--processes-per-run {processes}: each needs a CPU: give --cpus-per-run {processes}"
+        )
+    return max(processes, int(gpus))
+
+
+def check_reachable(options: RayOptions) -> None:
+    """Say within seconds what keeps us from a cluster, before anything else is done.
+
+    Raises ClusterError.
+    """
+    if importlib.util.find_spec("ray") is None:
+        raise ClusterError(
+            "--executor ray: Ray is not installed: pip install 'bench-architectures[ray]'"
+        )
+    address = _address(options)
+    if address is None:
+        return
+    if address.startswith("ray://"):
+        raise ClusterError(
+            f"--address {address}: run bench on a machine that has joined the cluster (ray start "
+            "--address=HOST:PORT), and give HOST:PORT or auto"
+        )
+    if not _is_open() and not _has_token():
+        raise ClusterError(
+            f"--address {address}: there is no token for this cluster: give its own in {TOKEN}, in "
+            f"the file that {TOKEN_FILE} names, or in ~/.ray/auth_token (`ray get-auth-token` "
+            "prints it there)"
+        )
+    if address != "auto":
+        _connect(address)
+
+
+@contextlib.contextmanager
+def joined(options: RayOptions, tell: Callable[[str], None]) -> Iterator[None]:
+    """Be part of a cluster within the block. Raises ClusterError where that cannot be."""
+    check_reachable(options)
+    address = _address(options)
+    os.environ.setdefault(MODE, "token")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
+    if _is_open():
+        tell(OPEN)
+    if address is not None:
+        _knock(address)
+    import ray
+
+    with _own_signal_handlers():
+        try:
+            ray.init(
+                address=address or "local",
+                include_dashboard=False if address is None else None,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+        except Exception as error:  # of many kinds, none of them a reason for a traceback
+            raise ClusterError(f"--executor ray: {first_line(error)}") from None
+    try:
+        _demand_same_libraries()
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _address(options: RayOptions) -> str | None:
+    return options.address or os.environ.get("RAY_ADDRESS") or None
+
+
+def _is_open() -> bool:
+    """Whether the user has said that the cluster goes without tokens."""
+    return os.environ.get(MODE, "").lower() == "disabled"
+
+
+def _has_token() -> bool:
+    told = os.environ.get(TOKEN_FILE)
+    file = Path(told) if told else Path.home() / ".ray" / "auth_token"
+    return bool(os.environ.get(TOKEN)) or file.is_file()
+
+
+def _knock(address: str) -> None:
+    """Join and leave in another process; raises ClusterError with what went wrong."""
+    try:
+        child = subprocess.run(
+            [sys.executable, "-m", KNOCK, address],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=JOINED_WITHIN_S,
+            check=False,
+        )
+        told = json.loads(child.stdout.splitlines()[-1])
+    except subprocess.TimeoutExpired:
+        raise ClusterError(
+            f"--address {address}: what answers there is no Ray cluster that takes us within "
+            f"{JOINED_WITHIN_S:g} seconds; is it Ray's own port (6379), with the token of this one?"
+        ) from None
+    except (IndexError, ValueError):
+        last = (child.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise ClusterError(f"--address {address}: Ray gave up joining: {last}") from None
+    if told:
+        raise ClusterError(_why_not(address, told["kind"], told["text"]))
+
+
+def _connect(address: str) -> None:
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or not port.isdigit():
+        raise ClusterError(f"--address {address}: give HOST:PORT, or auto")
+    try:
+        socket.create_connection((host, int(port)), REACHED_WITHIN_S).close()
+    except (OSError, OverflowError) as error:
+        raise ClusterError(
+            f"--address {address}: no Ray answers there ({first_line(error)}); is its head node up "
+            "(ray start --head), and reachable from here?"
+        ) from None
+
+
+def _why_not(address: str, kind: str, text: str) -> str:
+    line = " ".join(text.split())
+    if kind == "AuthenticationError":
+        return (
+            f"--address {address}: the cluster refuses our token: give its own in {TOKEN} or the "
+            f"file that {TOKEN_FILE} names"
+        )
+    if kind == "ConnectionError" and address == "auto":
+        return "--address auto: no Ray runs on this machine: join a cluster with ray start"
+    if "ersion mismatch" in line:
+        return f"--address {address}: {line}: install the same on all machines"
+    return f"--address {address}: {line[:300]}"
+
+
+@contextlib.contextmanager
+def _own_signal_handlers() -> Iterator[None]:
+    """Ray takes SIGTERM for itself; it stays ours."""
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+
+
+def alive_nodes() -> list[dict[str, Any]]:
+    """Nodes of the cluster that can be given work."""
+    import ray
+
+    return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) > 0]
+
+
+def places(nodes: list[dict[str, Any]], cpus: float, gpus: float) -> int:
+    """How many runs of a size nodes have room for, if nothing else is on them."""
+    return sum(
+        min(
+            int(node["Resources"].get("CPU", 0) / cpus + 1e-9),
+            int(node["Resources"].get("GPU", 0) / gpus + 1e-9) if gpus else sys.maxsize,
+        )
+        for node in nodes
+    )
+
+
+def _demand_same_libraries() -> None:
+    """Raises ClusterError with a line for each node whose figures could not be compared."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    find = versions.finder()
+    here = find()
+    faults = []
+    asked = {}
+    for node in alive_nodes():
+        there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        remote = ray.remote(num_cpus=0, scheduling_strategy=there, max_retries=0)(find)
+        asked[remote.remote()] = f"{node['NodeManagerAddress']} ({node['NodeID'][:8]})"
+    ready, silent = ray.wait(list(asked), num_returns=len(asked), timeout=ASKED_WITHIN_S)
+    for answer in ready:
+        try:
+            faults.append(versions.difference(here, ray.get(answer), asked[answer]))
+        except Exception as error:
+            faults.append(f"node {asked[answer]} cannot run anything: {fault_words(error)}")
+    faults += [f"node {asked[answer]} does not answer" for answer in silent]
+    told = sorted(fault for fault in faults if fault)
+    if told:
+        raise ClusterError("\n".join(f"--executor ray: {fault}" for fault in told))

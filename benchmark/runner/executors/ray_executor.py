@@ -1,0 +1,147 @@
+"""Runs on the nodes of a Ray cluster: each is a task with its share of a node."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from benchmark.errors import ClusterError
+from benchmark.plan import RunSpec
+from benchmark.runner.executors import node, versions
+from benchmark.runner.executors.cluster import RayOptions, alive_nodes, joined, places
+from benchmark.runner.executors.contract import RunAtWork
+from benchmark.runner.executors.parcel import Message, Offers, Parcel, pack
+from benchmark.runner.executors.ray_run import RayRun, Task
+from benchmark.runner.process import Limits
+from benchmark.runner.run_folder import RunFolder
+
+LOOKED_AT_EVERY_S = 2.0
+AHEAD = 4
+"""Messages that a node may be ahead of this machine, so that results do not fill its memory."""
+MOST_RUNS = 10_000
+"""At a time, whose requests to stop one actor hands out."""
+
+
+class RayExecutor:
+    """Brings runs to a cluster that this process has joined."""
+
+    measures_at_once = True
+
+    def __init__(self, options: RayOptions, limits: Limits, device: str) -> None:
+        """`limits` are of each run; `device` is the study's.
+
+        Raises ClusterError where no node has what a run needs.
+        """
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        self._options = options
+        self._gpus = _gpus_per_run(options, device)
+        threads = max(1, int(options.cpus_per_run))
+        self._limits = dataclasses.replace(limits, threads=threads)
+        self._looked_at, self._places = 0.0, 0
+        if not self.places():
+            raise ClusterError(_no_place(options.cpus_per_run, self._gpus))
+        self._versions = versions.finder()()
+        self._home = ray.get_runtime_context().get_node_id()
+        self._offers = Offers()
+        here = NodeAffinitySchedulingStrategy(self._home, soft=False)
+        bell = ray.remote(num_cpus=0, max_concurrency=MOST_RUNS, scheduling_strategy=here)
+        self._bell: Any = bell(node.Bell).remote()
+        self._task: Any = ray.remote(
+            num_cpus=options.cpus_per_run,
+            num_gpus=self._gpus,
+            scheduling_strategy="SPREAD",  # runs beside each other slow each other down
+            max_retries=0,  # a lost run is begun again by us, and told of
+            num_returns="streaming",
+            _generator_backpressure_num_objects=AHEAD,
+        )(node.carry_out)
+
+    def places(self) -> int:
+        """Runs that the cluster has room for, as it is now."""
+        now = time.monotonic()
+        if not self._places or now - self._looked_at > LOOKED_AT_EVERY_S:
+            self._looked_at = now
+            self._places = places(alive_nodes(), self._options.cpus_per_run, self._gpus)
+        return self._places
+
+    def at_a_time(self) -> int:
+        """Runs that go on or wait for a node; one may always wait."""
+        return self._options.at_most or max(1, self.places())
+
+    def has_room(self, spec: RunSpec, running: int) -> bool:
+        """Whether a node is likely to take the run at once."""
+        return running < self.at_a_time()
+
+    def start(self, spec: RunSpec, folder: RunFolder, measure: bool) -> RayRun:
+        """Bring the run to the cluster; it is measured where it runs, and marked if not alone."""
+        return RayRun(spec, folder, functools.partial(self._submit, spec, folder))
+
+    def ended(self, run: RunAtWork) -> None:
+        """Ray takes back the run's share of its node by itself."""
+
+    def _submit(self, spec: RunSpec, folder: RunFolder, attempt: int) -> Task:
+        import ray
+
+        pixels, weights, small, large = pack(spec, folder, self._offers)
+        parcel = Parcel(
+            run=f"{spec.run_id}-{self._home[:8]}-{attempt}",
+            spec=spec.model_dump_json(),
+            pixels=pixels,
+            weights=weights,
+            small=small,
+            large=large,
+            limits=self._limits,
+            uses_gpus=self._gpus > 0,
+            versions=self._versions,
+            home=self._home,
+        )
+        answers = self._task.remote(parcel, self._bell)
+
+        def messages() -> Iterator[Message]:
+            for answer in answers:
+                yield ray.get(answer)
+
+        def cancel(insist: bool) -> None:
+            with contextlib.suppress(Exception):  # it may be gone by now
+                ray.cancel(answers, force=insist)
+
+        ring: Callable[[], None] = functools.partial(self._bell.ring.remote, parcel.run)
+        return Task(messages(), ring, cancel)
+
+
+@contextlib.contextmanager
+def ray_executor(
+    options: RayOptions, limits: Limits, device: str, tell: Callable[[str], None]
+) -> Iterator[RayExecutor]:
+    """Be part of a cluster within the block, and bring runs to it. Raises ClusterError."""
+    if device not in ("auto", "cpu", "cuda"):
+        raise ClusterError(
+            f"device: {device} with --executor ray: Ray chooses the GPU; give cuda, auto or cpu"
+        )
+    with joined(options, tell):
+        yield RayExecutor(options, limits, device)
+
+
+def _gpus_per_run(options: RayOptions, device: str) -> float:
+    if options.gpus_per_run is not None:
+        return options.gpus_per_run
+    there = any(found["Resources"].get("GPU", 0) for found in alive_nodes())
+    return 1.0 if device == "cuda" or (device == "auto" and there) else 0.0
+
+
+def _no_place(cpus: float, gpus: float) -> str:
+    need = f"{cpus:g} CPUs" + (f" and {gpus:g} GPUs" if gpus else "")
+    have = "; ".join(
+        f"{found['NodeManagerAddress']} has {found['Resources'].get('CPU', 0):g} and "
+        f"{found['Resources'].get('GPU', 0):g}"
+        for found in alive_nodes()
+    )
+    return (
+        f"--executor ray: no node has {need} for a run ({have or 'there is no node with CPUs'}): "
+        "ask for less with --cpus-per-run or --gpus-per-run"
+    )

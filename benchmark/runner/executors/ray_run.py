@@ -1,0 +1,248 @@
+"""One run on a Ray cluster, seen from the study's machine: a thread takes in what its node sends.
+
+It writes events to a pipe, so that the schedule waits for it as for a process here, and the run's
+files to its folder, the record last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from benchmark.plan import RunSpec
+from benchmark.record import Failure, RunRecord, Stage
+from benchmark.runner import run_folder as files
+from benchmark.runner.events import EVENT, EpochDone, Event, Note, StageStarted
+from benchmark.runner.executors.parcel import Begun, Ended, Lines, Message, Piece, place
+from benchmark.runner.executors.ray_words import fault_words, lost_errors
+from benchmark.runner.process import GRACE_S, failure_of
+from benchmark.runner.run_folder import RunFolder
+from clothclf.data.atomic import file_sha256
+
+MOST_RETRIES = 3
+"""Of a run whose nodes are lost."""
+THEIR_RECORD, THEIR_FAILURE = ".their-record", ".their-failure"
+"""In the run's folder, as they came; what bench itself writes there has this machine's paths."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One attempt at a run on the cluster."""
+
+    messages: Iterator[Message]
+    ring: Callable[[], None]
+    """Ask it to stop."""
+    cancel: Callable[[bool], None]
+    """Take it from the queue or, where told to insist, end its worker."""
+
+
+class RayRun:
+    """A run that is begun by being made, and again where its node is lost."""
+
+    def __init__(self, spec: RunSpec, folder: RunFolder, submit: Callable[[int], Task]) -> None:
+        """`submit` brings an attempt, counted from 1, to the cluster; it is called in a thread."""
+        self.spec = spec
+        self.folder = folder
+        self.stage: Stage = "start"
+        self._submit = submit
+        self._attempt = 0
+        self._task: Task | None = None
+        self._begun = False
+        self._node = ""
+        self._result: RunRecord | Failure | None = None
+        self._why_ended = ""
+        self._asked_to_stop = self._ended = False
+        self._epochs_told = 0
+        self._rest = b""
+        self._read_end, self._write_end = os.pipe()
+        os.set_blocking(self._read_end, False)
+        self._thread = threading.Thread(target=self._go, daemon=True)
+        self._thread.start()
+
+    def fileno(self) -> int:
+        """Of the pipe that events come on."""
+        return self._read_end
+
+    def read(self) -> tuple[list[Event], bool]:
+        """Events that have come, and whether there will be no more.
+
+        Epochs of a further attempt are told once it is beyond the one before.
+        """
+        try:
+            part = os.read(self._read_end, 2**20)
+        except BlockingIOError:
+            return [], False
+        *lines, self._rest = (self._rest + part).split(b"\n")
+        events: list[Event] = []
+        for line in lines:
+            event = EVENT.validate_json(line)
+            if isinstance(event, StageStarted):
+                self.stage = event.stage
+            elif isinstance(event, EpochDone):
+                if event.result.epoch <= self._epochs_told:
+                    continue
+                self._epochs_told = event.result.epoch
+            events.append(event)
+        return events, not part
+
+    def lateness(self) -> str:
+        """Its node looks at the clock: here, waiting for a place would count."""
+        return ""
+
+    def ask_to_stop(self) -> None:
+        """Let it finish its step; what is not begun is taken back."""
+        self._asked_to_stop = True
+        task = self._task
+        if task is not None:
+            task.ring()
+            if not self._begun:
+                task.cancel(False)
+
+    def end(self, why: str = "") -> None:
+        """End its worker, and with it the run's process."""
+        self._why_ended = self._why_ended or why
+        self._asked_to_stop = self._ended = True
+        if self._task is not None and self._thread.is_alive():
+            self._task.cancel(True)
+        if self._read_end >= 0:
+            os.close(self._read_end)
+            self._read_end = -1
+
+    def outcome(self) -> RunRecord | Failure | None:
+        """How it ended; None where it stopped and can go on."""
+        self._thread.join(1 if self._asked_to_stop else GRACE_S)
+        self.end()
+        if self._result is None and self._why_ended:
+            self._result = self._failed(self._why_ended)
+        return self._result
+
+    def _go(self) -> None:
+        """Try until it ends, or has lost too many nodes."""
+        try:
+            while not self._asked_to_stop:
+                self._attempt += 1
+                try:
+                    self._take_in()
+                    return
+                except lost_errors() as error:
+                    if self._asked_to_stop:
+                        return
+                    where = f"its node {self._node} was lost" if self._begun else "it was lost"
+                    told = f"{where} ({fault_words(error)})"
+                    if self._attempt > MOST_RETRIES:
+                        reason = f"{told}, and so were those of the attempts before, 4 in all"
+                        self._result = self._failed(reason, lost=True)
+                        return
+                    retry = f"retry {self._attempt} of {MOST_RETRIES}"
+                    self._say(Note(text=f"{told}; it begins again elsewhere, {retry}"))
+        except Exception as error:
+            if not self._asked_to_stop:
+                where = f"node {self._node}: " if self._begun else ""
+                self._result = self._failed(where + fault_words(error, str(self.folder.path)))
+        finally:
+            os.close(self._write_end)
+
+    def _take_in(self) -> None:
+        """One attempt, from its submission to its result."""
+        self._begun = False
+        self._task = self._submit(self._attempt)
+        if self._asked_to_stop:  # meanwhile, when there was nothing to ask
+            self._task.cancel(False)
+        incoming = _Incoming(self.folder)
+        for message in self._task.messages:
+            if isinstance(message, Begun):
+                self._begun, self._node = True, message.node
+                self._say(Note(text=f"on node {message.node}"))
+                if self._asked_to_stop:
+                    self._task.ring()
+            elif isinstance(message, Lines):
+                self._write(message.text)
+            elif isinstance(message, Piece):
+                incoming.take(message)
+            else:
+                self._result = self._concluded(message)
+                return
+
+    def _concluded(self, end: Ended) -> RunRecord | Failure | None:
+        if end.how == "record":
+            return self._record(end.shared)
+        if end.how == "refused":
+            return self._failed(end.reason)
+        if end.how == "failure":
+            theirs = self.folder.read(THEIR_FAILURE, Failure)
+            reason = theirs.reason if theirs else "its process failed and left no reason"
+            return self._failed(reason, stage=theirs.stage if theirs else self.stage)
+        return None
+
+    def _record(self, shared: str) -> RunRecord:
+        """The node's record, with this machine's paths; raises OSError where a file is damaged."""
+        theirs = self.folder.read(THEIR_RECORD, RunRecord)
+        (self.folder.path / THEIR_RECORD).unlink(missing_ok=True)
+        if theirs is None:
+            raise OSError("its record came damaged")
+        for name, sha256 in theirs.files.items():
+            if name != files.SPEC and not self.folder.has(name, sha256):
+                raise OSError(f"its file {name} came damaged")
+        measured = theirs.measured
+        if measured is not None and shared:
+            busy = "; ".join(part for part in (shared, measured.busy) if part)
+            measured = dataclasses.replace(measured, busy=busy)
+        ours = {
+            "spec": self.spec,
+            "files": self.folder.hashes(),
+            "measured": measured,
+            "attempts": self._attempt,
+        }
+        record = theirs.model_copy(update=ours)
+        self.folder.write(files.RECORD, record)
+        self.folder.finish()
+        return record
+
+    def _failed(self, reason: str, stage: Stage | None = None, lost: bool = False) -> Failure:
+        failure = failure_of(self.spec, stage or self.stage, reason, self.folder.log_tail())
+        attempts = {"lost": lost, "attempts": max(1, self._attempt)}
+        failure = failure.model_copy(update=attempts)
+        with contextlib.suppress(OSError):  # a full disk is no reason to stop the others
+            self.folder.write(files.FAILURE, failure)
+        return failure
+
+    def _say(self, event: Event) -> None:
+        self._write((event.model_dump_json() + "\n").encode())
+
+    def _write(self, lines: bytes) -> None:
+        with contextlib.suppress(BrokenPipeError):  # the run was ended, and nobody listens
+            while lines:
+                lines = lines[os.write(self._write_end, lines) :]
+
+
+class _Incoming:
+    """Puts together files that come in pieces; each appears whole or not at all."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder.path
+        self._begun: set[str] = set()
+
+    def take(self, piece: Piece) -> None:
+        """Keep a piece. Raises OSError where the whole is not what was sent."""
+        own = {files.RECORD: THEIR_RECORD, files.FAILURE: THEIR_FAILURE}
+        target = place(self._folder, own.get(piece.name, piece.name))
+        target.parent.mkdir(exist_ok=True)
+        unfinished = target.with_name(f".{target.name}.coming")
+        # What is there of a file not begun here is an earlier attempt's.
+        with unfinished.open("ab" if piece.name in self._begun else "wb") as file:
+            file.write(piece.content)
+        self._begun.add(piece.name)
+        if not piece.sha256:
+            return
+        _check(unfinished, piece)
+        unfinished.replace(target)
+
+
+def _check(file: Path, piece: Piece) -> None:
+    if file_sha256(file) != piece.sha256:
+        file.unlink()
+        raise OSError(f"its file {piece.name} came damaged")

@@ -1,0 +1,42 @@
+"""Ray's errors in one sentence each, and which of them mean that a node was lost."""
+
+from __future__ import annotations
+
+import errno
+
+from clothclf.reach import first_line
+
+
+def lost_errors() -> tuple[type[Exception], ...]:
+    """Errors of a node that is gone, or of its worker: the run itself has done nothing wrong."""
+    from ray import exceptions
+
+    return (
+        exceptions.NodeDiedError,
+        exceptions.WorkerCrashedError,
+        exceptions.LocalRayletDiedError,
+        exceptions.OwnerDiedError,
+        exceptions.ObjectLostError,
+        exceptions.RpcError,
+    )
+
+
+def fault_words(error: BaseException, folder: str = "") -> str:
+    """Why something on a cluster failed; `folder` is where files were written, if any were."""
+    from ray import exceptions
+
+    cause = getattr(error, "cause", None)
+    for found in (error, cause):
+        if isinstance(found, exceptions.ObjectStoreFullError | exceptions.OutOfDiskError):
+            return (
+                "Ray's object store and the disk that it spills to are full: free them, or start "
+                "nodes with a larger one (ray start --object-store-memory BYTES)"
+            )
+        if isinstance(found, OSError) and found.errno == errno.ENOSPC:
+            return f"the disk of {found.filename or folder} is full: free some of it"
+    if isinstance(error, exceptions.OutOfMemoryError):
+        return "its node ran out of memory, and Ray ended the run: give it more --cpus-per-run"
+    found = cause if isinstance(cause, BaseException) else error
+    if isinstance(found, OSError) and found.strerror:
+        return f"{found.filename or folder}: {found.strerror}"
+    return first_line(found)

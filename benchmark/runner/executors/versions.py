@@ -1,0 +1,67 @@
+"""Which libraries a machine has, and whether another has the same; it imports none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+MATTER = (
+    "bench-architectures",
+    "torch",
+    "timm",
+    "numpy",
+    "pandas",
+    "pillow",
+    "flopth",
+    "fvcore",
+    "safetensors",
+)
+"""Libraries on which a run's figures rest."""
+CODE = "bench's code"
+
+
+def finder() -> Callable[[], dict[str, str]]:
+    """A function that tells versions by library, wherever it is called.
+
+    It is made here so that it travels as code: a node that lacks bench can then say so.
+    """
+    names, code = MATTER, CODE
+
+    def find() -> dict[str, str]:
+        import hashlib
+        import importlib.metadata
+        import importlib.util
+        import platform
+        from pathlib import Path
+
+        found = {"python": ".".join(platform.python_version_tuple()[:2])}
+        for name in names:
+            try:
+                found[name] = importlib.metadata.version(name)
+            except importlib.metadata.PackageNotFoundError:
+                found[name] = ""
+        digest = hashlib.sha256()
+        for package in ("benchmark", "clothclf"):
+            spec = importlib.util.find_spec(package)
+            for root in (spec.submodule_search_locations or ()) if spec else ():
+                for path in sorted(Path(root).rglob("*.py")):
+                    digest.update(path.relative_to(root).as_posix().encode())
+                    digest.update(path.read_bytes())
+        found[code] = digest.hexdigest()[:12]
+        return found
+
+    return find
+
+
+def difference(here: dict[str, str], there: dict[str, str], node: str) -> str:
+    """What another machine has differently, in one sentence; empty if nothing."""
+    differing = [
+        f"{name} {there.get(name) or '(none)'} where this machine has {version or '(none)'}"
+        for name, version in here.items()
+        if there.get(name) != version
+    ]
+    if len(differing) > 1:  # other libraries tell more than other code does
+        differing = [text for text in differing if not text.startswith(CODE)]
+    if not differing:
+        return ""
+    told = "; ".join(differing)
+    return f"node {node} has {told}: install the same on all nodes (constraints.txt pins them)"

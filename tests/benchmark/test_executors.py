@@ -1,0 +1,169 @@
+"""Where runs go: memory and GPUs on one machine; what can be said of a cluster without one."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmark.errors import ClusterError
+from benchmark.runner.executors import versions
+from benchmark.runner.executors.cluster import (
+    RayOptions,
+    check_reachable,
+    places,
+    processes_of_each_task,
+)
+from benchmark.runner.executors.local import LocalExecutor
+from benchmark.runner.executors.memory import MemoryNeeds
+from benchmark.runner.executors.parcel import Offers, place, read_piece
+from benchmark.runner.process import Limits, RunProcess
+from benchmark.runner.run_folder import RunFolder
+from clothclf.errors import SettingsError
+from tests.benchmark.examples import make_spec
+
+GIB = 2**30
+
+
+def known(needs: MemoryNeeds, *names: str) -> MemoryNeeds:
+    """Needs that have been found out for some architectures."""
+    end = time.monotonic() + 10
+    while any(needs.of(make_spec(name)) is None for name in names):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    return needs
+
+
+def start(executor: LocalExecutor, folder: Path, name: str, device: str = "cpu") -> RunProcess:
+    """A run's process, ended at once: only what the executor makes of it is looked at."""
+    folder.mkdir(exist_ok=True)
+    run = executor.start(make_spec(name, device=device), RunFolder(folder), True)
+    run.end()
+    return run
+
+
+def test_a_run_waits_until_memory_has_room(tmp_path: Path) -> None:
+    sizes = {"large": 3 * GIB, "small": GIB}
+    needs = known(MemoryNeeds(lambda spec: sizes[spec.architecture]), *sizes)
+    executor = LocalExecutor(Limits(), 4, needs, 4 * GIB)
+    large = start(executor, tmp_path, "large")
+    assert executor.has_room(make_spec("small"), 1)
+    small = start(executor, tmp_path, "small")
+    assert not executor.has_room(make_spec("small"), 2)
+    executor.ended(large)
+    assert executor.has_room(make_spec("large"), 1)
+    executor.ended(small)
+
+
+def test_a_run_larger_than_all_memory_runs_alone(tmp_path: Path) -> None:
+    needs = known(MemoryNeeds(lambda spec: 9 * GIB), "vgg16")
+    executor = LocalExecutor(Limits(), 2, needs, 4 * GIB)
+    assert executor.has_room(make_spec("vgg16"), 0)
+    start(executor, tmp_path, "vgg16")
+    assert not executor.has_room(make_spec("vgg16"), 1)
+
+
+def test_nothing_is_begun_beside_a_run_whose_memory_is_not_known(tmp_path: Path) -> None:
+    executor = LocalExecutor(Limits(), 2, MemoryNeeds(lambda spec: time.sleep(3600) or 0), GIB)
+    start(executor, tmp_path, "vgg16")
+    assert not executor.has_room(make_spec("vgg16"), 1)
+
+
+def test_each_run_has_a_gpu_of_its_own(tmp_path: Path) -> None:
+    """The one that a run leaves is the next one's; with too few, the least used is shared."""
+    executor = LocalExecutor(Limits(), 3, gpus=("0", "1"))
+    first, second, third = (start(executor, tmp_path, "vgg16", "cuda") for _ in range(3))
+    given = [run.limits.visible_gpus for run in (first, second, third)]
+    assert given == ["0", "1", "0"]
+    executor.ended(second)
+    assert start(executor, tmp_path, "vgg16", "auto").limits.visible_gpus == "1"
+    assert start(executor, tmp_path, "vgg16", "cuda:1").limits.visible_gpus is None
+
+
+def test_an_address_where_nothing_answers_is_told_within_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "t")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    began = time.monotonic()
+    with pytest.raises(ClusterError, match=f"--address {address}: no Ray answers there"):
+        check_reachable(RayOptions(address))
+    assert time.monotonic() - began < 10
+
+
+def test_a_cluster_is_not_joined_without_a_token(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ClusterError, match="there is no token for this cluster"):
+        check_reachable(RayOptions("head:6379"))
+
+
+@pytest.mark.parametrize("address", ["head", "ray://head:10001", ":6379", "head:port"])
+def test_an_address_of_another_kind_is_refused(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "t")
+    with pytest.raises(ClusterError, match="HOST:PORT"):
+        check_reachable(RayOptions(address))
+
+
+def test_versions_are_told_apart_by_library_and_by_code() -> None:
+    here = versions.finder()()
+    assert versions.difference(here, dict(here), "n") == ""
+    other = versions.difference(here, {**here, "torch": "1.0", versions.CODE: "0"}, "n")
+    assert other.startswith(f"node n has torch 1.0 where this machine has {here['torch']}:")
+    code = versions.difference(here, {**here, versions.CODE: "0"}, "n")
+    assert code.startswith("node n has bench's code 0 where this machine has")
+
+
+def test_places_are_counted_by_what_is_scarcest_on_each_node() -> None:
+    nodes = [{"Resources": {"CPU": 8.0, "GPU": 1.0}}, {"Resources": {"CPU": 3.0}}]
+    assert places(nodes, 2, 0) == 5
+    assert places(nodes, 2, 0.5) == 2
+    assert places(nodes, 16, 0) == 0
+
+
+def test_processes_follow_from_gpus() -> None:
+    assert processes_of_each_task(1, RayOptions(gpus_per_run=4)) == 4
+    assert processes_of_each_task(1, RayOptions(gpus_per_run=0.5)) == 1
+    with pytest.raises(SettingsError, match="whole GPUs"):
+        processes_of_each_task(1, RayOptions(gpus_per_run=1.5))
+
+
+def test_offered_files_are_known_by_content(tmp_path: Path) -> None:
+    """Pixels by samples and the description of their cache, any other file by all of it."""
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    (folder / "cache.json").write_text("{}")
+    np.save(folder / "pixels.npy", np.arange(10_000))
+    pixels = Offers().pixels(folder / "pixels.npy")
+    assert pixels.is_at(folder / "pixels.npy")
+    np.save(folder / "pixels.npy", np.arange(10_000) + 1)
+    assert not pixels.is_at(folder / "pixels.npy")
+    (folder / "cache.json").write_text('{"version": 2}')
+    assert Offers().pixels(folder / "pixels.npy").digest != pixels.digest
+    weights = Offers().whole("weights", folder / "cache.json")
+    assert weights.is_at(folder / "cache.json")
+    assert not dataclasses.replace(weights, sha256="0").is_at(folder / "cache.json")
+
+
+def test_pieces_of_a_file_make_it_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmark.runner.executors.parcel.PIECE_BYTES", 4)
+    (tmp_path / "file").write_bytes(b"0123456789")
+    pieces = [read_piece(str(tmp_path / "file"), start)[0] for start in (0, 4, 8)]
+    assert b"".join(pieces) == b"0123456789"
+
+
+@pytest.mark.parametrize("name", ["../spec.json", "/etc/passwd", "a/../b", "", "a/b/c", "a\0"])
+def test_a_file_that_comes_from_a_node_stays_in_its_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="no name"):
+        place(tmp_path, name)
