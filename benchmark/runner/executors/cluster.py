@@ -98,7 +98,6 @@ def joined(options: RayOptions, tell: Callable[[str], None]) -> Iterator[None]:
     check_reachable(options)
     address = _address(options)
     os.environ.setdefault(MODE, "token")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
     if _is_open():
         tell(OPEN)
     if address is not None:

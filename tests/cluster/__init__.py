@@ -1,0 +1,1 @@
+"""Tests that need engines: Ray, PostgreSQL, an S3-compatible store."""
