@@ -88,7 +88,7 @@ def run_study(
         policy = dataclasses.replace(policy, executor=executor)
         store = MlflowStore(tracking_uri(study), study.study, root)
         listeners: list[Listener] = [
-            TerminalListener(console, len(plan), at_a_time),
+            TerminalListener(console, len(plan), at_a_time, not executor.measures_at_once),
             Tracker(store, warn),
         ]
         outcome = run_plan(plan, root, folder_writer(study, data), listeners, policy, stop)

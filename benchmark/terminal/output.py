@@ -121,12 +121,18 @@ class TerminalListener:
     lines that begin with the run's name.
     """
 
-    def __init__(self, console: Console, runs: int, workers: int = 1) -> None:
-        """`runs` is the length of the plan, `workers` how many go on at a time."""
+    def __init__(
+        self,
+        console: Console,
+        runs: int,
+        workers: int = 1,
+        measured_apart: bool | None = None,
+    ) -> None:
+        """The arguments after the console are those of `StudyProgress`."""
         self._console = console
         self._workers = workers
         self._numbers: dict[str, int] = {}
-        self._progress = StudyProgress(runs, workers)
+        self._progress = StudyProgress(runs, workers, measured_apart=measured_apart)
         self._table: LiveTable | None = None
 
     @contextlib.contextmanager

@@ -88,11 +88,19 @@ class StudyProgress:
     """The runs of a plan: waiting, going on, put off until the end, done. Names are their keys."""
 
     def __init__(
-        self, runs: int, workers: int = 1, clock: Callable[[], float] = time.monotonic
+        self,
+        runs: int,
+        workers: int = 1,
+        clock: Callable[[], float] = time.monotonic,
+        measured_apart: bool | None = None,
     ) -> None:
-        """`runs` is the length of the plan, `workers` how many go on at a time."""
+        """`runs` is the length of the plan, `workers` how many go on at a time.
+
+        `measured_apart` says that measuring is left for the end, as several workers do.
+        """
         self.runs = runs
         self.workers = workers
+        self.measured_apart = workers > 1 if measured_apart is None else measured_apart
         self.clock = clock
         self.began_s = clock()
         self.done = 0
@@ -142,7 +150,7 @@ class StudyProgress:
         if run is not None and run.measuring:
             self.evidence.measuring.append(wall_s)
         else:
-            apart = "measure" if self.workers > 1 else ""
+            apart = "measure" if self.measured_apart else ""
             told_s = {name: seconds for name, seconds in stages.items() if name != apart}
             self.evidence.whole[kind_of(spec)] = max(wall_s, sum(told_s.values()))
             self.evidence.after_training[kind_of(spec)] = sum(

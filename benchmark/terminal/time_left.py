@@ -90,10 +90,9 @@ def study_left(progress: StudyProgress) -> StudyLeft | None:
 
 def _with_measuring(progress: StudyProgress, seconds: float) -> StudyLeft:
     """Measuring that is done one by one at the end of a study with workers."""
-    apart = progress.workers > 1
     others = [*progress.waiting.values(), *progress.unmeasured.values()]
     others += [run.spec for run in progress.running.values() if not run.measuring]
-    count = sum(spec.measure for spec in others) if apart else 0
+    count = sum(spec.measure for spec in others) if progress.measured_apart else 0
     each_s = _mean(progress.evidence.measuring)
     if count and each_s is None:
         return StudyLeft(seconds, count)
