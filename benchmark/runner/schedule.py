@@ -61,6 +61,8 @@ class StudyOutcome:
     finished: list[RunRecord] = field(default_factory=list)
     failed: list[Failure] = field(default_factory=list)
     failed_before: list[Failure] = field(default_factory=list)
+    retried: list[str] = field(default_factory=list)
+    """run_id of those among the finished whose node was lost before."""
 
 
 def run_plan(
@@ -253,6 +255,8 @@ class _Schedule:
         if isinstance(result, RunRecord):
             self.outcome.finished.append(result)
             self._tell(lambda listener: listener.on_finished(folder, result))
+            if result.attempts > 1:
+                self.outcome.retried.append(spec.run_id)
         elif isinstance(result, Failure):
             self._failed(folder, result)
         elif self._is_ending():

@@ -260,8 +260,15 @@ def _conclude(console: Console, study: StudySettings, outcome: StudyOutcome) -> 
         )
         if newest.pick is not None:
             console.print(newest.pick.sentence)
-    if failed:
-        console.print(f"{failed} of the runs failed", style="red")
+    if outcome.retried:
+        told = f"{len(outcome.retried)} of the runs were begun again after their node was lost"
+        console.print(told)
+    lost = sum(failure.lost for failure in outcome.failed)
+    if failed > lost:
+        console.print(f"{failed - lost} of the runs failed", style="red")
+    if lost:
+        told = f"{lost} of the runs were lost with their nodes; the next `bench run` tries again"
+        console.print(told, style="red")
     return report
 
 

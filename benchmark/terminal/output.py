@@ -196,7 +196,8 @@ class TerminalListener:
     def on_failed(self, folder: RunFolder, failure: Failure) -> None:
         """Say why, and where the whole story is."""
         self._progress.gave_up(failure.spec)
-        self._tell_end(failure.spec, f"failed in {failure.stage}: {failure.reason}", "red")
+        how = "lost" if failure.lost else "failed"
+        self._tell_end(failure.spec, f"{how} in {failure.stage}: {failure.reason}", "red")
         self._tell(failure.spec, f"the log is in {folder.path}")
 
     def on_interrupted(self, folder: RunFolder, spec: RunSpec) -> None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import dataclasses
 import socket
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmark.errors import ClusterError
+from benchmark.plan import RunSpec
+from benchmark.record import Failure
+from benchmark.runner.events import Event, Note
 from benchmark.runner.executors import versions
 from benchmark.runner.executors.cluster import (
     RayOptions,
@@ -18,11 +22,22 @@ from benchmark.runner.executors.cluster import (
     places,
     processes_of_each_task,
 )
+from benchmark.runner.executors.contract import RunAtWork
 from benchmark.runner.executors.local import LocalExecutor
 from benchmark.runner.executors.memory import MemoryNeeds
-from benchmark.runner.executors.parcel import Offers, place, read_piece
+from benchmark.runner.executors.parcel import (
+    Begun,
+    Ended,
+    Message,
+    Offers,
+    Piece,
+    place,
+    read_piece,
+)
+from benchmark.runner.executors.ray_run import RayRun, Task
 from benchmark.runner.process import Limits, RunProcess
 from benchmark.runner.run_folder import RunFolder
+from benchmark.runner.schedule import Policy, run_plan
 from clothclf.errors import SettingsError
 from tests.benchmark.examples import make_spec
 
@@ -167,3 +182,85 @@ def test_pieces_of_a_file_make_it_up(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_file_that_comes_from_a_node_stays_in_its_folder(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="no name"):
         place(tmp_path, name)
+
+
+def lose_node() -> Iterator[Message]:
+    """What comes of a task whose worker is killed."""
+    exceptions = pytest.importorskip("ray.exceptions")
+    yield Begun("10.0.0.2 (abc)")
+    raise exceptions.WorkerCrashedError
+
+
+def refuse() -> Iterator[Message]:
+    yield Ended("refused", "node 10.0.0.2 (abc) has no room")
+
+
+def send_damaged() -> Iterator[Message]:
+    yield Begun("10.0.0.2 (abc)")
+    yield Piece("model.safetensors", b"half", "0" * 64)
+    yield Ended("record")
+
+
+class FarAway:
+    """Brings runs to nodes that do the same with all of them."""
+
+    measures_at_once = True
+
+    def __init__(self, messages: Callable[[], Iterator[Message]]) -> None:
+        self.messages = messages
+
+    def has_room(self, spec: RunSpec, running: int) -> bool:
+        return not running
+
+    def start(self, spec: RunSpec, folder: RunFolder, measure: bool) -> RayRun:
+        return RayRun(
+            spec, folder, lambda attempt: Task(self.messages(), lambda: None, lambda insist: None)
+        )
+
+    def ended(self, run: RunAtWork) -> None: ...
+
+
+def heard(run: RayRun) -> list[Event]:
+    """All that a run says, to its end."""
+    found: list[Event] = []
+    closed = False
+    while not closed:
+        events, closed = run.read()
+        found += events
+        time.sleep(0 if closed else 0.01)
+    return found
+
+
+def test_a_run_begins_again_three_times_where_its_node_is_lost(tmp_path: Path) -> None:
+    """Each time is told; in the end the run is lost, which is no failure of its own."""
+    run = FarAway(lose_node).start(make_spec(), RunFolder(tmp_path), True)
+    told = [event.text for event in heard(run) if isinstance(event, Note)]
+    assert [text[-12:] for text in told if "was lost" in text] == [
+        f"retry {number} of 3" for number in (1, 2, 3)
+    ]
+    result = run.outcome()
+    assert isinstance(result, Failure)
+    assert (result.lost, result.attempts) == (True, 4)
+    assert "10.0.0.2 (abc) was lost" in result.reason
+
+
+def fill(folder: RunFolder, spec: RunSpec) -> None:
+    """Nothing: these nodes read no files."""
+
+
+def test_a_lost_run_is_tried_again_unasked_and_a_failed_one_is_not(tmp_path: Path) -> None:
+    for messages, told in ((lose_node, "was lost"), (refuse, "no room")):
+        policy = Policy(executor=FarAway(messages))
+        (failure,) = run_plan([make_spec()], tmp_path, fill, [], policy).failed
+        assert told in failure.reason
+    last = run_plan([make_spec()], tmp_path, fill, [], policy)
+    assert (len(last.failed), len(last.failed_before)) == (0, 1)
+
+
+def test_a_file_that_comes_damaged_is_not_kept(tmp_path: Path) -> None:
+    run = FarAway(send_damaged).start(make_spec(), RunFolder(tmp_path), True)
+    heard(run)
+    result = run.outcome()
+    assert isinstance(result, Failure)
+    assert result.reason == "node 10.0.0.2 (abc): its file model.safetensors came damaged"
+    assert not (tmp_path / "model.safetensors").exists()

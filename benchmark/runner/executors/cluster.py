@@ -122,7 +122,8 @@ def joined(options: RayOptions, tell: Callable[[str], None]) -> Iterator[None]:
 
 
 def _address(options: RayOptions) -> str | None:
-    return options.address or os.environ.get("RAY_ADDRESS") or None
+    address = options.address or os.environ.get("RAY_ADDRESS") or "local"
+    return None if address == "local" else address
 
 
 def _is_open() -> bool:
