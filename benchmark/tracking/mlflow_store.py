@@ -98,10 +98,21 @@ class MlflowStore:
 
     def _close_dead(self) -> None:
         """Mark open runs as killed whose process is gone; MLflow itself never notices."""
-        for run in self._search("attributes.status = 'RUNNING'"):
-            if RUN_ID_TAG in run.data.tags and is_dead(run.data.tags):
+        dead = [
+            run
+            for run in self._search("attributes.status = 'RUNNING'")
+            if RUN_ID_TAG in run.data.tags and is_dead(run.data.tags)
+        ]
+        for run in dead:
+            try:
                 self.client.set_terminated(run.info.run_id, "KILLED")
-                self._settle(self._find(run.data.tags[RUN_ID_TAG]))
+            except (
+                Exception
+            ):  # another driver that starts now has seen to it, or something is wrong
+                if self.client.get_run(run.info.run_id).info.lifecycle_stage != "deleted":
+                    raise
+        for run_id in {run.data.tags[RUN_ID_TAG] for run in dead}:
+            self._settle(self._find(run_id))
 
     def prepare_view(self) -> None:
         """Lay down how MLflow's page opens on the study; see `comparison_view.address`."""

@@ -66,11 +66,9 @@ def failed(root: Path) -> RunFolder:
 def begin_as(process: subprocess.Popen[bytes], store: MlflowStore) -> str:
     """Open the run's MLflow run as another process would; return its id."""
     store.start(spec_of_all())
-    (run,) = [run for run in shown(store) if run.info.status == "RUNNING"]
-    told = life._process(process.pid)
-    store.client.set_tag(run.info.run_id, life.PROCESS_TAG, told)
-    store._open.clear()
-    return str(run.info.run_id)
+    mlflow_id = store._open.pop(spec_of_all().run_id).mlflow_id
+    store.client.set_tag(mlflow_id, life.PROCESS_TAG, life._process(process.pid))
+    return mlflow_id
 
 
 def shown(store: MlflowStore) -> list[Any]:
@@ -126,6 +124,18 @@ def test_a_dead_process_leaves_nothing_beside_what_is_finished(
     another.kill()
     another.wait()
     assert states(opened(tmp_path)) == ["FINISHED"]
+
+
+def test_of_two_dead_drivers_of_a_run_one_attempt_is_left(
+    store: MlflowStore, another: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    """Both were killed in the middle of the same run, as when a machine goes down."""
+    begin_as(another, store)
+    begin_as(another, store)
+    assert states(store) == ["RUNNING", "RUNNING"]
+    another.kill()
+    another.wait()
+    assert states(opened(tmp_path)) == ["KILLED"]
 
 
 def test_a_finished_run_goes_before_a_failed_one(store: MlflowStore, tmp_path: Path) -> None:
