@@ -5,7 +5,7 @@ run: .venv/installed
 	.venv/bin/bench run --all && .venv/bin/bench report -o report.md
 
 test: .venv/installed
-	.venv/bin/pytest -m "not slow" --numprocesses auto --maxprocesses 4 --dist loadfile
+	.venv/bin/pytest -m "not slow" --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-all: .venv/installed
 	.venv/bin/pytest
