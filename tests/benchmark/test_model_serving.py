@@ -191,6 +191,7 @@ def test_a_body_from_a_file_is_loaded_again_and_checked(
         restore(*saved_of(folder))
 
 
+@pytest.mark.slow
 def test_a_model_saved_in_full_needs_nothing_else(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(STARTED.replace("BATCH_NORM", "fixed"))
     start = tmp_path / "start.safetensors"

@@ -34,7 +34,10 @@ def on_terminal(
     return run_in_terminal(command, folder, size, **options)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("width", [80, 120, 200])
+@pytest.mark.parametrize(
+    "width",
+    [80, pytest.param(120, marks=pytest.mark.slow), pytest.param(200, marks=pytest.mark.slow)],
+)
 def test_a_study_draws_one_table_and_leaves_a_line_for_each_run(tmp_path: Path, width: int) -> None:
     shown = on_terminal(tmp_path, "run", "--all", size=(width, 30))
     text = "\n".join(shown.scrollback)

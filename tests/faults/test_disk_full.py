@@ -10,15 +10,8 @@ from tests.faults import study
 from tests.faults.conftest import Undisturbed, fill
 
 
-@pytest.mark.parametrize(
-    "left_kib",
-    [
-        pytest.param(0, marks=pytest.mark.slow),
-        64,
-        pytest.param(512, marks=pytest.mark.slow),
-        pytest.param(2048, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("left_kib", [0, 64, 512, 2048])
 def test_a_full_disk_ends_a_study_in_one_sentence_and_harms_nothing(
     left_kib: int, small: Path, undisturbed: Undisturbed
 ) -> None:
