@@ -150,10 +150,7 @@ def _knock(address: str) -> None:
         )
         told = json.loads(child.stdout.splitlines()[-1])
     except subprocess.TimeoutExpired:
-        raise ClusterError(
-            f"--address {address}: what answers there is no Ray cluster that takes us within "
-            f"{JOINED_WITHIN_S:g} seconds; is it Ray's own port (6379), with the token of this one?"
-        ) from None
+        raise ClusterError(_not_let_in(address)) from None
     except (IndexError, ValueError):
         last = (child.stderr.strip().splitlines() or ["it said nothing"])[-1]
         raise ClusterError(f"--address {address}: Ray gave up joining: {last}") from None
@@ -176,16 +173,21 @@ def _connect(address: str) -> None:
 
 def _why_not(address: str, kind: str, text: str) -> str:
     line = " ".join(text.split())
-    if kind == "AuthenticationError":
-        return (
-            f"--address {address}: the cluster refuses our token: give its own in {TOKEN} or the "
-            f"file that {TOKEN_FILE} names"
-        )
     if kind == "ConnectionError" and address == "auto":
         return "--address auto: no Ray runs on this machine: join a cluster with ray start"
+    if kind == "AuthenticationError" or line.startswith("Failed to connect to Ray cluster"):
+        return _not_let_in(address)
     if "ersion mismatch" in line:
         return f"--address {address}: {line}: install the same on all machines"
     return f"--address {address}: {line[:300]}"
+
+
+def _not_let_in(address: str) -> str:
+    return (
+        f"--address {address}: what answers there is no Ray cluster that lets us in: is it Ray's "
+        f"own port (6379), and is our token the cluster's ({TOKEN}, {TOKEN_FILE} or "
+        "~/.ray/auth_token)?"
+    )
 
 
 @contextlib.contextmanager
