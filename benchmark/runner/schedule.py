@@ -20,6 +20,7 @@ from benchmark.runner.executors.contract import Executor, RunAtWork
 from benchmark.runner.executors.local import LocalExecutor
 from benchmark.runner.listener import Listener, StudyListener
 from benchmark.runner.process import Limits, failure_of
+from benchmark.runner.records import Records
 from benchmark.runner.run_folder import RunFolder, runs_root
 from benchmark.stopping import StopRequest
 
@@ -57,8 +58,8 @@ class Policy:
 class StudyOutcome:
     """How the runs of a plan ended."""
 
-    skipped: list[RunRecord] = field(default_factory=list)
-    finished: list[RunRecord] = field(default_factory=list)
+    skipped: Records = field(default_factory=Records)
+    finished: Records = field(default_factory=Records)
     failed: list[Failure] = field(default_factory=list)
     failed_before: list[Failure] = field(default_factory=list)
     retried: list[str] = field(default_factory=list)
@@ -211,7 +212,7 @@ class _Schedule:
             return True
         record = folder.verified_record()
         if record is not None:
-            self.outcome.skipped.append(record)
+            self.outcome.skipped.add(folder)
             self._tell(lambda listener: listener.on_skipped(folder, record))
             return False
         failure = folder.failure()
@@ -253,7 +254,7 @@ class _Schedule:
         self.running = [other for other in self.running if other is not running]
         self.executor.ended(running.process)
         if isinstance(result, RunRecord):
-            self.outcome.finished.append(result)
+            self.outcome.finished.add(folder)
             self._tell(lambda listener: listener.on_finished(folder, result))
             if result.attempts > 1:
                 self.outcome.retried.append(spec.run_id)
