@@ -117,6 +117,7 @@ def simulate(options: argparse.Namespace, folder: Path, store: SharedStore) -> d
     executor = SimulatedExecutor(likeness, options.workers, options.seconds)
     config = to_yaml(study)
     calls = _count_calls()
+    empty = _database_bytes(store)
     began, busy = time.monotonic(), _busy(store)
     run_plan(
         plan,
@@ -147,6 +148,7 @@ def simulate(options: argparse.Namespace, folder: Path, store: SharedStore) -> d
         "warnings": warnings,
     }
     found |= _in_database(store)
+    found["database_bytes_per_run"] = round((_database_bytes(store) - empty) / options.runs)
     began = time.monotonic()
     done = run_bench(folder, "report", "-c", "simulated.yaml", "-o", "report.md", timeout_s=900)
     found["report_s"] = round(time.monotonic() - began, 1)
@@ -204,12 +206,16 @@ def _in_database(store: SharedStore) -> dict[str, Any]:
     tables = ("runs", "params", "tags", "metrics", "latest_metrics", "inputs", "input_tags")
     ask = store.database.ask
     rows = {table: ask(f"SELECT count(*) FROM {table}")[0][0] for table in tables}  # noqa: S608
-    ((size,),) = store.database.ask("SELECT pg_database_size('mlflow')")
     ((ids, all_of_them),) = store.database.ask(
         "SELECT count(DISTINCT t.value), count(*) FROM tags t JOIN runs r USING (run_uuid) "
         "WHERE t.key = 'bench.run_id' AND r.lifecycle_stage = 'active' AND r.status = 'FINISHED'"
     )
-    return {"rows": rows, "database_bytes": size, "run_ids": ids, "mlflow_runs": all_of_them}
+    return {"rows": rows, "run_ids": ids, "mlflow_runs": all_of_them}
+
+
+def _database_bytes(store: SharedStore) -> int:
+    ((size,),) = store.database.ask("SELECT pg_database_size('mlflow')")
+    return int(size)
 
 
 def _sync(folder: Path, store: SharedStore, runs: int) -> None:

@@ -48,16 +48,14 @@ class Likeness:
         )
         return [self.record.spec.model_copy(update=change) for change in changes]
 
-    def write(self, spec: RunSpec, folder: RunFolder) -> RunRecord:
+    def write(self, spec: RunSpec, folder: RunFolder) -> None:
         """What a run of its kind leaves behind, the record last."""
         for name, content in self.contents.items():
             if name != files.SPEC:
                 (folder.path / name).write_bytes(content)
         values = {"spec": spec, "run_id": spec.run_id, "files": folder.hashes()}
-        record = self.record.model_copy(update=values)
-        folder.write(files.RECORD, record)
+        folder.write(files.RECORD, self.record.model_copy(update=values))
         folder.finish()
-        return record
 
 
 class SimulatedRun:
@@ -67,7 +65,6 @@ class SimulatedRun:
         """It begins when its pipe is first written to."""
         self.spec, self.folder = spec, folder
         self.likeness = likeness
-        self._record: RunRecord | None = None
         self._epochs = iter(likeness.record.training.epochs)
         self._reads, self._writes = os.pipe()
         os.set_blocking(self._reads, False)
@@ -78,7 +75,7 @@ class SimulatedRun:
 
     def hang_up(self) -> None:
         """Its files are there; no more events will come."""
-        self._record = self.likeness.write(self.spec, self.folder)
+        self.likeness.write(self.spec, self.folder)
         os.close(self._writes)
 
     def fileno(self) -> int:
@@ -108,7 +105,7 @@ class SimulatedRun:
     def outcome(self) -> RunRecord | Failure | None:
         """The record."""
         os.close(self._reads)
-        return self._record
+        return self.folder.record()
 
 
 class SimulatedExecutor:
