@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,7 +35,7 @@ Done = subprocess.CompletedProcess[str]
 
 @dataclass
 class Cluster:
-    """Its nodes are numbered; node 0 is the head, which has no CPUs for runs unless told."""
+    """Its nodes are numbered; node 0 is the head."""
 
     holder: int
     place: Path
@@ -69,10 +69,13 @@ class Cluster:
         """`bench`, as a user of the head's machine runs it."""
         return self.run(BENCH, *arguments, check=check, **changes)
 
-    def start_node(self, cpus: int, hide: Path | None = None, **changes: str) -> int:
+    def start_node(
+        self, cpus: int, hide: Path | None = None, options: Sequence[str] = (), **changes: str
+    ) -> int:
         """Add a node; return its number.
 
-        `hide` is a folder that it sees as empty; `changes` are variables of its environment.
+        `hide` is a folder that it sees as empty; `options` are of `ray start`, and `changes`
+        variables of its environment.
         """
         number = len(self.joined)
         self.joined.append(number)
@@ -87,7 +90,7 @@ class Cluster:
         self.run(
             *apart, RAY, "start", *where, f"--num-cpus={cpus}",
             "--node-ip-address=127.0.0.1",
-            f"--object-store-memory={OBJECT_STORE_BYTES}", "--disable-usage-stats",
+            f"--object-store-memory={OBJECT_STORE_BYTES}", "--disable-usage-stats", *options,
             **{MARK: str(number), "BENCH_NODE_FOLDER": str(folder), **changes},
         )  # fmt: skip
         return number
@@ -124,7 +127,7 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def cluster(head_cpus: int = 0, *node_cpus: int, **changes: str) -> Iterator[Cluster]:
+def cluster(*cpus: int, **changes: str) -> Iterator[Cluster]:
     """Nodes with so many CPUs each; skips the test where the system gives no namespace."""
     missing = [name for name in NEEDED if shutil.which(name) is None]
     if missing:
@@ -157,8 +160,8 @@ def cluster(head_cpus: int = 0, *node_cpus: int, **changes: str) -> Iterator[Clu
             **changes,
         }
         made = Cluster(child.pid, place, environment)
-        for cpus in (head_cpus, *node_cpus):
-            made.start_node(cpus)
+        for count in cpus:
+            made.start_node(count)
         yield made
     finally:
         holder.kill()

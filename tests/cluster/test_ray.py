@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import statistics
 import subprocess
@@ -246,13 +247,25 @@ def test_a_node_that_can_keep_nothing_fails_its_runs_alone(tmp_path: Path) -> No
 
 FILL = """\
 import time, numpy, ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
 ray.init(address="auto", log_to_driver=False)
-kept, size = [], 8 * 2**20
-while size > 2**17:
-    try:
-        kept.append(ray.put(numpy.zeros(size, numpy.uint8)))
-    except Exception:
-        size //= 2
+
+
+@ray.remote(num_cpus=0)
+class Filler:
+    def fill(self):
+        self.kept, size = [], 8 * 2**20
+        while size > 2**17:
+            try:
+                self.kept.append(ray.put(numpy.zeros(size, numpy.uint8)))
+            except Exception:
+                size //= 2
+
+
+on = [NodeAffinitySchedulingStrategy(n["NodeID"], soft=False) for n in ray.nodes() if n["Alive"]]
+fillers = [Filler.options(scheduling_strategy=node).remote() for node in on]
+ray.get([filler.fill.remote() for filler in fillers])
 print("full", flush=True)
 time.sleep(3600)
 """
@@ -261,12 +274,18 @@ time.sleep(3600)
 @pytest.mark.slow
 def test_a_full_object_store_is_told_and_nothing_is_lost(tmp_path: Path) -> None:
     """Runs whose pictures must travel fail with one sentence; the finished one stays."""
-    with cluster(0, 1, RAY_local_fs_capacity_threshold="0.0001") as made:
+    with cluster() as made:
         write_study(made.place, TINY.replace("image_size: 32", "image_size: 128"))
+        (made.place / "mlruns").mkdir()
+        spilled = made.place / "spilled"
+        spilled.mkdir()
+        made.run("mount", "-t", "tmpfs", "-o", "size=4m", "none", str(spilled))
+        options = [f"--object-spilling-directory={spilled}"]
+        made.start_node(0, options=options)
+        made.start_node(1, made.place / "mlruns", options)
         first = made.bench(*study_arguments(*ON_RAY, "--seed", "0"), check=False)
         assert first.returncode == 0, first.stderr
-        made.kill_node(1)
-        made.start_node(1, hide=made.place / "mlruns")
+        shutil.rmtree(made.place / "node1" / "files")
         filler = made.begin(sys.executable, "-c", FILL)
         assert filler.stdout is not None
         while "full" not in filler.stdout.readline():

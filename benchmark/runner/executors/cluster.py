@@ -148,10 +148,11 @@ def _knock(address: str) -> None:
             timeout=JOINED_WITHIN_S,
             check=False,
         )
-        told = json.loads(child.stdout.splitlines()[-1])
+        # Ray may write lines of its own around the answer.
+        told = json.loads(next(x for x in child.stdout.splitlines() if x.startswith("{")))
     except subprocess.TimeoutExpired:
         raise ClusterError(_not_let_in(address)) from None
-    except (IndexError, ValueError):
+    except (StopIteration, ValueError):
         last = (child.stderr.strip().splitlines() or ["it said nothing"])[-1]
         raise ClusterError(f"--address {address}: Ray gave up joining: {last}") from None
     if told:
