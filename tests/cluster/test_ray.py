@@ -304,7 +304,7 @@ def test_a_wrong_token_is_refused(two_nodes: Cluster) -> None:
     assert "RAY_AUTH_TOKEN" in done.stderr.splitlines()[-1]
 
 
-EIGHT = TINY.replace("[0, 1]", "[0, 1, 2, 3, 4, 5, 6, 7]").replace("epochs: 2", "epochs: 60")
+EIGHT = TINY.replace("[0, 1]", "[0, 1, 2, 3, 4, 5, 6, 7]").replace("epochs: 2", "epochs: 300")
 
 
 @pytest.mark.slow
@@ -316,9 +316,10 @@ def test_two_workers_take_at_most_six_tenths_of_the_time_of_one(two_nodes: Clust
         for workers in seconds:
             folder = in_folder(two_nodes, f"eight-{workers}-{number}", EIGHT)
             began = time.monotonic()
-            done = two_nodes.bench(*study_arguments(*ON_RAY, "--workers", workers, *folder))
+            asked = study_arguments(*ON_RAY, "--workers", workers, *folder)
+            done = two_nodes.bench(*asked, check=False)
             seconds[workers].append(time.monotonic() - began)
-            assert done.returncode == 0
+            assert done.returncode == 0, done.stderr
     one, two = (statistics.median(seconds[workers]) for workers in ("1", "2"))
     print(f"one worker {one:.1f} s, two {two:.1f} s: {two / one:.2f}")
     assert two <= 0.6 * one

@@ -114,6 +114,9 @@ def joined(options: RayOptions, tell: Callable[[str], None]) -> Iterator[None]:
             )
         except Exception as error:  # of many kinds, none of them a reason for a traceback
             raise ClusterError(f"--executor ray: {first_line(error)}") from None
+    if address is None:
+        with contextlib.suppress(OSError):  # Ray lets others read the token that it has made
+            _token_file().chmod(0o600)
     try:
         _demand_same_libraries()
         yield
@@ -132,9 +135,12 @@ def _is_open() -> bool:
 
 
 def _has_token() -> bool:
+    return bool(os.environ.get(TOKEN)) or _token_file().is_file()
+
+
+def _token_file() -> Path:
     told = os.environ.get(TOKEN_FILE)
-    file = Path(told) if told else Path.home() / ".ray" / "auth_token"
-    return bool(os.environ.get(TOKEN)) or file.is_file()
+    return Path(told) if told else Path.home() / ".ray" / "auth_token"
 
 
 def _knock(address: str) -> None:
