@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,12 +54,24 @@ def heed_signals() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-def run_bench(folder: Path, *arguments: str, timeout_s: float = 300) -> Finished:
-    """Run `bench` in a folder, without a terminal."""
+def free_port() -> int:
+    """A port on loopback that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def run_bench(
+    folder: Path,
+    *arguments: str,
+    timeout_s: float = 300,
+    variables: Mapping[str, str] | None = None,
+) -> Finished:
+    """Run `bench` in a folder, without a terminal; `variables` are its whole environment."""
     done = subprocess.run(
         [*COMMAND, *arguments],
         cwd=folder,
-        env=environment(),
+        env=environment() if variables is None else variables,
         capture_output=True,
         text=True,
         timeout=timeout_s,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,12 +15,7 @@ from benchmark.plan import RunSpec
 from benchmark.record import Failure
 from benchmark.runner.events import Event, Note
 from benchmark.runner.executors import versions
-from benchmark.runner.executors.cluster import (
-    RayOptions,
-    check_reachable,
-    places,
-    processes_of_each_task,
-)
+from benchmark.runner.executors.cluster import RayOptions, check_reachable, places
 from benchmark.runner.executors.contract import RunAtWork
 from benchmark.runner.executors.local import LocalExecutor
 from benchmark.runner.executors.memory import MemoryNeeds
@@ -38,7 +32,9 @@ from benchmark.runner.executors.ray_run import RayRun, Task
 from benchmark.runner.process import Limits, RunProcess
 from benchmark.runner.run_folder import RunFolder
 from benchmark.runner.schedule import Policy, run_plan
+from benchmark.runner.several import processes_of_each_task
 from clothclf.errors import SettingsError
+from tests.benchmark.conftest import free_port
 from tests.benchmark.examples import make_spec
 
 GIB = 2**30
@@ -103,9 +99,7 @@ def test_an_address_where_nothing_answers_is_told_within_seconds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("RAY_AUTH_TOKEN", "t")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     began = time.monotonic()
     with pytest.raises(ClusterError, match=f"--address {address}: no Ray answers there"):
         check_reachable(RayOptions(address))

@@ -8,7 +8,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import time
 import urllib.request
@@ -17,7 +16,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.benchmark.conftest import COMMAND, Bench, StudyRun, heed_signals
+from tests.benchmark.conftest import COMMAND, Bench, StudyRun, free_port, heed_signals
 
 
 def test_cost_of_a_bare_name_is_that_of_timms_own_network(bench: Bench) -> None:
@@ -126,9 +125,7 @@ def test_cleaning_deletes_what_can_be_made_again_and_nothing_else(
 
 def test_the_ui_serves_the_studys_store(tiny_study: StudyRun) -> None:
     """The printed address answers, and the server ends with the command."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen(
         [*COMMAND, "ui", "-c", "tiny.yaml", "--port", str(port)],
         cwd=tiny_study.folder,

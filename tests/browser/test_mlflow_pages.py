@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import time
 import urllib.request
@@ -25,7 +24,7 @@ import pytest
 
 from benchmark.record import RunRecord
 from benchmark.runner.run_folder import study_folders
-from tests.benchmark.conftest import COMMAND, TINY, run_bench
+from tests.benchmark.conftest import COMMAND, TINY, free_port, run_bench
 from tests.benchmark.test_tracking import runs_of
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -92,9 +91,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     root = folder / "mlruns"
     store = MlflowStore(f"sqlite:///{root}/mlflow.db", "tiny", root)
     store.log_report({"report.md": "# tiny"}, pd.DataFrame({"architecture": ["a"]}), [])
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with (folder / "ui.txt").open("w") as log:
         process = subprocess.Popen(
             [*COMMAND, "ui", "-c", "tiny.yaml", "--port", str(port)],

@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.benchmark.conftest import free_port
+
 DEPLOY = Path(__file__).parents[2] / "deploy"
 ADMIN = "admin"
 PASSWORD = "correct-Horse+battery/staple@1"  # noqa: S105 - of a server on loopback
@@ -33,13 +34,6 @@ BUCKET = "mlflow"
 REGION = "us-east-1"
 PATIENCE_S = 400.0
 """For a server to answer on a machine that is busy with other tests."""
-
-
-def free_port() -> int:
-    """A port on loopback that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def postgres_programs() -> Path | None:

@@ -34,7 +34,7 @@ from benchmark.study import StudySettings, to_yaml
 from benchmark.tracking.mlflow_store import MlflowStore
 from benchmark.tracking.tracker import Tracker
 from clothclf.data.atomic import write_text
-from tests.benchmark.conftest import run_bench
+from tests.benchmark.conftest import environment, run_bench
 from tests.cluster.engines import SharedStore
 from tests.cluster.simulated import Likeness, SimulatedExecutor, made_here
 
@@ -155,7 +155,10 @@ def simulate(options: argparse.Namespace, folder: Path, store: SharedStore) -> d
     if done.code:
         raise SystemExit(done.err)
     began = time.monotonic()
-    _sync(folder, store, options.runs)
+    variables = {**environment(), **store.environment()}
+    done = run_bench(folder, "sync", "-c", "simulated.yaml", timeout_s=3600, variables=variables)
+    if done.out.strip() != f"0 runs logged, {options.runs} were there":
+        raise SystemExit(done.out + done.err)
     found["sync_that_logs_nothing_s"] = round(time.monotonic() - began, 1)
     return found
 
@@ -216,23 +219,6 @@ def _in_database(store: SharedStore) -> dict[str, Any]:
 def _database_bytes(store: SharedStore) -> int:
     ((size,),) = store.database.ask("SELECT pg_database_size('mlflow')")
     return int(size)
-
-
-def _sync(folder: Path, store: SharedStore, runs: int) -> None:
-    import subprocess
-
-    from tests.benchmark.conftest import COMMAND, environment
-
-    done = subprocess.run(
-        [*COMMAND, "sync", "-c", "simulated.yaml"],
-        cwd=folder,
-        env={**environment(), **store.environment()},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.stdout.strip() != f"0 runs logged, {runs} were there":
-        raise SystemExit(done.stdout + done.stderr)
 
 
 def main() -> None:

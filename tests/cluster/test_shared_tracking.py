@@ -18,7 +18,7 @@ from benchmark.errors import TrackingError
 from benchmark.runner.run_folder import study_folders
 from benchmark.tracking.mlflow_store import MlflowStore
 from benchmark.tracking.server_check import look_at_server
-from tests.benchmark.conftest import COMMAND, Finished, environment, heed_signals
+from tests.benchmark.conftest import COMMAND, Finished, environment, run_bench
 from tests.cluster.engines import ADMIN, PASSWORD, SharedStore
 from tests.faults import study
 
@@ -46,19 +46,6 @@ def told(store: SharedStore, password: str = PASSWORD) -> dict[str, str]:
     return {**environment(), **store.environment(password)}
 
 
-def bench(folder: Path, variables: dict[str, str], *arguments: str) -> Finished:
-    done = subprocess.run(
-        [*COMMAND, *arguments],
-        cwd=folder,
-        env=variables,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    return Finished(done.returncode, done.stdout, done.stderr)
-
-
 @pytest.fixture(scope="module")
 def landed(shared: SharedStore, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Finished]:
     """A study of two runs whose driver was told of the store by one variable alone."""
@@ -67,7 +54,7 @@ def landed(shared: SharedStore, tmp_path_factory: pytest.TempPathFactory) -> tup
     host = shared.uri.removeprefix("http://")
     uri = f"http://{ADMIN}:{quote(PASSWORD, safe='')}@{host}"
     variables = {**environment(), "MLFLOW_TRACKING_URI": uri}
-    done = bench(folder, variables, "run", "--all", "-c", "tiny.yaml")
+    done = run_bench(folder, "run", "--all", "-c", "tiny.yaml", variables=variables, timeout_s=600)
     assert done.code == 0, done.err
     return folder, done
 
@@ -117,7 +104,7 @@ def test_it_is_there_already_for_sync(
     (tmp_path / "password").write_text(f"{PASSWORD}\n")
     variables = told(shared) | {"MLFLOW_TRACKING_PASSWORD_FILE": str(tmp_path / "password")}
     del variables["MLFLOW_TRACKING_PASSWORD"]
-    done = bench(landed[0], variables, "sync", "-c", "tiny.yaml")
+    done = run_bench(landed[0], "sync", "-c", "tiny.yaml", variables=variables, timeout_s=600)
     assert (done.code, done.out.strip()) == (0, "0 runs logged, 2 were there"), done.err
 
 
@@ -125,7 +112,9 @@ def test_a_wrong_password_is_refused_in_a_sentence(
     shared: SharedStore, landed: tuple[Path, Finished]
 ) -> None:
     """Before anything is trained, and without repeating it."""
-    done = bench(landed[0], told(shared, WRONG), "run", "--all", "-c", "tiny.yaml")
+    done = run_bench(
+        landed[0], "run", "--all", "-c", "tiny.yaml", variables=told(shared, WRONG), timeout_s=600
+    )
     assert done.code == 2
     (line,) = [line for line in done.err.splitlines() if line.startswith("bench:")]
     assert f"{shared.uri} does not accept user '{ADMIN}' with that password" in line
@@ -178,23 +167,6 @@ def test_doctor_tells_that_artifacts_cannot_be_kept(
     assert "--artifacts-destination" in str(caught.value)
 
 
-def start(folder: Path, variables: dict[str, str]) -> subprocess.Popen[str]:
-    """Start a driver with the study of the faults, in a folder of its own."""
-    folder.mkdir(exist_ok=True)
-    (folder / "faults.yaml").write_text(study.STUDY)
-    with (folder / "output.txt").open("a") as output:
-        return subprocess.Popen(
-            [*COMMAND, "run", "--all", "-c", "faults.yaml"],
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            text=True,
-            env=variables,
-            preexec_fn=heed_signals,
-        )
-
-
 def wait_for(folder: Path, text: str) -> None:
     end = time.monotonic() + 300
     while text not in study.output(folder):
@@ -212,7 +184,9 @@ def test_a_store_that_loses_server_and_database_has_all_of_two_drivers_in_the_en
     server and then the database are killed, and started again.
     """
     folders = [tmp_path / "one", tmp_path / "two"]
-    drivers = [start(folder, told(shared)) for folder in folders]
+    for folder in folders:
+        folder.mkdir()
+    drivers = [study.start(folder, "run", "--all", variables=told(shared)) for folder in folders]
     wait_for(folders[0], "epoch 1/")
     shared.tracking.kill()
     time.sleep(2)
@@ -224,9 +198,9 @@ def test_a_store_that_loses_server_and_database_has_all_of_two_drivers_in_the_en
         assert driver.wait(600) == 0, study.output(folder)
         assert "Traceback" not in study.output(folder)
     for folder in folders:
-        done = bench(folder, told(shared), "sync", "-c", "faults.yaml")
+        done = run_bench(folder, "sync", "-c", "faults.yaml", variables=told(shared), timeout_s=600)
         assert done.code == 0, done.err
-        done = bench(folder, told(shared), "sync", "-c", "faults.yaml")
+        done = run_bench(folder, "sync", "-c", "faults.yaml", variables=told(shared), timeout_s=600)
         assert (done.code, done.out.strip()) == (0, "0 runs logged, 2 were there"), done.err
     client_of(shared, monkeypatch)
     assert study.figures(folders[0]) == study.figures(folders[1])
@@ -265,7 +239,7 @@ def test_a_password_that_is_changed_on_the_way_does_not_stop_a_study(
     assert "does not accept user 'anna' with that password" in study.output(tmp_path)
     assert "Traceback" not in study.output(tmp_path)
     variables["MLFLOW_TRACKING_PASSWORD"] = "second-password-of-anna"  # noqa: S105 - nobody's
-    done = bench(tmp_path, variables, "sync", "-c", "anna.yaml")
+    done = run_bench(tmp_path, "sync", "-c", "anna.yaml", variables=variables, timeout_s=600)
     assert done.code == 0, done.err
     runs = runs_of(client_of(shared, monkeypatch), "anna")
     assert sorted(run.data.params["seed"] for run in runs) == ["0", "1"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,13 @@ measure: false
 """
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    """Start `bench` in a folder, as the leader of a group of its own; output goes to a file."""
+def start(
+    folder: Path, *arguments: str, variables: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
+    """Start `bench` in a folder, as the leader of a group of its own; output goes to a file.
+
+    `variables` are its whole environment.
+    """
     (folder / "faults.yaml").write_text(STUDY) if not (folder / "faults.yaml").exists() else None
     with (folder / "output.txt").open("a") as output:
         return subprocess.Popen(
@@ -39,7 +45,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
             stderr=output,
             text=True,
             start_new_session=True,
-            env=environment(),
+            env=environment() if variables is None else variables,
             preexec_fn=heed_signals,
         )
 

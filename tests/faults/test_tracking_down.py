@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmark.conftest import run_bench
+from tests.benchmark.conftest import free_port, run_bench
 from tests.faults import study
 from tests.faults.conftest import Undisturbed, fill, forbid_writing
 
@@ -29,9 +28,7 @@ class Server:
         """Choose a free port."""
         folder.mkdir()
         self.folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
 

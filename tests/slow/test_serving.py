@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,7 +17,7 @@ import pandas as pd
 import pytest
 
 from benchmark.runner.run_folder import study_folders
-from tests.benchmark.conftest import TINY, run_bench
+from tests.benchmark.conftest import TINY, free_port, run_bench
 from tests.benchmark.test_model_serving import assert_same_answers, encoded, test_pictures
 from tests.benchmark.test_tracking import runs_of
 
@@ -40,9 +39,7 @@ def url(study: Path) -> Iterator[str]:
     """Of a server that has loaded the run's model from the registry."""
     done = run_bench(study, "register", "-c", "tiny.yaml", "--alias", "champion")
     assert done.code == 0, done.err
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local"]
     command += ["-m", "models:/tiny@champion", "--port", str(port), "--workers", "1"]
     environment = {
