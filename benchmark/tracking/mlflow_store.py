@@ -106,9 +106,8 @@ class MlflowStore:
         for run in dead:
             try:
                 self.client.set_terminated(run.info.run_id, "KILLED")
-            except (
-                Exception
-            ):  # another driver that starts now has seen to it, or something is wrong
+            except Exception:
+                # Another driver that starts now has seen to it, or something is wrong.
                 if self.client.get_run(run.info.run_id).info.lifecycle_stage != "deleted":
                     raise
         for run_id in {run.data.tags[RUN_ID_TAG] for run in dead}:

@@ -38,14 +38,11 @@ def look_at_server(store: MlflowStore) -> tuple[str, list[str]]:
         raise TrackingError(f"{store.shown_uri} cannot be asked: {first_line(error)}") from None
     _artifact_there_and_back(store)
     off_s = _clock_off(answer.headers.get("Date"))
-    concerns = [
-        *_versions(answer.text.strip()),
-        *(
-            [f"its clock and ours lie {abs(off_s):.0f} s apart: set both"]
-            * (abs(off_s) > CLOCK_OFF_S)
-        ),
-        *([f"{1000 * latency_s:.0f} ms for a call: see docs/scale.md"] * (latency_s > SLOW_S)),
-    ]
+    concerns = _versions(answer.text.strip())
+    if abs(off_s) > CLOCK_OFF_S:
+        concerns.append(f"its clock and ours lie {abs(off_s):.0f} s apart: set both")
+    if latency_s > SLOW_S:
+        concerns.append(f"{1000 * latency_s:.0f} ms for a call: see docs/scale.md")
     found = (
         f"{store.shown_uri} takes runs and artifacts: MLflow {answer.text.strip()[:20]}, "
         f"{1000 * latency_s:.0f} ms for a call, clocks {abs(off_s):.0f} s apart"

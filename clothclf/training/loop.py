@@ -86,7 +86,8 @@ def train(
 
     def on_features(done: int, total: int) -> None:
         watcher.on_features(done, total)
-        _stop_if_asked(watcher)
+        if watcher.should_stop():
+            raise TrainingStopped
 
     if body_runs_once(classifier, images.augment):
         batches = BodyFeatures(classifier, images, cache).batches(on_features)
@@ -313,11 +314,6 @@ class _Training:
 
     def _no_totals(self) -> EpochTotals:
         return EpochTotals(len(self.sizes), self.device)
-
-
-def _stop_if_asked(watcher: Watcher) -> None:
-    if watcher.should_stop():
-        raise TrainingStopped
 
 
 def _best(history: list[EpochResult]) -> EpochResult:

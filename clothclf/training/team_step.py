@@ -59,7 +59,7 @@ class TeamStep:
         whole, processes = self._whole(), self._team.size
         cut = self._team.share.cuts(whole)
         # A batch that is not cut is done by all, and counts a part for each.
-        part = len(inputs) / whole if cut else 1 / processes
+        part, times = (len(inputs) / whole, 1) if cut else (1 / processes, processes)
         self._optimizer.zero_grad(set_to_none=True)
         try:
             with self._norms.over(cut):
@@ -77,10 +77,6 @@ class TeamStep:
             nn.utils.clip_grad_norm_(parameters_of(self._optimizer), self._clip_norm)
         self._optimizer.step()
         correct = right_answers(scores, targets)
-        sums = torch.stack([loss.detach().double() * part, correct.double() / self._times(cut)])
+        sums = torch.stack([loss.detach().double() * part, correct.double() / times])
         dist.all_reduce(sums)
         return sums[0].float(), sums[1].round().long()
-
-    def _times(self, cut: bool) -> int:
-        """How often each picture is counted."""
-        return 1 if cut else self._team.size

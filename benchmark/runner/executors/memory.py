@@ -9,7 +9,6 @@ from collections.abc import Callable
 from benchmark.estimate import estimate
 from benchmark.plan import RunSpec
 from benchmark.runner.probe import probe
-from clothclf.errors import TrainingError
 
 Kind = tuple[str, "int | None", int, str]
 
@@ -51,11 +50,8 @@ class MemoryNeeds:
 
 
 def working_memory(spec: RunSpec) -> int:
-    """By `bench plan`'s estimate, in bytes; nothing where the run cannot even be begun."""
-    try:
-        return estimate(spec, probe(spec)).working_memory_bytes
-    except TrainingError:
-        return 0
+    """By `bench plan`'s estimate, in bytes; raises TrainingError where the run cannot be begun."""
+    return estimate(spec, probe(spec)).working_memory_bytes
 
 
 def _kind(spec: RunSpec) -> Kind:
