@@ -184,8 +184,9 @@ class RayRun:
         (self.folder.path / THEIR_RECORD).unlink(missing_ok=True)
         if theirs is None:
             raise OSError("its record came damaged")
+        here = self.folder.hashes()
         for name, sha256 in theirs.files.items():
-            if name != files.SPEC and not self.folder.has(name, sha256):
+            if name != files.SPEC and here.get(name) != sha256:
                 raise OSError(f"its file {name} came damaged")
         measured = theirs.measured
         if measured is not None and shared:
@@ -193,7 +194,7 @@ class RayRun:
             measured = dataclasses.replace(measured, busy=busy)
         ours = {
             "spec": self.spec,
-            "files": self.folder.hashes(),
+            "files": here,
             "measured": measured,
             "attempts": self._attempt,
         }
