@@ -8,6 +8,7 @@ from benchmark.plan import RunSpec
 from benchmark.runner import run_folder as files
 from benchmark.runner.material import build_from, make_batches, open_splits
 from benchmark.runner.memory_limit import limit_memory
+from benchmark.runner.pipeline import Stop
 from benchmark.runner.run_folder import RunFolder
 from clothclf.models.features import body_runs_once
 from clothclf.training.device import make_repeatable
@@ -15,20 +16,8 @@ from clothclf.training.loop import Watcher, train
 from clothclf.training.team import Team, leave
 
 
-class Asked:
-    """Whether SIGTERM has come."""
-
-    def __init__(self) -> None:
-        """It has not."""
-        self.asked = False
-
-    def heed(self) -> None:
-        """From now on note SIGTERM, which until then ends the process."""
-        signal.signal(signal.SIGTERM, lambda number, frame: setattr(self, "asked", True))
-
-
 def follow(
-    spec: RunSpec, folder: RunFolder, team: Team, stop: Asked, memory_bytes: int | None
+    spec: RunSpec, folder: RunFolder, team: Team, stop: Stop, memory_bytes: int | None
 ) -> None:
     """Train with the first process, unless it trained before or its body runs once.
 
@@ -43,7 +32,9 @@ def follow(
     if trained_before or body_runs_once(classifier, spec.train.augment):
         return
     images = make_batches(spec, splits, classifier, team.device, team.share)
-    stop.heed()
+    # Until here SIGTERM ends the process; from now on training looks, and all stop at one step.
+    stop.anywhere = False
+    signal.signal(signal.SIGTERM, lambda number, frame: stop.ask())
     watcher = Watcher(should_stop=lambda: stop.asked)
     checkpoints = folder.path / files.CHECKPOINTS
     train(classifier, images, spec.train, watcher, spec.cache, checkpoints, team)

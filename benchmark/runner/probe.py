@@ -14,10 +14,8 @@ from collections.abc import Callable
 
 from pydantic import TypeAdapter, ValidationError
 
-from benchmark.credentials import environment_of_runs
 from benchmark.plan import RunSpec
-from benchmark.runner.process import REPEATABLE
-from clothclf.allocator import ALLOCATOR
+from benchmark.runner.process import run_environment
 from clothclf.data.atomic import write_text
 from clothclf.errors import TrainingError
 from clothclf.results import Probe
@@ -77,7 +75,7 @@ def _ask(spec: RunSpec, timeout_s: float) -> Probe:
             capture_output=True,
             text=True,
             timeout=timeout_s,
-            env={**ALLOCATOR, **REPEATABLE, **environment_of_runs(), "PYTHONWARNINGS": "ignore"},
+            env=run_environment(),
             check=False,
         )
     except subprocess.TimeoutExpired:

@@ -24,8 +24,6 @@ from benchmark.runner.run_folder import RunFolder
 from benchmark.runner.worker import UNFINISHED
 from clothclf.allocator import ALLOCATOR
 
-# cuBLAS repeats itself only with a workspace of fixed size.
-REPEATABLE = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
 GRACE_S = 30.0
 """For a process that has closed its pipe to end by itself; a busy machine is slow at it."""
 
@@ -66,8 +64,7 @@ class RunProcess:
         options = [] if measure else ["--without-measuring"]
         if limits.memory_bytes:
             options += ["--memory-bytes", str(limits.memory_bytes // limits.processes)]
-        environment = {**ALLOCATOR, **REPEATABLE, **environment_of_runs()}
-        environment["PYTHONWARNINGS"] = "ignore"
+        environment = run_environment()
         if limits.threads:
             environment["OMP_NUM_THREADS"] = str(max(1, limits.threads // limits.processes))
         elif limits.processes > 1:
@@ -163,6 +160,13 @@ class RunProcess:
 
     def _failure(self, reason: str) -> Failure:
         return failure_of(self.spec, self.stage, reason, self.folder.log_tail())
+
+
+def run_environment() -> dict[str, str]:
+    """Of a process that trains: what makes it fast and repeatable, and no password."""
+    # cuBLAS repeats itself only with a workspace of fixed size.
+    repeatable = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+    return {**ALLOCATOR, **repeatable, **environment_of_runs(), "PYTHONWARNINGS": "ignore"}
 
 
 def ending(code: int) -> str:

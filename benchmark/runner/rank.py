@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
-import contextlib
 import os
 import signal
 import sys
 import time
-import traceback
 from pathlib import Path
 
 from benchmark.runner import run_folder as files
-from benchmark.runner.events import Failed
 from benchmark.runner.run_folder import RunFolder
-from benchmark.runner.worker import UNFINISHED, EventPipe, in_words
+from benchmark.runner.worker import UNFINISHED, EventPipe, end_process, tell_failure, what_is_asked
 from clothclf.errors import TrainingStopped
 from clothclf.orphans import die_with_parent
 
@@ -32,14 +28,14 @@ def main(
     if spec is None:
         print(f"{folder.path}: no readable {files.SPEC}", file=sys.stderr)
         return 1
-    from benchmark.runner.follow import Asked, follow
+    from benchmark.runner.follow import follow
     from benchmark.runner.pipeline import Pipeline, Stop
     from clothclf.training.team import join
 
-    stop = Stop() if rank == 0 else Asked()
+    stop = Stop()
     try:
         team = join(meeting, spec.device)
-        if isinstance(stop, Asked):
+        if rank:
             follow(spec, folder, team, stop, memory_bytes)
             return 0
         pipeline = Pipeline(spec, folder, pipe.emit, stop, memory_bytes, team)
@@ -61,26 +57,14 @@ def _tell(pipe: EventPipe, error: Exception, rank: int, size: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if rank or isinstance(error, RuntimeError):
         time.sleep(OTHERS_FIRST_S)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    reason = in_words(error)
-    pipe.emit(Failed(reason=f"process {rank + 1} of {size}: {reason}" if rank else reason))
-    with contextlib.suppress(OSError):  # of a full disk
-        traceback.print_exception(error)
-        sys.stderr.flush()
+    tell_failure(pipe, error, f"process {rank + 1} of {size}: " if rank else "")
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("folder", type=Path)
+    parser = what_is_asked()
     parser.add_argument("--meeting", type=Path, required=True)
     parser.add_argument("--agent", type=int, required=True)
-    parser.add_argument("--without-measuring", action="store_true")
-    parser.add_argument("--memory-bytes", type=int)
     asked = parser.parse_args()
     die_with_parent(asked.agent)
-    code = main(
-        RunFolder(asked.folder), asked.meeting, not asked.without_measuring, asked.memory_bytes
-    )
-    with contextlib.suppress(OSError):  # of a full disk
-        sys.stderr.flush()
-    os._exit(code)
+    measure = not asked.without_measuring
+    end_process(main(RunFolder(asked.folder), asked.meeting, measure, asked.memory_bytes))

@@ -7,7 +7,6 @@ request to stop. They find each other by files, and speak on the loopback interf
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import signal
 import sys
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from benchmark.runner.events import Failed
 from benchmark.runner.process import ending
-from benchmark.runner.worker import UNFINISHED
+from benchmark.runner.worker import UNFINISHED, end_process
 from clothclf.orphans import die_with_parent
 
 STOP_GRACE_S = 15
@@ -90,7 +89,4 @@ if __name__ == "__main__":
     parser.add_argument("--meeting", type=Path, required=True)
     asked, rest = parser.parse_known_args()
     die_with_parent()
-    code = launch(asked.processes, asked.meeting, rest)
-    with contextlib.suppress(OSError):  # of a full disk
-        sys.stderr.flush()
-    os._exit(code)
+    end_process(launch(asked.processes, asked.meeting, rest))

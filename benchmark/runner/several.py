@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from benchmark.runner.executors.cluster import RayOptions
 from clothclf.errors import DeviceError, SettingsError
 
 
@@ -19,13 +20,7 @@ def processes_of_each_run(
                 f"--gpus-per-run {gpus:g}: only --executor ray gives out parts of a GPU; ask for "
                 "whole ones, or give several --workers"
             )
-        wanted = max(1, int(gpus))
-        if processes not in (1, wanted):
-            raise SettingsError(
-                f"--gpus-per-run {gpus:g} has a process for each GPU: leave out "
-                f"--processes-per-run {processes}"
-            )
-        processes = wanted
+        processes = _one_for_each_gpu(gpus, processes)
     if processes > 1 and workers > 1:
         raise SettingsError(
             f"--workers {workers} with {processes} processes for each run: these take the machine "
@@ -44,3 +39,30 @@ def processes_of_each_run(
     if processes > 1:
         check_devices(device, processes)
     return processes
+
+
+def processes_of_each_task(processes: int, options: RayOptions) -> int:
+    """Processes that train one network together on a node: one for each of its GPUs.
+
+    Raises SettingsError where what was asked for does not go together.
+    """
+    gpus = options.gpus_per_run or 0.0
+    if gpus > 1 and gpus != int(gpus):
+        raise SettingsError(f"--gpus-per-run {gpus:g}: give whole GPUs, or a part of one")
+    if gpus >= 1:
+        return _one_for_each_gpu(gpus, processes)
+    if processes > max(1, options.cpus_per_run):
+        raise SettingsError(
+            f"--processes-per-run {processes}: each needs a CPU: give --cpus-per-run {processes}"
+        )
+    return processes
+
+
+def _one_for_each_gpu(gpus: float, processes: int) -> int:
+    wanted = max(1, int(gpus))
+    if processes not in (1, wanted):
+        raise SettingsError(
+            f"--gpus-per-run {gpus:g} has a process for each GPU: leave out "
+            f"--processes-per-run {processes}"
+        )
+    return wanted

@@ -10,11 +10,12 @@ import sys
 import time
 import traceback
 from pathlib import Path
+from typing import NoReturn
 
 from benchmark.runner import run_folder as files
 from benchmark.runner.events import Event, Failed, Progress
 from benchmark.runner.run_folder import RunFolder
-from clothclf.errors import TrainingStopped
+from clothclf.errors import TrainingStopped, first_line
 from clothclf.orphans import die_with_parent
 
 PROGRESS_EVERY_S = 0.2
@@ -62,33 +63,47 @@ def main(folder: RunFolder, measure: bool, memory_bytes: int | None = None) -> i
     except BrokenPipeError:
         return 1
     except Exception as error:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        pipe.emit(Failed(reason=in_words(error)))
-        with contextlib.suppress(OSError):  # of a full disk
-            traceback.print_exc()
-            sys.stderr.flush()
+        tell_failure(pipe, error)
         return 1
 
 
-def in_words(error: Exception) -> str:
+def tell_failure(pipe: EventPipe, error: Exception, whose: str = "") -> None:
+    """Say why the run cannot go on, and end_process the whole story in its log."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    pipe.emit(Failed(reason=whose + _in_words(error)))
+    with contextlib.suppress(OSError):  # of a full disk
+        traceback.print_exception(error)
+        sys.stderr.flush()
+
+
+def end_process(code: int) -> NoReturn:
+    """End this process, its log written."""
+    with contextlib.suppress(OSError):  # of a full disk
+        sys.stderr.flush()
+    # All is written and synced; taking torch apart object by object would only take time.
+    os._exit(code)
+
+
+def what_is_asked() -> argparse.ArgumentParser:
+    """The arguments of a run's process."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--without-measuring", action="store_true")
+    parser.add_argument("--memory-bytes", type=int)
+    return parser
+
+
+def _in_words(error: Exception) -> str:
     """The reason of a failure, in one sentence."""
     from clothclf.training.step import is_out_of_memory
 
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    reason = first_line(error)
     if is_out_of_memory(error):
         return f"memory is too short, even for one picture at a time ({reason})"
     return reason
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--without-measuring", action="store_true")
-    parser.add_argument("--memory-bytes", type=int)
-    asked = parser.parse_args()
+    asked = what_is_asked().parse_args()
     die_with_parent()
-    code = main(RunFolder(asked.folder), not asked.without_measuring, asked.memory_bytes)
-    with contextlib.suppress(OSError):  # of a full disk
-        sys.stderr.flush()
-    # All is written and synced; taking torch apart object by object would only take time.
-    os._exit(code)
+    end_process(main(RunFolder(asked.folder), not asked.without_measuring, asked.memory_bytes))

@@ -19,8 +19,7 @@ from typing import Any
 from benchmark.errors import ClusterError
 from benchmark.runner.executors import versions
 from benchmark.runner.executors.ray_words import fault_words
-from clothclf.errors import SettingsError
-from clothclf.reach import first_line
+from clothclf.errors import first_line
 
 REACHED_WITHIN_S = 5.0
 JOINED_WITHIN_S = 60.0
@@ -43,26 +42,6 @@ class RayOptions:
     """Without, one where the study's device is not the CPU and the cluster has GPUs."""
     at_most: int | None = None
     """Runs at a time; without, as many as the cluster has room for."""
-
-
-def processes_of_each_task(processes: int, options: RayOptions) -> int:
-    """Processes that train one network together on a node: one for each of its GPUs.
-
-    Raises SettingsError where what was asked for does not go together.
-    """
-    gpus = options.gpus_per_run or 0.0
-    if gpus > 1 and gpus != int(gpus):
-        raise SettingsError(f"--gpus-per-run {gpus:g}: give whole GPUs, or a part of one")
-    if gpus >= 1 and processes not in (1, int(gpus)):
-        raise SettingsError(
-            f"--gpus-per-run {gpus:g} has a process for each GPU: leave out "
-            f"--processes-per-run {processes}"
-        )
-    if gpus < 1 and processes > max(1, options.cpus_per_run):
-        raise SettingsError(
-            f"--processes-per-run {processes}: each needs a CPU: give --cpus-per-run {processes}"
-        )
-    return max(processes, int(gpus))
 
 
 def check_reachable(options: RayOptions) -> None:
