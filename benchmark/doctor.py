@@ -19,7 +19,7 @@ from benchmark.runner.run_folder import study_folders
 from benchmark.runner.study_plan import available_memory_bytes
 from benchmark.store import cache_folder, open_store, tracking_uri
 from benchmark.study import StudySettings
-from clothclf.errors import UserError
+from clothclf.errors import UserError, first_line
 
 State = Literal["ok", "warning", "fault"]
 DISTRIBUTION = "bench-architectures"
@@ -76,7 +76,7 @@ def examine(study: StudySettings) -> list[Finding]:
         except UserError as error:
             found = Finding(what, "fault", str(error))
         except Exception as error:  # a look must not end the others
-            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            first = first_line(error)
             found = Finding(what, "fault", f"could not be examined: {first}")
         findings.append(found)
     return findings

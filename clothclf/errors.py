@@ -48,3 +48,8 @@ def did_you_mean(word: str, known: Iterable[str], limit: int = 3) -> str:
     # difflib breaks ties from the end of the alphabet: efficientnet_b8 before efficientnet_b0.
     near.sort(key=lambda name: (-difflib.SequenceMatcher(None, name, word).ratio(), name))
     return f" (did you mean {' or '.join(near[:limit])}?)" if near else ""
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line; its kind where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

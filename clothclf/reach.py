@@ -7,6 +7,8 @@ import threading
 import urllib.error
 import urllib.request
 
+from clothclf.errors import first_line
+
 HUB_PATIENCE_S = 5.0
 
 
@@ -46,9 +48,3 @@ def reach_fault(address: str, called: str) -> str | None:
     if not answer:
         return f"{called} {address} gave no answer within {HUB_PATIENCE_S:g} seconds"
     return answer[0]
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, in one line; its kind where it says nothing."""
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__

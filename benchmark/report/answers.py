@@ -14,6 +14,7 @@ from benchmark.errors import ReportError
 from benchmark.record import RunRecord
 from benchmark.runner import run_folder as files
 from benchmark.runner.run_folder import RunFolder
+from clothclf.errors import first_line
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def _read(path: Path, columns: list[str]) -> pd.DataFrame:
     try:
         return pd.read_parquet(path, columns=columns)
     except Exception as error:  # pyarrow's own, and the system's
-        first = (str(error).splitlines() or [type(error).__name__])[0]
+        first = first_line(error)
         raise ReportError(
             f"{path}: cannot be read: {first}; `bench run` does the run again"
         ) from None

@@ -13,7 +13,7 @@ import numpy as np
 from benchmark.plan import RunSpec
 from clothclf.cost.child import private_stdout
 from clothclf.data.dataset import SplitImages, open_pixels
-from clothclf.errors import UserError
+from clothclf.errors import UserError, first_line
 from clothclf.orphans import die_with_parent
 from clothclf.settings import Precision
 
@@ -59,7 +59,7 @@ def answer(spec: RunSpec, asked_at: float) -> dict[str, Any]:
             classifier, images, spec.train, precisions, startup_s, highest_resident_bytes
         )
     except (UserError, RuntimeError, MemoryError) as error:
-        told = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        told = first_line(error)
         return {"error": f"{spec.name}: {told}"}
     return {"probe": dataclasses.asdict(found)}
 

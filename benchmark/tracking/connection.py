@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmark.credentials import PASSWORD, PASSWORD_FILE, TOKEN, USER, without_password
 from benchmark.errors import TrackingError
+from clothclf import errors
 
 HTTP_PATIENCE_S = 10
 SLOWEST_UPLOAD = 2_000_000
@@ -105,8 +106,7 @@ def first_line(error: BaseException) -> str:
     told = _not_let_in(error)
     if told:
         return f"the server {told}"
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return without_password(first)
+    return without_password(errors.first_line(error))
 
 
 def _not_let_in(error: BaseException) -> str:

@@ -23,7 +23,7 @@ from benchmark.use.answering import BATCH_SIZE, restore_run
 from benchmark.use.exported import CARD, INPUT, OUTPUT, Exported, card
 from clothclf.data.atomic import new_file
 from clothclf.data.dataset import SplitImages, open_pixels
-from clothclf.errors import DataError
+from clothclf.errors import DataError, first_line
 
 TOLERANCE = 1e-4
 """Largest difference of a probability that rounding explains."""
@@ -117,7 +117,7 @@ def _program(model: Exported, size: int) -> torch.export.ExportedProgram:
         return torch.export.export(model, (_example(size),), dynamic_shapes=any_number)
     except Exception as error:  # torch's tracer raises many kinds
         raise ExportError(
-            f"torch cannot export this architecture: {_first_line(error)}; try --format torchscript"
+            f"torch cannot export this architecture: {first_line(error)}; try --format torchscript"
         ) from None
 
 
@@ -136,7 +136,7 @@ def _to_torchscript(model: Exported, size: int, told: str, path: Path) -> Runtim
         traced = torch.jit.trace(model, _example(size))  # type: ignore[no-untyped-call]
     except Exception as error:  # as above
         raise ExportError(
-            f"torch cannot trace this architecture: {_first_line(error)}; try --format onnx"
+            f"torch cannot trace this architecture: {first_line(error)}; try --format onnx"
         ) from None
     torch.jit.save(traced, content, _extra_files={CARD: told})
     path.write_bytes(content.getvalue())
@@ -165,7 +165,7 @@ def _to_onnx(model: Exported, size: int, told: str, path: Path) -> Runtime:
         )
     except Exception as error:  # as above
         raise ExportError(
-            f"torch cannot export this architecture to ONNX: {_first_line(error)}; "
+            f"torch cannot export this architecture to ONNX: {first_line(error)}; "
             "try --format torch or torchscript"
         ) from None
     if program is None:
@@ -203,7 +203,3 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(level)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

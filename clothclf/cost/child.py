@@ -17,7 +17,7 @@ import warnings
 from typing import Any, TextIO
 
 from clothclf.cost.count import CostRequest, cost_to_dict, describe_death
-from clothclf.errors import UserError
+from clothclf.errors import UserError, first_line
 from clothclf.orphans import die_with_parent
 
 PATIENCE_S = 600.0
@@ -44,7 +44,7 @@ def private_stdout() -> TextIO:
 def answer(question: dict[str, Any]) -> dict[str, Any]:
     """Carry out one question; a refusal is an answer too."""
     warnings.simplefilter("ignore")
-    from clothclf.cost.counting import count_here, count_on_meta, first_line, settle_process
+    from clothclf.cost.counting import count_here, count_on_meta, settle_process
     from clothclf.cost.detail import rows_of
     from clothclf.cost.quick import count_body
     from clothclf.cost.subject import resolve

@@ -34,7 +34,7 @@ from clothclf.cost.subject import (
     trainable_count,
 )
 from clothclf.cost.torch_counter import ForwardRecord, count_with_torch
-from clothclf.errors import CostError, UserError
+from clothclf.errors import CostError, UserError, first_line
 from clothclf.models.architectures import create_for_size
 from clothclf.models.classifier import feature_count
 from clothclf.results import Cost, CounterResult
@@ -146,12 +146,6 @@ class _Sized(nn.Module):
 
     def forward(self, unused: Tensor) -> None:
         self.features = feature_count(self.body, self.request.image_size, self.request.architecture)
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its kind where it has none."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def _try_fvcore(

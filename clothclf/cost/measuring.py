@@ -15,7 +15,7 @@ from clothclf.cost.busy import BusyWatch
 from clothclf.cost.count import CostRequest
 from clothclf.cost.peak_memory import Work, peak_bytes, working_bytes
 from clothclf.cost.subject import LARGE, build_on_cpu, build_on_meta, resolve, stored_bytes
-from clothclf.errors import CostError
+from clothclf.errors import CostError, first_line
 from clothclf.models.classifier import Classifier
 from clothclf.results import MeasuredCost
 from clothclf.training.device import choose_device, device_name, wait_for
@@ -67,7 +67,7 @@ def measure_here(request: CostRequest, device: str, training_batch_size: int) ->
         working = working_bytes(work, place, rehearsal=work)
     except Exception as error:  # each architecture fails in its own way
         size = f"{request.image_size} x {request.image_size}"
-        raise CostError(f"it refuses pictures of {size} pixels: {_first_line(error)}") from error
+        raise CostError(f"it refuses pictures of {size} pixels: {first_line(error)}") from error
     latency_ms = [1e3 * seconds for seconds in bench.latencies()]
     throughput = bench.throughput(1e3 / statistics.fmean(latency_ms), working)
     busy = watch.describe()
@@ -106,7 +106,7 @@ class Bench:
             _draw_unset_weights(subject.model)
             model = subject.model.to(device).to(memory_format=torch.channels_last)
         except (RuntimeError, MemoryError) as error:
-            raise CostError(f"it cannot be put on {device}: {_first_line(error)}") from error
+            raise CostError(f"it cannot be put on {device}: {first_line(error)}") from error
         return Bench(model, device, tuple(subject.picture.shape[1:]))
 
     def pictures(self, batch: int) -> Tensor:
@@ -206,7 +206,7 @@ def _training_bytes(request: CostRequest, device: torch.device, batch: int) -> i
     try:
         return working_bytes(lambda: train(batch), device, rehearsal=lambda: train(small))
     except Exception as error:  # each architecture fails in its own way
-        told = f"a training step of {batch} pictures fails: {_first_line(error)}"
+        told = f"a training step of {batch} pictures fails: {first_line(error)}"
         raise CostError(told) from error
 
 
@@ -266,8 +266,3 @@ def _percentile(values: list[float], share: float) -> float:
     """The smallest of the values that at least this share of them does not exceed."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

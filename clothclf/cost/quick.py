@@ -19,6 +19,7 @@ from typing import Any
 from clothclf.cost.count import CostRequest
 from clothclf.cost.crew import ask_many
 from clothclf.data.atomic import write_text
+from clothclf.errors import UserError, first_line
 from clothclf.settings import HeadSettings
 
 FORMAT = 1
@@ -106,9 +107,6 @@ def count_body(request: CostRequest) -> dict[str, Any]:
 
 
 def _count(request: CostRequest) -> tuple[Any, str]:
-    from clothclf.cost.counting import first_line
-    from clothclf.errors import UserError
-
     told = logging.root.manager.disable
     try:
         with warnings.catch_warnings():

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from clothclf.data.batches import Normalization
-from clothclf.errors import ArchitectureError, did_you_mean
+from clothclf.errors import ArchitectureError, did_you_mean, first_line
 from clothclf.models.own import create_own, is_own, source_sha256
 
 WILDCARDS = frozenset("*?[")
@@ -66,7 +66,7 @@ def create(name: str, **options: Any) -> nn.Module:
     try:
         model: nn.Module = timm.create_model(name, **options)
     except Exception as error:  # timm's builders raise whatever their parts do
-        first = (str(error).splitlines() or [type(error).__name__])[0]
+        first = first_line(error)
         raise ArchitectureError(f"architecture {name!r} cannot be built: {first}") from error
     return model
 

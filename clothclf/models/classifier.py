@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from clothclf.errors import ArchitectureError
+from clothclf.errors import ArchitectureError, first_line
 from clothclf.models.architectures import normalization
 from clothclf.settings import HeadSettings, ModelSettings, Precision
 
@@ -162,7 +162,7 @@ def feature_count(body: nn.Module, image_size: int, name: str) -> int:
         with torch.no_grad():
             features = body(torch.zeros(1, 3, image_size, image_size, device=device))
     except Exception as error:  # each architecture fails in its own way
-        first = (str(error).splitlines() or [type(error).__name__])[0]
+        first = first_line(error)
         raise ArchitectureError(
             f"architecture {name!r} refuses pictures of {image_size} x {image_size} pixels "
             f"(data.image_size): {first}"

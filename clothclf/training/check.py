@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from clothclf.errors import SettingsError, UserError, did_you_mean
+from clothclf.errors import SettingsError, UserError, did_you_mean, first_line
 from clothclf.models.architectures import create_for_size
 from clothclf.settings import ModelSettings, TrainSettings
 from clothclf.training.optimizer import (
@@ -86,7 +86,7 @@ def _refusal(train: TrainSettings) -> list[str]:
             module(torch.ones(2, 2)).square().sum().backward()
             optimizer.step()
     except Exception as error:  # each optimiser refuses in its own way
-        first = (str(error).splitlines() or [type(error).__name__])[0]
+        first = first_line(error)
         given = ", ".join(f"{key}: {value}" for key, value in train.optimizer_options.items())
         where = f"train.optimizer_options ({given})" if given else "train.optimizer"
         return [f"{where}: {train.optimizer} refuses: {first}"]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
+from clothclf.errors import first_line
 from clothclf.training.objective import Objective, right_answers
 from clothclf.training.optimizer import parameters_of
 
@@ -145,7 +146,7 @@ class RecordedStep:
         try:
             self._replay = self._record(work)
         except RuntimeError as error:
-            self.fault = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            self.fault = first_line(error)
         before.restore()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from clothclf.reach import first_line
+from clothclf.errors import first_line
 
 
 def lost_errors() -> tuple[type[Exception], ...]:

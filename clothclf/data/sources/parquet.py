@@ -26,7 +26,7 @@ from clothclf.data.sources.parquet_pages import (
     pages,
     read_footer,
 )
-from clothclf.errors import DataError
+from clothclf.errors import DataError, first_line
 
 MAX_ROWS = 3_000_000
 MAX_COLUMNS = 1000
@@ -203,7 +203,7 @@ class ParquetFile:
         except LayoutError as error:
             raise DataError(f"{self.path}: {error}") from None
         except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
-            first = (str(error).splitlines() or [type(error).__name__])[0]
+            first = first_line(error)
             raise DataError(f"{self.path}: cannot be read: {first[:200]}") from None
 
     def _bomb(self, column: str, size: int, limit: int) -> DataError:
