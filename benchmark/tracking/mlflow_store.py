@@ -54,6 +54,8 @@ class _OpenRun:
     """That are there."""
     samples: set[int] = field(default_factory=set)
     """Moments of the samples of the machine that are there."""
+    moments: dict[int, int] = field(default_factory=dict)
+    """When an epoch was first sent, in ms: its answer may be lost, and it is sent again."""
     last_beat: float = field(default_factory=time.monotonic)
 
     def is_to_beat(self) -> bool:
@@ -159,10 +161,16 @@ class MlflowStore:
         if run is None:
             return
         new = [result for result in results if result.epoch not in run.epochs]
+        # The same moment each time: MLflow keeps a point that is logged again but once.
+        now = _now_ms()
         points = [
             point
             for result in new
-            for point in _points(run_fields.epoch_metrics(result), result.epoch)
+            for point in _points(
+                run_fields.epoch_metrics(result),
+                result.epoch,
+                run.moments.setdefault(result.epoch, now),
+            )
         ]
         self._log(spec.run_id, points)
         run.epochs |= {result.epoch for result in new}
@@ -328,9 +336,12 @@ class MlflowStore:
             run.last_beat = time.monotonic()
 
 
-def _points(metrics: Mapping[str, float], step: int, at_ms: int | None = None) -> list[Any]:
-    """Metrics as MLflow's entities; `at_ms` is their moment, now without."""
+def _now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+def _points(metrics: Mapping[str, float], step: int, at_ms: int) -> list[Any]:
+    """Metrics as MLflow's entities; `at_ms` is their moment."""
     from mlflow.entities import Metric
 
-    moment = int(time.time() * 1000) if at_ms is None else at_ms
-    return [Metric(key, value, moment, step) for key, value in metrics.items()]
+    return [Metric(key, value, at_ms, step) for key, value in metrics.items()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -178,3 +179,27 @@ def test_two_drivers_agree_on_which_run_stays(store: MlflowStore) -> None:
     first, second = (attempts.superfluous(order) for order in (found, found[::-1]))
     assert len(first) == 1
     assert first[0].info.run_id == second[0].info.run_id
+
+
+def test_an_epoch_whose_answer_was_lost_is_there_once(
+    store: MlflowStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server had written it when it died; it is sent again when another answers."""
+    spec = spec_of_all()
+    store.start(spec)
+    mlflow_id = store._open[spec.run_id].mlflow_id
+    epoch = make_record(spec, 0.5).training.epochs[0]
+    with monkeypatch.context() as dying:
+        send = store.client.log_batch
+
+        def send_and_die(*given: Any, **named: Any) -> None:
+            send(*given, **named)
+            raise ConnectionError
+
+        dying.setattr(store.client, "log_batch", send_and_die)
+        with pytest.raises(ConnectionError):
+            store.log_epochs(spec, [epoch])
+    time.sleep(0.01)  # a later moment
+    store.log_epochs(spec, [epoch])
+    points = store.client.get_metric_history(mlflow_id, "valid/loss")
+    assert [point.step for point in points] == [epoch.epoch]
