@@ -140,7 +140,6 @@ def assert_whole_in_mlflow(folder: Path, uri: str | None = None) -> None:
         assert run.data.metrics["test/accuracy"] == record.test.accuracy
         for metric in ("train/loss", "valid/loss"):
             points = client.get_metric_history(run.info.run_id, metric)
-            assert sorted(point.step for point in points) == list(
-                range(1, len(record.training.epochs) + 1)
-            )
+            steps = sorted(point.step for point in points)
+            assert steps == list(range(1, len(record.training.epochs) + 1)), (metric, points)
         assert len(client.get_metric_history(run.info.run_id, "test/accuracy")) == 1
