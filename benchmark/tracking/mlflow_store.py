@@ -54,8 +54,6 @@ class _OpenRun:
     """That are there."""
     samples: set[int] = field(default_factory=set)
     """Moments of the samples of the machine that are there."""
-    moments: dict[int, int] = field(default_factory=dict)
-    """When an epoch was first sent, in ms: its answer may be lost, and it is sent again."""
     last_beat: float = field(default_factory=time.monotonic)
 
     def is_to_beat(self) -> bool:
@@ -81,6 +79,9 @@ class MlflowStore:
         self.uri = uri
         self.shown_uri = without_password(uri)
         self._open: dict[str, _OpenRun] = {}
+        # When a run's epochs were first sent, in ms. A server that fails may take in later what
+        # it was asked for, also when the run has been looked for anew.
+        self._moments: dict[str, dict[int, int]] = {}
         self._finished: set[str] | None = None
         try:
             if uri.startswith("http"):
@@ -163,13 +164,14 @@ class MlflowStore:
         new = [result for result in results if result.epoch not in run.epochs]
         # The same moment each time: MLflow keeps a point that is logged again but once.
         now = _now_ms()
+        moments = self._moments.setdefault(spec.run_id, {})
         points = [
             point
             for result in new
             for point in _points(
                 run_fields.epoch_metrics(result),
                 result.epoch,
-                run.moments.setdefault(result.epoch, now),
+                moments.setdefault(result.epoch, now),
             )
         ]
         self._log(spec.run_id, points)
@@ -229,6 +231,7 @@ class MlflowStore:
         finally:
             # Where this failed, the store may have lost the run: it is looked for anew.
             self._open.pop(spec.run_id, None)
+        self._moments.pop(spec.run_id, None)
         self._settle(self._find(spec.run_id))
         return True
 
@@ -270,6 +273,7 @@ class MlflowStore:
         """Close a run that the user stopped."""
         if run_id in self._open:
             self.client.set_terminated(self._open.pop(run_id).mlflow_id, "KILLED")
+            self._moments.pop(run_id, None)
             self._settle(self._find(run_id))
 
     def log_report(
