@@ -7,7 +7,7 @@ and nothing finished is deleted before another is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmark.tracking.life import is_dead, is_ours
@@ -47,14 +47,16 @@ def cut_short(found: Sequence[Any]) -> list[Any]:
     return [run for run in found if run.info.status not in RESULTS and not is_anothers(run)]
 
 
-def superfluous(found: Sequence[Any]) -> list[Any]:
-    """All but the one that stays; two drivers that ask at once get the same answer."""
-    ended = [run for run in found if not is_anothers(run)]
-    stays = max(ended, key=_worth, default=None)
-    return [run for run in ended if run is not stays]
-
-
 def _worth(run: Any) -> tuple[int, int, str]:
     order = dict(zip(reversed(RESULTS), (1, 2), strict=True))
     rank = order.get(run.info.status, 0) if is_of_this_kind(run) else -1
     return rank, run.info.end_time or 0, run.info.run_id
+
+
+def superfluous(
+    found: Sequence[Any], worth: Callable[[Any], tuple[int, int, str]] = _worth
+) -> list[Any]:
+    """All but the one that stays; two drivers that ask at once get the same answer."""
+    ended = [run for run in found if not is_anothers(run)]
+    stays = max(ended, key=worth, default=None)
+    return [run for run in ended if run is not stays]

@@ -285,12 +285,14 @@ class MlflowStore:
         architecture, `figures` are files. Nothing is done where the store has this report.
         Comparisons leave the run out by its tag `bench.kind`.
         """
-        found = self._search(report_filter())
-        return log_report_run(self.client, self.experiment_id, found, texts, table, figures)
+        return log_report_run(self.client, self.experiment_id, self._reports, texts, table, figures)
 
     def has_report(self) -> bool:
         """Whether the study's report is there, of whatever content, and whole."""
-        return any(is_whole(run) for run in self._search(report_filter()))
+        return any(is_whole(run) for run in self._reports())
+
+    def _reports(self) -> list[Any]:
+        return self._search(report_filter())
 
     def logged(self, run_id: str) -> tuple[Any, Any]:
         """MLflow's client, and the run that was logged last; raises TrackingError without one."""

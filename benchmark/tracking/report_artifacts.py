@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmark.tracking import attempts
+from benchmark.tracking.life import life_tags
 from benchmark.tracking.run_fields import KIND_TAG, REPORT_KIND
 
 if TYPE_CHECKING:
@@ -31,27 +33,31 @@ def is_whole(run: Any) -> bool:
 def log_report_run(
     client: Any,
     experiment_id: str,
-    found: Sequence[Any],
+    search: Callable[[], Sequence[Any]],
     texts: Mapping[str, str],
     table: pd.DataFrame,
     figures: Sequence[Path],
 ) -> str:
-    """Make `found` (report runs, newest first) one run with this content; return its MLflow id.
+    """Leave one report run, of this content, and return its MLflow id.
 
-    A new run takes the place of one with other content, and nothing of that is left to mislead.
+    `search` returns the report runs. A new run takes the place of one with other content, and
+    nothing of that is left to mislead; of two drivers' reports the later one stays.
     """
     content = _hash(texts, table, figures)
-    whole = [run for run in found if is_whole(run) and run.data.tags[CONTENT_TAG] == content][:1]
-    if whole:
-        mlflow_id = str(whole[0].info.run_id)
-    else:
+    newest = max(search(), key=_worth, default=None)
+    if newest is None or not is_whole(newest) or newest.data.tags[CONTENT_TAG] != content:
         mlflow_id = _log(client, experiment_id, texts, table, figures)
         client.set_tag(mlflow_id, CONTENT_TAG, content)
         client.set_terminated(mlflow_id, "FINISHED")
-    for old in found:
-        if old.info.run_id != mlflow_id:
-            client.delete_run(old.info.run_id)
+    else:
+        mlflow_id = str(newest.info.run_id)
+    for old in attempts.superfluous(search(), _worth):
+        client.delete_run(old.info.run_id)
     return mlflow_id
+
+
+def _worth(run: Any) -> tuple[int, int, str]:
+    return int(is_whole(run)), run.info.end_time or 0, run.info.run_id
 
 
 def _log(
@@ -63,6 +69,7 @@ def _log(
 ) -> str:
     note = "The study's report: its table, plots and texts are among the artifacts."
     tags = {
+        **life_tags(),
         KIND_TAG: REPORT_KIND,
         "mlflow.source.name": "bench report",
         "mlflow.note.content": note,

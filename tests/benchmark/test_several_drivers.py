@@ -9,14 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from benchmark.plan import RunSpec
 from benchmark.record import Failure
 from benchmark.runner import run_folder as files
 from benchmark.runner.run_folder import RunFolder
-from benchmark.tracking import attempts, life
+from benchmark.tracking import attempts, life, report_artifacts
 from benchmark.tracking.mlflow_store import MlflowStore
+from benchmark.tracking.run_fields import KIND_TAG, REPORT_KIND
 from tests.benchmark.examples import make_record, make_spec
 
 
@@ -203,3 +205,36 @@ def test_an_epoch_whose_answer_was_lost_is_there_once(
     store.log_epochs(spec, [epoch])
     points = store.client.get_metric_history(mlflow_id, "valid/loss")
     assert [point.step for point in points] == [epoch.epoch]
+
+
+def report_of(store: MlflowStore, text: str) -> str:
+    return store.log_report({"report.md": text}, pd.DataFrame({"a": [1]}), [])
+
+
+def test_of_two_drivers_reports_the_later_stays(
+    store: MlflowStore, another: subprocess.Popen[bytes]
+) -> None:
+    """One that another driver is still writing is left alone, and not believed."""
+    tags = {
+        **life.life_tags(),
+        life.PROCESS_TAG: life._process(another.pid),
+        KIND_TAG: REPORT_KIND,
+    }
+    theirs = store.client.create_run(store.experiment_id, tags=tags).info.run_id
+    assert not store.has_report()
+    report_of(store, "ours")
+    assert states(store) == ["FINISHED", "RUNNING"]
+    store.client.set_tag(theirs, report_artifacts.CONTENT_TAG, "theirs")
+    store.client.set_terminated(theirs, "FINISHED")
+    assert report_of(store, "ours") != theirs  # it is the last again
+    (left,) = shown(store)
+    assert left.info.status == "FINISHED"
+
+
+def test_a_report_that_a_dead_driver_began_is_taken_away(
+    store: MlflowStore,
+) -> None:
+    tags = {**life.life_tags(), KIND_TAG: REPORT_KIND, life.PROCESS_TAG: "1 1"}
+    store.client.create_run(store.experiment_id, tags=tags)
+    made = report_of(store, "ours")
+    assert [run.info.run_id for run in shown(store)] == [made]
