@@ -7,10 +7,14 @@ import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from PIL import Image
+
+if TYPE_CHECKING:
+    from tests.benchmark.conftest import StudyRun
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Several tests at a time share the cores; torch reads this when it is imported.
@@ -104,6 +108,16 @@ class KaggleBuilder:
 def kaggle(tmp_path: Path) -> KaggleBuilder:
     """Build data sets in Kaggle's layout under `tmp_path`."""
     return KaggleBuilder(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def tiny_study(tmp_path_factory: pytest.TempPathFactory) -> StudyRun:
+    """The tiny study, run once for all tests that only look at it."""
+    from tests.benchmark.conftest import TINY, StudyRun, run_bench
+
+    folder = tmp_path_factory.mktemp("study")
+    (folder / "tiny.yaml").write_text(TINY)
+    return StudyRun(folder, run_bench(folder, "run", "--all", "-c", "tiny.yaml"))
 
 
 @pytest.fixture

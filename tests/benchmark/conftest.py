@@ -93,11 +93,3 @@ class StudyRun:
 
     folder: Path
     first: Finished
-
-
-@pytest.fixture(scope="session")
-def tiny_study(tmp_path_factory: pytest.TempPathFactory) -> StudyRun:
-    """The tiny study, run once for all tests that only look at it."""
-    folder = tmp_path_factory.mktemp("study")
-    (folder / "tiny.yaml").write_text(TINY)
-    return StudyRun(folder, run_bench(folder, "run", "--all", "-c", "tiny.yaml"))

@@ -53,6 +53,7 @@ def study(folder: Path, name: str) -> dict[str, object]:
     return told
 
 
+@pytest.mark.slow
 def test_a_folder_with_splits(tmp_path: Path) -> None:
     """Train and test folders, as they are so often: validation is drawn from train."""
     for split, count in (("train", 10), ("test", 4)):
@@ -68,6 +69,7 @@ def test_a_folder_with_splits(tmp_path: Path) -> None:
     assert told["classes"] == ["cats", "dogs"]
 
 
+@pytest.mark.slow
 def test_a_table_with_a_column_of_splits(tmp_path: Path) -> None:
     photos = tmp_path / "birds" / "photos"
     photos.mkdir(parents=True)

@@ -71,6 +71,7 @@ def test_no_color_is_honoured(tmp_path: Path) -> None:
     assert not shown.cursor_hidden
 
 
+@pytest.mark.slow
 def test_a_dumb_terminal_gets_plain_lines(tmp_path: Path) -> None:
     shown = on_terminal(tmp_path, "run", "test_resnet", environment={"TERM": "dumb"})
     assert shown.code == 0

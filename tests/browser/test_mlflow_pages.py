@@ -19,12 +19,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-import pandas as pd
 import pytest
 
 from benchmark.record import RunRecord
 from benchmark.runner.run_folder import study_folders
-from tests.benchmark.conftest import COMMAND, TINY, free_port, run_bench
+from tests.benchmark.conftest import COMMAND, StudyRun, free_port
 from tests.benchmark.test_tracking import runs_of
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -80,17 +79,9 @@ class Seen:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """The tiny study, run, reported, and served by `bench ui` on loopback."""
-    from benchmark.tracking.mlflow_store import MlflowStore
-
-    folder = tmp_path_factory.mktemp("pages")
-    (folder / "tiny.yaml").write_text(TINY)
-    done = run_bench(folder, "run", "--all", "-c", "tiny.yaml")
-    assert done.code == 0, done.err
-    root = folder / "mlruns"
-    store = MlflowStore(f"sqlite:///{root}/mlflow.db", "tiny", root)
-    store.log_report({"report.md": "# tiny"}, pd.DataFrame({"architecture": ["a"]}), [])
+def served(tiny_study: StudyRun) -> Iterator[Served]:
+    """The tiny study, served by `bench ui` on loopback."""
+    folder = tiny_study.folder
     port = free_port()
     with (folder / "ui.txt").open("w") as log:
         process = subprocess.Popen(

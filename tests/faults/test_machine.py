@@ -23,9 +23,8 @@ def wait_for(folder: Path, words: str, seconds: float = 120) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_asked_once_it_stops_within_seconds_and_goes_on_later(
     number: signal.Signals, undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
