@@ -1,9 +1,16 @@
-"""End a helper process when the one that started it is gone, however that ended."""
+"""Start helper processes that end when the one that started them is gone, however that ended.
+
+    python -m clothclf.orphans PARENT MODULE [ARGUMENT …]
+
+runs a module as `python -m MODULE` would, but not longer than the process PARENT. It sees to that
+before anything large is imported: a process that is still starting would outlive its parent.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import runpy
 import signal
 import sys
 import threading
@@ -14,12 +21,13 @@ PR_SET_PDEATHSIG = 1
 LOOK_EVERY_S = 1.0
 
 
-def die_with_parent(parent: int | None = None) -> None:
-    """Be killed when the parent dies: at once on Linux, within a second elsewhere.
+def module_command(module: str, *arguments: str) -> list[str]:
+    """The command that runs a module for as long as this process lives."""
+    return [sys.executable, "-m", "clothclf.orphans", str(os.getpid()), module, *arguments]
 
-    A process that knows its parent's id says it: it may be gone before this is called.
-    """
-    parent = parent or os.getppid()
+
+def die_with_parent(parent: int) -> None:
+    """Be killed when the parent, of that id, dies: at once on Linux, within a second elsewhere."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it died in between
@@ -32,3 +40,9 @@ def _watch(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(LOOK_EVERY_S)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    die_with_parent(int(sys.argv[1]))
+    sys.argv = sys.argv[2:]
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

@@ -8,7 +8,6 @@ import json
 import os
 import platform
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 
@@ -18,6 +17,7 @@ from benchmark.plan import RunSpec
 from benchmark.runner.process import run_environment
 from clothclf.data.atomic import write_text
 from clothclf.errors import TrainingError
+from clothclf.orphans import module_command
 from clothclf.results import Probe
 from clothclf.settings import Precision
 
@@ -70,7 +70,7 @@ def faster_precision(found: Probe) -> Precision:
 def _ask(spec: RunSpec, timeout_s: float) -> Probe:
     try:
         child = subprocess.run(
-            [sys.executable, "-m", CHILD],
+            module_command(CHILD),
             input=json.dumps({"spec": spec.model_dump(mode="json"), "asked_at": time.time()}),
             capture_output=True,
             text=True,

@@ -14,13 +14,11 @@ from benchmark.plan import RunSpec
 from clothclf.cost.child import private_stdout
 from clothclf.data.dataset import SplitImages, open_pixels
 from clothclf.errors import UserError, first_line
-from clothclf.orphans import die_with_parent
 from clothclf.settings import Precision
 
 
 def main() -> None:
     """Answer one question."""
-    die_with_parent()
     answers = private_stdout()
     question = json.loads(sys.stdin.read())
     spec = RunSpec.model_validate(question["spec"], strict=False)

@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from benchmark.runner.events import EVENT, Event, Failed, StageStarted
 from benchmark.runner.run_folder import RunFolder
 from benchmark.runner.worker import UNFINISHED
 from clothclf.allocator import ALLOCATOR
+from clothclf.orphans import module_command
 
 GRACE_S = 30.0
 """For a process that has closed its pipe to end by itself; a busy machine is slow at it."""
@@ -74,7 +74,7 @@ class RunProcess:
             environment["CUDA_VISIBLE_DEVICES"] = limits.visible_gpus
         with (folder.path / files.LOG).open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", *self._module(), str(folder.path), *options],
+                module_command(*self._module(), str(folder.path), *options),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -12,7 +12,6 @@ from benchmark.runner import run_folder as files
 from benchmark.runner.run_folder import RunFolder
 from benchmark.runner.worker import UNFINISHED, EventPipe, end_process, tell_failure, what_is_asked
 from clothclf.errors import TrainingStopped
-from clothclf.orphans import die_with_parent
 
 OTHERS_FIRST_S = 3.0
 """For the agent to see that another process died before this one lost touch with it."""
@@ -63,8 +62,6 @@ def _tell(pipe: EventPipe, error: Exception, rank: int, size: int) -> None:
 if __name__ == "__main__":
     parser = what_is_asked()
     parser.add_argument("--meeting", type=Path, required=True)
-    parser.add_argument("--agent", type=int, required=True)
     asked = parser.parse_args()
-    die_with_parent(asked.agent)
     measure = not asked.without_measuring
     end_process(main(RunFolder(asked.folder), asked.meeting, measure, asked.memory_bytes))

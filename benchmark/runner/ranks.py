@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmark.runner.events import Failed
 from benchmark.runner.process import ending
 from benchmark.runner.worker import UNFINISHED, end_process
-from clothclf.orphans import die_with_parent
+from clothclf.orphans import module_command
 
 STOP_GRACE_S = 15
 """For a step and a checkpoint, less than the schedule waits for the whole run."""
@@ -53,10 +53,9 @@ def launch(processes: int, meeting: Path, arguments: Sequence[str]) -> int:
         logs_specs=DefaultLogsSpecs(log_dir=str(meeting)),
         shutdown_timeout=STOP_GRACE_S,
     )
-    own = ["-m", "benchmark.runner.rank", *arguments]
-    own += ["--meeting", str(meeting), "--agent", str(os.getpid())]
+    python, *own = module_command("benchmark.runner.rank", *arguments, "--meeting", str(meeting))
     try:
-        elastic_launch(config, sys.executable)(*own)
+        elastic_launch(config, python)(*own)
     except SignalException:
         return UNFINISHED
     except ChildFailedError as error:
@@ -88,5 +87,4 @@ if __name__ == "__main__":
     parser.add_argument("--processes", type=int, required=True)
     parser.add_argument("--meeting", type=Path, required=True)
     asked, rest = parser.parse_known_args()
-    die_with_parent()
     end_process(launch(asked.processes, asked.meeting, rest))

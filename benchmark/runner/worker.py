@@ -16,7 +16,6 @@ from benchmark.runner import run_folder as files
 from benchmark.runner.events import Event, Failed, Progress
 from benchmark.runner.run_folder import RunFolder
 from clothclf.errors import TrainingStopped, first_line
-from clothclf.orphans import die_with_parent
 
 PROGRESS_EVERY_S = 0.2
 UNFINISHED = 75
@@ -105,5 +104,4 @@ def _in_words(error: Exception) -> str:
 
 if __name__ == "__main__":
     asked = what_is_asked().parse_args()
-    die_with_parent()
     end_process(main(RunFolder(asked.folder), not asked.without_measuring, asked.memory_bytes))

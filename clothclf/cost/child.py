@@ -18,14 +18,12 @@ from typing import Any, TextIO
 
 from clothclf.cost.count import CostRequest, cost_to_dict, describe_death
 from clothclf.errors import UserError, first_line
-from clothclf.orphans import die_with_parent
 
 PATIENCE_S = 600.0
 
 
 def main() -> None:
     """Answer one question, or with `--serve` as many as come."""
-    die_with_parent()
     answers = private_stdout()
     if "--serve" in sys.argv[1:]:
         serve(answers)

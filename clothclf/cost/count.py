@@ -6,11 +6,11 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from clothclf.errors import CostError
+from clothclf.orphans import module_command
 from clothclf.results import Cost, CounterResult, ReceptiveField
 from clothclf.settings import HeadSettings
 
@@ -92,7 +92,7 @@ def ask(
 
 def child_command(*options: str) -> list[str]:
     """The command that starts a counting process."""
-    return [sys.executable, "-m", CHILD, *options]
+    return module_command(CHILD, *options)
 
 
 def child_environment() -> dict[str, str]:

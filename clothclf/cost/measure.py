@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -12,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from clothclf.allocator import ALLOCATOR
 from clothclf.cost.count import CostRequest, ask
 from clothclf.errors import CostError
+from clothclf.orphans import module_command
 from clothclf.results import MeasuredCost
 from clothclf.settings import Device
 
@@ -51,7 +51,7 @@ def measure_cost(
 
 def child_command() -> list[str]:
     """The command that starts a measuring process."""
-    return [sys.executable, "-m", CHILD]
+    return module_command(CHILD)
 
 
 def measured_from_dict(values: dict[str, Any]) -> MeasuredCost:

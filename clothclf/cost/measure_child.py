@@ -13,7 +13,6 @@ from typing import Any
 from clothclf.cost.child import private_stdout
 from clothclf.cost.count import CostRequest
 from clothclf.errors import UserError
-from clothclf.orphans import die_with_parent
 
 
 def main() -> None:
@@ -26,7 +25,6 @@ def main() -> None:
 def answer(question: dict[str, Any]) -> dict[str, Any]:
     """Carry out one question; a refusal is an answer too."""
     warnings.simplefilter("ignore")
-    die_with_parent()
     _be_the_first_to_go()
     from clothclf.cost.measuring import measure_here  # torch, once nothing can print to the answer
 
