@@ -56,7 +56,10 @@ def _worth(run: Any) -> tuple[int, int, str]:
 def superfluous(
     found: Sequence[Any], worth: Callable[[Any], tuple[int, int, str]] = _worth
 ) -> list[Any]:
-    """All but the one that stays; two drivers that ask at once get the same answer."""
+    """All but the one that stays, that of most worth; what another living process writes to stays.
+
+    Two drivers that ask at once get the same answer.
+    """
     ended = [run for run in found if not is_anothers(run)]
     stays = max(ended, key=worth, default=None)
     return [run for run in ended if run is not stays]

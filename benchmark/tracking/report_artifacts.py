@@ -44,14 +44,16 @@ def log_report_run(
     nothing of that is left to mislead; of two drivers' reports the later one stays.
     """
     content = _hash(texts, table, figures)
-    newest = max(search(), key=_worth, default=None)
-    if newest is None or not is_whole(newest) or newest.data.tags[CONTENT_TAG] != content:
+    found = search()
+    best = max(found, key=_worth, default=None)
+    if best is not None and is_whole(best) and best.data.tags[CONTENT_TAG] == content:
+        mlflow_id = str(best.info.run_id)
+    else:
         mlflow_id = _log(client, experiment_id, texts, table, figures)
         client.set_tag(mlflow_id, CONTENT_TAG, content)
         client.set_terminated(mlflow_id, "FINISHED")
-    else:
-        mlflow_id = str(newest.info.run_id)
-    for old in attempts.superfluous(search(), _worth):
+        found = search()  # another driver may have logged one meanwhile
+    for old in attempts.superfluous(found, _worth):
         client.delete_run(old.info.run_id)
     return mlflow_id
 

@@ -231,9 +231,7 @@ def test_of_two_drivers_reports_the_later_stays(
     assert left.info.status == "FINISHED"
 
 
-def test_a_report_that_a_dead_driver_began_is_taken_away(
-    store: MlflowStore,
-) -> None:
+def test_a_report_that_a_dead_driver_began_is_taken_away(store: MlflowStore) -> None:
     tags = {**life.life_tags(), KIND_TAG: REPORT_KIND, life.PROCESS_TAG: "1 1"}
     store.client.create_run(store.experiment_id, tags=tags)
     made = report_of(store, "ours")

@@ -81,6 +81,7 @@ class Seen:
 @pytest.fixture(scope="module")
 def served(tiny_study: StudyRun) -> Iterator[Served]:
     """The tiny study, served by `bench ui` on loopback."""
+    assert tiny_study.first.code == 0, tiny_study.first.err
     folder = tiny_study.folder
     port = free_port()
     with (folder / "ui.txt").open("w") as log:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 
 from clothclf.cost import count as count_module
-from clothclf.cost.count import CostRequest, cost_from_dict, cost_to_dict, count_cost
+from clothclf.cost.count import CostRequest, child_command, cost_from_dict, cost_to_dict, count_cost
 from clothclf.cost.detail import module_tree
 from clothclf.cost.fvcore_counter import count_with_fvcore
 from clothclf.cost.subject import build_on_cpu, build_on_meta, resolve
@@ -285,3 +286,8 @@ def test_a_killed_fork_is_told_of_and_the_server_goes_on() -> None:
     with pytest.raises(CostError, match=signal.SIGKILL.name):
         count_module.decode_answer("resnet18", first, 0)
     assert cost_from_dict(count_module.decode_answer("test_resnet", second, 0)).macs
+
+
+def test_the_child_is_started_as_a_module_that_ends_with_this_process() -> None:
+    started = ["-m", "clothclf.orphans", str(os.getpid()), "clothclf.cost.child", "--serve"]
+    assert child_command("--serve")[1:] == started
