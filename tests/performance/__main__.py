@@ -17,7 +17,10 @@ def main(names: list[str]) -> None:
         rows = run(name)
         for row in rows:
             print(f"{name}: {row.what}: {row.outcome} (wanted: {row.wanted})", flush=True)
-        write_part(name, rows)
+        if rows:
+            write_part(name, rows)
+        else:
+            print(f"{name}: this machine cannot tell; its part stays as it is", flush=True)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from benchmark.record import RunRecord
 from clothclf.settings import Precision
+from tests.performance.gpu import gpu
 from tests.performance.harness import Row, compare, ratio_of, seconds_of
 from tests.performance.material import WEIGHTS, ZIP
 from tests.performance.scaling import scaling
@@ -365,6 +366,7 @@ CASES = {
     "scaling": scaling,
     "harness": harness,
     "report": reporting,
+    "gpu": gpu,
 }
 
 

@@ -44,9 +44,11 @@ def build(head: HeadSettings | None = None, body: str = BODY, **options: object)
     return build_classifier(body, head or HeadSettings(), model, 3, SIZE, RANDOM, 0)
 
 
-def feed(classifier: Classifier, seed: int = 0, **augment: object) -> ImageBatches:
+def feed(
+    classifier: Classifier, seed: int = 0, device: torch.device = CPU, **augment: object
+) -> ImageBatches:
     settings = AugmentSettings.model_validate(augment)
-    return ImageBatches(SPLITS, classifier.normalization, settings, 16, seed, CPU)
+    return ImageBatches(SPLITS, classifier.normalization, settings, 16, seed, device)
 
 
 def recipe(**options: object) -> TrainSettings:

@@ -1,0 +1,51 @@
+"""A process that trains by itself as one of several would: `python -m … FOLDER`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from clothclf.training.device import make_repeatable
+from clothclf.training.objective import Objective
+from clothclf.training.optimizer import make_optimizer
+from clothclf.training.step import EagerStep, Step
+from clothclf.training.team import join, leave
+from clothclf.training.team_step import TeamStep
+from tests.clothclf.training.test_loop import build, recipe
+
+BATCH = 16
+
+
+def losses(step: Step, device: torch.device) -> list[float]:
+    """Of four steps on pictures of noise."""
+    draw = torch.Generator().manual_seed(1)
+    inputs = torch.randn(BATCH, 3, 32, 32, generator=draw).to(device)
+    targets = torch.randint(3, (BATCH,), generator=draw).to(device)
+    return [float(step(inputs, targets)[0]) for _ in range(4)]
+
+
+def main(folder: Path) -> None:
+    """Print the losses with the others (there are none) and alone, and the synchronised norms."""
+    make_repeatable()
+    team = join(folder, "cuda")
+    module = build(mode="finetune").to(team.device).train()
+    optimizer = make_optimizer(module, recipe())
+    together = TeamStep(module, optimizer, Objective(), None, team, lambda: BATCH)
+    norms = sum(isinstance(part, nn.SyncBatchNorm) for part in module.modules())
+    plain = build(mode="finetune").to(team.device).train()
+    alone = EagerStep(plain, make_optimizer(plain, recipe()))
+    told = {
+        "norms": norms,
+        "together": losses(together, team.device),
+        "alone": losses(alone, team.device),
+    }
+    leave()
+    print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,77 @@
+"""On a GPU: a training step as torch starts its kernels one by one, and as one recorded graph."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.performance.harness import Row, ratio_of
+
+ARCHITECTURES = ("tf_efficientnet_lite0", "efficientnet_b0", "densenet121", "vgg16")
+BATCH, SIZE, STEPS, ROUNDS = 16, 112, 50, 5
+"""The published study's batch and pictures; each round times so many steps of either kind."""
+
+
+def gpu(folder: Path) -> list[Row]:
+    """Steps of SGD that train whole networks, pictures on the device; none without a GPU."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return []
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    name = torch.cuda.get_device_name()
+    rows = []
+    for architecture in ARCHITECTURES:
+        eager, recorded = (_steps(architecture, kind) for kind in ("eager", "recorded"))
+        pairs = [(eager(), recorded()) for _ in range(ROUNDS)]
+        step_s = statistics.median(fast for _, fast in pairs) / STEPS
+        rows.append(
+            Row(
+                f"`{architecture}`, a step of {BATCH} at {SIZE} px, float32, {name}",
+                f"recorded {ratio_of(pairs)} times as fast as started one by one: "
+                f"{1e3 * step_s:.2f} ms, {BATCH / step_s:,.0f} images/s",
+                "at least 1",
+            )
+        )
+    return rows
+
+
+def _steps(architecture: str, kind: str) -> Callable[[], float]:
+    """What carries out a round of steps, warmed up, and returns its seconds."""
+    import torch
+
+    from clothclf.models.build import build_classifier
+    from clothclf.models.weights import RANDOM
+    from clothclf.settings import HeadSettings, ModelSettings
+    from clothclf.training.device import make_repeatable
+    from clothclf.training.optimizer import make_optimizer
+    from clothclf.training.step import EagerStep, RecordedStep, Step, record_cuda_graph
+    from tests.performance.side import recipe
+
+    make_repeatable()
+    settings = ModelSettings(mode="finetune")
+    module = build_classifier(architecture, HeadSettings(), settings, 11, SIZE, RANDOM, 0)
+    module.to("cuda").train()
+    optimizer = make_optimizer(module, recipe(1))
+    step: Step = EagerStep(module, optimizer)
+    if kind == "recorded":
+        step = RecordedStep(EagerStep(module, optimizer), module, optimizer, record_cuda_graph)
+    pictures = torch.randn(BATCH, 3, SIZE, SIZE, device="cuda")
+    pictures = pictures.to(memory_format=torch.channels_last)
+    targets = torch.arange(BATCH, device="cuda") % 11
+
+    def carry_out() -> float:
+        torch.cuda.synchronize()
+        started = time.perf_counter()
+        for _ in range(STEPS):
+            step(pictures, targets)
+        torch.cuda.synchronize()
+        return time.perf_counter() - started
+
+    carry_out()
+    if isinstance(step, RecordedStep) and step.fault:
+        raise SystemExit(f"{architecture}: a step cannot be recorded: {step.fault}")
+    return carry_out
