@@ -26,6 +26,7 @@ from clothclf.training.optimizer import (
     optimizer_state,
     set_learning_rate,
     state_bytes,
+    steps_can_be_recorded,
 )
 from clothclf.training.schedule import learning_rate
 from clothclf.training.step import (
@@ -174,10 +175,9 @@ class _Training:
         return self.now
 
     def _new_step(self) -> Step:
-        """Recorded where that is known to be the same: of `sgd`, whose rate is a tensor there."""
         if self.together is not None:
             return self.together
-        if self.device.type != "cuda" or self.settings.optimizer != "sgd":
+        if not steps_can_be_recorded(self.settings.optimizer, self.device):
             return self.eager
         return RecordedStep(self.eager, self.module, self.optimizer, record_cuda_graph)
 

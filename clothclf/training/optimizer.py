@@ -23,6 +23,7 @@ OWN_KEYS = {
 NOT_OPTIONS = {"params", "fused", "foreach", "capturable", "differentiable", "maximize"}
 """Arguments that are not a recipe's matter."""
 FUSED = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
+"""Those of torch's that go over memory once, and whose steps a CUDA graph can hold."""
 HEAD = "bench_head"
 """A name that no timm architecture gives to a part."""
 
@@ -44,8 +45,8 @@ def option_names(optimizer: str) -> list[str]:
 def make_optimizer(module: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
     """The recipe's optimiser over the parameters that train.
 
-    `sgd` is torch's with classical momentum; its `lr` is a tensor on NVIDIA's GPUs. Every other is
-    timm's of that name. What torch or timm raise of a wrong option passes through.
+    `sgd` is torch's with classical momentum, every other is timm's of that name. Where steps can be
+    recorded, `lr` is a tensor. What torch or timm raise of a wrong option passes through.
     """
     groups = parameter_groups(module, settings)
     device = next(p for group in groups for p in group["params"]).device
@@ -53,31 +54,34 @@ def make_optimizer(module: nn.Module, settings: TrainSettings) -> torch.optim.Op
         name: tuple(value) if isinstance(value, list) else value
         for name, value in settings.optimizer_options.items()
     }
-    if _optimizer_class(settings.optimizer) in FUSED:
+    kind = _optimizer_class(settings.optimizer)
+    if kind in FUSED:
         options["fused"] = device.type in ("cpu", "cuda")
-    if settings.optimizer != "sgd":
+    recordable = steps_can_be_recorded(settings.optimizer, device)
+    if recordable and kind is not torch.optim.SGD:
+        options["capturable"] = True
+    own: dict[str, Any] = {
+        "lr": settings.learning_rate,
+        "momentum": settings.momentum,
+        "weight_decay": settings.weight_decay,
+    }
+    made: torch.optim.Optimizer
+    if settings.optimizer == "sgd":
+        made = torch.optim.SGD(groups, **own, **options)
+    else:
         from timm.optim import create_optimizer_v2
 
-        made: torch.optim.Optimizer = create_optimizer_v2(
-            groups,
-            settings.optimizer,
-            lr=settings.learning_rate,
-            weight_decay=settings.weight_decay,
-            momentum=settings.momentum,
-            **options,
-        )
-        return made
-    if device.type == "cuda":
+        made = create_optimizer_v2(groups, settings.optimizer, **own, **options)
+    if recordable:
         # A number would be part of a recorded graph for ever.
-        for group in groups:
-            group["lr"] = torch.tensor(settings.learning_rate, device=device)
-    return torch.optim.SGD(
-        groups,
-        lr=settings.learning_rate,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-        **options,
-    )
+        for group in made.param_groups:
+            group["lr"] = torch.tensor(group["lr"], device=device)
+    return made
+
+
+def steps_can_be_recorded(optimizer: str, device: torch.device) -> bool:
+    """Whether a CUDA graph can hold the steps of an optimiser of this name on a device."""
+    return device.type == "cuda" and _optimizer_class(optimizer) in FUSED
 
 
 def parameter_groups(module: nn.Module, settings: TrainSettings) -> list[dict[str, Any]]:
@@ -171,7 +175,7 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
             if entries
         },
         "groups": [
-            {key: value for key, value in group.items() if key not in ("params", "lr")}
+            {key: value for key, value in group.items() if key not in {"lr", *NOT_OPTIONS}}
             for group in optimizer.param_groups
         ],
     }

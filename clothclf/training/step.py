@@ -101,7 +101,7 @@ class EagerStep:
 
 
 class RecordedStep:
-    """A step of torch's SGD, recorded at the first batch and replayed for all of its size.
+    """A step recorded at the first batch, and replayed for all of its size.
 
     Batches of another size go eagerly.
 
@@ -158,10 +158,11 @@ class _State:
         self._device = next(module.parameters()).device
         self._tensors = [*module.parameters(), *module.buffers()]
         self._values = [tensor.detach().clone() for tensor in self._tensors]
-        self._momenta = {
-            parameter: state["momentum_buffer"].clone()
+        self._moments = {
+            (parameter, name): value.clone()
             for parameter, state in optimizer.state.items()
-            if state.get("momentum_buffer") is not None
+            for name, value in state.items()
+            if isinstance(value, Tensor)
         }
         self._generator = generator_state(self._device)
 
@@ -170,9 +171,10 @@ class _State:
         for tensor, value in zip(self._tensors, self._values, strict=True):
             tensor.copy_(value)
         for parameter, state in self._optimizer.state.items():
-            if state.get("momentum_buffer") is not None:
-                # A momentum of zero makes the first step that there is without one.
-                state["momentum_buffer"].copy_(self._momenta.get(parameter, torch.tensor(0.0)))
+            for name, value in state.items():
+                if isinstance(value, Tensor):
+                    # All that torch keeps begins at zero; a momentum of zero is as good as none.
+                    value.copy_(self._moments.get((parameter, name), torch.tensor(0.0)))
         set_generator_state(self._device, self._generator)
 
 

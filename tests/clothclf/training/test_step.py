@@ -34,9 +34,10 @@ def carry_out(
     module: nn.Module,
     make: Callable[[EagerStep, torch.optim.Optimizer], Callable[..., tuple[Tensor, Tensor]]],
     *sizes: int,
+    **options: object,
 ) -> list[Tensor]:
     """Losses of the steps, then the parameters and buffers."""
-    optimizer = make_optimizer(module, recipe(weight_decay=0.01))
+    optimizer = make_optimizer(module, recipe(weight_decay=0.01, **options))
     step = make(EagerStep(module, optimizer), optimizer)
     torch.manual_seed(2)
     losses = []
@@ -46,7 +47,15 @@ def carry_out(
     return [*losses, *module.state_dict().values()]
 
 
-def test_a_recorded_step_is_the_step() -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"optimizer": "adamw"},
+        {"optimizer": "adam", "optimizer_options": {"amsgrad": True, "betas": [0.8, 0.99]}},
+    ],
+)
+def test_a_recorded_step_is_the_step(options: dict[str, object]) -> None:
     """Recording takes steps of its own, which leave no trace; another size goes eagerly."""
     recorded: list[RecordedStep] = []
     replays = 0
@@ -68,8 +77,8 @@ def test_a_recorded_step_is_the_step() -> None:
         recorded.append(RecordedStep(eager, module, optimizer, record))
         return recorded[0]
 
-    found = carry_out(module, make, 16, 16, 7, 16)
-    expected = carry_out(network(), lambda eager, _: eager, 16, 16, 7, 16)
+    found = carry_out(module, make, 16, 16, 7, 16, **options)
+    expected = carry_out(network(), lambda eager, _: eager, 16, 16, 7, 16, **options)
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
     assert replays == 3
     assert recorded[0].fault == ""
