@@ -38,8 +38,9 @@ def write_plots(analysis: Analysis, folder: Path) -> list[Path]:
     written = []
     for name, spec in plots(analysis):
         svg, png = folder / f"{name}.svg", folder / f"{name}.png"
-        write_text(svg, vl_convert.vegalite_to_svg(spec, vl_version=version))
-        write_bytes(png, vl_convert.vegalite_to_png(spec, vl_version=version, scale=SCALE))
+        drawn = vl_convert.vegalite_to_svg(spec, vl_version=version)
+        write_text(svg, drawn)
+        write_bytes(png, vl_convert.svg_to_png(drawn, scale=SCALE))
         written += [svg, png]
     return written
 
