@@ -33,7 +33,7 @@ def processes_of_each_run(
     if gpus is not None and gpu_count(device) < processes:
         there = gpu_count(device)
         raise DeviceError(
-            f"--gpus-per-run {processes}: device: {device} has {there} GPUs here; ask for fewer, "
+            f"--gpus-per-run {processes}: GPUs found for device: {device}: {there}; ask for fewer, "
             "or try several processes on a CPU with --processes-per-run"
         )
     if processes > 1:

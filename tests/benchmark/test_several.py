@@ -234,7 +234,7 @@ def test_what_killed_a_process_is_told_before_what_others_died_of() -> None:
 
 
 def test_gpus_that_are_not_there_are_told_in_a_sentence() -> None:
-    with pytest.raises(DeviceError, match=r"--gpus-per-run 2: device: cpu has 0 GPUs here"):
+    with pytest.raises(DeviceError, match=r"--gpus-per-run 2: GPUs found for device: cpu: 0;"):
         processes_of_each_run("cpu", gpus=2)
 
 

@@ -193,9 +193,9 @@ def test_a_study_runs_on_the_gpu(tmp_path: Path) -> None:
     done = run_bench(tmp_path, "run", "--all", "-c", "tiny.yaml", "--workers", "2")
     assert done.code == 0, done.err[-3000:]
     name = torch.cuda.get_device_name(GPU)
-    records = [json.loads(path.read_text()) for path in tmp_path.rglob("record.json")]
+    records = list(tmp_path.glob("mlruns/runs/*/*/record.json"))
     assert len(records) == 2
-    assert name in json.dumps(records[0])
+    assert name in records[0].read_text()
     told = run_bench(tmp_path, "report", "-c", "tiny.yaml", "-o", "report.md")
     assert told.code == 0, told.err[-3000:]
     assert name in (tmp_path / "report.md").read_text()
@@ -206,4 +206,4 @@ def test_more_processes_than_gpus_are_refused(tmp_path: Path) -> None:
     more = torch.cuda.device_count() + 1
     done = run_bench(tmp_path, "run", "--all", "-c", "tiny.yaml", "--gpus-per-run", str(more))
     assert done.code == 2
-    assert f"torch finds {more - 1}" in done.err
+    assert f"GPUs found for device: cuda: {more - 1};" in done.err
