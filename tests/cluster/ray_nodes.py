@@ -22,6 +22,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.benchmark.conftest import heed_signals
+
 HEAD_PORT = 6379
 ADDRESS = f"127.0.0.1:{HEAD_PORT}"
 RAY = str(Path(sys.executable).with_name("ray"))
@@ -63,6 +65,7 @@ class Cluster:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            preexec_fn=heed_signals,
         )
 
     def bench(self, *arguments: str, check: bool = True, **changes: str) -> Done:
