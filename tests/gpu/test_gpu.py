@@ -107,7 +107,7 @@ def figures(
 def test_a_stopped_training_ends_as_one_that_was_not(
     mode: str, optimizer: str, tmp_path: Path
 ) -> None:
-    """The same seed gives the same bits, whether steps are recorded or not, and resumed or not."""
+    """The same seed gives the same bits, resumed or not."""
     expected = figures(optimizer=optimizer, mode=mode)
     assert figures(optimizer=optimizer, mode=mode) == expected
     assert figures(optimizer=optimizer, mode=mode, checkpoints=tmp_path, stop_after=7) is None
