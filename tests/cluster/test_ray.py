@@ -310,8 +310,8 @@ EIGHT = (
     .replace("image_size: 32", "image_size: 64")
     .replace("images_per_class: 5", "images_per_class: 60")
 )
-"""Most of a minute each, in epochs of a second: the driver's start and end, some twenty seconds, have
-no second worker, and shorter epochs would measure what is kept and told after each."""
+"""Most of a minute each, in epochs of a second: the driver's start and end, some twenty seconds,
+have no second worker, and shorter epochs would measure what is kept and told after each."""
 
 
 @pytest.mark.slow
