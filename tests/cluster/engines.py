@@ -1,4 +1,4 @@
-"""Real engines on loopback: PostgreSQL, an S3-compatible store, and MLflow's server before them.
+"""Real engines on loopback: PostgreSQL, an S3-compatible store, MLflow's server, TLS before it.
 
 They are started as deploy/compose.yaml starts them, with its own command line, and ended by number.
 """
@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -222,6 +223,8 @@ class Tracking(Server):
         self.destination = f"s3://{BUCKET}" if objects_in is None else str(objects_in)
         self.database, self.objects = database, objects
         self.uri = f"http://127.0.0.1:{self.port}"
+        self.host = f"localhost:{free_port()}"
+        """Under which a proxy that ends TLS is reached."""
         self.folder = folder
         secrets = {
             "database_password": PASSWORD,
@@ -248,12 +251,12 @@ class Tracking(Server):
             "--port=5000": f"--port={self.port}",
             "127.0.0.1:5000": f"127.0.0.1:{self.port}",
             "--workers=4": "--workers=1",
-            "${STORE_HOST}": "localhost",
+            "${STORE_HOST}": self.host,
             f"s3://{BUCKET}": self.destination,
         }
         for told, meant in changes.items():
             text = text.replace(told, meant)
-        return re.sub(r"\$\{STORE_HOST:[^}]*\}", "localhost", text)
+        return re.sub(r"\$\{STORE_HOST:[^}]*\}", self.host, text)
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
@@ -269,8 +272,40 @@ class Tracking(Server):
         self.wait_until(lambda: self.answers_http("/health"))
 
 
+class Tls(Server):
+    """Caddy by deploy/Caddyfile; it signs with an authority of its own, as by default there."""
+
+    def __init__(self, folder: Path, tracking: Tracking) -> None:
+        """`folder` takes its authority and its log; skips the test where there is no Caddy."""
+        if shutil.which("caddy") is None:
+            pytest.skip("Caddy is not installed (Debian's package caddy)")
+        super().__init__(folder)
+        self.folder, self.tracking = folder, tracking
+        self.uri = f"https://{tracking.host}"
+        self.port = int(tracking.host.rpartition(":")[2])
+        self.authority = folder / "caddy/pki/authorities/local/root.crt"
+
+    def start(self) -> None:
+        """Start it, and wait until it has made its authority and takes connections."""
+        # On loopback, beside others: no port for its own administration, none to redirect from.
+        options = "{\n\tadmin off\n\tauto_https disable_redirects\n\tskip_install_trust\n}\n"
+        config = self.folder / "Caddyfile"
+        site = (DEPLOY / "Caddyfile").read_text()
+        config.write_text(options + site.replace("mlflow:5000", f"127.0.0.1:{self.tracking.port}"))
+        told = {"STORE_HOST": self.tracking.host, "STORE_TLS": "internal"}
+        own = {"HOME": str(self.folder), "XDG_DATA_HOME": str(self.folder)}
+        command = ["caddy", "run", "--config", str(config), "--adapter", "caddyfile"]
+        self.launch(command, cwd=self.folder, env={**os.environ, **told, **own})
+        self.wait_until(self._is_ready)
+
+    def _is_ready(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("localhost", self.port), 1):
+            return self.authority.exists()
+        return False
+
+
 class SharedStore:
-    """The three of them."""
+    """The three that keep things; `Tls` may stand before them."""
 
     def __init__(self, folder: Path, objects_in: Path | None = None) -> None:
         """Start all; artifacts go to a folder where one is given, and not into memory."""

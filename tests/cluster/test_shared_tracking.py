@@ -19,7 +19,7 @@ from benchmark.runner.run_folder import study_folders
 from benchmark.tracking.mlflow_store import MlflowStore
 from benchmark.tracking.server_check import look_at_server
 from tests.benchmark.conftest import COMMAND, Finished, environment, run_bench
-from tests.cluster.engines import ADMIN, PASSWORD, SharedStore
+from tests.cluster.engines import ADMIN, PASSWORD, SharedStore, Tls
 from tests.faults import study
 
 TINY = """\
@@ -149,6 +149,46 @@ def test_doctor_examines_the_server(
     assert f"takes runs and artifacts: MLflow {mlflow.__version__}" in found
     assert [told for told in concerns if "for a call" not in told] == []  # a busy machine is slow
     assert not [name for name in shared.objects.names() if "doctor" in name]
+
+
+@pytest.fixture(scope="module")
+def tls(shared: SharedStore, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tls]:
+    proxy = Tls(tmp_path_factory.mktemp("tls"), shared.tracking)
+    proxy.start()
+    yield proxy
+    proxy.kill()
+
+
+def test_a_driver_reaches_it_by_tls(
+    shared: SharedStore, tls: Tls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By deploy/'s proxy, whose authority it is told of: runs, and an artifact there and back."""
+    client_of(shared, monkeypatch)
+    monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", str(tls.authority))
+    found, _ = look_at_server(MlflowStore(tls.uri, "by tls", tmp_path))
+    assert f"takes runs and artifacts: MLflow {mlflow.__version__}" in found
+    monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", "")
+    with pytest.raises(TrackingError, match="certificate is not trusted") as caught:
+        MlflowStore(tls.uri, "by tls", tmp_path)
+    assert "MLFLOW_TRACKING_SERVER_CERT_PATH" in str(caught.value)
+
+
+@pytest.mark.slow
+def test_a_study_lands_by_tls(
+    shared: SharedStore, tls: Tls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver is told of everything by the environment alone."""
+    (tmp_path / "tls.yaml").write_text(TINY.replace("study: shared", "study: tls"))
+    variables = told(shared) | {
+        "MLFLOW_TRACKING_URI": tls.uri,
+        "MLFLOW_TRACKING_SERVER_CERT_PATH": str(tls.authority),
+    }
+    done = run_bench(tmp_path, "run", "--all", "-c", "tls.yaml", variables=variables, timeout_s=600)
+    assert done.code == 0, done.err
+    runs = runs_of(client_of(shared, monkeypatch), "tls")
+    assert [run.info.status for run in runs] == ["FINISHED", "FINISHED"]
+    place = runs[0].info.artifact_uri.removeprefix("mlflow-artifacts:/")
+    assert f"{place}/model/data/model.safetensors" in shared.objects.names()
 
 
 @pytest.mark.slow
