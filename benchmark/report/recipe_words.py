@@ -69,10 +69,10 @@ def _augment(augment: AugmentSettings) -> Iterator[str]:
         yield f"RandAugment {augment.rand_augment}"
     if augment.random_erasing:
         yield f"random erasing {augment.random_erasing:g}"
-    if augment.mixes:
-        some = f" of {augment.mix_probability:.0%} of batches" * (augment.mix_probability < 1)
-        yield from (f"mixup {augment.mixup:g}{some}",) if augment.mixup else ()
-        yield from (f"CutMix {augment.cutmix:g}{some}",) if augment.cutmix else ()
+    if augment.mixes:  # a batch gets one of the two
+        kinds = {"mixup": augment.mixup, "CutMix": augment.cutmix}
+        told = " or ".join(f"{name} {alpha:g}" for name, alpha in kinds.items() if alpha)
+        yield told + f" in {augment.mix_probability:.0%} of batches" * (augment.mix_probability < 1)
 
 
 def _text(value: object) -> str:
