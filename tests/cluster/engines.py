@@ -223,7 +223,8 @@ class Tracking(Server):
         self.destination = f"s3://{BUCKET}" if objects_in is None else str(objects_in)
         self.database, self.objects = database, objects
         self.uri = f"http://127.0.0.1:{self.port}"
-        self.host = f"localhost:{free_port()}"
+        self.tls_port = free_port()
+        self.host = f"localhost:{self.tls_port}"
         """Under which a proxy that ends TLS is reached."""
         self.folder = folder
         secrets = {
@@ -282,7 +283,7 @@ class Tls(Server):
         super().__init__(folder)
         self.folder, self.tracking = folder, tracking
         self.uri = f"https://{tracking.host}"
-        self.port = int(tracking.host.rpartition(":")[2])
+        self.port = tracking.tls_port
         self.authority = folder / "caddy/pki/authorities/local/root.crt"
 
     def start(self) -> None:

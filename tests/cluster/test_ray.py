@@ -310,7 +310,7 @@ EIGHT = (
     .replace("image_size: 32", "image_size: 64")
     .replace("images_per_class: 5", "images_per_class: 60")
 )
-"""Most of a minute each, in epochs of a second: the driver's start and end, some twenty seconds,
+"""Some 35 seconds each, in epochs of most of one: the driver's start and end, some twenty seconds,
 have no second worker, and shorter epochs would measure what is kept and told after each."""
 
 
