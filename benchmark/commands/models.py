@@ -77,7 +77,7 @@ def models(
         write_output(table.as_json(found), output)
     else:
         rows = [table.cells(item) for item in found]
-        print_table(make_console(stderr=False), table.COLUMNS, rows, f"{len(rows)} architectures")
+        print_table(make_console(stderr=False), table.COLUMNS, rows, f"{len(rows):,} architectures")
     for item in found:
         if item.fault:
             click.echo(f"bench: {item.fault}", err=True)
