@@ -31,6 +31,14 @@ OF_EACH_RUN = "of each run"
 """In place of the size in a protocol whose runs have several, so that they are compared."""
 
 
+class TeacherRun(Settings):
+    """A finished run whose answers others learn; its run_id stands for all of its numbers."""
+
+    run_id: str
+    folder: Path
+    """Of the run; where it lies is not part of anything's identity."""
+
+
 class RunSpec(Settings):
     """All that one run needs; it travels to the run's process as JSON."""
 
@@ -47,6 +55,8 @@ class RunSpec(Settings):
     model: ModelSettings
     train: TrainSettings
     weights: Weights
+    teachers: tuple[TeacherRun, ...] = ()
+    """Those that `train.teacher.runs` lists, there by their run_ids."""
     device: str
     pixels: Path
     """The decoded pictures; a cache, not part of the identity."""
@@ -130,6 +140,7 @@ def make_plan(
     pixels: Path | Mapping[int, Path],
     cache: Path,
     weights: Mapping[str, Weights],
+    teachers: Sequence[TeacherRun] = (),
 ) -> list[RunSpec]:
     """List the runs of a study: every architecture (names, no wildcards) with every seed.
 
@@ -137,6 +148,10 @@ def make_plan(
     by size. Where the study leaves the precision to a probe, it is float32 until that was made.
     """
     precision = "float32" if study.model.precision == "auto" else study.model.precision
+    # A run has one identity, however its teachers were named.
+    taught_by = {"runs": tuple(teacher.run_id for teacher in teachers)}
+    teacher = study.train.teacher.model_copy(update=taught_by if teachers else {})
+    train = study.train.model_copy(update={"teacher": teacher})
     return [
         RunSpec(
             study=study.study,
@@ -148,8 +163,9 @@ def make_plan(
             several_sizes=study.several_sizes,
             data_summary=data_summary,
             model=study.model,
-            train=study.train,
+            train=train,
             weights=weights[entry.name],
+            teachers=tuple(teachers),
             device=study.device,
             pixels=pixels if isinstance(pixels, Path) else pixels[size],
             cache=cache,

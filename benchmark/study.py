@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from benchmark.config_file import (
     config_names,
@@ -110,6 +110,15 @@ class StudySettings(Settings):
         if not isinstance(value, list):
             return value
         return tuple({"name": item} if isinstance(item, str) else item for item in value)
+
+    @model_validator(mode="after")
+    def _teachers_see_pictures(self) -> StudySettings:
+        if self.train.teacher.runs and self.model.mode == "frozen":
+            raise ValueError(
+                "train.teacher: a network whose body is frozen is not taught; set model.mode to "
+                "finetune or scratch"
+            )
+        return self
 
     @property
     def several_sizes(self) -> bool:

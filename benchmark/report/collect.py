@@ -11,6 +11,7 @@ from benchmark.plan import OF_EACH_RUN, RunSpec, protocol_settings
 from benchmark.record import Failure, RunRecord
 from benchmark.runner.run_folder import study_folders
 from benchmark.study import StudySettings
+from benchmark.teachers import with_teachers_by_id
 from clothclf.settings import ArchitectureSettings
 
 UNREADABLE = "settings that this bench cannot read"
@@ -64,7 +65,7 @@ def collect(study: StudySettings, root: Path) -> Collection:
     """Read the run folders of a study below the tracking folder `root`."""
     here: dict[str, _Found] = {}
     elsewhere: dict[str, int] = {}
-    wanted = _settings_of(study)
+    wanted = _settings_of(with_teachers_by_id(study))
     for folder in study_folders(root, study.study):
         record = folder.record()
         spec = record.spec if record else folder.spec()

@@ -52,6 +52,9 @@ def _optimizer(train: TrainSettings) -> Iterator[str]:
 def _labels(train: TrainSettings) -> Iterator[str]:
     if train.label_smoothing:
         yield f"label smoothing {train.label_smoothing:g}"
+    if train.teacher.runs:
+        teachers = " and ".join(train.teacher.runs)
+        yield f"{train.teacher.share:.0%} of each target from run {teachers}"
     if train.ema.decay is not None:
         yield f"average of parameters {train.ema.decay:g}"
         if not train.ema.warmup:

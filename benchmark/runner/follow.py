@@ -10,6 +10,7 @@ from benchmark.runner.material import build_from, make_batches, open_splits
 from benchmark.runner.memory_limit import limit_memory
 from benchmark.runner.pipeline import Stop
 from benchmark.runner.run_folder import RunFolder
+from benchmark.teachers import open_teacher
 from clothclf.models.features import body_runs_once
 from clothclf.training.device import make_repeatable
 from clothclf.training.loop import Watcher, train
@@ -32,10 +33,11 @@ def follow(
     if trained_before or body_runs_once(classifier, spec.train.augment):
         return
     images = make_batches(spec, splits, classifier, team.device, team.share)
+    teacher = open_teacher(spec, classifier, team.device)
     # Until here SIGTERM ends the process; from now on training looks, and all stop at one step.
     stop.anywhere = False
     signal.signal(signal.SIGTERM, lambda number, frame: stop.ask())
     watcher = Watcher(should_stop=lambda: stop.asked)
     checkpoints = folder.path / files.CHECKPOINTS
-    train(classifier, images, spec.train, watcher, spec.cache, checkpoints, team)
+    train(classifier, images, spec.train, watcher, spec.cache, checkpoints, team, teacher)
     leave()

@@ -23,6 +23,7 @@ from benchmark.runner.material import build_from, make_batches, open_splits
 from benchmark.runner.memory_limit import limit_memory
 from benchmark.runner.run_folder import RunFolder
 from benchmark.runner.stages import KeptStages
+from benchmark.teachers import open_teacher
 from clothclf.cost.kept import count_once
 from clothclf.cost.measure import measure_cost
 from clothclf.cost.peak_memory import highest_resident_bytes
@@ -159,9 +160,11 @@ class Pipeline:
         with self._stage("train"), self._stopping_by_itself():
             team = self._team_for(classifier)
             images = make_batches(spec, splits, classifier, device, team.share)
+            teacher = open_teacher(spec, classifier, device)
             checkpoints = self.folder.path / files.CHECKPOINTS
+            watcher = self._watcher()
             training = train(
-                classifier, images, spec.train, self._watcher(), spec.cache, checkpoints, team
+                classifier, images, spec.train, watcher, spec.cache, checkpoints, team, teacher
             )
             if team.size > 1:
                 leave()

@@ -29,6 +29,7 @@ def main() -> None:
 def answer(spec: RunSpec, asked_at: float) -> dict[str, Any]:
     """Probe; a refusal is an answer too."""
     from benchmark.runner.material import build_from  # torch, once nothing can print to the answer
+    from benchmark.teachers import open_teacher
     from clothclf.cost.peak_memory import highest_resident_bytes
     from clothclf.data.batches import ImageBatches
     from clothclf.training.device import choose_device, make_repeatable
@@ -52,9 +53,10 @@ def answer(spec: RunSpec, asked_at: float) -> dict[str, Any]:
             device,
             sampling=spec.train.sampling,
         )
+        teacher = open_teacher(spec, classifier, device)
         startup_s = time.time() - asked_at
         found = probe_training(
-            classifier, images, spec.train, precisions, startup_s, highest_resident_bytes
+            classifier, images, spec.train, precisions, startup_s, highest_resident_bytes, teacher
         )
     except (UserError, RuntimeError, MemoryError) as error:
         told = first_line(error)

@@ -25,6 +25,7 @@ from benchmark.selection import Candidate, choose
 from benchmark.stopping import StopRequest
 from benchmark.store import cache_folder, open_store, tracking_uri
 from benchmark.study import StudySettings, to_yaml
+from benchmark.teachers import find_teachers
 from benchmark.terminal.output import (
     TerminalListener,
     make_console,
@@ -136,7 +137,8 @@ def plan_study(
     weights = _resolve_weights(study, entries, console)
     _check_weights(entries, weights)
     data, pixels = prepare_sizes(study, entries, console)
-    plan = make_plan(study, entries, data.summary, pixels, cache, weights)
+    teachers = find_teachers(study, data)
+    plan = make_plan(study, entries, data.summary, pixels, cache, weights, teachers)
     return [with_precision(spec, tell) for spec in plan], data
 
 

@@ -74,6 +74,11 @@ def run_selection(study: StudySettings, request: Request, options: Options) -> i
     """
     if 0 < options.check_sample < LEAST_SAMPLED:
         raise SelectError(f"--check-sample {options.check_sample}: give {LEAST_SAMPLED} or more")
+    if study.train.teacher.runs:
+        raise SelectError(
+            "train.teacher.runs: a selection trains without a teacher; leave it out, and let the "
+            "winner be taught by `bench run`"
+        )
     signal.signal(signal.SIGTERM, _interrupt)
     console = make_console()
     root = open_store(study)

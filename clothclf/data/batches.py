@@ -59,6 +59,11 @@ class Normalization:
         # The permuted view of [n, h, w, c] is channels-last already: no copy.
         return ((pixels.float() - mean) * scale).permute(0, 3, 1, 2)
 
+    def undo(self, pictures: Tensor) -> Tensor:
+        """`apply` undone, but for rounding: float32 [n, size, size, 3] of levels 0..255."""
+        mean, scale = self._on(pictures.device)
+        return pictures.permute(0, 2, 3, 1) / scale + mean
+
     @functools.cache  # noqa: B019 - of a frozen value, and there are few
     def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Mean and inverse deviation in levels of 0..255, brought to a device but once."""

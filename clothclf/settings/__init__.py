@@ -19,7 +19,7 @@ from clothclf.settings.model import (
     ModelSettings,
     Precision,
 )
-from clothclf.settings.training import AugmentSettings, EmaSettings, TrainSettings
+from clothclf.settings.training import AugmentSettings, EmaSettings, TeacherSettings, TrainSettings
 
 __all__ = [
     "LATER",
@@ -39,6 +39,7 @@ __all__ = [
     "Precision",
     "Settings",
     "SplitSettings",
+    "TeacherSettings",
     "TrainSettings",
     "identity",
 ]

@@ -89,6 +89,15 @@ class EmaSettings(Settings):
     """Less at first: step s keeps at most s / (s + 10), so that the start is soon forgotten."""
 
 
+class TeacherSettings(Settings):
+    """Finished runs whose answers are learnt beside the labels (distillation, arXiv:1503.02531)."""
+
+    runs: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Each a run's folder, or a run of the study; several teach the mean of their answers."""
+    share: Annotated[float, Field(gt=0, le=1)] = 0.7
+    """Of a training picture's target that is their answer; the rest is its label."""
+
+
 class TrainSettings(Settings):
     """The recipe: optimiser, schedule, length, and what is done to pictures and labels."""
 
@@ -128,6 +137,7 @@ class TrainSettings(Settings):
     ema: Annotated[EmaSettings, LATER] = EmaSettings()
     label_smoothing: Annotated[float, Field(ge=0, lt=1), LATER] = 0.0
     """Share of each label that is spread over all classes evenly."""
+    teacher: Annotated[TeacherSettings, LATER] = TeacherSettings()
     class_weights: Annotated[Literal["none", "balanced"], LATER] = "none"
     """`balanced` weighs a picture's loss by images / (classes x images of its class)."""
     sampling: Annotated[Literal["natural", "balanced"], LATER] = "natural"

@@ -37,6 +37,7 @@ from clothclf.training.step import (
     record_cuda_graph,
     set_generator_state,
 )
+from clothclf.training.teacher import Teacher
 from clothclf.training.team import ALONE, Team
 from clothclf.training.team_step import TeamStep
 from clothclf.training.totals import EpochTotals
@@ -68,6 +69,7 @@ def train(
     cache: Path | None = None,
     checkpoints: Path | None = None,
     team: Team = ALONE,
+    teacher: Teacher | None = None,
 ) -> TrainingResult:
     """Train in place, on the device of `images`; leave the parameters of the best epoch.
 
@@ -79,6 +81,7 @@ def train(
 
     Every process of a `team` must call this, with its share in `images` and a body that does not
     run once; the first one writes the checkpoints. The number of processes may change in between.
+    A `teacher` needs a body that does not run once, too.
     """
     started = time.perf_counter()
     classifier.to(images.device)
@@ -96,7 +99,9 @@ def train(
     if team.is_first:  # the others get what it finds
         _standardize(classifier, images, batches)
     prepared = time.perf_counter() - started
-    training = _Training(classifier, module, batches, settings, images, watcher, checkpoints, team)
+    training = _Training(
+        classifier, module, batches, settings, images, watcher, checkpoints, team, teacher
+    )
     now = training.run()
     return TrainingResult(
         epochs=tuple(now.history),
@@ -133,6 +138,7 @@ class _Training:
         watcher: Watcher,
         checkpoints: Path | None,
         team: Team,
+        teacher: Teacher | None,
     ) -> None:
         self.classifier = classifier
         self.module = module
@@ -142,6 +148,7 @@ class _Training:
         self.device = images.device
         self.watcher = watcher
         self.team = team
+        self.teacher = teacher
         self.sizes = batches.batch_sizes()
         self.checkpoints = Checkpoints(checkpoints if team.is_first else None)
         self.optimizer = make_optimizer(module, settings)
@@ -210,6 +217,8 @@ class _Training:
         self.module.train()
         started, before = time.perf_counter(), now.epoch_seconds
         for inputs, targets in self.batches.train(now.epoch, now.steps):
+            if self.teacher is not None:
+                targets = self.teacher.targets(inputs, targets)
             set_learning_rate(self.optimizer, self._learning_rate(now.steps))
             if self.team.size > 1:
                 self.team.seed(self.seed, now.epoch, now.steps)

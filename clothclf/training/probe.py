@@ -21,6 +21,7 @@ from clothclf.training.device import wait_for
 from clothclf.training.objective import make_objective
 from clothclf.training.optimizer import make_optimizer
 from clothclf.training.step import EagerStep, Step
+from clothclf.training.teacher import Teacher
 
 ROUNDS = 5
 """Of each step are timed, after one that is not, in turn over the precisions."""
@@ -35,6 +36,7 @@ def probe_training(
     precisions: Sequence[Precision],
     startup_s: float,
     peak_memory_bytes: Callable[[], int],
+    teacher: Teacher | None = None,
 ) -> Probe:
     """Time steps of the training that `loop.train` would do; the classifier is worn out by it."""
     classifier.to(images.device)
@@ -53,7 +55,7 @@ def probe_training(
             if on_features:
                 step[precision].append(_head_step_s(classifier, images, settings))
             else:
-                step[precision].append(_step_s(classifier, batches, whole))
+                step[precision].append(_step_s(classifier, batches, whole, teacher))
             forward[precision].append(_forward_s(classifier, images))
     times: dict[str, StepTimes] = {
         # The first round warms up.
@@ -112,11 +114,15 @@ def _step(
     return step
 
 
-def _step_s(classifier: Classifier, batches: Iterator[Batch], step: Step) -> float:
-    """Seconds for one step; reading and changing the batch is in it."""
+def _step_s(
+    classifier: Classifier, batches: Iterator[Batch], step: Step, teacher: Teacher | None
+) -> float:
+    """Seconds for one step; reading, changing and answering for the batch are in it."""
     classifier.train()
     started = time.perf_counter()
     pictures, targets = next(batches)
+    if teacher is not None:
+        targets = teacher.targets(pictures, targets)
     step(pictures, targets)
     wait_for(pictures.device)
     return time.perf_counter() - started

@@ -1,0 +1,106 @@
+"""`train.teacher`: a study whose runs learn a finished run's answers, and what cannot teach."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.benchmark.conftest import TINY, Finished, run_bench
+
+FINETUNE = ("--set", "model.mode=finetune", "--set", "model.standardize_features=false")
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the tiny study fine-tuned, and a study of one network that learns of a run."""
+    folder = tmp_path_factory.mktemp("taught")
+    (folder / "tiny.yaml").write_text(TINY)
+    first = run_bench(folder, "run", "--all", "-c", "tiny.yaml", *FINETUNE)
+    assert first.code == 0, first.err
+    second = pupil(folder, teacher_of(folder))
+    assert second.code == 0, second.err
+    return folder
+
+
+def teacher_of(folder: Path) -> Path:
+    (found,) = (folder / "mlruns" / "runs" / "tiny").glob("test_efficientnet-*")
+    return found
+
+
+def pupil(folder: Path, teacher: Path | str, *more: str, command: str = "run") -> Finished:
+    return run_bench(
+        folder,
+        *(command, "test_resnet", "-c", "tiny.yaml", *FINETUNE, "--set", "study=pupil"),
+        *("--set", f"train.teacher.runs=[{teacher}]", *more),
+    )
+
+
+def test_a_run_learns_of_another_and_says_so(taught: Path) -> None:
+    """Its training loss is of other targets, and its record, id and report name the teacher."""
+    runs = taught / "mlruns" / "runs"
+    (own,) = (runs / "pupil").glob("test_resnet-*")
+    (alone,) = (runs / "tiny").glob("test_resnet-*")
+    record, other = (json.loads((run / "record.json").read_text()) for run in (own, alone))
+    teacher = json.loads((teacher_of(taught) / "record.json").read_text())["run_id"]
+    assert record["spec"]["train"]["teacher"] == {"runs": [teacher], "share": 0.7}
+    assert record["run_id"] != other["run_id"]
+    losses = [item["training"]["epochs"][0]["train_loss"] for item in (record, other)]
+    assert abs(losses[0] - losses[1]) > 1e-3
+    report = run_bench(
+        *(taught, "report", "-c", "tiny.yaml", *FINETUNE, "--set", "study=pupil"),
+        *("--set", f"train.teacher.runs=[{teacher_of(taught)}]", "-o", "report.md"),
+    )
+    assert report.code == 0, report.err
+    assert f"70% of each target from run {teacher}" in (taught / "report.md").read_text()
+
+
+def test_a_teacher_may_be_named_in_any_way(taught: Path) -> None:
+    """By another path to the same folder it is the same teacher, and the run is not done again."""
+    relative = teacher_of(taught).relative_to(taught)
+    again = pupil(taught, relative)
+    assert again.code == 0, again.err
+    assert "nothing to train" in again.err
+
+
+@pytest.mark.parametrize(
+    ("teacher", "more", "told"),
+    [
+        ("nobody", (), "train.teacher.runs: study 'pupil' has no run 'nobody'"),
+        (None, ("--set", "data.split.seed=5"), "pictures that this study validates or tests with"),
+        (None, ("--set", "data.max_classes=2"), "has other classes than the study"),
+        (None, ("--set", "model.mode=frozen"), "set model.mode to finetune or scratch"),
+    ],
+)
+def test_what_cannot_teach_is_told_before_anything_is_trained(
+    taught: Path, teacher: str | None, more: tuple[str, ...], told: str
+) -> None:
+    done = pupil(taught, teacher or teacher_of(taught), *more)
+    assert done.code == 2, done.err
+    assert told in done.err
+    assert "Traceback" not in done.err
+
+
+def test_a_selection_has_no_teacher(taught: Path) -> None:
+    done = pupil(taught, teacher_of(taught), "--budget", "10m", command="select")
+    assert done.code == 2
+    assert "a selection trains without a teacher" in done.err
+
+
+def test_a_teacher_that_is_gone_fails_the_run_in_words(taught: Path, tmp_path: Path) -> None:
+    """Planned with its teacher, and begun when that is not there any more."""
+    import torch
+
+    from benchmark.errors import UserError
+    from benchmark.plan import RunSpec
+    from benchmark.runner.material import build_from
+    from benchmark.teachers import open_teacher
+
+    (own,) = (taught / "mlruns" / "runs" / "pupil").glob("test_resnet-*")
+    spec = RunSpec.model_validate_json((own / "spec.json").read_text())
+    gone = spec.teachers[0].model_copy(update={"folder": tmp_path / "gone"})
+    with pytest.raises(UserError, match=r"is not in .*gone any more"):
+        open_teacher(
+            spec.model_copy(update={"teachers": (gone,)}), build_from(spec), torch.device("cpu")
+        )
