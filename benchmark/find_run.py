@@ -31,6 +31,15 @@ class FoundRun:
         """For people: `vgg16-s0 (0f3a…)`, with its run_id in full."""
         return f"{self.record.spec.name} ({self.record.run_id})"
 
+    def require_model(self) -> None:
+        """Raise ReportError where its model is not as the run saved it."""
+        expected = self.record.files.get(files.MODEL)
+        if expected is None or not self.folder.has(files.MODEL, expected):
+            raise ReportError(
+                f"{self.folder.path / files.MODEL}: is not as the run saved it; "
+                "`bench run` does the run again"
+            )
+
 
 def find_run(asked: str, study: Callable[[], StudySettings]) -> FoundRun:
     """Find a finished run: a run folder's path, else a run of the study.

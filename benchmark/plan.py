@@ -146,12 +146,9 @@ def make_plan(
 
     Each has its own size, in pixels, or that of the study where it is one number; `pixels` may be
     by size. Where the study leaves the precision to a probe, it is float32 until that was made.
+    Its `teachers` are named by their run_ids, in the study too.
     """
     precision = "float32" if study.model.precision == "auto" else study.model.precision
-    # A run has one identity, however its teachers were named.
-    taught_by = {"runs": tuple(teacher.run_id for teacher in teachers)}
-    teacher = study.train.teacher.model_copy(update=taught_by if teachers else {})
-    train = study.train.model_copy(update={"teacher": teacher})
     return [
         RunSpec(
             study=study.study,
@@ -163,7 +160,7 @@ def make_plan(
             several_sizes=study.several_sizes,
             data_summary=data_summary,
             model=study.model,
-            train=train,
+            train=study.train,
             weights=weights[entry.name],
             teachers=tuple(teachers),
             device=study.device,

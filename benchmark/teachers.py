@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -32,6 +33,7 @@ def find_teachers(study: StudySettings, data: DataSet) -> tuple[TeacherRun, ...]
     for asked in study.train.teacher.runs:
         try:
             teacher = find_run(asked, lambda: study)
+            teacher.require_model()
         except ReportError as error:
             raise SettingsError(f"train.teacher.runs: {error}") from None
         if fault := _fault(teacher, data):
@@ -44,10 +46,12 @@ def find_teachers(study: StudySettings, data: DataSet) -> tuple[TeacherRun, ...]
 
 def with_teachers_by_id(study: StudySettings) -> StudySettings:
     """The study with its teachers as its runs name them; one that is gone stays as it was named."""
-    if not study.train.teacher.runs:
-        return study
-    named = tuple(_run_id(asked, study) for asked in study.train.teacher.runs)
-    teacher = study.train.teacher.model_copy(update={"runs": named})
+    return taught_by(study, [_run_id(asked, study) for asked in study.train.teacher.runs])
+
+
+def taught_by(study: StudySettings, run_ids: Sequence[str]) -> StudySettings:
+    """The study with these names for its teachers: a run has one identity, whatever they were."""
+    teacher = study.train.teacher.model_copy(update={"runs": tuple(run_ids)})
     train = study.train.model_copy(update={"teacher": teacher})
     return study.model_copy(update={"train": train})
 
@@ -87,12 +91,12 @@ def open_teacher(spec: RunSpec, pupil: Classifier, device: torch.device) -> Teac
 
     networks = []
     for teacher in spec.teachers:
-        record = RunFolder(teacher.folder).record()
+        folder = RunFolder(teacher.folder)
+        record = folder.record()
         if record is None or record.run_id != teacher.run_id:
             raise WeightsError(
                 f"train.teacher.runs: run {teacher.run_id} is not in {teacher.folder} any more, or "
                 "that folder cannot be reached from here"
             )
-        found = FoundRun(RunFolder(teacher.folder), record)
-        networks.append((restore_run(found), record.spec.image_size))
+        networks.append((restore_run(FoundRun(folder, record)), record.spec.image_size))
     return Teacher(networks, spec.train.teacher.share, pupil.normalization, device)

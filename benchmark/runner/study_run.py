@@ -25,7 +25,7 @@ from benchmark.selection import Candidate, choose
 from benchmark.stopping import StopRequest
 from benchmark.store import cache_folder, open_store, tracking_uri
 from benchmark.study import StudySettings, to_yaml
-from benchmark.teachers import find_teachers
+from benchmark.teachers import find_teachers, taught_by
 from benchmark.terminal.output import (
     TerminalListener,
     make_console,
@@ -138,7 +138,8 @@ def plan_study(
     _check_weights(entries, weights)
     data, pixels = prepare_sizes(study, entries, console)
     teachers = find_teachers(study, data)
-    plan = make_plan(study, entries, data.summary, pixels, cache, weights, teachers)
+    taught = taught_by(study, [teacher.run_id for teacher in teachers])
+    plan = make_plan(taught, entries, data.summary, pixels, cache, weights, teachers)
     return [with_precision(spec, tell) for spec in plan], data
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from benchmark.errors import ReportError
 from benchmark.find_run import FoundRun, find_run
 from benchmark.record import RunRecord
-from benchmark.runner import run_folder as files
 from benchmark.runner.run_folder import RunFolder
 from benchmark.study import StudySettings
 
@@ -25,12 +24,7 @@ def find_winner(
         found, why = find_run(asked, study), "as asked"
     else:
         found, why = _pick(study(), config)
-    expected = found.record.files.get(files.MODEL)
-    if expected is None or not found.folder.has(files.MODEL, expected):
-        raise ReportError(
-            f"{found.folder.path / files.MODEL}: is not as the run saved it; "
-            "`bench run` does the run again"
-        )
+    found.require_model()
     return found, why
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,15 @@ def test_what_cannot_teach_is_told_before_anything_is_trained(
     assert done.code == 2, done.err
     assert told in done.err
     assert "Traceback" not in done.err
+
+
+def test_a_teacher_whose_model_is_damaged_is_refused(taught: Path, tmp_path: Path) -> None:
+    damaged = shutil.copytree(teacher_of(taught), tmp_path / "damaged")
+    with (damaged / "model.safetensors").open("ab") as file:
+        file.write(b"more")
+    done = pupil(taught, damaged)
+    assert done.code == 2, done.err
+    assert "model.safetensors: is not as the run saved it" in done.err
 
 
 def test_a_selection_has_no_teacher(taught: Path) -> None:
