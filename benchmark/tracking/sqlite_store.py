@@ -11,6 +11,8 @@ from pathlib import Path
 import filelock
 
 PREFIX = "sqlite:///"
+LOGS = ("-journal", "-wal", "-shm")
+"""Ends of the names of what SQLite keeps beside a file and takes for its own by name alone."""
 PATIENCE_S = 120.0
 """For another process that makes the store."""
 
@@ -41,4 +43,8 @@ def _make(path: Path) -> None:
     unfinished = path.with_name(f".{path.name}.unfinished")
     unfinished.unlink(missing_ok=True)
     MlflowClient(tracking_uri=f"{PREFIX}{unfinished}").search_experiments(max_results=1)
+    # A store that was deleted while it was open, or after a kill, left them: they would be
+    # read into the new one.
+    for log in LOGS:
+        path.with_name(path.name + log).unlink(missing_ok=True)
     os.replace(unfinished, path)

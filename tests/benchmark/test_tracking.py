@@ -116,6 +116,19 @@ def test_a_lost_store_is_filled_again_without_training(
     assert {run.info.run_name: run.data.metrics for run in runs} == before
 
 
+def test_what_a_lost_store_left_behind_is_not_taken_for_the_new_one_s(tmp_path: Path) -> None:
+    """SQLite's log of a store that was open when it was deleted would be read into the next."""
+    lost, root = tmp_path / "lost", tmp_path / "mlruns"
+    lost.mkdir()
+    store = MlflowStore(f"sqlite:///{lost}/mlflow.db", "before", lost)
+    assert (lost / "mlflow.db-wal").stat().st_size > 0
+    shutil.copytree(lost, root)
+    (root / "mlflow.db").unlink()
+    again = MlflowStore(f"sqlite:///{root}/mlflow.db", "after", root)
+    names = [{found.name for found in of.client.search_experiments()} for of in (store, again)]
+    assert names == [{"Default", "before"}, {"Default", "after"}]
+
+
 def test_finishing_twice_does_not_double_a_run(tiny_study: StudyRun, tmp_path: Path) -> None:
     """What an attempt that was left open has logged is not logged again."""
     store = MlflowStore(f"sqlite:///{tmp_path}/m.db", "tiny", tmp_path)
