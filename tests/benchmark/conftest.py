@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.benchmark.forked import run_forked
+
 COMMAND = (sys.executable, "-c", "from benchmark.cli import main; main()")
 
 TINY = """\
@@ -67,11 +69,16 @@ def run_bench(
     timeout_s: float = 300,
     variables: Mapping[str, str] | None = None,
 ) -> Finished:
-    """Run `bench` in a folder, without a terminal; `variables` are its whole environment."""
+    """Run `bench` in a folder, without a terminal; `variables` are its whole environment.
+
+    Without them it is forked from a process that has made its imports, and begins at once.
+    """
+    if variables is None:
+        return Finished(*run_forked(arguments, folder, environment(), timeout_s))
     done = subprocess.run(
         [*COMMAND, *arguments],
         cwd=folder,
-        env=environment() if variables is None else variables,
+        env=variables,
         capture_output=True,
         text=True,
         timeout=timeout_s,

@@ -1,0 +1,70 @@
+"""Run `bench` in a process that is forked from one that has made its imports.
+
+Those take longer than a tiny study. The process that is forked from has imported and done nothing
+else, and what a command does is seen by nobody after it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import multiprocessing
+import multiprocessing.forkserver
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["tests.benchmark.preload"])
+_starting = threading.Lock()
+
+
+def run_forked(
+    arguments: tuple[str, ...], folder: Path, variables: Mapping[str, str], timeout_s: float
+) -> tuple[int, str, str]:
+    """Run a command in a folder, with that environment: its code, output and errors.
+
+    Raises subprocess.TimeoutExpired, as a command that is run anew.
+    """
+    with _starting, pytest.MonkeyPatch.context() as patch:
+        # Read when torch is imported; the rest of the environment is set in the forked process.
+        patch.setenv("OMP_NUM_THREADS", variables["OMP_NUM_THREADS"])
+        multiprocessing.forkserver.ensure_running()
+    with TemporaryDirectory() as place:
+        streams = Path(place, "out"), Path(place, "err")
+        process = _context.Process(target=_command, args=(arguments, folder, variables, *streams))
+        process.start()
+        process.join(timeout_s)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+            raise subprocess.TimeoutExpired(list(arguments), timeout_s)
+        out, err = (stream.read_text("utf-8") for stream in streams)
+    return process.exitcode, out, err
+
+
+def _command(
+    arguments: tuple[str, ...], folder: Path, variables: Mapping[str, str], out: Path, err: Path
+) -> None:
+    """In the forked process: become `python -c "…main()"` in the folder."""
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(variables)
+    for descriptor, path in ((1, out), (2, err)):
+        with path.open("wb") as file:
+            os.dup2(file.fileno(), descriptor)
+    sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False, buffering=1)
+    sys.path.insert(0, "")
+    sys.argv = ["-c", *arguments]
+    from benchmark.cli import main
+
+    try:
+        main()
+    finally:
+        atexit._run_exitfuncs()

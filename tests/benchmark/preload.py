@@ -1,0 +1,15 @@
+"""What `bench` imports on its way, for the process that its commands are forked from."""
+
+from __future__ import annotations
+
+from benchmark.tracking.connection import quiet_environment
+
+quiet_environment()  # MLflow looks at it when it is imported
+
+import mlflow  # noqa: E402
+import mlflow.store.tracking.sqlalchemy_store  # noqa: E402, F401
+import pandas as pd  # noqa: E402, F401
+import timm  # noqa: E402, F401
+import torch._dynamo  # noqa: E402, F401 - an optimiser imports it
+
+import benchmark.cli  # noqa: E402, F401
