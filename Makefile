@@ -24,7 +24,7 @@ perf: .venv/installed
 
 .venv/installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	.venv/bin/pip install --quiet --constraint constraints.txt --editable '.[test]'
+	.venv/bin/pip install --quiet --no-compile --constraint constraints.txt --editable '.[test]'
 	touch $@
 
 .PHONY: run test test-all check perf faults cluster
