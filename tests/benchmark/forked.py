@@ -8,20 +8,15 @@ from __future__ import annotations
 
 import atexit
 import multiprocessing
-import multiprocessing.forkserver
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import pytest
-
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["tests.benchmark.preload"])
-_starting = threading.Lock()
 
 
 def run_forked(
@@ -31,10 +26,6 @@ def run_forked(
 
     Raises subprocess.TimeoutExpired, as a command that is run anew.
     """
-    with _starting, pytest.MonkeyPatch.context() as patch:
-        # Read when torch is imported; the rest of the environment is set in the forked process.
-        patch.setenv("OMP_NUM_THREADS", variables["OMP_NUM_THREADS"])
-        multiprocessing.forkserver.ensure_running()
     with TemporaryDirectory() as place:
         streams = Path(place, "out"), Path(place, "err")
         process = _context.Process(target=_command, args=(arguments, folder, variables, *streams))

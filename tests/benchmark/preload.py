@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 from benchmark.tracking.connection import quiet_environment
 
-quiet_environment()  # MLflow looks at it when it is imported
+# Looked at when torch and MLflow are imported; a command has an environment of its own.
+os.environ["OMP_NUM_THREADS"] = "1"
+quiet_environment()
 
 import mlflow  # noqa: E402
 import mlflow.store.tracking.sqlalchemy_store  # noqa: E402, F401

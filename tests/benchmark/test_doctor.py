@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.benchmark.conftest import COMMAND, Bench, StudyRun, run_bench
+from tests.benchmark.conftest import Bench, StudyRun, run_bench
 
 
 def test_all_is_well_with_a_study_that_ran(tiny_study: StudyRun) -> None:
@@ -58,14 +57,8 @@ def test_torch_and_torchvision_that_do_not_fit_are_told(bench: Bench, tmp_path: 
     (tmp_path / "broken" / "torchvision.py").write_text(
         "raise RuntimeError('operator torchvision::nms does not exist')\n"
     )
-    done = subprocess.run(
-        [*COMMAND, "doctor", "-c", "tiny.yaml"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(tmp_path / "broken")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert "operator torchvision::nms does not exist" in done.stdout
-    assert "in one command" in done.stdout
+    variables = {**os.environ, "PYTHONPATH": str(tmp_path / "broken")}
+    done = run_bench(tmp_path, "doctor", "-c", "tiny.yaml", variables=variables)
+    assert done.code == 1
+    assert "operator torchvision::nms does not exist" in done.out
+    assert "in one command" in done.out

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import re
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from tests.benchmark.conftest import COMMAND, Finished, environment
+from tests.benchmark.conftest import Finished, environment, run_bench
 from tests.conftest import draw_jpeg
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "your-own-data.md").read_text("utf-8")
@@ -30,16 +29,8 @@ def block(language: str, first_line: str) -> str:
 
 def run(folder: Path, *arguments: str) -> Finished:
     """`bench …` in a folder in which packages may be installed."""
-    done = subprocess.run(
-        [*COMMAND, *arguments],
-        cwd=folder,
-        env={**environment(), "PYTHONPATH": str(folder / "site")},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    return Finished(done.returncode, done.stdout, done.stderr)
+    variables = {**environment(), "PYTHONPATH": str(folder / "site")}
+    return run_bench(folder, *arguments, variables=variables)
 
 
 def study(folder: Path, name: str) -> dict[str, object]:
