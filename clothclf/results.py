@@ -226,11 +226,21 @@ class TrainingResult:
     """Optimiser steps that were taken; None in records of before they were counted."""
     draws: tuple[str, ...] = ()
     """For each epoch, a hash of its order, mirrors and crops: equal where the epochs were alike."""
+    reused_seconds: float | None = 0.0
+    """What features read from the cache took when they were computed, not part of `seconds`.
+
+    None where the cache does not say.
+    """
 
     @property
     def best(self) -> EpochResult:
         """The epoch whose parameters the model has."""
         return self.epochs[self.best_epoch - 1]
+
+    @property
+    def full_seconds(self) -> float:
+        """Seconds that this training takes where no features are cached, as far as known."""
+        return self.seconds + (self.reused_seconds or 0.0)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from benchmark.report.recipe_words import (
     optimizer_words,
 )
 from benchmark.report.table import Row
+from benchmark.report.training_notes import dominated_loss, training_notes
 from clothclf.results import DataSummary
 from clothclf.settings import ModelSettings, TrainSettings
 
@@ -35,6 +36,8 @@ COLUMNS = (
 """FLOPs are 2 x MACs; both are of one forward pass of one picture."""
 PX = "px"
 
+MAX_NAMES = 8
+"""Architectures that a caveat names."""
 MOST_SIZES = 8
 """That are listed one by one."""
 FEW_IMAGES = 50
@@ -299,7 +302,35 @@ def caveats(analysis: Analysis) -> list[str]:
             lines.append("Rows with random and with pretrained weights are different studies.")
     if comparison.specs[0].model.precision == "auto":
         lines += [f"Bodies computed in {which}." for which in _by_precision(rows)]
-    return [*lines, *(f"{note}." for note in analysis.notes)]
+    return [*lines, *_training_caveats(analysis), *(f"{note}." for note in analysis.notes)]
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return ", ".join(names[:MAX_NAMES]) + more
+
+
+def _training_caveats(analysis: Analysis) -> list[str]:
+    """Signs that a recipe does not suit an architecture, which then looks worse than it is."""
+    found: dict[str, list[str]] = {}
+    for row in analysis.rows:
+        for record in row.records:
+            spec = record.spec
+            name = row.name if len(row.seeds) == 1 else f"{row.name} seed {spec.seed}"
+            classes = len(spec.data_summary.classes)
+            for note in training_notes(record.training, spec.train.epochs, classes):
+                found.setdefault(note, []).append(name)
+    lines = [f"{_listed(names)}: {note}." for note, names in found.items()]
+    dominated = [
+        f"{row.name} (mean {loss[0]:.3g}, median {loss[1]:.2g})"
+        for row, predicted in zip(analysis.rows, analysis.answers, strict=True)
+        if analysis.test is not None
+        and predicted
+        and (loss := dominated_loss(predicted[0].probabilities, analysis.test.labels))
+    ]
+    if dominated:
+        lines.append(f"A few images make most of the mean test loss of {_listed(dominated)}.")
+    return lines
 
 
 def _by_precision(rows: Sequence[Row]) -> list[str]:

@@ -40,6 +40,8 @@ from clothclf.settings import ArchitectureSettings
 
 LEAST_NEEDED = ("weights", "training time", "FLOPs", "macro-F1", "against the best")
 """Columns that go first where a terminal has no room for all."""
+MAX_SHRINKING = 3
+"""Stored images that many times as large as what a network sees call for a warning."""
 MOST_LEFT_OUT = 20
 """Architectures that are told one by one."""
 
@@ -171,6 +173,14 @@ def prepare_sizes(
                 f"data.path: the pictures at {size} px are others than at {sizes[0]} px; "
                 "have they changed meanwhile? Run it again"
             )
+    shrunk = [size for size in sizes if first.stored_side > MAX_SHRINKING * size]
+    if shrunk:
+        console.print(
+            f"images are stored at {first.stored_side:,} px (median of the shorter side) and "
+            f"shrink to {', '.join(map(str, shrunk))} px (data.image_size): detail that tells "
+            "classes apart may be lost; data.image_size: native takes each architecture's own size",
+            style="yellow",
+        )
     return first, {size: data.pixels for size, data in found.items()}
 
 

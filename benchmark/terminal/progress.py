@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -63,6 +64,13 @@ class RunProgress:
             if is_epoch:
                 share = (self.epochs_done + share) / self.spec.train.epochs
             self._come_to(now_s, share)
+
+    def doing_text(self) -> str:
+        """What it is doing and how far it is: `features, 38 %`, `epoch 3/10, 24 % of training`."""
+        if self.share is None:
+            return self.doing
+        of = " of training" if self.doing.startswith("epoch ") else ""
+        return f"{self.doing}, {math.floor(100 * self.share)} %{of}"
 
     def _come_to(self, now_s: float, share: float) -> None:
         self.share = min(1.0, share)

@@ -81,7 +81,8 @@ def prepare(settings: DataSettings, cache: Path, progress: Progress | None = Non
     )
     note = _split_note(rows["split"].tolist())
     summary = _summarise(source, chosen.rows_read, note, manifest, table)
-    return DataSet(manifest, table, summary, pixels.path)
+    sides = pixels.table[["width", "height"]].min(axis=1).iloc[manifest["pixel_row"]]
+    return DataSet(manifest, table, summary, pixels.path, int(sides.median()))
 
 
 def _before_decoding(
