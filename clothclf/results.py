@@ -226,11 +226,24 @@ class TrainingResult:
     """Optimiser steps that were taken; None in records of before they were counted."""
     draws: tuple[str, ...] = ()
     """For each epoch, a hash of its order, mirrors and crops: equal where the epochs were alike."""
+    feature_seconds: float | None = None
+    """Seconds of the feature pass as first measured, also where this run read it from the cache.
+
+    None where unknown or no pass.
+    """
+    features_reused: bool = False
+    """Whether this run read its features from the cache; `seconds` is then without the pass."""
 
     @property
     def best(self) -> EpochResult:
         """The epoch whose parameters the model has."""
         return self.epochs[self.best_epoch - 1]
+
+    @property
+    def full_seconds(self) -> float:
+        """Seconds that the training takes without a cache, as far as the feature pass is known."""
+        reused = self.feature_seconds if self.features_reused else None
+        return self.seconds + (reused or 0.0)
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,10 @@ def _memory(row: Row) -> float | None:
     return row.measured.inference_memory_bytes / 2**20 if row.measured else None
 
 
+def _training_time(row: Row) -> float | None:
+    return row.train_s if row.train_time_known else None
+
+
 COLUMNS = {
     column.key: column
     for column in (
@@ -58,7 +62,7 @@ COLUMNS = {
         Column("latency", "latency of one picture (ms)", False, _latency, True),
         Column("throughput", "throughput (images/s)", True, _throughput, True),
         Column("memory", "memory of inference (MiB)", False, _memory, True),
-        Column("time", "training time (s)", False, lambda row: row.train_s, True),
+        Column("time", "training time (s)", False, _training_time, True),
     )
 }
 

@@ -78,6 +78,7 @@ def flat_row(analysis: Analysis, place: int) -> dict[str, object]:
         "macs_fvcore": cost.fvcore.macs if cost else None,
         "params": cost.params if cost else None,
         "train_s": row.train_s,
+        "features_reused": row.features_reused,
         "epochs": row.epochs,
         **measured.flat(row.measured, row.macs),
         "data_fingerprint": spec.data_summary.fingerprint,

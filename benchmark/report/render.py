@@ -297,9 +297,31 @@ def caveats(analysis: Analysis) -> list[str]:
         lines.append(f"Weights are random for {which}{why}.")
         if len(random) < len(rows):
             lines.append("Rows with random and with pretrained weights are different studies.")
+    lines += _reused_features(rows)
     if comparison.specs[0].model.precision == "auto":
         lines += [f"Bodies computed in {which}." for which in _by_precision(rows)]
     return [*lines, *(f"{note}." for note in analysis.notes)]
+
+
+def _reused_features(rows: Sequence[Row]) -> list[str]:
+    """What the training time of rows holds whose runs read their features from the cache."""
+    reused = [row for row in rows if row.features_reused]
+    known = [row.name for row in reused if row.train_time_known]
+    unknown = [row.name for row in reused if not row.train_time_known]
+    lines = []
+    if known:
+        which = "all" if len(known) == len(rows) else ", ".join(known)
+        lines.append(
+            "Features came from the cache; the training time includes their computation as first "
+            f"measured: {which}."
+        )
+    if unknown:
+        which = "all" if len(unknown) == len(rows) else ", ".join(unknown)
+        lines.append(
+            "Features came from the cache, and how long they took is not known, so the training "
+            f"time is without them and is not ranked: {which}."
+        )
+    return lines
 
 
 def _by_precision(rows: Sequence[Row]) -> list[str]:

@@ -134,7 +134,7 @@ def final_metrics(record: RunRecord) -> dict[str, float]:
         "best/valid_accuracy": best.valid_accuracy,
         "best/valid_loss": best.valid_loss,
         "best/epoch": float(best.epoch),
-        "time/train_s": record.training.seconds,
+        "time/train_s": record.training.full_seconds,
         "time/total_s": sum(record.stage_seconds.values()),
         "memory/peak_mib": record.peak_memory_bytes / 2**20,
         **_cost_metrics(record),

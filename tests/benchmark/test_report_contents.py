@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from benchmark.plan import RunSpec
 from benchmark.record import Failure, RunRecord
 from benchmark.report.collect import collect
-from benchmark.report.columns import pareto_front
+from benchmark.report.columns import COLUMNS, pareto_front
 from benchmark.report.pick import choose
 from benchmark.report.table import make_rows
 from benchmark.report.write import make_report
@@ -193,6 +194,25 @@ def test_of_several_seeds_the_undisturbed_measurement_is_shown(tmp_path: Path) -
         keep(tmp_path, make_record(make_spec(seed=seed), 0.8, 1000, measured))
     (row,) = make_rows(collect(study_in(tmp_path), tmp_path).comparisons[0])
     assert row.measured == make_measured(5.0)
+
+
+def test_training_time_includes_features_that_came_from_the_cache(tmp_path: Path) -> None:
+    """The cost of a training must not depend on what an earlier run has left in the cache."""
+    for name, accuracy, feature_seconds in (("vgg16", 0.8, 40.0), ("resnet18", 0.7, None)):
+        record = make_record(make_spec(name), accuracy, 10**9)
+        training = dataclasses.replace(
+            record.training, seconds=2.0, feature_seconds=feature_seconds, features_reused=True
+        )
+        keep(tmp_path, record.model_copy(update={"training": training}))
+    study = study_in(tmp_path, "vgg16", "resnet18")
+    (known, unknown) = make_report(study, Path("s.yaml")).analyses[0].rows
+    time = COLUMNS["time"]
+    assert (known.train_s, time.of(known)) == (42.0, 42.0)
+    assert (unknown.train_s, time.of(unknown)) == (2.0, None)
+    markdown = text(study)
+    assert "includes their computation as first measured: vgg16." in markdown
+    assert "the training time is without them and is not ranked: resnet18." in markdown
+    assert "features reused" in text(study, "html")
 
 
 def test_synthetic_data_and_random_weights_are_said(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ def _line(analysis: Analysis, place: int, name: str) -> Line:
         _count(giga(cost.flops if cost else None), cost.flops if cost else None),
         _count(millions(cost.params if cost else None), cost.params if cost else None),
         _latency(row),
-        Cell(f"{row.train_s:,.0f} s", row.train_s, f"{row.epochs:.3g} epochs"),
+        _training_time(row),
         Cell(
             str(len(row.seeds)),
             len(row.seeds),
@@ -181,6 +181,13 @@ def _latency(row: Row) -> Cell:
     if found.busy:
         return Cell(f"{found.latency_ms_median:.1f} ms", None, "machine busy")
     return Cell(f"{found.latency_ms_median:.1f} ms", found.latency_ms_median)
+
+
+def _training_time(row: Row) -> Cell:
+    note = f"{row.epochs:.3g} epochs"
+    if row.features_reused:
+        note += ", features reused" if row.train_time_known else ", without the feature pass"
+    return Cell(f"{row.train_s:,.0f} s", row.train_s if row.train_time_known else None, note)
 
 
 def _missing(name: str, status: str, reason: str) -> Line:
