@@ -202,10 +202,13 @@ def test_progress_of_features_ends_at_what_there_is(
 
 @pytest.mark.parametrize("verb", [("run", "--all", "--dry-run"), ("data", "audit")])
 def test_own_weights_are_refused_from_scratch(bench: Bench, verb: tuple[str, ...]) -> None:
-    own = ("--set", "model.mode=scratch", "--set", "architectures=[{name: resnet18, weights: x}]")
+    own = ("--set", "model={mode: scratch}")
+    own += ("--set", "architectures=[{name: test_resnet, weights: x}]")
     done = bench(*verb, "-c", "tiny.yaml", *own)
     assert done.code == 2
-    assert "resnet18: mode: scratch starts from random weights: leave out its weights" in done.err
+    assert (
+        "test_resnet: mode: scratch starts from random weights: leave out its weights" in done.err
+    )
 
 
 def test_a_body_that_is_not_there_is_told_before_anything_is_looked_at(bench: Bench) -> None:

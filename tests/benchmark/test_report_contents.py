@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,43 @@ def test_failed_unfinished_and_missing_runs_are_listed(tmp_path: Path) -> None:
     assert "unfinished" in said
     assert "| resnet50, seed 0 |" in said
     assert "not begun" in said
+
+
+def names_listed(study: StudySettings) -> dict[str, list[str]]:
+    """By format, the first column of the main table: what a report is about."""
+    markdown = text(study).partition("| architecture |")[2].partition("\n\n")[0]
+    latex = text(study, "latex")
+    (comparison,) = json.loads(text(study, "json"))["comparisons"]
+    page = text(study, "html").partition('<table class="main"')[2].partition("</table>")[0]
+    return {
+        "md": re.findall(r"^\| ([^|]+) \|", markdown, re.M)[1:],
+        "html": re.findall(r'<th scope="row"[^>]*>([^<]+?)(?: <|<)', page),
+        "csv": [row["architecture"] for row in csv.DictReader(io.StringIO(text(study, "csv")))],
+        "json": [
+            *(row["architecture"] for row in comparison["rows"]),
+            *(item["run"] for item in comparison["failed"]),
+            *comparison["unfinished"],
+            *(item["run"] for item in comparison["refused"]),
+            *json.loads(text(study, "json"))["not_begun"],
+        ],
+        "latex": [
+            name.replace("\\_", "_")
+            for name in re.findall(r"^ +(?:% )?(\w[\w\\, -]*?)(?: &|:) ", latex, re.M)[1:]
+        ],
+    }
+
+
+def test_every_format_lists_the_same_runs(tmp_path: Path) -> None:
+    """Finished, failed, unfinished, not believed and not begun, in one order."""
+    keep(tmp_path, make_record(make_spec("vgg16"), 0.8, 1000))
+    fail(tmp_path, make_spec("resnet18"), "why")
+    RunFolder.of(tmp_path, make_spec("resnet34")).start(make_spec("resnet34"))
+    refused = make_record(make_spec("resnet50"), 0.8, 1000)
+    keep(tmp_path, refused)
+    (RunFolder.of(tmp_path, refused.spec).path / files.RECORD).write_text("{}")
+    found = names_listed(study_in(tmp_path, "vgg16", "densenet121"))
+    expected = ["vgg16", "resnet18-s0", "resnet34-s0", "resnet50-s0", "densenet121, seed 0"]
+    assert found == dict.fromkeys(found, expected)
 
 
 def test_runs_of_another_protocol_are_named_but_not_in_the_table(tmp_path: Path) -> None:
