@@ -19,7 +19,7 @@ class Column:
     """With its unit, for axes and heads of tables."""
     higher_is_better: bool
     of: Callable[[Row], float | None]
-    """In the unit of the title; None where it was not measured, or must not be ranked."""
+    """In the unit of the title; None where it was not measured, or on a busy machine."""
     log: bool = False
     """Whether it spans orders of magnitude."""
 
@@ -89,10 +89,10 @@ def pareto_front(
 
 
 def measured_alike(rows: Sequence[Row]) -> bool:
-    """Whether all that was measured was measured under the same conditions, and can be ranked."""
+    """Whether all undisturbed measurements were made under the same conditions."""
     found = {
         (conditions(row.measured), row.records[0].environment.processor)
         for row in rows
-        if row.measured is not None
+        if row.measured is not None and not row.measured.busy
     }
     return len(found) <= 1

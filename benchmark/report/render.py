@@ -319,6 +319,12 @@ def caveats(analysis: Analysis) -> list[str]:
         lines.append(f"Weights are random for {which}{why}.")
         if len(random) < len(rows):
             lines.append("Rows with random and with pretrained weights are different studies.")
+    busy = [row.name for row in rows if row.measured and row.measured.busy]
+    if busy:
+        lines.append(
+            "Other processes used the machine while latency and throughput were measured, so they "
+            f"are not ranked: {', '.join(busy)}."
+        )
     lines += _reused_features(rows)
     if comparison.specs[0].model.precision == "auto":
         lines += [f"Bodies computed in {which}." for which in _by_precision(rows)]
