@@ -16,10 +16,10 @@ from typing import Literal
 from packaging.requirements import Requirement
 
 from benchmark.runner.run_folder import study_folders
-from benchmark.runner.study_plan import available_memory_bytes
 from benchmark.store import cache_folder, open_store, tracking_uri
 from benchmark.study import StudySettings
 from clothclf.errors import UserError, first_line
+from clothclf.memory import available_memory_bytes
 
 State = Literal["ok", "warning", "fault"]
 DISTRIBUTION = "bench-architectures"
@@ -119,8 +119,6 @@ def _device(study: StudySettings) -> Finding:
 
 def _memory(study: StudySettings) -> Finding:
     free = available_memory_bytes()
-    if free is None:
-        return Finding("memory", "warning", "the system does not tell", "see `bench plan`")
     found = f"{free / 2**30:.1f} GiB free"
     if free < LEAST_FREE_BYTES:
         return Finding("memory", "warning", found, "close other programs; see `bench plan`")

@@ -15,7 +15,6 @@ from clothclf.errors import ArchitectureError
 
 COLUMNS = ("architecture", "px", "parameters", "GMACs", "weights' tags", "at hand")
 """Parameters in millions, with timm's own classifier; GMACs of one picture of that size."""
-SORTS = ("name", "params", "macs")
 SHOWN_TAGS = 3
 
 Tell = Callable[[int, int], None]

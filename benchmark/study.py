@@ -11,11 +11,9 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from benchmark.config_file import (
-    config_names,
     describe_fault,
     parse_yaml,
     read_config,
-    shipped_folder,
 )
 from benchmark.credentials import (
     PASSWORD,
@@ -155,11 +153,6 @@ def load_study(config: Path, assignments: Sequence[str] = ()) -> StudySettings:
             describe_fault(fault, str(config), StudySettings, origins) for fault in error.errors()
         ]
         raise SettingsError("\n".join(dict.fromkeys(lines))) from None
-
-
-def shipped_configs() -> list[str]:
-    """Names of the configs that come with bench."""
-    return config_names(shipped_folder())
 
 
 def to_yaml(settings: BaseModel) -> str:

@@ -229,7 +229,7 @@ class TrainingResult:
     reused_seconds: float | None = 0.0
     """What features read from the cache took when they were computed, not part of `seconds`.
 
-    None where the cache does not say.
+    0 where none were read; None where the cache does not say.
     """
 
     @property

@@ -38,7 +38,7 @@ def _table(
     analysis = analyses[number]
     spec = analysis.comparison.specs[0]
     not_begun = collection.not_begun if number == 0 else []
-    without = render.table_cells(analysis, not_begun)[len(analysis.rows) :]
+    without = render.runs_without_figures(analysis.comparison, not_begun)
     protocol = render.describe_protocol(render.sizes(analysis.comparison), spec.model, spec.train)
     caption = f"{study.study}: {render.describe_data(spec.data_summary)}. {protocol}."
     pick = analysis.pick
@@ -53,7 +53,7 @@ def _table(
         *(f"    {' & '.join(cells)} \\\\" for cells in _rows(analysis)),
         r"    \bottomrule",
         r"  \end{tabular}",
-        *(f"  % {name}: {' '.join(status.split())}" for name, *_, status in without),
+        *(f"  % {run.name}: {' '.join(run.text.split())}" for run in without),
         r"\end{table}",
     ]
     return "\n".join(lines)

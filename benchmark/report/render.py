@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from benchmark.report.analysis import Analysis
 from benchmark.report.collect import Comparison
@@ -53,7 +54,6 @@ def columns(analysis: Analysis) -> tuple[str, ...]:
 
 def table_cells(analysis: Analysis, not_begun: Sequence[str] = ()) -> list[list[str]]:
     """The main table as text: finished rows, then what failed, stopped or has not begun."""
-    comparison = analysis.comparison
     cells = [
         [
             row.name,
@@ -73,21 +73,43 @@ def table_cells(analysis: Analysis, not_begun: Sequence[str] = ()) -> list[list[
     if PX in (wanted := columns(analysis)):
         for row, own in zip(analysis.rows, cells, strict=True):
             own.insert(1, str(row.image_size))
-    cells += [
-        _empty_row(failure.spec.name, f"failed in {failure.stage}: {failure.reason}")
-        for failure in comparison.failures
-    ]
-    cells += [_empty_row(spec.name, "unfinished") for spec in comparison.unfinished]
-    cells += [
-        _empty_row(spec.name, f"not believed: {why}; `bench run` does it again")
-        for spec, why in comparison.refused
-    ]
-    cells += [_empty_row(name, "not begun") for name in not_begun]
-    return [[name, *["-"] * (len(wanted) - 1 - len(own)), *own] for name, *own in cells]
+    blank = ["-"] * (len(wanted) - 2)
+    runs = runs_without_figures(analysis.comparison, not_begun)
+    return [*cells, *([run.name, *blank, run.text] for run in runs)]
 
 
-def _empty_row(name: str, status: str) -> list[str]:
-    return [name, status]
+@dataclass(frozen=True)
+class RunWithoutFigures:
+    """A run that a report lists without figures."""
+
+    name: str
+    status: str
+    """`failed in STAGE`, `unfinished`, `not believed` or `not begun`."""
+    reason: str = ""
+    """Empty where the status says it all."""
+
+    @property
+    def text(self) -> str:
+        """Status and reason in one cell."""
+        return f"{self.status}: {self.reason}" if self.reason else self.status
+
+
+def runs_without_figures(
+    comparison: Comparison, not_begun: Sequence[str] = ()
+) -> list[RunWithoutFigures]:
+    """What every format lists below the finished rows, in this order."""
+    return [
+        *(
+            RunWithoutFigures(failure.spec.name, f"failed in {failure.stage}", failure.reason)
+            for failure in comparison.failures
+        ),
+        *(RunWithoutFigures(spec.name, "unfinished") for spec in comparison.unfinished),
+        *(
+            RunWithoutFigures(spec.name, "not believed", f"{why}; `bench run` does it again")
+            for spec, why in comparison.refused
+        ),
+        *(RunWithoutFigures(name, "not begun") for name in not_begun),
+    ]
 
 
 def _status(row: Row) -> str:
@@ -300,6 +322,13 @@ def caveats(analysis: Analysis) -> list[str]:
         lines.append(f"Weights are random for {which}{why}.")
         if len(random) < len(rows):
             lines.append("Rows with random and with pretrained weights are different studies.")
+    busy = [row.name for row in rows if row.measured and row.measured.busy]
+    if busy:
+        lines.append(
+            "Other processes used the machine while latency and throughput were measured, so they "
+            f"are not ranked: {', '.join(busy)}."
+        )
+    lines += _reused_features(rows)
     if comparison.specs[0].model.precision == "auto":
         lines += [f"Bodies computed in {which}." for which in _by_precision(rows)]
     return [*lines, *_training_caveats(analysis), *(f"{note}." for note in analysis.notes)]
@@ -330,6 +359,27 @@ def _training_caveats(analysis: Analysis) -> list[str]:
     ]
     if dominated:
         lines.append(f"A few images make most of the mean test loss of {_listed(dominated)}.")
+    return lines
+
+
+def _reused_features(rows: Sequence[Row]) -> list[str]:
+    """What the training time of rows holds whose runs read their features from the cache."""
+    reused = [row for row in rows if row.features_reused]
+    known = [row.name for row in reused if row.train_time_known]
+    unknown = [row.name for row in reused if not row.train_time_known]
+    lines = []
+    if known:
+        which = "all" if len(known) == len(rows) else ", ".join(known)
+        lines.append(
+            "Features came from the cache; the training time includes their computation as first "
+            f"measured: {which}."
+        )
+    if unknown:
+        which = "all" if len(unknown) == len(rows) else ", ".join(unknown)
+        lines.append(
+            "Features came from the cache, and how long they took is not known, so the training "
+            f"time is without them and is not ranked: {which}."
+        )
     return lines
 
 

@@ -32,6 +32,7 @@ from benchmark.terminal.output import (
     prepare_with_progress,
     print_table,
 )
+from benchmark.weights import weights_of
 from clothclf.data.atomic import new_file, write_text
 from clothclf.data.dataset import DataSet
 from clothclf.errors import DataError, SettingsError, UserError
@@ -187,20 +188,8 @@ def prepare_sizes(
 def _resolve_weights(
     study: StudySettings, entries: Sequence[ArchitectureSettings], console: Console
 ) -> dict[str, Weights]:
-    from clothclf.models.weights import WeightsResolver
-
-    scratch = study.model.mode == "scratch"
-    for entry in entries:
-        if scratch and entry.weights not in (None, "auto", "none"):
-            raise SettingsError(
-                f"architectures: {entry.name}: mode: scratch starts from random weights: leave "
-                "out its weights"
-            )
-    resolver = WeightsResolver("none" if scratch else study.model.weights)
-    weights = {
-        entry.name: resolver.resolve(entry.name, None if scratch else entry.weights)
-        for entry in entries
-    }
+    resolve = weights_of(study)
+    weights = {entry.name: resolve(entry) for entry in entries}
     for note in sorted({item.note for item in weights.values() if item.note}):
         console.print(f"weights are random: {note}", style="yellow")
     return weights

@@ -12,6 +12,7 @@ NOTICED_SHARE = 0.05
 NOTICED_CORES = 0.5
 # Load averages count what waits for a disk, too, and remember the last minutes.
 NOTICED_LOAD_SHARE = 0.5
+LOOK_S = 1.0
 
 
 class BusyWatch:
@@ -31,6 +32,18 @@ class BusyWatch:
             return describe_load(self._load, cores)
         seconds, busy, own = (b - a for a, b in zip(self._started, ended, strict=True))
         return describe_others((busy - own) / seconds if seconds > 0 else 0.0, cores)
+
+
+def wait_until_idle(most_s: float) -> bool:
+    """Wait until others leave the cores alone for a second; False if they do not in `most_s`."""
+    end = time.monotonic() + most_s
+    while True:
+        watch = BusyWatch()
+        time.sleep(LOOK_S)
+        if not watch.describe():
+            return True
+        if time.monotonic() >= end:
+            return False
 
 
 def describe_others(used: float, cores: int) -> str:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +33,7 @@ from clothclf.cost.subject import (
 )
 from clothclf.cost.torch_counter import ForwardRecord, count_with_torch
 from clothclf.errors import CostError, UserError, first_line
+from clothclf.memory import available_memory_bytes
 from clothclf.models.architectures import create_for_size
 from clothclf.models.classifier import feature_count
 from clothclf.results import Cost, CounterResult
@@ -83,7 +82,7 @@ def count_here(request: CostRequest, quick: bool = False, memory: int | None = N
         attempt, field = _Attempt(None, "not asked for"), None
         flopth = _no_figure(FLOPTH_CONVENTION, "not asked for")
     else:
-        attempt = _try_fvcore(request, subject, record, memory or _free_memory() // 2)
+        attempt = _try_fvcore(request, subject, record, memory or available_memory_bytes() // 2)
         field = receptive_field(subject.body, subject.picture)
         # Last: it leaves neither this process nor the model as they were.
         flopth = _try_flopth(subject)
@@ -213,17 +212,6 @@ def _findings(
         return on_flopth, check
     own = count.as_it_comes
     return on_flopth, judge("fvcore", headline, own, explain_fvcore(own, count.gaps))
-
-
-def _free_memory() -> int:
-    """Bytes that this process may still take: the machine's, or the container's if it has less."""
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    try:
-        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
-    except (OSError, ValueError):  # no container, or no limit
-        return free
-    return min(free, limit - used)
 
 
 def settle_process() -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmark.config_file import shipped_folder
+from benchmark.config_file import config_names, shipped_folder
 from benchmark.recipe import shipped_recipes
-from benchmark.study import load_study, shipped_configs, to_yaml
+from benchmark.study import load_study, to_yaml
 from clothclf.errors import SettingsError
 from clothclf.training.check import check_recipe
 
@@ -106,7 +106,7 @@ def test_a_malformed_assignment_is_refused(text: str, tmp_path: Path) -> None:
         load_study(path, [text])
 
 
-@pytest.mark.parametrize("name", shipped_configs())
+@pytest.mark.parametrize("name", config_names(shipped_folder()))
 def test_a_resolved_config_reads_back_as_itself(name: str, tmp_path: Path) -> None:
     study = load_study(Path(name))
     path = tmp_path / "resolved.yaml"
