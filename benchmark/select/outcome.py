@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from benchmark.report.analysis import Analysis
 from benchmark.select.agreement import Agreement
-from benchmark.select.halving import Cut, Standing, final_order, noise, within_noise
-from benchmark.select.schedule import Rung
+from benchmark.select.halving import Cut, Standing, final_order, noise, ranked, within_noise
+from benchmark.select.rung import Rung
 from benchmark.select.selection import Entrant, Selection
 
 
@@ -17,7 +18,7 @@ class RungResult:
     """One rung, done."""
 
     label: str
-    """`r0`, `r1`, … or `final`."""
+    """`r0`, `r1`, …, `heads`, `final` or `seeds`."""
     rung: Rung
     valid_images: int
     """That accuracies are of."""
@@ -25,7 +26,7 @@ class RungResult:
     """By name, of those that finished."""
     failures: dict[str, str]
     cut: Cut
-    """In the last rung nobody is dropped."""
+    """Of the finalists nobody is dropped."""
 
 
 @dataclass(frozen=True)
@@ -44,22 +45,58 @@ class Outcome:
     selection: Selection
     rungs: list[RungResult]
     finalists: Analysis | None
-    """Of the last rung's runs; None where none finished."""
+    """Of the runs of the winner's rung; None where none finished."""
     check: Check | None
     """None where it was not asked for."""
     spent_s: Mapping[str, float] = field(default_factory=dict)
-    """By rung, in all commands so far."""
+    """By phase, in all commands so far."""
 
     @property
     def order(self) -> list[str]:
         """All that were judged, the best first."""
-        return final_order([result.standings for result in self.rungs])
+        order = final_order([result.standings for result in self.rungs])
+        return sorted(order, key=lambda name: name != self.winner)
 
     @property
     def winner(self) -> str | None:
-        """Most accurate of the last rung on validation pictures."""
-        last = self.rungs[-1]
-        return self.order[0] if last.label == "final" and last.standings else None
+        """Most accurate of the finalists on validation images, as a head or trained as a whole."""
+        found = find_winner(self.rungs)
+        return found[1].name if found else None
+
+
+def find_winner(rungs: Sequence[RungResult]) -> tuple[str, Standing] | None:
+    """Label and result of the best finalist; None where none was finished.
+
+    All finalists are judged on the same validation images. Further seeds stand in place of the
+    first ones alone.
+    """
+    judged: dict[tuple[str, bool], tuple[str, Standing]] = {}
+    for result in rungs:
+        if result.rung.kind != "probe":
+            for name, standing in result.standings.items():
+                judged[name, result.rung.kind == "heads"] = (result.label, standing)
+
+    def key(item: tuple[str, Standing]) -> tuple[float, float, str]:
+        best = item[1]
+        return -best.accuracy, math.inf if best.macs is None else best.macs, best.name
+
+    return min(judged.values(), key=key, default=None)
+
+
+def below_before(rungs: Sequence[RungResult], last: RungResult) -> str:
+    """Say that a rung's best falls below the best of the rung before; empty where it does not."""
+    if not rungs or not last.standings or not rungs[-1].standings:
+        return ""
+    before, now = (ranked(list(result.standings.values()))[0] for result in (rungs[-1], last))
+    if now.accuracy >= before.accuracy:
+        return ""
+    same = rungs[-1].rung.valid == last.rung.valid
+    images = "the same" if same else "other"
+    text = (
+        f"{last.label} stays below {rungs[-1].label}: {100 * now.accuracy:.1f} % ({now.name}) "
+        f"after {100 * before.accuracy:.1f} % ({before.name}), on {images} validation images"
+    )
+    return f"{text}; the better one stands" if rungs[-1].rung.kind != "probe" else text
 
 
 @dataclass(frozen=True)
@@ -124,12 +161,8 @@ def _end(outcome: Outcome, last: RungResult, name: str) -> str:
     if name in last.failures:
         return f"failed in {last.label}, {last.failures[name]}"
     own = last.standings[name]
-    if last.label == "final":
-        if name == outcome.winner:
-            return "winner"
-        best = last.standings[outcome.winner or name]
-        same = within_noise(best.accuracy, own.accuracy, last.valid_images)
-        return "finalist, within noise of the winner" if same else "finalist"
+    if last.rung.kind != "probe":
+        return _end_of_finalist(outcome, last, name)
     if own in last.cut.kept:
         return f"kept in {last.label}"
     border = last.cut.kept[-1].accuracy
@@ -140,6 +173,17 @@ def _end(outcome: Outcome, last: RungResult, name: str) -> str:
         spread = 100 * noise(border, own.accuracy, last.valid_images)
         return f"dropped after {last.label}, {gap}: within noise (± {spread:.1f})"
     return f"dropped after {last.label}, {gap}"
+
+
+def _end_of_finalist(outcome: Outcome, last: RungResult, name: str) -> str:
+    found = find_winner(outcome.rungs)
+    assert found is not None  # noqa: S101 - there is a finalist
+    label, best = found
+    if name == best.name:
+        return "winner, as a head on a frozen backbone" if label == "heads" else "winner"
+    own = last.standings[name].accuracy
+    same = within_noise(best.accuracy, own, last.valid_images)
+    return "finalist, within noise of the winner" if same else "finalist"
 
 
 def noisy_names(result: RungResult) -> Sequence[str]:

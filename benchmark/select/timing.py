@@ -7,14 +7,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from benchmark.plan import RunSpec, make_plan
-from benchmark.runner.probe import probe
+from benchmark.runner.probe import ask, time_run
+from benchmark.select.rung import Speed
 from benchmark.select.rungs import fine_tuning
-from benchmark.select.schedule import Speed
 from benchmark.store import cache_folder
 from benchmark.study import StudySettings
+from clothclf.cost.busy import busy_now
 from clothclf.cost.quick import body_request, count_many
 from clothclf.data.dataset import DataSet
-from clothclf.errors import UserError
+from clothclf.errors import TrainingError, UserError
 from clothclf.results import Weights
 from clothclf.settings import ArchitectureSettings
 
@@ -52,6 +53,7 @@ def time_machine(
     `pixels` are the decoded pictures by size; those of the smallest are used.
     """
     size = min(pixels)
+    busy = busy_now()
     references = [ArchitectureSettings(name=name, image_size=size) for name in (DENSE, SPARSE)]
     timed = study.model_copy(
         update={
@@ -73,7 +75,7 @@ def time_machine(
     try:
         counts = count_many([body_request(name, size) for name in (DENSE, SPARSE)], cache)
         found = [
-            _timed(spec, count.macs / 1e9)
+            _timed(spec, count.macs / 1e9, tell, busy)
             for spec, count in zip(specs, counts, strict=True)
             if count.macs
         ]
@@ -85,12 +87,40 @@ def time_machine(
     return fit_speed(found, workers)
 
 
+def time_finalist(
+    spec: RunSpec, gmacs: float | None, speed: Speed, tell: Callable[[str], None]
+) -> Speed:
+    """The machine's speed at the very training that finalists get, as it is now."""
+    tell(f"timing this training with {spec.name}")
+    try:
+        found = ask(spec, PATIENCE_S)
+    except TrainingError as error:
+        tell(f"times stay as they were: {error}")
+        return speed
+    if found.busy:
+        tell(f"{found.busy}: training takes as much longer")
+    times = found.times[spec.precision]
+    slower = times.forward_s / speed.forward_s(1.0 if gmacs is None else gmacs)
+    training = times.step_s / spec.train.batch_size / times.forward_s
+    return speed.model_copy(
+        update={
+            "seconds_per_gmac": speed.seconds_per_gmac * slower,
+            "seconds_per_root_gmac": speed.seconds_per_root_gmac * slower,
+            "training": training,
+            "start_s": found.startup_s + AFTER_STARTUP_S,
+            "count_s": COUNTING_PER_STARTUP * found.startup_s,
+        }
+    )
+
+
 Timed = tuple[float, float, float, float]
 """GMACs, seconds of a forward pass and of a training step of a picture, seconds of a start."""
 
 
-def _timed(spec: RunSpec, gmacs: float) -> Timed:
-    found = probe(spec, PATIENCE_S)
+def _timed(spec: RunSpec, gmacs: float, tell: Callable[[str], None], busy: str) -> Timed:
+    found = time_run(spec, tell, PATIENCE_S, busy).probe
+    if found.busy:
+        tell(f"{found.busy}: it is slower than it could be, and so the budget buys less")
     times = found.times["float32"]
     return gmacs, times.forward_s, times.step_s / spec.train.batch_size, found.startup_s
 

@@ -33,6 +33,13 @@ class BusyWatch:
         return describe_others((busy - own) / seconds if seconds > 0 else 0.0, cores)
 
 
+def busy_now(seconds: float = 0.5) -> str:
+    """In words, what others compute during the next `seconds`; empty if next to nothing."""
+    watch = BusyWatch()
+    time.sleep(seconds)
+    return watch.describe()
+
+
 def describe_others(used: float, cores: int) -> str:
     """Say how many cores others used on average; empty if too little to matter."""
     if used <= min(NOTICED_SHARE * cores, NOTICED_CORES):
