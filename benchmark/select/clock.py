@@ -10,8 +10,8 @@ from pathlib import Path
 from benchmark.select.selection import Spent, read_spent, write_spent
 
 KEPT_EVERY_S = 5.0
-SETUP, ANSWER = "setup", "answer"
-"""Before the first rung, and after the last."""
+SETUP, ANSWER, CHECK = "setup", "answer", "check"
+"""Before the first rung, after the last, and what is trained beside the budget."""
 
 
 class Clock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 from pathlib import Path
 from types import FrameType
@@ -63,6 +64,8 @@ def run_selection(study: StudySettings, request: Request, options: Options) -> i
         return 0
     begun = read_selection(root, selection.name) is not None
     clock.keep(root, selection.name, begun)
+    if selection.complete:
+        clock.stop()
     if not begun:
         write_selection(root, selection)
     console.print(f"kept in {selection_file(root, selection.name)}")
@@ -72,7 +75,7 @@ def run_selection(study: StudySettings, request: Request, options: Options) -> i
         outcome = Selecting(study, selection, ground, options).carry_out()
         _publish(outcome, study, root, console)
         clock.enter(ANSWER)
-        _tell(outcome, options, root, console)
+        _tell(dataclasses.replace(outcome, spent_s=clock.seconds), options, root, console)
     return 0 if outcome.winner else 1
 
 
@@ -98,6 +101,7 @@ def _begin(
     if begun is not None:
         done = "is done" if begun.complete else "was begun before, and goes on"
         console.print(f"selection {name} {done}")
+        tables.describe(console, begun.entrants, name, begun.rungs, begun.final)
         return begun, resolve_weights([it.architecture for it in begun.entering], study)[0]
     images = data.summary.images
     pictures = Pictures(
@@ -108,7 +112,8 @@ def _begin(
     )
     final = _final(study, request, weights)
     console.print("timing this machine")  # what of it is reused is told, with its age
-    speed = time_machine(study, data, pixels, root, options.workers, console.print)
+    few = entering if len(entering) <= request.finalists else []
+    speed = time_machine(study, data, pixels, root, options.workers, few, console.print)
     training = training_of(study, final, pictures)
     gmacs = [entrant.gmacs for entrant in entering]
     left_s = clock.left_s - ANSWERING_S

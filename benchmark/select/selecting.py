@@ -11,7 +11,7 @@ from benchmark.runner.run_folder import RunFolder
 from benchmark.select import tables
 from benchmark.select.agreement import agree, draw_sample
 from benchmark.select.carry_out import Ground, RungRuns, carry_out, plan_rung
-from benchmark.select.clock import ANSWER
+from benchmark.select.clock import ANSWER, CHECK
 from benchmark.select.finalists import final_s, plan_final, plan_seeds, whole_rung
 from benchmark.select.halving import Standing, cut
 from benchmark.select.options import ANSWERING_S, Options
@@ -23,7 +23,6 @@ from benchmark.select.selection import Selection, Winner, write_selection
 from benchmark.select.timing import time_finalist
 from benchmark.study import StudySettings
 
-CHECK = "check"
 USED_SHARE = 0.9
 """Of the time that is left: training is planned to take so much of it, for it may take longer."""
 LEAST_S = 10.0
@@ -71,8 +70,7 @@ class Selecting:
         rung = self.selection.rungs[number]
         label = rung_label(rung, number)
         names = [name for name in staying[: rung.architectures] if name not in rung.stopped]
-        if not self.selection.complete:
-            self.clock.enter(label)
+        self.clock.enter(label)
         tables.announce(self.ground.console, rung, label, len(names))
         runs = self._run(number, rung, label, names)
         if runs.stopped:
@@ -182,9 +180,6 @@ class Selecting:
         return rung
 
     def _complete(self) -> None:
-        if self.selection.complete:
-            self.clock.stop()
-            return
         self.clock.enter(ANSWER)
         found = find_winner(self.results)
         winner = None
@@ -198,7 +193,8 @@ class Selecting:
                 run=folder.relative_to(self.ground.root),
                 valid_accuracy=standing.accuracy,
             )
-        self._write(complete=True, winner=winner)
+        if (self.selection.complete, self.selection.winner) != (True, winner):
+            self._write(complete=True, winner=winner)
 
     def _write(self, **changes: object) -> None:
         self.selection = self.selection.model_copy(update=changes)
@@ -210,6 +206,7 @@ class Selecting:
 
     def _check(self, finalists: RungRuns) -> Check:
         """Train a sample of all that were judged, and the winner, with nothing cut short."""
+        self.clock.enter(CHECK)
         asked = self.options.check_sample
         order = Outcome(self.selection, self.results, None, None).order
         sample = draw_sample(order, asked, self.study.seeds[0])

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from benchmark.report.numbers import duration, giga, inline, markdown_table, millions
 from benchmark.select.agreement import LEAST_SAMPLED
+from benchmark.select.clock import CHECK
 from benchmark.select.halving import noise, within_noise
 from benchmark.select.outcome import (
     Fate,
@@ -204,7 +205,7 @@ def _check(outcome: Outcome) -> list[str]:
 
 def _time(outcome: Outcome) -> str:
     budget_s = outcome.selection.request.budget_s
-    spent_s = sum(outcome.spent_s.values())
+    spent_s = sum(seconds for phase, seconds in outcome.spent_s.items() if phase != CHECK)
     over = f", {duration(spent_s - budget_s)} more than it" if spent_s > budget_s else ""
     return (
         f"Time: {duration(spent_s)} from the command to the answer, of a budget of "

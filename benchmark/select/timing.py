@@ -1,15 +1,16 @@
-"""How fast this machine is at what a selection does: two networks are timed when it begins."""
+"""How fast this machine is at what a selection does: it is timed when that begins."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from benchmark.plan import RunSpec, make_plan
 from benchmark.runner.probe import ask, time_run
 from benchmark.select.rung import Speed
 from benchmark.select.rungs import fine_tuning
+from benchmark.select.selection import Entrant
 from benchmark.store import cache_folder
 from benchmark.study import StudySettings
 from clothclf.cost.busy import busy_now
@@ -46,15 +47,18 @@ def time_machine(
     pixels: Mapping[int, Path],
     root: Path,
     workers: int,
+    few: Sequence[Entrant],
     tell: Callable[[str], None],
 ) -> Speed:
     """Time both networks, or read what was timed before on this machine.
 
-    `pixels` are the decoded pictures by size; those of the smallest are used.
+    Where `few` enter, one of them is timed, and stands for all. `pixels` are the decoded images by
+    size; those of the smallest are used.
     """
     size = min(pixels)
     busy = busy_now()
-    references = [ArchitectureSettings(name=name, image_size=size) for name in (DENSE, SPARSE)]
+    names = [middle(few).architecture.name] if few else [DENSE, SPARSE]
+    references = [ArchitectureSettings(name=name, image_size=size) for name in names]
     timed = study.model_copy(
         update={
             "model": study.model.model_copy(
@@ -69,11 +73,11 @@ def time_machine(
             "seeds": study.seeds[:1],
         }
     )
-    random = {name: Weights("random", "random", "", None) for name in (DENSE, SPARSE)}
+    random = {name: Weights("random", "random", "", None) for name in names}
     cache = cache_folder(root)
     specs = make_plan(timed, references, data.summary, pixels, cache, random)
     try:
-        counts = count_many([body_request(name, size) for name in (DENSE, SPARSE)], cache)
+        counts = count_many([body_request(name, size) for name in names], cache)
         found = [
             _timed(spec, count.macs / 1e9, tell, busy)
             for spec, count in zip(specs, counts, strict=True)
@@ -84,7 +88,14 @@ def time_machine(
         return ASSUMED.model_copy(update={"workers": workers})
     if len(found) < len(specs):
         return ASSUMED.model_copy(update={"workers": workers})
+    if few:
+        return at_speed_of(found[0], ASSUMED.model_copy(update={"workers": workers}))
     return fit_speed(found, workers)
+
+
+def middle(entrants: Sequence[Entrant]) -> Entrant:
+    """The one of median cost."""
+    return sorted(entrants, key=lambda entrant: entrant.gmacs or 0.0)[len(entrants) // 2]
 
 
 def time_finalist(
@@ -100,21 +111,29 @@ def time_finalist(
     if found.busy:
         tell(f"{found.busy}: training takes as much longer")
     times = found.times[spec.precision]
-    slower = times.forward_s / speed.forward_s(1.0 if gmacs is None else gmacs)
-    training = times.step_s / spec.train.batch_size / times.forward_s
-    return speed.model_copy(
-        update={
-            "seconds_per_gmac": speed.seconds_per_gmac * slower,
-            "seconds_per_root_gmac": speed.seconds_per_root_gmac * slower,
-            "training": training,
-            "start_s": found.startup_s + AFTER_STARTUP_S,
-            "count_s": COUNTING_PER_STARTUP * found.startup_s,
-        }
-    )
+    step_s = times.step_s / spec.train.batch_size
+    known = 1.0 if gmacs is None else gmacs
+    return at_speed_of((known, times.forward_s, step_s, found.startup_s), speed)
 
 
 Timed = tuple[float, float, float, float]
 """GMACs, seconds of a forward pass and of a training step of a picture, seconds of a start."""
+
+
+def at_speed_of(timed: Timed, speed: Speed) -> Speed:
+    """A speed at which one network takes what it was found to take."""
+    gmacs, forward_s, step_s, start_s = timed
+    slower = forward_s / speed.forward_s(gmacs)
+    return speed.model_copy(
+        update={
+            "seconds_per_gmac": speed.seconds_per_gmac * slower,
+            "seconds_per_root_gmac": speed.seconds_per_root_gmac * slower,
+            "training": step_s / forward_s,
+            "start_s": start_s + AFTER_STARTUP_S,
+            "count_s": COUNTING_PER_STARTUP * start_s,
+            "measured": True,
+        }
+    )
 
 
 def _timed(spec: RunSpec, gmacs: float, tell: Callable[[str], None], busy: str) -> Timed:
