@@ -71,6 +71,7 @@ def whole_rung(architectures: int, pictures: Pictures, training: Training) -> Ru
         test=pictures.test,
         epochs=training.epochs,
         seconds=0.0,
+        seeds=training.seeds,
         measure=training.measure,
     )
 

@@ -27,6 +27,8 @@ class RungResult:
     failures: dict[str, str]
     cut: Cut
     """Of the finalists nobody is dropped."""
+    stopped: tuple[str, ...] = ()
+    """Those whose time was up before they were finished."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ def fates(outcome: Outcome) -> list[Fate]:
     failed = [
         name
         for result in reversed(outcome.rungs)
-        for name in sorted(result.failures)
+        for name in sorted([*result.failures, *result.stopped])
         if name not in outcome.order
     ]
     # An architecture that failed late stands in earlier rungs, and so in the order.
@@ -135,7 +137,7 @@ def _fate(outcome: Outcome, entrant: Entrant) -> Fate:
     name = entrant.name
     if entrant.out:
         return Fate(entrant, "", {}, None, False, f"left out: {entrant.out}")
-    entered = [r for r in outcome.rungs if name in r.standings or name in r.failures]
+    entered = [r for r in outcome.rungs if name in {*r.standings, *r.failures, *r.stopped}]
     accuracies = {r.label: r.standings[name].accuracy for r in entered if name in r.standings}
     last = entered[-1]
     noisy = name in last.cut.noisy
@@ -158,11 +160,17 @@ def _test_accuracy(outcome: Outcome, name: str) -> float | None:
 
 
 def _end(outcome: Outcome, last: RungResult, name: str) -> str:
+    found = find_winner(outcome.rungs)
+    if found is not None and found[1].name == name:
+        return "winner, as a head on a frozen backbone" if found[0] == "heads" else "winner"
+    if name in last.stopped:
+        return f"not finished in {last.label}: the time was up"
     if name in last.failures:
         return f"failed in {last.label}, {last.failures[name]}"
     own = last.standings[name]
-    if last.rung.kind != "probe":
-        return _end_of_finalist(outcome, last, name)
+    if found is not None and last.rung.kind != "probe":
+        same = within_noise(found[1].accuracy, own.accuracy, last.valid_images)
+        return "finalist, within noise of the winner" if same else "finalist"
     if own in last.cut.kept:
         return f"kept in {last.label}"
     border = last.cut.kept[-1].accuracy
@@ -173,17 +181,6 @@ def _end(outcome: Outcome, last: RungResult, name: str) -> str:
         spread = 100 * noise(border, own.accuracy, last.valid_images)
         return f"dropped after {last.label}, {gap}: within noise (± {spread:.1f})"
     return f"dropped after {last.label}, {gap}"
-
-
-def _end_of_finalist(outcome: Outcome, last: RungResult, name: str) -> str:
-    found = find_winner(outcome.rungs)
-    assert found is not None  # noqa: S101 - there is a finalist
-    label, best = found
-    if name == best.name:
-        return "winner, as a head on a frozen backbone" if label == "heads" else "winner"
-    own = last.standings[name].accuracy
-    same = within_noise(best.accuracy, own, last.valid_images)
-    return "finalist, within noise of the winner" if same else "finalist"
 
 
 def noisy_names(result: RungResult) -> Sequence[str]:

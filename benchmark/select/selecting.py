@@ -75,10 +75,11 @@ class Selecting:
         runs = self._run(number, rung, label, names)
         if runs.stopped:
             stopped = rung.model_copy(update={"stopped": (*rung.stopped, *runs.stopped)})
-            self._write(rungs=(*self.selection.rungs[:number], stopped))
+            rungs = self.selection.rungs
+            self._write(rungs=(*rungs[:number], stopped, *rungs[number + 1 :]))
             told = tables.names(runs.stopped)
             self.ground.console.print(f"{label}: the time was up before {told} came to the end")
-        result = self._judge(label, rung, runs)
+        result = self._judge(label, self.selection.rungs[number], runs)
         tables.conclude(self.ground.console, self.results, result)
         self.results.append(result)
         self.runs.append(runs)
@@ -111,7 +112,9 @@ class Selecting:
         }
         keep = len(standings) if rung.keep is None else rung.keep
         decided = cut(list(standings.values()), keep, runs.valid_images)
-        return RungResult(label, rung, runs.valid_images, standings, runs.failures, decided)
+        return RungResult(
+            label, rung, runs.valid_images, standings, runs.failures, decided, rung.stopped
+        )
 
     def _decide(self, staying: list[str]) -> bool:
         """Decide the next rung from the time that is left, and write it down; False for none."""

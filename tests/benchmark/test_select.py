@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import math
@@ -25,11 +26,13 @@ from benchmark.select.agreement import agree, draw_sample, wilson
 from benchmark.select.clock import Clock, process_age_s
 from benchmark.select.finalists import final_s, plan_final, plan_seeds, whole_rung
 from benchmark.select.halving import Standing, cut, final_order, halvings, noise, ranked
-from benchmark.select.outcome import RungResult, below_before, find_winner
+from benchmark.select.outcome import Outcome, RungResult, below_before, fates, find_winner
 from benchmark.select.rung import Pictures, Rung, RungKind, Speed, Training
 from benchmark.select.rungs import fine_tuning, shortened
 from benchmark.select.schedule import expected_s, make_schedule
+from benchmark.select.selection import Entrant, Request, Selection
 from benchmark.select.timing import fit_speed
+from clothclf.settings import ArchitectureSettings
 from tests.benchmark.conftest import (
     COMMAND,
     Bench,
@@ -298,6 +301,32 @@ def test_a_rung_that_stays_below_the_one_before_is_reported() -> None:
     assert below_before([final], heads) == ""
 
 
+def test_who_was_stopped_is_named_and_may_win_by_its_head() -> None:
+    entrants = tuple(
+        Entrant(name=name, architecture=ArchitectureSettings(name=name), macs=1, params=1)
+        for name in ("a", "b", "c")
+    )
+    request = Request(patterns=(), budget_s=60, finalists=3, final="auto")
+    selection = Selection(
+        name="x",
+        request=request,
+        fingerprint="f",
+        pictures=PHOTOS,
+        final="finetune",
+        entrants=entrants,
+        speed=SPEED,
+        rungs=(),
+    )
+    heads = rung_result("heads", a=0.9, b=0.2, c=0.1)
+    final = dataclasses.replace(rung_result("final", b=0.3), stopped=("a", "c"))
+    ends = [
+        (fate.entrant.name, fate.end)
+        for fate in fates(Outcome(selection, [heads, final], None, None))
+    ]
+    assert ends[0] == ("a", "winner, as a head on a frozen backbone")
+    assert ("c", "not finished in final: the time was up") in ends
+
+
 def test_the_clock_runs_from_the_start_of_the_process_over_all_commands(tmp_path: Path) -> None:
     (tmp_path / "selections").mkdir()
     first = Clock(100)
@@ -507,6 +536,24 @@ def test_killed_and_asked_again_it_gives_the_same_answer(
     after = {name: record.finished_at for name, record in records(tmp_path).items()}
     assert before.items() <= after.items()
     assert answer(tmp_path) == answer(whole[0])
+
+
+@pytest.mark.slow
+def test_a_finetuned_answer_is_not_below_the_best_head_and_keeps_to_its_budget(
+    tmp_path: Path,
+) -> None:
+    """On an idle machine: heads first, then whole networks, then further seeds."""
+    (tmp_path / "study.yaml").write_text(STUDY)
+    command = ("select", "-c", "study.yaml", "--budget", "3m", "--final", "finetune")
+    started = time.monotonic()
+    done = run_bench(tmp_path, *command, "-o", "s.json", "test_resnet", "test_vit", timeout_s=900)
+    assert done.code == 0, done.err
+    assert time.monotonic() - started < 180
+    told = json.loads((tmp_path / "s.json").read_text())
+    assert [rung["kind"] for rung in told["selection"]["rungs"]][:2] == ["heads", "final"]
+    judged = [item["valid_accuracy"] for item in told["architectures"]]
+    best = max(each.get("heads", 0.0) for each in judged)
+    assert told["selection"]["winner"]["valid_accuracy"] >= best
 
 
 def test_the_schedule_can_be_seen_without_running(bench: Bench, tmp_path: Path) -> None:
