@@ -6,7 +6,6 @@ import contextlib
 from dataclasses import dataclass
 
 from benchmark.plan import RunSpec, cost_request
-from benchmark.runner.probe import faster_precision
 from clothclf.cost.kept import kept_at
 from clothclf.results import Probe
 from clothclf.settings import Precision
@@ -42,7 +41,7 @@ class Estimate:
 
 def estimate(spec: RunSpec, found: Probe) -> Estimate:
     """Work out a run from a probe of it."""
-    precision = faster_precision(found) if spec.model.precision == "auto" else spec.precision
+    precision = spec.precision
     times = found.times[precision]
     images = spec.data_summary.images
     epochs = spec.train.epochs

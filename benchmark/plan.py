@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -70,6 +70,9 @@ class RunSpec(Settings):
     measure: bool
     count: bool = True
     """Count what the network costs; a probe of a selection leaves it to the runs that stay."""
+    evaluate: Literal["test", "valid"] = "test"
+    """The split whose predictions are kept and evaluated at the end. A probe of a selection leaves
+    the test split alone: `RunRecord.test` is then of the validation images."""
     tags: dict[str, str] = Field(default_factory=dict)
     """Told to MLflow beside its own; they name no run."""
     source_sha256: str = ""
@@ -101,6 +104,8 @@ class RunSpec(Settings):
             parts["image_size"] = self.image_size
         if self.source_sha256:
             parts["source"] = self.source_sha256
+        if self.evaluate != "test":
+            parts["evaluate"] = self.evaluate
         return _hash(parts)
 
     @property

@@ -49,6 +49,7 @@ class RunRecord(Settings):
     """Why nothing could be measured; empty otherwise."""
     training: TrainingResult
     test: Evaluation
+    """Of the split that `spec.evaluate` names: the test split, but for probes of a selection."""
     body_sha256: str
     """Of the body's parameters before training, so that a random one can be recognised."""
     environment: Environment

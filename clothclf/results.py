@@ -270,6 +270,10 @@ class Probe:
     """From the start of the process until the model was built."""
     peak_memory_bytes: int
     """Largest resident memory of the probing process."""
+    busy: str = ""
+    """What other processes computed meanwhile, in words; empty if next to nothing."""
+    spread: float = 0.0
+    """Interquartile range of the steps' times as a share of their median; the widest of all."""
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,8 @@ def select(
     study = load(config, (*assignments, *shorthands))
 
     from benchmark.report.pick import Wishes
-    from benchmark.select.run import Options, run_selection
+    from benchmark.select.options import Options
+    from benchmark.select.run import run_selection
     from benchmark.select.selection import Request
 
     request = Request(

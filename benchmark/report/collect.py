@@ -109,7 +109,10 @@ def _settings_of(item: StudySettings | RunSpec) -> dict[str, Any]:
     size: int | str = OF_EACH_RUN
     if not item.several_sizes:
         size = item.image_size if isinstance(item, RunSpec) else item.data.shown_size
-    return {"data": data, **protocol_settings(size, item.model, item.train)}
+    # Probes of a selection leave the test split alone: no report is of them.
+    evaluate = item.evaluate if isinstance(item, RunSpec) else "test"
+    protocol = protocol_settings(size, item.model, item.train)
+    return {"data": data, "evaluate": evaluate, **protocol}
 
 
 def _differences(wanted: dict[str, Any], found: dict[str, Any], prefix: str = "") -> str:

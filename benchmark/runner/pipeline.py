@@ -266,9 +266,9 @@ class Pipeline:
         )
 
     def _evaluate(self, classifier: Classifier, images: ImageBatches) -> Evaluation:
-        """The one time that the test split is looked at."""
+        """The one time that the test split is looked at, unless the run leaves it alone."""
         classes = self.spec.data_summary.classes
-        predictions = predict(classifier, images, "test", self.spec.cache)
+        predictions = predict(classifier, images, self.spec.evaluate, self.spec.cache)
         table = predictions_table(predictions, classes)
         table.to_parquet(self.folder.path / files.PREDICTIONS, index=False)
         evaluation = evaluate(predictions, classes)

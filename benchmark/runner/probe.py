@@ -1,8 +1,10 @@
-"""Probe a run in a process of its own before it is begun; what was found is kept and reused."""
+"""Probe a run in a process of its own before it is begun.
+
+The first result decides `precision: auto` for good. Times are reused while they can be trusted.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -10,10 +12,13 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
 from benchmark.plan import RunSpec
+from benchmark.report.numbers import duration
 from benchmark.runner.process import run_environment
 from clothclf.data.atomic import write_text
 from clothclf.errors import TrainingError
@@ -23,28 +28,71 @@ from clothclf.settings import Precision
 
 PROBE: TypeAdapter[Probe] = TypeAdapter(Probe)
 CHILD = "benchmark.runner.probe_child"
+MAX_AGE_S = 24 * 3600.0
+"""Of times that are reused."""
+MAX_SPREAD = 0.5
+"""Of the steps' times, above which they are taken again: the machine did not run evenly."""
 WORTHWHILE = 1.15
 """bfloat16 must be so many times as fast as float32 to be chosen: its figures are less exact."""
+NAMED_FIELDS = (
+    *("route", "times", "views", "features", "steps_per_epoch", "startup_s"),
+    "peak_memory_bytes",
+)
+"""Part of a probe's name since before it had more, whose defaults read those of then."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """A probe whose times say how fast the machine is."""
+
+    probe: Probe
+    age_s: float | None
+    """Seconds since it was taken; None where that was just now."""
 
 
 def probe(spec: RunSpec, timeout_s: float = 600) -> Probe:
-    """Time some steps of a run, or read what an earlier probe of such a run on this machine found.
+    """Time some steps of a run, or read what the first probe of such a run on this machine found.
 
-    Raises TrainingError, with one sentence, where the run cannot be begun.
+    However old that is: it has decided the precision, and so the identity, of runs. Raises
+    TrainingError, with one sentence, where the run cannot be begun.
     """
-    file = spec.cache / "probes" / f"{_key(spec)}.json"
-    try:
-        return PROBE.validate_json(file.read_bytes())
-    except (OSError, ValidationError):
-        found = _ask(spec, timeout_s)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_text(file, PROBE.dump_json(found, indent=1).decode() + "\n")
-    return found
+    return kept_probe(spec) or _ask_and_keep(spec, timeout_s)
 
 
-def with_precision(spec: RunSpec, tell: Callable[[str], None]) -> RunSpec:
-    """The run in the precision that the study names or, for `auto`, its probe found faster."""
-    if spec.model.precision != "auto":
+def kept_probe(spec: RunSpec) -> Probe | None:
+    """What the first probe of such a run on this machine found; None where there was none."""
+    return _read(_first(spec))
+
+
+def time_run(
+    spec: RunSpec, tell: Callable[[str], None], timeout_s: float = 600, busy: str = ""
+) -> Timing:
+    """Time some steps of a run, unless there are times of it that can be trusted.
+
+    `busy` says what other processes compute now (`busy_now`). Times are taken again where they are
+    older than MAX_AGE_S or spread more than MAX_SPREAD, and where the machine was busy then or is
+    now. `tell` hears which it is. Raises TrainingError, with one sentence, where the run cannot be
+    begun.
+    """
+    if not busy:
+        for file in (_latest(spec), _first(spec)):
+            found = _read(file)
+            if found is None or found.busy or found.spread > MAX_SPREAD:
+                continue
+            age_s = time.time() - file.stat().st_mtime
+            if age_s <= MAX_AGE_S:
+                tell(f"{spec.name}: was timed {duration(max(0.0, age_s))} ago")
+                return Timing(found, age_s)
+    tell(f"probing {spec.name}")
+    return Timing(_ask_and_keep(spec, timeout_s), None)
+
+
+def with_precision(spec: RunSpec, tell: Callable[[str], None], may_probe: bool = True) -> RunSpec:
+    """The run in the precision that the study names or, for `auto`, its probe found faster.
+
+    Without `may_probe` one that no probe has decided yet stays as it is.
+    """
+    if spec.model.precision != "auto" or not (may_probe or kept_probe(spec)):
         return spec
     try:
         found = probe(spec)
@@ -67,7 +115,32 @@ def faster_precision(found: Probe) -> Precision:
     return "bfloat16" if gain >= WORTHWHILE else "float32"
 
 
-def _ask(spec: RunSpec, timeout_s: float) -> Probe:
+def _ask_and_keep(spec: RunSpec, timeout_s: float) -> Probe:
+    found = ask(spec, timeout_s)
+    text = PROBE.dump_json(found, indent=1).decode() + "\n"
+    for file in (_latest(spec), *(() if kept_probe(spec) else (_first(spec),))):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_text(file, text)
+    return found
+
+
+def _read(file: Path) -> Probe | None:
+    try:
+        return PROBE.validate_json(file.read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def _first(spec: RunSpec) -> Path:
+    return spec.cache / "probes" / f"{_key(spec)}.json"
+
+
+def _latest(spec: RunSpec) -> Path:
+    return spec.cache / "probes" / "times" / f"{_key(spec)}.json"
+
+
+def ask(spec: RunSpec, timeout_s: float) -> Probe:
+    """Probe, whatever was found before, and keep nothing; raises TrainingError as `probe` does."""
     try:
         child = subprocess.run(
             module_command(CHILD),
@@ -103,7 +176,7 @@ def _key(spec: RunSpec) -> str:
         "train": spec.train.model_dump(mode="json"),
         "device": spec.device,
         "machine": [platform.node(), platform.machine(), os.cpu_count()],
-        "fields": [field.name for field in dataclasses.fields(Probe)],
+        "fields": list(NAMED_FIELDS),
     }
     if spec.source_sha256:
         parts["source"] = spec.source_sha256

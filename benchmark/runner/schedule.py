@@ -46,6 +46,10 @@ class Policy:
     """That train one network together: `Limits.processes`."""
     timeout_s: float | None = None
     memory_bytes: int | None = None
+    until: float | None = None
+    """A moment of `time.monotonic` at which what runs is stopped, and nothing more begun."""
+    one_at_least: bool = False
+    """Whatever `until` says, go on until a run is finished."""
     executor: Executor | None = None
     """What puts runs to work; without, this machine does, so many at a time as `workers` says."""
 
@@ -142,7 +146,13 @@ class _Schedule:
         return self.executor.has_room(spec, len(self.running))
 
     def _is_ending(self) -> bool:
-        return self.stop.asked or self.given_up
+        return self.stop.asked or self.given_up or self._is_late()
+
+    def _is_late(self) -> bool:
+        until = self.policy.until
+        if until is None or time.monotonic() < until:
+            return False
+        return bool(self.outcome.finished or not self.policy.one_at_least)
 
     def _measure_alone(self) -> None:
         """What runs side by side is measured at the end, one by one: nothing else may compute."""

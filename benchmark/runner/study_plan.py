@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 from benchmark.estimate import Estimate, estimate
 from benchmark.report.numbers import duration, mebibytes
-from benchmark.runner.probe import probe
+from benchmark.runner.probe import time_run
 from benchmark.runner.run_folder import RunFolder
 from benchmark.runner.study_run import plan_study
 from benchmark.store import open_store
 from benchmark.study import StudySettings
 from benchmark.terminal.output import make_console, print_table
+from clothclf.cost.busy import busy_now
 from clothclf.errors import TrainingError
 from clothclf.memory import available_memory_bytes
 
@@ -24,10 +25,16 @@ def show_plan(study: StudySettings, asked: Sequence[str]) -> int:
     root = open_store(study)
     specs, _ = plan_study(study, asked, root, console)
     rows, seconds, faults = [], 0.0, 0
+    busy = busy_now()
     for number, spec in enumerate(specs, 1):
-        console.print(f"[{number}/{len(specs)}] probing {spec.name}", markup=False)
+
+        def tell(text: str, place: str = f"[{number}/{len(specs)}]") -> None:
+            console.print(f"{place} {text}", markup=False)
+
         try:
-            found = estimate(spec, probe(spec))
+            timing = time_run(spec, tell, busy=busy)
+            busy = busy or timing.probe.busy
+            found = estimate(spec, timing.probe)
         except TrainingError as error:
             faults += 1
             rows.append([spec.name, spec.precision, "-", "-", f"cannot be begun: {error}"])
@@ -41,6 +48,8 @@ def show_plan(study: StudySettings, asked: Sequence[str]) -> int:
         memory = mebibytes(found.peak_memory_bytes)
         rows.append([spec.name, found.precision, duration(found.seconds), memory, state])
     print_table(make_console(stderr=False), COLUMNS, rows, f"plan of {study.study}")
+    if busy:
+        console.print(f"{busy}: these times are longer than an idle machine's", style="yellow")
     if seconds:
         at_most = "at most " if study.train.patience else ""
         console.print(f"time to finish: {at_most}{duration(seconds)}")

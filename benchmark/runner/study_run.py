@@ -18,7 +18,7 @@ from benchmark.runner import run_folder as files
 from benchmark.runner.executors.choose import executor_for
 from benchmark.runner.executors.cluster import RayOptions, check_reachable
 from benchmark.runner.listener import Listener
-from benchmark.runner.probe import with_precision
+from benchmark.runner.probe import kept_probe, with_precision
 from benchmark.runner.run_folder import RunFolder
 from benchmark.runner.schedule import Policy, StudyOutcome, run_plan
 from benchmark.selection import Candidate, choose
@@ -66,7 +66,7 @@ def run_study(
         check_reachable(ray)
     console = make_console()
     root = open_store(study)
-    plan, data = plan_study(study, asked, root, console)
+    plan, data = plan_study(study, asked, root, console, may_probe=not dry_run)
     _describe(console, plan, data, root)
     if dry_run:
         sizes = sorted({spec.image_size for spec in plan})
@@ -121,11 +121,16 @@ def folder_writer(study: StudySettings, data: DataSet) -> Callable[[RunFolder, R
 
 
 def plan_study(
-    study: StudySettings, asked: Sequence[str], root: Path, console: Console
+    study: StudySettings,
+    asked: Sequence[str],
+    root: Path,
+    console: Console,
+    may_probe: bool = True,
 ) -> tuple[list[RunSpec], DataSet]:
     """The runs of `asked` architectures, or of all, and their data; raises UserError.
 
-    The data set's pixels are those of the first run; each run names its own.
+    The data set's pixels are those of the first run; each run names its own. Without `may_probe` a
+    precision that a probe has yet to decide stays open.
     """
 
     def tell(text: str) -> None:
@@ -143,7 +148,7 @@ def plan_study(
     teachers = find_teachers(study, data)
     taught = taught_by(study, [teacher.run_id for teacher in teachers])
     plan = make_plan(taught, entries, data.summary, pixels, cache, weights, teachers)
-    return [with_precision(spec, tell) for spec in plan], data
+    return [with_precision(spec, tell, may_probe) for spec in plan], data
 
 
 def _tell_left_out(console: Console, chosen: Sequence[Candidate]) -> None:
@@ -237,12 +242,20 @@ def _describe(console: Console, plan: Sequence[RunSpec], data: DataSet, root: Pa
 
 
 def _print_plan(plan: Sequence[RunSpec], root: Path, force: bool) -> None:
-    rows = []
+    rows, undecided = [], 0
     for spec in plan:
         done = not force and RunFolder.of(root, spec).record() is not None
-        rows.append([spec.run_id, spec.name, spec.weights.name, "finished" if done else "to run"])
+        run_id = spec.run_id
+        if spec.model.precision == "auto" and kept_probe(spec) is None:
+            run_id, done, undecided = "-", False, undecided + 1
+        rows.append([run_id, spec.name, spec.weights.name, "finished" if done else "to run"])
     columns = ("run", "architecture and seed", "weights", "state")
     print_table(make_console(stderr=False), columns, rows)
+    if undecided:
+        make_console().print(
+            f"model.precision is auto: `bench run` probes {undecided} of the runs before they "
+            "begin, which decides their precision, and with it their run_id"
+        )
 
 
 def _conclude(console: Console, study: StudySettings, outcome: StudyOutcome) -> Report | None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import time
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +18,8 @@ from benchmark.runner.probe import with_precision
 from benchmark.runner.run_folder import RunFolder
 from benchmark.runner.schedule import Policy, run_plan
 from benchmark.runner.study_run import folder_writer, prepare_sizes
-from benchmark.select.selection import Entrant, Spent, read_spent, write_spent
+from benchmark.select.clock import Clock
+from benchmark.select.selection import Entrant
 from benchmark.stopping import StopRequest
 from benchmark.store import cache_folder, tracking_uri
 from benchmark.study import StudySettings
@@ -30,7 +30,8 @@ from clothclf.settings import ArchitectureSettings
 
 SELECTION_TAG = "bench.selection"
 RUNG_TAG = "bench.rung"
-KEPT_EVERY_S = 5.0
+CORES_EACH = 4
+"""Of runs side by side that train whole networks."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class Ground:
     policy: Policy
     stop: StopRequest
     weights: dict[str, Weights]
+    clock: Clock
+    """Stopped where nothing is left to do."""
 
 
 @dataclass
@@ -56,6 +59,12 @@ class RungRuns:
     """By seed."""
     failures: dict[str, str] = field(default_factory=dict)
     """Stage and reason."""
+    stopped: tuple[str, ...] = ()
+    """Neither finished nor failed when the time was up."""
+
+    def run(self, name: str) -> RunRecord:
+        """The run of the seed with the highest validation accuracy, the first of several."""
+        return max(self.records[name], key=lambda record: record.training.best.valid_accuracy)
 
     def accuracy(self, name: str, probe: bool = False) -> float:
         """Of the validation pictures, mean over seeds.
@@ -74,21 +83,30 @@ def carry_out(
     rung: str,
     study: StudySettings,
     entrants: Sequence[Entrant],
-    count: bool,
+    probe: bool = False,
+    until: float | None = None,
+    one_at_least: bool = False,
 ) -> RungRuns:
     """Run entrants by a rung's study; what is finished is not run again.
 
-    `rung` is its label. Raises KeyboardInterrupt, with all that was done kept, after Ctrl-C.
+    `rung` is its label. A `probe` counts nothing and leaves the test split alone. What is
+    unfinished at `until`, a moment of `time.monotonic`, is stopped, but `one_at_least` is finished.
+    Raises KeyboardInterrupt, with all that was done kept, after Ctrl-C.
     """
     from benchmark.tracking.mlflow_store import MlflowStore
     from benchmark.tracking.tracker import Tracker
 
     console = ground.console
-    plan, data = _plan(ground, rung, study, entrants, count)
+    plan, data = plan_rung(ground, rung, study, entrants, probe)
     limits = study.limits
     memory_bytes = None if limits.memory_mib is None else limits.memory_mib * 2**20
     policy = dataclasses.replace(
-        ground.policy, timeout_s=limits.timeout_s, memory_bytes=memory_bytes
+        ground.policy,
+        workers=at_a_time(ground.policy.workers, study),
+        timeout_s=limits.timeout_s,
+        memory_bytes=memory_bytes,
+        until=until,
+        one_at_least=one_at_least,
     )
     listeners: list[Listener] = [
         TerminalListener(console, len(plan), policy.workers),
@@ -96,7 +114,7 @@ def carry_out(
             MlflowStore(tracking_uri(study), study.study, ground.root),
             lambda text: console.print(text, style="yellow"),
         ),
-        _Spending(ground.root, ground.name, rung),
+        _Ticking(ground.clock),
     ]
     prepare = folder_writer(study, data)
     outcome = run_plan(plan, ground.root, prepare, listeners, policy, ground.stop)
@@ -105,12 +123,21 @@ def carry_out(
         [*outcome.skipped, *outcome.finished],
         [*outcome.failed, *outcome.failed_before],
         data.summary.images["valid"],
+        len(study.seeds),
     )
 
 
-def _plan(
-    ground: Ground, rung: str, study: StudySettings, entrants: Sequence[Entrant], count: bool
+def at_a_time(workers: int, study: StudySettings) -> int:
+    """How many runs: whole networks share no two or three cores, which one keeps busy alone."""
+    if study.model.mode == "frozen":
+        return workers
+    return max(1, min(workers, (os.cpu_count() or 1) // CORES_EACH))
+
+
+def plan_rung(
+    ground: Ground, rung: str, study: StudySettings, entrants: Sequence[Entrant], probe: bool
 ) -> tuple[list[RunSpec], DataSet]:
+    """The runs of a rung, and their data."""
     entries = [entrant.architecture for entrant in entrants]
     data, pixels = prepare_sizes(study, entries, ground.console)
     cache = cache_folder(ground.root)
@@ -120,11 +147,10 @@ def _plan(
     def tell(text: str) -> None:
         ground.console.print(text, style="yellow")
 
-    specs = [
-        with_precision(spec, tell).model_copy(update={"tags": tags, "count": count})
-        for spec in plan
-    ]
-    return specs, data
+    changes: dict[str, object] = {"tags": tags}
+    if probe:
+        changes |= {"count": False, "evaluate": "valid"}
+    return [with_precision(spec, tell).model_copy(update=changes) for spec in plan], data
 
 
 def _key(item: ArchitectureSettings | RunSpec) -> tuple[str, object]:
@@ -138,6 +164,7 @@ def _by_entrant(
     records: Sequence[RunRecord],
     failures: Sequence[Failure],
     valid_images: int,
+    seeds: int,
 ) -> RungRuns:
     runs = RungRuns(valid_images)
     for failure in failures:
@@ -147,39 +174,22 @@ def _by_entrant(
         # With a seed that failed, the others' mean would be of other seeds than the rest.
         if name not in runs.failures:
             runs.records.setdefault(name, []).append(record)
+    for name in [name for name, found in runs.records.items() if len(found) < seeds]:
+        del runs.records[name]
+    known = runs.records.keys() | runs.failures.keys()
+    runs.stopped = tuple(name for name in names.values() if name not in known)
     return runs
 
 
-class _Spending:
-    """A listener that keeps how long a rung has taken, for people."""
+class _Ticking:
+    """A listener that keeps the clock's time meanwhile."""
 
-    def __init__(self, root: Path, name: str, rung: str) -> None:
-        self._root = root
-        self._name = name
-        self._rung = rung
-        self._since = time.monotonic()
-
-    @contextlib.contextmanager
-    def on_study(self, plan: Sequence[RunSpec]) -> Iterator[None]:
-        """From the first run to the last."""
-        self._since = time.monotonic()
-        try:
-            yield
-        finally:
-            self._keep()
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
 
     def on_tick(self) -> None:
         """Now and then, for what a kill would lose."""
-        if time.monotonic() - self._since >= KEPT_EVERY_S:
-            self._keep()
-
-    def _keep(self) -> None:
-        now = time.monotonic()
-        seconds = dict(read_spent(self._root, self._name).seconds)
-        seconds[self._rung] = seconds.get(self._rung, 0.0) + now - self._since
-        self._since = now
-        with contextlib.suppress(OSError):  # a full disk stops runs, not this
-            write_spent(self._root, self._name, Spent(seconds=seconds))
+        self._clock.tick()
 
     def on_skipped(self, folder: RunFolder, record: RunRecord) -> None:
         """Nothing is spent."""

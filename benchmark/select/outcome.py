@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from benchmark.report.analysis import Analysis
 from benchmark.select.agreement import Agreement
-from benchmark.select.halving import Cut, Standing, final_order, noise, within_noise
-from benchmark.select.schedule import Rung
+from benchmark.select.halving import Cut, Standing, final_order, noise, ranked, within_noise
+from benchmark.select.rung import Rung
 from benchmark.select.selection import Entrant, Selection
 
 
@@ -17,7 +18,7 @@ class RungResult:
     """One rung, done."""
 
     label: str
-    """`r0`, `r1`, … or `final`."""
+    """`r0`, `r1`, …, `heads`, `final` or `seeds`."""
     rung: Rung
     valid_images: int
     """That accuracies are of."""
@@ -25,7 +26,9 @@ class RungResult:
     """By name, of those that finished."""
     failures: dict[str, str]
     cut: Cut
-    """In the last rung nobody is dropped."""
+    """Of the finalists nobody is dropped."""
+    stopped: tuple[str, ...] = ()
+    """Those whose time was up before they were finished."""
 
 
 @dataclass(frozen=True)
@@ -44,22 +47,58 @@ class Outcome:
     selection: Selection
     rungs: list[RungResult]
     finalists: Analysis | None
-    """Of the last rung's runs; None where none finished."""
+    """Of the runs of the winner's rung; None where none finished."""
     check: Check | None
     """None where it was not asked for."""
     spent_s: Mapping[str, float] = field(default_factory=dict)
-    """By rung, in all commands so far."""
+    """By phase, in all commands so far."""
 
     @property
     def order(self) -> list[str]:
         """All that were judged, the best first."""
-        return final_order([result.standings for result in self.rungs])
+        order = final_order([result.standings for result in self.rungs])
+        return sorted(order, key=lambda name: name != self.winner)
 
     @property
     def winner(self) -> str | None:
-        """Most accurate of the last rung on validation pictures."""
-        last = self.rungs[-1]
-        return self.order[0] if last.label == "final" and last.standings else None
+        """Most accurate of the finalists on validation images, as a head or trained as a whole."""
+        found = find_winner(self.rungs)
+        return found[1].name if found else None
+
+
+def find_winner(rungs: Sequence[RungResult]) -> tuple[str, Standing] | None:
+    """Label and result of the best finalist; None where none was finished.
+
+    All finalists are judged on the same validation images. Further seeds stand in place of the
+    first ones alone.
+    """
+    judged: dict[tuple[str, bool], tuple[str, Standing]] = {}
+    for result in rungs:
+        if result.rung.kind != "probe":
+            for name, standing in result.standings.items():
+                judged[name, result.rung.kind == "heads"] = (result.label, standing)
+
+    def key(item: tuple[str, Standing]) -> tuple[float, float, str]:
+        best = item[1]
+        return -best.accuracy, math.inf if best.macs is None else best.macs, best.name
+
+    return min(judged.values(), key=key, default=None)
+
+
+def below_before(rungs: Sequence[RungResult], last: RungResult) -> str:
+    """Say that a rung's best falls below the best of the rung before; empty where it does not."""
+    if not rungs or not last.standings or not rungs[-1].standings:
+        return ""
+    before, now = (ranked(list(result.standings.values()))[0] for result in (rungs[-1], last))
+    if now.accuracy >= before.accuracy:
+        return ""
+    same = rungs[-1].rung.valid == last.rung.valid
+    images = "the same" if same else "other"
+    text = (
+        f"{last.label} stays below {rungs[-1].label}: {100 * now.accuracy:.1f} % ({now.name}) "
+        f"after {100 * before.accuracy:.1f} % ({before.name}), on {images} validation images"
+    )
+    return f"{text}; the better one stands" if rungs[-1].rung.kind != "probe" else text
 
 
 @dataclass(frozen=True)
@@ -85,7 +124,7 @@ def fates(outcome: Outcome) -> list[Fate]:
     failed = [
         name
         for result in reversed(outcome.rungs)
-        for name in sorted(result.failures)
+        for name in sorted([*result.failures, *result.stopped])
         if name not in outcome.order
     ]
     # An architecture that failed late stands in earlier rungs, and so in the order.
@@ -98,7 +137,7 @@ def _fate(outcome: Outcome, entrant: Entrant) -> Fate:
     name = entrant.name
     if entrant.out:
         return Fate(entrant, "", {}, None, False, f"left out: {entrant.out}")
-    entered = [r for r in outcome.rungs if name in r.standings or name in r.failures]
+    entered = [r for r in outcome.rungs if name in {*r.standings, *r.failures, *r.stopped}]
     accuracies = {r.label: r.standings[name].accuracy for r in entered if name in r.standings}
     last = entered[-1]
     noisy = name in last.cut.noisy
@@ -121,14 +160,16 @@ def _test_accuracy(outcome: Outcome, name: str) -> float | None:
 
 
 def _end(outcome: Outcome, last: RungResult, name: str) -> str:
+    found = find_winner(outcome.rungs)
+    if found is not None and found[1].name == name:
+        return "winner, as a head on a frozen backbone" if found[0] == "heads" else "winner"
+    if name in last.stopped:
+        return f"not finished in {last.label}: the time was up"
     if name in last.failures:
         return f"failed in {last.label}, {last.failures[name]}"
     own = last.standings[name]
-    if last.label == "final":
-        if name == outcome.winner:
-            return "winner"
-        best = last.standings[outcome.winner or name]
-        same = within_noise(best.accuracy, own.accuracy, last.valid_images)
+    if found is not None and last.rung.kind != "probe":
+        same = within_noise(found[1].accuracy, own.accuracy, last.valid_images)
         return "finalist, within noise of the winner" if same else "finalist"
     if own in last.cut.kept:
         return f"kept in {last.label}"

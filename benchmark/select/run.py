@@ -2,41 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
 from rich.console import Console
 
 from benchmark.errors import SelectError, TrackingError
-from benchmark.report.analysis import Analysis, analyse
-from benchmark.report.collect import Comparison
 from benchmark.report.numbers import duration
-from benchmark.report.pick import NO_WISHES, Wishes
 from benchmark.runner.schedule import Policy
 from benchmark.runner.study_run import prepare_sizes
 from benchmark.select import tables
-from benchmark.select.agreement import LEAST_SAMPLED, agree, draw_sample
-from benchmark.select.carry_out import Ground, RungRuns, carry_out
+from benchmark.select.agreement import LEAST_SAMPLED
+from benchmark.select.carry_out import Ground
+from benchmark.select.clock import ANSWER, Clock
 from benchmark.select.entrants import find_entrants, resolve_weights
-from benchmark.select.halving import Standing, cut
-from benchmark.select.outcome import Check, Outcome, RungResult
-from benchmark.select.rungs import final_study, probe_study, training_of
-from benchmark.select.schedule import (
-    Pictures,
-    Rung,
-    final_s,
-    make_schedule,
-    whole_rung,
-)
+from benchmark.select.options import ANSWERING_S, ROUNDED_UP, Options
+from benchmark.select.outcome import Outcome
+from benchmark.select.rung import Pictures
+from benchmark.select.rungs import rung_study, training_of
+from benchmark.select.schedule import BudgetError, expected_s, make_schedule, too_small
+from benchmark.select.selecting import Selecting
 from benchmark.select.selection import (
     Entrant,
     Final,
     Request,
     Selection,
     read_selection,
-    read_spent,
     selection_file,
     selection_name,
     write_selection,
@@ -47,23 +40,6 @@ from benchmark.store import cache_folder, open_store, tracking_uri
 from benchmark.study import StudySettings
 from benchmark.terminal.output import make_console, print_table
 from clothclf.results import Weights
-
-FINAL = "final"
-CHECK = "check"
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a selection is carried out; nothing of it decides who is dropped."""
-
-    workers: int = 2
-    retry_failed: bool = False
-    dry_run: bool = False
-    check_sample: int = 0
-    """Architectures to train in full, and compare with the selection's order; 0 for none."""
-    output: Path | None = None
-    """Markdown, or JSON by its ending."""
-    wishes: Wishes = NO_WISHES
 
 
 def run_selection(study: StudySettings, request: Request, options: Options) -> int:
@@ -82,19 +58,24 @@ def run_selection(study: StudySettings, request: Request, options: Options) -> i
     signal.signal(signal.SIGTERM, _interrupt)
     console = make_console()
     root = open_store(study)
-    selection, weights = _begin(study, request, options, root, console)
-    tables.describe(console, selection)
+    clock = Clock(request.budget_s)
+    selection, weights = _begin(study, request, options, root, clock, console)
     if options.dry_run:
         return 0
-    if read_selection(root, selection.name) is None:
+    begun = read_selection(root, selection.name) is not None
+    clock.keep(root, selection.name, begun)
+    if selection.complete:
+        clock.stop()
+    if not begun:
         write_selection(root, selection)
     console.print(f"kept in {selection_file(root, selection.name)}")
     policy = Policy(retry_failed=options.retry_failed, workers=options.workers)
     with StopRequest().listening() as stop:
-        ground = Ground(root, selection.name, console, policy, stop, weights)
-        outcome = _Selecting(study, selection, ground, options).carry_out()
-        _tell(outcome, options, console)
+        ground = Ground(root, selection.name, console, policy, stop, weights, clock)
+        outcome = Selecting(study, selection, ground, options).carry_out()
         _publish(outcome, study, root, console)
+        clock.enter(ANSWER)
+        _tell(dataclasses.replace(outcome, spent_s=clock.seconds), options, root, console)
     return 0 if outcome.winner else 1
 
 
@@ -103,6 +84,7 @@ def _begin(
     request: Request,
     options: Options,
     root: Path,
+    clock: Clock,
     console: Console,
 ) -> tuple[Selection, dict[str, Weights]]:
     """The selection as it was begun, or a new one; and where parameters come from."""
@@ -117,7 +99,9 @@ def _begin(
     name = selection_name(study, request, data.summary.fingerprint)
     begun = read_selection(root, name)
     if begun is not None:
-        console.print(f"selection {name} was begun before, and goes on")
+        done = "is done" if begun.complete else "was begun before, and goes on"
+        console.print(f"selection {name} {done}")
+        tables.describe(console, begun.entrants, name, begun.rungs, begun.final)
         return begun, resolve_weights([it.architecture for it in begun.entering], study)[0]
     images = data.summary.images
     pictures = Pictures(
@@ -127,16 +111,20 @@ def _begin(
         classes=len(data.summary.classes),
     )
     final = _final(study, request, weights)
-    console.print("timing this machine")
-    speed = time_machine(study, data, pixels, root, options.workers, console.print)
-    rungs = make_schedule(
-        [entrant.gmacs for entrant in entering],
-        pictures,
-        training_of(study, final),
-        request.finalists,
-        request.budget_s,
-        speed,
-    )
+    console.print("timing this machine")  # what of it is reused is told, with its age
+    few = entering if len(entering) <= request.finalists else []
+    speed = time_machine(study, data, pixels, root, options.workers, few, console.print)
+    training = training_of(study, final, pictures)
+    gmacs = [entrant.gmacs for entrant in entering]
+    left_s = clock.left_s - ANSWERING_S
+    try:
+        rungs = make_schedule(gmacs, pictures, training, request.finalists, left_s, speed)
+    except BudgetError as error:
+        least_s = (request.budget_s - left_s + expected_s(error.shortest)) * ROUNDED_UP
+        raise SelectError(too_small(request.budget_s, len(gmacs), least_s)) from None
+    tables.describe(console, entrants, name, rungs, final)
+    told = duration(request.budget_s - left_s + expected_s(rungs))
+    console.print(f"expected: {told} of a budget of {duration(request.budget_s)}")
     selection = Selection(
         name=name,
         request=request,
@@ -145,7 +133,7 @@ def _begin(
         final=final,
         entrants=entrants,
         speed=speed,
-        rungs=tuple(rungs),
+        rungs=(rungs[0].model_copy(update={"available_s": left_s}),),
     )
     return selection, weights
 
@@ -165,93 +153,7 @@ def _nobody(entrants: tuple[Entrant, ...]) -> str:
     return f"no architecture is left to select from: {first.name}: {first.out}{others}"
 
 
-class _Selecting:
-    """One selection on its way through its rungs."""
-
-    def __init__(
-        self, study: StudySettings, selection: Selection, ground: Ground, options: Options
-    ) -> None:
-        self.study = study
-        self.selection = selection
-        self.ground = ground
-        self.options = options
-        self.entrants = {entrant.name: entrant for entrant in selection.entering}
-
-    def carry_out(self) -> Outcome:
-        results: list[RungResult] = []
-        staying = list(self.entrants)
-        final: RungRuns | None = None
-        for number, rung in enumerate(self.selection.rungs):
-            label = FINAL if rung.kind == "final" else f"r{number}"
-            tables.announce(self.ground.console, self.selection, number, len(staying))
-            runs = self._run(label, number, rung, staying)
-            final = runs if rung.kind == "final" else None
-            result = self._judge(label, number, rung, runs)
-            results.append(result)
-            staying = [item.name for item in result.cut.kept]
-            tables.conclude(self.ground.console, result)
-            if not staying:
-                break
-        analysis = self._analyse(final) if final and final.records else None
-        check = self._check(results, final) if self.options.check_sample and analysis else None
-        spent = read_spent(self.ground.root, self.selection.name).seconds
-        return Outcome(self.selection, results, analysis, check, spent)
-
-    def _run(self, label: str, number: int, rung: Rung, names: list[str]) -> RungRuns:
-        pictures, final = self.selection.pictures, self.selection.final
-        if rung.kind == "final":
-            study = final_study(self.study, final, rung, pictures)
-        else:
-            study = probe_study(self.study, number, rung, pictures)
-        entrants = [self.entrants[name] for name in names]
-        return carry_out(self.ground, label, study, entrants, count=rung.kind == "final")
-
-    def _judge(self, label: str, number: int, rung: Rung, runs: RungRuns) -> RungResult:
-        standings = {
-            name: Standing(
-                name, runs.accuracy(name, probe=label != FINAL), self.entrants[name].macs
-            )
-            for name in runs.records
-        }
-        rungs = self.selection.rungs
-        keep = len(standings) if label == FINAL else rungs[number + 1].architectures
-        decided = cut(list(standings.values()), keep, runs.valid_images)
-        return RungResult(label, rung, runs.valid_images, standings, runs.failures, decided)
-
-    def _analyse(self, final: RungRuns) -> Analysis:
-        records = [record for found in final.records.values() for record in found]
-        return analyse(Comparison(records, [], []), self.ground.root, self.options.wishes)
-
-    def _check(self, results: list[RungResult], final: RungRuns | None) -> Check:
-        """Train a sample of all that were judged, and the winner, with nothing cut short."""
-        asked = self.options.check_sample
-        so_far = Outcome(self.selection, results, None, None)
-        order = so_far.order
-        sample = draw_sample(order, asked, self.study.seeds[0])
-        training = training_of(self.study, self.selection.final)
-        whole = whole_rung(len(sample), self.selection.pictures, training)
-        winner = order[0]
-        names = list(dict.fromkeys([*sample, winner]))
-        gmacs = [self.entrants[name].gmacs for name in names]
-        seconds = final_s(gmacs, whole, training, self.selection.speed)
-        self.ground.console.print(
-            f"check: {len(names)} architectures are trained in full, beside the budget; "
-            f"about {duration(seconds)} if none of it is done"
-        )
-        study = final_study(self.study, self.selection.final, whole, self.selection.pictures)
-        entrants = [self.entrants[name] for name in names]
-        runs = carry_out(self.ground, CHECK, study, entrants, count=True)
-        trained = {name: runs.accuracy(name) for name in sample if name in runs.records}
-        last = self.selection.rungs[-1]
-        full = (last.train, last.epochs) == (whole.train, whole.epochs)
-        agreement = None
-        if winner in runs.records:
-            judged = list(final.records) if full and final else []
-            agreement = agree(order, trained, runs.accuracy(winner), judged)
-        return Check(asked, runs.failures, agreement)
-
-
-def _tell(outcome: Outcome, options: Options, console: Console) -> None:
+def _tell(outcome: Outcome, options: Options, root: Path, console: Console) -> None:
     columns, rows = tables.main_table(outcome)
     print_table(
         make_console(stderr=False),
@@ -262,6 +164,10 @@ def _tell(outcome: Outcome, options: Options, console: Console) -> None:
     )
     for line in tables.sentences(outcome):
         console.print(line)
+    winner = outcome.selection.winner
+    if winner is not None:
+        run = root / winner.run
+        console.print("use it:", f"bench predict IMAGE --run {run}", sep="\n  ", soft_wrap=True)
     if options.output is None:
         return
     from benchmark.commands.options import write_output
@@ -278,8 +184,10 @@ def _publish(outcome: Outcome, study: StudySettings, root: Path, console: Consol
     from benchmark.tracking.connection import first_line
     from benchmark.tracking.mlflow_store import MlflowStore
 
-    last = outcome.selection.rungs[-1]
-    named = final_study(study, outcome.selection.final, last, outcome.selection.pictures)
+    selection = outcome.selection
+    number = len(selection.rungs) - 1
+    last = selection.rungs[number]
+    named = rung_study(study, selection.final, number, last, selection.pictures)
     texts = {
         "selection.md": tables.as_markdown(outcome),
         "selection.json": tables.as_json(outcome),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
+import math
 
 from benchmark.recipe import RecipeSettings, read_recipe
-from benchmark.select.schedule import PROBE_BATCH, Pictures, Rung, Training
+from benchmark.select.finalists import PROBE_BATCH
+from benchmark.select.rung import LEAST_EPOCHS, Pictures, Rung, Training
 from benchmark.select.selection import Final
 from benchmark.study import StudySettings
 from clothclf.settings import AtMostSettings, AugmentSettings, DataSettings, TrainSettings
@@ -18,14 +21,37 @@ PROBE = TrainSettings(
     schedule="cosine",
     augment=AugmentSettings(horizontal_flip=False),
 )
+# On all images heads overfit: a decay and a lower rate let the loss fall to the last epochs.
+HEADS = PROBE.model_copy(update={"learning_rate": 0.001, "weight_decay": 0.03})
 FINETUNE = "finetune-fast"
 """The named recipe of finalists."""
 LONGEST_NAME = 80
 """Of a study, before what tells its rung: MLflow's experiments and folders are named so."""
 
 
+LEAST_STEPS = 100
+"""Of a fine-tuning that is worth its time."""
+MOST_TIMES = 2
+"""As many epochs as its recipe's may a fine-tuning have, where there is time."""
+
+
+def rung_label(rung: Rung, number: int) -> str:
+    """How a rung is called: `r0`, `r1`, …, `heads`, `final`, `seeds`."""
+    return f"r{number}" if rung.kind == "probe" else rung.kind
+
+
+def rung_study(
+    study: StudySettings, final: Final, number: int, rung: Rung, pictures: Pictures
+) -> StudySettings:
+    """The study whose runs a rung is made of."""
+    if rung.kind in ("probe", "heads"):
+        return probe_study(study, number, rung, pictures)
+    return final_study(study, final, rung, pictures)
+
+
 def probe_study(study: StudySettings, number: int, rung: Rung, pictures: Pictures) -> StudySettings:
     """A head on a frozen body's standardised features, with a rung's pictures and epochs."""
+    train = HEADS if rung.kind == "heads" else PROBE
     model = {
         "mode": "frozen",
         "batch_norm": "fixed",
@@ -35,11 +61,11 @@ def probe_study(study: StudySettings, number: int, rung: Rung, pictures: Picture
     }
     return study.model_copy(
         update={
-            "study": rung_name(study, f"r{number}"),
+            "study": rung_name(study, rung_label(rung, number)),
             "data": _fewer(study.data, rung, pictures),
             "model": study.model.model_copy(update=model),
             "recipe": None,
-            "train": PROBE.model_copy(update={"epochs": rung.epochs}),
+            "train": train.model_copy(update={"epochs": rung.epochs}),
             "seeds": study.seeds[:1],
             "measure": False,
         }
@@ -54,6 +80,8 @@ def final_study(
     if final == "finetune" and model.mode == "frozen":
         changes = {"mode": "finetune", "batch_norm": "fixed", "standardize_features": False}
         model, train = model.model_copy(update=changes), fine_tuning()
+    further = (seed for seed in itertools.count() if seed not in study.seeds)
+    more = itertools.islice(further, max(0, rung.seeds - len(study.seeds)))
     return study.model_copy(
         update={
             "study": rung_name(study, "final"),
@@ -61,21 +89,28 @@ def final_study(
             "recipe": FINETUNE if train is not study.train else study.recipe,
             "model": model,
             "train": shortened(train, rung.epochs),
+            "seeds": (*study.seeds, *more),
+            "measure": rung.measure,
         }
     )
 
 
 @functools.cache
 def fine_tuning() -> TrainSettings:
-    """The recipe that finalists are fine-tuned by."""
+    """The recipe that finalists are fine-tuned by: the head alone for an epoch, and then all.
+
+    A random head would first undo what the body has learnt (arXiv:2202.10054).
+    """
     values = json.dumps(read_recipe(FINETUNE, "bench select"))
-    return RecipeSettings.model_validate_json(values).train
+    recipe = RecipeSettings.model_validate_json(values).train
+    return recipe.model_copy(update={"head_epochs": 1})
 
 
 def shortened(train: TrainSettings, epochs: int) -> TrainSettings:
-    """A recipe of fewer epochs, whose phases keep their shares."""
+    """A recipe of other epochs, whose phases keep their shares; none is left out."""
     share = epochs / train.epochs
-    changes: dict[str, object] = {"epochs": epochs, "head_epochs": int(share * train.head_epochs)}
+    head_epochs = max(min(1, train.head_epochs), int(share * train.head_epochs))
+    changes: dict[str, object] = {"epochs": epochs, "head_epochs": min(head_epochs, epochs - 1)}
     if train.warmup_epochs is not None:
         changes["warmup_epochs"] = share * train.warmup_epochs
     if train.step_epochs is not None:
@@ -83,15 +118,23 @@ def shortened(train: TrainSettings, epochs: int) -> TrainSettings:
     return train.model_copy(update=changes)
 
 
-def training_of(study: StudySettings, final: Final) -> Training:
+def training_of(study: StudySettings, final: Final, pictures: Pictures) -> Training:
     """How finalists are trained when nothing is cut short, for working out times."""
-    frozen = study.model.mode == "frozen"
-    tuned = final == "finetune" and frozen
+    tuned = final == "finetune" and study.model.mode == "frozen"
+    train = fine_tuning() if tuned else study.train
+    whole = tuned or study.model.mode == "finetune"
+    half = math.ceil(train.epochs / 2)
+    steps = math.ceil(LEAST_STEPS / max(1, pictures.train // train.batch_size))
+    # As many as are worth it; of few images more epochs.
+    least = min(max(half, steps), MOST_TIMES * train.epochs if tuned else train.epochs)
     return Training(
-        epochs=fine_tuning().epochs if tuned else study.train.epochs,
+        epochs=train.epochs,
         seeds=len(study.seeds),
         measure=study.measure,
-        frozen=frozen and not tuned,
+        frozen=study.model.mode == "frozen" and not tuned,
+        heads=whole,
+        least_epochs=least if whole else LEAST_EPOCHS,
+        most_epochs=MOST_TIMES * train.epochs if tuned else None,
     )
 
 

@@ -5,85 +5,26 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterator, Sequence
-from typing import Literal
 
 from benchmark.errors import SelectError
 from benchmark.report.numbers import duration
+from benchmark.select.finalists import (
+    PROBE_BATCH,
+    final_rung,
+    heads_rung,
+    known_costs,
+    longest_final,
+)
 from benchmark.select.halving import halvings
-from clothclf.settings import Settings
+from benchmark.select.rung import LEAST_EPOCHS, Pictures, Rung, Speed, Training
 
 PROBE_EPOCHS = 10
 """Of the first rung's heads; each further rung has so many more."""
-PROBE_BATCH = 16
 PICTURES_A_CLASS = 4
 """Training pictures of a class on average, at least, in a rung."""
-LEAST_EPOCHS = 2
-"""Of a shortened fine-tuning."""
 LEAST_FINALISTS = 2
 FINAL_SHARE = 0.6
 """Of the budget that fine-tuning may take, unless nothing cheaper is left."""
-
-
-class Speed(Settings):
-    """What a selection's times are worked out from; fixed when it begins.
-
-    A picture's forward pass is taken as a x GMACs + b x sqrt(GMACs): small networks get less
-    out of a machine. The two factors come from a dense and a sparse network that were timed.
-    """
-
-    seconds_per_gmac: float
-    seconds_per_root_gmac: float
-    training: float
-    """A picture's share of a training step, as a multiple of its forward pass."""
-    head_step_s: float
-    """One step of a head on kept features."""
-    start_s: float
-    """A run's process, from its start to its record, without what is modelled beside it."""
-    count_s: float
-    measure_s: float
-    workers: int
-    """Runs at a time."""
-    measured: bool = False
-    """Whether it was timed on this machine."""
-
-    def forward_s(self, gmacs: float) -> float:
-        """Of one picture."""
-        return self.seconds_per_gmac * gmacs + self.seconds_per_root_gmac * math.sqrt(gmacs)
-
-
-class Pictures(Settings):
-    """How many pictures there are in each split, and of how many classes."""
-
-    train: int
-    valid: int
-    test: int
-    classes: int
-
-
-class Rung(Settings):
-    """One round: so many architectures, each a run of the same settings."""
-
-    kind: Literal["probe", "final"]
-    architectures: int
-    """That enter it, unless some have failed before."""
-    train: int
-    """Pictures at most."""
-    valid: int
-    test: int
-    epochs: int
-    seconds: float
-    """Expected, for all of its runs."""
-
-
-class Training(Settings):
-    """How finalists are trained when nothing is cut short."""
-
-    epochs: int
-    seeds: int
-    measure: bool
-    """Latency and memory are measured after each."""
-    frozen: bool
-    """Only a head on kept features is trained."""
 
 
 def make_schedule(
@@ -93,26 +34,46 @@ def make_schedule(
     finalists: int,
     budget_s: float,
     speed: Speed,
+    done: int = 0,
 ) -> list[Rung]:
     """The best schedule that fits `budget_s`: as many finalists, epochs and pictures as it has.
 
-    `gmacs` are of the entrants; those that are not known count as the median. Rungs after the
-    first are expected to have entrants of mean cost. Raises SelectError, saying what it takes,
-    where even the shortest does not fit.
+    `gmacs` are of those that are left after `done` probes; those that are not known count as the
+    median. Rungs after the first are expected to have entrants of mean cost. Raises BudgetError,
+    saying what it takes, where even the shortest does not fit.
     """
-    costs = _known(gmacs)
+    costs = known_costs(gmacs)
     shortest: list[Rung] = []
     # Fine-tuning that eats up all of the budget would leave probes that tell nothing.
     for share in (FINAL_SHARE, 1.0):
-        for rungs in _candidates(costs, pictures, training, finalists, speed):
+        for rungs in _candidates(costs, pictures, training, finalists, speed, done):
             total = expected_s(rungs)
             if not shortest or total < expected_s(shortest):
                 shortest = rungs
-            if total <= budget_s and rungs[-1].seconds <= share * budget_s:
-                return rungs
-    raise SelectError(
-        f"--budget {duration(budget_s)}: {len(costs)} architectures take at least about "
-        f"{duration(expected_s(shortest))} on this machine; raise it, or name fewer "
+            tuned = rungs[-1].seconds if rungs[-1].kind == "final" else 0.0
+            leaves = tuned <= share * budget_s
+            if training.heads and share < 1:  # what comes before must leave enough, too
+                leaves = tuned > 0 and total - tuned <= share * budget_s
+            if total <= budget_s and leaves:
+                return _with_keeps(_grown(rungs, costs, pictures, training, budget_s, speed))
+    raise BudgetError(len(costs), budget_s, _with_keeps(shortest))
+
+
+class BudgetError(SelectError):
+    """Not even the shortest schedule fits a budget."""
+
+    def __init__(self, architectures: int, budget_s: float, shortest: list[Rung]) -> None:
+        """`shortest` is what takes the least time."""
+        self.architectures = architectures
+        self.shortest = shortest
+        super().__init__(too_small(budget_s, architectures, expected_s(shortest)))
+
+
+def too_small(budget_s: float, architectures: int, least_s: float) -> str:
+    """Say that a budget is, and what would do."""
+    return (
+        f"--budget {duration(budget_s)}: {architectures} architectures take at least about "
+        f"{duration(least_s)} on this machine; raise it, or name fewer "
         "(--max-gmacs, --max-params, narrower patterns)"
     )
 
@@ -122,58 +83,96 @@ def expected_s(rungs: Sequence[Rung]) -> float:
     return sum(rung.seconds for rung in rungs)
 
 
-def final_s(gmacs: Sequence[float | None], rung: Rung, training: Training, speed: Speed) -> float:
-    """Expected seconds of fine-tuning architectures with the settings of a final rung."""
-    return _final_s(
-        _known(gmacs), (rung.train, rung.valid, rung.test), rung.epochs, training, speed
-    )
-
-
-def whole_rung(architectures: int, pictures: Pictures, training: Training) -> Rung:
-    """A final rung with nothing cut short; its time is not worked out."""
-    return Rung(
-        kind="final",
-        architectures=architectures,
-        train=pictures.train,
-        valid=pictures.valid,
-        test=pictures.test,
-        epochs=training.epochs,
-        seconds=0.0,
-    )
-
-
-def _known(gmacs: Sequence[float | None]) -> list[float]:
-    known = [value for value in gmacs if value is not None]
-    middle = statistics.median(known) if known else 1.0
-    return [middle if value is None else value for value in gmacs]
-
-
 def _candidates(
     costs: Sequence[float],
     pictures: Pictures,
     training: Training,
     finalists: int,
     speed: Speed,
+    done: int,
 ) -> Iterator[list[Rung]]:
     """Schedules, the most wanted first."""
+    if training.heads:
+        yield from _candidates_with_heads(costs, pictures, training, finalists, speed, done)
+        return
     mean = statistics.fmean(costs)
     for sizes, images, epochs in _finals(len(costs), pictures, training, finalists):
-        last = sizes[-1]
-        seconds = _final_s([mean] * last, images, epochs, training, speed)
-        final = Rung(
-            kind="final",
-            architectures=last,
-            train=images[0],
-            valid=images[1],
-            test=images[2],
-            epochs=epochs,
-            seconds=seconds,
-        )
-        if len(sizes) == 1:
-            yield [final]
-            continue
-        for first in _halved(pictures.train, _least(pictures)):
-            yield [*_probes(sizes[:-1], first, costs, pictures, speed), final]
+        train, valid, test = images
+        thinned = Pictures(train=train, valid=valid, test=test, classes=pictures.classes)
+        final = final_rung([mean] * sizes[-1], epochs, thinned, training, speed)
+        for probes in _all_probes(sizes[:-1], costs, pictures, speed, done):
+            yield [*probes, final]
+
+
+def _candidates_with_heads(
+    costs: Sequence[float],
+    pictures: Pictures,
+    training: Training,
+    finalists: int,
+    speed: Speed,
+    done: int,
+) -> Iterator[list[Rung]]:
+    """Schedules, the most wanted first; the epochs of the last rung are the fewest."""
+    mean = statistics.fmean(costs)
+    chains = _chains(len(costs), finalists)
+    tuned = [(sizes, sizes[-1]) for sizes in chains]
+    tuned += [(chains[0], count) for count in range(chains[0][-1] - 1, 0, -1)]
+    for sizes, count in tuned:
+        heads = heads_rung(mean, sizes[-1], pictures.train, pictures, speed)
+        final = final_rung([mean] * count, training.least_epochs, pictures, training, speed)
+        for probes in _all_probes(sizes[:-1], costs, pictures, speed, done):
+            yield [*probes, heads, final]
+    for sizes in chains:
+        for train in _halved(pictures.train, _least(pictures)):
+            heads = heads_rung(mean, sizes[-1], train, pictures, speed)
+            for probes in _all_probes(sizes[:-1], costs, pictures, speed, done):
+                yield [*probes, heads]
+
+
+def _all_probes(
+    sizes: Sequence[int], costs: Sequence[float], pictures: Pictures, speed: Speed, done: int
+) -> Iterator[list[Rung]]:
+    """Probes for the rungs before the finalists', with ever fewer images; one without any."""
+    if not sizes:
+        yield []
+        return
+    for first in _halved(pictures.train, _least(pictures)):
+        yield _probes(sizes, first, costs, pictures, speed, done)
+
+
+def _grown(
+    rungs: list[Rung],
+    costs: Sequence[float],
+    pictures: Pictures,
+    training: Training,
+    budget_s: float,
+    speed: Speed,
+) -> list[Rung]:
+    """With the epochs that the last rung has time for."""
+    last = rungs[-1]
+    if not training.heads or last.kind != "final":
+        return rungs
+    mean = [statistics.fmean(costs)] * last.architectures
+    available_s = budget_s - expected_s(rungs[:-1])
+    return [*rungs[:-1], longest_final(mean, pictures, training, available_s, speed) or last]
+
+
+def _with_keeps(rungs: list[Rung]) -> list[Rung]:
+    """Each says how many go on: all of the next one's."""
+    after = [rung.architectures for rung in rungs[1:]]
+    keeps = [
+        count if rung.kind == "probe" else None
+        for rung, count in zip(rungs, [*after, None], strict=True)
+    ]
+    return [rung.model_copy(update={"keep": keep}) for rung, keep in zip(rungs, keeps, strict=True)]
+
+
+def _chains(entrants: int, finalists: int) -> list[list[int]]:
+    """Sizes of all rungs, with ever fewer finalists."""
+    chains = [halvings(entrants, finalists)]
+    while chains[-1][-1] > LEAST_FINALISTS:
+        chains.append(halvings(entrants, chains[-1][-1] - 1))
+    return chains
 
 
 def _finals(
@@ -186,9 +185,7 @@ def _finals(
     """
     images = (pictures.train, pictures.valid, pictures.test)
     lengths = list(_halved(training.epochs, LEAST_EPOCHS))
-    chains = [halvings(entrants, finalists)]
-    while chains[-1][-1] > LEAST_FINALISTS:
-        chains.append(halvings(entrants, chains[-1][-1] - 1))
+    chains = _chains(entrants, finalists)
     for sizes in chains:
         for epochs in lengths[:2]:
             yield sizes, images, epochs
@@ -199,18 +196,24 @@ def _finals(
 
 
 def _probes(
-    sizes: Sequence[int], first: int, costs: Sequence[float], pictures: Pictures, speed: Speed
+    sizes: Sequence[int],
+    first: int,
+    costs: Sequence[float],
+    pictures: Pictures,
+    speed: Speed,
+    done: int = 0,
 ) -> list[Rung]:
     """Rungs of frozen features: `first` training pictures double from one to the next."""
     rungs: list[Rung] = []
-    for number, size in enumerate(sizes):
-        train = min(pictures.train, first << number)
+    for place, size in enumerate(sizes):
+        number = done + place
+        train = min(pictures.train, first << place)
         valid = min(pictures.valid, max(train, pictures.classes))
-        test = min(pictures.test, max(2, pictures.classes))  # no one asks what it says
+        test = min(pictures.test, max(2, pictures.classes))  # the fewest there may be; unseen
         epochs = PROBE_EPOCHS * (number + 1)
-        entering = costs if number == 0 else [statistics.fmean(costs)] * size
+        entering = costs if place == 0 else [statistics.fmean(costs)] * size
         steps_s = epochs * math.ceil(train / PROBE_BATCH) * speed.head_step_s
-        forward = (train + valid + test) * sum(speed.forward_s(gmacs) for gmacs in entering)
+        forward = (train + valid) * sum(speed.forward_s(gmacs) for gmacs in entering)
         if rungs and (rungs[-1].train, rungs[-1].valid) == (train, valid):
             forward = 0.0  # the features of the rung before are kept
         seconds = len(entering) * (speed.start_s + steps_s) / speed.workers + forward
@@ -226,25 +229,6 @@ def _probes(
             )
         )
     return rungs
-
-
-def _final_s(
-    costs: Sequence[float],
-    images: tuple[int, int, int],
-    epochs: int,
-    training: Training,
-    speed: Speed,
-) -> float:
-    train, valid, test = images
-    forward = sum(speed.forward_s(gmacs) for gmacs in costs)
-    if training.frozen:
-        steps_s = len(costs) * epochs * train / PROBE_BATCH * speed.head_step_s
-        work = (2 * train + valid + test) * forward + steps_s
-    else:
-        work = (epochs * (speed.training * train + valid) + test) * forward
-    around = len(costs) * (speed.start_s + speed.count_s) / speed.workers
-    measuring = len(costs) * speed.measure_s if training.measure else 0.0
-    return training.seeds * (work + around + measuring)
 
 
 def _least(pictures: Pictures) -> int:

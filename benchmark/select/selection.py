@@ -11,12 +11,12 @@ from pydantic import Field, ValidationError
 
 from benchmark.errors import SelectError
 from benchmark.plan import PROTOCOL_VERSION
-from benchmark.select.schedule import Pictures, Rung, Speed
+from benchmark.select.rung import Pictures, Rung, Speed
 from benchmark.study import StudySettings
 from clothclf.data.atomic import write_text
 from clothclf.settings import ArchitectureSettings, Settings
 
-VERSION: Literal[1] = 1
+VERSION: Literal[2] = 2
 
 Final = Literal["finetune", "study"]
 
@@ -53,10 +53,23 @@ class Entrant(Settings):
         return None if self.macs is None else self.macs / 1e9
 
 
+class Winner(Settings):
+    """The answer of a selection."""
+
+    name: str
+    """The entrant's."""
+    rung: str
+    """Label of the rung that it won in: `heads`, `final` or `seeds`."""
+    run: Path
+    """Folder of its run, or of that of its seeds with the highest accuracy, below the tracking
+    folder."""
+    valid_accuracy: float
+
+
 class Selection(Settings):
     """All that decides how a selection goes on: read back, it goes on in the same way."""
 
-    version: Literal[1] = VERSION
+    version: Literal[2] = VERSION
     name: str
     request: Request
     fingerprint: str
@@ -67,6 +80,10 @@ class Selection(Settings):
     entrants: tuple[Entrant, ...]
     speed: Speed
     rungs: tuple[Rung, ...]
+    """Those that are decided: each is written down before its first run begins."""
+    complete: bool = False
+    """No further rung will be decided."""
+    winner: Winner | None = None
 
     @property
     def entering(self) -> list[Entrant]:
@@ -117,7 +134,7 @@ def write_selection(root: Path, selection: Selection) -> None:
 
 
 class Spent(Settings):
-    """Seconds that each rung has taken so far, over all commands; nothing is decided by them."""
+    """Seconds that each phase has taken so far, over all commands; its beginning is `setup`."""
 
     seconds: dict[str, float] = Field(default_factory=dict)
 

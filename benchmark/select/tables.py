@@ -12,10 +12,21 @@ from rich.console import Console
 
 from benchmark.report.numbers import duration, giga, inline, markdown_table, millions
 from benchmark.select.agreement import LEAST_SAMPLED
+from benchmark.select.clock import CHECK
 from benchmark.select.halving import noise, within_noise
-from benchmark.select.outcome import Fate, Outcome, RungResult, fates, noisy_names
-from benchmark.select.schedule import Rung, expected_s
-from benchmark.select.selection import Selection
+from benchmark.select.outcome import (
+    Fate,
+    Outcome,
+    RungResult,
+    below_before,
+    fates,
+    find_winner,
+    noisy_names,
+)
+from benchmark.select.rung import Rung
+from benchmark.select.rungs import rung_label
+from benchmark.select.schedule import expected_s
+from benchmark.select.selection import Entrant, Final
 from benchmark.terminal.output import make_console, print_table
 
 SCHEDULE_COLUMNS = (
@@ -32,64 +43,63 @@ MOST_NAMED = 8
 """Architectures that a sentence names; the table has all."""
 
 
-def describe(console: Console, selection: Selection) -> None:
-    """Print who enters and the schedule."""
-    out = [entrant for entrant in selection.entrants if entrant.out]
-    console.print(f"{len(selection.entering)} architectures enter, {len(out)} are left out")
+KINDS = {"heads": "a head on a frozen backbone", "probe": "a head on a frozen backbone"}
+
+
+def describe(
+    console: Console, entrants: Sequence[Entrant], name: str, rungs: Sequence[Rung], final: Final
+) -> None:
+    """Print who enters and the schedule that is expected."""
+    out = [entrant for entrant in entrants if entrant.out]
+    console.print(f"{len(entrants) - len(out)} architectures enter, {len(out)} are left out")
     for entrant in out[:MOST_NAMED]:
         console.print(f"  {entrant.name}: {entrant.out}")
     if len(out) > MOST_NAMED:
         console.print(f"  and {len(out) - MOST_NAMED} more")
-    title = f"schedule of {selection.name}"
-    rows = schedule_rows(selection)
-    print_table(make_console(stderr=False), SCHEDULE_COLUMNS, rows, title)
-    budget, expected = selection.request.budget_s, expected_s(selection.rungs)
-    console.print(f"expected: {duration(expected)} of a budget of {duration(budget)}")
+    rows = schedule_rows(rungs, final)
+    print_table(make_console(stderr=False), SCHEDULE_COLUMNS, rows, f"schedule of {name}")
 
 
-def schedule_rows(selection: Selection) -> list[list[str]]:
+def schedule_rows(rungs: Sequence[Rung], final: Final) -> list[list[str]]:
     """The schedule as text."""
-    last = "all parameters" if selection.final == "finetune" else "as the study says"
+    last = "all parameters" if final == "finetune" else "as the study says"
     return [
         [
-            label(selection, number),
-            "a head on a frozen body" if rung.kind == "probe" else last,
+            rung_label(rung, number),
+            KINDS.get(rung.kind, last),
             str(rung.architectures),
             f"{rung.train:,}",
             f"{rung.valid:,}",
             str(rung.epochs),
             duration(rung.seconds),
         ]
-        for number, rung in enumerate(selection.rungs)
+        for number, rung in enumerate(rungs)
     ]
 
 
-def label(selection: Selection, number: int) -> str:
-    """How a rung is called."""
-    return "final" if selection.rungs[number].kind == "final" else f"r{number}"
-
-
-def announce(console: Console, selection: Selection, number: int, entering: int) -> None:
+def announce(console: Console, rung: Rung, label: str, entering: int) -> None:
     """Say which rung begins."""
-    rung: Rung = selection.rungs[number]
+    seeds = f"{rung.seeds} seeds, " if rung.kind == "seeds" else ""
     console.print(
-        f"rung {number + 1} of {len(selection.rungs)} ({label(selection, number)}): {entering} "
-        f"architectures, {rung.train:,} training pictures, {rung.epochs} epochs, "
-        f"about {duration(rung.seconds)}"
+        f"rung {label}: {entering} architectures, {rung.train:,} training pictures, "
+        f"{rung.epochs} epochs, {seeds}about {duration(rung.seconds)}"
     )
 
 
-def conclude(console: Console, result: RungResult) -> None:
-    """Say what a rung decided."""
+def conclude(console: Console, before: Sequence[RungResult], result: RungResult) -> None:
+    """Say what a rung decided, and where it stays below the one before."""
     console.print(rung_sentence(result))
+    below = below_before(before, result)
+    if below:
+        console.print(below, style="yellow")
 
 
 def rung_sentence(result: RungResult) -> str:
     """Who goes on, who is dropped, and how sure that is."""
     kept, dropped = result.cut.kept, result.cut.dropped
     failed = f", {len(result.failures)} failed" if result.failures else ""
-    if result.label == "final":
-        return f"final: {len(kept)} finished{failed}"
+    if result.rung.kind != "probe":
+        return f"{result.label}: {len(kept)} finished{failed}"
     text = f"{result.label}: {_are(len(kept), 'goes on', 'go on')}, "
     text += f"{_are(len(dropped), 'is dropped', 'are dropped')}{failed}"
     noisy = noisy_names(result)
@@ -100,7 +110,7 @@ def rung_sentence(result: RungResult) -> str:
     return (
         f"{text}; {_are(len(noisy), 'of them is', 'of them are')} within noise of the last kept "
         f"({100 * border:.1f} % ± {spread:.1f} on {result.valid_images:,} pictures): "
-        f"{_names(noisy)}"
+        f"{names(noisy)}"
     )
 
 
@@ -142,20 +152,23 @@ def sentences(outcome: Outcome) -> list[str]:
 
 
 def _winner(outcome: Outcome) -> str:
-    if outcome.winner is None:
+    found = find_winner(outcome.rungs)
+    if found is None:
         return "No architecture came to the end: the reasons stand in the table."
-    last = outcome.rungs[-1]
-    first, *others = last.cut.kept
+    label, first = found
+    last = next(result for result in outcome.rungs if result.label == label)
+    how = ", as a head on a frozen backbone," if label == "heads" else ""
     text = (
-        f"{first.name} has the highest accuracy of {len(last.standings)} finalists on "
+        f"{first.name}{how} has the highest accuracy of {len(last.standings)} finalists on "
         f"{last.valid_images:,} validation pictures, {_percent(first.accuracy)}"
     )
     near = [
         item.name
-        for item in others
-        if within_noise(first.accuracy, item.accuracy, last.valid_images)
+        for item in last.cut.kept
+        if item.name != first.name
+        and within_noise(first.accuracy, item.accuracy, last.valid_images)
     ]
-    return f"{text}; within noise of it: {_names(near)}." if near else f"{text}."
+    return f"{text}; within noise of it: {names(near)}." if near else f"{text}."
 
 
 def _check(outcome: Outcome) -> list[str]:
@@ -181,22 +194,22 @@ def _check(outcome: Outcome) -> list[str]:
     if found.ahead:
         lines.append(
             f"Trained in full, {_are(len(found.ahead), 'of them is', 'of them are')} ahead of the "
-            f"winner: {_names(found.ahead)}; the best by {100 * found.regret:.1f} points."
+            f"winner: {names(found.ahead)}; the best by {100 * found.regret:.1f} points."
         )
     else:
         lines.append("Trained in full, none of them is ahead of the winner.")
     if check.failures:
-        lines.append(f"In full training failed: {_names(sorted(check.failures))}.")
+        lines.append(f"In full training failed: {names(sorted(check.failures))}.")
     return lines
 
 
 def _time(outcome: Outcome) -> str:
-    selection = outcome.selection
-    labels = [result.label for result in outcome.rungs]
-    spent = sum(outcome.spent_s.get(name, 0.0) for name in labels)
+    budget_s = outcome.selection.request.budget_s
+    spent_s = sum(seconds for phase, seconds in outcome.spent_s.items() if phase != CHECK)
+    over = f", {duration(spent_s - budget_s)} more than it" if spent_s > budget_s else ""
     return (
-        f"Time: {duration(spent)}, {duration(expected_s(selection.rungs))} were expected, of a "
-        f"budget of {duration(selection.request.budget_s)}."
+        f"Time: {duration(spent_s)} from the command to the answer, of a budget of "
+        f"{duration(budget_s)}{over}."
     )
 
 
@@ -205,8 +218,8 @@ def as_markdown(outcome: Outcome) -> str:
     selection = outcome.selection
     columns, rows = main_table(outcome)
     times = [
-        [*row, duration(outcome.spent_s.get(label(selection, number), 0.0))]
-        for number, row in enumerate(schedule_rows(selection))
+        [*row, duration(outcome.spent_s.get(row[0], 0.0))]
+        for row in schedule_rows(selection.rungs, selection.final)
     ]
     parts = [
         f"# Selection {inline(selection.name)}",
@@ -214,13 +227,20 @@ def as_markdown(outcome: Outcome) -> str:
         markdown_table(rows, columns),
         "## Rungs",
         markdown_table(times, (*SCHEDULE_COLUMNS, "time taken")),
-        "\n".join(f"- {inline(rung_sentence(result))}" for result in outcome.rungs),
+        "\n".join(f"- {inline(line)}" for line in _rung_lines(outcome)),
         "Accuracies of the rungs are of validation pictures; they alone decide, and the test "
         "pictures of the finalists were in no rung's training or validation. GMACs are 10^9 "
         "multiply-adds of one forward pass of one picture. Noise is what two architectures of "
         "equal worth may differ by in 95 of 100 cases.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _rung_lines(outcome: Outcome) -> list[str]:
+    lines = []
+    for number, result in enumerate(outcome.rungs):
+        lines += [rung_sentence(result), below_before(outcome.rungs[:number], result)]
+    return [line for line in lines if line]
 
 
 def as_json(outcome: Outcome) -> str:
@@ -266,7 +286,8 @@ def _percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.1f} %"
 
 
-def _names(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:MOST_NAMED])
-    more = len(names) - MOST_NAMED
+def names(all_names: Sequence[str]) -> str:
+    """Those, or the first of many."""
+    shown = ", ".join(all_names[:MOST_NAMED])
+    more = len(all_names) - MOST_NAMED
     return f"{shown} and {more} more" if more > 0 else shown

@@ -1,20 +1,22 @@
-"""How fast this machine is at what a selection does: two networks are timed when it begins."""
+"""How fast this machine is at what a selection does: it is timed when that begins."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from benchmark.plan import RunSpec, make_plan
-from benchmark.runner.probe import probe
+from benchmark.runner.probe import ask, time_run
+from benchmark.select.rung import Speed
 from benchmark.select.rungs import fine_tuning
-from benchmark.select.schedule import Speed
+from benchmark.select.selection import Entrant
 from benchmark.store import cache_folder
 from benchmark.study import StudySettings
+from clothclf.cost.busy import busy_now
 from clothclf.cost.quick import body_request, count_many
 from clothclf.data.dataset import DataSet
-from clothclf.errors import UserError
+from clothclf.errors import TrainingError, UserError
 from clothclf.results import Weights
 from clothclf.settings import ArchitectureSettings
 
@@ -45,14 +47,18 @@ def time_machine(
     pixels: Mapping[int, Path],
     root: Path,
     workers: int,
+    few: Sequence[Entrant],
     tell: Callable[[str], None],
 ) -> Speed:
     """Time both networks, or read what was timed before on this machine.
 
-    `pixels` are the decoded pictures by size; those of the smallest are used.
+    Where `few` enter, one of them is timed, and stands for all. `pixels` are the decoded images by
+    size; those of the smallest are used.
     """
     size = min(pixels)
-    references = [ArchitectureSettings(name=name, image_size=size) for name in (DENSE, SPARSE)]
+    busy = busy_now()
+    names = [middle(few).architecture.name] if few else [DENSE, SPARSE]
+    references = [ArchitectureSettings(name=name, image_size=size) for name in names]
     timed = study.model_copy(
         update={
             "model": study.model.model_copy(
@@ -67,13 +73,13 @@ def time_machine(
             "seeds": study.seeds[:1],
         }
     )
-    random = {name: Weights("random", "random", "", None) for name in (DENSE, SPARSE)}
+    random = {name: Weights("random", "random", "", None) for name in names}
     cache = cache_folder(root)
     specs = make_plan(timed, references, data.summary, pixels, cache, random)
     try:
-        counts = count_many([body_request(name, size) for name in (DENSE, SPARSE)], cache)
+        counts = count_many([body_request(name, size) for name in names], cache)
         found = [
-            _timed(spec, count.macs / 1e9)
+            _timed(spec, count.macs / 1e9, tell, busy)
             for spec, count in zip(specs, counts, strict=True)
             if count.macs
         ]
@@ -82,15 +88,58 @@ def time_machine(
         return ASSUMED.model_copy(update={"workers": workers})
     if len(found) < len(specs):
         return ASSUMED.model_copy(update={"workers": workers})
+    if few:
+        return at_speed_of(found[0], ASSUMED.model_copy(update={"workers": workers}))
     return fit_speed(found, workers)
+
+
+def middle(entrants: Sequence[Entrant]) -> Entrant:
+    """The one of median cost."""
+    return sorted(entrants, key=lambda entrant: entrant.gmacs or 0.0)[len(entrants) // 2]
+
+
+def time_finalist(
+    spec: RunSpec, gmacs: float | None, speed: Speed, tell: Callable[[str], None]
+) -> Speed:
+    """The machine's speed at the very training that finalists get, as it is now."""
+    tell(f"timing this training with {spec.name}")
+    try:
+        found = ask(spec, PATIENCE_S)
+    except TrainingError as error:
+        tell(f"times stay as they were: {error}")
+        return speed
+    if found.busy:
+        tell(f"{found.busy}: training takes as much longer")
+    times = found.times[spec.precision]
+    step_s = times.step_s / spec.train.batch_size
+    known = 1.0 if gmacs is None else gmacs
+    return at_speed_of((known, times.forward_s, step_s, found.startup_s), speed)
 
 
 Timed = tuple[float, float, float, float]
 """GMACs, seconds of a forward pass and of a training step of a picture, seconds of a start."""
 
 
-def _timed(spec: RunSpec, gmacs: float) -> Timed:
-    found = probe(spec, PATIENCE_S)
+def at_speed_of(timed: Timed, speed: Speed) -> Speed:
+    """A speed at which one network takes what it was found to take."""
+    gmacs, forward_s, step_s, start_s = timed
+    slower = forward_s / speed.forward_s(gmacs)
+    return speed.model_copy(
+        update={
+            "seconds_per_gmac": speed.seconds_per_gmac * slower,
+            "seconds_per_root_gmac": speed.seconds_per_root_gmac * slower,
+            "training": step_s / forward_s,
+            "start_s": start_s + AFTER_STARTUP_S,
+            "count_s": COUNTING_PER_STARTUP * start_s,
+            "measured": True,
+        }
+    )
+
+
+def _timed(spec: RunSpec, gmacs: float, tell: Callable[[str], None], busy: str) -> Timed:
+    found = time_run(spec, tell, PATIENCE_S, busy).probe
+    if found.busy:
+        tell(f"{found.busy}: it is slower than it could be, and so the budget buys less")
     times = found.times["float32"]
     return gmacs, times.forward_s, times.step_s / spec.train.batch_size, found.startup_s
 

@@ -258,4 +258,5 @@ def _epoch(event: events.EpochDone) -> str:
 
 
 def _result(record: RunRecord) -> str:
-    return f"test accuracy {100 * record.test.accuracy:.2f} %"
+    split = "validation" if record.spec.evaluate == "valid" else "test"
+    return f"{split} accuracy {100 * record.test.accuracy:.2f} %"

@@ -70,7 +70,7 @@ def _tags(found: FoundRun) -> dict[str, str]:
     return {
         RUN_ID_TAG: record.run_id,
         "architecture": record.spec.architecture,
-        "test_accuracy": f"{record.test.accuracy:.6f}",
+        f"{record.spec.evaluate}_accuracy": f"{record.test.accuracy:.6f}",
         "data_fingerprint": record.spec.data_summary.fingerprint,
         **({} if macs is None else {"macs": str(macs)}),
     }
@@ -79,7 +79,7 @@ def _tags(found: FoundRun) -> dict[str, str]:
 def _description(found: FoundRun) -> str:
     spec = found.record.spec
     return (
-        f"{spec.name} of study {spec.study}: test accuracy "
+        f"{spec.name} of study {spec.study}: {spec.evaluate} accuracy "
         f"{100 * found.record.test.accuracy:.2f} % on {spec.data_summary.title}, "
         f"{spec.image_size} px, {len(spec.data_summary.classes)} classes"
     )

@@ -128,9 +128,7 @@ def final_metrics(record: RunRecord) -> dict[str, float]:
     """All that a finished run has one value of."""
     best = record.training.best
     return {
-        "test/accuracy": record.test.accuracy,
-        "test/macro_f1": record.test.macro_f1,
-        "test/loss": record.test.loss,
+        **_test_metrics(record),
         "best/valid_accuracy": best.valid_accuracy,
         "best/valid_loss": best.valid_loss,
         "best/epoch": float(best.epoch),
@@ -139,6 +137,16 @@ def final_metrics(record: RunRecord) -> dict[str, float]:
         "memory/peak_mib": record.peak_memory_bytes / 2**20,
         **_cost_metrics(record),
         **_measured_metrics(record),
+    }
+
+
+def _test_metrics(record: RunRecord) -> dict[str, float]:
+    if record.spec.evaluate != "test":
+        return {}
+    return {
+        "test/accuracy": record.test.accuracy,
+        "test/macro_f1": record.test.macro_f1,
+        "test/loss": record.test.loss,
     }
 
 

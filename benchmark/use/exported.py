@@ -58,7 +58,7 @@ def card(record: RunRecord) -> str:
             "input": f"{INPUT}: uint8 [n, {spec.image_size}, {spec.image_size}, 3], RGB",
             "resize": "to image_size x image_size, bilinear with antialiasing (Pillow's BILINEAR)",
             "output": f"{OUTPUT}: float32 [n, {len(spec.data_summary.classes)}]",
-            "test_accuracy": record.test.accuracy,
+            f"{spec.evaluate}_accuracy": record.test.accuracy,
         },
         ensure_ascii=False,
     )

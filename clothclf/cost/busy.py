@@ -34,16 +34,20 @@ class BusyWatch:
         return describe_others((busy - own) / seconds if seconds > 0 else 0.0, cores)
 
 
+def busy_now(seconds: float = 0.5) -> str:
+    """In words, what others compute during the next `seconds`; empty if next to nothing."""
+    watch = BusyWatch()
+    time.sleep(seconds)
+    return watch.describe()
+
+
 def wait_until_idle(most_s: float) -> bool:
     """Wait until others leave the cores alone for a second; False if they do not in `most_s`."""
     end = time.monotonic() + most_s
-    while True:
-        watch = BusyWatch()
-        time.sleep(LOOK_S)
-        if not watch.describe():
-            return True
+    while busy_now(LOOK_S):
         if time.monotonic() >= end:
             return False
+    return True
 
 
 def describe_others(used: float, cores: int) -> str:

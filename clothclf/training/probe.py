@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
+from clothclf.cost.busy import BusyWatch
 from clothclf.data.batches import Batch, ImageBatches
 from clothclf.models.classifier import Classifier
 from clothclf.models.features import body_runs_once, view_count
@@ -47,6 +48,7 @@ def probe_training(
     step: dict[str, list[float]] = {precision: [] for precision in precisions}
     whole = _step(classifier, classifier, images, settings)
     batches = _endless(images)
+    watch = BusyWatch()
     for _ in range(ROUNDS + 1):
         for precision in precisions:
             classifier.precision = precision
@@ -64,6 +66,7 @@ def probe_training(
         )
         for precision in precisions
     }
+    busy = watch.describe()
     kept = {} if on_features else classifier.trained_state()  # as of the best epoch
     peak = peak_memory_bytes()
     del kept
@@ -75,7 +78,14 @@ def probe_training(
         steps_per_epoch=images.steps_per_epoch(),
         startup_s=startup_s,
         peak_memory_bytes=peak,
+        busy=busy,
+        spread=max(_spread(times[1:]) for times in [*forward.values(), *step.values()]),
     )
+
+
+def _spread(times: Sequence[float]) -> float:
+    low, middle, high = statistics.quantiles(times, n=4)
+    return (high - low) / middle
 
 
 def _endless(images: ImageBatches) -> Iterator[Batch]:

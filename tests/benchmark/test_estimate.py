@@ -61,7 +61,7 @@ def test_precision_is_narrow_only_where_that_is_clearly_faster() -> None:
     assert faster_precision(dataclasses.replace(PROBE, times={"float32": StepTimes(1, 1)})) == (
         "float32"
     )
-    auto = make_spec(model=ModelSettings(precision="auto"))
+    auto = make_spec(model=ModelSettings(precision="auto"), precision="bfloat16")
     assert estimate(auto, TWO_VIEWS).precision == "bfloat16"
     assert estimate(make_spec(), TWO_VIEWS).precision == "float32"
 

@@ -96,6 +96,17 @@ def test_a_run_measures_its_network_after_evaluation(bench: Bench, tmp_path: Pat
     )
 
 
+def test_a_dry_run_probes_nothing_and_says_what_is_decided_later(
+    bench: Bench, tmp_path: Path
+) -> None:
+    asked = ("run", "test_resnet", "-c", "tiny.yaml", "--set", "model.precision=auto")
+    done = bench(*asked, "--dry-run")
+    assert done.code == 0, done.err
+    assert not (tmp_path / "mlruns/cache/probes").exists()
+    assert "`bench run` probes 1 of the runs before they begin" in done.err
+    assert re.search(r"- +test_resnet-s0 +random +to run", done.out)
+
+
 @pytest.mark.slow
 def test_precision_is_chosen_once_by_a_probe_and_said(bench: Bench, tmp_path: Path) -> None:
     asked = ("run", "test_resnet", "-c", "tiny.yaml", "--set", "model.precision=auto")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -236,3 +237,19 @@ def test_one_failed_run_leaves_the_others_alone(data: DataSet, tmp_path: Path) -
     (first,) = forced.finished
     assert isinstance(first, RunRecord)
     assert first.test == outcome.finished[0].test
+
+
+def test_when_the_time_is_up_what_runs_is_stopped_and_can_go_on(
+    data: DataSet, tmp_path: Path
+) -> None:
+    """It is no failure, and nobody is told that the user interrupted the study."""
+    recorder = Recorder()
+    until = time.monotonic() + 1
+    outcome = run_plan([spec_on(data)], tmp_path, filler(data), [recorder], Policy(until=until))
+    assert not outcome.finished
+    assert not outcome.failed
+    assert recorder.heard[-1][0] == "interrupted"
+    late = Policy(until=until, one_at_least=True)
+    plan = [spec_on(data), spec_on(data, seed=1)]
+    (record,) = run_plan(plan, tmp_path, filler(data), [], late).finished
+    assert record.spec.seed == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import math
@@ -22,19 +23,16 @@ from benchmark.errors import SelectError
 from benchmark.record import RunRecord
 from benchmark.runner.run_folder import study_folders
 from benchmark.select.agreement import agree, draw_sample, wilson
+from benchmark.select.clock import Clock, process_age_s
+from benchmark.select.finalists import final_s, plan_final, plan_seeds, whole_rung
 from benchmark.select.halving import Standing, cut, final_order, halvings, noise, ranked
+from benchmark.select.outcome import Outcome, RungResult, below_before, fates, find_winner
+from benchmark.select.rung import Pictures, Rung, RungKind, Speed, Training
 from benchmark.select.rungs import fine_tuning, shortened
-from benchmark.select.schedule import (
-    Pictures,
-    Rung,
-    Speed,
-    Training,
-    expected_s,
-    final_s,
-    make_schedule,
-    whole_rung,
-)
+from benchmark.select.schedule import expected_s, make_schedule
+from benchmark.select.selection import Entrant, Request, Selection
 from benchmark.select.timing import fit_speed
+from clothclf.settings import ArchitectureSettings
 from tests.benchmark.conftest import (
     COMMAND,
     Bench,
@@ -215,6 +213,131 @@ def test_a_shortened_recipe_is_valid_and_keeps_its_phases() -> None:
     assert type(short).model_validate(short.model_dump()) == short
 
 
+# Heads on frozen backbones first, whole networks with what is left of the budget
+
+PHOTOS = Pictures(train=2560, valid=640, test=800, classes=10)
+FINETUNED = TUNED.model_copy(update={"heads": True, "least_epochs": 4, "most_epochs": 16})
+
+
+def heads_schedule(number: int, budget_s: float) -> list[Rung]:
+    return make_schedule([0.2] * number, PHOTOS, FINETUNED, 5, budget_s, SPEED)
+
+
+@given(st.integers(1, 300), st.floats(30, 50_000))
+def test_finetuning_has_all_images_and_enough_epochs_or_is_left_out(
+    number: int, budget_s: float
+) -> None:
+    try:
+        rungs = heads_schedule(number, budget_s)
+    except SelectError:
+        return
+    assert expected_s(rungs) <= budget_s
+    finals = [rung for rung in rungs if rung.kind == "final"]
+    kinds = [rung.kind for rung in rungs if rung.kind != "probe"]
+    assert kinds == ["heads", "final"][: 1 + len(finals)]
+    for rung in finals:
+        assert (rung.train, rung.valid) == (PHOTOS.train, PHOTOS.valid)
+        assert FINETUNED.least_epochs <= rung.epochs <= 16
+
+
+@given(st.integers(1, 300), st.floats(30, 50_000))
+def test_finalists_are_judged_on_all_validation_images(number: int, budget_s: float) -> None:
+    """So that heads and whole networks can be compared."""
+    try:
+        rungs = heads_schedule(number, budget_s)
+    except SelectError:
+        return
+    assert {rung.valid for rung in rungs if rung.kind != "probe"} == {PHOTOS.valid}
+
+
+@given(st.integers(1, 5), st.floats(10, 50_000))
+def test_the_last_rung_takes_what_is_left(count: int, available_s: float) -> None:
+    """Another epoch of its networks would not fit, unless it has all epochs already."""
+    rung = plan_final([0.2] * count, PHOTOS, FINETUNED, available_s, SPEED)
+    if rung is None:
+        return
+    assert rung.seconds <= available_s
+    longer = rung.model_copy(update={"epochs": rung.epochs + 1})
+    more_s = final_s([0.2] * rung.architectures, longer, FINETUNED, SPEED)
+    assert more_s > available_s or rung.epochs == 16
+
+
+def test_time_beyond_all_epochs_goes_to_further_seeds() -> None:
+    final = plan_final([0.2] * 3, PHOTOS, FINETUNED, 1e6, SPEED)
+    assert final is not None
+    took_s = final.seconds
+    assert plan_seeds(final, took_s, 0.9 * took_s) is None
+    more = plan_seeds(final, took_s, 2.2 * took_s)
+    assert more is not None
+    assert (more.kind, more.seeds, more.seconds) == ("seeds", 3, 2 * took_s)
+
+
+def rung_result(kind: RungKind, **accuracies: float) -> RungResult:
+    rung = Rung(kind=kind, architectures=2, train=9, valid=9, test=9, epochs=1, seconds=1)
+    standings = {name: Standing(name, accuracy, 1) for name, accuracy in accuracies.items()}
+    return RungResult(kind, rung, 9, standings, {}, cut(list(standings.values()), 2, 9))
+
+
+def test_a_head_that_is_better_than_all_whole_networks_is_the_answer() -> None:
+    heads = rung_result("heads", a=0.72, b=0.75)
+    found = find_winner([heads, rung_result("final", b=0.25)])
+    assert found is not None
+    assert (found[0], found[1].name) == ("heads", "b")
+    better = find_winner([heads, rung_result("final", a=0.85)])
+    assert better is not None
+    assert (better[0], better[1].name) == ("final", "a")
+
+
+def test_further_seeds_stand_in_place_of_the_first() -> None:
+    final, seeds = rung_result("final", a=0.9, b=0.8), rung_result("seeds", a=0.7, b=0.8)
+    found = find_winner([final, seeds])
+    assert found is not None
+    assert (found[0], found[1].name) == ("seeds", "b")
+
+
+def test_a_rung_that_stays_below_the_one_before_is_reported() -> None:
+    heads, final = rung_result("heads", a=0.75), rung_result("final", a=0.25)
+    assert "final stays below heads: 25.0 % (a) after 75.0 % (a)" in below_before([heads], final)
+    assert below_before([final], heads) == ""
+
+
+def test_who_was_stopped_is_named_and_may_win_by_its_head() -> None:
+    entrants = tuple(
+        Entrant(name=name, architecture=ArchitectureSettings(name=name), macs=1, params=1)
+        for name in ("a", "b", "c")
+    )
+    request = Request(patterns=(), budget_s=60, finalists=3, final="auto")
+    selection = Selection(
+        name="x",
+        request=request,
+        fingerprint="f",
+        pictures=PHOTOS,
+        final="finetune",
+        entrants=entrants,
+        speed=SPEED,
+        rungs=(),
+    )
+    heads = rung_result("heads", a=0.9, b=0.2, c=0.1)
+    final = dataclasses.replace(rung_result("final", b=0.3), stopped=("a", "c"))
+    ends = [
+        (fate.entrant.name, fate.end)
+        for fate in fates(Outcome(selection, [heads, final], None, None))
+    ]
+    assert ends[0] == ("a", "winner, as a head on a frozen backbone")
+    assert ("c", "not finished in final: the time was up") in ends
+
+
+def test_the_clock_runs_from_the_start_of_the_process_over_all_commands(tmp_path: Path) -> None:
+    (tmp_path / "selections").mkdir()
+    first = Clock(100)
+    assert 0 < first.spent_s() <= process_age_s() + 0.1
+    first.keep(tmp_path, "x", begun=False)
+    first.enter("r0")
+    again = Clock(100)
+    again.keep(tmp_path, "x", begun=True)
+    assert again.spent_s() > first.spent_s("setup") + process_age_s() - 0.1
+
+
 # How far the order is to be trusted
 
 NAMES = [f"n{number}" for number in range(8)]
@@ -302,7 +425,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Finished]:
     """A selection that nothing disturbed."""
     folder = tmp_path_factory.mktemp("whole")
     prepare(folder)
-    return folder, run_bench(folder, *ASK, "-o", "selection.json")
+    return folder, run_bench(folder, *ASK, "-o", "selection.json", timeout_s=900)
 
 
 def test_a_selection_halves_down_to_a_winner(whole: tuple[Path, Finished]) -> None:
@@ -351,6 +474,29 @@ def test_no_rung_sees_a_test_picture_of_the_study(whole: tuple[Path, Finished]) 
     assert not seen["test"] & (seen["train"] | seen["valid"])
 
 
+def test_probes_leave_the_test_split_alone(whole: tuple[Path, Finished]) -> None:
+    import pandas as pd
+
+    folder, done = whole
+    probes = list((folder / "mlruns" / "runs" / "choosing.select-r0").glob("*/predictions.parquet"))
+    assert probes
+    for file in probes:
+        manifest = pd.read_parquet(file.with_name("manifest.parquet"))
+        unseen = set(manifest[manifest["split"] == "test"]["id"])
+        assert not unseen & set(pd.read_parquet(file)["id"])
+    said = [line for line in done.err.splitlines() if "test accuracy" in line]
+    assert len(said) == 2  # of the finalists
+
+
+def test_it_says_how_its_winner_is_used_and_how_long_all_took(
+    whole: tuple[Path, Finished],
+) -> None:
+    _, done = whole
+    (command,) = (line for line in done.err.splitlines() if "bench predict IMAGE --run" in line)
+    assert (Path(command.split("--run ")[1]) / "record.json").is_file()
+    assert "from the command to the answer, of a budget of 20 min 0 s" in done.err
+
+
 def test_asked_again_it_runs_nothing_and_says_the_same(whole: tuple[Path, Finished]) -> None:
     folder, _ = whole
     before, first = answer(folder), records(folder)
@@ -390,6 +536,24 @@ def test_killed_and_asked_again_it_gives_the_same_answer(
     after = {name: record.finished_at for name, record in records(tmp_path).items()}
     assert before.items() <= after.items()
     assert answer(tmp_path) == answer(whole[0])
+
+
+@pytest.mark.slow
+def test_a_finetuned_answer_is_not_below_the_best_head_and_keeps_to_its_budget(
+    tmp_path: Path,
+) -> None:
+    """On an idle machine: heads first, then whole networks, then further seeds."""
+    (tmp_path / "study.yaml").write_text(STUDY)
+    command = ("select", "-c", "study.yaml", "--budget", "3m", "--final", "finetune")
+    started = time.monotonic()
+    done = run_bench(tmp_path, *command, "-o", "s.json", "test_resnet", "test_vit", timeout_s=900)
+    assert done.code == 0, done.err
+    assert time.monotonic() - started < 180
+    told = json.loads((tmp_path / "s.json").read_text())
+    assert [rung["kind"] for rung in told["selection"]["rungs"]][:2] == ["heads", "final"]
+    judged = [item["valid_accuracy"] for item in told["architectures"]]
+    best = max(each.get("heads", 0.0) for each in judged)
+    assert told["selection"]["winner"]["valid_accuracy"] >= best
 
 
 def test_the_schedule_can_be_seen_without_running(bench: Bench, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 import urllib.request
 from pathlib import Path
@@ -74,10 +75,34 @@ def test_a_plan_says_what_runs_will_take(bench: Bench, tmp_path: Path) -> None:
     assert first.code == 0, first.err
     for name in ("test_resnet-s0", "test_efficientnet-s0"):
         (line,) = (text for text in first.out.splitlines() if name in text)
-        assert re.search(r"float32 +\d+ s +[\d,]+ MiB +to run", line)
+        assert re.search(r"float32 +(\d+ min )?\d+ s +[\d,]+ MiB +to run", line)
     assert re.search(r"time to finish: at most (\d+ min )?\d+ s", first.err)
     assert len(list(tmp_path.glob("mlruns/cache/probes/*.json"))) == 2
-    assert bench("plan", "-c", "tiny.yaml").out == first.out
+
+
+def test_times_that_cannot_be_trusted_are_taken_again(bench: Bench, tmp_path: Path) -> None:
+    """Taken under load, uneven, or a week old: none of an absurd time reaches the next plan."""
+    asked = ("plan", "test_resnet", "-c", "tiny.yaml")
+    assert bench(*asked).code == 0
+    for changes, age_s in (({"busy": "others"}, 0), ({"spread": 2.0}, 0), ({}, 7 * 86_400)):
+        for file in tmp_path.glob("mlruns/cache/probes/**/*.json"):
+            kept = {**json.loads(file.read_text()), "startup_s": 1e6, "busy": "", "spread": 0.0}
+            file.write_text(json.dumps({**kept, **changes}))
+            os.utime(file, (time.time() - age_s,) * 2)
+        again = bench(*asked)
+        assert "[1/1] probing test_resnet-s0" in again.err
+        assert not re.search(r"\d{3} h", again.out + again.err)  # 10^6 seconds
+
+
+def test_a_busy_machine_is_said_and_its_times_are_not_kept_for_later(bench: Bench) -> None:
+    spin = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    try:
+        told = bench("plan", "test_resnet", "-c", "tiny.yaml")
+    finally:
+        for process in spin:
+            process.kill()
+    assert "cores while measuring: these times are longer than an idle machine's" in told.err
+    assert "probing test_resnet-s0" in bench("plan", "test_resnet", "-c", "tiny.yaml").err
 
 
 def test_a_plan_of_what_cannot_be_begun_fails_with_the_reason(bench: Bench) -> None:

@@ -1,0 +1,89 @@
+"""The user's time: from the command to its answer, over all commands of a selection."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from pathlib import Path
+
+from benchmark.select.selection import Spent, read_spent, write_spent
+
+KEPT_EVERY_S = 5.0
+SETUP, ANSWER, CHECK = "setup", "answer", "check"
+"""Before the first rung, after the last, and what is trained beside the budget."""
+
+
+class Clock:
+    """Counts the seconds of each phase; what it has counted outlives a killed command."""
+
+    def __init__(self, budget_s: float) -> None:
+        """It runs since this process started, imports and all."""
+        self.budget_s = budget_s
+        self._seconds: dict[str, float] = {}
+        self._phase = SETUP
+        self._since = time.monotonic() - process_age_s()
+        self._file: tuple[Path, str] | None = None
+        self._kept_at = self._since
+        self._stopped = False
+
+    def keep(self, root: Path, name: str, begun: bool) -> None:
+        """Keep it beside a selection from now on; one that was `begun` before has its own time."""
+        if begun:
+            self._seconds = dict(read_spent(root, name).seconds)
+        self._file = (root, name)
+
+    def enter(self, phase: str) -> None:
+        """What follows belongs to another phase."""
+        self._count()
+        self._phase = phase
+        self._write()
+
+    def tick(self) -> None:
+        """Now and then, for what a kill would lose."""
+        self._count()
+        if self._since - self._kept_at >= KEPT_EVERY_S:
+            self._write()
+
+    def stop(self) -> None:
+        """Count nothing of this command: all was done before."""
+        self._file, self._stopped = None, True
+
+    def spent_s(self, phase: str | None = None) -> float:
+        """Seconds of a phase, or of all."""
+        self._count()
+        return sum(self._seconds.values()) if phase is None else self._seconds.get(phase, 0.0)
+
+    @property
+    def left_s(self) -> float:
+        """Seconds of the budget; below 0 once it is used up."""
+        return self.budget_s - self.spent_s()
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """By phase, so far."""
+        self._count()
+        return dict(self._seconds)
+
+    def _count(self) -> None:
+        if self._stopped:
+            return
+        now = time.monotonic()
+        self._seconds[self._phase] = self._seconds.get(self._phase, 0.0) + now - self._since
+        self._since = now
+
+    def _write(self) -> None:
+        self._kept_at = self._since
+        if self._file is not None:
+            with contextlib.suppress(OSError):  # a full disk stops runs, not this
+                write_spent(*self._file, Spent(seconds=self._seconds))
+
+
+def process_age_s() -> float:
+    """Seconds since this process started; 0 where the system does not tell."""
+    try:
+        fields = Path("/proc/self/stat").read_text("ascii").rpartition(")")[2].split()
+        up_s = float(Path("/proc/uptime").read_text("ascii").split()[0])
+        return max(0.0, up_s - int(fields[19]) / os.sysconf("SC_CLK_TCK"))
+    except (OSError, ValueError, IndexError):
+        return 0.0
