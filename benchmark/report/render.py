@@ -175,6 +175,14 @@ def pair_cells(analysis: Analysis) -> list[list[str]]:
     ]
 
 
+def pair_note(analysis: Analysis) -> str:
+    """What the p-values of a report are adjusted for."""
+    return (
+        f"All p-values of this report are adjusted for its {len(analysis.pairs)} pairs (Holm): "
+        "differences that one of many pairs shows by chance do not count."
+    )
+
+
 SURENESS_COLUMNS = (
     "architecture",
     "macro-F1, 95 % interval",

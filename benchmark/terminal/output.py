@@ -250,10 +250,11 @@ class TerminalListener:
 
 def _epoch(event: events.EpochDone) -> str:
     result = event.result
+    speed = "" if event.cached_features else f", {result.images_per_second:,.0f} images/s"
     return (
         f"epoch {result.epoch}/{event.epochs}: loss {result.train_loss:.3f}, "
-        f"valid loss {result.valid_loss:.3f}, valid accuracy {100 * result.valid_accuracy:.1f} %, "
-        f"{result.images_per_second:,.0f} images/s"
+        f"valid loss {result.valid_loss:.3f}, valid accuracy {100 * result.valid_accuracy:.1f} %"
+        f"{speed}"
     )
 
 

@@ -36,6 +36,8 @@ class RunProgress:
     """Of the pictures whose features are made, or of all steps of all epochs: 0 to 1."""
     epoch: EpochResult | None = None
     """The latest."""
+    cached_features: bool = False
+    """Whether a head alone is trained: its speed is not the network's."""
     trained_s: float | None = None
     """When training was over."""
     epochs_done: int = 0
@@ -52,7 +54,7 @@ class RunProgress:
         elif isinstance(event, events.Resumed):
             self.epochs_done = event.epochs
         elif isinstance(event, events.EpochDone):
-            self.epoch = event.result
+            self.epoch, self.cached_features = event.result, event.cached_features
             self.epochs_done = event.result.epoch
             self._come_to(now_s, event.result.epoch / event.epochs)
         elif isinstance(event, events.Progress):
