@@ -137,7 +137,9 @@ def _seconds_of_final(
         work = (2 * train + valid + test) * forward + steps_s
     else:
         work = (epochs * (speed.training * train + valid) + test) * forward
-    around = len(costs) * (speed.start_s + speed.count_s) / speed.workers
+    # Whole networks may have to be trained one at a time.
+    at_a_time = speed.workers if training.frozen else 1
+    around = len(costs) * (speed.start_s + speed.count_s) / at_a_time
     measuring = len(costs) * speed.measure_s if training.measure else 0.0
     return training.seeds * (work + around + measuring)
 
