@@ -8,14 +8,14 @@ from collections.abc import Iterator, Sequence
 
 from benchmark.errors import SelectError
 from benchmark.report.numbers import duration
-from benchmark.select.finalists import (
+from benchmark.select.halving import halvings
+from benchmark.select.last_rungs import (
     PROBE_BATCH,
     final_rung,
     heads_rung,
     known_costs,
     longest_final,
 )
-from benchmark.select.halving import halvings
 from benchmark.select.rung import LEAST_EPOCHS, Pictures, Rung, Speed, Training
 
 PROBE_EPOCHS = 10
