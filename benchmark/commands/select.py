@@ -107,7 +107,9 @@ def select(
         final=final,
     )
     wishes = Wishes(prefer=prefer)
-    options = Options(workers, retry_failed, dry_run, check_sample, output, wishes)
+    sets = [part for text in assignments for part in ("--set", text)]
+    asked = ("-c", str(config), *sets)
+    options = Options(workers, retry_failed, dry_run, check_sample, output, wishes, asked)
     ctx.exit(run_selection(study, request, options))
 
 

@@ -12,7 +12,6 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -41,15 +40,6 @@ NAMED_FIELDS = (
 """Part of a probe's name since before it had more, whose defaults read those of then."""
 
 
-@dataclass(frozen=True)
-class Timing:
-    """A probe whose times say how fast the machine is."""
-
-    probe: Probe
-    age_s: float | None
-    """Seconds since it was taken; None where that was just now."""
-
-
 def probe(spec: RunSpec, timeout_s: float = 600) -> Probe:
     """Time some steps of a run, or read what the first probe of such a run on this machine found.
 
@@ -66,13 +56,13 @@ def kept_probe(spec: RunSpec) -> Probe | None:
 
 def time_run(
     spec: RunSpec, tell: Callable[[str], None], timeout_s: float = 600, busy: str = ""
-) -> Timing:
+) -> Probe:
     """Time some steps of a run, unless there are times of it that can be trusted.
 
     `busy` says what other processes compute now (`busy_now`). Times are taken again where they are
     older than MAX_AGE_S or spread more than MAX_SPREAD, and where the machine was busy then or is
-    now. `tell` hears which it is. Raises TrainingError, with one sentence, where the run cannot be
-    begun.
+    now. `tell` hears which it is, and the age. Raises TrainingError, with one sentence, where
+    the run cannot be begun.
     """
     if not busy:
         for file in (_latest(spec), _first(spec)):
@@ -82,9 +72,9 @@ def time_run(
             age_s = time.time() - file.stat().st_mtime
             if age_s <= MAX_AGE_S:
                 tell(f"{spec.name}: was timed {duration(max(0.0, age_s))} ago")
-                return Timing(found, age_s)
+                return found
     tell(f"probing {spec.name}")
-    return Timing(_ask_and_keep(spec, timeout_s), None)
+    return _ask_and_keep(spec, timeout_s)
 
 
 def with_precision(spec: RunSpec, tell: Callable[[str], None], may_probe: bool = True) -> RunSpec:

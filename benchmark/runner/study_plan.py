@@ -32,9 +32,9 @@ def show_plan(study: StudySettings, asked: Sequence[str]) -> int:
             console.print(f"{place} {text}", markup=False)
 
         try:
-            timing = time_run(spec, tell, busy=busy)
-            busy = busy or timing.probe.busy
-            found = estimate(spec, timing.probe)
+            timed = time_run(spec, tell, busy=busy)
+            busy = busy or timed.busy
+            found = estimate(spec, timed)
         except TrainingError as error:
             faults += 1
             rows.append([spec.name, spec.precision, "-", "-", f"cannot be begun: {error}"])

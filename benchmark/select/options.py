@@ -25,3 +25,5 @@ class Options:
     output: Path | None = None
     """Markdown, or JSON by its ending."""
     wishes: Wishes = NO_WISHES
+    asked: tuple[str, ...] = ()
+    """The study's config and settings as arguments, to be printed with the command that follows."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import signal
 from pathlib import Path
 from types import FrameType
@@ -166,8 +167,9 @@ def _tell(outcome: Outcome, options: Options, root: Path, console: Console) -> N
         console.print(line)
     winner = outcome.selection.winner
     if winner is not None:
-        run = root / winner.run
-        console.print("use it:", f"bench predict IMAGE --run {run}", sep="\n  ", soft_wrap=True)
+        command = shlex.join(["bench", "predict", "IMAGE", *options.asked, "--from-select"])
+        for line in (f"its run: {root / winner.run}", f"use the winner: {command}"):
+            console.print(line, soft_wrap=True, markup=False, highlight=False)
     if options.output is None:
         return
     from benchmark.commands.options import write_output

@@ -8,7 +8,7 @@ import json
 import math
 
 from benchmark.recipe import RecipeSettings, read_recipe
-from benchmark.select.finalists import PROBE_BATCH
+from benchmark.select.last_rungs import PROBE_BATCH
 from benchmark.select.rung import LEAST_EPOCHS, Pictures, Rung, Training
 from benchmark.select.selection import Final
 from benchmark.study import StudySettings

@@ -8,14 +8,15 @@ from collections.abc import Iterator, Sequence
 
 from benchmark.errors import SelectError
 from benchmark.report.numbers import duration
-from benchmark.select.finalists import (
+from benchmark.select.halving import halvings
+from benchmark.select.last_rungs import (
     PROBE_BATCH,
     final_rung,
     heads_rung,
     known_costs,
+    least_epochs,
     longest_final,
 )
-from benchmark.select.halving import halvings
 from benchmark.select.rung import LEAST_EPOCHS, Pictures, Rung, Speed, Training
 
 PROBE_EPOCHS = 10
@@ -115,11 +116,11 @@ def _candidates_with_heads(
     """Schedules, the most wanted first; the epochs of the last rung are the fewest."""
     mean = statistics.fmean(costs)
     chains = _chains(len(costs), finalists)
-    tuned = [(sizes, sizes[-1]) for sizes in chains]
-    tuned += [(chains[0], count) for count in range(chains[0][-1] - 1, 0, -1)]
+    tuned = [(sizes, count) for sizes in chains for count in range(sizes[-1], 0, -1)]
     for sizes, count in tuned:
         heads = heads_rung(mean, sizes[-1], pictures.train, pictures, speed)
-        final = final_rung([mean] * count, training.least_epochs, pictures, training, speed)
+        least = least_epochs(count, training)
+        final = final_rung([mean] * count, least, pictures, training, speed)
         for probes in _all_probes(sizes[:-1], costs, pictures, speed, done):
             yield [*probes, heads, final]
     for sizes in chains:

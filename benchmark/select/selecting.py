@@ -12,8 +12,8 @@ from benchmark.select import tables
 from benchmark.select.agreement import agree, draw_sample
 from benchmark.select.carry_out import Ground, RungRuns, carry_out, plan_rung
 from benchmark.select.clock import ANSWER, CHECK
-from benchmark.select.finalists import final_s, plan_final, plan_seeds, whole_rung
 from benchmark.select.halving import Standing, cut
+from benchmark.select.last_rungs import final_s, plan_final, plan_seeds, whole_rung
 from benchmark.select.options import ANSWERING_S, Options
 from benchmark.select.outcome import Check, Outcome, RungResult, find_winner
 from benchmark.select.rung import Rung, Speed

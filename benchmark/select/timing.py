@@ -137,7 +137,7 @@ def at_speed_of(timed: Timed, speed: Speed) -> Speed:
 
 
 def _timed(spec: RunSpec, gmacs: float, tell: Callable[[str], None], busy: str) -> Timed:
-    found = time_run(spec, tell, PATIENCE_S, busy).probe
+    found = time_run(spec, tell, PATIENCE_S, busy)
     if found.busy:
         tell(f"{found.busy}: it is slower than it could be, and so the budget buys less")
     times = found.times["float32"]

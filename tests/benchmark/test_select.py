@@ -24,8 +24,8 @@ from benchmark.record import RunRecord
 from benchmark.runner.run_folder import study_folders
 from benchmark.select.agreement import agree, draw_sample, wilson
 from benchmark.select.clock import Clock, process_age_s
-from benchmark.select.finalists import final_s, plan_final, plan_seeds, whole_rung
 from benchmark.select.halving import Standing, cut, final_order, halvings, noise, ranked
+from benchmark.select.last_rungs import final_s, plan_final, plan_seeds, whole_rung
 from benchmark.select.outcome import Outcome, RungResult, below_before, fates, find_winner
 from benchmark.select.rung import Pictures, Rung, RungKind, Speed, Training
 from benchmark.select.rungs import fine_tuning, shortened
@@ -238,6 +238,7 @@ def test_finetuning_has_all_images_and_enough_epochs_or_is_left_out(
     for rung in finals:
         assert (rung.train, rung.valid) == (PHOTOS.train, PHOTOS.valid)
         assert FINETUNED.least_epochs <= rung.epochs <= 16
+        assert rung.epochs >= FINETUNED.epochs or rung.architectures == 1
 
 
 @given(st.integers(1, 300), st.floats(30, 50_000))
@@ -492,8 +493,9 @@ def test_it_says_how_its_winner_is_used_and_how_long_all_took(
     whole: tuple[Path, Finished],
 ) -> None:
     _, done = whole
-    (command,) = (line for line in done.err.splitlines() if "bench predict IMAGE --run" in line)
-    assert (Path(command.split("--run ")[1]) / "record.json").is_file()
+    (run,) = (line for line in done.err.splitlines() if line.startswith("its run: "))
+    assert (Path(run.removeprefix("its run: ")) / "record.json").is_file()
+    assert "use the winner: bench predict IMAGE -c study.yaml --from-select" in done.err
     assert "from the command to the answer, of a budget of 20 min 0 s" in done.err
 
 

@@ -23,7 +23,7 @@ def plan_final(
     available_s: float,
     speed: Speed,
 ) -> Rung | None:
-    """As many finalists and then epochs as fit; None where not even one has `least_epochs`.
+    """As many finalists and then epochs as fit; None where not even one has its `least_epochs`.
 
     `gmacs` are of those whose heads were trained, the best first.
     """
@@ -85,11 +85,16 @@ def longest_final(
 ) -> Rung | None:
     """The last rung with as many epochs as fit; None where even the fewest do not."""
     most = training.most_epochs or training.epochs
-    for epochs in range(most, training.least_epochs - 1, -1):
+    for epochs in range(most, least_epochs(len(costs), training) - 1, -1):
         rung = final_rung(costs, epochs, pictures, training, speed)
         if rung.seconds <= available_s:
             return rung
     return None
+
+
+def least_epochs(finalists: int, training: Training) -> int:
+    """That several networks are worth: a second one costs what would make the first one better."""
+    return training.least_epochs if finalists == 1 else max(training.least_epochs, training.epochs)
 
 
 def final_rung(
@@ -137,7 +142,9 @@ def _seconds_of_final(
         work = (2 * train + valid + test) * forward + steps_s
     else:
         work = (epochs * (speed.training * train + valid) + test) * forward
-    around = len(costs) * (speed.start_s + speed.count_s) / speed.workers
+    # Whole networks may have to be trained one at a time.
+    at_a_time = speed.workers if training.frozen else 1
+    around = len(costs) * (speed.start_s + speed.count_s) / at_a_time
     measuring = len(costs) * speed.measure_s if training.measure else 0.0
     return training.seeds * (work + around + measuring)
 
