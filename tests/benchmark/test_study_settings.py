@@ -73,6 +73,22 @@ def test_a_missing_config_names_what_is_shipped(tmp_path: Path) -> None:
         load_study(tmp_path)
 
 
+@pytest.mark.parametrize("suffix", [".yaml", ".yml"])
+@pytest.mark.parametrize("beside", ["nothing", "a folder"])
+def test_the_suffix_of_a_config_may_be_left_out(suffix: str, beside: str, tmp_path: Path) -> None:
+    (tmp_path / f"clothing{suffix}").write_text(MINIMAL)
+    if beside == "a folder":
+        (tmp_path / "clothing").mkdir()
+    assert load_study(tmp_path / "clothing").study == "s"
+
+
+@pytest.mark.parametrize("name", ["cothing.yaml", "cothing", "clothing.yml"])
+def test_a_misspelled_config_gets_the_names_that_lie_there(name: str, tmp_path: Path) -> None:
+    (tmp_path / "clothing.yaml").write_text(MINIMAL)
+    with pytest.raises(SettingsError, match=r"no such config file \(did you mean clothing.yaml"):
+        load_study(tmp_path / name)
+
+
 @pytest.mark.parametrize("name", ["demo", "demo.yaml", "configs/demo.yaml"])
 def test_shipped_configs_are_found_by_name_from_any_folder(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
