@@ -170,8 +170,8 @@ def test_the_ui_serves_the_studys_store(tiny_study: StudyRun, number: signal.Sig
         assert process.wait(60) == 130
         assert not [server for server in servers if server.is_running()]
     finally:
-        process.kill()
-        process.wait()
+        process.terminate()
+        process.wait(60)
 
 
 def test_the_ui_refuses_a_port_in_use(tiny_study: StudyRun) -> None:
