@@ -176,7 +176,7 @@ def test_keys_that_override_a_recipe_are_told(bench: Bench) -> None:
         *plan, "--recipe", "finetune-fast", "--set", "model.standardize_features=false"
     )
     assert stronger.code == 0, stronger.err
-    assert "override" not in stronger.err
+    assert "override it" not in stronger.err
     assert "8 epochs" in stronger.err
 
 
