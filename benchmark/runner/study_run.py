@@ -64,6 +64,8 @@ def run_study(
     signal.signal(signal.SIGTERM, _interrupt)
     if ray is not None:
         check_reachable(ray)
+    else:
+        check_device(study)
     console = make_console()
     root = open_store(study)
     plan, data = plan_study(study, asked, root, console, may_probe=not dry_run)
@@ -106,6 +108,13 @@ def run_study(
             except TrackingError as error:
                 console.print(str(error), style="yellow")
     return 1 if outcome.failed or outcome.failed_before else 0
+
+
+def check_device(study: StudySettings) -> None:
+    """Raise DeviceError where this machine lacks the study's device; every run would fail."""
+    from clothclf.training.device import choose_device
+
+    choose_device(study.device)
 
 
 def folder_writer(study: StudySettings, data: DataSet) -> Callable[[RunFolder, RunSpec], None]:

@@ -21,7 +21,7 @@ from benchmark.find_run import FoundRun
 from benchmark.runner import run_folder as files
 from benchmark.use.answering import BATCH_SIZE, restore_run
 from benchmark.use.exported import CARD, INPUT, OUTPUT, Exported, card
-from clothclf.data.atomic import new_file
+from clothclf.data.atomic import output_file
 from clothclf.data.dataset import SplitImages, open_pixels
 from clothclf.errors import DataError, first_line
 
@@ -57,8 +57,7 @@ def export(found: FoundRun, form: str, output: Path, most: int | None = None) ->
     pictures, of = _test_pictures(found, size, most)
     expected = _run(lambda some: model(torch.from_numpy(some)).numpy(), pictures)
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with new_file(output) as unfinished:
+        with output_file(output) as unfinished:
             with _quiet():
                 runtime = _FORMATS[form](model, size, card(found.record), unfinished)
             checked = _compare(expected, _run(runtime, pictures), of)
