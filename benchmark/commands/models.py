@@ -48,7 +48,8 @@ def models(
 ) -> None:
     """List architectures by PATTERN: names, wildcards, @FILE, module:function; without, all.
 
-    Parameters and MACs are of the network with its own classifier, for one picture. They are
+    Parameters and MACs are of the network with its own classifier, for one picture, in the form
+    that is deployed (from that which trains, where (d) says so). They are
     counted once and kept below the study's tracking folder: all of timm takes minutes the first
     time. Tags name published weights, the default first; at hand is what the model hub's cache
     or the folder of --weights holds.
@@ -78,6 +79,8 @@ def models(
     else:
         rows = [table.cells(item) for item in found]
         print_table(make_console(stderr=False), table.COLUMNS, rows, f"{len(rows):,} architectures")
+        if told := table.note(found):
+            click.echo(told)
     for item in found:
         if item.fault:
             click.echo(f"bench: {item.fault}", err=True)

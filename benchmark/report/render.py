@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from benchmark.report.analysis import Analysis
 from benchmark.report.collect import Comparison
-from benchmark.report.numbers import giga, millions, relative_text
+from benchmark.report.numbers import Headline, deployed_note, giga, relative_text
 from benchmark.report.pick import p_text, why_text
 from benchmark.report.recipe_words import (
     augment_words,
@@ -59,9 +59,7 @@ def table_cells(analysis: Analysis, not_begun: Sequence[str] = ()) -> list[list[
             interval_text(analysis, place),
             against_best_text(analysis, place),
             f"{row.macro_f1:.4f}",
-            giga(row.macs),
-            giga(row.cost.flops if row.cost else None),
-            millions(row.cost.params if row.cost else None),
+            *Headline.of(row.cost),
             f"{row.train_s:.0f} s",
             _status(row),
         ]
@@ -207,7 +205,7 @@ def cost_cells(row: Row) -> list[str]:
         return [row.name, *["-"] * 4, f"not counted: {row.cost_fault}", "-"]
     return [
         row.name,
-        giga(cost.macs),
+        Headline.of(cost).macs,
         giga(cost.flopth.macs),
         giga(cost.fvcore.macs),
         relative_text(cost.relative_difference),
@@ -297,6 +295,9 @@ def caveats(analysis: Analysis) -> list[str]:
         lines.append(f"Weights are random for {which}{why}.")
         if len(random) < len(rows):
             lines.append("Rows with random and with pretrained weights are different studies.")
+    costs = [(row.name, row.cost) for row in rows if row.cost]
+    two_forms = deployed_note([(name, it.training_macs, it.training_params) for name, it in costs])
+    lines += [two_forms] if two_forms else []
     if comparison.specs[0].model.precision == "auto":
         lines += [f"Bodies computed in {which}." for which in _by_precision(rows)]
     return [*lines, *(f"{note}." for note in analysis.notes)]
