@@ -70,7 +70,7 @@ def export(
         )
     how = ", re-parameterised" if checked.deployed else ""
     click.echo(
-        f"written to {path}{how}: {checked.pictures:,} {checked.of} get the same class, probabilities "
-        f"within {checked.largest_difference:.1e}",
+        f"written to {path}{how}: {checked.pictures:,} {checked.of} get the same class, "
+        f"probabilities within {checked.largest_difference:.1e}",
         err=True,
     )

@@ -197,8 +197,8 @@ def _try_deployed(
     try:
         form = count_deployed_on_meta(request, subject.model)
         if form is not None:
-            # Both forms at a time, on two pictures.
-            needed = FLOAT32_BYTES * 2 * (parameter_count(subject.model) + _work_space(record))
+            # Both forms in double precision, on two pictures.
+            needed = 2 * FLOAT32_BYTES * 2 * (parameter_count(subject.model) + _work_space(record))
             if needed > memory:
                 raise CostError(f"comparing outputs takes {_gibibytes(needed, memory)}")
             check_deployed_form(request, subject.features)

@@ -16,7 +16,14 @@ def check_deployed_form(request: CostRequest, features: int) -> None:
     for a process in which torch still computes. `features` as for `build_on_cpu`.
     """
     torch.manual_seed(0)
-    subject = build_on_cpu(request, features, drawn=True)
-    images = torch.randn(2, *subject.picture.shape[1:])
-    randomize(subject.model, images)
-    deployed_alike(subject.model, images)
+    # In double precision: random networks can blow float32's rounding up beyond any tolerance.
+    # By default, since some conversions make their new layers with it.
+    usual = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        subject = build_on_cpu(request, features, drawn=True)
+        images = torch.randn(2, *subject.picture.shape[1:])
+        randomize(subject.model.double(), images)
+        deployed_alike(subject.model, images)
+    finally:
+        torch.set_default_dtype(usual)

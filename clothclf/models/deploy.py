@@ -92,7 +92,7 @@ def _draw_statistics(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
 def _outputs(answer: Tensor | tuple[Tensor, ...] | list[Tensor]) -> Tensor:
     """All outputs in one row."""
     parts = [answer] if isinstance(answer, Tensor) else answer
-    return torch.cat([part.flatten().float() for part in parts])
+    return torch.cat([part.flatten() for part in parts])
 
 
 def _shapes(model: nn.Module) -> dict[str, torch.Size]:
