@@ -69,7 +69,9 @@ def cost(
     that study would train them: its heads, classes and size. Without names, it is the study's
     architectures.
 
-    MACs are multiply-adds of one forward pass of one picture; FLOPs are 2 x MACs. Beside the
+    MACs are multiply-adds of one forward pass of one picture; FLOPs are 2 x MACs. Networks that
+    are re-parameterised for inference are counted and timed in that form, marked (d); the form that
+    trains is told below, and is what flopth, fvcore and --detail show. Beside the
     headline stand flopth's and fvcore's own figures and how far they lie apart; (!) marks more
     than 2 %, and the verdict says whether the difference is explained. Counting needs no device;
     --measure times forward passes and a training step's memory on one, which should do nothing

@@ -50,7 +50,8 @@ def export(
     Normalising, softmax and the classes' names are inside. Feed RGB pictures that are resized to
     the model's size, as uint8 [n, size, size, 3]; get probabilities [n, classes]. What is written
     answers as the run does, or nothing is: the same class for every test picture, probabilities
-    within 1e-4. ONNX needs the extra `export`.
+    within 1e-4. Networks that can be re-parameterised are, so that they run as `bench cost` counts
+    and measures them. ONNX needs the extra `export`.
 
     \b
     Examples:
@@ -71,9 +72,10 @@ def export(
         click.echo(
             f"it was trained in {found.record.spec.precision} and is exported in float32", err=True
         )
+    how = ", re-parameterised" if checked.deployed else ""
     written = path if is_file(path) else "standard output"
     click.echo(
-        f"written to {written}: {checked.pictures:,} {checked.of} get the same class, "
+        f"written to {written}{how}: {checked.pictures:,} {checked.of} get the same class, "
         f"probabilities within {checked.largest_difference:.1e}",
         err=True,
     )

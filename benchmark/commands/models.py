@@ -56,10 +56,11 @@ def models(
     """List architectures with their costs and weights.
 
     PATTERN is a name, a wildcard, @FILE or module:function; without one, all are listed.
-    Parameters and MACs are of the network with its own classifier, for one picture. They are
-    counted once and kept below the study's tracking folder: all of timm takes minutes the first
-    time. Tags name published weights, the default first; at hand is what the model hub's cache or
-    the folder of --weights holds.
+    Parameters and MACs are of the network with its own classifier, for one image, in the form that
+    is deployed; (d) marks where that is not the form that trains. They are counted once and kept
+    below the study's tracking folder: all of timm takes minutes the first time. Tags name published
+    weights, the default first; at hand is what the model hub's cache or the folder of --weights
+    holds.
 
     \b
     Examples:
@@ -86,6 +87,8 @@ def models(
     else:
         rows = [table.cells(item) for item in found]
         print_table(make_console(stderr=False), table.COLUMNS, rows, f"{len(rows):,} architectures")
+        if told := table.note(found):
+            click.echo(told)
     for item in found:
         if item.fault:
             click.echo(f"bench: {item.fault}", err=True)

@@ -75,6 +75,8 @@ def flat_row(analysis: Analysis, place: int) -> dict[str, object]:
         "macs_flopth": cost.flopth.macs if cost else None,
         "macs_fvcore": cost.fvcore.macs if cost else None,
         "params": cost.params if cost else None,
+        "training_macs": cost.training_macs if cost else None,
+        "training_params": cost.training_params if cost else None,
         "train_s": row.train_s,
         "features_reused": row.features_reused,
         "epochs": row.epochs,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from benchmark.report.analysis import Analysis
 from benchmark.report.collect import Comparison
-from benchmark.report.numbers import giga, millions, relative_text
+from benchmark.report.numbers import Headline, deployed_note, giga, relative_text
 from benchmark.report.pick import p_text, why_text
 from benchmark.report.recipe_words import (
     augment_words,
@@ -62,9 +62,7 @@ def table_cells(analysis: Analysis, not_begun: Sequence[str] = ()) -> list[list[
             interval_text(analysis, place),
             against_best_text(analysis, place),
             f"{row.macro_f1:.4f}",
-            giga(row.macs),
-            giga(row.cost.flops if row.cost else None),
-            millions(row.cost.params if row.cost else None),
+            *Headline.of(row.cost),
             f"{row.train_s:.0f} s",
             _status(row),
         ]
@@ -240,7 +238,7 @@ def cost_cells(row: Row) -> list[str]:
         return [row.name, *["-"] * 4, f"not counted: {row.cost_fault}", "-"]
     return [
         row.name,
-        giga(cost.macs),
+        Headline.of(cost).macs,
         giga(cost.flopth.macs),
         giga(cost.fvcore.macs),
         relative_text(cost.relative_difference),
@@ -337,6 +335,9 @@ def caveats(analysis: Analysis) -> list[str]:
             f"are not ranked: {', '.join(busy)}."
         )
     lines += _reused_features(rows)
+    costs = [(row.name, row.cost) for row in rows if row.cost]
+    two_forms = deployed_note([(name, it.training_macs, it.training_params) for name, it in costs])
+    lines += [two_forms] if two_forms else []
     if comparison.specs[0].model.precision == "auto":
         lines += [f"Bodies computed in {which}." for which in _by_precision(rows)]
     return [*lines, *_training_caveats(analysis), *(f"{note}." for note in analysis.notes)]

@@ -160,6 +160,9 @@ def _cost_metrics(record: RunRecord) -> dict[str, float]:
         "cost/gflops": (cost.flops, 1e9),
         "cost/mparams": (cost.params, 1e6),
         "cost/trainable_mparams": (cost.trainable_params, 1e6),
+        # Of the form that trains, where the others are of another, deployed one.
+        "cost/training_gmacs": (cost.training_macs, 1e9),
+        "cost/training_mparams": (cost.training_params, 1e6),
         "cost/macs": (cost.macs, 1),
         "cost/params": (cost.params, 1),
         "counters/flopth_gmacs": (cost.flopth.macs, 1e9),

@@ -256,3 +256,37 @@ def test_synthetic_data_and_random_weights_are_said(tmp_path: Path) -> None:
     said = text(study)
     assert "say nothing about real ones" in said
     assert "Weights are random for" in said
+
+
+@pytest.mark.parametrize("form", ["md", "html", "latex"])
+def test_the_deployed_form_is_marked_and_what_training_takes_is_told(
+    tmp_path: Path, form: str
+) -> None:
+    said = " ".join(text(two_forms(tmp_path), form).replace(r"\_", "_").split())
+    assert "0.275 G (d)" in said
+    assert "mobileone_s0 1.052 G MACs and 5.29 M parameters" in said
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_programs_are_given_both_forms(tmp_path: Path, form: str) -> None:
+    said = text(two_forms(tmp_path), form)
+    rows = (
+        list(csv.DictReader(io.StringIO(said)))
+        if form == "csv"
+        else json.loads(said)["comparisons"][0]["rows"]
+    )
+    (row,) = (row for row in rows if row["architecture"] == "mobileone_s0")
+    assert (int(row["macs"]), int(row["training_macs"])) == (275 * 10**6, 1052 * 10**6)
+    assert (int(row["params"]), int(row["training_params"])) == (2_080_000, 5_290_000)
+
+
+def two_forms(root: Path) -> StudySettings:
+    """A network that is deployed in another form than it trains in, and one that is not."""
+    record = make_record(make_spec("mobileone_s0"), 0.8, 275 * 10**6)
+    assert record.cost is not None
+    cost = dataclasses.replace(
+        record.cost, params=2_080_000, training_macs=1052 * 10**6, training_params=5_290_000
+    )
+    keep(root, record.model_copy(update={"cost": cost}))
+    keep(root, make_record(make_spec("vgg16"), 0.7, 10**9))
+    return study_in(root, "mobileone_s0", "vgg16")

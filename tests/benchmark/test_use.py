@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from benchmark.runner.run_folder import PREDICTIONS, RunFolder, study_folders
-from tests.benchmark.conftest import StudyRun, run_bench
+from tests.benchmark.conftest import Bench, StudyRun, run_bench
 
 
 def a_run(study: StudyRun, architecture: str = "test_resnet") -> RunFolder:
@@ -204,3 +204,21 @@ def test_a_damaged_model_is_not_used(tiny_study: StudyRun, tmp_path: Path) -> No
     done = run_bench(tiny_study.folder, "predict", str(path), "--run", str(copy))
     assert done.code == 2
     assert "model.safetensors: is not as the run saved it" in done.err
+
+
+def test_a_network_is_exported_as_it_is_deployed(bench: Bench, tmp_path: Path) -> None:
+    """And answers as the run did: the export says so for every test picture."""
+    import torch
+
+    done = bench("run", "mobileone_s0", "-c", "tiny.yaml")
+    assert done.code == 0, done.err
+    file = tmp_path / "model.pt2"
+    done = bench(
+        "export", "--run", "mobileone_s0-s0", "-c", "tiny.yaml", "--format", "torch",
+        "-o", str(file),
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert "re-parameterised" in done.err
+    names = torch.export.load(str(file)).state_dict
+    assert names
+    assert not any("conv_kxk" in name for name in names)

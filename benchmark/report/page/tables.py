@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from benchmark.report import fairness, measured, render, suspects
 from benchmark.report.analysis import Analysis
 from benchmark.report.charts.shared import names_of
-from benchmark.report.numbers import giga, millions
+from benchmark.report.numbers import Headline
 from benchmark.report.pairs import ALPHA, Pair
 from benchmark.report.pick import p_text
 from benchmark.report.table import Row
@@ -123,7 +123,7 @@ def _line(analysis: Analysis, place: int, name: str) -> Line:
     marks = ("pick",) * picked + ("best",) * (place == 0)
     marks += ("tied",) * (pair is not None and pair.tied)
     sure, f1 = (figures.accuracy, figures.macro_f1) if figures else (None, None)
-    cost = row.cost
+    cost, headline = row.cost, Headline.of(row.cost)
     seeds = ", ".join(str(seed) for seed in row.seeds)
     spread = row.accuracy_deviation
     side = Cell(str(row.image_size), row.image_size)
@@ -137,9 +137,9 @@ def _line(analysis: Analysis, place: int, name: str) -> Line:
         ),
         _against_best(analysis, place),
         Cell(f"{row.macro_f1:.4f}", row.macro_f1, f"{f1.low:.3f} to {f1.high:.3f}" if f1 else ""),
-        _count(giga(row.macs), row.macs),
-        _count(giga(cost.flops if cost else None), cost.flops if cost else None),
-        _count(millions(cost.params if cost else None), cost.params if cost else None),
+        _count(headline.macs, row.macs),
+        _count(headline.flops, cost.flops if cost else None),
+        _count(headline.params, cost.params if cost else None),
         _latency(row),
         _training_time(row),
         Cell(

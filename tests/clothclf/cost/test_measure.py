@@ -18,6 +18,7 @@ from clothclf.cost.count import CostRequest
 from clothclf.cost.measure import calmest, measure_cost, measured_from_dict
 from clothclf.cost.measuring import BATCH_SIZES, Bench, time_pass, warm_up
 from clothclf.cost.peak_memory import working_bytes
+from clothclf.cost.subject import parameter_count
 from clothclf.errors import CostError
 from clothclf.results import MeasuredCost
 from clothclf.settings import HeadSettings
@@ -187,3 +188,12 @@ def test_torchs_own_timer_agrees_within_five_per_cent() -> None:
         theirs = timer.timeit(5).median
         ratios.append(ours / theirs)
     assert statistics.median(ratios) == pytest.approx(1, abs=0.05)
+
+
+def test_inference_is_timed_as_deployed_and_training_as_it_trains() -> None:
+    trains = Bench.build(request("mobileone_s0", 64), CPU)
+    deployed = Bench.build(request("mobileone_s0", 64), CPU, deploy=True)
+    assert (trains.deployed, deployed.deployed) == (False, True)
+    assert parameter_count(deployed.model) < parameter_count(trains.model)
+    deployed.forward(2)()
+    assert not Bench.build(request("test_resnet", 32), CPU, deploy=True).deployed
