@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from benchmark.commands.options import load, study_options
+from benchmark.commands.options import load, study_options, winner_options
 
 ENDINGS = {"onnx": ".onnx", "torch": ".pt2", "torchscript": ".pt"}
 
 
 @click.command()
 @study_options
-@click.option("--run", "asked", metavar="RUN", help="This run, not the study's pick.")
+@winner_options
 @click.option(
     "--format",
     "form",
@@ -38,6 +38,7 @@ def export(
     config: Path,
     assignments: tuple[str, ...],
     asked: str | None,
+    from_select: bool,
     form: str,
     output: Path | None,
     most: int | None,
@@ -56,7 +57,7 @@ def export(
     """
     from benchmark.use.winner import find_winner
 
-    found, why = find_winner(asked, lambda: load(config, assignments), config)
+    found, why = find_winner(asked, lambda: load(config, assignments), config, from_select)
     click.echo(f"exporting {found.name}, {why}", err=True)
 
     from benchmark.use.export import export as export_run

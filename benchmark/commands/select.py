@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import Literal
 
@@ -107,7 +108,12 @@ def select(
     )
     wishes = Wishes(prefer=prefer)
     options = Options(workers, retry_failed, dry_run, check_sample, output, wishes)
-    ctx.exit(run_selection(study, request, options))
+    code = run_selection(study, request, options)
+    if code == 0 and not dry_run:
+        same = " ".join(f"--set {shlex.quote(assignment)}" for assignment in assignments)
+        again = f"-c {shlex.quote(str(config))} {same}".rstrip()
+        click.echo(f"use the winner: bench predict --from-select {again} IMAGE", err=True)
+    ctx.exit(code)
 
 
 def _seconds(text: str) -> float:

@@ -18,6 +18,7 @@ from benchmark.runner.schedule import Policy
 from benchmark.runner.study_run import prepare_sizes
 from benchmark.select import tables
 from benchmark.select.agreement import LEAST_SAMPLED, agree, draw_sample
+from benchmark.select.answer import keep_answer
 from benchmark.select.carry_out import Ground, RungRuns, carry_out
 from benchmark.select.entrants import find_entrants, resolve_weights
 from benchmark.select.halving import Standing, cut
@@ -94,6 +95,7 @@ def run_selection(study: StudySettings, request: Request, options: Options) -> i
         ground = Ground(root, selection.name, console, policy, stop, weights)
         outcome = _Selecting(study, selection, ground, options).carry_out()
         _tell(outcome, options, console)
+        keep_answer(root, study, outcome)
         _publish(outcome, study, root, console)
     return 0 if outcome.winner else 1
 
