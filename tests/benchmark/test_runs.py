@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from benchmark.runner.run_folder import RunFolder
 from benchmark.runs import locked
 from benchmark.tracking.mlflow_store import MlflowStore
 from clothclf.settings import TrainSettings
-from tests.benchmark.conftest import StudyRun
 from tests.benchmark.examples import make_record, make_spec
 
 Runs = Callable[..., Result]
@@ -161,16 +159,17 @@ def test_a_running_run_is_refused(runs: Runs, tmp_path: Path) -> None:
     assert other.record()
 
 
-def test_a_registered_run_is_refused(runs: Runs, tiny_study: StudyRun, tmp_path: Path) -> None:
+def test_a_registered_run_is_refused(runs: Runs, tmp_path: Path) -> None:
     """Its version in the registry would be left without files."""
     root = tmp_path / "mlruns"
-    shutil.copytree(tiny_study.folder / "mlruns", root)
-    store = MlflowStore(f"sqlite:///{root}/mlflow.db", "tiny", root)
-    run = next(run for run in open_runs(store) if run.info.run_name == "test_resnet-s0")
+    folder = fail(root, "vgg16")
+    store = MlflowStore(f"sqlite:///{root}/mlflow.db", "s", root)
+    store.bring(folder)
+    (run,) = open_runs(store)
     store.client.create_registered_model("shop")
-    store.client.create_model_version("shop", f"{run.info.artifact_uri}/model", run.info.run_id)
-    done = runs("delete", "test_resnet-s0", "--yes", "--set", "study=tiny")
+    store.client.create_model_version("shop", run.info.artifact_uri, run.info.run_id)
+    done = runs("delete", "vgg16-s0", "--yes")
     assert done.exit_code == 2
     assert "is version 1 of the registered model 'shop'" in done.stderr
-    assert len(open_runs(store)) == 3
-    assert len(list((root / "runs/tiny").glob("*/record.json"))) == 2
+    assert len(open_runs(store)) == 1
+    assert folder.failure()
