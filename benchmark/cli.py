@@ -18,6 +18,7 @@ from benchmark.commands.predict import predict
 from benchmark.commands.register import register
 from benchmark.commands.report import report
 from benchmark.commands.run import run
+from benchmark.commands.runs import runs
 from benchmark.commands.select import select
 from benchmark.commands.sync import sync
 from benchmark.commands.ui import ui
@@ -74,6 +75,6 @@ def main() -> None:
 
 for _command in (
     *(run, plan, report, compare, cost, models, data, select),
-    *(predict, export, register, sync, doctor, ui),
+    *(predict, export, register, runs, sync, doctor, ui),
 ):
     main.add_command(_command)

@@ -164,12 +164,15 @@ def _tracking(study: StudySettings) -> Finding:
             return Finding("tracking", "fault", f"{path} is damaged: {verdict}", remedy)
     from benchmark.tracking.mlflow_store import MlflowStore
 
-    store = MlflowStore(uri, study.study, root)
+    moved: list[str] = []
+    store = MlflowStore(uri, study.study, root, moved.append)
     if store.uri.startswith("http"):
         from benchmark.tracking.server_check import look_at_server
 
         found, concerns = look_at_server(store)
         return Finding("tracking", "warning" if concerns else "ok", found, "; ".join(concerns))
+    if moved:
+        return Finding("tracking", "warning", "; ".join(moved), "corrected, nothing more to do")
     return Finding("tracking", "ok", f"{store.shown_uri} takes runs")
 
 

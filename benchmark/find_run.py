@@ -9,6 +9,7 @@ from pathlib import Path
 from benchmark.errors import ReportError
 from benchmark.plan import RunSpec
 from benchmark.record import RunRecord
+from benchmark.run_settings import comparable_settings, differing_settings
 from benchmark.runner import run_folder as files
 from benchmark.runner.run_folder import RunFolder, study_folders
 from benchmark.study import StudySettings
@@ -45,8 +46,9 @@ def find_run(asked: str, study: Callable[[], StudySettings]) -> FoundRun:
     """Find a finished run: a run folder's path, else a run of the study.
 
     `study` is called where a study is needed; its runs are known by run_id, name and the name of
-    their folder, and by the beginning of a run_id. Raises ReportError where there is no such run,
-    where there are several, and where it is not finished.
+    their folder, and by the beginning of a run_id. Of several runs of one name, the one that the
+    study's settings would make is meant. Raises ReportError where there is no such run, where
+    there are several, and where it is not finished.
     """
     if len(asked) > LONGEST_PATH or any(len(part.encode()) > 255 for part in asked.split("/")):
         raise ReportError(f"{asked[:80]}…: no run has a name of {len(asked):,} characters")
@@ -68,11 +70,32 @@ def find_run(asked: str, study: Callable[[], StudySettings]) -> FoundRun:
         hint = did_you_mean(asked, names) or (_listed(known) if known else "; it has none at all")
         raise ReportError(f"study {settings.study!r} has no run {asked!r} in {root}{hint}")
     if len(found) > 1:
+        found = _as_settings_say(found, settings)
+    if len(found) > 1:
         raise ReportError(
             f"{asked!r} may be any of {len(found)} runs of study {settings.study!r}"
-            f"{_listed(found)}; give a run_id, or the beginning of one"
+            f"{_listed(found)}; give a run_id, or the beginning of one, or with -c and --set the "
+            "settings of one of them"
         )
     return _finished(found[0][0])
+
+
+def _as_settings_say(
+    found: Sequence[tuple[RunFolder, RunSpec]], study: StudySettings
+) -> list[tuple[RunFolder, RunSpec]]:
+    """Those of the runs that the study's settings would make; all if there is no such run.
+
+    Where the data lie, and which weights were asked for, decide only between runs that could stand
+    in one table.
+    """
+    from benchmark.teachers import with_teachers_by_id  # which finds teachers by this module
+
+    wanted = comparable_settings(with_teachers_by_id(study))
+    same = [item for item in found if comparable_settings(item[1]) == wanted]
+    for attribute in ("model", "data"):
+        value = getattr(study, attribute)
+        same = [item for item in same if getattr(item[1], attribute) == value] or same
+    return same or list(found)
 
 
 def _matching(
@@ -84,7 +107,14 @@ def _matching(
 
 
 def _listed(found: Sequence[tuple[RunFolder, RunSpec]]) -> str:
-    names = [f"{spec.name} ({spec.run_id})" for _, spec in found[:MOST_LISTED]]
+    """Runs by name and run_id, with the settings in which runs of the same name differ."""
+    shown = found[:MOST_LISTED]
+    one_name = len({spec.name for _, spec in found}) == 1
+    apart = differing_settings([spec for _, spec in shown]) if one_name else [""] * len(shown)
+    names = [
+        f"{spec.name} ({', '.join(filter(None, (spec.run_id, settings)))})"
+        for (_, spec), settings in zip(shown, apart, strict=True)
+    ]
     more = f" and {len(found) - MOST_LISTED} more" if len(found) > MOST_LISTED else ""
     return f": {', '.join(names)}{more}"
 

@@ -15,6 +15,7 @@ from benchmark.runner.run_folder import RunFolder
 from benchmark.study import StudySettings
 from clothclf.data.dataset import DataSet
 from clothclf.errors import SettingsError, WeightsError
+from clothclf.settings.training import TeacherSettings
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +33,7 @@ def find_teachers(study: StudySettings, data: DataSet) -> tuple[TeacherRun, ...]
     found = []
     for asked in study.train.teacher.runs:
         try:
-            teacher = find_run(asked, lambda: study)
+            teacher = find_run(asked, lambda: _untaught(study))
             teacher.require_model()
         except ReportError as error:
             raise SettingsError(f"train.teacher.runs: {error}") from None
@@ -56,9 +57,15 @@ def taught_by(study: StudySettings, run_ids: Sequence[str]) -> StudySettings:
     return study.model_copy(update={"train": train})
 
 
+def _untaught(study: StudySettings) -> StudySettings:
+    """The study without a teacher: its settings choose between runs of a teacher's name."""
+    train = study.train.model_copy(update={"teacher": TeacherSettings()})
+    return study.model_copy(update={"train": train})
+
+
 def _run_id(asked: str, study: StudySettings) -> str:
     try:
-        return find_run(asked, lambda: study).record.run_id
+        return find_run(asked, lambda: _untaught(study)).record.run_id
     except ReportError:
         return asked
 

@@ -82,6 +82,7 @@ VERBS = [
     ["compare"],
     ["cost"],
     ["models"],
+    ["runs", "list"],
     ["data"],
     ["data", "stats"],
     ["data", "preview"],

@@ -51,10 +51,10 @@ def compare(
 ) -> None:
     """Compare two runs, or two studies: NEW against BASELINE.
 
-    A run is a run_id or the beginning of one, a name such as vgg16-s0 where the study has only one
-    of it, or a run's folder. A study is a config file; --set then holds for both. The difference
-    of accuracy has its 95 % interval and paired tests, costs have ratios, and every setting that
-    differs is listed. Unlike test sets are refused, unless --unpaired.
+    A run is a run_id or the beginning of one, a name such as vgg16-s0 (of several, the run that
+    the given settings would make), or a run's folder. A study is a config file; --set then holds
+    for both. The difference of accuracy has its 95 % interval and paired tests, costs have ratios,
+    and every setting that differs is listed. Unlike test sets are refused, unless --unpaired.
 
     \b
     --fail-if takes, in points for scores and per cent for costs:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from benchmark.commands.options import OUTPUT, is_file, load, study_options
+from benchmark.commands.options import OUTPUT, is_file, load, study_options, winner_options
 
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2", "torchscript": ".pt"}
 
 
 @click.command()
 @study_options
-@click.option("--run", "asked", metavar="RUN", help="This run, not the study's pick.")
+@winner_options
 @click.option(
     "--format",
     "form",
@@ -39,6 +39,7 @@ def export(
     config: Path,
     assignments: tuple[str, ...],
     asked: str | None,
+    from_select: bool,
     form: str | None,
     output: Path | None,
     most: int | None,
@@ -61,7 +62,7 @@ def export(
     form = _format(form, output)
     from benchmark.use.winner import find_winner
 
-    found, why = find_winner(asked, lambda: load(config, assignments), config)
+    found, why = find_winner(asked, lambda: load(config, assignments), config, from_select)
     click.echo(f"exporting {found.name}, {why}", err=True)
 
     from benchmark.use.export import export as export_run

@@ -61,6 +61,31 @@ def _keep_recipe(ctx: click.Context, param: click.Parameter, value: str | None) 
     ctx.meta[RECIPE] = value
 
 
+def winner_options(function: _Function) -> _Function:
+    """Add `--run` and `--from-select`, passed on as `asked` and `from_select`; not both."""
+
+    @functools.wraps(function)
+    def one_of_them(*args: Any, asked: str | None, from_select: bool, **options: Any) -> Any:
+        if asked is not None and from_select:
+            raise click.UsageError("--run and --from-select: give one of them")
+        return function(*args, asked=asked, from_select=from_select, **options)
+
+    wrapped: Any = from_select_option(one_of_them)
+    with_both: _Function = click.option(
+        "--run", "asked", metavar="RUN", help="Use this run instead of the study's pick."
+    )(wrapped)
+    return with_both
+
+
+def from_select_option(function: _Function) -> _Function:
+    """Add `--from-select`, passed on as `from_select`."""
+    return click.option(
+        "--from-select",
+        is_flag=True,
+        help="Use the newest answer of `bench select` [default: if the study has no finished run].",
+    )(function)
+
+
 class Count(click.ParamType[float]):
     """A positive count in units of 10^6 or 10^9: `10`, or with its unit, `10M`, `0.5G`."""
 

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from benchmark.commands.options import load, output_option, study_options, write_output
+from benchmark.commands.options import (
+    load,
+    output_option,
+    study_options,
+    winner_options,
+    write_output,
+)
 
 if TYPE_CHECKING:
     from benchmark.use.predict import Predicted
@@ -22,7 +28,7 @@ EXIT_SOME_UNREAD = 1
 @click.command()
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @study_options
-@click.option("--run", "asked", metavar="RUN", help="By this run, not by the study's pick.")
+@winner_options
 @click.option(
     "--format",
     "form",
@@ -38,6 +44,7 @@ def predict(
     config: Path,
     assignments: tuple[str, ...],
     asked: str | None,
+    from_select: bool,
     form: str | None,
     device: str,
     output: Path | None,
@@ -58,7 +65,7 @@ def predict(
     from benchmark.use.winner import find_winner
 
     paths = pictures_of(images)
-    found, why = find_winner(asked, lambda: load(config, assignments), config)
+    found, why = find_winner(asked, lambda: load(config, assignments), config, from_select)
 
     from benchmark.use.answering import open_answerer
 

@@ -6,20 +6,21 @@ from pathlib import Path
 
 import click
 
-from benchmark.commands.options import load, study_options
+from benchmark.commands.options import load, study_options, winner_options
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 
 
 @click.command()
 @study_options
-@click.option("--run", "asked", metavar="RUN", help="This run, not the study's pick.")
+@winner_options
 @click.option("--name", help="Of the registered model; by default the study's.")
 @click.option("--alias", help="Give the version this alias, such as champion.")
 def register(
     config: Path,
     assignments: tuple[str, ...],
     asked: str | None,
+    from_select: bool,
     name: str | None,
     alias: str | None,
 ) -> None:
@@ -44,7 +45,7 @@ def register(
                 f"{option}: {value[:100]!r} is no name: letters, digits, dots, - and _ alone"
             )
     study = load(config, assignments)
-    found, why = find_winner(asked, lambda: study, config)
+    found, why = find_winner(asked, lambda: study, config, from_select)
     click.echo(f"registering {found.name}, {why}", err=True)
 
     from benchmark.tracking.registry import register as register_run

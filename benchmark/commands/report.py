@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchmark.commands.options import load, output_option, study_options, write_output
+from benchmark.commands.options import (
+    from_select_option,
+    load,
+    output_option,
+    study_options,
+    write_output,
+)
 
 if TYPE_CHECKING:
     from benchmark.report.pick import Wishes
@@ -49,6 +55,7 @@ MOST_SHOWN = 20
 @click.option("--plots", type=click.Path(path_type=Path), help="Write plots to this folder, too.")
 @click.option("--no-pictures", is_flag=True, help="Leave pictures of the data out of HTML.")
 @click.option("--check", "checked", type=click.Path(path_type=Path), help="Check a written report.")
+@from_select_option
 @click.option("--log", "log", is_flag=True, help="Keep report, plots and table in MLflow, too.")
 @click.pass_context
 def report(
@@ -62,6 +69,7 @@ def report(
     no_pictures: bool,
     checked: Path | None,
     log: bool,
+    from_select: bool,
     **wished: Any,
 ) -> None:
     """Compare the runs of a study, and pick an architecture.
@@ -81,11 +89,14 @@ def report(
       bench report --plots plots --format csv -o report.csv
       bench report --check report.md
     """
-    from benchmark.report.write import make_report
+    from benchmark.select.finalists import report_or_finalists
 
     written = checked or output
     form = form or (SUFFIXES.get(written.suffix, "md") if written else "md")
-    made = make_report(load(config, assignments), config, _wishes(**wished))
+    study = load(config, assignments)
+    made, told = report_or_finalists(study, config, _wishes(**wished), from_select)
+    if told:
+        click.echo(told, err=True)
     if checked is not None:
         ctx.exit(_check(made, checked, form, not no_pictures))
     if plots is not None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from benchmark.record import RunRecord
 from benchmark.report.table import Row
-
-ABSENT = "-"
+from benchmark.run_settings import ABSENT, flat, settings_of_spec
 
 
 @dataclass(frozen=True)
@@ -58,52 +55,8 @@ def _by_key(records: Sequence[RunRecord]) -> dict[str, str]:
 
 def settings_of(record: RunRecord) -> dict[str, str]:
     """All that a run was told, by dotted key, and under what it ran."""
-    spec, environment, summary = record.spec, record.environment, record.spec.data_summary
-    data = spec.data.model_dump(mode="json")
-    if spec.data.source != "demo":
-        data.pop("demo")
-    told: dict[str, Any] = {
-        "study": spec.study,
-        "architecture": spec.architecture,
-        "seed": spec.seed,
-        "device": spec.device,
-        "measure": spec.measure,
-        "tracking.weights": spec.save_weights,
-        "data": {
-            **data,
-            "image_size": spec.image_size,
-            "fingerprint": summary.fingerprint,
-            "classes": len(summary.classes),
-            "images": summary.images,
-        },
-        "model": {
-            **spec.model.model_dump(mode="json", exclude={"head", "precision"}),
-            "head": spec.head.model_dump(mode="json"),
-            "precision": spec.precision,
-        },
-        "train": spec.train.model_dump(mode="json"),
-        "start": {
-            "weights": spec.weights.name,
-            "origin": spec.weights.origin,
-            "sha256": spec.weights.sha256[:12],
-        },
+    told = {
         "training": {"route": record.training.route, "parts": record.training.parts},
-        "environment": environment.model_dump(mode="json"),
+        "environment": record.environment.model_dump(mode="json"),
     }
-    return dict(_flat(told))
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    items: list[tuple[str, str]] = []
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            items += _flat(value, f"{prefix}{key}.")
-        else:
-            items.append((f"{prefix}{key}", _text(value)))
-    return items
-
-
-def _text(value: object) -> str:
-    if value is None or value == "":
-        return ABSENT
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return {**settings_of_spec(record.spec), **flat(told)}

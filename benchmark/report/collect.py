@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmark.plan import OF_EACH_RUN, RunSpec, protocol_settings
+from benchmark.plan import RunSpec
 from benchmark.record import Failure, RunRecord
+from benchmark.run_settings import comparable_settings
 from benchmark.runner.run_folder import study_folders
 from benchmark.study import StudySettings
 from benchmark.teachers import with_teachers_by_id
@@ -65,14 +66,14 @@ def collect(study: StudySettings, root: Path) -> Collection:
     """Read the run folders of a study below the tracking folder `root`."""
     here: dict[str, _Found] = {}
     elsewhere: dict[str, int] = {}
-    wanted = _settings_of(with_teachers_by_id(study))
+    wanted = comparable_settings(with_teachers_by_id(study))
     for folder in study_folders(root, study.study):
         record = folder.record()
         spec = record.spec if record else folder.spec()
         if spec is None:
             elsewhere[UNREADABLE] = elsewhere.get(UNREADABLE, 0) + 1
             continue
-        difference = _differences(wanted, _settings_of(spec))
+        difference = _differences(wanted, comparable_settings(spec))
         if difference:
             elsewhere[difference] = elsewhere.get(difference, 0) + 1
             continue
@@ -99,34 +100,16 @@ def collect(study: StudySettings, root: Path) -> Collection:
 
 def beside(spec: RunSpec, root: Path) -> Comparison:
     """The finished runs of its study that stand in one table with a run."""
-    wanted, data = _settings_of(spec), spec.data_summary.fingerprint
+    wanted, data = comparable_settings(spec), spec.data_summary.fingerprint
     found = (folder.record() for folder in study_folders(root, spec.study))
     records = [
         record
         for record in found
         if record is not None
         and record.spec.data_summary.fingerprint == data
-        and not _differences(wanted, _settings_of(record.spec))
+        and not _differences(wanted, comparable_settings(record.spec))
     ]
     return Comparison(records, [], [])
-
-
-def _settings_of(item: StudySettings | RunSpec) -> dict[str, Any]:
-    """What must be equal within a table, apart from the data's own fingerprint.
-
-    Where the pictures lie, and from where weights are loaded, may differ: the fingerprint tells
-    data apart, and each row names its weights.
-    """
-    data = item.data.model_dump(mode="json", exclude={"path", "image_size"})
-    if item.data.source != "demo":
-        data.pop("demo")
-    size: int | str = OF_EACH_RUN
-    if not item.several_sizes:
-        size = item.image_size if isinstance(item, RunSpec) else item.data.shown_size
-    # Probes of a selection leave the test split alone: no report is of them.
-    evaluate = item.evaluate if isinstance(item, RunSpec) else "test"
-    protocol = protocol_settings(size, item.model, item.train)
-    return {"data": data, "evaluate": evaluate, **protocol}
 
 
 def _differences(wanted: dict[str, Any], found: dict[str, Any], prefix: str = "") -> str:

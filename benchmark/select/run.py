@@ -16,6 +16,7 @@ from benchmark.runner.schedule import Policy
 from benchmark.runner.study_run import check_device, prepare_sizes
 from benchmark.select import tables
 from benchmark.select.agreement import LEAST_SAMPLED
+from benchmark.select.answer import keep_answer
 from benchmark.select.carry_out import Ground
 from benchmark.select.clock import ANSWER, Clock
 from benchmark.select.entrants import find_entrants, resolve_weights
@@ -76,6 +77,7 @@ def run_selection(study: StudySettings, request: Request, options: Options) -> i
     with StopRequest().listening() as stop:
         ground = Ground(root, selection.name, console, policy, stop, weights, clock)
         outcome = Selecting(study, selection, ground, options).carry_out()
+        keep_answer(root, study, outcome)
         _publish(outcome, study, root, console)
         clock.enter(ANSWER)
         _tell(dataclasses.replace(outcome, spent_s=clock.seconds), options, root, console)

@@ -1,4 +1,4 @@
-"""How MLflow's runs page opens on a study: its runs alone, best first, with charts to compare.
+"""How MLflow's runs page opens on a study: the newest runs that compare, best first, with charts.
 
 The page keeps a view under a key in a tag of the experiment (it is what its button "Share" makes),
 and opens it when the address names the key. A page that knows no such view shows its own default.
@@ -7,10 +7,11 @@ and opens it when the address names the key. A page that knows no such view show
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from benchmark.tracking.run_fields import KIND_TAG, RUN_KIND
+from benchmark.tracking.run_fields import DATA_TAG, KIND_TAG, PROTOCOL_TAG, RUN_KIND
 
 KEY = "bench"
 LATENCY = "speed/latency_ms"
@@ -43,10 +44,23 @@ def address(base: str, experiment_id: str) -> str:
     return f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs?{query}"
 
 
-def view_state(measured: bool) -> str:
-    """The view as the page reads it, JSON; `measured` says whether a run has a latency."""
+def comparable_with(tags: Mapping[str, str]) -> str:
+    """Filter of the runs that may be compared with a run of these tags.
+
+    Accuracies of other protocols and of other data are not of one scale, so "best first" is of
+    one protocol and one fingerprint; change the filter on the page to see the others.
+    """
+    same = [f"tags.`{tag}` = '{tags[tag]}'" for tag in (PROTOCOL_TAG, DATA_TAG) if tag in tags]
+    return " and ".join([RUNS_ALONE, *same])
+
+
+def view_state(measured: bool, shown: str = RUNS_ALONE) -> str:
+    """The view as the page reads it, JSON, of the runs that the filter `shown` finds.
+
+    `measured` says whether one of them has a latency.
+    """
     state = {
-        "searchFilter": RUNS_ALONE,
+        "searchFilter": shown,
         "orderByKey": "metrics.`test/accuracy`",
         "orderByAsc": False,
         "selectedColumns": list(COLUMNS),

@@ -9,6 +9,8 @@ import ssl
 from collections.abc import Iterator
 from typing import Any
 
+import click
+
 from benchmark.credentials import PASSWORD, PASSWORD_FILE, TOKEN, USER, without_password
 from benchmark.errors import TrackingError
 from clothclf import errors
@@ -38,6 +40,11 @@ def quiet_environment() -> None:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault(PATIENCE, str(HTTP_PATIENCE_S))
     logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+def print_error(text: str) -> None:
+    """Print a sentence for the user on standard error."""
+    click.echo(text, err=True)
 
 
 def require_server(uri: str) -> None:

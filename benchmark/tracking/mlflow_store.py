@@ -19,13 +19,16 @@ from benchmark.tracking import attempts, comparison_view, run_fields
 from benchmark.tracking.artifacts import log_failure, log_results
 from benchmark.tracking.connection import (
     first_line,
+    print_error,
     quiet_environment,
     refused,
     require_server,
     unusable,
 )
+from benchmark.tracking.delete import delete_logged, require_unregistered
 from benchmark.tracking.experiment import open_experiment
 from benchmark.tracking.life import HEARTBEAT_TAG, is_dead, life_tags
+from benchmark.tracking.relocate import artifact_location, relocate
 from benchmark.tracking.report_artifacts import is_whole, log_report_run, report_filter
 from benchmark.tracking.run_fields import RUN_ID_TAG
 from benchmark.tracking.sqlite_store import opening
@@ -67,10 +70,13 @@ class MlflowStore:
     Several drivers may write to one store; see `attempts` for what it then shows.
     """
 
-    def __init__(self, uri: str, study: str, root: Path) -> None:
+    def __init__(
+        self, uri: str, study: str, root: Path, notify: Callable[[str], None] = print_error
+    ) -> None:
         """Connect and open the study's experiment; raises TrackingError in one sentence.
 
-        Runs that a process left open when it died are closed as killed.
+        Runs that a process left open when it died are closed as killed. `notify` gets a sentence
+        if `root` was copied or moved and artifact locations were rewritten; see `relocate`.
         """
         quiet_environment()
         from mlflow import MlflowClient
@@ -78,6 +84,7 @@ class MlflowStore:
         uri = take_credentials(uri)
         self.uri = uri
         self.shown_uri = without_password(uri)
+        self._root = root
         self._open: dict[str, _OpenRun] = {}
         # When a run's epochs were first sent, in ms. A server that fails may take in later what
         # it was asked for, also when the run has been looked for anew.
@@ -87,10 +94,12 @@ class MlflowStore:
             if uri.startswith("http"):
                 require_server(uri)
             with opening(uri):
+                if moved := relocate(uri, root):
+                    notify(moved)
                 self.client = MlflowClient(tracking_uri=uri)
                 # A remote server chooses its own place for artifacts.
                 local = uri.startswith("sqlite:")
-                place = (root / "artifacts" / study).as_uri() if local else None
+                place = artifact_location(root, study) if local else None
                 self.experiment_id = open_experiment(self.client, study, place, self.shown_uri)
                 self._close_dead()
         except TrackingError:
@@ -118,8 +127,15 @@ class MlflowStore:
 
     def prepare_view(self) -> None:
         """Lay down how MLflow's page opens on the study; see `comparison_view.address`."""
-        measured = self._search(f"metrics.`{comparison_view.LATENCY}` > 0")
-        state = comparison_view.view_state(bool(measured))
+        newest = self.client.search_runs(
+            [self.experiment_id],
+            filter_string=comparison_view.RUNS_ALONE,
+            order_by=["attributes.start_time DESC"],
+            max_results=1,
+        )
+        shown = comparison_view.comparable_with(newest[0].data.tags if newest else {})
+        measured = self._search(f"{shown} and metrics.`{comparison_view.LATENCY}` > 0")
+        state = comparison_view.view_state(bool(measured), shown)
         experiment = self.client.get_experiment(self.experiment_id)
         tag = comparison_view.VIEW_TAG
         if experiment.tags.get(tag) != state:
@@ -136,7 +152,8 @@ class MlflowStore:
             self._reopen(spec.run_id, kept)
             return
         tags = {**run_fields.spec_tags(spec), **life_tags()}
-        created = self.client.create_run(self.experiment_id, run_name=spec.name, tags=tags)
+        name = run_fields.run_name(spec, self._root)
+        created = self.client.create_run(self.experiment_id, run_name=name, tags=tags)
         self._open[spec.run_id] = _OpenRun(created.info.run_id)
         self._log(spec.run_id, params=run_fields.parameters(spec))
         dataset = run_fields.dataset_input(spec)
@@ -300,6 +317,15 @@ class MlflowStore:
         if not found:
             raise TrackingError(f"run {run_id} is not in {self.shown_uri}; `bench sync` logs it")
         return self.client, found[0]
+
+    def delete(self, run_ids: Sequence[str]) -> None:
+        """Delete all that was logged of runs.
+
+        Raises TrackingError, with nothing deleted, if the model registry needs one of them.
+        """
+        found = [run for run_id in run_ids for run in self._find(run_id)]
+        require_unregistered(self.client, found)
+        delete_logged(self.client, found, self._root)
 
     def _find(self, run_id: str) -> list[Any]:
         """Runs of that identity, newest first."""

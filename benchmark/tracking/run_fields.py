@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
-from benchmark.plan import RunSpec
+from benchmark.plan import RunSpec, folder_name
 from benchmark.record import RunRecord
 from benchmark.report.recipe_words import (
     augment_words,
@@ -13,10 +14,14 @@ from benchmark.report.recipe_words import (
     label_words,
     optimizer_words,
 )
+from benchmark.run_settings import differing_settings
+from benchmark.runner.run_folder import RunFolder, runs_root
 from clothclf.results import EpochResult
 
 RUN_ID_TAG = "bench.run_id"
 KIND_TAG = "bench.kind"
+PROTOCOL_TAG = "bench.protocol"
+DATA_TAG = "bench.data_fingerprint"
 RUN_KIND = "run"
 """Of an architecture's run; a run without it was logged by an earlier bench."""
 REPORT_KIND = "report"
@@ -24,6 +29,25 @@ REPORT_KIND = "report"
 
 FINAL_STEP = 0
 """Of metrics with one value. MLflow's charts draw bars only where no step is above 0."""
+
+
+def run_name(spec: RunSpec, root: Path) -> str:
+    """Name of a run on MLflow's pages: `vgg16-s0`, or `vgg16-s0 learning_rate=0.01`.
+
+    It carries the settings in which the run differs from those runs of the same name that stand
+    below the tracking folder `root` when it is logged: the first of a name is plain, every later
+    one says what is new about it, and no run is renamed afterwards. Where settings do not tell it
+    apart, the beginning of its run_id does.
+    """
+    prefix = folder_name(spec).removesuffix(spec.run_id)
+    folders = map(RunFolder, sorted(runs_root(root, spec.study).glob(f"{prefix}*")))
+    found = [item for folder in folders if (item := folder.spec()) is not None]
+    others = [item for item in found if item.name == spec.name and item.run_id != spec.run_id]
+    if not others:
+        return spec.name
+    own, *theirs = differing_settings([spec, *others])
+    told = own if own and own not in theirs else f"{own} {spec.run_id[:6]}".strip()
+    return f"{spec.name} {told}"
 
 
 def spec_tags(spec: RunSpec) -> dict[str, str]:
@@ -36,10 +60,10 @@ def spec_tags(spec: RunSpec) -> dict[str, str]:
         KIND_TAG: RUN_KIND,
         "bench.study": spec.study,
         "bench.architecture": spec.architecture,
-        "bench.protocol": spec.protocol_id,
+        PROTOCOL_TAG: spec.protocol_id,
         "bench.recipe": recipe(spec),
         "bench.data": data.title,
-        "bench.data_fingerprint": data.fingerprint,
+        DATA_TAG: data.fingerprint,
         "bench.synthetic_data": str(data.synthetic).lower(),
         "bench.weights": spec.weights.name,
         "mlflow.source.name": "bench run",

@@ -13,16 +13,22 @@ from benchmark.study import StudySettings
 
 
 def find_winner(
-    asked: str | None, study: Callable[[], StudySettings], config: Path
+    asked: str | None,
+    study: Callable[[], StudySettings],
+    config: Path,
+    from_select: bool = False,
 ) -> tuple[FoundRun, str]:
     """The run that is `asked` for, or the pick of the study's report; and why it was taken.
 
-    The pick ranks architectures by test accuracy; of its several seeds the one with the lowest
-    validation loss is taken. Raises ReportError where there is no such run, or its model is not
-    whole.
+    With `from_select`, or if the study has no finished run of its own, it is the winner of the
+    study's newest selection. The pick ranks architectures by test accuracy; of its several seeds
+    the one with the lowest validation loss is taken. Raises ReportError where there is no such
+    run, or its model is not whole.
     """
     if asked is not None:
         found, why = find_run(asked, study), "as asked"
+    elif from_select:
+        found, why = _selected(study())
     else:
         found, why = _pick(study(), config)
     found.require_model()
@@ -32,18 +38,39 @@ def find_winner(
 def _pick(study: StudySettings, config: Path) -> tuple[FoundRun, str]:
     from benchmark.report.write import make_report
 
-    report = make_report(study, config)
+    try:
+        report = make_report(study, config)
+    except ReportError as error:
+        return _selected_or(error, study)
     pick = report.analyses[0].pick
     row = pick.trade_off if pick is not None else None
     if row is None:
-        raise ReportError(
+        none = ReportError(
             f"study {study.study!r} has no finished run to pick; run it first, or name one: --run"
         )
+        if any(analysis.rows for analysis in report.analyses):
+            raise none
+        return _selected_or(none, study)
     record = min(row.records, key=_valid_loss)
     folder = RunFolder.of(study.tracking.folder.absolute(), record.spec)
     seeds = len(row.records)
     of_seeds = f"; of its {seeds} seeds, that of the lowest validation loss" if seeds > 1 else ""
     return FoundRun(folder, record), f"the pick of study {study.study}{of_seeds}"
+
+
+def _selected(study: StudySettings) -> tuple[FoundRun, str]:
+    from benchmark.select.answer import find_selected
+
+    selected = find_selected(study)
+    return selected.winner, f"the winner of selection {selected.answer.selection}"
+
+
+def _selected_or(error: ReportError, study: StudySettings) -> tuple[FoundRun, str]:
+    """The selection's winner; raises `error` if no selection has an answer."""
+    try:
+        return _selected(study)
+    except ReportError:
+        raise error from None
 
 
 def _valid_loss(record: RunRecord) -> float:

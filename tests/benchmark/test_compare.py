@@ -21,14 +21,17 @@ from sklearn import metrics
 from benchmark.cli import main
 from benchmark.compare.fail_if import GRAMMAR, read_condition
 from benchmark.errors import ReportError
+from benchmark.find_run import find_run
 from benchmark.record import Failure, RunRecord
 from benchmark.report.pick import why_text
 from benchmark.report.write import make_report
 from benchmark.runner import run_folder as files
 from benchmark.runner.run_folder import RunFolder
 from benchmark.study import load_study
+from benchmark.teachers import with_teachers_by_id
 from clothclf.results import MeasuredCost, Weights
-from clothclf.settings import DataSettings, HeadSettings, TrainSettings
+from clothclf.settings import DataSettings, HeadSettings, ModelSettings, TrainSettings
+from clothclf.settings.training import TeacherSettings
 from tests.benchmark.answered import Pictures, draw_answers, draw_pictures, keep_answers
 from tests.benchmark.conftest import StudyRun, run_bench
 from tests.benchmark.examples import make_measured, make_record, make_spec
@@ -393,7 +396,40 @@ def test_a_name_of_several_runs_lists_them(compare: Compare, tmp_path: Path) -> 
     result = compare("vgg16-s0", records[0].run_id)
     assert result.exit_code == 2
     assert "may be any of 3 runs" in result.stderr
-    assert all(record.run_id in result.stderr for record in records)
+    told_apart = [f"vgg16-s0 ({records[n - 1].run_id}, epochs={n})" for n in (1, 2, 3)]
+    assert all(title in result.stderr for title in told_apart)
+
+
+def test_a_name_of_several_runs_means_the_one_of_the_given_settings(
+    compare: Compare, tmp_path: Path
+) -> None:
+    """A second learning rate, and other weights, which are not part of the protocol."""
+    root = tmp_path / "mlruns"
+    plain = keep(root)
+    rate = keep(root, train=TrainSettings(learning_rate=0.01))
+    weights = {"weights": Weights("pretrained", "pretrained", "1" * 64, None)}
+    asked = keep(root, model=ModelSettings(weights="pretrained"), **weights)
+    for options, record in (
+        ((), plain),
+        (("--set", "train.learning_rate=0.01"), rate),
+        (("--set", "model.weights=pretrained"), asked),
+    ):
+        result = told(compare(rate.run_id, "vgg16-s0", *options, "--format", "json"))
+        assert result["contrasts"][0]["new"]["run_ids"] == [record.run_id], options
+
+
+def test_a_teacher_of_its_students_name_is_the_run_without_a_teacher(tmp_path: Path) -> None:
+    """The settings of a study with a teacher would make the student."""
+    root, whole = tmp_path / "mlruns", {"model": ModelSettings(mode="finetune")}
+    teacher = keep(root, **whole)
+    taught = TrainSettings(teacher=TeacherSettings(runs=(teacher.run_id,)))
+    student = keep(root, train=taught, **whole)
+    assert student.spec.name == teacher.spec.name
+    more = "model: {mode: finetune}\ntrain: {teacher: {runs: [vgg16-s0]}}\n"
+    write_study(tmp_path / "study.yaml", str(root), more)
+    study = with_teachers_by_id(load_study(tmp_path / "study.yaml"))
+    assert study.train.teacher.runs == (teacher.run_id,)
+    assert find_run("vgg16-s0", lambda: study).record.run_id == student.run_id
 
 
 def test_a_beginning_of_several_run_ids_lists_them(compare: Compare, tmp_path: Path) -> None:

@@ -499,6 +499,19 @@ def test_it_says_how_its_winner_is_used_and_how_long_all_took(
     assert "from the command to the answer, of a budget of 20 min 0 s" in done.err
 
 
+def test_the_winner_is_used_by_the_same_config(whole: tuple[Path, Finished]) -> None:
+    """The command that the selection prints, and the same without naming the selection."""
+    folder, done = whole
+    picture = str(next((folder / "mlruns/cache/demo").rglob("*.jpg")))
+    (printed,) = (line for line in done.err.splitlines() if line.startswith("use the winner: "))
+    command = printed.removeprefix("use the winner: bench ").replace("IMAGE", picture).split()
+    for arguments in (command, ["predict", "-c", "study.yaml", picture]):
+        used = run_bench(folder, *arguments)
+        assert used.code == 0, used.err
+        assert f"answered by {answer(folder)[0]}-s0" in used.err
+        assert "the winner of selection choosing-" in used.err
+
+
 def test_asked_again_it_runs_nothing_and_says_the_same(whole: tuple[Path, Finished]) -> None:
     folder, _ = whole
     before, first = answer(folder), records(folder)

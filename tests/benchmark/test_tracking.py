@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,15 @@ import pandas as pd
 import pytest
 
 from benchmark.errors import TrackingError
+from benchmark.plan import RunSpec
 from benchmark.record import RunRecord
 from benchmark.runner.run_folder import RunFolder, study_folders
 from benchmark.tracking.comparison_view import RUNS_ALONE
 from benchmark.tracking.mlflow_store import MlflowStore
 from benchmark.tracking.system_metrics import SystemWatch, forget_samples, samples_of
+from clothclf.settings import TrainSettings
 from tests.benchmark.conftest import StudyRun, run_bench
+from tests.benchmark.examples import DATA, make_spec
 
 CPU = "system/cpu_utilization_percentage"
 
@@ -323,6 +328,53 @@ def test_the_view_of_a_study_is_laid_down_once_and_short(tmp_path: Path) -> None
     sections = {section["uuid"] for section in state["compareRunSections"]}
     assert {chart["metricSectionId"] for chart in state["compareRunCharts"]} <= sections
     assert state["searchFilter"] == RUNS_ALONE
+
+
+def start_runs(store: MlflowStore, root: Path, *specs: RunSpec) -> None:
+    """Log the beginning of runs whose folders lie below the tracking folder."""
+    for spec in specs:
+        RunFolder.of(root, spec).start(spec)
+        store.start(spec)
+
+
+def test_runs_of_one_name_are_told_apart_by_what_differs(tmp_path: Path) -> None:
+    store = MlflowStore(f"sqlite:///{tmp_path}/m.db", "s", tmp_path)
+    other_data = dataclasses.replace(DATA, fingerprint="e" * 16)
+    start_runs(
+        store,
+        tmp_path,
+        make_spec(),
+        make_spec(train=TrainSettings(learning_rate=0.01)),
+        make_spec(train=TrainSettings(learning_rate=0.01, epochs=3)),
+        make_spec("vgg16", seed=1, train=TrainSettings(epochs=3)),
+        make_spec(seed=1, train=TrainSettings(epochs=3), data_summary=other_data),
+    )
+    names = [run.info.run_name for run in client_at(tmp_path).search_runs([store.experiment_id])]
+    assert set(names) == {
+        "vgg16-s0",
+        "vgg16-s0 learning_rate=0.01",
+        "vgg16-s0 epochs=3, learning_rate=0.01",
+        "vgg16-s1",
+        f"vgg16-s1 fingerprint={'e' * 16}",
+    }
+
+
+def test_the_view_shows_the_newest_protocol_and_data_alone(tmp_path: Path) -> None:
+    """Accuracies of other pictures and epochs are no order of the architectures."""
+    store = MlflowStore(f"sqlite:///{tmp_path}/m.db", "s", tmp_path)
+    other_data = dataclasses.replace(DATA, fingerprint="e" * 16)
+    longer = TrainSettings(epochs=30)
+    start_runs(store, tmp_path, make_spec(), make_spec(train=longer, data_summary=other_data))
+    time.sleep(0.01)  # MLflow's moments are in ms
+    start_runs(store, tmp_path, make_spec(train=longer), make_spec("resnet18", train=longer))
+    store.prepare_view()
+    client = client_at(tmp_path)
+    tags = client.get_experiment(store.experiment_id).tags
+    shown = json.loads(tags["mlflow.sharedViewState.bench"])["searchFilter"]
+    found = client.search_runs([store.experiment_id], filter_string=shown)
+    assert {run.data.tags["bench.architecture"] for run in found} == {"vgg16", "resnet18"}
+    assert {run.data.params["epochs"] for run in found} == {"30"}
+    assert {run.data.tags["bench.data_fingerprint"] for run in found} == {DATA.fingerprint}
 
 
 @pytest.mark.parametrize(

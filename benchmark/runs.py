@@ -1,0 +1,158 @@
+"""The runs of a study as its folders have them: list them, find them by name, delete them."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import filelock
+
+from benchmark.errors import StoreError, TrackingError
+from benchmark.run_settings import differing_settings
+from benchmark.runner import run_folder as files
+from benchmark.runner.run_folder import RunFolder, study_folders
+from benchmark.store import open_store, tracking_uri
+from benchmark.study import StudySettings
+from clothclf.errors import did_you_mean
+
+State = Literal["finished", "failed", "running", "unfinished", "unreadable"]
+RUN_ID_LENGTH = 12
+MAX_LISTED = 10
+
+
+@dataclass(frozen=True)
+class ListedRun:
+    """One run, in whatever state."""
+
+    folder: RunFolder
+    name: str
+    run_id: str
+    state: State
+    """`unreadable` if its settings or its record cannot be read."""
+    accuracy: float | None
+    """Of the test split, 0 to 1; None unless it is finished."""
+    at: str
+    """When it ended, or else began; UTC, ISO 8601."""
+    settings: str
+    """Those in which the runs of the study differ, such as `learning_rate=0.01`."""
+
+    @property
+    def title(self) -> str:
+        """Name, run_id and settings."""
+        return f"{self.name} ({', '.join(filter(None, (self.run_id, self.settings)))})"
+
+
+def list_runs(study: StudySettings) -> list[ListedRun]:
+    """All runs below the study's name, under whatever settings, by name and then by date."""
+    folders = list(study_folders(study.tracking.folder.absolute(), study.study))
+    specs = {folder.path: spec for folder in folders if (spec := folder.spec()) is not None}
+    apart = dict(zip(specs, differing_settings(list(specs.values())), strict=True))
+    listed = []
+    for folder in folders:
+        spec = specs.get(folder.path)
+        state, accuracy, at = _end(folder)
+        listed.append(
+            ListedRun(
+                folder=folder,
+                name=spec.name if spec else folder.path.name,
+                run_id=spec.run_id if spec else folder.path.name[-RUN_ID_LENGTH:],
+                state=state if spec else "unreadable",
+                accuracy=accuracy,
+                at=at,
+                settings=apart.get(folder.path, ""),
+            )
+        )
+    return sorted(listed, key=lambda run: (run.name, run.at, run.run_id))
+
+
+def _end(folder: RunFolder) -> tuple[State, float | None, str]:
+    """State, accuracy and date of a run."""
+    record = folder.record()
+    if record is not None:
+        return "finished", record.test.accuracy, record.finished_at
+    failure = folder.failure()
+    if failure is not None:
+        return "failed", None, failure.at
+    began = (folder.path / files.SPEC).stat().st_mtime
+    at = datetime.datetime.fromtimestamp(began, datetime.timezone.utc).isoformat()
+    if folder.has_ended():
+        return "unreadable", None, at
+    try:
+        with locked([folder]):
+            return "unfinished", None, at
+    except StoreError:
+        return "running", None, at
+
+
+def find_listed(asked: str, listed: Sequence[ListedRun], study: str) -> ListedRun:
+    """The run of a name, run_id (or its beginning) or folder name; raises StoreError.
+
+    Unlike elsewhere, a name of several runs is refused whatever the settings are: what is deleted
+    is to be said exactly.
+    """
+    found = [run for run in listed if asked in (run.name, run.run_id, run.folder.path.name)]
+    found = found or [run for run in listed if asked and run.run_id.startswith(asked)]
+    if not found:
+        names = sorted({name for run in listed for name in (run.name, run.run_id)})
+        hint = did_you_mean(asked, names) or "; `bench runs list` shows those it has"
+        raise StoreError(f"study {study!r} has no run {asked[:80]!r}{hint}")
+    if len(found) > 1:
+        titles = ", ".join(run.title for run in found[:MAX_LISTED])
+        more = f" and {len(found) - MAX_LISTED} more" if len(found) > MAX_LISTED else ""
+        raise StoreError(
+            f"{asked!r} may be any of {len(found)} runs of study {study!r}: {titles}{more}; "
+            "give run_ids"
+        )
+    return found[0]
+
+
+def delete_runs(study: StudySettings, runs: Sequence[ListedRun]) -> None:
+    """Delete runs from MLflow, with their artifacts, and then their folders.
+
+    Raises StoreError if one of them is running, and TrackingError if MLflow cannot be reached or
+    its model registry needs one; nothing is deleted then. If it is stopped on the way, the same
+    command deletes the rest, and `bench sync` logs again what it does not.
+    """
+    from benchmark.tracking.connection import first_line
+    from benchmark.tracking.mlflow_store import MlflowStore
+    from benchmark.tracking.system_metrics import forget_samples
+
+    root = open_store(study)
+    with locked([run.folder for run in runs]):
+        store = MlflowStore(tracking_uri(study), study.study, root)
+        try:
+            store.delete([run.run_id for run in runs])
+        except TrackingError:
+            raise
+        except Exception as error:  # database, network and MLflow errors alike
+            raise TrackingError(
+                f"{store.shown_uri}: MLflow fails: {first_line(error)}; no run folder is deleted, "
+                "`bench sync` logs the runs again"
+            ) from None
+        for run in runs:
+            forget_samples(run.folder)
+            # Last what makes it a run's folder: what a kill leaves is still listed.
+            for path in sorted(run.folder.path.iterdir(), key=lambda path: path.name == files.SPEC):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            run.folder.path.rmdir()
+
+
+@contextlib.contextmanager
+def locked(folders: Sequence[RunFolder]) -> Iterator[None]:
+    """Within, no other process runs one of them; raises StoreError if one does already."""
+    with contextlib.ExitStack() as locks:
+        for folder in folders:
+            place = folder.path.parent / ".locks"
+            place.mkdir(exist_ok=True)
+            lock = filelock.FileLock(place / f"{folder.path.name}.lock", timeout=0)
+            try:
+                locks.enter_context(lock)
+            except filelock.Timeout:
+                raise StoreError(
+                    f"{folder.path}: is running in another process; stop that first"
+                ) from None
+        yield

@@ -1,0 +1,62 @@
+"""Reports on the finalists of a selection."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from benchmark.errors import ReportError
+from benchmark.report.analysis import analyse
+from benchmark.report.collect import Collection, Comparison
+from benchmark.report.pick import Wishes
+from benchmark.report.write import Report, make_report
+from benchmark.select.answer import find_selected
+from benchmark.study import StudySettings
+
+
+def report_or_finalists(
+    study: StudySettings, config: Path, wishes: Wishes, from_select: bool
+) -> tuple[Report, str]:
+    """The report on a study's runs, or on the finalists of its selection, and a sentence on those.
+
+    Finalists are reported with `from_select`, or if the study has no finished runs of its own.
+    The sentence is empty for the study's own runs. Raises ReportError if there is nothing to
+    report.
+    """
+    if from_select:
+        return _finalists(study, wishes)
+    try:
+        report = make_report(study, config, wishes)
+    except ReportError as error:
+        try:
+            return _finalists(study, wishes)
+        except ReportError:
+            raise error from None
+    if not any(analysis.rows for analysis in report.analyses):
+        with contextlib.suppress(ReportError):
+            return _finalists(study, wishes)
+    return report, ""
+
+
+def _finalists(study: StudySettings, wishes: Wishes) -> tuple[Report, str]:
+    """Report the finalists that can be compared with the winner."""
+    selected = find_selected(study)
+    first = selected.winner.record.spec
+    alike = [
+        record
+        for record in selected.finalists
+        if (record.spec.study, record.spec.protocol_id, record.spec.data_summary.fingerprint)
+        == (first.study, first.protocol_id, first.data_summary.fingerprint)
+    ]
+    name = selected.answer.selection
+    unlike = len(selected.finalists) - len(alike)
+    elsewhere = [f"{unlike} other finalists of selection {name}"] if unlike else []
+    comparison = Comparison(alike, [], [])
+    report = Report(
+        study.model_copy(update={"study": first.study}),
+        Collection([comparison], [], elsewhere),
+        [analyse(comparison, study.tracking.folder.absolute(), wishes)],
+    )
+    return report, (
+        f"reporting the finalists of selection {name}, whose winner is {selected.winner.name}"
+    )

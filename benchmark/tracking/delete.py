@@ -1,0 +1,33 @@
+"""Delete what MLflow has of a run: its MLflow runs, and the artifacts that lie beside the store."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmark.errors import TrackingError
+from benchmark.tracking.relocate import ARTIFACTS, local_path
+
+
+def require_unregistered(client: Any, found: Sequence[Any]) -> None:
+    """Raise TrackingError if a registered model consists of the artifacts of one of the runs."""
+    for run in found:
+        for version in client.search_model_versions(f"run_id = '{run.info.run_id}'"):
+            raise TrackingError(
+                f"{run.info.run_name} is version {version.version} of the registered model "
+                f"{version.name!r}, which would lose its files; delete that version first"
+            )
+
+
+def delete_logged(client: Any, found: Sequence[Any], root: Path) -> None:
+    """Delete MLflow runs, and their artifacts below the tracking folder `root`.
+
+    MLflow keeps a deleted run's entry, and a server its artifacts, until `mlflow gc`.
+    """
+    for run in found:
+        client.delete_run(run.info.run_id)
+        place = local_path(run.info.artifact_uri)
+        if place is not None and place.is_relative_to(root / ARTIFACTS):
+            shutil.rmtree(place.parent if place.name == ARTIFACTS else place, ignore_errors=True)

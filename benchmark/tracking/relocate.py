@@ -1,0 +1,125 @@
+"""Make a SQLite store that was copied or moved name the artifacts that lie beside it.
+
+MLflow stores absolute artifact locations: without this, runs of a copied tracking folder would
+write their artifacts into the original, and those of a moved one into a folder that is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from benchmark.tracking.sqlite_store import PREFIX
+
+ARTIFACTS = "artifacts"
+"""Folder below the tracking folder, with a folder for each experiment."""
+BUSY_TIMEOUT_S = 60.0
+"""For another process that writes to the store."""
+
+
+@dataclass(frozen=True)
+class _Move:
+    """An experiment whose artifacts are to lie elsewhere; locations are URIs without a slash."""
+
+    experiment_id: int
+    former: str
+    new: str
+
+
+def artifact_location(root: Path, study: str) -> str:
+    """URI of the folder for a study's artifacts below the tracking folder `root`."""
+    return (root / ARTIFACTS / study).as_uri()
+
+
+def relocate(uri: str, root: Path) -> str:
+    """Rewrite artifact locations that lie below another tracking folder than `root`.
+
+    Only for a SQLite store that lies in `root`, and experiments whose location bench has chosen.
+    Everything is rewritten in one transaction. A finished run whose artifacts exist at the former
+    location alone keeps it, so that they stay reachable. Returns a sentence on what was done,
+    empty if nothing was. Raises sqlite3.Error.
+    """
+    path = Path(uri.removeprefix(PREFIX))
+    if not uri.startswith(PREFIX) or not _is_same(path.parent, root):
+        return ""
+    with contextlib.closing(sqlite3.connect(path, BUSY_TIMEOUT_S)) as database, database:
+        moves = _moves(database, root)
+        if not moves:
+            return ""
+        kept = sum(_move(database, move) for move in moves)
+    return _sentence(moves, root, kept)
+
+
+def _moves(database: sqlite3.Connection, root: Path) -> list[_Move]:
+    rows = database.execute("SELECT experiment_id, name, artifact_location FROM experiments")
+    moves = []
+    for experiment_id, name, location in rows.fetchall():
+        place = local_path(location or "")
+        if place is None or place.parts[-2:] != (ARTIFACTS, name):
+            continue
+        if not _is_same(place.parents[1], root):
+            moves.append(_Move(experiment_id, location.rstrip("/"), artifact_location(root, name)))
+    return moves
+
+
+def _move(database: sqlite3.Connection, move: _Move) -> int:
+    """Rewrite one experiment; return the number of runs that keep their former location."""
+    database.execute(
+        "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?",
+        (move.new, move.experiment_id),
+    )
+    runs = database.execute(
+        "SELECT run_uuid, artifact_uri, status FROM runs WHERE experiment_id = ?",
+        (move.experiment_id,),
+    )
+    kept = 0
+    for run_id, former, status in runs.fetchall():
+        if not (former or "").startswith(f"{move.former}/"):
+            continue
+        new = move.new + former.removeprefix(move.former)
+        if status == "FINISHED" and _exists(former) and not _exists(new):
+            kept += 1
+            continue
+        database.execute("UPDATE runs SET artifact_uri = ? WHERE run_uuid = ?", (new, run_id))
+        # Versions in the model registry name the run's artifacts by their full location.
+        database.execute(
+            "UPDATE model_versions SET source = replace(source, ?, ?), "
+            "storage_location = replace(storage_location, ?, ?) WHERE run_id = ?",
+            (former, new, former, new, run_id),
+        )
+    return kept
+
+
+def _sentence(moves: Sequence[_Move], root: Path, kept: int) -> str:
+    places = {place for move in moves if (place := local_path(move.former))}
+    former = ", ".join(sorted({str(place.parents[1]) for place in places}))
+    told = (
+        f"tracking.folder: {root} was copied or moved from {former}; MLflow now finds and writes "
+        f"artifacts below {root / ARTIFACTS}"
+    )
+    return f"{told}, but for {kept} runs whose artifacts lie in {former} alone" if kept else told
+
+
+def local_path(location: str) -> Path | None:
+    """The path that an artifact location names; None if it is not on this machine's file system."""
+    parts = urlsplit(location)
+    if parts.scheme == "file":
+        return Path(unquote(parts.path))
+    return Path(location) if location.startswith("/") else None
+
+
+def _exists(location: str) -> bool:
+    place = local_path(location)
+    return place is not None and place.is_dir()
+
+
+def _is_same(place: Path, other: Path) -> bool:
+    """Whether two paths name one folder, which links and mounts may give several names."""
+    try:
+        return place == other or place.samefile(other)
+    except OSError:  # one of them is gone
+        return False

@@ -1,0 +1,100 @@
+"""The answer of a selection is found by the study it was made for, and by no other."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from benchmark.cli import main
+from benchmark.errors import ReportError
+from benchmark.select.answer import find_selected, write_answer
+from benchmark.study import StudySettings, load_study
+from clothclf.settings import TrainSettings
+from tests.benchmark.answered import draw_pictures
+from tests.benchmark.test_compare import keep
+
+FINAL = {"study": "s.select-final", "train": TrainSettings(epochs=3)}
+
+
+@pytest.fixture
+def selected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with study.yaml, whose selection was won by vgg16; resnet18 was a finalist."""
+    (tmp_path / "study.yaml").write_text("study: s\narchitectures: [vgg16, resnet18]\n")
+    monkeypatch.chdir(tmp_path)
+    root = tmp_path / "mlruns"
+    pictures = draw_pictures(100)
+    won = keep(root, 0.7, pictures, **FINAL)
+    other = keep(root, 0.9, pictures, architecture="resnet18", **FINAL)
+    keep(root, 0.8, pictures, architecture="resnet34", **FINAL)  # of another selection
+    write_answer(root, study_of(tmp_path), "s-0a1b2c3d", [won], [won, other])
+    return tmp_path
+
+
+def study_of(folder: Path, *assignments: str) -> StudySettings:
+    return load_study(folder / "study.yaml", assignments)
+
+
+def report(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["report", "-c", "study.yaml", "--format", "json", *arguments])
+
+
+def architectures(done: Result) -> set[str]:
+    assert done.exit_code == 0, done.stderr
+    told = json.loads(done.stdout)
+    return {row["architecture"] for row in told["comparisons"][0]["rows"]}
+
+
+def test_a_study_without_runs_of_its_own_is_reported_by_the_finalists(selected: Path) -> None:
+    """Named so, with those of this selection alone."""
+    done = report()
+    assert architectures(done) == {"vgg16", "resnet18"}
+    assert (
+        "reporting the finalists of selection s-0a1b2c3d, whose winner is vgg16-s0" in done.stderr
+    )
+
+
+def test_the_studys_own_runs_go_first_unless_the_selection_is_asked_for(selected: Path) -> None:
+    keep(selected / "mlruns", 0.6, draw_pictures(100))
+    assert architectures(report()) == {"vgg16"}
+    assert architectures(report("--from-select")) == {"vgg16", "resnet18"}
+
+
+def test_limits_weights_and_seeds_may_differ(selected: Path) -> None:
+    told = study_of(selected, "selection.max_gmacs=1", "model.weights=none", "seeds=[3]")
+    assert find_selected(told).winner.record.spec.architecture == "vgg16"
+
+
+def test_other_settings_are_no_answer_and_the_error_names_the_selection(selected: Path) -> None:
+    with pytest.raises(ReportError, match=r"under other settings: s-0a1b2c3d"):
+        find_selected(study_of(selected, "train.epochs=7"))
+
+
+def test_of_several_selections_the_newest_answers(selected: Path) -> None:
+    root = selected / "mlruns"
+    won = keep(root, architecture="resnet50", **FINAL)
+    write_answer(root, study_of(selected), "s-00000000", [won], [won])
+    assert find_selected(study_of(selected)).winner.record.run_id == won.run_id
+
+
+def test_a_moved_study_has_its_answer(selected: Path) -> None:
+    shutil.move(selected / "mlruns", selected / "moved")
+    moved = study_of(selected, "tracking.folder=moved")
+    assert find_selected(moved).winner.folder.path.parts[-4] == "moved"
+
+
+def test_a_winner_that_is_gone_is_told(selected: Path) -> None:
+    shutil.rmtree(find_selected(study_of(selected)).winner.folder.path)
+    done = report("--from-select")
+    assert done.exit_code == 2
+    assert "the winner of selection s-0a1b2c3d is not there any more" in done.stderr
+
+
+def test_a_named_run_and_the_selection_are_not_asked_for_at_once(selected: Path) -> None:
+    arguments = ["export", "-c", "study.yaml", "--run", "vgg16-s0", "--from-select"]
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 2
+    assert "--run and --from-select" in done.stderr
