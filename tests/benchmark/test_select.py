@@ -223,6 +223,7 @@ def heads_schedule(number: int, budget_s: float) -> list[Rung]:
     return make_schedule([0.2] * number, PHOTOS, FINETUNED, 5, budget_s, SPEED)
 
 
+@settings(deadline=None)  # hundreds of schedules are weighed
 @given(st.integers(1, 300), st.floats(30, 50_000))
 def test_finetuning_has_all_images_and_enough_epochs_or_is_left_out(
     number: int, budget_s: float
@@ -241,6 +242,7 @@ def test_finetuning_has_all_images_and_enough_epochs_or_is_left_out(
         assert rung.epochs >= FINETUNED.epochs or rung.architectures == 1
 
 
+@settings(deadline=None)  # hundreds of schedules are weighed
 @given(st.integers(1, 300), st.floats(30, 50_000))
 def test_finalists_are_judged_on_all_validation_images(number: int, budget_s: float) -> None:
     """So that heads and whole networks can be compared."""
