@@ -528,7 +528,7 @@ def test_killed_and_asked_again_it_gives_the_same_answer(
             preexec_fn=heed_signals,
         )
         begun = tmp_path / "mlruns" / "runs" / "choosing.select-final"
-        end = time.monotonic() + 300
+        end = time.monotonic() + 900
         while not list(begun.glob("*/spec.json")) and process.poll() is None:
             assert time.monotonic() < end
             time.sleep(0.05)
@@ -536,7 +536,7 @@ def test_killed_and_asked_again_it_gives_the_same_answer(
         process.wait()
     before = {name: record.finished_at for name, record in records(tmp_path).items()}
     assert len(before) >= 3
-    assert run_bench(tmp_path, *command[len(COMMAND) :]).code == 0
+    assert run_bench(tmp_path, *command[len(COMMAND) :], timeout_s=900).code == 0
     after = {name: record.finished_at for name, record in records(tmp_path).items()}
     assert before.items() <= after.items()
     assert answer(tmp_path) == answer(whole[0])
