@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ from pydantic import BaseModel
 
 from benchmark.credentials import without_password
 from clothclf.errors import SettingsError, did_you_mean
+from clothclf.settings import faults
+from clothclf.settings.faults import SHOWN_CHARACTERS
 
 MAX_CONFIG_BYTES = 1_000_000
 MAX_NUMBER_CHARACTERS = 40
-SHOWN_CHARACTERS = 80
-"""Of a value that is told to be wrong."""
+SUFFIXES = (".yaml", ".yml")
 
 
 def read_file(config: Path) -> str | None:
@@ -42,22 +44,32 @@ def read_file(config: Path) -> str | None:
 
 
 def read_config(config: Path) -> str:
-    """The text of a file, or of a config that is shipped; raises SettingsError."""
-    text = read_file(config)
-    if text is not None:
-        return text
+    """The text of a file, or of a config that is shipped; raises SettingsError.
+
+    The suffix may be left out: `clothing` is `clothing.yaml` or `clothing.yml`.
+    """
+    named = config.name and config.suffix not in SUFFIXES
+    paths = [config.with_name(config.name + suffix) for suffix in SUFFIXES] if named else []
+    # A folder of the same name comes last: it is likely to hold the data.
+    paths.insert(len(paths) if os.path.isdir(config) else 0, config)
+    for path in paths:
+        text = read_file(path)
+        if text is not None:
+            return text
     known = config_names(shipped_folder())
     if config.parent in (Path(), Path("configs")):
         name = config.name if config.suffix else f"{config.name}.yaml"
         if name in known:
             return (shipped_folder() / name).read_text("utf-8")
-    hint = did_you_mean(config.name, known) or f" (shipped: {', '.join(known)})"
+    name = f"{config.name}{SUFFIXES[0]}" if named else config.name
+    near = dict.fromkeys([*config_names(config.parent), *known])
+    hint = did_you_mean(name, near) or f" (shipped: {', '.join(known)})"
     raise SettingsError(f"{config}: no such config file{hint}")
 
 
 def config_names(folder: Path) -> list[str]:
     """Names of the YAML files in a folder."""
-    return sorted(path.name for path in folder.glob("*.yaml"))
+    return sorted(path.name for suffix in SUFFIXES for path in folder.glob(f"*{suffix}"))
 
 
 def shipped_folder() -> Path:
@@ -139,39 +151,13 @@ def describe_fault(
 
     `origins` says of dotted paths that they come from elsewhere than `origin`.
     """
-    parts = [str(part) for part in fault["loc"]]
-    dotted = ".".join(parts)
+    given = fault.get("input")
+    if isinstance(given, str):
+        fault = {**fault, "input": without_password(given)}
+    dotted, told = faults.describe_fault(fault, model)
     for assigned, text in (origins or {}).items():
         if dotted == assigned or dotted.startswith(assigned + "."):
             origin = text
-    if fault["type"] == "extra_forbidden":
-        known = sorted(_keys_at(model, parts[:-1]))
-        hint = did_you_mean(parts[-1], known) or f" (known: {', '.join(known)})"
-        return f"{origin}: {dotted}: unknown key{hint}"
     if fault["type"] == "json_invalid":
         return f"{origin}: nested too deeply, or half of a character in its text"
-    message = str(fault["msg"]).removeprefix("Value error, ")
-    message = message[:1].lower() + message[1:]
-    given = fault.get("input")
-    if isinstance(given, str):
-        given = without_password(given)
-        given = f"{given[:SHOWN_CHARACTERS]}…" if len(given) > SHOWN_CHARACTERS else given
-    tells = not isinstance(given, (dict, list, tuple)) and fault["type"] != "missing"
-    shown = f", not {given!r}" if tells else ""
-    return f"{origin}: {dotted or 'the file'}: {message}{shown}"
-
-
-def _keys_at(model: type[BaseModel], path: Sequence[str]) -> list[str]:
-    """Known keys of the settings that `path` leads to; positions in lists are passed over."""
-    for part in path:
-        field = model.model_fields.get(part)
-        if field is not None:
-            model = next(_models_in(field.annotation), model)
-    return list(model.model_fields)
-
-
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in getattr(annotation, "__args__", ()):
-        yield from _models_in(argument)
+    return f"{origin}: {dotted or 'the file'}: {told}"

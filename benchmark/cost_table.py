@@ -10,7 +10,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmark.report import measured
-from benchmark.report.numbers import giga, markdown_table, millions, relative_text
+from benchmark.report.numbers import (
+    Headline,
+    deployed_note,
+    giga,
+    markdown_table,
+    millions,
+    relative_text,
+)
 from benchmark.selection import choose_architectures, expand, sized
 from benchmark.study import StudySettings
 from clothclf.cost.catalogue import COLUMNS as CSV_COLUMNS
@@ -131,12 +138,13 @@ def count_all_of_timm(file: Path, workers: int, quick: bool, tell: Tell) -> tupl
 
 def cells(cost: Cost) -> list[str]:
     """A row of the table as text."""
+    headline = Headline.of(cost)
     return [
         cost.architecture,
-        str(cost.image_size),
-        millions(cost.params),
-        giga(cost.macs),
-        giga(cost.flops),
+        cost.size_text,
+        headline.params,
+        headline.macs,
+        headline.flops,
         giga(cost.flopth.macs),
         giga(cost.fvcore.macs),
         relative_text(cost.relative_difference),
@@ -148,8 +156,12 @@ def cells(cost: Cost) -> list[str]:
 
 
 def reasons(costs: Sequence[Cost]) -> list[str]:
-    """Why counters differ from the headline, a line for each architecture where they do."""
-    return [f"{cost.architecture}: {cost.reason}" for cost in costs if cost.reason]
+    """Which form is counted, and why counters differ from the headline, a line for each."""
+    two_forms = deployed_note([
+        (cost.architecture, cost.training_macs, cost.training_params) for cost in costs
+    ])  # fmt: skip
+    lines = [two_forms] if two_forms else []
+    return lines + [f"{cost.architecture}: {cost.reason}" for cost in costs if cost.reason]
 
 
 def measured_rows(found: Sequence[Costed]) -> list[measured.Measured]:

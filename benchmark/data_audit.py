@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from benchmark.selection import choose_architectures, expand, sized
 from benchmark.store import cache_folder, open_store
 from benchmark.study import StudySettings
 from benchmark.terminal.output import make_console, prepare_with_progress
+from benchmark.weights import weights_of
 from clothclf.data.audit.duplicates import LOOKED_AT, near_duplicate_groups
 from clothclf.data.audit.pictures import measure_pictures
 from clothclf.data.dataset import DataSet, SplitImages, open_pixels
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from clothclf.results import Weights
+
+
+TELL_EVERY_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -134,10 +138,7 @@ def _first(study: StudySettings, architecture: str | None) -> ArchitectureSettin
 
 
 def _weights(study: StudySettings, entry: ArchitectureSettings, console: Console) -> Weights:
-    from clothclf.models.weights import WeightsResolver
-
-    setting = "none" if study.model.mode == "scratch" else study.model.weights
-    weights = WeightsResolver(setting).resolve(entry.name, entry.weights)
+    weights = weights_of(study)(entry)
     if weights.note:
         console.print(f"weights are random: {weights.note}", style="yellow", markup=False)
     return weights
@@ -234,15 +235,23 @@ def _features(
     source = BodyFeatures(classifier, images, cache_folder(study.tracking.folder.absolute()))
     # Runs with frozen bodies want training pictures mirrored, too: both find the same file then.
     views = (view_count(study.train.augment) or 1) if study.model.mode == "frozen" else 1
-    parts, told = [], time.monotonic()
+    parts = []
     for name, part in splits.items():
-
-        def tell(done: int, name: str = name, part: SplitImages = part) -> None:
-            nonlocal told
-            if time.monotonic() - told >= 10:
-                told = time.monotonic()
-                console.print(f"features of {name}: {done:,} of {len(part):,} pictures")
-
         if len(part):
-            parts.append(source.of(name, views if name == "train" else 1, tell)[0])
+            of_split = views if name == "train" else 1
+            tell = _tell_features(console, name, of_split * len(part))
+            parts.append(source.of(name, of_split, tell)[0])
     return torch.cat(parts)
+
+
+def _tell_features(console: Console, split: str, total: int) -> Callable[[int], None]:
+    """What is called with so many of `total` images done, mirrored ones too; a line every 10 s."""
+    told = time.monotonic()
+
+    def tell(done: int) -> None:
+        nonlocal told
+        if time.monotonic() - told >= TELL_EVERY_S:
+            told = time.monotonic()
+            console.print(f"features of {split}: {done:,} of {total:,} images")
+
+    return tell

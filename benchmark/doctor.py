@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import json
 import shutil
 import sqlite3
 import subprocess
@@ -16,10 +17,10 @@ from typing import Literal
 from packaging.requirements import Requirement
 
 from benchmark.runner.run_folder import study_folders
-from benchmark.runner.study_plan import available_memory_bytes
 from benchmark.store import cache_folder, open_store, tracking_uri
 from benchmark.study import StudySettings
 from clothclf.errors import UserError, first_line
+from clothclf.memory import available_memory_bytes
 
 State = Literal["ok", "warning", "fault"]
 DISTRIBUTION = "bench-architectures"
@@ -41,6 +42,14 @@ try:
 except Exception as error:
     sys.exit(str(error))
 print(device_name(device))
+"""
+WEIGHTS = """
+import json, sys
+from clothclf.models.weights import needs_hub
+from clothclf.reach import hub_fault
+needed = {name: needs_hub(name) for name in sys.argv[1:]}
+fault = hub_fault("the model hub") if True in needed.values() else None
+print(json.dumps([needed, fault]))
 """
 
 
@@ -119,8 +128,6 @@ def _device(study: StudySettings) -> Finding:
 
 def _memory(study: StudySettings) -> Finding:
     free = available_memory_bytes()
-    if free is None:
-        return Finding("memory", "warning", "the system does not tell", "see `bench plan`")
     found = f"{free / 2**30:.1f} GiB free"
     if free < LEAST_FREE_BYTES:
         return Finding("memory", "warning", found, "close other programs; see `bench plan`")
@@ -198,18 +205,43 @@ def _weights(study: StudySettings) -> Finding:
     setting = study.model.weights
     if study.model.mode == "scratch" or setting == "none":
         return Finding("weights", "ok", "random, as asked")
-    if setting in ("auto", "pretrained"):
-        return Finding("weights", "ok", f"{setting}: asked of the model hub when a study begins")
-    path = Path(setting)
     # What a wildcard or a list names is looked for when a study begins; own weights, too.
     entries = [entry for entry in study.architectures if entry.weights is None]
     names = [entry.name for entry in entries if not any(mark in entry.name for mark in "*?[@")]
+    if setting in ("auto", "pretrained"):
+        return _hub_weights(setting, names)
+    path = Path(setting)
     files = {name: path / f"{name.replace(':', '.')}.safetensors" for name in names}
     missing = [name for name, file in files.items() if not file.is_file()]
     if path.is_file() or (path.is_dir() and not missing):
         return Finding("weights", "ok", f"{path}")
     found = f"{path} has none for {', '.join(missing)}" if path.is_dir() else f"no {path}"
     remedy = "put <architecture>.safetensors there, or set model.weights to none"
+    return Finding("weights", "fault", found, remedy)
+
+
+def _hub_weights(setting: str, names: list[str]) -> Finding:
+    """Which architectures' weights are in the hub's cache, and whether the others can be fetched.
+
+    In a process of its own, as it imports torch.
+    """
+    done = _python(WEIGHTS, *names)
+    if done.returncode != 0:
+        return Finding("weights", "fault", _last_line(done), "see torch above")
+    needed, fault = json.loads(done.stdout)
+    groups = {
+        "at hand": [name for name in names if needed[name] is False],
+        "to be fetched from the hub": [name for name in names if needed[name]],
+        "not published": [name for name in names if needed[name] is None],
+    }
+    parts = [f"{', '.join(some)} {what}" for what, some in groups.items() if some]
+    found = f"{setting}: {'; '.join(parts) or 'looked for when a study begins'}"
+    if fault is None and not groups["not published"]:
+        return Finding("weights", "ok", found)
+    remedy = f"set model.weights to a folder or to none{', or HF_ENDPOINT' if fault else ''}"
+    found = f"{found}; {fault}" if fault else found
+    if setting == "auto":
+        return Finding("weights", "warning", f"{found}; those will be random", remedy)
     return Finding("weights", "fault", found, remedy)
 
 

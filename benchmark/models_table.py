@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from benchmark.report.numbers import deployed_mark, deployed_note, millions
 from benchmark.selection import named_entries
 from clothclf.cost.quick import QuickCount, count_many, own_request
 from clothclf.errors import ArchitectureError
+from clothclf.results import size_text
 
 COLUMNS = ("architecture", "px", "parameters", "GMACs", "weights' tags", "at hand")
 """Parameters in millions, with timm's own classifier; GMACs of one picture of that size."""
-SORTS = ("name", "params", "macs")
 SHOWN_TAGS = 3
 
 Tell = Callable[[int, int], None]
@@ -27,15 +28,21 @@ class Listed:
 
     architecture: str
     image_size: int
-    """Side of a picture, in pixels, that it is counted at."""
+    """Side of a picture, in pixels, that it is counted at; its width where it is no square."""
     params: int | None
     macs: int | None
+    """Of the form that is deployed, as params are."""
     tags: tuple[str, ...]
     """Of its published weights, timm's default first."""
     at_hand: tuple[str, ...]
     """Tags whose weights lie in the hub's cache, and the names of files in the folder."""
     fault: str
     """Why there are no figures; empty otherwise."""
+    image_height: int | None = None
+    """Where it is no square."""
+    training_macs: int | None = None
+    """Of the form that trains, where it is another than the deployed one."""
+    training_params: int | None = None
 
 
 @dataclass(frozen=True)
@@ -72,12 +79,15 @@ def list_models(
     found = [
         Listed(
             architecture=name,
-            image_size=side,
+            image_size=count.width or side,
             params=count.params,
             macs=count.macs,
             tags=tuple(tags(name)),
             at_hand=(),
             fault=count.fault,
+            image_height=None if count.height == count.width else count.height,
+            training_macs=count.training_macs,
+            training_params=count.training_params,
         )
         for name, side, count in zip(names, sides, counts, strict=True)
         if _within(count, wanted)
@@ -91,15 +101,23 @@ def list_models(
 def cells(item: Listed) -> list[str]:
     """A row of the table as text."""
     tags = ", ".join(item.tags[:SHOWN_TAGS])
+    macs_mark = deployed_mark(item.macs, item.training_macs)
     more = f" + {len(item.tags) - SHOWN_TAGS}" if len(item.tags) > SHOWN_TAGS else ""
     return [
         item.architecture,
-        str(item.image_size),
-        "-" if item.params is None else f"{item.params / 1e6:.2f} M",
-        "-" if item.macs is None else f"{item.macs / 1e9:.3f}",
+        size_text(item.image_size, item.image_height),
+        millions(item.params) + deployed_mark(item.params, item.training_params),
+        "-" if item.macs is None else f"{item.macs / 1e9:.3f}" + macs_mark,
         f"{tags}{more}" or "-",
         ", ".join(item.at_hand) or "-",
     ]
+
+
+def note(found: Sequence[Listed]) -> str:
+    """What the mark of deployed forms means; empty where there are none."""
+    return deployed_note([
+        (item.architecture, item.training_macs, item.training_params) for item in found
+    ])  # fmt: skip
 
 
 def as_csv(found: Sequence[Listed]) -> str:

@@ -27,6 +27,8 @@ from clothclf.settings import (
 
 PROTOCOL_VERSION = 2
 """Raise it when the same settings would give other numbers: older runs are then not reused."""
+STANDARDIZING = "clipped"
+"""How features are standardised: change it, and only runs that do so are new ones."""
 OF_EACH_RUN = "of each run"
 """In place of the size in a protocol whose runs have several, so that they are compared."""
 
@@ -133,7 +135,7 @@ def protocol_settings(
         "mode": model.mode,
         "batch_norm": model.batch_norm,
         "precision": model.precision,
-        "standardize_features": model.standardize_features,
+        "standardize_features": STANDARDIZING if model.standardize_features else False,
         "train": identity(train),
     }
 

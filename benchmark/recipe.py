@@ -55,6 +55,30 @@ def with_recipe(values: dict[str, Any], origin: str) -> dict[str, Any]:
     return filled
 
 
+def recipe_over(values: dict[str, Any], recipe: str, origin: str) -> dict[str, Any]:
+    """The keys of a study where a recipe's keys replace its own; raises SettingsError."""
+    filled = {**values, "recipe": recipe}
+    for part, given in read_recipe(recipe, origin).items():
+        own = values.get(part)
+        if isinstance(own, dict):
+            filled[part] = _fill(given, own)
+        elif own is None:
+            filled[part] = given
+    return filled
+
+
+def overriding_keys(own: dict[str, Any], recipe: dict[str, Any]) -> list[str]:
+    """Dotted keys of `own` that have other values than the recipe's and go before them."""
+    found = []
+    for key in own.keys() & recipe.keys():
+        both = own[key], recipe[key]
+        if key != WHOLE and all(isinstance(value, dict) for value in both):
+            found += [f"{key}.{inner}" for inner in overriding_keys(*both)]
+        elif both[0] != both[1]:
+            found.append(key)
+    return sorted(found)
+
+
 def read_recipe(recipe: str, origin: str) -> dict[str, Any]:
     """The keys of a recipe: one that is shipped, by its name, or a file, by its path."""
     name, values = _parse(recipe, origin)

@@ -95,7 +95,7 @@ def named_entries(patterns: Sequence[str]) -> list[ArchitectureSettings]:
 
 def _named(name: str) -> ArchitectureSettings:
     try:
-        return ArchitectureSettings(name=name)
+        return ArchitectureSettings.model_validate({"name": name})
     except ValidationError as error:
         reason = error.errors()[0]["msg"].lower()
         raise ArchitectureError(f"architecture {name[:80]!r} is no name: {reason}") from None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,11 +12,9 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from benchmark.config_file import (
-    config_names,
     describe_fault,
     parse_yaml,
     read_config,
-    shipped_folder,
 )
 from benchmark.credentials import (
     PASSWORD,
@@ -25,7 +24,7 @@ from benchmark.credentials import (
     has_password,
     without_password,
 )
-from benchmark.recipe import with_recipe
+from benchmark.recipe import overriding_keys, read_recipe, recipe_over, with_recipe
 from clothclf.errors import SettingsError
 from clothclf.settings import (
     ArchitectureSettings,
@@ -134,19 +133,39 @@ class StudySettings(Settings):
         return value
 
 
-def load_study(config: Path, assignments: Sequence[str] = ()) -> StudySettings:
+def load_study(
+    config: Path,
+    assignments: Sequence[str] = (),
+    recipe: str | None = None,
+    notify: Callable[[str], None] = lambda message: None,
+) -> StudySettings:
     """Read a config file and apply `key.path=value` assignments.
 
     `config` is a path, or the name of a config that is shipped (`demo`, `configs/demo.yaml`).
-    What it says of `model` and `train` goes before what its recipe says. Raises SettingsError with
-    a line for each fault: file, dotted path, what is wrong.
+    What it says of `model` and `train` goes before what its recipe says, but not before `recipe`;
+    assignments go before both. `notify` gets a sentence where the file's keys override a recipe
+    that an assignment names. Raises SettingsError with a line for each fault: file, dotted path,
+    what is wrong.
     """
     values = parse_yaml(read_config(config), str(config))
+    if recipe is not None:
+        values = recipe_over(values, recipe, f"--recipe {recipe}")
+    own = copy.deepcopy(values)
     origins: dict[str, str] = {}
     for assignment in assignments:
         dotted = _assign(values, assignment)
         origins[dotted] = _origin(assignment)
+    if recipe is not None and "recipe" in origins:
+        raise SettingsError(f"--recipe {recipe} and {origins['recipe']}: give one recipe")
     values = with_recipe(values, origins.get("recipe", str(config)))
+    named = values.get("recipe")
+    if "recipe" in origins and isinstance(named, str) and named:
+        overriding = overriding_keys(own, read_recipe(named, origins["recipe"]))
+        if overriding:
+            notify(
+                f"recipe {named}: {', '.join(overriding)} of {config} override it; use "
+                f"--recipe {named} to override them"
+            )
     try:
         # JSON mode is strict about types and still takes lists for tuples and text for paths.
         return StudySettings.model_validate_json(json.dumps(values, default=str), strict=True)
@@ -155,11 +174,6 @@ def load_study(config: Path, assignments: Sequence[str] = ()) -> StudySettings:
             describe_fault(fault, str(config), StudySettings, origins) for fault in error.errors()
         ]
         raise SettingsError("\n".join(dict.fromkeys(lines))) from None
-
-
-def shipped_configs() -> list[str]:
-    """Names of the configs that come with bench."""
-    return config_names(shipped_folder())
 
 
 def to_yaml(settings: BaseModel) -> str:

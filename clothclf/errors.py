@@ -14,6 +14,10 @@ class SettingsError(UserError):
     """The settings are not valid; the message has one line for each fault."""
 
 
+class InvalidSettingsError(SettingsError, ValueError):
+    """Settings that Python code constructs are not valid; a ValueError, as pydantic raises."""
+
+
 class DataError(UserError):
     """The data set cannot be read, filtered or split as asked."""
 

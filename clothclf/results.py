@@ -99,16 +99,20 @@ class Cost:
 
     architecture: str
     image_size: int
-    """Side of the square input, in pixels."""
+    """Side of the square input, in pixels; its width where it is no square."""
     classes: int
     params: int
+    """Of the deployed form, as weight_bytes, activations and macs are."""
     trainable_params: int
     weight_bytes: int
     """All parameters and buffers as they are stored, float32 in the main."""
     activations: int | None
     """Output elements of all convolutions, linear layers and matrix products."""
     macs: int | None
-    """Headline: multiply-adds of convolutions, linear layers, matrix products and attention."""
+    """Headline: multiply-adds of convolutions, linear layers, matrix products and attention.
+
+    Of the form that is deployed; the counters below count the form that trains.
+    """
     torch: CounterResult
     """torch's FlopCounterMode, halved: it counts 2 for each multiply-add."""
     fvcore: CounterResult
@@ -120,6 +124,17 @@ class Cost:
     reason: str
     """Why a counter differs from the headline, in words; empty where all agree."""
     receptive_field: ReceptiveField | None
+    training_macs: int | None = None
+    """Headline of the form that trains; None where the network has no other form when deployed."""
+    training_params: int | None = None
+    """Likewise."""
+    image_height: int | None = None
+    """Height of the input in pixels where it is no square."""
+
+    @property
+    def size_text(self) -> str:
+        """`224`, or height and width where the input is no square: `1024x768`."""
+        return size_text(self.image_size, self.image_height)
 
     @property
     def flops(self) -> int | None:
@@ -138,6 +153,11 @@ class Cost:
         if self.flopth.macs is None or not self.fvcore.macs:
             return None
         return self.flopth.macs / self.fvcore.macs - 1
+
+
+def size_text(width: int, height: int | None) -> str:
+    """An input's size in pixels, as people read it: one number where it is a square."""
+    return str(width) if height in (None, width) else f"{height}x{width}"
 
 
 @dataclass(frozen=True)
@@ -168,6 +188,8 @@ class MeasuredCost:
     """Pictures in that step."""
     busy: str
     """Why the figures are not to be ranked, in words; empty if the machine was otherwise idle."""
+    deployed: bool = False
+    """Whether inference was timed in a deployed form that differs from the one that trains."""
 
     @property
     def best_batch(self) -> int:
@@ -226,11 +248,21 @@ class TrainingResult:
     """Optimiser steps that were taken; None in records of before they were counted."""
     draws: tuple[str, ...] = ()
     """For each epoch, a hash of its order, mirrors and crops: equal where the epochs were alike."""
+    reused_seconds: float | None = 0.0
+    """What features read from the cache took when they were computed, not part of `seconds`.
+
+    0 where none were read; None where the cache does not say.
+    """
 
     @property
     def best(self) -> EpochResult:
         """The epoch whose parameters the model has."""
         return self.epochs[self.best_epoch - 1]
+
+    @property
+    def full_seconds(self) -> float:
+        """Seconds that this training takes where no features are cached, as far as known."""
+        return self.seconds + (self.reused_seconds or 0.0)
 
 
 @dataclass(frozen=True)

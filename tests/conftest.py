@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clothclf.data.decode import Decoded, decoding
+
 if TYPE_CHECKING:
     from tests.benchmark.conftest import StudyRun
 
@@ -31,6 +33,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     order = {name: place for place, name in enumerate(LONG)}
     items.sort(key=lambda item: order.get(item.path.relative_to(here).parts[0], len(LONG)))
+
+
+def decode_rgb(content: bytes) -> Decoded:
+    """A picture decoded, out of the block that keeps its memory spoken for."""
+    with decoding(content) as decoded:
+        return decoded
 
 
 def draw_jpeg(seed: int, width: int = 12, height: int = 16) -> bytes:

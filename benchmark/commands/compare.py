@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from benchmark.commands.options import load, study_options, write_output
+from benchmark.commands.options import is_file, load, output_option, study_options, write_output
 
 if TYPE_CHECKING:
     from benchmark.compare.compare import Compared
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="How to write it.",
 )
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="A file, not the terminal.")
+@output_option
 @click.pass_context
 def compare(
     ctx: click.Context,
@@ -49,7 +49,7 @@ def compare(
     form: str,
     output: Path | None,
 ) -> None:
-    """Compare two runs, or two studies: BASELINE with what is NEW.
+    """Compare two runs, or two studies: NEW against BASELINE.
 
     A run is a run_id or the beginning of one, a name such as vgg16-s0 where the study has only one
     of it, or a run's folder. A study is a config file; --set then holds for both. The difference
@@ -121,7 +121,7 @@ def _write(form: str, output: Path | None, compared: Compared, judgement: Judgem
 
     if form == "json":
         write_output(compare_formats.as_json(compared, judgement), output)
-    elif form == "md" or output is not None:
+    elif form == "md" or is_file(output):
         write_output(compare_formats.as_markdown(compared, judgement), output)
     else:
         console = make_console(stderr=False)

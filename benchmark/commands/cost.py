@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from benchmark.commands.options import load, study_options, write_output
+from benchmark.commands.options import (
+    is_file,
+    load,
+    output_option,
+    study_options,
+    write_output,
+    writing,
+)
 
 if TYPE_CHECKING:
     from benchmark.cost_table import Costed
@@ -39,7 +46,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="How to write it.",
 )
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="A file, not the terminal.")
+@output_option
 @click.pass_context
 def cost(
     ctx: click.Context,
@@ -56,12 +63,15 @@ def cost(
     form: str,
     output: Path | None,
 ) -> None:
-    """Count what ARCHITECTURES cost: timm's own networks, each at its own size and classes.
+    """Count parameters, MACs and FLOPs of ARCHITECTURES.
 
-    With -c, they are counted as that study would train them: its heads, classes and size.
-    Without names, it is the study's architectures.
+    They are timm's own networks, each at its own size and classes. With -c, they are counted as
+    that study would train them: its heads, classes and size. Without names, it is the study's
+    architectures.
 
-    MACs are multiply-adds of one forward pass of one picture; FLOPs are 2 x MACs. Beside the
+    MACs are multiply-adds of one forward pass of one picture; FLOPs are 2 x MACs. Networks that
+    are re-parameterised for inference are counted and timed in that form, marked (d); the form that
+    trains is told below, and is what flopth, fvcore and --detail show. Beside the
     headline stand flopth's and fvcore's own figures and how far they lie apart; (!) marks more
     than 2 %, and the verdict says whether the difference is explained. Counting needs no device;
     --measure times forward passes and a training step's memory on one, which should do nothing
@@ -109,9 +119,12 @@ def _tell(text: str) -> None:
 
 def _count_all_of_timm(output: Path, quick: bool) -> None:
     from benchmark.cost_table import count_all_of_timm
+    from clothclf.data.atomic import regular_file
 
-    rows, counted = count_all_of_timm(output, os.cpu_count() or 1, quick, _tell)
-    _tell(f"{counted} of {rows} architectures have a figure, written to {output}")
+    # Not aside: the rows of an interrupted count stay.
+    with writing(output, regular_file) as file:
+        rows, counted = count_all_of_timm(file, os.cpu_count() or 1, quick, _tell)
+    _tell(f"{counted} of {rows} architectures have a figure")
 
 
 def _write(form: str, output: Path | None, found: Sequence[Costed], faults: dict[str, str]) -> None:
@@ -123,7 +136,7 @@ def _write(form: str, output: Path | None, found: Sequence[Costed], faults: dict
         write_output(cost_table.as_csv(found, faults), output)
     elif form == "json":
         write_output(cost_table.as_json(found, faults), output)
-    elif form == "md" or output is not None:
+    elif form == "md" or is_file(output):
         write_output(cost_table.as_markdown(found), output)
     elif found:
         console = make_console(stderr=False)

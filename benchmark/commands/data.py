@@ -8,7 +8,8 @@ import click
 
 from benchmark.commands.data_audit import audit
 from benchmark.commands.data_fetch import fetch
-from benchmark.commands.options import load, study_options
+from benchmark.commands.options import OUTPUT, load, study_options, write_output, write_png
+from clothclf.data.atomic import STANDARD_OUTPUT
 
 
 @click.group()
@@ -30,12 +31,12 @@ data.add_command(fetch)
 
 @data.command()
 @study_options
-@click.option("--findings", type=click.Path(path_type=Path), help="Write every finding to a CSV.")
-@click.option("--manifest", type=click.Path(path_type=Path), help="Write every image to a CSV.")
+@click.option("--findings", type=OUTPUT, help="Write every finding to a CSV.")
+@click.option("--manifest", type=OUTPUT, help="Write every image to a CSV.")
 def stats(
     config: Path, assignments: tuple[str, ...], findings: Path | None, manifest: Path | None
 ) -> None:
-    """Count rows, classes, splits, twins, and what was left out and why.
+    """Count rows, classes, splits, and what was left out and why.
 
     In the manifest, images with the same pixel_hash are twins.
 
@@ -43,14 +44,14 @@ def stats(
     Example:
       bench data stats -c configs/fashion.yaml --set data.path=archive.zip --findings found.csv
     """
-    from benchmark.commands.options import write_output
     from benchmark.data_audit import near_duplicates_in_words
     from benchmark.data_stats import describe
     from benchmark.terminal.output import prepare_with_progress
 
     study = load(config, assignments)
     prepared = prepare_with_progress(study)
-    click.echo(describe(prepared, near_duplicates_in_words(study)), nl=False)
+    if STANDARD_OUTPUT not in (findings, manifest):
+        click.echo(describe(prepared, near_duplicates_in_words(study)), nl=False)
     if findings is not None:
         write_output(prepared.findings.to_csv(index=False), findings)
     if manifest is not None:
@@ -63,38 +64,33 @@ def stats(
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=OUTPUT,
     default="sheet.png",
     show_default=True,
     help="The PNG to write.",
 )
 @click.option("--columns", type=click.IntRange(1, 40), default=10, show_default=True)
 def preview(config: Path, assignments: tuple[str, ...], output: Path, columns: int) -> None:
-    """Draw a labelled contact sheet: some training pictures of each class.
+    """Draw a contact sheet: some training images of each class.
 
     \b
     Example:
       bench data preview -o sheet.png
     """
-    from benchmark.errors import ReportError
     from benchmark.terminal.output import prepare_with_progress
     from clothclf.data.contact_sheet import draw_contact_sheet
 
     study = load(config, assignments)
-    sheet = draw_contact_sheet(prepare_with_progress(study), columns)
-    try:
-        sheet.save(output, format="PNG")
-    except OSError as error:
-        raise ReportError(f"{output}: cannot be written: {error.strerror}") from None
-    click.echo(f"written to {output}", err=True)
+    write_png(draw_contact_sheet(prepare_with_progress(study), columns), output)
 
 
 @data.command()
 @study_options
 def clean(config: Path, assignments: tuple[str, ...]) -> None:
-    """Delete decoded pictures, drawings, features and probes; runs and MLflow's store stay.
+    """Delete cached images, features and probes; runs stay.
 
-    All of it is made again when it is needed; what a study fetched from the hub is fetched again.
+    MLflow's store stays, too. All of it is made again when it is needed; what a study fetched from
+    the hub is fetched again.
 
     \b
     Example:

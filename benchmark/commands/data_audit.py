@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from benchmark.commands.options import load, study_options, write_output
+from benchmark.commands.options import OUTPUT, load, study_options, write_output, write_png
+from clothclf.data.atomic import STANDARD_OUTPUT
 
 
 @click.command()
@@ -19,18 +20,18 @@ from benchmark.commands.options import load, study_options, write_output
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=OUTPUT,
     help="Write the report to a file: markdown, or JSON where its name ends in .json.",
 )
 @click.option(
     "--sheet",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=OUTPUT,
     help="Draw near-duplicates and suspects on a PNG.",
 )
 @click.option(
     "--csv",
     "table",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=OUTPUT,
     help="Write all suspects to a CSV, which data.exclude takes.",
 )
 @click.option(
@@ -49,10 +50,11 @@ def audit(
     table: Path | None,
     show: int,
 ) -> None:
-    """Look for near-duplicates, label errors and odd pictures; nothing is changed.
+    """Find near-duplicates, suspected label errors and odd images.
 
-    Suspected label errors are found by a model: every picture is answered by a head that was
-    trained on the others. They are kept, and bench report then tells each accuracy without them.
+    Nothing is changed. Suspected label errors are found by a model: every picture is answered by a
+    head that was trained on the others. They are kept, and bench report then tells each accuracy
+    without them.
 
     \b
     Examples:
@@ -62,11 +64,11 @@ def audit(
     """
     from benchmark import audit_text
     from benchmark.data_audit import audit_data
-    from benchmark.errors import ReportError
 
     study = load(config, assignments)
     found = audit_data(study, architecture)
-    click.echo(audit_text.as_text(found), nl=False)
+    if STANDARD_OUTPUT not in (output, sheet, table):
+        click.echo(audit_text.as_text(found), nl=False)
     if output is not None:
         as_json = output.suffix.lower() == ".json"
         write_output(
@@ -77,10 +79,5 @@ def audit(
     if sheet is not None:
         from benchmark.audit_sheet import draw_audit
 
-        try:
-            sheet.parent.mkdir(parents=True, exist_ok=True)
-            draw_audit(found, show).save(sheet, format="PNG")
-        except OSError as error:
-            raise ReportError(f"{sheet}: cannot be written: {error.strerror}") from None
-        click.echo(f"written to {sheet}", err=True)
+        write_png(draw_audit(found, show), sheet)
     click.echo(f"suspects kept in {found.kept}", err=True)

@@ -37,10 +37,11 @@ _PLAIN_LINE_EVERY_S = 5.0
 )
 @click.option("--revision", help="Branch, tag or commit, for a data set of the hub.")
 def fetch(name: str, to: Path, place: Place, revision: str | None) -> None:
-    """Fetch a data set; stopped, it goes on where it was.
+    """Fetch a data set from Kaggle or the Hugging Face hub.
 
-    `fashion` are the pictures of the published study. Others are named as at the Hugging Face hub
-    (its parquet files are taken) or, with --from kaggle, as at Kaggle. HF_ENDPOINT names a mirror.
+    Stopped, it goes on where it was. `fashion` are the pictures of the published study. Others are
+    named as at the Hugging Face hub (its parquet files are taken) or, with --from kaggle, as at
+    Kaggle. HF_ENDPOINT names a mirror.
 
     \b
     Examples:

@@ -13,9 +13,10 @@ from benchmark.commands.options import load, study_options
 @study_options
 @click.pass_context
 def doctor(ctx: click.Context, config: Path, assignments: tuple[str, ...]) -> None:
-    """Examine installation, device, memory, disk, store, runs, data and weights of a study.
+    """Check that everything a study needs is there.
 
-    Nothing is trained and nothing decoded. The exit code is 1 if something has to be mended first.
+    Looks at installation, device, memory, disk, store, runs, data and weights. Nothing is trained
+    and nothing decoded. The exit code is 1 if something has to be mended first.
 
     \b
     Examples:

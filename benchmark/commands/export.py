@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from benchmark.commands.options import load, study_options
+from benchmark.commands.options import OUTPUT, is_file, load, study_options
 
-ENDINGS = {"onnx": ".onnx", "torch": ".pt2", "torchscript": ".pt"}
+SUFFIXES = {"onnx": ".onnx", "torch": ".pt2", "torchscript": ".pt"}
 
 
 @click.command()
@@ -17,16 +17,17 @@ ENDINGS = {"onnx": ".onnx", "torch": ".pt2", "torchscript": ".pt"}
 @click.option(
     "--format",
     "form",
-    type=click.Choice(list(ENDINGS)),
-    default="onnx",
-    show_default=True,
-    help="onnx; torch: an exported program (.pt2); torchscript, which torch has given up on.",
+    type=click.Choice(list(SUFFIXES)),
+    help="onnx, torch (an exported program) or torchscript (deprecated by torch).  "
+    "[default: from the suffix of --output (.onnx, .pt2, .pt), else onnx]",
 )
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The file; by default the run's name with the format's ending.",
+    type=OUTPUT,
+    metavar="FILE",
+    help="Write to FILE, or to standard output (-).  [default: the run's name and the format's "
+    "suffix]",
 )
 @click.option(
     "--check",
@@ -38,22 +39,26 @@ def export(
     config: Path,
     assignments: tuple[str, ...],
     asked: str | None,
-    form: str,
+    form: str | None,
     output: Path | None,
     most: int | None,
 ) -> None:
-    """Write the study's pick, or the run that --run names, for other programs.
+    """Export a trained run as ONNX, torch program or TorchScript.
+
+    It is the study's pick, or the run that --run names.
 
     Normalising, softmax and the classes' names are inside. Feed RGB pictures that are resized to
     the model's size, as uint8 [n, size, size, 3]; get probabilities [n, classes]. What is written
     answers as the run does, or nothing is: the same class for every test picture, probabilities
-    within 1e-4. ONNX needs the extra `export`.
+    within 1e-4. Networks that can be re-parameterised are, so that they run as `bench cost` counts
+    and measures them. ONNX needs the extra `export`.
 
     \b
     Examples:
       bench export -o clothes.onnx
-      bench export --run vgg16-s0 --format torch
+      bench export --run vgg16-s0 -o vgg16.pt2
     """
+    form = _format(form, output)
     from benchmark.use.winner import find_winner
 
     found, why = find_winner(asked, lambda: load(config, assignments), config)
@@ -61,14 +66,33 @@ def export(
 
     from benchmark.use.export import export as export_run
 
-    path = output or Path(f"{found.record.spec.name.replace('/', '-')}{ENDINGS[form]}")
+    path = output or Path(f"{found.record.spec.name.replace('/', '-')}{SUFFIXES[form]}")
     checked = export_run(found, form, path, most)
     if found.record.spec.precision != "float32":
         click.echo(
             f"it was trained in {found.record.spec.precision} and is exported in float32", err=True
         )
+    how = ", re-parameterised" if checked.deployed else ""
+    written = path if is_file(path) else "standard output"
     click.echo(
-        f"written to {path}: {checked.pictures:,} {checked.of} get the same class, probabilities "
-        f"within {checked.largest_difference:.1e}",
+        f"written to {written}{how}: {checked.pictures:,} {checked.of} get the same class, "
+        f"probabilities within {checked.largest_difference:.1e}",
         err=True,
     )
+
+
+def _format(form: str | None, output: Path | None) -> str:
+    """The format that --format or the suffix of --output names; raises UsageError."""
+    if output is None or not output.suffix:
+        return form or "onnx"
+    by_suffix = {suffix: name for name, suffix in SUFFIXES.items()}
+    named = by_suffix.get(output.suffix.lower())
+    if named is None:
+        known = ", ".join(f"{suffix} ({name})" for suffix, name in by_suffix.items())
+        raise click.UsageError(f"-o {output}: the suffix names no format; use one of {known}")
+    if form not in (None, named):
+        raise click.UsageError(
+            f"-o {output} names the format {named}, --format {form} another; "
+            f"use the suffix {SUFFIXES[form]}, or leave out --format"
+        )
+    return named

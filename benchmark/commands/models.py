@@ -6,7 +6,14 @@ from pathlib import Path
 
 import click
 
-from benchmark.commands.options import Count, load, study_options, write_output
+from benchmark.commands.options import (
+    Count,
+    is_file,
+    load,
+    output_option,
+    study_options,
+    write_output,
+)
 
 
 @click.command()
@@ -32,7 +39,7 @@ from benchmark.commands.options import Count, load, study_options, write_output
     show_default=True,
     help="How to write it.",
 )
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="A file, not the terminal.")
+@output_option
 @study_options
 def models(
     patterns: tuple[str, ...],
@@ -46,12 +53,14 @@ def models(
     config: Path,
     assignments: tuple[str, ...],
 ) -> None:
-    """List architectures by PATTERN: names, wildcards, @FILE, module:function; without, all.
+    """List architectures with their costs and weights.
 
-    Parameters and MACs are of the network with its own classifier, for one picture. They are
-    counted once and kept below the study's tracking folder: all of timm takes minutes the first
-    time. Tags name published weights, the default first; at hand is what the model hub's cache
-    or the folder of --weights holds.
+    PATTERN is a name, a wildcard, @FILE or module:function; without one, all are listed.
+    Parameters and MACs are of the network with its own classifier, for one image, in the form that
+    is deployed; (d) marks where that is not the form that trains. They are counted once and kept
+    below the study's tracking folder: all of timm takes minutes the first time. Tags name published
+    weights, the default first; at hand is what the model hub's cache or the folder of --weights
+    holds.
 
     \b
     Examples:
@@ -73,11 +82,13 @@ def models(
     found = table.list_models(patterns or ("*",), wanted, cache, tell)
     if form == "csv":
         write_output(table.as_csv(found), output)
-    elif form == "json" or output is not None:
+    elif form == "json" or is_file(output):
         write_output(table.as_json(found), output)
     else:
         rows = [table.cells(item) for item in found]
         print_table(make_console(stderr=False), table.COLUMNS, rows, f"{len(rows):,} architectures")
+        if told := table.note(found):
+            click.echo(told)
     for item in found:
         if item.fault:
             click.echo(f"bench: {item.fault}", err=True)

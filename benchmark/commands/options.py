@@ -2,25 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import io
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
+from clothclf.data.atomic import STANDARD_OUTPUT, output_file
+
 if TYPE_CHECKING:
+    from PIL import Image
+
     from benchmark.study import StudySettings
 
 DEFAULT_CONFIG = "configs/demo.yaml"
+RECIPE = "benchmark.recipe"
+"""Key of the context's `meta` that holds `--recipe`."""
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def study_options(function: _Function) -> _Function:
-    """Add `-c/--config` and `--set`, passed on as `config` and `assignments`."""
+    """Add `-c/--config` and `--set`, passed on as `config` and `assignments`, and `--recipe`.
+
+    The recipe is kept in click's context, where `load` finds it.
+    """
+    function = click.option(
+        "--recipe",
+        metavar="NAME",
+        expose_value=False,
+        callback=_keep_recipe,
+        help="Train by this recipe, a name or a file, in place of the config's own keys.",
+    )(function)
     function = click.option(
         "--set",
         "assignments",
@@ -36,6 +55,10 @@ def study_options(function: _Function) -> _Function:
         show_default=True,
         help="The study: a YAML file, or the name of a shipped one.",
     )(function)
+
+
+def _keep_recipe(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    ctx.meta[RECIPE] = value
 
 
 class Count(click.ParamType[float]):
@@ -116,20 +139,61 @@ def load(config: Path, assignments: tuple[str, ...]) -> StudySettings:
     """Read the study that the shared options name."""
     from benchmark.study import load_study
 
-    return load_study(config, assignments)
+    context = click.get_current_context()
+    return load_study(config, assignments, context.meta[RECIPE], _notify)
 
 
-def write_output(text: str, output: Path | None) -> None:
+def _notify(message: str) -> None:
+    click.echo(message, err=True)
+
+
+OUTPUT = click.Path(path_type=Path, dir_okay=False, allow_dash=True)
+"""A file to write; `-` is standard output."""
+
+
+def output_option(function: _Function) -> _Function:
+    """Add `-o/--output`, passed on as `output`."""
+    told = "Write to FILE instead of standard output (-)."
+    return click.option("-o", "--output", type=OUTPUT, metavar="FILE", help=told)(function)
+
+
+def is_file(output: Path | None) -> bool:
+    """Whether `--output` names something else than standard output."""
+    return output not in (None, STANDARD_OUTPUT)
+
+
+def write_output(content: str | bytes, output: Path | None) -> None:
     """Write to a file, or to standard output without one; raises ReportError where it cannot."""
-    from benchmark.errors import ReportError
-    from clothclf.data.atomic import write_text
-
     if output is None:
-        click.echo(text, nl=False)
+        click.echo(content, nl=False)
         return
+    with writing(output) as unfinished:
+        unfinished.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+
+
+def write_png(image: Image.Image, output: Path) -> None:
+    """Write an image; raises ReportError where it cannot."""
+    content = io.BytesIO()
+    image.save(content, "PNG")
+    write_output(content.getvalue(), output)
+
+
+@contextlib.contextmanager
+def writing(
+    output: Path, opened: Callable[[Path], AbstractContextManager[Path]] = output_file
+) -> Iterator[Path]:
+    """Yield a file to write for `--output`; say where it is, or raise ReportError.
+
+    `opened` is `regular_file` for a file that grows in its place.
+    """
+    from benchmark.errors import ReportError
+
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        write_text(output, text)
+        with opened(output) as unfinished:
+            yield unfinished
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        raise ReportError(f"{output}: cannot be written: {error.strerror}") from None
-    click.echo(f"written to {output}", err=True)
+        raise ReportError(f"{output}: cannot be written: {error.strerror or error}") from None
+    if is_file(output):
+        click.echo(f"written to {output}", err=True)

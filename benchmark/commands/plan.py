@@ -17,13 +17,13 @@ from benchmark.commands.options import load, selection_options, study_options
 def plan(
     ctx: click.Context, architectures: tuple[str, ...], config: Path, assignments: tuple[str, ...]
 ) -> None:
-    """Probe ARCHITECTURES, or all of the config, for a few steps each, and say what runs will take.
+    """Estimate time and memory of runs by probing a few steps.
 
-    Time is from the start of a run's process to its record, if no epoch is saved by stopping
-    early. Peak memory is the largest resident memory of that process; decoded pictures and kept
-    features are mapped files and count in it, but the system can take them back. A run whose
-    other memory is more than there is will not fit. The exit code is 1 if a run cannot be begun
-    or will not fit.
+    ARCHITECTURES are probed, or all of the config. Time is from the start of a run's process to
+    its record, if no epoch is saved by stopping early. Peak memory is the largest resident memory
+    of that process; decoded pictures and kept features are mapped files and count in it, but the
+    system can take them back. A run whose other memory is more than there is will not fit. The
+    exit code is 1 if a run cannot be begun or will not fit.
 
     \b
     Examples:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from benchmark.commands.options import load, study_options, write_output
+from benchmark.commands.options import load, output_option, study_options, write_output
 
 if TYPE_CHECKING:
     from benchmark.use.predict import Predicted
@@ -30,7 +30,7 @@ EXIT_SOME_UNREAD = 1
     help="How to write it; csv for a folder, else a table.",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="A file, not the terminal.")
+@output_option
 @click.pass_context
 def predict(
     ctx: click.Context,
@@ -42,11 +42,11 @@ def predict(
     device: str,
     output: Path | None,
 ) -> None:
-    """Name the class of IMAGES, files or folders, with probabilities from 0 to 1.
+    """Predict the class of IMAGES, files or folders.
 
-    It is answered by the study's pick, or by the run that --run names: by its name, run_id (or
-    how that begins) or folder. The exit code is 1 where a file could not be read: its line says
-    why.
+    Probabilities are from 0 to 1. It is answered by the study's pick, or by the run that --run
+    names: by its name, run_id (or how that begins) or folder. The exit code is 1 where a file
+    could not be read: its line says why.
 
     \b
     Examples:

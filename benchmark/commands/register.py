@@ -23,10 +23,11 @@ def register(
     name: str | None,
     alias: str | None,
 ) -> None:
-    """Register the study's pick, or the run that --run names, as a version of an MLflow model.
+    """Register a trained run in MLflow's model registry.
 
-    Asked again for the same run, the version is the one that is there. It is served by
-    `mlflow models serve -m models:/NAME@ALIAS --env-manager local`.
+    It is the study's pick, or the run that --run names, as a version of a model. Asked again for
+    the same run, the version is the one that is there. It is served by `mlflow models serve -m
+    models:/NAME@ALIAS --env-manager local`.
 
     \b
     Examples:

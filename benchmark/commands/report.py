@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchmark.commands.options import load, study_options, write_output
+from benchmark.commands.options import load, output_option, study_options, write_output
 
 if TYPE_CHECKING:
     from benchmark.report.pick import Wishes
@@ -26,7 +26,7 @@ MOST_SHOWN = 20
     type=click.Choice(["md", "csv", "json", "latex", "html"]),
     help="How to write it; by default as the ending of -o says, else md.",
 )
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="A file, not the terminal.")
+@output_option
 @click.option("--max-gmacs", type=click.FloatRange(0), help="Pick within so many 10^9 MACs.")
 @click.option("--max-params", type=click.FloatRange(0), help="Pick within so many 10^6 parameters.")
 @click.option("--max-latency-ms", type=click.FloatRange(0), help="Pick within this latency.")
@@ -64,10 +64,11 @@ def report(
     log: bool,
     **wished: Any,
 ) -> None:
-    """Compare the runs of a study: accuracy, how sure it is, costs, and which to pick.
+    """Compare the runs of a study, and pick an architecture.
 
-    Only runs of the same data and protocol stand in one table; failed and unfinished ones are
-    listed with their reason. The limits narrow the pick, never the table.
+    It says accuracy, how sure that is, and costs. Only runs of the same data and protocol stand in
+    one table; failed and unfinished ones are listed with their reason. The limits narrow the pick,
+    never the table.
 
     --check FILE derives every number of a report that was written with the same options again
     from the store, names those that differ, and ends with exit code 1 if there are any.

@@ -8,7 +8,7 @@ from typing import Literal
 
 import click
 
-from benchmark.commands.options import load, study_options
+from benchmark.commands.options import OUTPUT, load, study_options
 
 UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 
@@ -56,7 +56,7 @@ UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
     show_default=True,
     help="What the pick among the finalists weighs accuracy against.",
 )
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="A .md or .json file, too.")
+@click.option("-o", "--output", type=OUTPUT, help="Also write the answer to a .md or .json file.")
 @click.pass_context
 def select(
     ctx: click.Context,
@@ -76,13 +76,14 @@ def select(
     prefer: Literal["balance", "accuracy", "speed", "size"],
     output: Path | None,
 ) -> None:
-    """Choose among PATTERNS (timm names or wildcards), or all of the config, within a time.
+    """Find the best of many architectures within a time budget.
 
-    Successive halving: all begin with cheap probes, heads on frozen bodies with few pictures; the
-    better half goes on with more pictures and epochs, and so on; the last are trained in earnest.
-    Validation accuracy alone decides. The same command goes on where it was stopped, and comes to
-    the same answer. What fails is dropped, with its reason. The exit code is 0 with a winner, 1
-    without, 2 for bad input, 130 after Ctrl-C.
+    PATTERNS are timm names or wildcards; without, it is all of the config. Successive halving: all
+    begin with cheap probes, heads on frozen bodies with few pictures; the better half goes on with
+    more pictures and epochs, and so on; the last are trained in earnest. Validation accuracy alone
+    decides. The same command goes on where it was stopped, and comes to the same answer. What
+    fails is dropped, with its reason. The exit code is 0 with a winner, 1 without, 2 for bad
+    input, 130 after Ctrl-C.
 
     \b
     Examples:

@@ -12,7 +12,7 @@ from benchmark.commands.options import load, study_options
 @click.command()
 @study_options
 def sync(config: Path, assignments: tuple[str, ...]) -> None:
-    """Log to MLflow what a study's run folders hold and the store lacks.
+    """Log to MLflow what run folders hold and the store lacks.
 
     For a store that was away while runs went on, or that was lost: runs, curves, figures and files
     come from the folders, each once, and what stands there twice is removed. Nothing is trained.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.compare.contrast import Contrast, Contrasts, Side
+from benchmark.compare.in_report import InReport, find_in_report
 from benchmark.compare.settings import SettingChange, settings_changed
 from benchmark.errors import ReportError
 from benchmark.find_run import FoundRun
@@ -30,16 +31,26 @@ class Compared:
     only_new: tuple[str, ...]
     settings: tuple[SettingChange, ...]
     of_studies: bool
+    in_report: InReport | None = None
+    """Of two runs, what the report of their study says of them; None where they are not in one."""
 
 
 def compare_runs(baseline: FoundRun, new: FoundRun, unpaired: bool = False) -> Compared:
-    """Compare two finished runs.
+    """Compare two finished runs; those of one study's report by the report's family of tests.
 
     Raises ReportError where answers cannot be read, or where the test sets are unlike and
     `unpaired` does not allow to compare them as independent samples.
     """
     sides = [_side_of_run(found) for found in (baseline, new)]
     contrast = Contrasts(unpaired).of(f"{sides[1].name} against {sides[0].name}", *sides)
+    in_report = find_in_report(baseline, new)
+    if in_report is not None and in_report.one_run_each and not contrast.unpaired:
+        contrast = dataclasses.replace(
+            contrast,
+            mcnemar_adjusted=in_report.pair.mcnemar_adjusted,
+            bootstrap_adjusted=in_report.pair.bootstrap_adjusted,
+            adjusted_for=in_report.pairs,
+        )
     return Compared(
         baseline=baseline.name,
         new=new.name,
@@ -48,6 +59,7 @@ def compare_runs(baseline: FoundRun, new: FoundRun, unpaired: bool = False) -> C
         only_new=(),
         settings=settings_changed([("", sides[0].row, sides[1].row)]),
         of_studies=False,
+        in_report=in_report,
     )
 
 
@@ -147,4 +159,9 @@ def _adjusted(contrasts: Sequence[Contrast]) -> Iterator[Contrast]:
     bootstrap = statistics.holm([item.bootstrap_p for item in contrasts])
     for item, resampled in zip(contrasts, bootstrap, strict=True):
         exact = None if item.mcnemar_p is None else next(mcnemar)
-        yield dataclasses.replace(item, mcnemar_adjusted=exact, bootstrap_adjusted=resampled)
+        yield dataclasses.replace(
+            item,
+            mcnemar_adjusted=exact,
+            bootstrap_adjusted=resampled,
+            adjusted_for=len(contrasts),
+        )

@@ -68,11 +68,13 @@ class Contrast:
     """Exact, not adjusted; None if unpaired."""
     bootstrap_p: float
     mcnemar_adjusted: float | None
-    """By Holm, for the number of architectures."""
+    """By Holm, for `adjusted_for` tests."""
     bootstrap_adjusted: float
     seed_noise: float | None
     """What the accuracies may differ by because of their seeds alone; None for single seeds."""
     costs: tuple[CostChange, ...]
+    adjusted_for: int = 1
+    """Tests that the p-values are adjusted for: pairs of the study's report, or architectures."""
 
     @property
     def p(self) -> float:

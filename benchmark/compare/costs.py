@@ -52,7 +52,7 @@ def cost_changes(baseline: Row, new: Row) -> tuple[CostChange, ...]:
             baseline.train_s,
             new.train_s,
             duration,
-            _trained_unlike(baseline, new),
+            _no_feature_pass(baseline) or _no_feature_pass(new) or _trained_unlike(baseline, new),
         ),
     )
 
@@ -94,6 +94,12 @@ def _conditions(row: Row, measured: MeasuredCost) -> str:
     record = next(record for record in row.records if record.measured is measured)
     on = f"{record.environment.processor}, " if measured.device == "cpu" else ""
     return f"{on}{conditions(measured)}"
+
+
+def _no_feature_pass(row: Row) -> str:
+    if row.train_time_known:
+        return ""
+    return f"{row.name} read its features from the cache, and how long they took is not known"
 
 
 def _trained_unlike(baseline: Row, new: Row) -> str:

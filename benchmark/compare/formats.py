@@ -9,8 +9,9 @@ from benchmark.compare.compare import Compared
 from benchmark.compare.contrast import Change, Contrast, Side
 from benchmark.compare.costs import CostChange
 from benchmark.compare.fail_if import Judgement
+from benchmark.compare.in_report import InReport
 from benchmark.report.numbers import inline, markdown_table
-from benchmark.report.pick import p_text
+from benchmark.report.pick import p_text, why_text
 from benchmark.report.statistics import LEVEL
 
 LEAST_SHOWN_CHANGE = 5e-5
@@ -66,11 +67,17 @@ def verdict(contrast: Contrast) -> str:
     """In one sentence, whether the accuracy changed."""
     new, baseline = contrast.new.name, contrast.baseline.name
     points = 100 * contrast.accuracy.difference
-    told = f"{_interval(contrast.accuracy)}; {_p(contrast)}"
+    told = f"{_interval(contrast.accuracy)}; {_p(contrast)}{_adjusted(contrast)}"
     if contrast.tied:
         return f"{new} is tied with {baseline}: {points:+.2f} points of accuracy ({told})."
     word = "more" if points > 0 else "less"
     return f"{new} is {abs(points):.2f} points {word} accurate than {baseline} ({told})."
+
+
+def _adjusted(contrast: Contrast) -> str:
+    if contrast.adjusted_for == 1:
+        return ""
+    return f", adjusted for the {contrast.adjusted_for} pairs of the study's report by Holm"
 
 
 def how_sure(contrast: Contrast) -> str:
@@ -80,11 +87,12 @@ def how_sure(contrast: Contrast) -> str:
         first, second = contrast.images
         return (
             f"Unpaired: the test sets differ ({contrast.unpaired}), so {first:,} and {second:,} "
-            f"pictures were compared as independent samples; {resampled}, no McNemar test."
+            f"pictures were compared as independent samples; {resampled}, not adjusted, no McNemar "
+            "test."
         )
     return (
-        f"Paired on {contrast.images[0]:,} test pictures, twins drawn together: exact McNemar "
-        f"{p_text(contrast.mcnemar_p)}, {resampled}."
+        f"Paired on {contrast.images[0]:,} test pictures, twins drawn together. This pair alone, "
+        f"not adjusted: exact McNemar {p_text(contrast.mcnemar_p)}, {resampled}."
     )
 
 
@@ -172,6 +180,8 @@ def _notes(compared: Compared) -> list[str]:
         for cost in item.costs
         if cost.incomparable
     }
+    if compared.in_report is not None and not compared.in_report.one_run_each:
+        notes.add(_over_seeds(compared.in_report))
     if compared.of_studies:
         notes |= {
             f"{item.name}, unpaired: the test sets differ ({item.unpaired}) and were compared as "
@@ -182,6 +192,16 @@ def _notes(compared: Compared) -> list[str]:
         if len(compared.contrasts) > 1:
             notes.add(f"p-values are adjusted for {len(compared.contrasts)} architectures (Holm).")
     return sorted(notes)
+
+
+def _over_seeds(found: InReport) -> str:
+    pair = found.pair
+    verdict = "tied" if pair.tied else "different"
+    return (
+        f"Over all their seeds, the report of study {found.study} has the two architectures "
+        f"{verdict}: {100 * found.sign * pair.difference:+.2f} points, {why_text(pair)}, adjusted "
+        f"for {found.pairs} pairs (Holm)."
+    )
 
 
 def _short_points(change: Change) -> str:
@@ -240,6 +260,7 @@ def _contrast(item: Contrast) -> dict[str, object]:
         "mcnemar_adjusted": item.mcnemar_adjusted,
         "bootstrap_p": item.bootstrap_p,
         "bootstrap_adjusted": item.bootstrap_adjusted,
+        "adjusted_for": item.adjusted_for,
         "seed_noise": item.seed_noise,
         "tied": item.tied,
         "costs": {cost.key: _cost_figures(cost) for cost in item.costs},

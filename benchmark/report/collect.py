@@ -97,6 +97,20 @@ def collect(study: StudySettings, root: Path) -> Collection:
     )
 
 
+def beside(spec: RunSpec, root: Path) -> Comparison:
+    """The finished runs of its study that stand in one table with a run."""
+    wanted, data = _settings_of(spec), spec.data_summary.fingerprint
+    found = (folder.record() for folder in study_folders(root, spec.study))
+    records = [
+        record
+        for record in found
+        if record is not None
+        and record.spec.data_summary.fingerprint == data
+        and not _differences(wanted, _settings_of(record.spec))
+    ]
+    return Comparison(records, [], [])
+
+
 def _settings_of(item: StudySettings | RunSpec) -> dict[str, Any]:
     """What must be equal within a table, apart from the data's own fingerprint.
 

@@ -19,7 +19,7 @@ class Column:
     """With its unit, for axes and heads of tables."""
     higher_is_better: bool
     of: Callable[[Row], float | None]
-    """In the unit of the title; None where it was not measured, or must not be ranked."""
+    """In the unit of the title; None where it was not measured, or on a busy machine."""
     log: bool = False
     """Whether it spans orders of magnitude."""
 
@@ -42,6 +42,10 @@ def _memory(row: Row) -> float | None:
     return row.measured.inference_memory_bytes / 2**20 if row.measured else None
 
 
+def _training_time(row: Row) -> float | None:
+    return row.train_s if row.train_time_known else None
+
+
 COLUMNS = {
     column.key: column
     for column in (
@@ -58,7 +62,7 @@ COLUMNS = {
         Column("latency", "latency of one picture (ms)", False, _latency, True),
         Column("throughput", "throughput (images/s)", True, _throughput, True),
         Column("memory", "memory of inference (MiB)", False, _memory, True),
-        Column("time", "training time (s)", False, lambda row: row.train_s, True),
+        Column("time", "training time (s)", False, _training_time, True),
     )
 }
 
@@ -85,10 +89,10 @@ def pareto_front(
 
 
 def measured_alike(rows: Sequence[Row]) -> bool:
-    """Whether all that was measured was measured under the same conditions, and can be ranked."""
+    """Whether all undisturbed measurements were made under the same conditions."""
     found = {
         (conditions(row.measured), row.records[0].environment.processor)
         for row in rows
-        if row.measured is not None
+        if row.measured is not None and not row.measured.busy
     }
     return len(found) <= 1

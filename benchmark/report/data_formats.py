@@ -20,13 +20,11 @@ def render_csv(study: StudySettings, collection: Collection, analyses: Sequence[
     output = io.StringIO()
     entries = [flat_row(analysis, place) for analysis in analyses for place in _places(analysis)]
     entries += [
-        {"study": study.study, "architecture": cells[0], "status": cells[-1]}
-        for analysis in analyses
-        for cells in render.table_cells(analysis)[len(analysis.rows) :]
-    ]
-    entries += [
-        {"study": study.study, "architecture": name, "status": "not begun"}
-        for name in collection.not_begun
+        {"study": study.study, "architecture": run.name, "status": run.text}
+        for number, analysis in enumerate(analyses)
+        for run in render.runs_without_figures(
+            analysis.comparison, [] if number else collection.not_begun
+        )
     ]
     columns = dict.fromkeys(key for entry in entries for key in entry)
     writer = csv.DictWriter(output, list(columns), lineterminator="\n")
@@ -77,7 +75,10 @@ def flat_row(analysis: Analysis, place: int) -> dict[str, object]:
         "macs_flopth": cost.flopth.macs if cost else None,
         "macs_fvcore": cost.fvcore.macs if cost else None,
         "params": cost.params if cost else None,
+        "training_macs": cost.training_macs if cost else None,
+        "training_params": cost.training_params if cost else None,
         "train_s": row.train_s,
+        "features_reused": row.features_reused,
         "epochs": row.epochs,
         **measured.flat(row.measured, row.macs),
         "data_fingerprint": spec.data_summary.fingerprint,

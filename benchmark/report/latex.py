@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from benchmark.report import render
 from benchmark.report.analysis import Analysis
 from benchmark.report.collect import Collection
-from benchmark.report.numbers import giga, millions
+from benchmark.report.numbers import Headline, deployed_note
 from benchmark.study import StudySettings
 
 COLUMNS = (
@@ -38,10 +38,16 @@ def _table(
     analysis = analyses[number]
     spec = analysis.comparison.specs[0]
     not_begun = collection.not_begun if number == 0 else []
-    without = render.table_cells(analysis, not_begun)[len(analysis.rows) :]
+    without = render.runs_without_figures(analysis.comparison, not_begun)
     protocol = render.describe_protocol(render.sizes(analysis.comparison), spec.model, spec.train)
     caption = f"{study.study}: {render.describe_data(spec.data_summary)}. {protocol}."
     pick = analysis.pick
+    note = deployed_note([
+        (row.name, row.cost.training_macs, row.cost.training_params)
+        for row in analysis.rows
+        if row.cost
+    ])  # fmt: skip
+    caption += f" {note}" if note else ""
     lines = [
         r"\begin{table}",
         r"  \centering",
@@ -53,7 +59,7 @@ def _table(
         *(f"    {' & '.join(cells)} \\\\" for cells in _rows(analysis)),
         r"    \bottomrule",
         r"  \end{tabular}",
-        *(f"  % {name}: {' '.join(status.split())}" for name, *_, status in without),
+        *(f"  % {run.name}: {' '.join(run.text.split())}" for run in without),
         r"\end{table}",
     ]
     return "\n".join(lines)
@@ -62,7 +68,7 @@ def _table(
 def _rows(analysis: Analysis) -> list[list[str]]:
     found = []
     for place, row in enumerate(analysis.rows):
-        pair = analysis.pairs.get((0, place))
+        pair, headline = analysis.pairs.get((0, place)), Headline.of(row.cost)
         spread = row.accuracy_deviation
         accuracy = f"{100 * row.accuracy:.2f}"
         found.append(
@@ -72,8 +78,8 @@ def _rows(analysis: Analysis) -> list[list[str]]:
                 render.interval_text(analysis, place).replace(" to ", "--"),
                 "--" if pair is None else _p(pair.p),
                 f"{row.macro_f1:.4f}",
-                giga(row.macs),
-                millions(row.cost.params if row.cost else None),
+                headline.macs,
+                headline.params,
             ]
         )
     return found

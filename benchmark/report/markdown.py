@@ -64,7 +64,7 @@ def _front(analysis: Analysis) -> str:
 def _sureness(analysis: Analysis) -> list[str]:
     parts = []
     if analysis.pairs:
-        parts.append("### Differences, pair by pair")
+        parts += ["### Differences, pair by pair", render.pair_note(analysis)]
         parts.append(markdown_table(render.pair_cells(analysis), render.PAIR_COLUMNS))
     cells = render.sureness_cells(analysis)
     if cells:

@@ -41,7 +41,7 @@ def cells(name: str, measured: MeasuredCost, macs: int | None) -> list[str]:
     batch = measured.best_batch
     return [
         name,
-        f"{measured.latency_ms_median:.1f} ms",
+        f"{measured.latency_ms_median:.1f} ms{' (busy)' * bool(measured.busy)}",
         f"{measured.latency_ms_p95:.1f} ms",
         _achieved(measured, macs, 1),
         f"{measured.best_images_per_second:.0f} images/s at batch {batch}",

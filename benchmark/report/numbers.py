@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
+
+from clothclf.results import Cost
 
 COUNTERS_AGREE_WITHIN = 0.02
+DEPLOYED = " (d)"
+"""Mark of a figure of the deployed form, where the form that trains has another."""
+MAX_FORMS_LISTED = 8
 
 
 def giga(count: int | None) -> str:
@@ -15,6 +21,52 @@ def giga(count: int | None) -> str:
 def millions(count: int | None) -> str:
     """A count in units of 10^6, or a dash."""
     return "-" if count is None else f"{count / 1e6:.2f} M"
+
+
+class Headline(NamedTuple):
+    """What a network costs, as text, in the form that is deployed."""
+
+    macs: str
+    flops: str
+    params: str
+
+    @staticmethod
+    def of(cost: Cost | None) -> Headline:
+        """Marked where the form that trains has other figures; dashes where nothing was counted."""
+        if cost is None:
+            return Headline("-", "-", "-")
+        macs = deployed_mark(cost.macs, cost.training_macs)
+        params = deployed_mark(cost.params, cost.training_params)
+        return Headline(
+            giga(cost.macs) + macs, giga(cost.flops) + macs, millions(cost.params) + params
+        )
+
+
+def deployed_mark(count: int | None, training: int | None) -> str:
+    """DEPLOYED where the form that trains has another count, else nothing."""
+    return "" if training in (None, count) else DEPLOYED
+
+
+def deployed_note(forms: Sequence[tuple[str, int | None, int | None]]) -> str:
+    """What the mark means, and what training takes; empty where no network has two forms.
+
+    `forms` are names with MACs and parameters of the form that trains, None where it is the only
+    one.
+    """
+    two = [(name, macs, params) for name, macs, params in forms if params is not None]
+    if not two:
+        return ""
+    listed = [
+        f"{name} {giga(macs)} MACs and {millions(params)} parameters"
+        for name, macs, params in two[:MAX_FORMS_LISTED]
+    ]
+    more = len(two) - len(listed)
+    listed += [f"{more} more architectures"] if more > 0 else []
+    return (
+        f"{DEPLOYED.strip()} marks the deployed form, re-parameterised after training, which "
+        "latency, throughput, inference memory and exported files are of, too; flopth, fvcore and "
+        f"trainable parameters are of the training form, which takes: {', '.join(listed)}."
+    )
 
 
 def mebibytes(count: int) -> str:

@@ -19,6 +19,8 @@ PRICES: dict[Prefer, tuple[str, float]] = {
     "size": ("params", 5.0),
 }
 """What is paid for, and how many points of accuracy each tenfold of it has to buy."""
+MOST_NAMED = 3
+"""Architectures that a sentence lists by name."""
 WORDS = {"macs": "MACs", "latency": "latency", "params": "parameters"}
 
 
@@ -164,7 +166,10 @@ class _Choice:
         closest = min(self.rows, key=self._excess)
         text = f"No architecture fits{self._wished()}"
         if math.isinf(self._excess(closest)):
-            return f"{text}: what is asked for was not measured, or not alike for all."
+            return (
+                f"{text}: what is asked for was not measured, not on an idle machine, or not alike "
+                "for all."
+            )
         missed = []
         for column, limit, _ in self.wishes.limits():
             value = self._value(column, closest)
@@ -206,8 +211,13 @@ class _Choice:
             return f"{wished}, preferring accuracy, then fewer MACs"
         if all(self._value(self.cost, row) is None for row in self.fitting):
             return f"{wished}, by accuracy alone, since no {self.cost_words} can be compared"
+        lacking = [row.name for row in self.fitting if self._value(self.cost, row) is None]
+        which = (
+            ", ".join(lacking) if len(lacking) <= MOST_NAMED else f"{len(lacking)} architectures"
+        )
+        without = f", without {which} (no {self.cost_words})" if lacking else ""
         return (
-            f"{wished}, where a tenfold of {self.cost_words} has to buy at least "
+            f"{wished}{without}, where a tenfold of {self.cost_words} has to buy at least "
             f"{self.price:g} points"
         )
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from benchmark.report.analysis import Analysis
 from benchmark.report.collect import Comparison
-from benchmark.report.numbers import giga, millions, relative_text
+from benchmark.report.numbers import Headline, deployed_note, giga, relative_text
 from benchmark.report.pick import p_text, why_text
 from benchmark.report.recipe_words import (
     augment_words,
@@ -16,6 +17,7 @@ from benchmark.report.recipe_words import (
     optimizer_words,
 )
 from benchmark.report.table import Row
+from benchmark.report.training_notes import dominated_loss, training_notes
 from clothclf.results import DataSummary
 from clothclf.settings import ModelSettings, TrainSettings
 
@@ -35,6 +37,8 @@ COLUMNS = (
 """FLOPs are 2 x MACs; both are of one forward pass of one picture."""
 PX = "px"
 
+MAX_NAMES = 8
+"""Architectures that a caveat names."""
 MOST_SIZES = 8
 """That are listed one by one."""
 FEW_IMAGES = 50
@@ -50,7 +54,6 @@ def columns(analysis: Analysis) -> tuple[str, ...]:
 
 def table_cells(analysis: Analysis, not_begun: Sequence[str] = ()) -> list[list[str]]:
     """The main table as text: finished rows, then what failed, stopped or has not begun."""
-    comparison = analysis.comparison
     cells = [
         [
             row.name,
@@ -59,9 +62,7 @@ def table_cells(analysis: Analysis, not_begun: Sequence[str] = ()) -> list[list[
             interval_text(analysis, place),
             against_best_text(analysis, place),
             f"{row.macro_f1:.4f}",
-            giga(row.macs),
-            giga(row.cost.flops if row.cost else None),
-            millions(row.cost.params if row.cost else None),
+            *Headline.of(row.cost),
             f"{row.train_s:.0f} s",
             _status(row),
         ]
@@ -70,21 +71,43 @@ def table_cells(analysis: Analysis, not_begun: Sequence[str] = ()) -> list[list[
     if PX in (wanted := columns(analysis)):
         for row, own in zip(analysis.rows, cells, strict=True):
             own.insert(1, str(row.image_size))
-    cells += [
-        _empty_row(failure.spec.name, f"failed in {failure.stage}: {failure.reason}")
-        for failure in comparison.failures
-    ]
-    cells += [_empty_row(spec.name, "unfinished") for spec in comparison.unfinished]
-    cells += [
-        _empty_row(spec.name, f"not believed: {why}; `bench run` does it again")
-        for spec, why in comparison.refused
-    ]
-    cells += [_empty_row(name, "not begun") for name in not_begun]
-    return [[name, *["-"] * (len(wanted) - 1 - len(own)), *own] for name, *own in cells]
+    blank = ["-"] * (len(wanted) - 2)
+    runs = runs_without_figures(analysis.comparison, not_begun)
+    return [*cells, *([run.name, *blank, run.text] for run in runs)]
 
 
-def _empty_row(name: str, status: str) -> list[str]:
-    return [name, status]
+@dataclass(frozen=True)
+class RunWithoutFigures:
+    """A run that a report lists without figures."""
+
+    name: str
+    status: str
+    """`failed in STAGE`, `unfinished`, `not believed` or `not begun`."""
+    reason: str = ""
+    """Empty where the status says it all."""
+
+    @property
+    def text(self) -> str:
+        """Status and reason in one cell."""
+        return f"{self.status}: {self.reason}" if self.reason else self.status
+
+
+def runs_without_figures(
+    comparison: Comparison, not_begun: Sequence[str] = ()
+) -> list[RunWithoutFigures]:
+    """What every format lists below the finished rows, in this order."""
+    return [
+        *(
+            RunWithoutFigures(failure.spec.name, f"failed in {failure.stage}", failure.reason)
+            for failure in comparison.failures
+        ),
+        *(RunWithoutFigures(spec.name, "unfinished") for spec in comparison.unfinished),
+        *(
+            RunWithoutFigures(spec.name, "not believed", f"{why}; `bench run` does it again")
+            for spec, why in comparison.refused
+        ),
+        *(RunWithoutFigures(name, "not begun") for name in not_begun),
+    ]
 
 
 def _status(row: Row) -> str:
@@ -150,6 +173,14 @@ def pair_cells(analysis: Analysis) -> list[list[str]]:
     ]
 
 
+def pair_note(analysis: Analysis) -> str:
+    """What the p-values of a report are adjusted for."""
+    return (
+        f"All p-values of this report are adjusted for its {len(analysis.pairs)} pairs (Holm): "
+        "differences that one of many pairs shows by chance do not count."
+    )
+
+
 SURENESS_COLUMNS = (
     "architecture",
     "macro-F1, 95 % interval",
@@ -207,7 +238,7 @@ def cost_cells(row: Row) -> list[str]:
         return [row.name, *["-"] * 4, f"not counted: {row.cost_fault}", "-"]
     return [
         row.name,
-        giga(cost.macs),
+        Headline.of(cost).macs,
         giga(cost.flopth.macs),
         giga(cost.fvcore.macs),
         relative_text(cost.relative_difference),
@@ -297,9 +328,68 @@ def caveats(analysis: Analysis) -> list[str]:
         lines.append(f"Weights are random for {which}{why}.")
         if len(random) < len(rows):
             lines.append("Rows with random and with pretrained weights are different studies.")
+    busy = [row.name for row in rows if row.measured and row.measured.busy]
+    if busy:
+        lines.append(
+            "Other processes used the machine while latency and throughput were measured, so they "
+            f"are not ranked: {', '.join(busy)}."
+        )
+    lines += _reused_features(rows)
+    costs = [(row.name, row.cost) for row in rows if row.cost]
+    two_forms = deployed_note([(name, it.training_macs, it.training_params) for name, it in costs])
+    lines += [two_forms] if two_forms else []
     if comparison.specs[0].model.precision == "auto":
         lines += [f"Bodies computed in {which}." for which in _by_precision(rows)]
-    return [*lines, *(f"{note}." for note in analysis.notes)]
+    return [*lines, *_training_caveats(analysis), *(f"{note}." for note in analysis.notes)]
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return ", ".join(names[:MAX_NAMES]) + more
+
+
+def _training_caveats(analysis: Analysis) -> list[str]:
+    """Signs that a recipe does not suit an architecture, which then looks worse than it is."""
+    found: dict[str, list[str]] = {}
+    for row in analysis.rows:
+        for record in row.records:
+            spec = record.spec
+            name = row.name if len(row.seeds) == 1 else f"{row.name} seed {spec.seed}"
+            classes = len(spec.data_summary.classes)
+            for note in training_notes(record.training, spec.train.epochs, classes):
+                found.setdefault(note, []).append(name)
+    lines = [f"{_listed(names)}: {note}." for note, names in found.items()]
+    dominated = [
+        f"{row.name} (mean {loss[0]:.3g}, median {loss[1]:.2g})"
+        for row, predicted in zip(analysis.rows, analysis.answers, strict=True)
+        if analysis.test is not None
+        and predicted
+        and (loss := dominated_loss(predicted[0].probabilities, analysis.test.labels))
+    ]
+    if dominated:
+        lines.append(f"A few images make most of the mean test loss of {_listed(dominated)}.")
+    return lines
+
+
+def _reused_features(rows: Sequence[Row]) -> list[str]:
+    """What the training time of rows holds whose runs read their features from the cache."""
+    reused = [row for row in rows if row.features_reused]
+    known = [row.name for row in reused if row.train_time_known]
+    unknown = [row.name for row in reused if not row.train_time_known]
+    lines = []
+    if known:
+        which = "all" if len(known) == len(rows) else ", ".join(known)
+        lines.append(
+            "Features came from the cache; the training time includes their computation as first "
+            f"measured: {which}."
+        )
+    if unknown:
+        which = "all" if len(unknown) == len(rows) else ", ".join(unknown)
+        lines.append(
+            "Features came from the cache, and how long they took is not known, so the training "
+            f"time is without them and is not ranked: {which}."
+        )
+    return lines
 
 
 def _by_precision(rows: Sequence[Row]) -> list[str]:

@@ -30,7 +30,7 @@ class Row:
     macro_f1: float
     valid_accuracy: float
     train_s: float
-    """Mean training time in seconds."""
+    """Mean training time in seconds, feature pass included also where it came from the cache."""
     epochs: float
     cost: Cost | None
     cost_fault: str
@@ -56,6 +56,16 @@ class Row:
     def macs(self) -> int | None:
         """Headline MACs of one forward pass of one picture."""
         return self.cost.macs if self.cost else None
+
+    @property
+    def features_reused(self) -> bool:
+        """Whether a run of it read its features from the cache."""
+        return any(record.training.reused_seconds != 0 for record in self.records)
+
+    @property
+    def train_time_known(self) -> bool:
+        """Whether `train_s` has the feature pass of every run that read it from the cache."""
+        return all(record.training.reused_seconds is not None for record in self.records)
 
 
 def make_rows(comparison: Comparison) -> list[Row]:
@@ -88,7 +98,7 @@ def _row(records: list[RunRecord], sizes_differ: bool) -> Row:
         accuracy_deviation=statistics.stdev(accuracies) if len(accuracies) > 1 else None,
         macro_f1=statistics.fmean(record.test.macro_f1 for record in records),
         valid_accuracy=statistics.fmean(record.training.best.valid_accuracy for record in records),
-        train_s=statistics.fmean(record.training.seconds for record in records),
+        train_s=statistics.fmean(record.training.full_seconds for record in records),
         epochs=statistics.fmean(len(record.training.epochs) for record in records),
         cost=first.cost,
         cost_fault=first.cost_fault,

@@ -34,6 +34,8 @@ class EpochDone(Settings):
     kind: Literal["epoch"] = "epoch"
     result: EpochResult
     epochs: int
+    cached_features: bool = False
+    """Whether a head alone was trained on them: the epoch's speed is then not the network's."""
 
 
 class Resumed(Settings):

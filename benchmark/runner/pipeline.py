@@ -236,6 +236,7 @@ class Pipeline:
         epochs = self.spec.train.epochs
         log = self.folder.path / files.EPOCHS
         log.unlink(missing_ok=True)
+        cached_features = False
 
         def write(result: EpochResult) -> None:
             with log.open("a", encoding="utf-8") as file:
@@ -243,7 +244,8 @@ class Pipeline:
 
         def on_epoch(result: EpochResult) -> None:
             write(result)
-            self.emit(EpochDone(result=result, epochs=epochs))
+            done = EpochDone(result=result, epochs=epochs, cached_features=cached_features)
+            self.emit(done)
 
         def on_resumed(done: list[EpochResult], steps: int) -> None:
             for result in done:
@@ -254,6 +256,8 @@ class Pipeline:
             self.emit(Progress(doing=f"epoch {epoch}/{epochs}", done=step, total=steps))
 
         def on_features(done: int, total: int) -> None:
+            nonlocal cached_features
+            cached_features = True
             self.emit(Progress(doing="features", done=done, total=total))
 
         return Watcher(

@@ -137,6 +137,9 @@ class RunFolder:
             version = json.loads((self.path / RECORD).read_text("utf-8")).get("version")
             if isinstance(version, int) and version != RECORD_VERSION:
                 return f"its record has format {version}, and this bench reads {RECORD_VERSION}"
+        record = self.read(RECORD, RunRecord)
+        if record is not None and record.run_id != record.spec.run_id:
+            return "another version of bench made it, or its settings were changed since"
         return "its record, or a file beside it, is damaged"
 
     def failure(self) -> Failure | None:

@@ -27,8 +27,8 @@ from benchmark.stopping import StopRequest
 LOOK_EVERY_S = 0.25
 """How soon a request to stop, a timeout, and a run that another process has ended are noticed."""
 STOP_GRACE_S = 20.0
-STOPPING = "stopping: the step is finished and kept; Ctrl-C again stops at once"
 """For a step and a checkpoint of the largest networks on a slow machine."""
+STOPPING = "stopping: the step is finished and kept; Ctrl-C again stops at once"
 
 
 @dataclass(frozen=True)

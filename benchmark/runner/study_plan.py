@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from benchmark.estimate import Estimate, estimate
 from benchmark.report.numbers import duration, mebibytes
@@ -15,6 +14,7 @@ from benchmark.study import StudySettings
 from benchmark.terminal.output import make_console, print_table
 from clothclf.cost.busy import busy_now
 from clothclf.errors import TrainingError
+from clothclf.memory import available_memory_bytes
 
 COLUMNS = ("architecture and seed", "precision", "time", "peak memory", "state")
 
@@ -42,7 +42,7 @@ def show_plan(study: StudySettings, asked: Sequence[str]) -> int:
         if RunFolder.of(root, spec).record() is not None:
             state = "finished"
         else:
-            state = _fit(found, available_memory_bytes())
+            state = fit_in_words(found)
             faults += state != "to run"
             seconds += found.seconds
         memory = mebibytes(found.peak_memory_bytes)
@@ -56,19 +56,10 @@ def show_plan(study: StudySettings, asked: Sequence[str]) -> int:
     return 1 if faults else 0
 
 
-def _fit(found: Estimate, available: int | None) -> str:
-    if available is None or found.working_memory_bytes <= available:
+def fit_in_words(found: Estimate) -> str:
+    """Whether there is memory for a run now, for the table's column `state`."""
+    available = available_memory_bytes()
+    if found.working_memory_bytes <= available:
         return "to run"
     needed = mebibytes(found.working_memory_bytes)
     return f"will not fit: needs {needed}, {mebibytes(available)} are free"
-
-
-def available_memory_bytes() -> int | None:
-    """Memory that a new process could have; None where the system does not tell."""
-    try:
-        for line in Path("/proc/meminfo").read_text("ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        return None
-    return None

@@ -32,6 +32,7 @@ from benchmark.terminal.output import (
     prepare_with_progress,
     print_table,
 )
+from benchmark.weights import weights_of
 from clothclf.data.atomic import new_file, write_text
 from clothclf.data.dataset import DataSet
 from clothclf.errors import DataError, SettingsError, UserError
@@ -40,6 +41,8 @@ from clothclf.settings import ArchitectureSettings
 
 LEAST_NEEDED = ("weights", "training time", "FLOPs", "macro-F1", "against the best")
 """Columns that go first where a terminal has no room for all."""
+MAX_SHRINKING = 3
+"""Stored images that many times as large as what a network sees call for a warning."""
 MOST_LEFT_OUT = 20
 """Architectures that are told one by one."""
 
@@ -61,6 +64,8 @@ def run_study(
     signal.signal(signal.SIGTERM, _interrupt)
     if ray is not None:
         check_reachable(ray)
+    else:
+        check_device(study)
     console = make_console()
     root = open_store(study)
     plan, data = plan_study(study, asked, root, console, may_probe=not dry_run)
@@ -103,6 +108,13 @@ def run_study(
             except TrackingError as error:
                 console.print(str(error), style="yellow")
     return 1 if outcome.failed or outcome.failed_before else 0
+
+
+def check_device(study: StudySettings) -> None:
+    """Raise DeviceError where this machine lacks the study's device; every run would fail."""
+    from clothclf.training.device import choose_device
+
+    choose_device(study.device)
 
 
 def folder_writer(study: StudySettings, data: DataSet) -> Callable[[RunFolder, RunSpec], None]:
@@ -176,26 +188,22 @@ def prepare_sizes(
                 f"data.path: the pictures at {size} px are others than at {sizes[0]} px; "
                 "have they changed meanwhile? Run it again"
             )
+    shrunk = [size for size in sizes if first.stored_side > MAX_SHRINKING * size]
+    if shrunk:
+        console.print(
+            f"images are stored at {first.stored_side:,} px (median of the shorter side) and "
+            f"shrink to {', '.join(map(str, shrunk))} px (data.image_size): detail that tells "
+            "classes apart may be lost; data.image_size: native takes each architecture's own size",
+            style="yellow",
+        )
     return first, {size: data.pixels for size, data in found.items()}
 
 
 def _resolve_weights(
     study: StudySettings, entries: Sequence[ArchitectureSettings], console: Console
 ) -> dict[str, Weights]:
-    from clothclf.models.weights import WeightsResolver
-
-    scratch = study.model.mode == "scratch"
-    for entry in entries:
-        if scratch and entry.weights not in (None, "auto", "none"):
-            raise SettingsError(
-                f"architectures: {entry.name}: mode: scratch starts from random weights: leave "
-                "out its weights"
-            )
-    resolver = WeightsResolver("none" if scratch else study.model.weights)
-    weights = {
-        entry.name: resolver.resolve(entry.name, None if scratch else entry.weights)
-        for entry in entries
-    }
+    resolve = weights_of(study)
+    weights = {entry.name: resolve(entry) for entry in entries}
     for note in sorted({item.note for item in weights.values() if item.note}):
         console.print(f"weights are random: {note}", style="yellow")
     return weights

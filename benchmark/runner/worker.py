@@ -67,7 +67,7 @@ def main(folder: RunFolder, measure: bool, memory_bytes: int | None = None) -> i
 
 
 def tell_failure(pipe: EventPipe, error: Exception, whose: str = "") -> None:
-    """Say why the run cannot go on, and end_process the whole story in its log."""
+    """Say why the run cannot go on, and write the traceback to its log."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     pipe.emit(Failed(reason=whose + _in_words(error)))
     with contextlib.suppress(OSError):  # of a full disk

@@ -8,6 +8,7 @@ from pathlib import Path
 from benchmark.select.selection import Entrant
 from benchmark.selection import Candidate, choose
 from benchmark.study import StudySettings
+from benchmark.weights import weights_of
 from clothclf.errors import UserError
 from clothclf.results import Weights
 from clothclf.settings import ArchitectureSettings
@@ -47,16 +48,12 @@ def resolve_weights(
     entries: Sequence[ArchitectureSettings], study: StudySettings
 ) -> tuple[dict[str, Weights], dict[str, str]]:
     """Where each architecture's parameters come from, and why where they cannot be had."""
-    from clothclf.models.weights import WeightsResolver
-
-    scratch = study.model.mode == "scratch"
-    resolver = WeightsResolver("none" if scratch else study.model.weights)
+    resolve = weights_of(study)
     weights: dict[str, Weights] = {}
     faults: dict[str, str] = {}
     for entry in entries:
         try:
-            own = None if scratch else entry.weights
-            weights[entry.name] = resolver.resolve(entry.name, own)
+            weights[entry.name] = resolve(entry)
         except UserError as error:
             faults[entry.name] = str(error)
     return weights, faults

@@ -13,7 +13,7 @@ from rich.console import Console
 from benchmark.errors import SelectError, TrackingError
 from benchmark.report.numbers import duration
 from benchmark.runner.schedule import Policy
-from benchmark.runner.study_run import prepare_sizes
+from benchmark.runner.study_run import check_device, prepare_sizes
 from benchmark.select import tables
 from benchmark.select.agreement import LEAST_SAMPLED
 from benchmark.select.carry_out import Ground
@@ -40,6 +40,7 @@ from benchmark.stopping import StopRequest
 from benchmark.store import cache_folder, open_store, tracking_uri
 from benchmark.study import StudySettings
 from benchmark.terminal.output import make_console, print_table
+from clothclf.data.atomic import STANDARD_OUTPUT
 from clothclf.results import Weights
 
 
@@ -56,6 +57,7 @@ def run_selection(study: StudySettings, request: Request, options: Options) -> i
             "train.teacher.runs: a selection trains without a teacher; leave it out, and let the "
             "winner be taught by `bench run`"
         )
+    check_device(study)
     signal.signal(signal.SIGTERM, _interrupt)
     console = make_console()
     root = open_store(study)
@@ -156,13 +158,14 @@ def _nobody(entrants: tuple[Entrant, ...]) -> str:
 
 def _tell(outcome: Outcome, options: Options, root: Path, console: Console) -> None:
     columns, rows = tables.main_table(outcome)
-    print_table(
-        make_console(stderr=False),
-        columns,
-        rows,
-        f"selection {outcome.selection.name}",
-        tables.LEAST_NEEDED,
-    )
+    if options.output != STANDARD_OUTPUT:
+        print_table(
+            make_console(stderr=False),
+            columns,
+            rows,
+            f"selection {outcome.selection.name}",
+            tables.LEAST_NEEDED,
+        )
     for line in tables.sentences(outcome):
         console.print(line)
     winner = outcome.selection.winner

@@ -216,4 +216,6 @@ def _loss(run: RunProgress) -> str:
 
 
 def _speed(run: RunProgress) -> str:
-    return "" if run.epoch is None else f"{run.epoch.images_per_second:,.0f}"
+    if run.epoch is None or run.cached_features:
+        return ""
+    return f"{run.epoch.images_per_second:,.0f}"

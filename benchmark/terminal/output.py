@@ -15,6 +15,8 @@ from rich.text import Text
 
 from benchmark.plan import RunSpec
 from benchmark.record import Failure, RunRecord
+from benchmark.report.numbers import duration
+from benchmark.report.training_notes import early_stop, training_notes
 from benchmark.runner import events
 from benchmark.runner.run_folder import RunFolder
 from benchmark.store import cache_folder, open_store
@@ -26,6 +28,8 @@ from clothclf.data.dataset import DataSet
 from clothclf.data.prepare import prepare
 
 PIPED_WIDTH = 200
+SILENCE_S = 30.0
+"""Without a live table, a study says at least this often what it is doing."""
 LONGEST_FIRST = 40
 LONGEST_LAST = len("finished, 3 seeds")
 """Cells that a table's first and last column are given before others are left out."""
@@ -134,6 +138,7 @@ class TerminalListener:
         self._numbers: dict[str, int] = {}
         self._progress = StudyProgress(runs, workers, measured_apart=measured_apart)
         self._table: LiveTable | None = None
+        self._printed_s = self._progress.clock()
 
     @contextlib.contextmanager
     def on_study(self, plan: Sequence[RunSpec]) -> Iterator[None]:
@@ -189,9 +194,14 @@ class TerminalListener:
     def on_finished(self, folder: RunFolder, record: RunRecord) -> None:
         """Say how the run ended."""
         self._progress.finished(record)
-        best = record.training.best_epoch
+        spec, training = record.spec, record.training
+        if reason := early_stop(training, spec.train.epochs, spec.train.patience):
+            self._tell(spec, reason)
         seconds = sum(record.stage_seconds.values())
-        self._tell_end(record.spec, f"{_result(record)}, epoch {best}, {seconds:.0f} s in all")
+        kept = f"epoch {training.best_epoch} kept"
+        self._tell_end(spec, f"{_result(record)}, {kept}, {seconds:.0f} s in all")
+        for note in training_notes(training, spec.train.epochs, len(spec.data_summary.classes)):
+            self._tell(spec, note, "yellow")
 
     def on_failed(self, folder: RunFolder, failure: Failure) -> None:
         """Say why, and where the whole story is."""
@@ -206,21 +216,29 @@ class TerminalListener:
         self._tell_end(spec, "stopped")
 
     def on_tick(self) -> None:
-        """Times go on where nothing else does."""
+        """Refresh the live table; elsewhere say what is going on after some silence."""
         if self._table is not None:
             self._table.refresh()
+        elif self._progress.clock() - self._printed_s >= SILENCE_S:
+            for run in self._progress.running.values():
+                taken = duration(self._progress.clock() - run.began_s)
+                self._tell(run.spec, f"{run.doing_text()}, {taken} so far")
 
     def _number(self, spec: RunSpec) -> int:
         return self._numbers.setdefault(spec.run_id, len(self._numbers) + 1)
 
     def _say(self, spec: RunSpec, text: str, style: str | None = None) -> None:
         line = f"[{self._number(spec)}/{self._progress.runs}] {spec.name}: {text}"
-        self._console.print(Text(printable(line)), style=style)
+        self._print(line, style)
 
     def _tell(self, spec: RunSpec, text: str, style: str | None = None) -> None:
         named = self._workers > 1 or self._table is not None
         name = f"{spec.name}: " if named else ""
-        self._console.print(Text(f"  {printable(name + text)}"), style=style)
+        self._print(f"  {name}{text}", style)
+
+    def _print(self, line: str, style: str | None) -> None:
+        self._printed_s = self._progress.clock()
+        self._console.print(Text(printable(line)), style=style)
 
     def _tell_end(self, spec: RunSpec, text: str, style: str | None = None) -> None:
         """The line of a run that stays: with its number where nothing was said at its start."""
@@ -232,9 +250,11 @@ class TerminalListener:
 
 def _epoch(event: events.EpochDone) -> str:
     result = event.result
+    speed = "" if event.cached_features else f", {result.images_per_second:,.0f} images/s"
     return (
         f"epoch {result.epoch}/{event.epochs}: loss {result.train_loss:.3f}, "
-        f"valid {100 * result.valid_accuracy:.1f} %, {result.images_per_second:,.0f} images/s"
+        f"valid loss {result.valid_loss:.3f}, valid accuracy {100 * result.valid_accuracy:.1f} %"
+        f"{speed}"
     )
 
 

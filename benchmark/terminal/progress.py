@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -35,6 +36,8 @@ class RunProgress:
     """Of the pictures whose features are made, or of all steps of all epochs: 0 to 1."""
     epoch: EpochResult | None = None
     """The latest."""
+    cached_features: bool = False
+    """Whether a head alone is trained: its speed is not the network's."""
     trained_s: float | None = None
     """When training was over."""
     epochs_done: int = 0
@@ -51,7 +54,7 @@ class RunProgress:
         elif isinstance(event, events.Resumed):
             self.epochs_done = event.epochs
         elif isinstance(event, events.EpochDone):
-            self.epoch = event.result
+            self.epoch, self.cached_features = event.result, event.cached_features
             self.epochs_done = event.result.epoch
             self._come_to(now_s, event.result.epoch / event.epochs)
         elif isinstance(event, events.Progress):
@@ -63,6 +66,13 @@ class RunProgress:
             if is_epoch:
                 share = (self.epochs_done + share) / self.spec.train.epochs
             self._come_to(now_s, share)
+
+    def doing_text(self) -> str:
+        """What it is doing and how far it is: `features, 38 %`, `epoch 3/10, 24 % of training`."""
+        if self.share is None:
+            return self.doing
+        of = " of training" if self.doing.startswith("epoch ") else ""
+        return f"{self.doing}, {math.floor(100 * self.share)} %{of}"
 
     def _come_to(self, now_s: float, share: float) -> None:
         self.share = min(1.0, share)

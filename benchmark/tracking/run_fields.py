@@ -132,7 +132,7 @@ def final_metrics(record: RunRecord) -> dict[str, float]:
         "best/valid_accuracy": best.valid_accuracy,
         "best/valid_loss": best.valid_loss,
         "best/epoch": float(best.epoch),
-        "time/train_s": record.training.seconds,
+        "time/train_s": record.training.full_seconds,
         "time/total_s": sum(record.stage_seconds.values()),
         "memory/peak_mib": record.peak_memory_bytes / 2**20,
         **_cost_metrics(record),
@@ -160,6 +160,9 @@ def _cost_metrics(record: RunRecord) -> dict[str, float]:
         "cost/gflops": (cost.flops, 1e9),
         "cost/mparams": (cost.params, 1e6),
         "cost/trainable_mparams": (cost.trainable_params, 1e6),
+        # Of the form that trains, where the others are of another, deployed one.
+        "cost/training_gmacs": (cost.training_macs, 1e9),
+        "cost/training_mparams": (cost.training_params, 1e6),
         "cost/macs": (cost.macs, 1),
         "cost/params": (cost.params, 1),
         "counters/flopth_gmacs": (cost.flopth.macs, 1e9),
@@ -173,11 +176,15 @@ def _measured_metrics(record: RunRecord) -> dict[str, float]:
     if measured is None:
         return {}
     metrics = {
+        "memory/inference_mib": measured.inference_memory_bytes / 2**20,
+        "memory/training_mib": measured.training_memory_bytes / 2**20,
+    }
+    if measured.busy:  # MLflow's charts would rank it; the record has the figures
+        return metrics
+    metrics |= {
         "speed/latency_ms": measured.latency_ms_median,
         "speed/latency_ms_p95": measured.latency_ms_p95,
         "speed/best_images_per_second": measured.best_images_per_second,
-        "memory/inference_mib": measured.inference_memory_bytes / 2**20,
-        "memory/training_mib": measured.training_memory_bytes / 2**20,
     }
     if record.cost is not None and record.cost.macs is not None:
         best = measured.gmacs_per_second(record.cost.macs, measured.best_batch)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import signal
+import socket
 import subprocess
 import sys
+import time
 
 import click
 
@@ -22,25 +27,86 @@ QUIET = {
 }
 
 
-def serve(study: StudySettings, host: str, port: int) -> None:
-    """Print where the study's comparison is and serve it until interrupted.
+STOP_TIMEOUT_S = 10.0
+"""For the server to stop by itself, after which it is killed."""
+CHECK_INTERVAL_S = 0.2
 
-    A remote store has pages of its own: their address is all that it needs.
+
+def serve(study: StudySettings, host: str, port: int) -> None:
+    """Serve the study's pages until interrupted; print the address once it answers.
+
+    A remote store has pages of its own: their address is all that it needs. Raises TrackingError
+    where the port cannot be used or the server fails, and KeyboardInterrupt after Ctrl-C, SIGTERM
+    or SIGHUP; the server and all of its processes have ended by then.
     """
     uri = take_credentials(tracking_uri(study))
+    remote = uri.startswith("http")
+    if not remote:
+        _check_port(host, port)
     # Opening it here sets up the database before the server's processes race to do so.
     store = MlflowStore(uri, study.study, open_store(study))
     store.prepare_view()
-    if uri.startswith("http"):
+    if remote:
         click.echo(address(store.shown_uri, store.experiment_id))
         return
-    click.echo(f"{address(f'http://{host}:{port}', store.experiment_id)}  (Ctrl-C ends it)")
     command = [sys.executable, "-m", "mlflow", "ui"]
     command += ["--host", host, "--port", str(port), "--workers", "1"]
     # A database's URI may hold a password, and everyone on the machine can read command lines.
     environment = {**QUIET, **os.environ, "MLFLOW_BACKEND_STORE_URI": uri}
-    code = subprocess.run(command, env=environment, check=False).returncode
-    if code not in (0, -2, 130):
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
+    # Of its own session, so that all of its processes can be ended together. Its messages go to
+    # standard error: standard output has the address alone.
+    server = subprocess.Popen(command, env=environment, stdout=sys.stderr, start_new_session=True)
+    try:
+        answered = _answers(server, host, port)
+        if answered:
+            page = address(f"http://{host}:{port}", store.experiment_id)
+            click.echo(f"{page}  (Ctrl-C ends it)")
+        code = server.wait()
+    finally:
+        _stop(server)
+    if code or not answered:
+        raise TrackingError(f"MLflow's server ended with code {code}; see its own messages above")
+
+
+def _check_port(host: str, port: int) -> None:
+    """Raise TrackingError where nothing can listen on the port."""
+    try:
+        (family, kind, *_, place), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        with socket.socket(family, kind) as probe:
+            # As the server does: connections of an earlier one may still be closing.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(place)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            free = port + 1 if port < 65535 else port - 1
+            raise TrackingError(
+                f"--port {port}: is in use on {host} by another program; try --port {free}"
+            ) from None
         raise TrackingError(
-            f"MLflow's server ended with code {code}; is port {port} taken? try --port {port + 1}"
-        )
+            f"--host {host} --port {port}: cannot be listened on: {error.strerror}"
+        ) from None
+
+
+def _answers(server: subprocess.Popen[bytes], host: str, port: int) -> bool:
+    """Wait until the server takes connections; False where it ends first."""
+    while server.poll() is None:
+        try:
+            with socket.create_connection((host, port), timeout=1):
+                return True
+        except OSError:
+            time.sleep(CHECK_INTERVAL_S)
+    return False
+
+
+def _stop(server: subprocess.Popen[bytes]) -> None:
+    """End the server's processes: gracefully if they are quick, then all that is left."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(STOP_TIMEOUT_S)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,10 @@ from benchmark.find_run import FoundRun
 from benchmark.runner import run_folder as files
 from benchmark.use.answering import BATCH_SIZE, restore_run
 from benchmark.use.exported import CARD, INPUT, OUTPUT, Exported, card
-from clothclf.data.atomic import new_file
+from clothclf.data.atomic import output_file
 from clothclf.data.dataset import SplitImages, open_pixels
-from clothclf.errors import DataError, first_line
+from clothclf.errors import CostError, DataError, first_line
+from clothclf.models.deploy import deployed_alike
 
 TOLERANCE = 1e-4
 """Largest difference of a probability that rounding explains."""
@@ -35,7 +36,7 @@ Probabilities = npt.NDArray[np.float32]
 Runtime = Callable[[Pictures], Probabilities]
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Checked:
     """How far the exported model's answers lie from the run's."""
 
@@ -44,27 +45,33 @@ class Checked:
     """Which pictures they were."""
     largest_difference: float
     """Of a probability."""
+    deployed: bool = False
+    """Whether the run's network was re-parameterised for it."""
 
 
 def export(found: FoundRun, form: str, output: Path, most: int | None = None) -> Checked:
     """Export a finished run to `output`, once its answers are found to be the classifier's own.
 
-    They are compared on the run's test pictures, `most` of them at most. Raises ExportError, and
-    leaves no file, where an answer differs, a library is missing, or torch cannot export it.
+    A network that can be re-parameterised is exported in its deployed form. Answers are compared on
+    the run's test pictures, `most` of them at most. Raises ExportError, and leaves no file, where
+    an answer differs, a library is missing, or torch cannot export it.
     """
     model = Exported(restore_run(found)).eval()
     size = found.record.spec.image_size
     pictures, of = _test_pictures(found, size, most)
     expected = _run(lambda some: model(torch.from_numpy(some)).numpy(), pictures)
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with new_file(output) as unfinished:
+        other = deployed_alike(model, torch.from_numpy(pictures[:2]))
+    except CostError:  # then as it was trained
+        other = None
+    try:
+        with output_file(output) as unfinished:
             with _quiet():
-                runtime = _FORMATS[form](model, size, card(found.record), unfinished)
+                runtime = _FORMATS[form](other or model, size, card(found.record), unfinished)
             checked = _compare(expected, _run(runtime, pictures), of)
     except OSError as error:
         raise ExportError(f"{output}: cannot be written: {error.strerror or error}") from None
-    return checked
+    return dataclasses.replace(checked, deployed=other is not None)
 
 
 def _test_pictures(found: FoundRun, size: int, most: int | None) -> tuple[Pictures, str]:

@@ -17,8 +17,9 @@ def find_winner(
 ) -> tuple[FoundRun, str]:
     """The run that is `asked` for, or the pick of the study's report; and why it was taken.
 
-    Of a pick with several seeds it is the one with the lowest validation loss: the test split
-    chooses nothing. Raises ReportError where there is no such run, or its model is not whole.
+    The pick ranks architectures by test accuracy; of its several seeds the one with the lowest
+    validation loss is taken. Raises ReportError where there is no such run, or its model is not
+    whole.
     """
     if asked is not None:
         found, why = find_run(asked, study), "as asked"

@@ -12,6 +12,7 @@ NOTICED_SHARE = 0.05
 NOTICED_CORES = 0.5
 # Load averages count what waits for a disk, too, and remember the last minutes.
 NOTICED_LOAD_SHARE = 0.5
+LOOK_S = 1.0
 
 
 class BusyWatch:
@@ -38,6 +39,15 @@ def busy_now(seconds: float = 0.5) -> str:
     watch = BusyWatch()
     time.sleep(seconds)
     return watch.describe()
+
+
+def wait_until_idle(most_s: float) -> bool:
+    """Wait until others leave the cores alone for a second; False if they do not in `most_s`."""
+    end = time.monotonic() + most_s
+    while busy_now(LOOK_S):
+        if time.monotonic() >= end:
+            return False
+    return True
 
 
 def describe_others(used: float, cores: int) -> str:

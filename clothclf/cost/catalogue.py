@@ -26,7 +26,7 @@ class CatalogueRow:
 
     architecture: str
     image_size: str
-    """Side of the picture in pixels."""
+    """Side of the picture in pixels; `heightxwidth` where it is no square."""
     params: str
     macs: str
     flops: str
@@ -37,6 +37,9 @@ class CatalogueRow:
     reason: str
     activations: str
     receptive_field: str
+    training_macs: str
+    """Where macs, flops, params and activations are of another, deployed form; else empty."""
+    training_params: str
 
     @staticmethod
     def of(cost: Cost) -> CatalogueRow:
@@ -47,7 +50,7 @@ class CatalogueRow:
 
         return CatalogueRow(
             architecture=cost.architecture,
-            image_size=text(cost.image_size),
+            image_size=cost.size_text,
             params=text(cost.params),
             macs=text(cost.macs),
             flops=text(cost.flops),
@@ -58,6 +61,8 @@ class CatalogueRow:
             reason=cost.reason,
             activations=text(cost.activations),
             receptive_field=text(cost.receptive_field),
+            training_macs=text(cost.training_macs),
+            training_params=text(cost.training_params),
         )
 
     @staticmethod

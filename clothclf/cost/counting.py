@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +16,7 @@ from clothclf.cost.audit import (
     judge,
 )
 from clothclf.cost.count import CostRequest
+from clothclf.cost.deployed_form import check_deployed_form
 from clothclf.cost.flopth_counter import CONVENTION as FLOPTH_CONVENTION
 from clothclf.cost.flopth_counter import count_with_flopth
 from clothclf.cost.fvcore_counter import AS_IT_COMES, FvcoreCount, count_with_fvcore
@@ -28,6 +27,7 @@ from clothclf.cost.subject import (
     build_on_cpu,
     build_on_meta,
     class_count,
+    input_size,
     parameter_count,
     resolve,
     stored_bytes,
@@ -35,8 +35,10 @@ from clothclf.cost.subject import (
 )
 from clothclf.cost.torch_counter import ForwardRecord, count_with_torch
 from clothclf.errors import CostError, UserError, first_line
+from clothclf.memory import available_memory_bytes
 from clothclf.models.architectures import create_for_size
 from clothclf.models.classifier import feature_count
+from clothclf.models.deploy import deployed
 from clothclf.results import Cost, CounterResult
 
 # Tensors of the largest size that one forward pass holds at a time, with room for work space.
@@ -45,13 +47,20 @@ FLOAT32_BYTES = 4
 
 
 @dataclass(frozen=True)
-class _Size:
-    """What the model weighs; taken before flopth adds buffers of its own."""
+class Form:
+    """What one form of the network computes and weighs; before flopth adds buffers of its own."""
 
-    classes: int
+    macs: int
     params: int
-    trainable_params: int
     weight_bytes: int
+    activations: int
+
+    @staticmethod
+    def of(model: nn.Module, record: ForwardRecord) -> Form:
+        """Of a model that was counted."""
+        return Form(
+            record.result.macs or 0, parameter_count(model), stored_bytes(model), record.activations
+        )
 
 
 @dataclass(frozen=True)
@@ -69,32 +78,35 @@ def count_here(request: CostRequest, quick: bool = False, memory: int | None = N
     Raises CostError where the architecture cannot be built or run at this size.
     """
     request = resolve(request)
+    memory = memory or available_memory_bytes() // 2
     subject, record = count_on_meta(request, by_layer=not quick)
-    headline = record.result.macs
-    if not headline:
+    if not record.result.macs:
         raise CostError("its forward pass has no multiply-adds that torch's counter knows")
-    size = _Size(
-        classes=class_count(request, subject.model),
-        params=parameter_count(subject.model),
-        trainable_params=trainable_count(request, subject.model),
-        weight_bytes=stored_bytes(subject.model),
-    )
+    _, height, width = record.input_size
+    trains = Form.of(subject.model, record)
+    classes = class_count(request, subject.model)
+    trainable = trainable_count(request, subject.model)
+    # First: fvcore's counter leaves no arithmetic to this process.
+    other, why = _try_deployed(request, subject, record, memory)
     if quick:
         attempt, field = _Attempt(None, "not asked for"), None
         flopth = _no_figure(FLOPTH_CONVENTION, "not asked for")
     else:
-        attempt = _try_fvcore(request, subject, record, memory or _free_memory() // 2)
+        attempt = _try_fvcore(request, subject, record, memory)
         field = receptive_field(subject.body, subject.picture)
         # Last: it leaves neither this process nor the model as they were.
         flopth = _try_flopth(subject)
     findings = _findings(record, attempt, flopth)
-    remarks = [_shape_remark(subject), *(finding.reason for finding in findings)]
+    remarks = [why, *(finding.reason for finding in findings)]
     return Cost(
         architecture=request.architecture,
-        image_size=request.image_size,
-        **vars(size),
-        activations=record.activations,
-        macs=headline,
+        image_size=width,
+        image_height=None if height == width else height,
+        classes=classes,
+        trainable_params=trainable,
+        **vars(other or trains),
+        training_macs=trains.macs if other else None,
+        training_params=trains.params if other else None,
         torch=record.result,
         fvcore=_own_figure(attempt),
         flopth=flopth,
@@ -110,16 +122,45 @@ def count_on_meta(request: CostRequest, by_layer: bool = True) -> tuple[Subject,
     logging.disable(logging.WARNING)  # timm and fvcore tell of things that no one asked
     try:
         subject = build_on_meta(request)
-        return subject, count_with_torch(subject.model, subject.picture, by_layer)
+        return subject, _count(request, subject.model, subject.picture, by_layer)
     except UserError as error:
         raise CostError(str(error)) from error
     except Exception as error:  # each architecture fails in its own way
-        size = f"{request.image_size} x {request.image_size}"
+        _, height, width = input_size(request)
+        size = f"{height} x {width}"
         raise CostError(f"it refuses pictures of {size} pixels: {first_line(error)}") from error
 
 
-def count_body_on_meta(request: CostRequest) -> tuple[nn.Module, int, int | None]:
-    """A body without numbers, the length of its vector, and its multiply-adds, in one pass.
+def _count(
+    request: CostRequest, model: nn.Module, picture: Tensor, by_layer: bool = False
+) -> ForwardRecord:
+    """Count with torch, as all counts are; raises CostError if the picture is not the request's."""
+    record = count_with_torch(model, picture, by_layer)
+    if record.input_size != input_size(request):
+        given, reported = (
+            " x ".join(map(str, size)) for size in (record.input_size, input_size(request))
+        )
+        raise CostError(f"counted on a picture of {given}, but it is listed at {reported}")
+    return record
+
+
+def count_deployed_on_meta(request: CostRequest, model: nn.Module) -> Form | None:
+    """Count a network's deployed form; None where it has no other than the one that trains.
+
+    Raises CostError where it cannot be converted or run; whether it answers alike is not seen.
+    """
+    other = deployed(model)
+    if other is None:
+        return None
+    picture = torch.zeros(1, *input_size(request), device="meta")
+    try:
+        return Form.of(other, _count(request, other, picture))
+    except Exception as error:  # each architecture fails in its own way
+        raise CostError(f"its deployed form does not run: {first_line(error)}") from error
+
+
+def count_body_on_meta(request: CostRequest) -> tuple[nn.Module, int, ForwardRecord]:
+    """A body without numbers, the length of its vector, and its count, in one pass.
 
     Raises CostError, saying what the model said.
     """
@@ -129,10 +170,10 @@ def count_body_on_meta(request: CostRequest) -> tuple[nn.Module, int, int | None
             body = create_for_size(request.architecture, request.image_size, num_classes=0)
             # Parameters that want gradients make torch's counter stumble over some architectures.
             sized = _Sized(body.requires_grad_(False), request)
-            record = count_with_torch(sized, torch.zeros(0), by_layer=False)
+            record = _count(request, sized, torch.zeros(0))
     except UserError as error:
         raise CostError(str(error)) from error
-    return body, sized.features, record.result.macs
+    return body, sized.features, record
 
 
 class _Sized(nn.Module):
@@ -148,6 +189,23 @@ class _Sized(nn.Module):
         self.features = feature_count(self.body, self.request.image_size, self.request.architecture)
 
 
+def _try_deployed(
+    request: CostRequest, subject: Subject, record: ForwardRecord, memory: int
+) -> tuple[Form | None, str]:
+    """The deployed form, once it is found to answer alike; else why it is not told of."""
+    try:
+        form = count_deployed_on_meta(request, subject.model)
+        if form is not None:
+            # Both forms in double precision, on two pictures.
+            needed = 2 * FLOAT32_BYTES * 2 * (parameter_count(subject.model) + _work_space(record))
+            if needed > memory:
+                raise CostError(f"comparing outputs takes {_gibibytes(needed, memory)}")
+            check_deployed_form(request, subject.features)
+    except CostError as error:
+        return None, f"counted as it trains: {error}"
+    return form, ""
+
+
 def _try_fvcore(
     request: CostRequest, subject: Subject, record: ForwardRecord, memory: int
 ) -> _Attempt:
@@ -155,8 +213,7 @@ def _try_fvcore(
     if needed > memory:
         return _Attempt(
             None,
-            f"fvcore needs real tensors, which take {needed / 2**30:.1f} GiB of memory "
-            f"({memory / 2**30:.1f} GiB may be used)",
+            f"fvcore needs real tensors, which take {_gibibytes(needed, memory)}",
         )
     try:
         skip_products()
@@ -166,19 +223,22 @@ def _try_fvcore(
         return _Attempt(None, f"fvcore fails: {first_line(error)}")
 
 
-def _shape_remark(subject: Subject) -> str:
-    """Some architectures' own pictures are no squares, and have more than one side to tell."""
-    height, width = subject.picture.shape[-2:]
-    return "" if height == width else f"counted on pictures {height} high and {width} wide"
-
-
 def _memory_needed(subject: Subject, record: ForwardRecord) -> int:
     """Bytes that a forward pass touches: kernels of convolutions, and some large tensors.
 
     The matrices of linear layers are neither written nor read, so the system gives them no memory.
     """
     kernels = sum(p.numel() for p in subject.model.parameters() if p.ndim > 2)
-    return FLOAT32_BYTES * (kernels + LIVE_TENSORS * record.largest_tensor)
+    return FLOAT32_BYTES * (kernels + _work_space(record))
+
+
+def _work_space(record: ForwardRecord) -> int:
+    """Elements that a forward pass of one picture holds at a time, beside parameters."""
+    return LIVE_TENSORS * record.largest_tensor
+
+
+def _gibibytes(needed: int, memory: int) -> str:
+    return f"{needed / 2**30:.1f} GiB of memory ({memory / 2**30:.1f} GiB may be used)"
 
 
 def _try_flopth(subject: Subject) -> CounterResult:
@@ -213,17 +273,6 @@ def _findings(
         return on_flopth, check
     own = count.as_it_comes
     return on_flopth, judge("fvcore", headline, own, explain_fvcore(own, count.gaps))
-
-
-def _free_memory() -> int:
-    """Bytes that this process may still take: the machine's, or the container's if it has less."""
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    try:
-        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
-    except (OSError, ValueError):  # no container, or no limit
-        return free
-    return min(free, limit - used)
 
 
 def settle_process() -> None:

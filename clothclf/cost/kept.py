@@ -13,7 +13,7 @@ from clothclf.data.atomic import write_text
 from clothclf.models.own import is_own, source_sha256
 from clothclf.results import Cost
 
-FORMAT = 1
+FORMAT = 2
 """Raise it when the same counters would be told differently."""
 COUNTERS = ("torch", "timm", "fvcore", "flopth")
 """What a count depends on, beside the request."""

@@ -13,10 +13,20 @@ from torch.nn import functional
 
 from clothclf.cost.busy import BusyWatch
 from clothclf.cost.count import CostRequest
+from clothclf.cost.deployed_form import check_deployed_form
 from clothclf.cost.peak_memory import Work, peak_bytes, working_bytes
-from clothclf.cost.subject import LARGE, build_on_cpu, build_on_meta, resolve, stored_bytes
+from clothclf.cost.subject import (
+    LARGE,
+    Subject,
+    build_on_cpu,
+    build_on_meta,
+    input_size,
+    resolve,
+    stored_bytes,
+)
 from clothclf.errors import CostError, first_line
 from clothclf.models.classifier import Classifier
+from clothclf.models.deploy import deployed
 from clothclf.results import MeasuredCost
 from clothclf.training.device import choose_device, device_name, wait_for
 
@@ -53,38 +63,40 @@ SETTLED_GAIN = 0.05
 
 
 def measure_here(request: CostRequest, device: str, training_batch_size: int) -> MeasuredCost:
-    """Measure on a device, with torch's defaults.
+    """Measure on a device, with torch's defaults; inference in the deployed form.
 
     Raises CostError where the architecture cannot be built, run or trained so, and DeviceError.
     """
     place = choose_device(device)
     request = resolve(request)
-    bench = Bench.build(request, place)
+    _, height, width = input_size(request)
+    bench = Bench.build(request, place, deploy=True)
     weights = stored_bytes(bench.model)
     watch = BusyWatch()
     try:
         work = bench.forward(1)
         working = working_bytes(work, place, rehearsal=work)
     except Exception as error:  # each architecture fails in its own way
-        size = f"{request.image_size} x {request.image_size}"
+        size = f"{height} x {width}"
         raise CostError(f"it refuses pictures of {size} pixels: {first_line(error)}") from error
     latency_ms = [1e3 * seconds for seconds in bench.latencies()]
     throughput = bench.throughput(1e3 / statistics.fmean(latency_ms), working)
     busy = watch.describe()
-    training = _training_bytes(request, place, training_batch_size)
+    training_weights, training = _training_bytes(request, place, training_batch_size)
     return MeasuredCost(
         device=device_name(place),
         threads=torch.get_num_threads(),
         precision=_precision(place),
-        image_size=request.image_size,
+        image_size=width,
         latency_ms_median=statistics.median(latency_ms),
         latency_ms_p95=_percentile(latency_ms, 0.95),
         latency_ms=tuple(latency_ms),
         throughput=throughput,
         inference_memory_bytes=weights + working,
-        training_memory_bytes=weights + training,
+        training_memory_bytes=training_weights + training,
         training_batch_size=training_batch_size,
         busy=busy,
+        deployed=bench.deployed,
     )
 
 
@@ -96,18 +108,24 @@ class Bench:
     device: torch.device
     picture_size: tuple[int, ...]
     """Channels, height and width."""
+    deployed: bool = False
+    """Whether the model is in a deployed form that differs from the one that trains."""
 
     @staticmethod
-    def build(request: CostRequest, device: torch.device) -> Bench:
-        """Build with random weights; raises ArchitectureError or CostError where that fails."""
+    def build(request: CostRequest, device: torch.device, deploy: bool = False) -> Bench:
+        """Build with random weights, to `deploy` in the deployed form where it answers alike.
+
+        Raises ArchitectureError or CostError where that fails.
+        """
         torch.manual_seed(0)
         try:
             subject = build_on_cpu(request, build_on_meta(request).features)
             _draw_unset_weights(subject.model)
-            model = subject.model.to(device).to(memory_format=torch.channels_last)
+            other = _deployed(request, subject) if deploy else None
+            model = (other or subject.model).to(device).to(memory_format=torch.channels_last)
         except (RuntimeError, MemoryError) as error:
             raise CostError(f"it cannot be put on {device}: {first_line(error)}") from error
-        return Bench(model, device, tuple(subject.picture.shape[1:]))
+        return Bench(model, device, tuple(subject.picture.shape[1:]), other is not None)
 
     def pictures(self, batch: int) -> Tensor:
         """Random pictures float32 [batch, channels, height, width], channels-last."""
@@ -187,8 +205,19 @@ def warm_up(work: Work, device: torch.device) -> None:
         seconds.append(time_pass(work, device))
 
 
-def _training_bytes(request: CostRequest, device: torch.device, batch: int) -> int:
-    """What training steps hold at their peak beside the weights; raises CostError.
+def _deployed(request: CostRequest, subject: Subject) -> nn.Module | None:
+    """The deployed form, as it is counted: where both forms have the same outputs."""
+    try:
+        other = deployed(subject.model)
+        if other is not None:
+            check_deployed_form(request, subject.features)
+    except CostError:
+        return None
+    return other
+
+
+def _training_bytes(request: CostRequest, device: torch.device, batch: int) -> tuple[int, int]:
+    """Weights, and what training steps hold at their peak beside them; raises CostError.
 
     On a model of its own: some keep tensors of inference that no gradient can pass.
     """
@@ -204,7 +233,8 @@ def _training_bytes(request: CostRequest, device: torch.device, batch: int) -> i
         bench.model.zero_grad(set_to_none=True)
 
     try:
-        return working_bytes(lambda: train(batch), device, rehearsal=lambda: train(small))
+        weights = stored_bytes(bench.model)
+        return weights, working_bytes(lambda: train(batch), device, rehearsal=lambda: train(small))
     except Exception as error:  # each architecture fails in its own way
         told = f"a training step of {batch} pictures fails: {first_line(error)}"
         raise CostError(told) from error

@@ -11,7 +11,7 @@ import logging
 import os
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,10 @@ from typing import Any
 from clothclf.cost.count import CostRequest
 from clothclf.cost.crew import ask_many
 from clothclf.data.atomic import write_text
-from clothclf.errors import UserError, first_line
+from clothclf.errors import CostError, UserError, first_line
 from clothclf.settings import HeadSettings
 
-FORMAT = 1
+FORMAT = 2
 """Raise it when the same network would be counted differently."""
 FEW = 8
 """Up to so many are counted in this process; for more, others are started."""
@@ -42,6 +42,13 @@ class QuickCount:
     """Length of a body's vector; 0 for timm's own network."""
     fault: str = ""
     """Why there are no figures, in one sentence."""
+    training_macs: int | None = None
+    """Of the form that trains, where macs and params are of another, deployed one; else None."""
+    training_params: int | None = None
+    """Likewise."""
+    width: int = 0
+    """Of the picture that was counted, in pixels."""
+    height: int = 0
 
     def with_head(self, head: HeadSettings, classes: int) -> QuickCount:
         """The same body with a head on it."""
@@ -51,7 +58,14 @@ class QuickCount:
         pairs = list(itertools.pairwise(widths))
         products = sum(before * after for before, after in pairs)
         biases = sum(after for _, after in pairs)
-        return QuickCount(self.macs + products, self.params + products + biases, self.features)
+        grown = replace(self, macs=self.macs + products, params=self.params + products + biases)
+        if self.training_macs is None or self.training_params is None:
+            return grown
+        return replace(
+            grown,
+            training_macs=self.training_macs + products,
+            training_params=self.training_params + products + biases,
+        )
 
 
 def body_request(architecture: str, image_size: int) -> CostRequest:
@@ -96,14 +110,35 @@ def count_many(
 
 def count_body(request: CostRequest) -> dict[str, Any]:
     """Count in this process, on no memory; raises UserError where the network cannot be built."""
-    from clothclf.cost.counting import count_body_on_meta, count_on_meta
-    from clothclf.cost.subject import parameter_count, resolve
+    from clothclf.cost.counting import (
+        Form,
+        count_body_on_meta,
+        count_deployed_on_meta,
+        count_on_meta,
+    )
+    from clothclf.cost.subject import resolve
 
-    if not request.own_classifier:
-        body, features, macs = count_body_on_meta(resolve(request))
-        return asdict(QuickCount(macs, parameter_count(body), features))
-    subject, record = count_on_meta(resolve(request), by_layer=False)
-    return asdict(QuickCount(record.result.macs, parameter_count(subject.body), 0))
+    request = resolve(request)
+    if request.own_classifier:
+        subject, record = count_on_meta(request, by_layer=False)
+        model, features = subject.model, 0
+    else:
+        model, features, record = count_body_on_meta(request)
+    trains = Form.of(model, record)
+    other = None
+    with contextlib.suppress(CostError):  # then it is deployed as it trains
+        other = count_deployed_on_meta(request, model)
+    _, height, width = record.input_size
+    count = QuickCount(
+        macs=(other or trains).macs,
+        params=(other or trains).params,
+        features=features,
+        training_macs=trains.macs if other else None,
+        training_params=trains.params if other else None,
+        width=width,
+        height=height,
+    )
+    return asdict(count)
 
 
 def _count(request: CostRequest) -> tuple[Any, str]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from clothclf.cost.count import CostRequest
-from clothclf.models.architectures import create, create_for_size, default_size
+from clothclf.models.architectures import create, create_for_size, default_size, own_input_size
 from clothclf.models.classifier import Classifier, Head, feature_count
 from clothclf.settings import ModelSettings
 
@@ -26,7 +26,7 @@ class Subject:
 
     model: nn.Module
     picture: Tensor
-    """[1, channels, size, size]."""
+    """[1, channels, height, width]."""
     features: int
     """Length of the vector that goes into our head; 0 where timm's classifier is kept."""
 
@@ -37,8 +37,24 @@ class Subject:
 
 
 def resolve(request: CostRequest) -> CostRequest:
-    """Fill in the picture's side where timm's own is asked for."""
-    return replace(request, image_size=request.image_size or default_size(request.architecture))
+    """Fill in the picture's side where timm's own is asked for.
+
+    timm's own network at its own size keeps the 0: its pictures may be no squares.
+    """
+    if request.image_size or request.own_classifier:
+        return request
+    return replace(request, image_size=default_size(request.architecture))
+
+
+def input_size(request: CostRequest) -> tuple[int, int, int]:
+    """Channels, height and width of the picture that is counted, and reported.
+
+    They follow from the request alone: what a network says of itself may be another's.
+    """
+    channels, height, width = own_input_size(request.architecture)
+    if request.image_size or not request.own_classifier:
+        height = width = request.image_size or width
+    return channels, height, width
 
 
 def build_on_meta(request: CostRequest) -> Subject:
@@ -51,22 +67,19 @@ def build_on_meta(request: CostRequest) -> Subject:
         return _subject(request, body, features, torch.device("meta"))
 
 
-def build_on_cpu(request: CostRequest, features: int) -> Subject:
-    """Build with memory for the numbers but without drawing them; `features` as on meta."""
-    with leave_weights_unset():
+def build_on_cpu(request: CostRequest, features: int, drawn: bool = False) -> Subject:
+    """Build with memory for the numbers; they are drawn if so asked. `features` as on meta."""
+    with contextlib.nullcontext() if drawn else leave_weights_unset():
         body = _body(request)
         return _subject(request, body, features, torch.device("cpu"))
 
 
 def _body(request: CostRequest) -> nn.Module:
+    name, side = request.architecture, request.image_size
     if not request.own_classifier:
-        return create_for_size(request.architecture, request.image_size, num_classes=0)
-    if request.classes:
-        name, side = request.architecture, request.image_size
-        return create_for_size(name, side, num_classes=request.classes)
-    if request.image_size == default_size(request.architecture):
-        return create(request.architecture)
-    return create_for_size(request.architecture, request.image_size)
+        return create_for_size(name, side, num_classes=0)
+    classes = {"num_classes": request.classes} if request.classes else {}
+    return create_for_size(name, side, **classes) if side else create(name, **classes)
 
 
 def _subject(request: CostRequest, body: nn.Module, features: int, device: torch.device) -> Subject:
@@ -77,17 +90,7 @@ def _subject(request: CostRequest, body: nn.Module, features: int, device: torch
         model = Classifier(body, head, settings)
     # Parameters that want gradients make torch's counter stumble over some architectures.
     model.eval().requires_grad_(False)
-    picture = torch.zeros(1, *_picture_size(request, body), device=device)
-    return Subject(model, picture, features)
-
-
-def _picture_size(request: CostRequest, body: nn.Module) -> tuple[int, int, int]:
-    """Channels, height and width: a square, but for architectures whose own size is none."""
-    config: Any = getattr(body, "pretrained_cfg", None) or {}
-    channels, height, width = config.get("input_size") or (3, 0, 0)
-    if request.own_classifier and request.image_size == default_size(request.architecture):
-        return channels, height or request.image_size, width or request.image_size
-    return channels, request.image_size, request.image_size
+    return Subject(model, torch.zeros(1, *input_size(request), device=device), features)
 
 
 def class_count(request: CostRequest, model: nn.Module) -> int:

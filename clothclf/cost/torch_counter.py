@@ -65,6 +65,8 @@ class ForwardRecord:
     """Output elements of all counted operators; attention counts its scores and its output."""
     largest_tensor: int
     """Elements of the largest tensor that any operator made."""
+    input_size: tuple[int, ...]
+    """Channels, height and width of the picture that the network was given."""
     calls: list[LayerCall] = field(default_factory=list)
     """Calls of layers without sub-layers, in order."""
     inside: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -86,6 +88,7 @@ def count_with_torch(model: nn.Module, picture: Tensor, by_layer: bool = True) -
     others = _Others(frozenset(counter.flop_registry))
     watch = _ModuleWatch(model, counter)
     with torch.no_grad(), contextlib.ExitStack() as around:
+        seen = around.enter_context(_first_picture())
         if by_layer:
             around.enter_context(watch.hooked())
             around.enter_context(others)
@@ -105,11 +108,33 @@ def count_with_torch(model: nn.Module, picture: Tensor, by_layer: bool = True) -
         result=result,
         activations=elements["output"],
         largest_tensor=others.largest,
+        input_size=tuple(seen),
         calls=watch.calls,
         inside={name: dict(ops) for name, ops in watch.inside.items() if +ops},
         inclusive=dict(watch.inclusive),
         shapes=watch.shapes,
     )
+
+
+@contextlib.contextmanager
+def _first_picture() -> Iterator[list[int]]:
+    """Fill the list with channels, height and width of the first picture that any module is given.
+
+    Seen where it goes in, so that it is the picture that is counted and none that was announced.
+    """
+    size: list[int] = []
+
+    def look(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        shape = _shape(inputs)
+        if shape is not None and len(shape) == 4:
+            size.extend(shape[1:])
+            handle.remove()
+
+    handle = nn.modules.module.register_module_forward_pre_hook(look)
+    try:
+        yield size
+    finally:
+        handle.remove()
 
 
 def operator_name(operator: object) -> str:

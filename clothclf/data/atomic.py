@@ -5,9 +5,12 @@ And how to tell later whether a file is still what was written."""
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
+import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,6 +55,57 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_text(path: Path, content: str) -> None:
     """Write text as UTF-8, atomically."""
     write_bytes(path, content.encode("utf-8"))
+
+
+STANDARD_OUTPUT = Path("-")
+
+
+@contextlib.contextmanager
+def regular_file(path: Path) -> Iterator[Path]:
+    """Yield the regular file to write for a path that a user named.
+
+    That is the file itself, behind any symlinks, which stay. `-` is standard output; this and what
+    exists and is no regular file (a device, a fifo) gets the content of a temporary file when the
+    block ends well, and is never replaced. Raises OSError, IsADirectoryError for a folder.
+    """
+    stream = _stream(path)
+    if stream is None:
+        yield Path(os.path.realpath(path))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        unfinished = Path(folder, "output")
+        yield unfinished
+        sys.stdout.flush()
+        handle = os.dup(stream) if isinstance(stream, int) else os.open(stream, os.O_WRONLY)
+        with unfinished.open("rb") as source, os.fdopen(handle, "wb") as target:
+            shutil.copyfileobj(source, target)
+
+
+@contextlib.contextmanager
+def output_file(path: Path) -> Iterator[Path]:
+    """Yield a file to write in place of `path`, which appears whole; see `regular_file`."""
+    with regular_file(path) as target:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with new_file(target) as unfinished:
+            yield unfinished
+
+
+def _stream(path: Path) -> int | Path | None:
+    """What content for `path` is copied to: a descriptor, a device; None for a regular file."""
+    if path == STANDARD_OUTPUT:
+        return 1
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    # /dev/stdout may lead to a regular file, which holds what the shell wrote before.
+    for descriptor in (1, 2):
+        with contextlib.suppress(OSError):
+            if os.path.samestat(found, os.fstat(descriptor)):
+                return descriptor
+    return None if stat.S_ISREG(found.st_mode) else path
 
 
 @contextlib.contextmanager

@@ -32,6 +32,8 @@ class DataSet:
     summary: DataSummary
     pixels: Path
     """File of the uint8 array [pictures, size, size, 3]."""
+    stored_side: int = 0
+    """Median length of the images' shorter side as they are stored, in pixels."""
 
     def split(self, name: str) -> SplitImages:
         """The pictures of one split, in manifest order; `name` is train, valid or test."""

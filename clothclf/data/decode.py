@@ -75,18 +75,13 @@ class Decoded:
     """Width and height in pixels, upright."""
 
 
-def decode_rgb(content: bytes) -> Decoded:
-    """Decode a picture to RGB: rotated as its EXIF says, transparency on white, first frame only.
-
-    Raises DataError where the file is no picture, is cut short or is too large.
-    """
-    with decoding(content) as decoded:
-        return decoded
-
-
 @contextlib.contextmanager
 def decoding(content: bytes) -> Iterator[Decoded]:
-    """As `decode_rgb`; until the block ends, the memory that the picture takes is spoken for."""
+    """Decode a picture to RGB: rotated as its EXIF says, transparency on white, first frame only.
+
+    Until the block ends, the memory that the picture takes is spoken for. Raises DataError where
+    the file is no picture, is cut short or is too large.
+    """
     try:
         image = Image.open(io.BytesIO(content), formats=FORMATS)
         if image.width * image.height > MAX_PIXELS:

@@ -40,6 +40,8 @@ from clothclf.settings.data import SplitSettings
 UNREADABLE = "image does not decode"
 CONVERTED = "image converted to RGB"
 ODD_SIZE = "image of another size, resized"
+MOST_ODD_SIZES = 0.5
+"""Share of pictures of other sizes than the commonest, below which each of them is told."""
 
 
 def prepare(settings: DataSettings, cache: Path, progress: Progress | None = None) -> DataSet:
@@ -59,13 +61,12 @@ def prepare(settings: DataSettings, cache: Path, progress: Progress | None = Non
     rows = _decodable(rows, pixels, source, findings)
     usable = rows
     # Of a sample, each class has fewer pictures than it was chosen for.
-    least = 1 if settings.max_images_per_class else settings.min_images_per_class
+    least = 1 if _is_sampled(settings) else settings.min_images_per_class
     rows = large_classes(rows, least, findings)
     rows = largest_classes(rows, settings.max_classes, findings)
     require_two_classes(rows, usable, source.title, settings)
-    if settings.exclude is not None:
+    if settings.exclude is not None and settings.max_images is None:
         rows = without_excluded(rows, settings.exclude, source.title, findings)
-    rows = sample(rows, settings, findings)
 
     def look() -> npt.NDArray[np.uint8]:
         # At one size, so that the split is the same whatever size a study learns from.
@@ -81,7 +82,8 @@ def prepare(settings: DataSettings, cache: Path, progress: Progress | None = Non
     )
     note = _split_note(rows["split"].tolist())
     summary = _summarise(source, chosen.rows_read, note, manifest, table)
-    return DataSet(manifest, table, summary, pixels.path)
+    sides = pixels.table[["width", "height"]].min(axis=1).iloc[manifest["pixel_row"]]
+    return DataSet(manifest, table, summary, pixels.path, int(sides.median()))
 
 
 def _before_decoding(
@@ -93,11 +95,22 @@ def _before_decoding(
     rows = large_classes(chosen.rows, settings.min_images_per_class, findings)
     require_two_classes(rows, chosen.rows, source.title, settings)
     refuse_too_many_classes(rows, source.title, settings)
-    if settings.max_images_per_class is None:
+    if not _is_sampled(settings):
         return rows
     # The largest by all their pictures, not by those that are kept of each.
     rows = largest_classes(rows, settings.max_classes, findings)
-    return some_of_each_class(rows, settings, findings)
+    if settings.max_images_per_class is not None:
+        rows = some_of_each_class(rows, settings, findings)
+    if settings.max_images is None:
+        return rows
+    if settings.exclude is not None:
+        rows = without_excluded(rows, settings.exclude, source.title, findings)
+    return sample(rows, settings, findings)
+
+
+def _is_sampled(settings: DataSettings) -> bool:
+    """Whether pictures are drawn before any is decoded; one that does not decode is missing."""
+    return settings.max_images is not None or settings.max_images_per_class is not None
 
 
 def _groups(
@@ -149,8 +162,9 @@ def _decodable(
         for picture in good[good["stored_mode"] != "RGB"].itertuples()
     )
     sizes = good["width"].astype(str) + "x" + good["height"].astype(str)
-    if len(sizes):
-        odd = sizes != sizes.mode().iloc[0]
+    odd = sizes != sizes.mode().get(0)
+    # Photographs have no common size that another one would be odd beside.
+    if odd.mean() < MOST_ODD_SIZES:
         findings.extend(
             Finding("repaired", ODD_SIZE, str(name), str(size))
             for name, size in zip(good.loc[odd, "id"], sizes[odd], strict=True)

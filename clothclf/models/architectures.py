@@ -76,7 +76,7 @@ def create_for_size(name: str, image_size: int, **options: Any) -> nn.Module:
 
     Those with positions tied to the input's size take it as an argument; the rest refuse it.
     """
-    if image_size == default_size(name):
+    if own_input_size(name)[1:] == (image_size, image_size):
         return create(name, **options)
     try:
         return create(name, img_size=image_size, **options)
@@ -87,9 +87,17 @@ def create_for_size(name: str, image_size: int, **options: Any) -> nn.Module:
 
 
 def default_size(name: str) -> int:
-    """Side in pixels of the pictures that timm made this architecture for."""
+    """Side in pixels of the pictures that timm made this architecture for; their width."""
+    return own_input_size(name)[-1]
+
+
+def own_input_size(name: str) -> tuple[int, int, int]:
+    """Channels, height and width of the pictures that timm made this architecture for."""
     config = pretrained_config(name)
-    return int(config.input_size[-1]) if config is not None else 224
+    if config is None:
+        return 3, 224, 224
+    channels, height, width = config.input_size
+    return int(channels), int(height), int(width)
 
 
 def size_of(name: str, image_size: int | str) -> int:

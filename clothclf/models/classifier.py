@@ -11,11 +11,23 @@ from clothclf.models.architectures import normalization
 from clothclf.settings import HeadSettings, ModelSettings, Precision
 
 # Below this share of its mean, a feature's deviation is float32 rounding, not a signal.
-SMALLEST_RELATIVE_DEVIATION = 1e-6
+MIN_DEVIATION_OF_MEAN = 1e-6
+# Below this share of the layer's typical deviation, a feature is constant for all practical ends.
+MIN_DEVIATION_OF_LAYER = 1e-4
+MAX_STANDARDIZED = 10.0
+"""Standardised features are clipped to this many standard deviations."""
 
 
 class Standardize(nn.Module):
-    """Shift and scale features by statistics that are set once, before training: [n, features]."""
+    """Standardise features [n, features] by the mean and deviation of the training split.
+
+    A feature that hardly moves on training images may move on others: a ReLU that is dead on 700
+    training images and alive on one validation image would be 10^9 deviations away there, and
+    that image alone would decide the mean loss, and so the epoch. So a feature whose deviation is
+    below 1/10,000 of the layer's median deviation counts as constant (0), and what is left is
+    clipped to `MAX_STANDARDIZED` deviations. Clipping costs little on training images: of `n` of
+    them, at most `n` / 100 can lie beyond 10 deviations of a feature (Chebyshev's inequality).
+    """
 
     mean: Tensor
     scale: Tensor
@@ -27,7 +39,7 @@ class Standardize(nn.Module):
         self.register_buffer("scale", torch.ones(features))
 
     def fit(self, features: Tensor) -> None:
-        """Take mean and deviation from training features [n, features]; constant ones become 0."""
+        """Set mean and scale from training features [n, features]; constant ones become 0."""
         # In parts, so that no second, doubled copy of all features is in memory; on the CPU for
         # Apple's GPUs, which know no float64.
         parts = torch.split(features, 4096)
@@ -36,13 +48,16 @@ class Standardize(nn.Module):
         mean /= len(features)
         squares = [(part.to(place).double() - mean).square().sum(0) for part in parts]
         deviation = (torch.stack(squares).sum(0) / max(1, len(features) - 1)).sqrt()
-        moves = deviation > SMALLEST_RELATIVE_DEVIATION * mean.abs()
+        moves = deviation > MIN_DEVIATION_OF_MEAN * mean.abs()
+        if moves.any():
+            moves &= deviation > MIN_DEVIATION_OF_LAYER * deviation[moves].median()
         self.mean.copy_(mean)
         self.scale.copy_(torch.where(moves, 1 / deviation.clamp_min(1e-30), 0.0))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return features of mean 0 and deviation 1."""
-        return (features - self.mean) * self.scale
+        """Return features of mean 0 and deviation 1, clipped."""
+        scaled = (features - self.mean) * self.scale
+        return scaled.clamp(-MAX_STANDARDIZED, MAX_STANDARDIZED)
 
 
 class Head(nn.Sequential):

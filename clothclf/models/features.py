@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -57,6 +58,8 @@ class BodyFeatures:
         self._images = images
         self._folder = folder
         self._body: str = "" if folder is None else state_hash(classifier.body)
+        self.reused_s: float | None = 0.0
+        """Seconds that what was read from the cache took when it was computed; None: unknown."""
 
     def batches(self, on_step: Step = lambda done, total: None) -> FeatureBatches:
         """Features in place of the training and validation pictures."""
@@ -83,10 +86,12 @@ class BodyFeatures:
             return features
         kept = self._folder / "features" / self._key(split, views)
         try:
-            array = _open(kept, self._shape(split, views))
+            array, seconds = _open(kept, self._shape(split, views))
         except DataError:
             array = self._compute_and_keep(kept, split, views, on_images)
         else:
+            known = self.reused_s is not None and seconds is not None
+            self.reused_s = (self.reused_s or 0) + (seconds or 0) if known else None
             on_images(views * len(self._images.splits[split]))
         return torch.from_numpy(array).to(device)
 
@@ -100,10 +105,12 @@ class BodyFeatures:
                 array = np.lib.format.open_memmap(
                     unfinished / "features.npy", mode="w+", dtype=np.float32, shape=shape
                 )
+                started = time.perf_counter()
                 self._fill(torch.from_numpy(array), split, on_images)
                 array.flush()
-                write_text(unfinished / "features.json", json.dumps(_describe(array)))
-            return _open(kept, shape)
+                told = {**_describe(array), "seconds": time.perf_counter() - started}
+                write_text(unfinished / "features.json", json.dumps(told))
+            return _open(kept, shape)[0]
         except OSError as error:
             raise DataError(
                 f"{kept}: the features cannot be kept there: {error.strerror or error}"
@@ -145,17 +152,21 @@ class BodyFeatures:
                 on_images(done)
 
 
-def _open(folder: Path, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
-    """Open kept features without reading them; raises DataError where they are not whole."""
+def _open(folder: Path, shape: tuple[int, ...]) -> tuple[npt.NDArray[np.float32], float | None]:
+    """Open cached features without reading them, and the seconds that they took, where known.
+
+    Raises DataError where they are not whole.
+    """
     try:
         # Copy on write: torch wants writable memory, and nothing may reach the file.
         array: npt.NDArray[np.float32] = np.load(folder / "features.npy", mmap_mode="c")
         told = json.loads((folder / "features.json").read_text("utf-8"))
-    except (OSError, ValueError, EOFError) as error:
+        seconds = told.pop("seconds", None)
+    except (OSError, ValueError, EOFError, AttributeError) as error:
         raise DataError(f"{folder}: no whole features: {error}") from None
     if array.shape != shape or array.dtype != np.float32 or told != _describe(array):
         raise DataError(f"{folder}: the features are damaged")
-    return array
+    return array, seconds if isinstance(seconds, float) else None
 
 
 def _describe(array: npt.NDArray[np.float32]) -> dict[str, Any]:

@@ -64,8 +64,10 @@ class WeightsResolver:
                     fault = f"{repository} cannot be downloaded: {first_line(error)}"
         if setting == "pretrained":
             raise WeightsError(
-                f"model.weights: pretrained: {fault}; give a file or a folder of "
-                f"<architecture>.safetensors instead, or model.weights=none for random ones"
+                f"model.weights: pretrained: {fault}; give a folder of "
+                "<architecture>.safetensors files (--set model.weights=FOLDER), name a mirror of "
+                "the hub (HF_ENDPOINT), or train from random weights knowingly "
+                "(--set model.weights=none)"
             )
         return Weights("random", "random", "", None, note=fault)
 
@@ -75,6 +77,13 @@ class WeightsResolver:
             self._hub_asked = True
             self._hub_fault = hub_fault("the model hub")
         return self._hub_fault
+
+
+def needs_hub(architecture: str) -> bool | None:
+    """Whether an architecture's weights have to be fetched; None where none are published."""
+    config = pretrained_config(architecture)
+    repository = config.hf_hub_id if config is not None else None
+    return None if repository is None else cached_weights(repository) is None
 
 
 def cached_weights(repository: str) -> Path | None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from clothclf.settings.faults import invalid_settings
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 SMALLEST_SIDE, LARGEST_SIDE = 8, 1024
@@ -47,6 +49,17 @@ class Settings(BaseModel):
     """Base of all settings: frozen, no unknown keys, no infinities."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def __init__(self, /, **values: Any) -> None:
+        """Raises InvalidSettingsError with a line for each fault."""
+        __tracebackhide__ = True
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise invalid_settings(type(self), error) from None
+
+    # Else pydantic would call `__init__` for nested settings, and when it reads JSON.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
 
 class _Later:

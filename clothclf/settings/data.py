@@ -115,7 +115,8 @@ class DataSettings(Settings):
     """Keep at most so many pictures of each class, drawn by the split's seed before any picture is
     decoded; one that then does not decode is not replaced."""
     max_images: Annotated[int, Field(ge=1)] | None = None
-    """Keep at most so many pictures, each class in proportion; for a quick try."""
+    """Keep at most so many pictures, each class in proportion, drawn as those of
+    `max_images_per_class` before any is decoded; for a quick try."""
     at_most: AtMostSettings = AtMostSettings()
     image_size: ImageSizes = 112
     """Side of the square that every picture is resized to, in pixels; a list makes runs of each

@@ -71,11 +71,13 @@ class ModelSettings(Settings):
     @model_validator(mode="after")
     def _options_fit_the_mode(self) -> ModelSettings:
         if self.mode == "scratch" and self.weights not in ("auto", "none"):
-            raise ValueError("mode: scratch starts from random weights: leave out model.weights")
+            raise ValueError("mode: scratch starts from random weights: set model.weights to none")
         if self.mode != "frozen" and self.batch_norm == "drifting":
             raise ValueError(
                 "batch_norm: drifting is for mode: frozen; other modes train the norms"
             )
         if self.standardize_features and (self.mode, self.batch_norm) != ("frozen", "fixed"):
-            raise ValueError("standardize_features needs mode: frozen with batch_norm: fixed")
+            raise ValueError(
+                "standardize_features needs mode: frozen with batch_norm: fixed; set it to false"
+            )
         return self

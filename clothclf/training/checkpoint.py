@@ -110,12 +110,6 @@ class Checkpoints:
                 return _read(path, index["snapshot"])
         return None
 
-    def remove(self) -> None:
-        """Delete what is there; the training is over and its result is kept elsewhere."""
-        if self._folder is not None:
-            for path in (self._folder / INDEX, *self._folder.glob("checkpoint-*.pt")):
-                path.unlink(missing_ok=True)
-
 
 def _write(snapshot: Snapshot, path: Path) -> None:
     """Not as safetensors, whose writer copies everything in memory first."""

@@ -6,6 +6,8 @@ import torch
 
 from clothclf.errors import DeviceError
 
+REMEDY = "set device to auto, or to another"
+
 
 def choose_device(name: str) -> torch.device:
     """Return the device for `auto | cpu | cuda | cuda:N | mps`; raises DeviceError if not there."""
@@ -17,9 +19,11 @@ def choose_device(name: str) -> torch.device:
     if device.type == "cuda":
         count = torch.cuda.device_count()
         if (device.index or 0) >= count:
-            raise DeviceError(f"device: {name} is not there: torch finds {count} CUDA devices")
+            raise DeviceError(
+                f"device: {name} is not there: torch finds {count} CUDA devices; {REMEDY}"
+            )
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise DeviceError("device: mps is not there: torch finds no Apple GPU")
+        raise DeviceError(f"device: mps is not there: torch finds no Apple GPU; {REMEDY}")
     return device
 
 

@@ -93,9 +93,11 @@ def train(
         if watcher.should_stop():
             raise TrainingStopped
 
+    reused_s: float | None = 0.0
     if body_runs_once(classifier, images.augment):
-        batches = BodyFeatures(classifier, images, cache).batches(on_features)
-        module = classifier.head
+        features = BodyFeatures(classifier, images, cache)
+        batches = features.batches(on_features)
+        module, reused_s = classifier.head, features.reused_s
     if team.is_first:  # the others get what it finds
         _standardize(classifier, images, batches)
     prepared = time.perf_counter() - started
@@ -112,6 +114,7 @@ def train(
         parts=now.parts,
         steps=len(now.history) * images.steps_per_epoch(),
         draws=tuple(images.views(result.epoch).digest() for result in now.history),
+        reused_seconds=reused_s,
     )
 
 

@@ -35,7 +35,7 @@ def run_forked(
             process.kill()
             process.join()
             raise subprocess.TimeoutExpired(list(arguments), timeout_s)
-        out, err = (stream.read_text("utf-8") for stream in streams)
+        out, err = (stream.read_text("utf-8", "surrogateescape") for stream in streams)
     return process.exitcode, out, err
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmark.conftest import Bench
+from tests.benchmark.conftest import Bench, environment, run_bench
 
 LONG_TAIL = "id,articleType\n1,A\n2,A\n3,B\n"
 
@@ -147,6 +147,37 @@ def test_pretrained_weights_without_a_hub_fail_with_the_remedy(bench: Bench) -> 
         check(bench, "run", "test_resnet", "--set", "model.weights=pretrained", says="safetensors")
     finally:
         del os.environ["HF_ENDPOINT"]
+
+
+def test_the_published_study_stops_at_once_without_a_hub(tmp_path: Path) -> None:
+    """Before its pictures are looked for, and with every way out."""
+    away = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hub")}
+    done = run_bench(tmp_path, "run", "--all", "-c", "fashion", variables={**environment(), **away})
+    assert done.code == 2
+    (told,) = (line for line in done.err.splitlines() if line.startswith("bench: "))
+    for remedy in ("--set model.weights=FOLDER", "HF_ENDPOINT", "--set model.weights=none"):
+        assert remedy in told
+    assert not (tmp_path / "mlruns/runs").exists()
+
+
+@pytest.mark.parametrize("command", [("run", "--all"), ("select", "--budget", "5m")])
+def test_a_device_that_is_not_there(command: tuple[str, ...], bench: Bench, tmp_path: Path) -> None:
+    check(bench, *command, "--set", "device=cuda:63", says="cuda:63 is not there")
+    assert not (tmp_path / "mlruns").exists()
+
+
+def test_keys_that_override_a_recipe_are_told(bench: Bench) -> None:
+    plan = ("run", "test_resnet", "-c", "tiny.yaml", "--dry-run")
+    weaker = bench(*plan, "--set", "recipe=finetune-fast")
+    assert weaker.code == 0, weaker.err
+    overriding = "model.mode, train.epochs, train.learning_rate of tiny.yaml override it"
+    assert overriding in weaker.err
+    stronger = bench(
+        *plan, "--recipe", "finetune-fast", "--set", "model.standardize_features=false"
+    )
+    assert stronger.code == 0, stronger.err
+    assert "override it" not in stronger.err
+    assert "8 epochs" in stronger.err
 
 
 def test_neither_names_nor_all(bench: Bench) -> None:

@@ -22,8 +22,11 @@ from benchmark.cli import main
 from benchmark.compare.fail_if import GRAMMAR, read_condition
 from benchmark.errors import ReportError
 from benchmark.record import Failure, RunRecord
+from benchmark.report.pick import why_text
+from benchmark.report.write import make_report
 from benchmark.runner import run_folder as files
 from benchmark.runner.run_folder import RunFolder
+from benchmark.study import load_study
 from clothclf.results import MeasuredCost, Weights
 from clothclf.settings import DataSettings, HeadSettings, TrainSettings
 from tests.benchmark.answered import Pictures, draw_answers, draw_pictures, keep_answers
@@ -132,6 +135,50 @@ def test_swapping_the_two_negates_the_difference_and_keeps_p(
         assert ahead[figure]["interval"] == pytest.approx([-high, -low], abs=1e-9)
     assert ahead["mcnemar_p"] == behind["mcnemar_p"]
     assert ahead["bootstrap_p"] == pytest.approx(behind["bootstrap_p"], abs=1e-9)
+
+
+THREE = {"vgg16": 0.9, "resnet18": 0.885, "resnet34": 0.8825}
+"""Of 400 pictures, the first has 6 right that the second has not: by itself p = 0.03."""
+
+
+def test_compare_and_report_give_one_answer_for_a_pair(compare: Compare, tmp_path: Path) -> None:
+    """Both adjust for the pairs of the report; what one test alone gives is said beside it."""
+    for name, share in THREE.items():
+        keep(tmp_path / "mlruns", share, architecture=name)
+    asked = ("vgg16-s0", "resnet18-s0")
+    (contrast,) = told(compare(*asked, "--format", "json"))["contrasts"]
+    report = make_report(load_study(Path("study.yaml")), Path("study.yaml")).analyses[0]
+    pair = report.pairs[0, 1]
+    assert [row.name for row in report.rows[:2]] == ["vgg16", "resnet18"]
+    assert contrast["mcnemar_p"] == pair.mcnemar_p == 0.03125
+    assert contrast["mcnemar_adjusted"] == pair.mcnemar_adjusted
+    assert contrast["bootstrap_adjusted"] == pair.bootstrap_adjusted
+    assert (contrast["tied"], contrast["adjusted_for"]) == (pair.tied, 3) == (True, 3)
+    shown = " ".join(compare(*asked).stdout.split())
+    assert "resnet18-s0 is tied with vgg16-s0" in shown
+    assert f"{why_text(pair)}, adjusted for the 3 pairs of the study's report by Holm" in shown
+    assert "not adjusted: exact McNemar p = 0.03" in shown
+
+
+def test_a_run_that_was_copied_is_compared_by_one_test(compare: Compare, tmp_path: Path) -> None:
+    for name, share in THREE.items():
+        keep(tmp_path / "mlruns", share, architecture=name)
+    shutil.copytree(next((tmp_path / "mlruns/runs/s").glob("vgg16-s0*")), tmp_path / "kept")
+    (contrast,) = told(compare("kept", "resnet18-s0", "--format", "json"))["contrasts"]
+    assert (contrast["tied"], contrast["adjusted_for"]) == (False, 1)
+
+
+def test_what_the_report_says_over_all_seeds_is_said_of_two_runs(
+    compare: Compare, tmp_path: Path
+) -> None:
+    for name, share in THREE.items():
+        for seed in (0, 1):
+            keep(tmp_path / "mlruns", share, architecture=name, seed=seed)
+    shown = " ".join(compare("vgg16-s0", "resnet18-s0").stdout.split())
+    assert "the report of study s has the two architectures tied: -1.50 points" in shown
+    assert "adjusted for 3 pairs (Holm)" in shown
+    (contrast,) = told(compare("vgg16-s0", "resnet18-s0", "--format", "json"))["contrasts"]
+    assert contrast["adjusted_for"] == 1
 
 
 def test_a_run_is_tied_with_itself(compare: Compare, tmp_path: Path) -> None:
@@ -709,7 +756,7 @@ def test_the_table_is_read_at_a_glance(runs: Compare, tmp_path: Path) -> None:
     assert re.search(r"latency +5\.00 ms +6\.00 ms +x 1\.2", shown)
     assert re.search(r"training time +2 s +2 s +same", shown)
     assert re.search(r"architecture +vgg16 +resnet18", shown)
-    assert "Paired on 400 test pictures, twins drawn together: exact McNemar p = 0.0078" in shown
+    assert "This pair alone, not adjusted: exact McNemar p = 0.0078" in " ".join(shown.split())
 
 
 def test_it_is_written_to_a_file(runs: Compare, tmp_path: Path) -> None:

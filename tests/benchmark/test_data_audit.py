@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -12,11 +13,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from rich.console import Console
 
+from benchmark import data_audit
 from benchmark.audits import Audit, Suspect, find_audit, keep_audit
 from benchmark.report.check import differences
 from benchmark.report.write import make_report
-from benchmark.study import StudySettings
+from benchmark.study import StudySettings, load_study
 from tests.benchmark.answered import Pictures, draw_answers, draw_pictures, keep_answers
 from tests.benchmark.conftest import Bench, Finished, StudyRun, run_bench
 from tests.benchmark.test_report_contents import study_in
@@ -181,6 +184,31 @@ def test_markdown_is_written_by_default(audited: tuple[Path, Finished]) -> None:
     told = (folder / "audit.md").read_text()
     for title in ("Near-duplicates", "Suspected label errors", "Classes", "Sizes and brightness"):
         assert f"## {title}" in told
+
+
+def test_progress_of_features_ends_at_what_there_is(
+    tiny_study: StudyRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training picture that is mirrored, too, is two images."""
+    monkeypatch.chdir(tiny_study.folder)
+    monkeypatch.setattr(data_audit, "TELL_EVERY_S", 0.0)
+    console = Console(file=io.StringIO(), width=200)
+    monkeypatch.setattr(data_audit, "make_console", lambda: console)
+    more = ("train.augment.horizontal_flip=true", "seeds=[7]", "data.demo.seed=1")
+    data_audit.audit_data(load_study(Path("tiny.yaml"), more))
+    told = re.findall(r"features of train: ([\d,]+) of ([\d,]+) images", console.file.getvalue())
+    assert told[-1][0] == told[-1][1]
+
+
+@pytest.mark.parametrize("verb", [("run", "--all", "--dry-run"), ("data", "audit")])
+def test_own_weights_are_refused_from_scratch(bench: Bench, verb: tuple[str, ...]) -> None:
+    own = ("--set", "model={mode: scratch}")
+    own += ("--set", "architectures=[{name: test_resnet, weights: x}]")
+    done = bench(*verb, "-c", "tiny.yaml", *own)
+    assert done.code == 2
+    assert (
+        "test_resnet: mode: scratch starts from random weights: leave out its weights" in done.err
+    )
 
 
 def test_a_body_that_is_not_there_is_told_before_anything_is_looked_at(bench: Bench) -> None:

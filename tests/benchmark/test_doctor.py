@@ -51,6 +51,46 @@ def test_a_fault_is_found_and_a_way_out_told(fault: str, bench: Bench, tmp_path:
     assert "Traceback" not in done.out + done.err
 
 
+@pytest.fixture
+def hub_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache of a hub that is not there; it holds the weights of test_resnet."""
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    folder = tmp_path / "hf/hub/models--timm--test_resnet.r160_in1k"
+    for path in (folder / "refs/main", folder / "snapshots/abc/model.safetensors"):
+        path.parent.mkdir(parents=True)
+        path.write_text("abc")
+    return folder
+
+
+@pytest.mark.parametrize(("setting", "code"), [("auto", 0), ("pretrained", 1)])
+def test_weights_that_need_a_hub_that_is_away_are_told(
+    setting: str, code: int, bench: Bench, hub_away: Path
+) -> None:
+    done = bench("doctor", "-c", "tiny.yaml", "--set", f"model.weights={setting}")
+    assert done.code == code, done.out
+    assert "weights ok" not in " ".join(done.out.split())
+    assert "test_resnet at hand; test_efficientnet to be fetched from the hub" in _found(done.out)
+    assert "127.0.0.1:9 cannot be reached" in _found(done.out)
+
+
+def _found(out: str) -> str:
+    """What the last row of the doctor's table says in its column of findings."""
+    lines = out.splitlines()
+    header = next(line for line in lines if "what to do" in line)
+    start, end = header.index("found"), header.index("what to do")
+    row = next(place for place, line in enumerate(lines) if line.split()[:1] == ["weights"])
+    return " ".join(line[start:end].strip() for line in lines[row:] if line.strip())
+
+
+def test_weights_at_hand_need_no_hub(bench: Bench, hub_away: Path) -> None:
+    settings = ("--set", "model.weights=pretrained", "--set", "architectures=[test_resnet]")
+    done = bench("doctor", "-c", "tiny.yaml", *settings)
+    assert done.code == 0, done.out
+    assert "test_resnet at hand" in _found(done.out)
+    assert "cannot be reached" not in done.out
+
+
 def test_torch_and_torchvision_that_do_not_fit_are_told(bench: Bench, tmp_path: Path) -> None:
     """A torchvision that fails as one built for another torch does."""
     (tmp_path / "broken").mkdir()

@@ -44,6 +44,27 @@ def study(folder: Path, name: str) -> dict[str, object]:
     return told
 
 
+def test_images_that_shrink_a_lot_are_warned_of(tmp_path: Path) -> None:
+    """Photographs seen at less than a third of their size may lose what tells classes apart."""
+    for label in ("cats", "dogs"):
+        for number in range(10):
+            file = tmp_path / "pets" / label / f"{number}.jpg"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            shade = 20 * number + 5 * (label == "cats")
+            Image.new("RGB", (400, 300), (shade, shade, shade)).save(file)
+    (tmp_path / "pets.yaml").write_text(block("yaml", "# pets.yaml"))
+
+    def warned(size: int) -> bool:
+        changed = ("model.weights=none", "device=cpu", f"data.image_size={size}")
+        settings = [part for key in changed for part in ("--set", key)]
+        done = run_bench(tmp_path, "run", "test_resnet", "-c", "pets.yaml", "--dry-run", *settings)
+        assert done.code == 0, done.err
+        return f"stored at 300 px (median of the shorter side) and shrink to {size} px" in done.err
+
+    assert warned(96)
+    assert not warned(100)
+
+
 @pytest.mark.slow
 def test_a_folder_with_splits(tmp_path: Path) -> None:
     """Train and test folders, as they are so often: validation is drawn from train."""

@@ -10,12 +10,15 @@ import io
 import json
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from PIL import Image
+from matplotlib import font_manager
+from PIL import Image, ImageFont
 
 from benchmark.report.analysis import Analysis, all_wrong, analyse
 from benchmark.report.charts import style as chart_style
@@ -410,6 +413,65 @@ def test_plots_are_written_as_png_and_svg_with_units(made: Made, tmp_path: Path)
     assert "MACs (G)" in text
     assert "vgg16" in text
     assert not re.search(r"(href|src)=\"http", text)
+
+
+LONG_NAMES = [f"convnextv2_nano.fcmae_ft_in22k_in1k_{n}" for n in range(30)]
+
+
+@pytest.mark.parametrize("names", [LONG_NAMES[:3], LONG_NAMES], ids=["3", "30"])
+def test_no_text_of_a_static_plot_is_cut_off(tmp_path: Path, names: list[str]) -> None:
+    """Titles, legends, axes and labels, measured in the font that plots are drawn in here."""
+    made = make_study(tmp_path, names, seeds=(0,))
+    written = write_plots(analysis_of(made), tmp_path / "plots")
+    found = {path.name: list(texts_outside(path)) for path in written if path.suffix == ".svg"}
+    assert len(found) >= 7 + len(names[:12])
+    assert {name: cut for name, cut in found.items() if cut} == {}
+
+
+def texts_outside(path: Path) -> Iterator[str]:
+    """Texts of an SVG that reach beyond its view box by more than a pixel."""
+    root = ElementTree.parse(path).getroot()  # noqa: S314 - our own file
+    _, _, width, height = map(float, root.attrib["viewBox"].split())
+    for text, left, top, right, bottom in text_boxes(root, np.eye(3)):
+        if left < -1 or top < -1 or right > width + 1 or bottom > height + 1:
+            yield text
+
+
+def text_boxes(
+    element: ElementTree.Element, outer: np.ndarray
+) -> Iterator[tuple[str, float, float, float, float]]:
+    """Each text that is shown, with its left, top, right and bottom in the whole image."""
+    matrix = outer @ transform_of(element.attrib.get("transform", ""))
+    if element.tag.endswith("}text") and float(element.attrib.get("opacity", 1)) > 0:
+        text = "".join(element.itertext())
+        size = float(element.attrib["font-size"].removesuffix("px"))
+        font = ImageFont.truetype(FONT_FILE, size)
+        starts = {"middle": -0.5, "end": -1.0}
+        x = font.getlength(text) * starts.get(element.attrib.get("text-anchor", ""), 0.0)
+        # Height of capitals above the base line, and depth of descenders below it.
+        corners = [(x, -0.73 * size), (x + font.getlength(text), 0.24 * size)]
+        points = np.array([(a, b, 1) for a, _ in corners for _, b in corners])
+        xs, ys, _ = matrix @ points.T
+        yield text, min(xs), min(ys), max(xs), max(ys)
+    for child in element:
+        yield from text_boxes(child, matrix)
+
+
+FONT_FILE = font_manager.findfont("DejaVu Sans")
+
+
+def transform_of(text: str) -> np.ndarray:
+    """`translate(3,4) rotate(-90)` as a matrix [3, 3]."""
+    matrix = np.eye(3)
+    for name, figures in re.findall(r"(translate|rotate)\(([^)]*)\)", text):
+        values = [float(value) for value in figures.split(",")]
+        if name == "translate":
+            step = np.array([[1, 0, values[0]], [0, 1, values[1]], [0, 0, 1]])
+        else:
+            cos, sin = np.cos(np.radians(values[0])), np.sin(np.radians(values[0]))
+            step = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
+        matrix = matrix @ step
+    return matrix
 
 
 def test_axes_of_static_plots_name_their_units(made: Made) -> None:

@@ -22,7 +22,7 @@ from benchmark.terminal.text import printable, shorten
 from clothclf.results import EpochResult
 from clothclf.settings import TrainSettings
 from tests.benchmark.examples import make_record, make_spec
-from tests.benchmark.live_study import Clock, a_plan, in_training
+from tests.benchmark.live_study import Clock, a_plan, epoch, in_training
 
 LONGEST = "vit_base_patch16_clip_quickgelu_224_with_a_long_name"
 
@@ -136,6 +136,18 @@ def test_a_name_is_text() -> None:
     assert "\x1b[2J" not in shown
     assert shown.rstrip().endswith("\x1b[2K")
     assert shown.index("\x1b[?25l") < shown.index("\x1b[?25h")
+
+
+@pytest.mark.parametrize(("cached", "shown"), [(False, True), (True, False)])
+def test_a_head_on_cached_features_has_no_speed(cached: bool, shown: bool) -> None:
+    """Thousands of images a second would be taken for the network's."""
+    spec = make_spec()
+    progress = StudyProgress(1, 1, Clock())
+    progress.begin([spec])
+    progress.started(spec)
+    progress.hear(spec, epoch(1).model_copy(update={"cached_features": cached}))
+    row = text_of(Layout(progress, [spec]).lines(160, 24))[1]
+    assert ("1,234" in row) == shown
 
 
 def test_a_figure_is_never_cut() -> None:

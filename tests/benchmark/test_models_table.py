@@ -61,3 +61,15 @@ def test_the_command_lists_and_refuses_in_words(bench: Bench) -> None:
     refused = bench("models", "test_resnet", "--max-params", "many")
     assert refused.code == 2
     assert "no count above 0, such as 10 or 10M" in refused.err
+
+
+def test_the_deployed_form_is_listed_and_what_training_takes_is_told(bench: Bench) -> None:
+    done = bench("models", "mobileone_s0", "test_resnet", "--max-gmacs", "0.3")
+    assert done.code == 0, done.err
+    assert "0.275 (d)" in done.out
+    assert "mobileone_s0 1.052 G MACs and 5.29 M parameters." in " ".join(done.out.split())
+
+
+def test_the_listed_size_is_the_counted_one(tmp_path: Path) -> None:
+    (tall,) = list_models(["vit_base_patch16_sapiens2"], Wanted(), tmp_path)
+    assert cells(tall)[1] == "1024x768"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,8 @@ from benchmark.report.analysis import Analysis, analyse
 from benchmark.report.collect import collect
 from benchmark.report.columns import COLUMNS, pareto_front
 from benchmark.report.pick import Wishes
+from benchmark.report.write import make_report
+from benchmark.tracking.run_fields import final_metrics
 from clothclf.results import MeasuredCost
 from tests.benchmark.answered import draw_answers, draw_pictures, keep_answers
 from tests.benchmark.examples import make_measured
@@ -99,10 +103,35 @@ def test_limits_that_cost_the_pick_are_said(store: Path) -> None:
 
 
 def test_a_disturbed_latency_is_not_ranked(store: Path) -> None:
-    busy = make_measured(0.1, busy="other processes used 1.0 of 2 cores")
+    """Nor does it, under other conditions, keep the others from being ranked."""
+    busy = dataclasses.replace(make_measured(0.1, busy="others used 1.0 of 2 cores"), threads=1)
     finish(store, "disturbed", 949, 10**9, busy)
-    assert picked(store, prefer="speed") == "middle"
+    pick = analysed(store, Wishes(prefer="speed")).pick
+    assert pick is not None
+    assert pick.trade_off is not None
+    assert pick.trade_off.name == "middle"
+    assert "without disturbed (no latency), where a tenfold of latency" in pick.sentence
     assert picked(store, max_latency_ms=0.5) is None
+
+
+def test_a_disturbed_latency_stands_in_the_table_alone(store: Path) -> None:
+    """Marked there; neither in the pick's tiles nor among MLflow's metrics."""
+    for name in ("large", "small"):
+        shutil.rmtree(next((store / "runs" / "s").glob(f"{name}-s0*")))
+    finish(store, "middle", 948, 10**9, make_measured(31.25, busy="others used 1.0 of 2 cores"))
+    report = make_report(study_in(store, "middle"), Path("s.yaml"))
+    page, markdown = report.text("html"), report.text("md")
+    assert "<dt>latency</dt>" not in page
+    assert page.count("31.2 ms") == page.count("31.2 ms<small>machine busy") + page.count("(busy)")
+    assert markdown.count("31.2 ms") == markdown.count("31.2 ms (busy)") == 1
+    assert "so they are not ranked: middle." in markdown
+    (row,) = report.analyses[0].rows
+    assert not [name for name in final_metrics(row.records[0]) if name.startswith("speed/")]
+
+
+def test_latency_of_an_idle_machine_is_a_tile(store: Path) -> None:
+    page = make_report(study_in(store, "middle"), Path("s.yaml")).text("html")
+    assert "<dt>latency</dt>" in page
 
 
 def test_latencies_of_different_devices_are_not_compared(store: Path) -> None:

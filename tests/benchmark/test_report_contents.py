@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ import pytest
 from benchmark.plan import RunSpec
 from benchmark.record import Failure, RunRecord
 from benchmark.report.collect import collect
-from benchmark.report.columns import pareto_front
+from benchmark.report.columns import COLUMNS, pareto_front
 from benchmark.report.pick import choose
 from benchmark.report.table import make_rows
 from benchmark.report.write import make_report
@@ -107,6 +109,43 @@ def test_failed_unfinished_and_missing_runs_are_listed(tmp_path: Path) -> None:
     assert "not begun" in said
 
 
+def names_listed(study: StudySettings) -> dict[str, list[str]]:
+    """By format, the first column of the main table: what a report is about."""
+    markdown = text(study).partition("| architecture |")[2].partition("\n\n")[0]
+    latex = text(study, "latex")
+    (comparison,) = json.loads(text(study, "json"))["comparisons"]
+    page = text(study, "html").partition('<table class="main"')[2].partition("</table>")[0]
+    return {
+        "md": re.findall(r"^\| ([^|]+) \|", markdown, re.M)[1:],
+        "html": re.findall(r'<th scope="row"[^>]*>([^<]+?)(?: <|<)', page),
+        "csv": [row["architecture"] for row in csv.DictReader(io.StringIO(text(study, "csv")))],
+        "json": [
+            *(row["architecture"] for row in comparison["rows"]),
+            *(item["run"] for item in comparison["failed"]),
+            *comparison["unfinished"],
+            *(item["run"] for item in comparison["refused"]),
+            *json.loads(text(study, "json"))["not_begun"],
+        ],
+        "latex": [
+            name.replace("\\_", "_")
+            for name in re.findall(r"^ +(?:% )?(\w[\w\\, -]*?)(?: &|:) ", latex, re.M)[1:]
+        ],
+    }
+
+
+def test_every_format_lists_the_same_runs(tmp_path: Path) -> None:
+    """Finished, failed, unfinished, not believed and not begun, in one order."""
+    keep(tmp_path, make_record(make_spec("vgg16"), 0.8, 1000))
+    fail(tmp_path, make_spec("resnet18"), "why")
+    RunFolder.of(tmp_path, make_spec("resnet34")).start(make_spec("resnet34"))
+    refused = make_record(make_spec("resnet50"), 0.8, 1000)
+    keep(tmp_path, refused)
+    (RunFolder.of(tmp_path, refused.spec).path / files.RECORD).write_text("{}")
+    found = names_listed(study_in(tmp_path, "vgg16", "densenet121"))
+    expected = ["vgg16", "resnet18-s0", "resnet34-s0", "resnet50-s0", "densenet121, seed 0"]
+    assert found == dict.fromkeys(found, expected)
+
+
 def test_runs_of_another_protocol_are_named_but_not_in_the_table(tmp_path: Path) -> None:
     keep(tmp_path, make_record(make_spec(), 0.8, 1000))
     keep(tmp_path, make_record(make_spec("alien", train=TrainSettings(epochs=3)), 0.99, 10))
@@ -195,8 +234,59 @@ def test_of_several_seeds_the_undisturbed_measurement_is_shown(tmp_path: Path) -
     assert row.measured == make_measured(5.0)
 
 
+def test_training_time_includes_features_that_came_from_the_cache(tmp_path: Path) -> None:
+    """The cost of a training must not depend on what an earlier run has left in the cache."""
+    for name, accuracy, reused_seconds in (("vgg16", 0.8, 40.0), ("resnet18", 0.7, None)):
+        record = make_record(make_spec(name), accuracy, 10**9)
+        training = dataclasses.replace(record.training, seconds=2.0, reused_seconds=reused_seconds)
+        keep(tmp_path, record.model_copy(update={"training": training}))
+    study = study_in(tmp_path, "vgg16", "resnet18")
+    (known, unknown) = make_report(study, Path("s.yaml")).analyses[0].rows
+    time = COLUMNS["time"]
+    assert (known.train_s, time.of(known)) == (42.0, 42.0)
+    assert (unknown.train_s, time.of(unknown)) == (2.0, None)
+    markdown = text(study)
+    assert "includes their computation as first measured: vgg16." in markdown
+    assert "the training time is without them and is not ranked: resnet18." in markdown
+    assert "features reused" in text(study, "html")
+
+
 def test_synthetic_data_and_random_weights_are_said(tmp_path: Path) -> None:
     study = published(tmp_path)
     said = text(study)
     assert "say nothing about real ones" in said
     assert "Weights are random for" in said
+
+
+@pytest.mark.parametrize("form", ["md", "html", "latex"])
+def test_the_deployed_form_is_marked_and_what_training_takes_is_told(
+    tmp_path: Path, form: str
+) -> None:
+    said = " ".join(text(two_forms(tmp_path), form).replace(r"\_", "_").split())
+    assert "0.275 G (d)" in said
+    assert "mobileone_s0 1.052 G MACs and 5.29 M parameters" in said
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_programs_are_given_both_forms(tmp_path: Path, form: str) -> None:
+    said = text(two_forms(tmp_path), form)
+    rows = (
+        list(csv.DictReader(io.StringIO(said)))
+        if form == "csv"
+        else json.loads(said)["comparisons"][0]["rows"]
+    )
+    (row,) = (row for row in rows if row["architecture"] == "mobileone_s0")
+    assert (int(row["macs"]), int(row["training_macs"])) == (275 * 10**6, 1052 * 10**6)
+    assert (int(row["params"]), int(row["training_params"])) == (2_080_000, 5_290_000)
+
+
+def two_forms(root: Path) -> StudySettings:
+    """A network that is deployed in another form than it trains in, and one that is not."""
+    record = make_record(make_spec("mobileone_s0"), 0.8, 275 * 10**6)
+    assert record.cost is not None
+    cost = dataclasses.replace(
+        record.cost, params=2_080_000, training_macs=1052 * 10**6, training_params=5_290_000
+    )
+    keep(root, record.model_copy(update={"cost": cost}))
+    keep(root, make_record(make_spec("vgg16"), 0.7, 10**9))
+    return study_in(root, "mobileone_s0", "vgg16")

@@ -146,3 +146,14 @@ def test_counting_and_checking_agree_on_a_refusal(tmp_path: Path) -> None:
     with pytest.raises(ArchitectureError) as caught:
         check_architecture("vgg11", 16)
     assert count.fault == str(caught.value)
+
+
+def test_limits_are_on_what_is_deployed(tmp_path: Path) -> None:
+    limits = SelectionSettings(max_gmacs=0.08)  # at 112 px, 0.070 deployed and 0.267 in training
+    asked = study("mobileone_s0", data=DataSettings(image_size=112), selection=limits)
+    (found,) = choose(asked, [], tmp_path)
+    assert found.out == ""
+    (body,) = count_many([body_request("mobileone_s0", 112)], tmp_path)
+    head = body.with_head(HeadSettings(), 3)
+    assert head.training_macs == (body.training_macs or 0) + body.features * 3
+    assert head.training_params == (body.training_params or 0) + body.features * 3 + 3

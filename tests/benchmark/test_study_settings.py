@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmark.config_file import shipped_folder
+from benchmark.config_file import config_names, shipped_folder
 from benchmark.recipe import shipped_recipes
-from benchmark.study import load_study, shipped_configs, to_yaml
+from benchmark.study import load_study, to_yaml
 from clothclf.errors import SettingsError
 from clothclf.training.check import check_recipe
 
@@ -73,6 +73,22 @@ def test_a_missing_config_names_what_is_shipped(tmp_path: Path) -> None:
         load_study(tmp_path)
 
 
+@pytest.mark.parametrize("suffix", [".yaml", ".yml"])
+@pytest.mark.parametrize("beside", ["nothing", "a folder"])
+def test_the_suffix_of_a_config_may_be_left_out(suffix: str, beside: str, tmp_path: Path) -> None:
+    (tmp_path / f"clothing{suffix}").write_text(MINIMAL)
+    if beside == "a folder":
+        (tmp_path / "clothing").mkdir()
+    assert load_study(tmp_path / "clothing").study == "s"
+
+
+@pytest.mark.parametrize("name", ["cothing.yaml", "cothing", "clothing.yml"])
+def test_a_misspelled_config_gets_the_names_that_lie_there(name: str, tmp_path: Path) -> None:
+    (tmp_path / "clothing.yaml").write_text(MINIMAL)
+    with pytest.raises(SettingsError, match=r"no such config file \(did you mean clothing.yaml"):
+        load_study(tmp_path / name)
+
+
 @pytest.mark.parametrize("name", ["demo", "demo.yaml", "configs/demo.yaml"])
 def test_shipped_configs_are_found_by_name_from_any_folder(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -106,13 +122,20 @@ def test_a_malformed_assignment_is_refused(text: str, tmp_path: Path) -> None:
         load_study(path, [text])
 
 
-@pytest.mark.parametrize("name", shipped_configs())
+@pytest.mark.parametrize("name", config_names(shipped_folder()))
 def test_a_resolved_config_reads_back_as_itself(name: str, tmp_path: Path) -> None:
     study = load_study(Path(name))
     path = tmp_path / "resolved.yaml"
     path.write_text(to_yaml(study))
     assert load_study(path) == study
     assert yaml.safe_load(path.read_text())["study"] == study.study
+
+
+@pytest.mark.parametrize(
+    ("name", "weights"), [("fashion", "pretrained"), ("finetune", "pretrained"), ("demo", "none")]
+)
+def test_shipped_studies_never_train_on_random_weights_unasked(name: str, weights: str) -> None:
+    assert load_study(Path(name)).model.weights == weights
 
 
 def test_the_published_study_is_configured_as_published() -> None:
@@ -151,6 +174,47 @@ def test_a_study_goes_before_its_recipe_key_by_key(tmp_path: Path) -> None:
     assert (study.train.augment.mixup, study.train.augment.crop_padding) == (0.5, 4)
     (tmp_path / "resolved.yaml").write_text(to_yaml(study))
     assert load_study(tmp_path / "resolved.yaml") == study
+
+
+OWN_KEYS = MINIMAL + "train: {epochs: 2, momentum: 0.9, patience: 3}\nmodel: {mode: frozen}\n"
+
+
+def test_keys_that_override_a_recipe_are_told(tmp_path: Path) -> None:
+    """Those of the file, with another value than the recipe's: epochs and mode, not momentum."""
+    path = tmp_path / "c.yaml"
+    path.write_text(OWN_KEYS)
+    told: list[str] = []
+    study = load_study(path, ["recipe=finetune-fast", "train.batch_size=4"], notify=told.append)
+    assert (study.model.mode, study.train.epochs, study.train.batch_size) == ("frozen", 2, 4)
+    assert told == [
+        f"recipe finetune-fast: model.mode, train.epochs of {path} override it; use "
+        "--recipe finetune-fast to override them"
+    ]
+
+
+def test_a_recipe_option_goes_before_the_file_and_after_assignments(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(OWN_KEYS + "recipe: published\n")
+    told: list[str] = []
+    study = load_study(path, ["train.epochs=3"], "finetune-fast", told.append)
+    assert (study.recipe, study.model.mode, study.train.schedule) == (
+        "finetune-fast",
+        "finetune",
+        "onecycle",
+    )
+    assert (study.train.epochs, study.train.patience) == (3, 3)
+    assert told == []
+    (tmp_path / "resolved.yaml").write_text(to_yaml(study))
+    assert load_study(tmp_path / "resolved.yaml") == study
+
+
+def test_two_recipes_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(MINIMAL)
+    with pytest.raises(SettingsError, match="--recipe published and --set recipe=x: give one"):
+        load_study(path, ["recipe=x"], "published")
+    with pytest.raises(SettingsError, match=r"--recipe finetune-fats: .*did you mean finetune-fas"):
+        load_study(path, [], "finetune-fats")
 
 
 def test_a_recipes_options_are_none_of_another_optimizer(tmp_path: Path) -> None:

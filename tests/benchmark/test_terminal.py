@@ -85,6 +85,7 @@ def test_a_pipe_gets_a_line_for_each_epoch_and_no_code(tiny_study: StudyRun) -> 
     said = tiny_study.first
     assert "\x1b" not in said.out + said.err
     assert said.err.count("  epoch 1/2: loss") == said.err.count("  epoch 2/2: loss") == 2
+    assert "images/s" not in said.err  # heads on cached features: no speed of the networks
     for number, name in enumerate(RUNS, 1):
         assert f"[{number}/2] {name}: frozen, weights random" in said.err
     assert "runs done" not in said.err

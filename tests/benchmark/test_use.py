@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from benchmark.runner.run_folder import PREDICTIONS, RunFolder, study_folders
-from tests.benchmark.conftest import StudyRun, run_bench
+from tests.benchmark.conftest import Bench, StudyRun, run_bench
 
 
 def a_run(study: StudyRun, architecture: str = "test_resnet") -> RunFolder:
@@ -130,6 +130,20 @@ def test_torch_alone_opens_its_own_formats(tiny_study: StudyRun, tmp_path: Path,
     assert probabilities.sum(1).tolist() == pytest.approx([1, 1, 1], abs=1e-5)
 
 
+@pytest.mark.parametrize("suffix", [".pt2", ".pt", ".PT2"])
+def test_the_suffix_chooses_the_format(tiny_study: StudyRun, tmp_path: Path, suffix: str) -> None:
+    import torch
+
+    file = tmp_path / f"model{suffix}"
+    done = run_bench(
+        tiny_study.folder, "export", "--run", "test_resnet-s0", "-c", "tiny.yaml",
+        "-o", str(file), "--check", "2",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    opened = torch.jit.load if suffix == ".pt" else torch.export.load
+    assert opened(str(file)) is not None
+
+
 def test_what_answers_otherwise_is_not_exported() -> None:
     from benchmark.errors import ExportError
     from benchmark.use.export import _compare
@@ -166,6 +180,8 @@ def test_a_run_is_registered_once(tiny_study: StudyRun, tmp_path: Path) -> None:
         (("predict", "tiny.yaml", "--run", "test_resnet-s9"), "has no run 'test_resnet-s9'"),
         (("export", "--run", "test_resnet-s0", "-o", "/proc/x.onnx"), "/proc/x.onnx: cannot be"),
         (("export", "--format", "caffe"), "'caffe' is not one of"),
+        (("export", "-o", "x.tflite"), "use one of .onnx (onnx), .pt2 (torch), .pt (torchscript)"),
+        (("export", "-o", "x.pt2", "--format", "onnx"), "use the suffix .onnx, or leave out"),
         (("register", "--name", "a/b"), "--name: 'a/b' is no name"),
     ],
 )
@@ -188,3 +204,21 @@ def test_a_damaged_model_is_not_used(tiny_study: StudyRun, tmp_path: Path) -> No
     done = run_bench(tiny_study.folder, "predict", str(path), "--run", str(copy))
     assert done.code == 2
     assert "model.safetensors: is not as the run saved it" in done.err
+
+
+def test_a_network_is_exported_as_it_is_deployed(bench: Bench, tmp_path: Path) -> None:
+    """And answers as the run did: the export says so for every test picture."""
+    import torch
+
+    done = bench("run", "mobileone_s0", "-c", "tiny.yaml")
+    assert done.code == 0, done.err
+    file = tmp_path / "model.pt2"
+    done = bench(
+        "export", "--run", "mobileone_s0-s0", "-c", "tiny.yaml", "--format", "torch",
+        "-o", str(file),
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert "re-parameterised" in done.err
+    names = torch.export.load(str(file)).state_dict
+    assert names
+    assert not any("conv_kxk" in name for name in names)

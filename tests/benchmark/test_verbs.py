@@ -8,16 +8,28 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
+import psutil
 import pytest
 from PIL import Image
 
-from tests.benchmark.conftest import COMMAND, Bench, StudyRun, free_port, heed_signals
+from benchmark.cli import main
+from tests.benchmark.conftest import (
+    COMMAND,
+    Bench,
+    StudyRun,
+    free_port,
+    heed_signals,
+    run_bench,
+)
 
 
 def test_cost_of_a_bare_name_is_that_of_timms_own_network(bench: Bench) -> None:
@@ -148,8 +160,9 @@ def test_cleaning_deletes_what_can_be_made_again_and_nothing_else(
     assert "0 MiB freed" in bench("data", "clean", "-c", "tiny.yaml").out
 
 
-def test_the_ui_serves_the_studys_store(tiny_study: StudyRun) -> None:
-    """The printed address answers, and the server ends with the command."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_ui_serves_the_studys_store(tiny_study: StudyRun, number: signal.Signals) -> None:
+    """The printed address answers at once, and no process of the server outlives the command."""
     port = free_port()
     process = subprocess.Popen(
         [*COMMAND, "ui", "-c", "tiny.yaml", "--port", str(port)],
@@ -166,7 +179,8 @@ def test_the_ui_serves_the_studys_store(tiny_study: StudyRun) -> None:
         address = process.stdout.readline().split()[0]
         page = re.fullmatch(rf"http://127\.0\.0\.1:{port}/#/experiments/(\d+)/runs\?.*", address)
         assert page is not None, address
-        _wait_until_served(f"http://127.0.0.1:{port}/health", 90)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=30):
+            pass
         query = json.dumps({"experiment_ids": [page[1]]}).encode()
         request = urllib.request.Request(
             f"http://127.0.0.1:{port}/api/2.0/mlflow/runs/search",
@@ -176,17 +190,37 @@ def test_the_ui_serves_the_studys_store(tiny_study: StudyRun) -> None:
         with urllib.request.urlopen(request, timeout=30) as answer:
             found = json.load(answer)["runs"]
         assert len([run for run in found if run["info"]["run_name"] != "report"]) == 2
+        servers = psutil.Process(process.pid).children(recursive=True)
+        assert servers
+        process.send_signal(number)
+        assert process.wait(60) == 130
+        assert not [server for server in servers if server.is_running()]
     finally:
-        os.killpg(process.pid, signal.SIGINT)
-        process.wait(30)
+        process.terminate()
+        process.wait(60)
 
 
-def _wait_until_served(address: str, seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            with urllib.request.urlopen(address, timeout=5):
-                return
-        except OSError:
-            time.sleep(0.3)
-    raise AssertionError(f"{address} was not served in {seconds} s")
+def test_the_ui_refuses_a_port_in_use(tiny_study: StudyRun) -> None:
+    """Nothing is printed as if it were served."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run_bench(tiny_study.folder, "ui", "-c", "tiny.yaml", "--port", str(port))
+    assert (done.code, done.out) == (2, "")
+    told = [line for line in done.err.splitlines() if line]
+    assert len(told) == 1
+    assert f"--port {port}: is in use on 127.0.0.1" in told[0]
+
+
+def _groups(group: click.Group) -> Iterator[click.Group]:
+    yield group
+    for command in group.commands.values():
+        if isinstance(command, click.Group):
+            yield from _groups(command)
+
+
+def test_help_says_what_each_command_does_in_80_columns() -> None:
+    for group in _groups(main):
+        text = group.get_help(click.Context(group, info_name="bench", terminal_width=80))
+        commands = text.partition("Commands:\n")[2].splitlines()
+        assert len(commands) == len(group.commands)
+        assert not [line for line in commands if line.endswith("...") or len(line) > 80]

@@ -9,7 +9,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import time
 import urllib.request
@@ -92,7 +91,6 @@ def served(tiny_study: StudyRun) -> Iterator[Served]:
             stderr=log,
             text=True,
             env={k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")},
-            start_new_session=True,
         )
     try:
         assert process.stdout is not None
@@ -107,8 +105,8 @@ def served(tiny_study: StudyRun) -> Iterator[Served]:
                 time.sleep(0.3)
         yield Served(folder, url)
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process.terminate()  # which ends the server, too
+        process.wait(60)
 
 
 @pytest.fixture(scope="module")

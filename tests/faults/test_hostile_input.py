@@ -29,7 +29,6 @@ from benchmark.cli import main
 from benchmark.report.plots import draw_confusion
 from benchmark.report.write import FORMATS, make_report
 from benchmark.study import StudySettings, TrackingSettings, load_study
-from clothclf.data.decode import decode_rgb
 from clothclf.data.prepare import prepare
 from clothclf.errors import DataError, SettingsError, WeightsError
 from clothclf.models.weights import WeightsResolver, load_body
@@ -37,7 +36,7 @@ from clothclf.results import ClassResult, DataSummary, Evaluation, Weights
 from clothclf.settings import ArchitectureSettings, DataSettings
 from tests.benchmark.examples import DATA, make_record, make_spec
 from tests.benchmark.test_report_contents import fail, keep
-from tests.conftest import KaggleBuilder, draw_jpeg
+from tests.conftest import KaggleBuilder, decode_rgb, draw_jpeg
 from tests.faults.guard import nothing_but
 
 CONFIG = "study: s\ndata: {image_size: 8}\narchitectures: [test_resnet]\n"

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 MOST_POINTS = 60
 """Epochs drawn of one run: longer trainings are thinned."""
 HEIGHT = 300
+PAGE_COLUMNS = (
+    "max(1, floor((width && isFinite(containerSize()[0]) ? containerSize()[0] - 70 : width) / 230))"
+)
+"""Vega's expression for the columns of a page's key; `width` is there to hear of a new size."""
 FIGURES = {
     "accuracy": ("validation accuracy (%)", ".2f"),
     "loss": ("validation loss (nats)", ".4f"),
@@ -66,11 +70,14 @@ def _points(training: TrainingResult, figure: str) -> Data:
     return points
 
 
-def curves(analysis: Analysis, figure: str, colours: Colours) -> alt.LayerChart:
+def curves(
+    analysis: Analysis, figure: str, colours: Colours, key_columns: int | None = None
+) -> alt.LayerChart:
     """A line for each run; the epoch whose parameters were kept has a point.
 
     `figure` is one of FIGURES. The chart's parameter `focus` names an architecture that is to
-    stand out alone; where it is empty, those of `coloured` do.
+    stand out alone; where it is empty, those of `coloured` do. The key has `key_columns`; in a
+    page, as many as its container has room for.
     """
     import altair as alt
 
@@ -80,7 +87,9 @@ def curves(analysis: Analysis, figure: str, colours: Colours) -> alt.LayerChart:
     domain = [*chosen, *others]
     shades = [*colours.series[: len(chosen)], *[colours.muted] * len(others)]
     dashes = [list(dash) for dash in DASHES[: len(chosen)]] + [[1, 0]] * len(others)
-    columns = alt.ExprRef("max(1, floor(width / 230))")
+    # Not by the plot's own width: it shrinks once the axes are there, and the key would then take
+    # another row that nothing has made room for.
+    columns = alt.ExprRef(PAGE_COLUMNS) if key_columns is None else key_columns
     key = alt.Legend(
         columns=columns, values=chosen, symbolType="stroke", symbolSize=500, symbolStrokeWidth=2
     )

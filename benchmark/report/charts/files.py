@@ -19,6 +19,8 @@ from clothclf.data.atomic import write_bytes, write_text
 WIDTH = 720
 """Of the plot itself, in pixels of the SVG; a PNG has SCALE as many."""
 SCALE = 2.0
+KEY_COLUMNS = 2
+"""Of the learning curves: names of the greatest width fit side by side."""
 MOST_MATRICES = 12
 """Confusion matrices that are drawn, of the most accurate architectures."""
 
@@ -61,7 +63,7 @@ def plots(analysis: Analysis) -> Iterator[Named]:
     told = "circles are seeds, a tick is their mean" + ("; " + bars.rstrip("; ") if sure else "")
     yield _named("seed-spread", chart_seeds.seed_spread(analysis, LIGHT), "Spread over seeds", told)
     for figure, (title, _) in chart_curves.FIGURES.items():
-        chart = chart_curves.curves(analysis, figure, LIGHT)
+        chart = chart_curves.curves(analysis, figure, LIGHT, KEY_COLUMNS)
         told = "a line for each run; a point marks the epoch that was kept"
         yield _named(f"curves-{figure}", chart, f"Learning: {title}", told)
     names = charts.names_of(analysis.rows)

@@ -18,7 +18,7 @@ from benchmark.report.charts.pareto import cost_columns
 from benchmark.report.charts.shared import vega_lite_version
 from benchmark.report.charts.style import DARK, LIGHT
 from benchmark.report.collect import Collection
-from benchmark.report.numbers import giga, millions
+from benchmark.report.numbers import Headline
 from benchmark.report.page import pictures as html_pictures
 from benchmark.report.page import tables as html_tables
 from benchmark.report.page.charts import page_data
@@ -152,9 +152,10 @@ def _tiles(analysis: Analysis) -> list[tuple[str, str, str]]:
     if row.cost:
         theirs = best.cost.params if best.cost else None
         beside = _beside(row, best, row.macs, best.macs)
-        tiles.append(("MACs", giga(row.macs), beside or "one picture, forward"))
+        headline = Headline.of(row.cost)
+        tiles.append(("MACs", headline.macs, beside or "one picture, forward"))
         beside = _beside(row, best, row.cost.params, theirs)
-        tiles.append(("parameters", millions(row.cost.params), beside))
+        tiles.append(("parameters", headline.params, beside))
     if row.measured and not row.measured.busy:
         shown = f"{row.measured.latency_ms_median:.1f} ms"
         tiles.append(("latency", shown, f"one picture, {row.measured.device}"))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from benchmark.report import fairness, measured, render, suspects
 from benchmark.report.analysis import Analysis
 from benchmark.report.charts.shared import names_of
-from benchmark.report.numbers import giga, millions
+from benchmark.report.numbers import Headline
 from benchmark.report.pairs import ALPHA, Pair
 from benchmark.report.pick import p_text
 from benchmark.report.table import Row
@@ -96,20 +96,20 @@ COLUMNS = (
 )
 
 
+MEANINGS = {
+    "unfinished": "begun, and neither done nor failed",
+    "not begun": "the study asks for it",
+}
+
+
 def main_table(analysis: Analysis, not_begun: Sequence[str]) -> Table:
     """Every run of the comparison: finished ones first, then what failed, stopped or is missing."""
     names = names_of(analysis.rows)
     lines = [_line(analysis, place, name) for place, name in enumerate(names)]
-    comparison = analysis.comparison
     lines += [
-        _missing(failure.spec.name, f"failed in {failure.stage}", failure.reason)
-        for failure in comparison.failures
+        Line((Cell(run.name), Cell(run.status, note=run.reason or MEANINGS[run.status])), "missing")
+        for run in render.runs_without_figures(analysis.comparison, not_begun)
     ]
-    lines += [
-        _missing(spec.name, "unfinished", "begun, and neither done nor failed")
-        for spec in comparison.unfinished
-    ]
-    lines += [_missing(name, "not begun", "the study asks for it") for name in not_begun]
     columns: tuple[str, ...] = COLUMNS
     if any(row.sizes_differ for row in analysis.rows):
         columns = (COLUMNS[0], render.PX, *COLUMNS[1:])
@@ -123,7 +123,7 @@ def _line(analysis: Analysis, place: int, name: str) -> Line:
     marks = ("pick",) * picked + ("best",) * (place == 0)
     marks += ("tied",) * (pair is not None and pair.tied)
     sure, f1 = (figures.accuracy, figures.macro_f1) if figures else (None, None)
-    cost = row.cost
+    cost, headline = row.cost, Headline.of(row.cost)
     seeds = ", ".join(str(seed) for seed in row.seeds)
     spread = row.accuracy_deviation
     side = Cell(str(row.image_size), row.image_size)
@@ -137,11 +137,11 @@ def _line(analysis: Analysis, place: int, name: str) -> Line:
         ),
         _against_best(analysis, place),
         Cell(f"{row.macro_f1:.4f}", row.macro_f1, f"{f1.low:.3f} to {f1.high:.3f}" if f1 else ""),
-        _count(giga(row.macs), row.macs),
-        _count(giga(cost.flops if cost else None), cost.flops if cost else None),
-        _count(millions(cost.params if cost else None), cost.params if cost else None),
+        _count(headline.macs, row.macs),
+        _count(headline.flops, cost.flops if cost else None),
+        _count(headline.params, cost.params if cost else None),
         _latency(row),
-        Cell(f"{row.train_s:,.0f} s", row.train_s, f"{row.epochs:.3g} epochs"),
+        _training_time(row),
         Cell(
             str(len(row.seeds)),
             len(row.seeds),
@@ -183,8 +183,11 @@ def _latency(row: Row) -> Cell:
     return Cell(f"{found.latency_ms_median:.1f} ms", found.latency_ms_median)
 
 
-def _missing(name: str, status: str, reason: str) -> Line:
-    return Line((Cell(name), Cell(status, note=reason)), "missing")
+def _training_time(row: Row) -> Cell:
+    note = f"{row.epochs:.3g} epochs"
+    if row.features_reused:
+        note += ", features reused" if row.train_time_known else ", without the feature pass"
+    return Cell(f"{row.train_s:,.0f} s", row.train_s if row.train_time_known else None, note)
 
 
 def pair_table(analysis: Analysis) -> Table:

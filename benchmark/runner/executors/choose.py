@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
-import psutil
-
 from benchmark.runner.executors.cluster import RayOptions
 from benchmark.runner.executors.contract import Executor
 from benchmark.runner.executors.local import LocalExecutor, gpus_to_give
 from benchmark.runner.executors.memory import MemoryNeeds
 from benchmark.runner.process import Limits
+from clothclf.memory import available_memory_bytes
 
 
 @contextlib.contextmanager
@@ -42,4 +41,4 @@ def _local(limits: Limits, workers: int, device: str) -> LocalExecutor:
     needs = MemoryNeeds(None if own_bytes is None else lambda spec: own_bytes)
     # A GPU that the user has named is the one for all.
     gpus = gpus_to_give() if device in ("auto", "cuda") and limits.processes == 1 else []
-    return LocalExecutor(limits, workers, needs, psutil.virtual_memory().available, gpus)
+    return LocalExecutor(limits, workers, needs, available_memory_bytes(), gpus)

@@ -13,9 +13,9 @@ from clothclf.errors import CostError
 
 HEADER = (
     "architecture,image_size,params,macs,flops,macs_flopth,macs_fvcore,macs_torch,verdict,reason,"
-    "activations,receptive_field"
+    "activations,receptive_field,training_macs,training_params"
 )
-NAMES = ["test_vit", "no_such_network", "test_resnet"]
+NAMES = ["test_vit", "no_such_network", "test_resnet", "mobileone_s0"]
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +40,10 @@ def test_each_name_is_a_row_in_order_and_a_failure_has_its_reason(
         assert row.image_size == "160"
         assert int(row.flops) == 2 * int(row.macs)
         assert row.macs == row.macs_torch
+        assert row.training_macs == ""
+    deployed = rows[3]
+    assert int(deployed.macs) < int(deployed.training_macs) == int(deployed.macs_torch)
+    assert int(deployed.params) < int(deployed.training_params)
     assert rows[0].receptive_field.startswith("global (attention")
     assert rows[2].receptive_field == "167 px"
 

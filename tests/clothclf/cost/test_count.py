@@ -13,15 +13,17 @@ import torch
 from torch import nn
 
 from clothclf.cost import count as count_module
+from clothclf.cost import counting as counting_module
 from clothclf.cost.count import CostRequest, child_command, cost_from_dict, cost_to_dict, count_cost
 from clothclf.cost.detail import module_tree
 from clothclf.cost.fvcore_counter import count_with_fvcore
+from clothclf.cost.quick import count_body
 from clothclf.cost.subject import build_on_cpu, build_on_meta, resolve
 from clothclf.cost.torch_counter import count_with_torch
 from clothclf.errors import CostError
 from clothclf.models.build import build_classifier
 from clothclf.models.weights import RANDOM
-from clothclf.results import Cost
+from clothclf.results import Cost, size_text
 from clothclf.settings import HeadSettings, ModelSettings
 
 Count = Callable[[CostRequest], Cost]
@@ -291,3 +293,62 @@ def test_a_killed_fork_is_told_of_and_the_server_goes_on() -> None:
 def test_the_child_is_started_as_a_module_that_ends_with_this_process() -> None:
     started = ["-m", "clothclf.orphans", str(os.getpid()), "clothclf.cost.child", "--serve"]
     assert child_command("--serve")[1:] == started
+
+
+def test_it_is_the_listed_size_that_is_counted() -> None:
+    """timm builds this one by the configuration of its 256 px sibling."""
+    told = count_body(own("vitamin_xlarge_336"))
+    assert (told["height"], told["width"]) == (336, 336)
+    assert told["macs"] / 1e9 == pytest.approx(229.86, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("size", "counted", "told"), [(0, (1024, 768), "1024x768"), (768, (768, 768), "768")]
+)
+def test_pictures_that_are_no_squares_are_told_as_such(
+    size: int, counted: tuple[int, int], told: str
+) -> None:
+    count = count_body(own("vit_base_patch16_sapiens2", size))
+    assert (count["height"], count["width"]) == counted
+    assert size_text(count["width"], count["height"]) == told
+
+
+def test_a_count_on_another_picture_is_refused() -> None:
+    layer = nn.Conv2d(3, 4, 3)
+    given = "counted on a picture of 3 x 8 x 8, but it is listed at 3 x 16 x 16"
+    with pytest.raises(CostError, match=given):
+        counting_module._count(own("resnet18", 16), layer, torch.zeros(1, 3, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("name", "deployed", "training"),
+    [("mobileone_s0", 0.2751, 1.0519), ("ghostnetv3_130", 0.2686, 0.6548)],
+)
+def test_networks_are_counted_as_they_are_deployed(
+    counting: Count, name: str, deployed: float, training: float
+) -> None:
+    cost = counting(own(name))
+    assert cost.macs is not None
+    assert cost.training_macs is not None
+    assert cost.training_params is not None
+    assert cost.macs / 1e9 == pytest.approx(deployed, abs=5e-4)
+    assert cost.training_macs / 1e9 == pytest.approx(training, abs=5e-4)
+    assert cost.params < cost.training_params
+    # The counters are compared on the form that all three can count.
+    assert cost.torch.macs == cost.training_macs
+    assert cost.fvcore.macs == pytest.approx(cost.training_macs, rel=0.06)
+    quick = count_body(own(name))
+    assert (quick["macs"], quick["training_macs"]) == (cost.macs, cost.training_macs)
+    assert (quick["params"], quick["training_params"]) == (cost.params, cost.training_params)
+
+
+def test_a_network_with_one_form_has_no_second_figure(counting: Count) -> None:
+    cost = counting(own("test_resnet"))
+    assert (cost.training_macs, cost.training_params, cost.image_height) == (None, None, None)
+
+
+def test_a_cost_of_before_is_still_read(counting: Count) -> None:
+    cost = counting(own("test_resnet"))
+    new = ("training_macs", "training_params", "image_height")
+    values = {name: value for name, value in cost_to_dict(cost).items() if name not in new}
+    assert cost_from_dict(values) == cost

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clothclf.data.decode import HEIC, MAX_PIXELS, SHARP_SIDE, decode_rgb, pixel_hash, resized
+from clothclf.data.decode import HEIC, MAX_PIXELS, SHARP_SIDE, pixel_hash, resized
 from clothclf.errors import DataError
+from tests.conftest import decode_rgb
 
 
 def saved(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:

@@ -15,6 +15,7 @@ from clothclf.data import classes
 from clothclf.data import prepare as stage
 from clothclf.data.dataset import DataSet, SplitImages, fingerprint
 from clothclf.data.decode import HEIC
+from clothclf.data.exclude import EXCLUDED
 from clothclf.data.prepare import prepare
 from clothclf.data.sources import kaggle as kaggle_reasons
 from clothclf.data.sources import selection
@@ -102,6 +103,24 @@ def test_a_sample_is_in_proportion_and_seeded(clean: Path) -> None:
 
     assert ids(0) == ids(0)
     assert ids(0) != ids(1)
+
+
+def test_only_a_sample_is_decoded(clean: Path, tmp_path: Path) -> None:
+    """What is left out by name is left out before the draw."""
+    everything = run(clean, max_images=30)
+    named = tmp_path / "left-out.txt"
+    named.write_text(f"{everything.manifest['id'][0]}\n")
+    made = run(clean, max_images=30, exclude=named)
+    assert len(np.load(made.pixels, mmap_mode="r")) == 30
+    assert made.summary.dropped == {EXCLUDED: 1, classes.SURPLUS_IMAGE: 29}
+    assert everything.manifest["id"][0] not in set(made.manifest["id"])
+
+
+def test_photographs_of_all_sizes_are_nothing_odd(kaggle: KaggleBuilder) -> None:
+    table, pictures = kaggle.contents(COUNTS)
+    photographs = {name: draw_jpeg(n, 10 + n, 12) for n, name in enumerate(pictures)}
+    made = run(kaggle.folder(table, photographs))
+    assert made.summary.repaired == {}
 
 
 def test_a_sample_never_loses_a_class_unseen(kaggle: KaggleBuilder) -> None:

@@ -137,12 +137,27 @@ def test_standardised_features_have_mean_0_and_deviation_1() -> None:
         [0.0, 5, 1e-3, -40, 0, 1e4]
     )
     layer = Standardize(6)
-    assert torch.equal(layer(features), features)
+    assert torch.equal(layer(features / 1e4), features / 1e4)
     layer.fit(features)
     out = layer(features).double()
     assert out.mean(0).abs().max() < 1e-3
     assert (out[:, :4].std(0) - 1).abs().max() < 1e-4
     assert not out[:, 4:].any()
+
+
+def test_a_feature_that_is_dead_in_training_cannot_explode() -> None:
+    """A standardised feature stays within 10 deviations, whatever other splits hold."""
+    features = torch.randn(700, 5, generator=torch.Generator().manual_seed(1))
+    features[:, 3] = 0
+    features[0, 3] = 1e-10  # a ReLU that is all but dead on the training images
+    features[:, 4] = 0
+    features[0, 4] = 0.5  # rare, but a signal
+    layer = Standardize(5)
+    layer.fit(features)
+    alive = layer(torch.tensor([[0.0, 0.0, 1e6, 1.0, 0.5]]))[0]
+    assert alive.abs().max() == 10
+    assert alive[3] == 0
+    assert alive[4] == 10
 
 
 def test_one_row_has_no_deviation_and_becomes_zero() -> None:

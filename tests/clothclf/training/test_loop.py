@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -148,6 +150,27 @@ def test_features_are_those_of_each_view_in_order() -> None:
     assert [done for done, _ in told] == sorted(done for done, _ in told)
     with pytest.raises(ValueError, match="a few views"):
         BodyFeatures(classifier, feed(classifier, crop_padding=1), None).batches()
+
+
+def test_training_that_reads_cached_features_knows_what_they_took(tmp_path: Path) -> None:
+    """Its own seconds are short; with what it read they are those of a training without cache."""
+    first, second = (
+        train(classifier, feed(classifier), recipe(), Watcher(), cache=tmp_path)
+        for classifier in (build(), build())
+    )
+    assert first.reused_seconds == 0
+    told = [json.loads(path.read_text())["seconds"] for path in tmp_path.rglob("features.json")]
+    assert len(told) == 2
+    assert second.reused_seconds == pytest.approx(sum(told))
+    assert second.full_seconds == second.seconds + sum(told) > second.seconds
+    for path in tmp_path.rglob("features.json"):  # as they were written before it was known
+        told = json.loads(path.read_text())
+        path.write_text(json.dumps({key: told[key] for key in told if key != "seconds"}))
+    classifier = build()
+    third = train(classifier, feed(classifier), recipe(), Watcher(), cache=tmp_path)
+    assert third.reused_seconds is None
+    assert third.full_seconds == third.seconds
+    assert numbers(first) == numbers(second) == numbers(third)
 
 
 def test_the_watcher_hears_of_every_step_and_epoch() -> None:

@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clothclf.data.decode import decode_rgb
 from clothclf.data.prepare import UNREADABLE, prepare
 from clothclf.data.sources import hub, parquet, parquet_pages, selection
 from clothclf.data.sources.hub import HubSource
@@ -23,7 +22,7 @@ from clothclf.data.sources.selection import choose
 from clothclf.errors import DataError
 from clothclf.settings import DataSettings, SplitSettings
 from tests.clothclf.data import hub_files
-from tests.conftest import draw_jpeg
+from tests.conftest import decode_rgb, draw_jpeg
 
 LABEL = "articleType"
 FIRST = "train-00000-of-00002-6cff4c59f91661c3.parquet"

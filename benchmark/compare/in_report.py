@@ -1,0 +1,65 @@
+"""What the report of their study says of two runs, so that both commands give one answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmark.find_run import FoundRun
+from benchmark.report.analysis import analyse
+from benchmark.report.collect import beside
+from benchmark.report.pairs import Pair
+from benchmark.runner.run_folder import runs_root
+
+
+@dataclass(frozen=True)
+class InReport:
+    """The pair of rows, in the study's report, that two runs belong to."""
+
+    study: str
+    pair: Pair
+    sign: int
+    """1 where the new run's row is the pair's first, else -1."""
+    pairs: int
+    """Tested in the report; their p-values are adjusted for this number."""
+    one_run_each: bool
+    """Whether the rows are these two runs; else they are means over several seeds."""
+
+
+def find_in_report(baseline: FoundRun, new: FoundRun) -> InReport | None:
+    """None unless the two stand in different rows of one study's report."""
+    root = _root(baseline)
+    if root is None or root != _root(new) or baseline.record.spec.study != new.record.spec.study:
+        return None
+    comparison = beside(baseline.record.spec, root)
+    known = {record.run_id for record in comparison.records}
+    if not {baseline.record.run_id, new.record.run_id} <= known:
+        return None
+    analysis = analyse(comparison, root)
+    ours, theirs = (
+        next(
+            place
+            for place, row in enumerate(analysis.rows)
+            if found.record.run_id in {record.run_id for record in row.records}
+        )
+        for found in (baseline, new)
+    )
+    pair = analysis.pairs.get((min(ours, theirs), max(ours, theirs)))
+    if pair is None:
+        return None
+    return InReport(
+        study=baseline.record.spec.study,
+        pair=pair,
+        sign=1 if theirs < ours else -1,
+        pairs=len(analysis.pairs),
+        one_run_each=all(len(analysis.rows[place].records) == 1 for place in (ours, theirs)),
+    )
+
+
+def _root(found: FoundRun) -> Path | None:
+    """The tracking folder that a run lies in; None for one that was copied elsewhere."""
+    path = found.folder.path.resolve()
+    if len(path.parents) < 3:
+        return None
+    root = path.parents[2]
+    return root if path.parent == runs_root(root, found.record.spec.study) else None

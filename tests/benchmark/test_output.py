@@ -1,0 +1,171 @@
+"""`-o` of every command: files are replaced whole, and what is no file is written through."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from benchmark.cli import main
+from clothclf.data.atomic import output_file, write_text
+from tests.benchmark.conftest import COMMAND, TINY, StudyRun, environment, run_bench
+
+RUN = ("--run", "test_resnet-s0", "-c", "tiny.yaml")
+SELECT = ("--budget", "20m", "--finalists", "1", "--final", "study", "-c", "tiny.yaml")
+COMMANDS = {
+    "compare": ("compare", "test_resnet-s0", "test_efficientnet-s0", "-c", "tiny.yaml"),
+    "cost": ("cost", "test_resnet", "--image-size", "32"),
+    "cost --all-timm": ("cost", "--all-timm", "--quick", "--format", "csv"),
+    "models": ("models", "test_resnet", "--image-size", "32"),
+    "data preview": ("data", "preview", "-c", "tiny.yaml"),
+    "data audit": ("data", "audit", "-c", "tiny.yaml"),
+    "predict": ("predict", "picture.jpg", *RUN),
+    "export": ("export", "--check", "2", "--format", "torchscript", *RUN),
+    "report": ("report", "-c", "tiny.yaml"),
+    "select": ("select", "test_resnet", *SELECT),
+}
+HOLDS = {"data preview": b"\x89PNG", "export": b"PK", "predict": b"picture.jpg"}
+"""What a command's output holds, where that is not the name of an architecture."""
+ALL_TIMM = "cost --all-timm"
+
+
+@pytest.fixture(scope="module")
+def folder(tiny_study: StudyRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the tiny study, with a picture, and all of timm counted already."""
+    copy = tmp_path_factory.mktemp("output") / "study"
+    shutil.copytree(tiny_study.folder, copy)
+    picture = next((copy / "mlruns/cache/demo").rglob("*.jpg"))
+    shutil.copyfile(picture, copy / "picture.jpg")
+    (copy / "tiny.yaml").write_text(TINY)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def counted() -> str:
+    """A table of all of timm, so that nothing is left to count."""
+    from clothclf.cost.catalogue import COLUMNS
+    from clothclf.models.architectures import expand_names
+
+    rest = "," * (len(COLUMNS) - 1)
+    rows = [f"{name}{rest}" for name in expand_names(["*"])]
+    return "\n".join([",".join(COLUMNS), *rows]) + "\n"
+
+
+def _outputs(group: click.Group, before: str = "") -> Iterator[str]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from _outputs(command, f"{before}{name} ")
+        elif any("-o" in option.opts for option in command.params):
+            yield before + name
+
+
+def test_every_command_with_an_output_is_tested_here() -> None:
+    assert set(_outputs(main)) == set(COMMANDS) - {ALL_TIMM}
+
+
+def looks_right(command: str, content: bytes) -> bool:
+    return HOLDS.get(command, b"test_resnet") in content
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_symlink_keeps_pointing(command: str, folder: Path, counted: str) -> None:
+    target, link, before = (folder / name for name in ("target.out", "link.pt", "before.out"))
+    target.write_text(counted if command == ALL_TIMM else "old")
+    before.unlink(missing_ok=True)
+    before.hardlink_to(target)
+    link.unlink(missing_ok=True)
+    link.symlink_to("target.out")
+    done = run_bench(folder, *COMMANDS[command], "-o", "link.pt")
+    assert done.code == 0, done.err
+    assert link.readlink() == Path("target.out")
+    assert not target.samefile(before)
+    assert looks_right(command, target.read_bytes())
+
+
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {ALL_TIMM}))
+def test_a_fifo_is_written_through(command: str, folder: Path) -> None:
+    fifo = folder / "fifo.pt"
+    fifo.unlink(missing_ok=True)
+    os.mkfifo(fifo)
+    read: list[bytes] = []
+    reader = threading.Thread(target=lambda: read.append(fifo.read_bytes()), daemon=True)
+    reader.start()
+    done = run_bench(folder, *COMMANDS[command], "-o", "fifo.pt")
+    assert done.code == 0, done.err
+    assert stat.S_ISFIFO(fifo.lstat().st_mode)
+    reader.join(30)
+    assert looks_right(command, read[0])
+
+
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {ALL_TIMM}))
+def test_a_dash_is_standard_output(command: str, folder: Path) -> None:
+    done = run_bench(folder, *COMMANDS[command], "-o", "-")
+    assert done.code == 0, done.err
+    assert looks_right(command, done.out.encode("utf-8", "surrogateescape"))
+    assert not (folder / "-").exists()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_folder_is_refused_in_one_sentence(command: str, folder: Path) -> None:
+    done = run_bench(folder, *COMMANDS[command], "-o", "mlruns")
+    assert done.code == 2
+    assert "'mlruns' is a directory" in done.err
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("kind", ["pipe", "file"])
+def test_standard_output_by_its_path_is_appended_to(kind: str, folder: Path) -> None:
+    """A shell's `>>` keeps what the file held; no link or device is replaced."""
+    target = folder / "log.txt"
+    target.write_bytes(b"before\n")
+    before = os.lstat("/dev/stdout")
+    with target.open("ab") as file:
+        done = subprocess.run(
+            [*COMMAND, *COMMANDS["report"], "-o", "/dev/stdout"],
+            cwd=folder,
+            env=environment(),
+            stdout=subprocess.PIPE if kind == "pipe" else file,
+            check=True,
+        )
+    written = done.stdout if kind == "pipe" else target.read_bytes().removeprefix(b"before\n")
+    assert written.startswith(b"# ")
+    assert (kind == "file") == (target.read_bytes() != b"before\n")
+    assert os.lstat("/dev/stdout").st_ino == before.st_ino
+
+
+def test_a_character_device_is_written_through() -> None:
+    ours, theirs = os.openpty()
+    path = Path(os.ttyname(theirs))
+    with output_file(path) as unfinished:
+        unfinished.write_text("content")
+    assert os.read(ours, 100) == b"content"
+    assert stat.S_ISCHR(path.lstat().st_mode)
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_a_symlink_to_nothing_yet_creates_its_target(tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to("below/target")
+    with output_file(link) as unfinished:
+        unfinished.write_text("content")
+    assert link.is_symlink()
+    assert (tmp_path / "below/target").read_text() == "content"
+
+
+def test_a_failed_write_keeps_the_old_content(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_text(path, "old")
+    with contextlib.suppress(KeyboardInterrupt), output_file(path) as unfinished:
+        unfinished.write_text("half")
+        raise KeyboardInterrupt
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["file"]
