@@ -36,8 +36,11 @@ class Candidate:
     macs: int | None
     """None where they cannot be counted."""
     params: int | None
+    """Of the form that is deployed, as MACs are."""
     out: str = ""
     """Why it is left out, in words; empty where it stays."""
+    training_macs: int | None = None
+    """Of the form that trains, where it is another one."""
 
     @property
     def image_size(self) -> int:
@@ -67,7 +70,13 @@ def choose(
     if not leave_out_unfit:
         _raise(list(faults.values()), UNFIT_HINT)
     found = [
-        Candidate(entry, count.macs, count.params, faults.get(place) or _beyond(study, count))
+        Candidate(
+            entry,
+            count.macs,
+            count.params,
+            faults.get(place) or _beyond(study, count),
+            count.training_macs,
+        )
         for place, (entry, count) in enumerate(zip(kept, counts, strict=True))
     ]
     if all(item.out for item in found):

@@ -39,6 +39,7 @@ def _entrant(item: Candidate, several: bool, faults: dict[str, str]) -> Entrant:
         name=f"{name} @ {item.image_size}" if several else name,
         architecture=item.entry,
         macs=item.macs,
+        training_macs=item.training_macs,
         params=item.params,
         out=item.out or faults.get(name, ""),
     )

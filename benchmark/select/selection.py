@@ -44,13 +44,16 @@ class Entrant(Settings):
     macs: int | None
     """Headline, of one picture, with the architecture's head; None where it cannot be counted."""
     params: int | None
+    training_macs: int | None = None
+    """Of the form that trains, where the headline is of another, deployed one."""
     out: str = ""
     """Why it does not enter; empty where it does."""
 
     @property
     def gmacs(self) -> float | None:
-        """10^9 multiply-adds."""
-        return None if self.macs is None else self.macs / 1e9
+        """10^9 multiply-adds of the form that trains: what times are worked out from."""
+        macs = self.training_macs or self.macs
+        return None if macs is None else macs / 1e9
 
 
 class Winner(Settings):
