@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from clothclf.errors import CostError, first_line
+
+Network = TypeVar("Network", bound=nn.Module)
 
 METHODS = ("fuse", "reparameterize", "switch_to_deploy")
 """The methods that `timm.utils.reparameterize_model` calls on a layer."""
@@ -15,7 +19,7 @@ TOLERANCE = 1e-4
 
 
 @torch.no_grad()
-def deployed(model: nn.Module) -> nn.Module | None:
+def deployed(model: Network) -> Network | None:
     """Return a copy in its deployed form, as timm makes it; None where there is no other form.
 
     Works on the meta device, too. Raises CostError where timm cannot convert the network.
@@ -28,14 +32,14 @@ def deployed(model: nn.Module) -> nn.Module | None:
     try:
         # Some make their new layers on the default device.
         with next(model.parameters()).device:
-            copied: nn.Module = reparameterize_model(model)
+            copied: Network = reparameterize_model(model)
     except Exception as error:  # each architecture fails in its own way
         raise CostError(f"timm cannot re-parameterise it: {first_line(error)}") from error
     return copied if _shapes(copied) != _shapes(model) else None
 
 
 @torch.no_grad()
-def deployed_alike(model: nn.Module, images: Tensor) -> nn.Module | None:
+def deployed_alike(model: Network, images: Tensor) -> Network | None:
     """Return the deployed form of a network in evaluation mode, once its outputs are the same.
 
     They are compared on a batch of `images` as the network takes them. Raises CostError
