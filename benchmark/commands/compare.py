@@ -7,11 +7,21 @@ from typing import TYPE_CHECKING
 
 import click
 
-from benchmark.commands.options import is_file, load, output_option, study_options, write_output
+from benchmark.commands.options import (
+    format_option,
+    is_file,
+    load,
+    output_format,
+    output_option,
+    study_options,
+    write_output,
+)
 
 if TYPE_CHECKING:
     from benchmark.compare.compare import Compared
     from benchmark.compare.fail_if import Judgement
+
+SUFFIXES = {".md": "md", ".json": "json"}
 
 
 @click.command()
@@ -27,14 +37,7 @@ if TYPE_CHECKING:
 )
 @click.option("--certain", is_flag=True, help="A drop fails only if its interval excludes zero.")
 @click.option("--unpaired", is_flag=True, help="Let unlike test sets be independent samples.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "md", "json"]),
-    default="table",
-    show_default=True,
-    help="How to write it.",
-)
+@format_option(["table", *SUFFIXES.values()], "table, or md for a file")
 @output_option
 @click.pass_context
 def compare(
@@ -46,7 +49,7 @@ def compare(
     fail_if: tuple[str, ...],
     certain: bool,
     unpaired: bool,
-    form: str,
+    form: str | None,
     output: Path | None,
 ) -> None:
     """Compare two runs, or two studies: NEW against BASELINE.
@@ -67,19 +70,20 @@ def compare(
     \b
     Examples:
       bench compare vgg16-s0 efficientnet_b0-s0 -c configs/fashion.yaml --set data.path=archive.zip
-      bench compare 0f3a 9c41 --format md -o change.md
+      bench compare 0f3a 9c41 -o change.md
       bench compare configs/demo.yaml larger-head.yaml --fail-if "macro-f1 drops 1" --certain
       bench compare baseline/ 9c41 --fail-if "accuracy drops 0.5" --fail-if "macs rise 10 %"
     """
     from benchmark.compare.fail_if import judge, read_condition
     from benchmark.errors import ReportError
 
+    written = output_format(form, output, SUFFIXES, "md" if is_file(output) else "table")
     conditions = [read_condition(text) for text in fail_if]
     if certain and not conditions:
         raise click.UsageError("--certain says when --fail-if holds, and there is none")
     compared = _compare((baseline, new), config, assignments, unpaired)
     judgement = judge(conditions, compared, certain)
-    _write(form, output, compared, judgement)
+    _write(written, output, compared, judgement)
     for sentence in judgement.held:
         click.echo(f"bench: {sentence}", err=True)
     if judgement.missing:
@@ -121,7 +125,7 @@ def _write(form: str, output: Path | None, compared: Compared, judgement: Judgem
 
     if form == "json":
         write_output(compare_formats.as_json(compared, judgement), output)
-    elif form == "md" or is_file(output):
+    elif form == "md":
         write_output(compare_formats.as_markdown(compared, judgement), output)
     else:
         console = make_console(stderr=False)

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import click
 
 from benchmark.commands.options import (
+    format_option,
     is_file,
     load,
+    output_format,
     output_option,
     study_options,
     write_output,
@@ -21,6 +23,8 @@ from benchmark.commands.options import (
 if TYPE_CHECKING:
     from benchmark.cost_table import Costed
     from clothclf.cost.count import CostRequest
+
+SUFFIXES = {".md": "md", ".csv": "csv", ".json": "json"}
 
 
 @click.command()
@@ -38,14 +42,7 @@ if TYPE_CHECKING:
 )
 @click.option("--all-timm", is_flag=True, help="Count all of timm into the CSV file of -o.")
 @click.option("--quick", is_flag=True, help="With --all-timm: torch's counter alone.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "md", "csv", "json"]),
-    default="table",
-    show_default=True,
-    help="How to write it.",
-)
+@format_option(["table", *SUFFIXES.values()], "table, or md for a file")
 @output_option
 @click.pass_context
 def cost(
@@ -60,7 +57,7 @@ def cost(
     device: str,
     all_timm: bool,
     quick: bool,
-    form: str,
+    form: str | None,
     output: Path | None,
 ) -> None:
     """Count parameters, MACs and FLOPs of ARCHITECTURES.
@@ -83,11 +80,12 @@ def cost(
       bench cost resnet18 'mobilenetv3_*_100' --image-size 112
       bench cost vit_tiny_patch16_224 --detail
       bench cost resnet18 vgg16 --measure --device cpu
-      bench cost --all-timm --format csv -o costs.csv
+      bench cost --all-timm -o costs.csv
     """
+    written = output_format(form, output, SUFFIXES, "md" if is_file(output) else "table")
     if all_timm:
-        if architectures or measure or form != "csv" or output is None:
-            told = "--all-timm takes no names and no --measure, and wants --format csv -o FILE"
+        if architectures or measure or written != "csv" or output is None:
+            told = "--all-timm takes no names and no --measure, and wants -o FILE.csv"
             raise click.UsageError(told)
         _count_all_of_timm(output, quick)
         return
@@ -105,7 +103,7 @@ def cost(
             assignments = (*assignments, f"data.image_size={image_size}")
         requests = study_requests(load(config, assignments), architectures, num_classes)
     found, faults = count_all(requests, _tell, measure_on)
-    _write(form, output, found, faults)
+    _write(written, output, found, faults)
     if detail:
         _show_detail(requests, faults)
     for fault in faults.values():
@@ -136,7 +134,7 @@ def _write(form: str, output: Path | None, found: Sequence[Costed], faults: dict
         write_output(cost_table.as_csv(found, faults), output)
     elif form == "json":
         write_output(cost_table.as_json(found, faults), output)
-    elif form == "md" or is_file(output):
+    elif form == "md":
         write_output(cost_table.as_markdown(found), output)
     elif found:
         console = make_console(stderr=False)

@@ -6,21 +6,23 @@ from pathlib import Path
 
 import click
 
-from benchmark.commands.options import OUTPUT, is_file, load, study_options, winner_options
+from benchmark.commands.options import (
+    OUTPUT,
+    format_option,
+    is_file,
+    load,
+    output_format,
+    study_options,
+    winner_options,
+)
 
-SUFFIXES = {"onnx": ".onnx", "torch": ".pt2", "torchscript": ".pt"}
+SUFFIXES = {".onnx": "onnx", ".pt2": "torch", ".pt": "torchscript"}
 
 
 @click.command()
 @study_options
 @winner_options
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(list(SUFFIXES)),
-    help="onnx, torch (an exported program) or torchscript (deprecated by torch).  "
-    "[default: from the suffix of --output (.onnx, .pt2, .pt), else onnx]",
-)
+@format_option(list(SUFFIXES.values()), "onnx")
 @click.option(
     "-o",
     "--output",
@@ -67,7 +69,8 @@ def export(
 
     from benchmark.use.export import export as export_run
 
-    path = output or Path(f"{found.record.spec.name.replace('/', '-')}{SUFFIXES[form]}")
+    suffix = next(suffix for suffix, name in SUFFIXES.items() if name == form)
+    path = output or Path(f"{found.record.spec.name.replace('/', '-')}{suffix}")
     checked = export_run(found, form, path, most)
     if found.record.spec.precision != "float32":
         click.echo(
@@ -83,17 +86,8 @@ def export(
 
 
 def _format(form: str | None, output: Path | None) -> str:
-    """The format that --format or the suffix of --output names; raises UsageError."""
-    if output is None or not output.suffix:
-        return form or "onnx"
-    by_suffix = {suffix: name for name, suffix in SUFFIXES.items()}
-    named = by_suffix.get(output.suffix.lower())
-    if named is None:
-        known = ", ".join(f"{suffix} ({name})" for suffix, name in by_suffix.items())
+    """The format to write; raises UsageError for a suffix that names none, or another one."""
+    if output is not None and output.suffix and output.suffix.lower() not in SUFFIXES:
+        known = ", ".join(f"{suffix} ({name})" for suffix, name in SUFFIXES.items())
         raise click.UsageError(f"-o {output}: the suffix names no format; use one of {known}")
-    if form not in (None, named):
-        raise click.UsageError(
-            f"-o {output} names the format {named}, --format {form} another; "
-            f"use the suffix {SUFFIXES[form]}, or leave out --format"
-        )
-    return named
+    return output_format(form, output, SUFFIXES, "onnx")

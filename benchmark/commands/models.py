@@ -8,12 +8,16 @@ import click
 
 from benchmark.commands.options import (
     Count,
+    format_option,
     is_file,
     load,
+    output_format,
     output_option,
     study_options,
     write_output,
 )
+
+SUFFIXES = {".csv": "csv", ".json": "json"}
 
 
 @click.command()
@@ -31,14 +35,7 @@ from benchmark.commands.options import (
     show_default=True,
     help="By what the list is ordered.",
 )
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "csv", "json"]),
-    default="table",
-    show_default=True,
-    help="How to write it.",
-)
+@format_option(["table", *SUFFIXES.values()], "table, or json for a file")
 @output_option
 @study_options
 def models(
@@ -48,7 +45,7 @@ def models(
     max_params: float | None,
     weights: Path | None,
     sort: str,
-    form: str,
+    form: str | None,
     output: Path | None,
     config: Path,
     assignments: tuple[str, ...],
@@ -67,11 +64,13 @@ def models(
       bench models 'efficientnet_b*'
       bench models 'efficientnet_b0.*'
       bench models '*mobile*' --max-gmacs 0.3 --max-params 5M --image-size 112 --sort macs
-      bench models --format csv -o models.csv
+      bench models -o models.csv
     """
     from benchmark import models_table as table
     from benchmark.store import cache_folder, open_store
     from benchmark.terminal.output import make_console, print_table
+
+    written = output_format(form, output, SUFFIXES, "json" if is_file(output) else "table")
 
     def tell(done: int, total: int) -> None:
         if total > TOLD_ABOVE and (done % TOLD_ABOVE == 0 or done == total):
@@ -80,9 +79,9 @@ def models(
     wanted = table.Wanted(image_size, weights, max_gmacs, max_params, sort)
     cache = cache_folder(open_store(load(config, assignments)))
     found = table.list_models(patterns or ("*",), wanted, cache, tell)
-    if form == "csv":
+    if written == "csv":
         write_output(table.as_csv(found), output)
-    elif form == "json" or is_file(output):
+    elif written == "json":
         write_output(table.as_json(found), output)
     else:
         rows = [table.cells(item) for item in found]

@@ -7,7 +7,7 @@ import functools
 import io
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -180,6 +180,29 @@ def output_option(function: _Function) -> _Function:
     """Add `-o/--output`, passed on as `output`."""
     told = "Write to FILE instead of standard output (-)."
     return click.option("-o", "--output", type=OUTPUT, metavar="FILE", help=told)(function)
+
+
+def format_option(formats: Sequence[str], default: str) -> Callable[[_Function], _Function]:
+    """Add `--format`, passed on as `form`; `default` says in words what goes without it."""
+    told = f"Output format.  [default: from the suffix of --output, else {default}]"
+    return click.option("--format", "form", type=click.Choice(list(formats)), help=told)
+
+
+def output_format(
+    form: str | None, output: Path | None, suffixes: Mapping[str, str], default: str
+) -> str:
+    """The format that `--format` or the suffix of `--output` names, else the default.
+
+    `suffixes` maps suffixes to formats. Raises UsageError if both name one, and not the same.
+    """
+    named = suffixes.get(output.suffix.lower()) if output is not None else None
+    if named is not None and form not in (None, named):
+        own = next((suffix for suffix, name in suffixes.items() if name == form), "of another name")
+        raise click.UsageError(
+            f"-o {output} names the format {named}, --format {form} another; "
+            f"use the suffix {own}, or leave out --format"
+        )
+    return form or named or default
 
 
 def is_file(output: Path | None) -> bool:

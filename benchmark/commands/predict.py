@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 import click
 
 from benchmark.commands.options import (
+    format_option,
     load,
+    output_format,
     output_option,
     study_options,
     winner_options,
@@ -22,6 +24,7 @@ from benchmark.commands.options import (
 if TYPE_CHECKING:
     from benchmark.use.predict import Predicted
 
+SUFFIXES = {".csv": "csv", ".json": "json"}
 EXIT_SOME_UNREAD = 1
 
 
@@ -29,12 +32,7 @@ EXIT_SOME_UNREAD = 1
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @study_options
 @winner_options
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "csv", "json"]),
-    help="How to write it; csv for a folder, else a table.",
-)
+@format_option(["table", *SUFFIXES.values()], "csv for a folder, table for files")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
 @output_option
 @click.pass_context
@@ -64,6 +62,8 @@ def predict(
     from benchmark.use.predict import pictures_of, predict_files
     from benchmark.use.winner import find_winner
 
+    default = "csv" if any(path.is_dir() for path in images) else "table"
+    kind = output_format(form, output, SUFFIXES, default)
     paths = pictures_of(images)
     found, why = find_winner(asked, lambda: load(config, assignments), config, from_select)
 
@@ -71,7 +71,6 @@ def predict(
 
     answerer = open_answerer(found, device)
     click.echo(f"answered by {found.name}, {why}", err=True)
-    kind = form or ("csv" if any(path.is_dir() for path in images) else "table")
     unread = 0
 
     def counted() -> Iterable[Predicted]:

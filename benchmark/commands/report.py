@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from benchmark.commands.options import (
+    format_option,
     from_select_option,
     load,
+    output_format,
     output_option,
     study_options,
     write_output,
@@ -26,12 +28,7 @@ MOST_SHOWN = 20
 
 @click.command()
 @study_options
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["md", "csv", "json", "latex", "html"]),
-    help="How to write it; by default as the ending of -o says, else md.",
-)
+@format_option(list(SUFFIXES.values()), "md")
 @output_option
 @click.option("--max-gmacs", type=click.FloatRange(0), help="Pick within so many 10^9 MACs.")
 @click.option("--max-params", type=click.FloatRange(0), help="Pick within so many 10^6 parameters.")
@@ -92,7 +89,7 @@ def report(
     from benchmark.select.finalists import report_or_finalists
 
     written = checked or output
-    form = form or (SUFFIXES.get(written.suffix, "md") if written else "md")
+    form = output_format(form, written, SUFFIXES, "md")
     study = load(config, assignments)
     made, told = report_or_finalists(study, config, _wishes(**wished), from_select)
     if told:

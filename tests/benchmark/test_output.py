@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import stat
@@ -169,3 +170,35 @@ def test_a_failed_write_keeps_the_old_content(tmp_path: Path) -> None:
         raise KeyboardInterrupt
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("report", "--format", "csv"),
+        ("cost", "test_resnet", "--format", "json"),
+        ("compare", "a", "b", "--format", "table"),
+        ("models", "test_resnet", "--format", "csv"),
+        ("predict", "a.jpg", "--format", "table"),
+        ("export", "--format", "torch"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_suffix_that_contradicts_the_format_is_refused(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    suffix = {"report": ".md", "cost": ".csv", "compare": ".md", "models": ".json"}
+    output = f"x{suffix.get(arguments[0], '.onnx' if arguments[0] == 'export' else '.csv')}"
+    done = run_bench(tmp_path, *arguments, "-o", output)
+    assert done.code == 2
+    assert f"-o {output} names the format" in done.err
+    assert f"--format {arguments[-1]} another" in done.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_suffix_of_a_cost_table_chooses_its_format(tmp_path: Path) -> None:
+    for output in ("costs.csv", "costs.json"):
+        done = run_bench(tmp_path, "cost", "test_resnet", "-o", output)
+        assert done.code == 0, done.err
+    assert (tmp_path / "costs.csv").read_text().startswith("architecture,")
+    assert json.loads((tmp_path / "costs.json").read_text())
