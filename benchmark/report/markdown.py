@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from benchmark.report import fairness, measured, render, suspects
 from benchmark.report.analysis import Analysis
+from benchmark.report.caveats import caveats
 from benchmark.report.collect import Collection
 from benchmark.report.numbers import inline, markdown_table
 from benchmark.report.table import Row
@@ -42,7 +43,7 @@ def _comparison(analysis: Analysis, not_begun: Sequence[str]) -> list[str]:
         parts.append(f"**Pick**: {inline(pick.sentence)} {inline(pick.sensitivity)}".rstrip())
         parts.append(_front(analysis))
     parts.append(markdown_table(render.table_cells(analysis, not_begun), render.columns(analysis)))
-    parts.append(_bullets(render.caveats(analysis)))
+    parts.append(_bullets(caveats(analysis)))
     if analysis.rows:
         parts += _sureness(analysis)
         parts += _costs(analysis.rows)

@@ -246,8 +246,8 @@ def test_training_time_includes_features_that_came_from_the_cache(tmp_path: Path
     assert (known.train_s, time.of(known)) == (42.0, 42.0)
     assert (unknown.train_s, time.of(unknown)) == (2.0, None)
     markdown = text(study)
-    assert "includes their computation as first measured: vgg16." in markdown
-    assert "the training time is without them and is not ranked: resnet18." in markdown
+    assert "Features of vgg16 came from the cache; the training time includes their" in markdown
+    assert "Features of resnet18 came from the cache; how long they took is not known" in markdown
     assert "features reused" in text(study, "html")
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from benchmark.report import render
 from benchmark.report.analysis import analyse
+from benchmark.report.caveats import caveats
 from benchmark.report.training_notes import (
     FIRST,
     LAST,
@@ -81,7 +81,7 @@ def test_a_report_names_the_architectures_whose_training_is_odd(tmp_path: Path) 
         else record
         for record in comparison.records
     ]
-    said = render.caveats(analyse(dataclasses.replace(comparison, records=odd), tmp_path))
+    said = caveats(analyse(dataclasses.replace(comparison, records=odd), tmp_path))
     assert f"b: {FIRST}." in said
 
 

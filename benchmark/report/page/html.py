@@ -13,6 +13,7 @@ from typing import Any
 
 from benchmark.report import render
 from benchmark.report.analysis import Analysis
+from benchmark.report.caveats import caveats
 from benchmark.report.charts.curves import FIGURES
 from benchmark.report.charts.pareto import cost_columns
 from benchmark.report.charts.shared import vega_lite_version
@@ -114,7 +115,7 @@ def _comparison(
         "tiles": _tiles(analysis),
         "costs_drawn": [(column.key, column.title) for column in cost_columns(analysis)],
         "figures_drawn": [(key, title) for key, (title, _) in FIGURES.items()],
-        "caveats": render.caveats(analysis),
+        "caveats": caveats(analysis),
         "main": html_tables.main_table(analysis, not_begun),
         "sureness": html_tables.sureness_table(analysis),
         "pairs": html_tables.pair_table(analysis),
