@@ -20,7 +20,7 @@ from clothclf.settings import Device
 CHILD = "clothclf.cost.measure_child"
 DEVICE: TypeAdapter[str] = TypeAdapter(Device)
 MAX_ATTEMPTS = 3
-MAX_WAIT_S = 30.0
+MAX_WAIT_S = 5.0
 """Before each further attempt. A machine that is always busy costs each run so much."""
 
 

@@ -88,7 +88,9 @@ def test_a_run_measures_its_network_after_evaluation(bench: Bench, tmp_path: Pat
     assert "### Measured on cpu, " in report
     assert f"{record.measured.latency_ms_median:.1f} ms" in report
     (tracked,) = runs_of(tmp_path)
-    assert tracked.data.metrics["speed/latency_ms"] == record.measured.latency_ms_median
+    # MLflow ranks what it has: a figure that other processes disturbed is not among it.
+    expected = None if record.measured.busy else record.measured.latency_ms_median
+    assert tracked.data.metrics.get("speed/latency_ms") == expected
     assert (
         tracked.data.metrics["memory/training_mib"]
         > tracked.data.metrics["memory/inference_mib"]
