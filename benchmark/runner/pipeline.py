@@ -141,6 +141,8 @@ class Pipeline:
 
     @contextlib.contextmanager
     def _stage(self, stage: Stage) -> Iterator[None]:
+        if self.stop.asked:  # and a library has swallowed what `Stop.ask` raised
+            raise TrainingStopped
         self.stage = stage
         self.emit(StageStarted(stage=stage))
         started = time.perf_counter()

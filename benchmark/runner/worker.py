@@ -49,7 +49,8 @@ def main(folder: RunFolder, measure: bool, memory_bytes: int | None = None) -> i
     if spec is None:
         print(f"{folder.path}: no readable {files.SPEC}", file=sys.stderr)
         return 1
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(UNFINISHED))
+    # No exception: a library that swallows it while it is imported would carry on.
+    signal.signal(signal.SIGTERM, lambda number, frame: end_process(UNFINISHED))
     from benchmark.runner.pipeline import Pipeline, Stop  # torch, with the pipe safe from prints
 
     stop = Stop()
