@@ -35,7 +35,9 @@ def runs() -> None:
     help="Output format.",
 )
 def list_command(config: Path, assignments: tuple[str, ...], form: str) -> None:
-    """List all runs of a study, whatever their settings: finished, failed, unfinished.
+    """List the runs of a study under whatever settings.
+
+    Finished, failed, running and unfinished ones.
 
     \b
     Examples:
