@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -154,6 +154,7 @@ def plan_study(
     weights = _resolve_weights(study, entries, console)
     _check_weights(entries, weights)
     data, pixels = prepare_sizes(study, entries, console)
+    warn_of_shrinking(data, pixels, console)
     teachers = find_teachers(study, data)
     taught = taught_by(study, [teacher.run_id for teacher in teachers])
     plan = make_plan(taught, entries, data.summary, pixels, cache, weights, teachers)
@@ -188,15 +189,19 @@ def prepare_sizes(
                 f"data.path: the pictures at {size} px are others than at {sizes[0]} px; "
                 "have they changed meanwhile? Run it again"
             )
-    shrunk = [size for size in sizes if first.stored_side > MAX_SHRINKING * size]
+    return first, {size: data.pixels for size, data in found.items()}
+
+
+def warn_of_shrinking(data: DataSet, sizes: Iterable[int], console: Console) -> None:
+    """Say that images lose detail at some of the sizes, in pixels, if they shrink a lot."""
+    shrunk = [size for size in sorted(sizes) if data.stored_side > MAX_SHRINKING * size]
     if shrunk:
         console.print(
-            f"images are stored at {first.stored_side:,} px (median of the shorter side) and "
+            f"images are stored at {data.stored_side:,} px (median of the shorter side) and "
             f"shrink to {', '.join(map(str, shrunk))} px (data.image_size): detail that tells "
             "classes apart may be lost; data.image_size: native takes each architecture's own size",
             style="yellow",
         )
-    return first, {size: data.pixels for size, data in found.items()}
 
 
 def _resolve_weights(

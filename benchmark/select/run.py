@@ -13,7 +13,7 @@ from rich.console import Console
 from benchmark.errors import SelectError, TrackingError
 from benchmark.report.numbers import duration
 from benchmark.runner.schedule import Policy
-from benchmark.runner.study_run import check_device, prepare_sizes
+from benchmark.runner.study_run import check_device, prepare_sizes, warn_of_shrinking
 from benchmark.select import tables
 from benchmark.select.agreement import LEAST_SAMPLED
 from benchmark.select.answer import keep_answer
@@ -101,6 +101,7 @@ def _begin(
         raise SelectError(_nobody(entrants))
     entries = [entrant.architecture for entrant in entering]
     data, pixels = prepare_sizes(study, entries, console)
+    warn_of_shrinking(data, pixels, console)
     name = selection_name(study, request, data.summary.fingerprint)
     begun = read_selection(root, name)
     if begun is not None:
