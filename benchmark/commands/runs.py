@@ -14,7 +14,7 @@ from benchmark.commands.options import load, study_options
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from benchmark.runs import ListedRun
+    from benchmark.workflows.manage_runs import ListedRun
 
 COLUMNS = ("name", "run_id", "state", "accuracy", "date (UTC)", "settings that differ")
 
@@ -44,7 +44,7 @@ def list_command(config: Path, assignments: tuple[str, ...], form: str) -> None:
       bench runs list
       bench runs list -c configs/fashion.yaml --format json
     """
-    from benchmark.runs import list_runs
+    from benchmark.workflows.manage_runs import list_runs
 
     listed = list_runs(load(config, assignments))
     if form == "json":
@@ -74,7 +74,7 @@ def delete_command(
       bench runs delete --failed -c configs/fashion.yaml
     """
     from benchmark.errors import StoreError
-    from benchmark.runs import delete_runs, find_listed, list_runs
+    from benchmark.workflows.manage_runs import delete_runs, find_listed, list_runs
 
     if bool(names) == failed:
         raise click.UsageError("name the runs to delete, or give --failed")

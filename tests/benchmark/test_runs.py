@@ -15,8 +15,8 @@ from benchmark.plan import RunSpec
 from benchmark.record import Failure
 from benchmark.runner import run_folder as files
 from benchmark.runner.run_folder import RunFolder
-from benchmark.runs import locked
 from benchmark.tracking.mlflow_store import MlflowStore
+from benchmark.workflows.manage_runs import locked
 from clothclf.settings import TrainSettings
 from tests.benchmark.examples import make_record, make_spec
 
