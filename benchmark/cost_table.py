@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from benchmark.config.study import StudySettings
 from benchmark.report import measured
 from benchmark.report.numbers import (
     Headline,
@@ -19,7 +20,6 @@ from benchmark.report.numbers import (
     relative_text,
 )
 from benchmark.selection import choose_architectures, expand, sized
-from benchmark.study import StudySettings
 from clothclf.cost.catalogue import COLUMNS as CSV_COLUMNS
 from clothclf.cost.catalogue import CatalogueRow, count_catalogue
 from clothclf.cost.count import CostRequest, cost_to_dict, count_cost

@@ -14,9 +14,9 @@ import pandas as pd
 from rich.console import Console
 
 from benchmark.audits import Audit, Suspect, keep_audit
+from benchmark.config.study import StudySettings
 from benchmark.selection import choose_architectures, expand, sized
 from benchmark.store import cache_folder, open_store
-from benchmark.study import StudySettings
 from benchmark.terminal.output import make_console, prepare_with_progress
 from benchmark.weights import weights_of
 from clothclf.data.audit.duplicates import LOOKED_AT, near_duplicate_groups

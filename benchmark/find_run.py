@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmark.config.study import StudySettings
 from benchmark.errors import ReportError
 from benchmark.plan import RunSpec
 from benchmark.record import RunRecord
 from benchmark.run_settings import comparable_settings, differing_settings
 from benchmark.runner import run_folder as files
 from benchmark.runner.run_folder import RunFolder, study_folders
-from benchmark.study import StudySettings
 from clothclf.errors import did_you_mean
 
 MOST_LISTED = 10

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from benchmark.study import StudySettings
+from benchmark.config.study import StudySettings
 from clothclf.cost.count import CostRequest
 from clothclf.results import DataSummary, Weights
 from clothclf.settings import (

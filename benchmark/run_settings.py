@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmark.config.study import StudySettings
 from benchmark.plan import OF_EACH_RUN, RunSpec, protocol_settings
-from benchmark.study import StudySettings
 
 ABSENT = "-"
 MAX_SHOWN = 4

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from benchmark.study import StudySettings
+from benchmark.config.study import StudySettings
 from clothclf.cost.quick import QuickCount, body_request, count_many
 from clothclf.errors import ArchitectureError, UserError
 from clothclf.settings import ArchitectureSettings

@@ -7,8 +7,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from benchmark.config.study import StudySettings
 from benchmark.errors import StoreError
-from benchmark.study import StudySettings
 
 LEAST_FREE_BYTES = 2**16
 """Below it not even a store can be opened."""

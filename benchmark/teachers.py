@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from benchmark.config.study import StudySettings
 from benchmark.errors import ReportError
 from benchmark.find_run import FoundRun, find_run
 from benchmark.plan import RunSpec, TeacherRun
 from benchmark.runner import run_folder as files
 from benchmark.runner.run_folder import RunFolder
-from benchmark.study import StudySettings
 from clothclf.data.dataset import DataSet
 from clothclf.errors import SettingsError, WeightsError
 from clothclf.settings.training import TeacherSettings

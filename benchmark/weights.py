@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from benchmark.study import StudySettings
+from benchmark.config.study import StudySettings
 from clothclf.errors import SettingsError
 from clothclf.settings import ArchitectureSettings
 

@@ -62,7 +62,7 @@ HEAVY = {"torch", "timm", "mlflow"}
         "clothclf.settings",
         "clothclf.results",
         "clothclf.cost.count",
-        "benchmark.study",
+        "benchmark.config.study",
         "benchmark.plan",
         "benchmark.record",
         "benchmark.report.render",

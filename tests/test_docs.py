@@ -11,7 +11,7 @@ import click
 import pytest
 
 from benchmark.cli import main
-from benchmark.study import load_study
+from benchmark.config.study import load_study
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from benchmark.recipe import read_recipe, shipped_recipes
-from benchmark.study import load_study
+from benchmark.config.recipes import read_recipe, shipped_recipes
+from benchmark.config.study import load_study
 from clothclf.settings import ModelSettings, TrainSettings
 from clothclf.training.check import check_recipe
 

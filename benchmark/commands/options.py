@@ -19,10 +19,10 @@ from clothclf.data.atomic import STANDARD_OUTPUT, output_file
 if TYPE_CHECKING:
     from PIL import Image
 
-    from benchmark.study import StudySettings
+    from benchmark.config.study import StudySettings
 
 DEFAULT_CONFIG = "configs/demo.yaml"
-RECIPE = "benchmark.recipe"
+RECIPE = "benchmark.config.recipes"
 """Key of the context's `meta` that holds `--recipe`."""
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -162,7 +162,7 @@ def sizes_text(text: str) -> str:
 
 def load(config: Path, assignments: tuple[str, ...]) -> StudySettings:
     """Read the study that the shared options name."""
-    from benchmark.study import load_study
+    from benchmark.config.study import load_study
 
     context = click.get_current_context()
     return load_study(config, assignments, context.meta[RECIPE], _notify)

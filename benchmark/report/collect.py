@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmark.config.study import StudySettings
 from benchmark.plan import RunSpec
 from benchmark.record import Failure, RunRecord
 from benchmark.run_settings import comparable_settings
 from benchmark.runner.run_folder import study_folders
-from benchmark.study import StudySettings
 from benchmark.teachers import with_teachers_by_id
 from clothclf.settings import ArchitectureSettings
 

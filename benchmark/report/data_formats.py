@@ -8,11 +8,11 @@ import io
 import json
 from collections.abc import Sequence
 
+from benchmark.config.study import StudySettings
 from benchmark.report import fairness, measured, render
 from benchmark.report.analysis import Analysis
 from benchmark.report.collect import Collection
 from benchmark.report.pick import Pick
-from benchmark.study import StudySettings
 
 
 def render_csv(study: StudySettings, collection: Collection, analyses: Sequence[Analysis]) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from benchmark.config.study import StudySettings
 from benchmark.report import render
 from benchmark.report.analysis import Analysis
 from benchmark.report.collect import Collection
 from benchmark.report.numbers import Headline, deployed_note
-from benchmark.study import StudySettings
 
 COLUMNS = (
     "Architecture",

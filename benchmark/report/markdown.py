@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from benchmark.config.study import StudySettings
 from benchmark.report import fairness, measured, render, suspects
 from benchmark.report.analysis import Analysis
 from benchmark.report.caveats import caveats
 from benchmark.report.collect import Collection
 from benchmark.report.numbers import inline, markdown_table
 from benchmark.report.table import Row
-from benchmark.study import StudySettings
 
 
 def render_markdown(

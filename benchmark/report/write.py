@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmark.config.study import StudySettings
 from benchmark.errors import ReportError
 from benchmark.report.analysis import Analysis, analyse
 from benchmark.report.collect import Collection, collect
@@ -13,7 +14,6 @@ from benchmark.report.data_formats import flat_row, render_csv, render_json
 from benchmark.report.latex import render_latex
 from benchmark.report.markdown import render_markdown
 from benchmark.report.pick import NO_WISHES, Wishes
-from benchmark.study import StudySettings
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from benchmark.credentials import environment_of_runs
+from benchmark.config.credentials import environment_of_runs
 from benchmark.plan import RunSpec
 from benchmark.record import Failure, RunRecord, Stage
 from benchmark.runner import run_folder as files

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from benchmark.config.study import StudySettings
 from benchmark.estimate import Estimate, estimate
 from benchmark.report.numbers import duration, mebibytes
 from benchmark.runner.probe import time_run
 from benchmark.runner.run_folder import RunFolder
 from benchmark.runner.study_run import plan_study
 from benchmark.store import open_store
-from benchmark.study import StudySettings
 from benchmark.terminal.output import make_console, print_table
 from clothclf.cost.busy import busy_now
 from clothclf.errors import TrainingError

@@ -10,6 +10,7 @@ from types import FrameType
 
 from rich.console import Console
 
+from benchmark.config.study import StudySettings, to_yaml
 from benchmark.errors import ReportError, TrackingError
 from benchmark.plan import RunSpec, make_plan
 from benchmark.report.render import columns, describe_protocol, table_cells
@@ -24,7 +25,6 @@ from benchmark.runner.schedule import Policy, StudyOutcome, run_plan
 from benchmark.selection import Candidate, choose
 from benchmark.stopping import StopRequest
 from benchmark.store import cache_folder, open_store, tracking_uri
-from benchmark.study import StudySettings, to_yaml
 from benchmark.teachers import find_teachers, taught_by
 from benchmark.terminal.output import (
     TerminalListener,

@@ -12,13 +12,13 @@ from typing import Literal
 
 from pydantic import ValidationError
 
+from benchmark.config.study import StudySettings
 from benchmark.errors import ReportError
 from benchmark.find_run import FoundRun
 from benchmark.record import RunRecord
 from benchmark.run_settings import comparable_settings
 from benchmark.runner.run_folder import RunFolder
 from benchmark.select.outcome import Outcome
-from benchmark.study import StudySettings
 from clothclf.data.atomic import write_text
 from clothclf.settings import Settings
 

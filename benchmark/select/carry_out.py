@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from benchmark.config.study import StudySettings
 from benchmark.plan import RunSpec, make_plan
 from benchmark.record import Failure, RunRecord
 from benchmark.runner.events import Event
@@ -22,7 +23,6 @@ from benchmark.select.clock import Clock
 from benchmark.select.selection import Entrant
 from benchmark.stopping import StopRequest
 from benchmark.store import cache_folder, tracking_uri
-from benchmark.study import StudySettings
 from benchmark.terminal.output import TerminalListener
 from clothclf.data.dataset import DataSet
 from clothclf.results import Weights

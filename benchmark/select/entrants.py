@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from benchmark.config.study import StudySettings
 from benchmark.select.selection import Entrant
 from benchmark.selection import Candidate, choose
-from benchmark.study import StudySettings
 from benchmark.weights import weights_of
 from clothclf.errors import UserError
 from clothclf.results import Weights

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
+from benchmark.config.study import StudySettings
 from benchmark.errors import ReportError
 from benchmark.report.analysis import analyse
 from benchmark.report.collect import Collection, Comparison
 from benchmark.report.pick import Wishes
 from benchmark.report.write import Report, make_report
 from benchmark.select.answer import find_selected
-from benchmark.study import StudySettings
 
 
 def report_or_finalists(

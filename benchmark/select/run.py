@@ -10,6 +10,7 @@ from types import FrameType
 
 from rich.console import Console
 
+from benchmark.config.study import StudySettings
 from benchmark.errors import SelectError, TrackingError
 from benchmark.report.numbers import duration
 from benchmark.runner.schedule import Policy
@@ -39,7 +40,6 @@ from benchmark.select.selection import (
 from benchmark.select.timing import time_machine
 from benchmark.stopping import StopRequest
 from benchmark.store import cache_folder, open_store, tracking_uri
-from benchmark.study import StudySettings
 from benchmark.terminal.output import make_console, print_table
 from clothclf.data.atomic import STANDARD_OUTPUT
 from clothclf.results import Weights

@@ -7,11 +7,11 @@ import itertools
 import json
 import math
 
-from benchmark.recipe import RecipeSettings, read_recipe
+from benchmark.config.recipes import RecipeSettings, read_recipe
+from benchmark.config.study import StudySettings
 from benchmark.select.last_rungs import PROBE_BATCH
 from benchmark.select.rung import LEAST_EPOCHS, Pictures, Rung, Training
 from benchmark.select.selection import Final
-from benchmark.study import StudySettings
 from clothclf.settings import AtMostSettings, AugmentSettings, DataSettings, TrainSettings
 
 # On standardised features one rate suits all bodies.

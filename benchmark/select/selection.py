@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
+from benchmark.config.study import StudySettings
 from benchmark.errors import SelectError
 from benchmark.plan import PROTOCOL_VERSION
 from benchmark.select.rung import Pictures, Rung, Speed
-from benchmark.study import StudySettings
 from clothclf.data.atomic import write_text
 from clothclf.settings import ArchitectureSettings, Settings
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from benchmark.config.study import StudySettings
 from benchmark.plan import RunSpec
 from benchmark.record import Failure, RunRecord
 from benchmark.report.numbers import duration
@@ -20,7 +21,6 @@ from benchmark.report.training_notes import early_stop, training_notes
 from benchmark.runner import events
 from benchmark.runner.run_folder import RunFolder
 from benchmark.store import cache_folder, open_store
-from benchmark.study import StudySettings
 from benchmark.terminal.live_table import LiveTable
 from benchmark.terminal.progress import StudyProgress
 from benchmark.terminal.text import printable

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from benchmark.credentials import PASSWORD, PASSWORD_FILE, TOKEN, USER, without_password
+from benchmark.config.credentials import PASSWORD, PASSWORD_FILE, TOKEN, USER, without_password
 from benchmark.errors import TrackingError
 from clothclf import errors
 

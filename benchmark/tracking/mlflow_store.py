@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.credentials import take_credentials, without_password
+from benchmark.config.credentials import take_credentials, without_password
 from benchmark.errors import TrackingError
 from benchmark.plan import RunSpec
 from benchmark.record import Failure, RunRecord

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from benchmark.config.study import StudySettings
 from benchmark.errors import TrackingError
 from benchmark.find_run import FoundRun
 from benchmark.store import open_store, tracking_uri
-from benchmark.study import StudySettings
 from benchmark.tracking.connection import first_line
 from benchmark.tracking.mlflow_store import MlflowStore
 from benchmark.tracking.model import ARTIFACT

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from benchmark.config.study import StudySettings
 from benchmark.errors import TrackingError
 from benchmark.runner.run_folder import study_folders
 from benchmark.store import open_store, tracking_uri
-from benchmark.study import StudySettings
 from benchmark.tracking.connection import first_line
 from benchmark.tracking.mlflow_store import MlflowStore
 

@@ -13,10 +13,10 @@ import time
 
 import click
 
-from benchmark.credentials import take_credentials
+from benchmark.config.credentials import take_credentials
+from benchmark.config.study import StudySettings
 from benchmark.errors import TrackingError
 from benchmark.store import open_store, tracking_uri
-from benchmark.study import StudySettings
 from benchmark.tracking.comparison_view import address
 from benchmark.tracking.mlflow_store import MlflowStore
 

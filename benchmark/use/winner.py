@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmark.config.study import StudySettings
 from benchmark.errors import ReportError
 from benchmark.find_run import FoundRun, find_run
 from benchmark.record import RunRecord
 from benchmark.runner.run_folder import RunFolder
-from benchmark.study import StudySettings
 
 
 def find_winner(

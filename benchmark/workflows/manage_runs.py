@@ -11,12 +11,12 @@ from typing import Literal
 
 import filelock
 
+from benchmark.config.study import StudySettings
 from benchmark.errors import StoreError, TrackingError
 from benchmark.run_settings import differing_settings
 from benchmark.runner import run_folder as files
 from benchmark.runner.run_folder import RunFolder, study_folders
 from benchmark.store import open_store, tracking_uri
-from benchmark.study import StudySettings
 from clothclf.errors import did_you_mean
 
 State = Literal["finished", "failed", "running", "unfinished", "unreadable"]

@@ -20,6 +20,7 @@ from sklearn import metrics
 
 from benchmark.cli import main
 from benchmark.compare.fail_if import GRAMMAR, read_condition
+from benchmark.config.study import load_study
 from benchmark.errors import ReportError
 from benchmark.find_run import find_run
 from benchmark.record import Failure, RunRecord
@@ -27,7 +28,6 @@ from benchmark.report.pick import why_text
 from benchmark.report.write import make_report
 from benchmark.runner import run_folder as files
 from benchmark.runner.run_folder import RunFolder
-from benchmark.study import load_study
 from benchmark.teachers import with_teachers_by_id
 from clothclf.results import MeasuredCost, Weights
 from clothclf.settings import DataSettings, HeadSettings, ModelSettings, TrainSettings

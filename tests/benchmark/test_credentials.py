@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.credentials import (
+from benchmark.config.credentials import (
     environment_of_runs,
     has_password,
     take_credentials,
     without_password,
 )
+from benchmark.config.study import load_study
 from benchmark.errors import TrackingError
-from benchmark.study import load_study
 from clothclf.errors import SettingsError
 
 SECRET = "Tr1cky/pass@word"  # noqa: S105 - nobody's

@@ -162,7 +162,7 @@ def test_a_package_that_fails_is_one_sentence(shelf: Path) -> None:
 
 @pytest.mark.parametrize("name", ["summer", "shares", "pets", "birds", "leaves", "shelf"])
 def test_every_config_of_the_document_is_valid(name: str, tmp_path: Path) -> None:
-    from benchmark.study import load_study
+    from benchmark.config.study import load_study
 
     (tmp_path / "c.yaml").write_text(block("yaml", f"# {name}.yaml"))
     assert load_study(tmp_path / "c.yaml").study == name

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from benchmark.config.study import load_study
 from benchmark.doctor import _tracking
-from benchmark.study import load_study
 from benchmark.tracking.mlflow_store import MlflowStore
 from benchmark.tracking.relocate import local_path
 from tests.benchmark.conftest import StudyRun, run_bench

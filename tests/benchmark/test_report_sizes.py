@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmark.config.study import StudySettings, TrackingSettings
 from benchmark.report.analysis import analyse
 from benchmark.report.charts.pareto import pareto, pareto_data
 from benchmark.report.charts.style import LIGHT
@@ -12,7 +13,6 @@ from benchmark.report.columns import COLUMNS
 from benchmark.report.data_formats import flat_row
 from benchmark.report.markdown import render_markdown
 from benchmark.report.render import columns, table_cells
-from benchmark.study import StudySettings, TrackingSettings
 from clothclf.settings import ArchitectureSettings, DataSettings
 from tests.benchmark.examples import make_record, make_spec
 from tests.benchmark.test_report_contents import keep

@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from benchmark.cli import main
+from benchmark.config.study import StudySettings, load_study
 from benchmark.errors import ReportError
 from benchmark.select.answer import find_selected, write_answer
-from benchmark.study import StudySettings, load_study
 from clothclf.settings import TrainSettings
 from tests.benchmark.answered import draw_pictures
 from tests.benchmark.test_compare import keep

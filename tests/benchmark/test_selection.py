@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from benchmark.config.study import SelectionSettings, StudySettings
 from benchmark.selection import choose, expand, named_entries, sized
-from benchmark.study import SelectionSettings, StudySettings
 from clothclf.cost.quick import FEW, body_request, count_many
 from clothclf.errors import ArchitectureError, UserError
 from clothclf.models.check import check_architecture

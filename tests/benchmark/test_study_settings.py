@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmark.config_file import config_names, shipped_folder
-from benchmark.recipe import shipped_recipes
-from benchmark.study import load_study, to_yaml
+from benchmark.config.recipes import shipped_recipes
+from benchmark.config.study import load_study, to_yaml
+from benchmark.config.yaml import config_names, shipped_folder
 from clothclf.errors import SettingsError
 from clothclf.training.check import check_recipe
 

@@ -25,12 +25,12 @@ from typing import Any
 
 import psutil
 
+from benchmark.config.study import StudySettings, to_yaml
 from benchmark.plan import RunSpec
 from benchmark.record import Failure, RunRecord
 from benchmark.runner.events import Event
 from benchmark.runner.run_folder import RunFolder
 from benchmark.runner.schedule import Policy, run_plan
-from benchmark.study import StudySettings, to_yaml
 from benchmark.tracking.mlflow_store import MlflowStore
 from benchmark.tracking.tracker import Tracker
 from clothclf.data.atomic import write_text

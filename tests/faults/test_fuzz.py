@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
 
-from benchmark.study import StudySettings, load_study, to_yaml
+from benchmark.config.study import StudySettings, load_study, to_yaml
 from clothclf.data.sources.kaggle import KaggleSource
 from clothclf.data.sources.listing import Wanted
 from clothclf.data.sources.selection import choose

@@ -26,9 +26,9 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from benchmark.cli import main
+from benchmark.config.study import StudySettings, TrackingSettings, load_study
 from benchmark.report.plots import draw_confusion
 from benchmark.report.write import FORMATS, make_report
-from benchmark.study import StudySettings, TrackingSettings, load_study
 from clothclf.data.prepare import prepare
 from clothclf.errors import DataError, SettingsError, WeightsError
 from clothclf.models.weights import WeightsResolver, load_body

@@ -131,7 +131,7 @@ import json, sys, time
 from pathlib import Path
 from benchmark.runner.schedule import Policy
 from benchmark.runner.study_run import run_study
-from benchmark.study import load_study
+from benchmark.config.study import load_study
 from benchmark.tracking import tracker
 spent = 0.0
 passed_on = tracker.Tracker._try
@@ -194,7 +194,7 @@ from benchmark.runner import study_run
 from benchmark.runner.probe import probe
 from benchmark.runner.schedule import Policy
 from benchmark.store import open_store
-from benchmark.study import load_study
+from benchmark.config.study import load_study
 study = load_study(Path("real.yaml"), sys.argv[1:])
 specs, _ = study_run.plan_study(study, [], open_store(study), terminal.make_console())
 foretold = {spec.run_id: estimate(spec, probe(spec)) for spec in specs}

@@ -63,7 +63,7 @@ STUDY = """
 import json, sys
 from benchmark.runner.schedule import Policy
 from benchmark.runner.study_run import run_study
-from benchmark.study import load_study
+from benchmark.config.study import load_study
 from clothclf.cost.peak_memory import highest_resident_bytes
 from pathlib import Path
 assert run_study(load_study(Path("study.yaml")), [], Policy()) == 0

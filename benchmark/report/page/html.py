@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmark.config.study import StudySettings
 from benchmark.report import render
 from benchmark.report.analysis import Analysis
 from benchmark.report.caveats import caveats
@@ -24,7 +25,6 @@ from benchmark.report.page import pictures as html_pictures
 from benchmark.report.page import tables as html_tables
 from benchmark.report.page.charts import page_data
 from benchmark.report.table import Row
-from benchmark.study import StudySettings
 
 PAGE = Path(__file__).parent
 

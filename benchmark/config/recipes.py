@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from benchmark.config_file import (
+from benchmark.config.yaml import (
     config_names,
     describe_fault,
     parse_yaml,

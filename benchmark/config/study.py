@@ -11,12 +11,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from benchmark.config_file import (
-    describe_fault,
-    parse_yaml,
-    read_config,
-)
-from benchmark.credentials import (
+from benchmark.config.credentials import (
     PASSWORD,
     PASSWORD_FILE,
     URI,
@@ -24,7 +19,12 @@ from benchmark.credentials import (
     has_password,
     without_password,
 )
-from benchmark.recipe import overriding_keys, read_recipe, recipe_over, with_recipe
+from benchmark.config.recipes import overriding_keys, read_recipe, recipe_over, with_recipe
+from benchmark.config.yaml import (
+    describe_fault,
+    parse_yaml,
+    read_config,
+)
 from clothclf.errors import SettingsError
 from clothclf.settings import (
     ArchitectureSettings,

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from benchmark.credentials import without_password
+from benchmark.config.credentials import without_password
 from clothclf.errors import SettingsError, did_you_mean
 from clothclf.settings import faults
 from clothclf.settings.faults import SHOWN_CHARACTERS

@@ -1,0 +1,1 @@
+"""Studies as YAML files: read strictly, with recipes and credentials."""
