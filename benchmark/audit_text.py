@@ -12,7 +12,7 @@ import pandas as pd
 
 from benchmark.audits import Audit
 from benchmark.data_audit import DataAudit
-from benchmark.report.numbers import inline, markdown_table
+from benchmark.text.numbers import inline, markdown_table
 from clothclf.data.splits import SPLITS
 
 MOST_GROUPS = 20

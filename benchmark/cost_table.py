@@ -11,7 +11,8 @@ from pathlib import Path
 
 from benchmark.config.study import StudySettings
 from benchmark.report import measured
-from benchmark.report.numbers import (
+from benchmark.selection import choose_architectures, expand, sized
+from benchmark.text.numbers import (
     Headline,
     deployed_note,
     giga,
@@ -19,7 +20,6 @@ from benchmark.report.numbers import (
     millions,
     relative_text,
 )
-from benchmark.selection import choose_architectures, expand, sized
 from clothclf.cost.catalogue import COLUMNS as CSV_COLUMNS
 from clothclf.cost.catalogue import CatalogueRow, count_catalogue
 from clothclf.cost.count import CostRequest, cost_to_dict, count_cost

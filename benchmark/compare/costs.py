@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from benchmark.report.measured import conditions
-from benchmark.report.numbers import duration, giga, millions
 from benchmark.report.table import Row
+from benchmark.text.numbers import duration, giga, millions
 from clothclf.results import MeasuredCost
 
 

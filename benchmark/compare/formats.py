@@ -10,9 +10,9 @@ from benchmark.compare.contrast import Change, Contrast, Side
 from benchmark.compare.costs import CostChange
 from benchmark.compare.fail_if import Judgement
 from benchmark.compare.in_report import InReport
-from benchmark.report.numbers import inline, markdown_table
 from benchmark.report.pick import p_text, why_text
 from benchmark.report.statistics import LEVEL
+from benchmark.text.numbers import inline, markdown_table
 
 LEAST_SHOWN_CHANGE = 5e-5
 """Of a ratio: below, it is told as the same."""

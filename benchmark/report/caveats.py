@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 
 from benchmark.report.analysis import Analysis
-from benchmark.report.numbers import deployed_note
 from benchmark.report.table import Row
 from benchmark.report.training_notes import dominated_loss, training_notes
+from benchmark.text.numbers import deployed_note
 
 MAX_NAMES = 8
 """Architectures that a caveat names."""

@@ -8,7 +8,7 @@ from benchmark.config.study import StudySettings
 from benchmark.report import render
 from benchmark.report.analysis import Analysis
 from benchmark.report.collect import Collection
-from benchmark.report.numbers import Headline, deployed_note
+from benchmark.text.numbers import Headline, deployed_note
 
 COLUMNS = (
     "Architecture",

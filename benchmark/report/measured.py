@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmark.report.numbers import inline, markdown_table, mebibytes
+from benchmark.text.numbers import inline, markdown_table, mebibytes
 from clothclf.results import MeasuredCost
 
 COLUMNS = (

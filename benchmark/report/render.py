@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 from benchmark.report.analysis import Analysis
 from benchmark.report.collect import Comparison
-from benchmark.report.numbers import Headline, giga, relative_text
 from benchmark.report.pick import p_text, why_text
-from benchmark.report.recipe_words import (
+from benchmark.report.table import Row
+from benchmark.text.numbers import Headline, giga, relative_text
+from benchmark.text.recipes import (
     augment_words,
     has_momentum,
     label_words,
     optimizer_words,
 )
-from benchmark.report.table import Row
 from clothclf.results import DataSummary
 from clothclf.settings import ModelSettings, TrainSettings
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from benchmark.plan import RunSpec
-from benchmark.report.numbers import duration
 from benchmark.runner.process import run_environment
+from benchmark.text.numbers import duration
 from clothclf.data.atomic import write_text
 from clothclf.errors import TrainingError
 from clothclf.orphans import module_command

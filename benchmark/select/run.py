@@ -12,7 +12,6 @@ from rich.console import Console
 
 from benchmark.config.study import StudySettings
 from benchmark.errors import SelectError, TrackingError
-from benchmark.report.numbers import duration
 from benchmark.runner.schedule import Policy
 from benchmark.runner.study_run import check_device, prepare_sizes, warn_of_shrinking
 from benchmark.select import tables
@@ -41,6 +40,7 @@ from benchmark.select.timing import time_machine
 from benchmark.stopping import StopRequest
 from benchmark.store import cache_folder, open_store, tracking_uri
 from benchmark.terminal.output import make_console, print_table
+from benchmark.text.numbers import duration
 from clothclf.data.atomic import STANDARD_OUTPUT
 from clothclf.results import Weights
 

@@ -7,7 +7,6 @@ import statistics
 from collections.abc import Iterator, Sequence
 
 from benchmark.errors import SelectError
-from benchmark.report.numbers import duration
 from benchmark.select.halving import halvings
 from benchmark.select.last_rungs import (
     PROBE_BATCH,
@@ -18,6 +17,7 @@ from benchmark.select.last_rungs import (
     longest_final,
 )
 from benchmark.select.rung import LEAST_EPOCHS, Pictures, Rung, Speed, Training
+from benchmark.text.numbers import duration
 
 PROBE_EPOCHS = 10
 """Of the first rung's heads; each further rung has so many more."""

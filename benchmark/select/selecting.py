@@ -7,7 +7,6 @@ import time
 from benchmark.config.study import StudySettings
 from benchmark.report.analysis import Analysis, analyse
 from benchmark.report.collect import Comparison
-from benchmark.report.numbers import duration
 from benchmark.runner.run_folder import RunFolder
 from benchmark.select import tables
 from benchmark.select.agreement import agree, draw_sample
@@ -22,6 +21,7 @@ from benchmark.select.rungs import final_study, rung_label, rung_study, training
 from benchmark.select.schedule import BudgetError, make_schedule
 from benchmark.select.selection import Selection, Winner, write_selection
 from benchmark.select.timing import time_finalist
+from benchmark.text.numbers import duration
 
 USED_SHARE = 0.9
 """Of the time that is left: training is planned to take so much of it, for it may take longer."""

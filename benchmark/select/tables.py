@@ -10,7 +10,6 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmark.report.numbers import duration, giga, inline, markdown_table, millions
 from benchmark.select.agreement import LEAST_SAMPLED
 from benchmark.select.clock import CHECK
 from benchmark.select.halving import noise, within_noise
@@ -28,6 +27,7 @@ from benchmark.select.rungs import rung_label
 from benchmark.select.schedule import expected_s
 from benchmark.select.selection import Entrant, Final
 from benchmark.terminal.output import make_console, print_table
+from benchmark.text.numbers import duration, giga, inline, markdown_table, millions
 
 SCHEDULE_COLUMNS = (
     "rung",

@@ -11,10 +11,10 @@ from rich.cells import cell_len
 from rich.style import Style
 
 from benchmark.plan import RunSpec
-from benchmark.report.numbers import duration
 from benchmark.terminal.progress import RunProgress, StudyProgress
-from benchmark.terminal.text import clock, printable, roughly, shorten
 from benchmark.terminal.time_left import run_left, study_left
+from benchmark.text.numbers import duration
+from benchmark.text.printable import clock, printable, roughly, shorten
 
 MOST_WAITING = 8
 """Runs that are shown before they begin."""

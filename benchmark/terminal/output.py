@@ -16,14 +16,14 @@ from rich.text import Text
 from benchmark.config.study import StudySettings
 from benchmark.plan import RunSpec
 from benchmark.record import Failure, RunRecord
-from benchmark.report.numbers import duration
 from benchmark.report.training_notes import early_stop, training_notes
 from benchmark.runner import events
 from benchmark.runner.run_folder import RunFolder
 from benchmark.store import cache_folder, open_store
 from benchmark.terminal.live_table import LiveTable
 from benchmark.terminal.progress import StudyProgress
-from benchmark.terminal.text import printable
+from benchmark.text.numbers import duration
+from benchmark.text.printable import printable
 from clothclf.data.dataset import DataSet
 from clothclf.data.prepare import prepare
 

@@ -8,14 +8,14 @@ from typing import Any
 
 from benchmark.plan import RunSpec, folder_name
 from benchmark.record import RunRecord
-from benchmark.report.recipe_words import (
+from benchmark.run_settings import differing_settings
+from benchmark.runner.run_folder import RunFolder, runs_root
+from benchmark.text.recipes import (
     augment_words,
     has_momentum,
     label_words,
     optimizer_words,
 )
-from benchmark.run_settings import differing_settings
-from benchmark.runner.run_folder import RunFolder, runs_root
 from clothclf.results import EpochResult
 
 RUN_ID_TAG = "bench.run_id"

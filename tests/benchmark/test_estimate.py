@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 
 from benchmark.estimate import estimate
-from benchmark.report.numbers import duration
 from benchmark.runner.probe import faster_precision
+from benchmark.text.numbers import duration
 from clothclf.results import Probe, StepTimes
 from clothclf.settings import ModelSettings, TrainSettings
 from tests.benchmark.examples import make_spec

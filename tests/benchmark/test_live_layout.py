@@ -18,7 +18,7 @@ from benchmark.runner.run_folder import RunFolder
 from benchmark.terminal.live_layout import Layout, Line
 from benchmark.terminal.output import TerminalListener
 from benchmark.terminal.progress import StudyProgress
-from benchmark.terminal.text import printable, shorten
+from benchmark.text.printable import printable, shorten
 from clothclf.results import EpochResult
 from clothclf.settings import TrainSettings
 from tests.benchmark.examples import make_record, make_spec

@@ -9,8 +9,8 @@ import pytest
 from benchmark.runner.events import Progress, Resumed, Unmeasured
 from benchmark.terminal.live_layout import Layout
 from benchmark.terminal.progress import StudyProgress
-from benchmark.terminal.text import clock, roughly
 from benchmark.terminal.time_left import RunLeft, StudyLeft, run_left, study_left
+from benchmark.text.printable import clock, roughly
 from tests.benchmark.examples import make_spec
 from tests.benchmark.live_study import Clock, a_plan, epoch, finish, in_training
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from benchmark.report import fairness, measured, render, suspects
 from benchmark.report.analysis import Analysis
 from benchmark.report.charts.shared import names_of
-from benchmark.report.numbers import Headline
 from benchmark.report.pairs import ALPHA, Pair
 from benchmark.report.pick import p_text
 from benchmark.report.table import Row
+from benchmark.text.numbers import Headline
 
 _NUMBER = re.compile(r"[+-]?\d[\d,]*(\.\d+)?(?![\w.])")
 
