@@ -13,10 +13,10 @@ import numpy.typing as npt
 import pandas as pd
 from rich.console import Console
 
-from benchmark.audits import Audit, Suspect, keep_audit
 from benchmark.config.study import StudySettings
+from benchmark.runs.audits import Audit, Suspect, keep_audit
+from benchmark.runs.root import cache_folder, open_store
 from benchmark.selection import choose_architectures, expand, sized
-from benchmark.store import cache_folder, open_store
 from benchmark.terminal.output import make_console, prepare_with_progress
 from benchmark.weights import weights_of
 from clothclf.data.audit.duplicates import LOOKED_AT, near_duplicate_groups

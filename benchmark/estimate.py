@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass
 
-from benchmark.plan import RunSpec, cost_request
+from benchmark.runs.spec import RunSpec, cost_request
 from clothclf.cost.kept import kept_at
 from clothclf.results import Probe
 from clothclf.settings import Precision

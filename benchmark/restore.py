@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.plan import RunSpec
+from benchmark.runs.spec import RunSpec
 from clothclf.data.atomic import file_sha256
 from clothclf.errors import WeightsError
 from clothclf.results import Weights
@@ -42,7 +42,7 @@ def restore(saved: SavedModel, tensors: Path) -> Classifier:
     built it: drawn from the seed, or loaded from the same weights. Raises WeightsError where that
     cannot be had, or is not the same.
     """
-    from benchmark.runner.material import build_from
+    from benchmark.runs.inputs import build_from
     from clothclf.models.weights import state_hash
 
     state = _read(saved, tensors)

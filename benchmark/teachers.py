@@ -9,10 +9,10 @@ import pandas as pd
 
 from benchmark.config.study import StudySettings
 from benchmark.errors import ReportError
-from benchmark.find_run import FoundRun, find_run
-from benchmark.plan import RunSpec, TeacherRun
-from benchmark.runner import run_folder as files
-from benchmark.runner.run_folder import RunFolder
+from benchmark.runs import folder as files
+from benchmark.runs.find import FoundRun, find_run
+from benchmark.runs.folder import RunFolder
+from benchmark.runs.spec import RunSpec, TeacherRun
 from clothclf.data.dataset import DataSet
 from clothclf.errors import SettingsError, WeightsError
 from clothclf.settings.training import TeacherSettings

@@ -96,7 +96,7 @@ def _compare(
 ) -> Compared:
     from benchmark.compare.compare import compare_runs, compare_studies
     from benchmark.errors import ReportError
-    from benchmark.find_run import find_run
+    from benchmark.runs.find import find_run
 
     studies = [_is_study(name) for name in asked]
     if all(studies):

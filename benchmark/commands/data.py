@@ -96,7 +96,7 @@ def clean(config: Path, assignments: tuple[str, ...]) -> None:
     Example:
       bench data clean -c configs/fashion.yaml --set data.path=archive.zip
     """
-    from benchmark.store import clean_cache
+    from benchmark.runs.root import clean_cache
     from benchmark.text.numbers import mebibytes
 
     root = load(config, assignments).tracking.folder.absolute()

@@ -67,7 +67,7 @@ def models(
       bench models -o models.csv
     """
     from benchmark import models_table as table
-    from benchmark.store import cache_folder, open_store
+    from benchmark.runs.root import cache_folder, open_store
     from benchmark.terminal.output import make_console, print_table
 
     written = output_format(form, output, SUFFIXES, "json" if is_file(output) else "table")

@@ -12,11 +12,11 @@ from benchmark.compare.in_report import InReport, find_in_report
 from benchmark.compare.settings import SettingChange, settings_changed
 from benchmark.config.study import StudySettings
 from benchmark.errors import ReportError
-from benchmark.find_run import FoundRun
 from benchmark.report import statistics
 from benchmark.report.collect import Comparison, collect
 from benchmark.report.table import Row, make_rows
-from benchmark.runner.run_folder import RunFolder
+from benchmark.runs.find import FoundRun
+from benchmark.runs.folder import RunFolder
 
 
 @dataclass(frozen=True)

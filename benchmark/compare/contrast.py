@@ -18,8 +18,8 @@ from benchmark.report.answers import Answers, TestSet, read_run, read_test_set
 from benchmark.report.pairs import ALPHA, compare_pairs, noise_of_seeds
 from benchmark.report.statistics import Interval, Resampling
 from benchmark.report.table import Row
-from benchmark.runner import run_folder as files
-from benchmark.runner.run_folder import RunFolder
+from benchmark.runs import folder as files
+from benchmark.runs.folder import RunFolder
 
 Floats = npt.NDArray[np.float64]
 

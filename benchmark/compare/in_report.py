@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.find_run import FoundRun
 from benchmark.report.analysis import analyse
 from benchmark.report.collect import beside
 from benchmark.report.pairs import Pair
-from benchmark.runner.run_folder import runs_root
+from benchmark.runs.find import FoundRun
+from benchmark.runs.folder import runs_root
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from benchmark.errors import ReportError
-from benchmark.record import RunRecord
-from benchmark.runner import run_folder as files
-from benchmark.runner.run_folder import RunFolder
+from benchmark.runs import folder as files
+from benchmark.runs.folder import RunFolder
+from benchmark.runs.record import RunRecord
 from clothclf.errors import first_line
 
 

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from benchmark.record import RunRecord
 from benchmark.report.collect import Comparison
+from benchmark.runs.record import RunRecord
 
 COLUMNS = (
     "run",

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.audits import Audit, find_audit
 from benchmark.report.answers import Answers, TestSet
+from benchmark.runs.audits import Audit, find_audit
 
 COLUMNS = ("architecture", "accuracy", "without suspects", "points apart")
 

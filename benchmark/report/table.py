@@ -5,8 +5,8 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass
 
-from benchmark.record import RunRecord
 from benchmark.report.collect import Comparison
+from benchmark.runs.record import RunRecord
 from clothclf.results import Cost, MeasuredCost
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import signal
 
-from benchmark.plan import RunSpec
-from benchmark.runner import run_folder as files
-from benchmark.runner.material import build_from, make_batches, open_splits
 from benchmark.runner.memory_limit import limit_memory
 from benchmark.runner.pipeline import Stop
-from benchmark.runner.run_folder import RunFolder
+from benchmark.runs import folder as files
+from benchmark.runs.folder import RunFolder
+from benchmark.runs.inputs import build_from, make_batches, open_splits
+from benchmark.runs.spec import RunSpec
 from benchmark.teachers import open_teacher
 from clothclf.models.features import body_runs_once
 from clothclf.training.device import make_repeatable

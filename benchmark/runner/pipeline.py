@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING
 import torch
 from pydantic import TypeAdapter
 
-from benchmark.environment import describe_environment
-from benchmark.plan import RunSpec, cost_request
-from benchmark.record import RunRecord, Stage
 from benchmark.report.plots import draw_confusion
-from benchmark.runner import run_folder as files
-from benchmark.runner.events import EpochDone, Event, Note, Progress, Resumed, StageStarted
-from benchmark.runner.material import build_from, make_batches, open_splits
 from benchmark.runner.memory_limit import limit_memory
-from benchmark.runner.run_folder import RunFolder
 from benchmark.runner.stages import KeptStages
+from benchmark.runs import folder as files
+from benchmark.runs.environment import describe_environment
+from benchmark.runs.events import EpochDone, Event, Note, Progress, Resumed, StageStarted
+from benchmark.runs.folder import RunFolder
+from benchmark.runs.inputs import build_from, make_batches, open_splits
+from benchmark.runs.record import RunRecord, Stage
+from benchmark.runs.spec import RunSpec, cost_request
 from benchmark.teachers import open_teacher
 from clothclf.cost.kept import count_once
 from clothclf.cost.measure import measure_cost

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from benchmark.plan import RunSpec
 from benchmark.runner.process import run_environment
+from benchmark.runs.spec import RunSpec
 from benchmark.text.numbers import duration
 from clothclf.data.atomic import write_text
 from clothclf.errors import TrainingError

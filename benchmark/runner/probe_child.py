@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.plan import RunSpec
+from benchmark.runs.spec import RunSpec
 from clothclf.cost.child import private_stdout
 from clothclf.data.dataset import SplitImages, open_pixels
 from clothclf.errors import UserError, first_line
@@ -28,7 +28,7 @@ def main() -> None:
 
 def answer(spec: RunSpec, asked_at: float) -> dict[str, Any]:
     """Probe; a refusal is an answer too."""
-    from benchmark.runner.material import build_from  # torch, once nothing can print to the answer
+    from benchmark.runs.inputs import build_from  # torch, once nothing can print to the answer
     from benchmark.teachers import open_teacher
     from clothclf.cost.peak_memory import highest_resident_bytes
     from clothclf.data.batches import ImageBatches

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from benchmark.config.credentials import environment_of_runs
-from benchmark.plan import RunSpec
-from benchmark.record import Failure, RunRecord, Stage
-from benchmark.runner import run_folder as files
-from benchmark.runner.events import EVENT, Event, Failed, StageStarted
-from benchmark.runner.run_folder import RunFolder
 from benchmark.runner.worker import UNFINISHED
+from benchmark.runs import folder as files
+from benchmark.runs.events import EVENT, Event, Failed, StageStarted
+from benchmark.runs.folder import RunFolder
+from benchmark.runs.record import Failure, RunRecord, Stage
+from benchmark.runs.spec import RunSpec
 from clothclf.allocator import ALLOCATOR
 from clothclf.orphans import module_command
 

@@ -8,9 +8,9 @@ import sys
 import time
 from pathlib import Path
 
-from benchmark.runner import run_folder as files
-from benchmark.runner.run_folder import RunFolder
 from benchmark.runner.worker import UNFINISHED, EventPipe, end_process, tell_failure, what_is_asked
+from benchmark.runs import folder as files
+from benchmark.runs.folder import RunFolder
 from clothclf.errors import TrainingStopped
 
 OTHERS_FIRST_S = 3.0

@@ -13,9 +13,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmark.runner.events import Failed
 from benchmark.runner.process import ending
 from benchmark.runner.worker import UNFINISHED, end_process
+from benchmark.runs.events import Failed
 from clothclf.orphans import module_command
 
 STOP_GRACE_S = 15

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import filelock
 
-from benchmark.plan import RunSpec, folder_name
-from benchmark.record import Failure, RunRecord
-from benchmark.runner.events import Note, Unmeasured
 from benchmark.runner.executors.contract import Executor, RunAtWork
 from benchmark.runner.executors.local import LocalExecutor
-from benchmark.runner.listener import Listener, StudyListener
 from benchmark.runner.process import Limits, failure_of
-from benchmark.runner.records import Records
-from benchmark.runner.run_folder import RunFolder, runs_root
+from benchmark.runs.events import Note, Unmeasured
+from benchmark.runs.folder import RunFolder, runs_root
+from benchmark.runs.known_records import Records
+from benchmark.runs.listener import Listener, StudyListener
+from benchmark.runs.record import Failure, RunRecord
+from benchmark.runs.spec import RunSpec, folder_name
 from benchmark.stopping import StopRequest
 
 LOOK_EVERY_S = 0.25

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from benchmark.config.study import StudySettings
 from benchmark.estimate import Estimate, estimate
 from benchmark.runner.probe import time_run
-from benchmark.runner.run_folder import RunFolder
 from benchmark.runner.study_run import plan_study
-from benchmark.store import open_store
+from benchmark.runs.folder import RunFolder
+from benchmark.runs.root import open_store
 from benchmark.terminal.output import make_console, print_table
 from benchmark.text.numbers import duration, mebibytes
 from clothclf.cost.busy import busy_now

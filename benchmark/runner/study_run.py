@@ -12,19 +12,19 @@ from rich.console import Console
 
 from benchmark.config.study import StudySettings, to_yaml
 from benchmark.errors import ReportError, TrackingError
-from benchmark.plan import RunSpec, make_plan
 from benchmark.report.render import columns, describe_protocol, table_cells
 from benchmark.report.write import Report, make_report
-from benchmark.runner import run_folder as files
 from benchmark.runner.executors.choose import executor_for
 from benchmark.runner.executors.cluster import RayOptions, check_reachable
-from benchmark.runner.listener import Listener
 from benchmark.runner.probe import kept_probe, with_precision
-from benchmark.runner.run_folder import RunFolder
 from benchmark.runner.schedule import Policy, StudyOutcome, run_plan
+from benchmark.runs import folder as files
+from benchmark.runs.folder import RunFolder
+from benchmark.runs.listener import Listener
+from benchmark.runs.root import cache_folder, open_store, tracking_uri
+from benchmark.runs.spec import RunSpec, make_plan
 from benchmark.selection import Candidate, choose
 from benchmark.stopping import StopRequest
-from benchmark.store import cache_folder, open_store, tracking_uri
 from benchmark.teachers import find_teachers, taught_by
 from benchmark.terminal.output import (
     TerminalListener,

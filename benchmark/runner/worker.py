@@ -12,9 +12,9 @@ import traceback
 from pathlib import Path
 from typing import NoReturn
 
-from benchmark.runner import run_folder as files
-from benchmark.runner.events import Event, Failed, Progress
-from benchmark.runner.run_folder import RunFolder
+from benchmark.runs import folder as files
+from benchmark.runs.events import Event, Failed, Progress
+from benchmark.runs.folder import RunFolder
 from clothclf.errors import TrainingStopped, first_line
 
 PROGRESS_EVERY_S = 0.2

@@ -14,10 +14,10 @@ from pydantic import ValidationError
 
 from benchmark.config.study import StudySettings
 from benchmark.errors import ReportError
-from benchmark.find_run import FoundRun
-from benchmark.record import RunRecord
-from benchmark.run_settings import comparable_settings
-from benchmark.runner.run_folder import RunFolder
+from benchmark.runs.find import FoundRun
+from benchmark.runs.folder import RunFolder
+from benchmark.runs.record import RunRecord
+from benchmark.runs.settings import comparable_settings
 from benchmark.select.outcome import Outcome
 from clothclf.data.atomic import write_text
 from clothclf.settings import Settings

@@ -11,18 +11,18 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmark.config.study import StudySettings
-from benchmark.plan import RunSpec, make_plan
-from benchmark.record import Failure, RunRecord
-from benchmark.runner.events import Event
-from benchmark.runner.listener import Listener
 from benchmark.runner.probe import with_precision
-from benchmark.runner.run_folder import RunFolder
 from benchmark.runner.schedule import Policy, run_plan
 from benchmark.runner.study_run import folder_writer, prepare_sizes
+from benchmark.runs.events import Event
+from benchmark.runs.folder import RunFolder
+from benchmark.runs.listener import Listener
+from benchmark.runs.record import Failure, RunRecord
+from benchmark.runs.root import cache_folder, tracking_uri
+from benchmark.runs.spec import RunSpec, make_plan
 from benchmark.select.clock import Clock
 from benchmark.select.selection import Entrant
 from benchmark.stopping import StopRequest
-from benchmark.store import cache_folder, tracking_uri
 from benchmark.terminal.output import TerminalListener
 from clothclf.data.dataset import DataSet
 from clothclf.results import Weights

@@ -7,7 +7,7 @@ import time
 from benchmark.config.study import StudySettings
 from benchmark.report.analysis import Analysis, analyse
 from benchmark.report.collect import Comparison
-from benchmark.runner.run_folder import RunFolder
+from benchmark.runs.folder import RunFolder
 from benchmark.select import tables
 from benchmark.select.agreement import agree, draw_sample
 from benchmark.select.carry_out import Ground, RungRuns, carry_out, plan_rung

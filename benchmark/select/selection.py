@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 
 from benchmark.config.study import StudySettings
 from benchmark.errors import SelectError
-from benchmark.plan import PROTOCOL_VERSION
+from benchmark.runs.spec import PROTOCOL_VERSION
 from benchmark.select.rung import Pictures, Rung, Speed
 from clothclf.data.atomic import write_text
 from clothclf.settings import ArchitectureSettings, Settings

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from benchmark.config.study import StudySettings
-from benchmark.plan import RunSpec, make_plan
 from benchmark.runner.probe import ask, time_run
+from benchmark.runs.root import cache_folder
+from benchmark.runs.spec import RunSpec, make_plan
 from benchmark.select.rung import Speed
 from benchmark.select.rungs import fine_tuning
 from benchmark.select.selection import Entrant
-from benchmark.store import cache_folder
 from clothclf.cost.busy import busy_now
 from clothclf.cost.quick import body_request, count_many
 from clothclf.data.dataset import DataSet

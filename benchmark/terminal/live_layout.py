@@ -10,7 +10,7 @@ from itertools import islice
 from rich.cells import cell_len
 from rich.style import Style
 
-from benchmark.plan import RunSpec
+from benchmark.runs.spec import RunSpec
 from benchmark.terminal.progress import RunProgress, StudyProgress
 from benchmark.terminal.time_left import run_left, study_left
 from benchmark.text.numbers import duration

@@ -10,7 +10,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.segment import Segment
 
-from benchmark.plan import RunSpec
+from benchmark.runs.spec import RunSpec
 from benchmark.terminal.live_layout import Layout, Line
 from benchmark.terminal.progress import StudyProgress
 

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from benchmark.plan import RunSpec
-from benchmark.record import RunRecord
-from benchmark.runner import events
+from benchmark.runs import events
+from benchmark.runs.record import RunRecord
+from benchmark.runs.spec import RunSpec
 from clothclf.results import EpochResult
 
 Kind = tuple[str, "int | None"]

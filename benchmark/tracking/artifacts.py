@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from benchmark.record import RunRecord
-from benchmark.runner import run_folder as files
-from benchmark.runner.run_folder import RunFolder
+from benchmark.runs import folder as files
+from benchmark.runs.folder import RunFolder
+from benchmark.runs.record import RunRecord
 from benchmark.tracking import model
 from benchmark.tracking.connection import patience_for
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from benchmark.plan import RunSpec
+from benchmark.runs.spec import RunSpec
 from clothclf.results import EpochResult
 
 SHARE = 0.25

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.config.credentials import take_credentials, without_password
 from benchmark.errors import TrackingError
-from benchmark.plan import RunSpec
-from benchmark.record import Failure, RunRecord
-from benchmark.runner.run_folder import RunFolder
+from benchmark.runs.folder import RunFolder
+from benchmark.runs.record import Failure, RunRecord
+from benchmark.runs.spec import RunSpec
 from benchmark.tracking import attempts, comparison_view, run_fields
 from benchmark.tracking.artifacts import log_failure, log_results
 from benchmark.tracking.connection import (

@@ -8,9 +8,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmark.record import RunRecord
 from benchmark.restore import SavedModel
-from benchmark.runner import run_folder as files
+from benchmark.runs import folder as files
+from benchmark.runs.record import RunRecord
 
 ARTIFACT = "model"
 """Folder among a run's artifacts."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark.errors import TrackingError
-from benchmark.store import open_store, tracking_uri
+from benchmark.runs.root import open_store, tracking_uri
 from benchmark.tracking.connection import first_line
 from benchmark.tracking.mlflow_store import MlflowStore
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from benchmark.config.study import StudySettings
 from benchmark.errors import TrackingError
-from benchmark.find_run import FoundRun
-from benchmark.store import open_store, tracking_uri
+from benchmark.runs.find import FoundRun
+from benchmark.runs.root import open_store, tracking_uri
 from benchmark.tracking.connection import first_line
 from benchmark.tracking.mlflow_store import MlflowStore
 from benchmark.tracking.model import ARTIFACT

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmark.plan import RunSpec, folder_name
-from benchmark.record import RunRecord
-from benchmark.run_settings import differing_settings
-from benchmark.runner.run_folder import RunFolder, runs_root
+from benchmark.runs.folder import RunFolder, runs_root
+from benchmark.runs.record import RunRecord
+from benchmark.runs.settings import differing_settings
+from benchmark.runs.spec import RunSpec, folder_name
 from benchmark.text.recipes import (
     augment_words,
     has_momentum,

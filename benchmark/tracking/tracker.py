@@ -6,10 +6,10 @@ import functools
 import time
 from collections.abc import Callable, Sequence
 
-from benchmark.plan import RunSpec
-from benchmark.record import Failure, RunRecord
-from benchmark.runner.events import EpochDone, Event
-from benchmark.runner.run_folder import RunFolder
+from benchmark.runs.events import EpochDone, Event
+from benchmark.runs.folder import RunFolder
+from benchmark.runs.record import Failure, RunRecord
+from benchmark.runs.spec import RunSpec
 from benchmark.tracking.connection import first_line
 from benchmark.tracking.curves import Curves
 from benchmark.tracking.mlflow_store import MlflowStore

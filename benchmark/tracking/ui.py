@@ -16,7 +16,7 @@ import click
 from benchmark.config.credentials import take_credentials
 from benchmark.config.study import StudySettings
 from benchmark.errors import TrackingError
-from benchmark.store import open_store, tracking_uri
+from benchmark.runs.root import open_store, tracking_uri
 from benchmark.tracking.comparison_view import address
 from benchmark.tracking.mlflow_store import MlflowStore
 

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from benchmark.find_run import FoundRun
-from benchmark.plan import RunSpec
 from benchmark.restore import SavedModel, restore
-from benchmark.runner import run_folder as files
+from benchmark.runs import folder as files
+from benchmark.runs.find import FoundRun
+from benchmark.runs.spec import RunSpec
 from clothclf.data.decode import decoding, resized
 from clothclf.models.fold import folded
 from clothclf.training.device import choose_device

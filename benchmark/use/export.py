@@ -17,8 +17,8 @@ import pandas as pd
 import torch
 
 from benchmark.errors import ExportError
-from benchmark.find_run import FoundRun
-from benchmark.runner import run_folder as files
+from benchmark.runs import folder as files
+from benchmark.runs.find import FoundRun
 from benchmark.use.answering import BATCH_SIZE, restore_run
 from benchmark.use.exported import CARD, INPUT, OUTPUT, Exported, card
 from clothclf.data.atomic import output_file

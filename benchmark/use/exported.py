@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from benchmark.record import RunRecord
+from benchmark.runs.record import RunRecord
 
 if TYPE_CHECKING:
     from clothclf.models.classifier import Classifier

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from benchmark.config.study import StudySettings
 from benchmark.errors import ReportError
-from benchmark.find_run import FoundRun, find_run
-from benchmark.record import RunRecord
-from benchmark.runner.run_folder import RunFolder
+from benchmark.runs.find import FoundRun, find_run
+from benchmark.runs.folder import RunFolder
+from benchmark.runs.record import RunRecord
 
 
 def find_winner(

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from benchmark.record import RunRecord
 from benchmark.report.answers import TestSet
-from benchmark.runner import run_folder as files
-from benchmark.runner.run_folder import RunFolder
+from benchmark.runs import folder as files
+from benchmark.runs.folder import RunFolder
+from benchmark.runs.record import RunRecord
 from clothclf.results import MeasuredCost, Predictions
 from tests.benchmark.examples import DATA, make_record, make_spec
 

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.config.study import StudySettings, TrackingSettings
-from benchmark.record import Failure
 from benchmark.report.collect import Collection, collect
-from benchmark.runner import run_folder as files
-from benchmark.runner.run_folder import RunFolder
+from benchmark.runs import folder as files
+from benchmark.runs.folder import RunFolder
+from benchmark.runs.record import Failure
 from clothclf.data.dataset import DataSet
 from clothclf.data.prepare import prepare
 from clothclf.results import EpochResult, Predictions, TrainingResult

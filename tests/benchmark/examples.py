@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from benchmark.plan import RunSpec
-from benchmark.record import Environment, RunRecord
+from benchmark.runs.record import Environment, RunRecord
+from benchmark.runs.spec import RunSpec
 from clothclf.results import (
     ClassResult,
     Cost,

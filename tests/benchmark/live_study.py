@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from benchmark.plan import RunSpec
-from benchmark.record import RunRecord
-from benchmark.runner.events import EpochDone, Progress, StageStarted
+from benchmark.runs.events import EpochDone, Progress, StageStarted
+from benchmark.runs.record import RunRecord
+from benchmark.runs.spec import RunSpec
 from benchmark.terminal.progress import StudyProgress
 from clothclf.results import EpochResult, Weights
 from tests.benchmark.examples import make_record, make_spec

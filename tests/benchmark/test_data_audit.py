@@ -16,10 +16,10 @@ from PIL import Image
 from rich.console import Console
 
 from benchmark import data_audit
-from benchmark.audits import Audit, Suspect, find_audit, keep_audit
 from benchmark.config.study import StudySettings, load_study
 from benchmark.report.check import differences
 from benchmark.report.write import make_report
+from benchmark.runs.audits import Audit, Suspect, find_audit, keep_audit
 from tests.benchmark.answered import Pictures, draw_answers, draw_pictures, keep_answers
 from tests.benchmark.conftest import Bench, Finished, StudyRun, run_bench
 from tests.benchmark.test_report_contents import study_in

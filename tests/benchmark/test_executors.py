@@ -11,9 +11,6 @@ import numpy as np
 import pytest
 
 from benchmark.errors import ClusterError
-from benchmark.plan import RunSpec
-from benchmark.record import Failure
-from benchmark.runner.events import Event, Note
 from benchmark.runner.executors import versions
 from benchmark.runner.executors.cluster import RayOptions, check_reachable, places
 from benchmark.runner.executors.contract import RunAtWork
@@ -30,9 +27,12 @@ from benchmark.runner.executors.parcel import (
 )
 from benchmark.runner.executors.ray_run import RayRun, Task
 from benchmark.runner.process import Limits, RunProcess
-from benchmark.runner.run_folder import RunFolder
 from benchmark.runner.schedule import Policy, run_plan
 from benchmark.runner.several import processes_of_each_task
+from benchmark.runs.events import Event, Note
+from benchmark.runs.folder import RunFolder
+from benchmark.runs.record import Failure
+from benchmark.runs.spec import RunSpec
 from clothclf.errors import SettingsError
 from tests.benchmark.conftest import free_port
 from tests.benchmark.examples import make_spec

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.record import RunRecord
 from benchmark.report.collect import Comparison, collect
 from benchmark.report.fairness import Fairness, fairness
-from benchmark.runner.run_folder import study_folders
+from benchmark.runs.folder import study_folders
+from benchmark.runs.record import RunRecord
 from clothclf.data.batches import draw_views
 from clothclf.results import Weights
 from clothclf.settings import AugmentSettings

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from benchmark.runner.events import EpochDone, Progress
-from benchmark.runner.run_folder import RunFolder
+from benchmark.runs.events import EpochDone, Progress
+from benchmark.runs.folder import RunFolder
 from benchmark.terminal.live_layout import Layout, Line
 from benchmark.terminal.output import TerminalListener
 from benchmark.terminal.progress import StudyProgress

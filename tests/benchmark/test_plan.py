@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from benchmark.config.study import StudySettings
-from benchmark.plan import RunSpec, folder_name, make_plan
+from benchmark.runs.spec import RunSpec, folder_name, make_plan
 from benchmark.selection import choose_architectures
 from clothclf.results import Weights
 from clothclf.settings import (

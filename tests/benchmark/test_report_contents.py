@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 from benchmark.config.study import StudySettings, TrackingSettings
-from benchmark.plan import RunSpec
-from benchmark.record import Failure, RunRecord
 from benchmark.report.collect import collect
 from benchmark.report.columns import COLUMNS, pareto_front
 from benchmark.report.pick import choose
 from benchmark.report.table import make_rows
 from benchmark.report.write import make_report
-from benchmark.runner import run_folder as files
-from benchmark.runner.run_folder import RunFolder
+from benchmark.runs import folder as files
+from benchmark.runs.folder import RunFolder
+from benchmark.runs.record import Failure, RunRecord
+from benchmark.runs.spec import RunSpec
 from clothclf.settings import ArchitectureSettings, DataSettings, TrainSettings
 from tests.benchmark.examples import DATA, make_cost, make_measured, make_record, make_spec
 

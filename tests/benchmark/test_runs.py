@@ -11,10 +11,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from benchmark.cli import main
-from benchmark.plan import RunSpec
-from benchmark.record import Failure
-from benchmark.runner import run_folder as files
-from benchmark.runner.run_folder import RunFolder
+from benchmark.runs import folder as files
+from benchmark.runs.folder import RunFolder
+from benchmark.runs.record import Failure
+from benchmark.runs.spec import RunSpec
 from benchmark.tracking.mlflow_store import MlflowStore
 from benchmark.workflows.manage_runs import locked
 from clothclf.settings import TrainSettings

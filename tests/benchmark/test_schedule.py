@@ -11,12 +11,12 @@ from pathlib import Path
 import filelock
 import pytest
 
-from benchmark.plan import RunSpec, folder_name
-from benchmark.record import Failure, RunRecord
-from benchmark.runner import run_folder as files
-from benchmark.runner.events import EpochDone, Event, Resumed, StageStarted
-from benchmark.runner.run_folder import RunFolder
 from benchmark.runner.schedule import Policy, run_plan
+from benchmark.runs import folder as files
+from benchmark.runs.events import EpochDone, Event, Resumed, StageStarted
+from benchmark.runs.folder import RunFolder
+from benchmark.runs.record import Failure, RunRecord
+from benchmark.runs.spec import RunSpec, folder_name
 from benchmark.stopping import StopRequest
 from clothclf.data.dataset import DataSet
 from clothclf.data.prepare import prepare

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from benchmark.errors import SelectError
-from benchmark.record import RunRecord
-from benchmark.runner.run_folder import study_folders
+from benchmark.runs.folder import study_folders
+from benchmark.runs.record import RunRecord
 from benchmark.select.agreement import agree, draw_sample, wilson
 from benchmark.select.clock import Clock, process_age_s
 from benchmark.select.halving import Standing, cut, final_order, halvings, noise, ranked

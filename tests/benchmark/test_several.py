@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.plan import RunSpec
-from benchmark.record import Failure, RunRecord
-from benchmark.runner import run_folder as files
-from benchmark.runner.events import EpochDone, Event, Note, Progress
 from benchmark.runner.ranks import reason
-from benchmark.runner.run_folder import RunFolder
 from benchmark.runner.schedule import Policy, StudyOutcome, run_plan
 from benchmark.runner.several import processes_of_each_run
+from benchmark.runs import folder as files
+from benchmark.runs.events import EpochDone, Event, Note, Progress
+from benchmark.runs.folder import RunFolder
+from benchmark.runs.record import Failure, RunRecord
+from benchmark.runs.spec import RunSpec
 from benchmark.stopping import StopRequest
 from clothclf.data.dataset import DataSet
 from clothclf.data.prepare import prepare

@@ -12,10 +12,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from benchmark.plan import RunSpec
-from benchmark.record import Failure
-from benchmark.runner import run_folder as files
-from benchmark.runner.run_folder import RunFolder
+from benchmark.runs import folder as files
+from benchmark.runs.folder import RunFolder
+from benchmark.runs.record import Failure
+from benchmark.runs.spec import RunSpec
 from benchmark.tracking import attempts, life, report_artifacts
 from benchmark.tracking.mlflow_store import MlflowStore
 from benchmark.tracking.run_fields import KIND_TAG, REPORT_KIND

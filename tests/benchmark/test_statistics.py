@@ -17,14 +17,14 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from benchmark.errors import ReportError
-from benchmark.record import RunRecord
 from benchmark.report import statistics
 from benchmark.report.analysis import Analysis, all_wrong, analyse, only_right
 from benchmark.report.answers import read_answers
 from benchmark.report.collect import Comparison
 from benchmark.report.pairs import Pair, compare_pairs
 from benchmark.report.statistics import Resampling
-from benchmark.runner.run_folder import RunFolder
+from benchmark.runs.folder import RunFolder
+from benchmark.runs.record import RunRecord
 from tests.benchmark.answered import Pictures, draw_answers, draw_pictures, keep_answers
 
 SAME = 1e-9

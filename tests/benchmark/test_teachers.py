@@ -103,8 +103,8 @@ def test_a_teacher_that_is_gone_fails_the_run_in_words(taught: Path, tmp_path: P
     import torch
 
     from benchmark.errors import UserError
-    from benchmark.plan import RunSpec
-    from benchmark.runner.material import build_from
+    from benchmark.runs.inputs import build_from
+    from benchmark.runs.spec import RunSpec
     from benchmark.teachers import open_teacher
 
     (own,) = (taught / "mlruns" / "runs" / "pupil").glob("test_resnet-*")

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from benchmark.runner.events import Progress, Resumed, Unmeasured
+from benchmark.runs.events import Progress, Resumed, Unmeasured
 from benchmark.terminal.live_layout import Layout
 from benchmark.terminal.progress import StudyProgress
 from benchmark.terminal.time_left import RunLeft, StudyLeft, run_left, study_left

@@ -15,9 +15,9 @@ import pandas as pd
 import pytest
 
 from benchmark.errors import TrackingError
-from benchmark.plan import RunSpec
-from benchmark.record import RunRecord
-from benchmark.runner.run_folder import RunFolder, study_folders
+from benchmark.runs.folder import RunFolder, study_folders
+from benchmark.runs.record import RunRecord
+from benchmark.runs.spec import RunSpec
 from benchmark.tracking.comparison_view import RUNS_ALONE
 from benchmark.tracking.mlflow_store import MlflowStore
 from benchmark.tracking.system_metrics import SystemWatch, forget_samples, samples_of

@@ -20,8 +20,8 @@ from benchmark.report.training_notes import (
     dominated_loss,
     training_notes,
 )
-from benchmark.runner.events import Progress, StageStarted
-from benchmark.runner.run_folder import RunFolder
+from benchmark.runs.events import Progress, StageStarted
+from benchmark.runs.folder import RunFolder
 from benchmark.terminal.output import SILENCE_S, TerminalListener
 from clothclf.results import EpochResult, TrainingResult
 from tests.benchmark.drawn_study import make_study

@@ -26,11 +26,11 @@ from typing import Any
 import psutil
 
 from benchmark.config.study import StudySettings, to_yaml
-from benchmark.plan import RunSpec
-from benchmark.record import Failure, RunRecord
-from benchmark.runner.events import Event
-from benchmark.runner.run_folder import RunFolder
 from benchmark.runner.schedule import Policy, run_plan
+from benchmark.runs.events import Event
+from benchmark.runs.folder import RunFolder
+from benchmark.runs.record import Failure, RunRecord
+from benchmark.runs.spec import RunSpec
 from benchmark.tracking.mlflow_store import MlflowStore
 from benchmark.tracking.tracker import Tracker
 from clothclf.data.atomic import write_text

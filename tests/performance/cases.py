@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmark.record import RunRecord
+from benchmark.runs.record import RunRecord
 from clothclf.settings import Precision
 from tests.performance.gpu import gpu
 from tests.performance.harness import Row, compare, ratio_of, seconds_of
@@ -193,7 +193,7 @@ from benchmark.estimate import estimate
 from benchmark.runner import study_run
 from benchmark.runner.probe import probe
 from benchmark.runner.schedule import Policy
-from benchmark.store import open_store
+from benchmark.runs.root import open_store
 from benchmark.config.study import load_study
 study = load_study(Path("real.yaml"), sys.argv[1:])
 specs, _ = study_run.plan_study(study, [], open_store(study), terminal.make_console())
@@ -284,7 +284,7 @@ def _real_study(name: str) -> str:
 
 def _records(folder: Path) -> dict[str, RunRecord]:
     """Finished runs of the real study by precision."""
-    from benchmark.runner.run_folder import study_folders
+    from benchmark.runs.folder import study_folders
 
     found = [run.record() for run in study_folders(folder / "mlruns", "real")]
     return {record.spec.precision: record for record in found if record is not None}
@@ -338,8 +338,8 @@ def reporting(folder: Path) -> list[Row]:
 
 def multiply_runs(root: Path, count: int) -> None:
     """Fill a study's store with copies of its first run, answers and all."""
-    from benchmark.runner import run_folder as files
-    from benchmark.runner.run_folder import RunFolder, study_folders
+    from benchmark.runs import folder as files
+    from benchmark.runs.folder import RunFolder, study_folders
 
     first = next(study_folders(root, "tiny"))
     record = first.record()

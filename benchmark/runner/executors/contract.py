@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from benchmark.plan import RunSpec
-from benchmark.record import Failure, RunRecord
-from benchmark.runner.events import Event
-from benchmark.runner.run_folder import RunFolder
+from benchmark.runs.events import Event
+from benchmark.runs.folder import RunFolder
+from benchmark.runs.record import Failure, RunRecord
+from benchmark.runs.spec import RunSpec
 
 
 class RunAtWork(Protocol):

@@ -7,11 +7,11 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 
-from benchmark.plan import RunSpec
 from benchmark.runner.executors.contract import RunAtWork
 from benchmark.runner.executors.memory import MemoryNeeds
 from benchmark.runner.process import Limits, RunProcess
-from benchmark.runner.run_folder import RunFolder
+from benchmark.runs.folder import RunFolder
+from benchmark.runs.spec import RunSpec
 
 
 class LocalExecutor:

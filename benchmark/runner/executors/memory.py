@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable
 
 from benchmark.estimate import estimate
-from benchmark.plan import RunSpec
 from benchmark.runner.probe import probe
+from benchmark.runs.spec import RunSpec
 
 Kind = tuple[str, "int | None", int, str]
 

@@ -18,9 +18,6 @@ from typing import Any
 
 import filelock
 
-from benchmark.plan import RunSpec
-from benchmark.record import Failure, RunRecord
-from benchmark.runner import run_folder as files
 from benchmark.runner.executors import versions
 from benchmark.runner.executors.parcel import (
     PIECE_BYTES,
@@ -36,7 +33,10 @@ from benchmark.runner.executors.parcel import (
 )
 from benchmark.runner.executors.ray_words import fault_words
 from benchmark.runner.process import RunProcess
-from benchmark.runner.run_folder import RunFolder
+from benchmark.runs import folder as files
+from benchmark.runs.folder import RunFolder
+from benchmark.runs.record import Failure, RunRecord
+from benchmark.runs.spec import RunSpec
 from clothclf.data.atomic import new_file
 
 FOLDER_VARIABLE = "BENCH_NODE_FOLDER"

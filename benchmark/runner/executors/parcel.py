@@ -10,10 +10,10 @@ import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from benchmark.plan import RunSpec
-from benchmark.runner import run_folder as files
 from benchmark.runner.process import Limits
-from benchmark.runner.run_folder import RunFolder
+from benchmark.runs import folder as files
+from benchmark.runs.folder import RunFolder
+from benchmark.runs.spec import RunSpec
 from clothclf.data.atomic import file_sha256
 
 SMALL_BYTES = 2**20

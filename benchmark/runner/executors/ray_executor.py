@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from benchmark.errors import ClusterError
-from benchmark.plan import RunSpec
 from benchmark.runner.executors import node, versions
 from benchmark.runner.executors.cluster import RayOptions, alive_nodes, joined, places
 from benchmark.runner.executors.contract import RunAtWork
 from benchmark.runner.executors.parcel import Message, Offers, Parcel, pack
 from benchmark.runner.executors.ray_run import RayRun, Task
 from benchmark.runner.process import Limits
-from benchmark.runner.run_folder import RunFolder
+from benchmark.runs.folder import RunFolder
+from benchmark.runs.spec import RunSpec
 
 LOOKED_AT_EVERY_S = 2.0
 AHEAD = 4

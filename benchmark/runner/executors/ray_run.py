@@ -13,14 +13,14 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmark.plan import RunSpec
-from benchmark.record import Failure, RunRecord, Stage
-from benchmark.runner import run_folder as files
-from benchmark.runner.events import EVENT, EpochDone, Event, Note, StageStarted
 from benchmark.runner.executors.parcel import Begun, Ended, Lines, Message, Piece, place
 from benchmark.runner.executors.ray_words import fault_words, lost_errors
 from benchmark.runner.process import GRACE_S, failure_of
-from benchmark.runner.run_folder import RunFolder
+from benchmark.runs import folder as files
+from benchmark.runs.events import EVENT, EpochDone, Event, Note, StageStarted
+from benchmark.runs.folder import RunFolder
+from benchmark.runs.record import Failure, RunRecord, Stage
+from benchmark.runs.spec import RunSpec
 from clothclf.data.atomic import file_sha256
 
 MOST_RETRIES = 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from benchmark.plan import RunSpec
+from benchmark.runs.spec import RunSpec
 from clothclf.results import Cost, Evaluation, MeasuredCost, TrainingResult
 from clothclf.settings import Settings
 

@@ -6,10 +6,10 @@ import contextlib
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from benchmark.plan import RunSpec
-from benchmark.record import Failure, RunRecord
-from benchmark.runner.events import Event
-from benchmark.runner.run_folder import RunFolder
+from benchmark.runs.events import Event
+from benchmark.runs.folder import RunFolder
+from benchmark.runs.record import Failure, RunRecord
+from benchmark.runs.spec import RunSpec
 
 
 class Listener(Protocol):

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from benchmark.config.study import StudySettings
 from benchmark.errors import ReportError
-from benchmark.plan import RunSpec
-from benchmark.record import RunRecord
-from benchmark.run_settings import comparable_settings, differing_settings
-from benchmark.runner import run_folder as files
-from benchmark.runner.run_folder import RunFolder, study_folders
+from benchmark.runs import folder as files
+from benchmark.runs.folder import RunFolder, study_folders
+from benchmark.runs.record import RunRecord
+from benchmark.runs.settings import comparable_settings, differing_settings
+from benchmark.runs.spec import RunSpec
 from clothclf.errors import did_you_mean
 
 MOST_LISTED = 10

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmark.config.study import StudySettings
-from benchmark.plan import OF_EACH_RUN, RunSpec, protocol_settings
+from benchmark.runs.spec import OF_EACH_RUN, RunSpec, protocol_settings
 
 ABSENT = "-"
 MAX_SHOWN = 4

@@ -13,8 +13,8 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from benchmark.plan import RunSpec, folder_name
-from benchmark.record import RECORD_VERSION, Failure, RunRecord
+from benchmark.runs.record import RECORD_VERSION, Failure, RunRecord
+from benchmark.runs.spec import RunSpec, folder_name
 from clothclf.data.atomic import file_sha256, write_text
 
 SPEC = "spec.json"

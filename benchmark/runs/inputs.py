@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import torch
 
-from benchmark.plan import RunSpec
-from benchmark.runner import run_folder as files
-from benchmark.runner.run_folder import RunFolder
+from benchmark.runs import folder as files
+from benchmark.runs.folder import RunFolder
+from benchmark.runs.spec import RunSpec
 from clothclf.data.batches import ImageBatches
 from clothclf.data.dataset import SplitImages, open_pixels
 from clothclf.data.share import ALL, Share

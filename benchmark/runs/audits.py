@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from benchmark.runner.run_folder import RunFolder
+from benchmark.runs.folder import RunFolder
 from clothclf.settings import Settings
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from benchmark.record import Stage
+from benchmark.runs.record import Stage
 from clothclf.results import EpochResult
 from clothclf.settings import Settings
 

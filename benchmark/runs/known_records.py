@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import overload
 
 from benchmark.errors import StoreError
-from benchmark.record import RunRecord
-from benchmark.runner.run_folder import RunFolder
+from benchmark.runs.folder import RunFolder
+from benchmark.runs.record import RunRecord
 
 
 class Records(Sequence[RunRecord]):

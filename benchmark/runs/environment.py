@@ -7,7 +7,7 @@ import platform
 import subprocess
 from pathlib import Path
 
-from benchmark.record import Environment
+from benchmark.runs.record import Environment
 
 LIBRARIES = ("torch", "timm", "mlflow", "flopth", "fvcore", "pandas", "pillow", "numpy")
 

@@ -1,0 +1,1 @@
+"""Runs: what identifies one, what it measured and where its files are."""
