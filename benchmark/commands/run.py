@@ -106,9 +106,9 @@ def run(
     shorthands = tuple(f"{key}={value}" for key, value in given.items() if value is not None)
     study = load(config, (*assignments, *shorthands))
 
-    from benchmark.runner.executors.cluster import RayOptions
-    from benchmark.runner.schedule import Policy
-    from benchmark.runner.several import processes_of_each_run, processes_of_each_task
+    from benchmark.engine.distributed.options import processes_of_each_run, processes_of_each_task
+    from benchmark.engine.executors.ray.cluster import RayOptions
+    from benchmark.engine.scheduler import Policy
     from benchmark.runner.study_run import run_study
 
     ray = None

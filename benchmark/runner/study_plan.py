@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmark.config.study import StudySettings
-from benchmark.estimate import Estimate, estimate
-from benchmark.runner.probe import time_run
+from benchmark.engine.estimate import Estimate, estimate
+from benchmark.engine.probe import time_run
 from benchmark.runner.study_run import plan_study
 from benchmark.runs.folder import RunFolder
 from benchmark.runs.root import open_store

@@ -11,20 +11,20 @@ from types import FrameType
 from rich.console import Console
 
 from benchmark.config.study import StudySettings, to_yaml
+from benchmark.engine.executors.ray.cluster import RayOptions, check_reachable
+from benchmark.engine.executors.registry import executor_for
+from benchmark.engine.probe import kept_probe, with_precision
+from benchmark.engine.scheduler import Policy, StudyOutcome, run_plan
+from benchmark.engine.stopping import StopRequest
 from benchmark.errors import ReportError, TrackingError
 from benchmark.report.render import columns, describe_protocol, table_cells
 from benchmark.report.write import Report, make_report
-from benchmark.runner.executors.choose import executor_for
-from benchmark.runner.executors.cluster import RayOptions, check_reachable
-from benchmark.runner.probe import kept_probe, with_precision
-from benchmark.runner.schedule import Policy, StudyOutcome, run_plan
 from benchmark.runs import folder as files
 from benchmark.runs.folder import RunFolder
 from benchmark.runs.listener import Listener
 from benchmark.runs.root import cache_folder, open_store, tracking_uri
 from benchmark.runs.spec import RunSpec, make_plan
 from benchmark.selection import Candidate, choose
-from benchmark.stopping import StopRequest
 from benchmark.teachers import find_teachers, taught_by
 from benchmark.terminal.output import (
     TerminalListener,

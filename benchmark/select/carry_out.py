@@ -11,8 +11,9 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmark.config.study import StudySettings
-from benchmark.runner.probe import with_precision
-from benchmark.runner.schedule import Policy, run_plan
+from benchmark.engine.probe import with_precision
+from benchmark.engine.scheduler import Policy, run_plan
+from benchmark.engine.stopping import StopRequest
 from benchmark.runner.study_run import folder_writer, prepare_sizes
 from benchmark.runs.events import Event
 from benchmark.runs.folder import RunFolder
@@ -22,7 +23,6 @@ from benchmark.runs.root import cache_folder, tracking_uri
 from benchmark.runs.spec import RunSpec, make_plan
 from benchmark.select.clock import Clock
 from benchmark.select.selection import Entrant
-from benchmark.stopping import StopRequest
 from benchmark.terminal.output import TerminalListener
 from clothclf.data.dataset import DataSet
 from clothclf.results import Weights

@@ -11,8 +11,9 @@ from types import FrameType
 from rich.console import Console
 
 from benchmark.config.study import StudySettings
+from benchmark.engine.scheduler import Policy
+from benchmark.engine.stopping import StopRequest
 from benchmark.errors import SelectError, TrackingError
-from benchmark.runner.schedule import Policy
 from benchmark.runner.study_run import check_device, prepare_sizes, warn_of_shrinking
 from benchmark.runs.root import cache_folder, open_store, tracking_uri
 from benchmark.select import tables
@@ -38,7 +39,6 @@ from benchmark.select.selection import (
     write_selection,
 )
 from benchmark.select.timing import time_machine
-from benchmark.stopping import StopRequest
 from benchmark.terminal.output import make_console, print_table
 from benchmark.text.numbers import duration
 from clothclf.data.atomic import STANDARD_OUTPUT

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from benchmark.config.study import StudySettings
-from benchmark.runner.probe import ask, time_run
+from benchmark.engine.probe import ask, time_run
 from benchmark.runs.root import cache_folder
 from benchmark.runs.spec import RunSpec, make_plan
 from benchmark.select.rung import Speed

@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 
-from benchmark.estimate import estimate
-from benchmark.runner.probe import faster_precision
+from benchmark.engine.estimate import estimate
+from benchmark.engine.probe import faster_precision
 from benchmark.text.numbers import duration
 from clothclf.results import Probe, StepTimes
 from clothclf.settings import ModelSettings, TrainSettings

@@ -10,13 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.errors import ClusterError
-from benchmark.runner.executors import versions
-from benchmark.runner.executors.cluster import RayOptions, check_reachable, places
-from benchmark.runner.executors.contract import RunAtWork
-from benchmark.runner.executors.local import LocalExecutor
-from benchmark.runner.executors.memory import MemoryNeeds
-from benchmark.runner.executors.parcel import (
+from benchmark.engine.distributed.options import processes_of_each_task
+from benchmark.engine.executors.base import RunAtWork
+from benchmark.engine.executors.local import LocalExecutor
+from benchmark.engine.executors.memory import MemoryNeeds
+from benchmark.engine.executors.ray import versions
+from benchmark.engine.executors.ray.bundle import (
     Begun,
     Ended,
     Message,
@@ -25,10 +24,11 @@ from benchmark.runner.executors.parcel import (
     place,
     read_piece,
 )
-from benchmark.runner.executors.ray_run import RayRun, Task
-from benchmark.runner.process import Limits, RunProcess
-from benchmark.runner.schedule import Policy, run_plan
-from benchmark.runner.several import processes_of_each_task
+from benchmark.engine.executors.ray.cluster import RayOptions, check_reachable, places
+from benchmark.engine.executors.ray.run import RayRun, Task
+from benchmark.engine.process import Limits, RunProcess
+from benchmark.engine.scheduler import Policy, run_plan
+from benchmark.errors import ClusterError
 from benchmark.runs.events import Event, Note
 from benchmark.runs.folder import RunFolder
 from benchmark.runs.record import Failure
@@ -166,7 +166,7 @@ def test_offered_files_are_known_by_content(tmp_path: Path) -> None:
 
 
 def test_pieces_of_a_file_make_it_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmark.runner.executors.parcel.PIECE_BYTES", 4)
+    monkeypatch.setattr("benchmark.engine.executors.ray.bundle.PIECE_BYTES", 4)
     (tmp_path / "file").write_bytes(b"0123456789")
     pieces = [read_piece(str(tmp_path / "file"), start)[0] for start in (0, 4, 8)]
     assert b"".join(pieces) == b"0123456789"

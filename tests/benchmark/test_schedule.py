@@ -11,13 +11,13 @@ from pathlib import Path
 import filelock
 import pytest
 
-from benchmark.runner.schedule import Policy, run_plan
+from benchmark.engine.scheduler import Policy, run_plan
+from benchmark.engine.stopping import StopRequest
 from benchmark.runs import folder as files
 from benchmark.runs.events import EpochDone, Event, Resumed, StageStarted
 from benchmark.runs.folder import RunFolder
 from benchmark.runs.record import Failure, RunRecord
 from benchmark.runs.spec import RunSpec, folder_name
-from benchmark.stopping import StopRequest
 from clothclf.data.dataset import DataSet
 from clothclf.data.prepare import prepare
 from clothclf.settings import DataSettings, DemoSettings, ModelSettings, TrainSettings

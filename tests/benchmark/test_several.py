@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.runner.ranks import reason
-from benchmark.runner.schedule import Policy, StudyOutcome, run_plan
-from benchmark.runner.several import processes_of_each_run
+from benchmark.engine.distributed.launch_ranks import reason
+from benchmark.engine.distributed.options import processes_of_each_run
+from benchmark.engine.scheduler import Policy, StudyOutcome, run_plan
+from benchmark.engine.stopping import StopRequest
 from benchmark.runs import folder as files
 from benchmark.runs.events import EpochDone, Event, Note, Progress
 from benchmark.runs.folder import RunFolder
 from benchmark.runs.record import Failure, RunRecord
 from benchmark.runs.spec import RunSpec
-from benchmark.stopping import StopRequest
 from clothclf.data.dataset import DataSet
 from clothclf.data.prepare import prepare
 from clothclf.errors import DeviceError, SettingsError

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from benchmark.stopping import StopRequest
+from benchmark.engine.stopping import StopRequest
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

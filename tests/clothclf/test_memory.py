@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 import clothclf.memory
-from benchmark.estimate import Estimate
+from benchmark.engine.estimate import Estimate
 from benchmark.runner.study_plan import fit_in_words
 from clothclf.memory import available_memory_bytes
 

@@ -26,7 +26,7 @@ from typing import Any
 import psutil
 
 from benchmark.config.study import StudySettings, to_yaml
-from benchmark.runner.schedule import Policy, run_plan
+from benchmark.engine.scheduler import Policy, run_plan
 from benchmark.runs.events import Event
 from benchmark.runs.folder import RunFolder
 from benchmark.runs.record import Failure, RunRecord

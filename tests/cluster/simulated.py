@@ -18,7 +18,7 @@ from benchmark.runs.record import Failure, RunRecord
 from benchmark.runs.spec import RunSpec
 
 if TYPE_CHECKING:
-    from benchmark.runner.executors.contract import RunAtWork
+    from benchmark.engine.executors.base import RunAtWork
 
 SEEDS = 5
 """Of each architecture, as in a study that wants a deviation."""

@@ -27,7 +27,7 @@ from safetensors.torch import save_file
 
 from benchmark.cli import main
 from benchmark.config.study import StudySettings, TrackingSettings, load_study
-from benchmark.report.plots import draw_confusion
+from benchmark.engine.confusion_plot import draw_confusion
 from benchmark.report.write import FORMATS, make_report
 from clothclf.data.prepare import prepare
 from clothclf.errors import DataError, SettingsError, WeightsError

@@ -69,7 +69,7 @@ def test_a_run_that_crashes_is_a_failure_and_the_others_go_on(
     process = study.start(tmp_path, "run", "--all")
     wait_for(tmp_path, "epoch 1/")
     worker = subprocess.run(
-        ["pgrep", "-f", f"benchmark.runner.worker {tmp_path}"], capture_output=True, text=True
+        ["pgrep", "-f", f"benchmark.engine.worker {tmp_path}"], capture_output=True, text=True
     ).stdout.split()[0]
     os.kill(int(worker), signal.SIGSEGV)
     assert process.wait(120) == 1

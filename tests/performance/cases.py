@@ -129,7 +129,7 @@ def harness(folder: Path) -> list[Row]:
 WATCHED = """
 import json, sys, time
 from pathlib import Path
-from benchmark.runner.schedule import Policy
+from benchmark.engine.scheduler import Policy
 from benchmark.runner.study_run import run_study
 from benchmark.config.study import load_study
 from benchmark.tracking import tracker
@@ -189,10 +189,10 @@ PLANNED = """
 import json, sys, time
 from pathlib import Path
 from benchmark.terminal import output as terminal
-from benchmark.estimate import estimate
+from benchmark.engine.estimate import estimate
 from benchmark.runner import study_run
-from benchmark.runner.probe import probe
-from benchmark.runner.schedule import Policy
+from benchmark.engine.probe import probe
+from benchmark.engine.scheduler import Policy
 from benchmark.runs.root import open_store
 from benchmark.config.study import load_study
 study = load_study(Path("real.yaml"), sys.argv[1:])

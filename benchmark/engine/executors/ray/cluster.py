@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmark.engine.executors.ray import versions
+from benchmark.engine.executors.ray.errors import fault_words
 from benchmark.errors import ClusterError
-from benchmark.runner.executors import versions
-from benchmark.runner.executors.ray_words import fault_words
 from clothclf.errors import first_line
 
 REACHED_WITHIN_S = 5.0
@@ -27,7 +27,7 @@ JOINED_WITHIN_S = 60.0
 ASKED_WITHIN_S = 120.0
 """For every node to start a worker and tell its versions."""
 MODE, TOKEN, TOKEN_FILE = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
-KNOCK = "benchmark.runner.executors.knock"
+KNOCK = "benchmark.engine.executors.ray.probe_connection"
 OPEN = f"{MODE}=disabled: whoever reaches this Ray cluster's ports can run any code on its nodes"
 
 

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmark.runner.worker import UNFINISHED, EventPipe, end_process, tell_failure, what_is_asked
+from benchmark.engine.worker import UNFINISHED, EventPipe, end_process, tell_failure, what_is_asked
 from benchmark.runs import folder as files
 from benchmark.runs.folder import RunFolder
 from clothclf.errors import TrainingStopped
@@ -27,8 +27,8 @@ def main(
     if spec is None:
         print(f"{folder.path}: no readable {files.SPEC}", file=sys.stderr)
         return 1
-    from benchmark.runner.follow import follow
-    from benchmark.runner.pipeline import Pipeline, Stop
+    from benchmark.engine.distributed.follower import follow
+    from benchmark.engine.pipeline import Pipeline, Stop
     from clothclf.training.team import join
 
     stop = Stop()

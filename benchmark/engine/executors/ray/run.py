@@ -13,9 +13,9 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmark.runner.executors.parcel import Begun, Ended, Lines, Message, Piece, place
-from benchmark.runner.executors.ray_words import fault_words, lost_errors
-from benchmark.runner.process import GRACE_S, failure_of
+from benchmark.engine.executors.ray.bundle import Begun, Ended, Lines, Message, Piece, place
+from benchmark.engine.executors.ray.errors import fault_words, lost_errors
+from benchmark.engine.process import GRACE_S, failure_of
 from benchmark.runs import folder as files
 from benchmark.runs.events import EVENT, EpochDone, Event, Note, StageStarted
 from benchmark.runs.folder import RunFolder

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from benchmark.config.credentials import environment_of_runs
-from benchmark.runner.worker import UNFINISHED
+from benchmark.engine.worker import UNFINISHED
 from benchmark.runs import folder as files
 from benchmark.runs.events import EVENT, Event, Failed, StageStarted
 from benchmark.runs.folder import RunFolder
@@ -89,10 +89,16 @@ class RunProcess:
     def _module(self) -> list[str]:
         """What Python runs: the run itself, or what starts the processes that share in it."""
         if self.limits.processes == 1:
-            return ["benchmark.runner.worker"]
+            return ["benchmark.engine.worker"]
         self._meeting = tempfile.mkdtemp(prefix="bench-meeting-")
         processes = str(self.limits.processes)
-        return ["benchmark.runner.ranks", "--processes", processes, "--meeting", self._meeting]
+        return [
+            "benchmark.engine.distributed.launch_ranks",
+            "--processes",
+            processes,
+            "--meeting",
+            self._meeting,
+        ]
 
     def fileno(self) -> int:
         """Of the pipe that it tells events on."""

@@ -13,16 +13,16 @@ from pathlib import Path
 
 import filelock
 
-from benchmark.runner.executors.contract import Executor, RunAtWork
-from benchmark.runner.executors.local import LocalExecutor
-from benchmark.runner.process import Limits, failure_of
+from benchmark.engine.executors.base import Executor, RunAtWork
+from benchmark.engine.executors.local import LocalExecutor
+from benchmark.engine.process import Limits, failure_of
+from benchmark.engine.stopping import StopRequest
 from benchmark.runs.events import Note, Unmeasured
 from benchmark.runs.folder import RunFolder, runs_root
 from benchmark.runs.known_records import Records
 from benchmark.runs.listener import Listener, StudyListener
 from benchmark.runs.record import Failure, RunRecord
 from benchmark.runs.spec import RunSpec, folder_name
-from benchmark.stopping import StopRequest
 
 LOOK_EVERY_S = 0.25
 """How soon a request to stop, a timeout, and a run that another process has ended are noticed."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import signal
 
-from benchmark.runner.memory_limit import limit_memory
-from benchmark.runner.pipeline import Stop
+from benchmark.engine.memory_limit import limit_memory
+from benchmark.engine.pipeline import Stop
 from benchmark.runs import folder as files
 from benchmark.runs.folder import RunFolder
 from benchmark.runs.inputs import build_from, make_batches, open_splits

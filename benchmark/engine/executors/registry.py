@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
-from benchmark.runner.executors.cluster import RayOptions
-from benchmark.runner.executors.contract import Executor
-from benchmark.runner.executors.local import LocalExecutor, gpus_to_give
-from benchmark.runner.executors.memory import MemoryNeeds
-from benchmark.runner.process import Limits
+from benchmark.engine.executors.base import Executor
+from benchmark.engine.executors.local import LocalExecutor, gpus_to_give
+from benchmark.engine.executors.memory import MemoryNeeds
+from benchmark.engine.executors.ray.cluster import RayOptions
+from benchmark.engine.process import Limits
 from clothclf.memory import available_memory_bytes
 
 
@@ -26,7 +26,7 @@ def executor_for(
     Raises ClusterError where a cluster cannot be used.
     """
     if ray is not None:
-        from benchmark.runner.executors.ray_executor import ray_executor
+        from benchmark.engine.executors.ray.executor import ray_executor
 
         with ray_executor(ray, limits, device, tell) as cluster:
             yield cluster, cluster.at_a_time()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmark.runner.executors.cluster import RayOptions
+from benchmark.engine.executors.ray.cluster import RayOptions
 from clothclf.errors import DeviceError, SettingsError
 
 

@@ -9,13 +9,13 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from benchmark.engine.executors.base import RunAtWork
+from benchmark.engine.executors.ray import node, versions
+from benchmark.engine.executors.ray.bundle import Message, Offers, Parcel, pack
+from benchmark.engine.executors.ray.cluster import RayOptions, alive_nodes, joined, places
+from benchmark.engine.executors.ray.run import RayRun, Task
+from benchmark.engine.process import Limits
 from benchmark.errors import ClusterError
-from benchmark.runner.executors import node, versions
-from benchmark.runner.executors.cluster import RayOptions, alive_nodes, joined, places
-from benchmark.runner.executors.contract import RunAtWork
-from benchmark.runner.executors.parcel import Message, Offers, Parcel, pack
-from benchmark.runner.executors.ray_run import RayRun, Task
-from benchmark.runner.process import Limits
 from benchmark.runs.folder import RunFolder
 from benchmark.runs.spec import RunSpec
 

@@ -18,8 +18,8 @@ from typing import Any
 
 import filelock
 
-from benchmark.runner.executors import versions
-from benchmark.runner.executors.parcel import (
+from benchmark.engine.executors.ray import versions
+from benchmark.engine.executors.ray.bundle import (
     PIECE_BYTES,
     Begun,
     Ended,
@@ -31,8 +31,8 @@ from benchmark.runner.executors.parcel import (
     place,
     read_piece,
 )
-from benchmark.runner.executors.ray_words import fault_words
-from benchmark.runner.process import RunProcess
+from benchmark.engine.executors.ray.errors import fault_words
+from benchmark.engine.process import RunProcess
 from benchmark.runs import folder as files
 from benchmark.runs.folder import RunFolder
 from benchmark.runs.record import Failure, RunRecord

@@ -1,4 +1,4 @@
-"""The process of one run: `python -m benchmark.runner.worker FOLDER`, started by the schedule."""
+"""The process of one run: `python -m benchmark.engine.worker FOLDER`, started by the schedule."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def main(folder: RunFolder, measure: bool, memory_bytes: int | None = None) -> i
         return 1
     # No exception: a library that swallows it while it is imported would carry on.
     signal.signal(signal.SIGTERM, lambda number, frame: end_process(UNFINISHED))
-    from benchmark.runner.pipeline import Pipeline, Stop  # torch, with the pipe safe from prints
+    from benchmark.engine.pipeline import Pipeline, Stop  # torch, with the pipe safe from prints
 
     stop = Stop()
     pipeline = Pipeline(spec, folder, pipe.emit, stop, memory_bytes)

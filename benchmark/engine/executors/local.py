@@ -7,9 +7,9 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 
-from benchmark.runner.executors.contract import RunAtWork
-from benchmark.runner.executors.memory import MemoryNeeds
-from benchmark.runner.process import Limits, RunProcess
+from benchmark.engine.executors.base import RunAtWork
+from benchmark.engine.executors.memory import MemoryNeeds
+from benchmark.engine.process import Limits, RunProcess
 from benchmark.runs.folder import RunFolder
 from benchmark.runs.spec import RunSpec
 

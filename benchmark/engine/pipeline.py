@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import torch
 from pydantic import TypeAdapter
 
-from benchmark.report.plots import draw_confusion
-from benchmark.runner.memory_limit import limit_memory
-from benchmark.runner.stages import KeptStages
+from benchmark.engine.confusion_plot import draw_confusion
+from benchmark.engine.memory_limit import limit_memory
+from benchmark.engine.stages import KeptStages
 from benchmark.runs import folder as files
 from benchmark.runs.environment import describe_environment
 from benchmark.runs.events import EpochDone, Event, Note, Progress, Resumed, StageStarted

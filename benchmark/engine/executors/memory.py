@@ -6,8 +6,8 @@ import queue
 import threading
 from collections.abc import Callable
 
-from benchmark.estimate import estimate
-from benchmark.runner.probe import probe
+from benchmark.engine.estimate import estimate
+from benchmark.engine.probe import probe
 from benchmark.runs.spec import RunSpec
 
 Kind = tuple[str, "int | None", int, str]

@@ -1,4 +1,4 @@
-"""Try a Ray cluster in a process of its own: `python -m benchmark.runner.executors.knock ADDRESS`.
+"""Try a Ray cluster in a process of its own: `python -m benchmark.engine.executors.ray.probe_connection ADDRESS`.
 
 Ray waits for an address that does not answer without end, and may abort the process that waits.
 """

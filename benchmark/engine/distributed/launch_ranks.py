@@ -1,4 +1,4 @@
-"""A run over several processes: `python -m benchmark.runner.ranks FOLDER …`, by torchrun's agent.
+"""A run over several processes: `python -m benchmark.engine.distributed.launch_ranks FOLDER …`, by torchrun's agent.
 
 The agent starts the processes, sees to it that none is left when one has died, and passes on the
 request to stop. They find each other by files, and speak on the loopback interface alone.
@@ -13,8 +13,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmark.runner.process import ending
-from benchmark.runner.worker import UNFINISHED, end_process
+from benchmark.engine.process import ending
+from benchmark.engine.worker import UNFINISHED, end_process
 from benchmark.runs.events import Failed
 from clothclf.orphans import module_command
 
@@ -53,7 +53,9 @@ def launch(processes: int, meeting: Path, arguments: Sequence[str]) -> int:
         logs_specs=DefaultLogsSpecs(log_dir=str(meeting)),
         shutdown_timeout=STOP_GRACE_S,
     )
-    python, *own = module_command("benchmark.runner.rank", *arguments, "--meeting", str(meeting))
+    python, *own = module_command(
+        "benchmark.engine.distributed.rank_main", *arguments, "--meeting", str(meeting)
+    )
     try:
         elastic_launch(config, python)(*own)
     except SignalException:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from benchmark.runner.process import run_environment
+from benchmark.engine.process import run_environment
 from benchmark.runs.spec import RunSpec
 from benchmark.text.numbers import duration
 from clothclf.data.atomic import write_text
@@ -26,7 +26,7 @@ from clothclf.results import Probe
 from clothclf.settings import Precision
 
 PROBE: TypeAdapter[Probe] = TypeAdapter(Probe)
-CHILD = "benchmark.runner.probe_child"
+CHILD = "benchmark.engine.probe_child"
 MAX_AGE_S = 24 * 3600.0
 """Of times that are reused."""
 MAX_SPREAD = 0.5

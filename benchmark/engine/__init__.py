@@ -1,0 +1,1 @@
+"""Execution of runs: each in its own process, scheduled, probed and stopped."""
