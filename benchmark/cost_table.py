@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmark.config.study import StudySettings
+from benchmark.planning.architectures import choose_architectures, expand, sized
 from benchmark.report import measured
-from benchmark.selection import choose_architectures, expand, sized
 from benchmark.text.numbers import (
     Headline,
     deployed_note,

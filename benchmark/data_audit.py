@@ -14,11 +14,11 @@ import pandas as pd
 from rich.console import Console
 
 from benchmark.config.study import StudySettings
+from benchmark.planning.architectures import choose_architectures, expand, sized
+from benchmark.planning.weights import weights_of
 from benchmark.runs.audits import Audit, Suspect, keep_audit
 from benchmark.runs.root import cache_folder, open_store
-from benchmark.selection import choose_architectures, expand, sized
 from benchmark.terminal.output import make_console, prepare_with_progress
-from benchmark.weights import weights_of
 from clothclf.data.audit.duplicates import LOOKED_AT, near_duplicate_groups
 from clothclf.data.audit.pictures import measure_pictures
 from clothclf.data.dataset import DataSet, SplitImages, open_pixels

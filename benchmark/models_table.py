@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmark.selection import named_entries
+from benchmark.planning.architectures import named_entries
 from benchmark.text.numbers import deployed_mark, deployed_note, millions
 from clothclf.cost.quick import QuickCount, count_many, own_request
 from clothclf.errors import ArchitectureError

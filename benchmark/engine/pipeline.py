@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 from benchmark.engine.confusion_plot import draw_confusion
 from benchmark.engine.memory_limit import limit_memory
 from benchmark.engine.stages import KeptStages
+from benchmark.planning.teachers import open_teacher
 from benchmark.runs import folder as files
 from benchmark.runs.environment import describe_environment
 from benchmark.runs.events import EpochDone, Event, Note, Progress, Resumed, StageStarted
@@ -23,7 +24,6 @@ from benchmark.runs.folder import RunFolder
 from benchmark.runs.inputs import build_from, make_batches, open_splits
 from benchmark.runs.record import RunRecord, Stage
 from benchmark.runs.spec import RunSpec, cost_request
-from benchmark.teachers import open_teacher
 from clothclf.cost.kept import count_once
 from clothclf.cost.measure import measure_cost
 from clothclf.cost.peak_memory import highest_resident_bytes

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.config.study import StudySettings
+from benchmark.planning.teachers import with_teachers_by_id
 from benchmark.runs.folder import study_folders
 from benchmark.runs.record import Failure, RunRecord
 from benchmark.runs.settings import comparable_settings
 from benchmark.runs.spec import RunSpec
-from benchmark.teachers import with_teachers_by_id
 from clothclf.settings import ArchitectureSettings
 
 UNREADABLE = "settings that this bench cannot read"

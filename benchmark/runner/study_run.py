@@ -17,6 +17,9 @@ from benchmark.engine.probe import kept_probe, with_precision
 from benchmark.engine.scheduler import Policy, StudyOutcome, run_plan
 from benchmark.engine.stopping import StopRequest
 from benchmark.errors import ReportError, TrackingError
+from benchmark.planning.architectures import Candidate, choose
+from benchmark.planning.teachers import find_teachers, taught_by
+from benchmark.planning.weights import weights_of
 from benchmark.report.render import columns, describe_protocol, table_cells
 from benchmark.report.write import Report, make_report
 from benchmark.runs import folder as files
@@ -24,15 +27,12 @@ from benchmark.runs.folder import RunFolder
 from benchmark.runs.listener import Listener
 from benchmark.runs.root import cache_folder, open_store, tracking_uri
 from benchmark.runs.spec import RunSpec, make_plan
-from benchmark.selection import Candidate, choose
-from benchmark.teachers import find_teachers, taught_by
 from benchmark.terminal.output import (
     TerminalListener,
     make_console,
     prepare_with_progress,
     print_table,
 )
-from benchmark.weights import weights_of
 from clothclf.data.atomic import new_file, write_text
 from clothclf.data.dataset import DataSet
 from clothclf.errors import DataError, SettingsError, UserError

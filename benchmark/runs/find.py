@@ -88,7 +88,9 @@ def _as_settings_say(
     Where the data lie, and which weights were asked for, decide only between runs that could stand
     in one table.
     """
-    from benchmark.teachers import with_teachers_by_id  # which finds teachers by this module
+    from benchmark.planning.teachers import (
+        with_teachers_by_id,  # which finds teachers by this module
+    )
 
     wanted = comparable_settings(with_teachers_by_id(study))
     same = [item for item in found if comparable_settings(item[1]) == wanted]

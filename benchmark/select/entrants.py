@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmark.config.study import StudySettings
+from benchmark.planning.architectures import Candidate, choose
+from benchmark.planning.weights import weights_of
 from benchmark.select.selection import Entrant
-from benchmark.selection import Candidate, choose
-from benchmark.weights import weights_of
 from clothclf.errors import UserError
 from clothclf.results import Weights
 from clothclf.settings import ArchitectureSettings

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from benchmark.config.study import StudySettings
+from benchmark.planning.architectures import choose_architectures
 from benchmark.runs.spec import RunSpec, folder_name, make_plan
-from benchmark.selection import choose_architectures
 from clothclf.results import Weights
 from clothclf.settings import (
     ArchitectureSettings,

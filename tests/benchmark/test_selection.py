@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from benchmark.config.study import SelectionSettings, StudySettings
-from benchmark.selection import choose, expand, named_entries, sized
+from benchmark.planning.architectures import choose, expand, named_entries, sized
 from clothclf.cost.quick import FEW, body_request, count_many
 from clothclf.errors import ArchitectureError, UserError
 from clothclf.models.check import check_architecture

@@ -103,9 +103,9 @@ def test_a_teacher_that_is_gone_fails_the_run_in_words(taught: Path, tmp_path: P
     import torch
 
     from benchmark.errors import UserError
+    from benchmark.planning.teachers import open_teacher
     from benchmark.runs.inputs import build_from
     from benchmark.runs.spec import RunSpec
-    from benchmark.teachers import open_teacher
 
     (own,) = (taught / "mlruns" / "runs" / "pupil").glob("test_resnet-*")
     spec = RunSpec.model_validate_json((own / "spec.json").read_text())

@@ -6,11 +6,11 @@ import signal
 
 from benchmark.engine.memory_limit import limit_memory
 from benchmark.engine.pipeline import Stop
+from benchmark.planning.teachers import open_teacher
 from benchmark.runs import folder as files
 from benchmark.runs.folder import RunFolder
 from benchmark.runs.inputs import build_from, make_batches, open_splits
 from benchmark.runs.spec import RunSpec
-from benchmark.teachers import open_teacher
 from clothclf.models.features import body_runs_once
 from clothclf.training.device import make_repeatable
 from clothclf.training.loop import Watcher, train

@@ -1,0 +1,1 @@
+"""What a study runs: architectures, weights and teachers."""
