@@ -44,7 +44,7 @@ def stats(
     Example:
       bench data stats -c configs/fashion.yaml --set data.path=archive.zip --findings found.csv
     """
-    from benchmark.data_audit import near_duplicates_in_words
+    from benchmark.audit.data_audit import near_duplicates_in_words
     from benchmark.data_stats import describe
     from benchmark.terminal.output import prepare_with_progress
 

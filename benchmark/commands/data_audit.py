@@ -62,8 +62,8 @@ def audit(
       bench data audit -c configs/fashion.yaml --set data.path=archive.zip --sheet sheet.png
       bench data audit --csv suspects.csv -o audit.md
     """
-    from benchmark import audit_text
-    from benchmark.data_audit import audit_data
+    from benchmark.audit import text as audit_text
+    from benchmark.audit.data_audit import audit_data
 
     study = load(config, assignments)
     found = audit_data(study, architecture)
@@ -77,7 +77,7 @@ def audit(
     if table is not None:
         write_output(audit_text.suspects_csv(found.audit), table)
     if sheet is not None:
-        from benchmark.audit_sheet import draw_audit
+        from benchmark.audit.sheet import draw_audit
 
         write_png(draw_audit(found, show), sheet)
     click.echo(f"suspects kept in {found.kept}", err=True)

@@ -67,7 +67,7 @@ def export(
     found, why = find_winner(asked, lambda: load(config, assignments), config, from_select)
     click.echo(f"exporting {found.name}, {why}", err=True)
 
-    from benchmark.use.export import export as export_run
+    from benchmark.export.export import export as export_run
 
     suffix = next(suffix for suffix, name in SUFFIXES.items() if name == form)
     path = output or Path(f"{found.record.spec.name.replace('/', '-')}{suffix}")

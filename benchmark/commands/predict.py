@@ -22,7 +22,7 @@ from benchmark.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from benchmark.use.predict import Predicted
+    from benchmark.inference.predict import Predicted
 
 SUFFIXES = {".csv": "csv", ".json": "json"}
 EXIT_SOME_UNREAD = 1
@@ -59,7 +59,7 @@ def predict(
       bench predict shirt.jpg --run efficientnet_b0-s0 --format json
       bench predict photos/ -c configs/fashion.yaml -o answers.csv
     """
-    from benchmark.use.predict import pictures_of, predict_files
+    from benchmark.inference.predict import pictures_of, predict_files
     from benchmark.use.winner import find_winner
 
     default = "csv" if any(path.is_dir() for path in images) else "table"
@@ -67,7 +67,7 @@ def predict(
     paths = pictures_of(images)
     found, why = find_winner(asked, lambda: load(config, assignments), config, from_select)
 
-    from benchmark.use.answering import open_answerer
+    from benchmark.inference.predictor import open_answerer
 
     answerer = open_answerer(found, device)
     click.echo(f"answered by {found.name}, {why}", err=True)

@@ -93,7 +93,7 @@ def open_teacher(spec: RunSpec, pupil: Classifier, device: torch.device) -> Teac
     """What teaches a run, where anything does, on its device; raises WeightsError."""
     if not spec.teachers:
         return None
-    from benchmark.use.answering import restore_run
+    from benchmark.inference.predictor import restore_run
     from clothclf.training.teacher import Teacher
 
     networks = []

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmark.restore import SavedModel
+from benchmark.inference.restore import SavedModel
 from benchmark.runs import folder as files
 from benchmark.runs.record import RunRecord
 

@@ -16,11 +16,11 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import ValidationError
 
-from benchmark.restore import SavedModel, restore
+from benchmark.inference.restore import SavedModel, restore
 from clothclf.errors import DataError, WeightsError
 
 if TYPE_CHECKING:
-    from benchmark.use.answering import Answer, Answerer
+    from benchmark.inference.predictor import Answer, Answerer
 
 TENSORS = "model.safetensors"
 SAVED = "model.json"
@@ -87,7 +87,7 @@ def _table(answers: list[Answer]) -> pd.DataFrame:
 
 def _load_pyfunc(path: str) -> PictureModel:
     """Build the model whose data MLflow has put into a folder; raises WeightsError in words."""
-    from benchmark.use.answering import Answerer
+    from benchmark.inference.predictor import Answerer
     from clothclf.training.device import choose_device
 
     folder = Path(path)

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from benchmark.restore import SavedModel, restore
+from benchmark.inference.restore import SavedModel, restore
 from benchmark.runs.folder import RunFolder, study_folders
 from clothclf.errors import WeightsError
 from tests.benchmark.conftest import Bench, StudyRun, run_bench

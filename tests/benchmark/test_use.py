@@ -146,7 +146,7 @@ def test_the_suffix_chooses_the_format(tiny_study: StudyRun, tmp_path: Path, suf
 
 def test_what_answers_otherwise_is_not_exported() -> None:
     from benchmark.errors import ExportError
-    from benchmark.use.export import _compare
+    from benchmark.export.export import _compare
 
     expected = np.array([[0.6, 0.4], [0.50001, 0.49999]], dtype=np.float32)
     near = expected[:, ::-1][1:]

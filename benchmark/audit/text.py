@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from benchmark.data_audit import DataAudit
+from benchmark.audit.data_audit import DataAudit
 from benchmark.runs.audits import Audit
 from benchmark.text.numbers import inline, markdown_table
 from clothclf.data.splits import SPLITS

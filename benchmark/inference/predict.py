@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.use.answering import BATCH_SIZE, Answer, Answerer, read_picture
+from benchmark.inference.predictor import BATCH_SIZE, Answer, Answerer, read_picture
 from clothclf.data.sources.listing import MAX_IMAGE_BYTES
 from clothclf.errors import DataError
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from benchmark.restore import SavedModel, restore
+from benchmark.inference.restore import SavedModel, restore
 from benchmark.runs import folder as files
 from benchmark.runs.find import FoundRun
 from benchmark.runs.spec import RunSpec

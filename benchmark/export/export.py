@@ -17,10 +17,10 @@ import pandas as pd
 import torch
 
 from benchmark.errors import ExportError
+from benchmark.export.exported import CARD, INPUT, OUTPUT, Exported, card
+from benchmark.inference.predictor import BATCH_SIZE, restore_run
 from benchmark.runs import folder as files
 from benchmark.runs.find import FoundRun
-from benchmark.use.answering import BATCH_SIZE, restore_run
-from benchmark.use.exported import CARD, INPUT, OUTPUT, Exported, card
 from clothclf.data.atomic import output_file
 from clothclf.data.dataset import SplitImages, open_pixels
 from clothclf.errors import CostError, DataError, first_line

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from PIL import Image
 
-from benchmark.data_audit import DataAudit
+from benchmark.audit.data_audit import DataAudit
 from benchmark.runs.audits import Suspect
 from clothclf.data.audit.sheet import WIDTH, Section, Tile, draw_sheet
 from clothclf.data.dataset import open_pixels

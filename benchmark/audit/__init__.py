@@ -1,0 +1,1 @@
+"""Data audits: near-duplicates and suspected label errors."""
