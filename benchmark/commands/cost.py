@@ -21,7 +21,7 @@ from benchmark.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from benchmark.cost_table import Costed
+    from benchmark.workflows.cost_table import Costed
     from clothclf.cost.count import CostRequest
 
 SUFFIXES = {".md": "md", ".csv": "csv", ".json": "json"}
@@ -90,7 +90,7 @@ def cost(
         _count_all_of_timm(output, quick)
         return
 
-    from benchmark.cost_table import count_all, plain_requests, study_requests
+    from benchmark.workflows.cost_table import count_all, plain_requests, study_requests
     from clothclf.cost.measure import known_device
 
     measure_on = known_device(device) if measure else None
@@ -116,7 +116,7 @@ def _tell(text: str) -> None:
 
 
 def _count_all_of_timm(output: Path, quick: bool) -> None:
-    from benchmark.cost_table import count_all_of_timm
+    from benchmark.workflows.cost_table import count_all_of_timm
     from clothclf.data.atomic import regular_file
 
     # Not aside: the rows of an interrupted count stay.
@@ -126,9 +126,9 @@ def _count_all_of_timm(output: Path, quick: bool) -> None:
 
 
 def _write(form: str, output: Path | None, found: Sequence[Costed], faults: dict[str, str]) -> None:
-    from benchmark import cost_table
     from benchmark.report import measured
     from benchmark.terminal.output import make_console, print_table
+    from benchmark.workflows import cost_table
 
     if form == "csv":
         write_output(cost_table.as_csv(found, faults), output)
@@ -150,8 +150,8 @@ def _write(form: str, output: Path | None, found: Sequence[Costed], faults: dict
 
 
 def _show_detail(requests: Sequence[CostRequest], faults: dict[str, str]) -> None:
-    from benchmark.cost_table import DETAIL_COLUMNS, detail_cells
     from benchmark.terminal.output import make_console, print_table
+    from benchmark.workflows.cost_table import DETAIL_COLUMNS, detail_cells
     from clothclf.cost.detail import module_tree
 
     for request in requests:

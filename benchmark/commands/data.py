@@ -45,8 +45,8 @@ def stats(
       bench data stats -c configs/fashion.yaml --set data.path=archive.zip --findings found.csv
     """
     from benchmark.audit.data_audit import near_duplicates_in_words
-    from benchmark.data_stats import describe
     from benchmark.terminal.output import prepare_with_progress
+    from benchmark.workflows.data_stats import describe
 
     study = load(config, assignments)
     prepared = prepare_with_progress(study)

@@ -23,8 +23,8 @@ def doctor(ctx: click.Context, config: Path, assignments: tuple[str, ...]) -> No
       bench doctor
       bench doctor -c configs/fashion.yaml --set data.path=archive.zip
     """
-    from benchmark.doctor import examine
     from benchmark.terminal.output import make_console, print_table
+    from benchmark.workflows.doctor import examine
 
     findings = examine(load(config, assignments))
     rows = [[item.what, item.state, item.found, item.remedy] for item in findings]

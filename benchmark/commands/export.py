@@ -62,7 +62,7 @@ def export(
       bench export --run vgg16-s0 -o vgg16.pt2
     """
     form = _format(form, output)
-    from benchmark.use.winner import find_winner
+    from benchmark.workflows.winner import find_winner
 
     found, why = find_winner(asked, lambda: load(config, assignments), config, from_select)
     click.echo(f"exporting {found.name}, {why}", err=True)

@@ -66,9 +66,9 @@ def models(
       bench models '*mobile*' --max-gmacs 0.3 --max-params 5M --image-size 112 --sort macs
       bench models -o models.csv
     """
-    from benchmark import models_table as table
     from benchmark.runs.root import cache_folder, open_store
     from benchmark.terminal.output import make_console, print_table
+    from benchmark.workflows import models_table as table
 
     written = output_format(form, output, SUFFIXES, "json" if is_file(output) else "table")
 

@@ -30,6 +30,6 @@ def plan(
       bench plan
       bench plan vgg16 -c configs/finetune.yaml --set data.path=archive.zip
     """
-    from benchmark.runner.study_plan import show_plan
+    from benchmark.workflows.plan_study import show_plan
 
     ctx.exit(show_plan(load(config, assignments), architectures))

@@ -60,7 +60,7 @@ def predict(
       bench predict photos/ -c configs/fashion.yaml -o answers.csv
     """
     from benchmark.inference.predict import pictures_of, predict_files
-    from benchmark.use.winner import find_winner
+    from benchmark.workflows.winner import find_winner
 
     default = "csv" if any(path.is_dir() for path in images) else "table"
     kind = output_format(form, output, SUFFIXES, default)

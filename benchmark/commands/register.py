@@ -37,7 +37,7 @@ def register(
     """
     import re
 
-    from benchmark.use.winner import find_winner
+    from benchmark.workflows.winner import find_winner
 
     for option, value in (("--name", name), ("--alias", alias)):
         if value is not None and not re.fullmatch(NAME, value):
@@ -48,7 +48,7 @@ def register(
     found, why = find_winner(asked, lambda: study, config, from_select)
     click.echo(f"registering {found.name}, {why}", err=True)
 
-    from benchmark.tracking.registry import register as register_run
+    from benchmark.workflows.register import register as register_run
 
     made = register_run(study, found, name or study.study, alias)
     state = "is new" if made.new else "was there before"

@@ -103,7 +103,7 @@ def report(
             click.echo(f"written to {path}", err=True)
     write_output(made.text(form, not no_pictures), output)
     if log:
-        from benchmark.tracking.publish import publish
+        from benchmark.workflows.publish import publish
 
         click.echo(f"logged as MLflow run {publish(made)}", err=True)
 

@@ -109,7 +109,7 @@ def run(
     from benchmark.engine.distributed.options import processes_of_each_run, processes_of_each_task
     from benchmark.engine.executors.ray.cluster import RayOptions
     from benchmark.engine.scheduler import Policy
-    from benchmark.runner.study_run import run_study
+    from benchmark.workflows.run_study import run_study
 
     ray = None
     if executor == "ray":

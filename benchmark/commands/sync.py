@@ -22,7 +22,7 @@ def sync(config: Path, assignments: tuple[str, ...]) -> None:
       bench sync
       bench sync -c configs/fashion.yaml --set tracking.uri=http://127.0.0.1:5000
     """
-    from benchmark.tracking.sync import sync_store
+    from benchmark.workflows.sync import sync_store
 
     study = load(config, assignments)
     brought, known = sync_store(study)

@@ -14,7 +14,6 @@ from benchmark.config.study import StudySettings
 from benchmark.engine.scheduler import Policy
 from benchmark.engine.stopping import StopRequest
 from benchmark.errors import SelectError, TrackingError
-from benchmark.runner.study_run import check_device, prepare_sizes, warn_of_shrinking
 from benchmark.runs.root import cache_folder, open_store, tracking_uri
 from benchmark.select import tables
 from benchmark.select.agreement import LEAST_SAMPLED
@@ -41,6 +40,7 @@ from benchmark.select.selection import (
 from benchmark.select.timing import time_machine
 from benchmark.terminal.output import make_console, print_table
 from benchmark.text.numbers import duration
+from benchmark.workflows.run_study import check_device, prepare_sizes, warn_of_shrinking
 from clothclf.data.atomic import STANDARD_OUTPUT
 from clothclf.results import Weights
 

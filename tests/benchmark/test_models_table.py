@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.models_table import Wanted, as_csv, as_json, cells, list_models
+from benchmark.workflows.models_table import Wanted, as_csv, as_json, cells, list_models
 from clothclf.errors import UserError
 from tests.benchmark.conftest import Bench
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from benchmark.config.study import load_study
-from benchmark.doctor import _tracking
 from benchmark.tracking.mlflow_store import MlflowStore
 from benchmark.tracking.relocate import local_path
+from benchmark.workflows.doctor import _tracking
 from tests.benchmark.conftest import StudyRun, run_bench
 from tests.benchmark.test_tracking import client_of, runs_of
 

@@ -9,7 +9,7 @@ import pytest
 
 import clothclf.memory
 from benchmark.engine.estimate import Estimate
-from benchmark.runner.study_plan import fit_in_words
+from benchmark.workflows.plan_study import fit_in_words
 from clothclf.memory import available_memory_bytes
 
 MIB = 2**20

@@ -130,7 +130,7 @@ WATCHED = """
 import json, sys, time
 from pathlib import Path
 from benchmark.engine.scheduler import Policy
-from benchmark.runner.study_run import run_study
+from benchmark.workflows.run_study import run_study
 from benchmark.config.study import load_study
 from benchmark.tracking import tracker
 spent = 0.0
@@ -190,7 +190,7 @@ import json, sys, time
 from pathlib import Path
 from benchmark.terminal import output as terminal
 from benchmark.engine.estimate import estimate
-from benchmark.runner import study_run
+from benchmark.workflows import run_study as study_run
 from benchmark.engine.probe import probe
 from benchmark.engine.scheduler import Policy
 from benchmark.runs.root import open_store

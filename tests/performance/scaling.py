@@ -62,7 +62,7 @@ def _train(folder: Path, pictures: int, epochs: int) -> tuple[float, int]:
 STUDY = """
 import json, sys
 from benchmark.engine.scheduler import Policy
-from benchmark.runner.study_run import run_study
+from benchmark.workflows.run_study import run_study
 from benchmark.config.study import load_study
 from clothclf.cost.peak_memory import highest_resident_bytes
 from pathlib import Path

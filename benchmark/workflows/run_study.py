@@ -79,8 +79,8 @@ def run_study(
         return 0
 
     from benchmark.tracking.mlflow_store import MlflowStore
-    from benchmark.tracking.publish import publish, publish_unless_there
     from benchmark.tracking.tracker import Tracker
+    from benchmark.workflows.publish import publish, publish_unless_there
 
     limits = study.limits
     memory_bytes = None if limits.memory_mib is None else limits.memory_mib * 2**20
