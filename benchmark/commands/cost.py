@@ -91,7 +91,7 @@ def cost(
         return
 
     from benchmark.workflows.cost_table import count_all, plain_requests, study_requests
-    from clothclf.cost.measure import known_device
+    from clothclf.cost.measure.request import known_device
 
     measure_on = known_device(device) if measure else None
 

@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import dataclass
 
 from benchmark.runs.spec import RunSpec, cost_request
-from clothclf.cost.kept import kept_at
+from clothclf.cost.cache import kept_at
 from clothclf.results import Probe
 from clothclf.settings import Precision
 

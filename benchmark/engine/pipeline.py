@@ -24,9 +24,9 @@ from benchmark.runs.folder import RunFolder
 from benchmark.runs.inputs import build_from, make_batches, open_splits
 from benchmark.runs.record import RunRecord, Stage
 from benchmark.runs.spec import RunSpec, cost_request
-from clothclf.cost.kept import count_once
-from clothclf.cost.measure import measure_cost
-from clothclf.cost.peak_memory import highest_resident_bytes
+from clothclf.cost.cache import count_once
+from clothclf.cost.measure.peak_memory import highest_resident_bytes
+from clothclf.cost.measure.request import measure_cost
 from clothclf.data.atomic import new_file, write_text
 from clothclf.errors import CostError, TrainingStopped
 from clothclf.models.features import body_runs_once

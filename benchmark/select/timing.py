@@ -13,7 +13,7 @@ from benchmark.runs.spec import RunSpec, make_plan
 from benchmark.select.rung import Speed
 from benchmark.select.rungs import fine_tuning
 from benchmark.select.selection import Entrant
-from clothclf.cost.busy import busy_now
+from clothclf.cost.measure.busy import busy_now
 from clothclf.cost.quick import body_request, count_many
 from clothclf.data.dataset import DataSet
 from clothclf.errors import TrainingError, UserError

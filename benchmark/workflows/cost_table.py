@@ -24,7 +24,7 @@ from clothclf.cost.catalogue import COLUMNS as CSV_COLUMNS
 from clothclf.cost.catalogue import CatalogueRow, count_catalogue
 from clothclf.cost.count import CostRequest, cost_to_dict, count_cost
 from clothclf.cost.detail import ModuleRow
-from clothclf.cost.measure import measure_cost
+from clothclf.cost.measure.request import measure_cost
 from clothclf.errors import CostError
 from clothclf.results import Cost, MeasuredCost
 from clothclf.settings import HeadSettings

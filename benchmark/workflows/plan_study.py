@@ -12,7 +12,7 @@ from benchmark.runs.root import open_store
 from benchmark.terminal.output import make_console, print_table
 from benchmark.text.numbers import duration, mebibytes
 from benchmark.workflows.run_study import plan_study
-from clothclf.cost.busy import busy_now
+from clothclf.cost.measure.busy import busy_now
 from clothclf.errors import TrainingError
 from clothclf.memory import available_memory_bytes
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from clothclf.cost.count import CostRequest, cost_from_dict
-from clothclf.cost.crew import ask_many
+from clothclf.cost.worker_pool import ask_many
 from clothclf.errors import CostError
 from clothclf.results import Cost
 from clothclf.settings import HeadSettings

@@ -44,8 +44,8 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
     warnings.simplefilter("ignore")
     from clothclf.cost.counting import count_here, count_on_meta, settle_process
     from clothclf.cost.detail import rows_of
+    from clothclf.cost.network import resolve
     from clothclf.cost.quick import count_body
-    from clothclf.cost.subject import resolve
 
     settle_process()
     request = CostRequest.from_dict(question["request"])

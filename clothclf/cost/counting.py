@@ -8,21 +8,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from clothclf.cost.audit import (
+from clothclf.cost.count import CostRequest
+from clothclf.cost.counters.flopth_counter import CONVENTION as FLOPTH_CONVENTION
+from clothclf.cost.counters.flopth_counter import count_with_flopth
+from clothclf.cost.counters.fvcore_counter import AS_IT_COMES, FvcoreCount, count_with_fvcore
+from clothclf.cost.counters.torch_counter import ForwardRecord, count_with_torch
+from clothclf.cost.deployed_form import check_deployed_form
+from clothclf.cost.explain import (
     Finding,
     cross_check,
     explain_flopth,
     explain_fvcore,
     judge,
 )
-from clothclf.cost.count import CostRequest
-from clothclf.cost.deployed_form import check_deployed_form
-from clothclf.cost.flopth_counter import CONVENTION as FLOPTH_CONVENTION
-from clothclf.cost.flopth_counter import count_with_flopth
-from clothclf.cost.fvcore_counter import AS_IT_COMES, FvcoreCount, count_with_fvcore
-from clothclf.cost.no_arithmetic import skip_products
-from clothclf.cost.receptive_field import receptive_field
-from clothclf.cost.subject import (
+from clothclf.cost.fake_kernels import skip_products
+from clothclf.cost.network import (
     Subject,
     build_on_cpu,
     build_on_meta,
@@ -33,7 +33,7 @@ from clothclf.cost.subject import (
     stored_bytes,
     trainable_count,
 )
-from clothclf.cost.torch_counter import ForwardRecord, count_with_torch
+from clothclf.cost.receptive_field.receptive_field import receptive_field
 from clothclf.errors import CostError, UserError, first_line
 from clothclf.memory import available_memory_bytes
 from clothclf.models.architectures import create_for_size

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from clothclf.cost.count import CostRequest
-from clothclf.cost.subject import build_on_cpu
+from clothclf.cost.network import build_on_cpu
 from clothclf.models.deploy import deployed_alike, randomize
 
 

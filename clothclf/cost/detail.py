@@ -11,7 +11,7 @@ from clothclf.cost.count import CostRequest, ask_child
 if TYPE_CHECKING:  # torch takes seconds, and this side of the process does without
     from torch import nn
 
-    from clothclf.cost.torch_counter import ForwardRecord
+    from clothclf.cost.counters.torch_counter import ForwardRecord
 
 
 @dataclass(frozen=True)

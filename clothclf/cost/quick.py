@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from clothclf.cost.count import CostRequest
-from clothclf.cost.crew import ask_many
+from clothclf.cost.worker_pool import ask_many
 from clothclf.data.atomic import write_text
 from clothclf.errors import CostError, UserError, first_line
 from clothclf.settings import HeadSettings
@@ -116,7 +116,7 @@ def count_body(request: CostRequest) -> dict[str, Any]:
         count_deployed_on_meta,
         count_on_meta,
     )
-    from clothclf.cost.subject import resolve
+    from clothclf.cost.network import resolve
 
     request = resolve(request)
     if request.own_classifier:

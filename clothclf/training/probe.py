@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from clothclf.cost.busy import BusyWatch
+from clothclf.cost.measure.busy import BusyWatch
 from clothclf.data.batches import Batch, ImageBatches
 from clothclf.models.classifier import Classifier
 from clothclf.models.features import body_runs_once, view_count

@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from clothclf.cost.measure import measure_cost
+from clothclf.cost.measure.request import measure_cost
 from clothclf.errors import TrainingStopped
 from clothclf.models.weights import state_hash
 from clothclf.settings import HeadSettings

@@ -293,7 +293,7 @@ def _records(folder: Path) -> dict[str, RunRecord]:
 PREPARE = """
 import json, sys, time
 from pathlib import Path
-from clothclf.cost.peak_memory import highest_resident_bytes
+from clothclf.cost.measure.peak_memory import highest_resident_bytes
 from clothclf.data.prepare import prepare
 from tests.performance.material import real_settings
 started = time.perf_counter()

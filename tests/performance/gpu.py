@@ -49,7 +49,7 @@ def _steps(architecture: str, optimizer: str, kind: str) -> Callable[[], float]:
     """What carries out a round of steps, warmed up, and returns its seconds."""
     import torch
 
-    from clothclf.cost.measuring import time_pass
+    from clothclf.cost.measure.measuring import time_pass
     from clothclf.models.build import build_classifier
     from clothclf.models.weights import RANDOM
     from clothclf.settings import HeadSettings, ModelSettings

@@ -64,7 +64,7 @@ import json, sys
 from benchmark.engine.scheduler import Policy
 from benchmark.workflows.run_study import run_study
 from benchmark.config.study import load_study
-from clothclf.cost.peak_memory import highest_resident_bytes
+from clothclf.cost.measure.peak_memory import highest_resident_bytes
 from pathlib import Path
 assert run_study(load_study(Path("study.yaml")), [], Policy()) == 0
 print(json.dumps(highest_resident_bytes()))
@@ -92,7 +92,7 @@ def _study(folder: Path, runs: int) -> tuple[float, int]:
 
 
 def _answer(question: dict[str, str]) -> tuple[float, int]:
-    from clothclf.cost.peak_memory import highest_resident_bytes
+    from clothclf.cost.measure.peak_memory import highest_resident_bytes
     from clothclf.training.loop import Watcher, train
     from tests.performance.side import Question, prepare_ours, recipe
 

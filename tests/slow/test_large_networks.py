@@ -10,7 +10,7 @@ import pytest
 MOST_BYTES = 8 * 2**30
 STEP = """
 import torch
-from clothclf.cost.peak_memory import highest_resident_bytes
+from clothclf.cost.measure.peak_memory import highest_resident_bytes
 from clothclf.models.build import build_classifier
 from clothclf.results import Weights
 from clothclf.settings import HeadSettings, ModelSettings, TrainSettings

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from clothclf.cost.audit import cross_check, explain_flopth, explain_fvcore, judge
-from clothclf.cost.torch_counter import count_with_torch
+from clothclf.cost.counters.torch_counter import count_with_torch
+from clothclf.cost.explain import cross_check, explain_flopth, explain_fvcore, judge
 from clothclf.results import CounterResult
 
 

@@ -15,11 +15,11 @@ from torch import nn
 from clothclf.cost import count as count_module
 from clothclf.cost import counting as counting_module
 from clothclf.cost.count import CostRequest, child_command, cost_from_dict, cost_to_dict, count_cost
+from clothclf.cost.counters.fvcore_counter import count_with_fvcore
+from clothclf.cost.counters.torch_counter import count_with_torch
 from clothclf.cost.detail import module_tree
-from clothclf.cost.fvcore_counter import count_with_fvcore
+from clothclf.cost.network import build_on_cpu, build_on_meta, resolve
 from clothclf.cost.quick import count_body
-from clothclf.cost.subject import build_on_cpu, build_on_meta, resolve
-from clothclf.cost.torch_counter import count_with_torch
 from clothclf.errors import CostError
 from clothclf.models.build import build_classifier
 from clothclf.models.weights import RANDOM
@@ -247,9 +247,9 @@ def test_unset_weights_have_the_shapes_of_set_ones() -> None:
 PRODUCTS_SKIPPED = """
 import sys, torch
 from clothclf.cost.count import CostRequest
-from clothclf.cost.fvcore_counter import count_with_fvcore
-from clothclf.cost.no_arithmetic import skip_products
-from clothclf.cost.subject import build_on_cpu, resolve
+from clothclf.cost.counters.fvcore_counter import count_with_fvcore
+from clothclf.cost.fake_kernels import skip_products
+from clothclf.cost.network import build_on_cpu, resolve
 from clothclf.settings import HeadSettings
 requests = [CostRequest(n, 0, 10, HeadSettings(), own_classifier=True) for n in sys.argv[1:]]
 subjects = [build_on_cpu(resolve(request), 0) for request in requests]

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 from toys import TOYS
 
-from clothclf.cost.fvcore_counter import FvcoreCount, count_with_fvcore
-from clothclf.cost.torch_counter import count_with_torch
+from clothclf.cost.counters.fvcore_counter import FvcoreCount, count_with_fvcore
+from clothclf.cost.counters.torch_counter import count_with_torch
 
 NAMES = sorted(TOYS)
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from clothclf.cost import kept
+from clothclf.cost import cache as kept
+from clothclf.cost.cache import count_once, kept_at
 from clothclf.cost.count import CostRequest
-from clothclf.cost.kept import count_once, kept_at
 from clothclf.errors import CostError
 from clothclf.settings import HeadSettings
 

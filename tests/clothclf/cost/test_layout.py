@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from clothclf.cost.layout import Dim, Run, as_tokens, merge_neighbours, plain, regroup
+from clothclf.cost.receptive_field.layout import (
+    Dim,
+    Run,
+    as_tokens,
+    merge_neighbours,
+    plain,
+    regroup,
+)
 
 HEIGHT = (Run("height", 8, 4),)
 WIDTH = (Run("width", 8, 4),)

@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch.utils.benchmark import Timer
 
-from clothclf.cost import measure as measure_module
-from clothclf.cost.busy import BusyWatch, describe_load, describe_others, wait_until_idle
 from clothclf.cost.count import CostRequest
-from clothclf.cost.measure import calmest, measure_cost, measured_from_dict
-from clothclf.cost.measuring import BATCH_SIZES, Bench, time_pass, warm_up
-from clothclf.cost.peak_memory import working_bytes
-from clothclf.cost.subject import parameter_count
+from clothclf.cost.measure.busy import BusyWatch, describe_load, describe_others, wait_until_idle
+from clothclf.cost.measure.measuring import BATCH_SIZES, Bench, time_pass, warm_up
+from clothclf.cost.measure.peak_memory import working_bytes
+from clothclf.cost.measure.request import calmest, measure_cost, measured_from_dict
+from clothclf.cost.measure.request import request as measure_module
+from clothclf.cost.network import parameter_count
 from clothclf.errors import CostError
 from clothclf.results import MeasuredCost
 from clothclf.settings import HeadSettings
@@ -35,7 +35,7 @@ def request(name: str, size: int = 64, frozen: bool = True) -> CostRequest:
 def _no_long_waits() -> Iterator[None]:
     """Other tests may use the cores all the time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("clothclf.cost.measure.MAX_WAIT_S", 0.0)
+        patch.setattr("clothclf.cost.measure.request.MAX_WAIT_S", 0.0)
         yield
 
 
@@ -170,7 +170,7 @@ def test_own_work_is_not_others() -> None:
 
 
 def test_asking_imports_no_torch() -> None:
-    program = "import sys, clothclf.cost.measure; sys.exit('torch' in sys.modules)"
+    program = "import sys, clothclf.cost.measure.request; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
 
 

@@ -9,7 +9,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from clothclf.cost.receptive_field import receptive_field
+from clothclf.cost.receptive_field.receptive_field import receptive_field
 from clothclf.results import ReceptiveField
 
 

@@ -135,7 +135,7 @@ TOYS = {
 
 def count_all_with_flopth() -> dict[str, int | None]:
     """flopth's figures; None where it fails."""
-    from clothclf.cost.flopth_counter import count_with_flopth
+    from clothclf.cost.counters.flopth_counter import count_with_flopth
 
     figures: dict[str, int | None] = {}
     for name, toy in TOYS.items():

@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from clothclf.cost.cache import kept_at
 from clothclf.cost.count import CostRequest, count_cost
-from clothclf.cost.kept import kept_at
 from clothclf.errors import ArchitectureError, WeightsError
 from clothclf.models.architectures import create_for_size, default_size, expand_names
 from clothclf.models.check import check_architecture

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from clothclf.cost.layout import SPATIAL, Dim, length_of, places, plain
-from clothclf.cost.view import View
+from clothclf.cost.receptive_field.layout import SPATIAL, Dim, length_of, places, plain
+from clothclf.cost.receptive_field.view import View
 
 Scope = tuple[str, tuple[str, ...]]
 """The module that runs, and the classes of all modules around it."""

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from clothclf.cost.layout import SPATIAL, Dim, as_tokens, length_of, places, plain
-from clothclf.cost.reach import (
+from clothclf.cost.receptive_field.layout import SPATIAL, Dim, as_tokens, length_of, places, plain
+from clothclf.cost.receptive_field.propagation import (
     Rule,
     Scope,
     join_all,
@@ -17,7 +17,7 @@ from clothclf.cost.reach import (
     shapes_in,
     with_dim,
 )
-from clothclf.cost.view import View
+from clothclf.cost.receptive_field.view import View
 
 
 def pool_away(view: View, dims: Sequence[int], keep: bool, scope: Scope) -> View:

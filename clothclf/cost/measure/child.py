@@ -26,7 +26,9 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
     """Carry out one question; a refusal is an answer too."""
     warnings.simplefilter("ignore")
     _be_the_first_to_go()
-    from clothclf.cost.measuring import measure_here  # torch, once nothing can print to the answer
+    from clothclf.cost.measure.measuring import (
+        measure_here,  # torch, once nothing can print to the answer
+    )
 
     request = CostRequest.from_dict(question["request"])
     try:

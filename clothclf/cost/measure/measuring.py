@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from clothclf.cost.busy import BusyWatch
 from clothclf.cost.count import CostRequest
 from clothclf.cost.deployed_form import check_deployed_form
-from clothclf.cost.peak_memory import Work, peak_bytes, working_bytes
-from clothclf.cost.subject import (
+from clothclf.cost.measure.busy import BusyWatch
+from clothclf.cost.measure.peak_memory import Work, peak_bytes, working_bytes
+from clothclf.cost.network import (
     LARGE,
     Subject,
     build_on_cpu,

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from clothclf.cost.flopth_counter import rule
-from clothclf.cost.torch_counter import ForwardRecord
+from clothclf.cost.counters.flopth_counter import rule
+from clothclf.cost.counters.torch_counter import ForwardRecord
 from clothclf.results import CounterResult, Verdict
 
 AGREE = 0.02

@@ -10,14 +10,14 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from clothclf.allocator import ALLOCATOR
-from clothclf.cost.busy import wait_until_idle
 from clothclf.cost.count import CostRequest, ask
+from clothclf.cost.measure.busy import wait_until_idle
 from clothclf.errors import CostError
 from clothclf.orphans import module_command
 from clothclf.results import MeasuredCost
 from clothclf.settings import Device
 
-CHILD = "clothclf.cost.measure_child"
+CHILD = "clothclf.cost.measure.child"
 DEVICE: TypeAdapter[str] = TypeAdapter(Device)
 MAX_ATTEMPTS = 3
 MAX_WAIT_S = 5.0

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from clothclf.cost.reach import Rule, element_by_element
-from clothclf.cost.reach_layout import LAYOUT_RULES
-from clothclf.cost.reach_sums import SUM_RULES
-from clothclf.cost.reach_windows import WINDOW_RULES
+from clothclf.cost.receptive_field.layout_rules import LAYOUT_RULES
+from clothclf.cost.receptive_field.propagation import Rule, element_by_element
+from clothclf.cost.receptive_field.sum_rules import SUM_RULES
+from clothclf.cost.receptive_field.window_rules import WINDOW_RULES
 
 _RULES: dict[str, Rule] = {**WINDOW_RULES, **SUM_RULES, **LAYOUT_RULES}
 

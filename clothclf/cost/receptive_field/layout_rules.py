@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from clothclf.cost.layout import Run, as_tokens, length_of, places, plain, regroup, single
-from clothclf.cost.reach import (
+from clothclf.cost.receptive_field.layout import (
+    Run,
+    as_tokens,
+    length_of,
+    places,
+    plain,
+    regroup,
+    single,
+)
+from clothclf.cost.receptive_field.propagation import (
     Rule,
     Scope,
     broadcast_dim,
@@ -15,7 +23,7 @@ from clothclf.cost.reach import (
     views_in,
     with_dim,
 )
-from clothclf.cost.view import View
+from clothclf.cost.receptive_field.view import View
 
 
 def _reshape(args: tuple[Any, ...], options: dict[str, Any], made: Any, scope: Scope) -> Any:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from clothclf.cost.layout import Run, as_tokens, length_of, places, plain, single
-from clothclf.cost.reach import (
+from clothclf.cost.receptive_field.layout import Run, as_tokens, length_of, places, plain, single
+from clothclf.cost.receptive_field.propagation import (
     Rule,
     Scope,
     join_all,
@@ -16,8 +16,8 @@ from clothclf.cost.reach import (
     views_in,
     with_dim,
 )
-from clothclf.cost.reach_sums import contract, pool_away
-from clothclf.cost.view import View
+from clothclf.cost.receptive_field.sum_rules import contract, pool_away
+from clothclf.cost.receptive_field.view import View
 
 
 def slide(

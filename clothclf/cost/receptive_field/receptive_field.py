@@ -12,10 +12,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from clothclf.cost.field_rules import rule_for
-from clothclf.cost.layout import SPATIAL, Run, places, plain
-from clothclf.cost.reach import mixed_by
-from clothclf.cost.view import Interval, View
+from clothclf.cost.receptive_field.layout import SPATIAL, Run, places, plain
+from clothclf.cost.receptive_field.propagation import mixed_by
+from clothclf.cost.receptive_field.rules import rule_for
+from clothclf.cost.receptive_field.view import Interval, View
 from clothclf.results import ReceptiveField
 
 UNKNOWN = ReceptiveField(None, None, None)

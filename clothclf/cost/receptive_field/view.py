@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from clothclf.cost.layout import SPATIAL, Axis, Dim, length_of
+from clothclf.cost.receptive_field.layout import SPATIAL, Axis, Dim, length_of
 
 
 class Interval(NamedTuple):

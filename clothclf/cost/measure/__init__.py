@@ -1,0 +1,1 @@
+"""Measured latency, throughput and memory."""

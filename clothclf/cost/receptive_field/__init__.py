@@ -1,0 +1,1 @@
+"""Receptive fields, by propagation through a forward pass."""
