@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from benchmark.config.recipes import read_recipe, shipped_recipes
 from benchmark.config.study import load_study
 from clothclf.settings import ModelSettings, TrainSettings
-from clothclf.training.check import check_recipe
+from clothclf.training.check_recipe import check_recipe
 
 TEXT = (Path(__file__).parents[1] / "docs" / "recipes.md").read_text("utf-8")
 ROWS = dict(re.findall(r"^\| `((?:train|model)\.[\w.]+)` \| `([^`]*)` \|", TEXT, re.M))

@@ -20,7 +20,7 @@ from benchmark.runs.audits import Audit, Suspect, keep_audit
 from benchmark.runs.root import cache_folder, open_store
 from benchmark.terminal.output import make_console, prepare_with_progress
 from clothclf.data.audit.duplicates import LOOKED_AT, near_duplicate_groups
-from clothclf.data.audit.pictures import measure_pictures
+from clothclf.data.audit.images import measure_pictures
 from clothclf.data.dataset import DataSet, SplitImages, open_pixels
 from clothclf.data.pixels import PixelCache
 from clothclf.data.splits import SPLITS
@@ -157,7 +157,7 @@ def _find_suspects(
     console: Console,
 ) -> Audit:
     """Answer every picture by a head that has not learnt from it, and doubt what it doubts."""
-    from clothclf.data.audit.suspects import FOLDS
+    from clothclf.training.label_errors import FOLDS
 
     size = entry.image_size
     if not isinstance(size, int):
@@ -195,7 +195,7 @@ def _doubt(
     features: Tensor, ordered: pd.DataFrame, classes: Sequence[str], seed: int
 ) -> tuple[float, pd.DataFrame]:
     """How often heads are right of what they have not learnt from, and the labels they doubt."""
-    from clothclf.data.audit import suspects
+    from clothclf.training import label_errors as suspects
 
     numbers = {label: number for number, label in enumerate(classes)}
     labels = ordered["label"].map(numbers).to_numpy(dtype=np.int64)
@@ -220,9 +220,9 @@ def _features(
     import torch
 
     from clothclf.data.batches import ImageBatches
+    from clothclf.device import choose_device
     from clothclf.models.build import build_classifier
     from clothclf.models.features import BodyFeatures, view_count
-    from clothclf.training.device import choose_device
 
     size, classes = data.split("train").pixels.shape[1], data.summary.classes
     frozen = ModelSettings(weights=study.model.weights)

@@ -28,14 +28,14 @@ from clothclf.cost.cache import count_once
 from clothclf.cost.measure.peak_memory import highest_resident_bytes
 from clothclf.cost.measure.request import measure_cost
 from clothclf.data.atomic import new_file, write_text
+from clothclf.device import choose_device, device_name, make_repeatable
 from clothclf.errors import CostError, TrainingStopped
 from clothclf.models.features import body_runs_once
 from clothclf.models.weights import state_hash
 from clothclf.results import Cost, EpochResult, Evaluation, MeasuredCost, TrainingResult
-from clothclf.training.device import choose_device, device_name, make_repeatable
+from clothclf.training.distributed.process_group import ALONE, Team, leave
 from clothclf.training.evaluate import evaluate, predict, predictions_table
 from clothclf.training.loop import Watcher, train
-from clothclf.training.team import ALONE, Team, leave
 
 if TYPE_CHECKING:
     from clothclf.data.batches import ImageBatches

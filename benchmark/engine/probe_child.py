@@ -32,7 +32,7 @@ def answer(spec: RunSpec, asked_at: float) -> dict[str, Any]:
     from benchmark.runs.inputs import build_from  # torch, once nothing can print to the answer
     from clothclf.cost.measure.peak_memory import highest_resident_bytes
     from clothclf.data.batches import ImageBatches
-    from clothclf.training.device import choose_device, make_repeatable
+    from clothclf.device import choose_device, make_repeatable
     from clothclf.training.probe import probe_training
 
     precisions: list[Precision] = ["float32"]

@@ -15,8 +15,8 @@ from benchmark.runs import folder as files
 from benchmark.runs.find import FoundRun
 from benchmark.runs.spec import RunSpec
 from clothclf.data.decode import decoding, resized
+from clothclf.device import choose_device
 from clothclf.models.fold import folded
-from clothclf.training.device import choose_device
 
 if TYPE_CHECKING:
     from clothclf.models.classifier import Classifier

@@ -214,7 +214,7 @@ def _count(
     study: StudySettings, entries: Sequence[ArchitectureSettings], cache: Path, tell: Tell | None
 ) -> tuple[list[QuickCount], dict[int, str]]:
     """Count each with its head; by place, why one cannot be built at its size."""
-    from clothclf.models.check import check_architecture
+    from clothclf.models.check_weights import check_architecture
 
     sides = [entry.image_size for entry in entries]
     requests = [

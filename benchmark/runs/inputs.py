@@ -12,12 +12,12 @@ from benchmark.runs.folder import RunFolder
 from benchmark.runs.spec import RunSpec
 from clothclf.data.batches import ImageBatches
 from clothclf.data.dataset import SplitImages, open_pixels
-from clothclf.data.share import ALL, Share
+from clothclf.data.shard import ALL, Share
 from clothclf.data.splits import SPLITS
+from clothclf.device import has_room_for
 from clothclf.errors import ArchitectureError
 from clothclf.models.build import build_classifier
 from clothclf.models.own import source_sha256
-from clothclf.training.device import has_room_for
 
 if TYPE_CHECKING:
     from clothclf.models.classifier import Classifier

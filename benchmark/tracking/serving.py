@@ -88,7 +88,7 @@ def _table(answers: list[Answer]) -> pd.DataFrame:
 def _load_pyfunc(path: str) -> PictureModel:
     """Build the model whose data MLflow has put into a folder; raises WeightsError in words."""
     from benchmark.inference.predictor import Answerer
-    from clothclf.training.device import choose_device
+    from clothclf.device import choose_device
 
     folder = Path(path)
     try:

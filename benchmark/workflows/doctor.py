@@ -36,7 +36,7 @@ print(torch.__version__, torch.get_num_threads())
 """
 DEVICE = """
 import sys
-from clothclf.training.device import choose_device, device_name
+from clothclf.device import choose_device, device_name
 try:
     device = choose_device(sys.argv[1])
 except Exception as error:
@@ -46,7 +46,7 @@ print(device_name(device))
 WEIGHTS = """
 import json, sys
 from clothclf.models.weights import needs_hub
-from clothclf.reach import hub_fault
+from clothclf.connectivity import hub_fault
 needed = {name: needs_hub(name) for name in sys.argv[1:]}
 fault = hub_fault("the model hub") if True in needed.values() else None
 print(json.dumps([needed, fault]))

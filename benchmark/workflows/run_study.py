@@ -112,7 +112,7 @@ def run_study(
 
 def check_device(study: StudySettings) -> None:
     """Raise DeviceError where this machine lacks the study's device; every run would fail."""
-    from clothclf.training.device import choose_device
+    from clothclf.device import choose_device
 
     choose_device(study.device)
 
@@ -215,7 +215,7 @@ def _resolve_weights(
 
 
 def _check_recipe(study: StudySettings, entries: Sequence[ArchitectureSettings]) -> None:
-    from clothclf.training.check import check_recipe
+    from clothclf.training.check_recipe import check_recipe
 
     sizes = [(entry.name, entry.image_size) for entry in entries]
     known = [(name, size) for name, size in sizes if isinstance(size, int)]
@@ -229,7 +229,7 @@ def _check_recipe(study: StudySettings, entries: Sequence[ArchitectureSettings])
 
 def _check_weights(entries: Sequence[ArchitectureSettings], weights: dict[str, Weights]) -> None:
     """Load files of weights into every architecture; tell all faults."""
-    from clothclf.models.check import check_weights
+    from clothclf.models.check_weights import check_weights
 
     faults = []
     for entry in entries:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from clothclf.data.crops import padded_crop, resized_crop
 from clothclf.data.dataset import SplitImages
-from clothclf.data.share import ALL, Share
+from clothclf.data.shard import ALL, Share
 from clothclf.data.views import Views, draw_views
 from clothclf.settings import AugmentSettings
 

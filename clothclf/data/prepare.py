@@ -31,7 +31,7 @@ from clothclf.data.exclude import without_excluded
 from clothclf.data.pixels import PixelCache, Progress, open_or_build
 from clothclf.data.sources import Chosen, Finding, Source, list_wanted, open_source
 from clothclf.data.splits import SPLITS, assign_splits, drawn_splits
-from clothclf.data.thin import thinned
+from clothclf.data.subsample import thinned
 from clothclf.errors import DataError
 from clothclf.results import DataSummary
 from clothclf.settings import DataSettings

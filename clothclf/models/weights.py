@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from clothclf.connectivity import HUB_PATIENCE_S, hub_fault
 from clothclf.data.atomic import file_sha256
 from clothclf.errors import ArchitectureError, WeightsError, first_line
 from clothclf.models.architectures import create_for_size, pretrained_config
 from clothclf.models.classifier import feature_count
 from clothclf.models.own import is_own
-from clothclf.reach import HUB_PATIENCE_S, hub_fault
 from clothclf.results import Weights
 
 MAX_CLASSES = 100_000

@@ -19,6 +19,8 @@ from clothclf.results import EpochResult, TrainingResult
 from clothclf.settings import TrainSettings
 from clothclf.training.average import make_average
 from clothclf.training.checkpoint import Checkpoints, Snapshot
+from clothclf.training.distributed.distributed_step import TeamStep
+from clothclf.training.distributed.process_group import ALONE, Team
 from clothclf.training.objective import Objective, make_objective
 from clothclf.training.optimizer import (
     load_optimizer_state,
@@ -38,8 +40,6 @@ from clothclf.training.step import (
     set_generator_state,
 )
 from clothclf.training.teacher import Teacher
-from clothclf.training.team import ALONE, Team
-from clothclf.training.team_step import TeamStep
 from clothclf.training.totals import EpochTotals
 from clothclf.training.validate import validate
 

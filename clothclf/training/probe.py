@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from clothclf.cost.measure.busy import BusyWatch
 from clothclf.data.batches import Batch, ImageBatches
+from clothclf.device import wait_for
 from clothclf.models.classifier import Classifier
 from clothclf.models.features import body_runs_once, view_count
 from clothclf.models.fold import folded
 from clothclf.results import Probe, StepTimes
 from clothclf.settings import Precision, TrainSettings
 from clothclf.training.average import make_average
-from clothclf.training.device import wait_for
 from clothclf.training.objective import make_objective
 from clothclf.training.optimizer import make_optimizer
 from clothclf.training.step import EagerStep, Step

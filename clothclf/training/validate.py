@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from clothclf.data.batches import Batches
 from clothclf.errors import TrainingStopped
-from clothclf.training.team import Team
+from clothclf.training.distributed.process_group import Team
 
 
 @torch.no_grad()

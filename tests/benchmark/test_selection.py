@@ -11,7 +11,7 @@ from benchmark.config.study import SelectionSettings, StudySettings
 from benchmark.planning.architectures import choose, expand, named_entries, sized
 from clothclf.cost.quick import FEW, body_request, count_many
 from clothclf.errors import ArchitectureError, UserError
-from clothclf.models.check import check_architecture
+from clothclf.models.check_weights import check_architecture
 from clothclf.settings import ArchitectureSettings, DataSettings, HeadSettings
 
 

@@ -11,7 +11,7 @@ from benchmark.config.recipes import shipped_recipes
 from benchmark.config.study import load_study, to_yaml
 from benchmark.config.yaml import config_names, shipped_folder
 from clothclf.errors import SettingsError
-from clothclf.training.check import check_recipe
+from clothclf.training.check_recipe import check_recipe
 
 MINIMAL = "study: s\narchitectures: [vgg16]\n"
 

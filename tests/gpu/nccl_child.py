@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from clothclf.training.device import make_repeatable
+from clothclf.device import make_repeatable
+from clothclf.training.distributed.distributed_step import TeamStep
+from clothclf.training.distributed.process_group import join, leave
 from clothclf.training.objective import Objective
 from clothclf.training.optimizer import make_optimizer
 from clothclf.training.step import EagerStep, Step
-from clothclf.training.team import join, leave
-from clothclf.training.team_step import TeamStep
 from tests.clothclf.training.test_loop import build, recipe
 
 BATCH = 16

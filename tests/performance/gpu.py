@@ -50,10 +50,10 @@ def _steps(architecture: str, optimizer: str, kind: str) -> Callable[[], float]:
     import torch
 
     from clothclf.cost.measure.measuring import time_pass
+    from clothclf.device import make_repeatable
     from clothclf.models.build import build_classifier
     from clothclf.models.weights import RANDOM
     from clothclf.settings import HeadSettings, ModelSettings
-    from clothclf.training.device import make_repeatable
     from clothclf.training.optimizer import make_optimizer
     from clothclf.training.step import EagerStep, RecordedStep, Step, record_cuda_graph
     from tests.performance.side import recipe

@@ -149,10 +149,10 @@ def bare_finetune(question: Question) -> float:
 
 def prepare_ours(question: Question, frozen: bool) -> tuple[Classifier, ImageBatches]:
     """A classifier and the first pictures of each split, as a run would have them."""
+    from clothclf.device import make_repeatable
     from clothclf.models.build import build_classifier
     from clothclf.models.weights import RANDOM
     from clothclf.settings import HeadSettings, ModelSettings
-    from clothclf.training.device import make_repeatable
     from tests.performance import material
 
     make_repeatable()

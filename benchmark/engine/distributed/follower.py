@@ -11,10 +11,10 @@ from benchmark.runs import folder as files
 from benchmark.runs.folder import RunFolder
 from benchmark.runs.inputs import build_from, make_batches, open_splits
 from benchmark.runs.spec import RunSpec
+from clothclf.device import make_repeatable
 from clothclf.models.features import body_runs_once
-from clothclf.training.device import make_repeatable
+from clothclf.training.distributed.process_group import Team, leave
 from clothclf.training.loop import Watcher, train
-from clothclf.training.team import Team, leave
 
 
 def follow(

@@ -28,7 +28,7 @@ def processes_of_each_run(
         )
     if not gpus and processes == 1:
         return 1
-    from clothclf.training.team import check_devices, gpu_count  # torch
+    from clothclf.training.distributed.process_group import check_devices, gpu_count  # torch
 
     if gpus is not None and gpu_count(device) < processes:
         there = gpu_count(device)

@@ -29,7 +29,7 @@ def main(
         return 1
     from benchmark.engine.distributed.follower import follow
     from benchmark.engine.pipeline import Pipeline, Stop
-    from clothclf.training.team import join
+    from clothclf.training.distributed.process_group import join
 
     stop = Stop()
     try:

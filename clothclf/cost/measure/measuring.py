@@ -24,11 +24,11 @@ from clothclf.cost.network import (
     resolve,
     stored_bytes,
 )
+from clothclf.device import choose_device, device_name, wait_for
 from clothclf.errors import CostError, first_line
 from clothclf.models.classifier import Classifier
 from clothclf.models.deploy import deployed
 from clothclf.results import MeasuredCost
-from clothclf.training.device import choose_device, device_name, wait_for
 
 BATCH_SIZES = (1, 4, 16, 64)
 # A larger batch that gains no more than this is not worth its memory and its wait.

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from clothclf.connectivity import hub_address, hub_fault
 from clothclf.data.atomic import file_sha256, write_text
 from clothclf.data.fetch.folder import Fetched, Progress, fetched_before, filling, put_in_place
-from clothclf.data.sources.hub_layout import parquet_files
+from clothclf.data.fetch.hub_layout import parquet_files
 from clothclf.errors import DataError, first_line
-from clothclf.reach import hub_address, hub_fault
 from clothclf.settings import HubSettings
 
 LIST_PATIENCE_S = 10.0

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from clothclf.connectivity import reach_fault
 from clothclf.data.fetch.folder import Fetched, fetched_before, filling, put_in_place
 from clothclf.errors import DataError, first_line
-from clothclf.reach import reach_fault
 
 _CACHE = "KAGGLEHUB_CACHE"
 

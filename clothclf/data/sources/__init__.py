@@ -41,7 +41,7 @@ def _open_path(name: str, path: Path, picture: str | None) -> Source:
 
         return FolderSource(path)
     if name == "table":
-        from clothclf.data.sources.picture_table import TableSource
+        from clothclf.data.sources.image_table import TableSource
 
         return TableSource(path, picture)
     from clothclf.data.sources.kaggle import KaggleSource

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from clothclf.data.sources.hub_layout import missing_shards, parquet_files, split_of
+from clothclf.data.fetch.hub_layout import missing_shards, parquet_files, split_of
 from clothclf.data.sources.listing import Listing, Wanted
 from clothclf.data.sources.parquet import MAX_ROWS, ParquetFile
 from clothclf.errors import DataError

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clothclf.data.sources import Finding
-from clothclf.data.thin import thinned
+from clothclf.data.subsample import thinned
 from clothclf.errors import DataError
 from clothclf.settings import AtMostSettings, DataSettings
 

@@ -14,7 +14,7 @@ from clothclf.cost.cache import kept_at
 from clothclf.cost.count import CostRequest, count_cost
 from clothclf.errors import ArchitectureError, WeightsError
 from clothclf.models.architectures import create_for_size, default_size, expand_names
-from clothclf.models.check import check_architecture
+from clothclf.models.check_weights import check_architecture
 from clothclf.models.own import SOURCE, load_function, source_sha256
 from clothclf.models.weights import WeightsResolver, load_body
 from clothclf.settings import HeadSettings

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from clothclf.data.batches import ImageBatches
-from clothclf.data.share import Share
+from clothclf.data.shard import Share
 from clothclf.errors import TrainingStopped
 from clothclf.settings import AugmentSettings, HeadSettings
+from clothclf.training.distributed.process_group import ALONE, Team, join
+from clothclf.training.distributed.synced_norm import SyncedNorms
 from clothclf.training.loop import Watcher, train
-from clothclf.training.synced_norm import SyncedNorms
-from clothclf.training.team import ALONE, Team, join
 from tests.clothclf.training.test_loop import CPU, SPLITS, build, numbers, recipe
 
 BATCH = 17

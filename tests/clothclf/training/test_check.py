@@ -8,7 +8,7 @@ import pytest
 
 from clothclf.errors import SettingsError
 from clothclf.settings import ModelSettings, TrainSettings
-from clothclf.training.check import check_recipe
+from clothclf.training.check_recipe import check_recipe
 
 FINETUNE = ModelSettings(mode="finetune")
 

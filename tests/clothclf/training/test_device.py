@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from clothclf.device import choose_device, device_name
 from clothclf.errors import DeviceError
-from clothclf.training.device import choose_device, device_name
 
 
 def test_cpu_is_always_there() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from clothclf.data.share import Share
+from clothclf.data.shard import Share
 from tests.clothclf.training.team_child import EXACT, ROUNDED, figures, norm
 
 pytestmark = pytest.mark.usefixtures("one_thread")

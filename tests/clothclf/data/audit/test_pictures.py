@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clothclf.data.audit.pictures import BLANK, BRIGHT, DARK, FLAT, measure_pictures
+from clothclf.data.audit.images import BLANK, BRIGHT, DARK, FLAT, measure_pictures
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,6 @@ import pandas as pd
 import pytest
 import torch
 
-from clothclf.data.audit.suspects import (
-    assign_folds,
-    find_suspects,
-    out_of_fold,
-    suspects_table,
-)
 from clothclf.data.batches import ImageBatches
 from clothclf.data.prepare import prepare
 from clothclf.data.splits import SPLITS
@@ -30,6 +24,12 @@ from clothclf.settings import (
     DemoSettings,
     HeadSettings,
     ModelSettings,
+)
+from clothclf.training.label_errors import (
+    assign_folds,
+    find_suspects,
+    out_of_fold,
+    suspects_table,
 )
 
 pytestmark = pytest.mark.usefixtures("one_thread")

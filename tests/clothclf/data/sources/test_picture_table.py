@@ -8,10 +8,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from clothclf.data.sources import picture_table as reasons
+from clothclf.data.sources import image_table as reasons
 from clothclf.data.sources import selection
+from clothclf.data.sources.image_table import TableSource
 from clothclf.data.sources.listing import Wanted
-from clothclf.data.sources.picture_table import TableSource
 from clothclf.data.sources.selection import Chosen, choose
 from clothclf.errors import DataError
 

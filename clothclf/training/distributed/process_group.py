@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from clothclf.data.share import Share
+from clothclf.data.shard import Share
 from clothclf.errors import DeviceError
 
 _Value = TypeVar("_Value")

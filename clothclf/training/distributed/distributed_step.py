@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from clothclf.errors import TrainingError
+from clothclf.training.distributed.process_group import Team
+from clothclf.training.distributed.synced_norm import SyncedNorms
 from clothclf.training.objective import Objective, right_answers
 from clothclf.training.optimizer import parameters_of
 from clothclf.training.step import is_out_of_memory
-from clothclf.training.synced_norm import SyncedNorms
-from clothclf.training.team import Team
 
 
 class TeamStep:
