@@ -9,13 +9,12 @@ import click
 
 from benchmark.commands.options import (
     format_option,
-    is_file,
     load,
     output_format,
     output_option,
     study_options,
-    write_output,
 )
+from benchmark.terminal.output_file import is_file, write_output
 
 if TYPE_CHECKING:
     from benchmark.compare.compare import Compared

@@ -11,14 +11,12 @@ import click
 
 from benchmark.commands.options import (
     format_option,
-    is_file,
     load,
     output_format,
     output_option,
     study_options,
-    write_output,
-    writing,
 )
+from benchmark.terminal.output_file import is_file, write_output, writing
 
 if TYPE_CHECKING:
     from benchmark.workflows.cost_table import Costed

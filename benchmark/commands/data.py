@@ -8,7 +8,8 @@ import click
 
 from benchmark.commands.data_audit import audit
 from benchmark.commands.data_fetch import fetch
-from benchmark.commands.options import OUTPUT, load, study_options, write_output, write_png
+from benchmark.commands.options import OUTPUT, load, study_options
+from benchmark.terminal.output_file import write_output, write_png
 from clothclf.data.atomic import STANDARD_OUTPUT
 
 

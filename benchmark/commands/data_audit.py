@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from benchmark.commands.options import OUTPUT, load, study_options, write_output, write_png
+from benchmark.commands.options import OUTPUT, load, study_options
+from benchmark.terminal.output_file import write_output, write_png
 from clothclf.data.atomic import STANDARD_OUTPUT
 
 

@@ -9,12 +9,12 @@ import click
 from benchmark.commands.options import (
     OUTPUT,
     format_option,
-    is_file,
     load,
     output_format,
     study_options,
     winner_options,
 )
+from benchmark.terminal.output_file import is_file
 
 SUFFIXES = {".onnx": "onnx", ".pt2": "torch", ".pt": "torchscript"}
 

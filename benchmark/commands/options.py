@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import io
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
-from clothclf.data.atomic import STANDARD_OUTPUT, output_file
-
 if TYPE_CHECKING:
-    from PIL import Image
-
     from benchmark.config.study import StudySettings
 
 DEFAULT_CONFIG = "configs/demo.yaml"
@@ -203,45 +196,3 @@ def output_format(
             f"use the suffix {own}, or leave out --format"
         )
     return form or named or default
-
-
-def is_file(output: Path | None) -> bool:
-    """Whether `--output` names something else than standard output."""
-    return output not in (None, STANDARD_OUTPUT)
-
-
-def write_output(content: str | bytes, output: Path | None) -> None:
-    """Write to a file, or to standard output without one; raises ReportError where it cannot."""
-    if output is None:
-        click.echo(content, nl=False)
-        return
-    with writing(output) as unfinished:
-        unfinished.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
-
-
-def write_png(image: Image.Image, output: Path) -> None:
-    """Write an image; raises ReportError where it cannot."""
-    content = io.BytesIO()
-    image.save(content, "PNG")
-    write_output(content.getvalue(), output)
-
-
-@contextlib.contextmanager
-def writing(
-    output: Path, opened: Callable[[Path], AbstractContextManager[Path]] = output_file
-) -> Iterator[Path]:
-    """Yield a file to write for `--output`; say where it is, or raise ReportError.
-
-    `opened` is `regular_file` for a file that grows in its place.
-    """
-    from benchmark.errors import ReportError
-
-    try:
-        with opened(output) as unfinished:
-            yield unfinished
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise ReportError(f"{output}: cannot be written: {error.strerror or error}") from None
-    if is_file(output):
-        click.echo(f"written to {output}", err=True)

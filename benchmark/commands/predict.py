@@ -18,8 +18,8 @@ from benchmark.commands.options import (
     output_option,
     study_options,
     winner_options,
-    write_output,
 )
+from benchmark.terminal.output_file import write_output
 
 if TYPE_CHECKING:
     from benchmark.inference.predict import Predicted

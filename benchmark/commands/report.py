@@ -14,8 +14,8 @@ from benchmark.commands.options import (
     output_format,
     output_option,
     study_options,
-    write_output,
 )
+from benchmark.terminal.output_file import write_output
 
 if TYPE_CHECKING:
     from benchmark.report.pick import Wishes

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from benchmark.engine.confusion_plot import draw_confusion
 from benchmark.engine.memory_limit import limit_memory
 from benchmark.engine.stages import KeptStages
-from benchmark.planning.teachers import open_teacher
+from benchmark.engine.teacher import open_teacher
 from benchmark.runs import folder as files
 from benchmark.runs.environment import describe_environment
 from benchmark.runs.events import EpochDone, Event, Note, Progress, Resumed, StageStarted

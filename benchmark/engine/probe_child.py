@@ -28,7 +28,7 @@ def main() -> None:
 
 def answer(spec: RunSpec, asked_at: float) -> dict[str, Any]:
     """Probe; a refusal is an answer too."""
-    from benchmark.planning.teachers import open_teacher
+    from benchmark.engine.teacher import open_teacher
     from benchmark.runs.inputs import build_from  # torch, once nothing can print to the answer
     from clothclf.cost.measure.peak_memory import highest_resident_bytes
     from clothclf.data.batches import ImageBatches

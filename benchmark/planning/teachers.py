@@ -1,27 +1,16 @@
-"""Finished runs that teach others: found as the study names them, and seen to be fit for it."""
+"""Finished runs that teach others: found as the study names them, and checked for it."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from benchmark.config.study import StudySettings
 from benchmark.errors import ReportError
 from benchmark.runs import folder as files
-from benchmark.runs.find import FoundRun, find_run
-from benchmark.runs.folder import RunFolder
-from benchmark.runs.spec import RunSpec, TeacherRun
+from benchmark.runs.find import FoundRun, find_run, untaught
+from benchmark.runs.spec import TeacherRun
 from clothclf.data.dataset import DataSet
-from clothclf.errors import SettingsError, WeightsError
-from clothclf.settings.training import TeacherSettings
-
-if TYPE_CHECKING:
-    import torch
-
-    from clothclf.models.classifier import Classifier
-    from clothclf.training.teacher import Teacher
+from clothclf.errors import SettingsError
 
 
 def find_teachers(study: StudySettings, data: DataSet) -> tuple[TeacherRun, ...]:
@@ -33,7 +22,7 @@ def find_teachers(study: StudySettings, data: DataSet) -> tuple[TeacherRun, ...]
     found = []
     for asked in study.train.teacher.runs:
         try:
-            teacher = find_run(asked, lambda: _untaught(study))
+            teacher = find_run(asked, lambda: untaught(study))
             teacher.require_model()
         except ReportError as error:
             raise SettingsError(f"train.teacher.runs: {error}") from None
@@ -43,31 +32,6 @@ def find_teachers(study: StudySettings, data: DataSet) -> tuple[TeacherRun, ...]
             TeacherRun(run_id=teacher.record.run_id, folder=teacher.folder.path.absolute())
         )
     return tuple(found)
-
-
-def with_teachers_by_id(study: StudySettings) -> StudySettings:
-    """The study with its teachers as its runs name them; one that is gone stays as it was named."""
-    return taught_by(study, [_run_id(asked, study) for asked in study.train.teacher.runs])
-
-
-def taught_by(study: StudySettings, run_ids: Sequence[str]) -> StudySettings:
-    """The study with these names for its teachers: a run has one identity, whatever they were."""
-    teacher = study.train.teacher.model_copy(update={"runs": tuple(run_ids)})
-    train = study.train.model_copy(update={"teacher": teacher})
-    return study.model_copy(update={"train": train})
-
-
-def _untaught(study: StudySettings) -> StudySettings:
-    """The study without a teacher: its settings choose between runs of a teacher's name."""
-    train = study.train.model_copy(update={"teacher": TeacherSettings()})
-    return study.model_copy(update={"train": train})
-
-
-def _run_id(asked: str, study: StudySettings) -> str:
-    try:
-        return find_run(asked, lambda: _untaught(study)).record.run_id
-    except ReportError:
-        return asked
 
 
 def _fault(teacher: FoundRun, data: DataSet) -> str:
@@ -87,23 +51,3 @@ def _fault(teacher: FoundRun, data: DataSet) -> str:
             "answers would tell of them; teach by a run of the same split"
         )
     return ""
-
-
-def open_teacher(spec: RunSpec, pupil: Classifier, device: torch.device) -> Teacher | None:
-    """What teaches a run, where anything does, on its device; raises WeightsError."""
-    if not spec.teachers:
-        return None
-    from benchmark.inference.predictor import restore_run
-    from clothclf.training.teacher import Teacher
-
-    networks = []
-    for teacher in spec.teachers:
-        folder = RunFolder(teacher.folder)
-        record = folder.record()
-        if record is None or record.run_id != teacher.run_id:
-            raise WeightsError(
-                f"train.teacher.runs: run {teacher.run_id} is not in {teacher.folder} any more, or "
-                "that folder cannot be reached from here"
-            )
-        networks.append((restore_run(FoundRun(folder, record)), record.spec.image_size))
-    return Teacher(networks, spec.train.teacher.share, pupil.normalization, device)

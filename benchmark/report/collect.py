@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.config.study import StudySettings
-from benchmark.planning.teachers import with_teachers_by_id
+from benchmark.runs.find import with_teachers_by_id
 from benchmark.runs.folder import study_folders
 from benchmark.runs.record import Failure, RunRecord
 from benchmark.runs.settings import comparable_settings

@@ -14,6 +14,7 @@ from benchmark.runs.record import RunRecord
 from benchmark.runs.settings import comparable_settings, differing_settings
 from benchmark.runs.spec import RunSpec
 from clothclf.errors import did_you_mean
+from clothclf.settings.training import TeacherSettings
 
 MOST_LISTED = 10
 LONGEST_PATH = 4000
@@ -88,10 +89,6 @@ def _as_settings_say(
     Where the data lie, and which weights were asked for, decide only between runs that could stand
     in one table.
     """
-    from benchmark.planning.teachers import (
-        with_teachers_by_id,  # which finds teachers by this module
-    )
-
     wanted = comparable_settings(with_teachers_by_id(study))
     same = [item for item in found if comparable_settings(item[1]) == wanted]
     for attribute in ("model", "data"):
@@ -137,3 +134,28 @@ def _finished(folder: RunFolder) -> FoundRun:
             "`bench run` does the run again"
         )
     raise ReportError(f"{folder.path}: the run is unfinished; `bench run` goes on with it")
+
+
+def with_teachers_by_id(study: StudySettings) -> StudySettings:
+    """The study with its teachers as its runs name them; one that is gone stays as it was named."""
+    return taught_by(study, [_run_id(asked, study) for asked in study.train.teacher.runs])
+
+
+def taught_by(study: StudySettings, run_ids: Sequence[str]) -> StudySettings:
+    """The study with these names for its teachers: a run has one identity, whatever they were."""
+    teacher = study.train.teacher.model_copy(update={"runs": tuple(run_ids)})
+    train = study.train.model_copy(update={"teacher": teacher})
+    return study.model_copy(update={"train": train})
+
+
+def untaught(study: StudySettings) -> StudySettings:
+    """The study without a teacher: its settings choose between runs of a teacher's name."""
+    train = study.train.model_copy(update={"teacher": TeacherSettings()})
+    return study.model_copy(update={"train": train})
+
+
+def _run_id(asked: str, study: StudySettings) -> str:
+    try:
+        return find_run(asked, lambda: untaught(study)).record.run_id
+    except ReportError:
+        return asked

@@ -14,6 +14,7 @@ from benchmark.config.study import StudySettings
 from benchmark.engine.probe import with_precision
 from benchmark.engine.scheduler import Policy, run_plan
 from benchmark.engine.stopping import StopRequest
+from benchmark.planning.study_plan import folder_writer, prepare_sizes
 from benchmark.runs.events import Event
 from benchmark.runs.folder import RunFolder
 from benchmark.runs.listener import Listener
@@ -23,7 +24,6 @@ from benchmark.runs.spec import RunSpec, make_plan
 from benchmark.select.clock import Clock
 from benchmark.select.selection import Entrant
 from benchmark.terminal.output import TerminalListener
-from benchmark.workflows.run_study import folder_writer, prepare_sizes
 from clothclf.data.dataset import DataSet
 from clothclf.results import Weights
 from clothclf.settings import ArchitectureSettings

@@ -14,6 +14,7 @@ from benchmark.config.study import StudySettings
 from benchmark.engine.scheduler import Policy
 from benchmark.engine.stopping import StopRequest
 from benchmark.errors import SelectError, TrackingError
+from benchmark.planning.study_plan import check_device, prepare_sizes, warn_of_shrinking
 from benchmark.runs.root import cache_folder, open_store, tracking_uri
 from benchmark.select import tables
 from benchmark.select.agreement import LEAST_SAMPLED
@@ -40,7 +41,6 @@ from benchmark.select.selection import (
 from benchmark.select.timing import time_machine
 from benchmark.terminal.output import make_console, print_table
 from benchmark.text.numbers import duration
-from benchmark.workflows.run_study import check_device, prepare_sizes, warn_of_shrinking
 from clothclf.data.atomic import STANDARD_OUTPUT
 from clothclf.results import Weights
 
@@ -178,7 +178,7 @@ def _tell(outcome: Outcome, options: Options, root: Path, console: Console) -> N
             console.print(line, soft_wrap=True, markup=False, highlight=False)
     if options.output is None:
         return
-    from benchmark.commands.options import write_output
+    from benchmark.terminal.output_file import write_output
 
     as_json = options.output.suffix == ".json"
     text = tables.as_json(outcome) if as_json else tables.as_markdown(outcome)

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from benchmark.config.study import StudySettings
 from benchmark.engine.estimate import Estimate, estimate
 from benchmark.engine.probe import time_run
+from benchmark.planning.study_plan import plan_study
 from benchmark.runs.folder import RunFolder
 from benchmark.runs.root import open_store
 from benchmark.terminal.output import make_console, print_table
 from benchmark.text.numbers import duration, mebibytes
-from benchmark.workflows.run_study import plan_study
 from clothclf.cost.measure.busy import busy_now
 from clothclf.errors import TrainingError
 from clothclf.memory import available_memory_bytes

@@ -4,47 +4,35 @@ from __future__ import annotations
 
 import dataclasses
 import signal
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
 from rich.console import Console
 
-from benchmark.config.study import StudySettings, to_yaml
+from benchmark.config.study import StudySettings
 from benchmark.engine.executors.ray.cluster import RayOptions, check_reachable
 from benchmark.engine.executors.registry import executor_for
-from benchmark.engine.probe import kept_probe, with_precision
+from benchmark.engine.probe import kept_probe
 from benchmark.engine.scheduler import Policy, StudyOutcome, run_plan
 from benchmark.engine.stopping import StopRequest
 from benchmark.errors import ReportError, TrackingError
-from benchmark.planning.architectures import Candidate, choose
-from benchmark.planning.teachers import find_teachers, taught_by
-from benchmark.planning.weights import weights_of
+from benchmark.planning.study_plan import check_device, folder_writer, plan_study
 from benchmark.report.render import columns, describe_protocol, table_cells
 from benchmark.report.write import Report, make_report
-from benchmark.runs import folder as files
 from benchmark.runs.folder import RunFolder
 from benchmark.runs.listener import Listener
-from benchmark.runs.root import cache_folder, open_store, tracking_uri
-from benchmark.runs.spec import RunSpec, make_plan
+from benchmark.runs.root import open_store, tracking_uri
+from benchmark.runs.spec import RunSpec
 from benchmark.terminal.output import (
     TerminalListener,
     make_console,
-    prepare_with_progress,
     print_table,
 )
-from clothclf.data.atomic import new_file, write_text
 from clothclf.data.dataset import DataSet
-from clothclf.errors import DataError, SettingsError, UserError
-from clothclf.results import Weights
-from clothclf.settings import ArchitectureSettings
 
 LEAST_NEEDED = ("weights", "training time", "FLOPs", "macro-F1", "against the best")
 """Columns that go first where a terminal has no room for all."""
-MAX_SHRINKING = 3
-"""Stored images that many times as large as what a network sees call for a warning."""
-MOST_LEFT_OUT = 20
-"""Architectures that are told one by one."""
 
 
 def run_study(
@@ -108,139 +96,6 @@ def run_study(
             except TrackingError as error:
                 console.print(str(error), style="yellow")
     return 1 if outcome.failed or outcome.failed_before else 0
-
-
-def check_device(study: StudySettings) -> None:
-    """Raise DeviceError where this machine lacks the study's device; every run would fail."""
-    from clothclf.device import choose_device
-
-    choose_device(study.device)
-
-
-def folder_writer(study: StudySettings, data: DataSet) -> Callable[[RunFolder, RunSpec], None]:
-    """What fills a run's folder with all that its process reads."""
-
-    def write(folder: RunFolder, spec: RunSpec) -> None:
-        write_text(folder.path / files.CONFIG, to_yaml(study))
-        with new_file(folder.path / files.MANIFEST) as unfinished:
-            data.manifest.to_parquet(unfinished, index=False)
-        write_text(folder.path / files.FINDINGS, data.findings.to_csv(index=False))
-
-    return write
-
-
-def plan_study(
-    study: StudySettings,
-    asked: Sequence[str],
-    root: Path,
-    console: Console,
-    may_probe: bool = True,
-) -> tuple[list[RunSpec], DataSet]:
-    """The runs of `asked` architectures, or of all, and their data; raises UserError.
-
-    The data set's pixels are those of the first run; each run names its own. Without `may_probe` a
-    precision that a probe has yet to decide stays open.
-    """
-
-    def tell(text: str) -> None:
-        console.print(text, style="yellow", markup=False)
-
-    console.print(f"study {study.study}: reading data and architectures")
-    cache = cache_folder(root)
-    chosen = choose(study, asked, cache, tell)
-    _tell_left_out(console, chosen)
-    entries = [item.entry for item in chosen if not item.out]
-    _check_recipe(study, entries)
-    weights = _resolve_weights(study, entries, console)
-    _check_weights(entries, weights)
-    data, pixels = prepare_sizes(study, entries, console)
-    warn_of_shrinking(data, pixels, console)
-    teachers = find_teachers(study, data)
-    taught = taught_by(study, [teacher.run_id for teacher in teachers])
-    plan = make_plan(taught, entries, data.summary, pixels, cache, weights, teachers)
-    return [with_precision(spec, tell, may_probe) for spec in plan], data
-
-
-def _tell_left_out(console: Console, chosen: Sequence[Candidate]) -> None:
-    out = [item for item in chosen if item.out]
-    if not out:
-        return
-    console.print(f"architectures: {len(chosen) - len(out)} stay, {len(out)} are left out")
-    for item in out[:MOST_LEFT_OUT]:
-        told = f"left out: {item.entry.name} at {item.image_size} px: {item.out}"
-        console.print(told, markup=False, highlight=False)
-    if len(out) > MOST_LEFT_OUT:
-        console.print(f"left out: and {len(out) - MOST_LEFT_OUT} more")
-
-
-def prepare_sizes(
-    study: StudySettings, entries: Sequence[ArchitectureSettings], console: Console
-) -> tuple[DataSet, dict[int, Path]]:
-    """The data, and the file of decoded pictures for each size that a run has."""
-    sizes = sorted({entry.image_size for entry in entries if isinstance(entry.image_size, int)})
-    found: dict[int, DataSet] = {}
-    for size in sizes:
-        at_size = study.data.model_copy(update={"image_size": size})
-        found[size] = prepare_with_progress(study.model_copy(update={"data": at_size}), console)
-    first = found[sizes[0]]
-    for size, data in found.items():
-        if data.summary != first.summary or not data.manifest.equals(first.manifest):
-            raise DataError(
-                f"data.path: the pictures at {size} px are others than at {sizes[0]} px; "
-                "have they changed meanwhile? Run it again"
-            )
-    return first, {size: data.pixels for size, data in found.items()}
-
-
-def warn_of_shrinking(data: DataSet, sizes: Iterable[int], console: Console) -> None:
-    """Say that images lose detail at some of the sizes, in pixels, if they shrink a lot."""
-    shrunk = [size for size in sorted(sizes) if data.stored_side > MAX_SHRINKING * size]
-    if shrunk:
-        console.print(
-            f"images are stored at {data.stored_side:,} px (median of the shorter side) and "
-            f"shrink to {', '.join(map(str, shrunk))} px (data.image_size): detail that tells "
-            "classes apart may be lost; data.image_size: native takes each architecture's own size",
-            style="yellow",
-        )
-
-
-def _resolve_weights(
-    study: StudySettings, entries: Sequence[ArchitectureSettings], console: Console
-) -> dict[str, Weights]:
-    resolve = weights_of(study)
-    weights = {entry.name: resolve(entry) for entry in entries}
-    for note in sorted({item.note for item in weights.values() if item.note}):
-        console.print(f"weights are random: {note}", style="yellow")
-    return weights
-
-
-def _check_recipe(study: StudySettings, entries: Sequence[ArchitectureSettings]) -> None:
-    from clothclf.training.check_recipe import check_recipe
-
-    sizes = [(entry.name, entry.image_size) for entry in entries]
-    known = [(name, size) for name, size in sizes if isinstance(size, int)]
-    smallest = min(size for _, size in known)
-    if study.train.augment.crop_padding >= smallest:
-        raise SettingsError(
-            f"train.augment.crop_padding: must be below data.image_size ({smallest})"
-        )
-    check_recipe(study.train, study.model, known)
-
-
-def _check_weights(entries: Sequence[ArchitectureSettings], weights: dict[str, Weights]) -> None:
-    """Load files of weights into every architecture; tell all faults."""
-    from clothclf.models.check_weights import check_weights
-
-    faults = []
-    for entry in entries:
-        if not isinstance(entry.image_size, int):
-            continue
-        try:
-            check_weights(entry.name, entry.image_size, weights[entry.name])
-        except UserError as error:
-            faults.append(str(error))
-    if faults:
-        raise UserError("\n".join(faults))
 
 
 def _describe(console: Console, plan: Sequence[RunSpec], data: DataSet, root: Path) -> None:

@@ -14,6 +14,12 @@ from clothclf.errors import DataError
 from clothclf.settings import SplitSettings
 
 SPLITS = ("train", "valid", "test")
+SPLIT_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("valid", "validation", "val", "dev"), "valid"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+"""How folders, files and columns name the three splits; capitals do not count."""
 
 
 def assign_splits(

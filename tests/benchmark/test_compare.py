@@ -22,11 +22,10 @@ from benchmark.cli import main
 from benchmark.compare.fail_if import GRAMMAR, read_condition
 from benchmark.config.study import load_study
 from benchmark.errors import ReportError
-from benchmark.planning.teachers import with_teachers_by_id
 from benchmark.report.pick import why_text
 from benchmark.report.write import make_report
 from benchmark.runs import folder as files
-from benchmark.runs.find import find_run
+from benchmark.runs.find import find_run, with_teachers_by_id
 from benchmark.runs.folder import RunFolder
 from benchmark.runs.record import Failure, RunRecord
 from clothclf.results import MeasuredCost, Weights

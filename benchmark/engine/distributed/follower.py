@@ -6,7 +6,7 @@ import signal
 
 from benchmark.engine.memory_limit import limit_memory
 from benchmark.engine.pipeline import Stop
-from benchmark.planning.teachers import open_teacher
+from benchmark.engine.teacher import open_teacher
 from benchmark.runs import folder as files
 from benchmark.runs.folder import RunFolder
 from benchmark.runs.inputs import build_from, make_batches, open_splits

@@ -1,4 +1,4 @@
-"""A run over several processes: `python -m benchmark.engine.distributed.launch_ranks FOLDER …`, by torchrun's agent.
+"""Launch the processes of one run with torchrun's agent, as a module with the run's FOLDER.
 
 The agent starts the processes, sees to it that none is left when one has died, and passes on the
 request to stop. They find each other by files, and speak on the loopback interface alone.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from clothclf.data.sources.listing import SPLIT_NAMES
+from clothclf.data.splits import SPLIT_NAMES
 from clothclf.errors import DataError
 
 DATA_FOLDER = "data"

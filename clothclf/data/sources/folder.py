@@ -10,7 +10,8 @@ from collections import Counter
 from pathlib import Path
 
 from clothclf.data.sources.files import open_files
-from clothclf.data.sources.listing import MAX_IMAGE_BYTES, SPLIT_NAMES, Listing, Wanted, plain_title
+from clothclf.data.sources.listing import MAX_IMAGE_BYTES, Listing, Wanted, plain_title
+from clothclf.data.splits import SPLIT_NAMES
 from clothclf.errors import DataError
 from clothclf.settings.data import CLASS_FOLDER
 

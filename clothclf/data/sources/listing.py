@@ -90,14 +90,6 @@ class Source(Protocol):
         """Text that changes when the source's files do; cheap, from sizes and times."""
 
 
-SPLIT_NAMES = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("valid", "validation", "val", "dev"), "valid"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
-"""How folders, files and columns name the three splits; capitals do not count."""
-
-
 def as_text(value: object) -> str:
     """A table's value as text: nothing for None and NaN, no `.0` on whole numbers, no blanks."""
     if value is None or (isinstance(value, float) and math.isnan(value)):

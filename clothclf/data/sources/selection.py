@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from clothclf.data.sources.listing import SPLIT_NAMES, Finding, Listing, Source, Wanted
+from clothclf.data.sources.listing import Finding, Listing, Source, Wanted
+from clothclf.data.splits import SPLIT_NAMES
 from clothclf.errors import DataError, did_you_mean
 from clothclf.settings import DataSettings
 

@@ -1,4 +1,4 @@
-"""Try a Ray cluster in a process of its own: `python -m benchmark.engine.executors.ray.probe_connection ADDRESS`.
+"""Probe the connection to a Ray cluster in a process of its own, as a module with its ADDRESS.
 
 Ray waits for an address that does not answer without end, and may abort the process that waits.
 """

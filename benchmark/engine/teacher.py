@@ -1,0 +1,30 @@
+"""The teacher of a run, as one network on the run's device."""
+
+from __future__ import annotations
+
+import torch
+
+from benchmark.inference.predictor import restore_run
+from benchmark.runs.find import FoundRun
+from benchmark.runs.folder import RunFolder
+from benchmark.runs.spec import RunSpec
+from clothclf.errors import WeightsError
+from clothclf.models.classifier import Classifier
+from clothclf.training.teacher import Teacher
+
+
+def open_teacher(spec: RunSpec, pupil: Classifier, device: torch.device) -> Teacher | None:
+    """What teaches a run, where anything does, on its device; raises WeightsError."""
+    if not spec.teachers:
+        return None
+    networks = []
+    for teacher in spec.teachers:
+        folder = RunFolder(teacher.folder)
+        record = folder.record()
+        if record is None or record.run_id != teacher.run_id:
+            raise WeightsError(
+                f"train.teacher.runs: run {teacher.run_id} is not in {teacher.folder} any more, or "
+                "that folder cannot be reached from here"
+            )
+        networks.append((restore_run(FoundRun(folder, record)), record.spec.image_size))
+    return Teacher(networks, spec.train.teacher.share, pupil.normalization, device)

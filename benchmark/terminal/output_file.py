@@ -1,0 +1,56 @@
+"""Output files of commands: written whole, named once they are there."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmark.errors import ReportError
+from clothclf.data.atomic import STANDARD_OUTPUT, output_file
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+def is_file(output: Path | None) -> bool:
+    """Whether `--output` names something else than standard output."""
+    return output not in (None, STANDARD_OUTPUT)
+
+
+def write_output(content: str | bytes, output: Path | None) -> None:
+    """Write to a file, or to standard output without one; raises ReportError where it cannot."""
+    if output is None:
+        output = STANDARD_OUTPUT
+    with writing(output) as unfinished:
+        unfinished.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+
+
+def write_png(image: Image.Image, output: Path) -> None:
+    """Write an image; raises ReportError where it cannot."""
+    content = io.BytesIO()
+    image.save(content, "PNG")
+    write_output(content.getvalue(), output)
+
+
+@contextlib.contextmanager
+def writing(
+    output: Path, opened: Callable[[Path], AbstractContextManager[Path]] = output_file
+) -> Iterator[Path]:
+    """Yield a file to write for `--output`; say where it is, or raise ReportError.
+
+    `opened` is `regular_file` for a file that grows in its place.
+    """
+    try:
+        with opened(output) as unfinished:
+            yield unfinished
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise ReportError(f"{output}: cannot be written: {error.strerror or error}") from None
+    if is_file(output):
+        print(f"written to {output}", file=sys.stderr, flush=True)
