@@ -1,4 +1,4 @@
-# run: the demo study and its report · test: the suite · check: lint, types and declared dependencies · perf: benchmarks · faults: injected faults · cluster: Ray, a shared store, several GPUs
+# run: the demo study and its report · test: the suite · check: lint, types, declared dependencies and layers · perf: benchmarks · faults: injected faults · cluster: Ray, a shared store, several GPUs
 PYTHON ?= python3
 
 run: .venv/installed
@@ -11,7 +11,7 @@ test-all: .venv/installed
 	.venv/bin/pytest
 
 check: .venv/installed
-	.venv/bin/ruff check && .venv/bin/ruff format --check && .venv/bin/mypy && .venv/bin/deptry .
+	.venv/bin/ruff check && .venv/bin/ruff format --check && .venv/bin/mypy && .venv/bin/deptry . && .venv/bin/lint-imports --no-logo
 
 faults: .venv/installed
 	.venv/bin/pytest tests/faults

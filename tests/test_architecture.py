@@ -1,8 +1,7 @@
-"""The arrows between packages, and what starting up may import."""
+"""What starting up may import; the layers are contracts of import-linter in setup.cfg."""
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
 import time
@@ -11,37 +10,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-
-
-def imports_of(path: Path) -> set[str]:
-    """Dotted names that a file imports, anywhere in it."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
-    return names
-
-
-def importers(package: str, *roots: str) -> set[str]:
-    """Files of a package that import one of the top-level names."""
-    return {
-        str(path.relative_to(ROOT))
-        for path in (ROOT / package).rglob("*.py")
-        for name in imports_of(path)
-        if name.split(".")[0] in roots
-    }
-
-
-def test_the_library_does_not_know_the_harness() -> None:
-    assert importers("clothclf", "benchmark", "click", "rich", "mlflow", "ray") == set()
-
-
-def test_only_tracking_imports_mlflow() -> None:
-    found = importers("benchmark", "mlflow")
-    assert found
-    assert all(name.startswith("benchmark/tracking/") for name in found)
 
 
 def loaded_by(statement: str) -> set[str]:

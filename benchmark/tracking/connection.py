@@ -6,10 +6,9 @@ import contextlib
 import logging
 import os
 import ssl
+import sys
 from collections.abc import Iterator
 from typing import Any
-
-import click
 
 from benchmark.config.credentials import PASSWORD, PASSWORD_FILE, TOKEN, USER, without_password
 from benchmark.errors import TrackingError
@@ -44,7 +43,7 @@ def quiet_environment() -> None:
 
 def print_error(text: str) -> None:
     """Print a sentence for the user on standard error."""
-    click.echo(text, err=True)
+    print(text, file=sys.stderr, flush=True)
 
 
 def require_server(uri: str) -> None:

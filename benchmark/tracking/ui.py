@@ -11,8 +11,6 @@ import subprocess
 import sys
 import time
 
-import click
-
 from benchmark.config.credentials import take_credentials
 from benchmark.config.study import StudySettings
 from benchmark.errors import TrackingError
@@ -47,7 +45,7 @@ def serve(study: StudySettings, host: str, port: int) -> None:
     store = MlflowStore(uri, study.study, open_store(study))
     store.prepare_view()
     if remote:
-        click.echo(address(store.shown_uri, store.experiment_id))
+        print(address(store.shown_uri, store.experiment_id), flush=True)
         return
     command = [sys.executable, "-m", "mlflow", "ui"]
     command += ["--host", host, "--port", str(port), "--workers", "1"]
@@ -63,7 +61,7 @@ def serve(study: StudySettings, host: str, port: int) -> None:
         answered = _answers(server, host, port)
         if answered:
             page = address(f"http://{host}:{port}", store.experiment_id)
-            click.echo(f"{page}  (Ctrl-C ends it)")
+            print(f"{page}  (Ctrl-C ends it)", flush=True)
         code = server.wait()
     finally:
         _stop(server)
