@@ -14,8 +14,8 @@ from benchmark.compare.costs import CostChange, cost_changes
 from benchmark.errors import ReportError
 from benchmark.report import statistics
 from benchmark.report.analysis import resampled_figures
-from benchmark.report.answers import Answers, TestSet, read_run, read_test_set
 from benchmark.report.pairs import ALPHA, compare_pairs, noise_of_seeds
+from benchmark.report.predictions import Answers, TestSet, read_run, read_test_set
 from benchmark.report.statistics import Interval, Resampling
 from benchmark.report.table import Row
 from benchmark.runs import folder as files

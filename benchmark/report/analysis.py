@@ -15,10 +15,10 @@ import numpy.typing as npt
 
 from benchmark.errors import ReportError
 from benchmark.report import statistics
-from benchmark.report.answers import Answers, TestSet, has_answers, read_answers
 from benchmark.report.collect import Comparison
 from benchmark.report.pairs import Pair, compare_pairs
 from benchmark.report.pick import NO_WISHES, Pick, Wishes, choose
+from benchmark.report.predictions import Answers, TestSet, has_answers, read_answers
 from benchmark.report.statistics import Interval, Resampling
 from benchmark.report.suspects import WithoutSuspects, without_suspects
 from benchmark.report.table import Row, make_rows

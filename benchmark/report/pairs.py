@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.report import statistics
-from benchmark.report.answers import Answers, TestSet
+from benchmark.report.predictions import Answers, TestSet
 from benchmark.report.statistics import Interval
 from benchmark.report.table import Row
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.report.answers import Answers, TestSet
+from benchmark.report.predictions import Answers, TestSet
 from benchmark.runs.audits import Audit, find_audit
 
 COLUMNS = ("architecture", "accuracy", "without suspects", "points apart")

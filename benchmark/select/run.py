@@ -19,11 +19,11 @@ from benchmark.runs.root import cache_folder, open_store, tracking_uri
 from benchmark.select import tables
 from benchmark.select.agreement import LEAST_SAMPLED
 from benchmark.select.answer import keep_answer
-from benchmark.select.carry_out import Ground
+from benchmark.select.candidates import find_entrants, resolve_weights
 from benchmark.select.clock import ANSWER, Clock
-from benchmark.select.entrants import find_entrants, resolve_weights
 from benchmark.select.options import ANSWERING_S, ROUNDED_UP, Options
 from benchmark.select.outcome import Outcome
+from benchmark.select.run_rung import Ground
 from benchmark.select.rung import Pictures
 from benchmark.select.rungs import rung_study, training_of
 from benchmark.select.schedule import BudgetError, expected_s, make_schedule, too_small

@@ -10,12 +10,12 @@ from benchmark.report.collect import Comparison
 from benchmark.runs.folder import RunFolder
 from benchmark.select import tables
 from benchmark.select.agreement import agree, draw_sample
-from benchmark.select.carry_out import Ground, RungRuns, carry_out, plan_rung
 from benchmark.select.clock import ANSWER, CHECK
 from benchmark.select.halving import Standing, cut
 from benchmark.select.last_rungs import final_s, plan_final, plan_seeds, whole_rung
 from benchmark.select.options import ANSWERING_S, Options
 from benchmark.select.outcome import Check, Outcome, RungResult, find_winner
+from benchmark.select.run_rung import Ground, RungRuns, carry_out, plan_rung
 from benchmark.select.rung import Rung, Speed
 from benchmark.select.rungs import final_study, rung_label, rung_study, training_of
 from benchmark.select.schedule import BudgetError, make_schedule

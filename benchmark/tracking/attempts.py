@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from benchmark.tracking.life import is_dead, is_ours
+from benchmark.tracking.heartbeat import is_dead, is_ours
 from benchmark.tracking.run_fields import KIND_TAG, RUN_KIND
 
 RESULTS = ("FINISHED", "FAILED")

@@ -27,7 +27,7 @@ from benchmark.tracking.connection import (
 )
 from benchmark.tracking.delete import delete_logged, require_unregistered
 from benchmark.tracking.experiment import open_experiment
-from benchmark.tracking.life import HEARTBEAT_TAG, is_dead, life_tags
+from benchmark.tracking.heartbeat import HEARTBEAT_TAG, is_dead, life_tags
 from benchmark.tracking.relocate import artifact_location, relocate
 from benchmark.tracking.report_artifacts import is_whole, log_report_run, report_filter
 from benchmark.tracking.run_fields import RUN_ID_TAG

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.tracking import attempts
-from benchmark.tracking.life import life_tags
+from benchmark.tracking.heartbeat import life_tags
 from benchmark.tracking.run_fields import KIND_TAG, REPORT_KIND
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from benchmark.report.answers import TestSet
+from benchmark.report.predictions import TestSet
 from benchmark.runs import folder as files
 from benchmark.runs.folder import RunFolder
 from benchmark.runs.record import RunRecord

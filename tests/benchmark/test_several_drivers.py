@@ -16,7 +16,8 @@ from benchmark.runs import folder as files
 from benchmark.runs.folder import RunFolder
 from benchmark.runs.record import Failure
 from benchmark.runs.spec import RunSpec
-from benchmark.tracking import attempts, life, report_artifacts
+from benchmark.tracking import attempts, report_artifacts
+from benchmark.tracking import heartbeat as life
 from benchmark.tracking.mlflow_store import MlflowStore
 from benchmark.tracking.run_fields import KIND_TAG, REPORT_KIND
 from tests.benchmark.examples import make_record, make_spec

@@ -19,9 +19,9 @@ from statsmodels.stats.multitest import multipletests
 from benchmark.errors import ReportError
 from benchmark.report import statistics
 from benchmark.report.analysis import Analysis, all_wrong, analyse, only_right
-from benchmark.report.answers import read_answers
 from benchmark.report.collect import Comparison
 from benchmark.report.pairs import Pair, compare_pairs
+from benchmark.report.predictions import read_answers
 from benchmark.report.statistics import Resampling
 from benchmark.runs.folder import RunFolder
 from benchmark.runs.record import RunRecord

@@ -62,7 +62,7 @@ def test_killed_at_a_hundred_moments(number: int, undisturbed: Undisturbed, tmp_
 def test_a_killed_run_in_the_store_is_closed_by_the_next_start(tmp_path: Path) -> None:
     """And only that of a dead process: one that lives keeps its run open."""
     from benchmark.runs.spec import RunSpec
-    from benchmark.tracking.life import HOST_TAG, PROCESS_TAG, is_dead, life_tags
+    from benchmark.tracking.heartbeat import HOST_TAG, PROCESS_TAG, is_dead, life_tags
     from benchmark.tracking.mlflow_store import MlflowStore
     from tests.benchmark.examples import make_spec
 

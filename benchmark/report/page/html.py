@@ -20,7 +20,7 @@ from benchmark.report.charts.pareto import cost_columns
 from benchmark.report.charts.shared import vega_lite_version
 from benchmark.report.charts.style import DARK, LIGHT
 from benchmark.report.collect import Collection
-from benchmark.report.page import pictures as html_pictures
+from benchmark.report.page import images as html_pictures
 from benchmark.report.page import tables as html_tables
 from benchmark.report.page.charts import page_data
 from benchmark.report.table import Row
