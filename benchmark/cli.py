@@ -68,7 +68,7 @@ def main() -> None:
       bench report
 
     \b
-    The published study on the real pictures (download the zip from Kaggle first):
+    The published study on the real images (download the zip from Kaggle first):
       bench run --all -c configs/fashion.yaml --set data.path=archive.zip
     """
 

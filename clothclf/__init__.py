@@ -1,3 +1,3 @@
-"""clothclf: a library that prepares labelled pictures, trains timm classifiers and costs them."""
+"""clothclf: a library that prepares labelled images, trains timm classifiers and costs them."""
 
 __version__ = "0.1.0"

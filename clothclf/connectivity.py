@@ -9,7 +9,7 @@ import urllib.request
 
 from clothclf.errors import first_line
 
-HUB_PATIENCE_S = 5.0
+HUB_TIMEOUT_S = 5.0
 
 
 def hub_address() -> str:
@@ -17,24 +17,24 @@ def hub_address() -> str:
     return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
 
 
-def hub_fault(called: str) -> str | None:
+def hub_error(called: str) -> str | None:
     """Why the Hugging Face hub cannot be used, or None; `called` is its name in the sentence."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         return f"{called} is switched off (HF_HUB_OFFLINE)"
     address = hub_address()
     if not address.startswith(("http://", "https://")):
         return f"{called}'s address {address} (HF_ENDPOINT) is not one of http or https"
-    return reach_fault(address, called)
+    return connection_error(address, called)
 
 
-def reach_fault(address: str, called: str) -> str | None:
+def connection_error(address: str, called: str) -> str | None:
     """Why a web server gives no answer, or None; it is given 5 seconds."""
     answer: list[str | None] = []
 
     def ask() -> None:
         request = urllib.request.Request(address, method="HEAD")
         try:
-            with urllib.request.urlopen(request, timeout=HUB_PATIENCE_S):
+            with urllib.request.urlopen(request, timeout=HUB_TIMEOUT_S):
                 answer.append(None)
         except urllib.error.HTTPError:
             answer.append(None)  # it answers, if only with a refusal of this page
@@ -44,7 +44,7 @@ def reach_fault(address: str, called: str) -> str | None:
     # Looking up a host's name can block for longer than any socket timeout.
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
-    thread.join(HUB_PATIENCE_S)
+    thread.join(HUB_TIMEOUT_S)
     if not answer:
-        return f"{called} {address} gave no answer within {HUB_PATIENCE_S:g} seconds"
+        return f"{called} {address} gave no answer within {HUB_TIMEOUT_S:g} seconds"
     return answer[0]

@@ -9,7 +9,7 @@ from clothclf.errors import DeviceError
 REMEDY = "set device to auto, or to another"
 
 
-def choose_device(name: str) -> torch.device:
+def select_device(name: str) -> torch.device:
     """Return the device for `auto | cpu | cuda | cuda:N | mps`; raises DeviceError if not there."""
     if name == "auto":
         if torch.cuda.is_available():

@@ -18,30 +18,30 @@ class DataSummary:
     title: str
     synthetic: bool
     fingerprint: str
-    """Hash over id, pixels, label and split of every picture."""
+    """Hash over id, pixels, label and split of every image."""
     classes: tuple[str, ...]
     """Sorted; a label's number is its place here."""
     images: dict[str, int]
-    """Pictures in each split."""
+    """Images in each split."""
     images_per_class: dict[str, int]
     rows_read: int
     dropped: dict[str, int]
-    """Rows and pictures left out, by reason."""
+    """Rows and images left out, by reason."""
     repaired: dict[str, int]
     twin_groups: int
-    """Groups of pictures with the same pixels."""
+    """Groups of images with the same pixels."""
     twin_images: int
     label_conflicts: int
     """Twin groups that carry more than one label."""
     twins_across_splits: int
-    """Twin groups with pictures in more than one split: leakage."""
+    """Twin groups with images in more than one split: leakage."""
     split_note: str = ""
     """Which splits the source gave, in words; empty where all were drawn."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """The start of a model's body."""
+    """The start of a model's backbone."""
 
     origin: Literal["random", "pretrained", "file"]
     """`pretrained` comes from the model hub, `file` from a file that the user named."""
@@ -56,7 +56,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class CounterResult:
-    """One counter's figure for one forward pass of one picture, in its own convention."""
+    """One counter's figure for one forward pass of one image, in its own convention."""
 
     macs: int | None
     """Multiply-adds as this counter counts them; None where it failed."""
@@ -95,7 +95,7 @@ class ReceptiveField:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one forward pass of one picture costs, and what the model weighs."""
+    """What one forward pass of one image costs, and what the model weighs."""
 
     architecture: str
     image_size: int
@@ -173,19 +173,19 @@ class MeasuredCost:
     image_size: int
     """Side of the square input, in pixels."""
     latency_ms_median: float
-    """One forward pass of one picture, in milliseconds; warm-up left out."""
+    """One forward pass of one image, in milliseconds; warm-up left out."""
     latency_ms_p95: float
     """95 of 100 passes took no longer."""
     latency_ms: tuple[float, ...]
     """Every pass, in order."""
     throughput: dict[int, float]
-    """Pictures per second by batch size, as far as larger batches paid or fitted."""
+    """Images per second by batch size, as far as larger batches paid or fitted."""
     inference_memory_bytes: int
-    """Weights, and what a forward pass of one picture holds beside them at its peak."""
+    """Weights, and what a forward pass of one image holds beside them at its peak."""
     training_memory_bytes: int
     """Weights, gradients, the optimiser's state and activations at the peak of a training step."""
     training_batch_size: int
-    """Pictures in that step."""
+    """Images in that step."""
     busy: str
     """Why the figures are not to be ranked, in words; empty if the machine was otherwise idle."""
     deployed: bool = False
@@ -212,14 +212,14 @@ class MeasuredCost:
 
 @dataclass(frozen=True)
 class EpochResult:
-    """One epoch, on training pictures as they went by and on all validation pictures after it."""
+    """One epoch, on training images as they went by and on all validation images after it."""
 
     epoch: int
     """Counted from 1."""
     train_loss: float
     """Mean cross-entropy in nats."""
     train_accuracy: float
-    """Share of right answers, 0 to 1."""
+    """Share of correct predictions, 0 to 1."""
     valid_loss: float
     valid_accuracy: float
     learning_rate: float
@@ -227,7 +227,7 @@ class EpochResult:
     seconds: float
     """Training and validation."""
     images_per_second: float
-    """Training pictures by training time alone; features count as pictures."""
+    """Training images by training time alone; features count as images."""
 
 
 @dataclass(frozen=True)
@@ -239,7 +239,7 @@ class TrainingResult:
     """The epoch of the lowest validation loss."""
     stopped_early: bool
     route: Literal["features", "pictures"]
-    """`features`: the frozen body ran once for each view of a picture; `pictures`: every epoch."""
+    """`features`: the frozen backbone ran once for each view of an image; `images`: every epoch."""
     seconds: float
     """Features, standardising and all epochs; not the start of the process."""
     parts: int = 1
@@ -270,9 +270,9 @@ class StepTimes:
     """How fast a device trains a model in one precision, by a short probe."""
 
     forward_s: float
-    """Seconds for one picture of a large batch, without gradients."""
+    """Seconds for one image of a large batch, without gradients."""
     step_s: float
-    """Seconds for one training step; of the head alone where the body's features are kept."""
+    """Seconds for one training step; of the head alone where the backbone's features are kept."""
 
 
 @dataclass(frozen=True)
@@ -284,7 +284,7 @@ class Probe:
     times: dict[str, StepTimes]
     """By precision: float32, and bfloat16 where it was asked for."""
     views: int
-    """Different pictures that augmentation makes of one; 1 where they are too many to list."""
+    """Different images that augmentation makes of one; 1 where they are too many to list."""
     features: int
     """Length of the vector that goes into the head."""
     steps_per_epoch: int

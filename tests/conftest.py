@@ -36,7 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def decode_rgb(content: bytes) -> Decoded:
-    """A picture decoded, out of the block that keeps its memory spoken for."""
+    """An image decoded, out of the block that keeps its memory spoken for."""
     with decoding(content) as decoded:
         return decoded
 
@@ -52,8 +52,8 @@ def draw_jpeg(seed: int, width: int = 12, height: int = 16) -> bytes:
 class KaggleBuilder:
     """Writes data sets in Kaggle's layout below a folder of its own.
 
-    `table` is the text (or bytes) of styles.csv, `pictures` maps an id to the bytes of its jpg;
-    `root` puts both one folder down (`"top/"`). Without a table, `counts` says how many pictures
+    `table` is the text (or bytes) of styles.csv, `files` maps an id to the bytes of its jpg;
+    `root` puts both one folder down (`"top/"`). Without a table, `counts` says how many images
     each label has; their ids count from 1000.
     """
 
@@ -62,22 +62,22 @@ class KaggleBuilder:
 
     @staticmethod
     def contents(counts: dict[str, int]) -> tuple[str, dict[str, bytes]]:
-        """A clean table and its pictures, all of them different."""
+        """A clean table and its images, all of them different."""
         labels = [label for label, count in counts.items() for _ in range(count)]
         rows = [f"{number},{label},a {label}" for number, label in enumerate(labels, 1000)]
-        pictures = {str(1000 + place): draw_jpeg(place) for place in range(len(labels))}
-        return "\n".join(["id,articleType,productDisplayName", *rows]) + "\n", pictures
+        files = {str(1000 + place): draw_jpeg(place) for place in range(len(labels))}
+        return "\n".join(["id,articleType,productDisplayName", *rows]) + "\n", files
 
     def folder(
         self,
         table: str | bytes = "",
-        pictures: dict[str, bytes] | None = None,
+        files: dict[str, bytes] | None = None,
         root: str = "",
         name: str = "data",
         counts: dict[str, int] | None = None,
     ) -> Path:
         """Write an unpacked data set and return its folder."""
-        for path, content in self._files(table, pictures, root, counts).items():
+        for path, content in self._files(table, files, root, counts).items():
             file = self.parent / name / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content)
@@ -86,7 +86,7 @@ class KaggleBuilder:
     def zip(
         self,
         table: str | bytes = "",
-        pictures: dict[str, bytes] | None = None,
+        files: dict[str, bytes] | None = None,
         root: str = "",
         name: str = "data.zip",
         counts: dict[str, int] | None = None,
@@ -94,21 +94,21 @@ class KaggleBuilder:
         """Write an archive (more is added to one that is there) and return its path."""
         path = self.parent / name
         with zipfile.ZipFile(path, "a") as archive:
-            for member, content in self._files(table, pictures, root, counts).items():
+            for member, content in self._files(table, files, root, counts).items():
                 archive.writestr(member, content)
         return path
 
     def _files(
         self,
         table: str | bytes,
-        pictures: dict[str, bytes] | None,
+        files: dict[str, bytes] | None,
         root: str,
         counts: dict[str, int] | None,
     ) -> dict[str, bytes]:
         if counts is not None:
-            table, pictures = self.contents(counts)
+            table, files = self.contents(counts)
         content = table.encode() if isinstance(table, str) else table
-        images = {f"{root}images/{key}.jpg": data for key, data in (pictures or {}).items()}
+        images = {f"{root}images/{key}.jpg": data for key, data in (files or {}).items()}
         return {f"{root}styles.csv": content, **images}
 
 

@@ -29,7 +29,7 @@ class Hub:
         self.asked: list[tuple[str, str]] = []
         self.ranges: list[str] = []
         """Of every file that was asked for, the range; empty where all was wanted."""
-        self.cuts: list[int] = []
+        self.is_sharded: list[int] = []
         """Bytes after which the next answers break off, one for each."""
         self.stalls_after: int | None = None
         """Bytes after which nothing more comes, though the connection stays."""
@@ -109,7 +109,7 @@ class Hub:
         headers = _headers(content) | self.headers.get(request.path, {})
         if asked:
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
-        part = rest[: self.cuts.pop(0)] if self.cuts else rest
+        part = rest[: self.is_sharded.pop(0)] if self.is_sharded else rest
         stalls = self.stalls_after is not None and len(rest) > self.stalls_after
         if stalls:
             part = rest[: self.stalls_after]

@@ -14,13 +14,13 @@ import pandas as pd
 from rich.console import Console
 
 from benchmark.config.study import StudySettings
-from benchmark.planning.architectures import choose_architectures, expand, sized
+from benchmark.planning.architectures import expand, match_architectures, sized
 from benchmark.planning.weights import weights_of
-from benchmark.runs.audits import Audit, Suspect, keep_audit
+from benchmark.runs.audits import Audit, Suspect, store_audit
 from benchmark.runs.root import cache_folder, open_store
 from benchmark.terminal.output import make_console, prepare_with_progress
 from clothclf.data.audit.duplicates import LOOKED_AT, near_duplicate_groups
-from clothclf.data.audit.images import measure_pictures
+from clothclf.data.audit.images import measure_images
 from clothclf.data.dataset import DataSet, SplitImages, open_pixels
 from clothclf.data.pixels import PixelCache
 from clothclf.data.splits import SPLITS
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from clothclf.results import Weights
 
 
-TELL_EVERY_S = 10.0
+REPORT_INTERVAL_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class DataAudit:
     """All that was found in a data set."""
 
     data: DataSet
-    pictures: pd.DataFrame
-    """The manifest's columns and, for each picture, group (of near-duplicates), width, height,
+    images: pd.DataFrame
+    """The manifest's columns and, for each image, group (of near-duplicates), width, height,
     stored_mode, brightness, contrast and oddity."""
     audit: Audit
     """The suspects, as they are kept."""
@@ -53,7 +53,7 @@ class DataAudit:
         """Groups that are not of twins alone: those across splits first, then the largest."""
         found = [
             group
-            for _, group in self.pictures.groupby("group")
+            for _, group in self.images.groupby("group")
             if len(group) > 1 and group["pixel_hash"].nunique() > 1
         ]
         return sorted(found, key=_by_weight)
@@ -62,7 +62,7 @@ class DataAudit:
         """Groups of twins and near-duplicates that carry several labels."""
         found = [
             group
-            for _, group in self.pictures.groupby("group")
+            for _, group in self.images.groupby("group")
             if len(group) > 1 and group["label"].nunique() > 1
         ]
         return sorted(found, key=_by_weight)
@@ -73,7 +73,7 @@ def _by_weight(group: pd.DataFrame) -> tuple[int, int, str]:
 
 
 def audit_data(study: StudySettings, architecture: str | None = None) -> DataAudit:
-    """Look for near-duplicates, suspected label errors and odd pictures; keep the suspects.
+    """Look for near-duplicates, suspected label errors and odd images; keep the suspects.
 
     `architecture` is the one whose features the suspects are found by, instead of the study's
     first. Raises UserError: data that cannot be prepared, an architecture or weights that are not
@@ -85,11 +85,11 @@ def audit_data(study: StudySettings, architecture: str | None = None) -> DataAud
     weights = _weights(study, entry, console)
     data = prepare_to_look(study, console)
     started = time.monotonic()
-    console.print(f"looking for near-duplicates among {len(data.manifest):,} pictures")
-    pictures = look_at(data, cache_folder(root))
-    console.print(f"looked at all pictures in {time.monotonic() - started:.1f} s")
-    audit = _find_suspects(study, entry, weights, pictures, console)
-    return DataAudit(data, pictures, audit, keep_audit(root, audit))
+    console.print(f"looking for near-duplicates among {len(data.manifest):,} images")
+    images = look_at(data, cache_folder(root))
+    console.print(f"looked at all images in {time.monotonic() - started:.1f} s")
+    audit = _find_suspects(study, entry, weights, images, console)
+    return DataAudit(data, images, audit, store_audit(root, audit))
 
 
 def prepare_to_look(study: StudySettings, console: Console) -> DataSet:
@@ -99,7 +99,7 @@ def prepare_to_look(study: StudySettings, console: Console) -> DataSet:
 
 
 def look_at(data: DataSet, cache: Path) -> pd.DataFrame:
-    """`DataAudit.pictures` of a data set."""
+    """`DataAudit.images` of a data set."""
     manifest, array = data.manifest, open_pixels(data.pixels)
     stored = PixelCache(data.pixels.parent).table[["width", "height", "stored_mode"]]
     rows = manifest["pixel_row"].to_numpy(dtype=np.int64)
@@ -107,7 +107,7 @@ def look_at(data: DataSet, cache: Path) -> pd.DataFrame:
         [
             manifest.assign(group=near_duplicate_groups(manifest, array, cache)),
             stored.iloc[rows].reset_index(drop=True),
-            measure_pictures(array, rows),
+            measure_images(array, rows),
         ],
         axis=1,
     )
@@ -120,7 +120,7 @@ def near_duplicates_in_words(study: StudySettings) -> str:
     cache = cache_folder(study.tracking.folder.absolute())
     groups = near_duplicate_groups(data.manifest, open_pixels(data.pixels), cache)
     found = data.manifest.groupby(groups).agg(
-        pictures=("id", "size"), pixels=("pixel_hash", "nunique"), splits=("split", "nunique")
+        images=("id", "size"), pixels=("pixel_hash", "nunique"), splits=("split", "nunique")
     )
     found = found[found["pixels"] > 1]
     across = int((found["splits"] > 1).sum())
@@ -134,7 +134,7 @@ def near_duplicates_in_words(study: StudySettings) -> str:
 def _first(study: StudySettings, architecture: str | None) -> ArchitectureSettings:
     """The architecture that is asked for, or the study's first, at its (smallest) size."""
     asked = [architecture] if architecture else []
-    return sized(study, expand(choose_architectures(study, asked)[:1]))[0]
+    return sized(study, expand(match_architectures(study, asked)[:1]))[0]
 
 
 def _weights(study: StudySettings, entry: ArchitectureSettings, console: Console) -> Weights:
@@ -153,21 +153,21 @@ def _find_suspects(
     study: StudySettings,
     entry: ArchitectureSettings,
     weights: Weights,
-    pictures: pd.DataFrame,
+    images: pd.DataFrame,
     console: Console,
 ) -> Audit:
-    """Answer every picture by a head that has not learnt from it, and doubt what it doubts."""
+    """Answer every image by a head that has not learnt from it, and doubt what it doubts."""
     from clothclf.training.label_errors import FOLDS
 
     size = entry.image_size
     if not isinstance(size, int):
         raise ValueError(f"{entry.name}: its size is not in pixels")
     data = _at_size(study, size, console)
-    if data.manifest["id"].tolist() != pictures["id"].tolist():
-        raise DataError("data.path: the pictures have changed meanwhile; run it again")
+    if data.manifest["id"].tolist() != images["id"].tolist():
+        raise DataError("data.path: the images have changed meanwhile; run it again")
     features = _features(study, entry, data, weights, console)
     console.print(f"training heads on {entry.name}'s features, without a fold each")
-    ordered = pictures.iloc[_training_first(pictures)]
+    ordered = images.iloc[_training_first(images)]
     accuracy, table = _doubt(features, ordered, data.summary.classes, study.data.split.seed)
     return Audit(
         fingerprint=data.summary.fingerprint,
@@ -177,7 +177,7 @@ def _find_suspects(
         weights=weights.name,
         weights_sha256=weights.sha256,
         folds=FOLDS,
-        pictures=len(ordered),
+        images=len(ordered),
         accuracy=accuracy,
         suspects=tuple(
             Suspect.model_validate(row)
@@ -186,9 +186,9 @@ def _find_suspects(
     )
 
 
-def _training_first(pictures: pd.DataFrame) -> npt.NDArray[np.int64]:
-    """Places of the pictures in the order that features have."""
-    return np.concatenate([np.flatnonzero(pictures["split"] == name) for name in SPLITS])
+def _training_first(images: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """Places of the images in the order that features have."""
+    return np.concatenate([np.flatnonzero(images["split"] == name) for name in SPLITS])
 
 
 def _doubt(
@@ -213,45 +213,45 @@ def _features(
     weights: Weights,
     console: Console,
 ) -> Tensor:
-    """Features float32 [n, features] of all pictures, training first, then validation and test.
+    """Features float32 [n, features] of all images, training first, then validation and test.
 
     They are kept where the study's own runs keep theirs, and found there.
     """
     import torch
 
     from clothclf.data.batches import ImageBatches
-    from clothclf.device import choose_device
+    from clothclf.device import select_device
     from clothclf.models.build import build_classifier
-    from clothclf.models.features import BodyFeatures, view_count
+    from clothclf.models.features import BackboneFeatures, view_count
 
     size, classes = data.split("train").pixels.shape[1], data.summary.classes
     frozen = ModelSettings(weights=study.model.weights)
     classifier = build_classifier(
         entry.name, HeadSettings(), frozen, len(classes), size, weights, study.seeds[0]
     )
-    array, device = open_pixels(data.pixels), choose_device(study.device)
+    array, device = open_pixels(data.pixels), select_device(study.device)
     splits = {name: SplitImages.open(data.manifest, classes, array, name) for name in SPLITS}
     images = ImageBatches(splits, classifier.normalization, AugmentSettings(), 1, 0, device)
-    source = BodyFeatures(classifier, images, cache_folder(study.tracking.folder.absolute()))
-    # Runs with frozen bodies want training pictures mirrored, too: both find the same file then.
+    source = BackboneFeatures(classifier, images, cache_folder(study.tracking.folder.absolute()))
+    # Runs with frozen backbones want training images mirrored, too: both find the same file then.
     views = (view_count(study.train.augment) or 1) if study.model.mode == "frozen" else 1
     parts = []
     for name, part in splits.items():
         if len(part):
             of_split = views if name == "train" else 1
-            tell = _tell_features(console, name, of_split * len(part))
-            parts.append(source.of(name, of_split, tell)[0])
+            notify = _notify_features(console, name, of_split * len(part))
+            parts.append(source.of(name, of_split, notify)[0])
     return torch.cat(parts)
 
 
-def _tell_features(console: Console, split: str, total: int) -> Callable[[int], None]:
+def _notify_features(console: Console, split: str, total: int) -> Callable[[int], None]:
     """What is called with so many of `total` images done, mirrored ones too; a line every 10 s."""
     told = time.monotonic()
 
-    def tell(done: int) -> None:
+    def notify(done: int) -> None:
         nonlocal told
-        if time.monotonic() - told >= TELL_EVERY_S:
+        if time.monotonic() - told >= REPORT_INTERVAL_S:
             told = time.monotonic()
             console.print(f"features of {split}: {done:,} of {total:,} images")
 
-    return tell
+    return notify

@@ -1,4 +1,4 @@
-"""An audit's contact sheet: which pictures are shown, and what stands below each."""
+"""An audit's contact sheet: which images are shown, and what stands below each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def draw_audit(found: DataAudit, most: int) -> Image.Image:
     """Draw up to `most` groups of near-duplicates and label conflicts, and as many suspects."""
     groups, conflicts = found.near_duplicates(), found.conflicts()
     suspects = found.audit.suspects
-    places = found.pictures.set_index("id")["pixel_row"].to_dict()
+    places = found.images.set_index("id")["pixel_row"].to_dict()
     lines = [
         [_suspect(item, int(places[item.id])) for item in suspects[start : start + WIDTH]]
         for start in range(0, min(most, len(suspects)), WIDTH)

@@ -15,9 +15,9 @@ from benchmark.runs.audits import Audit
 from benchmark.text.numbers import inline, markdown_table
 from clothclf.data.splits import SPLITS
 
-MOST_GROUPS = 20
-MOST_SUSPECTS = 30
-MOST_ODD = 20
+MAX_GROUPS = 20
+MAX_SUSPECTS = 30
+MAX_ODD = 20
 SUSPECT_COLUMNS = ("rank", "id", "label", "suggested", "p_label", "p_suggested", "split")
 LITTLE_WORTH = 0.7
 """Accuracy of the heads below which their doubts say more of them than of the labels."""
@@ -61,19 +61,19 @@ def as_markdown(found: DataAudit) -> str:
 
 
 def as_json(found: DataAudit) -> str:
-    """For programs: every group, suspect and odd picture."""
-    pictures = found.pictures
-    odd = pictures[pictures["oddity"] != ""]
-    sizes = pictures.value_counts(["width", "height"]).reset_index()
+    """For programs: every group, suspect and odd image."""
+    images = found.images
+    odd = images[images["oddity"] != ""]
+    sizes = images.value_counts(["width", "height"]).reset_index()
     report = {
         "fingerprint": found.audit.fingerprint,
         "near_duplicates": [_members(group) for group in found.near_duplicates()],
         "conflicts": [_members(group) for group in found.conflicts()],
         "suspects": found.audit.model_dump(mode="json", exclude={"check", "version"}),
-        "classes": {str(name): int(n) for name, n in pictures["label"].value_counts().items()},
+        "classes": {str(name): int(n) for name, n in images["label"].value_counts().items()},
         "sizes": sizes.to_numpy(dtype=int).tolist(),
         "stored_modes": {
-            str(name): int(n) for name, n in pictures["stored_mode"].value_counts().items()
+            str(name): int(n) for name, n in images["stored_mode"].value_counts().items()
         },
         "odd": [{"id": str(row.id), "oddity": str(row.oddity)} for row in odd.itertuples()],
     }
@@ -98,10 +98,10 @@ def _members(group: pd.DataFrame) -> list[dict[str, str]]:
 
 def _near(found: DataAudit) -> Part:
     groups = found.near_duplicates()
-    pictures = sum(len(group) for group in groups)
+    images = sum(len(group) for group in groups)
     across = sum(group["split"].nunique() > 1 for group in groups)
     sentences = [
-        f"{pictures:,} pictures in {_several(len(groups), 'group')} are near-duplicates: one "
+        f"{images:,} images in {_several(len(groups), 'group')} are near-duplicates: one "
         "photograph re-encoded, resized, brightened, slightly shifted or recoloured. Twins, with "
         "the very same pixels, are counted by bench data stats.",
         f"{across:,} of the groups stand in several splits"
@@ -114,7 +114,7 @@ def _near(found: DataAudit) -> Part:
         )
     rows = [
         [", ".join(map(str, group["id"])), _counted(group["label"]), _counted(group["split"])]
-        for group in groups[:MOST_GROUPS]
+        for group in groups[:MAX_GROUPS]
     ]
     return Part(
         "Near-duplicates",
@@ -128,7 +128,7 @@ def _conflicts(found: DataAudit) -> Part:
     groups = found.conflicts()
     rows = [
         [", ".join(f"{row.id} {row.label}" for row in group.itertuples())]
-        for group in groups[:MOST_GROUPS]
+        for group in groups[:MAX_GROUPS]
     ]
     told = "No twins or near-duplicates carry several labels."
     if groups:
@@ -144,16 +144,16 @@ def _suspects(audit: Audit) -> Part:
     by_split = pd.Series([item.split for item in audit.suspects], dtype=object).value_counts()
     splits = ", ".join(f"{int(by_split.get(name, 0)):,} in {name}" for name in SPLITS)
     sentences = [
-        f"{count:,} of {audit.pictures:,} labels ({count / max(1, audit.pictures):.1%}) are "
-        f"doubted: {splits}. A head on the frozen body of {audit.architecture} (weights "
-        f"{audit.weights}), trained on the other pictures, answers something else and means it; "
+        f"{count:,} of {audit.images:,} labels ({count / max(1, audit.images):.1%}) are "
+        f"doubted: {splits}. A head on the frozen backbone of {audit.architecture} (weights "
+        f"{audit.weights}), trained on the other images, answers something else and means it; "
         f"it is right for {audit.accuracy:.1%} of all.",
         "They were found by a model, and no person has looked at them: among them are label "
-        "errors, pictures of several things, and classes that overlap.",
+        "errors, images of several things, and classes that overlap.",
     ]
     if audit.accuracy < LITTLE_WORTH:
         sentences.append(
-            "With so few right answers its doubts are worth little; take a better body by "
+            "With so few correct predictions its doubts are worth little; take a better body by "
             "--architecture, or pretrained weights by --set model.weights=…"
         )
     rows = [
@@ -166,19 +166,19 @@ def _suspects(audit: Audit) -> Part:
             f"{item.p_suggested:.3f}",
             item.split,
         ]
-        for rank, item in enumerate(audit.suspects[:MOST_SUSPECTS], 1)
+        for rank, item in enumerate(audit.suspects[:MAX_SUSPECTS], 1)
     ]
     columns = ("rank", "picture", "label", "suggested", "p of label", "p of suggested", "split")
     return Part("Suspected label errors", (*sentences, *_first(len(rows), count)), columns, rows)
 
 
 def _balance(found: DataAudit) -> Part:
-    sizes = found.pictures["label"].value_counts().sort_index().sort_values(kind="stable")
+    sizes = found.images["label"].value_counts().sort_index().sort_values(kind="stable")
     doubted = pd.Series([item.label for item in found.audit.suspects], dtype=object).value_counts()
     ratio = sizes.iloc[-1] / sizes.iloc[0]
     told = (
         f"The largest of {len(sizes)} classes, {sizes.index[-1]}, has {ratio:.1f} times as many "
-        f"pictures as the smallest, {sizes.index[0]}; always answering {sizes.index[-1]} is right "
+        f"images as the smallest, {sizes.index[0]}; always answering {sizes.index[-1]} is right "
         f"for {sizes.iloc[-1] / sizes.sum():.1%}."
     )
     rows = [
@@ -189,30 +189,30 @@ def _balance(found: DataAudit) -> Part:
 
 
 def _odd(found: DataAudit) -> Part:
-    pictures = found.pictures
-    odd = pictures[pictures["oddity"] != ""]
-    sizes = pictures.groupby(["width", "height"]).size().sort_values(ascending=False)
+    images = found.images
+    odd = images[images["oddity"] != ""]
+    sizes = images.groupby(["width", "height"]).size().sort_values(ascending=False)
     (width, height), usual = sizes.index[0], int(sizes.iloc[0])
-    aspect = pictures["width"] / pictures["height"]
-    modes = _counted(pictures["stored_mode"])
+    aspect = images["width"] / images["height"]
+    modes = _counted(images["stored_mode"])
     sentences = (
-        f"{usual:,} pictures are stored at {width} x {height} pixels, {len(pictures) - usual:,} at "
-        f"{_several(len(sizes) - 1, 'other size')}, from {pictures['width'].min()} to "
-        f"{pictures['width'].max()} wide and {pictures['height'].min()} to "
-        f"{pictures['height'].max()} high; width by height is {aspect.min():.2f} to "
+        f"{usual:,} images are stored at {width} x {height} pixels, {len(images) - usual:,} at "
+        f"{_several(len(sizes) - 1, 'other size')}, from {images['width'].min()} to "
+        f"{images['width'].max()} wide and {images['height'].min()} to "
+        f"{images['height'].max()} high; width by height is {aspect.min():.2f} to "
         f"{aspect.max():.2f}.",
         f"Stored as {modes}.",
-        f"Brightness, of 255: {pictures['brightness'].quantile(0.05):.0f} to "
-        f"{pictures['brightness'].quantile(0.95):.0f} for nine tenths of the pictures; contrast "
-        f"{pictures['contrast'].quantile(0.05):.0f} to {pictures['contrast'].quantile(0.95):.0f}.",
+        f"Brightness, of 255: {images['brightness'].quantile(0.05):.0f} to "
+        f"{images['brightness'].quantile(0.95):.0f} for nine tenths of the images; contrast "
+        f"{images['contrast'].quantile(0.05):.0f} to {images['contrast'].quantile(0.95):.0f}.",
         f"Odd by their brightness: {_several(len(odd), 'picture')}.",
     )
     rows = [[str(row.id), str(row.label), str(row.oddity)] for row in odd.itertuples()]
     return Part(
         "Sizes and brightness",
-        (*sentences, *_first(min(len(rows), MOST_ODD), len(rows))),
+        (*sentences, *_first(min(len(rows), MAX_ODD), len(rows))),
         ("picture", "label", "odd by"),
-        rows[:MOST_ODD],
+        rows[:MAX_ODD],
     )
 
 

@@ -64,7 +64,7 @@ def cost(
     that study would train them: its heads, classes and size. Without names, it is the study's
     architectures.
 
-    MACs are multiply-adds of one forward pass of one picture; FLOPs are 2 x MACs. Networks that
+    MACs are multiply-adds of one forward pass of one image; FLOPs are 2 x MACs. Networks that
     are re-parameterised for inference are counted and timed in that form, marked (d); the form that
     trains is told below, and is what flopth, fvcore and --detail show. Beside the
     headline stand flopth's and fvcore's own figures and how far they lie apart; (!) marks more
@@ -100,7 +100,7 @@ def cost(
         if image_size is not None:
             assignments = (*assignments, f"data.image_size={image_size}")
         requests = study_requests(load(config, assignments), architectures, num_classes)
-    found, faults = count_all(requests, _tell, measure_on)
+    found, faults = count_all(requests, _notify, measure_on)
     _write(written, output, found, faults)
     if detail:
         _show_detail(requests, faults)
@@ -109,7 +109,7 @@ def cost(
     ctx.exit(1 if faults else 0)
 
 
-def _tell(text: str) -> None:
+def _notify(text: str) -> None:
     click.echo(text, err=True)
 
 
@@ -119,8 +119,8 @@ def _count_all_of_timm(output: Path, quick: bool) -> None:
 
     # Not aside: the rows of an interrupted count stay.
     with writing(output, regular_file) as file:
-        rows, counted = count_all_of_timm(file, os.cpu_count() or 1, quick, _tell)
-    _tell(f"{counted} of {rows} architectures have a figure")
+        rows, counted = count_all_of_timm(file, os.cpu_count() or 1, quick, _notify)
+    _notify(f"{counted} of {rows} architectures have a figure")
 
 
 def _write(form: str, output: Path | None, found: Sequence[Costed], faults: dict[str, str]) -> None:

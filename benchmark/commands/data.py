@@ -1,4 +1,4 @@
-"""`bench data`: look at a study's pictures before training on them."""
+"""`bench data`: look at a study's images before training on them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`bench data audit`: near-duplicates, suspected label errors and odd pictures."""
+"""`bench data audit`: near-duplicates, suspected label errors and odd images."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def audit(
 ) -> None:
     """Find near-duplicates, suspected label errors and odd images.
 
-    Nothing is changed. Suspected label errors are found by a model: every picture is answered by a
+    Nothing is changed. Suspected label errors are found by a model: every image is answered by a
     head that was trained on the others. They are kept, and bench report then tells each accuracy
     without them.
 

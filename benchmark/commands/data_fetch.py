@@ -39,7 +39,7 @@ _PLAIN_LINE_EVERY_S = 5.0
 def fetch(name: str, to: Path, place: Place, revision: str | None) -> None:
     """Fetch a data set from Kaggle or the Hugging Face hub.
 
-    Stopped, it goes on where it was. `fashion` are the pictures of the published study. Others are
+    Stopped, it goes on where it was. `fashion` are the images of the published study. Others are
     named as at the Hugging Face hub (its parquet files are taken) or, with --from kaggle, as at
     Kaggle. HF_ENDPOINT names a mirror.
 

@@ -35,7 +35,7 @@ SUFFIXES = {".onnx": "onnx", ".pt2": "torch", ".pt": "torchscript"}
     "--check",
     "most",
     type=click.IntRange(1),
-    help="Compare answers on so many test pictures; by default on all.",
+    help="Compare answers on so many test images; by default on all.",
 )
 def export(
     config: Path,
@@ -50,9 +50,9 @@ def export(
 
     It is the study's pick, or the run that --run names.
 
-    Normalising, softmax and the classes' names are inside. Feed RGB pictures that are resized to
+    Normalising, softmax and the classes' names are inside. Feed RGB images that are resized to
     the model's size, as uint8 [n, size, size, 3]; get probabilities [n, classes]. What is written
-    answers as the run does, or nothing is: the same class for every test picture, probabilities
+    answers as the run does, or nothing is: the same class for every test image, probabilities
     within 1e-4. Networks that can be re-parameterised are, so that they run as `bench cost` counts
     and measures them. ONNX needs the extra `export`.
 
@@ -79,7 +79,7 @@ def export(
     how = ", re-parameterised" if checked.deployed else ""
     written = path if is_file(path) else "standard output"
     click.echo(
-        f"written to {written}{how}: {checked.pictures:,} {checked.of} get the same class, "
+        f"written to {written}{how}: {checked.images:,} {checked.of} get the same class, "
         f"probabilities within {checked.largest_difference:.1e}",
         err=True,
     )

@@ -71,13 +71,13 @@ def models(
 
     written = output_format(form, output, SUFFIXES, "json" if is_file(output) else "table")
 
-    def tell(done: int, total: int) -> None:
-        if total > TOLD_ABOVE and (done % TOLD_ABOVE == 0 or done == total):
+    def notify(done: int, total: int) -> None:
+        if total > REPORT_ABOVE and (done % REPORT_ABOVE == 0 or done == total):
             click.echo(f"{done:,} of {total:,} counted", err=True)
 
     wanted = table.Wanted(image_size, weights, max_gmacs, max_params, sort)
     cache = cache_folder(open_store(load(config, assignments)))
-    found = table.list_models(patterns or ("*",), wanted, cache, tell)
+    found = table.list_models(patterns or ("*",), wanted, cache, notify)
     if written == "csv":
         write_output(table.as_csv(found), output)
     elif written == "json":
@@ -92,5 +92,5 @@ def models(
             click.echo(f"bench: {item.fault}", err=True)
 
 
-TOLD_ABOVE = 20
+REPORT_ABOVE = 20
 """Architectures, above which progress is told."""

@@ -21,7 +21,7 @@ def plan(
 
     ARCHITECTURES are probed, or all of the config. Time is from the start of a run's process to
     its record, if no epoch is saved by stopping early. Peak memory is the largest resident memory
-    of that process; decoded pictures and kept features are mapped files and count in it, but the
+    of that process; decoded images and kept features are mapped files and count in it, but the
     system can take them back. A run whose other memory is more than there is will not fit. The
     exit code is 1 if a run cannot be begun or will not fit.
 

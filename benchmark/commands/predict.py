@@ -1,4 +1,4 @@
-"""`bench predict`: the class of pictures, by a trained run."""
+"""`bench predict`: the class of images, by a trained run."""
 
 from __future__ import annotations
 
@@ -59,23 +59,23 @@ def predict(
       bench predict shirt.jpg --run efficientnet_b0-s0 --format json
       bench predict photos/ -c configs/fashion.yaml -o answers.csv
     """
-    from benchmark.inference.predict import pictures_of, predict_files
+    from benchmark.inference.predict import images_of, predict_files
     from benchmark.workflows.winner import find_winner
 
     default = "csv" if any(path.is_dir() for path in images) else "table"
     kind = output_format(form, output, SUFFIXES, default)
-    paths = pictures_of(images)
+    paths = images_of(images)
     found, why = find_winner(asked, lambda: load(config, assignments), config, from_select)
 
-    from benchmark.inference.predictor import open_answerer
+    from benchmark.inference.predictor import open_predictor
 
-    answerer = open_answerer(found, device)
+    predictor = open_predictor(found, device)
     click.echo(f"answered by {found.name}, {why}", err=True)
     unread = 0
 
     def counted() -> Iterable[Predicted]:
         nonlocal unread
-        for item in predict_files(answerer, paths):
+        for item in predict_files(predictor, paths):
             unread += item.answer is None
             yield item
 

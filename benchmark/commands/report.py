@@ -18,11 +18,11 @@ from benchmark.commands.options import (
 from benchmark.terminal.output_file import write_output
 
 if TYPE_CHECKING:
-    from benchmark.report.pick import Wishes
+    from benchmark.report.pick import Criteria
     from benchmark.report.write import Report
 
 SUFFIXES = {".md": "md", ".csv": "csv", ".json": "json", ".tex": "latex", ".html": "html"}
-MOST_SHOWN = 20
+MAX_SHOWN = 20
 """Differences that `--check` names one by one."""
 
 
@@ -50,7 +50,7 @@ MOST_SHOWN = 20
     "time.",
 )
 @click.option("--plots", type=click.Path(path_type=Path), help="Write plots to this folder, too.")
-@click.option("--no-pictures", is_flag=True, help="Leave pictures of the data out of HTML.")
+@click.option("--no-pictures", is_flag=True, help="Leave images of the data out of HTML.")
 @click.option("--check", "checked", type=click.Path(path_type=Path), help="Check a written report.")
 @from_select_option
 @click.option("--log", "log", is_flag=True, help="Keep report, plots and table in MLflow, too.")
@@ -63,11 +63,11 @@ def report(
     form: str | None,
     output: Path | None,
     plots: Path | None,
-    no_pictures: bool,
+    no_images: bool,
     checked: Path | None,
     log: bool,
     from_select: bool,
-    **wished: Any,
+    **criteria_met: Any,
 ) -> None:
     """Compare the runs of a study, and pick an architecture.
 
@@ -91,26 +91,26 @@ def report(
     written = checked or output
     form = output_format(form, written, SUFFIXES, "md")
     study = load(config, assignments)
-    made, told = report_or_finalists(study, config, _wishes(**wished), from_select)
+    made, told = report_or_finalists(study, config, _criteria(**criteria_met), from_select)
     if told:
         click.echo(told, err=True)
     if checked is not None:
-        ctx.exit(_check(made, checked, form, not no_pictures))
+        ctx.exit(_check(made, checked, form, not no_images))
     if plots is not None:
         from benchmark.report.charts.files import write_plots
 
         for path in write_plots(made.analyses[0], plots):
             click.echo(f"written to {path}", err=True)
-    write_output(made.text(form, not no_pictures), output)
+    write_output(made.text(form, not no_images), output)
     if log:
         from benchmark.workflows.publish import publish
 
         click.echo(f"logged as MLflow run {publish(made)}", err=True)
 
 
-def _wishes(front: str, **limits: Any) -> Wishes:
+def _criteria(front: str, **limits: Any) -> Criteria:
     from benchmark.report.columns import COLUMNS
-    from benchmark.report.pick import Wishes
+    from benchmark.report.pick import Criteria
     from clothclf.errors import UserError, did_you_mean
 
     keys = tuple(key.strip() for key in front.split(","))
@@ -120,10 +120,10 @@ def _wishes(front: str, **limits: Any) -> Wishes:
             raise UserError(f"--front {front}: no column {key!r}{hint}")
     if len(keys) != 2:
         raise UserError(f"--front {front}: name two columns, such as accuracy,latency")
-    return Wishes(front=(keys[0], keys[1]), **limits)
+    return Criteria(front=(keys[0], keys[1]), **limits)
 
 
-def _check(made: Report, path: Path, form: str, pictures: bool) -> int:
+def _check(made: Report, path: Path, form: str, images: bool) -> int:
     """Compare a written report with the store; return the exit code."""
     from benchmark.errors import ReportError
     from benchmark.report.check import count_numbers, differences
@@ -132,11 +132,11 @@ def _check(made: Report, path: Path, form: str, pictures: bool) -> int:
         written = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ReportError(f"{path}: cannot be read: {error}") from None
-    found = differences(written, made.text(form, pictures))
-    for difference in found[:MOST_SHOWN]:
+    found = differences(written, made.text(form, images))
+    for difference in found[:MAX_SHOWN]:
         click.echo(f"{path}, {difference}")
-    if len(found) > MOST_SHOWN:
-        click.echo(f"{path}: and {len(found) - MOST_SHOWN:,} more differences")
+    if len(found) > MAX_SHOWN:
+        click.echo(f"{path}: and {len(found) - MAX_SHOWN:,} more differences")
     if not found:
         click.echo(f"{path}: all {count_numbers(written):,} numbers are as the store gives them")
     return 1 if found else 0

@@ -79,8 +79,8 @@ def select(
     """Find the best of many architectures within a time budget.
 
     PATTERNS are timm names or wildcards; without, it is all of the config. Successive halving: all
-    begin with cheap probes, heads on frozen bodies with few pictures; the better half goes on with
-    more pictures and epochs, and so on; the last are trained in earnest. Validation accuracy alone
+    begin with cheap probes, heads on frozen backbones with few images; the better half goes on with
+    more images and epochs, and so on; the last are trained in earnest. Validation accuracy alone
     decides. The same command goes on where it was stopped, and comes to the same answer. What
     fails is dropped, with its reason. The exit code is 0 with a winner, 1 without, 2 for bad
     input, 130 after Ctrl-C.
@@ -96,7 +96,7 @@ def select(
     shorthands = tuple(f"{key}={value}" for key, value in limits.items() if value is not None)
     study = load(config, (*assignments, *shorthands))
 
-    from benchmark.report.pick import Wishes
+    from benchmark.report.pick import Criteria
     from benchmark.select.options import Options
     from benchmark.select.run import run_selection
     from benchmark.select.selection import Request
@@ -107,10 +107,10 @@ def select(
         finalists=finalists,
         final=final,
     )
-    wishes = Wishes(prefer=prefer)
+    criteria = Criteria(prefer=prefer)
     sets = [part for text in assignments for part in ("--set", text)]
     asked = ("-c", str(config), *sets)
-    options = Options(workers, retry_failed, dry_run, check_sample, output, wishes, asked)
+    options = Options(workers, retry_failed, dry_run, check_sample, output, criteria, asked)
     ctx.exit(run_selection(study, request, options))
 
 

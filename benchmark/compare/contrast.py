@@ -15,7 +15,7 @@ from benchmark.errors import ReportError
 from benchmark.report import statistics
 from benchmark.report.analysis import resampled_figures
 from benchmark.report.pairs import ALPHA, compare_pairs, noise_of_seeds
-from benchmark.report.predictions import Answers, TestSet, read_run, read_test_set
+from benchmark.report.predictions import RunPredictions, TestSet, read_run, read_test_set
 from benchmark.report.statistics import Interval, Resampling
 from benchmark.report.table import Row
 from benchmark.runs import folder as files
@@ -56,13 +56,13 @@ class Contrast:
     baseline: Side
     new: Side
     images: tuple[int, int]
-    """Test pictures of the baseline and of the new side."""
+    """Test images of the baseline and of the new side."""
     unpaired: str
     """Why the two were compared as independent samples; empty where they are paired."""
     accuracy: Change
     macro_f1: Change
     only_baseline: float | None
-    """Pictures that the baseline alone answers right, mean over seeds; None if unpaired."""
+    """Images that the baseline alone answers right, mean over seeds; None if unpaired."""
     only_new: float | None
     mcnemar_p: float | None
     """Exact, not adjusted; None if unpaired."""
@@ -83,7 +83,7 @@ class Contrast:
 
     @property
     def tied(self) -> bool:
-        """Whether the accuracies may differ by chance: of the pictures, or of the seeds."""
+        """Whether the accuracies may differ by chance: of the images, or of the seeds."""
         noisy = self.seed_noise is not None and abs(self.accuracy.difference) <= self.seed_noise
         return self.p >= ALPHA or noisy
 
@@ -105,7 +105,7 @@ class Contrasts:
         unlike = why_unlike(test, other_test)
         if unlike and not self._unpaired:
             raise ReportError(
-                f"{baseline.name} and {new.name} were tested on different pictures ({unlike}), so "
+                f"{baseline.name} and {new.name} were tested on different images ({unlike}), so "
                 "their answers cannot be paired; --unpaired compares them as independent samples"
             )
         drawn, scores = self._draw(ours, test, 0)
@@ -143,7 +143,7 @@ class Contrasts:
         )
 
     def _draw(
-        self, answers: Sequence[Answers], test: TestSet, seed: int
+        self, answers: Sequence[RunPredictions], test: TestSet, seed: int
     ) -> tuple[Floats, Floats | None]:
         """Resampled accuracy and macro-F1; another seed draws independently."""
         key = (seed, test.groups.tobytes())
@@ -160,12 +160,12 @@ def _change(baseline: float, new: float, drawn: Floats | None) -> Change:
 
 
 def why_unlike(one: TestSet, other: TestSet) -> str:
-    """In which way two test sets differ, in words; empty where they are the same pictures."""
+    """In which way two test sets differ, in words; empty where they are the same images."""
     if one.classes != other.classes:
         return f"{len(one.classes)} and {len(other.classes)} classes, not the same ones"
     if one.ids != other.ids:
         common = len(set(one.ids) & set(other.ids))
-        return f"{len(one):,} and {len(other):,} pictures, {common:,} of them by the same ids"
+        return f"{len(one):,} and {len(other):,} images, {common:,} of them by the same ids"
     if not np.array_equal(one.labels, other.labels):
         return f"{int((one.labels != other.labels).sum()):,} of {len(one):,} have other labels"
     pairs = zip(one.pixel_hashes, other.pixel_hashes, strict=True)
@@ -173,7 +173,7 @@ def why_unlike(one: TestSet, other: TestSet) -> str:
     return f"{changed:,} of {len(one):,} have other pixels" if changed else ""
 
 
-def _read(side: Side) -> tuple[TestSet, list[Answers]]:
+def _read(side: Side) -> tuple[TestSet, list[RunPredictions]]:
     """A side's answers; each file must be as its run wrote it."""
     for record, folder in zip(side.row.records, side.folders, strict=True):
         for name in (files.MANIFEST, files.PREDICTIONS):

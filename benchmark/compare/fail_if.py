@@ -19,7 +19,7 @@ _CONDITION = re.compile(
     r"(?P<score>accuracy|macro-f1) drops? (?P<points>\d+(\.\d+)?)( ?points?)?"
     r"|(?P<cost>macs|params|latency) rises? (?P<percent>\d+(\.\d+)?) ?%"
 )
-LONGEST = 100
+MAX_LENGTH = 100
 """Characters of a condition that somebody would write."""
 ROUNDING = 1e-9
 """A drop of just the limit is not beyond it, however its figures were rounded."""
@@ -45,9 +45,9 @@ class Condition:
 def read_condition(text: str) -> Condition:
     """Read a condition such as `accuracy drops 0.5`; raises ReportError with the grammar."""
     plain = " ".join(text.lower().split())
-    match = _CONDITION.fullmatch(plain) if len(plain) <= LONGEST else None
+    match = _CONDITION.fullmatch(plain) if len(plain) <= MAX_LENGTH else None
     if match is None:
-        shown = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+        shown = text if len(text) <= MAX_LENGTH else f"{text[:MAX_LENGTH]}…"
         raise ReportError(f"--fail-if {shown!r}: cannot be read; write one of: {GRAMMAR}")
     figure = match["score"] or match["cost"]
     return Condition(figure, float(match["points"] or match["percent"]), text)

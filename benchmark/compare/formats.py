@@ -14,7 +14,7 @@ from benchmark.report.pick import p_text, why_text
 from benchmark.report.statistics import LEVEL
 from benchmark.text.numbers import inline, markdown_table
 
-LEAST_SHOWN_CHANGE = 5e-5
+MIN_SHOWN_CHANGE = 5e-5
 """Of a ratio: below, it is told as the same."""
 
 
@@ -81,17 +81,17 @@ def _adjusted(contrast: Contrast) -> str:
 
 
 def how_sure(contrast: Contrast) -> str:
-    """Which tests stand behind it, and on how many pictures."""
+    """Which tests stand behind it, and on how many images."""
     resampled = f"bootstrap {p_text(contrast.bootstrap_p)}"
     if contrast.unpaired or contrast.mcnemar_p is None:
         first, second = contrast.images
         return (
             f"Unpaired: the test sets differ ({contrast.unpaired}), so {first:,} and {second:,} "
-            f"pictures were compared as independent samples; {resampled}, not adjusted, no McNemar "
+            f"images were compared as independent samples; {resampled}, not adjusted, no McNemar "
             "test."
         )
     return (
-        f"Paired on {contrast.images[0]:,} test pictures, twins drawn together. This pair alone, "
+        f"Paired on {contrast.images[0]:,} test images, twins drawn together. This pair alone, "
         f"not adjusted: exact McNemar {p_text(contrast.mcnemar_p)}, {resampled}."
     )
 
@@ -121,7 +121,7 @@ def _run_table(contrast: Contrast) -> Table:
     ]
     if contrast.only_baseline is not None and contrast.only_new is not None:
         counts = f"{contrast.only_baseline:g}", f"{contrast.only_new:g}"
-        rows.append(("right alone, pictures", *counts, ""))
+        rows.append(("right alone, images", *counts, ""))
     rows += [
         (cost.title, _cost(cost, cost.baseline), _cost(cost, cost.new), _ratio(cost))
         for cost in contrast.costs
@@ -141,7 +141,7 @@ ACCURACY_COLUMNS = (
     "bootstrap",
     "",
 )
-"""`right alone` counts pictures that only the baseline, and that only the new side, has right."""
+"""`right alone` counts images that only the baseline, and that only the new side, has right."""
 
 
 def _accuracy_table(compared: Compared) -> Table:
@@ -219,7 +219,7 @@ def _cost(cost: CostChange, value: float | None) -> str:
 def _ratio(cost: CostChange) -> str:
     if cost.ratio is None:
         return "-"
-    return "same" if abs(cost.ratio - 1) < LEAST_SHOWN_CHANGE else f"x {cost.ratio:.4g}"
+    return "same" if abs(cost.ratio - 1) < MIN_SHOWN_CHANGE else f"x {cost.ratio:.4g}"
 
 
 def _both(cost: CostChange) -> str:

@@ -17,7 +17,7 @@ TOKEN = "MLFLOW_TRACKING_TOKEN"  # noqa: S105 - a name
 OF_THE_DRIVER = (URI, USER, PASSWORD, PASSWORD_FILE, TOKEN)
 """Only the process that talks to MLflow needs them."""
 HIDDEN = "***"
-LONGEST_PASSWORD = 10_000
+MAX_PASSWORD = 10_000
 """Characters; a file that holds more was named by mistake."""
 
 # Paths of SQLite stores may hold an @, and never a password.
@@ -55,11 +55,11 @@ def take_credentials(uri: str) -> str:
 def _password_in(path: Path) -> str:
     try:
         with path.open(encoding="utf-8") as file:
-            text = file.read(LONGEST_PASSWORD + 1).strip("\r\n")
+            text = file.read(MAX_PASSWORD + 1).strip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "it is not text"
         raise TrackingError(f"{PASSWORD_FILE}: {path} cannot be read: {why}") from None
-    if not text or len(text) > LONGEST_PASSWORD or "\n" in text:
+    if not text or len(text) > MAX_PASSWORD or "\n" in text:
         raise TrackingError(f"{PASSWORD_FILE}: {path} must hold one line, the password")
     return text
 

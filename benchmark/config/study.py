@@ -21,7 +21,7 @@ from benchmark.config.credentials import (
 )
 from benchmark.config.recipes import overriding_keys, read_recipe, recipe_over, with_recipe
 from benchmark.config.yaml import (
-    describe_fault,
+    describe_error,
     parse_yaml,
     read_config,
 )
@@ -74,7 +74,7 @@ class LimitsSettings(Settings):
 
 
 class SelectionSettings(Settings):
-    """Which of the architectures that are named stay; costs are of one picture at their size."""
+    """Which of the architectures that are named stay; costs are of one image at their size."""
 
     exclude: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] = ()
     """Names or wildcards that are left out of all that are named."""
@@ -111,7 +111,7 @@ class StudySettings(Settings):
         return tuple({"name": item} if isinstance(item, str) else item for item in value)
 
     @model_validator(mode="after")
-    def _teachers_see_pictures(self) -> StudySettings:
+    def _teachers_see_images(self) -> StudySettings:
         if self.train.teacher.runs and self.model.mode == "frozen":
             raise ValueError(
                 "train.teacher: a network whose body is frozen is not taught; set model.mode to "
@@ -171,7 +171,7 @@ def load_study(
         return StudySettings.model_validate_json(json.dumps(values, default=str), strict=True)
     except ValidationError as error:
         lines = [
-            describe_fault(fault, str(config), StudySettings, origins) for fault in error.errors()
+            describe_error(fault, str(config), StudySettings, origins) for fault in error.errors()
         ]
         raise SettingsError("\n".join(dict.fromkeys(lines))) from None
 

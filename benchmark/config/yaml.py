@@ -141,7 +141,7 @@ def parse_yaml(text: str, origin: str, such_as: str = "`study:` and `data:`") ->
     return values
 
 
-def describe_fault(
+def describe_error(
     fault: Mapping[str, Any],
     origin: str,
     model: type[BaseModel],
@@ -154,7 +154,7 @@ def describe_fault(
     given = fault.get("input")
     if isinstance(given, str):
         fault = {**fault, "input": without_password(given)}
-    dotted, told = faults.describe_fault(fault, model)
+    dotted, told = faults.describe_error(fault, model)
     for assigned, text in (origins or {}).items():
         if dotted == assigned or dotted.startswith(assigned + "."):
             origin = text

@@ -1,4 +1,4 @@
-"""Pictures of results, for people and for MLflow."""
+"""Images of results, for people and for MLflow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def draw_confusion(evaluation: Evaluation, path: Path, title: str) -> None:
 
     labels = [result.label for result in evaluation.per_class]
     shares = [[100 * count / max(sum(row), 1) for count in row] for row in evaluation.confusion]
-    # A thousand classes would be a picture of gigabytes.
+    # A thousand classes would be an image of gigabytes.
     side = min(max(4.0, 0.45 * len(labels) + 2), MAX_SIDE_INCHES)
     figure, axes = pyplot.subplots(figsize=(side + 0.6, side), layout="constrained")
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)

@@ -17,12 +17,12 @@ COUNTING_PER_STARTUP = 1.6
 MEASURING_WINDOWS_S = 6.0
 MEASURING_BATCHES = 8
 HELD_OUT_BATCH = 64
-# Linux brings pages of a mapped file by 64 KiB, so that a picture comes with parts of others.
+# Linux brings pages of a mapped file by 64 KiB, so that an image comes with parts of others.
 PAGES_AROUND_BYTES = 64 * 2**10
 # Freed buffers stay with a process; in those of training steps, the larger ones of validation find
 # no room, and the other way round. Found with EfficientNet-B0, DenseNet121 and VGG16.
 SCATTERED = 1.4
-# Tables and the picture of the confusion matrix, with what draws it.
+# Tables and the image of the confusion matrix, with what draws it.
 EVALUATION_BYTES = 100 * 2**20
 
 
@@ -34,7 +34,7 @@ class Estimate:
     seconds: float
     """From the start of its process to its record."""
     peak_memory_bytes: int
-    """Largest resident memory of the run's process, pictures and features in it."""
+    """Largest resident memory of the run's process, images and features in it."""
     working_memory_bytes: int
     """The part that the system cannot take back: without the files that are mapped."""
 
@@ -57,8 +57,8 @@ def estimate(spec: RunSpec, found: Probe) -> Estimate:
     if spec.measure:
         seconds += found.startup_s + MEASURING_WINDOWS_S
         seconds += MEASURING_BATCHES * HELD_OUT_BATCH * times.forward_s
-    pictures = sum(images.values())
-    mapped = pictures * (3 * spec.image_size**2 + PAGES_AROUND_BYTES)
+    image_count = sum(images.values())
+    mapped = image_count * (3 * spec.image_size**2 + PAGES_AROUND_BYTES)
     with contextlib.suppress(OSError):
         mapped = min(mapped, spec.pixels.stat().st_size)
     if found.route == "features":

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 
 from benchmark.engine.confusion_plot import draw_confusion
 from benchmark.engine.memory_limit import limit_memory
-from benchmark.engine.stages import KeptStages
+from benchmark.engine.stages import StageCache
 from benchmark.engine.teacher import open_teacher
 from benchmark.runs import folder as files
 from benchmark.runs.environment import describe_environment
@@ -24,16 +24,16 @@ from benchmark.runs.folder import RunFolder
 from benchmark.runs.inputs import build_from, make_batches, open_splits
 from benchmark.runs.record import RunRecord, Stage
 from benchmark.runs.spec import RunSpec, cost_request
-from clothclf.cost.cache import count_once
+from clothclf.cost.cache import cached_count
 from clothclf.cost.measure.peak_memory import highest_resident_bytes
 from clothclf.cost.measure.request import measure_cost
 from clothclf.data.atomic import new_file, write_text
-from clothclf.device import choose_device, device_name, make_repeatable
+from clothclf.device import device_name, make_repeatable, select_device
 from clothclf.errors import CostError, TrainingStopped
-from clothclf.models.features import body_runs_once
+from clothclf.models.features import can_cache_features
 from clothclf.models.weights import state_hash
 from clothclf.results import Cost, EpochResult, Evaluation, MeasuredCost, TrainingResult
-from clothclf.training.distributed.process_group import ALONE, Team, leave
+from clothclf.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup, leave
 from clothclf.training.evaluate import evaluate, predict, predictions_table
 from clothclf.training.loop import Watcher, train
 
@@ -47,8 +47,8 @@ MEASURED: TypeAdapter[MeasuredCost] = TypeAdapter(MeasuredCost)
 TRAINED: TypeAdapter[tuple[TrainingResult, Evaluation, str, int]] = TypeAdapter(
     tuple[TrainingResult, Evaluation, str, int]
 )
-"""Training, test, hash of the body before it, largest resident memory in bytes."""
-ONE_IS_ENOUGH = "the frozen body runs once, and its head is trained by one process alone"
+"""Training, test, hash of the backbone before it, largest resident memory in bytes."""
+ONE_IS_ENOUGH = "the frozen backbone runs once, and its head is trained by one process alone"
 
 
 class Stop:
@@ -79,12 +79,12 @@ class Pipeline:
         emit: Emit,
         stop: Stop,
         memory_bytes: int | None = None,
-        team: Team = ALONE,
+        group: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
         """`emit` hears of stages, progress and epochs; `stop` is looked at during training.
 
-        `memory_bytes` is what the process may hold from then on. It is the first of a `team`,
-        whose others `follow` it.
+        `memory_bytes` is what the process may hold from then on. It is the first of a `group`,
+        whose others `run_follower` it.
         """
         self.spec = spec
         self.folder = folder
@@ -93,8 +93,8 @@ class Pipeline:
         self.stage: Stage = "start"
         self.stage_seconds: dict[str, float] = {}
         self.memory_bytes = memory_bytes
-        self.team = team
-        self.kept = KeptStages(folder)
+        self.group = group
+        self.kept = StageCache(folder)
 
     def carry_out(self, measure: bool = True) -> RunRecord | None:
         """Run every stage; whatever a stage raises passes through, `stage` says which it was.
@@ -104,10 +104,10 @@ class Pipeline:
         spec = self.spec
         started_at = _now()
         make_repeatable()
-        device = choose_device(spec.device) if self.team.size == 1 else self.team.device
+        device = select_device(spec.device) if self.group.size == 1 else self.group.device
         cost, cost_fault = self._count()
         trained = self.kept.result("save", TRAINED)
-        self.team.from_first(trained is not None)  # the others are told
+        self.group.from_first(trained is not None)  # the others are told
         if trained is None:
             trained = self._train(device)
         training, test, body_sha256, peak_memory_bytes = trained
@@ -127,7 +127,7 @@ class Pipeline:
             environment=describe_environment(
                 device_name(device),
                 torch.get_num_threads(),
-                self.team.size if training.route == "pictures" else 1,
+                self.group.size if training.route == "pictures" else 1,
             ),
             stage_seconds={**self.kept.seconds(), **self.stage_seconds},
             peak_memory_bytes=peak_memory_bytes,
@@ -150,25 +150,25 @@ class Pipeline:
         self.stage_seconds[stage] = time.perf_counter() - started
 
     def _train(self, device: torch.device) -> tuple[TrainingResult, Evaluation, str, int]:
-        """From the pictures to the saved model."""
+        """From the images to the saved model."""
         spec = self.spec
         with self._stage("data"):
             splits = open_splits(spec, self.folder)
         with self._stage("build"):
             classifier = build_from(spec)
-            body_sha256 = state_hash(classifier.body)
+            body_sha256 = state_hash(classifier.backbone)
         if self.memory_bytes is not None:
             limit_memory(self.memory_bytes)
         with self._stage("train"), self._stopping_by_itself():
-            team = self._team_for(classifier)
-            images = make_batches(spec, splits, classifier, device, team.share)
+            group = self._process_group(classifier)
+            images = make_batches(spec, splits, classifier, device, group.shard)
             teacher = open_teacher(spec, classifier, device)
             checkpoints = self.folder.path / files.CHECKPOINTS
             watcher = self._watcher()
             training = train(
-                classifier, images, spec.train, watcher, spec.cache, checkpoints, team, teacher
+                classifier, images, spec.train, watcher, spec.cache, checkpoints, group, teacher
             )
-            if team.size > 1:
+            if group.size > 1:
                 leave()
         self.stage_seconds["train"] = training.seconds  # earlier processes' share, too
         with self._stage("evaluate"):
@@ -180,12 +180,12 @@ class Pipeline:
             self.kept.keep("save", TRAINED, trained, self.stage_seconds, made)
         return trained
 
-    def _team_for(self, classifier: Classifier) -> Team:
-        """Alone where the body runs once for each view: a head's steps are not worth sharing."""
-        if self.team.size == 1 or not body_runs_once(classifier, self.spec.train.augment):
-            return self.team
+    def _process_group(self, classifier: Classifier) -> ProcessGroup:
+        """Alone where the backbone runs once for each view: a head's steps are not worth sharing."""
+        if self.group.size == 1 or not can_cache_features(classifier, self.spec.train.augment):
+            return self.group
         self.emit(Note(text=f"{self.spec.name}: {ONE_IS_ENOUGH}"))
-        return ALONE
+        return SINGLE_PROCESS
 
     @contextlib.contextmanager
     def _stopping_by_itself(self) -> Iterator[None]:
@@ -208,7 +208,7 @@ class Pipeline:
             return kept, ""
         try:
             with self._stage("cost"):
-                cost = count_once(cost_request(self.spec), self.spec.cache)
+                cost = cached_count(cost_request(self.spec), self.spec.cache)
         except CostError as error:
             self.emit(Note(text=f"cost: {error}"))
             return None, str(error)

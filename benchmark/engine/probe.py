@@ -46,22 +46,22 @@ def probe(spec: RunSpec, timeout_s: float = 600) -> Probe:
     However old that is: it has decided the precision, and so the identity, of runs. Raises
     TrainingError, with one sentence, where the run cannot be begun.
     """
-    return kept_probe(spec) or _ask_and_keep(spec, timeout_s)
+    return cached_probe(spec) or _ask_and_keep(spec, timeout_s)
 
 
-def kept_probe(spec: RunSpec) -> Probe | None:
+def cached_probe(spec: RunSpec) -> Probe | None:
     """What the first probe of such a run on this machine found; None where there was none."""
     return _read(_first(spec))
 
 
 def time_run(
-    spec: RunSpec, tell: Callable[[str], None], timeout_s: float = 600, busy: str = ""
+    spec: RunSpec, notify: Callable[[str], None], timeout_s: float = 600, busy: str = ""
 ) -> Probe:
     """Time some steps of a run, unless there are times of it that can be trusted.
 
     `busy` says what other processes compute now (`busy_now`). Times are taken again where they are
     older than MAX_AGE_S or spread more than MAX_SPREAD, and where the machine was busy then or is
-    now. `tell` hears which it is, and the age. Raises TrainingError, with one sentence, where
+    now. `notify` hears which it is, and the age. Raises TrainingError, with one sentence, where
     the run cannot be begun.
     """
     if not busy:
@@ -71,23 +71,23 @@ def time_run(
                 continue
             age_s = time.time() - file.stat().st_mtime
             if age_s <= MAX_AGE_S:
-                tell(f"{spec.name}: was timed {duration(max(0.0, age_s))} ago")
+                notify(f"{spec.name}: was timed {duration(max(0.0, age_s))} ago")
                 return found
-    tell(f"probing {spec.name}")
+    notify(f"probing {spec.name}")
     return _ask_and_keep(spec, timeout_s)
 
 
-def with_precision(spec: RunSpec, tell: Callable[[str], None], may_probe: bool = True) -> RunSpec:
+def with_precision(spec: RunSpec, notify: Callable[[str], None], may_probe: bool = True) -> RunSpec:
     """The run in the precision that the study names or, for `auto`, its probe found faster.
 
     Without `may_probe` one that no probe has decided yet stays as it is.
     """
-    if spec.model.precision != "auto" or not (may_probe or kept_probe(spec)):
+    if spec.model.precision != "auto" or not (may_probe or cached_probe(spec)):
         return spec
     try:
         found = probe(spec)
     except TrainingError as error:
-        tell(f"{spec.name}: float32, since the probe failed: {error}")
+        notify(f"{spec.name}: float32, since the probe failed: {error}")
         return spec
     chosen = faster_precision(found)
     return spec.model_copy(update={"precision": chosen})
@@ -108,7 +108,7 @@ def faster_precision(found: Probe) -> Precision:
 def _ask_and_keep(spec: RunSpec, timeout_s: float) -> Probe:
     found = ask(spec, timeout_s)
     text = PROBE.dump_json(found, indent=1).decode() + "\n"
-    for file in (_latest(spec), *(() if kept_probe(spec) else (_first(spec),))):
+    for file in (_latest(spec), *(() if cached_probe(spec) else (_first(spec),))):
         file.parent.mkdir(parents=True, exist_ok=True)
         write_text(file, text)
     return found
@@ -155,7 +155,7 @@ def ask(spec: RunSpec, timeout_s: float) -> Probe:
 
 
 def _key(spec: RunSpec) -> str:
-    """What the times depend on: the network, the recipe, the number of pictures, the machine."""
+    """What the times depend on: the network, the recipe, the number of images, the machine."""
     parts = {
         "architecture": spec.architecture,
         "head": spec.head.model_dump(),

@@ -32,7 +32,7 @@ def answer(spec: RunSpec, asked_at: float) -> dict[str, Any]:
     from benchmark.runs.inputs import build_from  # torch, once nothing can print to the answer
     from clothclf.cost.measure.peak_memory import highest_resident_bytes
     from clothclf.data.batches import ImageBatches
-    from clothclf.device import choose_device, make_repeatable
+    from clothclf.device import make_repeatable, select_device
     from clothclf.training.probe import probe_training
 
     precisions: list[Precision] = ["float32"]
@@ -42,10 +42,10 @@ def answer(spec: RunSpec, asked_at: float) -> dict[str, Any]:
         precisions = [spec.precision]
     try:
         make_repeatable()
-        device = choose_device(spec.device)
+        device = select_device(spec.device)
         classifier = build_from(spec)
         images = ImageBatches(
-            _any_pictures(spec),
+            _any_images(spec),
             classifier.normalization,
             spec.train.augment,
             spec.train.batch_size,
@@ -64,8 +64,8 @@ def answer(spec: RunSpec, asked_at: float) -> dict[str, Any]:
     return {"probe": dataclasses.asdict(found)}
 
 
-def _any_pictures(spec: RunSpec) -> dict[str, SplitImages]:
-    """Splits of the run's sizes; which pictures they hold does not matter to the time."""
+def _any_images(spec: RunSpec) -> dict[str, SplitImages]:
+    """Splits of the run's sizes; which images they hold does not matter to the time."""
     pixels = open_pixels(spec.pixels)
     classes = len(spec.data_summary.classes)
     return {

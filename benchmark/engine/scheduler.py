@@ -128,11 +128,11 @@ class _Schedule:
             while queue or self.running:
                 while queue and not self._is_ending() and self._has_room(queue[0]):
                     self._begin(queue.popleft())
-                self._tell_all()
+                self._notify_all()
                 if not self.running and self._is_ending():
                     break
                 self._watch()
-            self._tell_all()
+            self._notify_all()
             self._measure_alone()
             self._wait_for_others()
         except BaseException:
@@ -160,7 +160,7 @@ class _Schedule:
             self._begin(self.unmeasured.popleft(), measure=True)
             while self.running:
                 self._watch()
-            self._tell_all()
+            self._notify_all()
 
     def _wait_for_others(self) -> None:
         """Runs that another process has: it finishes them, or dies and leaves them to us."""
@@ -169,8 +169,8 @@ class _Schedule:
                 self._begin(self.elsewhere.popleft(), measure=True)
                 while self.running:
                     self._watch()
-                self._tell_all()
-            self._tell_tick()
+                self._notify_all()
+            self._notify_tick()
             time.sleep(LOOK_EVERY_S)
 
     def _begin(self, spec: RunSpec, measure: bool | None = None) -> None:
@@ -179,7 +179,7 @@ class _Schedule:
         What is to be told of the run before is told now: the new process starts up meanwhile.
         """
         self._start(spec, self.executor.measures_at_once if measure is None else measure)
-        self._tell_all()
+        self._notify_all()
 
     def _start(self, spec: RunSpec, measure: bool) -> None:
         folder = RunFolder.of(self.root, spec)
@@ -190,7 +190,7 @@ class _Schedule:
             return
         if not lock.is_locked:
             if spec.run_id not in self.waited_for:
-                self._tell(lambda listener: listener.on_elsewhere(folder, spec))
+                self._notify(lambda listener: listener.on_elsewhere(folder, spec))
             self.waited_for.add(spec.run_id)
             self.elsewhere.append(spec)
             return
@@ -203,7 +203,7 @@ class _Schedule:
             self.prepare_folder(folder, spec)
             self.begun.add(spec.run_id)
             self.running.append(_Running(self.executor.start(spec, folder, measure), lock))
-            self._tell(lambda listener: listener.on_started(folder, spec, resumed))
+            self._notify(lambda listener: listener.on_started(folder, spec, resumed))
         except OSError as error:
             lock.release()
             self._failed(folder, _could_not_start(spec, folder, error))
@@ -223,12 +223,12 @@ class _Schedule:
         record = folder.verified_record()
         if record is not None:
             self.outcome.skipped.add(folder)
-            self._tell(lambda listener: listener.on_skipped(folder, record))
+            self._notify(lambda listener: listener.on_skipped(folder, record))
             return False
         failure = folder.failure()
         if failure is not None and not failure.lost and not self.policy.retry_failed:
             self.outcome.failed_before.append(failure)
-            self._tell(lambda listener: listener.on_failed_before(folder, failure))
+            self._notify(lambda listener: listener.on_failed_before(folder, failure))
             return False
         return True
 
@@ -248,7 +248,7 @@ class _Schedule:
                 self._ended(running)
         if self._is_ending() and self.running:
             self._stop_running()
-        self._tell_tick()
+        self._notify_tick()
 
     def _pass_on(self, process: RunAtWork) -> bool:
         """Tell of the events that have come; return whether there will be no more."""
@@ -265,23 +265,23 @@ class _Schedule:
         self.executor.ended(running.process)
         if isinstance(result, RunRecord):
             self.outcome.finished.add(folder)
-            self._tell(lambda listener: listener.on_finished(folder, result))
+            self._notify(lambda listener: listener.on_finished(folder, result))
             if result.attempts > 1:
                 self.outcome.retried.append(spec.run_id)
         elif isinstance(result, Failure):
             self._failed(folder, result)
         elif self._is_ending():
-            self._tell(lambda listener: listener.on_interrupted(folder, spec))
+            self._notify(lambda listener: listener.on_interrupted(folder, spec))
         else:
             self.unmeasured.append(spec)
-            self._tell(lambda listener: listener.on_event(spec, Unmeasured()))
+            self._notify(lambda listener: listener.on_event(spec, Unmeasured()))
         # Not before all is told: who has the lock may log the run.
         self.ended_locks.append(running.lock)
 
     def _failed(self, folder: RunFolder, failure: Failure) -> None:
         self.outcome.failed.append(failure)
         self.given_up = self.given_up or self.policy.fail_fast
-        self._tell(lambda listener: listener.on_failed(folder, failure))
+        self._notify(lambda listener: listener.on_failed(folder, failure))
 
     def _stop_running(self) -> None:
         """Ask every process to stop, and wait; what takes too long is killed."""
@@ -297,7 +297,7 @@ class _Schedule:
                 closed = self._pass_on(running.process)
                 time.sleep(0 if closed else 0.02)
             self._ended(running)
-        self._tell_all()
+        self._notify_all()
 
     def _end_all(self) -> None:
         for running in self.running:
@@ -307,11 +307,11 @@ class _Schedule:
         self.running = []
         self._release_ended()
 
-    def _tell(self, call: Callable[[Listener], None]) -> None:
-        """Tell every listener at the next `_tell_all`, after what is to be told before."""
+    def _notify(self, call: Callable[[Listener], None]) -> None:
+        """Tell every listener at the next `_notify_all`, after what is to be told before."""
         self.untold += [functools.partial(call, listener) for listener in self.listeners]
 
-    def _tell_all(self) -> None:
+    def _notify_all(self) -> None:
         while self.untold:
             self.untold.popleft()()
         self._release_ended()
@@ -320,7 +320,7 @@ class _Schedule:
         while self.ended_locks:
             self.ended_locks.pop().release()
 
-    def _tell_tick(self) -> None:
+    def _notify_tick(self) -> None:
         for listener in self.listeners:
             listener.on_tick()
 

@@ -34,7 +34,7 @@ class StageResults(Settings):
     stages: dict[Stage, StageResult] = Field(default_factory=dict)
 
 
-class KeptStages:
+class StageCache:
     """Reads and writes the results of one run; what is damaged counts as not done."""
 
     def __init__(self, folder: RunFolder) -> None:

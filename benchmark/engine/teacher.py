@@ -13,7 +13,7 @@ from clothclf.models.classifier import Classifier
 from clothclf.training.teacher import Teacher
 
 
-def open_teacher(spec: RunSpec, pupil: Classifier, device: torch.device) -> Teacher | None:
+def open_teacher(spec: RunSpec, student: Classifier, device: torch.device) -> Teacher | None:
     """What teaches a run, where anything does, on its device; raises WeightsError."""
     if not spec.teachers:
         return None
@@ -27,4 +27,4 @@ def open_teacher(spec: RunSpec, pupil: Classifier, device: torch.device) -> Teac
                 "that folder cannot be reached from here"
             )
         networks.append((restore_run(FoundRun(folder, record)), record.spec.image_size))
-    return Teacher(networks, spec.train.teacher.share, pupil.normalization, device)
+    return Teacher(networks, spec.train.teacher.share, student.normalization, device)

@@ -63,11 +63,11 @@ def main(folder: RunFolder, measure: bool, memory_bytes: int | None = None) -> i
     except BrokenPipeError:
         return 1
     except Exception as error:
-        tell_failure(pipe, error)
+        report_failure(pipe, error)
         return 1
 
 
-def tell_failure(pipe: EventPipe, error: Exception, whose: str = "") -> None:
+def report_failure(pipe: EventPipe, error: Exception, whose: str = "") -> None:
     """Say why the run cannot go on, and write the traceback to its log."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     pipe.emit(Failed(reason=whose + _in_words(error)))
@@ -99,7 +99,7 @@ def _in_words(error: Exception) -> str:
 
     reason = first_line(error)
     if is_out_of_memory(error):
-        return f"memory is too short, even for one picture at a time ({reason})"
+        return f"memory is too short, even for one image at a time ({reason})"
     return reason
 
 

@@ -29,7 +29,7 @@ from clothclf.models.deploy import deployed_alike
 TOLERANCE = 1e-4
 """Largest difference of a probability that rounding explains."""
 DRAWN = 64
-"""Pictures of noise to compare by, where the run's own are not at hand."""
+"""Images of noise to compare by, where the run's own are not at hand."""
 
 Pictures = npt.NDArray[np.uint8]
 Probabilities = npt.NDArray[np.float32]
@@ -40,9 +40,9 @@ Runtime = Callable[[Pictures], Probabilities]
 class Checked:
     """How far the exported model's answers lie from the run's."""
 
-    pictures: int
+    images: int
     of: str
-    """Which pictures they were."""
+    """Which images they were."""
     largest_difference: float
     """Of a probability."""
     deployed: bool = False
@@ -53,51 +53,51 @@ def export(found: FoundRun, form: str, output: Path, most: int | None = None) ->
     """Export a finished run to `output`, once its answers are found to be the classifier's own.
 
     A network that can be re-parameterised is exported in its deployed form. Answers are compared on
-    the run's test pictures, `most` of them at most. Raises ExportError, and leaves no file, where
+    the run's test images, `most` of them at most. Raises ExportError, and leaves no file, where
     an answer differs, a library is missing, or torch cannot export it.
     """
     model = Exported(restore_run(found)).eval()
     size = found.record.spec.image_size
-    pictures, of = _test_pictures(found, size, most)
-    expected = _run(lambda some: model(torch.from_numpy(some)).numpy(), pictures)
+    images, of = _test_images(found, size, most)
+    expected = _run(lambda some: model(torch.from_numpy(some)).numpy(), images)
     try:
-        other = deployed_alike(model, torch.from_numpy(pictures[:2]))
+        other = deployed_alike(model, torch.from_numpy(images[:2]))
     except CostError:  # then as it was trained
         other = None
     try:
         with output_file(output) as unfinished:
             with _quiet():
                 runtime = _FORMATS[form](other or model, size, card(found.record), unfinished)
-            checked = _compare(expected, _run(runtime, pictures), of)
+            checked = _compare(expected, _run(runtime, images), of)
     except OSError as error:
         raise ExportError(f"{output}: cannot be written: {error.strerror or error}") from None
     return dataclasses.replace(checked, deployed=other is not None)
 
 
-def _test_pictures(found: FoundRun, size: int, most: int | None) -> tuple[Pictures, str]:
-    """Pictures uint8 [n, size, size, 3] of the run's test split, or noise, and in words which."""
+def _test_images(found: FoundRun, size: int, most: int | None) -> tuple[Pictures, str]:
+    """Images uint8 [n, size, size, 3] of the run's test split, or noise, and in words which."""
     spec = found.record.spec
     try:
         manifest = pd.read_parquet(found.folder.path / files.MANIFEST)
         array = open_pixels(spec.pixels)
         test = SplitImages.open(manifest, spec.data_summary.classes, array, "test")
         if array.shape[1] != size or test.rows.max(initial=0) >= len(array):
-            raise DataError("other pictures")
+            raise DataError("other images")
     except (DataError, OSError, ValueError):
         drawn = np.random.default_rng(0).integers(0, 256, (DRAWN, size, size, 3), dtype=np.uint8)
-        return drawn, "pictures of noise, as the run's own are not in the cache any more"
+        return drawn, "images of noise, as the run's own are not in the cache any more"
     places = np.arange(len(test) if most is None else min(most, len(test)))
-    return test.images(places), f"of the run's {len(test):,} test pictures"
+    return test.images(places), f"of the run's {len(test):,} test images"
 
 
-def _run(answer: Runtime, pictures: Pictures) -> Probabilities:
+def _run(answer: Runtime, images: Pictures) -> Probabilities:
     with torch.inference_mode():
-        parts = [answer(pictures[i : i + BATCH_SIZE]) for i in range(0, len(pictures), BATCH_SIZE)]
+        parts = [answer(images[i : i + BATCH_SIZE]) for i in range(0, len(images), BATCH_SIZE)]
     return np.concatenate(parts)
 
 
 def _compare(expected: Probabilities, found: Probabilities, of: str) -> Checked:
-    """Raise ExportError where a picture would get another answer.
+    """Raise ExportError where an image would get another answer.
 
     Two classes as probable as each other, to the tolerance, may change places.
     """
@@ -108,7 +108,7 @@ def _compare(expected: Probabilities, found: Probabilities, of: str) -> Checked:
         raise ExportError(
             f"the exported model does not answer as the run does: probabilities differ by up to "
             f"{difference:.2g} (allowed: {TOLERANCE:g}), the class of {int(other.sum())} of "
-            f"{len(expected)} pictures is another; try another --format"
+            f"{len(expected)} images is another; try another --format"
         )
     return Checked(len(expected), of, difference)
 

@@ -1,4 +1,4 @@
-"""A classifier as one module of tensors: uint8 pictures in, class probabilities out."""
+"""A classifier as one module of tensors: uint8 images in, class probabilities out."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CARD = "bench.json"
 class Exported(nn.Module):
     """Normalising, the classifier, and softmax, in float32.
 
-    Pictures uint8 [n, size, size, 3], RGB, as resizing gives them, become probabilities
+    Images uint8 [n, size, size, 3], RGB, as resizing gives them, become probabilities
     float32 [n, classes].
     """
 
@@ -38,10 +38,10 @@ class Exported(nn.Module):
         self.register_buffer("mean", torch.tensor(normalization.mean) * 255)
         self.register_buffer("scale", 1 / (torch.tensor(normalization.std) * 255))
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """Class probabilities [n, classes]."""
         # Each channel by itself, as training normalises: the same roundings.
-        scaled = (pictures.float() - self.mean) * self.scale
+        scaled = (images.float() - self.mean) * self.scale
         scores: Tensor = self.classifier(scaled.permute(0, 3, 1, 2))
         return scores.softmax(1)
 

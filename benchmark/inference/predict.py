@@ -1,4 +1,4 @@
-"""Name the classes of picture files: one by one, or a whole folder without holding it in memory."""
+"""Name the classes of image files: one by one, or a whole folder without holding it in memory."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.inference.predictor import BATCH_SIZE, Answer, Answerer, read_picture
+from benchmark.inference.predictor import BATCH_SIZE, Answer, Predictor, read_image
 from clothclf.data.sources.listing import MAX_IMAGE_BYTES
 from clothclf.errors import DataError
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".avif")
-"""Of files in a folder that are taken for pictures; those that cannot be read are told."""
+"""Of files in a folder that are taken for images; those that cannot be read are told."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class Predicted:
     fault: str = ""
 
 
-def pictures_of(asked: Sequence[Path]) -> list[Path]:
-    """The files asked for; of a folder all pictures in it and below, by name.
+def images_of(asked: Sequence[Path]) -> list[Path]:
+    """The files asked for; of a folder all images in it and below, by name.
 
-    Raises DataError for what does not exist, and for a folder without a picture.
+    Raises DataError for what does not exist, and for a folder without an image.
     """
     found: list[Path] = []
     for path in asked:
@@ -42,7 +42,7 @@ def pictures_of(asked: Sequence[Path]) -> list[Path]:
                 if file.suffix.lower() in ENDINGS and file.is_file()
             )
             if not inside:
-                raise DataError(f"{path}: has no pictures in it ({', '.join(ENDINGS)})")
+                raise DataError(f"{path}: has no images in it ({', '.join(ENDINGS)})")
             found += inside
         elif path.exists():
             found.append(path)
@@ -51,12 +51,12 @@ def pictures_of(asked: Sequence[Path]) -> list[Path]:
     return found
 
 
-def predict_files(answerer: Answerer, paths: Sequence[Path]) -> Iterator[Predicted]:
+def predict_files(predictor: Predictor, paths: Sequence[Path]) -> Iterator[Predicted]:
     """Answer for each file in order; a batch at a time is in memory."""
 
     def decoded(path: Path) -> npt.NDArray[np.uint8] | str:
         try:
-            return answerer.pixels(read_picture(path, MAX_IMAGE_BYTES))
+            return predictor.pixels(read_image(path, MAX_IMAGE_BYTES))
         except DataError as error:
             return str(error)
 
@@ -66,7 +66,7 @@ def predict_files(answerer: Answerer, paths: Sequence[Path]) -> Iterator[Predict
             found = list(pool.map(decoded, some))
             pixels = [item for item in found if not isinstance(item, str)]
             answers = iter(
-                answerer.answers(answerer.probabilities(np.stack(pixels))) if pixels else ()
+                predictor.answers(predictor.probabilities(np.stack(pixels))) if pixels else ()
             )
             for path, item in zip(some, found, strict=True):
                 if isinstance(item, str):

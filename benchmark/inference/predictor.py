@@ -1,4 +1,4 @@
-"""A trained classifier that answers for encoded pictures, prepared as training pictures were."""
+"""A trained classifier that answers for encoded images, prepared as training images were."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmark.runs import folder as files
 from benchmark.runs.find import FoundRun
 from benchmark.runs.spec import RunSpec
 from clothclf.data.decode import decoding, resized
-from clothclf.device import choose_device
+from clothclf.device import select_device
 from clothclf.models.fold import folded
 
 if TYPE_CHECKING:
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 BATCH_SIZE = 64
 TOP = 5
-"""Classes that are told of a picture, most probable first."""
+"""Classes that are told of an image, most probable first."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One picture's classes and their probabilities, the most probable first, `TOP` at most."""
+    """One image's classes and their probabilities, the most probable first, `TOP` at most."""
 
     top: tuple[tuple[str, float], ...]
 
@@ -43,13 +43,13 @@ class Answer:
         return self.top[0][1]
 
 
-class Answerer:
-    """Encoded pictures in, classes and probabilities out."""
+class Predictor:
+    """Encoded images in, classes and probabilities out."""
 
     def __init__(self, classifier: Classifier, spec: RunSpec, device: torch.device) -> None:
         """`classifier` is trained; it is moved to `device`, and simplified as far as that goes."""
         classifier = classifier.to(device).eval()
-        if classifier.body_is_deterministic():
+        if classifier.backbone_is_deterministic():
             # As the run's own answers were computed.
             classifier = folded(classifier, spec.image_size)
         self._classifier = classifier
@@ -58,12 +58,12 @@ class Answerer:
         self.classes = spec.data_summary.classes
 
     def pixels(self, content: bytes) -> npt.NDArray[np.uint8]:
-        """Decode one picture to uint8 [size, size, 3]; raises DataError where it is none."""
+        """Decode one image to uint8 [size, size, 3]; raises DataError where it is none."""
         with decoding(content) as decoded:
             return resized(decoded.image, self._size)
 
     def probabilities(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Pictures [n, size, size, 3] to class probabilities [n, classes]."""
+        """Images [n, size, size, 3] to class probabilities [n, classes]."""
         parts = [self._some(pixels[i : i + BATCH_SIZE]) for i in range(0, len(pixels), BATCH_SIZE)]
         nothing = np.empty((0, len(self.classes)), dtype=np.float32)
         return np.concatenate([nothing, *parts])
@@ -78,8 +78,8 @@ class Answerer:
 
     @torch.inference_mode()
     def _some(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        pictures = torch.from_numpy(pixels).to(self._device)
-        scores = self._classifier(self._classifier.normalization.apply(pictures))
+        images = torch.from_numpy(pixels).to(self._device)
+        scores = self._classifier(self._classifier.normalization.apply(images))
         probabilities: npt.NDArray[np.float32] = scores.softmax(1).cpu().numpy()
         return probabilities
 
@@ -96,12 +96,12 @@ def restore_run(found: FoundRun) -> Classifier:
     return restore(saved, found.folder.path / files.MODEL)
 
 
-def open_answerer(found: FoundRun, device: str = "auto") -> Answerer:
+def open_predictor(found: FoundRun, device: str = "auto") -> Predictor:
     """Build what answers for a finished run; raises WeightsError or DeviceError."""
-    return Answerer(restore_run(found), found.record.spec, choose_device(device))
+    return Predictor(restore_run(found), found.record.spec, select_device(device))
 
 
-def read_picture(path: Path, limit: int) -> bytes:
+def read_image(path: Path, limit: int) -> bytes:
     """A file's bytes; raises DataError where it cannot be read or has more than `limit`."""
     from clothclf.errors import DataError
 

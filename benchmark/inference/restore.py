@@ -25,7 +25,7 @@ class SavedModel(Settings):
     run_id: str
     spec: RunSpec
     body_sha256: str
-    """Of the body before training: one that is not saved must be built the same."""
+    """Of the backbone before training: one that is not saved must be built the same."""
     tensors_sha256: str
     """Of the file of tensors."""
 
@@ -38,7 +38,7 @@ class SavedModel(Settings):
 def restore(saved: SavedModel, tensors: Path) -> Classifier:
     """The classifier as it was after training, on the CPU, ready to answer.
 
-    `tensors` is the run's model.safetensors. What of a frozen body is not in it is built as the run
+    `tensors` is the run's model.safetensors. What of a frozen backbone is not in it is built as the run
     built it: drawn from the seed, or loaded from the same weights. Raises WeightsError where that
     cannot be had, or is not the same.
     """
@@ -52,7 +52,7 @@ def restore(saved: SavedModel, tensors: Path) -> Classifier:
     else:
         weights = _weights(saved)
         classifier = build_from(saved.spec.model_copy(update={"weights": weights}))
-        if state_hash(classifier.body) != saved.body_sha256:
+        if state_hash(classifier.backbone) != saved.body_sha256:
             raise WeightsError(
                 f"run {saved.run_id}: its body, {weights.name} weights, comes out differently "
                 "here than where it was trained (another version of torch or timm?); "

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from benchmark.config.study import StudySettings
-from clothclf.cost.quick import QuickCount, body_request, count_many
+from clothclf.cost.quick import QuickCount, backbone_request, count_many
 from clothclf.errors import ArchitectureError, UserError
 from clothclf.settings import ArchitectureSettings
 from clothclf.settings.model import LIST_MARK
@@ -18,18 +18,18 @@ from clothclf.settings.model import LIST_MARK
 MAX_LIST_BYTES = 1_000_000
 MAX_NAMES = 10_000
 """In a list."""
-MOST_FAULTS = 20
+MAX_ERRORS = 20
 """That are told one by one."""
 UNFIT_HINT = "leave out what cannot take part by --exclude NAME, or by selection.exclude"
 DEMO_CLASSES = 11
 """Of a head that is counted before the data are read, unless the study says how many."""
 
-Tell = Callable[[str], None]
+Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """An architecture at one size; MACs of one picture, with the study's head on it."""
+class ArchitectureMatch:
+    """An architecture at one size; MACs of one image, with the study's head on it."""
 
     entry: ArchitectureSettings
     """No wildcard, no list; its `image_size` is in pixels."""
@@ -44,33 +44,33 @@ class Candidate:
 
     @property
     def image_size(self) -> int:
-        """Side of its pictures, in pixels."""
+        """Side of its images, in pixels."""
         if not isinstance(self.entry.image_size, int):
             raise ValueError(f"{self.entry.name}: its size is not in pixels")
         return self.entry.image_size
 
 
-def choose(
+def find_architectures(
     study: StudySettings,
     asked: Sequence[str],
     cache: Path,
-    tell: Tell | None = None,
+    notify: Notify | None = None,
     leave_out_unfit: bool = False,
-) -> list[Candidate]:
+) -> list[ArchitectureMatch]:
     """All architectures that are asked for, or of the study, each at its size or sizes.
 
     Those beyond `study.selection` say in `out` why they are left out. Counts are kept below
-    `cache`; `tell` hears of progress where there are many to count. Raises UserError, with a
+    `cache`; `notify` hears of progress where there are many to count. Raises UserError, with a
     line for each fault, for names that are not known, lists that cannot be read, and sizes that
     an architecture refuses (with `leave_out_unfit` it is left out); and where nothing is left.
     """
-    entries = sized(study, expand(choose_architectures(study, asked)))
+    entries = sized(study, expand(match_architectures(study, asked)))
     kept, out = _without_excluded(study, entries)
-    counts, faults = _count(study, kept, cache, tell)
+    counts, faults = _count(study, kept, cache, notify)
     if not leave_out_unfit:
         _raise(list(faults.values()), UNFIT_HINT)
     found = [
-        Candidate(
+        ArchitectureMatch(
             entry,
             count.macs,
             count.params,
@@ -84,7 +84,7 @@ def choose(
     return [*found, *out]
 
 
-def choose_architectures(
+def match_architectures(
     study: StudySettings, asked: Sequence[str]
 ) -> tuple[ArchitectureSettings, ...]:
     """The architectures to run: those asked for, with what is the study's own where it names them.
@@ -197,12 +197,12 @@ def _read_list(path: Path) -> str:
 
 def _without_excluded(
     study: StudySettings, entries: Sequence[ArchitectureSettings]
-) -> tuple[list[ArchitectureSettings], list[Candidate]]:
+) -> tuple[list[ArchitectureSettings], list[ArchitectureMatch]]:
     kept, out = [], []
     for entry in entries:
         by = [it for it in study.selection.exclude if fnmatch.fnmatchcase(entry.name, it)]
         if by:
-            out.append(Candidate(entry, None, None, f"excluded by {by[0]}"))
+            out.append(ArchitectureMatch(entry, None, None, f"excluded by {by[0]}"))
         else:
             kept.append(entry)
     if not kept:
@@ -211,19 +211,22 @@ def _without_excluded(
 
 
 def _count(
-    study: StudySettings, entries: Sequence[ArchitectureSettings], cache: Path, tell: Tell | None
+    study: StudySettings,
+    entries: Sequence[ArchitectureSettings],
+    cache: Path,
+    notify: Notify | None,
 ) -> tuple[list[QuickCount], dict[int, str]]:
     """Count each with its head; by place, why one cannot be built at its size."""
     from clothclf.models.check_weights import check_architecture
 
     sides = [entry.image_size for entry in entries]
     requests = [
-        body_request(entry.name, side)
+        backbone_request(entry.name, side)
         for entry, side in zip(entries, sides, strict=True)
         if isinstance(side, int)
     ]
     classes = study.data.max_classes or DEMO_CLASSES
-    found = count_many(requests, cache, _progress(tell))
+    found = count_many(requests, cache, _progress(notify))
     faults: dict[int, str] = {}
     for place, (request, count) in enumerate(zip(requests, found, strict=True)):
         if count.fault:
@@ -237,13 +240,13 @@ def _count(
     return counts, faults
 
 
-def _progress(tell: Tell | None) -> Callable[[int, int], None] | None:
-    if tell is None:
+def _progress(notify: Notify | None) -> Callable[[int, int], None] | None:
+    if notify is None:
         return None
 
     def on_count(done: int, total: int) -> None:
-        if total > MOST_FAULTS and (done % MOST_FAULTS == 0 or done == total):
-            tell(f"architectures: {done:,} of {total:,} counted")
+        if total > MAX_ERRORS and (done % MAX_ERRORS == 0 or done == total):
+            notify(f"architectures: {done:,} of {total:,} counted")
 
     return on_count
 
@@ -265,7 +268,7 @@ def _beyond(study: StudySettings, count: QuickCount) -> str:
     return "; ".join(told)
 
 
-def _nothing_left(found: Sequence[Candidate]) -> str:
+def _nothing_left(found: Sequence[ArchitectureMatch]) -> str:
     """The sentence for limits that leave no architecture, with the smallest of all."""
     known = [item for item in found if item.macs is not None and item.params is not None]
     least = min(known, key=lambda item: (item.macs or 0, item.params or 0), default=None)
@@ -287,8 +290,8 @@ def _raise(faults: Sequence[str], hint: str = "") -> None:
     told = list(dict.fromkeys(faults))
     if not told:
         return
-    if len(told) > MOST_FAULTS:
-        told = [*told[:MOST_FAULTS], f"and {len(told) - MOST_FAULTS} more architectures"]
+    if len(told) > MAX_ERRORS:
+        told = [*told[:MAX_ERRORS], f"and {len(told) - MAX_ERRORS} more architectures"]
     if hint and len(told) > 1:
         told.append(hint)
     raise UserError("\n".join(told))

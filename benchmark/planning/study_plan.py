@@ -9,11 +9,11 @@ from rich.console import Console
 
 from benchmark.config.study import StudySettings, to_yaml
 from benchmark.engine.probe import with_precision
-from benchmark.planning.architectures import Candidate, choose
+from benchmark.planning.architectures import ArchitectureMatch, find_architectures
 from benchmark.planning.teachers import find_teachers
 from benchmark.planning.weights import weights_of
 from benchmark.runs import folder as files
-from benchmark.runs.find import taught_by
+from benchmark.runs.find import with_teachers
 from benchmark.runs.folder import RunFolder
 from benchmark.runs.root import cache_folder
 from benchmark.runs.spec import RunSpec, make_plan
@@ -26,15 +26,15 @@ from clothclf.settings import ArchitectureSettings
 
 MAX_SHRINKING = 3
 """Stored images that many times as large as what a network sees call for a warning."""
-MOST_LEFT_OUT = 20
+MAX_LEFT_OUT = 20
 """Architectures that are told one by one."""
 
 
 def check_device(study: StudySettings) -> None:
     """Raise DeviceError where this machine lacks the study's device; every run would fail."""
-    from clothclf.device import choose_device
+    from clothclf.device import select_device
 
-    choose_device(study.device)
+    select_device(study.device)
 
 
 def plan_study(
@@ -50,13 +50,13 @@ def plan_study(
     precision that a probe has yet to decide stays open.
     """
 
-    def tell(text: str) -> None:
+    def notify(text: str) -> None:
         console.print(text, style="yellow", markup=False)
 
     console.print(f"study {study.study}: reading data and architectures")
     cache = cache_folder(root)
-    chosen = choose(study, asked, cache, tell)
-    _tell_left_out(console, chosen)
+    chosen = find_architectures(study, asked, cache, notify)
+    _notify_left_out(console, chosen)
     entries = [item.entry for item in chosen if not item.out]
     _check_recipe(study, entries)
     weights = _resolve_weights(study, entries, console)
@@ -64,27 +64,27 @@ def plan_study(
     data, pixels = prepare_sizes(study, entries, console)
     warn_of_shrinking(data, pixels, console)
     teachers = find_teachers(study, data)
-    taught = taught_by(study, [teacher.run_id for teacher in teachers])
+    taught = with_teachers(study, [teacher.run_id for teacher in teachers])
     plan = make_plan(taught, entries, data.summary, pixels, cache, weights, teachers)
-    return [with_precision(spec, tell, may_probe) for spec in plan], data
+    return [with_precision(spec, notify, may_probe) for spec in plan], data
 
 
-def _tell_left_out(console: Console, chosen: Sequence[Candidate]) -> None:
+def _notify_left_out(console: Console, chosen: Sequence[ArchitectureMatch]) -> None:
     out = [item for item in chosen if item.out]
     if not out:
         return
     console.print(f"architectures: {len(chosen) - len(out)} stay, {len(out)} are left out")
-    for item in out[:MOST_LEFT_OUT]:
+    for item in out[:MAX_LEFT_OUT]:
         told = f"left out: {item.entry.name} at {item.image_size} px: {item.out}"
         console.print(told, markup=False, highlight=False)
-    if len(out) > MOST_LEFT_OUT:
-        console.print(f"left out: and {len(out) - MOST_LEFT_OUT} more")
+    if len(out) > MAX_LEFT_OUT:
+        console.print(f"left out: and {len(out) - MAX_LEFT_OUT} more")
 
 
 def prepare_sizes(
     study: StudySettings, entries: Sequence[ArchitectureSettings], console: Console
 ) -> tuple[DataSet, dict[int, Path]]:
-    """The data, and the file of decoded pictures for each size that a run has."""
+    """The data, and the file of decoded images for each size that a run has."""
     sizes = sorted({entry.image_size for entry in entries if isinstance(entry.image_size, int)})
     found: dict[int, DataSet] = {}
     for size in sizes:
@@ -94,7 +94,7 @@ def prepare_sizes(
     for size, data in found.items():
         if data.summary != first.summary or not data.manifest.equals(first.manifest):
             raise DataError(
-                f"data.path: the pictures at {size} px are others than at {sizes[0]} px; "
+                f"data.path: the images at {size} px are others than at {sizes[0]} px; "
                 "have they changed meanwhile? Run it again"
             )
     return first, {size: data.pixels for size, data in found.items()}

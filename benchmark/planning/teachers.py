@@ -7,7 +7,7 @@ import pandas as pd
 from benchmark.config.study import StudySettings
 from benchmark.errors import ReportError
 from benchmark.runs import folder as files
-from benchmark.runs.find import FoundRun, find_run, untaught
+from benchmark.runs.find import FoundRun, find_run, without_teacher
 from benchmark.runs.spec import TeacherRun
 from clothclf.data.dataset import DataSet
 from clothclf.errors import SettingsError
@@ -17,16 +17,16 @@ def find_teachers(study: StudySettings, data: DataSet) -> tuple[TeacherRun, ...]
     """The runs that `train.teacher.runs` names.
 
     Raises SettingsError where there is no such run, its classes are others, or it was trained on
-    pictures that are kept from training here: its answers would tell of them.
+    images that are kept from training here: its answers would tell of them.
     """
     found = []
     for asked in study.train.teacher.runs:
         try:
-            teacher = find_run(asked, lambda: untaught(study))
+            teacher = find_run(asked, lambda: without_teacher(study))
             teacher.require_model()
         except ReportError as error:
             raise SettingsError(f"train.teacher.runs: {error}") from None
-        if fault := _fault(teacher, data):
+        if fault := _problem(teacher, data):
             raise SettingsError(f"train.teacher.runs: {teacher.name} {fault}")
         found.append(
             TeacherRun(run_id=teacher.record.run_id, folder=teacher.folder.path.absolute())
@@ -34,7 +34,7 @@ def find_teachers(study: StudySettings, data: DataSet) -> tuple[TeacherRun, ...]
     return tuple(found)
 
 
-def _fault(teacher: FoundRun, data: DataSet) -> str:
+def _problem(teacher: FoundRun, data: DataSet) -> str:
     """Why a run cannot teach this study, in words that follow its name; else empty."""
     if teacher.record.spec.data_summary.classes != data.summary.classes:
         return "has other classes than the study; a teacher must have the same"
@@ -47,7 +47,7 @@ def _fault(teacher: FoundRun, data: DataSet) -> str:
     seen = kept_back & set(own["pixel_hash"][own["split"] == "train"])
     if seen:
         return (
-            f"was trained on {len(seen):,} pictures that this study validates or tests with: its "
+            f"was trained on {len(seen):,} images that this study validates or tests with: its "
             "answers would tell of them; teach by a run of the same split"
         )
     return ""

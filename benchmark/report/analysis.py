@@ -17,18 +17,18 @@ from benchmark.errors import ReportError
 from benchmark.report import statistics
 from benchmark.report.collect import Comparison
 from benchmark.report.pairs import Pair, compare_pairs
-from benchmark.report.pick import NO_WISHES, Pick, Wishes, choose
-from benchmark.report.predictions import Answers, TestSet, has_answers, read_answers
+from benchmark.report.pick import NO_CRITERIA, Criteria, Pick, choose_pick
+from benchmark.report.predictions import RunPredictions, TestSet, has_predictions, read_predictions
 from benchmark.report.statistics import Interval, Resampling
 from benchmark.report.suspects import WithoutSuspects, without_suspects
 from benchmark.report.table import Row, make_rows
 from clothclf.results import ClassResult
 
-MOST_ROWS = 60
+MAX_ROWS_READ = 60
 """Rows that are compared in pairs, the most accurate ones; the pairs grow with their square."""
-MOST_SEEDS = 10
+MAX_SEEDS = 10
 """Seeds of a row whose answers are read; more would hardly narrow an interval."""
-MOST_CLASSES = 200
+MAX_CLASSES = 200
 """With more, macro-F1 has no interval: it would take minutes."""
 HARDEST = 5
 
@@ -42,7 +42,7 @@ class HardPair:
     images: float
     """Mean over seeds."""
     share: float
-    """Of the true class's pictures, 0 to 1."""
+    """Of the true class's images, 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,13 @@ class RowStatistics:
     calibration_error: float
     """Expected calibration error, 0 to 1."""
     accuracy_at_coverage: float
-    """Accuracy on the 90 % of pictures that are answered most confidently."""
+    """Accuracy on the 90 % of images that are answered most confidently."""
     confusion: npt.NDArray[np.int64]
     """[classes, classes], added up over seeds; rows are true classes, columns answers."""
     per_class: tuple[ClassResult, ...]
     """From all seeds' answers together, the class of the lowest F1 first."""
     hardest: tuple[HardPair, ...]
-    """What is mistaken most often for what, most pictures first."""
+    """What is mistaken most often for what, most images first."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Analysis:
     """One for each row; None where its answers are not there or it is not among MOST_ROWS."""
     pairs: dict[tuple[int, int], Pair]
     """By places in `rows`, the smaller one first."""
-    answers: list[tuple[Answers, ...]]
+    answers: list[tuple[RunPredictions, ...]]
     """By row, one for each seed; empty where there are no statistics."""
     test: TestSet | None
     notes: tuple[str, ...]
@@ -86,10 +86,10 @@ class Analysis:
     """Accuracy without suspected label errors, where the data have been audited."""
 
 
-def analyse(comparison: Comparison, root: Path, wishes: Wishes = NO_WISHES) -> Analysis:
+def analyse(comparison: Comparison, root: Path, criteria: Criteria = NO_CRITERIA) -> Analysis:
     """Analyse the runs of one comparison, whose folders lie below the tracking folder `root`."""
     rows = make_rows(comparison)
-    test, answers, notes = _answers_by_row(rows, root)
+    test, answers, notes = _predictions_by_row(rows, root)
     figures: list[RowStatistics | None] = [None] * len(rows)
     pairs: dict[tuple[int, int], Pair] = {}
     if test is not None:
@@ -100,26 +100,26 @@ def analyse(comparison: Comparison, root: Path, wishes: Wishes = NO_WISHES) -> A
             if found:
                 figures[place], drawn[place] = _row_statistics(found, test, resampling, images)
         pairs = compare_pairs(rows, answers, test, drawn)
-    pick = choose(rows, wishes, pairs)
+    pick = choose_pick(rows, criteria, pairs)
     without = without_suspects(root, comparison.specs[0].data_summary.fingerprint, test, answers)
     return Analysis(comparison, rows, figures, pairs, answers, test, notes, pick, without)
 
 
-def _answers_by_row(
+def _predictions_by_row(
     rows: Sequence[Row], root: Path
-) -> tuple[TestSet | None, list[tuple[Answers, ...]], tuple[str, ...]]:
+) -> tuple[TestSet | None, list[tuple[RunPredictions, ...]], tuple[str, ...]]:
     test: TestSet | None = None
-    found: list[tuple[Answers, ...]] = []
+    found: list[tuple[RunPredictions, ...]] = []
     notes: list[str] = []
     lacking: list[str] = []
-    for row in rows[:MOST_ROWS]:
-        records = row.records[:MOST_SEEDS]
-        if not all(has_answers(root, record) for record in records):
+    for row in rows[:MAX_ROWS_READ]:
+        records = row.records[:MAX_SEEDS]
+        if not all(has_predictions(root, record) for record in records):
             found.append(())
             lacking.append(row.name)
             continue
         try:
-            own, answers = read_answers(root, records)
+            own, answers = read_predictions(root, records)
             if test is not None and (own.ids, own.labels.tolist()) != (
                 test.ids,
                 test.labels.tolist(),
@@ -133,15 +133,15 @@ def _answers_by_row(
         found.append(tuple(answers))
     if lacking:
         notes.append(f"no intervals, because answers are not there: {', '.join(lacking)}")
-    if any(len(row.seeds) > MOST_SEEDS for row in rows):
-        notes.append(f"intervals are of the first {MOST_SEEDS} seeds of each architecture")
-    if len(rows) > MOST_ROWS:
-        notes.append(f"intervals and pairs are of the {MOST_ROWS} most accurate rows alone")
+    if any(len(row.seeds) > MAX_SEEDS for row in rows):
+        notes.append(f"intervals are of the first {MAX_SEEDS} seeds of each architecture")
+    if len(rows) > MAX_ROWS_READ:
+        notes.append(f"intervals and pairs are of the {MAX_ROWS_READ} most accurate rows alone")
     return test, [*found, *[()] * (len(rows) - len(found))], tuple(notes)
 
 
 def _row_statistics(
-    found: Sequence[Answers],
+    found: Sequence[RunPredictions],
     test: TestSet,
     resampling: Resampling,
     images: npt.NDArray[np.float64],
@@ -169,21 +169,21 @@ def _row_statistics(
 
 
 def resampled_figures(
-    found: Sequence[Answers],
+    found: Sequence[RunPredictions],
     test: TestSet,
     resampling: Resampling,
     images: npt.NDArray[np.float64],
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64] | None]:
     """Accuracy and macro-F1 in each resampled test set [draws], means over seeds.
 
-    `images` [draws] says how many pictures each has. With more than MOST_CLASSES there is no
+    `images` [draws] says how many images each has. With more than MOST_CLASSES there is no
     macro-F1.
     """
     count = len(test.classes)
     accuracies, scores = [], []
     for item in found:
         answers = item.answers
-        if count > MOST_CLASSES:
+        if count > MAX_CLASSES:
             hits = resampling.sums((answers == test.labels)[:, None])
         else:
             sums = resampling.sums(statistics.class_counts(answers, test.labels, count))
@@ -223,26 +223,26 @@ def _hardest(
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A test picture that says something about the architectures."""
+class TestImage:
+    """A test image that says something about the architectures."""
 
     id: str
     label: str
     pixel_row: int
-    """Where it stands in the array of decoded pictures."""
+    """Where it stands in the array of decoded images."""
     answers: tuple[tuple[str, str], ...]
     """Row's name and its first seed's answer."""
 
 
-def all_wrong(analysis: Analysis) -> list[Picture]:
-    """Pictures that every row with statistics answers wrong with every seed, in order of id."""
+def all_wrong(analysis: Analysis) -> list[TestImage]:
+    """Images that every row with statistics answers wrong with every seed, in order of id."""
     right = _right_by_row(analysis)
     if not right:
         return []
-    return _pictures(analysis, ~np.any([found.any(axis=0) for found in right.values()], axis=0))
+    return _images(analysis, ~np.any([found.any(axis=0) for found in right.values()], axis=0))
 
 
-def only_right(analysis: Analysis) -> dict[int, list[Picture]]:
+def only_right(analysis: Analysis) -> dict[int, list[TestImage]]:
     """By place of a row: what it alone has right, with every seed, and all others wrong."""
     right = _right_by_row(analysis)
     found = {}
@@ -250,7 +250,7 @@ def only_right(analysis: Analysis) -> dict[int, list[Picture]]:
         others = [other.any(axis=0) for number, other in right.items() if number != place]
         if others:
             alone = own.all(axis=0) & ~np.any(others, axis=0)
-            found[place] = _pictures(analysis, alone)
+            found[place] = _images(analysis, alone)
     return found
 
 
@@ -266,7 +266,7 @@ def _right_by_row(analysis: Analysis) -> dict[int, npt.NDArray[np.bool_]]:
     }
 
 
-def _pictures(analysis: Analysis, chosen: npt.NDArray[np.bool_]) -> list[Picture]:
+def _images(analysis: Analysis, chosen: npt.NDArray[np.bool_]) -> list[TestImage]:
     test = analysis.test
     if test is None:
         return []
@@ -276,7 +276,7 @@ def _pictures(analysis: Analysis, chosen: npt.NDArray[np.bool_]) -> list[Picture
         if found
     ]
     return [
-        Picture(
+        TestImage(
             id=test.ids[place],
             label=test.classes[test.labels[place]],
             pixel_row=int(test.pixel_rows[place]),

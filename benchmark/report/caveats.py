@@ -21,7 +21,7 @@ def caveats(analysis: Analysis) -> list[str]:
     comparison, rows = analysis.comparison, analysis.rows
     lines = []
     if comparison.specs[0].data_summary.synthetic:
-        lines.append("The pictures are drawn: these figures say nothing about real ones.")
+        lines.append("The images are drawn: these figures say nothing about real ones.")
     images = comparison.specs[0].data_summary.images["test"]
     if len(rows) > 1 and not analysis.pairs:
         apart = 100 * chance_difference(rows[0].accuracy, images)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 NUMBER = re.compile(r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?")
 AROUND = 30
 """Characters shown on either side of what differs."""
-MOST_WORDS = 2000
+MAX_WORDS = 2000
 """Of a line's differing part that is compared word by word; longer ones differ as a whole."""
 
 
@@ -71,7 +71,7 @@ def _in_line(number: int, ours: str, theirs: str) -> list[Difference]:
     their_part = their_words[start : len(their_words) - end]
     codes: Sequence[tuple[str, int, int, int, int]]
     codes = [("replace", 0, len(our_part), 0, len(their_part))]
-    if max(len(our_part), len(their_part)) <= MOST_WORDS:
+    if max(len(our_part), len(their_part)) <= MAX_WORDS:
         codes = difflib.SequenceMatcher(a=our_part, b=their_part, autojunk=False).get_opcodes()
     found = []
     for tag, a, b, c, d in codes:

@@ -59,7 +59,7 @@ COLUMNS = {
             lambda row: row.cost.params / 1e6 if row.cost else None,
             True,
         ),
-        Column("latency", "latency of one picture (ms)", False, _latency, True),
+        Column("latency", "latency of one image (ms)", False, _latency, True),
         Column("throughput", "throughput (images/s)", True, _throughput, True),
         Column("memory", "memory of inference (MiB)", False, _memory, True),
         Column("time", "training time (s)", False, _training_time, True),

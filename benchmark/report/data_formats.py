@@ -143,7 +143,7 @@ def _comparison(analysis: Analysis) -> dict[str, object]:
 
 
 def _suspects(analysis: Analysis) -> dict[str, object]:
-    """Who doubted which test pictures; nothing, unless the data have been audited."""
+    """Who doubted which test images; nothing, unless the data have been audited."""
     without = analysis.without
     if without is None:
         return {}
@@ -169,7 +169,7 @@ def _pick(pick: Pick | None) -> dict[str, object] | None:
     return {
         "most_accurate": pick.most_accurate.name,
         "trade_off": pick.trade_off.name if pick.trade_off else None,
-        "wishes": dataclasses.asdict(pick.wishes),
+        "wishes": dataclasses.asdict(pick.criteria),
         "pareto_front": [row.name for row in pick.front],
         "sentence": pick.sentence,
         "sensitivity": pick.sensitivity,

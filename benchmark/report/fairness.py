@@ -1,4 +1,4 @@
-"""The fairness card: which runs had the same pictures, order and steps, by hash, and which not."""
+"""The fairness card: which runs had the same images, order and steps, by hash, and which not."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Fairness:
 
     run: str
     data: str
-    """Of id, pixels, label and split of every picture."""
+    """Of id, pixels, label and split of every image."""
     recipe: str
     """Of the settings that runs of a comparison share."""
     draws: str

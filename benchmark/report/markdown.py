@@ -57,7 +57,7 @@ def _front(analysis: Analysis) -> str:
     pick = analysis.pick
     if pick is None or len(pick.front) < 2:
         return ""
-    gain, cost = pick.wishes.front
+    gain, cost = pick.criteria.front
     names = ", ".join(row.name for row in pick.front)
     return f"**Pareto front** of {gain} and {cost}: {inline(names)}"
 

@@ -17,14 +17,14 @@ COLUMNS = (
     "memory, inference",
     "memory, training",
 )
-"""Latency and inference memory are of one picture; GMAC/s is 10^9 headline MACs per second."""
+"""Latency and inference memory are of one image; GMAC/s is 10^9 headline MACs per second."""
 
 Measured = tuple[str, MeasuredCost, int | None]
 """For people a name, what was measured, and the headline MACs."""
 
 
 def conditions(measured: MeasuredCost) -> str:
-    """Device, threads, precision and picture size: figures under others are not to be ranked."""
+    """Device, threads, precision and image size: figures under others are not to be ranked."""
     side = measured.image_size
     return f"{device_text(measured)}, {measured.precision}, {side} x {side} px"
 

@@ -1,4 +1,4 @@
-"""Every pair of architectures on the same test pictures: how far apart, and whether by chance."""
+"""Every pair of architectures on the same test images: how far apart, and whether by chance."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.report import statistics
-from benchmark.report.predictions import Answers, TestSet
+from benchmark.report.predictions import RunPredictions, TestSet
 from benchmark.report.statistics import Interval
 from benchmark.report.table import Row
 
@@ -22,7 +22,7 @@ ALPHA = 0.05
 
 @dataclass(frozen=True)
 class Pair:
-    """Two rows on the same pictures; the more accurate one first."""
+    """Two rows on the same images; the more accurate one first."""
 
     first: int
     second: int
@@ -31,7 +31,7 @@ class Pair:
     """Of accuracy, first less second, 0 to 1."""
     interval: Interval
     only_first: float
-    """Pictures that the first alone answers right; mean over seeds."""
+    """Images that the first alone answers right; mean over seeds."""
     only_second: float
     mcnemar_p: float
     """Exact; over several seeds, twice the median. Not adjusted."""
@@ -50,14 +50,14 @@ class Pair:
 
     @property
     def tied(self) -> bool:
-        """Whether the difference may be chance: of the test pictures, or of the seeds."""
+        """Whether the difference may be chance: of the test images, or of the seeds."""
         noisy = self.seed_noise is not None and abs(self.difference) <= self.seed_noise
         return self.p >= ALPHA or noisy
 
 
 def compare_pairs(
     rows: Sequence[Row],
-    answers: Sequence[tuple[Answers, ...]],
+    answers: Sequence[tuple[RunPredictions, ...]],
     test: TestSet,
     drawn: dict[int, npt.NDArray[np.float64]],
 ) -> dict[tuple[int, int], Pair]:
@@ -96,7 +96,7 @@ def _differing(
     right_one: Sequence[npt.NDArray[np.bool_]],
     right_other: Sequence[npt.NDArray[np.bool_]],
 ) -> list[tuple[int, int]]:
-    """Pictures that one of two rows alone has right, for each seed of both, else in their order."""
+    """Images that one of two rows alone has right, for each seed of both, else in their order."""
     seeds, others = one.seeds[: len(right_one)], other.seeds[: len(right_other)]
     common = sorted(set(seeds) & set(others))
     if common:

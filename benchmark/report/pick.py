@@ -19,23 +19,23 @@ PRICES: dict[Prefer, tuple[str, float]] = {
     "size": ("params", 5.0),
 }
 """What is paid for, and how many points of accuracy each tenfold of it has to buy."""
-MOST_NAMED = 3
+MAX_NAMED = 3
 """Architectures that a sentence lists by name."""
 WORDS = {"macs": "MACs", "latency": "latency", "params": "parameters"}
 
 
 @dataclass(frozen=True)
-class Wishes:
+class Criteria:
     """What the user can afford, and what counts most."""
 
     max_gmacs: float | None = None
-    """10^9 headline MACs of one picture."""
+    """10^9 headline MACs of one image."""
     max_params: float | None = None
     """10^6 parameters."""
     max_latency_ms: float | None = None
-    """Median of one picture, as it was measured."""
+    """Median of one image, as it was measured."""
     min_accuracy: float | None = None
-    """Share of test pictures, 0 to 1."""
+    """Share of test images, 0 to 1."""
     prefer: Prefer = "balance"
     front: tuple[str, str] = ("accuracy", "macs")
     """Keys of the columns whose Pareto front is shown."""
@@ -56,7 +56,7 @@ class Wishes:
         ]
 
 
-NO_WISHES = Wishes()
+NO_CRITERIA = Criteria()
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Pick:
     """The pick; None where no architecture fits the wishes."""
     front: list[Row]
     """The Pareto front of the two columns that the wishes name, the best by the second first."""
-    wishes: Wishes
+    criteria: Criteria
     fitting: list[Row]
     """Rows that fit the wishes; all where there are none."""
     sentence: str
@@ -76,9 +76,9 @@ class Pick:
     """What would have to change for the pick to be another; empty where there is nothing to say."""
 
 
-def choose(
+def choose_pick(
     rows: Sequence[Row],
-    wishes: Wishes = NO_WISHES,
+    criteria: Criteria = NO_CRITERIA,
     pairs: Mapping[tuple[int, int], Pair] | None = None,
 ) -> Pick | None:
     """Choose among finished rows; None where there are none.
@@ -89,33 +89,33 @@ def choose(
     """
     if not rows:
         return None
-    return _Choice(rows, wishes, pairs or {}).pick()
+    return _Choice(rows, criteria, pairs or {}).pick()
 
 
 class _Choice:
     def __init__(
-        self, rows: Sequence[Row], wishes: Wishes, pairs: Mapping[tuple[int, int], Pair]
+        self, rows: Sequence[Row], criteria: Criteria, pairs: Mapping[tuple[int, int], Pair]
     ) -> None:
         self.rows = list(rows)
         self.places = {row: place for place, row in enumerate(rows)}
-        self.wishes = wishes
+        self.criteria = criteria
         self.pairs = pairs
         self.best = max(rows, key=lambda row: row.accuracy)
-        key, self.price = PRICES[wishes.prefer]
+        key, self.price = PRICES[criteria.prefer]
         self.cost = COLUMNS[key]
         self.cost_words = WORDS[key]
         self.alike = measured_alike(rows)
         self.fitting = [row for row in rows if not self._excess(row)]
 
     def pick(self) -> Pick:
-        gain, cost = (COLUMNS[key] for key in self.wishes.front)
+        gain, cost = (COLUMNS[key] for key in self.criteria.front)
         front = pareto_front(self.rows, gain, cost)
         chosen = self._chosen()
         if chosen is None:
             sentence, sensitivity = self._none_fits(), ""
         else:
             sentence, sensitivity = self._sentence(chosen), self._sensitivity(chosen)
-        return Pick(self.best, chosen, front, self.wishes, self.fitting, sentence, sensitivity)
+        return Pick(self.best, chosen, front, self.criteria, self.fitting, sentence, sensitivity)
 
     def _value(self, column: Column, row: Row) -> float | None:
         """A figure; no latency where rows were timed under different conditions."""
@@ -124,7 +124,7 @@ class _Choice:
     def _excess(self, row: Row) -> float:
         """How far a row is from what it must keep: 0 if it does, else the largest share beyond."""
         worst = 0.0
-        for column, limit, _ in self.wishes.limits():
+        for column, limit, _ in self.criteria.limits():
             value = self._value(column, row)
             if value is None:
                 return math.inf
@@ -135,7 +135,7 @@ class _Choice:
     def _chosen(self) -> Row | None:
         if not self.fitting:
             return None
-        if self.wishes.prefer == "accuracy":
+        if self.criteria.prefer == "accuracy":
             best = max(self.fitting, key=lambda row: row.accuracy)
             tied = [row for row in self.fitting if row is best or self._tied(row, best)]
             return min(tied, key=lambda row: self._value(self.cost, row) or math.inf)
@@ -158,20 +158,20 @@ class _Choice:
         pair = self._pair(one, other)
         return pair is not None and pair.tied
 
-    def _wished(self) -> str:
-        words = [text for _, _, text in self.wishes.limits()]
+    def _meets(self) -> str:
+        words = [text for _, _, text in self.criteria.limits()]
         return f" with {' and '.join(words)}" if words else ""
 
     def _none_fits(self) -> str:
         closest = min(self.rows, key=self._excess)
-        text = f"No architecture fits{self._wished()}"
+        text = f"No architecture fits{self._meets()}"
         if math.isinf(self._excess(closest)):
             return (
                 f"{text}: what is asked for was not measured, not on an idle machine, or not alike "
                 "for all."
             )
         missed = []
-        for column, limit, _ in self.wishes.limits():
+        for column, limit, _ in self.criteria.limits():
             value = self._value(column, closest)
             if value is not None and column.loss(value) > column.loss(limit):
                 missed.append(f"{value:.4g} in {column.title}")
@@ -206,18 +206,16 @@ class _Choice:
         return f"{text}{cheap}: {chosen.name} is the pick{rule}."
 
     def _rule(self) -> str:
-        wished = self._wished()
-        if self.wishes.prefer == "accuracy":
-            return f"{wished}, preferring accuracy, then fewer MACs"
+        criteria_met = self._meets()
+        if self.criteria.prefer == "accuracy":
+            return f"{criteria_met}, preferring accuracy, then fewer MACs"
         if all(self._value(self.cost, row) is None for row in self.fitting):
-            return f"{wished}, by accuracy alone, since no {self.cost_words} can be compared"
+            return f"{criteria_met}, by accuracy alone, since no {self.cost_words} can be compared"
         lacking = [row.name for row in self.fitting if self._value(self.cost, row) is None]
-        which = (
-            ", ".join(lacking) if len(lacking) <= MOST_NAMED else f"{len(lacking)} architectures"
-        )
+        which = ", ".join(lacking) if len(lacking) <= MAX_NAMED else f"{len(lacking)} architectures"
         without = f", without {which} (no {self.cost_words})" if lacking else ""
         return (
-            f"{wished}{without}, where a tenfold of {self.cost_words} has to buy at least "
+            f"{criteria_met}{without}, where a tenfold of {self.cost_words} has to buy at least "
             f"{self.price:g} points"
         )
 
@@ -228,13 +226,13 @@ class _Choice:
             for row in self.fitting
             if row is not chosen and self._value(self.cost, row) is not None
         ]
-        if self.wishes.prefer != "accuracy" and others:
+        if self.criteria.prefer != "accuracy" and others:
             parts += self._prices(chosen, others)
             closest = min(others, key=lambda row: self._worth(chosen) - self._worth(row))
             gap = self._worth(chosen) - self._worth(closest)
             parts.append(f"to {closest.name} if that were {gap:.2f} points more accurate")
         if len(self.fitting) < len(self.rows):
-            free = _Choice(self.rows, Wishes(prefer=self.wishes.prefer), self.pairs)._chosen()
+            free = _Choice(self.rows, Criteria(prefer=self.criteria.prefer), self.pairs)._chosen()
             if free is not None and free is not chosen:
                 parts.append(f"to {free.name} without these limits")
         return f"The pick would change {'; '.join(parts)}." if parts else ""
@@ -256,8 +254,8 @@ class _Choice:
             parts.append(f"to {row.name} if a tenfold had to buy more than {price:.2f} points")
         if less:
             price, row = max(less, key=lambda item: item[0])
-            subject = "it" if more else "a tenfold"
-            parts.append(f"to {row.name} if {subject} had to buy less than {price:.2f} points")
+            network = "it" if more else "a tenfold"
+            parts.append(f"to {row.name} if {network} had to buy less than {price:.2f} points")
         return parts
 
 

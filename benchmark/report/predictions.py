@@ -1,4 +1,4 @@
-"""Saved answers of runs to their test split, side by side by picture; unlike sets are refused."""
+"""Saved answers of runs to their test split, side by side by image; unlike sets are refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from clothclf.errors import first_line
 
 @dataclass(frozen=True)
 class TestSet:
-    """The pictures of a test split, in one order for all runs."""
+    """The images of a test split, in one order for all runs."""
 
     __test__ = False  # no case of pytest's
 
@@ -27,19 +27,19 @@ class TestSet:
     labels: npt.NDArray[np.int64]
     """Class numbers [n]."""
     groups: npt.NDArray[np.int64]
-    """[n]; pictures with the same pixels share a number."""
+    """[n]; images with the same pixels share a number."""
     pixel_rows: npt.NDArray[np.int64]
-    """[n]: where each stands in the array of decoded pictures."""
+    """[n]: where each stands in the array of decoded images."""
     classes: tuple[str, ...]
     pixel_hashes: tuple[str, ...] = ()
-    """[n]: of each picture as it was stored, whatever size it was resized to."""
+    """[n]: of each image as it was stored, whatever size it was resized to."""
 
     def __len__(self) -> int:
         return len(self.ids)
 
 
 @dataclass(frozen=True)
-class Answers:
+class RunPredictions:
     """One run's answers to a test set."""
 
     record: RunRecord
@@ -53,16 +53,18 @@ class Answers:
         return found
 
 
-def has_answers(root: Path, record: RunRecord) -> bool:
+def has_predictions(root: Path, record: RunRecord) -> bool:
     """Whether a run has kept its answers; a record made by hand has none."""
     return files.PREDICTIONS in record.files and RunFolder.of(root, record.spec).path.is_dir()
 
 
-def read_answers(root: Path, records: Sequence[RunRecord]) -> tuple[TestSet, list[Answers]]:
+def read_predictions(
+    root: Path, records: Sequence[RunRecord]
+) -> tuple[TestSet, list[RunPredictions]]:
     """The test set that all `records` share, and each one's answers in its order.
 
-    Raises ReportError where a file cannot be read, or where a run answered other pictures, or
-    pictures with other labels, than the first one.
+    Raises ReportError where a file cannot be read, or where a run answered other images, or
+    images with other labels, than the first one.
     """
     folders = [RunFolder.of(root, record.spec).path for record in records]
     test = read_test_set(folders[0], records[0])
@@ -70,7 +72,7 @@ def read_answers(root: Path, records: Sequence[RunRecord]) -> tuple[TestSet, lis
 
 
 def read_test_set(folder: Path, record: RunRecord) -> TestSet:
-    """The test set of one run, whose files lie in `folder`; raises as `read_answers`."""
+    """The test set of one run, whose files lie in `folder`; raises as `read_predictions`."""
     path = folder / files.MANIFEST
     columns = ["id", "label", "split", "pixel_hash", "pixel_row"]
     table = _read(path, columns)
@@ -87,8 +89,8 @@ def read_test_set(folder: Path, record: RunRecord) -> TestSet:
     )
 
 
-def read_run(folder: Path, record: RunRecord, test: TestSet) -> Answers:
-    """One run's answers in the order of `test`; raises as `read_answers`."""
+def read_run(folder: Path, record: RunRecord, test: TestSet) -> RunPredictions:
+    """One run's answers in the order of `test`; raises as `read_predictions`."""
     path = folder / files.PREDICTIONS
     shares = [f"p/{label}" for label in test.classes]
     table = _read(path, ["id", "label", *shares]).sort_values("id", kind="stable")
@@ -97,10 +99,10 @@ def read_run(folder: Path, record: RunRecord, test: TestSet) -> Answers:
     )
     if not same:
         raise ReportError(
-            f"{path}: answers other test pictures than the runs beside it, or has other labels for "
+            f"{path}: answers other test images than the runs beside it, or has other labels for "
             "them; runs of different test sets cannot be compared"
         )
-    return Answers(record, table[shares].to_numpy(dtype=np.float32))
+    return RunPredictions(record, table[shares].to_numpy(dtype=np.float32))
 
 
 def _numbers(labels: pd.Series, classes: tuple[str, ...], path: Path) -> npt.NDArray[np.int64]:

@@ -32,15 +32,15 @@ COLUMNS = (
     "training time",
     "status",
 )
-"""FLOPs are 2 x MACs; both are of one forward pass of one picture."""
+"""FLOPs are 2 x MACs; both are of one forward pass of one image."""
 PX = "px"
 
-MOST_SIZES = 8
+MAX_SIZES = 8
 """That are listed one by one."""
 
 
 def columns(analysis: Analysis) -> tuple[str, ...]:
-    """Of the main table; where sizes differ, one of them says a picture's side in pixels."""
+    """Of the main table; where sizes differ, one of them says an image's side in pixels."""
     if not any(row.sizes_differ for row in analysis.rows):
         return COLUMNS
     return (COLUMNS[0], PX, *COLUMNS[1:])
@@ -256,7 +256,7 @@ def describe_data(data: DataSummary) -> str:
 
 
 def sizes(comparison: Comparison) -> tuple[int, ...]:
-    """The sides of the runs' pictures, in pixels, the smallest first."""
+    """The sides of the runs' images, in pixels, the smallest first."""
     return tuple(sorted({spec.image_size for spec in comparison.specs}))
 
 
@@ -266,7 +266,7 @@ def describe_protocol(
     """The protocol in one line."""
     parts = [f"{_sides(image_sizes)} px"]
     if model.mode == "frozen":
-        parts.append(f"frozen body, batch norm {model.batch_norm}")
+        parts.append(f"frozen backbone, batch norm {model.batch_norm}")
         parts += ["standardised features"] if model.standardize_features else []
     else:
         parts.append("all parameters trained" + (" from scratch" * (model.mode == "scratch")))
@@ -290,6 +290,6 @@ def describe_protocol(
 def _sides(sizes: Sequence[int]) -> str:
     if len(sizes) == 1:
         return f"{sizes[0]} x {sizes[0]}"
-    if len(sizes) <= MOST_SIZES:
+    if len(sizes) <= MAX_SIZES:
         return f"squares of {', '.join(map(str, sizes[:-1]))} and {sizes[-1]}"
     return f"squares of {sizes[0]} to {sizes[-1]}"

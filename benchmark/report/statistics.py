@@ -1,6 +1,6 @@
 """How sure a comparison is: intervals, paired tests and calibration, from answers to the same test.
 
-Nothing here knows of runs or files: pictures are rows of arrays, in one order for all.
+Nothing here knows of runs or files: images are rows of arrays, in one order for all.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class Interval:
 
 
 class Resampling:
-    """How often each picture counts in each of `draws` test sets drawn from the one at hand.
+    """How often each image counts in each of `draws` test sets drawn from the one at hand.
 
-    Pictures of one group (`groups` [n], twins share a number) are drawn together, with
+    Images of one group (`groups` [n], twins share a number) are drawn together, with
     replacement, as many groups as there are (the cluster bootstrap; Davison and Hinkley,
     Bootstrap Methods and their Application, 1997, section 3.8). All that is computed from one
     resampling is paired.
@@ -58,7 +58,7 @@ class Resampling:
             self._times[start : start + size] = np.minimum(times, 255).reshape(size, count)
 
     def sums(self, counts: npt.ArrayLike) -> Floats:
-        """Sums of whole numbers by picture [n, k] over each drawn test set: [draws, k]."""
+        """Sums of whole numbers by image [n, k] over each drawn test set: [draws, k]."""
         values = np.asarray(counts, dtype=np.float32)
         by_group = np.zeros((self._times.shape[1], values.shape[1]), dtype=np.float32)
         np.add.at(by_group, self._places, values)
@@ -83,7 +83,7 @@ def macro_f1(hits: Floats, actual: Floats, answered: Floats) -> Floats:
 
 
 def class_counts(answers: Ints, targets: Ints, classes: int) -> Floats:
-    """For `macro_f1`, by picture: hits, actual, answered, one after the other [n, 3 x classes]."""
+    """For `macro_f1`, by image: hits, actual, answered, one after the other [n, 3 x classes]."""
     counts = np.zeros((len(answers), 3 * classes))
     rows = np.arange(len(answers))
     counts[rows, targets] = answers == targets
@@ -95,7 +95,7 @@ def class_counts(answers: Ints, targets: Ints, classes: int) -> Floats:
 def mcnemar_exact(only_first: int, only_second: int) -> float:
     """Two-sided p-value that two classifiers are right equally often (McNemar 1947, exact).
 
-    `only_first` pictures are answered right by the first alone, `only_second` by the second alone;
+    `only_first` images are answered right by the first alone, `only_second` by the second alone;
     under the hypothesis each of these falls to either side like a coin.
     """
     from scipy.special import bdtr
@@ -165,8 +165,8 @@ def calibration_error(
 ) -> float:
     """Expected calibration error, 0 to 1, of probabilities [n, classes] (Guo et al. 2017).
 
-    Pictures are put into bins of equal width by the probability of their answer; the error is the
-    mean distance of the bins' accuracy from their mean probability, weighed by their pictures.
+    Images are put into bins of equal width by the probability of their answer; the error is the
+    mean distance of the bins' accuracy from their mean probability, weighed by their images.
     """
     shares = np.asarray(probabilities, dtype=np.float64)
     confidence = shares.max(axis=1)
@@ -179,9 +179,9 @@ def calibration_error(
 def accuracy_at_coverage(
     probabilities: npt.ArrayLike, targets: Ints, coverage: float = COVERAGE
 ) -> float:
-    """Accuracy on the share `coverage` of the pictures that are answered most confidently.
+    """Accuracy on the share `coverage` of the images that are answered most confidently.
 
-    Of pictures with the same confidence at the border, each counts in part, so that their order
+    Of images with the same confidence at the border, each counts in part, so that their order
     does not matter.
     """
     shares = np.asarray(probabilities, dtype=np.float64)

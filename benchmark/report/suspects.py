@@ -1,4 +1,4 @@
-"""Accuracy without the pictures whose labels an audit of the same data doubts."""
+"""Accuracy without the images whose labels an audit of the same data doubts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.report.predictions import Answers, TestSet
+from benchmark.report.predictions import RunPredictions, TestSet
 from benchmark.runs.audits import Audit, find_audit
 
 COLUMNS = ("architecture", "accuracy", "without suspects", "points apart")
@@ -17,11 +17,11 @@ COLUMNS = ("architecture", "accuracy", "without suspects", "points apart")
 
 @dataclass(frozen=True)
 class WithoutSuspects:
-    """Each row's accuracy on all test pictures and on those that are not suspected."""
+    """Each row's accuracy on all test images and on those that are not suspected."""
 
     audit: Audit
     images: int
-    """Test pictures."""
+    """Test images."""
     suspected: tuple[str, ...]
     """Ids of those among them whose labels are doubted, in order of id."""
     accuracies: tuple[tuple[float, float] | None, ...]
@@ -32,15 +32,15 @@ class WithoutSuspects:
         """What suspects are, who found them, and what follows."""
         audit, count = self.audit, len(self.suspected)
         return (
-            f"The labels of {count:,} of {self.images:,} test pictures are suspected to be wrong. "
+            f"The labels of {count:,} of {self.images:,} test images are suspected to be wrong. "
             f"They were found by a model (a head on {audit.architecture}, weights {audit.weights}, "
-            "that was trained on other pictures), not by people: leaving them out flatters every "
+            "that was trained on other images), not by people: leaving them out flatters every "
             "architecture, and most those that err as that one does."
         )
 
 
 def without_suspects(
-    root: Path, fingerprint: str, test: TestSet | None, answers: Sequence[Sequence[Answers]]
+    root: Path, fingerprint: str, test: TestSet | None, answers: Sequence[Sequence[RunPredictions]]
 ) -> WithoutSuspects | None:
     """The accuracies of rows by their answers; None where there are none, or no audit of the data.
 

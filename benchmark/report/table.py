@@ -21,10 +21,10 @@ class Row:
     weights: str
     weights_origin: str
     precision: str
-    """Of the body's arithmetic."""
+    """Of the backbone's arithmetic."""
     seeds: tuple[int, ...]
     accuracy: float
-    """Share of test pictures answered right, 0 to 1."""
+    """Share of test images answered right, 0 to 1."""
     accuracy_deviation: float | None
     """Standard deviation over seeds; None for a single one."""
     macro_f1: float
@@ -40,7 +40,7 @@ class Row:
     records: tuple[RunRecord, ...]
     """Its finished runs, by seed."""
     image_size: int
-    """Side of its pictures, in pixels."""
+    """Side of its images, in pixels."""
     sizes_differ: bool = False
     """Whether rows beside it have another size; its name then says its own."""
     status: str = "finished"
@@ -54,7 +54,7 @@ class Row:
 
     @property
     def macs(self) -> int | None:
-        """Headline MACs of one forward pass of one picture."""
+        """Headline MACs of one forward pass of one image."""
         return self.cost.macs if self.cost else None
 
     @property

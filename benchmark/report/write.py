@@ -13,7 +13,7 @@ from benchmark.report.collect import Collection, collect
 from benchmark.report.data_formats import flat_row, render_csv, render_json
 from benchmark.report.latex import render_latex
 from benchmark.report.markdown import render_markdown
-from benchmark.report.pick import NO_WISHES, Wishes
+from benchmark.report.pick import NO_CRITERIA, Criteria
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,12 @@ class Report:
     analyses: list[Analysis]
     """Of the collection's comparisons, in order."""
 
-    def text(self, form: str, pictures: bool = True) -> str:
-        """The report as html or one of FORMATS; `pictures` of the data stand in HTML alone."""
+    def text(self, form: str, images: bool = True) -> str:
+        """The report as html or one of FORMATS; `images` of the data stand in HTML alone."""
         if form == "html":
             from benchmark.report.page.html import render_html  # with its library, slow to load
 
-            return render_html(self.study, self.collection, self.analyses, pictures)
+            return render_html(self.study, self.collection, self.analyses, images)
         return FORMATS[form](self.study, self.collection, self.analyses)
 
     def table(self) -> list[dict[str, object]]:
@@ -39,7 +39,7 @@ class Report:
         return [flat_row(first, place) for place in range(len(first.rows))]
 
 
-def make_report(study: StudySettings, config: Path, wishes: Wishes = NO_WISHES) -> Report:
+def make_report(study: StudySettings, config: Path, criteria: Criteria = NO_CRITERIA) -> Report:
     """Read and analyse the runs of a study; raises ReportError where there are none.
 
     `config` is how the user names the study, for the message.
@@ -52,7 +52,7 @@ def make_report(study: StudySettings, config: Path, wishes: Wishes = NO_WISHES) 
             f"study {study.study!r} has no runs with these settings in {root}{others}; "
             f"run them first: bench run --all -c {config}"
         )
-    analyses = [analyse(comparison, root, wishes) for comparison in collection.comparisons]
+    analyses = [analyse(comparison, root, criteria) for comparison in collection.comparisons]
     return Report(study, collection, analyses)
 
 

@@ -10,7 +10,7 @@ from clothclf.settings import Settings
 
 
 class Suspect(Settings):
-    """A picture whose label is doubted."""
+    """An image whose label is doubted."""
 
     id: str
     label: str
@@ -29,25 +29,25 @@ class Audit(Settings):
     check: str = ""
     """SHA-256 of the file without this."""
     fingerprint: str
-    """Of the data: id, pixels, label and split of every picture."""
+    """Of the data: id, pixels, label and split of every image."""
     title: str
     architecture: str
     """Whose features the head learnt from, with its body frozen."""
     image_size: int
-    """Of those pictures, in pixels."""
+    """Of those images, in pixels."""
     weights: str
-    """Name of the body's weights."""
+    """Name of the backbone's weights."""
     weights_sha256: str
     """Of their file; empty for random ones."""
     folds: int
-    pictures: int
+    images: int
     accuracy: float
-    """Of the heads, each on the pictures that it has not learnt from; 0 to 1."""
+    """Of the heads, each on the images that it has not learnt from; 0 to 1."""
     suspects: tuple[Suspect, ...]
     """The most doubtful first."""
 
 
-def keep_audit(root: Path, audit: Audit) -> Path:
+def store_audit(root: Path, audit: Audit) -> Path:
     """Keep an audit in place of one of the same data; return its file below the tracking folder."""
     folder = RunFolder(root / "audits")
     folder.path.mkdir(parents=True, exist_ok=True)

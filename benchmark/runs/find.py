@@ -16,8 +16,8 @@ from benchmark.runs.spec import RunSpec
 from clothclf.errors import did_you_mean
 from clothclf.settings.training import TeacherSettings
 
-MOST_LISTED = 10
-LONGEST_PATH = 4000
+MAX_LISTED = 10
+MAX_PATH = 4000
 """Characters; systems do not take more, nor 256 in one part of it."""
 
 
@@ -51,7 +51,7 @@ def find_run(asked: str, study: Callable[[], StudySettings]) -> FoundRun:
     study's settings would make is meant. Raises ReportError where there is no such run, where
     there are several, and where it is not finished.
     """
-    if len(asked) > LONGEST_PATH or any(len(part.encode()) > 255 for part in asked.split("/")):
+    if len(asked) > MAX_PATH or any(len(part.encode()) > 255 for part in asked.split("/")):
         raise ReportError(f"{asked[:80]}…: no run has a name of {len(asked):,} characters")
     path = Path(asked)
     if (path / files.SPEC).is_file():
@@ -107,14 +107,14 @@ def _matching(
 
 def _listed(found: Sequence[tuple[RunFolder, RunSpec]]) -> str:
     """Runs by name and run_id, with the settings in which runs of the same name differ."""
-    shown = found[:MOST_LISTED]
+    shown = found[:MAX_LISTED]
     one_name = len({spec.name for _, spec in found}) == 1
     apart = differing_settings([spec for _, spec in shown]) if one_name else [""] * len(shown)
     names = [
         f"{spec.name} ({', '.join(filter(None, (spec.run_id, settings)))})"
         for (_, spec), settings in zip(shown, apart, strict=True)
     ]
-    more = f" and {len(found) - MOST_LISTED} more" if len(found) > MOST_LISTED else ""
+    more = f" and {len(found) - MAX_LISTED} more" if len(found) > MAX_LISTED else ""
     return f": {', '.join(names)}{more}"
 
 
@@ -138,17 +138,17 @@ def _finished(folder: RunFolder) -> FoundRun:
 
 def with_teachers_by_id(study: StudySettings) -> StudySettings:
     """The study with its teachers as its runs name them; one that is gone stays as it was named."""
-    return taught_by(study, [_run_id(asked, study) for asked in study.train.teacher.runs])
+    return with_teachers(study, [_run_id(asked, study) for asked in study.train.teacher.runs])
 
 
-def taught_by(study: StudySettings, run_ids: Sequence[str]) -> StudySettings:
+def with_teachers(study: StudySettings, run_ids: Sequence[str]) -> StudySettings:
     """The study with these names for its teachers: a run has one identity, whatever they were."""
     teacher = study.train.teacher.model_copy(update={"runs": tuple(run_ids)})
     train = study.train.model_copy(update={"teacher": teacher})
     return study.model_copy(update={"train": train})
 
 
-def untaught(study: StudySettings) -> StudySettings:
+def without_teacher(study: StudySettings) -> StudySettings:
     """The study without a teacher: its settings choose between runs of a teacher's name."""
     train = study.train.model_copy(update={"teacher": TeacherSettings()})
     return study.model_copy(update={"train": train})
@@ -156,6 +156,6 @@ def untaught(study: StudySettings) -> StudySettings:
 
 def _run_id(asked: str, study: StudySettings) -> str:
     try:
-        return find_run(asked, lambda: untaught(study)).record.run_id
+        return find_run(asked, lambda: without_teacher(study)).record.run_id
     except ReportError:
         return asked

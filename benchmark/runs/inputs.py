@@ -1,4 +1,4 @@
-"""What a run trains: its network and its pictures, the same in every process of the run."""
+"""What a run trains: its network and its images, the same in every process of the run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmark.runs.folder import RunFolder
 from benchmark.runs.spec import RunSpec
 from clothclf.data.batches import ImageBatches
 from clothclf.data.dataset import SplitImages, open_pixels
-from clothclf.data.shard import ALL, Share
+from clothclf.data.shard import ALL, Shard
 from clothclf.data.splits import SPLITS
 from clothclf.device import has_room_for
 from clothclf.errors import ArchitectureError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def open_splits(spec: RunSpec, folder: RunFolder) -> dict[str, SplitImages]:
-    """All splits of a run's pictures, which share the array of pixels."""
+    """All splits of a run's images, which share the array of pixels."""
     manifest = pd.read_parquet(folder.path / files.MANIFEST)
     pixels = open_pixels(spec.pixels)
     classes = spec.data_summary.classes
@@ -59,9 +59,9 @@ def make_batches(
     splits: dict[str, SplitImages],
     classifier: Classifier,
     device: torch.device,
-    share: Share = ALL,
+    shard: Shard = ALL,
 ) -> ImageBatches:
-    """The pictures as a process's share of the run's batches."""
+    """The images as a process's share of the run's batches."""
     return ImageBatches(
         splits,
         classifier.normalization,
@@ -71,5 +71,5 @@ def make_batches(
         device,
         resident=has_room_for(splits["train"].pixels.nbytes, device),
         sampling=spec.train.sampling,
-        share=share,
+        shard=shard,
     )

@@ -51,7 +51,7 @@ class RunRecord(Settings):
     test: Evaluation
     """Of the split that `spec.evaluate` names: the test split, but for probes of a selection."""
     body_sha256: str
-    """Of the body's parameters before training, so that a random one can be recognised."""
+    """Of the backbone's parameters before training, so that a random one can be recognised."""
     environment: Environment
     stage_seconds: dict[str, float]
     peak_memory_bytes: int

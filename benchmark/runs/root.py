@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmark.config.study import StudySettings
 from benchmark.errors import StoreError
 
-LEAST_FREE_BYTES = 2**16
+MIN_FREE_BYTES = 2**16
 """Below it not even a store can be opened."""
 
 
@@ -23,7 +23,7 @@ def open_store(study: StudySettings) -> Path:
     try:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=root) as file:
-            file.write(bytes(LEAST_FREE_BYTES))
+            file.write(bytes(MIN_FREE_BYTES))
     except OSError as error:
         raise StoreError(
             f"tracking.folder: {root} cannot be written to ({error.strerror}); "
@@ -33,7 +33,7 @@ def open_store(study: StudySettings) -> Path:
 
 
 def cache_folder(root: Path) -> Path:
-    """Where decoded pictures and drawings are kept; it may be deleted at any time."""
+    """Where decoded images and drawings are kept; it may be deleted at any time."""
     return root / "cache"
 
 

@@ -19,7 +19,7 @@ MAX_VALUE = 40
 def comparable_settings(item: StudySettings | RunSpec) -> dict[str, Any]:
     """What must be equal within a table, apart from the data's own fingerprint.
 
-    Where the pictures lie, and from where weights are loaded, may differ: the fingerprint tells
+    Where the images lie, and from where weights are loaded, may differ: the fingerprint tells
     data apart, and each row names its weights.
     """
     data = item.data.model_dump(mode="json", exclude={"path", "image_size"})

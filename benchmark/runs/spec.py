@@ -50,7 +50,7 @@ class RunSpec(Settings):
     seed: int
     data: DataSettings
     image_size: int
-    """Side of its square pictures, in pixels; `data.image_size` where that is one number."""
+    """Side of its square images, in pixels; `data.image_size` where that is one number."""
     several_sizes: bool = False
     """Whether runs of other sizes stand beside it; the size is then part of its name."""
     data_summary: DataSummary
@@ -61,11 +61,11 @@ class RunSpec(Settings):
     """Those that `train.teacher.runs` lists, there by their run_ids."""
     device: str
     pixels: Path
-    """The decoded pictures; a cache, not part of the identity."""
+    """The decoded images; a cache, not part of the identity."""
     cache: Path
-    """Below it a frozen body's features are kept; not part of the identity either."""
+    """Below it a frozen backbone's features are kept; not part of the identity either."""
     precision: Precision
-    """Of the body's arithmetic: what `model.precision` asks for, or what its probe chose."""
+    """Of the backbone's arithmetic: what `model.precision` asks for, or what its probe chose."""
     save_weights: str
     measure: bool
     count: bool = True

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from benchmark.select.halving import NORMAL_95
 
-LEAST_SAMPLED = 3
+MIN_SAMPLED = 3
 """With fewer there are hardly two pairs to agree."""
 
 
@@ -69,7 +69,7 @@ def agree(
         for first, second in itertools.combinations(names, 2)
         if not (first in judged_in_full and second in judged_in_full)
     ]
-    if len(names) < LEAST_SAMPLED or not pairs:
+    if len(names) < MIN_SAMPLED or not pairs:
         return None
     agreeing = sum(
         1.0 if better > worse else 0.5 if better == worse else 0.0 for better, worse in pairs

@@ -55,10 +55,12 @@ class Selected:
     """Finished runs of the last rung, the winner's among them."""
 
 
-def keep_answer(root: Path, study: StudySettings, outcome: Outcome) -> None:
+def store_result(root: Path, study: StudySettings, outcome: Outcome) -> None:
     """Store what a selection for `study` came to; does nothing without a winner."""
     rows = outcome.finalists.rows if outcome.finalists else []
-    own = [item.architecture for item in outcome.selection.entrants if item.name == outcome.winner]
+    own = [
+        item.architecture for item in outcome.selection.candidates if item.name == outcome.winner
+    ]
     won = [
         record
         for row in rows
@@ -68,10 +70,10 @@ def keep_answer(root: Path, study: StudySettings, outcome: Outcome) -> None:
     ]
     if won:
         finalists = [record for row in rows for record in row.records]
-        write_answer(root, study, outcome.selection.name, won, finalists)
+        write_result(root, study, outcome.selection.name, won, finalists)
 
 
-def write_answer(
+def write_result(
     root: Path,
     study: StudySettings,
     selection: str,

@@ -6,36 +6,36 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmark.config.study import StudySettings
-from benchmark.planning.architectures import Candidate, choose
+from benchmark.planning.architectures import ArchitectureMatch, find_architectures
 from benchmark.planning.weights import weights_of
-from benchmark.select.selection import Entrant
+from benchmark.select.selection import Candidate
 from clothclf.errors import UserError
 from clothclf.results import Weights
 from clothclf.settings import ArchitectureSettings
 
-Tell = Callable[[str], None]
+Notify = Callable[[str], None]
 
 
-def find_entrants(
-    study: StudySettings, asked: Sequence[str], cache: Path, tell: Tell
-) -> tuple[tuple[Entrant, ...], dict[str, Weights]]:
+def find_candidates(
+    study: StudySettings, asked: Sequence[str], cache: Path, notify: Notify
+) -> tuple[tuple[Candidate, ...], dict[str, Weights]]:
     """All that is asked for, and where the parameters of those that enter come from.
 
     What is beyond `study.selection`, cannot take its size or has no weights is left out with its
     reason. Counts are kept below `cache`. Raises UserError for names that are not known, and
     where nothing is left.
     """
-    found = choose(study, asked, cache, tell, leave_out_unfit=True)
+    found = find_architectures(study, asked, cache, notify, leave_out_unfit=True)
     several = len({item.image_size for item in found}) > 1
     weights, faults = resolve_weights([item.entry for item in found if not item.out], study)
     for note in sorted({item.note for item in weights.values() if item.note}):
-        tell(f"weights are random: {note}")
-    return tuple(_entrant(item, several, faults) for item in found), weights
+        notify(f"weights are random: {note}")
+    return tuple(_candidate(item, several, faults) for item in found), weights
 
 
-def _entrant(item: Candidate, several: bool, faults: dict[str, str]) -> Entrant:
+def _candidate(item: ArchitectureMatch, several: bool, faults: dict[str, str]) -> Candidate:
     name = item.entry.name
-    return Entrant(
+    return Candidate(
         name=f"{name} @ {item.image_size}" if several else name,
         architecture=item.entry,
         macs=item.macs,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmark.select.selection import Spent, read_spent, write_spent
 
-KEPT_EVERY_S = 5.0
+SAVE_INTERVAL_S = 5.0
 SETUP, ANSWER, CHECK = "setup", "answer", "check"
 """Before the first rung, after the last, and what is trained beside the budget."""
 
@@ -42,7 +42,7 @@ class Clock:
     def tick(self) -> None:
         """Now and then, for what a kill would lose."""
         self._count()
-        if self._since - self._kept_at >= KEPT_EVERY_S:
+        if self._since - self._kept_at >= SAVE_INTERVAL_S:
             self._write()
 
     def stop(self) -> None:

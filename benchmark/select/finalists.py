@@ -9,13 +9,13 @@ from benchmark.config.study import StudySettings
 from benchmark.errors import ReportError
 from benchmark.report.analysis import analyse
 from benchmark.report.collect import Collection, Comparison
-from benchmark.report.pick import Wishes
+from benchmark.report.pick import Criteria
 from benchmark.report.write import Report, make_report
 from benchmark.select.answer import find_selected
 
 
 def report_or_finalists(
-    study: StudySettings, config: Path, wishes: Wishes, from_select: bool
+    study: StudySettings, config: Path, criteria: Criteria, from_select: bool
 ) -> tuple[Report, str]:
     """The report on a study's runs, or on the finalists of its selection, and a sentence on those.
 
@@ -24,21 +24,21 @@ def report_or_finalists(
     report.
     """
     if from_select:
-        return _finalists(study, wishes)
+        return _finalists(study, criteria)
     try:
-        report = make_report(study, config, wishes)
+        report = make_report(study, config, criteria)
     except ReportError as error:
         try:
-            return _finalists(study, wishes)
+            return _finalists(study, criteria)
         except ReportError:
             raise error from None
     if not any(analysis.rows for analysis in report.analyses):
         with contextlib.suppress(ReportError):
-            return _finalists(study, wishes)
+            return _finalists(study, criteria)
     return report, ""
 
 
-def _finalists(study: StudySettings, wishes: Wishes) -> tuple[Report, str]:
+def _finalists(study: StudySettings, criteria: Criteria) -> tuple[Report, str]:
     """Report the finalists that can be compared with the winner."""
     selected = find_selected(study)
     first = selected.winner.record.spec
@@ -55,7 +55,7 @@ def _finalists(study: StudySettings, wishes: Wishes) -> tuple[Report, str]:
     report = Report(
         study.model_copy(update={"study": first.study}),
         Collection([comparison], [], elsewhere),
-        [analyse(comparison, study.tracking.folder.absolute(), wishes)],
+        [analyse(comparison, study.tracking.folder.absolute(), criteria)],
     )
     return report, (
         f"reporting the finalists of selection {name}, whose winner is {selected.winner.name}"

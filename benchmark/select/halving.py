@@ -11,40 +11,40 @@ NORMAL_95 = 1.96
 
 
 @dataclass(frozen=True)
-class Standing:
+class RungScore:
     """One architecture's result in a rung."""
 
     name: str
     accuracy: float
-    """Of the validation pictures, 0 to 1; a mean where there are several seeds."""
+    """Of the validation images, 0 to 1; a mean where there are several seeds."""
     macs: int | None
-    """Headline multiply-adds of one picture; the fewer win a tie, unknown ones lose it."""
+    """Headline multiply-adds of one image; the fewer win a tie, unknown ones lose it."""
 
 
 @dataclass(frozen=True)
-class Cut:
+class Promotion:
     """What a rung decided."""
 
-    kept: list[Standing]
+    kept: list[RungScore]
     """The best first."""
-    dropped: list[Standing]
+    dropped: list[RungScore]
     """The best first."""
     noisy: frozenset[str]
     """Names of the dropped whose distance from the last kept may be chance."""
 
 
-def ranked(standings: Sequence[Standing]) -> list[Standing]:
+def ranked(scores: Sequence[RungScore]) -> list[RungScore]:
     """The most accurate first; of equals the one of fewer MACs, then by name."""
 
-    def key(item: Standing) -> tuple[float, float, str]:
+    def key(item: RungScore) -> tuple[float, float, str]:
         return -item.accuracy, math.inf if item.macs is None else item.macs, item.name
 
-    return sorted(standings, key=key)
+    return sorted(scores, key=key)
 
 
-def cut(standings: Sequence[Standing], keep: int, valid_images: int) -> Cut:
-    """Keep the best `keep` of a rung that was judged on `valid_images` pictures."""
-    order = ranked(standings)
+def cut(scores: Sequence[RungScore], keep: int, valid_images: int) -> Promotion:
+    """Keep the best `keep` of a rung that was judged on `valid_images` images."""
+    order = ranked(scores)
     kept, dropped = order[:keep], order[keep:]
     noisy = (
         {
@@ -55,34 +55,34 @@ def cut(standings: Sequence[Standing], keep: int, valid_images: int) -> Cut:
         if kept
         else set()
     )
-    return Cut(kept, dropped, frozenset(noisy))
+    return Promotion(kept, dropped, frozenset(noisy))
 
 
 def noise(one: float, other: float, images: int) -> float:
-    """What two accuracies may differ by chance, in 95 of 100 cases, on `images` pictures each.
+    """What two accuracies may differ by chance, in 95 of 100 cases, on `images` images each.
 
-    The normal approximation for independent samples. Both are of the same pictures, so that they
+    The normal approximation for independent samples. Both are of the same images, so that they
     differ less by chance than this: it calls rather too much noise than too little.
     """
-    # One picture either way, so that 0 and 1 are not taken for certain (Agresti and Caffo 2000).
+    # One image either way, so that 0 and 1 are not taken for certain (Agresti and Caffo 2000).
     shares = [(images * share + 1) / (images + 2) for share in (one, other)]
     return NORMAL_95 * math.sqrt(sum(share * (1 - share) for share in shares) / (images + 2))
 
 
 def within_noise(one: float, other: float, images: int) -> bool:
-    """Whether two accuracies on the same pictures may be told apart by chance alone."""
+    """Whether two accuracies on the same images may be told apart by chance alone."""
     return abs(one - other) <= noise(one, other, images)
 
 
-def halvings(entrants: int, finalists: int) -> list[int]:
+def halvings(candidates: int, finalists: int) -> list[int]:
     """How many architectures each rung has: halved, rounded up, until at most `finalists` stay."""
-    sizes = [entrants]
+    sizes = [candidates]
     while sizes[-1] > finalists:
         sizes.append(math.ceil(sizes[-1] / 2))
     return sizes
 
 
-def final_order(rungs: Sequence[Mapping[str, Standing]]) -> list[str]:
+def final_order(rungs: Sequence[Mapping[str, RungScore]]) -> list[str]:
     """All names in the order of a selection: who came further first, then by the last rung's rank.
 
     `rungs` holds, first rung first, the standings of those that finished it.

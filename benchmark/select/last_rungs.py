@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from benchmark.select.rung import Pictures, Rung, Speed, Training
+from benchmark.select.rung import ImageCounts, Rung, Speed, Training
 
 PROBE_BATCH = 16
 HEADS_EPOCHS = 20
@@ -18,7 +18,7 @@ MAX_SEEDS = 5
 
 def plan_final(
     gmacs: Sequence[float | None],
-    pictures: Pictures,
+    image_counts: ImageCounts,
     training: Training,
     available_s: float,
     speed: Speed,
@@ -34,7 +34,7 @@ def plan_final(
                 continue
             rung = longest_final(
                 costs[:count],
-                pictures,
+                image_counts,
                 training.model_copy(update={"measure": measure}),
                 available_s,
                 speed,
@@ -61,14 +61,14 @@ def final_s(gmacs: Sequence[float | None], rung: Rung, training: Training, speed
     )
 
 
-def whole_rung(architectures: int, pictures: Pictures, training: Training) -> Rung:
+def whole_rung(architectures: int, image_counts: ImageCounts, training: Training) -> Rung:
     """A final rung with nothing cut short; its time is not worked out."""
     return Rung(
         kind="final",
         architectures=architectures,
-        train=pictures.train,
-        valid=pictures.valid,
-        test=pictures.test,
+        train=image_counts.train,
+        valid=image_counts.valid,
+        test=image_counts.test,
         epochs=training.epochs,
         seconds=0.0,
         seeds=training.seeds,
@@ -78,7 +78,7 @@ def whole_rung(architectures: int, pictures: Pictures, training: Training) -> Ru
 
 def longest_final(
     costs: Sequence[float],
-    pictures: Pictures,
+    image_counts: ImageCounts,
     training: Training,
     available_s: float,
     speed: Speed,
@@ -86,7 +86,7 @@ def longest_final(
     """The last rung with as many epochs as fit; None where even the fewest do not."""
     most = training.most_epochs or training.epochs
     for epochs in range(most, least_epochs(len(costs), training) - 1, -1):
-        rung = final_rung(costs, epochs, pictures, training, speed)
+        rung = final_rung(costs, epochs, image_counts, training, speed)
         if rung.seconds <= available_s:
             return rung
     return None
@@ -98,26 +98,28 @@ def least_epochs(finalists: int, training: Training) -> int:
 
 
 def final_rung(
-    costs: Sequence[float], epochs: int, pictures: Pictures, training: Training, speed: Speed
+    costs: Sequence[float], epochs: int, image_counts: ImageCounts, training: Training, speed: Speed
 ) -> Rung:
     """A final rung of networks of such costs in GMACs, and its expected time."""
-    images = (pictures.train, pictures.valid, pictures.test)
+    images = (image_counts.train, image_counts.valid, image_counts.test)
     seconds = _seconds_of_final(costs, images, epochs, training, speed)
-    rung = whole_rung(len(costs), pictures, training)
+    rung = whole_rung(len(costs), image_counts, training)
     return rung.model_copy(update={"epochs": epochs, "seconds": seconds})
 
 
-def heads_rung(mean: float, count: int, train: int, pictures: Pictures, speed: Speed) -> Rung:
+def heads_rung(
+    mean: float, count: int, train: int, image_counts: ImageCounts, speed: Speed
+) -> Rung:
     """Heads of finalists on all images, or on `train` of them for want of time."""
-    forward = (train + pictures.valid + pictures.test) * count * speed.forward_s(mean)
+    forward = (train + image_counts.valid + image_counts.test) * count * speed.forward_s(mean)
     steps_s = HEADS_EPOCHS * math.ceil(train / PROBE_BATCH) * speed.head_step_s
     around = count * (speed.start_s + speed.count_s + steps_s) / min(count, speed.workers)
     return Rung(
         kind="heads",
         architectures=count,
         train=train,
-        valid=pictures.valid,
-        test=pictures.test,
+        valid=image_counts.valid,
+        test=image_counts.test,
         epochs=HEADS_EPOCHS,
         seconds=around + forward * _idle_share(count, speed.workers),
     )

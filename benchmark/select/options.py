@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.report.pick import NO_WISHES, Wishes
+from benchmark.report.pick import NO_CRITERIA, Criteria
 
 ANSWERING_S = 12.0
 """After the last run: the table, and what MLflow keeps of it."""
@@ -24,6 +24,6 @@ class Options:
     """Architectures to train in full, and compare with the selection's order; 0 for none."""
     output: Path | None = None
     """Markdown, or JSON by its ending."""
-    wishes: Wishes = NO_WISHES
+    criteria: Criteria = NO_CRITERIA
     asked: tuple[str, ...] = ()
     """The study's config and settings as arguments, to be printed with the command that follows."""

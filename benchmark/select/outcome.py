@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 from benchmark.report.analysis import Analysis
 from benchmark.select.agreement import Agreement
-from benchmark.select.halving import Cut, Standing, final_order, noise, ranked, within_noise
+from benchmark.select.halving import Promotion, RungScore, final_order, noise, ranked, within_noise
 from benchmark.select.rung import Rung
-from benchmark.select.selection import Entrant, Selection
+from benchmark.select.selection import Candidate, Selection
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,10 @@ class RungResult:
     rung: Rung
     valid_images: int
     """That accuracies are of."""
-    standings: dict[str, Standing]
+    scores: dict[str, RungScore]
     """By name, of those that finished."""
     failures: dict[str, str]
-    cut: Cut
+    cut: Promotion
     """Of the finalists nobody is dropped."""
     stopped: tuple[str, ...] = ()
     """Those whose time was up before they were finished."""
@@ -56,7 +56,7 @@ class Outcome:
     @property
     def order(self) -> list[str]:
         """All that were judged, the best first."""
-        order = final_order([result.standings for result in self.rungs])
+        order = final_order([result.scores for result in self.rungs])
         return sorted(order, key=lambda name: name != self.winner)
 
     @property
@@ -66,19 +66,19 @@ class Outcome:
         return found[1].name if found else None
 
 
-def find_winner(rungs: Sequence[RungResult]) -> tuple[str, Standing] | None:
+def find_winner(rungs: Sequence[RungResult]) -> tuple[str, RungScore] | None:
     """Label and result of the best finalist; None where none was finished.
 
     All finalists are judged on the same validation images. Further seeds stand in place of the
     first ones alone.
     """
-    judged: dict[tuple[str, bool], tuple[str, Standing]] = {}
+    judged: dict[tuple[str, bool], tuple[str, RungScore]] = {}
     for result in rungs:
         if result.rung.kind != "probe":
-            for name, standing in result.standings.items():
-                judged[name, result.rung.kind == "heads"] = (result.label, standing)
+            for name, score in result.scores.items():
+                judged[name, result.rung.kind == "heads"] = (result.label, score)
 
-    def key(item: tuple[str, Standing]) -> tuple[float, float, str]:
+    def key(item: tuple[str, RungScore]) -> tuple[float, float, str]:
         best = item[1]
         return -best.accuracy, math.inf if best.macs is None else best.macs, best.name
 
@@ -87,9 +87,9 @@ def find_winner(rungs: Sequence[RungResult]) -> tuple[str, Standing] | None:
 
 def below_before(rungs: Sequence[RungResult], last: RungResult) -> str:
     """Say that a rung's best falls below the best of the rung before; empty where it does not."""
-    if not rungs or not last.standings or not rungs[-1].standings:
+    if not rungs or not last.scores or not rungs[-1].scores:
         return ""
-    before, now = (ranked(list(result.standings.values()))[0] for result in (rungs[-1], last))
+    before, now = (ranked(list(result.scores.values()))[0] for result in (rungs[-1], last))
     if now.accuracy >= before.accuracy:
         return ""
     same = rungs[-1].rung.valid == last.rung.valid
@@ -102,14 +102,14 @@ def below_before(rungs: Sequence[RungResult], last: RungResult) -> str:
 
 
 @dataclass(frozen=True)
-class Fate:
+class CandidateResult:
     """One architecture's way."""
 
-    entrant: Entrant
+    candidate: Candidate
     reached: str
     """Label of the last rung that it began; empty where it did not enter."""
     accuracies: dict[str, float]
-    """On validation pictures by rung, 0 to 1."""
+    """On validation images by rung, 0 to 1."""
     test_accuracy: float | None
     """Of finalists."""
     noisy: bool
@@ -118,9 +118,9 @@ class Fate:
     """In words: what became of it, and why."""
 
 
-def fates(outcome: Outcome) -> list[Fate]:
+def candidate_results(outcome: Outcome) -> list[CandidateResult]:
     """Every architecture, the best first, then what failed, then what was left out."""
-    by_name = {entrant.name: entrant for entrant in outcome.selection.entrants}
+    by_name = {candidate.name: candidate for candidate in outcome.selection.candidates}
     failed = [
         name
         for result in reversed(outcome.rungs)
@@ -129,20 +129,20 @@ def fates(outcome: Outcome) -> list[Fate]:
     ]
     # An architecture that failed late stands in earlier rungs, and so in the order.
     names = list(dict.fromkeys([*outcome.order, *failed]))
-    out = sorted(entrant.name for entrant in outcome.selection.entrants if entrant.out)
-    return [_fate(outcome, by_name[name]) for name in [*names, *out]]
+    out = sorted(candidate.name for candidate in outcome.selection.candidates if candidate.out)
+    return [_candidate_result(outcome, by_name[name]) for name in [*names, *out]]
 
 
-def _fate(outcome: Outcome, entrant: Entrant) -> Fate:
-    name = entrant.name
-    if entrant.out:
-        return Fate(entrant, "", {}, None, False, f"left out: {entrant.out}")
-    entered = [r for r in outcome.rungs if name in {*r.standings, *r.failures, *r.stopped}]
-    accuracies = {r.label: r.standings[name].accuracy for r in entered if name in r.standings}
+def _candidate_result(outcome: Outcome, candidate: Candidate) -> CandidateResult:
+    name = candidate.name
+    if candidate.out:
+        return CandidateResult(candidate, "", {}, None, False, f"left out: {candidate.out}")
+    entered = [r for r in outcome.rungs if name in {*r.scores, *r.failures, *r.stopped}]
+    accuracies = {r.label: r.scores[name].accuracy for r in entered if name in r.scores}
     last = entered[-1]
     noisy = name in last.cut.noisy
-    return Fate(
-        entrant,
+    return CandidateResult(
+        candidate,
         last.label,
         accuracies,
         _test_accuracy(outcome, name),
@@ -153,8 +153,8 @@ def _fate(outcome: Outcome, entrant: Entrant) -> Fate:
 
 def _test_accuracy(outcome: Outcome, name: str) -> float | None:
     rows = outcome.finalists.rows if outcome.finalists else []
-    entrant = next(item for item in outcome.selection.entrants if item.name == name)
-    own = entrant.architecture
+    candidate = next(item for item in outcome.selection.candidates if item.name == name)
+    own = candidate.architecture
     same = (row for row in rows if (row.architecture, row.image_size) == (own.name, own.image_size))
     return next((row.accuracy for row in same), None)
 
@@ -167,7 +167,7 @@ def _end(outcome: Outcome, last: RungResult, name: str) -> str:
         return f"not finished in {last.label}: the time was up"
     if name in last.failures:
         return f"failed in {last.label}, {last.failures[name]}"
-    own = last.standings[name]
+    own = last.scores[name]
     if found is not None and last.rung.kind != "probe":
         same = within_noise(found[1].accuracy, own.accuracy, last.valid_images)
         return "finalist, within noise of the winner" if same else "finalist"

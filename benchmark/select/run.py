@@ -17,19 +17,19 @@ from benchmark.errors import SelectError, TrackingError
 from benchmark.planning.study_plan import check_device, prepare_sizes, warn_of_shrinking
 from benchmark.runs.root import cache_folder, open_store, tracking_uri
 from benchmark.select import tables
-from benchmark.select.agreement import LEAST_SAMPLED
-from benchmark.select.answer import keep_answer
-from benchmark.select.candidates import find_entrants, resolve_weights
+from benchmark.select.agreement import MIN_SAMPLED
+from benchmark.select.answer import store_result
+from benchmark.select.candidates import find_candidates, resolve_weights
 from benchmark.select.clock import ANSWER, Clock
 from benchmark.select.options import ANSWERING_S, ROUNDED_UP, Options
 from benchmark.select.outcome import Outcome
-from benchmark.select.run_rung import Ground
-from benchmark.select.rung import Pictures
+from benchmark.select.run_rung import SelectionContext
+from benchmark.select.rung import ImageCounts
 from benchmark.select.rungs import rung_study, training_of
 from benchmark.select.schedule import BudgetError, expected_s, make_schedule, too_small
 from benchmark.select.selecting import Selecting
 from benchmark.select.selection import (
-    Entrant,
+    Candidate,
     Final,
     Request,
     Selection,
@@ -51,8 +51,8 @@ def run_selection(study: StudySettings, request: Request, options: Options) -> i
     Raises UserError for bad input, and KeyboardInterrupt, with all that was done kept, after
     Ctrl-C or SIGTERM.
     """
-    if 0 < options.check_sample < LEAST_SAMPLED:
-        raise SelectError(f"--check-sample {options.check_sample}: give {LEAST_SAMPLED} or more")
+    if 0 < options.check_sample < MIN_SAMPLED:
+        raise SelectError(f"--check-sample {options.check_sample}: give {MIN_SAMPLED} or more")
     if study.train.teacher.runs:
         raise SelectError(
             "train.teacher.runs: a selection trains without a teacher; leave it out, and let the "
@@ -75,12 +75,12 @@ def run_selection(study: StudySettings, request: Request, options: Options) -> i
     console.print(f"kept in {selection_file(root, selection.name)}")
     policy = Policy(retry_failed=options.retry_failed, workers=options.workers)
     with StopRequest().listening() as stop:
-        ground = Ground(root, selection.name, console, policy, stop, weights, clock)
-        outcome = Selecting(study, selection, ground, options).carry_out()
-        keep_answer(root, study, outcome)
+        context = SelectionContext(root, selection.name, console, policy, stop, weights, clock)
+        outcome = Selecting(study, selection, context, options).run()
+        store_result(root, study, outcome)
         _publish(outcome, study, root, console)
         clock.enter(ANSWER)
-        _tell(dataclasses.replace(outcome, spent_s=clock.seconds), options, root, console)
+        _notify(dataclasses.replace(outcome, spent_s=clock.seconds), options, root, console)
     return 0 if outcome.winner else 1
 
 
@@ -95,11 +95,11 @@ def _begin(
     """The selection as it was begun, or a new one; and where parameters come from."""
     console.print(f"study {study.study}: reading data and architectures")
     cache = cache_folder(root)
-    entrants, weights = find_entrants(study, request.patterns, cache, console.print)
-    entering = [entrant for entrant in entrants if not entrant.out]
-    if not entering:
-        raise SelectError(_nobody(entrants))
-    entries = [entrant.architecture for entrant in entering]
+    candidates, weights = find_candidates(study, request.patterns, cache, console.print)
+    remaining = [candidate for candidate in candidates if not candidate.out]
+    if not remaining:
+        raise SelectError(_nobody(candidates))
+    entries = [candidate.architecture for candidate in remaining]
     data, pixels = prepare_sizes(study, entries, console)
     warn_of_shrinking(data, pixels, console)
     name = selection_name(study, request, data.summary.fingerprint)
@@ -107,10 +107,10 @@ def _begin(
     if begun is not None:
         done = "is done" if begun.complete else "was begun before, and goes on"
         console.print(f"selection {name} {done}")
-        tables.describe(console, begun.entrants, name, begun.rungs, begun.final)
-        return begun, resolve_weights([it.architecture for it in begun.entering], study)[0]
+        tables.describe(console, begun.candidates, name, begun.rungs, begun.final)
+        return begun, resolve_weights([it.architecture for it in begun.remaining], study)[0]
     images = data.summary.images
-    pictures = Pictures(
+    image_counts = ImageCounts(
         train=images["train"],
         valid=images["valid"],
         test=images["test"],
@@ -118,26 +118,26 @@ def _begin(
     )
     final = _final(study, request, weights)
     console.print("timing this machine")  # what of it is reused is told, with its age
-    few = entering if len(entering) <= request.finalists else []
+    few = remaining if len(remaining) <= request.finalists else []
     speed = time_machine(study, data, pixels, root, options.workers, few, console.print)
-    training = training_of(study, final, pictures)
-    gmacs = [entrant.gmacs for entrant in entering]
+    training = training_of(study, final, image_counts)
+    gmacs = [candidate.gmacs for candidate in remaining]
     left_s = clock.left_s - ANSWERING_S
     try:
-        rungs = make_schedule(gmacs, pictures, training, request.finalists, left_s, speed)
+        rungs = make_schedule(gmacs, image_counts, training, request.finalists, left_s, speed)
     except BudgetError as error:
         least_s = (request.budget_s - left_s + expected_s(error.shortest)) * ROUNDED_UP
         raise SelectError(too_small(request.budget_s, len(gmacs), least_s)) from None
-    tables.describe(console, entrants, name, rungs, final)
+    tables.describe(console, candidates, name, rungs, final)
     told = duration(request.budget_s - left_s + expected_s(rungs))
     console.print(f"expected: {told} of a budget of {duration(request.budget_s)}")
     selection = Selection(
         name=name,
         request=request,
         fingerprint=data.summary.fingerprint,
-        pictures=pictures,
+        image_counts=image_counts,
         final=final,
-        entrants=entrants,
+        candidates=candidates,
         speed=speed,
         rungs=(rungs[0].model_copy(update={"available_s": left_s}),),
     )
@@ -153,13 +153,13 @@ def _final(study: StudySettings, request: Request, weights: dict[str, Weights]) 
     return "finetune" if any(item.origin != "random" for item in weights.values()) else "study"
 
 
-def _nobody(entrants: tuple[Entrant, ...]) -> str:
-    first = entrants[0]
-    others = f", and {len(entrants) - 1} others" if len(entrants) > 1 else ""
+def _nobody(candidates: tuple[Candidate, ...]) -> str:
+    first = candidates[0]
+    others = f", and {len(candidates) - 1} others" if len(candidates) > 1 else ""
     return f"no architecture is left to select from: {first.name}: {first.out}{others}"
 
 
-def _tell(outcome: Outcome, options: Options, root: Path, console: Console) -> None:
+def _notify(outcome: Outcome, options: Options, root: Path, console: Console) -> None:
     columns, rows = tables.main_table(outcome)
     if options.output != STANDARD_OUTPUT:
         print_table(
@@ -167,7 +167,7 @@ def _tell(outcome: Outcome, options: Options, root: Path, console: Console) -> N
             columns,
             rows,
             f"selection {outcome.selection.name}",
-            tables.LEAST_NEEDED,
+            tables.DROP_FIRST,
         )
     for line in tables.sentences(outcome):
         console.print(line)
@@ -195,7 +195,7 @@ def _publish(outcome: Outcome, study: StudySettings, root: Path, console: Consol
     selection = outcome.selection
     number = len(selection.rungs) - 1
     last = selection.rungs[number]
-    named = rung_study(study, selection.final, number, last, selection.pictures)
+    named = rung_study(study, selection.final, number, last, selection.image_counts)
     texts = {
         "selection.md": tables.as_markdown(outcome),
         "selection.json": tables.as_json(outcome),

@@ -22,7 +22,7 @@ from benchmark.runs.record import Failure, RunRecord
 from benchmark.runs.root import cache_folder, tracking_uri
 from benchmark.runs.spec import RunSpec, make_plan
 from benchmark.select.clock import Clock
-from benchmark.select.selection import Entrant
+from benchmark.select.selection import Candidate
 from benchmark.terminal.output import TerminalListener
 from clothclf.data.dataset import DataSet
 from clothclf.results import Weights
@@ -35,7 +35,7 @@ CORES_EACH = 4
 
 
 @dataclass(frozen=True)
-class Ground:
+class SelectionContext:
     """What all rungs of a selection share."""
 
     root: Path
@@ -67,7 +67,7 @@ class RungRuns:
         return max(self.records[name], key=lambda record: record.training.best.valid_accuracy)
 
     def accuracy(self, name: str, probe: bool = False) -> float:
-        """Of the validation pictures, mean over seeds.
+        """Of the validation images, mean over seeds.
 
         A probe's is that of its last epoch, when the rate has come down to zero; its loss grows
         long before while accuracy still does, and the epoch of least loss orders architectures
@@ -78,11 +78,11 @@ class RungRuns:
         return sum(epoch.valid_accuracy for epoch in epochs) / len(epochs)
 
 
-def carry_out(
-    ground: Ground,
+def run(
+    context: SelectionContext,
     rung: str,
     study: StudySettings,
-    entrants: Sequence[Entrant],
+    candidates: Sequence[Candidate],
     probe: bool = False,
     until: float | None = None,
     one_at_least: bool = False,
@@ -96,13 +96,13 @@ def carry_out(
     from benchmark.tracking.mlflow_store import MlflowStore
     from benchmark.tracking.tracker import Tracker
 
-    console = ground.console
-    plan, data = plan_rung(ground, rung, study, entrants, probe)
+    console = context.console
+    plan, data = plan_rung(context, rung, study, candidates, probe)
     limits = study.limits
     memory_bytes = None if limits.memory_mib is None else limits.memory_mib * 2**20
     policy = dataclasses.replace(
-        ground.policy,
-        workers=at_a_time(ground.policy.workers, study),
+        context.policy,
+        workers=at_a_time(context.policy.workers, study),
         timeout_s=limits.timeout_s,
         memory_bytes=memory_bytes,
         until=until,
@@ -111,15 +111,15 @@ def carry_out(
     listeners: list[Listener] = [
         TerminalListener(console, len(plan), policy.workers),
         Tracker(
-            MlflowStore(tracking_uri(study), study.study, ground.root),
+            MlflowStore(tracking_uri(study), study.study, context.root),
             lambda text: console.print(text, style="yellow"),
         ),
-        _Ticking(ground.clock),
+        _Ticking(context.clock),
     ]
     prepare = folder_writer(study, data)
-    outcome = run_plan(plan, ground.root, prepare, listeners, policy, ground.stop)
-    return _by_entrant(
-        {_key(entrant.architecture): entrant.name for entrant in entrants},
+    outcome = run_plan(plan, context.root, prepare, listeners, policy, context.stop)
+    return _by_candidate(
+        {_key(candidate.architecture): candidate.name for candidate in candidates},
         [*outcome.skipped, *outcome.finished],
         [*outcome.failed, *outcome.failed_before],
         data.summary.images["valid"],
@@ -135,22 +135,26 @@ def at_a_time(workers: int, study: StudySettings) -> int:
 
 
 def plan_rung(
-    ground: Ground, rung: str, study: StudySettings, entrants: Sequence[Entrant], probe: bool
+    context: SelectionContext,
+    rung: str,
+    study: StudySettings,
+    candidates: Sequence[Candidate],
+    probe: bool,
 ) -> tuple[list[RunSpec], DataSet]:
     """The runs of a rung, and their data."""
-    entries = [entrant.architecture for entrant in entrants]
-    data, pixels = prepare_sizes(study, entries, ground.console)
-    cache = cache_folder(ground.root)
-    plan = make_plan(study, entries, data.summary, pixels, cache, ground.weights)
-    tags = {SELECTION_TAG: ground.name, RUNG_TAG: rung}
+    entries = [candidate.architecture for candidate in candidates]
+    data, pixels = prepare_sizes(study, entries, context.console)
+    cache = cache_folder(context.root)
+    plan = make_plan(study, entries, data.summary, pixels, cache, context.weights)
+    tags = {SELECTION_TAG: context.name, RUNG_TAG: rung}
 
-    def tell(text: str) -> None:
-        ground.console.print(text, style="yellow")
+    def notify(text: str) -> None:
+        context.console.print(text, style="yellow")
 
     changes: dict[str, object] = {"tags": tags}
     if probe:
         changes |= {"count": False, "evaluate": "valid"}
-    return [with_precision(spec, tell).model_copy(update=changes) for spec in plan], data
+    return [with_precision(spec, notify).model_copy(update=changes) for spec in plan], data
 
 
 def _key(item: ArchitectureSettings | RunSpec) -> tuple[str, object]:
@@ -159,7 +163,7 @@ def _key(item: ArchitectureSettings | RunSpec) -> tuple[str, object]:
     return name, item.image_size
 
 
-def _by_entrant(
+def _by_candidate(
     names: Mapping[tuple[str, object], str],
     records: Sequence[RunRecord],
     failures: Sequence[Failure],

@@ -7,7 +7,7 @@ from typing import Literal
 
 from clothclf.settings import Settings
 
-LEAST_EPOCHS = 2
+MIN_EPOCHS = 2
 """Of a shortened training."""
 
 RungKind = Literal["probe", "heads", "final", "seeds"]
@@ -18,14 +18,14 @@ finalists trained as a whole, or as the study says; `seeds`: the same, with furt
 class Speed(Settings):
     """What a selection's times are worked out from; fixed when it begins.
 
-    A picture's forward pass is taken as a x GMACs + b x sqrt(GMACs): small networks get less
+    An image's forward pass is taken as a x GMACs + b x sqrt(GMACs): small networks get less
     out of a machine. The two factors come from a dense and a sparse network that were timed.
     """
 
     seconds_per_gmac: float
     seconds_per_root_gmac: float
     training: float
-    """A picture's share of a training step, as a multiple of its forward pass."""
+    """An image's share of a training step, as a multiple of its forward pass."""
     head_step_s: float
     """One step of a head on kept features."""
     start_s: float
@@ -38,12 +38,12 @@ class Speed(Settings):
     """Whether it was timed on this machine."""
 
     def forward_s(self, gmacs: float) -> float:
-        """Of one picture."""
+        """Of one image."""
         return self.seconds_per_gmac * gmacs + self.seconds_per_root_gmac * math.sqrt(gmacs)
 
 
-class Pictures(Settings):
-    """How many pictures there are in each split, and of how many classes."""
+class ImageCounts(Settings):
+    """How many images there are in each split, and of how many classes."""
 
     train: int
     valid: int
@@ -58,7 +58,7 @@ class Rung(Settings):
     architectures: int
     """That enter it, unless some have failed before."""
     train: int
-    """Pictures at most."""
+    """Images at most."""
     valid: int
     test: int
     epochs: int
@@ -86,6 +86,6 @@ class Training(Settings):
     heads: bool = False
     """Heads of all finalists come before, and may be the answer; what would cut a training shorter
     than `least_epochs` is then left out."""
-    least_epochs: int = LEAST_EPOCHS
+    least_epochs: int = MIN_EPOCHS
     most_epochs: int | None = None
     """With time to spare; None is `epochs`."""

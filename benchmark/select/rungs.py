@@ -10,7 +10,7 @@ import math
 from benchmark.config.recipes import RecipeSettings, read_recipe
 from benchmark.config.study import StudySettings
 from benchmark.select.last_rungs import PROBE_BATCH
-from benchmark.select.rung import LEAST_EPOCHS, Pictures, Rung, Training
+from benchmark.select.rung import MIN_EPOCHS, ImageCounts, Rung, Training
 from benchmark.select.selection import Final
 from clothclf.settings import AtMostSettings, AugmentSettings, DataSettings, TrainSettings
 
@@ -25,13 +25,13 @@ PROBE = TrainSettings(
 HEADS = PROBE.model_copy(update={"learning_rate": 0.001, "weight_decay": 0.03})
 FINETUNE = "finetune-fast"
 """The named recipe of finalists."""
-LONGEST_NAME = 80
+MAX_NAME = 80
 """Of a study, before what tells its rung: MLflow's experiments and folders are named so."""
 
 
-LEAST_STEPS = 100
+MIN_STEPS = 100
 """Of a fine-tuning that is worth its time."""
-MOST_TIMES = 2
+MAX_TIMES = 2
 """As many epochs as its recipe's may a fine-tuning have, where there is time."""
 
 
@@ -41,16 +41,18 @@ def rung_label(rung: Rung, number: int) -> str:
 
 
 def rung_study(
-    study: StudySettings, final: Final, number: int, rung: Rung, pictures: Pictures
+    study: StudySettings, final: Final, number: int, rung: Rung, image_counts: ImageCounts
 ) -> StudySettings:
     """The study whose runs a rung is made of."""
     if rung.kind in ("probe", "heads"):
-        return probe_study(study, number, rung, pictures)
-    return final_study(study, final, rung, pictures)
+        return probe_study(study, number, rung, image_counts)
+    return final_study(study, final, rung, image_counts)
 
 
-def probe_study(study: StudySettings, number: int, rung: Rung, pictures: Pictures) -> StudySettings:
-    """A head on a frozen body's standardised features, with a rung's pictures and epochs."""
+def probe_study(
+    study: StudySettings, number: int, rung: Rung, image_counts: ImageCounts
+) -> StudySettings:
+    """A head on a frozen backbone's standardised features, with a rung's images and epochs."""
     train = HEADS if rung.kind == "heads" else PROBE
     model = {
         "mode": "frozen",
@@ -62,7 +64,7 @@ def probe_study(study: StudySettings, number: int, rung: Rung, pictures: Picture
     return study.model_copy(
         update={
             "study": rung_name(study, rung_label(rung, number)),
-            "data": _fewer(study.data, rung, pictures),
+            "data": _fewer(study.data, rung, image_counts),
             "model": study.model.model_copy(update=model),
             "recipe": None,
             "train": train.model_copy(update={"epochs": rung.epochs}),
@@ -73,7 +75,7 @@ def probe_study(study: StudySettings, number: int, rung: Rung, pictures: Picture
 
 
 def final_study(
-    study: StudySettings, final: Final, rung: Rung, pictures: Pictures
+    study: StudySettings, final: Final, rung: Rung, image_counts: ImageCounts
 ) -> StudySettings:
     """How finalists are trained: fine-tuned, unless the study itself trains them otherwise."""
     model, train = study.model, study.train
@@ -85,7 +87,7 @@ def final_study(
     return study.model_copy(
         update={
             "study": rung_name(study, "final"),
-            "data": _fewer(study.data, rung, pictures),
+            "data": _fewer(study.data, rung, image_counts),
             "recipe": FINETUNE if train is not study.train else study.recipe,
             "model": model,
             "train": shortened(train, rung.epochs),
@@ -99,7 +101,7 @@ def final_study(
 def fine_tuning() -> TrainSettings:
     """The recipe that finalists are fine-tuned by: the head alone for an epoch, and then all.
 
-    A random head would first undo what the body has learnt (arXiv:2202.10054).
+    A random head would first undo what the backbone has learnt (arXiv:2202.10054).
     """
     values = json.dumps(read_recipe(FINETUNE, "bench select"))
     recipe = RecipeSettings.model_validate_json(values).train
@@ -118,32 +120,32 @@ def shortened(train: TrainSettings, epochs: int) -> TrainSettings:
     return train.model_copy(update=changes)
 
 
-def training_of(study: StudySettings, final: Final, pictures: Pictures) -> Training:
+def training_of(study: StudySettings, final: Final, image_counts: ImageCounts) -> Training:
     """How finalists are trained when nothing is cut short, for working out times."""
     tuned = final == "finetune" and study.model.mode == "frozen"
     train = fine_tuning() if tuned else study.train
     whole = tuned or study.model.mode == "finetune"
     half = math.ceil(train.epochs / 2)
-    steps = math.ceil(LEAST_STEPS / max(1, pictures.train // train.batch_size))
+    steps = math.ceil(MIN_STEPS / max(1, image_counts.train // train.batch_size))
     # As many as are worth it; of few images more epochs.
-    least = min(max(half, steps), MOST_TIMES * train.epochs if tuned else train.epochs)
+    least = min(max(half, steps), MAX_TIMES * train.epochs if tuned else train.epochs)
     return Training(
         epochs=train.epochs,
         seeds=len(study.seeds),
         measure=study.measure,
         frozen=study.model.mode == "frozen" and not tuned,
         heads=whole,
-        least_epochs=least if whole else LEAST_EPOCHS,
-        most_epochs=MOST_TIMES * train.epochs if tuned else None,
+        least_epochs=least if whole else MIN_EPOCHS,
+        most_epochs=MAX_TIMES * train.epochs if tuned else None,
     )
 
 
 def rung_name(study: StudySettings, rung: str) -> str:
     """Name of a rung's study."""
-    return f"{study.study[:LONGEST_NAME]}.select-{rung}"
+    return f"{study.study[:MAX_NAME]}.select-{rung}"
 
 
-def _fewer(data: DataSettings, rung: Rung, pictures: Pictures) -> DataSettings:
+def _fewer(data: DataSettings, rung: Rung, image_counts: ImageCounts) -> DataSettings:
     """The study's data, at most so many of each split; left alone where that is all of them."""
 
     def limit(asked: int, there: int, own: int | None) -> int | None:
@@ -151,8 +153,8 @@ def _fewer(data: DataSettings, rung: Rung, pictures: Pictures) -> DataSettings:
 
     own = data.at_most
     at_most = AtMostSettings(
-        train=limit(rung.train, pictures.train, own.train),
-        valid=limit(rung.valid, pictures.valid, own.valid),
-        test=limit(rung.test, pictures.test, own.test),
+        train=limit(rung.train, image_counts.train, own.train),
+        valid=limit(rung.valid, image_counts.valid, own.valid),
+        test=limit(rung.test, image_counts.test, own.test),
     )
     return data.model_copy(update={"at_most": at_most})

@@ -1,4 +1,4 @@
-"""From a budget to rungs: how many architectures, pictures and epochs each has, and its time."""
+"""From a budget to rungs: how many architectures, images and epochs each has, and its time."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from benchmark.select.last_rungs import (
     least_epochs,
     longest_final,
 )
-from benchmark.select.rung import LEAST_EPOCHS, Pictures, Rung, Speed, Training
+from benchmark.select.rung import MIN_EPOCHS, ImageCounts, Rung, Speed, Training
 from benchmark.text.numbers import duration
 
 PROBE_EPOCHS = 10
 """Of the first rung's heads; each further rung has so many more."""
-PICTURES_A_CLASS = 4
-"""Training pictures of a class on average, at least, in a rung."""
-LEAST_FINALISTS = 2
+IMAGES_PER_CLASS = 4
+"""Training images of a class on average, at least, in a rung."""
+MIN_FINALISTS = 2
 FINAL_SHARE = 0.6
 """Of the budget that fine-tuning may take, unless nothing cheaper is left."""
 
 
 def make_schedule(
     gmacs: Sequence[float | None],
-    pictures: Pictures,
+    image_counts: ImageCounts,
     training: Training,
     finalists: int,
     budget_s: float,
     speed: Speed,
     done: int = 0,
 ) -> list[Rung]:
-    """The best schedule that fits `budget_s`: as many finalists, epochs and pictures as it has.
+    """The best schedule that fits `budget_s`: as many finalists, epochs and images as it has.
 
     `gmacs` are of those that are left after `done` probes; those that are not known count as the
     median. Rungs after the first are expected to have entrants of mean cost. Raises BudgetError,
@@ -47,7 +47,7 @@ def make_schedule(
     shortest: list[Rung] = []
     # Fine-tuning that eats up all of the budget would leave probes that tell nothing.
     for share in (FINAL_SHARE, 1.0):
-        for rungs in _candidates(costs, pictures, training, finalists, speed, done):
+        for rungs in _candidates(costs, image_counts, training, finalists, speed, done):
             total = expected_s(rungs)
             if not shortest or total < expected_s(shortest):
                 shortest = rungs
@@ -56,7 +56,7 @@ def make_schedule(
             if training.heads and share < 1:  # what comes before must leave enough, too
                 leaves = tuned > 0 and total - tuned <= share * budget_s
             if total <= budget_s and leaves:
-                return _with_keeps(_grown(rungs, costs, pictures, training, budget_s, speed))
+                return _with_keeps(_grown(rungs, costs, image_counts, training, budget_s, speed))
     raise BudgetError(len(costs), budget_s, _with_keeps(shortest))
 
 
@@ -86,7 +86,7 @@ def expected_s(rungs: Sequence[Rung]) -> float:
 
 def _candidates(
     costs: Sequence[float],
-    pictures: Pictures,
+    image_counts: ImageCounts,
     training: Training,
     finalists: int,
     speed: Speed,
@@ -94,20 +94,20 @@ def _candidates(
 ) -> Iterator[list[Rung]]:
     """Schedules, the most wanted first."""
     if training.heads:
-        yield from _candidates_with_heads(costs, pictures, training, finalists, speed, done)
+        yield from _candidates_with_heads(costs, image_counts, training, finalists, speed, done)
         return
     mean = statistics.fmean(costs)
-    for sizes, images, epochs in _finals(len(costs), pictures, training, finalists):
+    for sizes, images, epochs in _finals(len(costs), image_counts, training, finalists):
         train, valid, test = images
-        thinned = Pictures(train=train, valid=valid, test=test, classes=pictures.classes)
-        final = final_rung([mean] * sizes[-1], epochs, thinned, training, speed)
-        for probes in _all_probes(sizes[:-1], costs, pictures, speed, done):
+        subsampled = ImageCounts(train=train, valid=valid, test=test, classes=image_counts.classes)
+        final = final_rung([mean] * sizes[-1], epochs, subsampled, training, speed)
+        for probes in _all_probes(sizes[:-1], costs, image_counts, speed, done):
             yield [*probes, final]
 
 
 def _candidates_with_heads(
     costs: Sequence[float],
-    pictures: Pictures,
+    image_counts: ImageCounts,
     training: Training,
     finalists: int,
     speed: Speed,
@@ -118,33 +118,33 @@ def _candidates_with_heads(
     chains = _chains(len(costs), finalists)
     tuned = [(sizes, count) for sizes in chains for count in range(sizes[-1], 0, -1)]
     for sizes, count in tuned:
-        heads = heads_rung(mean, sizes[-1], pictures.train, pictures, speed)
+        heads = heads_rung(mean, sizes[-1], image_counts.train, image_counts, speed)
         least = least_epochs(count, training)
-        final = final_rung([mean] * count, least, pictures, training, speed)
-        for probes in _all_probes(sizes[:-1], costs, pictures, speed, done):
+        final = final_rung([mean] * count, least, image_counts, training, speed)
+        for probes in _all_probes(sizes[:-1], costs, image_counts, speed, done):
             yield [*probes, heads, final]
     for sizes in chains:
-        for train in _halved(pictures.train, _least(pictures)):
-            heads = heads_rung(mean, sizes[-1], train, pictures, speed)
-            for probes in _all_probes(sizes[:-1], costs, pictures, speed, done):
+        for train in _halved(image_counts.train, _least(image_counts)):
+            heads = heads_rung(mean, sizes[-1], train, image_counts, speed)
+            for probes in _all_probes(sizes[:-1], costs, image_counts, speed, done):
                 yield [*probes, heads]
 
 
 def _all_probes(
-    sizes: Sequence[int], costs: Sequence[float], pictures: Pictures, speed: Speed, done: int
+    sizes: Sequence[int], costs: Sequence[float], image_counts: ImageCounts, speed: Speed, done: int
 ) -> Iterator[list[Rung]]:
     """Probes for the rungs before the finalists', with ever fewer images; one without any."""
     if not sizes:
         yield []
         return
-    for first in _halved(pictures.train, _least(pictures)):
-        yield _probes(sizes, first, costs, pictures, speed, done)
+    for first in _halved(image_counts.train, _least(image_counts)):
+        yield _probes(sizes, first, costs, image_counts, speed, done)
 
 
 def _grown(
     rungs: list[Rung],
     costs: Sequence[float],
-    pictures: Pictures,
+    image_counts: ImageCounts,
     training: Training,
     budget_s: float,
     speed: Speed,
@@ -155,7 +155,7 @@ def _grown(
         return rungs
     mean = [statistics.fmean(costs)] * last.architectures
     available_s = budget_s - expected_s(rungs[:-1])
-    return [*rungs[:-1], longest_final(mean, pictures, training, available_s, speed) or last]
+    return [*rungs[:-1], longest_final(mean, image_counts, training, available_s, speed) or last]
 
 
 def _with_keeps(rungs: list[Rung]) -> list[Rung]:
@@ -168,56 +168,58 @@ def _with_keeps(rungs: list[Rung]) -> list[Rung]:
     return [rung.model_copy(update={"keep": keep}) for rung, keep in zip(rungs, keeps, strict=True)]
 
 
-def _chains(entrants: int, finalists: int) -> list[list[int]]:
+def _chains(candidates: int, finalists: int) -> list[list[int]]:
     """Sizes of all rungs, with ever fewer finalists."""
-    chains = [halvings(entrants, finalists)]
-    while chains[-1][-1] > LEAST_FINALISTS:
-        chains.append(halvings(entrants, chains[-1][-1] - 1))
+    chains = [halvings(candidates, finalists)]
+    while chains[-1][-1] > MIN_FINALISTS:
+        chains.append(halvings(candidates, chains[-1][-1] - 1))
     return chains
 
 
 def _finals(
-    entrants: int, pictures: Pictures, training: Training, finalists: int
+    candidates: int, image_counts: ImageCounts, training: Training, finalists: int
 ) -> Iterator[tuple[list[int], tuple[int, int, int], int]]:
-    """Sizes of all rungs, and the last one's pictures and epochs, the most wanted first.
+    """Sizes of all rungs, and the last one's images and epochs, the most wanted first.
 
     Training is halved once before there are fewer finalists, and shortened further only when
     there are no fewer to be had.
     """
-    images = (pictures.train, pictures.valid, pictures.test)
-    lengths = list(_halved(training.epochs, LEAST_EPOCHS))
-    chains = _chains(entrants, finalists)
+    images = (image_counts.train, image_counts.valid, image_counts.test)
+    lengths = list(_halved(training.epochs, MIN_EPOCHS))
+    chains = _chains(candidates, finalists)
     for sizes in chains:
         for epochs in lengths[:2]:
             yield sizes, images, epochs
     for epochs in lengths[2:]:
         yield chains[-1], images, epochs
-    for most in list(_halved(pictures.train, _least(pictures)))[1:]:
-        yield chains[-1], (most, min(pictures.valid, most), pictures.test), lengths[-1]
+    for most in list(_halved(image_counts.train, _least(image_counts)))[1:]:
+        yield chains[-1], (most, min(image_counts.valid, most), image_counts.test), lengths[-1]
 
 
 def _probes(
     sizes: Sequence[int],
     first: int,
     costs: Sequence[float],
-    pictures: Pictures,
+    image_counts: ImageCounts,
     speed: Speed,
     done: int = 0,
 ) -> list[Rung]:
-    """Rungs of frozen features: `first` training pictures double from one to the next."""
+    """Rungs of frozen features: `first` training images double from one to the next."""
     rungs: list[Rung] = []
     for place, size in enumerate(sizes):
         number = done + place
-        train = min(pictures.train, first << place)
-        valid = min(pictures.valid, max(train, pictures.classes))
-        test = min(pictures.test, max(2, pictures.classes))  # the fewest there may be; unseen
+        train = min(image_counts.train, first << place)
+        valid = min(image_counts.valid, max(train, image_counts.classes))
+        test = min(
+            image_counts.test, max(2, image_counts.classes)
+        )  # the fewest there may be; unseen
         epochs = PROBE_EPOCHS * (number + 1)
-        entering = costs if place == 0 else [statistics.fmean(costs)] * size
+        remaining = costs if place == 0 else [statistics.fmean(costs)] * size
         steps_s = epochs * math.ceil(train / PROBE_BATCH) * speed.head_step_s
-        forward = (train + valid) * sum(speed.forward_s(gmacs) for gmacs in entering)
+        forward = (train + valid) * sum(speed.forward_s(gmacs) for gmacs in remaining)
         if rungs and (rungs[-1].train, rungs[-1].valid) == (train, valid):
             forward = 0.0  # the features of the rung before are kept
-        seconds = len(entering) * (speed.start_s + steps_s) / speed.workers + forward
+        seconds = len(remaining) * (speed.start_s + steps_s) / speed.workers + forward
         rungs.append(
             Rung(
                 kind="probe",
@@ -232,8 +234,8 @@ def _probes(
     return rungs
 
 
-def _least(pictures: Pictures) -> int:
-    return min(pictures.train, PICTURES_A_CLASS * pictures.classes)
+def _least(image_counts: ImageCounts) -> int:
+    return min(image_counts.train, IMAGES_PER_CLASS * image_counts.classes)
 
 
 def _halved(number: int, least: int) -> Iterator[int]:

@@ -11,11 +11,11 @@ from benchmark.runs.folder import RunFolder
 from benchmark.select import tables
 from benchmark.select.agreement import agree, draw_sample
 from benchmark.select.clock import ANSWER, CHECK
-from benchmark.select.halving import Standing, cut
+from benchmark.select.halving import RungScore, cut
 from benchmark.select.last_rungs import final_s, plan_final, plan_seeds, whole_rung
 from benchmark.select.options import ANSWERING_S, Options
 from benchmark.select.outcome import Check, Outcome, RungResult, find_winner
-from benchmark.select.run_rung import Ground, RungRuns, carry_out, plan_rung
+from benchmark.select.run_rung import RungRuns, SelectionContext, plan_rung, run
 from benchmark.select.rung import Rung, Speed
 from benchmark.select.rungs import final_study, rung_label, rung_study, training_of
 from benchmark.select.schedule import BudgetError, make_schedule
@@ -25,9 +25,9 @@ from benchmark.text.numbers import duration
 
 USED_SHARE = 0.9
 """Of the time that is left: training is planned to take so much of it, for it may take longer."""
-LEAST_S = 10.0
+MIN_S = 10.0
 """That a rung has which was decided before: to find what it has finished."""
-MOST_SLOWER = 20.0
+MAX_SLOWDOWN = 20.0
 """Than it was expected may a rung make the next ones."""
 
 
@@ -35,28 +35,32 @@ class Selecting:
     """Carries out a selection's rungs, and writes each down before it begins."""
 
     def __init__(
-        self, study: StudySettings, selection: Selection, ground: Ground, options: Options
+        self,
+        study: StudySettings,
+        selection: Selection,
+        context: SelectionContext,
+        options: Options,
     ) -> None:
         """`selection` has its first rung at least."""
         self.study = study
         self.selection = selection
-        self.ground = ground
+        self.context = context
         self.options = options
-        self.clock = ground.clock
+        self.clock = context.clock
         self.speed = selection.speed
-        self.training = training_of(study, selection.final, selection.pictures)
-        self.entrants = {entrant.name: entrant for entrant in selection.entering}
+        self.training = training_of(study, selection.final, selection.image_counts)
+        self.candidates = {candidate.name: candidate for candidate in selection.remaining}
         self.results: list[RungResult] = []
         self.runs: list[RungRuns] = []
 
-    def carry_out(self) -> Outcome:
+    def run(self) -> Outcome:
         """From the first rung to the winner; what is done is not done again."""
-        staying = list(self.entrants)
+        staying = list(self.candidates)
         while staying:
             number = len(self.results)
             if number == len(self.selection.rungs) and not self._decide(staying):
                 break
-            staying = self._carry_out_rung(number, staying)
+            staying = self._run_rung(number, staying)
         self._complete()
         winner = self.selection.winner
         judged = {result.label: runs for result, runs in zip(self.results, self.runs, strict=True)}
@@ -65,55 +69,55 @@ class Selecting:
         check = self._check(finalists) if self.options.check_sample and finalists else None
         return Outcome(self.selection, self.results, analysis, check, self.clock.seconds)
 
-    def _carry_out_rung(self, number: int, staying: list[str]) -> list[str]:
+    def _run_rung(self, number: int, staying: list[str]) -> list[str]:
         """Run and judge it; return who goes on."""
         rung = self.selection.rungs[number]
         label = rung_label(rung, number)
         names = [name for name in staying[: rung.architectures] if name not in rung.stopped]
         self.clock.enter(label)
-        tables.announce(self.ground.console, rung, label, len(names))
+        tables.announce(self.context.console, rung, label, len(names))
         runs = self._run(number, rung, label, names)
         if runs.stopped:
             stopped = rung.model_copy(update={"stopped": (*rung.stopped, *runs.stopped)})
             rungs = self.selection.rungs
             self._write(rungs=(*rungs[:number], stopped, *rungs[number + 1 :]))
             told = tables.names(runs.stopped)
-            self.ground.console.print(f"{label}: the time was up before {told} came to the end")
+            self.context.console.print(f"{label}: the time was up before {told} came to the end")
         result = self._judge(label, self.selection.rungs[number], runs)
-        tables.conclude(self.ground.console, self.results, result)
+        tables.conclude(self.context.console, self.results, result)
         self.results.append(result)
         self.runs.append(runs)
         return [item.name for item in result.cut.kept]
 
     def _run(self, number: int, rung: Rung, label: str, names: list[str]) -> RungRuns:
         selection = self.selection
-        study = rung_study(self.study, selection.final, number, rung, selection.pictures)
+        study = rung_study(self.study, selection.final, number, rung, selection.image_counts)
         until = None
         if not selection.complete and rung.available_s is not None:
             left_s = rung.available_s - self.clock.spent_s(label)
-            until = time.monotonic() + max(LEAST_S, left_s)
+            until = time.monotonic() + max(MIN_S, left_s)
         answered = any(result.rung.kind != "probe" for result in self.results)
-        return carry_out(
-            self.ground,
+        return run(
+            self.context,
             label,
             study,
-            [self.entrants[name] for name in names],
+            [self.candidates[name] for name in names],
             probe=rung.kind == "probe",
             until=until,
             one_at_least=not answered,
         )
 
     def _judge(self, label: str, rung: Rung, runs: RungRuns) -> RungResult:
-        standings = {
-            name: Standing(
-                name, runs.accuracy(name, probe=rung.kind == "probe"), self.entrants[name].macs
+        scores = {
+            name: RungScore(
+                name, runs.accuracy(name, probe=rung.kind == "probe"), self.candidates[name].macs
             )
             for name in runs.records
         }
-        keep = len(standings) if rung.keep is None else rung.keep
-        decided = cut(list(standings.values()), keep, runs.valid_images)
+        keep = len(scores) if rung.keep is None else rung.keep
+        decided = cut(list(scores.values()), keep, runs.valid_images)
         return RungResult(
-            label, rung, runs.valid_images, standings, runs.failures, decided, rung.stopped
+            label, rung, runs.valid_images, scores, runs.failures, decided, rung.stopped
         )
 
     def _decide(self, staying: list[str]) -> bool:
@@ -143,13 +147,13 @@ class Selecting:
         last = self.results[-1]
         took_s, expected_s = self.clock.spent_s(last.label), last.rung.seconds
         if took_s > expected_s:
-            self.speed = slowed(self.speed, min(took_s / expected_s, MOST_SLOWER))
-        gmacs = [self.entrants[name].gmacs for name in staying]
+            self.speed = slowed(self.speed, min(took_s / expected_s, MAX_SLOWDOWN))
+        gmacs = [self.candidates[name].gmacs for name in staying]
         finalists = self.selection.request.finalists
         try:
             return make_schedule(
                 gmacs,
-                self.selection.pictures,
+                self.selection.image_counts,
                 self.training,
                 finalists,
                 USED_SHARE * available_s,
@@ -161,22 +165,22 @@ class Selecting:
 
     def _final(self, staying: list[str], available_s: float) -> Rung | None:
         """As many of the finalists as there is time for, the best heads first."""
-        gmacs = [self.entrants[name].gmacs for name in staying]
-        pictures, training = self.selection.pictures, self.training
+        gmacs = [self.candidates[name].gmacs for name in staying]
+        image_counts, training = self.selection.image_counts, self.training
         # Where the few steps say otherwise: a slow machine may have been idle since.
         hopeful = slowed(self.speed, 0.5)
-        rung = plan_final(gmacs[:1], pictures, training, available_s, hopeful)
+        rung = plan_final(gmacs[:1], image_counts, training, available_s, hopeful)
         if rung is not None:
-            study = final_study(self.study, self.selection.final, rung, pictures)
-            best = [self.entrants[staying[0]]]
-            (spec, *_), _ = plan_rung(self.ground, rung.kind, study, best, probe=False)
-            tell = self.ground.console.print
-            self.speed = time_finalist(spec, gmacs[0], self.speed, tell)
+            study = final_study(self.study, self.selection.final, rung, image_counts)
+            best = [self.candidates[staying[0]]]
+            (spec, *_), _ = plan_rung(self.context, rung.kind, study, best, probe=False)
+            notify = self.context.console.print
+            self.speed = time_finalist(spec, gmacs[0], self.speed, notify)
             left_s = USED_SHARE * (self.clock.left_s - ANSWERING_S)
-            rung = plan_final(gmacs, pictures, training, left_s, self.speed)
+            rung = plan_final(gmacs, image_counts, training, left_s, self.speed)
         if rung is None:
             left = duration(max(0.0, self.clock.left_s))
-            self.ground.console.print(
+            self.context.console.print(
                 f"the {left} that are left are too short to train a whole network for "
                 f"{training.least_epochs} epochs: the answer is a head on a frozen backbone"
             )
@@ -187,25 +191,25 @@ class Selecting:
         found = find_winner(self.results)
         winner = None
         if found is not None:
-            label, standing = found
+            label, score = found
             runs = self.runs[[result.label for result in self.results].index(label)]
-            folder = RunFolder.of(self.ground.root, runs.run(standing.name).spec).path
+            folder = RunFolder.of(self.context.root, runs.run(score.name).spec).path
             winner = Winner(
-                name=standing.name,
+                name=score.name,
                 rung=label,
-                run=folder.relative_to(self.ground.root),
-                valid_accuracy=standing.accuracy,
+                run=folder.relative_to(self.context.root),
+                valid_accuracy=score.accuracy,
             )
         if (self.selection.complete, self.selection.winner) != (True, winner):
             self._write(complete=True, winner=winner)
 
     def _write(self, **changes: object) -> None:
         self.selection = self.selection.model_copy(update=changes)
-        write_selection(self.ground.root, self.selection)
+        write_selection(self.context.root, self.selection)
 
     def _analyse(self, finalists: RungRuns) -> Analysis:
         records = [record for found in finalists.records.values() for record in found]
-        return analyse(Comparison(records, [], []), self.ground.root, self.options.wishes)
+        return analyse(Comparison(records, [], []), self.context.root, self.options.criteria)
 
     def _check(self, finalists: RungRuns) -> Check:
         """Train a sample of all that were judged, and the winner, with nothing cut short."""
@@ -213,17 +217,17 @@ class Selecting:
         asked = self.options.check_sample
         order = Outcome(self.selection, self.results, None, None).order
         sample = draw_sample(order, asked, self.study.seeds[0])
-        whole = whole_rung(len(sample), self.selection.pictures, self.training)
+        whole = whole_rung(len(sample), self.selection.image_counts, self.training)
         winner = order[0]
         names = list(dict.fromkeys([*sample, winner]))
-        gmacs = [self.entrants[name].gmacs for name in names]
+        gmacs = [self.candidates[name].gmacs for name in names]
         seconds = final_s(gmacs, whole, self.training, self.speed)
-        self.ground.console.print(
+        self.context.console.print(
             f"check: {len(names)} architectures are trained in full, beside the budget; "
             f"about {duration(seconds)} if none of it is done"
         )
-        study = final_study(self.study, self.selection.final, whole, self.selection.pictures)
-        runs = carry_out(self.ground, CHECK, study, [self.entrants[name] for name in names])
+        study = final_study(self.study, self.selection.final, whole, self.selection.image_counts)
+        runs = run(self.context, CHECK, study, [self.candidates[name] for name in names])
         trained = {name: runs.accuracy(name) for name in sample if name in runs.records}
         last = self.selection.rungs[-1]
         full = (last.kind, last.train, last.epochs) == (whole.kind, whole.train, whole.epochs)

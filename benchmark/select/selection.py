@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 from benchmark.config.study import StudySettings
 from benchmark.errors import SelectError
 from benchmark.runs.spec import PROTOCOL_VERSION
-from benchmark.select.rung import Pictures, Rung, Speed
+from benchmark.select.rung import ImageCounts, Rung, Speed
 from clothclf.data.atomic import write_text
 from clothclf.settings import ArchitectureSettings, Settings
 
@@ -34,7 +34,7 @@ class Request(Settings):
     are weights to begin with. A study that trains whole networks itself decides."""
 
 
-class Entrant(Settings):
+class Candidate(Settings):
     """One architecture that was asked for."""
 
     name: str
@@ -42,7 +42,7 @@ class Entrant(Settings):
     architecture: ArchitectureSettings
     """Its `image_size` is in pixels."""
     macs: int | None
-    """Headline, of one picture, with the architecture's head; None where it cannot be counted."""
+    """Headline, of one image, with the architecture's head; None where it cannot be counted."""
     params: int | None
     training_macs: int | None = None
     """Of the form that trains, where the headline is of another, deployed one."""
@@ -77,10 +77,10 @@ class Selection(Settings):
     request: Request
     fingerprint: str
     """Of the study's whole data."""
-    pictures: Pictures
+    image_counts: ImageCounts
     final: Final
     """What `request.final` came to."""
-    entrants: tuple[Entrant, ...]
+    candidates: tuple[Candidate, ...]
     speed: Speed
     rungs: tuple[Rung, ...]
     """Those that are decided: each is written down before its first run begins."""
@@ -89,9 +89,9 @@ class Selection(Settings):
     winner: Winner | None = None
 
     @property
-    def entering(self) -> list[Entrant]:
+    def remaining(self) -> list[Candidate]:
         """Those that are not left out."""
-        return [entrant for entrant in self.entrants if not entrant.out]
+        return [candidate for candidate in self.candidates if not candidate.out]
 
 
 def selection_name(study: StudySettings, request: Request, fingerprint: str) -> str:

@@ -10,22 +10,22 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmark.select.agreement import LEAST_SAMPLED
+from benchmark.select.agreement import MIN_SAMPLED
 from benchmark.select.clock import CHECK
 from benchmark.select.halving import noise, within_noise
 from benchmark.select.outcome import (
-    Fate,
+    CandidateResult,
     Outcome,
     RungResult,
     below_before,
-    fates,
+    candidate_results,
     find_winner,
     noisy_names,
 )
 from benchmark.select.rung import Rung
 from benchmark.select.rungs import rung_label
 from benchmark.select.schedule import expected_s
-from benchmark.select.selection import Entrant, Final
+from benchmark.select.selection import Candidate, Final
 from benchmark.terminal.output import make_console, print_table
 from benchmark.text.numbers import duration, giga, inline, markdown_table, millions
 
@@ -33,13 +33,13 @@ SCHEDULE_COLUMNS = (
     "rung",
     "what is trained",
     "architectures",
-    "training pictures",
-    "validation pictures",
+    "training images",
+    "validation images",
     "epochs",
     "expected time",
 )
-LEAST_NEEDED = ("parameters", "GMACs")
-MOST_NAMED = 8
+DROP_FIRST = ("parameters", "GMACs")
+MAX_NAMED = 8
 """Architectures that a sentence names; the table has all."""
 
 
@@ -47,15 +47,19 @@ KINDS = {"heads": "a head on a frozen backbone", "probe": "a head on a frozen ba
 
 
 def describe(
-    console: Console, entrants: Sequence[Entrant], name: str, rungs: Sequence[Rung], final: Final
+    console: Console,
+    candidates: Sequence[Candidate],
+    name: str,
+    rungs: Sequence[Rung],
+    final: Final,
 ) -> None:
     """Print who enters and the schedule that is expected."""
-    out = [entrant for entrant in entrants if entrant.out]
-    console.print(f"{len(entrants) - len(out)} architectures enter, {len(out)} are left out")
-    for entrant in out[:MOST_NAMED]:
-        console.print(f"  {entrant.name}: {entrant.out}")
-    if len(out) > MOST_NAMED:
-        console.print(f"  and {len(out) - MOST_NAMED} more")
+    out = [candidate for candidate in candidates if candidate.out]
+    console.print(f"{len(candidates) - len(out)} architectures enter, {len(out)} are left out")
+    for candidate in out[:MAX_NAMED]:
+        console.print(f"  {candidate.name}: {candidate.out}")
+    if len(out) > MAX_NAMED:
+        console.print(f"  and {len(out) - MAX_NAMED} more")
     rows = schedule_rows(rungs, final)
     print_table(make_console(stderr=False), SCHEDULE_COLUMNS, rows, f"schedule of {name}")
 
@@ -77,11 +81,11 @@ def schedule_rows(rungs: Sequence[Rung], final: Final) -> list[list[str]]:
     ]
 
 
-def announce(console: Console, rung: Rung, label: str, entering: int) -> None:
+def announce(console: Console, rung: Rung, label: str, remaining: int) -> None:
     """Say which rung begins."""
     seeds = f"{rung.seeds} seeds, " if rung.kind == "seeds" else ""
     console.print(
-        f"rung {label}: {entering} architectures, {rung.train:,} training pictures, "
+        f"rung {label}: {remaining} architectures, {rung.train:,} training images, "
         f"{rung.epochs} epochs, {seeds}about {duration(rung.seconds)}"
     )
 
@@ -109,7 +113,7 @@ def rung_sentence(result: RungResult) -> str:
     spread = 100 * noise(border, border, result.valid_images)
     return (
         f"{text}; {_are(len(noisy), 'of them is', 'of them are')} within noise of the last kept "
-        f"({100 * border:.1f} % ± {spread:.1f} on {result.valid_images:,} pictures): "
+        f"({100 * border:.1f} % ± {spread:.1f} on {result.valid_images:,} images): "
         f"{names(noisy)}"
     )
 
@@ -120,18 +124,20 @@ def main_table(outcome: Outcome) -> tuple[list[str], list[list[str]]]:
     columns = ["architecture", "GMACs", "parameters"]
     columns += [f"{name}, validation" for name in labels]
     columns += ["test", "what became of it"]
-    return columns, [_row(fate, labels) for fate in fates(outcome)]
+    return columns, [
+        _row(candidate_result, labels) for candidate_result in candidate_results(outcome)
+    ]
 
 
-def _row(fate: Fate, labels: list[str]) -> list[str]:
-    entrant = fate.entrant
+def _row(candidate_result: CandidateResult, labels: list[str]) -> list[str]:
+    candidate = candidate_result.candidate
     return [
-        entrant.name,
-        giga(entrant.macs),
-        millions(entrant.params),
-        *(_percent(fate.accuracies.get(name)) for name in labels),
-        _percent(fate.test_accuracy),
-        fate.end,
+        candidate.name,
+        giga(candidate.macs),
+        millions(candidate.params),
+        *(_percent(candidate_result.accuracies.get(name)) for name in labels),
+        _percent(candidate_result.test_accuracy),
+        candidate_result.end,
     ]
 
 
@@ -159,8 +165,8 @@ def _winner(outcome: Outcome) -> str:
     last = next(result for result in outcome.rungs if result.label == label)
     how = ", as a head on a frozen backbone," if label == "heads" else ""
     text = (
-        f"{first.name}{how} has the highest accuracy of {len(last.standings)} finalists on "
-        f"{last.valid_images:,} validation pictures, {_percent(first.accuracy)}"
+        f"{first.name}{how} has the highest accuracy of {len(last.scores)} finalists on "
+        f"{last.valid_images:,} validation images, {_percent(first.accuracy)}"
     )
     near = [
         item.name
@@ -182,7 +188,7 @@ def _check(outcome: Outcome) -> list[str]:
     if found is None:
         return [
             f"How far this order agrees with full training cannot be said: fewer than "
-            f"{LEAST_SAMPLED} sampled architectures, or the winner, could be trained in full."
+            f"{MIN_SAMPLED} sampled architectures, or the winner, could be trained in full."
         ]
     tau = "undefined" if math.isnan(found.tau) else f"{found.tau:.2f}"
     lines = [
@@ -228,9 +234,9 @@ def as_markdown(outcome: Outcome) -> str:
         "## Rungs",
         markdown_table(times, (*SCHEDULE_COLUMNS, "time taken")),
         "\n".join(f"- {inline(line)}" for line in _rung_lines(outcome)),
-        "Accuracies of the rungs are of validation pictures; they alone decide, and the test "
-        "pictures of the finalists were in no rung's training or validation. GMACs are 10^9 "
-        "multiply-adds of one forward pass of one picture. Noise is what two architectures of "
+        "Accuracies of the rungs are of validation images; they alone decide, and the test "
+        "images of the finalists were in no rung's training or validation. GMACs are 10^9 "
+        "multiply-adds of one forward pass of one image. Noise is what two architectures of "
         "equal worth may differ by in 95 of 100 cases.",
     ]
     return "\n\n".join(parts) + "\n"
@@ -257,7 +263,9 @@ def as_json(outcome: Outcome) -> str:
         "selection": selection.model_dump(mode="json"),
         "winner": outcome.winner,
         "pick": pick.trade_off.architecture if pick and pick.trade_off else None,
-        "architectures": [_fate_values(fate) for fate in fates(outcome)],
+        "architectures": [
+            _result_values(candidate_result) for candidate_result in candidate_results(outcome)
+        ],
         "agreement": agreement,
         "expected_s": expected_s(selection.rungs),
         "spent_s": dict(outcome.spent_s),
@@ -265,16 +273,16 @@ def as_json(outcome: Outcome) -> str:
     return json.dumps(value, indent=1) + "\n"
 
 
-def _fate_values(fate: Fate) -> dict[str, Any]:
+def _result_values(candidate_result: CandidateResult) -> dict[str, Any]:
     return {
-        "architecture": fate.entrant.name,
-        "macs": fate.entrant.macs,
-        "params": fate.entrant.params,
-        "reached": fate.reached,
-        "valid_accuracy": fate.accuracies,
-        "test_accuracy": fate.test_accuracy,
-        "within_noise": fate.noisy,
-        "end": fate.end,
+        "architecture": candidate_result.candidate.name,
+        "macs": candidate_result.candidate.macs,
+        "params": candidate_result.candidate.params,
+        "reached": candidate_result.reached,
+        "valid_accuracy": candidate_result.accuracies,
+        "test_accuracy": candidate_result.test_accuracy,
+        "within_noise": candidate_result.noisy,
+        "end": candidate_result.end,
     }
 
 
@@ -288,6 +296,6 @@ def _percent(share: float | None) -> str:
 
 def names(all_names: Sequence[str]) -> str:
     """Those, or the first of many."""
-    shown = ", ".join(all_names[:MOST_NAMED])
-    more = len(all_names) - MOST_NAMED
+    shown = ", ".join(all_names[:MAX_NAMED])
+    more = len(all_names) - MAX_NAMED
     return f"{shown} and {more} more" if more > 0 else shown

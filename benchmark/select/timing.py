@@ -12,9 +12,9 @@ from benchmark.runs.root import cache_folder
 from benchmark.runs.spec import RunSpec, make_plan
 from benchmark.select.rung import Speed
 from benchmark.select.rungs import fine_tuning
-from benchmark.select.selection import Entrant
+from benchmark.select.selection import Candidate
 from clothclf.cost.measure.busy import busy_now
-from clothclf.cost.quick import body_request, count_many
+from clothclf.cost.quick import backbone_request, count_many
 from clothclf.data.dataset import DataSet
 from clothclf.errors import TrainingError, UserError
 from clothclf.results import Weights
@@ -22,9 +22,9 @@ from clothclf.settings import ArchitectureSettings
 
 DENSE, SPARSE = "resnet18", "mobilenetv3_large_100"
 """Networks that get much, and little, out of a machine for each multiply-add."""
-PATIENCE_S = 120.0
+TIMEOUT_S = 120.0
 AFTER_STARTUP_S = 2.5
-"""Of a run, beside what is modelled: opening pictures, evaluating, saving."""
+"""Of a run, beside what is modelled: opening images, evaluating, saving."""
 COUNTING_PER_STARTUP = 1.6
 MEASURING_S = 15.0
 HEAD_STEP_S = 0.0005
@@ -47,8 +47,8 @@ def time_machine(
     pixels: Mapping[int, Path],
     root: Path,
     workers: int,
-    few: Sequence[Entrant],
-    tell: Callable[[str], None],
+    few: Sequence[Candidate],
+    notify: Callable[[str], None],
 ) -> Speed:
     """Time both networks, or read what was timed before on this machine.
 
@@ -77,15 +77,15 @@ def time_machine(
     cache = cache_folder(root)
     specs = make_plan(timed, references, data.summary, pixels, cache, random)
     try:
-        counts = count_many([body_request(name, size) for name in names], cache)
+        counts = count_many([backbone_request(name, size) for name in names], cache)
         found = [
             # A probe times the form that trains.
-            _timed(spec, (count.training_macs or count.macs) / 1e9, tell, busy)
+            _timed(spec, (count.training_macs or count.macs) / 1e9, notify, busy)
             for spec, count in zip(specs, counts, strict=True)
             if count.macs
         ]
     except UserError as error:
-        tell(f"times are worked out for a processor like ours: {error}")
+        notify(f"times are worked out for a processor like ours: {error}")
         return ASSUMED.model_copy(update={"workers": workers})
     if len(found) < len(specs):
         return ASSUMED.model_copy(update={"workers": workers})
@@ -94,23 +94,23 @@ def time_machine(
     return fit_speed(found, workers)
 
 
-def middle(entrants: Sequence[Entrant]) -> Entrant:
+def middle(candidates: Sequence[Candidate]) -> Candidate:
     """The one of median cost."""
-    return sorted(entrants, key=lambda entrant: entrant.gmacs or 0.0)[len(entrants) // 2]
+    return sorted(candidates, key=lambda candidate: candidate.gmacs or 0.0)[len(candidates) // 2]
 
 
 def time_finalist(
-    spec: RunSpec, gmacs: float | None, speed: Speed, tell: Callable[[str], None]
+    spec: RunSpec, gmacs: float | None, speed: Speed, notify: Callable[[str], None]
 ) -> Speed:
     """The machine's speed at the very training that finalists get, as it is now."""
-    tell(f"timing this training with {spec.name}")
+    notify(f"timing this training with {spec.name}")
     try:
-        found = ask(spec, PATIENCE_S)
+        found = ask(spec, TIMEOUT_S)
     except TrainingError as error:
-        tell(f"times stay as they were: {error}")
+        notify(f"times stay as they were: {error}")
         return speed
     if found.busy:
-        tell(f"{found.busy}: training takes as much longer")
+        notify(f"{found.busy}: training takes as much longer")
     times = found.times[spec.precision]
     step_s = times.step_s / spec.train.batch_size
     known = 1.0 if gmacs is None else gmacs
@@ -118,7 +118,7 @@ def time_finalist(
 
 
 Timed = tuple[float, float, float, float]
-"""GMACs, seconds of a forward pass and of a training step of a picture, seconds of a start."""
+"""GMACs, seconds of a forward pass and of a training step of an image, seconds of a start."""
 
 
 def at_speed_of(timed: Timed, speed: Speed) -> Speed:
@@ -137,10 +137,10 @@ def at_speed_of(timed: Timed, speed: Speed) -> Speed:
     )
 
 
-def _timed(spec: RunSpec, gmacs: float, tell: Callable[[str], None], busy: str) -> Timed:
-    found = time_run(spec, tell, PATIENCE_S, busy)
+def _timed(spec: RunSpec, gmacs: float, notify: Callable[[str], None], busy: str) -> Timed:
+    found = time_run(spec, notify, TIMEOUT_S, busy)
     if found.busy:
-        tell(f"{found.busy}: it is slower than it could be, and so the budget buys less")
+        notify(f"{found.busy}: it is slower than it could be, and so the budget buys less")
     times = found.times["float32"]
     return gmacs, times.forward_s, times.step_s / spec.train.batch_size, found.startup_s
 

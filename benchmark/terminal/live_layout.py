@@ -16,20 +16,20 @@ from benchmark.terminal.time_left import run_left, study_left
 from benchmark.text.numbers import duration
 from benchmark.text.printable import clock, printable, roughly, shorten
 
-MOST_WAITING = 8
+MAX_WAITING = 8
 """Runs that are shown before they begin."""
-LEAST_NAME = 16
+MIN_NAME = 16
 SPARE_NAME = 40
 """A name gets as much before columns are shown that a narrow terminal does without."""
 BAR = 10
-LONGEST_BAR = 30
-LONGEST_WEIGHTS = 32
+MAX_BAR = 30
+MAX_WEIGHTS = 32
 INDENT = "  "
 PLAIN, DIM, BOLD = Style(), Style(dim=True), Style(bold=True)
 STATE, DONE = Style(color="cyan"), Style(color="green")
 
-Piece = tuple[str, Style]
-Line = list[Piece]
+Chunk = tuple[str, Style]
+Line = list[Chunk]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Column:
     left: bool = False
     style: Style = PLAIN
 
-    def piece(self, text: str, style: Style) -> Piece:
+    def piece(self, text: str, style: Style) -> Chunk:
         """The text in the column's width, two spaces before it."""
         room = " " * max(0, self.width - cell_len(text))
         return INDENT + (text + room if self.left else room + text), style
@@ -58,9 +58,7 @@ class Layout:
         self._progress = progress
         self._ellipsis = "..." if ascii_only else "…"
         self._bar_signs = ("#", "-") if ascii_only else ("━", "─")
-        self._name_width = max(
-            (cell_len(printable(spec.name)) for spec in plan), default=LEAST_NAME
-        )
+        self._name_width = max((cell_len(printable(spec.name)) for spec in plan), default=MIN_NAME)
         epochs = max((spec.train.epochs for spec in plan), default=1)
         weights = max((cell_len(spec.weights.name) for spec in plan), default=0)
         self._state = Column(
@@ -79,8 +77,8 @@ class Layout:
         self._left = Column("left", 9, self._left_cell)
         self._weights = Column(
             "weights",
-            min(LONGEST_WEIGHTS, max(len("weights"), weights)),
-            lambda run: shorten(printable(run.spec.weights.name), LONGEST_WEIGHTS, self._ellipsis),
+            min(MAX_WEIGHTS, max(len("weights"), weights)),
+            lambda run: shorten(printable(run.spec.weights.name), MAX_WEIGHTS, self._ellipsis),
             left=True,
         )
 
@@ -104,7 +102,7 @@ class Layout:
         spare = (self._bar, self._loss, self._speed, self._weights)
         chosen: list[Column] = []
         for column in (*needed, *spare):
-            most = LEAST_NAME if column in needed else SPARE_NAME
+            most = MIN_NAME if column in needed else SPARE_NAME
             name = min(self._name_width, most)
             if name + sum(len(INDENT) + c.width for c in [*chosen, column]) > room:
                 break
@@ -122,7 +120,7 @@ class Layout:
         ]
 
     def _stretched(self, room: int) -> Column:
-        width = min(LONGEST_BAR, BAR + max(0, room))
+        width = min(MAX_BAR, BAR + max(0, room))
         full, empty = self._bar_signs
 
         def draw(run: RunProgress) -> str:
@@ -141,7 +139,7 @@ class Layout:
         lines = [self._row(run, name_width, columns) for run in running[:shown]]
         if shown < len(running):
             return [*lines, [(f"{INDENT}and {len(running) - shown} more that go on", DIM)]]
-        rows = min(rows - shown, MOST_WAITING + 1)
+        rows = min(rows - shown, MAX_WAITING + 1)
         next_ones = _fitting(waiting, rows)
         names = islice(self._progress.waiting, next_ones)
         lines += [self._waiting_row(name, name_width, columns) for name in names]

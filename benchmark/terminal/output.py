@@ -30,8 +30,8 @@ from clothclf.data.prepare import prepare
 PIPED_WIDTH = 200
 SILENCE_S = 30.0
 """Without a live table, a study says at least this often what it is doing."""
-LONGEST_FIRST = 40
-LONGEST_LAST = len("finished, 3 seeds")
+MAX_FIRST_COLUMN = 40
+MAX_LAST_COLUMN = len("finished, 3 seeds")
 """Cells that a table's first and last column are given before others are left out."""
 
 
@@ -57,14 +57,14 @@ def prepare_with_progress(study: StudySettings, console: Console | None = None) 
     started = time.monotonic()
     told = started
 
-    def tell(done: int, total: int) -> None:
+    def notify(done: int, total: int) -> None:
         nonlocal told
         now = time.monotonic()
         if now - told >= 2:
             told = now
             console.print(f"data: {done:,} of {total:,} images decoded")
 
-    return prepare(study.data, cache, tell)
+    return prepare(study.data, cache, notify)
 
 
 def can_move(console: Console) -> bool:
@@ -90,7 +90,7 @@ def print_table(
     shown, whole = list(range(len(columns))), set[int]()
     if console.file.isatty():
         shown = _that_fit(console.width, columns, widths, drop_first)
-        whole = {n for n in shown[:-1] if n or widths[n] <= LONGEST_FIRST}
+        whole = {n for n in shown[:-1] if n or widths[n] <= MAX_FIRST_COLUMN}
     table = Table(title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD)
     for number in shown:
         table.add_column(columns[number], overflow="fold", no_wrap=number in whole)
@@ -107,7 +107,7 @@ def _that_fit(
 ) -> list[int]:
     """Numbers of the columns that a terminal has room for, in order."""
     # Text of the outer ones may be folded: a failure's reason is longer than all figures.
-    least = [min(widths[0], LONGEST_FIRST), *widths[1:-1], min(widths[-1], LONGEST_LAST)]
+    least = [min(widths[0], MAX_FIRST_COLUMN), *widths[1:-1], min(widths[-1], MAX_LAST_COLUMN)]
     shown = list(range(len(columns)))
     named = [columns.index(name) for name in drop_first if name in columns]
     for number in [*named, *reversed(shown)]:
@@ -182,38 +182,38 @@ class TerminalListener:
         """Move the run's row, or print the epoch's line."""
         self._progress.hear(spec, event)
         if isinstance(event, events.Note):
-            self._tell(spec, event.text)
+            self._notify(spec, event.text)
         elif isinstance(event, events.Resumed):
             steps = f" and {event.steps:,} steps" if event.steps else ""
-            self._tell(spec, f"goes on after {event.epochs} epochs{steps}")
+            self._notify(spec, f"goes on after {event.epochs} epochs{steps}")
         elif self._table is not None:
             self._table.refresh()
         elif isinstance(event, events.EpochDone):
-            self._tell(spec, _epoch(event))
+            self._notify(spec, _epoch(event))
 
     def on_finished(self, folder: RunFolder, record: RunRecord) -> None:
         """Say how the run ended."""
         self._progress.finished(record)
         spec, training = record.spec, record.training
         if reason := early_stop(training, spec.train.epochs, spec.train.patience):
-            self._tell(spec, reason)
+            self._notify(spec, reason)
         seconds = sum(record.stage_seconds.values())
         kept = f"epoch {training.best_epoch} kept"
-        self._tell_end(spec, f"{_result(record)}, {kept}, {seconds:.0f} s in all")
+        self._notify_end(spec, f"{_result(record)}, {kept}, {seconds:.0f} s in all")
         for note in training_notes(training, spec.train.epochs, len(spec.data_summary.classes)):
-            self._tell(spec, note, "yellow")
+            self._notify(spec, note, "yellow")
 
     def on_failed(self, folder: RunFolder, failure: Failure) -> None:
         """Say why, and where the whole story is."""
         self._progress.gave_up(failure.spec)
         how = "lost" if failure.lost else "failed"
-        self._tell_end(failure.spec, f"{how} in {failure.stage}: {failure.reason}", "red")
-        self._tell(failure.spec, f"the log is in {folder.path}")
+        self._notify_end(failure.spec, f"{how} in {failure.stage}: {failure.reason}", "red")
+        self._notify(failure.spec, f"the log is in {folder.path}")
 
     def on_interrupted(self, folder: RunFolder, spec: RunSpec) -> None:
         """Say which run can go on."""
         self._progress.stopped(spec)
-        self._tell_end(spec, "stopped")
+        self._notify_end(spec, "stopped")
 
     def on_tick(self) -> None:
         """Refresh the live table; elsewhere say what is going on after some silence."""
@@ -222,7 +222,7 @@ class TerminalListener:
         elif self._progress.clock() - self._printed_s >= SILENCE_S:
             for run in self._progress.running.values():
                 taken = duration(self._progress.clock() - run.began_s)
-                self._tell(run.spec, f"{run.doing_text()}, {taken} so far")
+                self._notify(run.spec, f"{run.doing_text()}, {taken} so far")
 
     def _number(self, spec: RunSpec) -> int:
         return self._numbers.setdefault(spec.run_id, len(self._numbers) + 1)
@@ -231,7 +231,7 @@ class TerminalListener:
         line = f"[{self._number(spec)}/{self._progress.runs}] {spec.name}: {text}"
         self._print(line, style)
 
-    def _tell(self, spec: RunSpec, text: str, style: str | None = None) -> None:
+    def _notify(self, spec: RunSpec, text: str, style: str | None = None) -> None:
         named = self._workers > 1 or self._table is not None
         name = f"{spec.name}: " if named else ""
         self._print(f"  {name}{text}", style)
@@ -240,10 +240,10 @@ class TerminalListener:
         self._printed_s = self._progress.clock()
         self._console.print(Text(printable(line)), style=style)
 
-    def _tell_end(self, spec: RunSpec, text: str, style: str | None = None) -> None:
+    def _notify_end(self, spec: RunSpec, text: str, style: str | None = None) -> None:
         """The line of a run that stays: with its number where nothing was said at its start."""
         if self._table is None:
-            self._tell(spec, text, style)
+            self._notify(spec, text, style)
         else:
             self._say(spec, text, style)
 

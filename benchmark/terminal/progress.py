@@ -33,7 +33,7 @@ class RunProgress:
     doing: str = "start"
     """A stage, `features`, or `epoch 3/10`."""
     share: float | None = None
-    """Of the pictures whose features are made, or of all steps of all epochs: 0 to 1."""
+    """Of the images whose features are made, or of all steps of all epochs: 0 to 1."""
     epoch: EpochResult | None = None
     """The latest."""
     cached_features: bool = False

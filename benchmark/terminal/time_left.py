@@ -9,11 +9,11 @@ from statistics import fmean, stdev
 
 from benchmark.terminal.progress import Evidence, RunProgress, StudyProgress, kind_of
 
-LEAST_WATCHED_S = 3.0
+MIN_WATCHED_S = 3.0
 """A pace that was watched for less is not told."""
-LEAST_KINDS = 3
+MIN_KINDS = 3
 """From fewer architectures nothing is concluded about one that has not been run yet."""
-WIDEST_ERROR = 0.5
+MAX_ERROR = 0.5
 """A study's time is told where its standard error is at most this share of it."""
 
 
@@ -101,18 +101,18 @@ def _with_measuring(progress: StudyProgress, seconds: float) -> StudyLeft:
 
 def _unseen(count: int, spent_s: float, known: Sequence[float], sure_s: float) -> float | None:
     """Seconds of runs of unseen kinds, if the seen ones tell: the error is of a sum of draws."""
-    if len(known) < LEAST_KINDS:
+    if len(known) < MIN_KINDS:
         return None
     guess_s = max(0.0, count * fmean(known) - spent_s)
     error_s = stdev(known) * math.sqrt(count + count**2 / len(known))
-    return guess_s if error_s <= WIDEST_ERROR * (guess_s + sure_s) else None
+    return guess_s if error_s <= MAX_ERROR * (guess_s + sure_s) else None
 
 
 def _pace(run: RunProgress, now_s: float) -> float | None:
     if run.first is None or run.latest is None:
         return None
     (first_s, before), (latest_s, share) = run.first, run.latest
-    if latest_s - first_s < LEAST_WATCHED_S or share <= before:
+    if latest_s - first_s < MIN_WATCHED_S or share <= before:
         return None
     left_s = (latest_s - first_s) / (share - before) * (1 - share)
     return max(0.0, left_s - (now_s - latest_s))

@@ -6,7 +6,7 @@ import math
 
 from rich.cells import cell_len, set_cell_size
 
-LONGEST_TAIL = 8
+MAX_TAIL = 8
 
 
 def printable(text: str) -> str:
@@ -19,7 +19,7 @@ def shorten(text: str, width: int, ellipsis: str = "…") -> str:
     if cell_len(text) <= width:
         return text
     room = max(0, width - len(ellipsis))
-    end = text[len(text) - min(room // 3, LONGEST_TAIL) :]
+    end = text[len(text) - min(room // 3, MAX_TAIL) :]
     start = set_cell_size(text, max(0, room - cell_len(end))).rstrip()
     return set_cell_size(start + ellipsis + end, width).rstrip()
 

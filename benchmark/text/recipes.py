@@ -26,7 +26,7 @@ def label_words(train: TrainSettings) -> list[str]:
 
 
 def augment_words(augment: AugmentSettings) -> list[str]:
-    """What is done to training pictures besides a mirror and a crop after padding."""
+    """What is done to training images besides a mirror and a crop after padding."""
     return list(_augment(augment))
 
 

@@ -12,7 +12,7 @@ from benchmark.runs import folder as files
 from benchmark.runs.folder import RunFolder
 from benchmark.runs.record import RunRecord
 from benchmark.tracking import model
-from benchmark.tracking.connection import patience_for
+from benchmark.tracking.connection import timeout_for
 
 AT_ONCE = 8
 """Files on their way: a run's are some fifteen, small, and each waits for a server's answer."""
@@ -26,7 +26,7 @@ def log_results(
         tags = model.write_model(record, mlflow_id, Path(made))
         wanted = [*_of_the_model(Path(made), folder), *_beside_it(folder)]
         first, *others = wanted
-        with patience_for(sum(path.stat().st_size for path, _ in wanted)):
+        with timeout_for(sum(path.stat().st_size for path, _ in wanted)):
             # Alone, since MLflow's client asks then where the run's artifacts are, and remembers.
             client.log_artifact(mlflow_id, *first)
             with ThreadPoolExecutor(AT_ONCE) as pool:

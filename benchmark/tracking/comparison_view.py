@@ -16,7 +16,7 @@ from benchmark.tracking.run_fields import DATA_TAG, KIND_TAG, PROTOCOL_TAG, RUN_
 KEY = "bench"
 LATENCY = "speed/latency_ms"
 VIEW_TAG = f"mlflow.sharedViewState.{KEY}"
-RUNS_ALONE = f"tags.`{KIND_TAG}` = '{RUN_KIND}'"
+RUNS_ONLY = f"tags.`{KIND_TAG}` = '{RUN_KIND}'"
 COLUMNS = (
     *("params.`seed`", "metrics.`test/accuracy`", "metrics.`test/macro_f1`"),
     *("metrics.`cost/gmacs`", "metrics.`cost/mparams`", "metrics.`speed/latency_ms`"),
@@ -51,10 +51,10 @@ def comparable_with(tags: Mapping[str, str]) -> str:
     one protocol and one fingerprint; change the filter on the page to see the others.
     """
     same = [f"tags.`{tag}` = '{tags[tag]}'" for tag in (PROTOCOL_TAG, DATA_TAG) if tag in tags]
-    return " and ".join([RUNS_ALONE, *same])
+    return " and ".join([RUNS_ONLY, *same])
 
 
-def view_state(measured: bool, shown: str = RUNS_ALONE) -> str:
+def view_state(measured: bool, shown: str = RUNS_ONLY) -> str:
     """The view as the page reads it, JSON, of the runs that the filter `shown` finds.
 
     `measured` says whether one of them has a latency.

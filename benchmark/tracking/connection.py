@@ -14,10 +14,10 @@ from benchmark.config.credentials import PASSWORD, PASSWORD_FILE, TOKEN, USER, w
 from benchmark.errors import TrackingError
 from clothclf import errors
 
-HTTP_PATIENCE_S = 10
+HTTP_TIMEOUT_S = 10
 SLOWEST_UPLOAD = 2_000_000
 """Bytes a second, at which a file still reaches a server and what keeps its artifacts."""
-PATIENCE = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
 UNKNOWN, FORBIDDEN = 401, 403
 """Statuses of HTTP: who asks is not known, or may not do it."""
 CODES = {
@@ -37,7 +37,7 @@ def quiet_environment() -> None:
     # Else it asks for each ended run once more, and prints two lines with its address.
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault(PATIENCE, str(HTTP_PATIENCE_S))
+    os.environ.setdefault(TIMEOUT, str(HTTP_TIMEOUT_S))
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
@@ -53,7 +53,7 @@ def require_server(uri: str) -> None:
 
     try:
         with urllib.request.urlopen(
-            f"{uri.rstrip('/')}/health", timeout=HTTP_PATIENCE_S, context=_trusted(uri)
+            f"{uri.rstrip('/')}/health", timeout=HTTP_TIMEOUT_S, context=_trusted(uri)
         ):
             return
     except urllib.error.HTTPError:
@@ -78,17 +78,17 @@ def _trusted(uri: str) -> ssl.SSLContext | None:
 
 
 @contextlib.contextmanager
-def patience_for(size: int) -> Iterator[None]:
+def timeout_for(size: int) -> Iterator[None]:
     """Within, MLflow's client waits long enough for a file of so many bytes to be stored."""
-    usual = os.environ.get(PATIENCE)
-    os.environ[PATIENCE] = str(int(float(usual or HTTP_PATIENCE_S) + size / SLOWEST_UPLOAD))
+    usual = os.environ.get(TIMEOUT)
+    os.environ[TIMEOUT] = str(int(float(usual or HTTP_TIMEOUT_S) + size / SLOWEST_UPLOAD))
     try:
         yield
     finally:
         if usual is None:
-            del os.environ[PATIENCE]
+            del os.environ[TIMEOUT]
         else:
-            os.environ[PATIENCE] = usual
+            os.environ[TIMEOUT] = usual
 
 
 def unusable(uri: str, why: str) -> str:

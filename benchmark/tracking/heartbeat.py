@@ -17,7 +17,7 @@ SILENCE_S = 900.0
 """After which a process on another machine counts as dead."""
 
 
-def life_tags() -> dict[str, str]:
+def heartbeat_tags() -> dict[str, str]:
     """Tags that say that this process is at work on a run now."""
     return {
         HOST_TAG: platform.node(),

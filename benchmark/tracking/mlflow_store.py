@@ -27,7 +27,7 @@ from benchmark.tracking.connection import (
 )
 from benchmark.tracking.delete import delete_logged, require_unregistered
 from benchmark.tracking.experiment import open_experiment
-from benchmark.tracking.heartbeat import HEARTBEAT_TAG, is_dead, life_tags
+from benchmark.tracking.heartbeat import HEARTBEAT_TAG, heartbeat_tags, is_dead
 from benchmark.tracking.relocate import artifact_location, relocate
 from benchmark.tracking.report_artifacts import is_whole, log_report_run, report_filter
 from benchmark.tracking.run_fields import RUN_ID_TAG
@@ -129,7 +129,7 @@ class MlflowStore:
         """Lay down how MLflow's page opens on the study; see `comparison_view.address`."""
         newest = self.client.search_runs(
             [self.experiment_id],
-            filter_string=comparison_view.RUNS_ALONE,
+            filter_string=comparison_view.RUNS_ONLY,
             order_by=["attributes.start_time DESC"],
             max_results=1,
         )
@@ -151,7 +151,7 @@ class MlflowStore:
         if kept is not None:
             self._reopen(spec.run_id, kept)
             return
-        tags = {**run_fields.spec_tags(spec), **life_tags()}
+        tags = {**run_fields.spec_tags(spec), **heartbeat_tags()}
         name = run_fields.run_name(spec, self._root)
         created = self.client.create_run(self.experiment_id, run_name=name, tags=tags)
         self._open[spec.run_id] = _OpenRun(created.info.run_id)
@@ -171,7 +171,7 @@ class MlflowStore:
         for tag in FAILURE_TAGS:
             if tag in run.data.tags:
                 self.client.delete_tag(mlflow_id, tag)
-        self._log(run_id, tags=life_tags())
+        self._log(run_id, tags=heartbeat_tags())
 
     def log_epochs(self, spec: RunSpec, results: Sequence[EpochResult]) -> None:
         """Log epochs' curves, at an epoch's number as step, but for those that are there."""
@@ -218,7 +218,7 @@ class MlflowStore:
         """Say of the open runs that their process lives, where it is time, or now."""
         for run_id, run in self._open.items():
             if now or run.is_to_beat():
-                self._log(run_id, tags=life_tags())
+                self._log(run_id, tags=heartbeat_tags())
 
     def bring(self, folder: RunFolder) -> bool:
         """Make the store have the end of a run as its folder has it; return whether it lacked it.
@@ -356,7 +356,7 @@ class MlflowStore:
         run = self._open[run_id]
         target = run.mlflow_id
         if run.is_to_beat():
-            tags = {**life_tags(), **(tags or {})}
+            tags = {**heartbeat_tags(), **(tags or {})}
         for start in range(POINTS_AT_ONCE, len(points), POINTS_AT_ONCE):
             self.client.log_batch(target, points[start : start + POINTS_AT_ONCE])
         first = points[:POINTS_AT_ONCE]

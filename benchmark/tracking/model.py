@@ -93,12 +93,12 @@ def _signature() -> Any:
 
 
 def _drawn(size: int) -> str:
-    """Base64 of a drawn PNG: no picture of a data set gets into the example."""
+    """Base64 of a drawn PNG: no image of a data set gets into the example."""
     from PIL import Image, ImageDraw
 
-    picture = Image.new("RGB", (size, size), "white")
+    image = Image.new("RGB", (size, size), "white")
     edge = size // 4
-    ImageDraw.Draw(picture).rectangle((edge, edge, size - edge, size - edge), fill="steelblue")
+    ImageDraw.Draw(image).rectangle((edge, edge, size - edge, size - edge), fill="steelblue")
     file = io.BytesIO()
-    picture.save(file, "PNG", optimize=True)
+    image.save(file, "PNG", optimize=True)
     return base64.b64encode(file.getvalue()).decode("ascii")

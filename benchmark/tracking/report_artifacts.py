@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.tracking import attempts
-from benchmark.tracking.heartbeat import life_tags
+from benchmark.tracking.heartbeat import heartbeat_tags
 from benchmark.tracking.run_fields import KIND_TAG, REPORT_KIND
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _log(
 ) -> str:
     note = "The study's report: its table, plots and texts are among the artifacts."
     tags = {
-        **life_tags(),
+        **heartbeat_tags(),
         KIND_TAG: REPORT_KIND,
         "mlflow.source.name": "bench report",
         "mlflow.note.content": note,

@@ -53,7 +53,7 @@ def run_name(spec: RunSpec, root: Path) -> str:
 def spec_tags(spec: RunSpec) -> dict[str, str]:
     """What is known of a run before it begins."""
     data = spec.data_summary
-    synthetic = " Synthetic pictures: the figures say nothing about real ones." * data.synthetic
+    synthetic = " Synthetic images: the figures say nothing about real ones." * data.synthetic
     return {
         **spec.tags,
         RUN_ID_TAG: spec.run_id,
@@ -217,7 +217,7 @@ def _measured_metrics(record: RunRecord) -> dict[str, float]:
 
 
 def dataset_input(spec: RunSpec) -> Any:
-    """The study's pictures as MLflow's dataset."""
+    """The study's images as MLflow's dataset."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     data = spec.data_summary

@@ -1,4 +1,4 @@
-"""A run's model as MLflow loads and serves it: encoded pictures in, classes and probabilities out.
+"""A run's model as MLflow loads and serves it: encoded images in, classes and probabilities out.
 
 MLflow imports this module by its name from a model's MLmodel file and calls `_load_pyfunc`.
 """
@@ -20,55 +20,55 @@ from benchmark.inference.restore import SavedModel, restore
 from clothclf.errors import DataError, WeightsError
 
 if TYPE_CHECKING:
-    from benchmark.inference.predictor import Answer, Answerer
+    from benchmark.inference.predictor import Answer, Predictor
 
 TENSORS = "model.safetensors"
 SAVED = "model.json"
 COLUMN = "image"
-MAX_PICTURES = 256
+MAX_IMAGES = 256
 """In a request."""
-MAX_PICTURE_BYTES = 32 * 2**20
-"""Of one encoded picture; decoded ones are bounded by the decoder."""
+MAX_IMAGE_BYTES_READ = 32 * 2**20
+"""Of one encoded image; decoded ones are bounded by the decoder."""
 
 
-class PictureModel:
+class ImageModel:
     """Answers for tables with a column `image`: base64 of a JPEG, PNG, WebP, GIF, BMP or TIFF."""
 
-    def __init__(self, answerer: Answerer) -> None:
-        """`answerer` answers by the run's classifier."""
-        self._answerer = answerer
+    def __init__(self, predictor: Predictor) -> None:
+        """`predictor` answers by the run's classifier."""
+        self._predictor = predictor
         # One request at a time: the server has a thread for each, and each would take memory.
         self._lock = threading.Lock()
 
     def predict(self, data: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """A row for each picture: class, probability, and `top5` as a list of both.
+        """A row for each image: class, probability, and `top5` as a list of both.
 
-        Raises MlflowException, which the server answers with status 400, where a picture cannot
+        Raises MlflowException, which the server answers with status 400, where an image cannot
         be used; it says which and why.
         """
         encoded = list(data[COLUMN])
-        if len(encoded) > MAX_PICTURES:
-            _refuse(f"{len(encoded)} pictures are too many at once; send at most {MAX_PICTURES}")
+        if len(encoded) > MAX_IMAGES:
+            _refuse(f"{len(encoded)} images are too many at once; send at most {MAX_IMAGES}")
         with self._lock:
             pixels = [self._pixels(number, text) for number, text in enumerate(encoded)]
             if not pixels:
                 return _table([])
-            return _table(self._answerer.answers(self._answerer.probabilities(np.stack(pixels))))
+            return _table(self._predictor.answers(self._predictor.probabilities(np.stack(pixels))))
 
     def _pixels(self, number: int, text: object) -> npt.NDArray[np.uint8]:
-        """uint8 [size, size, 3], decoded and resized as training pictures are."""
+        """uint8 [size, size, 3], decoded and resized as training images are."""
         if not isinstance(text, str):
-            _refuse(f"picture {number}: is no text; send base64 of an encoded picture")
-        if len(text) > MAX_PICTURE_BYTES * 4 // 3 + 4:
-            _refuse(f"picture {number}: has over {MAX_PICTURE_BYTES // 2**20} MiB")
+            _refuse(f"image {number}: is no text; send base64 of an encoded image")
+        if len(text) > MAX_IMAGE_BYTES_READ * 4 // 3 + 4:
+            _refuse(f"image {number}: has over {MAX_IMAGE_BYTES_READ // 2**20} MiB")
         try:
             content = base64.b64decode("".join(text.split()), validate=True)
         except (binascii.Error, ValueError):
-            _refuse(f"picture {number}: is not base64")
+            _refuse(f"image {number}: is not base64")
         try:
-            return self._answerer.pixels(content)
+            return self._predictor.pixels(content)
         except DataError as error:
-            _refuse(f"picture {number}: cannot be decoded: {error}")
+            _refuse(f"image {number}: cannot be decoded: {error}")
 
 
 def _table(answers: list[Answer]) -> pd.DataFrame:
@@ -85,10 +85,10 @@ def _table(answers: list[Answer]) -> pd.DataFrame:
     return table
 
 
-def _load_pyfunc(path: str) -> PictureModel:
+def _load_pyfunc(path: str) -> ImageModel:
     """Build the model whose data MLflow has put into a folder; raises WeightsError in words."""
-    from benchmark.inference.predictor import Answerer
-    from clothclf.device import choose_device
+    from benchmark.inference.predictor import Predictor
+    from clothclf.device import select_device
 
     folder = Path(path)
     try:
@@ -97,8 +97,8 @@ def _load_pyfunc(path: str) -> PictureModel:
         raise WeightsError(
             f"{folder / SAVED}: cannot be read; was the model logged by another version of bench?"
         ) from None
-    return PictureModel(
-        Answerer(restore(saved, folder / TENSORS), saved.spec, choose_device("auto"))
+    return ImageModel(
+        Predictor(restore(saved, folder / TENSORS), saved.spec, select_device("auto"))
     )
 
 

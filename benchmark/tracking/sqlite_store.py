@@ -13,7 +13,7 @@ import filelock
 PREFIX = "sqlite:///"
 LOGS = ("-journal", "-wal", "-shm")
 """Ends of the names of what SQLite keeps beside a file and takes for its own by name alone."""
-PATIENCE_S = 120.0
+TIMEOUT_S = 120.0
 """For another process that makes the store."""
 
 
@@ -28,7 +28,7 @@ def opening(uri: str) -> Iterator[None]:
         yield
         return
     path = Path(uri.removeprefix(PREFIX))
-    with filelock.FileLock(f"{path}.lock", timeout=PATIENCE_S):
+    with filelock.FileLock(f"{path}.lock", timeout=TIMEOUT_S):
         if not path.exists():
             _make(path)
         # Readers and a writer then do not wait for each other; the file remembers it.

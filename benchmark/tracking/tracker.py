@@ -17,7 +17,7 @@ from benchmark.tracking.system_metrics import SystemWatch, forget_samples
 from clothclf.results import EpochResult
 
 FIRST_PAUSE_S = 5.0
-LONGEST_PAUSE_S = 300.0
+MAX_PAUSE_S = 300.0
 
 
 class Tracker:
@@ -120,7 +120,7 @@ class Tracker:
                     f"MLflow does not take what runs report ({first_line(error)}); all of it is "
                     "kept in the run folders and logged when it answers, or later by `bench sync`"
                 )
-            self._pause_s = min(LONGEST_PAUSE_S, 2 * self._pause_s or FIRST_PAUSE_S)
+            self._pause_s = min(MAX_PAUSE_S, 2 * self._pause_s or FIRST_PAUSE_S)
             self._ask_again = time.monotonic() + self._pause_s
             return
         if self._pause_s:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmark.config.study import StudySettings
-from benchmark.planning.architectures import choose_architectures, expand, sized
+from benchmark.planning.architectures import expand, match_architectures, sized
 from benchmark.report import measured
 from benchmark.text.numbers import (
     Headline,
@@ -44,9 +44,9 @@ COLUMNS = (
     "weights",
     "receptive field",
 )
-"""MACs, FLOPs (2 x MACs) and activations are of one forward pass of one picture."""
+"""MACs, FLOPs (2 x MACs) and activations are of one forward pass of one image."""
 
-Tell = Callable[[str], None]
+Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def study_requests(
             frozen=study.model.mode == "frozen",
             standardize=study.model.standardize_features,
         )
-        for entry in sized(study, expand(choose_architectures(study, asked)))
+        for entry in sized(study, expand(match_architectures(study, asked)))
     ]
 
 
@@ -89,7 +89,7 @@ def plain_requests(
 
 
 def count_all(
-    requests: Sequence[CostRequest], tell: Tell, measure_on: str | None = None
+    requests: Sequence[CostRequest], notify: Notify, measure_on: str | None = None
 ) -> tuple[list[Costed], dict[str, str]]:
     """Count each architecture; return the costs, and the reason for each that lacks one.
 
@@ -99,7 +99,7 @@ def count_all(
     faults: dict[str, str] = {}
     for number, request in enumerate(requests, 1):
         if len(requests) > 1:
-            tell(f"[{number}/{len(requests)}] {request.architecture}")
+            notify(f"[{number}/{len(requests)}] {request.architecture}")
         try:
             cost = count_cost(request)
         except CostError as error:
@@ -115,7 +115,7 @@ def count_all(
     return found, faults
 
 
-def count_all_of_timm(file: Path, workers: int, quick: bool, tell: Tell) -> tuple[int, int]:
+def count_all_of_timm(file: Path, workers: int, quick: bool, notify: Notify) -> tuple[int, int]:
     """Count every name in timm into a CSV file; return how many rows there are and have a figure.
 
     Rows that the file has already are kept, so that an interrupted count can be gone on with.
@@ -128,7 +128,7 @@ def count_all_of_timm(file: Path, workers: int, quick: bool, tell: Tell) -> tupl
     def on_row(row: CatalogueRow) -> None:
         nonlocal done
         done += 1
-        tell(f"[{done}] {row.architecture}: {row.macs or row.reason}")
+        notify(f"[{done}] {row.architecture}: {row.macs or row.reason}")
 
     count_catalogue(names, file, workers, on_row, quick)
     with file.open(newline="", encoding="utf-8") as lines:

@@ -7,7 +7,7 @@ import pandas as pd
 from clothclf.data.dataset import DataSet
 from clothclf.data.splits import SPLITS
 
-TWINS_SHOWN = 3
+DUPLICATES_SHOWN = 3
 CONFLICTS_SHOWN = 20
 
 
@@ -31,7 +31,9 @@ def describe(data: DataSet, near_duplicates: str = "") -> str:
         f"twins        {summary.twin_images:,} images in {summary.twin_groups:,} groups with the "
         f"same pixels; {summary.twins_across_splits:,} groups across splits"
     )
-    lines += [f"             {' = '.join(ids)}" for ids in twin_groups(data.manifest)[:TWINS_SHOWN]]
+    lines += [
+        f"             {' = '.join(ids)}" for ids in twin_groups(data.manifest)[:DUPLICATES_SHOWN]
+    ]
     if summary.split_note and summary.twins_across_splits:
         lines.append(
             "             given splits are kept: what is learnt of such twins is also tested"
@@ -44,7 +46,7 @@ def describe(data: DataSet, near_duplicates: str = "") -> str:
 
 
 def twin_groups(manifest: pd.DataFrame) -> list[list[str]]:
-    """Ids of pictures with the same pixels, the largest groups first."""
+    """Ids of images with the same pixels, the largest groups first."""
     groups = [sorted(ids) for ids in manifest.groupby("pixel_hash")["id"].agg(list) if len(ids) > 1]
     return sorted(groups, key=lambda ids: (-len(ids), ids))
 

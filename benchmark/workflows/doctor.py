@@ -24,9 +24,9 @@ from clothclf.memory import available_memory_bytes
 
 State = Literal["ok", "warning", "fault"]
 DISTRIBUTION = "bench-architectures"
-IMPORT_PATIENCE_S = 180
+IMPORT_TIMEOUT_S = 180
 DAMAGED_FILE = "a file beside its record is damaged"
-LEAST_FREE_BYTES = 2 * 2**30
+MIN_FREE_BYTES = 2 * 2**30
 """Of disk and of memory, below which a study of usual size is in danger."""
 IMPORTS = """
 import torch, torchvision
@@ -129,7 +129,7 @@ def _device(study: StudySettings) -> Finding:
 def _memory(study: StudySettings) -> Finding:
     free = available_memory_bytes()
     found = f"{free / 2**30:.1f} GiB free"
-    if free < LEAST_FREE_BYTES:
+    if free < MIN_FREE_BYTES:
         return Finding("memory", "warning", found, "close other programs; see `bench plan`")
     return Finding("memory", "ok", found)
 
@@ -142,7 +142,7 @@ def _disk(study: StudySettings) -> Finding:
     root = open_store(study)
     free = shutil.disk_usage(root).free
     found = f"{free / 2**30:.1f} GiB free below {root}"
-    if free < LEAST_FREE_BYTES:
+    if free < MIN_FREE_BYTES:
         kept = sum(p.stat().st_size for p in cache_folder(root).rglob("*") if p.is_file())
         remedy = f"make room; `bench data clean` would free {kept / 2**30:.1f} GiB"
         return Finding("disk", "warning", found, remedy)
@@ -201,7 +201,7 @@ def _data(study: StudySettings) -> Finding:
     root = open_store(study)
     chosen = list_wanted(open_source(study.data, cache_folder(root)), study.data)
     labels = chosen.rows["label"].nunique()
-    return Finding("data", "ok", f"{len(chosen.rows):,} pictures with {labels} labels are listed")
+    return Finding("data", "ok", f"{len(chosen.rows):,} images with {labels} labels are listed")
 
 
 def _weights(study: StudySettings) -> Finding:
@@ -253,7 +253,7 @@ def _python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-W", "ignore", "-c", code, *arguments],
         capture_output=True,
         text=True,
-        timeout=IMPORT_PATIENCE_S,
+        timeout=IMPORT_TIMEOUT_S,
         check=False,
     )
 

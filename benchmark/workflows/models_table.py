@@ -16,10 +16,10 @@ from clothclf.errors import ArchitectureError
 from clothclf.results import size_text
 
 COLUMNS = ("architecture", "px", "parameters", "GMACs", "weights' tags", "at hand")
-"""Parameters in millions, with timm's own classifier; GMACs of one picture of that size."""
+"""Parameters in millions, with timm's own classifier; GMACs of one image of that size."""
 SHOWN_TAGS = 3
 
-Tell = Callable[[int, int], None]
+Notify = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Listed:
 
     architecture: str
     image_size: int
-    """Side of a picture, in pixels, that it is counted at; its width where it is no square."""
+    """Side of an image, in pixels, that it is counted at; its width where it is no square."""
     params: int | None
     macs: int | None
     """Of the form that is deployed, as params are."""
@@ -60,7 +60,7 @@ class Wanted:
 
 
 def list_models(
-    patterns: Sequence[str], wanted: Wanted, cache: Path, progress: Tell | None = None
+    patterns: Sequence[str], wanted: Wanted, cache: Path, progress: Notify | None = None
 ) -> list[Listed]:
     """All that the patterns name and the limits leave; counts are kept below `cache`.
 
@@ -73,7 +73,7 @@ def list_models(
         raise ArchitectureError(f"--weights {wanted.weights}: there is no such folder")
     names = [entry.name for entry in named_entries(patterns)]
     sides = [wanted.image_size or default_size(name) for name in names]
-    # At its own size some of timm's take pictures that are no squares: 0 stands for these.
+    # At its own size some of timm's take images that are no squares: 0 stands for these.
     requests = [own_request(name, wanted.image_size or 0) for name in names]
     counts = count_many(requests, cache, progress)
     found = [

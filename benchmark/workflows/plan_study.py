@@ -28,11 +28,11 @@ def show_plan(study: StudySettings, asked: Sequence[str]) -> int:
     busy = busy_now()
     for number, spec in enumerate(specs, 1):
 
-        def tell(text: str, place: str = f"[{number}/{len(specs)}]") -> None:
+        def notify(text: str, place: str = f"[{number}/{len(specs)}]") -> None:
             console.print(f"{place} {text}", markup=False)
 
         try:
-            timed = time_run(spec, tell, busy=busy)
+            timed = time_run(spec, notify, busy=busy)
             busy = busy or timed.busy
             found = estimate(spec, timed)
         except TrainingError as error:

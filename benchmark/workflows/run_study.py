@@ -13,7 +13,7 @@ from rich.console import Console
 from benchmark.config.study import StudySettings
 from benchmark.engine.executors.ray.cluster import RayOptions, check_reachable
 from benchmark.engine.executors.registry import executor_for
-from benchmark.engine.probe import kept_probe
+from benchmark.engine.probe import cached_probe
 from benchmark.engine.scheduler import Policy, StudyOutcome, run_plan
 from benchmark.engine.stopping import StopRequest
 from benchmark.errors import ReportError, TrackingError
@@ -31,7 +31,7 @@ from benchmark.terminal.output import (
 )
 from clothclf.data.dataset import DataSet
 
-LEAST_NEEDED = ("weights", "training time", "FLOPs", "macro-F1", "against the best")
+DROP_FIRST = ("weights", "training time", "FLOPs", "macro-F1", "against the best")
 """Columns that go first where a terminal has no room for all."""
 
 
@@ -115,7 +115,7 @@ def _print_plan(plan: Sequence[RunSpec], root: Path, force: bool) -> None:
     for spec in plan:
         done = not force and RunFolder.of(root, spec).record() is not None
         run_id = spec.run_id
-        if spec.model.precision == "auto" and kept_probe(spec) is None:
+        if spec.model.precision == "auto" and cached_probe(spec) is None:
             run_id, done, undecided = "-", False, undecided + 1
         rows.append([run_id, spec.name, spec.weights.name, "finished" if done else "to run"])
     columns = ("run", "architecture and seed", "weights", "state")
@@ -140,7 +140,7 @@ def _conclude(console: Console, study: StudySettings, outcome: StudyOutcome) -> 
         newest = report.analyses[0]
         title = f"{study.study}, on {newest.comparison.specs[0].data_summary.title}"
         print_table(
-            make_console(stderr=False), columns(newest), table_cells(newest), title, LEAST_NEEDED
+            make_console(stderr=False), columns(newest), table_cells(newest), title, DROP_FIRST
         )
         if newest.pick is not None:
             console.print(newest.pick.sentence)

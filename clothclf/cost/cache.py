@@ -19,7 +19,7 @@ COUNTERS = ("torch", "timm", "fvcore", "flopth")
 """What a count depends on, beside the request."""
 
 
-def count_once(request: CostRequest, folder: Path) -> Cost:
+def cached_count(request: CostRequest, folder: Path) -> Cost:
     """What a network costs, from below `folder` where it was counted before, by these versions.
 
     Raises CostError as `count_cost` does; what could not be counted is not kept.

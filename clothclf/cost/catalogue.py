@@ -26,7 +26,7 @@ class CatalogueRow:
 
     architecture: str
     image_size: str
-    """Side of the picture in pixels; `heightxwidth` where it is no square."""
+    """Side of the image in pixels; `heightxwidth` where it is no square."""
     params: str
     macs: str
     flops: str

@@ -19,7 +19,7 @@ from typing import Any, TextIO
 from clothclf.cost.count import CostRequest, cost_to_dict, describe_death
 from clothclf.errors import UserError, first_line
 
-PATIENCE_S = 600.0
+TIMEOUT_S = 600.0
 
 
 def main() -> None:
@@ -45,16 +45,16 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
     from clothclf.cost.counting import count_here, count_on_meta, settle_process
     from clothclf.cost.detail import rows_of
     from clothclf.cost.network import resolve
-    from clothclf.cost.quick import count_body
+    from clothclf.cost.quick import count_backbone
 
     settle_process()
     request = CostRequest.from_dict(question["request"])
     try:
         if question["task"] == "modules":
-            subject, record = count_on_meta(resolve(request))
-            return {"answer": rows_of(subject.model, record)}
+            network, record = count_on_meta(resolve(request))
+            return {"answer": rows_of(network.model, record)}
         if question["task"] == "body":
-            return {"answer": count_body(request)}
+            return {"answer": count_backbone(request)}
         quick = question["task"] == "quick"
         return {"answer": cost_to_dict(count_here(request, quick, question.get("memory")))}
     except UserError as error:
@@ -92,7 +92,7 @@ def _answer_in_fork(question: dict[str, Any], answers: TextIO) -> str:
         os.close(answers.fileno())
         _answer_and_leave(question, writing)
     os.close(writing)
-    patience = float(question.get("timeout_s", PATIENCE_S))
+    patience = float(question.get("timeout_s", TIMEOUT_S))
     text = _read_all(reading, patience)
     if text is None:
         os.kill(child, signal.SIGKILL)

@@ -15,7 +15,7 @@ from clothclf.results import Cost, CounterResult, ReceptiveField
 from clothclf.settings import HeadSettings
 
 Task = Literal["cost", "quick", "body", "modules"]
-"""`cost` is everything, `quick` torch's count alone, `body` the few figures that a selection asks
+"""`cost` is everything, `quick` torch's count alone, `backbone` the few figures that a selection asks
 for, `modules` the rows of the module tree."""
 
 Doing = Literal["counting", "measuring"]
@@ -30,7 +30,7 @@ class CostRequest:
 
     architecture: str
     image_size: int
-    """Side of the square picture in pixels; 0 for the size that timm made the architecture for."""
+    """Side of the square image in pixels; 0 for the size that timm made the architecture for."""
     classes: int
     """Outputs; 0, with `own_classifier`, for as many as timm gives it."""
     head: HeadSettings

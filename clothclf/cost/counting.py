@@ -23,7 +23,7 @@ from clothclf.cost.explain import (
 )
 from clothclf.cost.fake_kernels import skip_products
 from clothclf.cost.network import (
-    Subject,
+    Network,
     build_on_cpu,
     build_on_meta,
     class_count,
@@ -79,23 +79,23 @@ def count_here(request: CostRequest, quick: bool = False, memory: int | None = N
     """
     request = resolve(request)
     memory = memory or available_memory_bytes() // 2
-    subject, record = count_on_meta(request, by_layer=not quick)
+    network, record = count_on_meta(request, by_layer=not quick)
     if not record.result.macs:
         raise CostError("its forward pass has no multiply-adds that torch's counter knows")
     _, height, width = record.input_size
-    trains = Form.of(subject.model, record)
-    classes = class_count(request, subject.model)
-    trainable = trainable_count(request, subject.model)
+    trains = Form.of(network.model, record)
+    classes = class_count(request, network.model)
+    trainable = trainable_count(request, network.model)
     # First: fvcore's counter leaves no arithmetic to this process.
-    other, why = _try_deployed(request, subject, record, memory)
+    other, why = _try_deployed(request, network, record, memory)
     if quick:
         attempt, field = _Attempt(None, "not asked for"), None
         flopth = _no_figure(FLOPTH_CONVENTION, "not asked for")
     else:
-        attempt = _try_fvcore(request, subject, record, memory)
-        field = receptive_field(subject.body, subject.picture)
+        attempt = _try_fvcore(request, network, record, memory)
+        field = receptive_field(network.backbone, network.image)
         # Last: it leaves neither this process nor the model as they were.
-        flopth = _try_flopth(subject)
+        flopth = _try_flopth(network)
     findings = _findings(record, attempt, flopth)
     remarks = [why, *(finding.reason for finding in findings)]
     return Cost(
@@ -117,30 +117,30 @@ def count_here(request: CostRequest, quick: bool = False, memory: int | None = N
     )
 
 
-def count_on_meta(request: CostRequest, by_layer: bool = True) -> tuple[Subject, ForwardRecord]:
+def count_on_meta(request: CostRequest, by_layer: bool = True) -> tuple[Network, ForwardRecord]:
     """Build without numbers and count with torch; raises CostError, saying what the model said."""
     logging.disable(logging.WARNING)  # timm and fvcore tell of things that no one asked
     try:
-        subject = build_on_meta(request)
-        return subject, _count(request, subject.model, subject.picture, by_layer)
+        network = build_on_meta(request)
+        return network, _count(request, network.model, network.image, by_layer)
     except UserError as error:
         raise CostError(str(error)) from error
     except Exception as error:  # each architecture fails in its own way
         _, height, width = input_size(request)
         size = f"{height} x {width}"
-        raise CostError(f"it refuses pictures of {size} pixels: {first_line(error)}") from error
+        raise CostError(f"it refuses images of {size} pixels: {first_line(error)}") from error
 
 
 def _count(
-    request: CostRequest, model: nn.Module, picture: Tensor, by_layer: bool = False
+    request: CostRequest, model: nn.Module, image: Tensor, by_layer: bool = False
 ) -> ForwardRecord:
-    """Count with torch, as all counts are; raises CostError if the picture is not the request's."""
-    record = count_with_torch(model, picture, by_layer)
+    """Count with torch, as all counts are; raises CostError if the image is not the request's."""
+    record = count_with_torch(model, image, by_layer)
     if record.input_size != input_size(request):
         given, reported = (
             " x ".join(map(str, size)) for size in (record.input_size, input_size(request))
         )
-        raise CostError(f"counted on a picture of {given}, but it is listed at {reported}")
+        raise CostError(f"counted on an image of {given}, but it is listed at {reported}")
     return record
 
 
@@ -152,14 +152,14 @@ def count_deployed_on_meta(request: CostRequest, model: nn.Module) -> Form | Non
     other = deployed(model)
     if other is None:
         return None
-    picture = torch.zeros(1, *input_size(request), device="meta")
+    image = torch.zeros(1, *input_size(request), device="meta")
     try:
-        return Form.of(other, _count(request, other, picture))
+        return Form.of(other, _count(request, other, image))
     except Exception as error:  # each architecture fails in its own way
         raise CostError(f"its deployed form does not run: {first_line(error)}") from error
 
 
-def count_body_on_meta(request: CostRequest) -> tuple[nn.Module, int, ForwardRecord]:
+def count_backbone_on_meta(request: CostRequest) -> tuple[nn.Module, int, ForwardRecord]:
     """A body without numbers, the length of its vector, and its count, in one pass.
 
     Raises CostError, saying what the model said.
@@ -167,49 +167,51 @@ def count_body_on_meta(request: CostRequest) -> tuple[nn.Module, int, ForwardRec
     logging.disable(logging.WARNING)
     try:
         with torch.device("meta"):
-            body = create_for_size(request.architecture, request.image_size, num_classes=0)
+            backbone = create_for_size(request.architecture, request.image_size, num_classes=0)
             # Parameters that want gradients make torch's counter stumble over some architectures.
-            sized = _Sized(body.requires_grad_(False), request)
+            sized = _Sized(backbone.requires_grad_(False), request)
             record = _count(request, sized, torch.zeros(0))
     except UserError as error:
         raise CostError(str(error)) from error
-    return body, sized.features, record
+    return backbone, sized.features, record
 
 
 class _Sized(nn.Module):
     """A body whose one forward pass tells the length of its vector."""
 
-    def __init__(self, body: nn.Module, request: CostRequest) -> None:
+    def __init__(self, backbone: nn.Module, request: CostRequest) -> None:
         super().__init__()
-        self.body = body
+        self.backbone = backbone
         self.request = request
         self.features = 0
 
     def forward(self, unused: Tensor) -> None:
-        self.features = feature_count(self.body, self.request.image_size, self.request.architecture)
+        self.features = feature_count(
+            self.backbone, self.request.image_size, self.request.architecture
+        )
 
 
 def _try_deployed(
-    request: CostRequest, subject: Subject, record: ForwardRecord, memory: int
+    request: CostRequest, network: Network, record: ForwardRecord, memory: int
 ) -> tuple[Form | None, str]:
     """The deployed form, once it is found to answer alike; else why it is not told of."""
     try:
-        form = count_deployed_on_meta(request, subject.model)
+        form = count_deployed_on_meta(request, network.model)
         if form is not None:
-            # Both forms in double precision, on two pictures.
-            needed = 2 * FLOAT32_BYTES * 2 * (parameter_count(subject.model) + _work_space(record))
+            # Both forms in double precision, on two images.
+            needed = 2 * FLOAT32_BYTES * 2 * (parameter_count(network.model) + _work_space(record))
             if needed > memory:
                 raise CostError(f"comparing outputs takes {_gibibytes(needed, memory)}")
-            check_deployed_form(request, subject.features)
+            check_deployed_form(request, network.features)
     except CostError as error:
         return None, f"counted as it trains: {error}"
     return form, ""
 
 
 def _try_fvcore(
-    request: CostRequest, subject: Subject, record: ForwardRecord, memory: int
+    request: CostRequest, network: Network, record: ForwardRecord, memory: int
 ) -> _Attempt:
-    needed = _memory_needed(subject, record)
+    needed = _memory_needed(network, record)
     if needed > memory:
         return _Attempt(
             None,
@@ -217,23 +219,23 @@ def _try_fvcore(
         )
     try:
         skip_products()
-        real = build_on_cpu(request, subject.features)
-        return _Attempt(count_with_fvcore(real.model, real.picture), "")
+        real = build_on_cpu(request, network.features)
+        return _Attempt(count_with_fvcore(real.model, real.image), "")
     except Exception as error:  # each architecture fails in its own way
         return _Attempt(None, f"fvcore fails: {first_line(error)}")
 
 
-def _memory_needed(subject: Subject, record: ForwardRecord) -> int:
+def _memory_needed(network: Network, record: ForwardRecord) -> int:
     """Bytes that a forward pass touches: kernels of convolutions, and some large tensors.
 
     The matrices of linear layers are neither written nor read, so the system gives them no memory.
     """
-    kernels = sum(p.numel() for p in subject.model.parameters() if p.ndim > 2)
+    kernels = sum(p.numel() for p in network.model.parameters() if p.ndim > 2)
     return FLOAT32_BYTES * (kernels + _work_space(record))
 
 
 def _work_space(record: ForwardRecord) -> int:
-    """Elements that a forward pass of one picture holds at a time, beside parameters."""
+    """Elements that a forward pass of one image holds at a time, beside parameters."""
     return LIVE_TENSORS * record.largest_tensor
 
 
@@ -241,9 +243,9 @@ def _gibibytes(needed: int, memory: int) -> str:
     return f"{needed / 2**30:.1f} GiB of memory ({memory / 2**30:.1f} GiB may be used)"
 
 
-def _try_flopth(subject: Subject) -> CounterResult:
+def _try_flopth(network: Network) -> CounterResult:
     try:
-        return count_with_flopth(subject.model, subject.picture)
+        return count_with_flopth(network.model, network.image)
     except Exception as error:  # flopth fails on layers that give tuples, among others
         fault = f"flopth fails: {type(error).__name__}: {first_line(error)}"
         return _no_figure(FLOPTH_CONVENTION, fault)

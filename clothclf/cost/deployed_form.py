@@ -12,7 +12,7 @@ from clothclf.models.deploy import deployed_alike, randomize
 def check_deployed_form(request: CostRequest, features: int) -> None:
     """Compare the outputs of both forms; raises CostError where they differ.
 
-    On a real instance with random parameters and batch-norm statistics, and two random pictures;
+    On a real instance with random parameters and batch-norm statistics, and two random images;
     for a process in which torch still computes. `features` as for `build_on_cpu`.
     """
     torch.manual_seed(0)
@@ -21,9 +21,9 @@ def check_deployed_form(request: CostRequest, features: int) -> None:
     usual = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
-        subject = build_on_cpu(request, features, drawn=True)
-        images = torch.randn(2, *subject.picture.shape[1:])
-        randomize(subject.model.double(), images)
-        deployed_alike(subject.model, images)
+        network = build_on_cpu(request, features, drawn=True)
+        images = torch.randn(2, *network.image.shape[1:])
+        randomize(network.model.double(), images)
+        deployed_alike(network.model, images)
     finally:
         torch.set_default_dtype(usual)

@@ -26,7 +26,7 @@ class ModuleRow:
     """0 for the whole network."""
     params: int
     macs: int
-    """Over all calls for one picture; 0 for what is never called, or costs nothing."""
+    """Over all calls for one image; 0 for what is never called, or costs nothing."""
     output_shape: tuple[int, ...] | None
     """With the batch of 1 in front; None where it gives no tensor or is not called as a module."""
     share: float

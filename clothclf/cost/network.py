@@ -21,25 +21,25 @@ LARGE = 2**14
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A network in evaluation mode and a picture for it, on the same device."""
+class Network:
+    """A network in evaluation mode and an image for it, on the same device."""
 
     model: nn.Module
-    picture: Tensor
+    image: Tensor
     """[1, channels, height, width]."""
     features: int
     """Length of the vector that goes into our head; 0 where timm's classifier is kept."""
 
     @property
-    def body(self) -> nn.Module:
+    def backbone(self) -> nn.Module:
         """timm's network, below our head where there is one."""
-        return self.model.body if isinstance(self.model, Classifier) else self.model
+        return self.model.backbone if isinstance(self.model, Classifier) else self.model
 
 
 def resolve(request: CostRequest) -> CostRequest:
-    """Fill in the picture's side where timm's own is asked for.
+    """Fill in the image's side where timm's own is asked for.
 
-    timm's own network at its own size keeps the 0: its pictures may be no squares.
+    timm's own network at its own size keeps the 0: its images may be no squares.
     """
     if request.image_size or request.own_classifier:
         return request
@@ -47,7 +47,7 @@ def resolve(request: CostRequest) -> CostRequest:
 
 
 def input_size(request: CostRequest) -> tuple[int, int, int]:
-    """Channels, height and width of the picture that is counted, and reported.
+    """Channels, height and width of the image that is counted, and reported.
 
     They follow from the request alone: what a network says of itself may be another's.
     """
@@ -57,24 +57,24 @@ def input_size(request: CostRequest) -> tuple[int, int, int]:
     return channels, height, width
 
 
-def build_on_meta(request: CostRequest) -> Subject:
+def build_on_meta(request: CostRequest) -> Network:
     """Build shapes without numbers; raises ArchitectureError where that cannot be."""
     with torch.device("meta"):
-        body = _body(request)
+        backbone = _backbone(request)
         features = 0
         if not request.own_classifier:
-            features = feature_count(body, request.image_size, request.architecture)
-        return _subject(request, body, features, torch.device("meta"))
+            features = feature_count(backbone, request.image_size, request.architecture)
+        return _network(request, backbone, features, torch.device("meta"))
 
 
-def build_on_cpu(request: CostRequest, features: int, drawn: bool = False) -> Subject:
+def build_on_cpu(request: CostRequest, features: int, drawn: bool = False) -> Network:
     """Build with memory for the numbers; they are drawn if so asked. `features` as on meta."""
     with contextlib.nullcontext() if drawn else leave_weights_unset():
-        body = _body(request)
-        return _subject(request, body, features, torch.device("cpu"))
+        backbone = _backbone(request)
+        return _network(request, backbone, features, torch.device("cpu"))
 
 
-def _body(request: CostRequest) -> nn.Module:
+def _backbone(request: CostRequest) -> nn.Module:
     name, side = request.architecture, request.image_size
     if not request.own_classifier:
         return create_for_size(name, side, num_classes=0)
@@ -82,15 +82,17 @@ def _body(request: CostRequest) -> nn.Module:
     return create_for_size(name, side, **classes) if side else create(name, **classes)
 
 
-def _subject(request: CostRequest, body: nn.Module, features: int, device: torch.device) -> Subject:
-    model = body
+def _network(
+    request: CostRequest, backbone: nn.Module, features: int, device: torch.device
+) -> Network:
+    model = backbone
     if not request.own_classifier:
         settings = ModelSettings(mode="frozen" if request.frozen else "finetune")
         head = Head(features, request.classes, request.head, request.standardize)
-        model = Classifier(body, head, settings)
+        model = Classifier(backbone, head, settings)
     # Parameters that want gradients make torch's counter stumble over some architectures.
     model.eval().requires_grad_(False)
-    return Subject(model, torch.zeros(1, *input_size(request), device=device), features)
+    return Network(model, torch.zeros(1, *input_size(request), device=device), features)
 
 
 def class_count(request: CostRequest, model: nn.Module) -> int:
@@ -104,7 +106,7 @@ def parameter_count(module: nn.Module) -> int:
 
 
 def trainable_count(request: CostRequest, model: nn.Module) -> int:
-    """Parameters that a run would train: the head's alone where the body is frozen."""
+    """Parameters that a run would train: the head's alone where the backbone is frozen."""
     if not request.frozen:
         return parameter_count(model)
     if isinstance(model, Classifier):

@@ -33,13 +33,13 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class QuickCount:
-    """One forward pass of one picture, and what the network weighs."""
+    """One forward pass of one image, and what the network weighs."""
 
     macs: int | None
     """Headline multiply-adds; None where they could not be counted."""
     params: int | None
     features: int
-    """Length of a body's vector; 0 for timm's own network."""
+    """Length of a backbone's vector; 0 for timm's own network."""
     fault: str = ""
     """Why there are no figures, in one sentence."""
     training_macs: int | None = None
@@ -47,7 +47,7 @@ class QuickCount:
     training_params: int | None = None
     """Likewise."""
     width: int = 0
-    """Of the picture that was counted, in pixels."""
+    """Of the image that was counted, in pixels."""
     height: int = 0
 
     def with_head(self, head: HeadSettings, classes: int) -> QuickCount:
@@ -68,7 +68,7 @@ class QuickCount:
         )
 
 
-def body_request(architecture: str, image_size: int) -> CostRequest:
+def backbone_request(architecture: str, image_size: int) -> CostRequest:
     """A network without its classifier, at a size in pixels."""
     return CostRequest(architecture, image_size, 0, HeadSettings())
 
@@ -108,11 +108,11 @@ def count_many(
     return [found[place] for place in range(len(requests))]
 
 
-def count_body(request: CostRequest) -> dict[str, Any]:
+def count_backbone(request: CostRequest) -> dict[str, Any]:
     """Count in this process, on no memory; raises UserError where the network cannot be built."""
     from clothclf.cost.counting import (
         Form,
-        count_body_on_meta,
+        count_backbone_on_meta,
         count_deployed_on_meta,
         count_on_meta,
     )
@@ -120,10 +120,10 @@ def count_body(request: CostRequest) -> dict[str, Any]:
 
     request = resolve(request)
     if request.own_classifier:
-        subject, record = count_on_meta(request, by_layer=False)
-        model, features = subject.model, 0
+        network, record = count_on_meta(request, by_layer=False)
+        model, features = network.model, 0
     else:
-        model, features, record = count_body_on_meta(request)
+        model, features, record = count_backbone_on_meta(request)
     trains = Form.of(model, record)
     other = None
     with contextlib.suppress(CostError):  # then it is deployed as it trains
@@ -146,7 +146,7 @@ def _count(request: CostRequest) -> tuple[Any, str]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return count_body(request), ""
+            return count_backbone(request), ""
     except UserError as error:
         fault = str(error)
     except MemoryError as error:

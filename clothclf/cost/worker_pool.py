@@ -60,10 +60,10 @@ def ask_many(
             if process is not None:
                 _stop(process)
 
-    crew = [threading.Thread(target=work, daemon=True) for _ in range(workers)]
-    for thread in crew:
+    pool = [threading.Thread(target=work, daemon=True) for _ in range(workers)]
+    for thread in pool:
         thread.start()
-    for thread in crew:
+    for thread in pool:
         thread.join()
 
 

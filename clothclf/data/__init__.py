@@ -1,1 +1,1 @@
-"""Data: sources of pictures, their checks, filters, splits, cache and augmentation."""
+"""Data: sources of images, their checks, filters, splits, cache and augmentation."""

@@ -1,6 +1,6 @@
 """Changes to batches that timm has: RandAugment, random erasing, mixup and cutmix.
 
-timm draws from Python's and numpy's global generators. Here they are seeded for one picture or
+timm draws from Python's and numpy's global generators. Here they are seeded for one image or
 batch at a time, and put back, so that what is drawn depends on nothing that ran before.
 """
 
@@ -26,12 +26,12 @@ Seeds = npt.NDArray[np.int64]
 
 
 class Changes:
-    """What a recipe does to pictures and labels beyond crops by padding and mirrors."""
+    """What a recipe does to images and labels beyond crops by padding and mirrors."""
 
     def __init__(
         self, augment: AugmentSettings, mean: tuple[float, ...], classes: int, device: torch.device
     ) -> None:
-        """`mean` is of each channel of pictures scaled to 0..1: it fills what is turned in."""
+        """`mean` is of each channel of images scaled to 0..1: it fills what is turned in."""
         self._rand_augment: Any = None
         self._eraser: Any = None
         self._mixer: Any = None
@@ -61,27 +61,27 @@ class Changes:
             return pixels
         changed = torch.empty_like(pixels, memory_format=torch.contiguous_format)
         with _generators_put_back():
-            for place, picture in enumerate(pixels.numpy()):
+            for place, original in enumerate(pixels.numpy()):
                 _seed(seeds[place, 0])
-                image = self._rand_augment(Image.fromarray(picture))
+                image = self._rand_augment(Image.fromarray(original))
                 changed[place] = torch.from_numpy(np.array(image))
         return changed
 
     def to_inputs(
         self, inputs: Tensor, targets: Tensor, seeds: Seeds | None
     ) -> tuple[Tensor, Tensor]:
-        """Erase from normalised pictures [n, 3, size, size], in place, and mix them.
+        """Erase from normalised images [n, 3, size, size], in place, and mix them.
 
-        Mixed, class numbers [n] become shares of the classes float32 [n, classes]. Pictures are
+        Mixed, class numbers [n] become shares of the classes float32 [n, classes]. Images are
         mixed with each other from both ends of the batch; the last of an odd number stays as it is.
         """
         if seeds is None:
             return inputs, targets
         with _generators_put_back():
             if self._eraser is not None:
-                for place, picture in enumerate(inputs):
+                for place, original in enumerate(inputs):
                     _seed(seeds[place, 1])
-                    self._eraser(picture)
+                    self._eraser(original)
             if self._mixer is not None:
                 _seed(seeds[0, 2])
                 return self._mix(inputs, targets)

@@ -1,7 +1,7 @@
-"""Pictures (or their cached features) as shuffled, augmented, normalised batches on a device.
+"""Images (or their cached features) as shuffled, augmented, normalised batches on a device.
 
 What an epoch sees depends on the seed and the epoch's number alone, never on what ran before:
-the order and the augmentation are the same whether pictures or cached features are fed, and a
+the order and the augmentation are the same whether images or cached features are fed, and a
 run can go on from any epoch.
 """
 
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from clothclf.data.crops import padded_crop, resized_crop
 from clothclf.data.dataset import SplitImages
-from clothclf.data.shard import ALL, Share
+from clothclf.data.shard import ALL, Shard
 from clothclf.data.views import Views, draw_views
 from clothclf.settings import AugmentSettings
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from clothclf.data.augment import Changes
 
 Batch = tuple[Tensor, Tensor]
-"""Inputs, and class numbers int64 [n] or, of mixed pictures, shares float32 [n, classes]."""
+"""Inputs, and class numbers int64 [n] or, of mixed images, shares float32 [n, classes]."""
 
 
 class Batches(Protocol):
@@ -37,7 +37,7 @@ class Batches(Protocol):
         """Training batches of one epoch (from 1), shuffled and augmented, but for those `done`."""
 
     def batch_sizes(self) -> list[int]:
-        """Pictures in each training batch of an epoch; the last may have fewer.
+        """Images in each training batch of an epoch; the last may have fewer.
 
         They are those of all processes, where several train together.
         """
@@ -48,7 +48,7 @@ class Batches(Protocol):
 
 @dataclass(frozen=True)
 class Normalization:
-    """Mean and standard deviation of each channel, of pictures scaled to 0..1."""
+    """Mean and standard deviation of each channel, of images scaled to 0..1."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -59,10 +59,10 @@ class Normalization:
         # The permuted view of [n, h, w, c] is channels-last already: no copy.
         return ((pixels.float() - mean) * scale).permute(0, 3, 1, 2)
 
-    def undo(self, pictures: Tensor) -> Tensor:
+    def undo(self, images: Tensor) -> Tensor:
         """`apply` undone, but for rounding: float32 [n, size, size, 3] of levels 0..255."""
-        mean, scale = self._on(pictures.device)
-        return pictures.permute(0, 2, 3, 1) / scale + mean
+        mean, scale = self._on(images.device)
+        return images.permute(0, 2, 3, 1) / scale + mean
 
     @functools.cache  # noqa: B019 - of a frozen value, and there are few
     def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -72,9 +72,9 @@ class Normalization:
 
 
 def training_parts(count: int, batch_size: int) -> list[slice]:
-    """Cut an epoch of `count` pictures into batches; the last may be smaller.
+    """Cut an epoch of `count` images into batches; the last may be smaller.
 
-    A last picture all alone joins the batch before it: batch norm has no statistics of one.
+    A last image all alone joins the batch before it: batch norm has no statistics of one.
     """
     starts = list(range(0, count, batch_size))
     if len(starts) > 1 and batch_size > 1 and count - starts[-1] == 1:
@@ -83,7 +83,7 @@ def training_parts(count: int, batch_size: int) -> list[slice]:
 
 
 class ImageBatches:
-    """Pictures straight from the pixel array, changed in batches on the training device."""
+    """Images straight from the pixel array, changed in batches on the training device."""
 
     def __init__(
         self,
@@ -95,12 +95,12 @@ class ImageBatches:
         device: torch.device,
         resident: bool = False,
         sampling: Literal["natural", "balanced"] = "natural",
-        share: Share = ALL,
+        shard: Shard = ALL,
     ) -> None:
         """`splits` holds train, valid and test; `batch_size` is that of training.
 
         With `resident`, each split's pixels are brought to the device once and stay there.
-        `sampling` is `train.sampling`. Of each training batch the `share` is made, and of the
+        `sampling` is `train.sampling`. Of each training batch the `shard` is made, and of the
         held-out ones every so many.
         """
         self.splits = splits
@@ -111,7 +111,7 @@ class ImageBatches:
         self.device = device
         self.resident = resident
         self.sampling = sampling
-        self.share = share
+        self.shard = shard
         self.held_out_batch_size = 64
         self._on_device: dict[str, Tensor] = {}
 
@@ -120,12 +120,12 @@ class ImageBatches:
         return len(self.batch_sizes())
 
     def batch_sizes(self) -> list[int]:
-        """Pictures in each of them, of all processes together."""
+        """Images in each of them, of all processes together."""
         parts = training_parts(len(self.splits["train"]), self.batch_size)
         return [part.stop - part.start for part in parts]
 
     def views(self, epoch: int) -> Views:
-        """How the training pictures are changed in an epoch (from 1)."""
+        """How the training images are changed in an epoch (from 1)."""
         train = self.splits["train"]
         classes = train.targets if self.sampling == "balanced" else None
         return draw_views(len(train), epoch, self.seed, self.augment, classes)
@@ -141,8 +141,8 @@ class ImageBatches:
         box = None if views.box is None else torch.from_numpy(views.box).float().to(place)
         targets = torch.from_numpy(self.splits["train"].targets[views.order]).to(self.device)
         for whole in training_parts(len(flip), self.batch_size)[done:]:
-            own = self.share.of(whole)
-            # Pictures are mixed with any of their batch: it is made as a whole, and cut then.
+            own = self.shard.of(whole)
+            # Images are mixed with any of their batch: it is made as a whole, and cut then.
             part = whole if self.augment.mixes else own
             pixels = padded_crop(read(part), shift[part], self.augment.crop_padding)
             if box is not None:
@@ -165,7 +165,7 @@ class ImageBatches:
 
     def _changes(self) -> Changes | None:
         """What timm changes, where the recipe asks for any of it."""
-        if not (self.augment.draws_by_picture or self.augment.mixes):
+        if not (self.augment.draws_by_image or self.augment.mixes):
             return None
         from clothclf.data.augment import Changes  # timm is slow to import, and seldom needed
 
@@ -174,10 +174,10 @@ class ImageBatches:
 
     def held_out(self, split: str) -> Iterator[Batch]:
         """Batches of one split, in order, unchanged."""
-        yield from self.in_order(split, share=self.share)
+        yield from self.in_order(split, shard=self.shard)
 
-    def in_order(self, split: str, flip: bool = False, share: Share = ALL) -> Iterator[Batch]:
-        """Batches of one split in order, every picture mirrored if `flip`.
+    def in_order(self, split: str, flip: bool = False, shard: Shard = ALL) -> Iterator[Batch]:
+        """Batches of one split in order, every image mirrored if `flip`.
 
         Several processes take them by turns, each as large as one process would have it.
         """
@@ -185,7 +185,7 @@ class ImageBatches:
         read = self._reader(split, np.arange(count), self.device)
         targets = torch.from_numpy(self.splits[split].targets).to(self.device)
         size = self.held_out_batch_size
-        for start in range(share.rank * size, count, share.processes * size):
+        for start in range(shard.rank * size, count, shard.processes * size):
             part = slice(start, start + size)
             pixels = read(part)
             if flip:
@@ -195,7 +195,7 @@ class ImageBatches:
     def _reader(
         self, split: str, order: npt.NDArray[np.int64], place: torch.device
     ) -> Callable[[slice], Tensor]:
-        """What gives uint8 pictures [n, size, size, 3], at a place, for a part of an order."""
+        """What gives uint8 images [n, size, size, 3], at a place, for a part of an order."""
         images = self.splits[split]
         if not self.resident or place != self.device:
             return lambda part: torch.from_numpy(images.images(order[part])).to(place)
@@ -206,7 +206,7 @@ class ImageBatches:
 
 
 def _bring(images: SplitImages, device: torch.device) -> Tensor:
-    """Every picture of a split on a device, uint8 [n, size, size, 3], brought in pieces."""
+    """Every image of a split on a device, uint8 [n, size, size, 3], brought in pieces."""
     shape = (len(images), *images.pixels.shape[1:])
     everything = torch.empty(shape, dtype=torch.uint8, device=device)
     for places in np.array_split(np.arange(len(images)), max(1, len(images) // 1024)):
@@ -215,12 +215,12 @@ def _bring(images: SplitImages, device: torch.device) -> Tensor:
 
 
 class FeatureBatches:
-    """Features of a frozen body in place of pictures: the same order and mirrors, computed once."""
+    """Features of a frozen backbone in place of images: the same order and mirrors, computed once."""
 
     def __init__(
         self, images: ImageBatches, views: Tensor, held_out: dict[str, tuple[Tensor, Tensor]]
     ) -> None:
-        """`views` is [1 or 2, n, features]: of the pictures as they are, and mirrored.
+        """`views` is [1 or 2, n, features]: of the images as they are, and mirrored.
 
         `held_out` holds features [n, features] and class numbers [n] of valid and test.
         """
@@ -230,11 +230,11 @@ class FeatureBatches:
         self.held_out_features = held_out
 
     def batch_sizes(self) -> list[int]:
-        """Pictures in each training batch of an epoch; the last may have fewer."""
+        """Images in each training batch of an epoch; the last may have fewer."""
         return self.images.batch_sizes()
 
     def train(self, epoch: int, done: int = 0) -> Iterator[Batch]:
-        """Batches of features, in the order and with the mirrors that pictures would have."""
+        """Batches of features, in the order and with the mirrors that images would have."""
         drawn = self.images.views(epoch)
         order = torch.from_numpy(drawn.order).to(self.views.device)
         flip = torch.from_numpy(drawn.flip).to(self.views.device).long()

@@ -1,4 +1,4 @@
-"""Which classes a study keeps, and how many pictures of each; whatever goes is a finding.
+"""Which classes a study keeps, and how many images of each; whatever goes is a finding.
 
 Rows are frames with the columns `id`, `label` and `split` (the given one, or empty).
 """
@@ -22,7 +22,7 @@ MAX_CLASSES = 1000
 
 
 def large_classes(rows: pd.DataFrame, least: int, findings: list[Finding]) -> pd.DataFrame:
-    """Keep the classes of at least so many pictures."""
+    """Keep the classes of at least so many images."""
     size = rows.groupby("label")["id"].transform("size")
     return _leave_out(rows, size < least, SMALL_CLASS, findings)
 
@@ -39,7 +39,7 @@ def largest_classes(rows: pd.DataFrame, most: int | None, findings: list[Finding
 def some_of_each_class(
     rows: pd.DataFrame, settings: DataSettings, findings: list[Finding]
 ) -> pd.DataFrame:
-    """Keep `max_images_per_class` pictures of each class, the same ones for the same seed."""
+    """Keep `max_images_per_class` images of each class, the same ones for the same seed."""
     place = _places(rows, settings.split.seed).sort_values(kind="stable")
     kept = rows.loc[place.index].groupby("label").head(settings.max_images_per_class).index
     surplus = pd.Series(~rows.index.isin(kept), index=rows.index)
@@ -47,7 +47,7 @@ def some_of_each_class(
 
 
 def sample(rows: pd.DataFrame, settings: DataSettings, findings: list[Finding]) -> pd.DataFrame:
-    """Keep `max_images` pictures, each class in proportion, the same ones for the same seed.
+    """Keep `max_images` images, each class in proportion, the same ones for the same seed.
 
     Raises DataError where a class would be left without any.
     """
@@ -59,14 +59,14 @@ def sample(rows: pd.DataFrame, settings: DataSettings, findings: list[Finding]) 
     lost = sorted(set(rows["label"]) - set(rows.loc[~surplus, "label"]))
     if lost:
         raise DataError(
-            f"data.max_images: {settings.max_images} leaves no picture of class {lost[0]!r}; "
+            f"data.max_images: {settings.max_images} leaves no image of class {lost[0]!r}; "
             "raise it, or data.min_images_per_class"
         )
     return _leave_out(rows, surplus, SURPLUS_IMAGE, findings)
 
 
 def _places(rows: pd.DataFrame, seed: int) -> pd.Series[float]:
-    """A relative place, from 0 to 1, of each picture within its class and given split.
+    """A relative place, from 0 to 1, of each image within its class and given split.
 
     Ranking by it takes all classes evenly. The same ids and seed give the same places.
     """
@@ -95,7 +95,7 @@ def require_two_classes(
         return
     if before["label"].nunique() == 1:
         raise DataError(
-            f"data.path: {title}: all its {len(before):,} usable pictures are of one class, "
+            f"data.path: {title}: all its {len(before):,} usable images are of one class, "
             f"{before['label'].iloc[0]!r}, and 2 are needed"
         )
     largest = before["label"].value_counts().head(3)
@@ -108,7 +108,7 @@ def require_two_classes(
 
 
 def refuse_too_many_classes(rows: pd.DataFrame, title: str, settings: DataSettings) -> None:
-    """Refuse, before anything is decoded, a label column of names or numbers of single pictures."""
+    """Refuse, before anything is decoded, a label column of names or numbers of single images."""
     sizes = rows["label"].value_counts()
     classes = len(sizes) if settings.max_classes is None else min(len(sizes), settings.max_classes)
     if classes <= MAX_CLASSES:
@@ -119,7 +119,7 @@ def refuse_too_many_classes(rows: pd.DataFrame, title: str, settings: DataSettin
     largest = ", ".join(f"{str(label)[:40]} {count}" for label, count in sizes.head(3).items())
     raise DataError(
         f"data.label: {title}: {classes:,} classes{_of_column(settings)} in {len(rows):,} "
-        f"pictures are too many: at most {MAX_CLASSES:,} can be compared; the largest are "
+        f"images are too many: at most {MAX_CLASSES:,} can be compared; the largest are "
         f"{largest}; name another column, or keep fewer by {by_size}data.max_classes"
     )
 

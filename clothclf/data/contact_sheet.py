@@ -1,4 +1,4 @@
-"""A labelled contact sheet: some training pictures of every class on one page."""
+"""A labelled contact sheet: some training images of every class on one page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LABEL_WIDTH = 130
 
 
 def draw_contact_sheet(data: DataSet, columns: int) -> Image.Image:
-    """Draw a row for each class, with its label, its size and its first `columns` pictures."""
+    """Draw a row for each class, with its label, its size and its first `columns` images."""
     split = data.split("train")
     size = split.pixels.shape[1]
     font = ImageFont.load_default(size=13)

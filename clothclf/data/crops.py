@@ -8,9 +8,9 @@ from torch.nn import functional
 
 
 def padded_crop(pixels: Tensor, shift: Tensor, padding: int) -> Tensor:
-    """Pad by reflection and cut each picture out again at its own place.
+    """Pad by reflection and cut each image out again at its own place.
 
-    `pixels` is uint8 [n, size, size, 3], `shift` rows and columns in the padded picture [n, 2].
+    `pixels` is uint8 [n, size, size, 3], `shift` rows and columns in the padded image [n, 2].
     """
     if padding == 0:
         return pixels
@@ -19,13 +19,13 @@ def padded_crop(pixels: Tensor, shift: Tensor, padding: int) -> Tensor:
     padded = functional.pad(planes, (padding,) * 4, mode="reflect").to(pixels.dtype)
     rows = shift[:, :1] + torch.arange(height, device=pixels.device)
     columns = shift[:, 1:] + torch.arange(width, device=pixels.device)
-    picture = torch.arange(count, device=pixels.device)[:, None, None]
+    image = torch.arange(count, device=pixels.device)[:, None, None]
     # Indexing with [n, h, 1] and [n, 1, w] around a slice puts the channels last.
-    return padded[picture, :, rows[:, :, None], columns[:, None, :]]
+    return padded[image, :, rows[:, :, None], columns[:, None, :]]
 
 
 def resized_crop(pixels: Tensor, box: Tensor) -> Tensor:
-    """Cut a rectangle out of each picture and scale it to full size, bilinearly.
+    """Cut a rectangle out of each image and scale it to full size, bilinearly.
 
     `pixels` is uint8 [n, size, size, 3], `box` top, left, height and width as shares [n, 4].
     """

@@ -1,4 +1,4 @@
-"""A prepared data set: the manifest of its pictures, their pixels, what was found on the way."""
+"""A prepared data set: the manifest of its images, their pixels, what was found on the way."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ MANIFEST_COLUMNS = ("id", "label", "split", "pixel_hash", "pixel_row")
 
 @dataclass(frozen=True)
 class DataSet:
-    """Pictures with labels and splits.
+    """Images with labels and splits.
 
-    `manifest` has a row for each picture: id, label, split, pixel_hash, pixel_row (its row in the
+    `manifest` has a row for each image: id, label, split, pixel_hash, pixel_row (its row in the
     pixel array). `findings` has a row for all that was repaired or dropped: action, reason, id,
     detail.
     """
@@ -31,12 +31,12 @@ class DataSet:
     findings: pd.DataFrame
     summary: DataSummary
     pixels: Path
-    """File of the uint8 array [pictures, size, size, 3]."""
+    """File of the uint8 array [images, size, size, 3]."""
     stored_side: int = 0
     """Median length of the images' shorter side as they are stored, in pixels."""
 
     def split(self, name: str) -> SplitImages:
-        """The pictures of one split, in manifest order; `name` is train, valid or test."""
+        """The images of one split, in manifest order; `name` is train, valid or test."""
         return SplitImages.open(self.manifest, self.summary.classes, self.pixels, name)
 
 
@@ -49,7 +49,7 @@ class SplitImages:
     rows: npt.NDArray[np.int64]
     pixels: npt.NDArray[np.uint8]
     content: str = ""
-    """Hash over the pictures' pixels, in order, at their size."""
+    """Hash over the images' pixels, in order, at their size."""
 
     @classmethod
     def open(
@@ -82,19 +82,19 @@ class SplitImages:
         return len(self.ids)
 
     def images(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-        """Copy pictures out of the array: uint8 [len(positions), size, size, 3]."""
+        """Copy images out of the array: uint8 [len(positions), size, size, 3]."""
         return self.pixels[self.rows[positions]]
 
 
 def open_pixels(file: Path) -> npt.NDArray[np.uint8]:
-    """Map the array of decoded pictures; they stay on disk until they are read.
+    """Map the array of decoded images; they stay on disk until they are read.
 
     Raises DataError where the file is gone or cut short.
     """
     try:
         array: npt.NDArray[np.uint8] = np.load(file, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{file}: the decoded pictures cannot be opened: {error}") from None
+        raise DataError(f"{file}: the decoded images cannot be opened: {error}") from None
     return array
 
 
@@ -104,23 +104,23 @@ def _content(part: pd.DataFrame, size: int) -> str:
 
 
 def fingerprint(manifest: pd.DataFrame) -> str:
-    """Hash over id, pixels, label and split of every picture, whatever the row order."""
+    """Hash over id, pixels, label and split of every image, whatever the row order."""
     columns = manifest[["id", "pixel_hash", "label", "split"]].astype(str)
     lines = sorted("\t".join(row) for row in columns.itertuples(index=False, name=None))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
-def twin_statistics(manifest: pd.DataFrame) -> dict[str, int]:
-    """Count twins (same pixels): groups, pictures, label conflicts, groups split apart."""
+def duplicate_statistics(manifest: pd.DataFrame) -> dict[str, int]:
+    """Count twins (same pixels): groups, images, label conflicts, groups split apart."""
     groups = manifest.groupby("pixel_hash").agg(
         size=("id", "size"), labels=("label", "nunique"), splits=("split", "nunique")
     )
-    twins = groups[groups["size"] > 1]
+    exact_duplicates = groups[groups["size"] > 1]
     return {
-        "twin_groups": len(twins),
-        "twin_images": int(twins["size"].sum()),
-        "label_conflicts": int((twins["labels"] > 1).sum()),
-        "twins_across_splits": int((twins["splits"] > 1).sum()),
+        "twin_groups": len(exact_duplicates),
+        "twin_images": int(exact_duplicates["size"].sum()),
+        "label_conflicts": int((exact_duplicates["labels"] > 1).sum()),
+        "twins_across_splits": int((exact_duplicates["splits"] > 1).sum()),
     }
 
 

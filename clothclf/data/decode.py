@@ -1,4 +1,4 @@
-"""From the bytes of a picture to RGB pixels, whatever its format; hostile files are refused."""
+"""From the bytes of an image to RGB pixels, whatever its format; hostile files are refused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 from clothclf.errors import DataError
 
 MAX_PIXELS = 64_000_000
-"""Larger pictures are refused before they are decoded (64 megapixels take 192 MB as RGB)."""
+"""Larger images are refused before they are decoded (64 megapixels take 192 MB as RGB)."""
 MAX_SIDE = 65_535
 """Resizing one much longer line of pixels would take gigabytes of weights."""
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
@@ -31,7 +31,7 @@ _HEIC_BRANDS = (
 
 SHARP_SIDE = 1024
 """Large JPEGs are decoded at a half, a quarter or an eighth, the smallest whose sides are still so
-long: no picture is looked at larger, and photographs take a third of the time."""
+long: no image is looked at larger, and photographs take a third of the time."""
 
 ROWS_AT_ONCE = 64
 ROOM_PIXELS = 64_000_000
@@ -39,7 +39,7 @@ ROOM_PIXELS = 64_000_000
 
 
 class _Room:
-    """Room for pixels: a picture waits until those before it have left enough."""
+    """Room for pixels: an image waits until those before it have left enough."""
 
     def __init__(self, pixels: int) -> None:
         self._free = pixels
@@ -65,7 +65,7 @@ _ROOM = _Room(ROOM_PIXELS)
 
 @dataclass(frozen=True)
 class Decoded:
-    """An RGB picture and how it was stored."""
+    """An RGB image and how it was stored."""
 
     image: Image.Image
     """Upright; smaller than stored where that was a large JPEG."""
@@ -77,10 +77,10 @@ class Decoded:
 
 @contextlib.contextmanager
 def decoding(content: bytes) -> Iterator[Decoded]:
-    """Decode a picture to RGB: rotated as its EXIF says, transparency on white, first frame only.
+    """Decode an image to RGB: rotated as its EXIF says, transparency on white, first frame only.
 
-    Until the block ends, the memory that the picture takes is spoken for. Raises DataError where
-    the file is no picture, is cut short or is too large.
+    Until the block ends, the memory that the image takes is spoken for. Raises DataError where
+    the file is no image, is cut short or is too large.
     """
     try:
         image = Image.open(io.BytesIO(content), formats=FORMATS)
@@ -110,12 +110,12 @@ def decoding(content: bytes) -> Iterator[Decoded]:
 
 
 def resized(image: Image.Image, size: int) -> npt.NDArray[np.uint8]:
-    """A picture as uint8 [size, size, 3], as training and prediction see it."""
+    """An image as uint8 [size, size, 3], as training and prediction see it."""
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
 
 
 def pixel_hash(image: Image.Image) -> str:
-    """A hash of a picture's pixels and size: equal for twins, whatever their files are."""
+    """A hash of an image's pixels and size: equal for twins, whatever their files are."""
     digest = hashlib.blake2b(digest_size=16)
     # In strips: whole, the pixels of a photograph would be in memory twice.
     for top in range(0, image.height, ROWS_AT_ONCE):
@@ -128,7 +128,7 @@ def pixel_hash(image: Image.Image) -> str:
 def _told(error: Exception, content: bytes) -> DataError:
     if content[4:8] == b"ftyp" and content[8:12] in _HEIC_BRANDS:
         return DataError(HEIC)
-    return DataError(str(error).splitlines()[0] if str(error) else "no picture")
+    return DataError(str(error).splitlines()[0] if str(error) else "no image")
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -136,7 +136,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         return image
     if image.mode.startswith("I") or image.mode == "F":  # 16 bits and more, which RGB would clip
         levels = np.asarray(image)
-        # Not by the picture's own brightest level, or a dark 16-bit picture would turn bright.
+        # Not by the image's own brightest level, or a dark 16-bit image would turn bright.
         top = 255.0 if image.mode == "F" and np.nanmax(levels, initial=0) <= 255 else 65535.0
         scaled = np.empty(levels.shape, dtype=np.uint8)
         for start in range(0, len(levels), ROWS_AT_ONCE):
@@ -146,6 +146,6 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         return Image.fromarray(scaled).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         layer = image.convert("RGBA")
-        ground = Image.new("RGBA", layer.size, "white")
-        return Image.alpha_composite(ground, layer).convert("RGB")
+        context = Image.new("RGBA", layer.size, "white")
+        return Image.alpha_composite(context, layer).convert("RGB")
     return image.convert("RGB")

@@ -1,4 +1,4 @@
-"""Pictures that the user leaves out by name, such as label errors that somebody has confirmed."""
+"""Images that the user leaves out by name, such as label errors that somebody has confirmed."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ def without_excluded(
     """The rows but for those whose `id` the file names; each of these is a finding.
 
     Ids that are not there, or left out for another reason, do no harm. Raises DataError where the
-    file cannot be read, names no picture at all, or all of a class.
+    file cannot be read, names no image at all, or all of a class.
     """
     ids = read_ids(path)
     named = rows["id"].isin(ids)
     if not named.any():
         first = sorted(ids)[:1]
         raise DataError(
-            f"data.exclude: {path}: none of its {len(ids):,} ids is that of a picture of {title}"
+            f"data.exclude: {path}: none of its {len(ids):,} ids is that of an image of {title}"
             f"{f', {first[0][:80]!r} for one' if first else ''}; `bench data stats --manifest` "
             "lists the ids"
         )
     lost = sorted(set(rows["label"]) - set(rows.loc[~named, "label"]))
     if lost:
         raise DataError(
-            f"data.exclude: {path}: names every picture of class {lost[0]!r}; leave the class out "
+            f"data.exclude: {path}: names every image of class {lost[0]!r}; leave the class out "
             "by data.where instead"
         )
     left_out = rows.loc[named, ["id", "label"]].itertuples(index=False, name=None)

@@ -1,4 +1,4 @@
-"""Decode once: a folder with every picture as uint8 at one size, mapped and shared by all runs."""
+"""Decode once: a folder with every image as uint8 at one size, mapped and shared by all runs."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ DECODER_VERSION = 2
 """Raise it when the same file would give other pixels."""
 
 LET_GO_BYTES = 2**26
-"""Of decoded pictures, after which those written leave this process's memory."""
+"""Of decoded images, after which those written leave this process's memory."""
 
 Progress = Callable[[int, int], None]
-"""Called with pictures done and pictures in all."""
+"""Called with images done and images in all."""
 
 
 class PixelCache:
-    """Pictures of one source at one size.
+    """Images of one source at one size.
 
-    `table` has a row for each picture, in the order of the array: id, pixel_hash (of the picture
+    `table` has a row for each image, in the order of the array: id, pixel_hash (of the image
     as stored, not resized; empty where it does not decode), width, height, stored_mode, problem.
-    `array` is uint8 [pictures, size, size, 3].
+    `array` is uint8 [images, size, size, 3].
     """
 
     def __init__(self, folder: Path) -> None:
@@ -49,15 +49,15 @@ class PixelCache:
             self.array: npt.NDArray[np.uint8] = np.load(self.path, mmap_mode="r")
             whole = meta == _describe(folder, self.array)
         except (OSError, ValueError, EOFError) as error:
-            raise DataError(f"{folder}: the decoded pictures cannot be opened: {error}") from None
+            raise DataError(f"{folder}: the decoded images cannot be opened: {error}") from None
         if not whole:
-            raise DataError(f"{folder}: the decoded pictures are damaged; delete the folder")
+            raise DataError(f"{folder}: the decoded images are damaged; delete the folder")
 
 
 def open_or_build(
     source: Source, ids: list[str], image_size: int, cache: Path, progress: Progress | None = None
 ) -> PixelCache:
-    """Open the pictures `ids` of a source at `image_size` pixels, decoding them the first time.
+    """Open the images `ids` of a source at `image_size` pixels, decoding them the first time.
 
     A damaged cache is built again. Raises DataError where it cannot be written.
     """
@@ -73,7 +73,7 @@ def open_or_build(
             _build(source, ids, image_size, unfinished, progress)
     except OSError as error:
         raise DataError(
-            f"{cache}: the decoded pictures cannot be written there: {error.strerror or error}"
+            f"{cache}: the decoded images cannot be written there: {error.strerror or error}"
         ) from None
     return PixelCache(folder)
 
@@ -81,7 +81,7 @@ def open_or_build(
 def _describe(folder: Path, array: npt.NDArray[np.uint8]) -> dict[str, object]:
     """What `cache.json` says of a whole cache, from the table's bytes and a sample of the pixels.
 
-    A gigabyte is not read at every opening: some 64 pictures, spread evenly, stand for all.
+    A gigabyte is not read at every opening: some 64 images, spread evenly, stand for all.
     """
     sample = np.ascontiguousarray(array[:: max(1, len(array) // 64)])
     return {
@@ -124,7 +124,7 @@ def _build(
 
 
 def _let_go(array: np.memmap[Any, np.dtype[np.uint8]]) -> None:
-    """Take written pictures out of this process's memory; the system writes them to the file."""
+    """Take written images out of this process's memory; the system writes them to the file."""
     mapping = getattr(array, "_mmap", None)
     if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
         mapping.madvise(mmap.MADV_DONTNEED)

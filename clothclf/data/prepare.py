@@ -23,15 +23,15 @@ from clothclf.data.dataset import (
     MANIFEST_COLUMNS,
     DataSet,
     count_findings,
+    duplicate_statistics,
     fingerprint,
-    twin_statistics,
 )
 from clothclf.data.decode import HEIC
 from clothclf.data.exclude import without_excluded
 from clothclf.data.pixels import PixelCache, Progress, open_or_build
 from clothclf.data.sources import Chosen, Finding, Source, list_wanted, open_source
 from clothclf.data.splits import SPLITS, assign_splits, drawn_splits
-from clothclf.data.subsample import thinned
+from clothclf.data.subsample import subsampled
 from clothclf.errors import DataError
 from clothclf.results import DataSummary
 from clothclf.settings import DataSettings
@@ -40,8 +40,8 @@ from clothclf.settings.data import SplitSettings
 UNREADABLE = "image does not decode"
 CONVERTED = "image converted to RGB"
 ODD_SIZE = "image of another size, resized"
-MOST_ODD_SIZES = 0.5
-"""Share of pictures of other sizes than the commonest, below which each of them is told."""
+MAX_ODD_SIZES = 0.5
+"""Share of images of other sizes than the commonest, below which each of them is told."""
 
 
 def prepare(settings: DataSettings, cache: Path, progress: Progress | None = None) -> DataSet:
@@ -60,7 +60,7 @@ def prepare(settings: DataSettings, cache: Path, progress: Progress | None = Non
     )
     rows = _decodable(rows, pixels, source, findings)
     usable = rows
-    # Of a sample, each class has fewer pictures than it was chosen for.
+    # Of a sample, each class has fewer images than it was chosen for.
     least = 1 if _is_sampled(settings) else settings.min_images_per_class
     rows = large_classes(rows, least, findings)
     rows = largest_classes(rows, settings.max_classes, findings)
@@ -75,7 +75,7 @@ def prepare(settings: DataSettings, cache: Path, progress: Progress | None = Non
     groups = _groups(rows, settings.split, look, cache)
     splits = assign_splits(rows["label"], groups, settings.split, rows["split"])
     manifest = rows.assign(split=splits)[list(MANIFEST_COLUMNS)].reset_index(drop=True)
-    manifest = thinned(manifest, settings, findings)
+    manifest = subsampled(manifest, settings, findings)
     table = pd.DataFrame(
         [(f.action, f.reason, f.image_id, f.detail) for f in findings],
         columns=["action", "reason", "image_id", "detail"],
@@ -89,15 +89,15 @@ def prepare(settings: DataSettings, cache: Path, progress: Progress | None = Non
 def _before_decoding(
     chosen: Chosen, source: Source, settings: DataSettings, findings: list[Finding]
 ) -> pd.DataFrame:
-    """The rows whose pictures are worth decoding; raises DataError where no study can be made."""
+    """The rows whose images are worth decoding; raises DataError where no study can be made."""
     _require_rows(chosen, source)
-    # A class with too few rows cannot pass; there is no need to decode its pictures.
+    # A class with too few rows cannot pass; there is no need to decode its images.
     rows = large_classes(chosen.rows, settings.min_images_per_class, findings)
     require_two_classes(rows, chosen.rows, source.title, settings)
     refuse_too_many_classes(rows, source.title, settings)
     if not _is_sampled(settings):
         return rows
-    # The largest by all their pictures, not by those that are kept of each.
+    # The largest by all their images, not by those that are kept of each.
     rows = largest_classes(rows, settings.max_classes, findings)
     if settings.max_images_per_class is not None:
         rows = some_of_each_class(rows, settings, findings)
@@ -109,16 +109,16 @@ def _before_decoding(
 
 
 def _is_sampled(settings: DataSettings) -> bool:
-    """Whether pictures are drawn before any is decoded; one that does not decode is missing."""
+    """Whether images are drawn before any is decoded; one that does not decode is missing."""
     return settings.max_images is not None or settings.max_images_per_class is not None
 
 
 def _groups(
     rows: pd.DataFrame, split: SplitSettings, look: Callable[[], npt.NDArray[np.uint8]], cache: Path
 ) -> pd.Series[str]:
-    """The group of each picture; those of one group go to the same split.
+    """The group of each image; those of one group go to the same split.
 
-    `look` gives the pictures to be compared, where any are.
+    `look` gives the images to be compared, where any are.
     """
     if split.keep_near_duplicates_together:
         return near_duplicate_groups(rows, look(), cache)
@@ -139,32 +139,32 @@ def _split_note(given: list[str]) -> str:
 def _decodable(
     rows: pd.DataFrame, pixels: PixelCache, source: Source, findings: list[Finding]
 ) -> pd.DataFrame:
-    """Drop pictures that do not decode; note those that were converted or resized unevenly.
+    """Drop images that do not decode; note those that were converted or resized unevenly.
 
     Raises DataError where none does.
     """
     table = pixels.table
     bad = table["problem"] != ""
     if bad.all():
-        picture, problem = table.iloc[0][["id", "problem"]]
+        image, problem = table.iloc[0][["id", "problem"]]
         raise DataError(
-            f"data.path: {source.title}: none of its {len(table):,} pictures can be decoded; "
-            f"the first, {str(picture)[:200]}: {problem}"
+            f"data.path: {source.title}: none of its {len(table):,} images can be decoded; "
+            f"the first, {str(image)[:200]}: {problem}"
         )
     findings.extend(
-        Finding("dropped", _why_unreadable(problem), str(picture.id), problem)
-        for picture in table[bad].itertuples()
-        if (problem := str(picture.problem))
+        Finding("dropped", _why_unreadable(problem), str(image.id), problem)
+        for image in table[bad].itertuples()
+        if (problem := str(image.problem))
     )
     good = table[~bad]
     findings.extend(
-        Finding("repaired", CONVERTED, str(picture.id), str(picture.stored_mode))
-        for picture in good[good["stored_mode"] != "RGB"].itertuples()
+        Finding("repaired", CONVERTED, str(image.id), str(image.stored_mode))
+        for image in good[good["stored_mode"] != "RGB"].itertuples()
     )
     sizes = good["width"].astype(str) + "x" + good["height"].astype(str)
     odd = sizes != sizes.mode().get(0)
     # Photographs have no common size that another one would be odd beside.
-    if odd.mean() < MOST_ODD_SIZES:
+    if odd.mean() < MAX_ODD_SIZES:
         findings.extend(
             Finding("repaired", ODD_SIZE, str(name), str(size))
             for name, size in zip(good.loc[odd, "id"], sizes[odd], strict=True)
@@ -188,7 +188,7 @@ def _require_rows(chosen: Chosen, source: Source) -> None:
     first = f"; the first: {dropped[0].image_id or dropped[0].detail}" if dropped else ""
     raise DataError(
         f"data.path: {source.title}: none of its {chosen.rows_read} rows has an id, a label and "
-        f"a picture{f' ({reasons}){first}' if reasons else ''}"
+        f"an image{f' ({reasons}){first}' if reasons else ''}"
     )
 
 
@@ -208,5 +208,5 @@ def _summarise(
         split_note=split_note,
         dropped=count_findings(findings, "dropped"),
         repaired=count_findings(findings, "repaired"),
-        **twin_statistics(manifest),
+        **duplicate_statistics(manifest),
     )

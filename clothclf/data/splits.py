@@ -28,14 +28,14 @@ def assign_splits(
     settings: SplitSettings,
     given: pd.Series[str] | None = None,
 ) -> list[str]:
-    """Return the split of each picture.
+    """Return the split of each image.
 
-    Within each class the shares are met to the nearest picture, as far as groups allow: pictures
-    of one group go together, and a group whose pictures carry several labels counts for its
+    Within each class the shares are met to the nearest image, as far as groups allow: images
+    of one group go together, and a group whose images carry several labels counts for its
     most frequent one. The same input and seed give the same splits, whatever the row order.
-    Where splits are `given` (train, valid or test for every picture), they are kept, and what is
-    to be drawn (`drawn_splits`) is drawn in the same way from the pictures given to training.
-    Raises DataError naming a class that is too small to have a picture in each split.
+    Where splits are `given` (train, valid or test for every image), they are kept, and what is
+    to be drawn (`drawn_splits`) is drawn in the same way from the images given to training.
+    Raises DataError naming a class that is too small to have an image in each split.
     """
     frame = pd.DataFrame({"label": labels.to_numpy(), "group": groups.to_numpy()})
     splits = [""] * len(frame) if given is None else [str(split) for split in given]
@@ -53,7 +53,7 @@ def assign_splits(
 def drawn_splits(given: Collection[str]) -> tuple[str, ...]:
     """The splits to draw where these are given: none, or training and each that is missing.
 
-    Pictures that are all given to training are as good as given to none.
+    Images that are all given to training are as good as given to none.
     """
     missing = tuple(name for name in SPLITS if name != "train" and name not in given)
     return ("train", *missing) if missing else ()
@@ -88,7 +88,7 @@ def _fill(
     """Put shuffled groups, the large ones first, where the largest share is still wanted.
 
     `shares`, of training first, count in proportion to each other. A group goes where it fits;
-    one that fits nowhere goes where most pictures are wanted.
+    one that fits nowhere goes where most images are wanted.
     """
     splits, parts = list(shares), list(shares.values())
     whole = sum(parts)
@@ -112,7 +112,7 @@ def _fill(
 
 
 def _check_filled(frame: pd.DataFrame, splits: list[str], drawn: tuple[str, ...]) -> None:
-    """Every class needs a picture to train on, and one in each split that was drawn."""
+    """Every class needs an image to train on, and one in each split that was drawn."""
     counts = pd.crosstab(frame["label"], pd.Series(splits, index=frame.index, dtype=object))
     needed = list(drawn) or ["train"]
     counts = counts.reindex(columns=needed, fill_value=0)
@@ -123,17 +123,17 @@ def _check_filled(frame: pd.DataFrame, splits: list[str], drawn: tuple[str, ...]
     members = frame["label"] == label
     if not drawn or (set(splits) - set(drawn) and small.iloc[0]["train"] == 0):
         raise DataError(
-            f"data.split.given: class {label!r} has {members.sum()} pictures, none of them given "
+            f"data.split.given: class {label!r} has {members.sum()} images, none of them given "
             "to training; give it some, leave the class out by data.where, or set "
             "data.split.given: ignore"
         )
     empty = " and ".join(name for name in needed if small.iloc[0][name] == 0)
-    pictures = int(small.iloc[0].sum())
+    images = int(small.iloc[0].sum())
     drawn_from = members & pd.Series(splits, index=frame.index).isin(drawn)
     groups = frame.loc[drawn_from, "group"].nunique()
     given = " given to training" if set(splits) - set(drawn) else ""
-    twins = f" ({groups} different ones)" if groups < pictures else ""
+    exact_duplicates = f" ({groups} different ones)" if groups < images else ""
     raise DataError(
-        f"data.split: class {label!r} has {pictures} pictures{given}{twins}, too few to put any "
+        f"data.split: class {label!r} has {images} images{given}{exact_duplicates}, too few to put any "
         f"into {empty}; raise data.min_images_per_class or data.max_images"
     )

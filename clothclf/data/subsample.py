@@ -1,4 +1,4 @@
-"""Fewer pictures of a split data set, for a cheaper look at it: none changes sides."""
+"""Fewer images of a split data set, for a cheaper look at it: none changes sides."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from clothclf.settings import DataSettings
 SURPLUS_OF_SPLIT = "image beyond data.at_most"
 
 
-def thinned(
+def subsampled(
     manifest: pd.DataFrame, settings: DataSettings, findings: list[Finding]
 ) -> pd.DataFrame:
     """The manifest's rows that `data.at_most` leaves, in their order; the others are findings.
 
-    The same pictures for the same split seed, and those of a smaller number are among those of a
+    The same images for the same split seed, and those of a smaller number are among those of a
     larger one. Raises DataError where a split would lose a class.
     """
     limits = {name: getattr(settings.at_most, name) for name in SPLITS}

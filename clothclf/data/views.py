@@ -1,4 +1,4 @@
-"""How the training pictures of one epoch are changed, drawn from the seed and its number alone."""
+"""How the training images of one epoch are changed, drawn from the seed and its number alone."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ ASPECT = math.log(4 / 3)
 
 @dataclass(frozen=True)
 class Views:
-    """How each training picture is changed in one epoch, drawn before it starts."""
+    """How each training image is changed in one epoch, drawn before it starts."""
 
     order: npt.NDArray[np.int64]
-    """Pictures [n] in the order that they come: a permutation, unless classes are balanced."""
+    """Images [n] in the order that they come: a permutation, unless classes are balanced."""
     flip: npt.NDArray[np.bool_]
-    """Mirror the picture at each place of the order [n]."""
+    """Mirror the image at each place of the order [n]."""
     shift: npt.NDArray[np.int64]
-    """Rows and columns the crop starts at, in pixels of the padded picture [n, 2]."""
+    """Rows and columns the crop starts at, in pixels of the padded image [n, 2]."""
     box: npt.NDArray[np.float64] | None = None
-    """Top, left, height and width of a resized crop, as shares of the picture's side [n, 4]."""
+    """Top, left, height and width of a resized crop, as shares of the image's side [n, 4]."""
     seeds: npt.NDArray[np.int64] | None = None
     """For RandAugment, erasing, and mixing of the batch that begins there [n, 3]."""
 
@@ -44,9 +44,9 @@ def draw_views(
     augment: AugmentSettings,
     classes: npt.NDArray[np.int64] | None = None,
 ) -> Views:
-    """Draw an epoch of `count` pictures from the seed and the epoch's number (from 1).
+    """Draw an epoch of `count` images from the seed and the epoch's number (from 1).
 
-    With `classes`, each picture's class number [count], every class is drawn as often.
+    With `classes`, each image's class number [count], every class is drawn as often.
     """
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(count) if classes is None else _draw_evenly(classes, rng)
@@ -55,13 +55,13 @@ def draw_views(
     least = augment.random_resized_crop
     box = None if least is None else _draw_boxes(count, least, rng)
     seeds = None
-    if augment.draws_by_picture or augment.mixes:
+    if augment.draws_by_image or augment.mixes:
         seeds = rng.integers(0, 2**32, size=(count, 3))
     return Views(order, flip, shift, box, seeds)
 
 
 def _draw_evenly(classes: npt.NDArray[np.int64], rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """As many pictures as there are, as many of each class as of any other, give or take one.
+    """As many images as there are, as many of each class as of any other, give or take one.
 
     Those of a class come all before one of them comes again.
     """

@@ -72,7 +72,7 @@ def create(name: str, **options: Any) -> nn.Module:
 
 
 def create_for_size(name: str, image_size: int, **options: Any) -> nn.Module:
-    """Build an architecture for square pictures of `image_size` pixels.
+    """Build an architecture for square images of `image_size` pixels.
 
     Those with positions tied to the input's size take it as an argument; the rest refuse it.
     """
@@ -87,12 +87,12 @@ def create_for_size(name: str, image_size: int, **options: Any) -> nn.Module:
 
 
 def default_size(name: str) -> int:
-    """Side in pixels of the pictures that timm made this architecture for; their width."""
+    """Side in pixels of the images that timm made this architecture for; their width."""
     return own_input_size(name)[-1]
 
 
 def own_input_size(name: str) -> tuple[int, int, int]:
-    """Channels, height and width of the pictures that timm made this architecture for."""
+    """Channels, height and width of the images that timm made this architecture for."""
     config = pretrained_config(name)
     if config is None:
         return 3, 224, 224

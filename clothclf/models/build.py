@@ -6,7 +6,7 @@ import torch
 
 from clothclf.errors import WeightsError
 from clothclf.models.classifier import Classifier, Head, feature_count
-from clothclf.models.weights import load_body
+from clothclf.models.weights import load_backbone
 from clothclf.results import Weights
 from clothclf.settings import HeadSettings, ModelSettings, Precision
 
@@ -30,10 +30,10 @@ def build_classifier(
             f"model.weights: mode: scratch starts from random weights, not from {weights.name}"
         )
     torch.manual_seed(seed)
-    body = load_body(architecture, image_size, weights)
-    features = feature_count(body, image_size, architecture)
-    # Seeded again, so that the head does not depend on how many numbers the body drew.
+    backbone = load_backbone(architecture, image_size, weights)
+    features = feature_count(backbone, image_size, architecture)
+    # Seeded again, so that the head does not depend on how many numbers the backbone drew.
     torch.manual_seed(seed)
     top = Head(features, classes, head, model.standardize_features)
-    classifier = Classifier(body, top, model, precision)
+    classifier = Classifier(backbone, top, model, precision)
     return classifier.to(memory_format=torch.channels_last)

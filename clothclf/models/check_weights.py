@@ -7,12 +7,12 @@ import torch
 from clothclf.errors import ArchitectureError
 from clothclf.models.architectures import create_for_size
 from clothclf.models.classifier import feature_count
-from clothclf.models.weights import load_body
+from clothclf.models.weights import load_backbone
 from clothclf.results import Weights
 
 
 def check_architecture(name: str, image_size: int) -> None:
-    """Raise ArchitectureError where the architecture cannot take pictures of this size."""
+    """Raise ArchitectureError where the architecture cannot take images of this size."""
     try:
         # On the meta device there are shapes and no numbers: no memory, a tenth of a second.
         with torch.device("meta"):
@@ -25,4 +25,4 @@ def check_architecture(name: str, image_size: int) -> None:
 def check_weights(name: str, image_size: int, weights: Weights) -> None:
     """Raise WeightsError where a weights file cannot be loaded into the architecture."""
     if weights.path is not None:
-        load_body(name, image_size, weights)
+        load_backbone(name, image_size, weights)

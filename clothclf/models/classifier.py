@@ -84,64 +84,64 @@ class Head(nn.Sequential):
 
 
 class Classifier(nn.Module):
-    """Pictures float32 [n, 3, size, size] to class scores [n, classes]: `head(body(pictures))`.
+    """Images float32 [n, 3, size, size] to class scores [n, classes]: `head(backbone(images))`.
 
-    A frozen body gets no gradient, keeps dropout and stochastic depth off, and its batch-norm
-    statistics stay (`fixed`) or follow the training batches (`drifting`), which is what a body
+    A frozen backbone gets no gradient, keeps dropout and stochastic depth off, and its batch-norm
+    statistics stay (`fixed`) or follow the training batches (`drifting`), which is what a backbone
     does when a training loop calls `train()` on the whole model.
     """
 
     def __init__(
         self,
-        body: nn.Module,
+        backbone: nn.Module,
         head: Head,
         settings: ModelSettings,
         precision: Precision = "float32",
     ) -> None:
-        """Join body and head; a frozen body's parameters stop asking for gradients.
+        """Join body and head; a frozen backbone's parameters stop asking for gradients.
 
-        `precision` is that of the body's convolutions and products; its parameters, and the head
+        `precision` is that of the backbone's convolutions and products; its parameters, and the head
         with its loss, are float32 in any case.
         """
         super().__init__()
         self.precision: Precision = precision
-        self.body = body
+        self.backbone = backbone
         self.head = head
         self.frozen = settings.mode == "frozen"
-        self.body_rests = False
-        """Whether the head alone trains for now, and the body stays as it is."""
+        self.backbone_frozen = False
+        """Whether the head alone trains for now, and the backbone stays as it is."""
         self.drifting = settings.batch_norm == "drifting"
-        self.normalization = normalization(body)
+        self.normalization = normalization(backbone)
         if self.frozen:
-            body.requires_grad_(False)
+            backbone.requires_grad_(False)
 
     def train(self, mode: bool = True) -> Classifier:
         """Switch head, and as far as it trains body, between training and evaluation."""
         super().train(mode)
-        if self.frozen or self.body_rests:
-            self.body.eval()
-            for module in self.body.modules():
+        if self.frozen or self.backbone_frozen:
+            self.backbone.eval()
+            for module in self.backbone.modules():
                 if isinstance(module, _BatchNorm):
                     module.training = mode and self.drifting
         return self
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """Return class scores (logits) [n, classes]."""
-        if self.frozen or self.body_rests:
+        if self.frozen or self.backbone_frozen:
             with torch.no_grad():
-                features = self.features(pictures)
+                features = self.features(images)
         else:
-            features = self.features(pictures)
+            features = self.features(images)
         scores: Tensor = self.head(features)
         return scores
 
-    def features(self, pictures: Tensor) -> Tensor:
-        """Return the body's output, float32 [n, features]."""
+    def features(self, images: Tensor) -> Tensor:
+        """Return the backbone's output, float32 [n, features]."""
         if self.precision == "float32":
-            exact: Tensor = self.body(pictures)
+            exact: Tensor = self.backbone(images)
             return exact
-        with torch.autocast(pictures.device.type, torch.bfloat16):
-            features: Tensor = self.body(pictures)
+        with torch.autocast(images.device.type, torch.bfloat16):
+            features: Tensor = self.backbone(images)
         return features.float()
 
     def trained_state(self) -> dict[str, Tensor]:
@@ -149,43 +149,43 @@ class Classifier(nn.Module):
         return {name: tensor.clone() for name, tensor in self.trained_tensors().items()}
 
     def trained_tensors(self) -> dict[str, Tensor]:
-        """What training changes: all, or of a frozen body its drifting buffers alone."""
+        """What training changes: all, or of a frozen backbone its drifting buffers alone."""
         fixed: set[str] = set()
         if self.frozen:
-            fixed = {f"body.{name}" for name, _ in self.body.named_parameters()}
+            fixed = {f"body.{name}" for name, _ in self.backbone.named_parameters()}
             if not self.drifting:
-                fixed |= {f"body.{name}" for name, _ in self.body.named_buffers()}
+                fixed |= {f"body.{name}" for name, _ in self.backbone.named_buffers()}
         return {
             name: tensor.detach() for name, tensor in self.state_dict().items() if name not in fixed
         }
 
-    def body_is_deterministic(self) -> bool:
-        """Whether a picture always has the same features, so that they can be computed once."""
-        has_norms = any(isinstance(module, _BatchNorm) for module in self.body.modules())
+    def backbone_is_deterministic(self) -> bool:
+        """Whether an image always has the same features, so that they can be computed once."""
+        has_norms = any(isinstance(module, _BatchNorm) for module in self.backbone.modules())
         return self.frozen and not (self.drifting and has_norms)
 
 
-def feature_count(body: nn.Module, image_size: int, name: str) -> int:
-    """Length of the vector that a body makes of a picture, found by a forward pass.
+def feature_count(backbone: nn.Module, image_size: int, name: str) -> int:
+    """Length of the vector that a backbone makes of an image, found by a forward pass.
 
-    Raises ArchitectureError where the body refuses the size or gives no vector.
+    Raises ArchitectureError where the backbone refuses the size or gives no vector.
     """
-    body.eval()
-    first_parameter = next(body.parameters(), None)
+    backbone.eval()
+    first_parameter = next(backbone.parameters(), None)
     device = torch.device("cpu") if first_parameter is None else first_parameter.device
     try:
         with torch.no_grad():
-            features = body(torch.zeros(1, 3, image_size, image_size, device=device))
+            features = backbone(torch.zeros(1, 3, image_size, image_size, device=device))
     except Exception as error:  # each architecture fails in its own way
         first = first_line(error)
         raise ArchitectureError(
-            f"architecture {name!r} refuses pictures of {image_size} x {image_size} pixels "
+            f"architecture {name!r} refuses images of {image_size} x {image_size} pixels "
             f"(data.image_size): {first}"
         ) from None
     if not isinstance(features, Tensor) or features.ndim != 2:
         found = list(features.shape) if isinstance(features, Tensor) else type(features).__name__
         raise ArchitectureError(
-            f"architecture {name!r} gives no feature vector to classify: of one picture it makes "
+            f"architecture {name!r} gives no feature vector to classify: of one image it makes "
             f"{found}, not [1, features]"
         )
     return int(features.shape[1])

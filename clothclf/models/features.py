@@ -1,4 +1,4 @@
-"""Features of a frozen body, computed once for each view of a picture instead of every epoch."""
+"""Features of a frozen backbone, computed once for each view of an image instead of every epoch."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ from clothclf.models.weights import state_hash
 from clothclf.settings import AugmentSettings
 
 FORMAT = 2
-"""Raise it when the same body and pictures would give other features."""
+"""Raise it when the same body and images would give other features."""
 
 Step = Callable[[int, int], None]
-"""Called with pictures done and pictures in all."""
+"""Called with images done and images in all."""
 
 
 def view_count(augment: AugmentSettings) -> int | None:
-    """Different pictures that augmentation makes of one; None where they are too many to list."""
+    """Different images that augmentation makes of one; None where they are too many to list."""
     if augment.crop_padding or augment.random_resized_crop is not None:
         return None
-    if augment.draws_by_picture or augment.mixes:
+    if augment.draws_by_image or augment.mixes:
         return None
     return 2 if augment.horizontal_flip else 1
 
 
-def body_runs_once(classifier: Classifier, augment: AugmentSettings) -> bool:
-    """Whether features can stand for the pictures: each has a few, the same every time."""
-    return classifier.body_is_deterministic() and view_count(augment) is not None
+def can_cache_features(classifier: Classifier, augment: AugmentSettings) -> bool:
+    """Whether features can stand for the images: each has a few, the same every time."""
+    return classifier.backbone_is_deterministic() and view_count(augment) is not None
 
 
-class BodyFeatures:
-    """What a deterministic body makes of the pictures, kept on disk where there is a folder.
+class BackboneFeatures:
+    """What a deterministic body makes of the images, kept on disk where there is a folder.
 
-    The kept features are those of the same parameters, architecture, pictures, arithmetic and
+    The kept features are those of the same parameters, architecture, images, arithmetic and
     device: other heads, learning rates and seeds of a study find them there.
     """
 
@@ -57,15 +57,15 @@ class BodyFeatures:
         self._classifier = classifier
         self._images = images
         self._folder = folder
-        self._body: str = "" if folder is None else state_hash(classifier.body)
+        self._backbone: str = "" if folder is None else state_hash(classifier.backbone)
         self.reused_s: float | None = 0.0
         """Seconds that what was read from the cache took when it was computed; None: unknown."""
 
     def batches(self, on_step: Step = lambda done, total: None) -> FeatureBatches:
-        """Features in place of the training and validation pictures."""
+        """Features in place of the training and validation images."""
         views = view_count(self._images.augment)
         if views is None:
-            raise ValueError("features can be computed once only where a picture has a few views")
+            raise ValueError("features can be computed once only where an image has a few views")
         splits = self._images.splits
         total = views * len(splits["train"]) + len(splits["valid"])
         train = self.of("train", views, lambda done: on_step(done, total))
@@ -124,8 +124,8 @@ class BodyFeatures:
         where = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
         parts: tuple[object, ...] = (
             FORMAT,
-            self._body,
-            type(self._classifier.body).__name__,
+            self._backbone,
+            type(self._classifier.backbone).__name__,
             self._classifier.precision,
             self._images.normalization,
             self._images.splits[split].content,
@@ -133,22 +133,22 @@ class BodyFeatures:
             where,
             torch.__version__,
         )
-        if source := getattr(self._classifier.body, SOURCE, ""):
+        if source := getattr(self._classifier.backbone, SOURCE, ""):
             parts = (*parts, source)
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
     @torch.inference_mode()
     def _fill(self, features: Tensor, split: str, on_images: Callable[[int], None]) -> None:
-        """Write what the body makes of each view into `features` [views, n, features]."""
+        """Write what the backbone makes of each view into `features` [views, n, features]."""
         size = self._images.splits[split].pixels.shape[1]
         classifier = folded(self._classifier.to(self._images.device), size)
         done = 0
         for view, out in enumerate(features):
             place = 0
-            for pictures, _ in self._images.in_order(split, flip=view == 1):
-                out[place : place + len(pictures)] = classifier.features(pictures)
-                place += len(pictures)
-                done += len(pictures)
+            for images, _ in self._images.in_order(split, flip=view == 1):
+                out[place : place + len(images)] = classifier.features(images)
+                place += len(images)
+                done += len(images)
                 on_images(done)
 
 

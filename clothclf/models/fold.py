@@ -26,23 +26,23 @@ def folded(classifier: Classifier, image_size: int) -> Classifier:
     not answer as the original does, or nothing can be folded, the original is returned.
     """
     generator = torch.Generator().manual_seed(0)
-    pictures = torch.randn(2, 3, image_size, image_size, generator=generator)
-    pictures = pictures.to(next(classifier.body.parameters()).device)
+    images = torch.randn(2, 3, image_size, image_size, generator=generator)
+    images = images.to(next(classifier.backbone.parameters()).device)
     classifier.eval()
-    pairs = _pairs(classifier.body, pictures)
+    pairs = _pairs(classifier.backbone, images)
     if not pairs:
         return classifier
     copied = copy.deepcopy(classifier)
     for convolution, norm in pairs:
-        _fold(copied.body, convolution, norm)
-    expected, found = classifier.body(pictures), copied.body(pictures)
+        _fold(copied.backbone, convolution, norm)
+    expected, found = classifier.backbone(images), copied.backbone(images)
     wrong = (found - expected).norm() > TOLERANCE * expected.norm()
     return classifier if bool(wrong) else copied
 
 
-def _pairs(body: nn.Module, pictures: Tensor) -> list[tuple[str, str]]:
+def _pairs(backbone: nn.Module, images: Tensor) -> list[tuple[str, str]]:
     """Names of convolutions and of the norms that take their output, each of them used once."""
-    names = {module: name for name, module in body.named_modules()}
+    names = {module: name for name, module in backbone.named_modules()}
     # The outputs are kept until the end: the number of one that is gone may be given again.
     outputs: dict[int, tuple[nn.Module, Tensor]] = {}
     calls: dict[nn.Module, int] = {}
@@ -63,7 +63,7 @@ def _pairs(body: nn.Module, pictures: Tensor) -> list[tuple[str, str]]:
         elif isinstance(module, _BatchNorm) and module.track_running_stats:
             handles.append(module.register_forward_pre_hook(before_norm))
     try:
-        body(pictures)
+        backbone(images)
     finally:
         for handle in handles:
             handle.remove()
@@ -75,10 +75,10 @@ def _pairs(body: nn.Module, pictures: Tensor) -> list[tuple[str, str]]:
     ]
 
 
-def _fold(body: nn.Module, convolution_name: str, norm_name: str) -> None:
+def _fold(backbone: nn.Module, convolution_name: str, norm_name: str) -> None:
     """Change the convolution's parameters and leave of the norm what timm does after it."""
-    convolution = cast(nn.Conv2d, body.get_submodule(convolution_name))
-    norm = cast(_BatchNorm, body.get_submodule(norm_name))
+    convolution = cast(nn.Conv2d, backbone.get_submodule(convolution_name))
+    norm = cast(_BatchNorm, backbone.get_submodule(norm_name))
     convolution.weight, convolution.bias = fuse_conv_bn_weights(
         convolution.weight,
         convolution.bias,
@@ -91,4 +91,4 @@ def _fold(body: nn.Module, convolution_name: str, norm_name: str) -> None:
     # timm's norms carry an activation of their own.
     rest = [part for part in (getattr(norm, "drop", None), getattr(norm, "act", None)) if part]
     parent, _, name = norm_name.rpartition(".")
-    setattr(body.get_submodule(parent), name, nn.Sequential(*rest))
+    setattr(backbone.get_submodule(parent), name, nn.Sequential(*rest))

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clothclf.connectivity import HUB_PATIENCE_S, hub_fault
+from clothclf.connectivity import HUB_TIMEOUT_S, hub_error
 from clothclf.data.atomic import file_sha256
 from clothclf.errors import ArchitectureError, WeightsError, first_line
 from clothclf.models.architectures import create_for_size, pretrained_config
@@ -31,7 +31,7 @@ class WeightsResolver:
     def __init__(self, setting: str) -> None:
         """`setting` is `model.weights`: auto, pretrained, none, a file or a folder."""
         self.setting = setting
-        self._hub_fault: str | None = None
+        self._hub_error: str | None = None
         self._hub_asked = False
 
     def resolve(self, architecture: str, setting: str | None = None) -> Weights:
@@ -75,8 +75,8 @@ class WeightsResolver:
         """Why the hub cannot be used, or None; it is asked once and given 5 seconds."""
         if not self._hub_asked:
             self._hub_asked = True
-            self._hub_fault = hub_fault("the model hub")
-        return self._hub_fault
+            self._hub_error = hub_error("the model hub")
+        return self._hub_error
 
 
 def needs_hub(architecture: str) -> bool | None:
@@ -98,7 +98,7 @@ def _download(repository: str) -> Path:
     from huggingface_hub import hf_hub_download
 
     name = "model.safetensors"
-    return Path(hf_hub_download(repository, name, etag_timeout=HUB_PATIENCE_S))
+    return Path(hf_hub_download(repository, name, etag_timeout=HUB_TIMEOUT_S))
 
 
 def weights_file(architecture: str) -> str:
@@ -126,7 +126,7 @@ def _from_path(path: Path, architecture: str) -> Weights:
     return Weights("file", path.name, file_sha256(path), path.absolute())
 
 
-def load_body(name: str, image_size: int, weights: Weights) -> nn.Module:
+def load_backbone(name: str, image_size: int, weights: Weights) -> nn.Module:
     """Build an architecture without its classifier, with the given weights.
 
     The whole checkpoint, its own classifier included, must fit name by name and shape by shape;
@@ -162,7 +162,7 @@ def load_body(name: str, image_size: int, weights: Weights) -> nn.Module:
 
 
 def _load_own(name: str, image_size: int, content: _Content) -> nn.Module:
-    """The body that a function gives, with all of its tensors, and no others, from the file."""
+    """The backbone that a function gives, with all of its tensors, and no others, from the file."""
     from safetensors.torch import load_file
 
     model = create_for_size(name, image_size, num_classes=0)
@@ -229,7 +229,7 @@ def _read(path: Path) -> _Content:
                 names = list(file.keys())
                 shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
             return _Content(path, _some(shapes, path), {"file": str(path)})
-        if _is_packed(path):
+        if _is_bundled(path):
             raise WeightsError(
                 f"model.weights: {path} is compressed, as torch never writes it: it may unpack "
                 "to any size; save it with torch.save"
@@ -248,7 +248,7 @@ def _read(path: Path) -> _Content:
     return _Content(path, _some(shapes, path), {"state_dict": state})
 
 
-def _is_packed(path: Path) -> bool:
+def _is_bundled(path: Path) -> bool:
     """Whether a checkpoint's zip archive holds more than its own bytes."""
     if not zipfile.is_zipfile(path):
         return False

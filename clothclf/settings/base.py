@@ -9,9 +9,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from clothclf.settings.faults import invalid_settings
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
-SMALLEST_SIDE, LARGEST_SIDE = 8, 1024
-"""Of a square picture, in pixels."""
-MOST_SIZES = 20
+MIN_SIDE, MAX_SIDE = 8, 1024
+"""Of a square image, in pixels."""
+MAX_SIZES = 20
 """In a sweep."""
 
 
@@ -26,18 +26,18 @@ def _sizes(value: object) -> object:
         return value
     if not isinstance(value, (list, tuple)):
         raise ValueError(f"should be {_SIDE_TEXT}, a list of such sizes, or native")
-    if not 1 <= len(value) <= MOST_SIZES or not all(_is_side(item) for item in value):
-        raise ValueError(f"should list 1 to {MOST_SIZES} sizes, each {_SIDE_TEXT}")
+    if not 1 <= len(value) <= MAX_SIZES or not all(_is_side(item) for item in value):
+        raise ValueError(f"should list 1 to {MAX_SIZES} sizes, each {_SIDE_TEXT}")
     if len(set(value)) != len(value):
         raise ValueError("a size stands there twice")
     return tuple(value)
 
 
 def _is_side(value: object) -> bool:
-    return type(value) is int and SMALLEST_SIDE <= value <= LARGEST_SIDE
+    return type(value) is int and MIN_SIDE <= value <= MAX_SIDE
 
 
-_SIDE_TEXT = f"a whole number of pixels from {SMALLEST_SIDE} to {LARGEST_SIDE}"
+_SIDE_TEXT = f"a whole number of pixels from {MIN_SIDE} to {MAX_SIDE}"
 # One check for all alternatives, so that a fault is told once and not for each of them.
 ImageSize = Annotated[int | Literal["native"], BeforeValidator(_one_size)]
 """Pixels, or the size that timm made the architecture for."""

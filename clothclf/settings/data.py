@@ -1,4 +1,4 @@
-"""Which pictures a study takes, which classes of them, and how they are split."""
+"""Which images a study takes, which classes of them, and how they are split."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ CLASS_FOLDER = "class"
 """The only column that `data.source: folder` has."""
 DEFAULT_LABEL = "articleType"
 NATIVE_SHOWN = 224
-"""Pixels of the pictures that are looked at where each architecture has a size of its own."""
+"""Pixels of the images that are looked at where each architecture has a size of its own."""
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class SplitSettings(Settings):
-    """Shares of the pictures for training, validation and test; stratified by class and seeded."""
+    """Shares of the images for training, validation and test; stratified by class and seeded."""
 
     train: Fraction = 0.64
     valid: Fraction = 0.16
     test: Fraction = 0.20
     seed: Annotated[int, Field(ge=0)] = 0
     keep_twins_together: bool = True
-    """Pictures with the same pixels stay on one side; `false` splits as the published study did."""
+    """Images with the same pixels stay on one side; `false` splits as the published study did."""
     keep_near_duplicates_together: bool = False
     """Twins and near-duplicates (one photograph re-encoded, resized, brightened, slightly shifted)
     stay on one side. Off, since it draws other splits, and so makes other runs, where there are
@@ -37,7 +37,7 @@ class SplitSettings(Settings):
     """`keep` the split that the source gives (its folders, its files, a column); where it gives
     none for validation or test, that is drawn from training by the shares. `ignore` draws all."""
     column: Name | None = None
-    """Column that names each picture's split: train, valid or test, or as people also say it."""
+    """Column that names each image's split: train, valid or test, or as people also say it."""
 
     @model_validator(mode="after")
     def _shares_add_up(self) -> SplitSettings:
@@ -48,10 +48,10 @@ class SplitSettings(Settings):
 
 
 class AtMostSettings(Settings):
-    """At most so many pictures of each split, taken after splitting: none changes sides.
+    """At most so many images of each split, taken after splitting: none changes sides.
 
-    Each class is kept in proportion, with one picture at least, and a smaller number takes of the
-    same pictures.
+    Each class is kept in proportion, with one image at least, and a smaller number takes of the
+    same images.
     """
 
     train: Annotated[int, Field(ge=2)] | None = None
@@ -60,7 +60,7 @@ class AtMostSettings(Settings):
 
 
 class DemoSettings(Settings):
-    """The drawn pictures of `data.source: demo`."""
+    """The drawn images of `data.source: demo`."""
 
     images_per_class: Annotated[int, Field(ge=5, le=10_000)] = 100
     seed: Annotated[int, Field(ge=0)] = 0
@@ -90,7 +90,7 @@ class HubSettings(Settings):
 
 
 class DataSettings(Settings):
-    """Which pictures, which classes of them, and how they are split."""
+    """Which images, which classes of them, and how they are split."""
 
     source: Name = "demo"
     """demo, kaggle, folder, table, hub, or the name of a plug-in that is installed."""
@@ -99,34 +99,34 @@ class DataSettings(Settings):
     hub: HubSettings = HubSettings()
     label: Name = DEFAULT_LABEL
     """Column that holds the class; of no meaning for a folder, whose classes are its folders."""
-    picture: Name | None = None
-    """Column that holds the pictures, or their paths; without it the usual names are looked for."""
+    image: Name | None = None
+    """Column that holds the images, or their paths; without it the usual names are looked for."""
     where: dict[Name, tuple[str, ...]] = Field(default_factory=dict, max_length=100)
     """Column by column, the value or values whose rows are taken; all others are left out."""
     exclude: Path | None = None
-    """A CSV with a column `id`, or a text with an id in each line: pictures that are left out."""
+    """A CSV with a column `id`, or a text with an id in each line: images that are left out."""
     options: dict[Name, str | int | float | bool] = Field(default_factory=dict)
     """For a plug-in, what it says it takes; the sources that come with bench take none."""
     min_images_per_class: Annotated[int, Field(ge=1)] = 1
-    """Classes with fewer usable pictures are left out (at least this many stay)."""
+    """Classes with fewer usable images are left out (at least this many stay)."""
     max_classes: Annotated[int, Field(ge=2)] | None = None
     """Keep only the largest so many classes."""
     max_images_per_class: Annotated[int, Field(ge=1)] | None = None
-    """Keep at most so many pictures of each class, drawn by the split's seed before any picture is
+    """Keep at most so many images of each class, drawn by the split's seed before any image is
     decoded; one that then does not decode is not replaced."""
     max_images: Annotated[int, Field(ge=1)] | None = None
-    """Keep at most so many pictures, each class in proportion, drawn as those of
+    """Keep at most so many images, each class in proportion, drawn as those of
     `max_images_per_class` before any is decoded; for a quick try."""
     at_most: AtMostSettings = AtMostSettings()
     image_size: ImageSizes = 112
-    """Side of the square that every picture is resized to, in pixels; a list makes runs of each
+    """Side of the square that every image is resized to, in pixels; a list makes runs of each
     size (a sweep), `native` takes for each architecture the size that timm made it for."""
     demo: DemoSettings = DemoSettings()
     split: SplitSettings = SplitSettings()
 
     @property
     def shown_size(self) -> int:
-        """The size to look at pictures in: the smallest where there are several, in pixels."""
+        """The size to look at images in: the smallest where there are several, in pixels."""
         if self.image_size == "native":
             return NATIVE_SHOWN
         return self.image_size if isinstance(self.image_size, int) else min(self.image_size)
@@ -149,8 +149,8 @@ class DataSettings(Settings):
 
     @model_validator(mode="after")
     def _source_knows_what_it_is_told(self) -> DataSettings:
-        if self.picture is not None and self.source in ("demo", "kaggle", "folder"):
-            raise ValueError(f"source {self.source} takes no data.picture: it has no such column")
+        if self.image is not None and self.source in ("demo", "kaggle", "folder"):
+            raise ValueError(f"source {self.source} takes no data.image: it has no such column")
         if self.hub != HubSettings() and self.source != "hub":
             raise ValueError(f"source {self.source} takes no data.hub: say data.source: hub")
         if self.options and self.source in BUILT_IN_SOURCES:
@@ -169,8 +169,8 @@ class DataSettings(Settings):
 
 _NEEDED_PATH = {
     "kaggle": "the downloaded zip or its folder",
-    "folder": "a folder, or a zip of it, with a folder of pictures for each class",
-    "table": "a CSV or parquet file with the pictures' paths and labels",
+    "folder": "a folder, or a zip of it, with a folder of images for each class",
+    "table": "a CSV or parquet file with the images' paths and labels",
 }
 
 

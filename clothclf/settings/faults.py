@@ -19,12 +19,12 @@ def invalid_settings(model: type[BaseModel], error: ValidationError) -> InvalidS
     """The error for settings that Python code constructs, a line for each fault."""
     lines = []
     for fault in error.errors(include_url=False):
-        dotted, told = describe_fault(fault, model)
+        dotted, told = describe_error(fault, model)
         lines.append(": ".join(part for part in (model.__name__, dotted, told) if part))
     return InvalidSettingsError("\n".join(dict.fromkeys(lines)))
 
 
-def describe_fault(fault: Mapping[str, Any], model: type[BaseModel]) -> tuple[str, str]:
+def describe_error(fault: Mapping[str, Any], model: type[BaseModel]) -> tuple[str, str]:
     """The dotted path of one of pydantic's faults, and what is wrong there.
 
     A value that may hold a password is not shown.

@@ -15,7 +15,7 @@ Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
 
 
 class HeadSettings(Settings):
-    """The classifier on the body: dropout, an optional hidden layer with ReLU, then classes."""
+    """The classifier on the backbone: dropout, an optional hidden layer with ReLU, then classes."""
 
     hidden: Annotated[int, Field(ge=1)] | None = None
     """Width of the hidden layer; none without."""
@@ -61,12 +61,12 @@ class ModelSettings(Settings):
     """auto | pretrained | none | a weights file | a folder of <architecture>.safetensors."""
     mode: Mode = "frozen"
     batch_norm: BatchNorm = "fixed"
-    """Statistics of a frozen body: `fixed`, or `drifting` with the training batches."""
+    """Statistics of a frozen backbone: `fixed`, or `drifting` with the training batches."""
     standardize_features: bool = False
-    """Give the head features of mean 0 and deviation 1 (over the training pictures)."""
+    """Give the head features of mean 0 and deviation 1 (over the training images)."""
     head: HeadSettings = HeadSettings()
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
-    """Of the body's arithmetic; `auto` takes what a short probe finds faster on this device."""
+    """Of the backbone's arithmetic; `auto` takes what a short probe finds faster on this device."""
 
     @model_validator(mode="after")
     def _options_fit_the_mode(self) -> ModelSettings:

@@ -1,4 +1,4 @@
-"""The recipe: what training does to pictures, and how it moves the parameters."""
+"""The recipe: what training does to images, and how it moves the parameters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from clothclf.settings.base import LATER, Settings
 
-Share = Annotated[float, Field(ge=0, le=1)]
+Shard = Annotated[float, Field(ge=0, le=1)]
 Alpha = Annotated[float, Field(ge=0, le=100)]
 """Both parameters of a beta distribution; 0 turns off what is mixed by it."""
 OptionValue = bool | int | float | Annotated[str, Field(max_length=200)] | tuple[float, ...] | None
@@ -27,7 +27,7 @@ _RAND_AUGMENT = {
 
 
 class AugmentSettings(Settings):
-    """Random changes to training pictures, in the order of these keys; validation has none."""
+    """Random changes to training images, in the order of these keys; validation has none."""
 
     crop_padding: Annotated[int, Field(ge=0, le=128)] = 0
     """Pixels added on each side by reflection before a random crop back to `image_size`."""
@@ -36,14 +36,14 @@ class AugmentSettings(Settings):
     horizontal_flip: bool = True
     rand_augment: Annotated[str | None, LATER] = None
     """RandAugment as timm writes it: `rand-m9-mstd0.5`."""
-    random_erasing: Annotated[Share, LATER] = 0.0
-    """Probability that a rectangle of a picture becomes the mean colour."""
+    random_erasing: Annotated[Shard, LATER] = 0.0
+    """Probability that a rectangle of an image becomes the mean colour."""
     mixup: Annotated[Alpha, LATER] = 0.0
-    """Blend each picture, and its label, with another of its batch; shares from Beta(a, a)."""
+    """Blend each image, and its label, with another of its batch; shares from Beta(a, a)."""
     cutmix: Annotated[Alpha, LATER] = 0.0
-    """Paste a rectangle of another picture of the batch; the label by area. With `mixup`, each
+    """Paste a rectangle of another image of the batch; the label by area. With `mixup`, each
     batch gets one of both."""
-    mix_probability: Annotated[Share, LATER] = 1.0
+    mix_probability: Annotated[Shard, LATER] = 1.0
     """Share of batches that are mixed at all."""
 
     @field_validator("rand_augment")
@@ -75,8 +75,8 @@ class AugmentSettings(Settings):
         return bool(self.mix_probability and (self.mixup or self.cutmix))
 
     @property
-    def draws_by_picture(self) -> bool:
-        """Whether a picture is changed by what draws many numbers of its own."""
+    def draws_by_image(self) -> bool:
+        """Whether an image is changed by what draws many numbers of its own."""
         return self.rand_augment is not None or self.random_erasing > 0
 
 
@@ -95,11 +95,11 @@ class TeacherSettings(Settings):
     runs: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     """Each a run's folder, or a run of the study; several teach the mean of their answers."""
     share: Annotated[float, Field(gt=0, le=1)] = 0.7
-    """Of a training picture's target that is their answer; the rest is its label."""
+    """Of a training image's target that is their answer; the rest is its label."""
 
 
 class TrainSettings(Settings):
-    """The recipe: optimiser, schedule, length, and what is done to pictures and labels."""
+    """The recipe: optimiser, schedule, length, and what is done to images and labels."""
 
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 10
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 16
@@ -131,7 +131,7 @@ class TrainSettings(Settings):
     patience: Annotated[int, Field(ge=1)] | None = None
     """Stop after so many epochs without a lower validation loss; none runs all epochs."""
     head_epochs: Annotated[int, Field(ge=0), LATER] = 0
-    """Epochs at first in which the head alone trains, and the body stays as it is."""
+    """Epochs at first in which the head alone trains, and the backbone stays as it is."""
     clip_grad_norm: Annotated[float | None, Field(gt=0), LATER] = None
     """Longest that the gradient of all parameters together may be; longer ones are scaled."""
     ema: Annotated[EmaSettings, LATER] = EmaSettings()
@@ -139,9 +139,9 @@ class TrainSettings(Settings):
     """Share of each label that is spread over all classes evenly."""
     teacher: Annotated[TeacherSettings, LATER] = TeacherSettings()
     class_weights: Annotated[Literal["none", "balanced"], LATER] = "none"
-    """`balanced` weighs a picture's loss by images / (classes x images of its class)."""
+    """`balanced` weighs an image's loss by images / (classes x images of its class)."""
     sampling: Annotated[Literal["natural", "balanced"], LATER] = "natural"
-    """`balanced` draws as many pictures of each class an epoch, as many in all as there are."""
+    """`balanced` draws as many images of each class an epoch, as many in all as there are."""
     augment: AugmentSettings = AugmentSettings()
 
     @model_validator(mode="after")
@@ -160,7 +160,7 @@ class TrainSettings(Settings):
         return self
 
     @model_validator(mode="after")
-    def _pictures_and_classes_fit(self) -> TrainSettings:
+    def _images_and_classes_fit(self) -> TrainSettings:
         if self.augment.mixes and self.batch_size == 1:
             raise ValueError("augment: mixup and cutmix need a batch_size of 2 or more")
         if self.class_weights == "balanced" and self.sampling == "balanced":

@@ -14,7 +14,7 @@ from clothclf.errors import SettingsError, UserError, did_you_mean, first_line
 from clothclf.models.architectures import create_for_size
 from clothclf.settings import ModelSettings, TrainSettings
 from clothclf.training.optimizer import (
-    NOT_OFFERED,
+    EXCLUDED,
     OWN_KEYS,
     as_timm_names,
     make_optimizer,
@@ -28,16 +28,16 @@ def check_recipe(
 ) -> None:
     """Raise SettingsError, with a line for each fault, where a recipe cannot be carried out.
 
-    `architectures` are names with the side of their pictures in pixels.
+    `architectures` are names with the side of their images in pixels.
     """
-    faults = [*_mode_faults(train, model), *_optimizer_faults(train)]
+    faults = [*_mode_errors(train, model), *_optimizer_errors(train)]
     if train.layer_decay is not None and model.mode != "frozen":
-        faults += _layer_faults(architectures)
+        faults += _layer_errors(architectures)
     if faults:
         raise SettingsError("\n".join(faults))
 
 
-def _mode_faults(train: TrainSettings, model: ModelSettings) -> Iterator[str]:
+def _mode_errors(train: TrainSettings, model: ModelSettings) -> Iterator[str]:
     if model.mode != "frozen":
         return
     if train.layer_decay is not None:
@@ -47,24 +47,24 @@ def _mode_faults(train: TrainSettings, model: ModelSettings) -> Iterator[str]:
         )
     if train.head_epochs:
         yield (
-            "train.head_epochs: model.mode: frozen never trains the body; leave it out, or say "
+            "train.head_epochs: model.mode: frozen never trains the backbone; leave it out, or say "
             "model.mode: finetune"
         )
 
 
-def _optimizer_faults(train: TrainSettings) -> list[str]:
+def _optimizer_errors(train: TrainSettings) -> list[str]:
     name = train.optimizer
     if name != "sgd" and name not in (known := optimizer_names()):
-        if any(fnmatch(name, pattern) for pattern in NOT_OFFERED):
+        if any(fnmatch(name, pattern) for pattern in EXCLUDED):
             reason = "it needs a package of its own, or cannot go on from a checkpoint"
             return [f"train.optimizer: {name!r} is not offered: {reason}; take adamw, say"]
         hint = did_you_mean(name.lower(), known) or " (adamw, lamb, lion, muon and more are)"
         return [f"train.optimizer: {name!r} is not known to timm{hint}"]
-    faults = [told for option in train.optimizer_options if (told := _option_fault(name, option))]
+    faults = [told for option in train.optimizer_options if (told := _option_error(name, option))]
     return faults or _refusal(train)
 
 
-def _option_fault(optimizer: str, option: str) -> str:
+def _option_error(optimizer: str, option: str) -> str:
     if option in OWN_KEYS:
         return f"train.optimizer_options.{option}: say it as {OWN_KEYS[option]}"
     known = option_names(optimizer)
@@ -93,7 +93,7 @@ def _refusal(train: TrainSettings) -> list[str]:
     return []
 
 
-def _layer_faults(architectures: Iterable[tuple[str, int]]) -> Iterator[str]:
+def _layer_errors(architectures: Iterable[tuple[str, int]]) -> Iterator[str]:
     for name, size in dict(architectures).items():
         try:
             layers = _layer_count(name, size)
@@ -114,13 +114,13 @@ def _layer_count(name: str, size: int) -> int:
     try:
         # Shapes alone: no memory, a tenth of a second.
         with torch.device("meta"):
-            body = create_for_size(name, size, num_classes=0)
+            backbone = create_for_size(name, size, num_classes=0)
     except UserError:
         # A few architectures compute with real numbers while they are built.
-        body = create_for_size(name, size, num_classes=0)
-    if not hasattr(body, "group_matcher"):
+        backbone = create_for_size(name, size, num_classes=0)
+    if not hasattr(backbone, "group_matcher"):
         return 0
-    named: Any = as_timm_names(body, nn.Linear(1, 1))
+    named: Any = as_timm_names(backbone, nn.Linear(1, 1))
     try:
         found = group_parameters(named, named.group_matcher(coarse=False), reverse=True)
     except Exception:  # whatever is wrong with what an architecture says of itself

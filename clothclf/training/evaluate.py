@@ -11,7 +11,7 @@ import torch
 
 from clothclf.data.batches import ImageBatches
 from clothclf.models.classifier import Classifier
-from clothclf.models.features import BodyFeatures
+from clothclf.models.features import BackboneFeatures
 from clothclf.results import ClassResult, Evaluation, Predictions
 
 
@@ -19,16 +19,16 @@ from clothclf.results import ClassResult, Evaluation, Predictions
 def predict(
     classifier: Classifier, images: ImageBatches, split: str, cache: Path | None = None
 ) -> Predictions:
-    """Class probabilities for every picture of a split, unaugmented.
+    """Class probabilities for every image of a split, unaugmented.
 
     Features of a deterministic body are kept below `cache`, and found there.
     """
     classifier.to(images.device).eval()
-    if classifier.body_is_deterministic():
-        features = BodyFeatures(classifier, images, cache).of(split)[0]
+    if classifier.backbone_is_deterministic():
+        features = BackboneFeatures(classifier, images, cache).of(split)[0]
         probabilities = classifier.head(features).softmax(1).cpu()
     else:
-        parts = [classifier(pictures).softmax(1).cpu() for pictures, _ in images.in_order(split)]
+        parts = [classifier(inputs).softmax(1).cpu() for inputs, _ in images.in_order(split)]
         probabilities = torch.cat(parts)
     part = images.splits[split]
     return Predictions(part.ids, part.targets, probabilities.numpy())
@@ -37,7 +37,7 @@ def predict(
 def evaluate(predictions: Predictions, classes: tuple[str, ...]) -> Evaluation:
     """Accuracy, macro-F1, per-class results and the confusion matrix.
 
-    A class without a true or answered picture counts with an F1 of 0, as scikit-learn has it.
+    A class without a true or answered image counts with an F1 of 0, as scikit-learn has it.
     """
     confusion = confusion_matrix(predictions, len(classes))
     hits = np.diag(confusion).astype(float)
@@ -67,7 +67,7 @@ def confusion_matrix(predictions: Predictions, classes: int) -> npt.NDArray[np.i
 
 
 def predictions_table(predictions: Predictions, classes: tuple[str, ...]) -> pd.DataFrame:
-    """A row for each picture: id, label, answer, and each class's probability as `p/<class>`."""
+    """A row for each image: id, label, answer, and each class's probability as `p/<class>`."""
     answers = predictions.probabilities.argmax(1)
     table = pd.DataFrame(
         {

@@ -1,9 +1,9 @@
 """Suspected label errors: labels that a classifier doubts which has not been trained on them.
 
-Every picture is answered by a head that was trained on the other folds. Which answers are to be
+Every image is answered by a head that was trained on the other folds. Which answers are to be
 believed against the label is decided by confident learning (Northcutt, Jiang and Chuang 2021,
 arXiv:1911.00068): a class is believed where its probability is no lower than it is, on average,
-for the pictures that carry its label.
+for the images that carry its label.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from clothclf.models.classifier import Standardize
 FOLDS = 5
 PENALTIES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 """Weights of the squared parameters, of which the one that answers the first fold best is taken."""
-MOST_STEPS = 100
+MAX_STEPS = 100
 """Of L-BFGS, for each fit."""
 
 
 def assign_folds(
     labels: npt.NDArray[np.int64], groups: Sequence[object], seed: int, folds: int = FOLDS
 ) -> npt.NDArray[np.int64]:
-    """The fold of each picture [n], 0 to `folds` - 1: each class evenly, groups together, seeded.
+    """The fold of each image [n], 0 to `folds` - 1: each class evenly, groups together, seeded.
 
     A group with several labels counts with its most frequent one.
     """
@@ -59,7 +59,7 @@ def assign_folds(
 def out_of_fold(
     features: Tensor, labels: npt.NDArray[np.int64], folds: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float32]:
-    """Probabilities [n, classes] of each picture by a head trained on the other folds' pictures.
+    """Probabilities [n, classes] of each image by a head trained on the other folds' images.
 
     The head is a multinomial logistic regression on `features`, float32 [n, features], which are
     standardised in place. Labels are class numbers [n], `folds` those of `assign_folds`.
@@ -100,11 +100,11 @@ def _scores(features: Tensor, weights: Tensor) -> Tensor:
 
 
 def _fit(features: Tensor, targets: Tensor, seen: Tensor, penalty: float, start: Tensor) -> Tensor:
-    """Weights [features + 1, classes] for the pictures `seen`; the others weigh nothing."""
+    """Weights [features + 1, classes] for the images `seen`; the others weigh nothing."""
     weights = start.clone().requires_grad_()
     optimizer = torch.optim.LBFGS(
         [weights],
-        max_iter=MOST_STEPS,
+        max_iter=MAX_STEPS,
         tolerance_grad=1e-4,
         tolerance_change=1e-5,
         line_search_fn="strong_wolfe",
@@ -127,15 +127,15 @@ def find_suspects(
     labels: npt.NDArray[np.int64],
     folds: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.int64]:
-    """Places of the pictures whose labels are suspected, the most doubtful first.
+    """Places of the images whose labels are suspected, the most doubtful first.
 
-    Ranked by how far the label's probability lies below that of the class to which the picture
+    Ranked by how far the label's probability lies below that of the class to which the image
     is answered. Labels that no other fold has cannot be doubted: their heads never saw them.
     """
     count = probabilities.shape[1]
     own = probabilities[np.arange(len(labels)), labels]
     held = np.bincount(labels, minlength=count)
-    # What a class's own pictures are given on average; a class without any is never believed.
+    # What a class's own images are given on average; a class without any is never believed.
     threshold = np.full(count, np.inf)
     with np.errstate(invalid="ignore"):
         means = np.bincount(labels, weights=own, minlength=count) / held
@@ -159,8 +159,8 @@ def suspects_table(
 ) -> pd.DataFrame:
     """A line for each suspect: rank, id, label, suggested, p_label, p_suggested, split.
 
-    `manifest` has the pictures in the order of `probabilities`; `p_label` is the probability of
-    the picture's own label.
+    `manifest` has the images in the order of `probabilities`; `p_label` is the probability of
+    the image's own label.
     """
     rows = manifest.iloc[suspects].reset_index(drop=True)
     numbers = {label: number for number, label in enumerate(classes)}

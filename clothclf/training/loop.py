@@ -1,4 +1,4 @@
-"""The one training loop: pictures through a model, or cached features through its head."""
+"""The one training loop: images through a model, or cached features through its head."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from clothclf.data.batches import Batches, FeatureBatches, ImageBatches
 from clothclf.errors import TrainingError, TrainingStopped
 from clothclf.models.classifier import Classifier
-from clothclf.models.features import BodyFeatures, body_runs_once
+from clothclf.models.features import BackboneFeatures, can_cache_features
 from clothclf.results import EpochResult, TrainingResult
 from clothclf.settings import TrainSettings
 from clothclf.training.average import make_average
 from clothclf.training.checkpoint import Checkpoints, Snapshot
-from clothclf.training.distributed.distributed_step import TeamStep
-from clothclf.training.distributed.process_group import ALONE, Team
+from clothclf.training.distributed.distributed_step import DistributedStep
+from clothclf.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from clothclf.training.objective import Objective, make_objective
 from clothclf.training.optimizer import (
     load_optimizer_state,
@@ -49,7 +49,7 @@ class Watcher:
     """What the caller wants to hear of while training runs, and how it stops it."""
 
     on_features: Callable[[int, int], None] = lambda done, total: None
-    """Pictures whose features are computed, of all."""
+    """Images whose features are computed, of all."""
     on_step: Callable[[int, int, int], None] = lambda epoch, step, steps: None
     """After each step: the epoch, the step (both from 1), steps in an epoch."""
     on_epoch: Callable[[EpochResult], None] = lambda result: None
@@ -68,20 +68,20 @@ def train(
     watcher: Watcher,
     cache: Path | None = None,
     checkpoints: Path | None = None,
-    team: Team = ALONE,
+    group: ProcessGroup = SINGLE_PROCESS,
     teacher: Teacher | None = None,
 ) -> TrainingResult:
     """Train in place, on the device of `images`; leave the parameters of the best epoch.
 
-    A body that gives a picture the same features every time runs once for each view; the head's
+    A body that gives an image the same features every time runs once for each view; the head's
     steps are the same as if it ran every epoch. Such features are kept below `cache`. Where
     `checkpoints`, a folder of this training alone, holds what an earlier process left, it goes on
     from there, with the same result. Raises TrainingError where a loss is not finite, and
     TrainingStopped, with a checkpoint written, where the watcher asks for it.
 
-    Every process of a `team` must call this, with its share in `images` and a body that does not
+    Every process of a `group` must call this, with its share in `images` and a backbone that does not
     run once; the first one writes the checkpoints. The number of processes may change in between.
-    A `teacher` needs a body that does not run once, too.
+    A `teacher` needs a backbone that does not run once, too.
     """
     started = time.perf_counter()
     classifier.to(images.device)
@@ -94,15 +94,15 @@ def train(
             raise TrainingStopped
 
     reused_s: float | None = 0.0
-    if body_runs_once(classifier, images.augment):
-        features = BodyFeatures(classifier, images, cache)
+    if can_cache_features(classifier, images.augment):
+        features = BackboneFeatures(classifier, images, cache)
         batches = features.batches(on_features)
         module, reused_s = classifier.head, features.reused_s
-    if team.is_first:  # the others get what it finds
+    if group.is_first:  # the others get what it finds
         _standardize(classifier, images, batches)
     prepared = time.perf_counter() - started
     training = _Training(
-        classifier, module, batches, settings, images, watcher, checkpoints, team, teacher
+        classifier, module, batches, settings, images, watcher, checkpoints, group, teacher
     )
     now = training.run()
     return TrainingResult(
@@ -125,7 +125,7 @@ def _standardize(classifier: Classifier, images: ImageBatches, batches: Batches)
     if isinstance(batches, FeatureBatches):
         layer.fit(batches.views[0])
     else:
-        layer.fit(BodyFeatures(classifier, images, None).of("train")[0])
+        layer.fit(BackboneFeatures(classifier, images, None).of("train")[0])
 
 
 class _Training:
@@ -140,7 +140,7 @@ class _Training:
         images: ImageBatches,
         watcher: Watcher,
         checkpoints: Path | None,
-        team: Team,
+        group: ProcessGroup,
         teacher: Teacher | None,
     ) -> None:
         self.classifier = classifier
@@ -150,10 +150,10 @@ class _Training:
         self.seed = images.seed
         self.device = images.device
         self.watcher = watcher
-        self.team = team
+        self.group = group
         self.teacher = teacher
         self.sizes = batches.batch_sizes()
-        self.checkpoints = Checkpoints(checkpoints if team.is_first else None)
+        self.checkpoints = Checkpoints(checkpoints if group.is_first else None)
         self.optimizer = make_optimizer(module, settings)
         self.average = make_average(module, settings.ema)
         self.best_state: dict[str, Tensor] = {}
@@ -166,7 +166,7 @@ class _Training:
             module, self.optimizer, objective, settings.clip_grad_norm, self.now.parts
         )
         self._resume()
-        self.together = None if team.size == 1 else self._new_team_step(objective)
+        self.together = None if group.size == 1 else self._new_distributed_step(objective)
         self.step = self._new_step()
 
     def run(self) -> Snapshot:
@@ -180,7 +180,7 @@ class _Training:
                 raise
             if self.checkpoints.is_due(self._checkpoint_bytes()) or self._is_over():
                 self._save()
-        self.classifier.body_rests = False
+        self.classifier.backbone_frozen = False
         self.classifier.load_state_dict(self.best_state, strict=False)
         return self.now
 
@@ -191,14 +191,14 @@ class _Training:
             return self.eager
         return RecordedStep(self.eager, self.module, self.optimizer, record_cuda_graph)
 
-    def _new_team_step(self, objective: Objective) -> TeamStep:
+    def _new_distributed_step(self, objective: Objective) -> DistributedStep:
         """Of several processes, which must all stand where the first one does."""
         here = (self.now.epoch, self.now.steps)
-        if self.team.any(here != self.team.from_first(here)):
+        if self.group.any(here != self.group.from_first(here)):
             raise TrainingError("the processes of the run read different checkpoints; run it again")
         clip, sizes = self.settings.clip_grad_norm, self.sizes
-        return TeamStep(
-            self.module, self.optimizer, objective, clip, self.team, lambda: sizes[self.now.steps]
+        return DistributedStep(
+            self.module, self.optimizer, objective, clip, self.group, lambda: sizes[self.now.steps]
         )
 
     def _is_over(self) -> bool:
@@ -214,17 +214,17 @@ class _Training:
             # Dropout draws from the global generator: seeded by epoch, any epoch can be run again.
             torch.manual_seed(self.seed * 1_000_003 + now.epoch)
         rests = now.epoch <= self.settings.head_epochs
-        if rests != self.classifier.body_rests:
-            self.classifier.body_rests = rests
-            self.step = self._new_step()  # a recorded one would leave the body as it is
+        if rests != self.classifier.backbone_frozen:
+            self.classifier.backbone_frozen = rests
+            self.step = self._new_step()  # a recorded one would leave the backbone as it is
         self.module.train()
         started, before = time.perf_counter(), now.epoch_seconds
         for inputs, targets in self.batches.train(now.epoch, now.steps):
             if self.teacher is not None:
                 targets = self.teacher.targets(inputs, targets)
             set_learning_rate(self.optimizer, self._learning_rate(now.steps))
-            if self.team.size > 1:
-                self.team.seed(self.seed, now.epoch, now.steps)
+            if self.group.size > 1:
+                self.group.seed(self.seed, now.epoch, now.steps)
             self.totals.add(*self.step(inputs, targets), self.sizes[now.steps])
             now.steps += 1
             if self.average is not None:
@@ -237,7 +237,7 @@ class _Training:
                     f"memory was too short for a batch: it goes through in {now.parts} parts, "
                     "their gradients added up"
                 )
-            if self.team.any(self.watcher.should_stop()):
+            if self.group.any(self.watcher.should_stop()):
                 raise TrainingStopped
         self.train_means = self.totals.means(now.epoch)
         now.epoch_seconds = before + time.perf_counter() - started
@@ -275,9 +275,9 @@ class _Training:
         """Mean loss and accuracy over a split, of the average where there is one."""
         stop = self.watcher.should_stop
         if self.average is None:
-            return validate(self.module, self.batches, split, self.team, stop)
+            return validate(self.module, self.batches, split, self.group, stop)
         with self.average.in_place_of(self.module) as judged:
-            return validate(judged, self.batches, split, self.team, stop)
+            return validate(judged, self.batches, split, self.group, stop)
 
     def _learning_rate(self, step: int) -> float:
         """At a step of this epoch, counted from 0."""

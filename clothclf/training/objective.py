@@ -22,9 +22,9 @@ class Objective:
     """Weight of each class [classes]."""
 
     def loss(self, scores: Tensor, targets: Tensor) -> Tensor:
-        """Mean over the pictures, in nats.
+        """Mean over the images, in nats.
 
-        Weighted losses are divided by the number of pictures, not by their weights: so are those
+        Weighted losses are divided by the number of images, not by their weights: so are those
         of a batch's parts, which then add up to the batch's.
         """
         if self.class_weights is None:
@@ -45,7 +45,7 @@ def make_objective(
     classes: int,
     device: torch.device,
 ) -> Objective:
-    """The recipe's loss, for training pictures of these class numbers."""
+    """The recipe's loss, for training images of these class numbers."""
     weights = None
     if settings.class_weights == "balanced":
         weights = torch.from_numpy(balanced_weights(targets, classes)).float().to(device)
@@ -53,12 +53,12 @@ def make_objective(
 
 
 def balanced_weights(targets: npt.NDArray[np.int64], classes: int) -> npt.NDArray[np.float64]:
-    """pictures / (classes x pictures of the class), as scikit-learn has it; 0 for one without."""
+    """images / (classes x images of the class), as scikit-learn has it; 0 for one without."""
     counts = np.bincount(targets, minlength=classes)
     return np.where(counts > 0, len(targets) / (classes * np.maximum(counts, 1)), 0.0)
 
 
-def right_answers(scores: Tensor, targets: Tensor) -> Tensor:
-    """How many pictures get their class, or of a mixed one the class of the larger share."""
+def num_correct(scores: Tensor, targets: Tensor) -> Tensor:
+    """How many images get their class, or of a mixed one the class of the larger share."""
     expected = targets if targets.ndim == 1 else targets.argmax(1)
     return (scores.detach().argmax(1) == expected).sum()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from clothclf.models.classifier import Classifier
 from clothclf.settings import TrainSettings
 
-NOT_OFFERED = ("fused*", "bnb*", "kron*", "adahessian")
+EXCLUDED = ("fused*", "bnb*", "kron*", "adahessian")
 """Of timm's: they need packages of their own, draw numbers that no checkpoint holds, or take
 second derivatives."""
 OWN_KEYS = {
@@ -32,7 +32,7 @@ def optimizer_names() -> list[str]:
     """timm's optimisers that a recipe may name."""
     from timm.optim import list_optimizers
 
-    names: list[str] = list_optimizers(exclude_filters=list(NOT_OFFERED))
+    names: list[str] = list_optimizers(exclude_filters=list(EXCLUDED))
     return names
 
 
@@ -110,10 +110,10 @@ def _groups(module: nn.Module, settings: TrainSettings) -> list[dict[str, Any]]:
 
     named = module
     if isinstance(module, Classifier):
-        named = as_timm_names(module.body, module.head)
+        named = as_timm_names(module.backbone, module.head)
     spared: set[str] = set()
     if not settings.decay_norms_and_biases and isinstance(module, Classifier):
-        spared = set(getattr(module.body, "no_weight_decay", set)())
+        spared = set(getattr(module.backbone, "no_weight_decay", set)())
     decay = {
         "weight_decay": settings.weight_decay,
         "weight_decay_exclude_1d": not settings.decay_norms_and_biases,
@@ -127,19 +127,19 @@ def _groups(module: nn.Module, settings: TrainSettings) -> list[dict[str, Any]]:
     return groups
 
 
-def as_timm_names(body: nn.Module, head: nn.Module) -> nn.Module:
+def as_timm_names(backbone: nn.Module, head: nn.Module) -> nn.Module:
     """A body's parts under the names that timm knows them by, and the head beside them.
 
     timm tells layers by their names, and counts what it does not know, as our head, as the top.
     """
     named = nn.Module()
-    for name, child in body.named_children():
+    for name, child in backbone.named_children():
         named.add_module(name, child)
-    for name, parameter in body.named_parameters(recurse=False):
+    for name, parameter in backbone.named_parameters(recurse=False):
         named.register_parameter(name, parameter)
     named.add_module(HEAD, head)
-    if hasattr(body, "group_matcher"):
-        named.group_matcher = body.group_matcher
+    if hasattr(backbone, "group_matcher"):
+        named.group_matcher = backbone.group_matcher
     return named
 
 

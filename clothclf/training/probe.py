@@ -14,7 +14,7 @@ from clothclf.cost.measure.busy import BusyWatch
 from clothclf.data.batches import Batch, ImageBatches
 from clothclf.device import wait_for
 from clothclf.models.classifier import Classifier
-from clothclf.models.features import body_runs_once, view_count
+from clothclf.models.features import can_cache_features, view_count
 from clothclf.models.fold import folded
 from clothclf.results import Probe, StepTimes
 from clothclf.settings import Precision, TrainSettings
@@ -41,7 +41,7 @@ def probe_training(
 ) -> Probe:
     """Time steps of the training that `loop.train` would do; the classifier is worn out by it."""
     classifier.to(images.device)
-    on_features = body_runs_once(classifier, images.augment)
+    on_features = can_cache_features(classifier, images.augment)
     if on_features:
         classifier = folded(classifier, images.splits["train"].pixels.shape[1])
     forward: dict[str, list[float]] = {precision: [] for precision in precisions}
@@ -94,14 +94,14 @@ def _endless(images: ImageBatches) -> Iterator[Batch]:
 
 
 def _forward_s(classifier: Classifier, images: ImageBatches) -> float:
-    """Seconds for each picture of a batch; reading the batch is in it."""
+    """Seconds for each image of a batch; reading the batch is in it."""
     classifier.eval()
     started = time.perf_counter()
-    pictures, _ = next(images.in_order("train"))
+    inputs, _ = next(images.in_order("train"))
     with torch.inference_mode():
-        classifier.features(pictures)
+        classifier.features(inputs)
     wait_for(images.device)
-    return (time.perf_counter() - started) / len(pictures)
+    return (time.perf_counter() - started) / len(inputs)
 
 
 def _step(
@@ -130,11 +130,11 @@ def _step_s(
     """Seconds for one step; reading, changing and answering for the batch are in it."""
     classifier.train()
     started = time.perf_counter()
-    pictures, targets = next(batches)
+    inputs, targets = next(batches)
     if teacher is not None:
-        targets = teacher.targets(pictures, targets)
-    step(pictures, targets)
-    wait_for(pictures.device)
+        targets = teacher.targets(inputs, targets)
+    step(inputs, targets)
+    wait_for(inputs.device)
     return time.perf_counter() - started
 
 

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from clothclf.errors import first_line
-from clothclf.training.objective import Objective, right_answers
+from clothclf.training.objective import Objective, num_correct
 from clothclf.training.optimizer import parameters_of
 
 Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Inputs and targets to mean loss and number of right answers, both on the device."""
+"""Inputs and targets to mean loss and number of correct predictions, both on the device."""
 
 Recorder = Callable[[Callable[[], None]], Callable[[], None]]
 """Runs some work a few times, and returns what repeats it."""
@@ -58,7 +58,7 @@ class EagerStep:
         self._clip_norm = clip_norm
 
     def __call__(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Carry out one step; raises torch's error where not even single pictures fit."""
+        """Carry out one step; raises torch's error where not even single images fit."""
         while True:
             try:
                 loss, correct = self._gradients(inputs, targets)
@@ -97,7 +97,7 @@ class EagerStep:
         if share != 1:
             loss = loss * share
         loss.backward()  # type: ignore[no-untyped-call]
-        return loss.detach(), right_answers(scores, targets)
+        return loss.detach(), num_correct(scores, targets)
 
 
 class RecordedStep:

@@ -1,4 +1,4 @@
-"""Losses and right answers of an epoch's training steps, and their means."""
+"""Losses and correct predictions of an epoch's training steps, and their means."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from clothclf.errors import TrainingError
 
 
 class EpochTotals:
-    """Losses and right answers of an epoch, kept on the device so that no step waits for them.
+    """Losses and correct predictions of an epoch, kept on the device so that no step waits for them.
 
     There is room for all steps from the start: a small tensor made and kept at each step would lie
     among the large ones that come and go, and keep memory from being used again as a whole.
@@ -37,7 +37,7 @@ class EpochTotals:
         }
 
     def add(self, loss: Tensor, correct: Tensor, size: int) -> None:
-        """Write down a step: mean loss, right answers, pictures."""
+        """Write down a step: mean loss, correct predictions, images."""
         done = len(self.sizes)
         self.losses[done].copy_(loss)
         self.correct[done].copy_(correct)
@@ -45,7 +45,7 @@ class EpochTotals:
 
     @property
     def images(self) -> int:
-        """Pictures so far."""
+        """Images so far."""
         return sum(self.sizes)
 
     def means(self, epoch: int) -> tuple[float, float]:
@@ -56,7 +56,7 @@ class EpochTotals:
             step = int(wrong[0]) + 1
             # Before the first step nothing is learnt, so that the learning rate is not to blame.
             remedy = (
-                "the body's features are not finite: look at model.weights"
+                "the backbone's features are not finite: look at model.weights"
                 if (epoch, step) == (1, 1)
                 else "lower train.learning_rate"
             )

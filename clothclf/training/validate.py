@@ -10,12 +10,16 @@ from torch.nn import functional
 
 from clothclf.data.batches import Batches
 from clothclf.errors import TrainingStopped
-from clothclf.training.distributed.process_group import Team
+from clothclf.training.distributed.process_group import ProcessGroup
 
 
 @torch.no_grad()
 def validate(
-    module: nn.Module, batches: Batches, split: str, team: Team, should_stop: Callable[[], bool]
+    module: nn.Module,
+    batches: Batches,
+    split: str,
+    group: ProcessGroup,
+    should_stop: Callable[[], bool],
 ) -> tuple[float, float]:
     """Mean loss in nats and accuracy, the same in every process.
 
@@ -34,7 +38,7 @@ def validate(
     # A process may have no batch at all.
     loss = float(torch.stack(losses).cpu().double().sum()) if losses else 0.0
     right = int(torch.stack(correct).sum()) if correct else 0
-    all_loss, all_right, all_count, any_stopped = team.sums(loss, right, count, stopped)
+    all_loss, all_right, all_count, any_stopped = group.sums(loss, right, count, stopped)
     if any_stopped:
         raise TrainingStopped
     return all_loss / all_count, all_right / all_count

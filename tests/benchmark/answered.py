@@ -42,14 +42,14 @@ class Pictures:
 
 
 def draw_pictures(
-    count: int, classes: Sequence[str] = ("a", "b", "c"), twins: int = 0, seed: int = 0
+    count: int, classes: Sequence[str] = ("a", "b", "c"), exact_duplicates: int = 0, seed: int = 0
 ) -> Pictures:
-    """`count` pictures, the last `twins` of them with the pixels and labels of the first."""
+    """`count` images, the last `exact_duplicates` of them with the pixels and labels of the first."""
     targets = np.random.default_rng(seed).integers(0, len(classes), count)
     hashes = [f"{seed}-{place}" for place in range(count)]
-    if twins:
-        hashes[count - twins :] = hashes[:twins]
-        targets[count - twins :] = targets[:twins]
+    if exact_duplicates:
+        hashes[count - exact_duplicates :] = hashes[:exact_duplicates]
+        targets[count - exact_duplicates :] = targets[:exact_duplicates]
     ids = tuple(f"{1000 + place}" for place in range(count))
     return Pictures(ids, targets, tuple(hashes), tuple(classes))
 
@@ -68,7 +68,7 @@ def draw_answers(
 
 def keep_answers(
     root: Path,
-    pictures: Pictures,
+    images: Pictures,
     probabilities: npt.NDArray[np.float32],
     architecture: str = "vgg16",
     macs: int | None = 10**9,
@@ -80,31 +80,31 @@ def keep_answers(
 
     summary = dataclasses.replace(
         DATA,
-        classes=pictures.classes,
-        fingerprint=pictures.fingerprint,
-        images={**DATA.images, "test": len(pictures.ids)},
+        classes=images.classes,
+        fingerprint=images.fingerprint,
+        images={**DATA.images, "test": len(images.ids)},
     )
     spec = make_spec(architecture, **{"data_summary": summary, **changes})
     folder = RunFolder.of(root, spec)
     folder.start(spec)
-    predictions = Predictions(list(pictures.ids), pictures.targets, probabilities)
+    predictions = Predictions(list(images.ids), images.targets, probabilities)
     # A run writes its answers in the order of the split, whatever that is.
-    table = predictions_table(predictions, pictures.classes).sample(frac=1, random_state=spec.seed)
+    table = predictions_table(predictions, images.classes).sample(frac=1, random_state=spec.seed)
     table.to_parquet(folder.path / files.PREDICTIONS, index=False)
-    _manifest(pictures).to_parquet(folder.path / files.MANIFEST, index=False)
-    told = {"test": evaluate(predictions, pictures.classes), "files": folder.hashes()}
+    _manifest(images).to_parquet(folder.path / files.MANIFEST, index=False)
+    told = {"test": evaluate(predictions, images.classes), "files": folder.hashes()}
     record = make_record(spec, 0.5, macs, measured).model_copy(update=told)
     folder.write(files.RECORD, record)
     return record
 
 
-def _manifest(pictures: Pictures) -> pd.DataFrame:
-    labels = [pictures.classes[number] for number in pictures.targets]
+def _manifest(images: Pictures) -> pd.DataFrame:
+    labels = [images.classes[number] for number in images.targets]
     test = pd.DataFrame(
-        {"id": pictures.ids, "label": labels, "split": "test", "pixel_hash": pictures.hashes}
+        {"id": images.ids, "label": labels, "split": "test", "pixel_hash": images.hashes}
     )
     seen = pd.DataFrame(
-        {"id": ["1", "2"], "label": pictures.classes[0], "split": "train", "pixel_hash": ["x", "y"]}
+        {"id": ["1", "2"], "label": images.classes[0], "split": "train", "pixel_hash": ["x", "y"]}
     )
     table = pd.concat([seen, test], ignore_index=True)
     return table.assign(pixel_row=np.arange(len(table)))

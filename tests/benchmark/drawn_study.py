@@ -1,6 +1,6 @@
-"""A study of many runs as runs leave it: drawn pictures decoded for real, answers made up.
+"""A study of many runs as runs leave it: drawn images decoded for real, answers made up.
 
-An architecture's skill is made up; which pictures are hard is the same for all of them.
+An architecture's skill is made up; which images are hard is the same for all of them.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ def make_folder(tmp_path: Path, table: str, images: int = 0) -> Path:
     (folder / "images").mkdir(parents=True)
     (folder / "styles.csv").write_text(table)
     for number in range(1, images + 1):
-        picture = Image.new("RGB", (12, 16), (number * 9 % 256, number * 5 % 256, 0))
-        picture.save(folder / "images" / f"{number}.jpg")
+        image = Image.new("RGB", (12, 16), (number * 9 % 256, number * 5 % 256, 0))
+        image.save(folder / "images" / f"{number}.jpg")
     return folder
 
 
@@ -61,7 +61,7 @@ def test_a_threshold_that_leaves_too_few_classes(bench: Bench, tmp_path: Path) -
 def test_a_class_too_small_to_split(bench: Bench, tmp_path: Path) -> None:
     table = "id,articleType\n" + "".join(f"{n},{'AB'[n > 10]}\n" for n in range(1, 13))
     folder = make_folder(tmp_path, table, images=12)
-    check(bench, "run", "--all", *kaggle(folder), says="class 'B' has 2 pictures")
+    check(bench, "run", "--all", *kaggle(folder), says="class 'B' has 2 images")
 
 
 def test_an_unknown_architecture(bench: Bench) -> None:
@@ -89,7 +89,7 @@ def test_weights_that_are_missing_or_do_not_fit(bench: Bench, tmp_path: Path) ->
 
 
 def test_an_image_size_that_the_architecture_refuses(bench: Bench) -> None:
-    check(bench, "run", "inception_v3", says="refuses pictures of 32 x 32 pixels")
+    check(bench, "run", "inception_v3", says="refuses images of 32 x 32 pixels")
 
 
 def test_a_padding_larger_than_the_picture(bench: Bench) -> None:
@@ -150,7 +150,7 @@ def test_pretrained_weights_without_a_hub_fail_with_the_remedy(bench: Bench) -> 
 
 
 def test_the_published_study_stops_at_once_without_a_hub(tmp_path: Path) -> None:
-    """Before its pictures are looked for, and with every way out."""
+    """Before its images are looked for, and with every way out."""
     away = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hub")}
     done = run_bench(tmp_path, "run", "--all", "-c", "fashion", variables={**environment(), **away})
     assert done.code == 2

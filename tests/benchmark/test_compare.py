@@ -59,24 +59,22 @@ def write_study(path: Path, folder: str = "mlruns", more: str = "") -> None:
 
 
 def right(share: float, count: int = COUNT) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """The first `share` of pictures."""
+    """The first `share` of images."""
     return np.arange(count) < round(share * count)
 
 
 def keep(
     root: Path,
     share: float = 0.9,
-    pictures: Pictures | None = None,
+    images: Pictures | None = None,
     answers_seed: int = 0,
     **changes: Any,
 ) -> RunRecord:
-    """A run that has the first `share` of the test pictures right."""
-    pictures = pictures or draw_pictures(COUNT)
-    count = len(pictures.ids)
-    shares = draw_answers(
-        pictures.targets, right(share, count), len(pictures.classes), answers_seed
-    )
-    return keep_answers(root, pictures, shares, **changes)
+    """A run that has the first `share` of the test images right."""
+    images = images or draw_pictures(COUNT)
+    count = len(images.ids)
+    shares = draw_answers(images.targets, right(share, count), len(images.classes), answers_seed)
+    return keep_answers(root, images, shares, **changes)
 
 
 def told(result: Result) -> Any:
@@ -88,11 +86,11 @@ def told(result: Result) -> Any:
 
 
 def test_two_runs_by_name(compare: Compare, tmp_path: Path) -> None:
-    """The new one has 5 % fewer right, and no picture that the baseline has not."""
-    pictures = draw_pictures(COUNT, twins=40)
-    first = keep(tmp_path / "mlruns", 0.90, pictures, macs=4 * 10**9)
+    """The new one has 5 % fewer right, and no image that the baseline has not."""
+    images = draw_pictures(COUNT, exact_duplicates=40)
+    first = keep(tmp_path / "mlruns", 0.90, images, macs=4 * 10**9)
     second = keep(
-        tmp_path / "mlruns", 0.85, pictures, architecture="resnet18", macs=10**9, answers_seed=1
+        tmp_path / "mlruns", 0.85, images, architecture="resnet18", macs=10**9, answers_seed=1
     )
     result = compare("vgg16-s0", "resnet18-s0", "--format", "json")
     (contrast,) = told(result)["contrasts"]
@@ -113,12 +111,12 @@ def test_two_runs_by_name(compare: Compare, tmp_path: Path) -> None:
 def test_macro_f1_is_that_of_the_record_and_of_scikit_learn(
     compare: Compare, tmp_path: Path
 ) -> None:
-    pictures = draw_pictures(COUNT)
-    shares = draw_answers(pictures.targets, right(0.8), 3)
-    keep_answers(tmp_path / "mlruns", pictures, shares)
-    keep(tmp_path / "mlruns", 0.85, pictures, architecture="resnet18")
+    images = draw_pictures(COUNT)
+    shares = draw_answers(images.targets, right(0.8), 3)
+    keep_answers(tmp_path / "mlruns", images, shares)
+    keep(tmp_path / "mlruns", 0.85, images, architecture="resnet18")
     (contrast,) = told(compare("vgg16-s0", "resnet18-s0", "--format", "json"))["contrasts"]
-    expected = metrics.f1_score(pictures.targets, shares.argmax(axis=1), average="macro")
+    expected = metrics.f1_score(images.targets, shares.argmax(axis=1), average="macro")
     assert contrast["macro_f1"]["baseline"] == pytest.approx(expected, abs=1e-9)
     low, high = contrast["macro_f1"]["interval"]
     assert low < contrast["macro_f1"]["difference"] < high
@@ -140,7 +138,7 @@ def test_swapping_the_two_negates_the_difference_and_keeps_p(
 
 
 THREE = {"vgg16": 0.9, "resnet18": 0.885, "resnet34": 0.8825}
-"""Of 400 pictures, the first has 6 right that the second has not: by itself p = 0.03."""
+"""Of 400 images, the first has 6 right that the second has not: by itself p = 0.03."""
 
 
 def test_compare_and_report_give_one_answer_for_a_pair(compare: Compare, tmp_path: Path) -> None:
@@ -286,13 +284,13 @@ def test_two_processors_are_not_alike_though_both_are_cpu(compare: Compare, tmp_
 # Unlike test sets
 
 
-def changed(pictures: Pictures, **values: Any) -> Pictures:
-    return dataclasses.replace(pictures, **values)
+def changed(images: Pictures, **values: Any) -> Pictures:
+    return dataclasses.replace(images, **values)
 
 
 BASE = draw_pictures(COUNT)
 UNLIKE = {
-    "400 and 399 pictures, 399 of them": changed(
+    "400 and 399 images, 399 of them": changed(
         BASE, ids=BASE.ids[1:], targets=BASE.targets[1:], hashes=BASE.hashes[1:]
     ),
     "400 of 400 have other labels": changed(BASE, targets=(BASE.targets + 1) % 3),
@@ -310,7 +308,7 @@ def test_unlike_test_sets_are_refused_unless_unpaired(
     refused = compare("vgg16-s0", "resnet18-s0")
     assert refused.exit_code == 2
     assert refused.stdout == ""
-    assert f"different pictures ({why}" in refused.stderr
+    assert f"different images ({why}" in refused.stderr
     assert "--unpaired" in refused.stderr
     assert refused.stderr.count("\n") == 1
 
@@ -434,7 +432,7 @@ def test_a_teacher_of_its_students_name_is_the_run_without_a_teacher(tmp_path: P
 def test_a_beginning_of_several_run_ids_lists_them(compare: Compare, tmp_path: Path) -> None:
     by_digit: dict[str, list[str]] = {}
     for number in range(1, 40):
-        record = keep(tmp_path / "mlruns", pictures=BASE, train=TrainSettings(epochs=number))
+        record = keep(tmp_path / "mlruns", images=BASE, train=TrainSettings(epochs=number))
         by_digit.setdefault(record.run_id[0], []).append(record.run_id)
         several = by_digit[record.run_id[0]]
         if len(several) > 1:
@@ -698,12 +696,12 @@ def test_each_condition_that_holds_has_its_sentence(runs: Compare) -> None:
 
 
 def test_certain_lets_pass_what_may_be_chance(compare: Compare, tmp_path: Path) -> None:
-    """One point on 400 pictures is within chance where as many go either way; 8 points are not."""
-    root, pictures = tmp_path / "mlruns", draw_pictures(COUNT)
-    keep(root, 0.90, pictures)
+    """One point on 400 images is within chance where as many go either way; 8 points are not."""
+    root, images = tmp_path / "mlruns", draw_pictures(COUNT)
+    keep(root, 0.90, images)
     places = np.roll(right(0.89), 20)
-    keep_answers(root, pictures, draw_answers(pictures.targets, places, 3), "resnet18")
-    keep(root, 0.82, pictures, architecture="resnet34")
+    keep_answers(root, images, draw_answers(images.targets, places, 3), "resnet18")
+    keep(root, 0.82, images, architecture="resnet34")
     asked = ["--fail-if", "accuracy drops 0.5"]
     assert compare("vgg16-s0", "resnet18-s0", *asked).exit_code == 1
     assert compare("vgg16-s0", "resnet18-s0", *asked, "--certain").exit_code == 0
@@ -786,7 +784,7 @@ def test_the_table_is_read_at_a_glance(runs: Compare, tmp_path: Path) -> None:
     shown = runs("vgg16-s0", "resnet18-s0").stdout
     assert "resnet18-s0 is 2.00 points less accurate than vgg16-s0 (" in shown
     assert re.search(r"accuracy +90\.00 % +88\.00 % +-2\.00 points \(-[\d.]+ to -[\d.]+\)", shown)
-    assert re.search(r"right alone, pictures +8 +0", shown)
+    assert re.search(r"right alone, images +8 +0", shown)
     assert re.search(r"MACs +1\.000 G +1\.200 G +x 1\.2", shown)
     assert re.search(r"latency +5\.00 ms +6\.00 ms +x 1\.2", shown)
     assert re.search(r"training time +2 s +2 s +same", shown)

@@ -19,7 +19,7 @@ from benchmark.audit import data_audit
 from benchmark.config.study import StudySettings, load_study
 from benchmark.report.check import differences
 from benchmark.report.write import make_report
-from benchmark.runs.audits import Audit, Suspect, find_audit, keep_audit
+from benchmark.runs.audits import Audit, Suspect, find_audit, store_audit
 from tests.benchmark.answered import Pictures, draw_answers, draw_pictures, keep_answers
 from tests.benchmark.conftest import Bench, Finished, StudyRun, run_bench
 from tests.benchmark.test_report_contents import study_in
@@ -27,16 +27,16 @@ from tests.benchmark.test_report_contents import study_in
 FORMATS = ("md", "csv", "json", "latex", "html")
 
 
-def audit_of(pictures: Pictures, doubted: list[str]) -> Audit:
+def audit_of(images: Pictures, doubted: list[str]) -> Audit:
     return Audit(
-        fingerprint=pictures.fingerprint,
+        fingerprint=images.fingerprint,
         title="t",
         architecture="resnet18",
         image_size=64,
         weights="w",
         weights_sha256="",
         folds=5,
-        pictures=len(pictures.ids),
+        images=len(images.ids),
         accuracy=0.9,
         suspects=tuple(
             Suspect(id=name, label="a", suggested="b", p_label=0.1, p_suggested=0.8, split="test")
@@ -47,12 +47,12 @@ def audit_of(pictures: Pictures, doubted: list[str]) -> Audit:
 
 @pytest.fixture
 def study(tmp_path: Path) -> StudySettings:
-    """Two architectures' answers to 100 pictures: the second is wrong of the first ten."""
-    pictures = draw_pictures(100)
+    """Two architectures' answers to 100 images: the second is wrong of the first ten."""
+    images = draw_pictures(100)
     for name, wrong in (("vgg16", 5), ("resnet18", 10)):
         right = np.arange(100) >= wrong
-        shares = draw_answers(pictures.targets, right, 3)
-        keep_answers(tmp_path, pictures, shares, name)
+        shares = draw_answers(images.targets, right, 3)
+        keep_answers(tmp_path, images, shares, name)
     return study_in(tmp_path, "vgg16", "resnet18")
 
 
@@ -62,9 +62,9 @@ def texts(study: StudySettings) -> dict[str, str]:
 
 
 def test_accuracy_without_suspects_is_that_of_the_other_pictures(study: StudySettings) -> None:
-    """Of 100 pictures the first eight are doubted: 92 stay, of which all and 90 are right."""
+    """Of 100 images the first eight are doubted: 92 stay, of which all and 90 are right."""
     doubted = [str(1000 + place) for place in range(8)]
-    keep_audit(study.tracking.folder, audit_of(draw_pictures(100), doubted))
+    store_audit(study.tracking.folder, audit_of(draw_pictures(100), doubted))
     (comparison,) = json.loads(texts(study)["json"])["comparisons"]
     figures = {
         row["architecture"]: row["test_accuracy_without_suspects"] for row in comparison["rows"]
@@ -74,14 +74,14 @@ def test_accuracy_without_suspects_is_that_of_the_other_pictures(study: StudySet
 
 
 def test_every_format_has_the_figure_and_says_who_found_the_suspects(study: StudySettings) -> None:
-    keep_audit(study.tracking.folder, audit_of(draw_pictures(100), ["1000", "1001", "nowhere"]))
+    store_audit(study.tracking.folder, audit_of(draw_pictures(100), ["1000", "1001", "nowhere"]))
     made = texts(study)
     assert "| resnet18 | 90.00 % | 91.84 % | +1.84 |" in made["md"]
     rows = {row["architecture"]: row for row in csv.DictReader(io.StringIO(made["csv"]))}
     assert float(rows["resnet18"]["test_accuracy_without_suspects"]) == 90 / 98
     assert "91.84 %" in made["html"]
     for form in ("md", "html", "json"):
-        assert "of 2 of 100 test pictures are suspected" in made[form]
+        assert "of 2 of 100 test images are suspected" in made[form]
         assert "found by a model (a head on resnet18, weights w" in made[form]
 
 
@@ -90,33 +90,33 @@ def test_without_an_audit_of_the_data_nothing_is_said(study: StudySettings) -> N
     before = texts(study)
     assert "suspect" not in before["md"] + before["json"] + before["csv"]
     root = study.tracking.folder
-    keep_audit(root, audit_of(draw_pictures(100, seed=1), ["1000"]))
+    store_audit(root, audit_of(draw_pictures(100, seed=1), ["1000"]))
     assert texts(study) == before
-    kept = keep_audit(root, audit_of(draw_pictures(100), ["1000"]))
+    kept = store_audit(root, audit_of(draw_pictures(100), ["1000"]))
     assert texts(study) != before
     kept.write_text(kept.read_text().replace('"1000"', '"1001"'))
     assert texts(study) == before
 
 
 def test_a_report_with_suspects_is_derived_again(study: StudySettings) -> None:
-    root, pictures = study.tracking.folder, draw_pictures(100)
-    keep_audit(root, audit_of(pictures, ["1000", "1001"]))
+    root, images = study.tracking.folder, draw_pictures(100)
+    store_audit(root, audit_of(images, ["1000", "1001"]))
     written = texts(study)["md"]
     assert differences(written, texts(study)["md"]) == []
-    keep_audit(root, audit_of(pictures, ["1000"]))
+    store_audit(root, audit_of(images, ["1000"]))
     assert differences(written, texts(study)["md"]) != []
 
 
 def test_where_all_test_pictures_are_doubted_there_is_no_figure(study: StudySettings) -> None:
     before = texts(study)
-    pictures = draw_pictures(100)
-    keep_audit(study.tracking.folder, audit_of(pictures, list(pictures.ids)))
+    images = draw_pictures(100)
+    store_audit(study.tracking.folder, audit_of(images, list(images.ids)))
     assert texts(study) == before
 
 
 def test_an_audit_is_read_as_it_was_written(tmp_path: Path) -> None:
     audit = audit_of(draw_pictures(10), ["1000", "1003"])
-    keep_audit(tmp_path, audit)
+    store_audit(tmp_path, audit)
     found = find_audit(tmp_path, audit.fingerprint)
     assert found is not None
     assert found.suspects == audit.suspects
@@ -164,7 +164,7 @@ def test_suspects_survive_cleaning_and_can_be_left_out(audited: tuple[Path, Fini
     folder, _ = audited
     assert run_bench(folder, "data", "clean", "-c", "tiny.yaml").code == 0
     assert len(list((folder / "mlruns" / "audits").glob("*.json"))) == 1
-    # All of them would leave classes of ten pictures too small to split.
+    # All of them would leave classes of ten images too small to split.
     pd.read_csv(folder / "suspects.csv", dtype=str).head(8).to_csv(
         folder / "worst.csv", index=False
     )
@@ -189,7 +189,7 @@ def test_markdown_is_written_by_default(audited: tuple[Path, Finished]) -> None:
 def test_progress_of_features_ends_at_what_there_is(
     tiny_study: StudyRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A training picture that is mirrored, too, is two images."""
+    """A training image that is mirrored, too, is two images."""
     monkeypatch.chdir(tiny_study.folder)
     monkeypatch.setattr(data_audit, "TELL_EVERY_S", 0.0)
     console = Console(file=io.StringIO(), width=200)
@@ -222,15 +222,15 @@ def test_a_body_that_is_not_there_is_told_before_anything_is_looked_at(bench: Be
 def test_versions_of_one_photograph_are_named_with_their_splits(
     bench: Bench, tmp_path: Path
 ) -> None:
-    """In a folder in which every picture has a brighter copy; stats counts them, too."""
+    """In a folder in which every image has a brighter copy; stats counts them, too."""
     rng = np.random.default_rng(0)
     for place in range(24):
         levels = rng.integers(0, 220, (9, 9, 3), dtype=np.uint8)
-        picture = Image.fromarray(levels).resize((64, 64), Image.Resampling.BICUBIC)
+        image = Image.fromarray(levels).resize((64, 64), Image.Resampling.BICUBIC)
         folder = tmp_path / "pictures" / "ab"[place % 2]
         folder.mkdir(parents=True, exist_ok=True)
-        picture.save(folder / f"{place}.png")
-        picture.point(lambda level: round(1.05 * level)).save(folder / f"{place}-bright.png")
+        image.save(folder / f"{place}.png")
+        image.point(lambda level: round(1.05 * level)).save(folder / f"{place}-bright.png")
     own = ("--set", "data.source=folder", "--set", "data.path=pictures")
     done = bench("data", "audit", "-c", "tiny.yaml", *own, "-o", "audit.json")
     assert done.code == 0, done.err

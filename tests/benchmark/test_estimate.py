@@ -26,7 +26,7 @@ TWO_VIEWS = dataclasses.replace(PROBE, route="features", views=2)
 
 
 def test_epochs_of_pictures_cost_steps_and_validation() -> None:
-    """64 training, 16 validation and 20 test pictures; starting and counting are the same."""
+    """64 training, 16 validation and 20 test images; starting and counting are the same."""
     spec = make_spec(train=TrainSettings(epochs=3))
     more = make_spec(train=TrainSettings(epochs=13))
     ten_epochs = estimate(more, PROBE).seconds - estimate(spec, PROBE).seconds
@@ -48,14 +48,14 @@ def test_measuring_takes_time_only_where_it_is_asked_for() -> None:
 
 def test_mapped_pictures_and_features_count_in_the_peak_alone() -> None:
     found = estimate(make_spec(), TWO_VIEWS)
-    pictures, features = 100 * (3 * 112**2 + 2**16), 4 * 512 * (2 * 64 + 16 + 20)
+    images, features = 100 * (3 * 112**2 + 2**16), 4 * 512 * (2 * 64 + 16 + 20)
     evaluation = 100 * 2**20
-    assert found.peak_memory_bytes == 10**9 + evaluation + pictures + features
+    assert found.peak_memory_bytes == 10**9 + evaluation + images + features
     assert found.working_memory_bytes == 10**9 + evaluation
 
 
 def test_precision_is_narrow_only_where_that_is_clearly_faster() -> None:
-    """By the step where pictures train the body, by the forward pass where it is frozen."""
+    """By the step where images train the backbone, by the forward pass where it is frozen."""
     assert faster_precision(PROBE) == "float32"
     assert faster_precision(TWO_VIEWS) == "bfloat16"
     assert faster_precision(dataclasses.replace(PROBE, times={"float32": StepTimes(1, 1)})) == (

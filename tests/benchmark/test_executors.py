@@ -17,12 +17,12 @@ from benchmark.engine.executors.memory import MemoryNeeds
 from benchmark.engine.executors.ray import versions
 from benchmark.engine.executors.ray.bundle import (
     Begun,
+    Chunk,
     Ended,
+    FileRefs,
     Message,
-    Offers,
-    Piece,
     place,
-    read_piece,
+    read_chunk,
 )
 from benchmark.engine.executors.ray.cluster import RayOptions, check_reachable, places
 from benchmark.engine.executors.ray.run import RayRun, Task
@@ -154,13 +154,13 @@ def test_offered_files_are_known_by_content(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "cache.json").write_text("{}")
     np.save(folder / "pixels.npy", np.arange(10_000))
-    pixels = Offers().pixels(folder / "pixels.npy")
+    pixels = FileRefs().pixels(folder / "pixels.npy")
     assert pixels.is_at(folder / "pixels.npy")
     np.save(folder / "pixels.npy", np.arange(10_000) + 1)
     assert not pixels.is_at(folder / "pixels.npy")
     (folder / "cache.json").write_text('{"version": 2}')
-    assert Offers().pixels(folder / "pixels.npy").digest != pixels.digest
-    weights = Offers().whole("weights", folder / "cache.json")
+    assert FileRefs().pixels(folder / "pixels.npy").digest != pixels.digest
+    weights = FileRefs().whole("weights", folder / "cache.json")
     assert weights.is_at(folder / "cache.json")
     assert not dataclasses.replace(weights, sha256="0").is_at(folder / "cache.json")
 
@@ -168,7 +168,7 @@ def test_offered_files_are_known_by_content(tmp_path: Path) -> None:
 def test_pieces_of_a_file_make_it_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmark.engine.executors.ray.bundle.PIECE_BYTES", 4)
     (tmp_path / "file").write_bytes(b"0123456789")
-    pieces = [read_piece(str(tmp_path / "file"), start)[0] for start in (0, 4, 8)]
+    pieces = [read_chunk(str(tmp_path / "file"), start)[0] for start in (0, 4, 8)]
     assert b"".join(pieces) == b"0123456789"
 
 
@@ -191,7 +191,7 @@ def refuse() -> Iterator[Message]:
 
 def send_damaged() -> Iterator[Message]:
     yield Begun("10.0.0.2 (abc)")
-    yield Piece("model.safetensors", b"half", "0" * 64)
+    yield Chunk("model.safetensors", b"half", "0" * 64)
     yield Ended("record")
 
 

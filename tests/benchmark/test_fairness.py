@@ -34,7 +34,7 @@ def cards(*records: RunRecord) -> dict[str, Fairness]:
 
 
 def test_runs_of_a_real_study_were_treated_alike(tiny_study: StudyRun) -> None:
-    """Two architectures, one by one hash each: the same pictures, order and steps."""
+    """Two architectures, one by one hash each: the same images, order and steps."""
     root = tiny_study.folder / "mlruns"
     records = [r for folder in study_folders(root, "tiny") if (r := folder.record()) is not None]
     one, other = fairness(Comparison(records, [], []))

@@ -100,7 +100,7 @@ def test_a_table_with_a_column_of_splits(tmp_path: Path) -> None:
 
 
 def test_parquet_files_as_the_hub_has_them(tmp_path: Path) -> None:
-    """Bytes of pictures, and numbers of classes whose names stand in the footer."""
+    """Bytes of images, and numbers of classes whose names stand in the footer."""
     features = {
         "image": {"_type": "Image"},
         "label": {"_type": "ClassLabel", "names": ["oak", "ash", "elm"]},
@@ -181,7 +181,7 @@ def refusal(folder: Path, *settings: str) -> str:
     return line
 
 
-def pictures(folder: Path, *names: str) -> None:
+def images(folder: Path, *names: str) -> None:
     for number, name in enumerate(names):
         path = folder / "data" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -193,22 +193,22 @@ TABLE = ("data.source=table", "data.path=data/t.csv", "data.label=kind")
 
 
 def test_a_folder_of_one_class(tmp_path: Path) -> None:
-    pictures(tmp_path, "cats/1.jpg", "cats/2.jpg")
+    images(tmp_path, "cats/1.jpg", "cats/2.jpg")
     told = refusal(tmp_path, *FOLDER)
-    assert "all its 2 usable pictures are of one class, 'cats', and 2 are needed" in told
+    assert "all its 2 usable images are of one class, 'cats', and 2 are needed" in told
 
 
 def test_a_folder_of_mixed_depth(tmp_path: Path) -> None:
-    pictures(tmp_path, "cats/1.jpg", "dogs/small/1.jpg")
-    assert "1 of 2 pictures lie deeper than the class folders" in refusal(tmp_path, *FOLDER)
+    images(tmp_path, "cats/1.jpg", "dogs/small/1.jpg")
+    assert "1 of 2 images lie deeper than the class folders" in refusal(tmp_path, *FOLDER)
 
 
 def test_a_folder_of_nothing_but_heic(tmp_path: Path) -> None:
     for name in ("cats/1.heic", "dogs/1.heic"):
-        pictures(tmp_path, name)
+        images(tmp_path, name)
         (tmp_path / "data" / name).write_bytes(b"\0\0\0\x18ftypheic" + bytes(99))
     told = refusal(tmp_path, *FOLDER)
-    assert "none of its 2 pictures can be decoded; the first, cats/1.heic: HEIC or AVIF" in told
+    assert "none of its 2 images can be decoded; the first, cats/1.heic: HEIC or AVIF" in told
     assert "convert to JPEG" in told
 
 
@@ -216,13 +216,13 @@ def test_a_table_whose_paths_are_all_missing(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "t.csv").write_text("path,kind\na.jpg,x\nb.jpg,y\n")
     told = refusal(tmp_path, *TABLE)
-    assert "none of its 2 rows has an id, a label and a picture (path without a file 2)" in told
+    assert "none of its 2 rows has an id, a label and an image (path without a file 2)" in told
     assert "the first: a.jpg" in told
 
 
 def test_a_label_of_ten_thousand_values(tmp_path: Path) -> None:
     """Refused before anything is decoded, with the number that would leave few enough."""
-    pictures(tmp_path, "1.jpg")
+    images(tmp_path, "1.jpg")
     rows = []
     for number in range(10_000):
         if number != 1:
@@ -230,7 +230,7 @@ def test_a_label_of_ten_thousand_values(tmp_path: Path) -> None:
         rows.append(f"{number}.jpg,{number if number > 40 else number % 4}")
     (tmp_path / "data" / "t.csv").write_text("path,kind\n" + "\n".join(rows) + "\n")
     told = refusal(tmp_path, *TABLE)
-    assert "9,963 classes of 'kind' in 10,000 pictures are too many: at most 1,000" in told
+    assert "9,963 classes of 'kind' in 10,000 images are too many: at most 1,000" in told
     assert "data.min_images_per_class (2 leaves 4) or data.max_classes" in told
 
 
@@ -242,8 +242,8 @@ def test_a_source_that_is_none(tmp_path: Path) -> None:
 
 def test_what_is_found_is_told_by_reason(tmp_path: Path) -> None:
     """Unreadable ones are left out by reason, and the others are described with their balance."""
-    pictures(tmp_path, *(f"cats/{n}.jpg" for n in range(8)))
-    pictures(tmp_path, *(f"dogs/{n}.jpg" for n in range(5)))
+    images(tmp_path, *(f"cats/{n}.jpg" for n in range(8)))
+    images(tmp_path, *(f"dogs/{n}.jpg" for n in range(5)))
     (tmp_path / "data/cats/0.jpg").write_bytes(b"broken")
     clear = Image.fromarray(np.full((9, 9, 4), 77, dtype=np.uint8))
     clear.save(tmp_path / "data/dogs/x.png")

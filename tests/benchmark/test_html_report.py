@@ -22,14 +22,14 @@ from PIL import Image, ImageFont
 
 from benchmark.report.analysis import Analysis, all_wrong, analyse
 from benchmark.report.charts import style as chart_style
-from benchmark.report.charts.confusion import MOST_CLASSES, shown_classes
+from benchmark.report.charts.confusion import MAX_CLASSES, shown_classes
 from benchmark.report.charts.files import plots, write_plots
 from benchmark.report.charts.labels import PLOT, Point, place_labels
 from benchmark.report.charts.pareto import cost_columns, log_ticks, pareto_data
 from benchmark.report.charts.shared import names_of
 from benchmark.report.columns import COLUMNS, pareto_front
 from benchmark.report.page.html import render_html
-from benchmark.report.pick import Wishes
+from benchmark.report.pick import Criteria
 from benchmark.report.table import make_rows
 from clothclf.results import Weights
 from tests.benchmark.drawn_study import Made, fail, make_study
@@ -71,10 +71,10 @@ class Page(html.parser.HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
-def write(made: Made, pictures: bool = True) -> str:
+def write(made: Made, images: bool = True) -> str:
     collection = made.collection()
     analyses = [analyse(comparison, made.root) for comparison in collection.comparisons]
-    return render_html(made.study, collection, analyses, pictures)
+    return render_html(made.study, collection, analyses, images)
 
 
 def analysis_of(made: Made) -> Analysis:
@@ -178,7 +178,7 @@ def test_runs_without_saved_answers_have_a_page_that_says_so(tmp_path: Path) -> 
 
 def test_where_nothing_fits_the_page_says_what_comes_closest(made: Made) -> None:
     collection = made.collection()
-    analysis = analyse(collection.comparisons[0], made.root, Wishes(max_gmacs=1e-6))
+    analysis = analyse(collection.comparisons[0], made.root, Criteria(max_gmacs=1e-6))
     assert analysis.pick is not None
     page = Page(render_html(made.study, collection, [analysis]))
     assert "No pick" in page.text
@@ -246,19 +246,19 @@ def test_pictures_are_those_of_the_split_and_can_be_left_out(made: Made, page: P
     assert wrong
     images = {str(a["alt"]): str(a["src"]) for tag, a in page.elements if tag == "img"}
     first = wrong[0]
-    content = base64.b64decode(images[f"Test picture {first.id}"].partition(",")[2])
+    content = base64.b64decode(images[f"Test image {first.id}"].partition(",")[2])
     shown = np.asarray(Image.open(io.BytesIO(content))).astype(float)
     pixels = np.load(analysis.comparison.records[0].spec.pixels, mmap_mode="r")
     differences = [float(np.abs(shown - array).mean()) for array in pixels.astype(float)]
     assert int(np.argmin(differences)) == first.pixel_row
-    assert not [tag for tag, _ in Page(write(made, pictures=False)).elements if tag == "img"]
+    assert not [tag for tag, _ in Page(write(made, images=False)).elements if tag == "img"]
 
 
 def test_where_the_decoded_pictures_are_gone_the_page_says_so(tmp_path: Path) -> None:
     made = make_study(tmp_path, ("resnet18", "vgg16"), seeds=(0,), epochs=2)
     shutil.rmtree(tmp_path / "cache")
     page = Page(write(made))
-    assert "The decoded pictures are gone" in page.text
+    assert "The decoded images are gone" in page.text
     assert not [tag for tag, _ in page.elements if tag == "img"]
 
 
@@ -275,7 +275,7 @@ def test_points_of_the_pareto_chart_are_the_rows_and_the_front_is_the_front(made
 
 def test_the_cost_that_was_asked_for_comes_first(made: Made) -> None:
     comparison = made.collection().comparisons[0]
-    analysis = analyse(comparison, made.root, Wishes(front=("accuracy", "memory")))
+    analysis = analyse(comparison, made.root, Criteria(front=("accuracy", "memory")))
     assert [column.key for column in cost_columns(analysis)][:2] == ["memory", "macs"]
     assert cost_columns(analysis)[0] is COLUMNS["memory"]
 
@@ -331,9 +331,9 @@ def test_labels_of_points_do_not_cover_each_other() -> None:
 def test_of_many_classes_the_most_mistaken_are_drawn(made: Made) -> None:
     analysis = analysis_of(made)
     assert analysis.test is not None
-    count = 3 * MOST_CLASSES
+    count = 3 * MAX_CLASSES
     confusion = np.diag(np.full(count, 50))
-    mistaken = list(range(5, 5 + MOST_CLASSES))
+    mistaken = list(range(5, 5 + MAX_CLASSES))
     confusion[mistaken, np.roll(mistaken, 1)] = 9
     figures = analysis.statistics[0]
     assert figures is not None

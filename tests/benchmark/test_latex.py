@@ -16,8 +16,8 @@ def test_every_row_has_the_columns_of_the_head(tmp_path: Path) -> None:
     keep(tmp_path, make_record(make_spec("b_0"), 0.7, 10**8))
     fail(tmp_path, make_spec("resnet18"), "why & how")
     text = make_report(study_in(tmp_path), Path("s.yaml")).text("latex")
-    body = text.partition(r"\toprule")[2].partition(r"\bottomrule")[0]
-    rows = [line for line in body.splitlines() if line.strip().endswith(r"\\")]
+    backbone = text.partition(r"\toprule")[2].partition(r"\bottomrule")[0]
+    rows = [line for line in backbone.splitlines() if line.strip().endswith(r"\\")]
     assert len(rows) == 3
     assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {6}
     assert r"b\_0" in rows[2]

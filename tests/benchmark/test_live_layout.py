@@ -24,14 +24,14 @@ from clothclf.settings import TrainSettings
 from tests.benchmark.examples import make_record, make_spec
 from tests.benchmark.live_study import Clock, a_plan, epoch, in_training
 
-LONGEST = "vit_base_patch16_clip_quickgelu_224_with_a_long_name"
+MAX_LENGTH = "vit_base_patch16_clip_quickgelu_224_with_a_long_name"
 
 
 def text_of(lines: list[Line]) -> list[str]:
     return ["".join(text for text, _ in line) for line in lines]
 
 
-@pytest.mark.parametrize("architecture", ["efficientnet_b0", LONGEST])
+@pytest.mark.parametrize("architecture", ["efficientnet_b0", MAX_LENGTH])
 @pytest.mark.parametrize("count", [1, 4, 50, 500])
 @pytest.mark.parametrize("workers", [1, 2, 16])
 def test_no_line_is_cut_or_too_long_and_the_running_are_there(
@@ -97,7 +97,7 @@ def test_a_plan_that_fits_is_shown_whole() -> None:
 
 
 def test_a_long_name_keeps_its_seed() -> None:
-    name = f"{LONGEST}-h512-s12"
+    name = f"{MAX_LENGTH}-h512-s12"
     for width in range(12, len(name) + 2):
         cut = shorten(name, width)
         assert cell_len(cut) <= width

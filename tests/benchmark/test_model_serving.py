@@ -1,4 +1,4 @@
-"""A run's model as MLflow loads it: the run's own answers, from pictures of strangers too."""
+"""A run's model as MLflow loads it: the run's own answers, from images of strangers too."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def encoded(content: bytes) -> str:
 
 
 def test_pictures(folder: Path, run: RunFolder) -> tuple[list[str], pd.DataFrame]:
-    """The test split's encoded pictures, and what the run answered to them."""
+    """The test split's encoded images, and what the run answered to them."""
     answers = pd.read_parquet(run.path / "predictions.parquet")
     images = next((folder / "mlruns" / "cache" / "demo").iterdir()) / "images"
     return [encoded((images / f"{name}.jpg").read_bytes()) for name in answers["id"]], answers
@@ -70,8 +70,8 @@ def test_a_logged_model_answers_as_the_run_did(
     for folder in study_folders(tiny_study.folder / "mlruns", "tiny"):
         spec = folder.spec()
         assert spec is not None
-        pictures, answers = test_pictures(tiny_study.folder, folder)
-        table = models[spec.run_id].predict(pd.DataFrame({"image": pictures}))
+        images, answers = test_pictures(tiny_study.folder, folder)
+        table = models[spec.run_id].predict(pd.DataFrame({"image": images}))
         assert_same_answers(table, answers)
         assert table["probability"].tolist() == [top[0]["probability"] for top in table["top5"]]
 
@@ -100,23 +100,21 @@ def png(width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("picture", "words"),
+    ("image", "words"),
     [
-        ("not base64!", "picture 1: is not base64"),
-        (encoded(b"GIF89a, almost"), "picture 1: cannot be decoded"),
+        ("not base64!", "image 1: is not base64"),
+        (encoded(b"GIF89a, almost"), "image 1: cannot be decoded"),
         (encoded(png(9000, 9000)), "9000 x 9000 pixels are too many"),
-        ("A" * (45 * 2**20), "picture 1: has over 32 MiB"),
-        ("", "picture 1: cannot be decoded"),
+        ("A" * (45 * 2**20), "image 1: has over 32 MiB"),
+        ("", "image 1: cannot be decoded"),
     ],
     ids=["text", "broken", "bomb", "long", "empty"],
 )
-def test_a_picture_that_cannot_be_used_is_told_in_words(
-    model: Any, picture: str, words: str
-) -> None:
+def test_a_picture_that_cannot_be_used_is_told_in_words(model: Any, image: str, words: str) -> None:
     from mlflow.exceptions import MlflowException
 
     with pytest.raises(MlflowException) as caught:
-        model.predict(pd.DataFrame({"image": [encoded(png(8, 8)), picture]}))
+        model.predict(pd.DataFrame({"image": [encoded(png(8, 8)), image]}))
     assert words in caught.value.message
     assert caught.value.get_http_status_code() == 400
     assert len(caught.value.message) < 300
@@ -181,8 +179,8 @@ def test_a_body_from_a_file_is_loaded_again_and_checked(
     assert bench("run", "--all", "-c", "tiny.yaml", *weights).code == 0
     (folder,) = study_folders(tmp_path / "mlruns", "tiny")
     (model,) = loaded_models(tmp_path).values()
-    pictures, answers = test_pictures(tmp_path, folder)
-    assert_same_answers(model.predict(pd.DataFrame({"image": pictures})), answers)
+    images, answers = test_pictures(tmp_path, folder)
+    assert_same_answers(model.predict(pd.DataFrame({"image": images})), answers)
     save_start(start, 2)
     with pytest.raises(WeightsError, match=r"another file by now.*tracking\.weights=full"):
         restore(*saved_of(folder))
@@ -199,10 +197,10 @@ def test_a_model_saved_in_full_needs_nothing_else(bench: Bench, tmp_path: Path) 
     settings = ("--set", f"model.weights={start}", "--set", "tracking.weights=full")
     assert bench("run", "--all", "-c", "tiny.yaml", *settings).code == 0
     (folder,) = study_folders(tmp_path / "mlruns", "tiny")
-    pictures, answers = test_pictures(tmp_path, folder)
+    images, answers = test_pictures(tmp_path, folder)
     start.unlink()
     (model,) = loaded_models(tmp_path).values()
-    assert_same_answers(model.predict(pd.DataFrame({"image": pictures})), answers)
+    assert_same_answers(model.predict(pd.DataFrame({"image": images})), answers)
 
 
 @pytest.mark.slow
@@ -216,9 +214,9 @@ def test_a_finetuned_model_needs_nothing_else(tmp_path: Path) -> None:
     assert done.code == 0, done.err
     start.unlink()
     (folder,) = study_folders(tmp_path / "mlruns", "tiny")
-    pictures, answers = test_pictures(tmp_path, folder)
+    images, answers = test_pictures(tmp_path, folder)
     (model,) = loaded_models(tmp_path).values()
-    assert_same_answers(model.predict(pd.DataFrame({"image": pictures})), answers)
+    assert_same_answers(model.predict(pd.DataFrame({"image": images})), answers)
 
 
 def test_a_body_that_comes_out_differently_is_refused(tiny_study: StudyRun) -> None:

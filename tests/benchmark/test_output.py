@@ -40,11 +40,11 @@ ALL_TIMM = "cost --all-timm"
 
 @pytest.fixture(scope="module")
 def folder(tiny_study: StudyRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the tiny study, with a picture, and all of timm counted already."""
+    """A copy of the tiny study, with an image, and all of timm counted already."""
     copy = tmp_path_factory.mktemp("output") / "study"
     shutil.copytree(tiny_study.folder, copy)
-    picture = next((copy / "mlruns/cache/demo").rglob("*.jpg"))
-    shutil.copyfile(picture, copy / "picture.jpg")
+    image = next((copy / "mlruns/cache/demo").rglob("*.jpg"))
+    shutil.copyfile(image, copy / "picture.jpg")
     (copy / "tiny.yaml").write_text(TINY)
     return copy
 

@@ -12,7 +12,7 @@ import pytest
 from benchmark.report.analysis import Analysis, analyse
 from benchmark.report.collect import collect
 from benchmark.report.columns import COLUMNS, pareto_front
-from benchmark.report.pick import Wishes
+from benchmark.report.pick import Criteria
 from benchmark.report.write import make_report
 from benchmark.tracking.run_fields import final_metrics
 from clothclf.results import MeasuredCost
@@ -24,36 +24,36 @@ PICTURES = draw_pictures(1000, ("a", "b"))
 
 
 def finish(root: Path, name: str, right: int, macs: int, measured: MeasuredCost) -> None:
-    """Keep a run that answers the first so many of 1,000 pictures rightly."""
+    """Keep a run that answers the first so many of 1,000 images rightly."""
     answers = draw_answers(PICTURES.targets, np.arange(1000) < right, 2)
     keep_answers(root, PICTURES, answers, name, macs, measured)
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
-    """Of 1,000 pictures: large 95.0 %, middle 94.8 % at a tenth, small 80 % at a hundredth."""
+    """Of 1,000 images: large 95.0 %, middle 94.8 % at a tenth, small 80 % at a hundredth."""
     rows = (("large", 950, 10_000, 40.0), ("middle", 948, 1000, 20.0), ("small", 800, 100, 1.0))
     for name, right, million_macs, latency_ms in rows:
         finish(tmp_path, name, right, million_macs * 10**6, make_measured(latency_ms))
     return tmp_path
 
 
-def analysed(store: Path, wishes: Wishes) -> Analysis:
-    return analyse(collect(study_in(store), store).comparisons[0], store, wishes)
+def analysed(store: Path, criteria: Criteria) -> Analysis:
+    return analyse(collect(study_in(store), store).comparisons[0], store, criteria)
 
 
 def picked(store: Path, **limits: object) -> str | None:
-    pick = analysed(store, Wishes(**limits)).pick  # type: ignore[arg-type]
+    pick = analysed(store, Criteria(**limits)).pick  # type: ignore[arg-type]
     assert pick is not None
     return pick.trade_off.name if pick.trade_off else None
 
 
 def test_a_tie_is_said_with_its_p_and_its_price(store: Path) -> None:
-    pick = analysed(store, Wishes()).pick
+    pick = analysed(store, Criteria()).pick
     assert pick is not None
     assert pick.trade_off is not None
     assert pick.trade_off.name == "middle"
-    # Two pictures of 1,000 are right with one alone: 2 x 1/4.
+    # Two images of 1,000 are right with one alone: 2 x 1/4.
     assert "middle is tied with large (p = 0.50), 0.20 points behind its 95.00 %" in pick.sentence
     assert "at 1/10 of the MACs" in pick.sentence
 
@@ -78,7 +78,7 @@ def test_limits_and_preferences_decide(
 
 
 def test_where_nothing_fits_the_closest_is_named(store: Path) -> None:
-    pick = analysed(store, Wishes(max_gmacs=0.5, min_accuracy=0.9)).pick
+    pick = analysed(store, Criteria(max_gmacs=0.5, min_accuracy=0.9)).pick
     assert pick is not None
     assert pick.trade_off is None
     assert pick.sentence == (
@@ -88,7 +88,7 @@ def test_where_nothing_fits_the_closest_is_named(store: Path) -> None:
 
 
 def test_the_price_at_which_the_pick_flips_is_where_both_are_worth_the_same(store: Path) -> None:
-    pick = analysed(store, Wishes()).pick
+    pick = analysed(store, Criteria()).pick
     assert pick is not None
     # 14.8 points for one tenfold down to small, 0.2 for one up to large.
     assert "to small if a tenfold had to buy more than 14.80 points" in pick.sensitivity
@@ -97,7 +97,7 @@ def test_the_price_at_which_the_pick_flips_is_where_both_are_worth_the_same(stor
 
 
 def test_limits_that_cost_the_pick_are_said(store: Path) -> None:
-    pick = analysed(store, Wishes(max_gmacs=0.5)).pick
+    pick = analysed(store, Criteria(max_gmacs=0.5)).pick
     assert pick is not None
     assert "to middle without these limits" in pick.sensitivity
 
@@ -106,7 +106,7 @@ def test_a_disturbed_latency_is_not_ranked(store: Path) -> None:
     """Nor does it, under other conditions, keep the others from being ranked."""
     busy = dataclasses.replace(make_measured(0.1, busy="others used 1.0 of 2 cores"), threads=1)
     finish(store, "disturbed", 949, 10**9, busy)
-    pick = analysed(store, Wishes(prefer="speed")).pick
+    pick = analysed(store, Criteria(prefer="speed")).pick
     assert pick is not None
     assert pick.trade_off is not None
     assert pick.trade_off.name == "middle"
@@ -137,13 +137,13 @@ def test_latency_of_an_idle_machine_is_a_tile(store: Path) -> None:
 def test_latencies_of_different_devices_are_not_compared(store: Path) -> None:
     other = make_measured(0.1).__class__(**{**vars(make_measured(0.1)), "device": "a GPU"})
     finish(store, "elsewhere", 600, 10**9, other)
-    pick = analysed(store, Wishes(prefer="speed")).pick
+    pick = analysed(store, Criteria(prefer="speed")).pick
     assert pick is not None
     assert "since no latency can be compared" in pick.sentence
 
 
 def test_the_front_is_of_any_two_columns(store: Path) -> None:
-    rows = analysed(store, Wishes()).rows
+    rows = analysed(store, Criteria()).rows
     by_latency = pareto_front(rows, COLUMNS["accuracy"], COLUMNS["latency"])
     assert [row.name for row in by_latency] == ["small", "middle", "large"]
     fastest = pareto_front(rows, COLUMNS["throughput"], COLUMNS["macs"])

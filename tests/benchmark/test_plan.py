@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from benchmark.config.study import StudySettings
-from benchmark.planning.architectures import choose_architectures
+from benchmark.planning.architectures import match_architectures
 from benchmark.runs.spec import RunSpec, folder_name, make_plan
 from clothclf.results import Weights
 from clothclf.settings import (
@@ -132,5 +132,5 @@ def test_a_plan_has_every_architecture_with_every_seed_and_its_own_head() -> Non
 def test_an_architecture_asked_for_by_name_keeps_the_head_of_the_study() -> None:
     own = ArchitectureSettings(name="a", head=HeadSettings(hidden=4))
     study = StudySettings(study="s", architectures=(own,))
-    assert choose_architectures(study, ["a"]) == (own,)
-    assert choose_architectures(study, ["c"]) == (ArchitectureSettings(name="c"),)
+    assert match_architectures(study, ["a"]) == (own,)
+    assert match_architectures(study, ["c"]) == (ArchitectureSettings(name="c"),)

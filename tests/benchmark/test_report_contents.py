@@ -14,7 +14,7 @@ import pytest
 from benchmark.config.study import StudySettings, TrackingSettings
 from benchmark.report.collect import collect
 from benchmark.report.columns import COLUMNS, pareto_front
-from benchmark.report.pick import choose
+from benchmark.report.pick import choose_pick
 from benchmark.report.table import make_rows
 from benchmark.report.write import make_report
 from benchmark.runs import folder as files
@@ -64,7 +64,7 @@ def published(root: Path) -> StudySettings:
 def test_the_pick_weighs_accuracy_against_cost(tmp_path: Path) -> None:
     """On the published figures: VGG16 is ahead, EfficientNet-B0 the better bargain."""
     study = published(tmp_path)
-    pick = choose(make_rows(collect(study, tmp_path).comparisons[0]))
+    pick = choose_pick(make_rows(collect(study, tmp_path).comparisons[0]))
     assert pick is not None
     assert pick.trade_off is not None
     assert pick.most_accurate.architecture == "vgg16"

@@ -37,7 +37,7 @@ def test_a_study_ends_with_a_table_of_its_architectures(tiny_study: StudyRun) ->
 
 
 def test_every_run_leaves_its_whole_story(tiny_study: StudyRun) -> None:
-    """Config, manifest, findings, epochs, cost, predictions, picture, weights, log, record."""
+    """Config, manifest, findings, epochs, cost, predictions, image, weights, log, record."""
     found = records(tiny_study.folder)
     assert set(found) == {"test_resnet", "test_efficientnet"}
     for name, record in found.items():

@@ -24,13 +24,19 @@ from benchmark.runs.folder import study_folders
 from benchmark.runs.record import RunRecord
 from benchmark.select.agreement import agree, draw_sample, wilson
 from benchmark.select.clock import Clock, process_age_s
-from benchmark.select.halving import Standing, cut, final_order, halvings, noise, ranked
+from benchmark.select.halving import RungScore, cut, final_order, halvings, noise, ranked
 from benchmark.select.last_rungs import final_s, plan_final, plan_seeds, whole_rung
-from benchmark.select.outcome import Outcome, RungResult, below_before, fates, find_winner
-from benchmark.select.rung import Pictures, Rung, RungKind, Speed, Training
+from benchmark.select.outcome import (
+    Outcome,
+    RungResult,
+    below_before,
+    candidate_results,
+    find_winner,
+)
+from benchmark.select.rung import ImageCounts, Rung, RungKind, Speed, Training
 from benchmark.select.rungs import fine_tuning, shortened
 from benchmark.select.schedule import expected_s, make_schedule
-from benchmark.select.selection import Entrant, Request, Selection
+from benchmark.select.selection import Candidate, Request, Selection
 from benchmark.select.timing import fit_speed
 from clothclf.settings import ArchitectureSettings
 from tests.benchmark.conftest import (
@@ -51,7 +57,7 @@ STANDINGS = st.lists(
     min_size=1,
     max_size=12,
     unique_by=lambda item: item[0],
-).map(lambda items: [Standing(*item) for item in items])
+).map(lambda items: [RungScore(*item) for item in items])
 
 SPEED = Speed(
     seconds_per_gmac=0.02,
@@ -63,7 +69,7 @@ SPEED = Speed(
     measure_s=15.0,
     workers=2,
 )
-DEMO = Pictures(train=704, valid=176, test=220, classes=11)
+DEMO = ImageCounts(train=704, valid=176, test=220, classes=11)
 TUNED = Training(epochs=8, seeds=1, measure=False, frozen=False)
 
 
@@ -76,33 +82,33 @@ def schedule(number: int, budget_s: float, finalists: int = 5, gmacs: float = 0.
 
 @given(STANDINGS, st.randoms())
 def test_the_order_does_not_depend_on_who_finished_first(
-    standings: list[Standing], random: Any
+    scores: list[RungScore], random: Any
 ) -> None:
-    shuffled = list(standings)
+    shuffled = list(scores)
     random.shuffle(shuffled)
-    assert ranked(shuffled) == ranked(standings)
+    assert ranked(shuffled) == ranked(scores)
 
 
 @given(STANDINGS, st.integers(1, 12))
 def test_nobody_is_dropped_who_is_better_than_one_who_stays(
-    standings: list[Standing], keep: int
+    scores: list[RungScore], keep: int
 ) -> None:
-    decided = cut(standings, keep, 20)
-    assert len(decided.kept) == min(keep, len(standings))
-    assert {*decided.kept, *decided.dropped} == set(standings)
+    decided = cut(scores, keep, 20)
+    assert len(decided.kept) == min(keep, len(scores))
+    assert {*decided.kept, *decided.dropped} == set(scores)
     if decided.dropped:
         assert decided.kept[-1].accuracy >= decided.dropped[0].accuracy
 
 
 def test_fewer_macs_then_the_name_win_a_tie() -> None:
-    tied = [Standing("d", 0.5, None), Standing("c", 0.5, 2), Standing("b", 0.5, 2)]
-    assert [item.name for item in ranked([*tied, Standing("e", 0.5, 1)])] == ["e", "b", "c", "d"]
+    tied = [RungScore("d", 0.5, None), RungScore("c", 0.5, 2), RungScore("b", 0.5, 2)]
+    assert [item.name for item in ranked([*tied, RungScore("e", 0.5, 1)])] == ["e", "b", "c", "d"]
 
 
 def test_a_small_gap_on_few_pictures_is_noise_and_on_many_is_not() -> None:
-    standings = [Standing("a", 0.80, 1), Standing("b", 0.77, 1)]
-    assert cut(standings, 1, 100).noisy == {"b"}
-    assert cut(standings, 1, 10_000).noisy == frozenset()
+    scores = [RungScore("a", 0.80, 1), RungScore("b", 0.77, 1)]
+    assert cut(scores, 1, 100).noisy == {"b"}
+    assert cut(scores, 1, 10_000).noisy == frozenset()
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.integers(1, 1000))
@@ -113,16 +119,16 @@ def test_noise_shrinks_with_pictures_and_is_never_none(
 
 
 @given(st.integers(1, 5000), st.integers(1, 20))
-def test_each_rung_has_half_of_the_one_before(entrants: int, finalists: int) -> None:
-    sizes = halvings(entrants, finalists)
-    assert sizes[0] == entrants
+def test_each_rung_has_half_of_the_one_before(candidates: int, finalists: int) -> None:
+    sizes = halvings(candidates, finalists)
+    assert sizes[0] == candidates
     assert sizes[-1] <= max(finalists, 1)
     assert all(after == math.ceil(before / 2) for before, after in itertools.pairwise(sizes))
 
 
 def test_who_came_further_stands_before_who_was_better_early() -> None:
-    early = {name: Standing(name, accuracy, 1) for name, accuracy in [("a", 0.9), ("b", 0.8)]}
-    late = {"b": Standing("b", 0.1, 1)}
+    early = {name: RungScore(name, accuracy, 1) for name, accuracy in [("a", 0.9), ("b", 0.8)]}
+    late = {"b": RungScore("b", 0.1, 1)}
     assert final_order([early, late]) == ["b", "a"]
 
 
@@ -215,7 +221,7 @@ def test_a_shortened_recipe_is_valid_and_keeps_its_phases() -> None:
 
 # Heads on frozen backbones first, whole networks with what is left of the budget
 
-PHOTOS = Pictures(train=2560, valid=640, test=800, classes=10)
+PHOTOS = ImageCounts(train=2560, valid=640, test=800, classes=10)
 FINETUNED = TUNED.model_copy(update={"heads": True, "least_epochs": 4, "most_epochs": 16})
 
 
@@ -277,8 +283,8 @@ def test_time_beyond_all_epochs_goes_to_further_seeds() -> None:
 
 def rung_result(kind: RungKind, **accuracies: float) -> RungResult:
     rung = Rung(kind=kind, architectures=2, train=9, valid=9, test=9, epochs=1, seconds=1)
-    standings = {name: Standing(name, accuracy, 1) for name, accuracy in accuracies.items()}
-    return RungResult(kind, rung, 9, standings, {}, cut(list(standings.values()), 2, 9))
+    scores = {name: RungScore(name, accuracy, 1) for name, accuracy in accuracies.items()}
+    return RungResult(kind, rung, 9, scores, {}, cut(list(scores.values()), 2, 9))
 
 
 def test_a_head_that_is_better_than_all_whole_networks_is_the_answer() -> None:
@@ -305,8 +311,8 @@ def test_a_rung_that_stays_below_the_one_before_is_reported() -> None:
 
 
 def test_who_was_stopped_is_named_and_may_win_by_its_head() -> None:
-    entrants = tuple(
-        Entrant(name=name, architecture=ArchitectureSettings(name=name), macs=1, params=1)
+    candidates = tuple(
+        Candidate(name=name, architecture=ArchitectureSettings(name=name), macs=1, params=1)
         for name in ("a", "b", "c")
     )
     request = Request(patterns=(), budget_s=60, finalists=3, final="auto")
@@ -314,17 +320,17 @@ def test_who_was_stopped_is_named_and_may_win_by_its_head() -> None:
         name="x",
         request=request,
         fingerprint="f",
-        pictures=PHOTOS,
+        image_counts=PHOTOS,
         final="finetune",
-        entrants=entrants,
+        candidates=candidates,
         speed=SPEED,
         rungs=(),
     )
     heads = rung_result("heads", a=0.9, b=0.2, c=0.1)
     final = dataclasses.replace(rung_result("final", b=0.3), stopped=("a", "c"))
     ends = [
-        (fate.entrant.name, fate.end)
-        for fate in fates(Outcome(selection, [heads, final], None, None))
+        (candidate_result.candidate.name, candidate_result.end)
+        for candidate_result in candidate_results(Outcome(selection, [heads, final], None, None))
     ]
     assert ends[0] == ("a", "winner, as a head on a frozen backbone")
     assert ("c", "not finished in final: the time was up") in ends
@@ -504,10 +510,10 @@ def test_it_says_how_its_winner_is_used_and_how_long_all_took(
 def test_the_winner_is_used_by_the_same_config(whole: tuple[Path, Finished]) -> None:
     """The command that the selection prints, and the same without naming the selection."""
     folder, done = whole
-    picture = str(next((folder / "mlruns/cache/demo").rglob("*.jpg")))
+    image = str(next((folder / "mlruns/cache/demo").rglob("*.jpg")))
     (printed,) = (line for line in done.err.splitlines() if line.startswith("use the winner: "))
-    command = printed.removeprefix("use the winner: bench ").replace("IMAGE", picture).split()
-    for arguments in (command, ["predict", "-c", "study.yaml", picture]):
+    command = printed.removeprefix("use the winner: bench ").replace("IMAGE", image).split()
+    for arguments in (command, ["predict", "-c", "study.yaml", image]):
         used = run_bench(folder, *arguments)
         assert used.code == 0, used.err
         assert f"answered by {answer(folder)[0]}-s0" in used.err

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from benchmark.cli import main
 from benchmark.config.study import StudySettings, load_study
 from benchmark.errors import ReportError
-from benchmark.select.answer import find_selected, write_answer
+from benchmark.select.answer import find_selected, write_result
 from clothclf.settings import TrainSettings
 from tests.benchmark.answered import draw_pictures
 from tests.benchmark.test_compare import keep
@@ -26,11 +26,11 @@ def selected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "study.yaml").write_text("study: s\narchitectures: [vgg16, resnet18]\n")
     monkeypatch.chdir(tmp_path)
     root = tmp_path / "mlruns"
-    pictures = draw_pictures(100)
-    won = keep(root, 0.7, pictures, **FINAL)
-    other = keep(root, 0.9, pictures, architecture="resnet18", **FINAL)
-    keep(root, 0.8, pictures, architecture="resnet34", **FINAL)  # of another selection
-    write_answer(root, study_of(tmp_path), "s-0a1b2c3d", [won], [won, other])
+    images = draw_pictures(100)
+    won = keep(root, 0.7, images, **FINAL)
+    other = keep(root, 0.9, images, architecture="resnet18", **FINAL)
+    keep(root, 0.8, images, architecture="resnet34", **FINAL)  # of another selection
+    write_result(root, study_of(tmp_path), "s-0a1b2c3d", [won], [won, other])
     return tmp_path
 
 
@@ -76,7 +76,7 @@ def test_other_settings_are_no_answer_and_the_error_names_the_selection(selected
 def test_of_several_selections_the_newest_answers(selected: Path) -> None:
     root = selected / "mlruns"
     won = keep(root, architecture="resnet50", **FINAL)
-    write_answer(root, study_of(selected), "s-00000000", [won], [won])
+    write_result(root, study_of(selected), "s-00000000", [won], [won])
     assert find_selected(study_of(selected)).winner.record.run_id == won.run_id
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from benchmark.config.study import SelectionSettings, StudySettings
-from benchmark.planning.architectures import choose, expand, named_entries, sized
-from clothclf.cost.quick import FEW, body_request, count_many
+from benchmark.planning.architectures import expand, find_architectures, named_entries, sized
+from clothclf.cost.quick import FEW, backbone_request, count_many
 from clothclf.errors import ArchitectureError, UserError
 from clothclf.models.check_weights import check_architecture
 from clothclf.settings import ArchitectureSettings, DataSettings, HeadSettings
@@ -96,7 +96,7 @@ def test_a_wildcard_goes_over_tags_where_it_has_a_dot() -> None:
 def test_limits_leave_out_with_a_reason_what_is_too_large_at_its_size(tmp_path: Path) -> None:
     limits = SelectionSettings(max_gmacs=0.005, exclude=("*_vit",))
     asked = study("test_resnet", "test_vit", data=DataSettings(image_size=(32, 64)))
-    found = choose(asked.model_copy(update={"selection": limits}), [], tmp_path)
+    found = find_architectures(asked.model_copy(update={"selection": limits}), [], tmp_path)
     told = {(item.entry.name, item.image_size): item.out for item in found}
     assert told["test_resnet", 32] == ""
     assert "GMACs, more than 0.005" in told["test_resnet", 64]
@@ -107,29 +107,29 @@ def test_limits_that_leave_nothing_say_the_smallest(tmp_path: Path) -> None:
     limits = SelectionSettings(max_params=0.0001)
     asked = study("test_resnet", data=DataSettings(image_size=32), selection=limits)
     with pytest.raises(ArchitectureError, match=r"leave none of 1 .*smallest, test_resnet at 32"):
-        choose(asked, [], tmp_path)
+        find_architectures(asked, [], tmp_path)
 
 
 def test_a_size_of_a_sweep_that_an_architecture_refuses_is_named(tmp_path: Path) -> None:
     asked = study("test_resnet", "vgg11")
     asked = asked.model_copy(update={"data": DataSettings(image_size=(64, 16))})
-    with pytest.raises(UserError, match=r"'vgg11' refuses pictures of 16 x 16 pixels"):
-        choose(asked, [], tmp_path)
-    left = choose(asked, [], tmp_path, leave_out_unfit=True)
+    with pytest.raises(UserError, match=r"'vgg11' refuses images of 16 x 16 pixels"):
+        find_architectures(asked, [], tmp_path)
+    left = find_architectures(asked, [], tmp_path, leave_out_unfit=True)
     assert {(item.entry.name[:4], item.image_size) for item in left if item.out} == {("vgg1", 16)}
 
 
 def test_a_body_with_a_head_costs_what_the_whole_does(tmp_path: Path) -> None:
-    (body,) = count_many([body_request("test_resnet", 32)], tmp_path)
-    head = body.with_head(HeadSettings(hidden=5), 3)
-    assert body.macs is not None
-    assert body.params is not None
-    assert head.macs == body.macs + body.features * 5 + 5 * 3
-    assert head.params == body.params + body.features * 5 + 5 + 5 * 3 + 3
+    (backbone,) = count_many([backbone_request("test_resnet", 32)], tmp_path)
+    head = backbone.with_head(HeadSettings(hidden=5), 3)
+    assert backbone.macs is not None
+    assert backbone.params is not None
+    assert head.macs == backbone.macs + backbone.features * 5 + 5 * 3
+    assert head.params == backbone.params + backbone.features * 5 + 5 + 5 * 3 + 3
 
 
 def test_counts_are_kept_and_many_are_counted_as_few_are(tmp_path: Path) -> None:
-    requests = [body_request("test_resnet", 16 + 8 * n) for n in range(FEW + 1)]
+    requests = [backbone_request("test_resnet", 16 + 8 * n) for n in range(FEW + 1)]
     by_processes = count_many(requests, tmp_path / "a")
     here = [count_many([request], tmp_path / "b")[0] for request in requests[:2]]
     assert by_processes[:2] == here
@@ -142,7 +142,7 @@ def test_counts_are_kept_and_many_are_counted_as_few_are(tmp_path: Path) -> None
 
 
 def test_counting_and_checking_agree_on_a_refusal(tmp_path: Path) -> None:
-    (count,) = count_many([body_request("vgg11", 16)], tmp_path)
+    (count,) = count_many([backbone_request("vgg11", 16)], tmp_path)
     with pytest.raises(ArchitectureError) as caught:
         check_architecture("vgg11", 16)
     assert count.fault == str(caught.value)
@@ -151,9 +151,9 @@ def test_counting_and_checking_agree_on_a_refusal(tmp_path: Path) -> None:
 def test_limits_are_on_what_is_deployed(tmp_path: Path) -> None:
     limits = SelectionSettings(max_gmacs=0.08)  # at 112 px, 0.070 deployed and 0.267 in training
     asked = study("mobileone_s0", data=DataSettings(image_size=112), selection=limits)
-    (found,) = choose(asked, [], tmp_path)
+    (found,) = find_architectures(asked, [], tmp_path)
     assert found.out == ""
-    (body,) = count_many([body_request("mobileone_s0", 112)], tmp_path)
-    head = body.with_head(HeadSettings(), 3)
-    assert head.training_macs == (body.training_macs or 0) + body.features * 3
-    assert head.training_params == (body.training_params or 0) + body.features * 3 + 3
+    (backbone,) = count_many([backbone_request("mobileone_s0", 112)], tmp_path)
+    head = backbone.with_head(HeadSettings(), 3)
+    assert head.training_macs == (backbone.training_macs or 0) + backbone.features * 3
+    assert head.training_params == (backbone.training_params or 0) + backbone.features * 3 + 3

@@ -217,7 +217,7 @@ def test_of_two_drivers_reports_the_later_stays(
 ) -> None:
     """One that another driver is still writing is left alone, and not believed."""
     tags = {
-        **life.life_tags(),
+        **life.heartbeat_tags(),
         life.PROCESS_TAG: life._process(another.pid),
         KIND_TAG: REPORT_KIND,
     }
@@ -233,7 +233,7 @@ def test_of_two_drivers_reports_the_later_stays(
 
 
 def test_a_report_that_a_dead_driver_began_is_taken_away(store: MlflowStore) -> None:
-    tags = {**life.life_tags(), KIND_TAG: REPORT_KIND, life.PROCESS_TAG: "1 1"}
+    tags = {**life.heartbeat_tags(), KIND_TAG: REPORT_KIND, life.PROCESS_TAG: "1 1"}
     store.client.create_run(store.experiment_id, tags=tags)
     made = report_of(store, "ours")
     assert [run.info.run_id for run in shown(store)] == [made]

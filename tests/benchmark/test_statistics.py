@@ -21,7 +21,7 @@ from benchmark.report import statistics
 from benchmark.report.analysis import Analysis, all_wrong, analyse, only_right
 from benchmark.report.collect import Comparison
 from benchmark.report.pairs import Pair, compare_pairs
-from benchmark.report.predictions import read_answers
+from benchmark.report.predictions import read_predictions
 from benchmark.report.statistics import Resampling
 from benchmark.runs.folder import RunFolder
 from benchmark.runs.record import RunRecord
@@ -286,11 +286,11 @@ def test_at_the_border_of_coverage_equal_confidences_count_in_part() -> None:
 @given(st.lists(st.tuples(st.sampled_from([0.6, 0.7, 0.8]), st.booleans()), min_size=1), st.data())
 @unhurried
 def test_coverage_and_calibration_do_not_depend_on_the_order(
-    pictures: list[tuple[float, bool]], data: st.DataObject
+    images: list[tuple[float, bool]], data: st.DataObject
 ) -> None:
-    order = data.draw(st.permutations(range(len(pictures))))
-    shares = two_classes(*(confidence for confidence, _ in pictures))
-    targets = np.array([int(not right) for _, right in pictures])
+    order = data.draw(st.permutations(range(len(images))))
+    shares = two_classes(*(confidence for confidence, _ in images))
+    targets = np.array([int(not right) for _, right in images])
     for figure in (statistics.accuracy_at_coverage, statistics.calibration_error):
         told = figure(shares, targets)
         assert figure(shares[order], targets[order]) == pytest.approx(told, abs=SAME)
@@ -312,16 +312,16 @@ def test_with_equal_confidences_coverage_changes_nothing(
 
 
 def test_an_analysis_agrees_with_scikit_learn(tmp_path: Path) -> None:
-    pictures = draw_pictures(400, "abcde", twins=40)
-    shares = draw_answers(pictures.targets, drawn_right(400, 0.8, 1), 5, seed=1)
-    record = keep_answers(tmp_path, pictures, shares)
+    images = draw_pictures(400, "abcde", exact_duplicates=40)
+    shares = draw_answers(images.targets, drawn_right(400, 0.8, 1), 5, seed=1)
+    record = keep_answers(tmp_path, images, shares)
     analysis = analysis_of(tmp_path, record)
     (figures,) = analysis.statistics
     assert figures is not None
     answers = shares.argmax(axis=1)
-    confusion = metrics.confusion_matrix(pictures.targets, answers, labels=range(5))
+    confusion = metrics.confusion_matrix(images.targets, answers, labels=range(5))
     assert np.array_equal(figures.confusion, confusion)
-    report = metrics.precision_recall_fscore_support(pictures.targets, answers, zero_division=0)
+    report = metrics.precision_recall_fscore_support(images.targets, answers, zero_division=0)
     by_label = {result.label: result for result in figures.per_class}
     for place, label in enumerate("abcde"):
         theirs = [float(column[place]) for column in report]
@@ -329,7 +329,7 @@ def test_an_analysis_agrees_with_scikit_learn(tmp_path: Path) -> None:
         assert [own.precision, own.recall, own.f1, own.images] == pytest.approx(theirs, abs=SAME)
     f1 = [result.f1 for result in figures.per_class]
     assert f1 == sorted(f1)
-    assert analysis.rows[0].accuracy == metrics.accuracy_score(pictures.targets, answers)
+    assert analysis.rows[0].accuracy == metrics.accuracy_score(images.targets, answers)
     most = max((confusion[i, j], i, j) for i in range(5) for j in range(5) if i != j)
     hardest = figures.hardest[0]
     assert hardest.images == most[0]
@@ -341,9 +341,9 @@ def test_an_analysis_agrees_with_scikit_learn(tmp_path: Path) -> None:
 def test_intervals_hold_the_figure_and_narrow_with_more_pictures(tmp_path: Path) -> None:
     widths = []
     for count in (200, 3200):
-        pictures = draw_pictures(count, twins=count // 10)
-        shares = draw_answers(pictures.targets, drawn_right(count, 0.85, 1), 3)
-        record = keep_answers(tmp_path / str(count), pictures, shares)
+        images = draw_pictures(count, exact_duplicates=count // 10)
+        shares = draw_answers(images.targets, drawn_right(count, 0.85, 1), 3)
+        record = keep_answers(tmp_path / str(count), images, shares)
         analysis = analysis_of(tmp_path / str(count), record)
         (figures,), (row,) = analysis.statistics, analysis.rows
         assert figures is not None
@@ -354,14 +354,14 @@ def test_intervals_hold_the_figure_and_narrow_with_more_pictures(tmp_path: Path)
     assert widths[1] == pytest.approx(widths[0] / 4, rel=0.2)
 
 
-def three_runs(root: Path, pictures: Pictures, order: tuple[int, ...] = (0, 1, 2)) -> Analysis:
-    """Three architectures of unlike accuracy on the same pictures."""
-    count, classes = len(pictures.ids), len(pictures.classes)
+def three_runs(root: Path, images: Pictures, order: tuple[int, ...] = (0, 1, 2)) -> Analysis:
+    """Three architectures of unlike accuracy on the same images."""
+    count, classes = len(images.ids), len(images.classes)
     records = []
     for number in order:
         right = drawn_right(count, 0.9 - 0.1 * number, number)
-        shares = draw_answers(pictures.targets, right, classes, seed=number)
-        records.append(keep_answers(root, pictures, shares, f"a{number}"))
+        shares = draw_answers(images.targets, right, classes, seed=number)
+        records.append(keep_answers(root, images, shares, f"a{number}"))
     return analysis_of(root, *records)
 
 
@@ -371,12 +371,12 @@ def told(pair: Pair) -> list[float]:
 
 
 def test_a_pair_by_hand(tmp_path: Path) -> None:
-    """Of 12 pictures, the first alone has 5 right, the second alone 1, both 4, none 2."""
-    pictures = draw_pictures(12)
+    """Of 12 images, the first alone has 5 right, the second alone 1, both 4, none 2."""
+    images = draw_pictures(12)
     first = np.array([True] * 9 + [False] * 3)
     second = np.array([True] * 4 + [False] * 5 + [True] + [False] * 2)
     records = [
-        keep_answers(tmp_path, pictures, draw_answers(pictures.targets, right, 3), name)
+        keep_answers(tmp_path, images, draw_answers(images.targets, right, 3), name)
         for name, right in (("one", first), ("other", second))
     ]
     analysis = analysis_of(tmp_path, *records)
@@ -389,16 +389,16 @@ def test_a_pair_by_hand(tmp_path: Path) -> None:
     assert pair.tied
     tied = [second for (first, second), pair in analysis.pairs.items() if first == 0 and pair.tied]
     assert [analysis.rows[place].name for place in tied] == ["other"]
-    assert [picture.id for picture in all_wrong(analysis)] == ["1010", "1011"]
+    assert [image.id for image in all_wrong(analysis)] == ["1010", "1011"]
     alone = only_right(analysis)
-    assert [picture.id for picture in alone[0]] == [f"{1000 + i}" for i in range(4, 9)]
-    assert [picture.id for picture in alone[1]] == ["1009"]
+    assert [image.id for image in alone[0]] == [f"{1000 + i}" for i in range(4, 9)]
+    assert [image.id for image in alone[1]] == ["1009"]
 
 
 def test_swapping_two_rows_negates_the_difference_and_keeps_p(tmp_path: Path) -> None:
     """`compare_pairs` is asked both ways round, on the same draws."""
-    pictures = draw_pictures(300, twins=30)
-    analysis = three_runs(tmp_path, pictures)
+    images = draw_pictures(300, exact_duplicates=30)
+    analysis = three_runs(tmp_path, images)
     assert analysis.test is not None
     resampling = Resampling(analysis.test.groups)
     sizes = resampling.sums(np.ones((300, 1)))[:, 0]
@@ -420,27 +420,27 @@ def test_swapping_two_rows_negates_the_difference_and_keeps_p(tmp_path: Path) ->
 
 def test_the_order_of_runs_and_of_files_does_not_matter(tmp_path: Path) -> None:
     """Runs keep their answers in orders of their own, too (see `keep_answers`)."""
-    pictures = draw_pictures(300, twins=30)
-    ahead = three_runs(tmp_path / "1", pictures)
-    behind = three_runs(tmp_path / "2", pictures, (2, 0, 1))
+    images = draw_pictures(300, exact_duplicates=30)
+    ahead = three_runs(tmp_path / "1", images)
+    behind = three_runs(tmp_path / "2", images, (2, 0, 1))
     assert ahead.pairs == behind.pairs
     intervals = [figures and figures.accuracy for figures in ahead.statistics]
     assert intervals == [figures and figures.accuracy for figures in behind.statistics]
 
 
 def test_counts_by_picture_do_not_depend_on_the_order_of_pictures(tmp_path: Path) -> None:
-    """Other ids for the same pictures: p by McNemar is the same, the interval nearly so."""
-    pictures = draw_pictures(300)
+    """Other ids for the same images: p by McNemar is the same, the interval nearly so."""
+    images = draw_pictures(300)
     order = np.random.default_rng(5).permutation(300)
     first = drawn_right(300, 0.9, 1)
     second = drawn_right(300, 0.85, 2)
     pairs = []
     for name, places in (("1", np.arange(300)), ("2", order)):
         moved = Pictures(
-            pictures.ids,
-            pictures.targets[places],
-            tuple(pictures.hashes[place] for place in places),
-            pictures.classes,
+            images.ids,
+            images.targets[places],
+            tuple(images.hashes[place] for place in places),
+            images.classes,
         )
         records = [
             keep_answers(tmp_path / name, moved, draw_answers(moved.targets, right[places], 3), who)
@@ -455,9 +455,9 @@ def test_counts_by_picture_do_not_depend_on_the_order_of_pictures(tmp_path: Path
 
 
 def test_identical_answers_are_a_tie(tmp_path: Path) -> None:
-    pictures = draw_pictures(100)
-    shares = draw_answers(pictures.targets, drawn_right(100, 0.8, 0), 3)
-    records = [keep_answers(tmp_path, pictures, shares, name) for name in ("one", "other")]
+    images = draw_pictures(100)
+    shares = draw_answers(images.targets, drawn_right(100, 0.8, 0), 3)
+    records = [keep_answers(tmp_path, images, shares, name) for name in ("one", "other")]
     (pair,) = analysis_of(tmp_path, *records).pairs.values()
     assert (pair.difference, pair.interval.low, pair.interval.high) == (0, 0, 0)
     assert told(pair) == [1, 1, 1, 1]
@@ -465,14 +465,14 @@ def test_identical_answers_are_a_tie(tmp_path: Path) -> None:
 
 
 def test_a_clear_difference_is_none_unless_seeds_move_it_as_far(tmp_path: Path) -> None:
-    pictures = draw_pictures(1000)
+    images = draw_pictures(1000)
 
     def compared(root: Path, accuracies: dict[str, tuple[float, float]]) -> Pair:
         records = [
             keep_answers(
                 root,
-                pictures,
-                draw_answers(pictures.targets, np.arange(1000) < 1000 * accuracy, 3),
+                images,
+                draw_answers(images.targets, np.arange(1000) < 1000 * accuracy, 3),
                 name,
                 seed=seed,
             )
@@ -493,16 +493,14 @@ def test_a_clear_difference_is_none_unless_seeds_move_it_as_far(tmp_path: Path) 
 
 
 def test_twins_widen_the_interval(tmp_path: Path) -> None:
-    """Each picture twice says no more than each picture once."""
+    """Each image twice says no more than each image once."""
     count = 400
-    pictures = draw_pictures(count, twins=count // 2)
+    images = draw_pictures(count, exact_duplicates=count // 2)
     half = drawn_right(count // 2, 0.8, 1)
-    shares = draw_answers(pictures.targets, np.concatenate([half, half]), 3)
-    alone = Pictures(
-        pictures.ids, pictures.targets, tuple(map(str, range(count))), pictures.classes
-    )
+    shares = draw_answers(images.targets, np.concatenate([half, half]), 3)
+    alone = Pictures(images.ids, images.targets, tuple(map(str, range(count))), images.classes)
     widths = []
-    for root, split in ((tmp_path / "twins", pictures), (tmp_path / "alone", alone)):
+    for root, split in ((tmp_path / "twins", images), (tmp_path / "alone", alone)):
         (figures,) = analysis_of(root, keep_answers(root, split, shares)).statistics
         assert figures is not None
         widths.append(figures.accuracy.high - figures.accuracy.low)
@@ -510,11 +508,11 @@ def test_twins_widen_the_interval(tmp_path: Path) -> None:
 
 
 def test_with_twins_the_bootstrap_has_the_say(tmp_path: Path) -> None:
-    """20 pictures to 8 tells two apart, if they are not 10 to 4 of which each is there twice."""
-    pictures = draw_pictures(400, twins=200)
+    """20 images to 8 tells two apart, if they are not 10 to 4 of which each is there twice."""
+    images = draw_pictures(400, exact_duplicates=200)
     half = np.arange(200)
     records = [
-        keep_answers(tmp_path, pictures, draw_answers(pictures.targets, np.tile(right, 2), 3), name)
+        keep_answers(tmp_path, images, draw_answers(images.targets, np.tile(right, 2), 3), name)
         for name, right in (("one", half < 160), ("other", (half >= 10) & (half < 164)))
     ]
     (pair,) = analysis_of(tmp_path, *records).pairs.values()
@@ -535,21 +533,21 @@ def test_another_test_set_is_refused_by_the_name_of_its_file(tmp_path: Path) -> 
     right = drawn_right(50, 0.8, 0)
     shares = draw_answers(first.targets, right, 3)
     one = keep_answers(tmp_path, first, shares, "one")
-    for name, pictures in others.items():
-        count = len(pictures.ids)
-        shares = draw_answers(pictures.targets, right[:count], 3)
-        other = keep_answers(tmp_path, pictures, shares, name)
+    for name, images in others.items():
+        count = len(images.ids)
+        shares = draw_answers(images.targets, right[:count], 3)
+        other = keep_answers(tmp_path, images, shares, name)
         with pytest.raises(ReportError, match=rf"{name}-s0-\w+/predictions\.parquet: "):
-            read_answers(tmp_path, [one, other])
+            read_predictions(tmp_path, [one, other])
 
 
 def test_a_damaged_file_of_answers_is_named_and_the_others_are_still_compared(
     tmp_path: Path,
 ) -> None:
-    pictures = draw_pictures(60)
+    images = draw_pictures(60)
     records = [
         keep_answers(
-            tmp_path, pictures, draw_answers(pictures.targets, drawn_right(60, 0.8, n), 3), f"a{n}"
+            tmp_path, images, draw_answers(images.targets, drawn_right(60, 0.8, n), 3), f"a{n}"
         )
         for n in range(3)
     ]

@@ -20,7 +20,7 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "tiny.yaml").write_text(TINY)
     first = run_bench(folder, "run", "--all", "-c", "tiny.yaml", *FINETUNE)
     assert first.code == 0, first.err
-    second = pupil(folder, teacher_of(folder))
+    second = student(folder, teacher_of(folder))
     assert second.code == 0, second.err
     return folder
 
@@ -30,7 +30,7 @@ def teacher_of(folder: Path) -> Path:
     return found
 
 
-def pupil(folder: Path, teacher: Path | str, *more: str, command: str = "run") -> Finished:
+def student(folder: Path, teacher: Path | str, *more: str, command: str = "run") -> Finished:
     return run_bench(
         folder,
         *(command, "test_resnet", "-c", "tiny.yaml", *FINETUNE, "--set", "study=pupil"),
@@ -60,7 +60,7 @@ def test_a_run_learns_of_another_and_says_so(taught: Path) -> None:
 def test_a_teacher_may_be_named_in_any_way(taught: Path) -> None:
     """By another path to the same folder it is the same teacher, and the run is not done again."""
     relative = teacher_of(taught).relative_to(taught)
-    again = pupil(taught, relative)
+    again = student(taught, relative)
     assert again.code == 0, again.err
     assert "nothing to train" in again.err
 
@@ -68,8 +68,8 @@ def test_a_teacher_may_be_named_in_any_way(taught: Path) -> None:
 @pytest.mark.parametrize(
     ("teacher", "more", "told"),
     [
-        ("nobody", (), "train.teacher.runs: study 'pupil' has no run 'nobody'"),
-        (None, ("--set", "data.split.seed=5"), "pictures that this study validates or tests with"),
+        ("nobody", (), "train.teacher.runs: study 'student' has no run 'nobody'"),
+        (None, ("--set", "data.split.seed=5"), "images that this study validates or tests with"),
         (None, ("--set", "data.max_classes=2"), "has other classes than the study"),
         (None, ("--set", "model.mode=frozen"), "set model.mode to finetune or scratch"),
     ],
@@ -77,7 +77,7 @@ def test_a_teacher_may_be_named_in_any_way(taught: Path) -> None:
 def test_what_cannot_teach_is_told_before_anything_is_trained(
     taught: Path, teacher: str | None, more: tuple[str, ...], told: str
 ) -> None:
-    done = pupil(taught, teacher or teacher_of(taught), *more)
+    done = student(taught, teacher or teacher_of(taught), *more)
     assert done.code == 2, done.err
     assert told in done.err
     assert "Traceback" not in done.err
@@ -87,13 +87,13 @@ def test_a_teacher_whose_model_is_damaged_is_refused(taught: Path, tmp_path: Pat
     damaged = shutil.copytree(teacher_of(taught), tmp_path / "damaged")
     with (damaged / "model.safetensors").open("ab") as file:
         file.write(b"more")
-    done = pupil(taught, damaged)
+    done = student(taught, damaged)
     assert done.code == 2, done.err
     assert "model.safetensors: is not as the run saved it" in done.err
 
 
 def test_a_selection_has_no_teacher(taught: Path) -> None:
-    done = pupil(taught, teacher_of(taught), "--budget", "10m", command="select")
+    done = student(taught, teacher_of(taught), "--budget", "10m", command="select")
     assert done.code == 2
     assert "a selection trains without a teacher" in done.err
 

@@ -155,7 +155,7 @@ ROWS = [
         "-",
         "-",
         "-",
-        "failed in train: memory is too short, even for one picture",
+        "failed in train: memory is too short, even for one image",
     ],
 ]
 

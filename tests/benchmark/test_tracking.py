@@ -18,7 +18,7 @@ from benchmark.errors import TrackingError
 from benchmark.runs.folder import RunFolder, study_folders
 from benchmark.runs.record import RunRecord
 from benchmark.runs.spec import RunSpec
-from benchmark.tracking.comparison_view import RUNS_ALONE
+from benchmark.tracking.comparison_view import RUNS_ONLY
 from benchmark.tracking.mlflow_store import MlflowStore
 from benchmark.tracking.system_metrics import SystemWatch, forget_samples, samples_of
 from clothclf.settings import TrainSettings
@@ -304,7 +304,7 @@ def test_the_report_is_one_run_of_its_own_kind(tiny_study: StudyRun, tmp_path: P
     assert '"type": "table"' in report.data.tags["mlflow.loggedArtifacts"]
     # It neither is taken for a run, nor keeps one from being found.
     assert not MlflowStore(f"sqlite:///{tmp_path}/m.db", "tiny", tmp_path).bring(folder)
-    alone = client.search_runs([store.experiment_id], filter_string=RUNS_ALONE)
+    alone = client.search_runs([store.experiment_id], filter_string=RUNS_ONLY)
     assert [run.info.run_name for run in alone] == [folder.spec().name]  # type: ignore[union-attr]
 
 
@@ -327,7 +327,7 @@ def test_the_view_of_a_study_is_laid_down_once_and_short(tmp_path: Path) -> None
     assert len(tags["mlflow.sharedViewState.bench"]) < 5000
     sections = {section["uuid"] for section in state["compareRunSections"]}
     assert {chart["metricSectionId"] for chart in state["compareRunCharts"]} <= sections
-    assert state["searchFilter"] == RUNS_ALONE
+    assert state["searchFilter"] == RUNS_ONLY
 
 
 def start_runs(store: MlflowStore, root: Path, *specs: RunSpec) -> None:
@@ -360,7 +360,7 @@ def test_runs_of_one_name_are_told_apart_by_what_differs(tmp_path: Path) -> None
 
 
 def test_the_view_shows_the_newest_protocol_and_data_alone(tmp_path: Path) -> None:
-    """Accuracies of other pictures and epochs are no order of the architectures."""
+    """Accuracies of other images and epochs are no order of the architectures."""
     store = MlflowStore(f"sqlite:///{tmp_path}/m.db", "s", tmp_path)
     other_data = dataclasses.replace(DATA, fingerprint="e" * 16)
     longer = TrainSettings(epochs=30)

@@ -1,4 +1,4 @@
-"""Using the winner: pictures are named, models exported and registered, from a real study."""
+"""Using the winner: images are named, models exported and registered, from a real study."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def answers_of(folder: RunFolder) -> pd.DataFrame:
     return pd.read_parquet(folder.path / PREDICTIONS)
 
 
-def picture(study: StudyRun, name: str) -> Path:
+def image(study: StudyRun, name: str) -> Path:
     return next((study.folder / "mlruns/cache/demo").rglob(f"{name}.jpg"))
 
 
 def test_files_are_answered_as_the_run_answered_them(tiny_study: StudyRun) -> None:
     answers = answers_of(a_run(tiny_study)).head(5)
-    paths = [str(picture(tiny_study, name)) for name in answers["id"]]
+    paths = [str(image(tiny_study, name)) for name in answers["id"]]
     done = run_bench(
         tiny_study.folder, "predict", *paths, "--run", "test_resnet-s0", "-c", "tiny.yaml",
         "--format", "json",
@@ -54,8 +54,8 @@ def test_a_folder_gives_a_row_for_each_picture_and_says_what_it_could_not_read(
     (tmp_path / "below").mkdir()
     shutil.copy(next((tiny_study.folder / "mlruns/cache/demo").rglob("*.jpg")), tmp_path / "a.jpg")
     Image.new("RGBA", (90, 40), (9, 9, 9, 40)).save(tmp_path / "below/b.png")
-    (tmp_path / "c.jpg").write_bytes(b"no picture")
-    (tmp_path / "notes.txt").write_text("no picture either")
+    (tmp_path / "c.jpg").write_bytes(b"no image")
+    (tmp_path / "notes.txt").write_text("no image either")
     done = run_bench(tiny_study.folder, "predict", str(tmp_path), "-c", "tiny.yaml")
     assert done.code == 1
     assert "1 of 3 files could not be read" in done.err
@@ -80,7 +80,7 @@ def test_without_a_name_it_is_the_pick_of_the_report(tiny_study: StudyRun) -> No
 def test_an_onnx_file_needs_no_bench_to_answer_as_the_run_did(
     tiny_study: StudyRun, tmp_path: Path
 ) -> None:
-    """Every test picture, decoded, resized and fed to onnxruntime by what the file says."""
+    """Every test image, decoded, resized and fed to onnxruntime by what the file says."""
     import onnxruntime
 
     file = tmp_path / "model.onnx"
@@ -95,7 +95,7 @@ def test_an_onnx_file_needs_no_bench_to_answer_as_the_run_did(
     pixels = np.stack(
         [
             np.asarray(
-                Image.open(picture(tiny_study, name))
+                Image.open(image(tiny_study, name))
                 .convert("RGB")
                 .resize(size, Image.Resampling.BILINEAR)
             )
@@ -176,7 +176,7 @@ def test_a_run_is_registered_once(tiny_study: StudyRun, tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         (("predict", "nowhere.jpg"), "nowhere.jpg: there is no such file or folder"),
-        (("predict", "."), "has no pictures in it"),
+        (("predict", "."), "has no images in it"),
         (("predict", "tiny.yaml", "--run", "test_resnet-s9"), "has no run 'test_resnet-s9'"),
         (("export", "--run", "test_resnet-s0", "-o", "/proc/x.onnx"), "/proc/x.onnx: cannot be"),
         (("export", "--format", "caffe"), "'caffe' is not one of"),
@@ -207,7 +207,7 @@ def test_a_damaged_model_is_not_used(tiny_study: StudyRun, tmp_path: Path) -> No
 
 
 def test_a_network_is_exported_as_it_is_deployed(bench: Bench, tmp_path: Path) -> None:
-    """And answers as the run did: the export says so for every test picture."""
+    """And answers as the run did: the export says so for every test image."""
     import torch
 
     done = bench("run", "mobileone_s0", "-c", "tiny.yaml")

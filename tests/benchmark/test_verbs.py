@@ -51,7 +51,7 @@ def test_cost_of_a_study_has_its_heads_and_its_size(bench: Bench) -> None:
     costs = {cost["architecture"]: cost for cost in json.loads(done.out)["costs"]}
     assert set(costs) == {"test_resnet", "test_efficientnet"}
     assert {cost["image_size"] for cost in costs.values()} == {32}
-    # A frozen body of 96 features, and a head of 11 classes that alone trains.
+    # A frozen backbone of 96 features, and a head of 11 classes that alone trains.
     assert costs["test_resnet"]["trainable_params"] == 96 * 11 + 11
 
 

@@ -216,7 +216,7 @@ def test_a_chart_can_be_saved(
 def test_it_fits_the_screen(
     report: Path, open_page: Callable[..., Any], width: int, scheme: str, tmp_path: Path
 ) -> None:
-    """Nothing but tables scrolls sideways; a picture of the page is kept for people to look at."""
+    """Nothing but tables scrolls sideways; an image of the page is kept for people to look at."""
     page = open_page(report, width, color_scheme=scheme)
     all_drawn(page)
     keep_screenshot(page, f"report-{width}-{scheme}.png", tmp_path)
@@ -233,7 +233,7 @@ def test_it_fits_the_screen(
 def keep_screenshot(page: Any, name: str, otherwise: Path) -> None:
     folder = Path(os.environ.get("BENCH_SCREENSHOTS") or otherwise)
     folder.mkdir(parents=True, exist_ok=True)
-    # What is laid out only when it comes near would be blank in a picture of the whole page.
+    # What is laid out only when it comes near would be blank in an image of the whole page.
     page.evaluate(
         "document.querySelectorAll('.long').forEach(s => s.style.contentVisibility = 'visible')"
     )
@@ -264,7 +264,7 @@ def test_the_policy_stops_what_is_not_the_page_s_own(report: Path, browser: Any)
               const script = document.createElement('script');
               script.textContent = 'window.slipped = 1';
               const image = document.createElement('img');
-              image.src = address + 'picture';
+              image.src = address + 'image';
               document.body.append(script, image);
               const fetched = await fetch(address + 'text').then(() => true, () => false);
               return !fetched && window.slipped === undefined;

@@ -245,7 +245,7 @@ def test_a_filter_without_a_value_is_refused(asked: object) -> None:
         ({"source": "folder", "path": "x", "label": "y"}, "source folder has no column 'y'"),
         ({"source": "folder", "path": "x", "where": {"y": 1}}, "data.where.class only"),
         ({"source": "folder", "path": "x", "split": {"column": "y"}}, "its folders name the split"),
-        ({"source": "folder", "path": "x", "picture": "y"}, "takes no data.picture"),
+        ({"source": "folder", "path": "x", "picture": "y"}, "takes no data.image"),
         ({"options": {"y": 1}}, "takes no data.options: they are for plug-ins"),
     ],
 )

@@ -33,7 +33,7 @@ PASSWORD = "correct-Horse+battery/staple@1"  # noqa: S105 - of a server on loopb
 OBJECTS_KEY = "objects-secret-key-of-the-test"
 BUCKET = "mlflow"
 REGION = "us-east-1"
-PATIENCE_S = 400.0
+TIMEOUT_S = 400.0
 """For a server to answer on a machine that is busy with other tests."""
 
 
@@ -92,7 +92,7 @@ class Server:
 
     def wait_until(self, answers: Any) -> None:
         """Until `answers()` is true; fails with the end of its log."""
-        end = time.monotonic() + PATIENCE_S
+        end = time.monotonic() + TIMEOUT_S
         while not answers():
             alive = self.process is not None and self.process.poll() is None
             told = self.log.read_text(errors="replace")[-3000:]

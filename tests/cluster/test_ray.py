@@ -129,7 +129,7 @@ class Going:
 
 
 def test_figures_are_those_of_this_machine_and_each_run_is_logged_once(tmp_path: Path) -> None:
-    """Two nodes share two runs; one does not see the study's folder, and is sent the pictures."""
+    """Two nodes share two runs; one does not see the study's folder, and is sent the images."""
     with cluster(0, 1) as made:
         write_study(made.place)
         (made.place / "mlruns").mkdir()
@@ -273,7 +273,7 @@ time.sleep(3600)
 
 @pytest.mark.slow
 def test_a_full_object_store_is_told_and_nothing_is_lost(tmp_path: Path) -> None:
-    """Runs whose pictures must travel fail with one sentence; the finished one stays."""
+    """Runs whose images must travel fail with one sentence; the finished one stays."""
     with cluster() as made:
         write_study(made.place, TINY.replace("image_size: 32", "image_size: 128"))
         (made.place / "mlruns").mkdir()

@@ -31,7 +31,7 @@ from benchmark.engine.confusion_plot import draw_confusion
 from benchmark.report.write import FORMATS, make_report
 from clothclf.data.prepare import prepare
 from clothclf.errors import DataError, SettingsError, WeightsError
-from clothclf.models.weights import WeightsResolver, load_body
+from clothclf.models.weights import WeightsResolver, load_backbone
 from clothclf.results import ClassResult, DataSummary, Evaluation, Weights
 from clothclf.settings import ArchitectureSettings, DataSettings
 from tests.benchmark.examples import DATA, make_record, make_spec
@@ -83,17 +83,17 @@ def member(name: str, kind: int, content: bytes = b"x") -> Member:
     return info, content
 
 
-def packed(pictures: list[Member], method: int = zipfile.ZIP_DEFLATED) -> Path:
-    """A clean archive of 24 pictures with further members, or others in their place."""
+def bundled(images: list[Member], method: int = zipfile.ZIP_DEFLATED) -> Path:
+    """A clean archive of 24 images with further members, or others in their place."""
     table, clean = KaggleBuilder.contents(COUNTS)
-    replaced = {item if isinstance(item, str) else item.filename for item, _ in pictures}
+    replaced = {item if isinstance(item, str) else item.filename for item, _ in images}
     path = Path("data.zip")
     with zipfile.ZipFile(path, "w", method) as archive:
         archive.writestr("styles.csv", table)
         for number, content in clean.items():
             if f"images/{number}.jpg" not in replaced:
                 archive.writestr(f"images/{number}.jpg", content)
-        for item, content in pictures:
+        for item, content in images:
             archive.writestr(item, content)
     return path
 
@@ -115,14 +115,14 @@ BAD_MEMBERS: dict[str, tuple[Member, str]] = {
     "an archive": ((FIRST, nested_zip()), UNREADABLE),
     "a bomb": ((FIRST, bytes(70_000_000)), UNREADABLE),
     "nothing": ((FIRST, b""), UNREADABLE),
-    "no picture": ((FIRST, b"<script>"), UNREADABLE),
+    "no image": ((FIRST, b"<script>"), UNREADABLE),
 }
 
 
 @pytest.mark.parametrize("name", BAD_MEMBERS)
 def test_a_bad_member_is_dropped_and_counted(name: str) -> None:
     item, reason = BAD_MEMBERS[name]
-    summary = prepared(packed([item]))
+    summary = prepared(bundled([item]))
     assert summary.dropped == {reason: 1}
     assert sum(summary.images.values()) == 23
 
@@ -130,8 +130,8 @@ def test_a_bad_member_is_dropped_and_counted(name: str) -> None:
 @pytest.mark.parametrize("name", ["../evil", "/tmp/evil", "a/../../evil", "e\x1b[2J", "e\nvil"])
 def test_members_that_point_elsewhere_change_nothing(name: str, tmp_path: Path) -> None:
     """Also in the names of folders, which messages would show."""
-    clean = prepared(packed([]))
-    path = packed([(f"{name}/styles.csv", b"id\n"), (f"{name}/images/1.jpg", b"x")])
+    clean = prepared(bundled([]))
+    path = bundled([(f"{name}/styles.csv", b"id\n"), (f"{name}/images/1.jpg", b"x")])
     assert prepared(path) == clean
     assert not (tmp_path.parent / "evil").exists()
 
@@ -139,7 +139,7 @@ def test_members_that_point_elsewhere_change_nothing(name: str, tmp_path: Path) 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_packing_that_cannot_be_undone_in_parts_is_not_undone(method: int) -> None:
     """A kilobyte of bzip2 is a gigabyte of zeros, and zipfile asks for all of it at once."""
-    path = packed([])
+    path = bundled([])
     with zipfile.ZipFile(path, "w", method) as archive:
         archive.writestr("images/1000.jpg", b"x")
         archive.writestr("styles.csv", bytes(10**8))
@@ -165,14 +165,14 @@ def lie(path: Path, name: str, size: int) -> None:
 @pytest.mark.parametrize("size", [0, 10, 2**32 - 2])
 def test_a_declared_size_is_not_believed(size: int) -> None:
     """Smaller than the member or four gigabytes: nothing more than the member is unpacked."""
-    path = packed([(FIRST, draw_jpeg(1))])
+    path = bundled([(FIRST, draw_jpeg(1))])
     lie(path, FIRST, size)
     assert prepared(path).dropped == {UNREADABLE: 1}
 
 
 def test_members_that_share_bytes_are_refused() -> None:
     """So a few kilobytes are petabytes: each name leads to the same packed zeros."""
-    path = packed([])
+    path = bundled([])
     content = path.read_bytes()
     start = content.rfind(b"PK\x05\x06")
     offset = struct.unpack("<I", content[start + 16 : start + 20])[0]
@@ -190,7 +190,7 @@ def test_members_that_share_bytes_are_refused() -> None:
 def test_a_member_that_is_there_twice_is_used_only_if_both_are_equal() -> None:
     """Programs take the first or the last: which one is meant cannot be known."""
     table, clean = KaggleBuilder.contents(COUNTS)
-    path = packed([])
+    path = bundled([])
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("images/1001.jpg", clean["1001"])
         archive.writestr(FIRST, draw_jpeg(77))
@@ -203,8 +203,8 @@ def test_a_member_that_is_there_twice_is_used_only_if_both_are_equal() -> None:
 @pytest.mark.parametrize("name", [b"\0ame", b"n\0me", b"\xff\xfe\xff\xff"])
 def test_a_member_whose_name_is_no_text_is_passed_over(name: bytes) -> None:
     """zipfile cuts a name at its first NUL: nothing may be left of it."""
-    clean = prepared(packed([]))
-    path = packed([("name", b"x")])
+    clean = prepared(bundled([]))
+    path = bundled([("name", b"x")])
     path.write_bytes(path.read_bytes().replace(b"name", name))
     assert prepared(path) == clean
 
@@ -218,7 +218,7 @@ def test_a_pipe_is_not_waited_for() -> None:
 
 
 def table_of(content: bytes) -> Path:
-    path = packed([])
+    path = bundled([])
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("styles.csv", content)
         archive.writestr("images/1.jpg", b"x")
@@ -241,7 +241,7 @@ BAD_TABLES = {
     "NULs alone": (bytes(1000), "is empty"),
     "ids that are paths": (
         HEAD + b"../x,A\n/etc/passwd,A\na/b,B\n..,B\n-rf,A\n\\x,A\n$(id),A\n",
-        "none of its 7 rows has an id, a label and a picture (id is not a plain name 7)",
+        "none of its 7 rows has an id, a label and an image (id is not a plain name 7)",
     ),
     "a terminal's codes": (b"id,articleTyp\x1b[2J\n", "its first line is not plain text"),
 }
@@ -265,7 +265,7 @@ def test_wide_characters_without_a_mark_are_read_and_told(encoding: str) -> None
     assert summary.repaired == {"NUL characters removed": 1}
 
 
-# Pictures
+# Images
 
 
 def saved(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -275,10 +275,12 @@ def saved(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def png_with_text(size: int) -> bytes:
-    """A picture with a packed comment that unpacks to `size` bytes."""
+    """An image with a packed comment that unpacks to `size` bytes."""
     content = saved(Image.new("RGB", (4, 4)), "PNG")
-    body = b"zTXtc\0\0" + zlib.compress(bytes(size), 9)
-    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    backbone = b"zTXtc\0\0" + zlib.compress(bytes(size), 9)
+    chunk = (
+        struct.pack(">I", len(backbone) - 4) + backbone + struct.pack(">I", zlib.crc32(backbone))
+    )
     return content[:33] + chunk + content[33:]
 
 
@@ -321,7 +323,7 @@ def test_pixels_that_are_no_numbers_are_black_or_white(value: float) -> None:
 
 def test_odd_pictures_of_every_kind_are_kept_and_told(kaggle: KaggleBuilder) -> None:
     """Animated, 16-bit, CMYK, palette, rotated, one pixel, very wide: 7 of 24 in one data set."""
-    table, pictures = kaggle.contents(COUNTS)
+    table, images = kaggle.contents(COUNTS)
     rotated = Image.Exif()
     rotated[0x0112] = 6
     base = Image.new("RGB", (12, 16), "red")
@@ -335,8 +337,8 @@ def test_odd_pictures_of_every_kind_are_kept_and_told(kaggle: KaggleBuilder) -> 
         saved(Image.new("RGB", (1, 1), "red"), "PNG"),
         saved(Image.new("RGB", (60_000, 1), "red"), "PNG"),
     ]
-    pictures |= {str(1000 + place): content for place, content in enumerate(odd)}
-    summary = prepared(kaggle.folder(table, pictures))
+    images |= {str(1000 + place): content for place, content in enumerate(odd)}
+    summary = prepared(kaggle.folder(table, images))
     assert sum(summary.images.values()) == 24
     assert summary.dropped == {}
     assert summary.repaired["image of another size, resized"] == 2
@@ -348,7 +350,7 @@ def test_odd_pictures_of_every_kind_are_kept_and_told(kaggle: KaggleBuilder) -> 
 
 def weights_fault(path: Path | str) -> str:
     with pytest.raises(WeightsError) as caught:
-        load_body("test_resnet", 64, WeightsResolver(str(path)).resolve("test_resnet"))
+        load_backbone("test_resnet", 64, WeightsResolver(str(path)).resolve("test_resnet"))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -490,7 +492,7 @@ HOSTILE = {
     "an absolute path": "/etc/passwd",
     "HTML": "<script>alert(1)</script>",
     "a link": "[a](javascript:alert(1))",
-    "a picture": "![a](http://example.com/a.png)",
+    "an image": "![a](http://example.com/a.png)",
     "a table's bars": "a | b | c",
     "a formula": "$\\frac$ \\$ $x$",
     "rich markup": "[/red][bold]x[/]",
@@ -582,26 +584,26 @@ def test_hostile_class_names_are_classes_like_any_other(kaggle: KaggleBuilder) -
     file = io.StringIO()
     writer = csv.writer(file)
     writer.writerow(["id", "articleType"])
-    pictures: dict[str, bytes] = {}
+    images: dict[str, bytes] = {}
     for label in HOSTILE.values():
         for _ in range(5):
-            number = str(1000 + len(pictures))
-            pictures[number] = draw_jpeg(len(pictures))
+            number = str(1000 + len(images))
+            images[number] = draw_jpeg(len(images))
             writer.writerow([number, label])
-    summary = prepared(kaggle.folder(file.getvalue(), pictures))
+    summary = prepared(kaggle.folder(file.getvalue(), images))
     # A NUL is taken out of a table, and what is left is a plain name.
     assert set(summary.classes) == {*LABELS.values(), "ab"}
     assert summary.dropped == {"label is not one short line": 15, "no label": 5}
 
 
 def test_an_archives_hostile_name_is_one_printable_title(tmp_path: Path) -> None:
-    path = packed([]).rename(tmp_path / "a\n\x1b[2J<b>.zip")
+    path = bundled([]).rename(tmp_path / "a\n\x1b[2J<b>.zip")
     assert prepared(path).title == "a??[2J<b>.zip"
 
 
 @pytest.mark.parametrize("name", ["[red] :smile:.zip", "$(touch run) <b>.zip"])
 def test_a_plan_shows_an_archives_name_as_it_is(name: str) -> None:
-    packed([]).rename(name)
+    bundled([]).rename(name)
     settings = ["data.source=kaggle", f"data.path='{name}'", "model.weights=none"]
     arguments = ["run", "--all", "--dry-run", "-c", "c.yaml"]
     done = CliRunner().invoke(main, [*arguments, *(f"--set={item}" for item in settings)])

@@ -62,7 +62,7 @@ def test_killed_at_a_hundred_moments(number: int, undisturbed: Undisturbed, tmp_
 def test_a_killed_run_in_the_store_is_closed_by_the_next_start(tmp_path: Path) -> None:
     """And only that of a dead process: one that lives keeps its run open."""
     from benchmark.runs.spec import RunSpec
-    from benchmark.tracking.heartbeat import HOST_TAG, PROCESS_TAG, is_dead, life_tags
+    from benchmark.tracking.heartbeat import HOST_TAG, PROCESS_TAG, heartbeat_tags, is_dead
     from benchmark.tracking.mlflow_store import MlflowStore
     from tests.benchmark.examples import make_spec
 
@@ -71,9 +71,9 @@ def test_a_killed_run_in_the_store_is_closed_by_the_next_start(tmp_path: Path) -
     specs: list[RunSpec] = [make_spec(seed=seed) for seed in (0, 1)]
     for spec in specs:
         store.start(spec)
-    dead = {**life_tags(), PROCESS_TAG: "4194999 1"}
+    dead = {**heartbeat_tags(), PROCESS_TAG: "4194999 1"}
     assert is_dead(dead)
-    assert not is_dead(life_tags())
+    assert not is_dead(heartbeat_tags())
     assert not is_dead({**dead, HOST_TAG: "another"})
     store._log(specs[0].run_id, tags=dead)
     again = MlflowStore(uri, "faults", tmp_path)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from clothclf.device import make_repeatable
-from clothclf.training.distributed.distributed_step import TeamStep
+from clothclf.training.distributed.distributed_step import DistributedStep
 from clothclf.training.distributed.process_group import join, leave
 from clothclf.training.objective import Objective
 from clothclf.training.optimizer import make_optimizer
@@ -21,7 +21,7 @@ BATCH = 16
 
 
 def losses(step: Step, device: torch.device) -> list[float]:
-    """Of four steps on pictures of noise."""
+    """Of four steps on images of noise."""
     draw = torch.Generator().manual_seed(1)
     inputs = torch.randn(BATCH, 3, 32, 32, generator=draw).to(device)
     targets = torch.randint(3, (BATCH,), generator=draw).to(device)
@@ -31,17 +31,17 @@ def losses(step: Step, device: torch.device) -> list[float]:
 def main(folder: Path) -> None:
     """Print the losses with the others (there are none) and alone, and the synchronised norms."""
     make_repeatable()
-    team = join(folder, "cuda")
-    module = build(mode="finetune").to(team.device).train()
+    group = join(folder, "cuda")
+    module = build(mode="finetune").to(group.device).train()
     optimizer = make_optimizer(module, recipe())
-    together = TeamStep(module, optimizer, Objective(), None, team, lambda: BATCH)
+    together = DistributedStep(module, optimizer, Objective(), None, group, lambda: BATCH)
     norms = sum(isinstance(part, nn.SyncBatchNorm) for part in module.modules())
-    plain = build(mode="finetune").to(team.device).train()
+    plain = build(mode="finetune").to(group.device).train()
     alone = EagerStep(plain, make_optimizer(plain, recipe()))
     told = {
         "norms": norms,
-        "together": losses(together, team.device),
-        "alone": losses(alone, team.device),
+        "together": losses(together, group.device),
+        "alone": losses(alone, group.device),
     }
     leave()
     print(json.dumps(told))

@@ -134,7 +134,7 @@ def test_a_batch_too_large_for_the_gpu_goes_in_parts(recorded: bool) -> None:
 
     def losses(limited: bool) -> tuple[list[float], int]:
         torch.manual_seed(0)
-        module = build(body="test_convnext", mode="finetune").to(GPU).train()
+        module = build(backbone="test_convnext", mode="finetune").to(GPU).train()
         optimizer = make_optimizer(module, recipe(learning_rate=0.001))
         eager = EagerStep(module, optimizer)
         step = RecordedStep(eager, module, optimizer, record_cuda_graph) if recorded else eager

@@ -1,4 +1,4 @@
-"""The cases: what is compared with what, on how many pictures, and which ratio is wanted."""
+"""The cases: what is compared with what, on how many images, and which ratio is wanted."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ def pipeline(folder: Path) -> list[Row]:
     from clothclf.settings import HeadSettings, ModelSettings
     from tests.performance import material, plain
 
-    pictures = material.gather(folder)
+    inputs = material.gather(folder)
     settings = ModelSettings(mode="finetune")
     classifier = build_classifier(
         "efficientnet_b0", HeadSettings(), settings, 11, material.SIZE, RANDOM, 0
     )
-    images = pictures.batches(classifier)
+    images = inputs.batches(classifier)
     config = {"mean": classifier.normalization.mean, "std": classifier.normalization.std}
     count = min(8000, len(images.splits["train"])) // 16 * 16
-    batches = plain.loader(pictures.files("train", count), config, shuffle=True)
+    batches = plain.loader(inputs.files("train", count), config, shuffle=True)
 
     def slow() -> float:
         return seconds_of(lambda: sum(len(targets) for _, targets in batches))
@@ -52,11 +52,11 @@ def pipeline(folder: Path) -> list[Row]:
     ratio = compare(slow, fast, ROUNDS)
     reading_s = fast() / count
     question = Question("our finetune", "efficientnet_b0", 320, str(folder))
-    share = reading_s / (ask(question) / question.pictures)
+    share = reading_s / (ask(question) / question.inputs)
     return [
         Row(
             f"images/s, our batches of 16 against PIL in a loader with 2 workers, {count:,} of "
-            f"{pictures.name}",
+            f"{inputs.name}",
             f"{ratio} times",
             "at least 4",
         ),
@@ -65,7 +65,7 @@ def pipeline(folder: Path) -> list[Row]:
 
 
 def frozen(folder: Path) -> list[Row]:
-    """Ten epochs of heads on frozen bodies against the body run forward every epoch."""
+    """Ten epochs of heads on frozen backbones against the backbone run forward every epoch."""
     rows = []
     cases: list[tuple[str, int, Precision]] = [
         ("tf_efficientnet_lite0", 1600, "bfloat16"),
@@ -84,7 +84,7 @@ def frozen(folder: Path) -> list[Row]:
         pairs = [(side("plain"), side("ours")) for _ in range(ROUNDS)]
         rows.append(
             Row(
-                f"`{name}`, frozen, 10 epochs, {precision}, {count:,} training pictures",
+                f"`{name}`, frozen, 10 epochs, {precision}, {count:,} training images",
                 f"{ratio_of(pairs)} times as fast",
                 "at least 10" if "lite0" in name else "stated",
             )
@@ -149,7 +149,7 @@ sys.exit(code)
 
 
 def whole(folder: Path) -> list[Row]:
-    """The frozen study on all real pictures as the command line does it, against the plain loop."""
+    """The frozen study on all real images as the command line does it, against the plain loop."""
     if not ZIP.is_file() or not WEIGHTS.is_dir():
         return [Row("the whole study", "the real data are not beside the project", "-")]
     name, sample = "tf_efficientnet_lite0", 1600
@@ -165,12 +165,12 @@ def whole(folder: Path) -> list[Row]:
         ours_s = time.perf_counter() - started
         logging_s = json.loads(done.stdout.splitlines()[-1])
         record = _records(folder)[precision]
-        pictures = record.spec.data_summary.images["train"]
-        plain_s *= pictures / sample
+        inputs = record.spec.data_summary.images["train"]
+        plain_s *= inputs / sample
         costing_s = sum(record.stage_seconds[stage] for stage in ("cost", "measure"))
         rows += [
             Row(
-                f"`bench run` of `{name}`, {precision}, {pictures:,} training pictures",
+                f"`bench run` of `{name}`, {precision}, {inputs:,} training images",
                 f"{ours_s:.0f} s, {costing_s:.0f} s of them counting and measuring cost; "
                 f"{plain_s / ours_s:.1f} times as fast as the plain loop's {plain_s:.0f} s, "
                 f"{plain_s / (ours_s - costing_s):.1f} without cost",
@@ -216,20 +216,20 @@ sys.exit(code)
 
 
 def planning(folder: Path) -> list[Row]:
-    """What is foretold of runs on the real pictures, against what they take."""
+    """What is foretold of runs on the real images, against what they take."""
     if not ZIP.is_file() or not WEIGHTS.is_dir():
         return [Row("planning", "the real data are not beside the project", "-")]
     rows = []
     (folder / "real.yaml").write_text(_real_study("tf_efficientnet_lite0"))
     finetune = ["model.mode=finetune", "model.weights=none", "train.epochs=2"]
     cases: tuple[tuple[str, list[str]], ...] = (
-        ("frozen, all pictures, 10 epochs", []),
+        ("frozen, all images, 10 epochs", []),
         (
-            "fine-tuned, 3,000 pictures, 2 epochs",
+            "fine-tuned, 3,000 images, 2 epochs",
             [*finetune, "architectures=[efficientnet_b0, densenet121]", "data.max_images=3000"],
         ),
         (
-            "fine-tuned, 600 pictures, 2 epochs",
+            "fine-tuned, 600 images, 2 epochs",
             [*finetune, "architectures=[vgg16]", "data.max_images=600"],
         ),
     )
@@ -305,7 +305,7 @@ print(json.dumps([time.perf_counter() - started, highest_resident_bytes()]))
 def preparing(folder: Path) -> list[Row]:
     """Reading, checking, filtering, decoding and keeping the real data, and opening it again."""
     if not ZIP.is_file():
-        return [Row("preparing the real pictures", "they are not beside the project", "-")]
+        return [Row("preparing the real images", "they are not beside the project", "-")]
 
     def once() -> tuple[float, int]:
         command = [sys.executable, "-c", PREPARE, str(folder / "cache")]
@@ -316,7 +316,7 @@ def preparing(folder: Path) -> list[Row]:
     first, memory = once()
     again = min(once()[0] for _ in range(ROUNDS))
     return [
-        Row("preparing the real zip, 27,283 pictures", f"{first:.1f} s", "at most 60 s"),
+        Row("preparing the real zip, 27,283 images", f"{first:.1f} s", "at most 60 s"),
         Row("largest resident memory meanwhile", f"{memory / 2**30:.2f} GiB", "under 1.5 GiB"),
         Row("opening it again", f"{again:.2f} s", "at most 1 s"),
     ]

@@ -22,7 +22,7 @@ BATCH, STEPS, ROUNDS = 16, 30, 5
 
 
 def gpu(folder: Path) -> list[Row]:
-    """Steps that train whole networks, pictures on the device; none without a GPU."""
+    """Steps that train whole networks, images on the device; none without a GPU."""
     import torch
 
     if not torch.cuda.is_available():
@@ -67,13 +67,13 @@ def _steps(architecture: str, optimizer: str, kind: str) -> Callable[[], float]:
     eager = EagerStep(module, mover)
     recorded = RecordedStep(eager, module, mover, record_cuda_graph)
     step: Step = recorded if kind == "recorded" else eager
-    pictures = torch.randn(BATCH, 3, SIZE, SIZE, device=device)
-    pictures = pictures.to(memory_format=torch.channels_last)
+    images = torch.randn(BATCH, 3, SIZE, SIZE, device=device)
+    images = images.to(memory_format=torch.channels_last)
     targets = torch.arange(BATCH, device=device) % 11
 
     def carry_out() -> None:
         for _ in range(STEPS):
-            step(pictures, targets)
+            step(images, targets)
 
     carry_out()
     if recorded.fault:

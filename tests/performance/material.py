@@ -1,4 +1,4 @@
-"""What the cases work on: the real pictures where they lie beside the project, else drawings."""
+"""What the cases work on: the real images where they lie beside the project, else drawings."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Material:
-    """A prepared data set, and the same pictures as JPEG files in a folder."""
+    """A prepared data set, and the same images as JPEG files in a folder."""
 
     name: str
     data: DataSet
     jpegs: Path
 
     def batches(self, classifier: Classifier, batch_size: int = 16) -> ImageBatches:
-        """The pictures as our loop reads them."""
+        """The images as our loop reads them."""
         splits = {name: self.data.split(name) for name in SPLITS}
         augment = AugmentSettings()
         return ImageBatches(splits, classifier.normalization, augment, batch_size, 0, CPU)
 
     def files(self, split: str, count: int) -> list[tuple[Path, int]]:
-        """The first pictures of a split as files, with their class numbers."""
+        """The first images of a split as files, with their class numbers."""
         part = self.data.split(split)
         pairs = zip(part.ids[:count], part.targets[:count], strict=True)
         return [(self.jpegs / f"{image_id}.jpg", int(target)) for image_id, target in pairs]
@@ -49,7 +49,7 @@ def gather(folder: Path) -> Material:
     """Prepare the real data, or the demo's drawings, below `folder`."""
     if ZIP.is_file():
         data = prepare(real_settings(), folder / "cache")
-        return Material("the real pictures", data, _unpack(folder / "jpegs"))
+        return Material("the real images", data, _unpack(folder / "jpegs"))
     data = prepare(DataSettings(image_size=SIZE), folder / "cache")
     return Material("the demo's drawings", data, _write(data, folder / "jpegs"))
 
@@ -81,7 +81,7 @@ def _write(data: DataSet, folder: Path) -> Path:
         part = data.split(split)
         for place, image_id in enumerate(part.ids):
             file = io.BytesIO()
-            picture = Image.fromarray(part.pixels[part.rows[place]]).resize((60, 80))
-            picture.save(file, "JPEG")
+            image = Image.fromarray(part.pixels[part.rows[place]]).resize((60, 80))
+            image.save(file, "JPEG")
             (folder / f"{image_id}.jpg").write_bytes(file.getvalue())
     return folder

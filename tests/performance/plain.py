@@ -1,4 +1,4 @@
-"""The published study's loop, rewritten plainly: PIL in a data loader, the body run every epoch."""
+"""The published study's loop, rewritten plainly: PIL in a data loader, the backbone run every epoch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Files = list[tuple[Path, int]]
 
 
 class JpegFiles(Dataset[tuple[Tensor, int]]):
-    """Pictures decoded, resized, mirrored and normalised one by one, each time anew."""
+    """Images decoded, resized, mirrored and normalised one by one, each time anew."""
 
     def __init__(self, files: Files, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         """`files` are paths and class numbers."""
@@ -33,17 +33,17 @@ class JpegFiles(Dataset[tuple[Tensor, int]]):
     def __getitem__(self, place: int) -> tuple[Tensor, int]:
         path, target = self.files[place]
         with Image.open(path) as image:
-            picture = image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+            pixels = image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BILINEAR)
         if random.random() < 0.5:
-            picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255
+            pixels = pixels.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        pixels = torch.from_numpy(np.array(pixels)).permute(2, 0, 1).float() / 255
         return (pixels - self.mean) / self.std, target
 
 
 def loader(files: Files, config: dict[str, tuple[float, ...]], shuffle: bool) -> DataLoader[object]:
     """Batches of 16 by two worker processes."""
-    pictures = JpegFiles(files, config["mean"], config["std"])
-    return DataLoader(pictures, 16, shuffle=shuffle, num_workers=2)
+    images = JpegFiles(files, config["mean"], config["std"])
+    return DataLoader(images, 16, shuffle=shuffle, num_workers=2)
 
 
 def train_epoch(
@@ -51,9 +51,9 @@ def train_epoch(
 ) -> float:
     """One epoch; return its seconds."""
     started = time.perf_counter()
-    for pictures, targets in batches:
+    for images, targets in batches:
         optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(model(pictures), targets)
+        loss = nn.functional.cross_entropy(model(images), targets)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         loss.item()
@@ -64,15 +64,15 @@ def evaluate(model: nn.Module, batches: DataLoader[object]) -> float:
     """One pass without gradients; return its seconds."""
     started = time.perf_counter()
     with torch.no_grad():
-        for pictures, targets in batches:
-            (model(pictures).argmax(1) == targets).sum().item()
+        for images, targets in batches:
+            (model(images).argmax(1) == targets).sum().item()
     return time.perf_counter() - started
 
 
 def build(name: str, classes: int, frozen: bool) -> tuple[nn.Module, dict[str, tuple[float, ...]]]:
     """A timm network in torch's default memory layout, and its data configuration.
 
-    A frozen body stays in evaluation mode: the study with fixed batch norm, as ours.
+    A frozen backbone stays in evaluation mode: the study with fixed batch norm, as ours.
     """
     model: nn.Module = timm.create_model(name, num_classes=classes)
     if frozen:

@@ -1,4 +1,4 @@
-"""Whether time grows with pictures, epochs and runs in a line, and memory not with the last two."""
+"""Whether time grows with images, epochs and runs in a line, and memory not with the last two."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def scaling(folder: Path) -> list[Row]:
     by_epochs = [(epochs, *_train(folder, 160, epochs)) for epochs in EPOCHS]
     by_runs = [(runs, *_study(folder / f"{runs}-runs", runs)) for runs in RUNS]
     return [
-        _line("pictures", "picture and 4 epochs", [(x, s) for x, s, _ in by_pictures]),
-        _line("epochs", "epoch of 160 pictures", [(x, s) for x, s, _ in by_epochs]),
+        _line("pictures", "image and 4 epochs", [(x, s) for x, s, _ in by_pictures]),
+        _line("epochs", "epoch of 160 images", [(x, s) for x, s, _ in by_epochs]),
         _line("runs, each an architecture and a seed", "run", [(x, s) for x, s, _ in by_runs]),
         _growth("peak memory", "epochs", [(x, memory) for x, _, memory in by_epochs]),
         _growth("peak memory of `bench run`", "runs", [(x, memory) for x, _, memory in by_runs]),
@@ -50,9 +50,9 @@ def _line(what: str, unit: str, points: Sequence[tuple[int, float]]) -> Row:
     return Row(f"seconds by {what}", outcome, "a line")
 
 
-def _train(folder: Path, pictures: int, epochs: int) -> tuple[float, int]:
+def _train(folder: Path, images: int, epochs: int) -> tuple[float, int]:
     """Seconds of training and the process's largest resident memory in bytes."""
-    question = json.dumps({"folder": str(folder), "pictures": pictures, "epochs": epochs})
+    question = json.dumps({"folder": str(folder), "pictures": images, "epochs": epochs})
     command = [sys.executable, "-W", "ignore", "-m", "tests.performance.scaling", question]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     seconds, memory = json.loads(done.stdout.strip().splitlines()[-1])

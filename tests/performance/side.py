@@ -1,7 +1,7 @@
 """One side of a comparison in a process of its own: `python -m tests.performance.side QUESTION`.
 
 The plain side runs as a script would; ours with the allocator settings that every run is given.
-The question is JSON: side, architecture, pictures, precision, folder. The answer is a line of JSON.
+The question is JSON: side, architecture, images, precision, folder. The answer is a line of JSON.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ EPOCHS = 10
 """Of the frozen study; the plain side takes one, after some steps to warm up, and is counted ten
 times."""
 WARM_UP = 64
-"""Pictures in those steps."""
+"""Images in those steps."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Question:
 
     side: Side
     architecture: str
-    pictures: int
-    """Training pictures; a quarter as many for validation in the frozen study."""
+    inputs: int
+    """Training images; a quarter as many for validation in the frozen study."""
     folder: str
     precision: Precision = "float32"
 
@@ -71,13 +71,13 @@ def plain_frozen(question: Question) -> float:
 
     from tests.performance import material, plain
 
-    pictures = material.gather(Path(question.folder))
+    inputs = material.gather(Path(question.folder))
     model, config = plain.build(question.architecture, 11, frozen=True)
     parameters = [item for item in model.parameters() if item.requires_grad]
     optimizer = torch.optim.SGD(parameters, lr=0.001, momentum=0.9)
-    train = plain.loader(pictures.files("train", question.pictures), config, shuffle=True)
-    valid = plain.loader(pictures.files("valid", question.pictures // 4), config, shuffle=False)
-    warm_up = plain.loader(pictures.files("train", WARM_UP), config, shuffle=True)
+    train = plain.loader(inputs.files("train", question.inputs), config, shuffle=True)
+    valid = plain.loader(inputs.files("valid", question.inputs // 4), config, shuffle=False)
+    warm_up = plain.loader(inputs.files("train", WARM_UP), config, shuffle=True)
     plain.train_epoch(model, warm_up, optimizer)
     epoch = plain.train_epoch(model, train, optimizer) + plain.evaluate(model, valid)
     return EPOCHS * epoch
@@ -97,12 +97,12 @@ def plain_finetune(question: Question) -> float:
 
     from tests.performance import material, plain
 
-    pictures = material.gather(Path(question.folder))
+    inputs = material.gather(Path(question.folder))
     model, config = plain.build(question.architecture, 11, frozen=False)
     optimizer = torch.optim.SGD(model.train().parameters(), lr=0.001, momentum=0.9)
-    batches = plain.loader(pictures.files("train", question.pictures), config, shuffle=True)
+    batches = plain.loader(inputs.files("train", question.inputs), config, shuffle=True)
     plain.train_epoch(
-        model, plain.loader(pictures.files("train", WARM_UP), config, shuffle=True), optimizer
+        model, plain.loader(inputs.files("train", WARM_UP), config, shuffle=True), optimizer
     )
     return plain.train_epoch(model, batches, optimizer)
 
@@ -113,7 +113,7 @@ def our_finetune(question: Question) -> float:
 
     classifier, images = prepare_ours(question, frozen=False)
     result = train(classifier, images, recipe(2), Watcher())
-    return question.pictures / result.epochs[-1].images_per_second
+    return question.inputs / result.epochs[-1].images_per_second
 
 
 def bare_finetune(question: Question) -> float:
@@ -133,22 +133,22 @@ def bare_finetune(question: Question) -> float:
     def bare_epoch() -> float:
         bare.train()
         started = time.perf_counter()
-        for pictures, targets in batches:
+        for inputs, targets in batches:
             optimizer.zero_grad()
-            functional.cross_entropy(bare(pictures), targets).backward()  # type: ignore[no-untyped-call]
+            functional.cross_entropy(bare(inputs), targets).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         return time.perf_counter() - started
 
     def our_epoch() -> float:
         result = train(ours, images, recipe(1), Watcher())
-        return question.pictures / result.epochs[0].images_per_second
+        return question.inputs / result.epochs[0].images_per_second
 
     bare_epoch(), our_epoch()
     return statistics.median(our_epoch() / bare_epoch() for _ in range(5))
 
 
 def prepare_ours(question: Question, frozen: bool) -> tuple[Classifier, ImageBatches]:
-    """A classifier and the first pictures of each split, as a run would have them."""
+    """A classifier and the first images of each split, as a run would have them."""
     from clothclf.device import make_repeatable
     from clothclf.models.build import build_classifier
     from clothclf.models.weights import RANDOM
@@ -156,14 +156,14 @@ def prepare_ours(question: Question, frozen: bool) -> tuple[Classifier, ImageBat
     from tests.performance import material
 
     make_repeatable()
-    pictures = material.gather(Path(question.folder))
+    inputs = material.gather(Path(question.folder))
     settings = ModelSettings(mode="frozen" if frozen else "finetune")
     classifier = build_classifier(
         question.architecture, HeadSettings(), settings, 11, material.SIZE, RANDOM, 0,
         question.precision,
     )  # fmt: skip
-    images = pictures.batches(classifier)
-    counts = {"train": question.pictures, "valid": question.pictures // 4, "test": 16}
+    images = inputs.batches(classifier)
+    counts = {"train": question.inputs, "valid": question.inputs // 4, "test": 16}
     images.splits = {
         name: replace(part, ids=part.ids[:n], targets=part.targets[:n], rows=part.rows[:n])
         for name, part in images.splits.items()

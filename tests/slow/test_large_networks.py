@@ -20,12 +20,12 @@ from clothclf.training.step import EagerStep
 random = Weights("random", "random", "", None)
 model = ModelSettings(mode="finetune", weights="none")
 b7 = build_classifier("efficientnet_b7", HeadSettings(), model, 11, 112, random, seed=0)
-pictures = torch.randn(16, 3, 112, 112).to(memory_format=torch.channels_last)
+images = torch.randn(16, 3, 112, 112).to(memory_format=torch.channels_last)
 with torch.inference_mode():
-    assert b7.eval()(pictures).shape == (16, 11)
+    assert b7.eval()(images).shape == (16, 11)
 before = {name: tensor.clone() for name, tensor in b7.head.state_dict().items()}
 step = EagerStep(b7.train(), make_optimizer(b7, TrainSettings()))
-loss, _ = step(pictures, torch.arange(16) % 11)
+loss, _ = step(images, torch.arange(16) % 11)
 assert torch.isfinite(loss)
 assert step.parts == 1
 assert any(not torch.equal(before[name], tensor) for name, tensor in b7.head.state_dict().items())

@@ -38,12 +38,12 @@ def draw_originals(folder: Path) -> list[Path]:
     for number in range(4):
         shapes = Image.fromarray(rng.integers(0, 256, (60, 80, 3), dtype=np.uint8))
         grain = Image.fromarray(rng.integers(0, 256, (3000, 4000, 3), dtype=np.uint8))
-        picture = Image.blend(shapes.resize((4000, 3000), Image.Resampling.BICUBIC), grain, 0.05)
+        image = Image.blend(shapes.resize((4000, 3000), Image.Resampling.BICUBIC), grain, 0.05)
         exif = Image.Exif()
         exif[0x0112] = 6 if number == 1 else 1
         paths.append(folder / f"{number}.jpg")
-        picture.save(paths[-1], quality=90, exif=exif)
-    picture.resize((4000, 3000)).convert("RGBA").save(folder / "alpha.png", compress_level=1)
+        image.save(paths[-1], quality=90, exif=exif)
+    image.resize((4000, 3000)).convert("RGBA").save(folder / "alpha.png", compress_level=1)
     (folder / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(2**21))
     return paths
 

@@ -74,10 +74,10 @@ def url(study: Path) -> Iterator[str]:
         process.wait()
 
 
-def ask(url: str, body: object) -> tuple[int, object]:
+def ask(url: str, backbone: object) -> tuple[int, object]:
     """Status and parsed answer of a POST."""
     request = urllib.request.Request(
-        url, json.dumps(body).encode(), {"Content-Type": "application/json"}
+        url, json.dumps(backbone).encode(), {"Content-Type": "application/json"}
     )
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:
@@ -88,8 +88,8 @@ def ask(url: str, body: object) -> tuple[int, object]:
 
 def test_a_served_model_answers_as_the_run_did(study: Path, url: str) -> None:
     (folder,) = study_folders(study / "mlruns", "tiny")
-    pictures, answers = test_pictures(study, folder)
-    status, answer = ask(url, {"dataframe_records": [{"image": text} for text in pictures]})
+    images, answers = test_pictures(study, folder)
+    status, answer = ask(url, {"dataframe_records": [{"image": text} for text in images]})
     assert status == 200
     assert isinstance(answer, dict)
     assert_same_answers(pd.DataFrame(answer["predictions"]), answers)
@@ -105,17 +105,19 @@ def test_the_logged_example_is_a_request_that_works(study: Path, url: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("body", "words"),
+    ("backbone", "words"),
     [
-        ({"dataframe_records": [{"image": encoded(b"no picture")}]}, "picture 0: cannot be"),
+        ({"dataframe_records": [{"image": encoded(b"no image")}]}, "image 0: cannot be"),
         ({"dataframe_records": [{"image": 7}]}, "image"),
         ({"dataframe_records": [{"picture": "x"}]}, "image"),
     ],
     ids=["broken", "number", "column"],
 )
-def test_a_request_that_cannot_be_answered_is_told_why(url: str, body: object, words: str) -> None:
+def test_a_request_that_cannot_be_answered_is_told_why(
+    url: str, backbone: object, words: str
+) -> None:
     """With status 400, and the server goes on."""
-    status, answer = ask(url, body)
+    status, answer = ask(url, backbone)
     assert status == 400
     assert isinstance(answer, dict)
     assert words in answer["message"]

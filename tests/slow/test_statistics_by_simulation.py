@@ -1,6 +1,6 @@
 """Intervals cover, and tests err, as often as they say: 2,000 simulated comparisons for each claim.
 
-The simulated pictures are drawn anew in each trial from a population whose figures are known. The
+The simulated images are drawn anew in each trial from a population whose figures are known. The
 resampled test sets (1,000, half of what a report draws) are the same in all trials of one case, as
 they are in reports: they depend on the groups of twins alone.
 """
@@ -37,7 +37,7 @@ def coverage(drawn: Floats, truth: float) -> float:
 
 
 def means(counts: npt.NDArray[np.generic], groups: npt.NDArray[np.int64]) -> Floats:
-    """Means over resampled pictures [draws, trials] of outcomes [n, trials]."""
+    """Means over resampled images [draws, trials] of outcomes [n, trials]."""
     resampling = Resampling(groups, draws=DRAWS)
     return resampling.sums(counts) / resampling.sums(np.ones((len(groups), 1)))
 
@@ -65,7 +65,7 @@ def test_intervals_of_accuracy_cover(images: int, accuracy: float) -> None:
     ("images", "differing"), [(500, 0.1), (1000, 0.05), (1000, 0.3), (2000, 0.02), (2000, 0.2)]
 )
 def test_intervals_of_differences_cover(images: int, differing: float, share: float) -> None:
-    """From two that are right alike often to one that has 70 % of the pictures they differ on."""
+    """From two that are right alike often to one that has 70 % of the images they differ on."""
     difference = share * differing
     outcomes = apart(images, differing, difference, seed=images)
     found = coverage(means(outcomes, np.arange(images)), difference)
@@ -73,7 +73,7 @@ def test_intervals_of_differences_cover(images: int, differing: float, share: fl
 
 
 def doubled(outcomes: npt.NDArray[np.generic]) -> tuple[npt.NDArray[np.generic], Floats]:
-    """The first half of the pictures has a twin with the same outcome; and all pictures' groups."""
+    """The first half of the images has a twin with the same outcome; and all images' groups."""
     half = len(outcomes) // 2
     groups = np.concatenate([np.arange(len(outcomes)), np.arange(half)])
     return np.concatenate([outcomes, outcomes[:half]]), groups
@@ -93,9 +93,9 @@ def test_the_interval_of_a_mean_over_seeds_covers_that_of_the_same_models() -> N
     """What is uncertain is the test set; the three models are those at hand."""
     generator = np.random.default_rng(3)
     hard = generator.normal(size=(1000, TRIALS))
-    cuts = (-1.5, -1.4, -1.6)
-    rights = [hard + generator.normal(size=hard.shape) > cut for cut in cuts]
-    truth = float(np.mean([stats.norm.sf(cut, scale=np.sqrt(2)) for cut in cuts]))
+    is_sharded = (-1.5, -1.4, -1.6)
+    rights = [hard + generator.normal(size=hard.shape) > cut for cut in is_sharded]
+    truth = float(np.mean([stats.norm.sf(cut, scale=np.sqrt(2)) for cut in is_sharded]))
     drawn = np.mean([means(right, np.arange(1000)) for right in rights], axis=0)
     assert coverage(drawn, truth) == pytest.approx(0.95, abs=WITHIN)
 
@@ -156,7 +156,7 @@ def test_intervals_of_macro_f1_cover(classes: int, images: int, accuracy: float)
 
 
 def test_intervals_of_differences_of_macro_f1_cover_with_twins_too() -> None:
-    """Two classifiers that agree on most pictures; the first fifth of the pictures has twins."""
+    """Two classifiers that agree on most images; the first fifth of the images has twins."""
     classes, images, doubles = 5, 600, 120
     better, worse = Population(classes, 0.88), Population(classes, 0.84)
     truth = better.macro_f1() - worse.macro_f1()
@@ -168,7 +168,7 @@ def test_intervals_of_differences_of_macro_f1_cover_with_twins_too() -> None:
         for _ in trials:
             targets = better.targets(images, generator)
             chance = generator.random(images)
-            # Three of four pictures are as hard for one as for the other.
+            # Three of four images are as hard for one as for the other.
             own = np.where(generator.random(images) < 0.75, chance, generator.random(images))
             for kept, population, drawn in zip(counts, (better, worse), (chance, own), strict=True):
                 answers = population.answer(targets, drawn)
@@ -189,7 +189,7 @@ SIZES = [
     (2000, 0.02),
     (2000, 0.1),
 ]
-"""Pictures, and the share of them on which exactly one of two is right."""
+"""Images, and the share of them on which exactly one of two is right."""
 
 
 def mcnemar_p(outcomes: npt.NDArray[np.int64]) -> list[float]:
@@ -236,14 +236,14 @@ def test_the_bootstrap_test_keeps_its_level(images: int, differing: float) -> No
 
 
 def test_with_twins_the_bootstrap_keeps_its_level_and_mcnemar_does_not() -> None:
-    """So a difference has to convince both: McNemar takes twins for pictures of their own."""
+    """So a difference has to convince both: McNemar takes twins for images of their own."""
     outcomes, groups = doubled(apart(800, 0.1, 0, seed=4))
     assert share_below(bootstrap_p(outcomes, groups)) == pytest.approx(0.05, abs=WITHIN)
     assert share_below(mcnemar_p(outcomes)) > TOO_OFTEN
 
 
 def test_three_seeds_together_do_not_err_too_often() -> None:
-    """Twice the median of three p-values, of models that err on much the same pictures."""
+    """Twice the median of three p-values, of models that err on much the same images."""
     generator = np.random.default_rng(6)
     hard = 2 * generator.normal(size=(1000, TRIALS))
     by_seed = []

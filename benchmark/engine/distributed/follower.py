@@ -12,13 +12,13 @@ from benchmark.runs.folder import RunFolder
 from benchmark.runs.inputs import build_from, make_batches, open_splits
 from benchmark.runs.spec import RunSpec
 from clothclf.device import make_repeatable
-from clothclf.models.features import body_runs_once
-from clothclf.training.distributed.process_group import Team, leave
+from clothclf.models.features import can_cache_features
+from clothclf.training.distributed.process_group import ProcessGroup, leave
 from clothclf.training.loop import Watcher, train
 
 
-def follow(
-    spec: RunSpec, folder: RunFolder, team: Team, stop: Stop, memory_bytes: int | None
+def run_follower(
+    spec: RunSpec, folder: RunFolder, group: ProcessGroup, stop: Stop, memory_bytes: int | None
 ) -> None:
     """Train with the first process, unless it trained before or its body runs once.
 
@@ -29,15 +29,15 @@ def follow(
     classifier = build_from(spec)
     if memory_bytes is not None:
         limit_memory(memory_bytes)
-    trained_before = team.from_first(False)
-    if trained_before or body_runs_once(classifier, spec.train.augment):
+    trained_before = group.from_first(False)
+    if trained_before or can_cache_features(classifier, spec.train.augment):
         return
-    images = make_batches(spec, splits, classifier, team.device, team.share)
-    teacher = open_teacher(spec, classifier, team.device)
+    images = make_batches(spec, splits, classifier, group.device, group.shard)
+    teacher = open_teacher(spec, classifier, group.device)
     # Until here SIGTERM ends the process; from now on training looks, and all stop at one step.
     stop.anywhere = False
     signal.signal(signal.SIGTERM, lambda number, frame: stop.ask())
     watcher = Watcher(should_stop=lambda: stop.asked)
     checkpoints = folder.path / files.CHECKPOINTS
-    train(classifier, images, spec.train, watcher, spec.cache, checkpoints, team, teacher)
+    train(classifier, images, spec.train, watcher, spec.cache, checkpoints, group, teacher)
     leave()

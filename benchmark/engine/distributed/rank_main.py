@@ -8,7 +8,13 @@ import sys
 import time
 from pathlib import Path
 
-from benchmark.engine.worker import UNFINISHED, EventPipe, end_process, tell_failure, what_is_asked
+from benchmark.engine.worker import (
+    UNFINISHED,
+    EventPipe,
+    end_process,
+    report_failure,
+    what_is_asked,
+)
 from benchmark.runs import folder as files
 from benchmark.runs.folder import RunFolder
 from clothclf.errors import TrainingStopped
@@ -27,17 +33,17 @@ def main(
     if spec is None:
         print(f"{folder.path}: no readable {files.SPEC}", file=sys.stderr)
         return 1
-    from benchmark.engine.distributed.follower import follow
+    from benchmark.engine.distributed.follower import run_follower
     from benchmark.engine.pipeline import Pipeline, Stop
     from clothclf.training.distributed.process_group import join
 
     stop = Stop()
     try:
-        team = join(meeting, spec.device)
+        group = join(meeting, spec.device)
         if rank:
-            follow(spec, folder, team, stop, memory_bytes)
+            run_follower(spec, folder, group, stop, memory_bytes)
             return 0
-        pipeline = Pipeline(spec, folder, pipe.emit, stop, memory_bytes, team)
+        pipeline = Pipeline(spec, folder, pipe.emit, stop, memory_bytes, group)
         signal.signal(signal.SIGTERM, lambda number, frame: stop.ask())
         return UNFINISHED if pipeline.carry_out(measure) is None else 0
     except TrainingStopped:
@@ -47,16 +53,16 @@ def main(
     except Exception as error:
         if stop.asked:  # the others are gone already, perhaps in the middle of a sentence
             return UNFINISHED
-        _tell(pipe, error, rank, size)
+        _notify(pipe, error, rank, size)
         return 1
 
 
-def _tell(pipe: EventPipe, error: Exception, rank: int, size: int) -> None:
+def _notify(pipe: EventPipe, error: Exception, rank: int, size: int) -> None:
     """Say why, unless another process was the cause: the agent then ends this one."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if rank or isinstance(error, RuntimeError):
         time.sleep(OTHERS_FIRST_S)
-    tell_failure(pipe, error, f"process {rank + 1} of {size}: " if rank else "")
+    report_failure(pipe, error, f"process {rank + 1} of {size}: " if rank else "")
 
 
 if __name__ == "__main__":

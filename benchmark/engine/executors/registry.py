@@ -19,7 +19,7 @@ def executor_for(
     workers: int,
     device: str,
     ray: RayOptions | None,
-    tell: Callable[[str], None],
+    notify: Callable[[str], None],
 ) -> Iterator[tuple[Executor, int]]:
     """The executor, for as long as the block lasts, and how many runs it has at a time at first.
 
@@ -28,7 +28,7 @@ def executor_for(
     if ray is not None:
         from benchmark.engine.executors.ray.executor import ray_executor
 
-        with ray_executor(ray, limits, device, tell) as cluster:
+        with ray_executor(ray, limits, device, notify) as cluster:
             yield cluster, cluster.at_a_time()
         return
     yield _local(limits, workers, device), workers

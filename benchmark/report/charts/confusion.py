@@ -1,4 +1,4 @@
-"""Confusion matrices: what is taken for what, mistakes in another colour than right answers."""
+"""Confusion matrices: what is taken for what, mistakes in another colour than correct predictions."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from benchmark.report.charts.style import Colours
 if TYPE_CHECKING:
     import altair as alt
 
-MOST_CLASSES = 30
+MAX_CLASSES = 30
 """Classes that can be read; of more, those with the most mistakes are shown."""
-MOST_NUMBERED = 16
+MAX_NUMBERED = 16
 """Classes up to which the shares are written in."""
 CELL = 30
 SMALL_CELL = 20
@@ -33,13 +33,13 @@ def shown_classes(analysis: Analysis) -> list[int]:
         if figures is not None:
             matrix = figures.confusion
             wrong += matrix.sum(axis=0) + matrix.sum(axis=1) - 2 * np.diag(matrix)
-    return sorted(np.argsort(-wrong, kind="stable")[:MOST_CLASSES].tolist())
+    return sorted(np.argsort(-wrong, kind="stable")[:MAX_CLASSES].tolist())
 
 
 def cells(confusion: npt.NDArray[np.int64], shown: list[int], seeds: int) -> list[list[float]]:
-    """What is not empty: place of true class and of answer in `shown`, pictures, share in per cent.
+    """What is not empty: place of true class and of answer in `shown`, images, share in per cent.
 
-    `confusion` is added up over `seeds`; pictures are means over them, shares are of all pictures
+    `confusion` is added up over `seeds`; images are means over them, shares are of all images
     of the true class, be their answers shown or not.
     """
     actual = np.maximum(confusion.sum(axis=1), 1)
@@ -71,7 +71,7 @@ def confusion(analysis: Analysis, place: int, colours: Colours) -> alt.LayerChar
     if analysis.test is None:
         raise ValueError("there are no answers to draw")
     labels = [analysis.test.classes[number] for number in shown_classes(analysis)]
-    few = len(labels) <= MOST_NUMBERED
+    few = len(labels) <= MAX_NUMBERED
     scale = alt.Scale(domain=labels, paddingInner=0.06, paddingOuter=0)
     across, down = _axis(labelAngle=-45), _axis()
     base = alt.Chart(alt.InlineData(values=confusion_data(analysis, place), name=DATA)).encode(
@@ -82,7 +82,7 @@ def confusion(analysis: Analysis, place: int, colours: Colours) -> alt.LayerChar
         color=alt.condition(
             "datum.actual == datum.answer", alt.value(colours.accent), alt.value(colours.error)
         ),
-        # By its root: one picture in a hundred is to be seen too.
+        # By its root: one image in a hundred is to be seen too.
         opacity=alt.Opacity(
             "share:Q", scale=alt.Scale(type="sqrt", domain=[0, 100], range=[0, 1]), legend=None
         ),
@@ -109,7 +109,7 @@ def _tooltip() -> list[alt.Tooltip]:
     return [
         alt.Tooltip("actual:N", title="true class"),
         alt.Tooltip("answer:N"),
-        alt.Tooltip("images:Q", title="pictures, mean over seeds", format=",.4~g"),
+        alt.Tooltip("images:Q", title="images, mean over seeds", format=",.4~g"),
         alt.Tooltip("share:Q", title="of the true class (%)", format=".1f"),
     ]
 

@@ -14,7 +14,7 @@ from clothclf.results import TrainingResult
 if TYPE_CHECKING:
     import altair as alt
 
-MOST_POINTS = 60
+MAX_POINTS = 60
 """Epochs drawn of one run: longer trainings are thinned."""
 HEIGHT = 300
 PAGE_COLUMNS = (
@@ -53,7 +53,7 @@ def curve_data(analysis: Analysis, figure: str) -> Data:
 
 def _points(training: TrainingResult, figure: str) -> Data:
     count = len(training.epochs)
-    kept = set(np.linspace(0, count - 1, min(count, MOST_POINTS)).round().astype(int).tolist())
+    kept = set(np.linspace(0, count - 1, min(count, MAX_POINTS)).round().astype(int).tolist())
     kept.add(training.best_epoch - 1)
     points = []
     for place in sorted(kept):

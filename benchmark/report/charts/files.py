@@ -21,7 +21,7 @@ WIDTH = 720
 SCALE = 2.0
 KEY_COLUMNS = 2
 """Of the learning curves: names of the greatest width fit side by side."""
-MOST_MATRICES = 12
+MAX_MATRICES = 12
 """Confusion matrices that are drawn, of the most accurate architectures."""
 
 Named = tuple[str, dict[str, Any]]
@@ -67,7 +67,7 @@ def plots(analysis: Analysis) -> Iterator[Named]:
         told = "a line for each run; a point marks the epoch that was kept"
         yield _named(f"curves-{figure}", chart, f"Learning: {title}", told)
     names = charts.names_of(analysis.rows)
-    for place, figures in enumerate(analysis.statistics[:MOST_MATRICES]):
+    for place, figures in enumerate(analysis.statistics[:MAX_MATRICES]):
         if figures is not None:
             chart = chart_confusion.confusion(analysis, place, LIGHT)
             told = "per cent of the true class; mistakes in the other colour"

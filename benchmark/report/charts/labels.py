@@ -14,7 +14,7 @@ MARGIN = 1.25
 CHARACTER = 6.7
 LINE = 15.0
 GAP = 14.0
-LONGEST = 36
+MAX_LENGTH = 36
 """Characters; longer names are cut, and whole in the tooltip."""
 
 Box = tuple[float, float, float, float]
@@ -59,7 +59,7 @@ def place_labels(
     found: list[dict[str, Any] | None] = [None] * len(points)
     for rank, number in enumerate(order):
         text = points[number].name
-        text = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+        text = text if len(text) <= MAX_LENGTH else f"{text[: MAX_LENGTH - 1]}…"
         best = _free(spots[number], CHARACTER * len(text), [*taken, *lines])
         if best is None and rank < wanted:
             best = _free(spots[number], CHARACTER * len(text), taken)

@@ -22,7 +22,7 @@ MEASURED_KEYS = ("latency", "memory")
 """Of the device: not to be ranked where rows were measured under different conditions."""
 ON_FRONT, BEATEN = "on the Pareto front", "beaten in both"
 HEIGHT = 360
-LEAST_TICKS = 4
+MIN_TICKS = 4
 MANTISSAS: tuple[tuple[float, ...], ...] = (
     (1,),
     (1, 3),
@@ -39,7 +39,7 @@ def cost_columns(analysis: Analysis) -> list[Column]:
 
     The cost that the user asked the front for comes first.
     """
-    gain, asked = analysis.pick.wishes.front if analysis.pick else ("accuracy", "macs")
+    gain, asked = analysis.pick.criteria.front if analysis.pick else ("accuracy", "macs")
     own = [asked] if gain == "accuracy" and COLUMNS[asked].log else []
     found = [COLUMNS[key] for key in dict.fromkeys([*own, *COST_KEYS])]
     if not measured_alike(analysis.rows):
@@ -101,7 +101,7 @@ def pareto(analysis: Analysis, cost: Column, colours: Colours) -> alt.LayerChart
     shapes = alt.Scale(domain=kinds, range=["diamond", "circle"])
     front = base.transform_filter(f"datum.front == '{ON_FRONT}'")
     line = front.mark_line(interpolate="step-after", color=colours.accent, opacity=0.5)
-    # Under all else: what one architecture does with larger pictures.
+    # Under all else: what one architecture does with larger images.
     sizes = base.transform_filter("datum.family != ''").mark_line(
         color=colours.muted, strokeWidth=1, opacity=0.8
     )
@@ -159,7 +159,7 @@ def log_ticks(low: float, high: float) -> list[float]:
     for mantissas in MANTISSAS:
         every = [float(f"{m}e{power}") for power in tenfolds for m in mantissas]
         found = [value for value in every if low / MARGIN <= value <= high * MARGIN]
-        if len(found) >= LEAST_TICKS:
+        if len(found) >= MIN_TICKS:
             break
     return found
 

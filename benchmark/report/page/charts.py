@@ -74,7 +74,7 @@ def _answers(analysis: Analysis) -> list[dict[str, Any]]:
     shown = chart_confusion.shown_classes(analysis)
     first = first_shown(analysis)
     return [
-        _answers_of(row, figures, name, shown) | {"first": place == first}
+        _predictions_of(row, figures, name, shown) | {"first": place == first}
         for place, (row, figures, name) in enumerate(
             zip(analysis.rows, analysis.statistics, charts.names_of(analysis.rows), strict=True)
         )
@@ -82,7 +82,9 @@ def _answers(analysis: Analysis) -> list[dict[str, Any]]:
     ]
 
 
-def _answers_of(row: Row, figures: RowStatistics, name: str, shown: list[int]) -> dict[str, Any]:
+def _predictions_of(
+    row: Row, figures: RowStatistics, name: str, shown: list[int]
+) -> dict[str, Any]:
     return {
         "name": name,
         "classes": [

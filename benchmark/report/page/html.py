@@ -1,4 +1,4 @@
-"""Write a report as one HTML page that needs nothing else: charts, pictures and scripts inside."""
+"""Write a report as one HTML page that needs nothing else: charts, images and scripts inside."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def render_html(
     study: StudySettings,
     collection: Collection,
     analyses: Sequence[Analysis],
-    pictures: bool = True,
+    images: bool = True,
 ) -> str:
     """The whole report as one page; `analyses` are of the collection's comparisons, in order.
 
-    It opens from a file, without any network. `pictures` puts in thumbnails of the test pictures
+    It opens from a file, without any network. `images` puts in thumbnails of the test images
     that say something about the architectures; they are the user's data.
     """
     scripts = [_as_script(_vega()), _as_script((PAGE / "report.js").read_text("utf-8"))]
@@ -58,7 +58,7 @@ def render_html(
         "scripts": scripts,
         "data": _as_json({"light": LIGHT.variables(), "comparisons": data}),
         "comparisons": [
-            _comparison(analysis, collection.not_begun if number == 0 else [], number, pictures)
+            _comparison(analysis, collection.not_begun if number == 0 else [], number, images)
             for number, analysis in enumerate(analyses)
         ],
         "elsewhere": collection.elsewhere,
@@ -105,7 +105,7 @@ def _digest(text: str) -> str:
 
 
 def _comparison(
-    analysis: Analysis, not_begun: Sequence[str], number: int, pictures: bool
+    analysis: Analysis, not_begun: Sequence[str], number: int, images: bool
 ) -> dict[str, Any]:
     spec, rows = analysis.comparison.specs[0], analysis.rows
     records = analysis.comparison.records
@@ -125,7 +125,7 @@ def _comparison(
         "measured": html_tables.measured_tables(analysis),
         "not_measured": [(row.name, row.measured_fault) for row in rows if row.measured_fault],
         "fairness": html_tables.fairness_table(analysis),
-        "pictures": html_pictures.picture_groups(analysis) if pictures else None,
+        "pictures": html_pictures.image_groups(analysis) if images else None,
         "summary": spec.data_summary,
         "data_text": render.describe_data(spec.data_summary),
         "protocol_text": render.describe_protocol(
@@ -154,12 +154,12 @@ def _tiles(analysis: Analysis) -> list[tuple[str, str, str]]:
         theirs = best.cost.params if best.cost else None
         beside = _beside(row, best, row.macs, best.macs)
         headline = Headline.of(row.cost)
-        tiles.append(("MACs", headline.macs, beside or "one picture, forward"))
+        tiles.append(("MACs", headline.macs, beside or "one image, forward"))
         beside = _beside(row, best, row.cost.params, theirs)
         tiles.append(("parameters", headline.params, beside))
     if row.measured and not row.measured.busy:
         shown = f"{row.measured.latency_ms_median:.1f} ms"
-        tiles.append(("latency", shown, f"one picture, {row.measured.device}"))
+        tiles.append(("latency", shown, f"one image, {row.measured.device}"))
     return tiles
 
 

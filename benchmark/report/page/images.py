@@ -1,17 +1,17 @@
-"""The HTML report's pictures: what every architecture gets wrong, and what only one gets right."""
+"""The HTML report's images: what every architecture gets wrong, and what only one gets right."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmark.report.analysis import Analysis, Picture, all_wrong, only_right
+from benchmark.report.analysis import Analysis, TestImage, all_wrong, only_right
 from benchmark.report.charts.shared import names_of
 from benchmark.report.page.thumbnails import Thumbnails
 
-MOST_PICTURES = 24
+MAX_IMAGES_SHOWN = 24
 """Of one kind."""
-MOST_IN_ALL = 240
+MAX_IN_ALL = 240
 """Of one comparison: a page with many architectures must stay one that can be sent around."""
 NAMED = 3
 """Architectures with the same answer that are named; more are counted."""
@@ -19,19 +19,19 @@ NAMED = 3
 
 @dataclass(frozen=True)
 class Shown:
-    """One picture of the page."""
+    """One image of the page."""
 
     id: str
     label: str
     uri: str
-    """Data URI; empty where the picture is not in the array."""
+    """Data URI; empty where the image is not in the array."""
     answers: tuple[tuple[str, str], ...]
     """An answer and who gave it."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Pictures of one kind."""
+    """Images of one kind."""
 
     title: str
     count: int
@@ -41,7 +41,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Pictures:
-    """All that is shown of the test pictures of one comparison."""
+    """All that is shown of the test images of one comparison."""
 
     fault: str
     """Why there are none to see; empty else."""
@@ -49,12 +49,12 @@ class Pictures:
     right: tuple[Group, ...]
 
 
-def picture_groups(analysis: Analysis) -> Pictures | None:
-    """The pictures that say something about the architectures; None without saved answers."""
+def image_groups(analysis: Analysis) -> Pictures | None:
+    """The images that say something about the architectures; None without saved answers."""
     if analysis.test is None or not analysis.comparison.records:
         return None
     thumbnails = Thumbnails(analysis.comparison.records[0].spec.pixels)
-    left = MOST_IN_ALL
+    left = MAX_IN_ALL
     wrong = _group("Wrong by every architecture", all_wrong(analysis), thumbnails, left)
     left -= len(wrong.shown)
     names = names_of(analysis.rows)
@@ -66,8 +66,8 @@ def picture_groups(analysis: Analysis) -> Pictures | None:
     return Pictures(thumbnails.fault, wrong, tuple(groups))
 
 
-def _group(title: str, found: Sequence[Picture], thumbnails: Thumbnails, left: int) -> Group:
-    chosen = found[: max(0, min(MOST_PICTURES, left))]
+def _group(title: str, found: Sequence[TestImage], thumbnails: Thumbnails, left: int) -> Group:
+    chosen = found[: max(0, min(MAX_IMAGES_SHOWN, left))]
     return Group(
         title,
         len(found),
@@ -77,12 +77,12 @@ def _group(title: str, found: Sequence[Picture], thumbnails: Thumbnails, left: i
     )
 
 
-def _by_answer(picture: Picture) -> tuple[tuple[str, str], ...]:
+def _by_answer(image: TestImage) -> tuple[tuple[str, str], ...]:
     who: dict[str, list[str]] = {}
-    for name, answer in picture.answers:
+    for name, answer in image.answers:
         who.setdefault(answer, []).append(name)
     found = sorted(who.items(), key=lambda item: -len(item[1]))
-    if len(found) == 1 and len(picture.answers) > 1:
+    if len(found) == 1 and len(image.answers) > 1:
         return ((found[0][0], "all"),)
     return tuple(
         (answer, ", ".join(names) if len(names) <= NAMED else f"{len(names)} architectures")

@@ -1,4 +1,4 @@
-"""Small pictures to be put into a page, from the decoded pictures of a study."""
+"""Small images to be put into a page, from the decoded images of a study."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import base64
 import io
 from pathlib import Path
 
-from benchmark.report.analysis import Picture
+from benchmark.report.analysis import TestImage
 
 SIDE = 96
 """Largest side in pixels."""
@@ -14,7 +14,7 @@ QUALITY = 78
 
 
 class Thumbnails:
-    """The decoded pictures of a study; `fault` says why there are none, and is empty else."""
+    """The decoded images of a study; `fault` says why there are none, and is empty else."""
 
     def __init__(self, pixels: Path) -> None:
         """`pixels` is the file of the array; it is a cache, and may be gone."""
@@ -26,18 +26,18 @@ class Thumbnails:
             self._cache = PixelCache(pixels.parent)
         except DataError:
             self.fault = (
-                "The decoded pictures are gone, or not as they were written: they are a cache. "
+                "The decoded images are gone, or not as they were written: they are a cache. "
                 "`bench run` makes them again."
             )
             return
         self._ids = self._cache.table["id"].astype(str).tolist()
 
-    def uri(self, picture: Picture) -> str:
-        """The picture as a data URI; empty where the array does not hold it."""
+    def uri(self, pixels: TestImage) -> str:
+        """The image as a data URI; empty where the array does not hold it."""
         from PIL import Image
 
-        row = picture.pixel_row
-        if self.fault or not 0 <= row < len(self._ids) or self._ids[row] != picture.id:
+        row = pixels.pixel_row
+        if self.fault or not 0 <= row < len(self._ids) or self._ids[row] != pixels.id:
             return ""
         image = Image.fromarray(self._cache.array[row])
         image.thumbnail((SIDE, SIDE))

@@ -21,8 +21,8 @@ CONVENTION = (
 )
 
 
-def count_with_flopth(model: nn.Module, picture: Tensor) -> CounterResult:
-    """Count `model(picture)` with flopth; for a process, and a model, that nothing else needs.
+def count_with_flopth(model: nn.Module, image: Tensor) -> CounterResult:
+    """Count `model(image)` with flopth; for a process, and a model, that nothing else needs.
 
     flopth replaces `__call__` of layer classes for the rest of the process and adds buffers to the
     model. The model may be on the meta device. Raises whatever flopth or the model raises.
@@ -35,7 +35,7 @@ def count_with_flopth(model: nn.Module, picture: Tensor) -> CounterResult:
         layer_class.__call__ = nn.Module.__call__  # type: ignore[method-assign]
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
-        total, _ = flopth(model, inputs=[picture], bare_number=True)
+        total, _ = flopth(model, inputs=[image], bare_number=True)
     by_class: Counter[str] = Counter()
     by_layer: dict[str, int] = {}
     for name, layer in model.named_modules():

@@ -47,12 +47,12 @@ class FvcoreCount:
     """By operator that multiplies and adds: fvcore's own figure less the exact one."""
 
 
-def count_with_fvcore(model: nn.Module, picture: Tensor) -> FvcoreCount:
-    """Trace `model(picture)` with real arithmetic and count; the model is left as it was.
+def count_with_fvcore(model: nn.Module, image: Tensor) -> FvcoreCount:
+    """Trace `model(image)` with real arithmetic and count; the model is left as it was.
 
     Raises whatever the model raises. The trace cannot run on the meta device.
     """
-    analysis = FlopCountAnalysis(model, (picture,))
+    analysis = FlopCountAnalysis(model, (image,))
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     analysis.tracer_warnings("none")
     own_handles: dict[str, Handle] = dict(analysis._op_handles)
@@ -149,10 +149,10 @@ def _shape(value: Any) -> list[int]:
 
 def _convolution(inputs: list[Any], outputs: list[Any]) -> int:
     """Every weight meets every place of the output; if transposed, every place of the input."""
-    picture, weight, out = _shape(inputs[0]), _shape(inputs[1]), _shape(outputs[0])
+    image, weight, out = _shape(inputs[0]), _shape(inputs[1]), _shape(outputs[0])
     transposed = len(inputs) > 7 and bool(inputs[6].toIValue())
-    places = (picture if transposed else out)[2:]
-    return picture[0] * math.prod(places) * math.prod(weight)
+    places = (image if transposed else out)[2:]
+    return image[0] * math.prod(places) * math.prod(weight)
 
 
 def _linear(inputs: list[Any], outputs: list[Any]) -> int:

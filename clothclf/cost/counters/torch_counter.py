@@ -58,7 +58,7 @@ class LayerCall:
 
 @dataclass
 class ForwardRecord:
-    """One forward pass of one picture, watched."""
+    """One forward pass of one image, watched."""
 
     result: CounterResult
     activations: int
@@ -66,7 +66,7 @@ class ForwardRecord:
     largest_tensor: int
     """Elements of the largest tensor that any operator made."""
     input_size: tuple[int, ...]
-    """Channels, height and width of the picture that the network was given."""
+    """Channels, height and width of the image that the network was given."""
     calls: list[LayerCall] = field(default_factory=list)
     """Calls of layers without sub-layers, in order."""
     inside: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -77,8 +77,8 @@ class ForwardRecord:
     """Output shape of each module's last call, where it gives a tensor."""
 
 
-def count_with_torch(model: nn.Module, picture: Tensor, by_layer: bool = True) -> ForwardRecord:
-    """Run `model(picture)` and count; the model is left as it was.
+def count_with_torch(model: nn.Module, image: Tensor, by_layer: bool = True) -> ForwardRecord:
+    """Run `model(image)` and count; the model is left as it was.
 
     Meta tensors are enough, and better: there an LSTM falls apart into countable products. Without
     `by_layer` it is somewhat faster and gives totals alone. Raises whatever the model raises.
@@ -88,12 +88,12 @@ def count_with_torch(model: nn.Module, picture: Tensor, by_layer: bool = True) -
     others = _Others(frozenset(counter.flop_registry))
     watch = _ModuleWatch(model, counter)
     with torch.no_grad(), contextlib.ExitStack() as around:
-        seen = around.enter_context(_first_picture())
+        seen = around.enter_context(_first_image())
         if by_layer:
             around.enter_context(watch.hooked())
             around.enter_context(others)
         around.enter_context(counter)
-        model(picture)
+        model(image)
     by_operator: Counter[str] = Counter()
     for operator, flops in counter.flop_counts["Global"].items():
         by_operator[operator_name(operator)] += flops // 2
@@ -117,10 +117,10 @@ def count_with_torch(model: nn.Module, picture: Tensor, by_layer: bool = True) -
 
 
 @contextlib.contextmanager
-def _first_picture() -> Iterator[list[int]]:
-    """Fill the list with channels, height and width of the first picture that any module is given.
+def _first_image() -> Iterator[list[int]]:
+    """Fill the list with channels, height and width of the first image that any module is given.
 
-    Seen where it goes in, so that it is the picture that is counted and none that was announced.
+    Seen where it goes in, so that it is the image that is counted and none that was announced.
     """
     size: list[int] = []
 

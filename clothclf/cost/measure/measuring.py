@@ -17,14 +17,14 @@ from clothclf.cost.measure.busy import BusyWatch
 from clothclf.cost.measure.peak_memory import Work, peak_bytes, working_bytes
 from clothclf.cost.network import (
     LARGE,
-    Subject,
+    Network,
     build_on_cpu,
     build_on_meta,
     input_size,
     resolve,
     stored_bytes,
 )
-from clothclf.device import choose_device, device_name, wait_for
+from clothclf.device import device_name, select_device, wait_for
 from clothclf.errors import CostError, first_line
 from clothclf.models.classifier import Classifier
 from clothclf.models.deploy import deployed
@@ -55,7 +55,7 @@ class Effort:
 
 ON_LATENCY = Effort(least_s=1.0, least_passes=30, most_s=5.0, most_passes=1000)
 ON_THROUGHPUT = Effort(least_s=1.0, least_passes=2, most_s=3.0, most_passes=1000)
-LONGEST_PASS_S = 2.0
+MAX_PASS_S = 2.0
 ON_WARM_UP = Effort(least_s=0.0, least_passes=10, most_s=3.0, most_passes=100)
 # Times have settled once a window of passes is at most this much faster than the one before it.
 WARM_UP_WINDOW = 5
@@ -67,7 +67,7 @@ def measure_here(request: CostRequest, device: str, training_batch_size: int) ->
 
     Raises CostError where the architecture cannot be built, run or trained so, and DeviceError.
     """
-    place = choose_device(device)
+    place = select_device(device)
     request = resolve(request)
     _, height, width = input_size(request)
     bench = Bench.build(request, place, deploy=True)
@@ -78,7 +78,7 @@ def measure_here(request: CostRequest, device: str, training_batch_size: int) ->
         working = working_bytes(work, place, rehearsal=work)
     except Exception as error:  # each architecture fails in its own way
         size = f"{height} x {width}"
-        raise CostError(f"it refuses pictures of {size} pixels: {first_line(error)}") from error
+        raise CostError(f"it refuses images of {size} pixels: {first_line(error)}") from error
     latency_ms = [1e3 * seconds for seconds in bench.latencies()]
     throughput = bench.throughput(1e3 / statistics.fmean(latency_ms), working)
     busy = watch.describe()
@@ -106,7 +106,7 @@ class Bench:
 
     model: nn.Module
     device: torch.device
-    picture_size: tuple[int, ...]
+    image_side: tuple[int, ...]
     """Channels, height and width."""
     deployed: bool = False
     """Whether the model is in a deployed form that differs from the one that trains."""
@@ -119,44 +119,44 @@ class Bench:
         """
         torch.manual_seed(0)
         try:
-            subject = build_on_cpu(request, build_on_meta(request).features)
-            _draw_unset_weights(subject.model)
-            other = _deployed(request, subject) if deploy else None
-            model = (other or subject.model).to(device).to(memory_format=torch.channels_last)
+            network = build_on_cpu(request, build_on_meta(request).features)
+            _draw_unset_weights(network.model)
+            other = _deployed(request, network) if deploy else None
+            model = (other or network.model).to(device).to(memory_format=torch.channels_last)
         except (RuntimeError, MemoryError) as error:
             raise CostError(f"it cannot be put on {device}: {first_line(error)}") from error
-        return Bench(model, device, tuple(subject.picture.shape[1:]), other is not None)
+        return Bench(model, device, tuple(network.image.shape[1:]), other is not None)
 
-    def pictures(self, batch: int) -> Tensor:
-        """Random pictures float32 [batch, channels, height, width], channels-last."""
-        pictures = torch.randn(batch, *self.picture_size, device=self.device)
-        return pictures.to(memory_format=torch.channels_last)
+    def images(self, batch: int) -> Tensor:
+        """Random images float32 [batch, channels, height, width], channels-last."""
+        images = torch.randn(batch, *self.image_side, device=self.device)
+        return images.to(memory_format=torch.channels_last)
 
     def forward(self, batch: int) -> Work:
-        """One forward pass over the same pictures each time it is called."""
-        pictures = self.pictures(batch)
+        """One forward pass over the same images each time it is called."""
+        images = self.images(batch)
 
         def run() -> None:
             with torch.inference_mode():
-                self.model(pictures)
+                self.model(images)
 
         return run
 
     def latencies(self) -> list[float]:
-        """Seconds of each forward pass of one picture, after warm-up."""
+        """Seconds of each forward pass of one image, after warm-up."""
         work = self.forward(1)
         warm_up(work, self.device)
         return time_passes(work, self.device, ON_LATENCY)
 
     def throughput(self, single: float, working: int) -> dict[int, float]:
-        """Pictures per second by batch size, given those of one picture and its working bytes.
+        """Images per second by batch size, given those of one image and its working bytes.
 
         Ends where a larger batch gains too little, or would take too much memory or time.
         """
         found, latest = {1: single}, 1
         for batch in BATCH_SIZES[1:]:
             needed = working * batch // latest
-            if needed > self._room() or batch / found[latest] > LONGEST_PASS_S:
+            if needed > self._room() or batch / found[latest] > MAX_PASS_S:
                 break
             try:
                 work = self.forward(batch)
@@ -205,12 +205,12 @@ def warm_up(work: Work, device: torch.device) -> None:
         seconds.append(time_pass(work, device))
 
 
-def _deployed(request: CostRequest, subject: Subject) -> nn.Module | None:
+def _deployed(request: CostRequest, network: Network) -> nn.Module | None:
     """The deployed form, as it is counted: where both forms have the same outputs."""
     try:
-        other = deployed(subject.model)
+        other = deployed(network.model)
         if other is not None:
-            check_deployed_form(request, subject.features)
+            check_deployed_form(request, network.features)
     except CostError:
         return None
     return other
@@ -223,7 +223,7 @@ def _training_bytes(request: CostRequest, device: torch.device, batch: int) -> t
     """
     bench = Bench.build(request, device)
     trained = _let_train(request, bench.model)
-    small = min(2, batch)  # batch norm wants two pictures
+    small = min(2, batch)  # batch norm wants two images
 
     def train(last: int) -> None:
         optimizer = torch.optim.SGD(trained, lr=0.001, momentum=0.9) if trained else None
@@ -236,14 +236,14 @@ def _training_bytes(request: CostRequest, device: torch.device, batch: int) -> t
         weights = stored_bytes(bench.model)
         return weights, working_bytes(lambda: train(batch), device, rehearsal=lambda: train(small))
     except Exception as error:  # each architecture fails in its own way
-        told = f"a training step of {batch} pictures fails: {first_line(error)}"
+        told = f"a training step of {batch} images fails: {first_line(error)}"
         raise CostError(told) from error
 
 
 def _let_train(request: CostRequest, model: nn.Module) -> list[nn.Parameter]:
     """Switch to training what a run would train; return those parameters."""
     if isinstance(model, Classifier):
-        model.train()  # a frozen body stays as it is in evaluation
+        model.train()  # a frozen backbone stays as it is in evaluation
         (model.head if request.frozen else model).requires_grad_(True)
     elif request.frozen:
         classifier = getattr(model, "get_classifier", nn.Identity)()
@@ -258,13 +258,13 @@ def _let_train(request: CostRequest, model: nn.Module) -> list[nn.Parameter]:
 
 def _training_step(bench: Bench, batch: int, optimizer: torch.optim.Optimizer | None) -> None:
     """One step as a run takes it; without an optimiser nothing trains, and it only looks."""
-    pictures = bench.pictures(batch)
+    images = bench.images(batch)
     if optimizer is None:
         with torch.no_grad():
-            bench.model(pictures)
+            bench.model(images)
         return
     optimizer.zero_grad(set_to_none=True)
-    scores = bench.model(pictures)
+    scores = bench.model(images)
     if isinstance(scores, (tuple, list)):  # distilled networks answer twice in training
         scores = scores[0]
     scores = scores.flatten(1)

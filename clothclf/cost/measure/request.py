@@ -33,7 +33,7 @@ def measure_cost(
     """Measure one architecture in a child process, in about 10 to 20 seconds.
 
     `device` is `auto | cpu | cuda | cuda:N | mps`. The child does what torch does by default, with
-    as many threads, on random weights and pictures. Nothing else should run meanwhile: where others
+    as many threads, on random weights and images. Nothing else should run meanwhile: where others
     use the cores, it is measured again once they are idle, up to MAX_ATTEMPTS times in all, and
     the calmest stays; what disturbed that one is told in `busy`. Raises CostError, with one
     sentence, where the device is not there, where the architecture cannot be built or refuses the

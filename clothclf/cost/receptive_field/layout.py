@@ -1,4 +1,4 @@
-"""Which dimensions of a tensor run over places of the picture, kept through reshaping."""
+"""Which dimensions of a tensor run over places of the image, kept through reshaping."""
 
 from __future__ import annotations
 

@@ -21,22 +21,22 @@ from clothclf.results import ReceptiveField
 UNKNOWN = ReceptiveField(None, None, None)
 
 
-def receptive_field(body: nn.Module, picture: Tensor) -> ReceptiveField:
-    """Follow which pixels each place depends on through `body.forward_features(picture)`.
+def receptive_field(backbone: nn.Module, image: Tensor) -> ReceptiveField:
+    """Follow which pixels each place depends on through `backbone.forward_features(image)`.
 
     Works on meta tensors, needs no weights, and leaves the model as it was. Norms count as fixed
     scales (as in evaluation mode); attention, squeeze-excitation and pooling over the whole map
     are told in `global_by` and left out of the pixels. Fields are `None` where an operator is met
     whose reach is not known.
     """
-    forward: Any = getattr(body, "forward_features", None)
+    forward: Any = getattr(backbone, "forward_features", None)
     if forward is None:
         return UNKNOWN
-    follower = _Follower(body)
-    follower.views[picture] = _view_of_picture(picture)
+    follower = _Follower(backbone)
+    follower.views[image] = _view_of_image(image)
     try:
         with torch.no_grad(), follower.named(), follower:
-            features = forward(picture)
+            features = forward(image)
     except Exception:  # what cannot be followed is unknown; counting has shown that it can be run
         return UNKNOWN
     found = [
@@ -53,8 +53,8 @@ def receptive_field(body: nn.Module, picture: Tensor) -> ReceptiveField:
     return ReceptiveField(widest.pixels, widest.stride, widest.padding, widest.global_by or told)
 
 
-def _view_of_picture(picture: Tensor) -> View:
-    _, channels, height, width = picture.shape
+def _view_of_image(image: Tensor) -> View:
+    _, channels, height, width = image.shape
     dims = (
         (),
         plain(channels),
@@ -84,20 +84,20 @@ def _describe(view: View) -> ReceptiveField:
 
 
 class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Keeps for each tensor that comes from the picture what its places depend on."""
+    """Keeps for each tensor that comes from the image what its places depend on."""
 
-    def __init__(self, body: nn.Module) -> None:
+    def __init__(self, backbone: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.body = body
+        self.backbone = backbone
         self.views = WeakTensorKeyDictionary()
-        self.stack: list[tuple[str, str]] = [("", type(body).__name__)]
+        self.stack: list[tuple[str, str]] = [("", type(backbone).__name__)]
         self.recurrent = 0
 
     @contextlib.contextmanager
     def named(self) -> Iterator[None]:
         """Hooks that say which module runs, and that take recurrent layers as one step."""
         handles = []
-        for name, module in self.body.named_modules():
+        for name, module in self.backbone.named_modules():
             enter, leave = self._scope(name, module)
             handles.append(module.register_forward_pre_hook(enter))
             handles.append(module.register_forward_hook(leave))

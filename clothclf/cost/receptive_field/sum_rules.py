@@ -92,7 +92,7 @@ def _matrix_product(args: tuple[Any, ...], options: dict[str, Any], made: Any, s
 
 
 def _attention(left: View, right: View, scope: Scope) -> View:
-    """A product of two tensors that both come from the picture: [.., n, k] by [.., k, m]."""
+    """A product of two tensors that both come from the image: [.., n, k] by [.., k, m]."""
     rows, columns = left.dims[-2], right.dims[-1]
     dims = [*left.dims[:-2], rows, columns]
     what = "attention"

@@ -30,7 +30,7 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True)
 class View:
-    """How one tensor sees the picture."""
+    """How one tensor sees the image."""
 
     dims: tuple[Dim, ...]
     """What each of its dimensions runs over."""
@@ -50,7 +50,7 @@ class View:
 
     @property
     def global_by(self) -> str:
-        """The first part that shows a place the whole picture; empty where none does."""
+        """The first part that shows a place the whole image; empty where none does."""
         if any(axis not in self.everything for axis in SPATIAL):
             return ""
         return self.everything["height"]

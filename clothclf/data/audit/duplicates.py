@@ -1,7 +1,7 @@
 """Near-duplicates: one photograph that is in the data several times, and never the same pixels.
 
 Re-encoded, resized, brightened, shifted or cropped by a pixel or two, or slightly recoloured. A
-perceptual hash proposes pairs, and a comparison of the pictures themselves decides (`likeness`).
+perceptual hash proposes pairs, and a comparison of the images themselves decides (`likeness`).
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from clothclf.data.atomic import write_text
-from clothclf.data.audit.hashes import Candidates, hash_pictures, near
+from clothclf.data.audit.hashes import Candidates, hash_images, near
 from clothclf.data.audit.likeness import differences
 
-MOST_BITS = 31
-"""Of 256: what PDQ's authors take for the same picture."""
-MOST_DIFFERENCE = 12.0
-"""Levels of 0 to 255, in the worst part of the picture. Among 27,283 real product pictures, all of
+MAX_BITS = 31
+"""Of 256: what PDQ's authors take for the same image."""
+MAX_DIFFERENCE = 12.0
+"""Levels of 0 to 255, in the worst part of the image. Among 27,283 real product images, all of
 60 pairs looked at below 10 were one photograph and 19 of 24 between 10 and 12, and half of those
 between 12 and 14 were not; at 16 and more, groups chain up."""
 LOOKED_AT = 112
-"""Side in pixels of the pictures by which a split keeps near-duplicates together, whatever sizes a
+"""Side in pixels of the images by which a split keeps near-duplicates together, whatever sizes a
 study learns from: all of them have one split."""
 VERSION = 1
-"""Raise it when the same pictures would give other pairs."""
+"""Raise it when the same images would give other pairs."""
 PAIRS_AT_ONCE = 1024
 
 COLUMNS = ("first", "second", "bits", "difference")
@@ -40,11 +40,11 @@ COLUMNS = ("first", "second", "bits", "difference")
 def near_duplicate_groups(
     rows: pd.DataFrame, pixels: npt.NDArray[np.uint8], cache: Path | None = None
 ) -> pd.Series[str]:
-    """The group of each picture: twins and near-duplicates, and what hangs together by them.
+    """The group of each image: twins and near-duplicates, and what hangs together by them.
 
-    `rows` has a line for each picture, with its `pixel_hash` and its `pixel_row` in `pixels`,
-    uint8 [pictures, size, size, 3]. A group's name is the least of its pixel hashes, so that a
-    picture without near-duplicates has the group that it has among twins. The pairs found are kept
+    `rows` has a line for each image, with its `pixel_hash` and its `pixel_row` in `pixels`,
+    uint8 [images, size, size, 3]. A group's name is the least of its pixel hashes, so that a
+    image without near-duplicates has the group that it has among twins. The pairs found are kept
     below `cache`.
     """
     pairs = near_duplicate_pairs(rows, pixels, cache)
@@ -65,7 +65,7 @@ def near_duplicate_pairs(
     """Pairs of near-duplicates that are no twins, enough of them to join every group.
 
     `first` and `second` are pixel hashes, `bits` the Hamming distance of the two perceptual hashes
-    (of 256), `difference` that of the pictures in levels of 0 to 255. Arguments are those of
+    (of 256), `difference` that of the images in levels of 0 to 255. Arguments are those of
     `near_duplicate_groups`.
     """
     # One of each twins, in an order that does not depend on that of the rows.
@@ -88,15 +88,15 @@ def near_duplicate_pairs(
 def _find(alone: pd.DataFrame, pixels: npt.NDArray[np.uint8]) -> pd.DataFrame:
     places = alone["pixel_row"].to_numpy(dtype=np.int64)
     groups = np.arange(len(places))
-    hashes = hash_pictures(pixels, places)
+    hashes = hash_images(pixels, places)
     names = alone["pixel_hash"].to_numpy()
     parts = [pd.DataFrame(columns=list(COLUMNS))]
-    for candidates in near(hashes, MOST_BITS, groups):
+    for candidates in near(hashes, MAX_BITS, groups):
         for some in _nearest_first(candidates):
-            # Where most pictures are alike, a few pairs join them, and the others need no look.
+            # Where most images are alike, a few pairs join them, and the others need no look.
             some = some.some(groups[some.first] != groups[some.second])
             apart = differences(pixels, places[some.first], places[some.second], some.shift)
-            same = apart <= MOST_DIFFERENCE
+            same = apart <= MAX_DIFFERENCE
             if not same.any():
                 continue
             found = some.some(same)

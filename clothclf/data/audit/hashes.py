@@ -1,9 +1,9 @@
-"""A perceptual hash of every decoded picture, and which pictures are near by it.
+"""A perceptual hash of every decoded image, and which images are near by it.
 
 The hash is PDQ's (Facebook 2019, "The TMK+PDQF Video-Hashing Algorithm and the PDQ Image-Hashing
 Algorithm"): 16 x 16 coefficients of the cosine transform of the brightness, above their median or
 not. Here it is taken of 32 x 32 cells. It hardly feels another compression, size or brightness,
-but a shift by one part in fifty changes a quarter of its bits; so each picture is hashed as it is
+but a shift by one part in fifty changes a quarter of its bits; so each image is hashed as it is
 and shifted to eight sides, which comes to two matrix products.
 """
 
@@ -18,13 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 CELLS = 32
-"""A picture is reduced to so many cells in each direction."""
+"""An image is reduced to so many cells in each direction."""
 COEFFICIENTS = 16
 """In each direction, without the constant one: 256 bits."""
 SHIFT = 1.5 / 112
-"""Of the eight shifted hashes, in parts of the picture's side."""
+"""Of the eight shifted hashes, in parts of the image's side."""
 UNSHIFTED = 4
-"""Place of the hash of the picture as it is, among the nine."""
+"""Place of the hash of the image as it is, among the nine."""
 LUMA = (0.299, 0.587, 0.114)
 """Share of each channel in the brightness (ITU-R BT.601)."""
 BLANK_BELOW = 1.0
@@ -34,9 +34,9 @@ COARSE = 8
 """Of the coarse coefficients in each direction, the constant one among them."""
 COARSE_DISTANCE = 0.03
 """Largest cosine distance of the coarse coefficients for which hashes are compared: 99 % of shifts
-by 2 of 112 pixels stay below it, and one pair of 250 among plain product pictures."""
+by 2 of 112 pixels stay below it, and one pair of 250 among plain product images."""
 ROWS_AT_ONCE, COLUMNS_AT_ONCE = 256, 16_384
-"""Of the table of all pairs, which is never held as a whole: memory grows with the pictures alone,
+"""Of the table of all pairs, which is never held as a whole: memory grows with the images alone,
 and stays below 400 MB where every pair is a near one."""
 CHUNK_BYTES = 4_000_000
 """Of float32 brightness: larger pieces fall out of the processor's cache."""
@@ -44,14 +44,14 @@ CHUNK_BYTES = 4_000_000
 
 @dataclass(frozen=True)
 class Hashes:
-    """Hashes of n pictures."""
+    """Hashes of n images."""
 
     bits: npt.NDArray[np.uint64]
-    """[9, n, 4]: 256 bits of the picture shifted up left, up, up right, left, not at all …"""
+    """[9, n, 4]: 256 bits of the image shifted up left, up, up right, left, not at all …"""
     coarse: npt.NDArray[np.float32]
     """[n, 63]: the lowest coefficients, of length 1."""
     blank: npt.NDArray[np.bool_]
-    """[n]: the picture has one colour, and its hash means nothing."""
+    """[n]: the image has one colour, and its hash means nothing."""
 
     def __len__(self) -> int:
         return len(self.coarse)
@@ -59,7 +59,7 @@ class Hashes:
 
 @dataclass(frozen=True)
 class Candidates:
-    """Pairs of pictures with near hashes."""
+    """Pairs of images with near hashes."""
 
     first: npt.NDArray[np.int64]
     second: npt.NDArray[np.int64]
@@ -95,8 +95,8 @@ def shifts_of(place: int) -> tuple[float, float]:
     return (place // 3 - 1) * SHIFT, (place % 3 - 1) * SHIFT
 
 
-def hash_pictures(pixels: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64]) -> Hashes:
-    """Hash some pictures of an array uint8 [pictures, size, size, 3]; it is read in pieces."""
+def hash_images(pixels: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64]) -> Hashes:
+    """Hash some images of an array uint8 [images, size, size, 3]; it is read in pieces."""
     size = pixels.shape[1]
     waves = _cosines() @ np.stack([cell_means(size, place * SHIFT) for place in (-1, 0, 1)])
     transform = waves.reshape(-1, size)
@@ -121,7 +121,7 @@ def hash_pictures(pixels: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64]) ->
 
 
 def near(hashes: Hashes, most_bits: int, groups: npt.NDArray[np.int64]) -> Iterator[Candidates]:
-    """Pairs of pictures whose hashes differ in `most_bits` at most, in pieces, none twice.
+    """Pairs of images whose hashes differ in `most_bits` at most, in pieces, none twice.
 
     Those that `groups` [n] has in one group already are passed over; it may change on the way.
     All pairs are looked at, by their coarse coefficients: time grows with the square of n.
@@ -151,11 +151,11 @@ def _cosines() -> npt.NDArray[np.float32]:
     return found.astype(np.float32)
 
 
-def _brightness(pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Brightness [n, size, size] of pictures [n, size, size, 3]."""
-    found: npt.NDArray[np.float32] = pictures[..., 0] * np.float32(LUMA[0])
+def _brightness(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Brightness [n, size, size] of images [n, size, size, 3]."""
+    found: npt.NDArray[np.float32] = images[..., 0] * np.float32(LUMA[0])
     for channel in (1, 2):
-        found += pictures[..., channel] * np.float32(LUMA[channel])
+        found += images[..., channel] * np.float32(LUMA[channel])
     return found
 
 
@@ -180,7 +180,7 @@ def _distances(
     theirs = hashes.bits[UNSHIFTED][second]
     best = np.full(len(first), 257, dtype=np.int64)
     shift = np.zeros(len(first), dtype=np.int64)
-    # As they are first: among equals, that is what two pictures are.
+    # As they are first: among equals, that is what two images are.
     for place in sorted(range(9), key=lambda place: place != UNSHIFTED):
         differing = np.bitwise_count(hashes.bits[place][first] ^ theirs).sum(1, dtype=np.int64)
         better = differing < best

@@ -1,4 +1,4 @@
-"""How bright and how rich in contrast each picture is, and which are odd by it."""
+"""How bright and how rich in contrast each image is, and which are odd by it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ BRIGHT = "very bright"
 FLAT_BELOW = 8.0
 """Standard deviation of the brightness, in levels of 0 to 255."""
 DARK_BELOW, BRIGHT_ABOVE = 48.0, 240.0
-"""Levels of 0 to 255 that a twentieth of a picture at most lies beyond, or it is not odd."""
+"""Levels of 0 to 255 that a twentieth of an image at most lies beyond, or it is not odd."""
 LOOKED_AT = 56
 """About so many pixels are looked at in each direction."""
-PICTURES_AT_ONCE = 512
+IMAGES_AT_ONCE = 512
 
 
-def measure_pictures(pixels: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64]) -> pd.DataFrame:
-    """A line for each of `rows` of an array uint8 [pictures, size, size, 3].
+def measure_images(pixels: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64]) -> pd.DataFrame:
+    """A line for each of `rows` of an array uint8 [images, size, size, 3].
 
     `brightness` and `contrast` are mean and standard deviation of the brightness, in levels of 0
     to 255; `oddity` is BLANK, FLAT, DARK, BRIGHT or empty.
@@ -31,8 +31,8 @@ def measure_pictures(pixels: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64])
     step = max(1, pixels.shape[1] // LOOKED_AT)
     # Mean, deviation, and the levels that a twentieth lies below and above.
     figures = np.empty((4, len(rows)))
-    for start in range(0, len(rows), PICTURES_AT_ONCE):
-        part = slice(start, start + PICTURES_AT_ONCE)
+    for start in range(0, len(rows), IMAGES_AT_ONCE):
+        part = slice(start, start + IMAGES_AT_ONCE)
         chosen = np.stack([pixels[row, ::step, ::step] for row in rows[part]])
         levels = (chosen @ np.array(LUMA, dtype=np.float32)).reshape(len(chosen), -1)
         figures[0, part], figures[1, part] = levels.mean(axis=1), levels.std(axis=1)

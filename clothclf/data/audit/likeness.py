@@ -1,8 +1,8 @@
-"""Whether two pictures are one but for brightness, compression, and a small shift or zoom.
+"""Whether two images are one but for brightness, compression, and a small shift or zoom.
 
 A hash alone cannot tell: all dark wallets on white ground have much the same one. So the second
-picture is explained by the first one's pixels and gradients, by least squares (as Lucas and Kanade
-1981 register pictures), and what is left over is looked at where it is largest.
+image is explained by the first one's pixels and gradients, by least squares (as Lucas and Kanade
+1981 register images), and what is left over is looked at where it is largest.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def differences(
     second: npt.NDArray[np.int64],
     shift: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.float64]:
-    """How far each pair of pictures is from being the same, in levels of 0 to 255.
+    """How far each pair of images is from being the same, in levels of 0 to 255.
 
     Root mean square of what brightness, contrast, shift and zoom leave unexplained, in the worst
     of 64 windows. `first` and `second` are rows of `pixels`; `shift` is one of the nine of a hash.
@@ -84,7 +84,7 @@ def _changes(ours: Thumbnails, theirs: Thumbnails) -> npt.NDArray[np.float32]:
     """What a small change of each kind does to every value of `ours`: [n, values, 6].
 
     Contrast, brightness, a shift and a zoom in either direction. Gradients are means of both
-    pictures': so a shift by half a cell is explained as well as a tenth (Malis 2004).
+    images': so a shift by half a cell is explained as well as a tenth (Malis 2004).
     """
     both = (ours + theirs) / 2
     down, right = np.gradient(both, axis=1), np.gradient(both, axis=2)

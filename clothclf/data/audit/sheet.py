@@ -10,13 +10,13 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 SIDE = 112
-"""Pixels of a picture on the sheet."""
+"""Pixels of an image on the sheet."""
 GAP = 12
 LINE = 15
 """Pixels from one line of text to the next."""
 HEADING = 34
 WIDTH = 10
-"""Pictures beside each other."""
+"""Images beside each other."""
 INK, FAINT, WARNING, FRAME = "#1a1a1a", "#6b6b6b", "#b3261e", "#c9c9c9"
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -24,10 +24,10 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture and what stands below it, a line each."""
+    """One image and what stands below it, a line each."""
 
     row: int
-    """In the array of pictures."""
+    """In the array of images."""
     lines: tuple[str, ...]
     warned: int = -1
     """Which of the lines is set off; none below 0."""
@@ -35,14 +35,14 @@ class Tile:
 
 @dataclass(frozen=True)
 class Section:
-    """Pictures under one heading; those of a group stand in one frame."""
+    """Images under one heading; those of a group stand in one frame."""
 
     heading: str
     groups: Sequence[Sequence[Tile]]
 
 
 def draw_sheet(pixels: npt.NDArray[np.uint8], sections: Sequence[Section]) -> Image.Image:
-    """Draw the sections below each other, from pictures uint8 [pictures, size, size, 3]."""
+    """Draw the sections below each other, from images uint8 [images, size, size, 3]."""
     drawn = [_Layout(section) for section in sections]
     width = GAP + WIDTH * (SIDE + GAP)
     sheet = Image.new("RGB", (width, GAP + sum(layout.height for layout in drawn)), "white")
@@ -55,9 +55,9 @@ def draw_sheet(pixels: npt.NDArray[np.uint8], sections: Sequence[Section]) -> Im
             box = (left, top + down, left + count * (SIDE + GAP) - 2, top + down + layout.tall - 2)
             draw.rectangle(box, outline=FRAME)
         for tile, left, down in layout.tiles:
-            picture = Image.fromarray(pixels[tile.row]).resize((SIDE, SIDE))
+            image = Image.fromarray(pixels[tile.row]).resize((SIDE, SIDE))
             place = (left + GAP // 2, top + down + GAP // 2)
-            sheet.paste(picture, place)
+            sheet.paste(image, place)
             for number, text in enumerate(tile.lines):
                 at = (place[0], place[1] + SIDE + 2 + number * LINE)
                 ink = WARNING if number == tile.warned else INK if number == 0 else FAINT
@@ -92,7 +92,7 @@ class _Layout:
 
 
 def _fitted(draw: ImageDraw.ImageDraw, text: str, font: Font) -> str:
-    """As much of a text as stands below a picture; what cannot be printed is left out."""
+    """As much of a text as stands below an image; what cannot be printed is left out."""
     whole = "".join(character for character in text if character.isprintable())
     text = whole
     while text and draw.textlength(text + "…" * (text != whole), font) > SIDE:

@@ -1,4 +1,4 @@
-"""The fashion pictures of the published study: from Kaggle or the hub, or told how by hand."""
+"""The fashion images of the published study: from Kaggle or the hub, or told how by hand."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Place = Literal["auto", "hub", "kaggle"]
 
 
 def fetch_fashion(place: Place, folder: Path, progress: Progress | None = None) -> Fetched:
-    """Fetch the pictures to a folder; `auto` tries Kaggle, then the hub.
+    """Fetch the images to a folder; `auto` tries Kaggle, then the hub.
 
     What is in the folder already is compared with its checksums. Raises DataError with a way to
     do it by hand where no place gives them.
@@ -41,7 +41,7 @@ def fetch_fashion(place: Place, folder: Path, progress: Progress | None = None) 
             return fetch_from_hub(HubSettings(), folder, progress)
         except DataError as error:
             faults.append(f"from the hub: {error}")
-    raise DataError("\n".join(["the pictures cannot be fetched", *faults, by_hand(folder)]))
+    raise DataError("\n".join(["the images cannot be fetched", *faults, by_hand(folder)]))
 
 
 def there_already(folder: Path, place: Place, datasets: tuple[str, ...]) -> Fetched | None:

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from clothclf.connectivity import hub_address, hub_fault
+from clothclf.connectivity import hub_address, hub_error
 from clothclf.data.atomic import file_sha256, write_text
 from clothclf.data.fetch.folder import Fetched, Progress, fetched_before, filling, put_in_place
 from clothclf.data.fetch.hub_layout import parquet_files
 from clothclf.errors import DataError, first_line
 from clothclf.settings import HubSettings
 
-LIST_PATIENCE_S = 10.0
+LIST_TIMEOUT_S = 10.0
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SAFE_PART = re.compile(r"[\w][\w.,=+@ -]{0,199}")
 
@@ -55,7 +55,7 @@ def keep_from_hub(settings: HubSettings, cache: Path) -> Fetched:
     commit = _known_commit(settings, kept)
     if commit is not None and (there := fetched_before(kept / commit)) is not None:
         return there
-    if fault := hub_fault("the Hugging Face hub"):
+    if fault := hub_error("the Hugging Face hub"):
         raise DataError(
             f"{fault}; data.hub: {settings.dataset} is to be read from there: give its downloaded "
             "files as data.path instead"
@@ -105,7 +105,7 @@ def fetch_from_hub(
         if (there := fetched_before(folder)) is not None:
             return there  # another process was first
         _require_space(folder, files, unfinished / "whole")
-        with _faults_told(settings), _bars(shown=progress is None):
+        with _errors_as_text(settings), _bars(shown=progress is None):
             done, total = 0, sum(file.size for file in files)
             for file in files:
                 url = f"{_address(settings)}/resolve/{commit}/{quote(file.name)}"
@@ -120,16 +120,16 @@ def fetch_from_hub(
 
 def _list(settings: HubSettings) -> tuple[str, list[_File]]:
     """The commit that the revision is at, and its parquet files."""
-    if fault := hub_fault("the Hugging Face hub"):
+    if fault := hub_error("the Hugging Face hub"):
         raise DataError(fault)
-    with _faults_told(settings):
+    with _errors_as_text(settings):
         from huggingface_hub import HfApi
 
         info = HfApi(endpoint=hub_address()).dataset_info(
             settings.dataset,
             revision=settings.wanted_revision,
             files_metadata=True,
-            timeout=LIST_PATIENCE_S,
+            timeout=LIST_TIMEOUT_S,
         )
         listed = {item.rfilename: item for item in info.siblings or []}
         commit = str(info.sha)
@@ -226,7 +226,7 @@ def _bars(shown: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _faults_told(settings: HubSettings) -> Iterator[None]:
+def _errors_as_text(settings: HubSettings) -> Iterator[None]:
     """Turn what the hub's client raises into one sentence."""
     try:
         from huggingface_hub import errors

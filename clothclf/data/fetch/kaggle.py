@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from clothclf.connectivity import reach_fault
+from clothclf.connectivity import connection_error
 from clothclf.data.fetch.folder import Fetched, fetched_before, filling, put_in_place
 from clothclf.errors import DataError, first_line
 
@@ -32,12 +32,12 @@ def fetch_from_kaggle(dataset: str, folder: Path) -> Fetched:
                 "kagglehub is not installed: pip install 'bench-architectures[kaggle]'"
             ) from None
         # The client itself would wait without end for an answer that does not come.
-        if fault := reach_fault(get_endpoint(get_env()), "Kaggle"):
+        if fault := connection_error(get_endpoint(get_env()), "Kaggle"):
             raise DataError(fault)
         with filling(folder) as unfinished:
             if (there := fetched_before(folder)) is not None:
                 return there  # another process was first
-            with _faults_told(dataset), _cache_in(unfinished / "kagglehub"):
+            with _errors_as_text(dataset), _cache_in(unfinished / "kagglehub"):
                 got = Path(kagglehub.dataset_download(dataset))
             version = got.name if got.name.isdecimal() else ""
             if not got.resolve().is_relative_to(unfinished.resolve()):
@@ -62,7 +62,7 @@ def _cache_in(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _faults_told(dataset: str) -> Iterator[None]:
+def _errors_as_text(dataset: str) -> Iterator[None]:
     """Turn what Kaggle's client raises into one sentence."""
     from kagglehub import exceptions
 

@@ -1,4 +1,4 @@
-"""Sources of labelled pictures: one file for each kind, one contract for all."""
+"""Sources of labelled images: one file for each kind, one contract for all."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Chosen", "Finding", "Listing", "Source", "Wanted", "list_wanted", "o
 def open_source(settings: DataSettings, cache: Path) -> Source:
     """Open the source that the settings name; raises DataError where it is not there.
 
-    Below `cache` the demo's pictures are drawn, and what the hub has is kept.
+    Below `cache` the demo's images are drawn, and what the hub has is kept.
     """
     if settings.source == "demo":
         from clothclf.data.sources.demo import open_demo
@@ -32,10 +32,10 @@ def open_source(settings: DataSettings, cache: Path) -> Source:
         return open_plugin(settings)
     if settings.path is None:
         raise DataError(f"data.path: source {settings.source} needs it")
-    return _open_path(settings.source, settings.path, settings.picture)
+    return _open_path(settings.source, settings.path, settings.image)
 
 
-def _open_path(name: str, path: Path, picture: str | None) -> Source:
+def _open_path(name: str, path: Path, image: str | None) -> Source:
     if name == "folder":
         from clothclf.data.sources.folder import FolderSource
 
@@ -43,7 +43,7 @@ def _open_path(name: str, path: Path, picture: str | None) -> Source:
     if name == "table":
         from clothclf.data.sources.image_table import TableSource
 
-        return TableSource(path, picture)
+        return TableSource(path, image)
     from clothclf.data.sources.kaggle import KaggleSource
 
     return KaggleSource(path)

@@ -1,4 +1,4 @@
-"""The embedded default: drawn pictures, kept in the cache and read as Kaggle's layout is."""
+"""The embedded default: drawn images, kept in the cache and read as Kaggle's layout is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from clothclf.data.sources.kaggle import KaggleSource
 from clothclf.settings import DemoSettings
 
 DRAWING_VERSION = 1
-"""Raise it when the drawings change: pictures drawn before are then drawn again."""
+"""Raise it when the drawings change: images drawn before are then drawn again."""
 
 _COLUMNS = (
     *("id", "gender", "masterCategory", "subCategory", "articleType", "baseColour"),
@@ -24,7 +24,7 @@ _JPEG_QUALITY = 75
 
 
 def open_demo(settings: DemoSettings, cache: Path) -> KaggleSource:
-    """Draw the pictures unless they are in the cache already; return them as a source."""
+    """Draw the images unless they are in the cache already; return them as a source."""
     name = f"v{DRAWING_VERSION}-{settings.images_per_class}-seed{settings.seed}"
     folder = cache / "demo" / name
     if not folder.is_dir():
@@ -37,8 +37,8 @@ def open_demo(settings: DemoSettings, cache: Path) -> KaggleSource:
 def write_demo(folder: Path, images_per_class: int, seed: int) -> None:
     """Write `folder`/styles.csv and `folder`/images/<id>.jpg, the same bytes for the same numbers.
 
-    A picture depends only on the seed, its class and its place within the class, so a larger demo
-    holds every picture of a smaller one, under other ids.
+    An image depends only on the seed, its class and its place within the class, so a larger demo
+    holds every image of a smaller one, under other ids.
     """
     images = folder / "images"
     images.mkdir(parents=True, exist_ok=True)
@@ -48,12 +48,12 @@ def write_demo(folder: Path, images_per_class: int, seed: int) -> None:
     for product, member in enumerate(order, start=_FIRST_ID):
         label, index = members[member]
         source = np.random.SeedSequence(seed, spawn_key=(LABELS.index(label), index))
-        picture, colour = draw_product(label, np.random.default_rng(source))
-        picture.save(images / f"{product}.jpg", quality=_JPEG_QUALITY)
+        image, colour = draw_product(label, np.random.default_rng(source))
+        image.save(images / f"{product}.jpg", quality=_JPEG_QUALITY)
         master, sub, usage, *_ = CATALOGUE[label]
         name = f"Synthetic {colour.lower()} {label} {product}"
         rows.append((product, "", master, sub, label, colour, "", "", usage, name))
-    # The table comes last: where it exists, every picture it names does too.
+    # The table comes last: where it exists, every image it names does too.
     with (folder / "styles.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_COLUMNS)

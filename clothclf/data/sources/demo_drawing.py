@@ -73,9 +73,9 @@ def _rounded(corners: _Outline, radius: float) -> list[_Point]:
 
 
 class _Sketch:
-    """One product's supersampled picture in the making: its chances, its colours and its pose.
+    """One product's supersampled image in the making: its chances, its colours and its pose.
 
-    Painters draw in picture pixels around the product's centre, x to the right and y down.
+    Painters draw in image pixels around the product's centre, x to the right and y down.
     """
 
     def __init__(self, rng: np.random.Generator, patterns: str) -> None:
@@ -117,7 +117,7 @@ class _Sketch:
         ]
 
     def _weave(self) -> Image.Image | None:
-        """Cover the whole picture with the pattern, to be cut out later; plain needs no cover."""
+        """Cover the whole image with the pattern, to be cut out later; plain needs no cover."""
         if self.pattern == "plain":
             return None
         fabric = Image.new("RGB", self.image.size, self.base)
@@ -150,11 +150,11 @@ class _Sketch:
         self._draw.polygon(self._place(outline), colour)
 
     def line(self, points: _Outline, colour: _Colour, width: float) -> None:
-        """Draw an open line `width` picture pixels wide."""
+        """Draw an open line `width` image pixels wide."""
         self._draw.line(self._place(points), colour, round(width * _SUPERSAMPLING), joint="curve")
 
 
-# Each pair is a uniform range of picture pixels (flare and taper are ratios). A part whose size
+# Each pair is a uniform range of image pixels (flare and taper are ratios). A part whose size
 # comes out negative is left out. Neighbours overlap on purpose, or the task would be trivial.
 _GARMENTS: dict[str, tuple[_Range, ...]] = {
     # length, chest, flare, sleeve, neck, depth, collar, placket, motif
@@ -188,7 +188,7 @@ def _paint_garment(sketch: _Sketch, label: str) -> None:
     side = [(neck, top), shoulder, armpit, waist, (chest * flare, -top)]
     sketch.fill(_arc((0, top + 1), (neck, 2.5), 0, 360, 12), sketch.edge)
     if sleeve > 0:
-        # Long sleeves have to hang steeply to stay inside the picture.
+        # Long sleeves have to hang steeply to stay inside the image.
         angle = math.radians(sketch.pick(12, 22) if sleeve > 20 else sketch.pick(28, 58))
         across, down, opening = math.sin(angle), math.cos(angle), sketch.pick(6, 9)
         cuff = (shoulder[0] + across * sleeve, shoulder[1] + down * sleeve)
@@ -205,7 +205,7 @@ def _paint_garment(sketch: _Sketch, label: str) -> None:
 def _paint_front(
     sketch: _Sketch, neckline: _Outline, collar: float, placket: float, motif: float
 ) -> None:
-    """Add what tells garments apart at second sight, in sizes of picture pixels."""
+    """Add what tells garments apart at second sight, in sizes of image pixels."""
     (neck, top), throat = neckline[-1], neckline[len(neckline) // 2][1]
     seam = _mix(sketch.base, sketch.edge, sketch.pick(0.2, 1))
     if collar > 0:
@@ -229,16 +229,18 @@ def _paint_shoe(sketch: _Sketch, label: str) -> None:
     ranges = (sketch.pick(*span) for span in _FOOTWEAR[label])
     heel, sole, ankle, mouth, toe, lace, stripe = ranges
     heel = max(heel, 0)
-    ground = 10 + heel / 2
-    seat, ball = ground - sole - heel, ground - sole
+    context = 10 + heel / 2
+    seat, ball = context - sole - heel, context - sole
     vamp, collar = ball - toe, seat - ankle
     rubber = sketch.accent if sketch.chance(0.3) else _mix(_WHITE, sketch.edge, sketch.pick(0, 1))
     arch = [(-24, seat), (-8, seat + heel * 0.4), (6, ball)]
     welt = [(x, y + sole) for x, y in reversed(arch)]
-    sketch.fill([*arch, (27, ball - 1), (26, ground), *welt], rubber)
+    sketch.fill([*arch, (27, ball - 1), (26, context), *welt], rubber)
     # A low heel lies within the sole, so that it merges into a flat shoe.
     stem = -22 + sketch.pick(0, 9)
-    sketch.fill([(-24, seat), (-23, ground), (stem, ground), (stem + 3, seat + heel * 0.3)], rubber)
+    sketch.fill(
+        [(-24, seat), (-23, context), (stem, context), (stem + 3, seat + heel * 0.3)], rubber
+    )
     bridge = (mouth, vamp - ankle * 0.25)
     dip = (-10, (collar + bridge[1]) / 2 + 2.5)
     lining = [(-22, collar + 1), (mouth - 4, bridge[1] - 1), bridge, dip]
@@ -302,8 +304,8 @@ def _paint_bag(sketch: _Sketch, label: str) -> None:
         grip = _arc((0, top + 1), (rim * sketch.pick(0.4, 0.85), handle), 180, 360, 12)
         sketch.line(grip, sketch.edge, 2.4)
         sketch.line(grip, sketch.base, 1.5)
-    body = [(-rim, top), (rim, top), (wide, bottom), (-wide, bottom)]
-    sketch.cloth(_rounded(body, sketch.pick(1, 6)))
+    backbone = [(-rim, top), (rim, top), (wide, bottom), (-wide, bottom)]
+    sketch.cloth(_rounded(backbone, sketch.pick(1, 6)))
     if sketch.chance(0.4):
         lip = top + height * sketch.pick(0.3, 0.6)
         flap = [(-rim, top), (rim, top), (rim * 0.97, lip), (0, lip + 3), (-rim * 0.97, lip)]
@@ -359,9 +361,9 @@ LABELS: tuple[str, ...] = tuple(CATALOGUE)
 
 
 def draw_product(label: str, rng: np.random.Generator) -> tuple[Image.Image, str]:
-    """Draw one product of an article type in `LABELS`; return the picture and its colour's name.
+    """Draw one product of an article type in `LABELS`; return the image and its colour's name.
 
-    The picture is RGB, 60 wide and 80 high, on white ground.
+    The image is RGB, 60 wide and 80 high, on white ground.
     """
     category = CATALOGUE[label]
     sketch = _Sketch(rng, category.patterns)

@@ -70,14 +70,14 @@ class _Folder:
         self.path = path.resolve()
 
     def folders(self) -> list[str]:
-        with _faults_told(self.path):
+        with _errors_as_text(self.path):
             items = [item.name for item in self.path.iterdir() if item.is_dir()]
             return sorted(name for name in items if name.isprintable())
 
     def names(self, folder: str) -> list[str]:
         if not (self.path / folder).is_dir():
             return []
-        with _faults_told(self.path / folder), os.scandir(self.path / folder) as items:
+        with _errors_as_text(self.path / folder), os.scandir(self.path / folder) as items:
             # A pipe or a device would be waited for without end: plain files only.
             plain = (item for item in items if os.path.isfile(item.path))
             return sorted(f"{folder}/{item.name}" for item in plain)
@@ -87,7 +87,7 @@ class _Folder:
         waiting = [""]
         while waiting:
             folder = waiting.pop()
-            with _faults_told(self.path / folder), os.scandir(self.path / folder) as items:
+            with _errors_as_text(self.path / folder), os.scandir(self.path / folder) as items:
                 for item in items:
                     if item.is_dir():
                         if item.is_symlink():  # it may lead out, or in a circle
@@ -107,7 +107,7 @@ class _Folder:
 
     def read(self, name: str, limit: int) -> bytes:
         path = self.path / name
-        with _faults_told(path):
+        with _errors_as_text(path):
             if not path.resolve().is_relative_to(self.path):
                 raise DataError(f"{path}: is a link that leads out of {self.path}")
             with path.open("rb") as file:
@@ -115,13 +115,13 @@ class _Folder:
         return _within(content, limit, str(path))
 
     def stamp(self, names: list[str]) -> str:
-        with _faults_told(self.path):
+        with _errors_as_text(self.path):
             stats = [(name, (self.path / name).stat()) for name in names]
         return f"{self.path} " + " ".join(f"{n}:{s.st_size}:{s.st_mtime_ns}" for n, s in stats)
 
 
 @contextlib.contextmanager
-def _faults_told(path: Path) -> Iterator[None]:
+def _errors_as_text(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as error:  # links in a circle are a RuntimeError

@@ -1,4 +1,4 @@
-"""A folder of pictures for each class, zipped or not, with or without folders for the splits.
+"""A folder of images for each class, zipped or not, with or without folders for the splits.
 
 `cats/1.jpg`, or `train/cats/1.jpg` where there are folders train, valid (validation, val) or test
 at the top; both also below folders that hold nothing else.
@@ -15,38 +15,38 @@ from clothclf.data.splits import SPLIT_NAMES
 from clothclf.errors import DataError
 from clothclf.settings.data import CLASS_FOLDER
 
-PICTURE_ENDINGS = (
+IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
     *(".heic", ".heif", ".avif"),  # refused when they are decoded, by their name
 )
 
-NO_PICTURE = "file is no picture by its name"
+NO_IMAGE = "file is no image by its name"
 UNUSABLE_NAME = "file name is not plain text"
 
-_LAYOUT = "expected a folder for each class with its pictures right in it"
+_LAYOUT = "expected a folder for each class with its images right in it"
 
 
 class FolderSource:
-    """Pictures whose class is the name of their folder, and whose split that of the one above."""
+    """Images whose class is the name of their folder, and whose split that of the one above."""
 
     def __init__(self, path: Path) -> None:
-        """Find the class folders; raises DataError where pictures lie at different depths."""
+        """Find the class folders; raises DataError where images lie at different depths."""
         self.title = plain_title(path.name or str(path))
         self.synthetic = False
         self.path = path
         self._files = open_files(path)
         names = [name for name in self._files.all_names() if not _is_hidden(name)]
-        pictures = [name.split("/") for name in names if _is_picture(name)]
-        if not pictures:
-            endings = ", ".join(PICTURE_ENDINGS[:6])
+        images = [name.split("/") for name in names if _is_image(name)]
+        if not images:
+            endings = ", ".join(IMAGE_SUFFIXES[:6])
             raise DataError(
-                f"data.path: {path} has no pictures: {len(names):,} files, none of them with a "
+                f"data.path: {path} has no images: {len(names):,} files, none of them with a "
                 f"name that ends in {endings} or the like; {_LAYOUT}"
             )
-        self._root = _find_root(pictures)
+        self._root = _find_root(images)
         down = len(self._root)
-        self._has_splits = _has_split_folders([parts[down:] for parts in pictures], path)
-        _require_one_depth([parts[down:] for parts in pictures], self._has_splits, path)
+        self._has_splits = _has_split_folders([parts[down:] for parts in images], path)
+        _require_one_depth([parts[down:] for parts in images], self._has_splits, path)
         prefix = "".join(f"{part}/" for part in self._root)
         self._prefix = prefix
         # Beside the folder that holds everything there may be a licence or a checksum.
@@ -56,55 +56,55 @@ class FolderSource:
         """List every file with its class, whatever the column of the label is called."""
         parts = [name.split("/") for name in self._names]
         place = 1 if self._has_splits else 0
-        # A file beside the class folders has no class, but is told to be no picture.
+        # A file beside the class folders has no class, but is told to be no image.
         classes = [each[place] if len(each) > place + 1 else "." for each in parts]
         splits = [each[0] if len(each) > 1 else "train" for each in parts]
         return Listing(
             ids=self._names,
             columns={wanted.label: classes, CLASS_FOLDER: classes},
             splits=splits if self._has_splits else (),
-            faults=[_fault(name) for name in self._names],
+            faults=[_problem(name) for name in self._names],
         )
 
     def read_bytes(self, image_id: str) -> bytes:
-        """Return the encoded picture; raises DataError where it is too large or damaged."""
+        """Return the encoded image; raises DataError where it is too large or damaged."""
         return self._files.read(self._prefix + image_id, MAX_IMAGE_BYTES)
 
     def stamp(self) -> str:
-        """Text that changes when the archive or a picture of the folder does."""
-        return self._files.stamp([self._prefix + name for name in self._names if _is_picture(name)])
+        """Text that changes when the archive or an image of the folder does."""
+        return self._files.stamp([self._prefix + name for name in self._names if _is_image(name)])
 
 
 def _is_hidden(name: str) -> bool:
-    """Whether a file is one that systems leave behind: nobody means it to be a picture."""
+    """Whether a file is one that systems leave behind: nobody means it to be an image."""
     return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
 
 
-def _is_picture(name: str) -> bool:
-    return name.lower().endswith(PICTURE_ENDINGS)
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(IMAGE_SUFFIXES)
 
 
-def _fault(name: str) -> str:
+def _problem(name: str) -> str:
     if not name.isprintable():
         return UNUSABLE_NAME
-    return "" if _is_picture(name) else NO_PICTURE
+    return "" if _is_image(name) else NO_IMAGE
 
 
-def _find_root(pictures: list[list[str]]) -> list[str]:
-    """The folders that hold all pictures and only one folder each, as archives have them."""
+def _find_root(images: list[list[str]]) -> list[str]:
+    """The folders that hold all images and only one folder each, as archives have them."""
     root: list[str] = []
-    while all(len(parts) - len(root) > 2 for parts in pictures):
-        tops = {parts[len(root)] for parts in pictures}
+    while all(len(parts) - len(root) > 2 for parts in images):
+        tops = {parts[len(root)] for parts in images}
         if len(tops) > 1:
             break
         root.append(tops.pop())
     return root
 
 
-def _has_split_folders(pictures: list[list[str]], path: Path) -> bool:
+def _has_split_folders(images: list[list[str]], path: Path) -> bool:
     """Whether the top folders are splits with class folders; raises DataError where some are."""
-    deep = {parts[0] for parts in pictures if len(parts) > 2}
-    tops = sorted({parts[0] for parts in pictures if len(parts) > 1})
+    deep = {parts[0] for parts in images if len(parts) > 2}
+    tops = sorted({parts[0] for parts in images if len(parts) > 1})
     splits = [top for top in tops if top.lower() in SPLIT_NAMES]
     if not splits or not (deep & set(splits) or splits == tops):
         return False
@@ -114,7 +114,7 @@ def _has_split_folders(pictures: list[list[str]], path: Path) -> bool:
             f"data.path: {path} has the split folders {names} and beside them {others[0]!r}, which "
             "is none of train, valid and test; rename it or move it away"
         )
-    if flat := [parts for parts in pictures if len(parts) == 2]:
+    if flat := [parts for parts in images if len(parts) == 2]:
         raise DataError(
             f"data.path: {path}: {'/'.join(flat[0])} lies right in the split folder "
             f"{flat[0][0]!r}; expected a folder for each class in it, or use data.source: table"
@@ -128,18 +128,18 @@ def _has_split_folders(pictures: list[list[str]], path: Path) -> bool:
     return True
 
 
-def _require_one_depth(pictures: list[list[str]], has_splits: bool, path: Path) -> None:
+def _require_one_depth(images: list[list[str]], has_splits: bool, path: Path) -> None:
     depth = 3 if has_splits else 2
     layout = f"{_LAYOUT}{', below train, valid and test' if has_splits else ''}"
-    if shallow := [parts for parts in pictures if len(parts) < depth]:
-        where = "beside the class folders" if len(shallow) < len(pictures) else "in no class folder"
+    if shallow := [parts for parts in images if len(parts) < depth]:
+        where = "beside the class folders" if len(shallow) < len(images) else "in no class folder"
         raise DataError(
-            f"data.path: {path}: {len(shallow):,} pictures lie {where}, the first is "
+            f"data.path: {path}: {len(shallow):,} images lie {where}, the first is "
             f"{'/'.join(shallow[0])}; {layout}"
         )
-    if deep := [parts for parts in pictures if len(parts) > depth]:
-        some = "all" if len(deep) == len(pictures) else f"{len(deep):,} of {len(pictures):,}"
+    if deep := [parts for parts in images if len(parts) > depth]:
+        some = "all" if len(deep) == len(images) else f"{len(deep):,} of {len(images):,}"
         raise DataError(
-            f"data.path: {path}: {some} pictures lie deeper than the class folders, the first is "
+            f"data.path: {path}: {some} images lie deeper than the class folders, the first is "
             f"{'/'.join(deep[0])}; {layout}, or name the classes in a table (data.source: table)"
         )

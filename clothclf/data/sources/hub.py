@@ -1,7 +1,7 @@
-"""The Hugging Face hub's layout: parquet files with the pictures' bytes and columns of labels.
+"""The Hugging Face hub's layout: parquet files with the images' bytes and columns of labels.
 
 `train-00000-of-00002-….parquet` and its like, in `data/` or at the top, as the hub's `datasets`
-library writes them. A picture is a struct of `bytes` and `path`, of which the path is never
+library writes them. An image is a struct of `bytes` and `path`, of which the path is never
 followed, or plain bytes. Numbers of classes are read as the names that the file's footer gives.
 """
 
@@ -42,8 +42,8 @@ class _Place(NamedTuple):
 class HubSource:
     """A parquet file, or a folder of them. Nothing but their footers is read before it is asked."""
 
-    def __init__(self, path: Path, picture: str | None = None, title: str | None = None) -> None:
-        """Find the files and their column of pictures; raises DataError where there is none."""
+    def __init__(self, path: Path, image: str | None = None, title: str | None = None) -> None:
+        """Find the files and their column of images; raises DataError where there is none."""
         name = title or path.name or str(path)
         self.title = "".join(c if c.isprintable() else "?" for c in name)[:200]
         self.synthetic = False
@@ -57,7 +57,7 @@ class HubSource:
         self._group_starts = [
             list(itertools.accumulate(file.group_rows, initial=0)) for file in self._files
         ]
-        self._leaf = _picture_leaf(self._files, picture)
+        self._leaf = _image_leaf(self._files, image)
         self._rows: dict[str, int] | None = None
         self._reading: list[int] = []
 
@@ -75,12 +75,12 @@ class HubSource:
             ids=ids,
             columns=columns,
             splits=splits,
-            faults=[_fault(*row) for row in zip(ids, nameless, strict=True)],
+            faults=[_problem(*row) for row in zip(ids, nameless, strict=True)],
             places=[self._place_in_words(row) for row in range(len(ids))],
         )
 
     def read_bytes(self, image_id: str) -> bytes:
-        """Return the encoded picture; raises DataError where its cell is empty or too large."""
+        """Return the encoded image; raises DataError where its cell is empty or too large."""
         if self._rows is None:  # without having listed: the names alone
             self.list_images(Wanted(label=self._files[0].columns[0]))
         place = self._place((self._rows or {})[image_id])
@@ -90,7 +90,7 @@ class HubSource:
         return self._files[place.file].read_bytes(self._leaf, group, place.row - starts[group])
 
     def stamp(self) -> str:
-        """Text that changes when one of the files does, or another column is the picture's."""
+        """Text that changes when one of the files does, or another column is the image's."""
         try:
             stats = [(name, (self._root / name).stat()) for name in self._names]
         except OSError as error:
@@ -125,7 +125,7 @@ class HubSource:
     def _ids(self) -> list[str]:
         """Column `id`, else the row's number; where an id comes again, the number is added to it.
 
-        So splits may count their pictures alike, and a product may have several.
+        So splits may count their images alike, and a product may have several.
         """
         if not all(ID_COLUMN in file.columns for file in self._files):
             return [str(row) for row in range(self._starts[-1])]
@@ -161,11 +161,11 @@ class HubSource:
 def open_hub(settings: DataSettings, cache: Path) -> HubSource:
     """Open the files of `data.path`, or without it the hub's data set, fetched to `cache` once."""
     if settings.path is not None:
-        return HubSource(settings.path, settings.picture)
+        return HubSource(settings.path, settings.image)
     from clothclf.data.fetch.hub import keep_from_hub
 
     kept = keep_from_hub(settings.hub, cache)
-    return HubSource(kept.folder, settings.picture, title=kept.origin)
+    return HubSource(kept.folder, settings.image, title=kept.origin)
 
 
 def _find(path: Path) -> tuple[Path, list[str]]:
@@ -202,22 +202,22 @@ def _walk(path: Path) -> list[str]:
     return names
 
 
-def _picture_leaf(files: Sequence[ParquetFile], asked: str | None) -> str:
-    """Path of the bytes of the pictures, the same in all files; raises DataError."""
+def _image_leaf(files: Sequence[ParquetFile], asked: str | None) -> str:
+    """Path of the bytes of the images, the same in all files; raises DataError."""
     first = files[0]
     if asked is None:
-        asked = _picture_column(first)
+        asked = _image_column(first)
     leaf = _leaf(first, asked)
     for file in files[1:]:
         if _leaf(file, asked) != leaf:
             raise DataError(
-                f"{file.path}: keeps its pictures in another way than {first.path.name}; give the "
+                f"{file.path}: keeps its images in another way than {first.path.name}; give the "
                 "folder of one data set"
             )
     return leaf
 
 
-def _picture_column(file: ParquetFile) -> str:
+def _image_column(file: ParquetFile) -> str:
     alone = [c for c in file.columns if file.columns.count(c) == 1]
     of_bytes = [c for c in alone if _has_bytes(file.type_of(c))]
     marked = [c for c in of_bytes if file.features.get(c, {}).get("_type") == "Image"]
@@ -227,17 +227,15 @@ def _picture_column(file: ParquetFile) -> str:
         return (usual or candidates)[0]
     names = ", ".join(column[:40] for column in (candidates or file.columns)[:20])
     if candidates:
-        raise DataError(f"{file.path}: has several columns of pictures: {names}; say data.picture")
-    raise DataError(
-        f"{file.path}: has no column of pictures (their bytes); its columns are: {names}"
-    )
+        raise DataError(f"{file.path}: has several columns of images: {names}; say data.image")
+    raise DataError(f"{file.path}: has no column of images (their bytes); its columns are: {names}")
 
 
 def _leaf(file: ParquetFile, column: str) -> str:
     kind = file.type_of(column)
     if not _has_bytes(kind):
         raise DataError(
-            f"{file.path}: column {column!r} holds {str(kind)[:60]}, not pictures: their bytes, or "
+            f"{file.path}: column {column!r} holds {str(kind)[:60]}, not images: their bytes, or "
             "a struct of bytes and path"
         )
     return f"{column}.{_BYTES}" if pa.types.is_struct(kind) else column
@@ -263,7 +261,7 @@ def _class_names(file: ParquetFile, column: str) -> list[str]:
     return [str(name) for name in names]
 
 
-def _fault(image_id: str, is_nameless: bool) -> str:
+def _problem(image_id: str, is_nameless: bool) -> str:
     if len(image_id) > MAX_ID_CHARACTERS or not image_id.isprintable():
         return UNUSABLE_ID
     return NO_CLASS_NAME if is_nameless else ""

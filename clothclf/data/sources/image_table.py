@@ -1,4 +1,4 @@
-"""A CSV or parquet table of pictures' paths and labels; the pictures lie in its folder or below."""
+"""A CSV or parquet table of images' paths and labels; the images lie in its folder or below."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from clothclf.data.sources.table import read_table
 from clothclf.errors import DataError
 
 MAX_TABLE_BYTES = 512 * 2**20
-PICTURE_COLUMNS = (
+IMAGE_COLUMNS = (
     *("path", "file", "filename", "file_name", "filepath", "file_path"),
     *("image", "img", "image_path", "img_path", "picture", "photo"),
 )
@@ -32,17 +32,17 @@ UNUSABLE_PATH = "path is not plain text"
 
 
 class TableSource:
-    """A table; the rows' ids are the pictures' paths, relative to its folder."""
+    """A table; the rows' ids are the images' paths, relative to its folder."""
 
-    def __init__(self, path: Path, picture: str | None) -> None:
-        """Look for the table; `picture` is its column of paths, or None to look for the usual.
+    def __init__(self, path: Path, image: str | None) -> None:
+        """Look for the table; `image` is its column of paths, or None to look for the usual.
 
         Raises DataError where there is none.
         """
         self.title = plain_title(path.name or str(path))
         self.synthetic = False
         self.path = path
-        self._picture = picture
+        self._image = image
         try:
             if not path.is_file():
                 kind = "is a folder" if path.is_dir() else "does not exist"
@@ -60,45 +60,45 @@ class TableSource:
         read = self._read_parquet if is_parquet else self._read_csv
         paths, columns, places, findings = read(wanted)
         ids = [self._relative(path) for path in paths]
-        faults = [self._fault(path) for path in ids]
+        faults = [self._problem(path) for path in ids]
         self._paths = [path for path, fault in zip(ids, faults, strict=True) if not fault]
         return Listing(ids, columns, faults=faults, places=places, findings=tuple(findings))
 
     def read_bytes(self, image_id: str) -> bytes:
-        """Return the encoded picture; raises DataError where it is too large or leads out."""
+        """Return the encoded image; raises DataError where it is too large or leads out."""
         return self._files.read(image_id, MAX_IMAGE_BYTES)
 
     def stamp(self) -> str:
-        """Text that changes when the table or a picture that it names does."""
+        """Text that changes when the table or an image that it names does."""
         return self._files.stamp([self.path.name, *self._paths])
 
     def _read_csv(self, wanted: Wanted) -> _Rows:
         content = self._files.read(self.path.name, MAX_TABLE_BYTES)
-        table = read_table(content, str(self.path), key=self._picture_column)
+        table = read_table(content, str(self.path), key=self._image_column)
         columns = {name: table.values(name) for name in wanted.columns}
-        paths = table.values(self._picture_column(table.columns))
+        paths = table.values(self._image_column(table.columns))
         return paths, columns, [f"line {line}" for line in table.lines], table.findings
 
     def _read_parquet(self, wanted: Wanted) -> _Rows:
         from clothclf.data.sources.parquet import ParquetFile
 
         file = ParquetFile(self.path)
-        paths = file.texts(self._picture_column(file.columns))
+        paths = file.texts(self._image_column(file.columns))
         columns = {name: file.texts(name) for name in wanted.columns}
         return paths, columns, [f"row {number}" for number in range(1, file.rows + 1)], []
 
-    def _picture_column(self, columns: Sequence[str]) -> str:
-        if self._picture is not None:
-            if self._picture not in columns:
-                raise no_column(str(self.path), self._picture, columns)
-            return self._picture
+    def _image_column(self, columns: Sequence[str]) -> str:
+        if self._image is not None:
+            if self._image not in columns:
+                raise no_column(str(self.path), self._image, columns)
+            return self._image
         by_name = {column.lower(): column for column in reversed(columns)}
-        for name in PICTURE_COLUMNS:
+        for name in IMAGE_COLUMNS:
             if name in by_name:
                 return by_name[name]
         names = ", ".join(column[:40] for column in columns[:20])
         raise DataError(
-            f"{self.path}: which column holds the pictures' paths? say it by data.picture; its "
+            f"{self.path}: which column holds the images' paths? say it by data.image; its "
             f"columns are: {names}"
         )
 
@@ -113,7 +113,7 @@ class TableSource:
             path = path.removeprefix(f"{folder}/")
         return posixpath.normpath(path)
 
-    def _fault(self, path: str) -> str:
+    def _problem(self, path: str) -> str:
         if not path:
             return NO_PATH
         if not path.isprintable() or len(path) > _MAX_PATH_CHARACTERS:

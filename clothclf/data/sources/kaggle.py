@@ -1,7 +1,7 @@
 """Kaggle's layout, zipped or unpacked: styles.csv and images/<id>.jpg, at the top or one down.
 
 Kaggle's own "Fashion Product Images (Small)" has rows with an unquoted comma in the product's name
-and ids without a picture. Members are read by name, so that an archive cannot write anywhere.
+and ids without an image. Members are read by name, so that an archive cannot write anywhere.
 """
 
 from __future__ import annotations
@@ -47,20 +47,20 @@ class KaggleSource:
         return Listing(
             ids=ids,
             columns={name: table.values(name) for name in wanted.columns},
-            faults=[self._fault(image_id) for image_id in ids],
+            faults=[self._problem(image_id) for image_id in ids],
             places=[f"line {line}" for line in table.lines],
             findings=tuple(table.findings),
         )
 
     def read_bytes(self, image_id: str) -> bytes:
-        """Return the encoded picture; raises DataError where it is too large or damaged."""
+        """Return the encoded image; raises DataError where it is too large or damaged."""
         return self._files.read(self._images[image_id], MAX_IMAGE_BYTES)
 
     def stamp(self) -> str:
         """Text that changes when the archive or a file of the folder does."""
         return self._files.stamp([self._root + TABLE, *self._images.values()])
 
-    def _fault(self, image_id: str) -> str:
+    def _problem(self, image_id: str) -> str:
         """Why a row's id cannot be used; empty where it can."""
         if not _SAFE_ID.fullmatch(image_id):
             return UNUSABLE_ID
@@ -78,4 +78,4 @@ class KaggleSource:
         for top in with_table:
             if self._files.names(top + "images"):
                 return top
-        raise DataError(f"data.path: {self.path} has {TABLE} but no pictures in images/ beside it")
+        raise DataError(f"data.path: {self.path} has {TABLE} but no images in images/ beside it")

@@ -1,4 +1,4 @@
-"""The contract of a source: what is wanted of it, the pictures it lists, and their bytes.
+"""The contract of a source: what is wanted of it, the images it lists, and their bytes.
 
 A source lists everything it has, as text, and says what it knows to be wrong. Which rows a study
 takes is decided in one place for all sources, `clothclf.data.sources.selection`.
@@ -14,12 +14,12 @@ from typing import Literal, Protocol
 from clothclf.errors import DataError, did_you_mean
 
 MAX_IMAGE_BYTES = 64 * 2**20
-"""Larger files are no pictures to learn from, or are meant to fill the memory."""
+"""Larger files are no images to learn from, or are meant to fill the memory."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One row or picture that was repaired or dropped, and why."""
+    """One row or image that was repaired or dropped, and why."""
 
     action: Literal["repaired", "dropped"]
     reason: str
@@ -37,7 +37,7 @@ class Wanted:
     where: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Column by column, the values whose rows are wanted."""
     split: str | None = None
-    """Column that names the split of each picture; None where there is none."""
+    """Column that names the split of each image; None where there is none."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -48,14 +48,14 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Listing:
-    """All that a source has, before any picture is decoded; every sequence is as long as `ids`."""
+    """All that a source has, before any image is decoded; every sequence is as long as `ids`."""
 
     ids: Sequence[str]
-    """Name of each picture, by which its bytes are read; empty where a row has none."""
+    """Name of each image, by which its bytes are read; empty where a row has none."""
     columns: Mapping[str, Sequence[str]]
     """At least the columns wanted, as text (see `as_text`); empty text where there is no value."""
     splits: Sequence[str] = ()
-    """The split that the source itself gives each picture, in any of `SPLIT_NAMES`; else nothing.
+    """The split that the source itself gives each image, in any of `SPLIT_NAMES`; else nothing.
     A column of splits that the study names comes first."""
     faults: Sequence[str] = ()
     """Why a row cannot be used, one of a few fixed phrases; empty text where it can."""
@@ -66,23 +66,23 @@ class Listing:
 
 
 class Source(Protocol):
-    """Where labelled pictures come from. Reading never writes, runs or unpacks anything."""
+    """Where labelled images come from. Reading never writes, runs or unpacks anything."""
 
     title: str
     """For reports, such as `fashion.zip`: one short line."""
     synthetic: bool
-    """Whether the pictures are drawn, not photographed."""
+    """Whether the images are drawn, not photographed."""
 
     def list_images(self, wanted: Wanted) -> Listing:
-        """List every picture, with the columns wanted.
+        """List every image, with the columns wanted.
 
         Raises DataError where the source cannot be read or has no such column (`no_column`).
         """
 
     def read_bytes(self, image_id: str) -> bytes:
-        """Return the encoded picture, at most `MAX_IMAGE_BYTES` of it.
+        """Return the encoded image, at most `MAX_IMAGE_BYTES` of it.
 
-        Many threads call it at a time. Raises DataError where the picture cannot be read; it is
+        Many threads call it at a time. Raises DataError where the image cannot be read; it is
         then left out and counted.
         """
 
@@ -105,7 +105,7 @@ def no_column(where: str, name: str, columns: Iterable[str]) -> DataError:
     names = ", ".join(column[:40] for column in known[:20])
     hint = did_you_mean(name, known)
     # `id` is the layout's own; the others are what the config says.
-    remedy = "" if name == "id" else "; data.label, picture, where and split.column name them"
+    remedy = "" if name == "id" else "; data.label, image, where and split.column name them"
     return DataError(f"{where}: no column {name!r}{hint}; its columns are: {names}{remedy}")
 
 

@@ -33,9 +33,9 @@ MAX_COLUMNS = 1000
 MAX_TEXT_BYTES = 2**29
 """Of one column of text or numbers, unpacked."""
 MAX_PAGE_BYTES = 2**29
-"""Of one page of pictures, unpacked: a hundred photographs of 5 MB."""
+"""Of one page of images, unpacked: a hundred photographs of 5 MB."""
 MAX_GROWTH = 100
-"""Pictures are packed already; a column of them that unpacks to so many times the file is a bomb,
+"""Images are packed already; a column of them that unpacks to so many times the file is a bomb,
 unless it is small all the same."""
 SMALL_BYTES = 2**28
 
@@ -130,7 +130,7 @@ class ParquetFile:
         if whole > max(SMALL_BYTES, MAX_GROWTH * self.path.stat().st_size):
             raise DataError(
                 f"{self.path}: column {leaf!r} unpacks to {_mebibytes(whole)}, more than "
-                f"{MAX_GROWTH} times the file: pictures are not packed so tightly"
+                f"{MAX_GROWTH} times the file: images are not packed so tightly"
             )
         # No cell is larger than the page that holds it, or that its dictionary holds.
         self._rows_at_once[leaf] = max(1, min(_ROWS_AT_ONCE, _AT_ONCE_BYTES // max(1, largest)))

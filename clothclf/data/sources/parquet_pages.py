@@ -103,21 +103,21 @@ def pages(file: BinaryIO, chunk: Chunk) -> Iterator[Page]:
     while seen < chunk.values and position < chunk.start + chunk.length + _BEYOND:
         header, size = _read_header(file, position)
         unpacked: Any = header.get(2)
-        packed: Any = header.get(3)
+        bundled: Any = header.get(3)
         data: Any = header.get(5) or header.get(8)
         shape: Any = data or header.get(7) or {}
         try:
             count, encoding = shape.get(1, 0), shape.get(4 if header.get(8) else 2, 0)
         except AttributeError:
             raise LayoutError("is damaged: a page has no shape") from None
-        if not all(isinstance(n, int) for n in (unpacked, packed, count, encoding)):
+        if not all(isinstance(n, int) for n in (unpacked, bundled, count, encoding)):
             raise LayoutError("is damaged: a page has no size")
-        if packed < 0 or count < 0:
+        if bundled < 0 or count < 0:
             raise LayoutError("is damaged: a page has an impossible size")
         if data:
             seen += count
-        yield Page(max(unpacked, packed), count, encoding, 7 in header)
-        position += size + packed
+        yield Page(max(unpacked, bundled), count, encoding, 7 in header)
+        position += size + bundled
 
 
 def _read_header(file: BinaryIO, position: int) -> tuple[Struct, int]:

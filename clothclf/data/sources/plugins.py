@@ -100,12 +100,12 @@ class _Checked:
     def list_images(self, wanted: Wanted) -> Listing:
         """The plug-in's listing; raises DataError where it raises, or it is not as agreed."""
         listing = _told(self._where, "failed", lambda: self._source.list_images(wanted))
-        if fault := _listing_fault(listing, wanted):
+        if fault := _listing_error(listing, wanted):
             raise DataError(f"{self._where}: returned no usable listing: {fault}")
         return listing
 
     def read_bytes(self, image_id: str) -> bytes:
-        """The plug-in's picture; raises DataError where it raises, or it is no bytes."""
+        """The plug-in's image; raises DataError where it raises, or it is no bytes."""
         content = _told(self._where, "failed", lambda: self._source.read_bytes(image_id))
         if not isinstance(content, bytes):
             raise DataError(f"{self._where}: read_bytes returned {type(content).__name__}")
@@ -114,11 +114,11 @@ class _Checked:
         return content
 
     def stamp(self) -> str:
-        """The plug-in's stamp, with its name and settings: two plug-ins never share pictures."""
+        """The plug-in's stamp, with its name and settings: two plug-ins never share images."""
         return f"{self._stamp} {_told(self._where, 'failed', self._source.stamp)}"
 
 
-def _listing_fault(listing: Any, wanted: Wanted) -> str:
+def _listing_error(listing: Any, wanted: Wanted) -> str:
     if not isinstance(listing, Listing):
         return f"it is a {type(listing).__name__}, not a Listing"
     if not isinstance(listing.columns, Mapping):

@@ -70,7 +70,7 @@ def choose(listing: Listing, wanted: Wanted, title: str) -> Chosen:
             f"values is train, valid or test; its most frequent values are: {_frequent(splits)}"
         )
     # Where nothing is given to validation or test, all is drawn, and no row lacks its split.
-    split_faults = _split_faults(splits) if {"valid", "test"} & set(splits) else ()
+    split_faults = _split_errors(splits) if {"valid", "test"} & set(splits) else ()
     labels = listing.columns[wanted.label]
     nothing = [""] * len(listing.ids)
     findings = list(listing.findings)
@@ -82,7 +82,7 @@ def choose(listing: Listing, wanted: Wanted, title: str) -> Chosen:
     )
     for name, category, split, is_asked, fault, split_fault, place in rows:
         image_id, label = name.strip(), category.strip()
-        reason = FILTERED if not is_asked else _label_fault(image_id, label) or fault or split_fault
+        reason = FILTERED if not is_asked else _label_error(image_id, label) or fault or split_fault
         if not reason and image_id in kept:
             reason = DUPLICATE_ID
         if reason:
@@ -100,17 +100,17 @@ def choose(listing: Listing, wanted: Wanted, title: str) -> Chosen:
     return Chosen(frame, len(listing.ids), tuple(findings))
 
 
-def _split_faults(splits: Sequence[str]) -> list[str]:
+def _split_errors(splits: Sequence[str]) -> list[str]:
     known = set(SPLIT_NAMES.values())
     return ["" if split in known else UNKNOWN_SPLIT if split else NO_SPLIT for split in splits]
 
 
-def _label_fault(image_id: str, category: str) -> str:
+def _label_error(image_id: str, category: str) -> str:
     if not image_id:
         return NO_ID
     if not category or category.lower() in _NO_VALUE:
         return NO_LABEL
-    # Labels name classes in tables, pictures and metrics: no control characters there.
+    # Labels name classes in tables, images and metrics: no control characters there.
     if len(category) > MAX_LABEL_CHARACTERS or not category.isprintable():
         return UNUSABLE_LABEL
     return ""

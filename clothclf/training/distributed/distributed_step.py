@@ -10,18 +10,18 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from clothclf.errors import TrainingError
-from clothclf.training.distributed.process_group import Team
+from clothclf.training.distributed.process_group import ProcessGroup
 from clothclf.training.distributed.synced_norm import SyncedNorms
-from clothclf.training.objective import Objective, right_answers
+from clothclf.training.objective import Objective, num_correct
 from clothclf.training.optimizer import parameters_of
 from clothclf.training.step import is_out_of_memory
 
 
-class TeamStep:
+class DistributedStep:
     """Steps as one process would take them with the whole batch, but for the order of sums.
 
     torch's DistributedDataParallel averages the gradients of the processes; each weighs its own by
-    its share of the pictures, so that an uneven batch, too, has the mean over its pictures.
+    its share of the images, so that an uneven batch, too, has the mean over its images.
     """
 
     def __init__(
@@ -30,12 +30,12 @@ class TeamStep:
         optimizer: torch.optim.Optimizer,
         objective: Objective,
         clip_norm: float | None,
-        team: Team,
+        group: ProcessGroup,
         whole: Callable[[], int],
     ) -> None:
         """Bring every process to the first one's parameters; `optimizer` must move these.
 
-        `whole` tells how many pictures the next batch has, those of all processes.
+        `whole` tells how many images the next batch has, those of all processes.
         """
         device = next(module.parameters()).device
         self._norms = SyncedNorms(module, device)
@@ -48,7 +48,7 @@ class TeamStep:
         self._optimizer = optimizer
         self._objective = objective
         self._clip_norm = clip_norm
-        self._team = team
+        self._group = group
         self._whole = whole
 
     def __call__(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -56,8 +56,8 @@ class TeamStep:
 
         Raises TrainingError where memory is too short: the others cannot wait for smaller parts.
         """
-        whole, processes = self._whole(), self._team.size
-        cut = self._team.share.cuts(whole)
+        whole, processes = self._whole(), self._group.size
+        cut = self._group.shard.is_sharded(whole)
         # A batch that is not cut is done by all, and counts a part for each.
         part, times = (len(inputs) / whole, 1) if cut else (1 / processes, processes)
         self._optimizer.zero_grad(set_to_none=True)
@@ -70,13 +70,13 @@ class TeamStep:
             if not is_out_of_memory(error):
                 raise
             raise TrainingError(
-                f"memory is too short for {len(inputs)} pictures, a process's share of a batch: "
+                f"memory is too short for {len(inputs)} images, a process's share of a batch: "
                 "lower train.batch_size, or let more processes train"
             ) from error
         if self._clip_norm is not None:
             nn.utils.clip_grad_norm_(parameters_of(self._optimizer), self._clip_norm)
         self._optimizer.step()
-        correct = right_answers(scores, targets)
+        correct = num_correct(scores, targets)
         sums = torch.stack([loss.detach().double() * part, correct.double() / times])
         dist.all_reduce(sums)
         return sums[0].float(), sums[1].round().long()

@@ -12,19 +12,19 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from clothclf.data.shard import Share
+from clothclf.data.shard import Shard
 from clothclf.errors import DeviceError
 
 _Value = TypeVar("_Value")
 
 CPU = torch.device("cpu")
 
-PATIENCE = datetime.timedelta(days=7)
+TIMEOUT = datetime.timedelta(days=7)
 """For another process, which may be counting or validating; one that dies is noticed at once."""
 
 
 @dataclass(frozen=True)
-class Team:
+class ProcessGroup:
     """One of the processes; most often it is the only one, and agrees with itself.
 
     What they say to each other goes over the CPU, so that no step waits for a GPU.
@@ -41,9 +41,9 @@ class Team:
         return self.rank == 0
 
     @property
-    def share(self) -> Share:
-        """This process's part of the pictures."""
-        return Share(self.rank, self.size)
+    def shard(self) -> Shard:
+        """This process's part of the images."""
+        return Shard(self.rank, self.size)
 
     def any(self, flag: bool) -> bool:
         """Whether it is so for one of the processes; all of them must ask."""
@@ -71,10 +71,10 @@ class Team:
         torch.manual_seed(int(entropy.generate_state(1, np.uint64)[0]))
 
 
-ALONE = Team()
+SINGLE_PROCESS = ProcessGroup()
 
 
-def join(folder: Path, device: str) -> Team:
+def join(folder: Path, device: str) -> ProcessGroup:
     """Meet the processes that torchrun started beside this one; each has a GPU, or part of the CPU.
 
     They find each other by a file in `folder`, so that no port is opened to other machines.
@@ -90,9 +90,9 @@ def join(folder: Path, device: str) -> Team:
         store=dist.FileStore(str(folder / "meeting"), size),  # type: ignore[attr-defined]
         rank=rank,
         world_size=size,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
     )
-    return Team(rank, size, own)
+    return ProcessGroup(rank, size, own)
 
 
 def leave() -> None:

@@ -19,7 +19,7 @@ from clothclf.cost.counters.fvcore_counter import count_with_fvcore
 from clothclf.cost.counters.torch_counter import count_with_torch
 from clothclf.cost.detail import module_tree
 from clothclf.cost.network import build_on_cpu, build_on_meta, resolve
-from clothclf.cost.quick import count_body
+from clothclf.cost.quick import count_backbone
 from clothclf.errors import CostError
 from clothclf.models.build import build_classifier
 from clothclf.models.weights import RANDOM
@@ -191,17 +191,17 @@ class TestNothingIsLeftBehind:
         model = build_classifier(
             "test_resnet", request.head, ModelSettings(mode="scratch"), 4, 32, RANDOM, seed=1
         )
-        pictures, labels = torch.randn(8, 3, 32, 32), torch.arange(8) % 4
+        images, labels = torch.randn(8, 3, 32, 32), torch.arange(8) % 4
         if count:
             model.eval()
-            count_with_torch(model, pictures[:1])
-            count_with_fvcore(model, pictures[:1])
+            count_with_torch(model, images[:1])
+            count_with_fvcore(model, images[:1])
             count_cost(request)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         model.train()
         found = []
         for _ in range(4):
-            loss = nn.functional.cross_entropy(model(pictures), labels)
+            loss = nn.functional.cross_entropy(model(images), labels)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -215,11 +215,11 @@ class TestNothingIsLeftBehind:
         model = build_classifier(
             "test_resnet", HeadSettings(), ModelSettings(), 4, 32, RANDOM, seed=1
         ).eval()
-        picture = torch.zeros(1, 3, 32, 32)
+        image = torch.zeros(1, 3, 32, 32)
         before = (list(model.state_dict()), [m.training for m in model.modules()])
         classes = {type(m): type(m).__call__ for m in model.modules()}
-        count_with_torch(model, picture)
-        count_with_fvcore(model, picture)
+        count_with_torch(model, image)
+        count_with_fvcore(model, image)
         count_cost(CostRequest("test_resnet", 32, 4, HeadSettings()))
         assert (list(model.state_dict()), [m.training for m in model.modules()]) == before
         assert {type(m): type(m).__call__ for m in model.modules()} == classes
@@ -238,8 +238,8 @@ class TestNothingIsLeftBehind:
 def test_unset_weights_have_the_shapes_of_set_ones() -> None:
     request = resolve(own("test_vit"))
     shapes = [
-        {name: tensor.shape for name, tensor in subject.model.state_dict().items()}
-        for subject in (build_on_meta(request), build_on_cpu(request, 0))
+        {name: tensor.shape for name, tensor in network.model.state_dict().items()}
+        for network in (build_on_meta(request), build_on_cpu(request, 0))
     ]
     assert shapes[0] == shapes[1]
 
@@ -253,9 +253,9 @@ from clothclf.cost.network import build_on_cpu, resolve
 from clothclf.settings import HeadSettings
 requests = [CostRequest(n, 0, 10, HeadSettings(), own_classifier=True) for n in sys.argv[1:]]
 subjects = [build_on_cpu(resolve(request), 0) for request in requests]
-real = [count_with_fvcore(subject.model, subject.picture) for subject in subjects]
+real = [count_with_fvcore(subject.model, subject.image) for subject in subjects]
 skip_products()
-assert [count_with_fvcore(subject.model, subject.picture) for subject in subjects] == real
+assert [count_with_fvcore(subject.model, subject.image) for subject in subjects] == real
 """
 
 
@@ -297,7 +297,7 @@ def test_the_child_is_started_as_a_module_that_ends_with_this_process() -> None:
 
 def test_it_is_the_listed_size_that_is_counted() -> None:
     """timm builds this one by the configuration of its 256 px sibling."""
-    told = count_body(own("vitamin_xlarge_336"))
+    told = count_backbone(own("vitamin_xlarge_336"))
     assert (told["height"], told["width"]) == (336, 336)
     assert told["macs"] / 1e9 == pytest.approx(229.86, abs=0.01)
 
@@ -308,14 +308,14 @@ def test_it_is_the_listed_size_that_is_counted() -> None:
 def test_pictures_that_are_no_squares_are_told_as_such(
     size: int, counted: tuple[int, int], told: str
 ) -> None:
-    count = count_body(own("vit_base_patch16_sapiens2", size))
+    count = count_backbone(own("vit_base_patch16_sapiens2", size))
     assert (count["height"], count["width"]) == counted
     assert size_text(count["width"], count["height"]) == told
 
 
 def test_a_count_on_another_picture_is_refused() -> None:
     layer = nn.Conv2d(3, 4, 3)
-    given = "counted on a picture of 3 x 8 x 8, but it is listed at 3 x 16 x 16"
+    given = "counted on an image of 3 x 8 x 8, but it is listed at 3 x 16 x 16"
     with pytest.raises(CostError, match=given):
         counting_module._count(own("resnet18", 16), layer, torch.zeros(1, 3, 8, 8))
 
@@ -337,7 +337,7 @@ def test_networks_are_counted_as_they_are_deployed(
     # The counters are compared on the form that all three can count.
     assert cost.torch.macs == cost.training_macs
     assert cost.fvcore.macs == pytest.approx(cost.training_macs, rel=0.06)
-    quick = count_body(own(name))
+    quick = count_backbone(own(name))
     assert (quick["macs"], quick["training_macs"]) == (cost.macs, cost.training_macs)
     assert (quick["params"], quick["training_params"]) == (cost.params, cost.training_params)
 

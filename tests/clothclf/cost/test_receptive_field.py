@@ -31,9 +31,9 @@ class Body(nn.Module):
         return self.layers(x if self.between is None else self.between(x))
 
 
-def of_toy(body: nn.Module, size: int = 32) -> tuple[int | None, int | None, int | None, str]:
+def of_toy(backbone: nn.Module, size: int = 32) -> tuple[int | None, int | None, int | None, str]:
     with torch.device("meta"):
-        found = receptive_field(body.to("meta").eval(), torch.zeros(1, 3, size, size))
+        found = receptive_field(backbone.to("meta").eval(), torch.zeros(1, 3, size, size))
     return found.pixels, found.stride, found.padding, found.global_by
 
 
@@ -120,7 +120,7 @@ def conv(channels: int, kernel: int, stride: int = 1, padding: int = 0, gap: int
 
 
 @pytest.mark.parametrize(
-    ("body", "expected"),
+    ("backbone", "expected"),
     [
         (Body(conv(3, 3, 1, 1)), (3, 1, 1, "")),
         (Body(conv(3, 3, 2, 1), conv(8, 3, 1, 1)), (7, 2, 3, "")),
@@ -136,8 +136,8 @@ def conv(channels: int, kernel: int, stride: int = 1, padding: int = 0, gap: int
         (Body(conv(3, 3, 1, 1), between=lambda x: x.flip(-1)), (None, None, None, "")),
     ],
 )  # fmt: skip
-def test_toy_networks(body: nn.Module, expected: tuple[int | None, int | None, str]) -> None:
-    assert of_toy(body) == expected
+def test_toy_networks(backbone: nn.Module, expected: tuple[int | None, int | None, str]) -> None:
+    assert of_toy(backbone) == expected
 
 
 def test_pooling_along_one_axis_is_not_global_and_along_both_is() -> None:
@@ -152,13 +152,13 @@ def test_the_longest_branch_counts() -> None:
         def forward_features(self, x: Tensor) -> Tensor:
             return torch.cat([layer(x) for layer in self.layers], dim=1)
 
-    body = Branches(conv(3, 1), conv(3, 5, 1, 2), nn.MaxPool2d(3, 1, 1))
-    assert of_toy(body) == (5, 1, 2, "")
+    backbone = Branches(conv(3, 1), conv(3, 5, 1, 2), nn.MaxPool2d(3, 1, 1))
+    assert of_toy(backbone) == (5, 1, 2, "")
 
 
 @pytest.mark.parametrize("name", ["resnet10t", "test_convnext"])
 def test_the_field_is_where_pixels_change_the_output(name: str) -> None:
-    """In the middle of a picture larger than the field, the gradient reaches just this far."""
+    """In the middle of an image larger than the field, the gradient reaches just this far."""
     torch.manual_seed(0)
     with torch.device("meta"):
         found = receptive_field(timm.create_model(name).eval(), torch.zeros(1, 3, 224, 224))
@@ -169,12 +169,12 @@ def test_the_field_is_where_pixels_change_the_output(name: str) -> None:
     model = timm.create_model(name).eval().double()
     for norm in (m for m in model.modules() if isinstance(m, (nn.BatchNorm2d, nn.LayerNorm))):
         nn.init.ones_(norm.weight)  # some start at zero and would shut their branch
-    picture = torch.rand(1, 3, side, side, dtype=torch.float64, requires_grad=True)
-    features = model.forward_features(picture)
+    image = torch.rand(1, 3, side, side, dtype=torch.float64, requires_grad=True)
+    features = model.forward_features(image)
     place = features.shape[-1] // 2
     features[0, :, place, place].sum().backward()
-    assert picture.grad is not None
-    reached = picture.grad[0].abs().sum((0, 1)).nonzero().flatten()
+    assert image.grad is not None
+    reached = image.grad[0].abs().sum((0, 1)).nonzero().flatten()
     first = place * found.stride - found.padding
     assert (int(reached[0]), int(reached[-1])) == (first, first + found.pixels - 1)
 

@@ -141,9 +141,9 @@ def count_all_with_flopth() -> dict[str, int | None]:
     for name, toy in TOYS.items():
         with torch.device("meta"):
             # flopth sees layers below the network, not the network itself.
-            model, picture = nn.Sequential(toy.build()), torch.zeros(toy.shape)
+            model, image = nn.Sequential(toy.build()), torch.zeros(toy.shape)
         try:
-            figures[name] = count_with_flopth(model, picture).macs
+            figures[name] = count_with_flopth(model, image).macs
         except AttributeError:
             figures[name] = None
     return figures

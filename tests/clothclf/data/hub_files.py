@@ -16,7 +16,7 @@ PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
 def cells(contents: Sequence[bytes | None]) -> pa.Array:
-    """Pictures as the hub stores them: their bytes, and a path that leads nowhere."""
+    """Images as the hub stores them: their bytes, and a path that leads nowhere."""
     found = [None if each is None else {"bytes": each, "path": "/etc/passwd"} for each in contents]
     return pa.array(found, PICTURE)
 
@@ -39,7 +39,7 @@ def write(
 
 
 def fashion(path: Path, ids: Sequence[int], labels: Sequence[str], **options: Any) -> Path:
-    """A file with the columns of ashraq/fashion-product-images-small; each id has its picture."""
+    """A file with the columns of ashraq/fashion-product-images-small; each id has its image."""
     count = len(ids)
     text = {"dtype": "string", "_type": "Value"}
     columns = {

@@ -39,23 +39,23 @@ def batches(seed: int = 5, size: int = 8, count: int = 37, **augment: Any) -> Im
 def test_an_epochs_draws_are_of_its_seed_and_number_alone(augment: dict[str, Any]) -> None:
     """Not of what ran before, and another number or seed gives others."""
     made = batches(**augment)
-    pictures, targets = epoch(made, 2)
+    images, targets = epoch(made, 2)
     epoch(made, 1)
     random.seed(3)
     np.random.seed(4)
     again, same = epoch(batches(**augment), 2)
-    assert np.array_equal(again, pictures)
+    assert np.array_equal(again, images)
     assert np.array_equal(same, targets)
-    assert not np.array_equal(epoch(made, 3)[0], pictures)
-    assert not np.array_equal(epoch(batches(6, **augment), 2)[0], pictures)
+    assert not np.array_equal(epoch(made, 3)[0], images)
+    assert not np.array_equal(epoch(batches(6, **augment), 2)[0], images)
 
 
 @pytest.mark.parametrize("augment", ALL, ids=str)
 def test_an_epoch_can_be_entered_in_its_middle(augment: dict[str, Any]) -> None:
     made = batches(**augment)
     whole, rest = list(made.train(1)), list(made.train(1, 3))
-    for (pictures, targets), (again, same) in zip(whole[3:], rest, strict=True):
-        assert torch.equal(pictures, again)
+    for (images, targets), (again, same) in zip(whole[3:], rest, strict=True):
+        assert torch.equal(images, again)
         assert torch.equal(targets, same)
 
 
@@ -76,8 +76,8 @@ def test_nobody_elses_generators_are_moved(augment: dict[str, Any]) -> None:
 def test_held_out_pictures_stay_as_they_are(augment: dict[str, Any]) -> None:
     made = batches(**augment)
     part = made.splits["valid"]
-    pictures = torch.cat([p for p, _ in made.held_out("valid")]).permute(0, 2, 3, 1).numpy()
-    assert np.array_equal(pictures, part.pixels[part.rows])
+    images = torch.cat([p for p, _ in made.held_out("valid")]).permute(0, 2, 3, 1).numpy()
+    assert np.array_equal(images, part.pixels[part.rows])
 
 
 @pytest.mark.parametrize("augment", ALL, ids=str)
@@ -96,18 +96,18 @@ def test_digests_of_plain_recipes_are_what_they_were() -> None:
 def test_mixup_blends_pictures_and_labels_by_one_share(count: int) -> None:
     """Each with the one from the other end of the batch; the last of an odd batch stays alone."""
     plain, mixed = batches(count=count, **PLAIN), batches(count=count, mixup=0.4, **PLAIN)
-    for (pictures, targets), (blend, shares) in zip(plain.train(1), mixed.train(1), strict=True):
+    for (images, targets), (blend, shares) in zip(plain.train(1), mixed.train(1), strict=True):
         paired = len(targets) - len(targets) % 2
         share = lowest_share(shares[:paired], targets[:paired])
         assert torch.allclose(shares[:paired], mixup_target(targets[:paired], CLASSES, share))
-        expected = share * pictures[:paired] + (1 - share) * pictures[:paired].flip(0)
+        expected = share * images[:paired] + (1 - share) * images[:paired].flip(0)
         assert torch.allclose(blend[:paired], expected, atol=1e-3)
-        assert torch.equal(blend[paired:], pictures[paired:])
+        assert torch.equal(blend[paired:], images[paired:])
         assert torch.equal(shares[paired:], torch.eye(CLASSES)[targets[paired:]])
 
 
 def lowest_share(shares: torch.Tensor, targets: torch.Tensor) -> float:
-    """What a mixed picture keeps of its own label, read from one whose partner has another."""
+    """What a mixed image keeps of its own label, read from one whose partner has another."""
     differs = (targets != targets.flip(0)).nonzero()[0, 0]
     return float(shares[differs, targets[differs]])
 
@@ -115,10 +115,10 @@ def lowest_share(shares: torch.Tensor, targets: torch.Tensor) -> float:
 def test_cutmix_pastes_a_rectangle_and_shares_labels_by_its_area() -> None:
     plain, mixed = batches(**PLAIN), batches(cutmix=1.0, **PLAIN)
     pasted = 0
-    for (pictures, targets), (blend, shares) in zip(plain.train(1), mixed.train(1), strict=True):
+    for (images, targets), (blend, shares) in zip(plain.train(1), mixed.train(1), strict=True):
         paired = len(targets) - len(targets) % 2
-        own = (blend[:paired] == pictures[:paired]).all(1)
-        other = (blend[:paired] == pictures[:paired].flip(0)).all(1)
+        own = (blend[:paired] == images[:paired]).all(1)
+        other = (blend[:paired] == images[:paired].flip(0)).all(1)
         assert bool((own | other).all())
         area = float((~own).float().mean())
         share = lowest_share(shares[:paired], targets[:paired])
@@ -136,9 +136,9 @@ def test_a_share_of_batches_is_mixed() -> None:
 
 def test_erased_rectangles_have_the_mean_colour() -> None:
     plain, erased = batches(**PLAIN), batches(random_erasing=1.0, **PLAIN)
-    for (pictures, targets), (changed, same) in zip(plain.train(1), erased.train(1), strict=True):
+    for (images, targets), (changed, same) in zip(plain.train(1), erased.train(1), strict=True):
         assert torch.equal(targets, same)
-        gone = changed != pictures
+        gone = changed != images
         assert bool((changed[gone] == 0).all())
         shares = gone.any(1).float().mean(dim=(1, 2))
         assert float(shares.max()) < 0.5
@@ -147,10 +147,10 @@ def test_erased_rectangles_have_the_mean_colour() -> None:
 
 def test_rand_augment_changes_pictures_and_keeps_labels() -> None:
     plain, changed = batches(**PLAIN), batches(rand_augment="rand-m9-n3-p1.0", **PLAIN)
-    pictures, targets = epoch(plain, 1)
+    images, targets = epoch(plain, 1)
     others, same = epoch(changed, 1)
     assert np.array_equal(targets, same)
-    moved = (pictures != others).any(axis=(1, 2, 3))
+    moved = (images != others).any(axis=(1, 2, 3))
     assert moved.mean() > 0.9
     assert others.min() >= 0
     assert others.max() <= 255
@@ -161,11 +161,11 @@ def test_a_resized_crop_is_pillows_up_to_rounding() -> None:
 
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (5, 5, 3), dtype=np.uint8)
-    picture = Image.fromarray(coarse).resize((40, 40), Image.Resampling.BICUBIC)
-    pixels = torch.from_numpy(np.array(picture))[None]
+    image = Image.fromarray(coarse).resize((40, 40), Image.Resampling.BICUBIC)
+    pixels = torch.from_numpy(np.array(image))[None]
     box = torch.tensor([[0.1, 0.25, 0.5, 0.6]])
     (cut,) = resized_crop(pixels, box).numpy()
-    expected = picture.resize((40, 40), Image.Resampling.BILINEAR, box=(10, 4, 34, 24))
+    expected = image.resize((40, 40), Image.Resampling.BILINEAR, box=(10, 4, 34, 24))
     inside = (slice(3, -3), slice(3, -3))
     assert np.abs(cut[inside].astype(int) - np.array(expected)[inside]).max() <= 2
 
@@ -191,7 +191,7 @@ def test_resized_crops_keep_their_share_and_stay_inside() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_balanced_sampling_draws_every_class_as_often(seed: int) -> None:
-    """As many in all as there are, each class give or take one, its pictures by turns."""
+    """As many in all as there are, each class give or take one, its images by turns."""
     targets = np.repeat([0, 1, 2], [50, 7, 23])
     views = draw_views(80, 1, seed, AugmentSettings(), targets)
     counts = np.bincount(targets[views.order])
@@ -217,8 +217,8 @@ def test_batches_of_balanced_classes_have_the_labels_of_their_pictures() -> None
         torch.device("cpu"),
         sampling="balanced",
     )
-    pictures, labels = epoch(made, 1)
+    images, labels = epoch(made, 1)
     assert list(np.bincount(labels)) == [18, 18]
-    stored = {picture.tobytes(): target for picture, target in zip(pixels, targets, strict=True)}
-    drawn = pictures.astype(np.uint8)
-    assert [stored[picture.tobytes()] for picture in drawn] == list(labels)
+    stored = {image.tobytes(): target for image, target in zip(pixels, targets, strict=True)}
+    drawn = images.astype(np.uint8)
+    assert [stored[image.tobytes()] for image in drawn] == list(labels)

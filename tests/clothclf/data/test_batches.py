@@ -1,4 +1,4 @@
-"""Batches: every picture once, changed as drawn from seed and epoch, equal to a plain reference."""
+"""Batches: every image once, changed as drawn from seed and epoch, equal to a plain reference."""
 
 from __future__ import annotations
 
@@ -48,22 +48,22 @@ def batches(
 
 
 def epoch(made: ImageBatches, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """All pictures of an epoch as [n, height, width, 3], and their targets."""
+    """All images of an epoch as [n, height, width, 3], and their targets."""
     parts = list(made.train(number))
-    pictures = torch.cat([pictures for pictures, _ in parts]).permute(0, 2, 3, 1).numpy()
-    return pictures, torch.cat([targets for _, targets in parts]).numpy()
+    images = torch.cat([images for images, _ in parts]).permute(0, 2, 3, 1).numpy()
+    return images, torch.cat([targets for _, targets in parts]).numpy()
 
 
 def test_every_picture_comes_once_an_epoch_with_its_label() -> None:
     made = batches(flip=False)
     assert [len(targets) for _, targets in made.train(1)] == [8, 8, 8, 8, 5]
     assert made.steps_per_epoch() == 5
-    pictures, targets = epoch(made, 1)
+    images, targets = epoch(made, 1)
     train = made.splits["train"]
     stored = {train.pixels[row].tobytes(): train.targets[n] for n, row in enumerate(train.rows)}
     seen = {
-        picture.astype(np.uint8).tobytes(): target
-        for picture, target in zip(pictures, targets, strict=True)
+        image.astype(np.uint8).tobytes(): target
+        for image, target in zip(images, targets, strict=True)
     }
     assert seen == stored
 
@@ -85,19 +85,19 @@ def test_an_epoch_depends_on_seed_and_number_alone(padding: int) -> None:
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("padding", [0, 1, 4])
 def test_pictures_equal_a_plain_reference(padding: int, seed: int) -> None:
-    """Reflect, cut, mirror: one picture at a time with numpy gives the same pixels exactly."""
+    """Reflect, cut, mirror: one image at a time with numpy gives the same pixels exactly."""
     made = batches(padding, seed=seed)
     train = made.splits["train"]
     drawn = draw_views(len(train), 1, seed, made.augment)
-    pictures, targets = epoch(made, 1)
+    images, targets = epoch(made, 1)
     for place, number in enumerate(drawn.order):
-        picture = train.pixels[train.rows[number]]
-        padded = np.pad(picture, ((padding,) * 2, (padding,) * 2, (0, 0)), mode="reflect")
+        image = train.pixels[train.rows[number]]
+        padded = np.pad(image, ((padding,) * 2, (padding,) * 2, (0, 0)), mode="reflect")
         row, column = drawn.shift[place]
-        picture = padded[row : row + SIZE, column : column + SIZE]
+        image = padded[row : row + SIZE, column : column + SIZE]
         if drawn.flip[place]:
-            picture = picture[:, ::-1]
-        assert np.array_equal(pictures[place], picture)
+            image = image[:, ::-1]
+        assert np.array_equal(images[place], image)
         assert targets[place] == train.targets[number]
 
 
@@ -132,16 +132,16 @@ def test_held_out_pictures_come_in_order_and_unchanged() -> None:
     made = batches(padding=3)
     for name in ("valid", "test"):
         part = made.splits[name]
-        pictures = torch.cat([p for p, _ in made.held_out(name)]).permute(0, 2, 3, 1).numpy()
-        assert np.array_equal(pictures, part.pixels[part.rows])
+        images = torch.cat([p for p, _ in made.held_out(name)]).permute(0, 2, 3, 1).numpy()
+        assert np.array_equal(images, part.pixels[part.rows])
         assert np.array_equal(torch.cat([t for _, t in made.held_out(name)]), part.targets)
 
 
 def test_mirrored_pictures_are_numpys() -> None:
     made = batches()
     part = made.splits["valid"]
-    pictures = torch.cat([p for p, _ in made.in_order("valid", flip=True)])
-    assert np.array_equal(pictures.permute(0, 2, 3, 1), part.pixels[part.rows][:, :, ::-1])
+    images = torch.cat([p for p, _ in made.in_order("valid", flip=True)])
+    assert np.array_equal(images.permute(0, 2, 3, 1), part.pixels[part.rows][:, :, ::-1])
 
 
 @pytest.mark.parametrize("flip", [False, True])

@@ -1,4 +1,4 @@
-"""Pictures of every kind become RGB as a viewer would show them; hostile ones are refused."""
+"""Images of every kind become RGB as a viewer would show them; hostile ones are refused."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_cmyk_is_converted() -> None:
 
 @pytest.mark.parametrize("top", [65535, 200])
 def test_sixteen_bits_keep_their_scale(top: int) -> None:
-    """Levels of 0 to 65535 become 0 to 255; a dark picture stays dark."""
+    """Levels of 0 to 65535 become 0 to 255; a dark image stays dark."""
     levels = np.linspace(0, top, 64).astype(np.uint16).reshape(8, 8)
     result = decode_rgb(saved(Image.fromarray(levels)))
     assert result.stored_mode.startswith("I")
@@ -88,7 +88,7 @@ def test_sixteen_bits_keep_their_scale(top: int) -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_rotation_is_applied(orientation: int) -> None:
-    """However a camera was held, the decoded picture is the upright one."""
+    """However a camera was held, the decoded image is the upright one."""
     upright = np.zeros((16, 24, 3), dtype=np.uint8)
     upright[:8, :8] = 255  # a white corner, at the top left
     turns = {
@@ -117,7 +117,7 @@ def test_of_an_animation_the_first_frame_counts(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"])
 def test_a_file_that_is_cut_short_is_refused_at_every_length(kind: str) -> None:
-    """Never a grey lower half: a picture is whole or it is a DataError of one line."""
+    """Never a grey lower half: an image is whole or it is a DataError of one line."""
     content = saved(Image.fromarray(noise(40, 30, 3)), kind)
     for keep in (len(content) // 4, len(content) // 2, len(content) * 3 // 4):
         with pytest.raises(DataError) as caught:
@@ -136,15 +136,15 @@ def test_what_is_no_picture_is_refused(content: bytes) -> None:
 
 
 def test_formats_that_run_other_programs_are_not_tried() -> None:
-    """Pillow hands PostScript to Ghostscript; only plain picture formats are opened."""
+    """Pillow hands PostScript to Ghostscript; only plain image formats are opened."""
     with pytest.raises(DataError):
         decode_rgb(saved(Image.new("RGB", (8, 8)), "EPS"))
 
 
 def png_header(width: int, height: int) -> bytes:
     def chunk(kind: bytes, content: bytes) -> bytes:
-        body = kind + content
-        return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+        backbone = kind + content
+        return struct.pack(">I", len(content)) + backbone + struct.pack(">I", zlib.crc32(backbone))
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     data = chunk(b"IDAT", zlib.compress(bytes(1000)))
@@ -162,7 +162,7 @@ def test_a_decompression_bomb_is_refused_by_its_header(width: int, height: int) 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_random_bytes_behind_a_good_start_never_crash() -> None:
-    """Damage of every kind is a DataError or a picture, and nothing else."""
+    """Damage of every kind is a DataError or an image, and nothing else."""
     rng = np.random.default_rng(1)
     outcomes = set()
     for kind in ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"):
@@ -190,8 +190,8 @@ def photograph(width: int, height: int) -> Image.Image:
 
 def test_a_large_jpeg_is_decoded_smaller_and_looks_the_same() -> None:
     """Within two levels at the sizes that are trained on; its size is told as it is stored."""
-    picture = photograph(3000, 2100)
-    content = saved(picture, "JPEG", quality=90)
+    image = photograph(3000, 2100)
+    content = saved(image, "JPEG", quality=90)
     result = decode_rgb(content)
     assert result.stored_size == (3000, 2100)
     assert result.image.size == (1500, 1050)

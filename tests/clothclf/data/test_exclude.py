@@ -1,4 +1,4 @@
-"""Pictures that the user leaves out by name."""
+"""Images that the user leaves out by name."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_leaving_out_decodes_nothing_again(tmp_path: Path) -> None:
     ("file", "text", "message"),
     [
         ("gone.txt", None, "cannot be read"),
-        ("none.txt", "nobody\n", "none of its 1 ids is that of a picture .*'nobody' for one"),
+        ("none.txt", "nobody\n", "none of its 1 ids is that of an image .*'nobody' for one"),
         ("empty.txt", "", "none of its 0 ids"),
         ("bad.csv", "name\n1\n", "no column 'id'"),
     ],
@@ -65,5 +65,5 @@ def test_a_class_is_not_emptied_unseen(tmp_path: Path) -> None:
     ids = manifest.loc[manifest["label"] == label, "id"]
     (tmp_path / "out.txt").write_text("\n".join(ids))
     settings = DEMO.model_copy(update={"exclude": tmp_path / "out.txt"})
-    with pytest.raises(DataError, match=f"every picture of class {label!r}"):
+    with pytest.raises(DataError, match=f"every image of class {label!r}"):
         prepare(settings, tmp_path / "cache")

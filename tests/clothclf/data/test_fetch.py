@@ -131,7 +131,7 @@ def test_a_connection_that_is_cut_goes_on_from_there(
 ) -> None:
     hub = Hub()
     hub.add_dataset(NAME, large)
-    hub.cuts = [PIECE + 1000]
+    hub.is_sharded = [PIECE + 1000]
     with hub.running() as address:
         use(address)
         fetch_from_hub(SETTINGS, tmp_path / "fashion")
@@ -412,7 +412,7 @@ def use_kaggle(use: Use, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Use
 
 @pytest.fixture
 def archive(kaggle: KaggleBuilder) -> bytes:
-    """The data set's zip, with pictures that do not pack."""
+    """The data set's zip, with images that do not pack."""
     return kaggle.zip(counts={"Tops": 8, "Shirts": 7}).read_bytes()
 
 
@@ -437,10 +437,10 @@ def test_kaggles_archive_is_fetched_and_read(
 def test_kaggles_archive_goes_on_where_it_was_cut(
     use_kaggle: Use, tmp_path: Path, kaggle: KaggleBuilder
 ) -> None:
-    pictures = {"1": os.urandom(2**20), "2": os.urandom(2**20)}
-    archive = kaggle.zip("id,articleType\n1,Tops\n2,Shirts\n", pictures).read_bytes()
+    images = {"1": os.urandom(2**20), "2": os.urandom(2**20)}
+    archive = kaggle.zip("id,articleType\n1,Tops\n2,Shirts\n", images).read_bytes()
     server, folder = Kaggle(archive), tmp_path / "new" / "fashion"
-    server.cuts = [2**20 + 1000]
+    server.is_sharded = [2**20 + 1000]
     with server.running() as address:
         use_kaggle(address)
         with pytest.raises(DataError, match=r"the download from Kaggle broke .*; run the same"):
@@ -448,8 +448,8 @@ def test_kaggles_archive_goes_on_where_it_was_cut(
         assert not folder.exists()
         fetch_from_kaggle("shop/clothes", folder)
     assert f"bytes={2**20}-" in server.ranges
-    assert (folder / "images" / "1.jpg").read_bytes() == pictures["1"]
-    assert (folder / "images" / "2.jpg").read_bytes() == pictures["2"]
+    assert (folder / "images" / "1.jpg").read_bytes() == images["1"]
+    assert (folder / "images" / "2.jpg").read_bytes() == images["2"]
 
 
 def test_a_wrong_checksum_of_kaggles(use_kaggle: Use, tmp_path: Path, archive: bytes) -> None:

@@ -20,7 +20,7 @@ IDS = [str(number) for number in range(1, 41)]
 
 
 class CountingSource(KaggleSource):
-    """A real source that counts how often a picture is read."""
+    """A real source that counts how often an image is read."""
 
     reads = 0
 
@@ -30,28 +30,28 @@ class CountingSource(KaggleSource):
 
 
 @pytest.fixture
-def pictures() -> dict[str, bytes]:
+def images() -> dict[str, bytes]:
     """Of several sizes; the third does not decode."""
     made = {name: draw_jpeg(int(name), 10 + int(name) % 5, 20) for name in IDS}
-    made["3"] = b"no picture"
+    made["3"] = b"no image"
     return made
 
 
 @pytest.fixture
-def source(kaggle: KaggleBuilder, pictures: dict[str, bytes]) -> CountingSource:
-    return CountingSource(kaggle.folder("id,articleType\n", pictures))
+def source(kaggle: KaggleBuilder, images: dict[str, bytes]) -> CountingSource:
+    return CountingSource(kaggle.folder("id,articleType\n", images))
 
 
 def test_pixels_are_those_of_a_bilinear_resize(
-    source: CountingSource, pictures: dict[str, bytes], tmp_path: Path
+    source: CountingSource, images: dict[str, bytes], tmp_path: Path
 ) -> None:
-    """Bit for bit what Pillow gives, and the table says what each picture was."""
+    """Bit for bit what Pillow gives, and the table says what each image was."""
     cache = open_or_build(source, IDS, 24, tmp_path / "cache")
     assert cache.array.shape == (len(IDS), 24, 24, 3)
     for row, name in enumerate(IDS):
         if name == "3":
             continue
-        image = Image.open(io.BytesIO(pictures[name]))
+        image = Image.open(io.BytesIO(images[name]))
         expected = np.asarray(image.resize((24, 24), Image.Resampling.BILINEAR))
         assert np.array_equal(cache.array[row], expected)
         assert (cache.table.loc[row, "width"], cache.table.loc[row, "height"]) == image.size
@@ -72,9 +72,9 @@ def test_equal_pixels_have_equal_hashes_whatever_the_file(
         Image.fromarray(image).save(file, "PNG", compress_level=level)
         return file.getvalue()
 
-    pictures = {"a": png(pixels, 1), "b": png(pixels, 9), "c": png(pixels.reshape(8, 4, 3), 1)}
-    assert pictures["a"] != pictures["b"]
-    made = KaggleSource(kaggle.folder("id,articleType\n", pictures))
+    images = {"a": png(pixels, 1), "b": png(pixels, 9), "c": png(pixels.reshape(8, 4, 3), 1)}
+    assert images["a"] != images["b"]
+    made = KaggleSource(kaggle.folder("id,articleType\n", images))
     hashes = open_or_build(made, ["a", "b", "c"], 8, tmp_path / "cache").table["pixel_hash"]
     assert hashes[0] == hashes[1]
     assert hashes[0] != hashes[2]
@@ -90,13 +90,13 @@ def test_a_second_opening_decodes_nothing(source: CountingSource, tmp_path: Path
 
 
 def test_other_sizes_ids_and_files_are_other_caches(
-    source: CountingSource, pictures: dict[str, bytes], tmp_path: Path
+    source: CountingSource, images: dict[str, bytes], tmp_path: Path
 ) -> None:
     cache = tmp_path / "cache"
     first = open_or_build(source, IDS, 24, cache)
     assert open_or_build(source, IDS, 16, cache).array.shape[1] == 16
     assert open_or_build(source, IDS[::-1], 24, cache).table["id"].tolist() == IDS[::-1]
-    (source.path / "images/5.jpg").write_bytes(pictures["6"])
+    (source.path / "images/5.jpg").write_bytes(images["6"])
     changed = open_or_build(source, IDS, 24, cache)
     assert np.array_equal(changed.array[4], first.array[5])
     assert not np.array_equal(changed.array[4], first.array[4])
@@ -145,7 +145,7 @@ def damage(folder: Path, kind: str) -> None:
     "kind",
     [
         *(f"cache.json {how}" for how in ("missing", "empty", "truncated", "noise", "list")),
-        *(f"pictures.parquet {how}" for how in ("missing", "empty", "truncated", "noise")),
+        *(f"images.parquet {how}" for how in ("missing", "empty", "truncated", "noise")),
         *(f"pixels.npy {how}" for how in ("missing", "empty", "truncated", "noise", "zeroed")),
     ],
 )

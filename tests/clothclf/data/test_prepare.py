@@ -56,7 +56,7 @@ def test_a_clean_source_is_taken_whole(clean: Path) -> None:
 
 
 def test_the_pixels_belong_to_their_ids(clean: Path) -> None:
-    """Each picture of each split has its own pixels and its own label."""
+    """Each image of each split has its own pixels and its own label."""
     made = run(clean, min_images_per_class=15, max_images=40)
     labels = dict(zip(made.manifest["id"], made.manifest["label"], strict=True))
     for name in ("train", "valid", "test"):
@@ -80,7 +80,7 @@ def test_at_least_so_many_pictures_keep_a_class(clean: Path, least: int, kept: s
 
 
 def test_a_class_that_falls_below_by_broken_pictures_goes(clean: Path) -> None:
-    """The least counts pictures that can be used, not rows."""
+    """The least counts images that can be used, not rows."""
     (clean / "images/1059.jpg").write_bytes(b"broken")
     made = run(clean, min_images_per_class=10)
     assert made.summary.classes == ("Shirts", "Tops")
@@ -117,15 +117,15 @@ def test_only_a_sample_is_decoded(clean: Path, tmp_path: Path) -> None:
 
 
 def test_photographs_of_all_sizes_are_nothing_odd(kaggle: KaggleBuilder) -> None:
-    table, pictures = kaggle.contents(COUNTS)
-    photographs = {name: draw_jpeg(n, 10 + n, 12) for n, name in enumerate(pictures)}
+    table, images = kaggle.contents(COUNTS)
+    photographs = {name: draw_jpeg(n, 10 + n, 12) for n, name in enumerate(images)}
     made = run(kaggle.folder(table, photographs))
     assert made.summary.repaired == {}
 
 
 def test_a_sample_never_loses_a_class_unseen(kaggle: KaggleBuilder) -> None:
     path = kaggle.folder(counts={"Tops": 60, "Shirts": 50, "Caps": 3})
-    with pytest.raises(DataError, match=r"max_images: 12 leaves no picture of class 'Caps'"):
+    with pytest.raises(DataError, match=r"max_images: 12 leaves no image of class 'Caps'"):
         run(path, max_images=12)
 
 
@@ -145,17 +145,17 @@ def test_no_usable_row_is_refused_with_the_reasons(kaggle: KaggleBuilder) -> Non
 
 def test_everything_odd_is_counted_by_reason(kaggle: KaggleBuilder) -> None:
     """One of each kind; what is dropped and what is kept make up all the rows."""
-    table, pictures = kaggle.contents({"Tops": 20, "Shirts": 20})
+    table, images = kaggle.contents({"Tops": 20, "Shirts": 20})
     grey = io.BytesIO()
-    Image.open(io.BytesIO(pictures["1000"])).convert("L").save(grey, "JPEG")
-    pictures["1000"] = grey.getvalue()
-    pictures["1001"] = b""
-    pictures["1002"] = pictures["1003"][:200]
-    pictures["1004"] = draw_jpeg(99, 30, 40)
-    del pictures["1005"]
+    Image.open(io.BytesIO(images["1000"])).convert("L").save(grey, "JPEG")
+    images["1000"] = grey.getvalue()
+    images["1001"] = b""
+    images["1002"] = images["1003"][:200]
+    images["1004"] = draw_jpeg(99, 30, 40)
+    del images["1005"]
     table += "1006,Tops,again\n,Tops,none\n1,Tops\n../2,Tops,up\n1007,,no label\n"
     table = table.replace("1008,Tops,a Tops", "1008,Tops,a, b")
-    summary = run(kaggle.folder(table, pictures)).summary
+    summary = run(kaggle.folder(table, images)).summary
     assert summary.rows_read == 45
     assert summary.dropped == {
         stage.UNREADABLE: 2,
@@ -176,7 +176,7 @@ def test_everything_odd_is_counted_by_reason(kaggle: KaggleBuilder) -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_rows_are_kept_or_dropped_in_any_mess(kaggle: KaggleBuilder, seed: int) -> None:
     """Whatever is wrong with a table: read = kept + dropped (which `run` sees to)."""
-    table, pictures = kaggle.contents({"Tops": 25, "Shirts": 25, "Caps": 8})
+    table, images = kaggle.contents({"Tops": 25, "Shirts": 25, "Caps": 8})
     rng = random.Random(seed)
     header, *rows = table.splitlines()
     spoil = [
@@ -192,21 +192,21 @@ def test_rows_are_kept_or_dropped_in_any_mess(kaggle: KaggleBuilder, seed: int) 
     ]
     # Half of the rows stay as they are, so that two classes are left to split.
     mess = [row if rng.random() < 0.5 else rng.choice(spoil)(row) for row in rows]
-    for name in rng.sample(sorted(pictures), 6):
-        pictures[name] = rng.choice([b"", b"junk", pictures[name][:100]])
-    path = kaggle.folder("\n".join([header, *mess]), pictures)
+    for name in rng.sample(sorted(images), 6):
+        images[name] = rng.choice([b"", b"junk", images[name][:100]])
+    path = kaggle.folder("\n".join([header, *mess]), images)
     made = run(path, min_images_per_class=6)
     assert len(made.findings) > 0
     assert made.manifest["id"].is_unique
 
 
 def test_twins_stay_on_one_side_unless_asked_otherwise(kaggle: KaggleBuilder) -> None:
-    """40 of 80 pictures are 20 pairs of twins, one pair with two labels."""
-    table, pictures = kaggle.contents({"Tops": 40, "Shirts": 40})
+    """40 of 80 images are 20 pairs of twins, one pair with two labels."""
+    table, images = kaggle.contents({"Tops": 40, "Shirts": 40})
     for number in (*range(1000, 1019), *range(1040, 1060)):
-        pictures[str(number)] = draw_jpeg(number // 2)
-    pictures["1019"], pictures["1060"] = draw_jpeg(5), draw_jpeg(5)
-    path = kaggle.folder(table, pictures)
+        images[str(number)] = draw_jpeg(number // 2)
+    images["1019"], images["1060"] = draw_jpeg(5), draw_jpeg(5)
+    path = kaggle.folder(table, images)
     together = run(path).summary
     assert (together.twin_groups, together.twin_images) == (20, 40 - 1 + 1)
     assert together.label_conflicts == 1
@@ -219,18 +219,18 @@ def test_twins_stay_on_one_side_unless_asked_otherwise(kaggle: KaggleBuilder) ->
 
 def test_the_fingerprint_follows_the_data_and_nothing_else(kaggle: KaggleBuilder) -> None:
     """Row order and the archive's form do not count; a label, a pixel and the split do."""
-    table, pictures = kaggle.contents({"Tops": 20, "Shirts": 20})
+    table, images = kaggle.contents({"Tops": 20, "Shirts": 20})
     header, *rows = table.splitlines()
     random.Random(0).shuffle(rows)
     shuffled = "\n".join([header, *rows])
     relabelled = table.replace("1000,Tops", "1000,Shirts")
-    repainted = {**pictures, "1000": draw_jpeg(12345)}
-    first = run(kaggle.folder(table, pictures)).summary.fingerprint
-    assert run(kaggle.zip(shuffled, pictures)).summary.fingerprint == first
+    repainted = {**images, "1000": draw_jpeg(12345)}
+    first = run(kaggle.folder(table, images)).summary.fingerprint
+    assert run(kaggle.zip(shuffled, images)).summary.fingerprint == first
     others = [
-        run(kaggle.folder(relabelled, pictures, name="relabelled")),
+        run(kaggle.folder(relabelled, images, name="relabelled")),
         run(kaggle.folder(table, repainted, name="repainted")),
-        run(kaggle.folder(table, pictures), split=SplitSettings(seed=1)),
+        run(kaggle.folder(table, images), split=SplitSettings(seed=1)),
     ]
     assert len({first, *(made.summary.fingerprint for made in others)}) == 4
 
@@ -266,7 +266,7 @@ def test_what_is_gone_is_one_sentence(clean: Path, tmp_path: Path) -> None:
     made = run(clean)
     with pytest.raises(DataError, match="no split 'dev'"):
         made.split("dev")
-    with pytest.raises(DataError, match="decoded pictures cannot be opened"):
+    with pytest.raises(DataError, match="decoded images cannot be opened"):
         SplitImages.open(made.manifest, made.summary.classes, tmp_path / "none.npy", "test")
 
 
@@ -288,7 +288,7 @@ def test_a_class_is_cut_to_so_many_before_anything_is_decoded(clean: Path) -> No
 
 
 def folder_of(path: Path, counts: dict[str, int]) -> Path:
-    """A folder with so many pictures in each `split/class`, all different."""
+    """A folder with so many images in each `split/class`, all different."""
     seed = 0
     for name, count in counts.items():
         (path / name).mkdir(parents=True)
@@ -343,7 +343,7 @@ def test_a_data_set_of_which_nothing_decodes_is_refused(tmp_path: Path) -> None:
     path = folder_of(tmp_path / "data", {"a": 2, "b": 2})
     for file in path.glob("*/*.jpg"):
         file.write_bytes(b"broken")
-    with pytest.raises(DataError, match=r"none of its 4 pictures can be decoded; the first, a/0\."):
+    with pytest.raises(DataError, match=r"none of its 4 images can be decoded; the first, a/0\."):
         run(path, source="folder")
 
 

@@ -17,7 +17,7 @@ PUBLISHED = SplitSettings()
 
 
 def table(seed: int, most_twins: int = 1) -> pd.DataFrame:
-    """Five classes of 20 to 300 pictures, in groups of 1 to `most_twins` of one label."""
+    """Five classes of 20 to 300 images, in groups of 1 to `most_twins` of one label."""
     rng = np.random.default_rng(seed)
     rows = []
     for label in "abcde":
@@ -51,7 +51,7 @@ def test_each_class_is_split_to_the_nearest_picture(
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_groups_stay_together_and_shares_stay_near(seed: int) -> None:
-    """With single pictures to fill up with, groups of up to 4 cost no exactness."""
+    """With single images to fill up with, groups of up to 4 cost no exactness."""
     frame = pd.concat([table(seed, most_twins=4), table(seed + 100)], ignore_index=True)
     frame["group"] = frame["group"] + np.where(frame.index < len(frame) / 2, "x", "y")
     got = split(frame, SplitSettings(seed=seed))
@@ -106,13 +106,13 @@ def test_a_group_with_two_labels_stays_together_with_the_more_frequent() -> None
 def test_a_class_too_small_for_three_sides_is_named() -> None:
     rows = [("big", f"b{number}") for number in range(50)] + [("tiny", "t1"), ("tiny", "t2")]
     frame = pd.DataFrame(rows, columns=["label", "group"])
-    with pytest.raises(DataError, match="class 'tiny' has 2 pictures, too few to put any into"):
+    with pytest.raises(DataError, match="class 'tiny' has 2 images, too few to put any into"):
         split(frame)
 
 
 def test_a_class_of_one_twin_group_says_so() -> None:
     frame = pd.DataFrame({"label": ["a"] * 9, "group": ["same"] * 9})
-    with pytest.raises(DataError, match=r"class 'a' has 9 pictures \(1 different ones\)"):
+    with pytest.raises(DataError, match=r"class 'a' has 9 images \(1 different ones\)"):
         split(frame)
 
 
@@ -167,7 +167,7 @@ def test_a_class_that_is_not_given_to_training_is_refused() -> None:
         ["train", "train", "train", "train", "test", "test", "test", "test"],
         ["test"] * 8,
     ):
-        with pytest.raises(DataError, match=r"class '[ab]' has [35] pictures, none of them given"):
+        with pytest.raises(DataError, match=r"class '[ab]' has [35] images, none of them given"):
             given_split(frame, given)
 
 
@@ -180,5 +180,5 @@ def test_a_class_may_lack_a_split_that_is_given() -> None:
 def test_a_class_too_small_to_draw_from_is_refused() -> None:
     frame = pd.DataFrame({"label": list("aaaaaabb"), "group": list("12345678")})
     given = ["train"] * 5 + ["test", "train", "test"]
-    with pytest.raises(DataError, match="class 'b' has 1 pictures given to training, too few"):
+    with pytest.raises(DataError, match="class 'b' has 1 images given to training, too few"):
         given_split(frame, given)

@@ -1,4 +1,4 @@
-"""Fewer pictures of a split data set."""
+"""Fewer images of a split data set."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clothclf.data.sources import Finding
-from clothclf.data.subsample import thinned
+from clothclf.data.subsample import subsampled
 from clothclf.errors import DataError
 from clothclf.settings import AtMostSettings, DataSettings
 
@@ -28,7 +28,7 @@ def manifest(counts: list[tuple[int, int, int]]) -> pd.DataFrame:
 
 
 def thin(frame: pd.DataFrame, **most: int) -> pd.DataFrame:
-    return thinned(frame, DataSettings(at_most=AtMostSettings(**most)), [])
+    return subsampled(frame, DataSettings(at_most=AtMostSettings(**most)), [])
 
 
 @given(COUNTS, st.integers(5, 60))
@@ -44,7 +44,7 @@ def test_a_split_keeps_its_number_and_all_its_classes(
 
 @given(COUNTS, st.integers(5, 60))
 def test_other_splits_and_sides_stay(counts: list[tuple[int, int, int]], most: int) -> None:
-    """What is left out of one split is in no other, so that test pictures stay unseen."""
+    """What is left out of one split is in no other, so that test images stay unseen."""
     whole = manifest(counts).set_index("id")
     kept = thin(whole.reset_index(), train=most).set_index("id")
     assert (kept["split"] == whole.loc[kept.index, "split"]).all()
@@ -67,7 +67,7 @@ def test_each_class_is_kept_in_proportion() -> None:
 def test_what_is_left_out_is_told() -> None:
     findings: list[Finding] = []
     settings = DataSettings(at_most=AtMostSettings(train=10))
-    thinned(manifest([(20, 2, 2), (10, 2, 2)]), settings, findings)
+    subsampled(manifest([(20, 2, 2), (10, 2, 2)]), settings, findings)
     assert len(findings) == 20
     assert {finding.reason for finding in findings} == {"image beyond data.at_most"}
 

@@ -46,23 +46,23 @@ def state(classifier: Classifier) -> dict[str, torch.Tensor]:
 
 
 def dropping_body(classifier: Classifier) -> None:
-    """Put an active dropout into the body, as some architectures have it."""
-    classifier.body.layer1 = nn.Sequential(classifier.body.layer1, nn.Dropout(0.5))
+    """Put an active dropout into the backbone, as some architectures have it."""
+    classifier.backbone.layer1 = nn.Sequential(classifier.backbone.layer1, nn.Dropout(0.5))
 
 
 def test_a_fixed_frozen_body_is_untouched_by_training() -> None:
     """No gradient, no moved statistic, no dropout; the head alone changes."""
     classifier = build(head=HeadSettings(hidden=8, dropout=0.5))
     dropping_body(classifier)
-    before, body = state(classifier), state_hash(classifier.body)
+    before, backbone = state(classifier), state_hash(classifier.backbone)
     one_step(classifier)
-    assert state_hash(classifier.body) == body
+    assert state_hash(classifier.backbone) == backbone
     assert {name.split(".")[0] for name in changed(classifier, before)} == {"head"}
-    assert all(parameter.grad is None for parameter in classifier.body.parameters())
-    assert not any(module.training for module in classifier.body.modules())
+    assert all(parameter.grad is None for parameter in classifier.backbone.parameters())
+    assert not any(module.training for module in classifier.backbone.modules())
     assert all(module.training for module in classifier.head.modules())
-    assert torch.equal(classifier.body(PICTURES), classifier.body(PICTURES))
-    assert classifier.body_is_deterministic()
+    assert torch.equal(classifier.backbone(PICTURES), classifier.backbone(PICTURES))
+    assert classifier.backbone_is_deterministic()
 
 
 def test_a_drifting_body_moves_its_batch_norm_statistics_and_nothing_else() -> None:
@@ -73,9 +73,9 @@ def test_a_drifting_body_moves_its_batch_norm_statistics_and_nothing_else() -> N
     moved = {name for name in changed(classifier, before) if name.startswith("body.")}
     norms = ("running_mean", "running_var", "num_batches_tracked")
     assert moved == {name for name in before if name.startswith("body.") and name.endswith(norms)}
-    training = {type(m).__name__ for m in classifier.body.modules() if m.training}
+    training = {type(m).__name__ for m in classifier.backbone.modules() if m.training}
     assert training == {"BatchNorm2d"}
-    assert not classifier.body_is_deterministic()
+    assert not classifier.backbone_is_deterministic()
     classifier.eval()
     after = state(classifier)
     classifier(PICTURES)
@@ -84,7 +84,7 @@ def test_a_drifting_body_moves_its_batch_norm_statistics_and_nothing_else() -> N
 
 def test_drifting_means_nothing_without_batch_norm() -> None:
     """VGG and plain transformers have none: their features can be computed once all the same."""
-    assert build("test_vit", batch_norm="drifting").body_is_deterministic()
+    assert build("test_vit", batch_norm="drifting").backbone_is_deterministic()
 
 
 @pytest.mark.parametrize("mode", ["finetune", "scratch"])
@@ -95,7 +95,7 @@ def test_other_modes_train_everything(mode: str) -> None:
         one_step(classifier)
     assert {name for name, _ in classifier.named_parameters()} <= changed(classifier, before)
     assert any("running_mean" in name for name in changed(classifier, before))
-    assert not classifier.body_is_deterministic()
+    assert not classifier.backbone_is_deterministic()
 
 
 @pytest.mark.parametrize(
@@ -126,8 +126,8 @@ def test_the_trained_state_brings_back_what_training_changed(
     assert not unknown
     assert torch.equal(fresh.eval()(PICTURES), expected)
     assert (set(saved) == set(classifier.state_dict())) == whole
-    body = {name for name in saved if name.startswith("body.") and not whole}
-    assert all("running_" in name or "num_batches" in name for name in body)
+    backbone = {name for name in saved if name.startswith("body.") and not whole}
+    assert all("running_" in name or "num_batches" in name for name in backbone)
 
 
 def test_standardised_features_have_mean_0_and_deviation_1() -> None:
@@ -189,7 +189,7 @@ def test_published_heads_weigh_what_was_published(
 
 
 def test_the_seed_decides_and_the_head_does_not_hang_on_the_body() -> None:
-    """Same seed, same numbers; and a body with weights of its own leaves the head as it is."""
+    """Same seed, same numbers; and a backbone with weights of its own leaves the head as it is."""
     first, second, other = build(), build(), build(seed=1)
     assert state_hash(first) == state_hash(second)
     assert state_hash(first) != state_hash(other)
@@ -198,11 +198,11 @@ def test_the_seed_decides_and_the_head_does_not_hang_on_the_body() -> None:
 
 
 def test_a_state_hash_follows_every_value_and_name() -> None:
-    body = build().body
-    copied = copy.deepcopy(body)
-    assert state_hash(copied) == state_hash(body)
+    backbone = build().backbone
+    copied = copy.deepcopy(backbone)
+    assert state_hash(copied) == state_hash(backbone)
     next(copied.parameters()).data[0] += 1e-6
-    assert state_hash(copied) != state_hash(body)
+    assert state_hash(copied) != state_hash(backbone)
 
 
 def test_from_scratch_takes_no_weights(tmp_path) -> None:

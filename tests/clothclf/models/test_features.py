@@ -12,7 +12,7 @@ from clothclf.data.batches import ImageBatches
 from clothclf.data.dataset import SplitImages
 from clothclf.models.build import build_classifier
 from clothclf.models.classifier import Classifier
-from clothclf.models.features import BodyFeatures
+from clothclf.models.features import BackboneFeatures
 from clothclf.models.weights import RANDOM
 from clothclf.settings import AugmentSettings, HeadSettings, ModelSettings, Precision
 
@@ -39,15 +39,15 @@ def feed(classifier: Classifier, content: str = "these") -> ImageBatches:
 
 
 def pictures_computed(classifier: Classifier, cache: Path, content: str = "these") -> int:
-    """How many pictures go through the body when their features in two views are asked for."""
+    """How many images go through the backbone when their features in two views are asked for."""
     seen = 0
 
     def count(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         nonlocal seen
         seen += len(inputs[0]) * (len(inputs[0]) > 2)  # two at a time try the folded norms
 
-    handle = classifier.body.register_forward_pre_hook(count)
-    BodyFeatures(classifier, feed(classifier, content), cache).of("train", 2)
+    handle = classifier.backbone.register_forward_pre_hook(count)
+    BackboneFeatures(classifier, feed(classifier, content), cache).of("train", 2)
     handle.remove()
     return seen
 
@@ -59,8 +59,8 @@ def files_in(cache: Path) -> list[Path]:
 def test_what_is_kept_is_what_is_computed_and_is_found_again(tmp_path: Path) -> None:
     classifier = build()
     images = feed(classifier)
-    plain = BodyFeatures(classifier, images, None).of("train", 2)
-    kept = BodyFeatures(classifier, images, tmp_path).of("train", 2)
+    plain = BackboneFeatures(classifier, images, None).of("train", 2)
+    kept = BackboneFeatures(classifier, images, tmp_path).of("train", 2)
     assert torch.equal(plain, kept)
     mirrored = torch.from_numpy(images.splits["train"].pixels).flip(2)
     with torch.inference_mode():
@@ -86,7 +86,7 @@ def test_what_changes_the_features_finds_none(
 @pytest.mark.parametrize("damage", ["cut", "noise", "no-description"])
 def test_damaged_features_are_computed_again(damage: str, tmp_path: Path) -> None:
     classifier = build()
-    before = BodyFeatures(classifier, feed(classifier), tmp_path).of("train", 2).clone()
+    before = BackboneFeatures(classifier, feed(classifier), tmp_path).of("train", 2).clone()
     (file,) = files_in(tmp_path)
     content = file.read_bytes()
     if damage == "cut":
@@ -96,12 +96,14 @@ def test_damaged_features_are_computed_again(damage: str, tmp_path: Path) -> Non
     else:
         (file.parent / "features.json").unlink()
     assert pictures_computed(classifier, tmp_path) == 140
-    assert torch.equal(BodyFeatures(classifier, feed(classifier), tmp_path).of("train", 2), before)
+    assert torch.equal(
+        BackboneFeatures(classifier, feed(classifier), tmp_path).of("train", 2), before
+    )
 
 
 def test_training_never_reaches_the_kept_file(tmp_path: Path) -> None:
     classifier = build()
-    features = BodyFeatures(classifier, feed(classifier), tmp_path).of("train", 2)
+    features = BackboneFeatures(classifier, feed(classifier), tmp_path).of("train", 2)
     (file,) = files_in(tmp_path)
     content = file.read_bytes()
     features.zero_()
@@ -110,7 +112,7 @@ def test_training_never_reaches_the_kept_file(tmp_path: Path) -> None:
 
 def test_bfloat16_features_are_close_and_float32_in_form() -> None:
     exact, narrow = build(), build(precision="bfloat16")
-    found = [BodyFeatures(item, feed(item), None).of("valid")[0] for item in (exact, narrow)]
+    found = [BackboneFeatures(item, feed(item), None).of("valid")[0] for item in (exact, narrow)]
     assert found[1].dtype == torch.float32
     change = float((found[1] - found[0]).norm() / found[0].norm())
     assert 0 < change < 0.05

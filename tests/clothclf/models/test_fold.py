@@ -40,22 +40,22 @@ def norms(module: nn.Module) -> int:
 @torch.inference_mode()
 def test_a_folded_body_gives_the_same_features(architecture: str) -> None:
     classifier = build(architecture)
-    pictures = torch.randn(5, 3, SIZE, SIZE)
-    before = classifier.features(pictures)
+    images = torch.randn(5, 3, SIZE, SIZE)
+    before = classifier.features(images)
     fast = folded(classifier, SIZE)
-    torch.testing.assert_close(fast.features(pictures), before, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(fast.features(images), before, rtol=1e-4, atol=1e-4)
     assert norms(fast) == 0
-    assert torch.equal(classifier.features(pictures), before)
+    assert torch.equal(classifier.features(images), before)
 
 
 def test_densenet_keeps_the_norms_that_follow_no_convolution() -> None:
     classifier = build("densenet121")
     fast = folded(classifier, SIZE)
     assert 0 < norms(fast) < norms(classifier)
-    pictures = torch.randn(2, 3, SIZE, SIZE)
+    images = torch.randn(2, 3, SIZE, SIZE)
     with torch.inference_mode():
         torch.testing.assert_close(
-            fast.features(pictures), classifier.features(pictures), rtol=1e-3, atol=1e-3
+            fast.features(images), classifier.features(images), rtol=1e-3, atol=1e-3
         )
 
 
@@ -68,8 +68,8 @@ class Shared(nn.Module):
         self.norm = nn.BatchNorm2d(4)
         nn.init.constant_(self.norm.bias, 3.0)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        convolved = self.convolution(pictures)
+    def forward(self, images: Tensor) -> Tensor:
+        convolved = self.convolution(images)
         joined: Tensor = self.norm(convolved) + convolved
         return joined.mean((2, 3))
 
@@ -82,14 +82,14 @@ class Repeated(nn.Module):
         self.first, self.second = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 5)
         self.norm = nn.BatchNorm2d(4)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        one: Tensor = self.norm(self.first(pictures)).mean((2, 3))
-        two: Tensor = self.norm(self.second(pictures)).mean((2, 3))
+    def forward(self, images: Tensor) -> Tensor:
+        one: Tensor = self.norm(self.first(images)).mean((2, 3))
+        two: Tensor = self.norm(self.second(images)).mean((2, 3))
         return one + two
 
 
-@pytest.mark.parametrize("body", [Shared, Repeated])
-def test_what_would_change_the_features_is_left_as_it_is(body: type[nn.Module]) -> None:
+@pytest.mark.parametrize("backbone", [Shared, Repeated])
+def test_what_would_change_the_features_is_left_as_it_is(backbone: type[nn.Module]) -> None:
     classifier = build("test_resnet")
-    classifier.body = body()
+    classifier.backbone = backbone()
     assert folded(classifier, SIZE) is classifier

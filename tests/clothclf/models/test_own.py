@@ -16,7 +16,7 @@ from clothclf.errors import ArchitectureError, WeightsError
 from clothclf.models.architectures import create_for_size, default_size, expand_names
 from clothclf.models.check_weights import check_architecture
 from clothclf.models.own import SOURCE, load_function, source_sha256
-from clothclf.models.weights import WeightsResolver, load_body
+from clothclf.models.weights import WeightsResolver, load_backbone
 from clothclf.settings import HeadSettings
 
 CODE = """\
@@ -72,7 +72,7 @@ def test_a_function_is_told_classes_and_size_as_far_as_it_takes_them(module: str
         ("raises", "cannot be built: KeyError: 'no such part'"),
         ("leaves", "cannot be built: SystemExit: 3"),
         ("number", "gives int, not a torch.nn.Module"),
-        ("maps", r"no feature vector to classify: of one picture it makes \[1, 4, 6, 6\]"),
+        ("maps", r"no feature vector to classify: of one image it makes \[1, 4, 6, 6\]"),
         ("nothing", "has no 'nothing'"),
         ("thing", "has, but not as a function, 'thing'"),
     ],
@@ -133,11 +133,11 @@ def test_weights_are_a_file_that_fits_or_random(module: str, tmp_path: Path) -> 
     folder.mkdir()
     state = {key: value + 1 for key, value in create_for_size(name, 16).state_dict().items()}
     save_file(state, folder / f"{module}.small.safetensors")
-    body = load_body(name, 16, WeightsResolver(str(folder)).resolve(name))
-    assert all(torch.equal(value, state[key]) for key, value in body.state_dict().items())
+    backbone = load_backbone(name, 16, WeightsResolver(str(folder)).resolve(name))
+    assert all(torch.equal(value, state[key]) for key, value in backbone.state_dict().items())
     random = WeightsResolver("auto").resolve(name)
     assert random.origin == "random"
     assert "knows no pretrained weights" in random.note
     save_file({"0.weight": torch.zeros(2, 2)}, folder / f"{module}.small.safetensors")
     with pytest.raises(WeightsError, match=r'does not fit .*"0.weight" is \[2, 2\]'):
-        load_body(name, 16, WeightsResolver(str(folder)).resolve(name))
+        load_backbone(name, 16, WeightsResolver(str(folder)).resolve(name))

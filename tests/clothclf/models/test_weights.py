@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from clothclf.errors import ArchitectureError, WeightsError
-from clothclf.models.weights import RANDOM, WeightsResolver, load_body
+from clothclf.models.weights import RANDOM, WeightsResolver, load_backbone
 
 SIZE = 64
 State = dict[str, Tensor]
@@ -40,7 +40,7 @@ def saved(folder: Path, state: State, name: str = "weights.safetensors") -> Path
 
 
 def load(path: Path, name: str, size: int = SIZE) -> nn.Module:
-    return load_body(name, size, WeightsResolver(str(path)).resolve(name))
+    return load_backbone(name, size, WeightsResolver(str(path)).resolve(name))
 
 
 def refusal(path: Path, name: str) -> str:
@@ -52,9 +52,9 @@ def refusal(path: Path, name: str) -> str:
     return message
 
 
-def holds(body: nn.Module, state: State) -> bool:
-    """Whether each of the body's values is the file's, under the same name."""
-    return all(torch.equal(value, state[key]) for key, value in body.state_dict().items())
+def holds(backbone: nn.Module, state: State) -> bool:
+    """Whether each of the backbone's values is the file's, under the same name."""
+    return all(torch.equal(value, state[key]) for key, value in backbone.state_dict().items())
 
 
 def test_random_weights_follow_the_seed() -> None:
@@ -62,7 +62,7 @@ def test_random_weights_follow_the_seed() -> None:
 
     def drawn(seed: int) -> Tensor:
         torch.manual_seed(seed)
-        return next(load_body("test_resnet", SIZE, RANDOM).parameters())
+        return next(load_backbone("test_resnet", SIZE, RANDOM).parameters())
 
     assert torch.equal(drawn(1), drawn(1))
     assert not torch.equal(drawn(1), drawn(2))
@@ -72,9 +72,9 @@ def test_random_weights_follow_the_seed() -> None:
 def test_a_file_is_loaded_whole_and_its_classifier_thrown_away(folder: Path, name: str) -> None:
     state = learnt_state(name)
     path = saved(folder, state)
-    body = load(path, name)
-    assert holds(body, state)
-    assert body(torch.zeros(2, 3, SIZE, SIZE)).ndim == 2
+    backbone = load(path, name)
+    assert holds(backbone, state)
+    assert backbone(torch.zeros(2, 3, SIZE, SIZE)).ndim == 2
     weights = WeightsResolver(str(path)).resolve(name)
     assert (weights.origin, weights.name, weights.note) == ("file", path.name, "")
     assert weights.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
@@ -99,20 +99,20 @@ def test_any_classifier_or_none_may_be_in_the_file(folder: Path, classes: int) -
 def test_positions_are_fitted_to_another_size(folder: Path) -> None:
     """A transformer's table of positions is made for one size: all else is loaded as it is."""
     state = learnt_state("test_vit")
-    body = load(saved(folder, state), "test_vit", 96)
-    names = dict(body.named_parameters())
+    backbone = load(saved(folder, state), "test_vit", 96)
+    names = dict(backbone.named_parameters())
     position = names.pop("pos_embed")
     assert position.shape[1] == 36 + 1
     assert all(torch.equal(value, state[name]) for name, value in names.items())
-    assert body(torch.zeros(1, 3, 96, 96)).shape == (1, 64)
+    assert backbone(torch.zeros(1, 3, 96, 96)).shape == (1, 64)
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_pickled_tensors_are_read(folder: Path, wrapped: bool) -> None:
     state = learnt_state("test_resnet")
     torch.save({"state_dict": state, "epoch": 3} if wrapped else state, folder / "w.pth")
-    body = load(folder / "w.pth", "test_resnet")
-    assert holds(body, state)
+    backbone = load(folder / "w.pth", "test_resnet")
+    assert holds(backbone, state)
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "pth"])
@@ -123,8 +123,8 @@ def test_no_second_copy_of_the_parameters_is_kept(folder: Path, suffix: str) -> 
         torch.save(state, folder / "w.pth")
     else:
         saved(folder, state, "w.safetensors")
-    body = load(folder / f"w.{suffix}", "test_resnet")
-    for config in (body.pretrained_cfg, body.default_cfg):
+    backbone = load(folder / f"w.{suffix}", "test_resnet")
+    for config in (backbone.pretrained_cfg, backbone.default_cfg):
         assert not any(isinstance(value, (dict, Tensor)) for value in config.values())
 
 
@@ -206,6 +206,6 @@ def test_a_refused_size_is_not_blamed_on_the_weights(folder: Path) -> None:
 @pytest.mark.parametrize("name", ["tf_efficientnet_lite0"])
 def test_real_weights_are_loaded(real_weights: Path, name: str) -> None:
     state = load_file(real_weights / f"{name}.safetensors")
-    body = load(real_weights, name, 112)
-    assert holds(body, state)
-    assert body.pretrained_cfg["mean"] == (0.5, 0.5, 0.5)
+    backbone = load(real_weights, name, 112)
+    assert holds(backbone, state)
+    assert backbone.pretrained_cfg["mean"] == (0.5, 0.5, 0.5)

@@ -11,23 +11,23 @@ import torch
 from torch import Tensor
 
 from clothclf.data.batches import ImageBatches
-from clothclf.data.shard import Share
+from clothclf.data.shard import Shard
 from clothclf.errors import TrainingStopped
 from clothclf.settings import AugmentSettings, HeadSettings
-from clothclf.training.distributed.process_group import ALONE, Team, join
+from clothclf.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup, join
 from clothclf.training.distributed.synced_norm import SyncedNorms
 from clothclf.training.loop import Watcher, train
 from tests.clothclf.training.test_loop import CPU, SPLITS, build, numbers, recipe
 
 BATCH = 17
-"""70 pictures are four batches of 17, which 3 processes cannot cut evenly, and one of 2."""
+"""70 images are four batches of 17, which 3 processes cannot cut evenly, and one of 2."""
 EXACT: dict[str, dict[str, Any]] = {
     "batch norm": {"mode": "finetune"},
     "batch norm with an activation": {"body": "test_efficientnet", "mode": "finetune"},
-    "drifting statistics of a frozen body": {"mode": "frozen", "batch_norm": "drifting"},
+    "drifting statistics of a frozen backbone": {"mode": "frozen", "batch_norm": "drifting"},
     "the head first": {"mode": "finetune", "train": {"head_epochs": 1, "weight_decay": 0.01}},
 }
-"""In float64: batch norms of a few pictures make much of what float32 rounds."""
+"""In float64: batch norms of a few images make much of what float32 rounds."""
 ROUNDED: dict[str, dict[str, Any]] = {
     "batch norm in float32": {"mode": "finetune"},
     "no batch norm": {
@@ -35,12 +35,12 @@ ROUNDED: dict[str, dict[str, Any]] = {
         "mode": "finetune",
         "train": {"optimizer": "adamw", "clip_grad_norm": 0.5},
     },
-    "mixed pictures": {
+    "mixed images": {
         "mode": "finetune",
         "train": {"ema": {"decay": 0.9}, "label_smoothing": 0.1},
         "augment": {"mixup": 0.8, "cutmix": 1.0, "random_erasing": 0.3, "crop_padding": 2},
     },
-    "a frozen body that runs on": {
+    "a frozen backbone that runs on": {
         "mode": "frozen",
         "standardize_features": True,
         "train": {"class_weights": "balanced", "schedule": "cosine"},
@@ -57,7 +57,7 @@ DROPOUT: dict[str, Any] = {"mode": "finetune", "head": HeadSettings(hidden=4, dr
 
 def figures(
     case: dict[str, Any],
-    team: Team = ALONE,
+    group: ProcessGroup = SINGLE_PROCESS,
     checkpoints: Path | None = None,
     stop_after: int | None = None,
 ) -> list[tuple[float, ...]] | None:
@@ -72,26 +72,26 @@ def figures(
         classifier.double()
         classifier.register_forward_pre_hook(lambda module, inputs: (inputs[0].double(),))
     images = ImageBatches(
-        SPLITS, classifier.normalization, augment, settings.batch_size, 0, CPU, share=team.share
+        SPLITS, classifier.normalization, augment, settings.batch_size, 0, CPU, share=group.share
     )
     # Two batches, for three processes.
     images.held_out_batch_size = 16
     steps: list[int] = []
     watcher = Watcher(
         on_step=lambda epoch, step, of: steps.append(step),
-        should_stop=lambda: team.is_first and len(steps) == stop_after,
+        should_stop=lambda: group.is_first and len(steps) == stop_after,
     )
     try:
-        result = train(classifier, images, settings, watcher, None, checkpoints, team)
+        result = train(classifier, images, settings, watcher, None, checkpoints, group)
     except TrainingStopped:
         return None
     finally:
-        team.any(False)  # the first may still be writing
+        group.any(False)  # the first may still be writing
     return numbers(result)
 
 
-def norm(share: Share) -> list[Tensor]:
-    """A batch norm in float64 of a share of 7 pictures: output, gradients, statistics."""
+def norm(share: Shard) -> list[Tensor]:
+    """A batch norm in float64 of a share of 7 images: output, gradients, statistics."""
     draw = torch.Generator().manual_seed(0)
     # Far from zero: a variance by squares would lose its digits.
     inputs = 1000 + torch.randn(7, 3, 4, 4, generator=draw, dtype=torch.float64)
@@ -110,16 +110,16 @@ def norm(share: Share) -> list[Tensor]:
 def main(folder: Path) -> None:
     """Train every case together, then stop and go on in both directions."""
     torch.set_num_threads(1)
-    team = join(folder, "cpu")
-    found: dict[str, Any] = {name: figures(case, team) for name, case in (EXACT | ROUNDED).items()}
-    found["never stopped"] = figures(DROPOUT, team)
-    found["stopped"] = figures(DROPOUT, team, folder / "together", 7)
-    found["gone on"] = figures(DROPOUT, team, folder / "together")
+    group = join(folder, "cpu")
+    found: dict[str, Any] = {name: figures(case, group) for name, case in (EXACT | ROUNDED).items()}
+    found["never stopped"] = figures(DROPOUT, group)
+    found["stopped"] = figures(DROPOUT, group, folder / "together", 7)
+    found["gone on"] = figures(DROPOUT, group, folder / "together")
     # For one process, and from one.
-    found["left"] = figures(EXACT["batch norm"], team, folder / "left", 3)
-    found["taken over"] = figures(EXACT["batch norm"], team, folder / "taken over")
-    torch.save(norm(team.share), folder / f"norm-{team.rank}.pt")
-    if team.is_first:
+    found["left"] = figures(EXACT["batch norm"], group, folder / "left", 3)
+    found["taken over"] = figures(EXACT["batch norm"], group, folder / "taken over")
+    torch.save(norm(group.share), folder / f"norm-{group.rank}.pt")
+    if group.is_first:
         (folder / "found.json").write_text(json.dumps(found))
 
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 
-from clothclf.device import choose_device, device_name
+from clothclf.device import device_name, select_device
 from clothclf.errors import DeviceError
 
 
 def test_cpu_is_always_there() -> None:
-    assert choose_device("cpu") == torch.device("cpu")
+    assert select_device("cpu") == torch.device("cpu")
     assert device_name(torch.device("cpu")) == "cpu"
 
 
 def test_auto_is_the_best_that_is_there() -> None:
-    device = choose_device("auto")
+    device = select_device("auto")
     if torch.cuda.is_available():
         assert device.type == "cuda"
     elif torch.backends.mps.is_available():
@@ -27,7 +27,7 @@ def test_auto_is_the_best_that_is_there() -> None:
 
 def test_a_device_that_is_not_there_is_refused_by_name() -> None:
     with pytest.raises(DeviceError, match="cuda:99 is not there: torch finds"):
-        choose_device("cuda:99")
+        select_device("cuda:99")
     if not torch.backends.mps.is_available():
         with pytest.raises(DeviceError, match="mps is not there"):
-            choose_device("mps")
+            select_device("mps")

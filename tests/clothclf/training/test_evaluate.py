@@ -25,7 +25,7 @@ def predictions(seed: int, answered: int = 4, actual: int = 4, count: int = 97) 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(("answered", "actual"), [(4, 4), (3, 4), (4, 3), (3, 3), (1, 2)])
 def test_metrics_equal_scikit_learns(seed: int, answered: int, actual: int) -> None:
-    """Also where a class has no picture, or no answer, or neither."""
+    """Also where a class has no image, or no answer, or neither."""
     made = predictions(seed, answered, actual)
     got = evaluate(made, CLASSES)
     answers = made.probabilities.argmax(1)

@@ -1,4 +1,4 @@
-"""The training loop: equal on cached features and on pictures, repeatable, stopped in time."""
+"""The training loop: equal on cached features and on images, repeatable, stopped in time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from clothclf.data.dataset import SplitImages
 from clothclf.errors import TrainingError
 from clothclf.models.build import build_classifier
 from clothclf.models.classifier import Classifier
-from clothclf.models.features import BodyFeatures
+from clothclf.models.features import BackboneFeatures
 from clothclf.models.weights import RANDOM, state_hash
 from clothclf.results import EpochResult, TrainingResult
 from clothclf.settings import AugmentSettings, HeadSettings, ModelSettings, TrainSettings
@@ -33,17 +33,17 @@ def split(count: int, seed: int) -> SplitImages:
     rng = np.random.default_rng(seed)
     pixels = rng.integers(0, 200, (count, SIZE, SIZE, 3), dtype=np.uint8)
     targets = np.arange(count, dtype=np.int64) % 3
-    for picture, target in zip(pixels, targets, strict=True):
-        picture[10 * target : 10 * target + 10] //= 3
+    for image, target in zip(pixels, targets, strict=True):
+        image[10 * target : 10 * target + 10] //= 3
     return SplitImages([f"{n}" for n in range(count)], targets, np.arange(count), pixels)
 
 
 SPLITS = {"train": split(70, 0), "valid": split(30, 1), "test": split(30, 2)}
 
 
-def build(head: HeadSettings | None = None, body: str = BODY, **options: object) -> Classifier:
+def build(head: HeadSettings | None = None, backbone: str = BODY, **options: object) -> Classifier:
     model = ModelSettings.model_validate({"weights": "none", **options})
-    return build_classifier(body, head or HeadSettings(), model, 3, SIZE, RANDOM, 0)
+    return build_classifier(backbone, head or HeadSettings(), model, 3, SIZE, RANDOM, 0)
 
 
 def feed(
@@ -58,9 +58,9 @@ def recipe(**options: object) -> TrainSettings:
 
 
 class OnPictures(Classifier):
-    """The same classifier, sent round the features: every epoch goes through the body."""
+    """The same classifier, sent round the features: every epoch goes through the backbone."""
 
-    def body_is_deterministic(self) -> bool:
+    def backbone_is_deterministic(self) -> bool:
         return False
 
 
@@ -73,11 +73,13 @@ def numbers(result: TrainingResult) -> list[tuple[float, ...]]:
 
 
 @pytest.mark.parametrize("horizontal_flip", [False, True])
-@pytest.mark.parametrize("body", [BODY, "test_efficientnet"])
-def test_cached_features_train_the_head_as_pictures_do(body: str, horizontal_flip: bool) -> None:
+@pytest.mark.parametrize("backbone", [BODY, "test_efficientnet"])
+def test_cached_features_train_the_head_as_pictures_do(
+    backbone: str, horizontal_flip: bool
+) -> None:
     """One and two views, with a hidden layer, dropout and momentum: the same weights to 1e-4."""
     head = HeadSettings(hidden=8, dropout=0.3)
-    options = {"body": body, "standardize_features": True}
+    options = {"body": backbone, "standardize_features": True}
     cached, plain = build(head, **options), build(head, **options)
     plain.__class__ = OnPictures
     results = [
@@ -130,26 +132,26 @@ def test_the_same_seed_gives_the_same_figures_bit_for_bit(mode: str) -> None:
 
 
 def test_features_are_those_of_each_view_in_order() -> None:
-    """Of the pictures, of their mirrors, and of the validation pictures; progress ends at all."""
+    """Of the images, of their mirrors, and of the validation images; progress ends at all."""
     classifier = build()
     images = feed(classifier)
     told: list[tuple[int, int]] = []
-    features = BodyFeatures(classifier, images, None).batches(
+    features = BackboneFeatures(classifier, images, None).batches(
         lambda done, total: told.append((done, total))
     )
     classifier.eval()
     with torch.no_grad():
         for view, flip in enumerate((False, True)):
-            pictures = torch.cat([p for p, _ in images.in_order("train", flip)])
-            assert torch.allclose(features.views[view], classifier.body(pictures), atol=1e-5)
+            inputs = torch.cat([p for p, _ in images.in_order("train", flip)])
+            assert torch.allclose(features.views[view], classifier.backbone(inputs), atol=1e-5)
         valid = torch.cat([p for p, _ in images.in_order("valid")])
         held_out, targets = next(features.held_out("valid"))
-        assert torch.allclose(held_out, classifier.body(valid), atol=1e-5)
+        assert torch.allclose(held_out, classifier.backbone(valid), atol=1e-5)
     assert np.array_equal(targets, SPLITS["valid"].targets)
     assert told[-1] == (170, 170)
     assert [done for done, _ in told] == sorted(done for done, _ in told)
     with pytest.raises(ValueError, match="a few views"):
-        BodyFeatures(classifier, feed(classifier, crop_padding=1), None).batches()
+        BackboneFeatures(classifier, feed(classifier, crop_padding=1), None).batches()
 
 
 def test_training_that_reads_cached_features_knows_what_they_took(tmp_path: Path) -> None:
@@ -234,10 +236,10 @@ def test_one_epoch_of_steps_is_plain_sgd() -> None:
     weight, bias = (p.detach().clone() for p in reference.head.parameters())
     pace = [torch.zeros_like(weight), torch.zeros_like(bias)]
     losses = []
-    for step, (pictures, targets) in enumerate(images.train(1)):
+    for step, (inputs, targets) in enumerate(images.train(1)):
         rate = 0.05 * 0.5 * (1 + math.cos(math.pi * step / 5))
         with torch.no_grad():
-            features = reference.eval().body(pictures)
+            features = reference.eval().backbone(inputs)
             scores = features @ weight.T + bias
             losses.append(torch.nn.functional.cross_entropy(scores, targets, reduction="sum"))
             error = scores.softmax(1) - torch.nn.functional.one_hot(targets, 3)
@@ -258,7 +260,7 @@ def test_a_loss_that_explodes_is_told_with_step_and_epoch() -> None:
 
 def test_features_that_are_not_finite_are_not_blamed_on_the_rate() -> None:
     classifier = build()
-    next(classifier.body.parameters()).data[0] = float("nan")
+    next(classifier.backbone.parameters()).data[0] = float("nan")
     with pytest.raises(TrainingError, match=r"step 1 of epoch 1; .* look at model\.weights"):
         train(classifier, feed(classifier), recipe(), Watcher())
 

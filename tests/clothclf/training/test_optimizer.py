@@ -64,9 +64,9 @@ def test_layer_decay_gives_each_layer_timms_rate(name: str) -> None:
         for group in groups
         for parameter in group["params"]
     }
-    body = {n: found[id(p)] for n, p in classifier.body.named_parameters()}
-    assert body == {n: value for n, value in expected.items() if n in body}
-    assert len({scale for scale, _ in body.values()}) > 2
+    backbone = {n: found[id(p)] for n, p in classifier.backbone.named_parameters()}
+    assert backbone == {n: value for n, value in expected.items() if n in backbone}
+    assert len({scale for scale, _ in backbone.values()}) > 2
     head = {n: found[id(p)] for n, p in classifier.head.named_parameters()}
     assert head == {"0.weight": (1.0, 0.05), "0.bias": (1.0, 0.0)}
 
@@ -109,9 +109,9 @@ def test_an_optimisers_state_goes_through_a_file_bit_for_bit(name: str) -> None:
     def steps(module: nn.Module, optimizer: torch.optim.Optimizer, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
         for _ in range(3):
-            pictures = torch.randn(4, 3, 4, 4, generator=generator)
+            images = torch.randn(4, 3, 4, 4, generator=generator)
             optimizer.zero_grad()
-            nn.functional.cross_entropy(module(pictures), torch.tensor([0, 1, 2, 0])).backward()
+            nn.functional.cross_entropy(module(images), torch.tensor([0, 1, 2, 0])).backward()
             optimizer.step()
 
     settings = recipe(optimizer=name, learning_rate=0.01, weight_decay=0.01)

@@ -57,7 +57,7 @@ RESUMED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "lamb": ({"optimizer": "lamb", "learning_rate": 0.01}, {"mode": "finetune"}),
     "average": ({"ema": {"decay": 0.9}}, {"mode": "finetune"}),
     "average of a head": ({"ema": {"decay": 0.9}}, {"standardize_features": True}),
-    "average of a head on pictures": (
+    "average of a head on images": (
         {"ema": {"decay": 0.9}, "augment": {"mixup": 0.2}},
         {"standardize_features": True},
     ),
@@ -140,8 +140,8 @@ def test_an_average_equals_one_by_hand(tmp_path: Path) -> None:
     step = EagerStep(plain, optimizer)
     torch.manual_seed(1)  # the loop's, of seed 0 and epoch 1
     kept: dict[str, torch.Tensor] = {}
-    for number, (pictures, targets) in enumerate(images.train(1)):
-        step(pictures, targets)
+    for number, (inputs, targets) in enumerate(images.train(1)):
+        step(inputs, targets)
         share = min(0.2, number / (number + 10))
         for name, value in plain.state_dict().items():
             if number == 0 or not value.is_floating_point():
@@ -166,7 +166,7 @@ def test_without_warm_up_the_average_keeps_its_share_from_the_second_step_on() -
 @pytest.mark.parametrize(
     ("model", "augment"),
     [({"mode": "finetune"}, {}), ({}, {}), ({}, {"mixup": 0.2})],
-    ids=["all", "head", "head on pictures"],
+    ids=["all", "head", "head on images"],
 )
 def test_what_is_validated_is_what_is_left(model: dict[str, Any], augment: dict[str, Any]) -> None:
     """The average's loss, of the best epoch, is that of the classifier as training leaves it."""
@@ -183,7 +183,7 @@ def test_what_is_validated_is_what_is_left(model: dict[str, Any], augment: dict[
 
 
 def test_balanced_weights_equal_a_loss_by_hand() -> None:
-    """The mean over pictures, each counting by how rare its class is: the mean over classes."""
+    """The mean over images, each counting by how rare its class is: the mean over classes."""
     targets = np.array([0, 0, 0, 0, 1, 1, 2, 2, 2, 2])
     weights = balanced_weights(targets, 4)
     assert weights == pytest.approx([10 / 16, 10 / 8, 10 / 16, 0])
@@ -221,7 +221,7 @@ def test_validation_knows_nothing_of_smoothing_and_weights() -> None:
 
 @pytest.mark.parametrize("shares", [False, True])
 def test_parts_of_a_batch_add_up_to_it(shares: bool) -> None:
-    """With weights, smoothing and clipping: the loss, the right answers and the step."""
+    """With weights, smoothing and clipping: the loss, the correct predictions and the step."""
     torch.manual_seed(0)
     inputs, targets = torch.randn(10, 12), torch.randint(3, (10,))
     weights = torch.tensor([0.5, 2.0, 1.0])
@@ -261,7 +261,7 @@ def test_clipping_bounds_the_gradients_norm_and_leaves_shorter_ones(bound: float
 def test_head_epochs_leave_the_body_as_it_is() -> None:
     """Parameters and statistics of norms, bit for bit; weight decay or not; then it moves."""
     classifier = build(mode="finetune")
-    before = state_hash(classifier.body)
+    before = state_hash(classifier.backbone)
     head = state_hash(classifier.head)
     seen: list[tuple[bool, bool]] = []
     options = {"epochs": 3, "head_epochs": 2, "weight_decay": 0.1, "optimizer": "adamw"}
@@ -269,12 +269,12 @@ def test_head_epochs_leave_the_body_as_it_is() -> None:
 
     def on_step(epoch: int, step: int, of: int) -> None:
         if step == of:
-            moved = state_hash(classifier.body) != before, state_hash(classifier.head) != head
+            moved = state_hash(classifier.backbone) != before, state_hash(classifier.head) != head
             seen.append(moved)
 
     train(classifier, images, settings, Watcher(on_step=on_step))
     assert seen == [(False, True), (False, True), (True, True)]
-    assert classifier.train().body.training
+    assert classifier.train().backbone.training
 
 
 def test_head_epochs_are_those_of_a_frozen_body() -> None:
@@ -297,9 +297,9 @@ def test_a_mixed_picture_is_right_where_its_larger_share_is_answered() -> None:
     again = build(mode="finetune").train()
     optimizer = make_optimizer(again, settings)
     right = 0
-    for pictures, shares in images.train(1):
+    for inputs, shares in images.train(1):
         optimizer.zero_grad()
-        scores = again(pictures)
+        scores = again(inputs)
         right += int((scores.argmax(1) == shares.argmax(1)).sum())
         functional.cross_entropy(scores, shares).backward()
         optimizer.step()
@@ -329,7 +329,7 @@ def test_balanced_classes_go_through_features_as_through_pictures() -> None:
     pixels = rng.integers(0, 256, (70, 32, 32, 3), dtype=np.uint8)
     part = SplitImages([str(n) for n in range(70)], targets, np.arange(70), pixels)
     found = []
-    for mix in (0.0, 1e-9):  # pictures are only looked at where they could be mixed
+    for mix in (0.0, 1e-9):  # images are only looked at where they could be mixed
         classifier = build(standardize_features=True)
         augment = AugmentSettings(mixup=1.0, mix_probability=mix)
         images = ImageBatches(

@@ -1,4 +1,4 @@
-"""One step is the same in parts, recorded, and with the pictures on the device."""
+"""One step is the same in parts, recorded, and with the images on the device."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class Greedy(nn.Module):
 
 @pytest.mark.parametrize(("most", "parts"), [(16, 1), (8, 2), (7, 4), (1, 16)])
 def test_a_batch_too_large_for_memory_goes_in_parts(most: int, parts: int) -> None:
-    """The allocation fails in earnest; loss, right answers and gradient stay those of the batch."""
+    """The allocation fails in earnest; loss, correct predictions and gradient stay those of the batch."""
     torch.manual_seed(0)
     greedy = Greedy(most)
     torch.manual_seed(0)

@@ -32,7 +32,7 @@ def some_pixels(count: int = 70) -> torch.Tensor:
 
 
 def test_a_target_is_the_label_and_the_mean_of_answers_in_their_shares() -> None:
-    """More pictures than a teacher is asked about at once; its own normalisation is used."""
+    """More images than a teacher is asked about at once; its own normalisation is used."""
     networks = [another(1), another(2)]
     assert networks[0].normalization != PUPILS
     pixels, labels = some_pixels(), torch.arange(70) % 3
@@ -49,9 +49,9 @@ def test_a_target_is_the_label_and_the_mean_of_answers_in_their_shares() -> None
 def test_a_mixed_target_keeps_its_shares() -> None:
     network = another(1)
     mixed = torch.tensor([[0.2, 0.8, 0.0], [0.0, 0.5, 0.5]])
-    pictures = PUPILS.apply(some_pixels(2))
-    half = Teacher([(network, SIZE)], 0.5, PUPILS, CPU).targets(pictures, mixed)
-    whole = Teacher([(network, SIZE)], 1.0, PUPILS, CPU).targets(pictures, mixed)
+    images = PUPILS.apply(some_pixels(2))
+    half = Teacher([(network, SIZE)], 0.5, PUPILS, CPU).targets(images, mixed)
+    whole = Teacher([(network, SIZE)], 1.0, PUPILS, CPU).targets(images, mixed)
     assert torch.allclose(half, (mixed + whole) / 2, atol=1e-6)
 
 
@@ -74,16 +74,16 @@ def test_a_pupil_of_the_answers_alone_comes_to_its_teacher() -> None:
     """With wrong labels of no share at all, it ends where its teacher is, not where they say."""
     right = build(mode="finetune")
     train(right, feed(right), recipe(epochs=6), Watcher())
-    pupil = build(mode="finetune")
-    images = feed(pupil)
+    student = build(mode="finetune")
+    images = feed(student)
     images.splits = {
         name: part
         if name != "train"
         else part.__class__(part.ids, (part.targets + 1) % 3, part.rows, part.pixels)
         for name, part in images.splits.items()
     }
-    teacher = Teacher([(right, SIZE)], 1.0, pupil.normalization, CPU)
-    taught = train(pupil, images, recipe(epochs=6), Watcher(), teacher=teacher)
+    teacher = Teacher([(right, SIZE)], 1.0, student.normalization, CPU)
+    taught = train(student, images, recipe(epochs=6), Watcher(), teacher=teacher)
     misled = build(mode="finetune")
     alone = train(misled, images, recipe(epochs=6), Watcher())
     assert taught.best.valid_accuracy > 0.9
@@ -92,7 +92,7 @@ def test_a_pupil_of_the_answers_alone_comes_to_its_teacher() -> None:
 
 @pytest.mark.parametrize("stop_after", [3, 8])
 def test_a_stopped_training_ends_as_if_it_had_not_been(stop_after: int, tmp_path: Path) -> None:
-    """Bit for bit, mixed pictures too; opening the teacher again changes nothing."""
+    """Bit for bit, mixed images too; opening the teacher again changes nothing."""
 
     def go(folder: Path, stop_after: int | None = None) -> tuple[object, str]:
         steps = 0
@@ -101,13 +101,13 @@ def test_a_stopped_training_ends_as_if_it_had_not_been(stop_after: int, tmp_path
             nonlocal steps
             steps += 1
 
-        pupil = build(HeadSettings(dropout=0.3), mode="finetune")
-        images = feed(pupil, mixup=0.2)
-        teacher = Teacher([(another(1), SIZE)], 0.7, pupil.normalization, CPU)
+        student = build(HeadSettings(dropout=0.3), mode="finetune")
+        images = feed(student, mixup=0.2)
+        teacher = Teacher([(another(1), SIZE)], 0.7, student.normalization, CPU)
         watcher = Watcher(on_step=on_step, should_stop=lambda: steps == stop_after)
         settings = recipe(epochs=2, augment={"mixup": 0.2})
-        result = train(pupil, images, settings, watcher, checkpoints=folder, teacher=teacher)
-        return numbers(result), state_hash(pupil)
+        result = train(student, images, settings, watcher, checkpoints=folder, teacher=teacher)
+        return numbers(result), state_hash(student)
 
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     whole.mkdir()

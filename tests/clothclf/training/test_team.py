@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from clothclf.data.shard import Share
+from clothclf.data.shard import Shard
 from tests.clothclf.training.team_child import EXACT, ROUNDED, figures, norm
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -72,7 +72,7 @@ def assert_alike(found: Epochs, expected: Epochs | None, tolerance: float) -> No
 
 def test_a_batch_norm_is_that_of_the_whole_batch(folder: Path, found: Found) -> None:
     """In float64: output, gradients of inputs and parameters, and running statistics."""
-    whole = norm(Share())
+    whole = norm(Shard())
     parts = [torch.load(folder / f"norm-{rank}.pt") for rank in range(PROCESSES)]
     for number, expected in enumerate(whole):
         of_each = [part[number] for part in parts]
@@ -103,7 +103,7 @@ def test_several_go_on_where_one_process_stopped(found: Found) -> None:
 
 @pytest.mark.parametrize("count", range(1, 12))
 def test_shares_are_a_batch_cut_evenly_or_all_of_it(count: int) -> None:
-    shares = [Share(rank, 4).of(slice(20, 20 + count)) for rank in range(4)]
+    shares = [Shard(rank, 4).of(slice(20, 20 + count)) for rank in range(4)]
     if count < 4:
         assert shares == [slice(20, 20 + count)] * 4
         return

@@ -18,17 +18,17 @@ from clothclf.data.atomic import file_sha256
 
 SMALL_BYTES = 2**20
 """Files up to this size travel with the run."""
-PIECE_BYTES = 2**24
+CHUNK_BYTES = 2**24
 """Of a file's pieces; an object store holds a few of them at a time."""
 SAMPLES, SAMPLE_BYTES = 64, 2**16
 
 
 @dataclass(frozen=True)
-class Offer:
+class FileRef:
     """A large file of the study's machine."""
 
     called: str
-    """In sentences: `the decoded pictures`."""
+    """In sentences: `the decoded images`."""
     path: Path
     """On the study's machine, and on others where they share it."""
     size: int
@@ -51,18 +51,18 @@ class Offer:
 
 
 @dataclass(frozen=True)
-class Parcel:
+class RunBundle:
     """All that a node needs for a run."""
 
     run: str
     """Names this attempt at the run."""
     spec: str
     """As JSON, with the paths of the study's machine."""
-    pixels: Offer
-    weights: Offer | None
+    pixels: FileRef
+    weights: FileRef | None
     small: dict[str, bytes]
     """Files of the run's folder, by their path in it."""
-    large: dict[str, Offer]
+    large: dict[str, FileRef]
     limits: Limits
     uses_gpus: bool
     versions: dict[str, str]
@@ -86,7 +86,7 @@ class Lines:
 
 
 @dataclass(frozen=True)
-class Piece:
+class Chunk:
     """A part of a file that the run has made; the next of the same name follows it."""
 
     name: str
@@ -106,17 +106,17 @@ class Ended:
     """Why figures of speed are not to be ranked; empty where the run had the node for itself."""
 
 
-Message = Begun | Lines | Piece | Ended
+Message = Begun | Lines | Chunk | Ended
 
 
 @dataclass
-class Offers:
+class FileRefs:
     """The large files of a study's machine; each is looked at once."""
 
-    _known: dict[tuple[Path, int, int], Offer] = field(default_factory=dict)
+    _known: dict[tuple[Path, int, int], FileRef] = field(default_factory=dict)
 
-    def pixels(self, path: Path) -> Offer:
-        """The decoded pictures. Raises OSError where they are gone.
+    def pixels(self, path: Path) -> FileRef:
+        """The decoded images. Raises OSError where they are gone.
 
         Their cache's name and description, and samples spread over them, stand for gigabytes.
         """
@@ -126,25 +126,25 @@ class Offers:
             described = path.with_name("cache.json").read_bytes()
             named = f"{path.parent.name}\n{sample}\n".encode() + described
             digest = hashlib.sha256(named).hexdigest()
-            self._known[key] = Offer("the decoded pictures", path, key[1], digest, sample=sample)
+            self._known[key] = FileRef("the decoded images", path, key[1], digest, sample=sample)
         return self._known[key]
 
-    def whole(self, called: str, path: Path, sha256: str = "") -> Offer:
+    def whole(self, called: str, path: Path, sha256: str = "") -> FileRef:
         """Any other file, by all of its content. Raises OSError where it is gone."""
         key = _look(path)
         if key not in self._known:
             sha256 = sha256 or file_sha256(path)
-            self._known[key] = Offer(called, path, key[1], sha256, sha256)
+            self._known[key] = FileRef(called, path, key[1], sha256, sha256)
         return self._known[key]
 
 
-def pack(
-    spec: RunSpec, folder: RunFolder, offers: Offers
-) -> tuple[Offer, Offer | None, dict[str, bytes], dict[str, Offer]]:
+def make_bundle(
+    spec: RunSpec, folder: RunFolder, file_refs: FileRefs
+) -> tuple[FileRef, FileRef | None, dict[str, bytes], dict[str, FileRef]]:
     """Pixels, weights, small files and large ones of a run. Raises OSError where one is gone."""
     weights = spec.weights
     small: dict[str, bytes] = {}
-    large: dict[str, Offer] = {}
+    large: dict[str, FileRef] = {}
     for path in sorted(folder.path.rglob("*")):
         name = path.relative_to(folder.path).as_posix()
         if name == files.SPEC or path.name.startswith(".") or not path.is_file():
@@ -152,10 +152,10 @@ def pack(
         if path.stat().st_size <= SMALL_BYTES:
             small[name] = path.read_bytes()
         else:
-            large[name] = offers.whole(f"its file {name}", path)
+            large[name] = file_refs.whole(f"its file {name}", path)
     return (
-        offers.pixels(spec.pixels),
-        None if weights.path is None else offers.whole("weights", weights.path, weights.sha256),
+        file_refs.pixels(spec.pixels),
+        None if weights.path is None else file_refs.whole("weights", weights.path, weights.sha256),
         small,
         large,
     )
@@ -172,11 +172,11 @@ def place(folder: Path, name: str) -> Path:
     return folder.joinpath(*parts)
 
 
-def read_piece(path: str, start: int) -> tuple[bytes, str]:
+def read_chunk(path: str, start: int) -> tuple[bytes, str]:
     """A piece of a file on this machine, and its SHA-256."""
     with Path(path).open("rb") as file:
         file.seek(start)
-        content = file.read(PIECE_BYTES)
+        content = file.read(CHUNK_BYTES)
     return content, hashlib.sha256(content).hexdigest()
 
 

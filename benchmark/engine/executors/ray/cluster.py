@@ -17,17 +17,17 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.engine.executors.ray import versions
-from benchmark.engine.executors.ray.errors import fault_words
+from benchmark.engine.executors.ray.errors import error_text
 from benchmark.errors import ClusterError
 from clothclf.errors import first_line
 
-REACHED_WITHIN_S = 5.0
-JOINED_WITHIN_S = 60.0
+CONNECT_TIMEOUT_S = 5.0
+JOIN_TIMEOUT_S = 60.0
 """A slow machine takes long to start Ray; that nothing answers at all is told before."""
-ASKED_WITHIN_S = 120.0
+REPLY_TIMEOUT_S = 120.0
 """For every node to start a worker and tell its versions."""
 MODE, TOKEN, TOKEN_FILE = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
-KNOCK = "benchmark.engine.executors.ray.probe_connection"
+PROBE_CONNECTION = "benchmark.engine.executors.ray.probe_connection"
 OPEN = f"{MODE}=disabled: whoever reaches this Ray cluster's ports can run any code on its nodes"
 
 
@@ -72,15 +72,15 @@ def check_reachable(options: RayOptions) -> None:
 
 
 @contextlib.contextmanager
-def joined(options: RayOptions, tell: Callable[[str], None]) -> Iterator[None]:
+def joined(options: RayOptions, notify: Callable[[str], None]) -> Iterator[None]:
     """Be part of a cluster within the block. Raises ClusterError where that cannot be."""
     check_reachable(options)
     address = _address(options)
     os.environ.setdefault(MODE, "token")
     if _is_open():
-        tell(OPEN)
+        notify(OPEN)
     if address is not None:
-        _knock(address)
+        _probe_connection(address)
     import ray
 
     with _own_signal_handlers():
@@ -122,15 +122,15 @@ def _token_file() -> Path:
     return Path(told) if told else Path.home() / ".ray" / "auth_token"
 
 
-def _knock(address: str) -> None:
+def _probe_connection(address: str) -> None:
     """Join and leave in another process; raises ClusterError with what went wrong."""
     try:
         child = subprocess.run(
-            [sys.executable, "-m", KNOCK, address],
+            [sys.executable, "-m", PROBE_CONNECTION, address],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=JOINED_WITHIN_S,
+            timeout=JOIN_TIMEOUT_S,
             check=False,
         )
         # Ray may write lines of its own around the answer.
@@ -149,7 +149,7 @@ def _connect(address: str) -> None:
     if not colon or not host or not port.isdigit():
         raise ClusterError(f"--address {address}: give HOST:PORT, or auto")
     try:
-        socket.create_connection((host, int(port)), REACHED_WITHIN_S).close()
+        socket.create_connection((host, int(port)), CONNECT_TIMEOUT_S).close()
     except (OSError, OverflowError) as error:
         raise ClusterError(
             f"--address {address}: no Ray answers there ({first_line(error)}); is its head node up "
@@ -218,12 +218,12 @@ def _demand_same_libraries() -> None:
         there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         remote = ray.remote(num_cpus=0, scheduling_strategy=there, max_retries=0)(find)
         asked[remote.remote()] = f"{node['NodeManagerAddress']} ({node['NodeID'][:8]})"
-    ready, silent = ray.wait(list(asked), num_returns=len(asked), timeout=ASKED_WITHIN_S)
+    ready, silent = ray.wait(list(asked), num_returns=len(asked), timeout=REPLY_TIMEOUT_S)
     for answer in ready:
         try:
             faults.append(versions.difference(here, ray.get(answer), asked[answer]))
         except Exception as error:
-            faults.append(f"node {asked[answer]} cannot run anything: {fault_words(error)}")
+            faults.append(f"node {asked[answer]} cannot run anything: {error_text(error)}")
     faults += [f"node {asked[answer]} does not answer" for answer in silent]
     told = sorted(fault for fault in faults if fault)
     if told:

@@ -21,7 +21,7 @@ def lost_errors() -> tuple[type[Exception], ...]:
     )
 
 
-def fault_words(error: BaseException, folder: str = "") -> str:
+def error_text(error: BaseException, folder: str = "") -> str:
     """Why something on a cluster failed; `folder` is where files were written, if any were."""
     from ray import exceptions
 

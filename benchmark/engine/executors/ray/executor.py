@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmark.engine.executors.base import RunAtWork
 from benchmark.engine.executors.ray import node, versions
-from benchmark.engine.executors.ray.bundle import Message, Offers, Parcel, pack
+from benchmark.engine.executors.ray.bundle import FileRefs, Message, RunBundle, make_bundle
 from benchmark.engine.executors.ray.cluster import RayOptions, alive_nodes, joined, places
 from benchmark.engine.executors.ray.run import RayRun, Task
 from benchmark.engine.process import Limits
@@ -22,7 +22,7 @@ from benchmark.runs.spec import RunSpec
 LOOKED_AT_EVERY_S = 2.0
 AHEAD = 4
 """Messages that a node may be ahead of this machine, so that results do not fill its memory."""
-MOST_RUNS = 10_000
+MAX_RUNS = 10_000
 """At a time, whose requests to stop one actor hands out."""
 
 
@@ -48,10 +48,10 @@ class RayExecutor:
             raise ClusterError(_no_place(options.cpus_per_run, self._gpus))
         self._versions = versions.finder()()
         self._home = ray.get_runtime_context().get_node_id()
-        self._offers = Offers()
+        self._file_refs = FileRefs()
         here = NodeAffinitySchedulingStrategy(self._home, soft=False)
-        bell = ray.remote(num_cpus=0, max_concurrency=MOST_RUNS, scheduling_strategy=here)
-        self._bell: Any = bell(node.Bell).remote()
+        stop_signal = ray.remote(num_cpus=0, max_concurrency=MAX_RUNS, scheduling_strategy=here)
+        self._stop_signal: Any = stop_signal(node.StopSignal).remote()
         self._task: Any = ray.remote(
             num_cpus=options.cpus_per_run,
             num_gpus=self._gpus,
@@ -59,7 +59,7 @@ class RayExecutor:
             max_retries=0,  # a lost run is begun again by us, and told of
             num_returns="streaming",
             _generator_backpressure_num_objects=AHEAD,
-        )(node.carry_out)
+        )(node.run_task)
 
     def places(self) -> int:
         """Runs that the cluster has room for, as it is now."""
@@ -87,8 +87,8 @@ class RayExecutor:
     def _submit(self, spec: RunSpec, folder: RunFolder, attempt: int) -> Task:
         import ray
 
-        pixels, weights, small, large = pack(spec, folder, self._offers)
-        parcel = Parcel(
+        pixels, weights, small, large = make_bundle(spec, folder, self._file_refs)
+        bundle = RunBundle(
             run=f"{spec.run_id}-{self._home[:8]}-{attempt}",
             spec=spec.model_dump_json(),
             pixels=pixels,
@@ -100,7 +100,7 @@ class RayExecutor:
             versions=self._versions,
             home=self._home,
         )
-        answers = self._task.remote(parcel, self._bell)
+        answers = self._task.remote(bundle, self._stop_signal)
 
         def messages() -> Iterator[Message]:
             for answer in answers:
@@ -110,20 +110,20 @@ class RayExecutor:
             with contextlib.suppress(Exception):  # it may be gone by now
                 ray.cancel(answers, force=insist)
 
-        ring: Callable[[], None] = functools.partial(self._bell.ring.remote, parcel.run)
-        return Task(messages(), ring, cancel)
+        set: Callable[[], None] = functools.partial(self._stop_signal.set.remote, bundle.run)
+        return Task(messages(), set, cancel)
 
 
 @contextlib.contextmanager
 def ray_executor(
-    options: RayOptions, limits: Limits, device: str, tell: Callable[[str], None]
+    options: RayOptions, limits: Limits, device: str, notify: Callable[[str], None]
 ) -> Iterator[RayExecutor]:
     """Be part of a cluster within the block, and bring runs to it. Raises ClusterError."""
     if device not in ("auto", "cpu", "cuda"):
         raise ClusterError(
             f"device: {device} with --executor ray: Ray chooses the GPU; give cuda, auto or cpu"
         )
-    with joined(options, tell):
+    with joined(options, notify):
         yield RayExecutor(options, limits, device)
 
 

@@ -20,18 +20,18 @@ import filelock
 
 from benchmark.engine.executors.ray import versions
 from benchmark.engine.executors.ray.bundle import (
-    PIECE_BYTES,
+    CHUNK_BYTES,
     Begun,
+    Chunk,
     Ended,
+    FileRef,
     Lines,
     Message,
-    Offer,
-    Parcel,
-    Piece,
+    RunBundle,
     place,
-    read_piece,
+    read_chunk,
 )
-from benchmark.engine.executors.ray.errors import fault_words
+from benchmark.engine.executors.ray.errors import error_text
 from benchmark.engine.process import RunProcess
 from benchmark.runs import folder as files
 from benchmark.runs.folder import RunFolder
@@ -46,7 +46,7 @@ OWN_FILES = (files.SPEC, files.CONFIG, files.MANIFEST, files.FINDINGS)
 """Of the study's machine, which has them already."""
 
 
-class Bell:
+class StopSignal:
     """Tells runs on nodes that they are to stop; an actor on the study's machine.
 
     When that machine is gone, so is the bell, which its runs hear as well.
@@ -60,7 +60,7 @@ class Bell:
         """Return when the run is to stop."""
         await self._asked.setdefault(run, asyncio.Event()).wait()
 
-    async def ring(self, run: str) -> None:
+    async def set(self, run: str) -> None:
         """The run is to stop."""
         self._asked.setdefault(run, asyncio.Event()).set()
 
@@ -74,28 +74,28 @@ def node_folder() -> Path:
     return Path(cache) / "bench-architectures"
 
 
-def carry_out(parcel: Parcel, bell: Any) -> Iterator[Message]:
+def run_task(bundle: RunBundle, stop_signal: Any) -> Iterator[Message]:
     """Carry out a run on this node; yield what it says while it goes on, then its files."""
     node = node_name()
     yield Begun(node)
-    unlike = versions.difference(parcel.versions, versions.finder()(), node)
+    unlike = versions.difference(bundle.versions, versions.finder()(), node)
     if unlike:
         yield Ended("refused", unlike)
         return
     with contextlib.ExitStack() as around:
         try:
-            folder = around.enter_context(_run_folder(parcel))
-            spec = _unpack(parcel, folder)
-            process = _start(parcel, spec, folder)
+            folder = around.enter_context(_run_folder(bundle))
+            spec = _unpack(bundle, folder)
+            process = _start(bundle, spec, folder)
         except Exception as error:  # disk, network, object store: all are the node's, not the run's
-            yield Ended("refused", f"node {node}: {fault_words(error, str(node_folder()))}")
+            yield Ended("refused", f"node {node}: {error_text(error, str(node_folder()))}")
             return
         around.callback(process.end)
-        yield from _events(process, bell.wait.remote(parcel.run))
+        yield from _events(process, stop_signal.wait.remote(bundle.run))
         result = process.outcome()
-        yield from _results(folder, parcel)
+        yield from _results(folder, bundle)
         if isinstance(result, RunRecord):
-            yield Ended("record", shared=_shared(node, parcel))
+            yield Ended("record", shared=_shared(node, bundle))
         else:
             yield Ended("failure" if isinstance(result, Failure) else "stopped")
 
@@ -108,7 +108,7 @@ def node_name() -> str:
 
 
 @contextlib.contextmanager
-def _run_folder(parcel: Parcel) -> Iterator[RunFolder]:
+def _run_folder(bundle: RunBundle) -> Iterator[RunFolder]:
     """A folder for one run; those whose worker was killed are deleted first."""
     runs = node_folder() / "runs"
     runs.mkdir(parents=True, exist_ok=True)
@@ -116,7 +116,7 @@ def _run_folder(parcel: Parcel) -> Iterator[RunFolder]:
         with contextlib.suppress(OSError, filelock.Timeout), filelock.FileLock(lock_file, 0):
             shutil.rmtree(lock_file.with_suffix(""), ignore_errors=True)
             lock_file.unlink()
-    path = runs / parcel.run
+    path = runs / bundle.run
     with filelock.FileLock(f"{path}.lock"):
         try:
             path.mkdir()
@@ -125,23 +125,23 @@ def _run_folder(parcel: Parcel) -> Iterator[RunFolder]:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _unpack(parcel: Parcel, folder: RunFolder) -> RunSpec:
+def _unpack(bundle: RunBundle, folder: RunFolder) -> RunSpec:
     """Fill the run's folder; return the spec with this node's paths."""
     (folder.path / files.CHECKPOINTS).mkdir()
-    for name, content in parcel.small.items():
+    for name, content in bundle.small.items():
         target = place(folder.path, name)
         target.parent.mkdir(exist_ok=True)
         target.write_bytes(content)
-    for name, offer in parcel.large.items():
+    for name, file_ref in bundle.large.items():
         target = place(folder.path, name)
         target.parent.mkdir(exist_ok=True)
-        shutil.copyfile(_at_hand(offer, parcel.home), target)
-    asked = RunSpec.model_validate_json(parcel.spec)
+        shutil.copyfile(_at_hand(file_ref, bundle.home), target)
+    asked = RunSpec.model_validate_json(bundle.spec)
     weights = asked.weights
-    if parcel.weights is not None:
-        weights = dataclasses.replace(weights, path=_at_hand(parcel.weights, parcel.home))
+    if bundle.weights is not None:
+        weights = dataclasses.replace(weights, path=_at_hand(bundle.weights, bundle.home))
     paths = {
-        "pixels": _at_hand(parcel.pixels, parcel.home),
+        "pixels": _at_hand(bundle.pixels, bundle.home),
         "cache": node_folder() / "cache",
         "weights": weights,
     }
@@ -150,40 +150,40 @@ def _unpack(parcel: Parcel, folder: RunFolder) -> RunSpec:
     return spec
 
 
-def _at_hand(offer: Offer, home: str) -> Path:
+def _at_hand(file_ref: FileRef, home: str) -> Path:
     """An offered file: at its own path, or in this node's cache, fetched if it is not there yet."""
-    if offer.is_at(offer.path):
-        return offer.path
-    kept = node_folder() / "files" / f"{offer.digest}{offer.path.suffix}"
+    if file_ref.is_at(file_ref.path):
+        return file_ref.path
+    kept = node_folder() / "files" / f"{file_ref.digest}{file_ref.path.suffix}"
     kept.parent.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(f"{kept}.lock"):
-        if not offer.is_at(kept):
-            _fetch(offer, kept, home)
+        if not file_ref.is_at(kept):
+            _fetch(file_ref, kept, home)
     return kept
 
 
-def _fetch(offer: Offer, target: Path, home: str) -> None:
+def _fetch(file_ref: FileRef, target: Path, home: str) -> None:
     """Bring a file here in pieces, each through the object store and checked."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     there = NodeAffinitySchedulingStrategy(home, soft=False)
-    remote = ray.remote(num_cpus=0, scheduling_strategy=there)(read_piece)
+    remote = ray.remote(num_cpus=0, scheduling_strategy=there)(read_chunk)
     with new_file(target) as unfinished:
         with unfinished.open("wb") as file:
-            for start in range(0, offer.size, PIECE_BYTES):
-                content, sha256 = ray.get(remote.remote(str(offer.path), start))
+            for start in range(0, file_ref.size, CHUNK_BYTES):
+                content, sha256 = ray.get(remote.remote(str(file_ref.path), start))
                 if hashlib.sha256(content).hexdigest() != sha256:
-                    raise OSError(f"{offer.called} came damaged")
+                    raise OSError(f"{file_ref.called} came damaged")
                 file.write(content)
-        if not offer.is_at(unfinished):
-            raise OSError(f"{offer.called} ({offer.path}) changed on the way")
+        if not file_ref.is_at(unfinished):
+            raise OSError(f"{file_ref.called} ({file_ref.path}) changed on the way")
 
 
-def _start(parcel: Parcel, spec: RunSpec, folder: RunFolder) -> RunProcess:
+def _start(bundle: RunBundle, spec: RunSpec, folder: RunFolder) -> RunProcess:
     # Ray names the GPUs of a task that has some; one without must not take others'.
-    limits = parcel.limits
-    if not parcel.uses_gpus:
+    limits = bundle.limits
+    if not bundle.uses_gpus:
         limits = dataclasses.replace(limits, visible_gpus="")
     return RunProcess(spec, folder, limits)
 
@@ -212,7 +212,7 @@ def _events(process: RunProcess, asked: Any) -> Iterator[Lines]:
                 process.ask_to_stop()
 
 
-def _results(folder: RunFolder, parcel: Parcel) -> Iterator[Piece]:
+def _results(folder: RunFolder, bundle: RunBundle) -> Iterator[Chunk]:
     """The files that the run made or changed, the record last."""
     made = [path for path in sorted(folder.path.rglob("*")) if path.is_file()]
     made.sort(key=lambda path: path.name == files.RECORD)
@@ -223,16 +223,16 @@ def _results(folder: RunFolder, parcel: Parcel) -> Iterator[Piece]:
         digest, left = hashlib.sha256(), path.stat().st_size
         with path.open("rb") as file:
             while True:
-                content = file.read(PIECE_BYTES)
+                content = file.read(CHUNK_BYTES)
                 digest.update(content)
                 left -= len(content)
                 if left <= 0 or not content:
-                    yield Piece(name, content, digest.hexdigest())
+                    yield Chunk(name, content, digest.hexdigest())
                     break
-                yield Piece(name, content)
+                yield Chunk(name, content)
 
 
-def _shared(node: str, parcel: Parcel) -> str:
+def _shared(node: str, bundle: RunBundle) -> str:
     """Why figures of speed count for little where other runs may have had part of the node."""
     import ray
 

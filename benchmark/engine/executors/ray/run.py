@@ -13,8 +13,8 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmark.engine.executors.ray.bundle import Begun, Ended, Lines, Message, Piece, place
-from benchmark.engine.executors.ray.errors import fault_words, lost_errors
+from benchmark.engine.executors.ray.bundle import Begun, Chunk, Ended, Lines, Message, place
+from benchmark.engine.executors.ray.errors import error_text, lost_errors
 from benchmark.engine.process import GRACE_S, failure_of
 from benchmark.runs import folder as files
 from benchmark.runs.events import EVENT, EpochDone, Event, Note, StageStarted
@@ -23,7 +23,7 @@ from benchmark.runs.record import Failure, RunRecord, Stage
 from benchmark.runs.spec import RunSpec
 from clothclf.data.atomic import file_sha256
 
-MOST_RETRIES = 3
+MAX_RETRIES = 3
 """Of a run whose nodes are lost."""
 THEIR_RECORD, THEIR_FAILURE = ".their-record", ".their-failure"
 """In the run's folder, as they came; what bench itself writes there has this machine's paths."""
@@ -34,7 +34,7 @@ class Task:
     """One attempt at a run on the cluster."""
 
     messages: Iterator[Message]
-    ring: Callable[[], None]
+    set: Callable[[], None]
     """Ask it to stop."""
     cancel: Callable[[bool], None]
     """Take it from the queue or, where told to insist, end its worker."""
@@ -98,7 +98,7 @@ class RayRun:
         self._asked_to_stop = True
         task = self._task
         if task is not None:
-            task.ring()
+            task.set()
             if not self._begun:
                 task.cancel(False)
 
@@ -132,17 +132,17 @@ class RayRun:
                     if self._asked_to_stop:
                         return
                     where = f"its node {self._node} was lost" if self._begun else "it was lost"
-                    told = f"{where} ({fault_words(error)})"
-                    if self._attempt > MOST_RETRIES:
+                    told = f"{where} ({error_text(error)})"
+                    if self._attempt > MAX_RETRIES:
                         reason = f"{told}, and so were those of the attempts before, 4 in all"
                         self._result = self._failed(reason, lost=True)
                         return
-                    retry = f"retry {self._attempt} of {MOST_RETRIES}"
+                    retry = f"retry {self._attempt} of {MAX_RETRIES}"
                     self._say(Note(text=f"{told}; it begins again elsewhere, {retry}"))
         except Exception as error:
             if not self._asked_to_stop:
                 where = f"node {self._node}: " if self._begun else ""
-                self._result = self._failed(where + fault_words(error, str(self.folder.path)))
+                self._result = self._failed(where + error_text(error, str(self.folder.path)))
         finally:
             os.close(self._write_end)
 
@@ -158,10 +158,10 @@ class RayRun:
                 self._begun, self._node = True, message.node
                 self._say(Note(text=f"on node {message.node}"))
                 if self._asked_to_stop:
-                    self._task.ring()
+                    self._task.set()
             elif isinstance(message, Lines):
                 self._write(message.text)
-            elif isinstance(message, Piece):
+            elif isinstance(message, Chunk):
                 incoming.take(message)
             else:
                 self._result = self._concluded(message)
@@ -227,23 +227,23 @@ class _Incoming:
         self._folder = folder.path
         self._begun: set[str] = set()
 
-    def take(self, piece: Piece) -> None:
+    def take(self, chunk: Chunk) -> None:
         """Keep a piece. Raises OSError where the whole is not what was sent."""
         own = {files.RECORD: THEIR_RECORD, files.FAILURE: THEIR_FAILURE}
-        target = place(self._folder, own.get(piece.name, piece.name))
+        target = place(self._folder, own.get(chunk.name, chunk.name))
         target.parent.mkdir(exist_ok=True)
         unfinished = target.with_name(f".{target.name}.coming")
         # What is there of a file not begun here is an earlier attempt's.
-        with unfinished.open("ab" if piece.name in self._begun else "wb") as file:
-            file.write(piece.content)
-        self._begun.add(piece.name)
-        if not piece.sha256:
+        with unfinished.open("ab" if chunk.name in self._begun else "wb") as file:
+            file.write(chunk.content)
+        self._begun.add(chunk.name)
+        if not chunk.sha256:
             return
-        _check(unfinished, piece)
+        _check(unfinished, chunk)
         unfinished.replace(target)
 
 
-def _check(file: Path, piece: Piece) -> None:
-    if file_sha256(file) != piece.sha256:
+def _check(file: Path, chunk: Chunk) -> None:
+    if file_sha256(file) != chunk.sha256:
         file.unlink()
-        raise OSError(f"its file {piece.name} came damaged")
+        raise OSError(f"its file {chunk.name} came damaged")

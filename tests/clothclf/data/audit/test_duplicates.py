@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from clothclf.data.audit.duplicates import near_duplicate_groups, near_duplicate_pairs
-from clothclf.data.audit.hashes import hash_pictures, near
+from clothclf.data.audit.hashes import hash_images, near
 from clothclf.data.prepare import prepare
 from clothclf.settings import DataSettings, SplitSettings
 
@@ -22,7 +22,7 @@ SIDE = 112
 
 
 def photographs(count: int, seed: int = 0) -> Pictures:
-    """Pictures with detail of many sizes, as photographs have; none like another."""
+    """Images with detail of many sizes, as photographs have; none like another."""
     rng = np.random.default_rng(seed)
     found = np.empty((count, SIDE, SIDE, 3), dtype=np.uint8)
     for place in range(count):
@@ -34,43 +34,41 @@ def photographs(count: int, seed: int = 0) -> Pictures:
     return found
 
 
-def jpeg(picture: Image.Image, quality: int) -> Image.Image:
+def jpeg(image: Image.Image, quality: int) -> Image.Image:
     file = io.BytesIO()
-    picture.save(file, "JPEG", quality=quality)
+    image.save(file, "JPEG", quality=quality)
     return Image.open(file).convert("RGB")
 
 
-def brightened(picture: Image.Image, factor: float) -> Image.Image:
-    levels = np.asarray(picture).astype(float) * factor
+def brightened(image: Image.Image, factor: float) -> Image.Image:
+    levels = np.asarray(image).astype(float) * factor
     return Image.fromarray(np.clip(levels, 0, 255).round().astype(np.uint8))
 
 
-def shifted(picture: Image.Image, pixels: int) -> Image.Image:
-    levels = np.pad(np.asarray(picture), ((pixels, 0), (pixels, 0), (0, 0)), mode="edge")
+def shifted(image: Image.Image, pixels: int) -> Image.Image:
+    levels = np.pad(np.asarray(image), ((pixels, 0), (pixels, 0), (0, 0)), mode="edge")
     return Image.fromarray(levels[:SIDE, :SIDE])
 
 
 VARIANTS: dict[str, Callable[[Image.Image], Image.Image]] = {
-    "encoded at quality 50": lambda picture: jpeg(picture, 50),
-    "resized to five eighths and back": lambda picture: picture.resize((70, 70)).resize(
-        (SIDE, SIDE)
-    ),
-    "brighter by a tenth": lambda picture: brightened(picture, 1.1),
-    "darker by a tenth": lambda picture: brightened(picture, 0.9),
-    "shifted by two pixels": lambda picture: shifted(picture, 2),
+    "encoded at quality 50": lambda image: jpeg(image, 50),
+    "resized to five eighths and back": lambda image: image.resize((70, 70)).resize((SIDE, SIDE)),
+    "brighter by a tenth": lambda image: brightened(image, 1.1),
+    "darker by a tenth": lambda image: brightened(image, 0.9),
+    "shifted by two pixels": lambda image: shifted(image, 2),
 }
 
 
-def vary(pictures: Pictures, variant: str) -> Pictures:
+def vary(images: Pictures, variant: str) -> Pictures:
     change = VARIANTS[variant]
-    return np.stack([np.asarray(change(Image.fromarray(picture))) for picture in pictures])
+    return np.stack([np.asarray(change(Image.fromarray(image))) for image in images])
 
 
-def table(pictures: Pictures) -> pd.DataFrame:
-    """A line for each picture, each with pixels of its own."""
-    names = [f"{place:04d}" for place in range(len(pictures))]
+def table(images: Pictures) -> pd.DataFrame:
+    """A line for each image, each with pixels of its own."""
+    names = [f"{place:04d}" for place in range(len(images))]
     found: pd.DataFrame = pd.DataFrame(
-        {"id": names, "pixel_hash": names, "pixel_row": np.arange(len(pictures))}
+        {"id": names, "pixel_hash": names, "pixel_row": np.arange(len(images))}
     )
     return found
 
@@ -78,13 +76,13 @@ def table(pictures: Pictures) -> pd.DataFrame:
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_another_version_of_a_photograph_is_found_and_no_other_photograph(variant: str) -> None:
     originals = photographs(60)
-    pictures = np.concatenate([originals, vary(originals, variant)])
-    groups = near_duplicate_groups(table(pictures), pictures)
+    images = np.concatenate([originals, vary(originals, variant)])
+    groups = near_duplicate_groups(table(images), images)
     expected = [f"{place % 60:04d}" for place in range(120)]
     assert groups.tolist() == expected
 
 
-# Measured over 27,283 pictures, with 1,500 of them changed: 1.000, 1.000, 0.975, 1.000, 0.935.
+# Measured over 27,283 images, with 1,500 of them changed: 1.000, 1.000, 0.975, 1.000, 0.935.
 LEAST_FOUND = {
     "encoded at quality 50": 0.99,
     "resized to five eighths and back": 0.98,
@@ -96,7 +94,7 @@ LEAST_FOUND = {
 
 @pytest.fixture(scope="module")
 def real_pictures(real_zip: Path, tmp_path_factory: pytest.TempPathFactory) -> Pictures:
-    """300 real product pictures on white ground, hard to tell apart."""
+    """300 real product images on white ground, hard to tell apart."""
     settings = DataSettings(
         source="kaggle",
         path=real_zip,
@@ -104,15 +102,15 @@ def real_pictures(real_zip: Path, tmp_path_factory: pytest.TempPathFactory) -> P
         max_images_per_class=75,
     )
     data = prepare(settings, tmp_path_factory.mktemp("real"))
-    pictures: Pictures = np.array(np.load(data.pixels, mmap_mode="r"))
-    return pictures
+    images: Pictures = np.array(np.load(data.pixels, mmap_mode="r"))
+    return images
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_of_real_pictures_most_versions_are_found(real_pictures: Pictures, variant: str) -> None:
     count = len(real_pictures)
-    pictures = np.concatenate([real_pictures, vary(real_pictures, variant)])
-    groups = near_duplicate_groups(table(pictures), pictures).to_numpy()
+    images = np.concatenate([real_pictures, vary(real_pictures, variant)])
+    groups = near_duplicate_groups(table(images), images).to_numpy()
     found = np.mean(groups[:count] == groups[count:])
     assert found >= LEAST_FOUND[variant]
 
@@ -124,58 +122,58 @@ def test_plain_product_pictures_do_not_chain_into_one_group(real_pictures: Pictu
 
 def test_twins_have_the_group_of_their_pixels(tmp_path: Path) -> None:
     """Where nothing else is alike, groups are those of the pixel hashes, letter by letter."""
-    pictures = photographs(20)
-    rows = table(pictures).assign(pixel_hash=lambda rows: rows["pixel_row"].floordiv(2).astype(str))
-    pictures[1::2] = pictures[::2]
-    assert near_duplicate_groups(rows, pictures).tolist() == rows["pixel_hash"].tolist()
+    images = photographs(20)
+    rows = table(images).assign(pixel_hash=lambda rows: rows["pixel_row"].floordiv(2).astype(str))
+    images[1::2] = images[::2]
+    assert near_duplicate_groups(rows, images).tolist() == rows["pixel_hash"].tolist()
 
 
 def test_pairs_do_not_depend_on_the_order_of_the_rows() -> None:
     originals = photographs(40)
-    pictures = np.concatenate([originals, vary(originals, "shifted by two pixels")])
-    rows = table(pictures)
+    images = np.concatenate([originals, vary(originals, "shifted by two pixels")])
+    rows = table(images)
     shuffled = rows.sample(frac=1, random_state=3)
     pd.testing.assert_frame_equal(
-        near_duplicate_pairs(rows, pictures), near_duplicate_pairs(shuffled, pictures)
+        near_duplicate_pairs(rows, images), near_duplicate_pairs(shuffled, images)
     )
 
 
 def test_pictures_of_one_colour_are_like_none() -> None:
     """Their hashes are of noise alone; the same pixels are twins without a hash."""
-    pictures = np.full((10, SIDE, SIDE, 3), 250, dtype=np.uint8)
-    pictures += np.arange(10, dtype=np.uint8)[:, None, None, None] % 5
-    rows = table(pictures)
-    assert near_duplicate_groups(rows, pictures).tolist() == rows["pixel_hash"].tolist()
+    images = np.full((10, SIDE, SIDE, 3), 250, dtype=np.uint8)
+    images += np.arange(10, dtype=np.uint8)[:, None, None, None] % 5
+    rows = table(images)
+    assert near_duplicate_groups(rows, images).tolist() == rows["pixel_hash"].tolist()
 
 
 def test_where_all_pictures_are_alike_few_pairs_join_them() -> None:
-    """A film's frames: with all pairs compared, 300 pictures would take 44,850 looks."""
+    """A film's frames: with all pairs compared, 300 images would take 44,850 looks."""
     rng = np.random.default_rng(0)
     frame = photographs(1)[0].astype(np.int16)
     noise = rng.integers(-3, 4, (300, SIDE, SIDE, 3), dtype=np.int16)
-    pictures = np.clip(frame + noise, 0, 255).astype(np.uint8)
-    assert near_duplicate_groups(table(pictures), pictures).nunique() == 1
-    assert len(near_duplicate_pairs(table(pictures), pictures)) < 5_000
+    images = np.clip(frame + noise, 0, 255).astype(np.uint8)
+    assert near_duplicate_groups(table(images), images).nunique() == 1
+    assert len(near_duplicate_pairs(table(images), images)) < 5_000
 
 
 def test_what_was_found_is_kept_and_found_anew_where_it_is_damaged(tmp_path: Path) -> None:
     originals = photographs(10)
-    pictures = np.concatenate([originals, vary(originals, "encoded at quality 50")])
-    rows = table(pictures)
-    first = near_duplicate_pairs(rows, pictures, tmp_path)
+    images = np.concatenate([originals, vary(originals, "encoded at quality 50")])
+    rows = table(images)
+    first = near_duplicate_pairs(rows, images, tmp_path)
     (kept,) = tmp_path.glob("near-duplicates/*.json")
-    # Read, not looked for: the pictures have gone.
-    again = near_duplicate_pairs(rows, np.zeros_like(pictures), tmp_path)
+    # Read, not looked for: the images have gone.
+    again = near_duplicate_pairs(rows, np.zeros_like(images), tmp_path)
     pd.testing.assert_frame_equal(first, again, check_dtype=False)
     kept.write_text(kept.read_text().replace("0003", "0004"))
-    pd.testing.assert_frame_equal(first, near_duplicate_pairs(rows, pictures, tmp_path))
+    pd.testing.assert_frame_equal(first, near_duplicate_pairs(rows, images, tmp_path))
 
 
 def test_every_pair_within_the_distance_is_proposed() -> None:
     """Against all pairs, one by one, over several tiles of the table."""
     originals = photographs(200)
-    pictures = np.concatenate([originals, vary(originals, "encoded at quality 50")])
-    hashes = hash_pictures(pictures, np.arange(len(pictures)))
+    images = np.concatenate([originals, vary(originals, "encoded at quality 50")])
+    hashes = hash_images(images, np.arange(len(images)))
     bits = np.unpackbits(hashes.bits[4].view(np.uint8), axis=1)
     expected = {
         (first, second)
@@ -194,11 +192,11 @@ def test_every_pair_within_the_distance_is_proposed() -> None:
 def test_near_duplicates_can_be_kept_on_one_side(tmp_path: Path) -> None:
     """Of a folder in which every photograph has a second version, none is learnt and tested."""
     originals = photographs(40)
-    for place, picture in enumerate(originals):
+    for place, image in enumerate(originals):
         folder = tmp_path / "pictures" / ("a" if place % 2 else "b")
         folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(folder / f"{place}.png")
-        jpeg(Image.fromarray(picture), 60).save(folder / f"{place}-again.png")
+        Image.fromarray(image).save(folder / f"{place}.png")
+        jpeg(Image.fromarray(image), 60).save(folder / f"{place}-again.png")
 
     def across(together: bool) -> int:
         settings = DataSettings(

@@ -1,11 +1,11 @@
-"""Odd pictures are told by their brightness."""
+"""Odd images are told by their brightness."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from clothclf.data.audit.images import BLANK, BRIGHT, DARK, FLAT, measure_pictures
+from clothclf.data.audit.images import BLANK, BRIGHT, DARK, FLAT, measure_images
 
 
 @pytest.mark.parametrize(
@@ -21,13 +21,13 @@ from clothclf.data.audit.images import BLANK, BRIGHT, DARK, FLAT, measure_pictur
 def test_a_picture_is_odd_by_the_levels_that_it_has(low: int, high: int, oddity: str) -> None:
     rng = np.random.default_rng(0)
     pixels = rng.integers(low, high, (3, 112, 112, 1), dtype=np.uint8).repeat(3, axis=3)
-    found = measure_pictures(pixels, np.array([2, 0]))
+    found = measure_images(pixels, np.array([2, 0]))
     assert found["oddity"].tolist() == [oddity] * 2
 
 
 def test_brightness_is_measured_row_by_row_in_the_order_asked_for() -> None:
     pixels = np.zeros((3, 16, 16, 3), dtype=np.uint8)
     pixels[1], pixels[2, :8] = 100, 200
-    found = measure_pictures(pixels, np.array([2, 1, 0]))
+    found = measure_images(pixels, np.array([2, 1, 0]))
     assert found["brightness"].tolist() == pytest.approx([100, 100, 0], abs=0.01)
     assert found["contrast"].tolist() == pytest.approx([100, 0, 0], abs=0.01)

@@ -15,7 +15,7 @@ from clothclf.data.batches import ImageBatches
 from clothclf.data.prepare import prepare
 from clothclf.data.splits import SPLITS
 from clothclf.models.build import build_classifier
-from clothclf.models.features import BodyFeatures
+from clothclf.models.features import BackboneFeatures
 from clothclf.models.weights import RANDOM, WeightsResolver
 from clothclf.results import Weights
 from clothclf.settings import (
@@ -40,7 +40,7 @@ Numbers = npt.NDArray[np.int64]
 def features_of(
     settings: DataSettings, architecture: str, weights: Weights, cache: Path
 ) -> tuple[torch.Tensor, Numbers]:
-    """Features [n, features] of all pictures of a data set, and their class numbers [n]."""
+    """Features [n, features] of all images of a data set, and their class numbers [n]."""
     data = prepare(settings, cache)
     size = data.split("train").pixels.shape[1]
     classes = len(data.summary.classes)
@@ -50,7 +50,7 @@ def features_of(
     splits = {name: data.split(name) for name in SPLITS}
     cpu = torch.device("cpu")
     images = ImageBatches(splits, classifier.normalization, AugmentSettings(), 1, 0, cpu)
-    source = BodyFeatures(classifier, images, None)
+    source = BackboneFeatures(classifier, images, None)
     features = torch.cat([source.of(name)[0] for name in SPLITS])
     return features, np.concatenate([splits[name].targets for name in SPLITS])
 
@@ -67,7 +67,7 @@ class Found(NamedTuple):
 
 
 def plant_and_find(features: torch.Tensor, labels: Numbers, share: float = 0.05) -> Found:
-    """Give some pictures the label of another class, and look for them."""
+    """Give some images the label of another class, and look for them."""
     rng = np.random.default_rng(0)
     planted = rng.choice(len(labels), int(share * len(labels)), replace=False)
     classes = int(labels.max()) + 1
@@ -109,7 +109,7 @@ def test_errors_planted_in_drawn_pictures_are_found(tmp_path: Path) -> None:
 def test_errors_planted_in_real_pictures_are_found(
     real_zip: Path, real_weights: Path, tmp_path: Path
 ) -> None:
-    """Of 600 pictures of six classes, by an ImageNet body; measured 1.00, 0.87 and 1.00."""
+    """Of 600 images of six classes, by an ImageNet body; measured 1.00, 0.87 and 1.00."""
     settings = DataSettings(
         source="kaggle",
         path=real_zip,
@@ -148,7 +148,7 @@ def test_a_fold_is_drawn_from_the_seed_and_not_from_the_order_of_the_classes() -
 
 
 def test_no_head_has_learnt_the_pictures_that_it_answers() -> None:
-    """Of pure noise with as many features as pictures, a head that had would answer all right."""
+    """Of pure noise with as many features as images, a head that had would answer all right."""
     rng = np.random.default_rng(0)
     features = torch.tensor(rng.standard_normal((200, 200)), dtype=torch.float32)
     labels = rng.integers(0, 2, 200)
@@ -158,7 +158,7 @@ def test_no_head_has_learnt_the_pictures_that_it_answers() -> None:
 
 
 def test_confident_answers_are_measured_by_the_class_that_is_answered() -> None:
-    """By hand, from the definition: a class whose own pictures get 0.9 is believed from 0.9 on."""
+    """By hand, from the definition: a class whose own images get 0.9 is believed from 0.9 on."""
     labels = np.array([0, 0, 1, 1, 1])
     probabilities = np.array(
         [[0.9, 0.1], [0.95, 0.05], [0.4, 0.6], [0.3, 0.7], [0.92, 0.08]], dtype=np.float32

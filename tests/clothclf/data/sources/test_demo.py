@@ -38,21 +38,21 @@ def read_files(folder: Path) -> dict[str, bytes]:
 
 
 def pictures_by_class(folder: Path) -> dict[str, set[bytes]]:
-    pictures: dict[str, set[bytes]] = {label: set() for label in LABELS}
+    images: dict[str, set[bytes]] = {label: set() for label in LABELS}
     for row in read_rows(folder):
-        pictures[row["articleType"]].add((folder / f"images/{row['id']}.jpg").read_bytes())
-    return pictures
+        images[row["articleType"]].add((folder / f"images/{row['id']}.jpg").read_bytes())
+    return images
 
 
 def draw_all(per_class: int, seed: int) -> NDArray[np.float32]:
-    """Draw pictures of every class: (class, picture, height, width, channel), from 0 to 1."""
-    pictures = np.empty((len(LABELS), per_class, 80, 60, 3), dtype=np.float32)
+    """Draw images of every class: (class, image, height, width, channel), from 0 to 1."""
+    images = np.empty((len(LABELS), per_class, 80, 60, 3), dtype=np.float32)
     for number, label in enumerate(LABELS):
         for index in range(per_class):
             rng = np.random.default_rng((seed, number, index))
-            pictures[number, index] = np.asarray(draw_product(label, rng)[0])
-    pictures /= 255
-    return pictures
+            images[number, index] = np.asarray(draw_product(label, rng)[0])
+    images /= 255
+    return images
 
 
 def test_same_numbers_give_the_same_bytes(demo: Path, tmp_path: Path) -> None:
@@ -62,14 +62,14 @@ def test_same_numbers_give_the_same_bytes(demo: Path, tmp_path: Path) -> None:
 
 
 def test_another_seed_gives_other_pictures(demo: Path, tmp_path: Path) -> None:
-    """No picture of one seed comes back under another."""
+    """No image of one seed comes back under another."""
     write_demo(tmp_path, PER_CLASS, seed=4)
     others = pictures_by_class(tmp_path)
     assert all(not others[label] & old for label, old in pictures_by_class(demo).items())
 
 
 def test_larger_demo_holds_the_smaller_one(demo: Path, tmp_path: Path) -> None:
-    """A picture does not depend on how many others are drawn, nor in which order."""
+    """An image does not depend on how many others are drawn, nor in which order."""
     write_demo(tmp_path, PER_CLASS - 2, seed=3)
     larger = pictures_by_class(demo)
     assert all(few <= larger[label] for label, few in pictures_by_class(tmp_path).items())
@@ -102,12 +102,12 @@ def test_rows_describe_their_product(demo: Path) -> None:
 
 
 def test_files_are_small_jpegs_and_match_the_table(demo: Path) -> None:
-    """There is one 60 x 80 RGB JPEG for each row, and no other picture."""
+    """There is one 60 x 80 RGB JPEG for each row, and no other image."""
     ids = {row["id"] for row in read_rows(demo)}
     assert {path.stem for path in (demo / "images").iterdir()} == ids
     for path in (demo / "images").iterdir():
-        with Image.open(path) as picture:
-            assert (picture.format, picture.mode, picture.size) == ("JPEG", "RGB", (60, 80))
+        with Image.open(path) as image:
+            assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (60, 80))
 
 
 @pytest.mark.parametrize("label", LABELS)

@@ -73,7 +73,7 @@ def test_folders_above_the_classes_name_the_splits(tmp_path: Path, kind: str, ro
 
 
 def test_classes_may_be_called_like_splits(tmp_path: Path) -> None:
-    """A folder of pictures beside other classes is a class."""
+    """A folder of images beside other classes is a class."""
     rows = read(write(tmp_path, ("test/1.jpg", "good/1.jpg"))).rows
     assert set(rows["label"]) == {"test", "good"}
 
@@ -83,8 +83,8 @@ def test_files_that_are_no_pictures_are_told_and_what_systems_leave_is_not(tmp_p
     listing = read(write(tmp_path, (*FLAT, *names)))
     told = Counter((finding.reason, finding.image_id) for finding in listing.findings)
     assert told == {
-        (reasons.NO_PICTURE, "README.md"): 1,
-        (reasons.NO_PICTURE, "cats/notes.txt"): 1,
+        (reasons.NO_IMAGE, "README.md"): 1,
+        (reasons.NO_IMAGE, "cats/notes.txt"): 1,
     }
 
 
@@ -96,17 +96,17 @@ def test_a_name_that_is_no_text_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "says"),
     [
-        ((*FLAT, "7.jpg"), "1 pictures lie beside the class folders, the first is 7.jpg"),
-        (("7.jpg", "8.jpg"), "2 pictures lie in no class folder"),
-        ((*FLAT, "cats/wild/1.jpg"), "1 of 4 pictures lie deeper than the class folders"),
-        (("a/cats/1.jpg", "b/dogs/1.jpg"), "all pictures lie deeper than the class folders"),
+        ((*FLAT, "7.jpg"), "1 images lie beside the class folders, the first is 7.jpg"),
+        (("7.jpg", "8.jpg"), "2 images lie in no class folder"),
+        ((*FLAT, "cats/wild/1.jpg"), "1 of 4 images lie deeper than the class folders"),
+        (("a/cats/1.jpg", "b/dogs/1.jpg"), "all images lie deeper than the class folders"),
         ((*SPLIT, "val/3.jpg"), "val/3.jpg lies right in the split folder 'val'"),
         (("train/3.jpg", "test/3.jpg"), "lies right in the split folder 'test'"),
         ((*SPLIT, "extra/cats/1.jpg"), "beside them 'extra', which is none of train"),
         ((*SPLIT, "valid/cats/1.jpg"), "several of them for valid; put them into one"),
-        ((*SPLIT, "val/a/b/1.jpg"), "1 of 5 pictures lie deeper"),
-        (("cats/1.txt", "notes.md"), "has no pictures: 2 files, none of them with a name that"),
-        ((), "has no pictures: 0 files"),
+        ((*SPLIT, "val/a/b/1.jpg"), "1 of 5 images lie deeper"),
+        (("cats/1.txt", "notes.md"), "has no images: 2 files, none of them with a name that"),
+        ((), "has no images: 0 files"),
     ],
 )
 def test_a_layout_that_is_none_is_one_sentence(

@@ -47,7 +47,7 @@ def settings(path: Path, **others: Any) -> DataSettings:
 
 @pytest.mark.parametrize("folder", ["data", "."])
 def test_the_usual_layout_is_one_data_set(tmp_path: Path, folder: str) -> None:
-    """Two files in `data/` or at the top; their ids, labels and pictures stay together."""
+    """Two files in `data/` or at the top; their ids, labels and images stay together."""
     hub_files.fashion(tmp_path / folder / FIRST, [11, 12, 13], ["Tops", "Shirts", "Tops"])
     hub_files.fashion(tmp_path / folder / SECOND, [21, 22], ["Shirts", "Tops"], row_group_size=1)
     source = HubSource(tmp_path)
@@ -61,7 +61,7 @@ def test_the_usual_layout_is_one_data_set(tmp_path: Path, folder: str) -> None:
 
 
 def test_prepared_it_is_what_kaggles_layout_of_the_same_rows_is(tmp_path: Path, kaggle) -> None:
-    """The same pictures and labels have the same fingerprint, whatever they came in."""
+    """The same images and labels have the same fingerprint, whatever they came in."""
     counts = {"Tops": 6, "Shirts": 5}
     labels = [label for label, count in counts.items() for _ in range(count)]
     columns = {
@@ -151,13 +151,13 @@ def test_of_several_columns_of_pictures_the_usual_or_the_named_is_read(tmp_path:
         tmp_path / "a.parquet", {LABEL: ["Tops"], "mask": first, "image": second}
     )
     assert HubSource(path).read_bytes("0") == b"two"
-    assert HubSource(path, picture="mask").read_bytes("0") == b"one"
+    assert HubSource(path, image="mask").read_bytes("0") == b"one"
     odd = hub_files.write(tmp_path / "b.parquet", {LABEL: ["Tops"], "left": first, "right": second})
-    assert "several columns of pictures: left, right; say data.picture" in fault(odd)
+    assert "several columns of images: left, right; say data.image" in fault(odd)
 
 
 def test_ids_that_come_again_are_told_apart(tmp_path: Path) -> None:
-    """Each row keeps its own picture and label, also where splits count alike."""
+    """Each row keeps its own image and label, also where splits count alike."""
     hub_files.fashion(tmp_path / "train.parquet", [1, 2], ["Tops", "Shirts"])
     columns = {"id": [2, 2], LABEL: ["Wallets"] * 2, "image": hub_files.cells([b"x", b"y"])}
     hub_files.write(tmp_path / "test.parquet", columns)
@@ -216,11 +216,11 @@ def test_many_threads_in_any_order_get_their_own_pictures(tmp_path: Path) -> Non
 def test_the_stamp_changes_with_the_files_and_the_column(tmp_path: Path) -> None:
     columns = {LABEL: ["Tops"], "left": hub_files.cells([b"1"]), "right": hub_files.cells([b"2"])}
     path = hub_files.write(tmp_path / "a.parquet", columns)
-    left = HubSource(path, picture="left").stamp()
-    assert HubSource(path, picture="left").stamp() == left
-    assert HubSource(path, picture="right").stamp() != left
+    left = HubSource(path, image="left").stamp()
+    assert HubSource(path, image="left").stamp() == left
+    assert HubSource(path, image="right").stamp() != left
     os.utime(path, ns=(1, 1))
-    assert HubSource(path, picture="left").stamp() != left
+    assert HubSource(path, image="left").stamp() != left
 
 
 # What cannot be used.
@@ -239,7 +239,7 @@ def test_a_file_that_is_cut_short(tmp_path: Path, share: float) -> None:
 
 
 def test_a_file_with_other_bytes_within_is_told_or_is_fewer_pictures(tmp_path: Path) -> None:
-    """Whatever byte is wrong: one sentence, or a picture that is left out."""
+    """Whatever byte is wrong: one sentence, or an image that is left out."""
     path = hub_files.fashion(tmp_path / "a.parquet", range(6), ["Tops"] * 6, row_group_size=2)
     whole = path.read_bytes()
     for place in range(4, len(whole), 97):
@@ -258,7 +258,7 @@ def test_a_footer_with_other_bytes_never_ends_the_process(tmp_path: Path) -> Non
 
 
 def read_all(path: Path) -> str:
-    """Read and decode every picture of a file; what it is refused with, if it is."""
+    """Read and decode every image of a file; what it is refused with, if it is."""
     try:
         source = HubSource(path)
         for image_id in filter(None, source.list_images(Wanted(LABEL)).ids):
@@ -289,8 +289,8 @@ def test_several_data_sets_in_one_folder(tmp_path: Path) -> None:
 
 def test_a_table_without_pictures(tmp_path: Path) -> None:
     path = hub_files.write(tmp_path / "a.parquet", {LABEL: ["Tops"], "image": ["images/1.jpg"]})
-    assert "has no column of pictures (their bytes); its columns are: articleType" in fault(path)
-    assert "column 'image' holds string, not pictures" in fault(path, picture="image")
+    assert "has no column of images (their bytes); its columns are: articleType" in fault(path)
+    assert "column 'image' holds string, not images" in fault(path, image="image")
 
 
 def test_a_label_column_that_is_not_there_or_no_label(tmp_path: Path) -> None:
@@ -356,7 +356,7 @@ print(total, peak() - before)
 
 
 def grown(path: Path) -> tuple[int, int]:
-    """Bytes of all pictures of a file, and bytes of memory that reading them took at most."""
+    """Bytes of all images of a file, and bytes of memory that reading them took at most."""
     if not Path("/proc/self/status").is_file():
         pytest.skip("this system does not tell the peak of memory")
     done = subprocess.run(
@@ -367,8 +367,8 @@ def grown(path: Path) -> tuple[int, int]:
 
 
 def test_a_row_group_is_never_held_whole(tmp_path: Path) -> None:
-    picture = os.urandom(2**17)
-    columns = {"label": ["x"] * 1200, "image": hub_files.cells([picture] * 1200)}
+    image = os.urandom(2**17)
+    columns = {"label": ["x"] * 1200, "image": hub_files.cells([image] * 1200)}
     options = {"use_dictionary": False, "write_batch_size": 4, "compression": "none"}
     path = hub_files.write(tmp_path / "a.parquet", columns, **options)
     total, memory = grown(path)
@@ -386,9 +386,9 @@ def test_a_value_that_all_rows_share_is_held_once(tmp_path: Path) -> None:
 
 
 def test_a_picture_that_all_rows_share_is_held_a_few_times(tmp_path: Path) -> None:
-    """400 rows of one picture of half a megabyte, kept once in the file's dictionary."""
-    picture = os.urandom(2**19)
-    columns = {"label": ["x"] * 400, "image": hub_files.cells([picture] * 400)}
+    """400 rows of one image of half a megabyte, kept once in the file's dictionary."""
+    image = os.urandom(2**19)
+    columns = {"label": ["x"] * 400, "image": hub_files.cells([image] * 400)}
     path = hub_files.write(tmp_path / "a.parquet", columns)
     assert path.stat().st_size < 2**21
     total, memory = grown(path)
@@ -412,7 +412,7 @@ def test_page_headers_are_what_they_are_written_as(tmp_path: Path) -> None:
 
 
 def test_the_real_pictures(tmp_path: Path, real_zip: Path) -> None:
-    """Kaggle's archive written as the hub's parquet gives the same pictures."""
+    """Kaggle's archive written as the hub's parquet gives the same images."""
     from clothclf.data.sources.kaggle import KaggleSource
 
     theirs = KaggleSource(real_zip)

@@ -97,7 +97,7 @@ def test_a_table_without_pictures_gives_way_to_one_with(kaggle: KaggleBuilder, k
 def test_what_is_not_there_is_told_with_the_remedy(kaggle: KaggleBuilder, tmp_path: Path) -> None:
     assert "does not exist; download" in fault(tmp_path / "none.zip")
     assert "has no styles.csv" in fault(kaggle.folder(root="a/b/", table=TWO_ROWS))
-    assert "no pictures in images/" in fault(kaggle.zip(TWO_ROWS))
+    assert "no images in images/" in fault(kaggle.zip(TWO_ROWS))
 
 
 @pytest.mark.parametrize("name", ["x" * 5000, "nul\0"])
@@ -367,15 +367,15 @@ def test_an_encrypted_archive_is_refused_with_the_remedy(kaggle: KaggleBuilder) 
 def test_threads_read_one_archive_side_by_side(kaggle: KaggleBuilder) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    pictures = {str(number): str(number).encode() * 5000 for number in range(200)}
-    source = KaggleSource(kaggle.zip(TWO_ROWS, pictures))
+    images = {str(number): str(number).encode() * 5000 for number in range(200)}
+    source = KaggleSource(kaggle.zip(TWO_ROWS, images))
     with ThreadPoolExecutor(8) as pool:
-        read_back = dict(zip(pictures, pool.map(source.read_bytes, pictures), strict=True))
-    assert read_back == pictures
+        read_back = dict(zip(images, pool.map(source.read_bytes, images), strict=True))
+    assert read_back == images
 
 
 def test_the_stamp_follows_the_files(kaggle: KaggleBuilder) -> None:
-    """Equal while nothing changes; another one when a picture or the table does."""
+    """Equal while nothing changes; another one when an image or the table does."""
     path = kaggle.folder(TWO_ROWS, ONE_TWO)
     stamps = [KaggleSource(path).stamp(), KaggleSource(path).stamp()]
     assert stamps[0] == stamps[1]
@@ -386,5 +386,5 @@ def test_the_stamp_follows_the_files(kaggle: KaggleBuilder) -> None:
     assert len(set(stamps)) == 3
     archive = kaggle.zip(TWO_ROWS, ONE_TWO)
     before = files.open_files(archive).stamp([])
-    kaggle.zip(pictures={"5": b"more"}, root="b/")
+    kaggle.zip(images={"5": b"more"}, root="b/")
     assert files.open_files(archive).stamp([]) != before

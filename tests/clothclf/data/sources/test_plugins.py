@@ -83,7 +83,7 @@ def test_a_plug_in_is_a_source_like_any_other(install: Install, tmp_path: Path) 
 
 
 def test_stamps_of_other_options_differ(install: Install, tmp_path: Path) -> None:
-    """A plug-in that says the same of different pictures must not share their cache."""
+    """A plug-in that says the same of different images must not share their cache."""
     install(GOOD)
     stamps = {open_source(settings(options={"count": n}), tmp_path).stamp() for n in (4, 5)}
     assert len(stamps) == 2
@@ -136,9 +136,9 @@ def test_a_plug_in_that_misbehaves_is_one_sentence_that_names_it(
 
 
 def test_a_picture_that_a_plug_in_cannot_read_is_left_out(install: Install, tmp_path: Path) -> None:
-    """As with any source, a picture's fault is the picture's and not the study's."""
-    body = "if image_id == '2':\n            raise OSError('gone')\n        return 7"
-    install(GOOD.replace("return image_id.encode()", body))
+    """As with any source, an image's fault is the image's and not the study's."""
+    backbone = "if image_id == '2':\n            raise OSError('gone')\n        return 7"
+    install(GOOD.replace("return image_id.encode()", backbone))
     source = open_source(settings(), tmp_path)
     with pytest.raises(DataError, match="failed with OSError: gone"):
         source.read_bytes("2")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from clothclf.cost import cache as kept
-from clothclf.cost.cache import count_once, kept_at
+from clothclf.cost.cache import cached_count, kept_at
 from clothclf.cost.count import CostRequest
 from clothclf.errors import CostError
 from clothclf.settings import HeadSettings
@@ -23,31 +23,31 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_second_time_no_process_is_started(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = count_once(REQUEST, folder)
+    first = cached_count(REQUEST, folder)
     assert first.macs
 
     def count(request: CostRequest) -> None:
         raise AssertionError(f"{request.architecture} is counted again")
 
     monkeypatch.setattr(kept, "count_cost", count)
-    assert count_once(REQUEST, folder) == first
+    assert cached_count(REQUEST, folder) == first
     other = CostRequest("test_resnet", 32, 12, HeadSettings())
     with pytest.raises(AssertionError):
-        count_once(other, folder)
+        cached_count(other, folder)
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"check": "0", "cost": {}}', "[1]"])
 def test_what_is_damaged_is_counted_again(content: str, folder: Path) -> None:
-    whole = count_once(REQUEST, folder)
+    whole = cached_count(REQUEST, folder)
     path = kept_at(REQUEST, folder)
     text = path.read_text()
     path.write_text(content or text.replace(str(whole.macs), str((whole.macs or 0) + 1)))
-    assert count_once(REQUEST, folder) == whole
+    assert cached_count(REQUEST, folder) == whole
     assert path.read_text() == text
 
 
 def test_what_cannot_be_counted_is_not_kept(tmp_path: Path) -> None:
     request = CostRequest("no_such_network", 32, 11, HeadSettings())
     with pytest.raises(CostError):
-        count_once(request, tmp_path)
+        cached_count(request, tmp_path)
     assert not kept_at(request, tmp_path).exists()

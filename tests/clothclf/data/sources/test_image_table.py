@@ -1,4 +1,4 @@
-"""A table of paths and labels: pictures are found beside it and nowhere else."""
+"""A table of paths and labels: images are found beside it and nowhere else."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from clothclf.errors import DataError
 WANTED = Wanted("label")
 
 
-def write(place: Path, table: str, pictures: tuple[str, ...] = ("a/1.jpg", "2.jpg")) -> Path:
-    """A CSV and pictures that hold their own names."""
+def write(place: Path, table: str, images: tuple[str, ...] = ("a/1.jpg", "2.jpg")) -> Path:
+    """A CSV and images that hold their own names."""
     folder = place / "data"
-    for name in pictures:
+    for name in images:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(name)
     (folder / "table.csv").write_text(table)
     return folder / "table.csv"
 
 
-def read(path: Path, wanted: Wanted = WANTED, picture: str | None = None) -> Chosen:
+def read(path: Path, wanted: Wanted = WANTED, image: str | None = None) -> Chosen:
     """List a table; every row read is kept or dropped."""
-    source = TableSource(path, picture)
+    source = TableSource(path, image)
     listing = choose(source.list_images(wanted), wanted, source.title)
     dropped = [finding for finding in listing.findings if finding.action == "dropped"]
     assert listing.rows_read == len(listing.rows) + len(dropped)
     return listing
 
 
-def fault(path: Path, picture: str | None = None) -> str:
+def fault(path: Path, image: str | None = None) -> str:
     with pytest.raises(DataError) as caught:
-        read(path, picture=picture)
+        read(path, image=image)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -55,13 +55,13 @@ def test_the_usual_columns_of_paths_are_found(tmp_path: Path, name: str) -> None
 
 def test_another_column_of_paths_is_named(tmp_path: Path) -> None:
     path = write(tmp_path, "label,where,path\ncat,a/1.jpg,x\n")
-    assert read(path, picture="where").rows["id"].tolist() == ["a/1.jpg"]
-    assert "no column 'wher' (did you mean where?)" in fault(path, picture="wher")
+    assert read(path, image="where").rows["id"].tolist() == ["a/1.jpg"]
+    assert "no column 'wher' (did you mean where?)" in fault(path, image="wher")
 
 
 def test_without_a_column_of_paths_the_columns_are_named(tmp_path: Path) -> None:
     message = fault(write(tmp_path, "label,where\ncat,a/1.jpg\n"))
-    assert "which column holds the pictures' paths? say it by data.picture" in message
+    assert "which column holds the images' paths? say it by data.image" in message
     assert "its columns are: label, where" in message
 
 
