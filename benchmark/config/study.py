@@ -33,6 +33,7 @@ from clothclf.settings import (
     ModelSettings,
     Settings,
     TrainSettings,
+    former_keys_in,
 )
 
 
@@ -143,9 +144,9 @@ def load_study(
 
     `config` is a path, or the name of a config that is shipped (`demo`, `configs/demo.yaml`).
     What it says of `model` and `train` goes before what its recipe says, but not before `recipe`;
-    assignments go before both. `notify` gets a sentence where the file's keys override a recipe
-    that an assignment names. Raises SettingsError with a line for each fault: file, dotted path,
-    what is wrong.
+    assignments go before both. `notify` gets a sentence for each deprecated key, and where the
+    file's keys override a recipe that an assignment names.
+    Raises SettingsError with a line for each error: file, dotted path, what is wrong.
     """
     values = parse_yaml(read_config(config), str(config))
     if recipe is not None:
@@ -166,6 +167,8 @@ def load_study(
                 f"recipe {named}: {', '.join(overriding)} of {config} override it; use "
                 f"--recipe {named} to override them"
             )
+    for former, current in former_keys_in(StudySettings, values):
+        notify(f"{former} is deprecated; use {current}")
     try:
         # JSON mode is strict about types and still takes lists for tuples and text for paths.
         return StudySettings.model_validate_json(json.dumps(values, default=str), strict=True)

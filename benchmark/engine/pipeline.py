@@ -181,7 +181,7 @@ class Pipeline:
         return trained
 
     def _process_group(self, classifier: Classifier) -> ProcessGroup:
-        """Alone where the backbone runs once for each view: a head's steps are not worth sharing."""
+        """The run's processes; a single one where only a head trains, on cached features."""
         if self.group.size == 1 or not can_cache_features(classifier, self.spec.train.augment):
             return self.group
         self.emit(Note(text=f"{self.spec.name}: {ONE_IS_ENOUGH}"))

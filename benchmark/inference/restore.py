@@ -38,9 +38,9 @@ class SavedModel(Settings):
 def restore(saved: SavedModel, tensors: Path) -> Classifier:
     """The classifier as it was after training, on the CPU, ready to answer.
 
-    `tensors` is the run's model.safetensors. What of a frozen backbone is not in it is built as the run
-    built it: drawn from the seed, or loaded from the same weights. Raises WeightsError where that
-    cannot be had, or is not the same.
+    `tensors` is the run's model.safetensors. Parameters of a frozen backbone that it lacks are
+    built as the run built them: drawn from the seed, or loaded from the same weights. Raises
+    WeightsError if they are not available, or differ.
     """
     from benchmark.runs.inputs import build_from
     from clothclf.models.weights import state_hash
@@ -54,7 +54,7 @@ def restore(saved: SavedModel, tensors: Path) -> Classifier:
         classifier = build_from(saved.spec.model_copy(update={"weights": weights}))
         if state_hash(classifier.backbone) != saved.body_sha256:
             raise WeightsError(
-                f"run {saved.run_id}: its body, {weights.name} weights, comes out differently "
+                f"run {saved.run_id}: its backbone, {weights.name} weights, comes out differently "
                 "here than where it was trained (another version of torch or timm?); "
                 f"use those of the run's record, or {SELF_CONTAINED}"
             )
@@ -65,10 +65,12 @@ def restore(saved: SavedModel, tensors: Path) -> Classifier:
 def _read(saved: SavedModel, tensors: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
+    from clothclf.models.classifier import current_names
+
     try:
         if file_sha256(tensors) != saved.tensors_sha256:
             raise WeightsError(f"{tensors}: is not what run {saved.run_id} saved; log it again")
-        return load_file(tensors)
+        return current_names(load_file(tensors))
     except OSError as error:
         raise WeightsError(f"{tensors}: cannot be read: {error.strerror or error}") from None
 
@@ -84,12 +86,12 @@ def _weights(saved: SavedModel) -> Weights:
         found = _from_hub(saved, architecture)
     else:
         raise WeightsError(
-            f"run {saved.run_id}: its body started from {weights.path}, which is not there; "
+            f"run {saved.run_id}: its backbone started from {weights.path}, which is not there; "
             f"put the file back, or {SELF_CONTAINED}"
         )
     if found.path is None or file_sha256(found.path) != weights.sha256:
         raise WeightsError(
-            f"run {saved.run_id}: its body started from {weights.name}, and {found.path} is "
+            f"run {saved.run_id}: its backbone started from {weights.name}, and {found.path} is "
             f"another file by now; put the old one back, or {SELF_CONTAINED}"
         )
     return found
@@ -102,7 +104,7 @@ def _from_hub(saved: SavedModel, architecture: str) -> Weights:
         return WeightsResolver("pretrained").resolve(architecture)
     except WeightsError as error:
         raise WeightsError(
-            f"run {saved.run_id}: the weights that its body started from cannot be had "
+            f"run {saved.run_id}: the weights that its backbone started from cannot be had "
             f"({error}); {SELF_CONTAINED}"
         ) from None
 

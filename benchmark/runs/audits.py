@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from benchmark.runs.folder import RunFolder
 from clothclf.settings import Settings
@@ -24,6 +25,8 @@ class Suspect(Settings):
 
 class Audit(Settings):
     """The suspects of one data set, and what found them."""
+
+    former_keys: ClassVar[Mapping[str, str]] = {"pictures": "images"}
 
     version: Literal[1] = 1
     check: str = ""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, ValidationError
 
@@ -71,6 +72,11 @@ class Winner(Settings):
 
 class Selection(Settings):
     """All that decides how a selection goes on: read back, it goes on in the same way."""
+
+    former_keys: ClassVar[Mapping[str, str]] = {
+        "pictures": "image_counts",
+        "entrants": "candidates",
+    }
 
     version: Literal[2] = VERSION
     name: str

@@ -15,8 +15,8 @@ from clothclf.results import Cost, CounterResult, ReceptiveField
 from clothclf.settings import HeadSettings
 
 Task = Literal["cost", "quick", "body", "modules"]
-"""`cost` is everything, `quick` torch's count alone, `backbone` the few figures that a selection asks
-for, `modules` the rows of the module tree."""
+"""`cost` is everything, `quick` torch's count alone, `body` the figures of a backbone that a
+selection needs, `modules` the rows of the module tree."""
 
 Doing = Literal["counting", "measuring"]
 """What a process is for, as it is told of in errors."""

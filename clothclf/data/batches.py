@@ -215,7 +215,7 @@ def _bring(images: SplitImages, device: torch.device) -> Tensor:
 
 
 class FeatureBatches:
-    """Features of a frozen backbone in place of images: the same order and mirrors, computed once."""
+    """Cached features of a frozen backbone instead of images, in the same order and mirrored alike."""
 
     def __init__(
         self, images: ImageBatches, views: Tensor, held_out: dict[str, tuple[Tensor, Tensor]]

@@ -134,6 +134,6 @@ def _check_filled(frame: pd.DataFrame, splits: list[str], drawn: tuple[str, ...]
     given = " given to training" if set(splits) - set(drawn) else ""
     exact_duplicates = f" ({groups} different ones)" if groups < images else ""
     raise DataError(
-        f"data.split: class {label!r} has {images} images{given}{exact_duplicates}, too few to put any "
-        f"into {empty}; raise data.min_images_per_class or data.max_images"
+        f"data.split: class {label!r} has {images} images{given}{exact_duplicates}, too few to put "
+        f"any into {empty}; raise data.min_images_per_class or data.max_images"
     )

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -98,10 +102,10 @@ class Classifier(nn.Module):
         settings: ModelSettings,
         precision: Precision = "float32",
     ) -> None:
-        """Join body and head; a frozen backbone's parameters stop asking for gradients.
+        """Join backbone and head; a frozen backbone's parameters stop asking for gradients.
 
-        `precision` is that of the backbone's convolutions and products; its parameters, and the head
-        with its loss, are float32 in any case.
+        `precision` applies to the backbone's convolutions and matrix products; its parameters, the
+        head and the loss are always float32.
         """
         super().__init__()
         self.precision: Precision = precision
@@ -144,6 +148,12 @@ class Classifier(nn.Module):
             features: Tensor = self.backbone(images)
         return features.float()
 
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Load tensors by name; those of earlier versions too (`current_names`)."""
+        return super().load_state_dict(current_names(state_dict), strict, assign)
+
     def trained_state(self) -> dict[str, Tensor]:
         """Copies of what training changes; see `trained_tensors`."""
         return {name: tensor.clone() for name, tensor in self.trained_tensors().items()}
@@ -152,9 +162,9 @@ class Classifier(nn.Module):
         """What training changes: all, or of a frozen backbone its drifting buffers alone."""
         fixed: set[str] = set()
         if self.frozen:
-            fixed = {f"body.{name}" for name, _ in self.backbone.named_parameters()}
+            fixed = {f"backbone.{name}" for name, _ in self.backbone.named_parameters()}
             if not self.drifting:
-                fixed |= {f"body.{name}" for name, _ in self.backbone.named_buffers()}
+                fixed |= {f"backbone.{name}" for name, _ in self.backbone.named_buffers()}
         return {
             name: tensor.detach() for name, tensor in self.state_dict().items() if name not in fixed
         }
@@ -163,6 +173,11 @@ class Classifier(nn.Module):
         """Whether an image always has the same features, so that they can be computed once."""
         has_norms = any(isinstance(module, _BatchNorm) for module in self.backbone.modules())
         return self.frozen and not (self.drifting and has_norms)
+
+
+def current_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of a saved classifier by their current names: the backbone was once called body."""
+    return {re.sub(r"^body\.", "backbone.", name): tensor for name, tensor in state.items()}
 
 
 def feature_count(backbone: nn.Module, image_size: int, name: str) -> int:

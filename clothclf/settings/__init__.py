@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clothclf.settings.base import LATER, Fraction, Settings, identity
+from clothclf.settings.base import LATER, Fraction, Settings, former_keys_in, identity
 from clothclf.settings.data import (
     AtMostSettings,
     DataSettings,
@@ -41,5 +41,6 @@ __all__ = [
     "SplitSettings",
     "TeacherSettings",
     "TrainSettings",
+    "former_keys_in",
     "identity",
 ]

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from clothclf.settings.faults import invalid_settings
 
@@ -50,6 +58,18 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    former_keys: ClassVar[Mapping[str, str]] = {}
+    """Keys of earlier versions, and what they are called now; they are still read."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_former_keys(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or not cls.former_keys.keys() & values.keys():
+            return values
+        # With both, the former one stays, and is refused as a key that nobody knows.
+        now = {key: new for key, new in cls.former_keys.items() if new not in values}
+        return {now.get(key, key): value for key, value in values.items()}
+
     def __init__(self, /, **values: Any) -> None:
         """Raises InvalidSettingsError with a line for each fault."""
         __tracebackhide__ = True
@@ -60,6 +80,19 @@ class Settings(BaseModel):
 
     # Else pydantic would call `__init__` for nested settings, and when it reads JSON.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
+
+def former_keys_in(
+    settings: type[Settings], values: Mapping[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, str]]:
+    """Dotted former keys among raw values, each with its current name."""
+    for key, value in values.items():
+        if key in settings.former_keys:
+            yield prefix + key, prefix + settings.former_keys[key]
+        field = settings.model_fields.get(key)
+        inner = field.annotation if field is not None else None
+        if isinstance(value, Mapping) and isinstance(inner, type) and issubclass(inner, Settings):
+            yield from former_keys_in(inner, value, f"{prefix}{key}.")
 
 
 class _Later:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -91,6 +92,8 @@ class HubSettings(Settings):
 
 class DataSettings(Settings):
     """Which images, which classes of them, and how they are split."""
+
+    former_keys: ClassVar[Mapping[str, str]] = {"picture": "image"}
 
     source: Name = "demo"
     """demo, kaggle, folder, table, hub, or the name of a plug-in that is installed."""

@@ -79,9 +79,9 @@ def train(
     from there, with the same result. Raises TrainingError where a loss is not finite, and
     TrainingStopped, with a checkpoint written, where the watcher asks for it.
 
-    Every process of a `group` must call this, with its share in `images` and a backbone that does not
-    run once; the first one writes the checkpoints. The number of processes may change in between.
-    A `teacher` needs a backbone that does not run once, too.
+    Every process of a `group` must call this, with its shard in `images`; the first one writes the
+    checkpoints. The number of processes may change when a training resumes. A `group` of several
+    processes and a `teacher` both need a backbone whose features cannot be cached.
     """
     started = time.perf_counter()
     classifier.to(images.device)

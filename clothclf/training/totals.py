@@ -9,7 +9,7 @@ from clothclf.errors import TrainingError
 
 
 class EpochTotals:
-    """Losses and correct predictions of an epoch, kept on the device so that no step waits for them.
+    """Losses and correct predictions of an epoch, on the device so that no step waits for them.
 
     There is room for all steps from the start: a small tensor made and kept at each step would lie
     among the large ones that come and go, and keep memory from being used again as a whole.

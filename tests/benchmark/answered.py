@@ -42,14 +42,14 @@ class Pictures:
 
 
 def draw_pictures(
-    count: int, classes: Sequence[str] = ("a", "b", "c"), exact_duplicates: int = 0, seed: int = 0
+    count: int, classes: Sequence[str] = ("a", "b", "c"), duplicates: int = 0, seed: int = 0
 ) -> Pictures:
-    """`count` images, the last `exact_duplicates` of them with the pixels and labels of the first."""
+    """`count` images, the last `duplicates` of them with the pixels and labels of the first."""
     targets = np.random.default_rng(seed).integers(0, len(classes), count)
     hashes = [f"{seed}-{place}" for place in range(count)]
-    if exact_duplicates:
-        hashes[count - exact_duplicates :] = hashes[:exact_duplicates]
-        targets[count - exact_duplicates :] = targets[:exact_duplicates]
+    if duplicates:
+        hashes[count - duplicates :] = hashes[:duplicates]
+        targets[count - duplicates :] = targets[:duplicates]
     ids = tuple(f"{1000 + place}" for place in range(count))
     return Pictures(ids, targets, tuple(hashes), tuple(classes))
 

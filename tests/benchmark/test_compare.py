@@ -87,7 +87,7 @@ def told(result: Result) -> Any:
 
 def test_two_runs_by_name(compare: Compare, tmp_path: Path) -> None:
     """The new one has 5 % fewer right, and no image that the baseline has not."""
-    images = draw_pictures(COUNT, exact_duplicates=40)
+    images = draw_pictures(COUNT, duplicates=40)
     first = keep(tmp_path / "mlruns", 0.90, images, macs=4 * 10**9)
     second = keep(
         tmp_path / "mlruns", 0.85, images, architecture="resnet18", macs=10**9, answers_seed=1

@@ -312,7 +312,7 @@ def test_with_equal_confidences_coverage_changes_nothing(
 
 
 def test_an_analysis_agrees_with_scikit_learn(tmp_path: Path) -> None:
-    images = draw_pictures(400, "abcde", exact_duplicates=40)
+    images = draw_pictures(400, "abcde", duplicates=40)
     shares = draw_answers(images.targets, drawn_right(400, 0.8, 1), 5, seed=1)
     record = keep_answers(tmp_path, images, shares)
     analysis = analysis_of(tmp_path, record)
@@ -341,7 +341,7 @@ def test_an_analysis_agrees_with_scikit_learn(tmp_path: Path) -> None:
 def test_intervals_hold_the_figure_and_narrow_with_more_pictures(tmp_path: Path) -> None:
     widths = []
     for count in (200, 3200):
-        images = draw_pictures(count, exact_duplicates=count // 10)
+        images = draw_pictures(count, duplicates=count // 10)
         shares = draw_answers(images.targets, drawn_right(count, 0.85, 1), 3)
         record = keep_answers(tmp_path / str(count), images, shares)
         analysis = analysis_of(tmp_path / str(count), record)
@@ -397,7 +397,7 @@ def test_a_pair_by_hand(tmp_path: Path) -> None:
 
 def test_swapping_two_rows_negates_the_difference_and_keeps_p(tmp_path: Path) -> None:
     """`compare_pairs` is asked both ways round, on the same draws."""
-    images = draw_pictures(300, exact_duplicates=30)
+    images = draw_pictures(300, duplicates=30)
     analysis = three_runs(tmp_path, images)
     assert analysis.test is not None
     resampling = Resampling(analysis.test.groups)
@@ -420,7 +420,7 @@ def test_swapping_two_rows_negates_the_difference_and_keeps_p(tmp_path: Path) ->
 
 def test_the_order_of_runs_and_of_files_does_not_matter(tmp_path: Path) -> None:
     """Runs keep their answers in orders of their own, too (see `keep_answers`)."""
-    images = draw_pictures(300, exact_duplicates=30)
+    images = draw_pictures(300, duplicates=30)
     ahead = three_runs(tmp_path / "1", images)
     behind = three_runs(tmp_path / "2", images, (2, 0, 1))
     assert ahead.pairs == behind.pairs
@@ -495,7 +495,7 @@ def test_a_clear_difference_is_none_unless_seeds_move_it_as_far(tmp_path: Path) 
 def test_twins_widen_the_interval(tmp_path: Path) -> None:
     """Each image twice says no more than each image once."""
     count = 400
-    images = draw_pictures(count, exact_duplicates=count // 2)
+    images = draw_pictures(count, duplicates=count // 2)
     half = drawn_right(count // 2, 0.8, 1)
     shares = draw_answers(images.targets, np.concatenate([half, half]), 3)
     alone = Pictures(images.ids, images.targets, tuple(map(str, range(count))), images.classes)
@@ -509,7 +509,7 @@ def test_twins_widen_the_interval(tmp_path: Path) -> None:
 
 def test_with_twins_the_bootstrap_has_the_say(tmp_path: Path) -> None:
     """20 images to 8 tells two apart, if they are not 10 to 4 of which each is there twice."""
-    images = draw_pictures(400, exact_duplicates=200)
+    images = draw_pictures(400, duplicates=200)
     half = np.arange(200)
     records = [
         keep_answers(tmp_path, images, draw_answers(images.targets, np.tile(right, 2), 3), name)

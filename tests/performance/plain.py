@@ -1,4 +1,4 @@
-"""The published study's loop, rewritten plainly: PIL in a data loader, the backbone run every epoch."""
+"""The reference loop of the published study: PIL in a data loader, the backbone run every epoch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Confusion matrices: what is taken for what, mistakes in another colour than correct predictions."""
+"""Confusion matrices, with errors and correct predictions in different colours."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from benchmark.report.charts.pareto import cost_columns
 from benchmark.report.charts.shared import vega_lite_version
 from benchmark.report.charts.style import DARK, LIGHT
 from benchmark.report.collect import Collection
-from benchmark.report.page import images as html_pictures
+from benchmark.report.page import images as page_images
 from benchmark.report.page import tables as html_tables
 from benchmark.report.page.charts import page_data
 from benchmark.report.table import Row
@@ -125,7 +125,7 @@ def _comparison(
         "measured": html_tables.measured_tables(analysis),
         "not_measured": [(row.name, row.measured_fault) for row in rows if row.measured_fault],
         "fairness": html_tables.fairness_table(analysis),
-        "pictures": html_pictures.image_groups(analysis) if images else None,
+        "pictures": page_images.image_groups(analysis) if images else None,
         "summary": spec.data_summary,
         "data_text": render.describe_data(spec.data_summary),
         "protocol_text": render.describe_protocol(

@@ -94,7 +94,7 @@ class _Checked:
         self.synthetic = source.synthetic
         self._source = source
         self._where = where
-        told = settings.model_dump_json(include={"source", "path", "picture", "options"})
+        told = settings.model_dump_json(include={"source", "path", "image", "options"})
         self._stamp = f"{where} {told}"
 
     def list_images(self, wanted: Wanted) -> Listing:

@@ -119,7 +119,7 @@ class Greedy(nn.Module):
 
 @pytest.mark.parametrize(("most", "parts"), [(16, 1), (8, 2), (7, 4), (1, 16)])
 def test_a_batch_too_large_for_memory_goes_in_parts(most: int, parts: int) -> None:
-    """The allocation fails in earnest; loss, correct predictions and gradient stay those of the batch."""
+    """A real allocation fails; loss, correct predictions and gradient stay those of the batch."""
     torch.manual_seed(0)
     greedy = Greedy(most)
     torch.manual_seed(0)
