@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from benchmark.commands.options import load, selection_options, study_options
+from benchmark.engine.executors.registry import EXECUTORS
 
 
 @click.command()
@@ -27,7 +28,7 @@ from benchmark.commands.options import load, selection_options, study_options
 )
 @click.option(
     "--executor",
-    type=click.Choice(("local", "ray")),
+    type=click.Choice(list(EXECUTORS)),
     default="local",
     show_default=True,
     help="Where runs go: this machine, or the nodes of a Ray cluster (docs/cluster.md).",
@@ -95,8 +96,6 @@ def run(
     """
     if run_all == bool(architectures):
         raise click.UsageError("name architectures, or say --all for those of the config")
-    if executor == "local" and (address or cpus_per_run):
-        raise click.UsageError("--address and --cpus-per-run go with --executor ray")
     given = {
         "train.epochs": epochs,
         "train.batch_size": batch_size,
@@ -106,18 +105,10 @@ def run(
     shorthands = tuple(f"{key}={value}" for key, value in given.items() if value is not None)
     study = load(config, (*assignments, *shorthands))
 
-    from benchmark.engine.distributed.options import processes_of_each_run, processes_of_each_task
-    from benchmark.engine.executors.ray.cluster import RayOptions
+    from benchmark.engine.executors.base import Resources
     from benchmark.engine.scheduler import Policy
     from benchmark.workflows.run_study import run_study
 
-    ray = None
-    if executor == "ray":
-        ray = RayOptions(address, cpus_per_run or 1.0, gpus_per_run, workers)
-        processes = processes_of_each_task(processes_per_run, ray)
-    else:
-        processes = processes_of_each_run(
-            study.device, processes_per_run, gpus_per_run, workers or 1
-        )
-    policy = Policy(force, retry_failed, fail_fast, workers or 1, processes)
-    ctx.exit(run_study(study, architectures, policy, dry_run, ray))
+    resources = Resources(workers, address, cpus_per_run, gpus_per_run, processes_per_run)
+    policy = Policy(force, retry_failed, fail_fast, workers or 1)
+    ctx.exit(run_study(study, architectures, policy, dry_run, executor, resources))

@@ -11,13 +11,13 @@ from types import FrameType
 from rich.console import Console
 
 from benchmark.config.study import StudySettings
-from benchmark.engine.executors.ray.cluster import RayOptions, check_reachable
-from benchmark.engine.executors.registry import executor_for
+from benchmark.engine.executors.base import DEFAULT_RESOURCES, Resources
+from benchmark.engine.executors.registry import find_executor
 from benchmark.engine.probe import cached_probe
 from benchmark.engine.scheduler import Policy, StudyOutcome, run_plan
 from benchmark.engine.stopping import StopRequest
 from benchmark.errors import ReportError, TrackingError
-from benchmark.planning.study_plan import check_device, folder_writer, plan_study
+from benchmark.planning.study_plan import folder_writer, plan_study
 from benchmark.report.render import columns, describe_protocol, table_cells
 from benchmark.report.write import Report, make_report
 from benchmark.runs.folder import RunFolder
@@ -40,20 +40,18 @@ def run_study(
     asked: Sequence[str],
     policy: Policy,
     dry_run: bool = False,
-    ray: RayOptions | None = None,
+    executor: str = "local",
+    resources: Resources = DEFAULT_RESOURCES,
 ) -> int:
     """Run `asked` architectures, or all of the study; return 0, or 1 if a run failed.
 
-    They run on this machine or, with `ray`, on a cluster.
-
+    `executor` names where they run (`executors.registry`), `resources` what they have there.
     Everything that can be wrong with the input is found before the first run begins (UserError).
     Raises KeyboardInterrupt, with all that was done kept, after Ctrl-C or SIGTERM.
     """
     signal.signal(signal.SIGTERM, _interrupt)
-    if ray is not None:
-        check_reachable(ray)
-    else:
-        check_device(study)
+    module = find_executor(executor)
+    processes = module.check_resources(resources, study.device)
     console = make_console()
     root = open_store(study)
     plan, data = plan_study(study, asked, root, console, may_probe=not dry_run)
@@ -72,17 +70,22 @@ def run_study(
 
     limits = study.limits
     memory_bytes = None if limits.memory_mib is None else limits.memory_mib * 2**20
-    policy = dataclasses.replace(policy, timeout_s=limits.timeout_s, memory_bytes=memory_bytes)
+    policy = dataclasses.replace(
+        policy,
+        timeout_s=limits.timeout_s,
+        memory_bytes=memory_bytes,
+        processes_per_run=processes,
+    )
 
     def warn(text: str) -> None:
         console.print(text, style="yellow")
 
-    choice = executor_for(policy.limits(), policy.workers, study.device, ray, warn)
-    with choice as (executor, at_a_time), StopRequest().listening() as stop:
-        policy = dataclasses.replace(policy, executor=executor)
+    opened = module.open_executor(resources, policy.limits(), study.device, warn)
+    with opened as (at_work, at_a_time), StopRequest().listening() as stop:
+        policy = dataclasses.replace(policy, executor=at_work)
         store = MlflowStore(tracking_uri(study), study.study, root)
         listeners: list[Listener] = [
-            TerminalListener(console, len(plan), at_a_time, not executor.measures_at_once),
+            TerminalListener(console, len(plan), at_a_time, not at_work.measures_at_once),
             Tracker(store, warn),
         ]
         outcome = run_plan(plan, root, folder_writer(study, data), listeners, policy, stop)

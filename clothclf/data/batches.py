@@ -215,7 +215,7 @@ def _bring(images: SplitImages, device: torch.device) -> Tensor:
 
 
 class FeatureBatches:
-    """Cached features of a frozen backbone instead of images, in the same order and mirrored alike."""
+    """Cached features of a frozen backbone instead of images, in the same order."""
 
     def __init__(
         self, images: ImageBatches, views: Tensor, held_out: dict[str, tuple[Tensor, Tensor]]

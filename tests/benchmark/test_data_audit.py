@@ -191,7 +191,7 @@ def test_progress_of_features_ends_at_what_there_is(
 ) -> None:
     """A training image that is mirrored, too, is two images."""
     monkeypatch.chdir(tiny_study.folder)
-    monkeypatch.setattr(data_audit, "TELL_EVERY_S", 0.0)
+    monkeypatch.setattr(data_audit, "REPORT_INTERVAL_S", 0.0)
     console = Console(file=io.StringIO(), width=200)
     monkeypatch.setattr(data_audit, "make_console", lambda: console)
     more = ("train.augment.horizontal_flip=true", "seeds=[7]", "data.demo.seed=1")

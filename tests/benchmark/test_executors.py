@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.engine.distributed.options import processes_of_each_task
-from benchmark.engine.executors.base import RunAtWork
+from benchmark.engine.executors.base import Resources, RunAtWork
 from benchmark.engine.executors.local import LocalExecutor
 from benchmark.engine.executors.memory import MemoryNeeds
+from benchmark.engine.executors.ray import executor as ray_executor
 from benchmark.engine.executors.ray import versions
 from benchmark.engine.executors.ray.bundle import (
     Begun,
@@ -24,7 +24,7 @@ from benchmark.engine.executors.ray.bundle import (
     place,
     read_chunk,
 )
-from benchmark.engine.executors.ray.cluster import RayOptions, check_reachable, places
+from benchmark.engine.executors.ray.cluster import check_reachable, places
 from benchmark.engine.executors.ray.run import RayRun, Task
 from benchmark.engine.process import Limits, RunProcess
 from benchmark.engine.scheduler import Policy, run_plan
@@ -102,7 +102,7 @@ def test_an_address_where_nothing_answers_is_told_within_seconds(
     address = f"127.0.0.1:{free_port()}"
     began = time.monotonic()
     with pytest.raises(ClusterError, match=f"--address {address}: no Ray answers there"):
-        check_reachable(RayOptions(address))
+        check_reachable(Resources(address=address))
     assert time.monotonic() - began < 10
 
 
@@ -113,7 +113,7 @@ def test_a_cluster_is_not_joined_without_a_token(
     for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(ClusterError, match="there is no token for this cluster"):
-        check_reachable(RayOptions("head:6379"))
+        check_reachable(Resources(address="head:6379"))
 
 
 @pytest.mark.parametrize("address", ["head", "ray://head:10001", ":6379", "head:port"])
@@ -122,7 +122,7 @@ def test_an_address_of_another_kind_is_refused(
 ) -> None:
     monkeypatch.setenv("RAY_AUTH_TOKEN", "t")
     with pytest.raises(ClusterError, match="HOST:PORT"):
-        check_reachable(RayOptions(address))
+        check_reachable(Resources(address=address))
 
 
 def test_versions_are_told_apart_by_library_and_by_code() -> None:
@@ -142,10 +142,10 @@ def test_places_are_counted_by_what_is_scarcest_on_each_node() -> None:
 
 
 def test_processes_follow_from_gpus() -> None:
-    assert processes_of_each_task(1, RayOptions(gpus_per_run=4)) == 4
-    assert processes_of_each_task(1, RayOptions(gpus_per_run=0.5)) == 1
+    assert ray_executor.check_resources(Resources(gpus_per_run=4), "cuda") == 4
+    assert ray_executor.check_resources(Resources(gpus_per_run=0.5), "cuda") == 1
     with pytest.raises(SettingsError, match="whole GPUs"):
-        processes_of_each_task(1, RayOptions(gpus_per_run=1.5))
+        ray_executor.check_resources(Resources(gpus_per_run=1.5), "cuda")
 
 
 def test_offered_files_are_known_by_content(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_offered_files_are_known_by_content(tmp_path: Path) -> None:
 
 
 def test_pieces_of_a_file_make_it_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmark.engine.executors.ray.bundle.PIECE_BYTES", 4)
+    monkeypatch.setattr("benchmark.engine.executors.ray.bundle.CHUNK_BYTES", 4)
     (tmp_path / "file").write_bytes(b"0123456789")
     pieces = [read_chunk(str(tmp_path / "file"), start)[0] for start in (0, 4, 8)]
     assert b"".join(pieces) == b"0123456789"

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from benchmark.engine.distributed.launch_ranks import reason
-from benchmark.engine.distributed.options import processes_of_each_run
+from benchmark.engine.executors.base import Resources
+from benchmark.engine.executors.local import check_resources
 from benchmark.engine.scheduler import Policy, StudyOutcome, run_plan
 from benchmark.engine.stopping import StopRequest
 from benchmark.runs import folder as files
@@ -235,28 +236,28 @@ def test_what_killed_a_process_is_told_before_what_others_died_of() -> None:
 
 def test_gpus_that_are_not_there_are_told_in_a_sentence() -> None:
     with pytest.raises(DeviceError, match=r"--gpus-per-run 2: GPUs found for device: cpu: 0;"):
-        processes_of_each_run("cpu", gpus=2)
+        check_resources(Resources(gpus_per_run=2), "cpu")
 
 
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
-        ({"gpus": 0.5}, "only --executor ray gives out parts of a GPU"),
-        ({"gpus": 2, "processes": 3}, "leave out --processes-per-run 3"),
-        ({"processes": 2, "workers": 2}, "leave out --workers"),
+        ({"gpus_per_run": 0.5}, "only --executor ray gives out parts of a GPU"),
+        ({"gpus_per_run": 2, "processes_per_run": 3}, "leave out --processes-per-run 3"),
+        ({"processes_per_run": 2, "workers": 2}, "leave out --workers"),
     ],
 )
 def test_what_does_not_go_together_is_refused(asked: dict[str, int], told: str) -> None:
     with pytest.raises(SettingsError, match=told):
-        processes_of_each_run("cpu", **asked)
+        check_resources(Resources(**asked), "cpu")
 
 
 @pytest.mark.parametrize("device", ["mps", "cuda:1"])
 def test_a_device_that_cannot_be_shared_is_refused(device: str) -> None:
     with pytest.raises(DeviceError, match=f"device: {device} "):
-        processes_of_each_run(device, 2)
+        check_resources(Resources(processes_per_run=2), device)
 
 
 def test_a_cpu_is_shared_by_as_many_as_are_asked_for() -> None:
-    assert processes_of_each_run("cpu", 3) == 3
-    assert processes_of_each_run("cpu") == 1
+    assert check_resources(Resources(processes_per_run=3), "cpu") == 3
+    assert check_resources(Resources(), "cpu") == 1

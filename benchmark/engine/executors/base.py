@@ -1,13 +1,65 @@
-"""What the schedule needs of a run at work, and of that which puts runs to work."""
+"""The contract of executors: what the scheduler needs to start runs and to follow them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Protocol
 
+from benchmark.engine.process import Limits
 from benchmark.runs.events import Event
 from benchmark.runs.folder import RunFolder
 from benchmark.runs.record import Failure, RunRecord
 from benchmark.runs.spec import RunSpec
+from clothclf.errors import SettingsError
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What the user grants: concurrent runs, and what each of them has."""
+
+    workers: int | None = None
+    """Concurrent runs; None lets the executor decide."""
+    address: str | None = None
+    """Of a cluster; its form is the executor's."""
+    cpus_per_run: float | None = None
+    gpus_per_run: float | None = None
+    processes_per_run: int = 1
+    """Processes that train one network together."""
+
+
+DEFAULT_RESOURCES = Resources()
+
+
+class ExecutorModule(Protocol):
+    """What the module of an executor provides."""
+
+    def check_resources(self, resources: Resources, device: str) -> int:
+        """The number of processes of each run on the study's `device`.
+
+        Called before anything else is done, so it must be quick. Raises UserError where the
+        resources contradict each other or are not there.
+        """
+
+    def open_executor(
+        self, resources: Resources, limits: Limits, device: str, notify: Callable[[str], None]
+    ) -> AbstractContextManager[tuple[Executor, int]]:
+        """The executor, open within the block, and how many concurrent runs it starts with.
+
+        `limits` apply to each run. Raises UserError where it cannot be used.
+        """
+
+
+def one_process_per_gpu(gpus: float, processes: int) -> int:
+    """Processes of a run with whole GPUs; raises SettingsError where others were asked for."""
+    needed = max(1, int(gpus))
+    if processes not in (1, needed):
+        raise SettingsError(
+            f"--gpus-per-run {gpus:g} has a process for each GPU: leave out "
+            f"--processes-per-run {processes}"
+        )
+    return needed
 
 
 class RunAtWork(Protocol):

@@ -1,17 +1,76 @@
-"""Runs on this machine, a process each: cores divided, a GPU each, memory never promised twice."""
+"""Runs on this machine: a process each, which share its cores, GPUs and memory."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from benchmark.engine.executors.base import RunAtWork
+from benchmark.engine.executors.base import Executor, Resources, RunAtWork, one_process_per_gpu
 from benchmark.engine.executors.memory import MemoryNeeds
 from benchmark.engine.process import Limits, RunProcess
 from benchmark.runs.folder import RunFolder
 from benchmark.runs.spec import RunSpec
+from clothclf.errors import DeviceError, SettingsError
+from clothclf.memory import available_memory_bytes
+
+
+def check_resources(resources: Resources, device: str) -> int:
+    """Processes of each run on this machine, from what the user asked for.
+
+    Raises DeviceError where there is no device for each of them, and SettingsError where the
+    options do not go together.
+    """
+    if resources.address or resources.cpus_per_run:
+        raise SettingsError("--address and --cpus-per-run go with --executor ray")
+    from clothclf.device import select_device
+
+    gpus, processes = resources.gpus_per_run, resources.processes_per_run
+    workers = resources.workers or 1
+    if gpus is not None:
+        if gpus != int(gpus):
+            raise SettingsError(
+                f"--gpus-per-run {gpus:g}: only --executor ray gives out parts of a GPU; ask for "
+                "whole ones, or give several --workers"
+            )
+        processes = one_process_per_gpu(gpus, processes)
+    if processes > 1 and workers > 1:
+        raise SettingsError(
+            f"--workers {workers} with {processes} processes for each run: these take the machine "
+            "for one run at a time; leave out --workers"
+        )
+    if not gpus and processes == 1:
+        select_device(device)
+        return 1
+    from clothclf.training.distributed.process_group import check_devices, gpu_count
+
+    if gpus is not None and gpu_count(device) < processes:
+        there = gpu_count(device)
+        raise DeviceError(
+            f"--gpus-per-run {processes}: GPUs found for device: {device}: {there}; ask for fewer, "
+            "or try several processes on a CPU with --processes-per-run"
+        )
+    if processes > 1:
+        check_devices(device, processes)
+    return processes
+
+
+@contextlib.contextmanager
+def open_executor(
+    resources: Resources, limits: Limits, device: str, notify: Callable[[str], None]
+) -> Iterator[tuple[Executor, int]]:
+    """The executor of this machine, and how many concurrent runs it has."""
+    workers = resources.workers or 1
+    if workers == 1:
+        yield LocalExecutor(limits), workers
+        return
+    own_bytes = limits.memory_bytes
+    needs = MemoryNeeds(None if own_bytes is None else lambda spec: own_bytes)
+    # A GPU that the user has named is the one for all.
+    gpus = gpus_to_give() if device in ("auto", "cuda") and limits.processes == 1 else []
+    yield LocalExecutor(limits, workers, needs, available_memory_bytes(), gpus), workers
 
 
 class LocalExecutor:

@@ -13,11 +13,11 @@ import torch
 from torch.utils.benchmark import Timer
 
 from clothclf.cost.count import CostRequest
+from clothclf.cost.measure import request as measure_module
 from clothclf.cost.measure.busy import BusyWatch, describe_load, describe_others, wait_until_idle
 from clothclf.cost.measure.measuring import BATCH_SIZES, Bench, time_pass, warm_up
 from clothclf.cost.measure.peak_memory import working_bytes
 from clothclf.cost.measure.request import calmest, measure_cost, measured_from_dict
-from clothclf.cost.measure.request import request as measure_module
 from clothclf.cost.network import parameter_count
 from clothclf.errors import CostError
 from clothclf.results import MeasuredCost

@@ -12,10 +12,10 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmark.engine.executors.base import Resources
 from benchmark.engine.executors.ray import versions
 from benchmark.engine.executors.ray.errors import error_text
 from benchmark.errors import ClusterError
@@ -31,20 +31,7 @@ PROBE_CONNECTION = "benchmark.engine.executors.ray.probe_connection"
 OPEN = f"{MODE}=disabled: whoever reaches this Ray cluster's ports can run any code on its nodes"
 
 
-@dataclass(frozen=True)
-class RayOptions:
-    """What `bench run --executor ray` was told."""
-
-    address: str | None = None
-    """HOST:PORT or `auto`; without, and without RAY_ADDRESS, a cluster is started here."""
-    cpus_per_run: float = 1.0
-    gpus_per_run: float | None = None
-    """Without, one where the study's device is not the CPU and the cluster has GPUs."""
-    at_most: int | None = None
-    """Runs at a time; without, as many as the cluster has room for."""
-
-
-def check_reachable(options: RayOptions) -> None:
+def check_reachable(resources: Resources) -> None:
     """Say within seconds what keeps us from a cluster, before anything else is done.
 
     Raises ClusterError.
@@ -53,7 +40,7 @@ def check_reachable(options: RayOptions) -> None:
         raise ClusterError(
             "--executor ray: Ray is not installed: pip install 'bench-architectures[ray]'"
         )
-    address = _address(options)
+    address = _address(resources)
     if address is None:
         return
     if address.startswith("ray://"):
@@ -72,10 +59,10 @@ def check_reachable(options: RayOptions) -> None:
 
 
 @contextlib.contextmanager
-def joined(options: RayOptions, notify: Callable[[str], None]) -> Iterator[None]:
+def joined(resources: Resources, notify: Callable[[str], None]) -> Iterator[None]:
     """Be part of a cluster within the block. Raises ClusterError where that cannot be."""
-    check_reachable(options)
-    address = _address(options)
+    check_reachable(resources)
+    address = _address(resources)
     os.environ.setdefault(MODE, "token")
     if _is_open():
         notify(OPEN)
@@ -103,8 +90,8 @@ def joined(options: RayOptions, notify: Callable[[str], None]) -> Iterator[None]
         ray.shutdown()
 
 
-def _address(options: RayOptions) -> str | None:
-    address = options.address or os.environ.get("RAY_ADDRESS") or "local"
+def _address(resources: Resources) -> str | None:
+    address = resources.address or os.environ.get("RAY_ADDRESS") or "local"
     return None if address == "local" else address
 
 

@@ -9,15 +9,16 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from benchmark.engine.executors.base import RunAtWork
+from benchmark.engine.executors.base import Executor, Resources, RunAtWork, one_process_per_gpu
 from benchmark.engine.executors.ray import node, versions
 from benchmark.engine.executors.ray.bundle import FileRefs, Message, RunBundle, make_bundle
-from benchmark.engine.executors.ray.cluster import RayOptions, alive_nodes, joined, places
+from benchmark.engine.executors.ray.cluster import alive_nodes, check_reachable, joined, places
 from benchmark.engine.executors.ray.run import RayRun, Task
 from benchmark.engine.process import Limits
 from benchmark.errors import ClusterError
 from benchmark.runs.folder import RunFolder
 from benchmark.runs.spec import RunSpec
+from clothclf.errors import SettingsError
 
 LOOKED_AT_EVERY_S = 2.0
 AHEAD = 4
@@ -31,7 +32,7 @@ class RayExecutor:
 
     measures_at_once = True
 
-    def __init__(self, options: RayOptions, limits: Limits, device: str) -> None:
+    def __init__(self, resources: Resources, limits: Limits, device: str) -> None:
         """`limits` are of each run; `device` is the study's.
 
         Raises ClusterError where no node has what a run needs.
@@ -39,13 +40,14 @@ class RayExecutor:
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        self._options = options
-        self._gpus = _gpus_per_run(options, device)
-        threads = max(1, int(options.cpus_per_run))
+        self._at_most = resources.workers
+        self._cpus = cpus_per_run(resources)
+        self._gpus = _gpus_per_run(resources, device)
+        threads = max(1, int(self._cpus))
         self._limits = dataclasses.replace(limits, threads=threads)
         self._looked_at, self._places = 0.0, 0
         if not self.places():
-            raise ClusterError(_no_place(options.cpus_per_run, self._gpus))
+            raise ClusterError(_no_place(self._cpus, self._gpus))
         self._versions = versions.finder()()
         self._home = ray.get_runtime_context().get_node_id()
         self._file_refs = FileRefs()
@@ -53,7 +55,7 @@ class RayExecutor:
         stop_signal = ray.remote(num_cpus=0, max_concurrency=MAX_RUNS, scheduling_strategy=here)
         self._stop_signal: Any = stop_signal(node.StopSignal).remote()
         self._task: Any = ray.remote(
-            num_cpus=options.cpus_per_run,
+            num_cpus=self._cpus,
             num_gpus=self._gpus,
             scheduling_strategy="SPREAD",  # runs beside each other slow each other down
             max_retries=0,  # a lost run is begun again by us, and told of
@@ -66,12 +68,12 @@ class RayExecutor:
         now = time.monotonic()
         if not self._places or now - self._looked_at > LOOKED_AT_EVERY_S:
             self._looked_at = now
-            self._places = places(alive_nodes(), self._options.cpus_per_run, self._gpus)
+            self._places = places(alive_nodes(), self._cpus, self._gpus)
         return self._places
 
     def at_a_time(self) -> int:
         """Runs that go on or wait for a node; one may always wait."""
-        return self._options.at_most or max(1, self.places())
+        return self._at_most or max(1, self.places())
 
     def has_room(self, spec: RunSpec, running: int) -> bool:
         """Whether a node is likely to take the run at once."""
@@ -110,26 +112,51 @@ class RayExecutor:
             with contextlib.suppress(Exception):  # it may be gone by now
                 ray.cancel(answers, force=insist)
 
-        set: Callable[[], None] = functools.partial(self._stop_signal.set.remote, bundle.run)
-        return Task(messages(), set, cancel)
+        request_stop = functools.partial(self._stop_signal.set.remote, bundle.run)
+        return Task(messages(), request_stop, cancel)
+
+
+def check_resources(resources: Resources, device: str) -> int:
+    """Processes of each run on a node: one for each of its GPUs.
+
+    Raises ClusterError where there is no cluster at the address, and SettingsError where the
+    options do not go together.
+    """
+    check_reachable(resources)
+    gpus, processes = resources.gpus_per_run or 0.0, resources.processes_per_run
+    if gpus > 1 and gpus != int(gpus):
+        raise SettingsError(f"--gpus-per-run {gpus:g}: give whole GPUs, or a part of one")
+    if gpus >= 1:
+        return one_process_per_gpu(gpus, processes)
+    if processes > max(1, cpus_per_run(resources)):
+        raise SettingsError(
+            f"--processes-per-run {processes}: each needs a CPU: give --cpus-per-run {processes}"
+        )
+    return processes
 
 
 @contextlib.contextmanager
-def ray_executor(
-    options: RayOptions, limits: Limits, device: str, notify: Callable[[str], None]
-) -> Iterator[RayExecutor]:
-    """Be part of a cluster within the block, and bring runs to it. Raises ClusterError."""
+def open_executor(
+    resources: Resources, limits: Limits, device: str, notify: Callable[[str], None]
+) -> Iterator[tuple[Executor, int]]:
+    """Join the cluster within the block; see `base.ExecutorModule`. Raises ClusterError."""
     if device not in ("auto", "cpu", "cuda"):
         raise ClusterError(
             f"device: {device} with --executor ray: Ray chooses the GPU; give cuda, auto or cpu"
         )
-    with joined(options, notify):
-        yield RayExecutor(options, limits, device)
+    with joined(resources, notify):
+        executor = RayExecutor(resources, limits, device)
+        yield executor, executor.at_a_time()
 
 
-def _gpus_per_run(options: RayOptions, device: str) -> float:
-    if options.gpus_per_run is not None:
-        return options.gpus_per_run
+def cpus_per_run(resources: Resources) -> float:
+    """CPUs of a node that each run has: one unless the user says otherwise."""
+    return resources.cpus_per_run or 1.0
+
+
+def _gpus_per_run(resources: Resources, device: str) -> float:
+    if resources.gpus_per_run is not None:
+        return resources.gpus_per_run
     there = any(found["Resources"].get("GPU", 0) for found in alive_nodes())
     return 1.0 if device == "cuda" or (device == "auto" and there) else 0.0
 

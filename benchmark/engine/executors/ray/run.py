@@ -34,7 +34,7 @@ class Task:
     """One attempt at a run on the cluster."""
 
     messages: Iterator[Message]
-    set: Callable[[], None]
+    request_stop: Callable[[], None]
     """Ask it to stop."""
     cancel: Callable[[bool], None]
     """Take it from the queue or, where told to insist, end its worker."""
@@ -98,7 +98,7 @@ class RayRun:
         self._asked_to_stop = True
         task = self._task
         if task is not None:
-            task.set()
+            task.request_stop()
             if not self._begun:
                 task.cancel(False)
 
@@ -158,7 +158,7 @@ class RayRun:
                 self._begun, self._node = True, message.node
                 self._say(Note(text=f"on node {message.node}"))
                 if self._asked_to_stop:
-                    self._task.set()
+                    self._task.request_stop()
             elif isinstance(message, Lines):
                 self._write(message.text)
             elif isinstance(message, Chunk):
