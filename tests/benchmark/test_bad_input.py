@@ -92,7 +92,7 @@ def test_an_image_size_that_the_architecture_refuses(bench: Bench) -> None:
     check(bench, "run", "inception_v3", says="refuses images of 32 x 32 pixels")
 
 
-def test_a_padding_larger_than_the_picture(bench: Bench) -> None:
+def test_a_padding_larger_than_the_image(bench: Bench) -> None:
     check(bench, "run", "--all", "--set", "train.augment.crop_padding=32", says="crop_padding")
 
 

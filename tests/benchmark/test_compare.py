@@ -189,7 +189,7 @@ def test_a_run_is_tied_with_itself(compare: Compare, tmp_path: Path) -> None:
     assert "No difference of configuration." in result.stdout
 
 
-def test_the_same_pictures_at_another_size_are_the_same_test(
+def test_the_same_images_at_another_size_are_the_same_test(
     compare: Compare, tmp_path: Path
 ) -> None:
     keep(tmp_path / "mlruns", 0.9)

@@ -61,7 +61,7 @@ def texts(study: StudySettings) -> dict[str, str]:
     return {form: made.text(form) for form in FORMATS}
 
 
-def test_accuracy_without_suspects_is_that_of_the_other_pictures(study: StudySettings) -> None:
+def test_accuracy_without_suspects_is_that_of_the_other_images(study: StudySettings) -> None:
     """Of 100 images the first eight are doubted: 92 stay, of which all and 90 are right."""
     doubted = [str(1000 + place) for place in range(8)]
     store_audit(study.tracking.folder, audit_of(draw_pictures(100), doubted))
@@ -107,7 +107,7 @@ def test_a_report_with_suspects_is_derived_again(study: StudySettings) -> None:
     assert differences(written, texts(study)["md"]) != []
 
 
-def test_where_all_test_pictures_are_doubted_there_is_no_figure(study: StudySettings) -> None:
+def test_where_all_test_images_are_doubted_there_is_no_figure(study: StudySettings) -> None:
     before = texts(study)
     images = draw_pictures(100)
     store_audit(study.tracking.folder, audit_of(images, list(images.ids)))
@@ -211,7 +211,7 @@ def test_own_weights_are_refused_from_scratch(bench: Bench, verb: tuple[str, ...
     )
 
 
-def test_a_body_that_is_not_there_is_told_before_anything_is_looked_at(bench: Bench) -> None:
+def test_a_backbone_that_is_not_there_is_told_before_anything_is_looked_at(bench: Bench) -> None:
     done = bench("data", "audit", "-c", "tiny.yaml", "--architecture", "resnet1")
     assert done.code == 2
     assert "resnet1" in done.err

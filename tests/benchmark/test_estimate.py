@@ -25,7 +25,7 @@ PROBE = Probe(
 TWO_VIEWS = dataclasses.replace(PROBE, route="features", views=2)
 
 
-def test_epochs_of_pictures_cost_steps_and_validation() -> None:
+def test_epochs_of_images_cost_steps_and_validation() -> None:
     """64 training, 16 validation and 20 test images; starting and counting are the same."""
     spec = make_spec(train=TrainSettings(epochs=3))
     more = make_spec(train=TrainSettings(epochs=13))
@@ -46,7 +46,7 @@ def test_measuring_takes_time_only_where_it_is_asked_for() -> None:
     assert estimate(make_spec(measure=True), PROBE).seconds > estimate(make_spec(), PROBE).seconds
 
 
-def test_mapped_pictures_and_features_count_in_the_peak_alone() -> None:
+def test_mapped_images_and_features_count_in_the_peak_alone() -> None:
     found = estimate(make_spec(), TWO_VIEWS)
     images, features = 100 * (3 * 112**2 + 2**16), 4 * 512 * (2 * 64 + 16 + 20)
     evaluation = 100 * 2**20

@@ -240,7 +240,7 @@ def test_names_of_others_are_text_and_nothing_else(tmp_path: Path) -> None:
     assert HOSTILE in json.dumps(page.data, ensure_ascii=False).replace('\\"', '"')
 
 
-def test_pictures_are_those_of_the_split_and_can_be_left_out(made: Made, page: Page) -> None:
+def test_images_are_those_of_the_split_and_can_be_left_out(made: Made, page: Page) -> None:
     analysis = analysis_of(made)
     wrong = all_wrong(analysis)
     assert wrong
@@ -254,7 +254,7 @@ def test_pictures_are_those_of_the_split_and_can_be_left_out(made: Made, page: P
     assert not [tag for tag, _ in Page(write(made, images=False)).elements if tag == "img"]
 
 
-def test_where_the_decoded_pictures_are_gone_the_page_says_so(tmp_path: Path) -> None:
+def test_where_the_decoded_images_are_gone_the_page_says_so(tmp_path: Path) -> None:
     made = make_study(tmp_path, ("resnet18", "vgg16"), seeds=(0,), epochs=2)
     shutil.rmtree(tmp_path / "cache")
     page = Page(write(made))

@@ -23,14 +23,14 @@ def encoded(content: bytes) -> str:
     return base64.b64encode(content).decode()
 
 
-def test_pictures(folder: Path, run: RunFolder) -> tuple[list[str], pd.DataFrame]:
+def test_images(folder: Path, run: RunFolder) -> tuple[list[str], pd.DataFrame]:
     """The test split's encoded images, and what the run answered to them."""
     answers = pd.read_parquet(run.path / "predictions.parquet")
     images = next((folder / "mlruns" / "cache" / "demo").iterdir()) / "images"
     return [encoded((images / f"{name}.jpg").read_bytes()) for name in answers["id"]], answers
 
 
-test_pictures.__test__ = False  # type: ignore[attr-defined]
+test_images.__test__ = False  # type: ignore[attr-defined]
 
 
 def loaded_models(folder: Path) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def test_a_logged_model_answers_as_the_run_did(
     for folder in study_folders(tiny_study.folder / "mlruns", "tiny"):
         spec = folder.spec()
         assert spec is not None
-        images, answers = test_pictures(tiny_study.folder, folder)
+        images, answers = test_images(tiny_study.folder, folder)
         table = models[spec.run_id].predict(pd.DataFrame({"image": images}))
         assert_same_answers(table, answers)
         assert table["probability"].tolist() == [top[0]["probability"] for top in table["top5"]]
@@ -110,7 +110,7 @@ def png(width: int, height: int) -> bytes:
     ],
     ids=["text", "broken", "bomb", "long", "empty"],
 )
-def test_a_picture_that_cannot_be_used_is_told_in_words(model: Any, image: str, words: str) -> None:
+def test_a_image_that_cannot_be_used_is_told_in_words(model: Any, image: str, words: str) -> None:
     from mlflow.exceptions import MlflowException
 
     with pytest.raises(MlflowException) as caught:
@@ -120,7 +120,7 @@ def test_a_picture_that_cannot_be_used_is_told_in_words(model: Any, image: str, 
     assert len(caught.value.message) < 300
 
 
-def test_too_many_pictures_at_once_are_refused(model: Any) -> None:
+def test_too_many_images_at_once_are_refused(model: Any) -> None:
     from mlflow.exceptions import MlflowException
 
     with pytest.raises(MlflowException, match="at most 256"):
@@ -168,7 +168,7 @@ def saved_of(folder: RunFolder) -> tuple[SavedModel, Path]:
 
 
 @pytest.mark.parametrize("batch_norm", ["fixed", pytest.param("drifting", marks=pytest.mark.slow)])
-def test_a_body_from_a_file_is_loaded_again_and_checked(
+def test_a_backbone_from_a_file_is_loaded_again_and_checked(
     bench: Bench, tmp_path: Path, batch_norm: str
 ) -> None:
     """Where the file is gone or another one, it is said what to do."""
@@ -179,7 +179,7 @@ def test_a_body_from_a_file_is_loaded_again_and_checked(
     assert bench("run", "--all", "-c", "tiny.yaml", *weights).code == 0
     (folder,) = study_folders(tmp_path / "mlruns", "tiny")
     (model,) = loaded_models(tmp_path).values()
-    images, answers = test_pictures(tmp_path, folder)
+    images, answers = test_images(tmp_path, folder)
     assert_same_answers(model.predict(pd.DataFrame({"image": images})), answers)
     save_start(start, 2)
     with pytest.raises(WeightsError, match=r"another file by now.*tracking\.weights=full"):
@@ -197,7 +197,7 @@ def test_a_model_saved_in_full_needs_nothing_else(bench: Bench, tmp_path: Path) 
     settings = ("--set", f"model.weights={start}", "--set", "tracking.weights=full")
     assert bench("run", "--all", "-c", "tiny.yaml", *settings).code == 0
     (folder,) = study_folders(tmp_path / "mlruns", "tiny")
-    images, answers = test_pictures(tmp_path, folder)
+    images, answers = test_images(tmp_path, folder)
     start.unlink()
     (model,) = loaded_models(tmp_path).values()
     assert_same_answers(model.predict(pd.DataFrame({"image": images})), answers)
@@ -214,12 +214,12 @@ def test_a_finetuned_model_needs_nothing_else(tmp_path: Path) -> None:
     assert done.code == 0, done.err
     start.unlink()
     (folder,) = study_folders(tmp_path / "mlruns", "tiny")
-    images, answers = test_pictures(tmp_path, folder)
+    images, answers = test_images(tmp_path, folder)
     (model,) = loaded_models(tmp_path).values()
     assert_same_answers(model.predict(pd.DataFrame({"image": images})), answers)
 
 
-def test_a_body_that_comes_out_differently_is_refused(tiny_study: StudyRun) -> None:
+def test_a_backbone_that_comes_out_differently_is_refused(tiny_study: StudyRun) -> None:
     """As under another version of torch."""
     saved, tensors = saved_of(next(study_folders(tiny_study.folder / "mlruns", "tiny")))
     other = saved.model_copy(update={"body_sha256": "0" * 64})

@@ -105,16 +105,14 @@ def test_fewer_macs_then_the_name_win_a_tie() -> None:
     assert [item.name for item in ranked([*tied, RungScore("e", 0.5, 1)])] == ["e", "b", "c", "d"]
 
 
-def test_a_small_gap_on_few_pictures_is_noise_and_on_many_is_not() -> None:
+def test_a_small_gap_on_few_images_is_noise_and_on_many_is_not() -> None:
     scores = [RungScore("a", 0.80, 1), RungScore("b", 0.77, 1)]
     assert cut(scores, 1, 100).noisy == {"b"}
     assert cut(scores, 1, 10_000).noisy == frozenset()
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.integers(1, 1000))
-def test_noise_shrinks_with_pictures_and_is_never_none(
-    one: float, other: float, images: int
-) -> None:
+def test_noise_shrinks_with_images_and_is_never_none(one: float, other: float, images: int) -> None:
     assert 0 < noise(one, other, 4 * images) < noise(one, other, images)
 
 
@@ -150,7 +148,7 @@ def test_a_schedule_fits_its_budget_or_is_refused(
 
 
 @given(st.integers(2, 300), st.floats(300, 20_000))
-def test_each_probe_has_more_epochs_and_no_fewer_pictures(number: int, budget_s: float) -> None:
+def test_each_probe_has_more_epochs_and_no_fewer_images(number: int, budget_s: float) -> None:
     try:
         probes = schedule(number, budget_s)[:-1]
     except SelectError:
@@ -170,14 +168,14 @@ def test_a_larger_budget_never_buys_fewer_finalists(budget_s: float, more: float
     assert schedule(40, more * budget_s)[-1].architectures >= few[-1].architectures
 
 
-def test_plenty_of_time_buys_all_pictures_and_all_epochs() -> None:
+def test_plenty_of_time_buys_all_images_and_all_epochs() -> None:
     rungs = schedule(40, 1e6)
     assert [rung.architectures for rung in rungs] == [40, 20, 10, 5]
     assert (rungs[-1].train, rungs[-1].epochs) == (704, 8)
     assert [rung.train for rung in rungs[:-1]] == [704, 704, 704]
 
 
-def test_little_time_buys_fewer_pictures_first() -> None:
+def test_little_time_buys_fewer_images_first() -> None:
     rungs = schedule(40, 600)
     assert rungs[-1].architectures >= 2
     first, second = (rung.train for rung in rungs[:2])
@@ -471,7 +469,7 @@ def test_everything_is_logged_with_its_rung(whole: tuple[Path, Finished]) -> Non
     }
 
 
-def test_no_rung_sees_a_test_picture_of_the_study(whole: tuple[Path, Finished]) -> None:
+def test_no_rung_sees_a_test_image_of_the_study(whole: tuple[Path, Finished]) -> None:
     import pandas as pd
 
     folder, _ = whole

@@ -119,7 +119,7 @@ def test_a_size_of_a_sweep_that_an_architecture_refuses_is_named(tmp_path: Path)
     assert {(item.entry.name[:4], item.image_size) for item in left if item.out} == {("vgg1", 16)}
 
 
-def test_a_body_with_a_head_costs_what_the_whole_does(tmp_path: Path) -> None:
+def test_a_backbone_with_a_head_costs_what_the_whole_does(tmp_path: Path) -> None:
     (backbone,) = count_many([backbone_request("test_resnet", 32)], tmp_path)
     head = backbone.with_head(HeadSettings(hidden=5), 3)
     assert backbone.macs is not None

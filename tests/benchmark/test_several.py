@@ -191,7 +191,7 @@ def test_it_ends_with_the_figures_of_one_process(
 
 
 @pytest.mark.slow
-def test_a_frozen_body_leaves_its_head_to_one_process(data: DataSet, tmp_path: Path) -> None:
+def test_a_frozen_backbone_leaves_its_head_to_one_process(data: DataSet, tmp_path: Path) -> None:
     spec = spec_on(data, count=False, measure=False)
     hand = Hand(lambda: None)
     (record,) = run_plan([spec], tmp_path, filler(data), [hand], TWO).finished

@@ -338,7 +338,7 @@ def test_an_analysis_agrees_with_scikit_learn(tmp_path: Path) -> None:
     )
 
 
-def test_intervals_hold_the_figure_and_narrow_with_more_pictures(tmp_path: Path) -> None:
+def test_intervals_hold_the_figure_and_narrow_with_more_images(tmp_path: Path) -> None:
     widths = []
     for count in (200, 3200):
         images = draw_pictures(count, duplicates=count // 10)
@@ -428,7 +428,7 @@ def test_the_order_of_runs_and_of_files_does_not_matter(tmp_path: Path) -> None:
     assert intervals == [figures and figures.accuracy for figures in behind.statistics]
 
 
-def test_counts_by_picture_do_not_depend_on_the_order_of_pictures(tmp_path: Path) -> None:
+def test_counts_by_image_do_not_depend_on_the_order_of_images(tmp_path: Path) -> None:
     """Other ids for the same images: p by McNemar is the same, the interval nearly so."""
     images = draw_pictures(300)
     order = np.random.default_rng(5).permutation(300)

@@ -48,7 +48,7 @@ def test_files_are_answered_as_the_run_answered_them(tiny_study: StudyRun) -> No
     assert all(len(item["top5"]) == 5 for item in found)
 
 
-def test_a_folder_gives_a_row_for_each_picture_and_says_what_it_could_not_read(
+def test_a_folder_gives_a_row_for_each_image_and_says_what_it_could_not_read(
     tiny_study: StudyRun, tmp_path: Path
 ) -> None:
     (tmp_path / "below").mkdir()

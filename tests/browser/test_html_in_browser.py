@@ -302,7 +302,7 @@ def listening() -> Iterator[tuple[str, list[str]]]:
 
 
 @pytest.mark.slow
-def test_fifty_runs_on_five_thousand_pictures_are_small_and_fast(
+def test_fifty_runs_on_five_thousand_images_are_small_and_fast(
     tmp_path: Path, browser: Any, open_page: Callable[..., Any]
 ) -> None:
     """Under 8 MB; within 2 s of being opened the first chart is drawn and the table sorted."""

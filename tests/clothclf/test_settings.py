@@ -133,7 +133,7 @@ def test_a_source_has_what_it_needs_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("mode", ["finetune", "scratch"])
-def test_some_options_are_for_a_frozen_body_only(mode: str) -> None:
+def test_some_options_are_for_a_frozen_backbone_only(mode: str) -> None:
     with pytest.raises(ValidationError, match="drifting is for mode: frozen"):
         ModelSettings.model_validate({"mode": mode, "batch_norm": "drifting"})
     with pytest.raises(ValidationError, match="standardize_features needs mode: frozen"):

@@ -302,7 +302,7 @@ def test_a_packed_comment_is_not_unpacked_without_bound() -> None:
         tracemalloc.stop()
 
 
-def test_large_16_bit_pictures_are_scaled_in_parts() -> None:
+def test_large_16_bit_images_are_scaled_in_parts() -> None:
     content = saved(Image.fromarray(np.zeros((4000, 4000), dtype=np.uint16)), "PNG")
     tracemalloc.start()
     try:
@@ -321,7 +321,7 @@ def test_pixels_that_are_no_numbers_are_black_or_white(value: float) -> None:
     assert pixel == ([255] * 3 if value > 0 else [0] * 3)
 
 
-def test_odd_pictures_of_every_kind_are_kept_and_told(kaggle: KaggleBuilder) -> None:
+def test_odd_images_of_every_kind_are_kept_and_told(kaggle: KaggleBuilder) -> None:
     """Animated, 16-bit, CMYK, palette, rotated, one pixel, very wide: 7 of 24 in one data set."""
     table, images = kaggle.contents(COUNTS)
     rotated = Image.Exif()
@@ -570,7 +570,7 @@ def test_a_hostile_class_name_is_drawn_as_text(name: str) -> None:
     assert Image.open("c.png").format == "PNG"
 
 
-def test_many_classes_are_a_picture_of_bounded_size() -> None:
+def test_many_classes_are_a_image_of_bounded_size() -> None:
     """Growing with each of some thousand classes it would take gigabytes, after the training."""
     count = 120
     results = tuple(ClassResult(str(number), 1, 1.0, 1.0, 1.0) for number in range(count))

@@ -18,7 +18,7 @@ import pytest
 
 from benchmark.runs.folder import study_folders
 from tests.benchmark.conftest import TINY, free_port, run_bench
-from tests.benchmark.test_model_serving import assert_same_answers, encoded, test_pictures
+from tests.benchmark.test_model_serving import assert_same_answers, encoded, test_images
 from tests.benchmark.test_tracking import runs_of
 
 pytestmark = pytest.mark.slow
@@ -88,7 +88,7 @@ def ask(url: str, backbone: object) -> tuple[int, object]:
 
 def test_a_served_model_answers_as_the_run_did(study: Path, url: str) -> None:
     (folder,) = study_folders(study / "mlruns", "tiny")
-    images, answers = test_pictures(study, folder)
+    images, answers = test_images(study, folder)
     status, answer = ask(url, {"dataframe_records": [{"image": text} for text in images]})
     assert status == 200
     assert isinstance(answer, dict)

@@ -254,7 +254,7 @@ def test_three_seeds_together_do_not_err_too_often() -> None:
     assert share_below(together) <= TOO_OFTEN
 
 
-def test_power_rises_with_the_difference_and_with_the_pictures() -> None:
+def test_power_rises_with_the_difference_and_with_the_images() -> None:
     for powers in (
         [(1000, 0.0), (1000, 0.01), (1000, 0.02), (1000, 0.04)],
         [(500, 0.02), (1000, 0.02), (2000, 0.02)],

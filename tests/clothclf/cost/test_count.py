@@ -173,12 +173,12 @@ def test_the_module_tree_adds_up() -> None:
     assert rows[0].name == ""
     assert rows[0].share == 1
     assert by_name["head"].output_shape == (1, 5)
-    for depth, name in ((1, "body"), (2, "body.conv1")):
+    for depth, name in ((1, "backbone"), (2, "backbone.conv1")):
         assert by_name[name].depth == depth
-    assert rows[0].macs == by_name["body"].macs + by_name["head"].macs
-    children = [row for row in rows if row.depth == 2 and row.name.startswith("body.")]
-    assert sum(row.macs for row in children) == by_name["body"].macs
-    assert sum(row.params for row in children) == by_name["body"].params
+    assert rows[0].macs == by_name["backbone"].macs + by_name["head"].macs
+    children = [row for row in rows if row.depth == 2 and row.name.startswith("backbone.")]
+    assert sum(row.macs for row in children) == by_name["backbone"].macs
+    assert sum(row.params for row in children) == by_name["backbone"].params
 
 
 class TestNothingIsLeftBehind:
@@ -305,7 +305,7 @@ def test_it_is_the_listed_size_that_is_counted() -> None:
 @pytest.mark.parametrize(
     ("size", "counted", "told"), [(0, (1024, 768), "1024x768"), (768, (768, 768), "768")]
 )
-def test_pictures_that_are_no_squares_are_told_as_such(
+def test_images_that_are_no_squares_are_told_as_such(
     size: int, counted: tuple[int, int], told: str
 ) -> None:
     count = count_backbone(own("vit_base_patch16_sapiens2", size))
@@ -313,7 +313,7 @@ def test_pictures_that_are_no_squares_are_told_as_such(
     assert size_text(count["width"], count["height"]) == told
 
 
-def test_a_count_on_another_picture_is_refused() -> None:
+def test_a_count_on_another_image_is_refused() -> None:
     layer = nn.Conv2d(3, 4, 3)
     given = "counted on an image of 3 x 8 x 8, but it is listed at 3 x 16 x 16"
     with pytest.raises(CostError, match=given):

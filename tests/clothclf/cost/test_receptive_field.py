@@ -91,7 +91,7 @@ def test_efficientnet_b7_follows_its_table_of_kernels_and_strides() -> None:
         ("hiera_tiny_224", 7 + 4 + 8 + 16, 32, "attention"),
     ],
 )
-def test_what_sees_the_whole_picture_is_named_and_left_out(
+def test_what_sees_the_whole_image_is_named_and_left_out(
     name: str, pixels: int, stride: int, part: str
 ) -> None:
     found = of_timm(name)

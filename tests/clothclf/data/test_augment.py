@@ -73,7 +73,7 @@ def test_nobody_elses_generators_are_moved(augment: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("augment", ALL, ids=str)
-def test_held_out_pictures_stay_as_they_are(augment: dict[str, Any]) -> None:
+def test_held_out_images_stay_as_they_are(augment: dict[str, Any]) -> None:
     made = batches(**augment)
     part = made.splits["valid"]
     images = torch.cat([p for p, _ in made.held_out("valid")]).permute(0, 2, 3, 1).numpy()
@@ -93,7 +93,7 @@ def test_digests_of_plain_recipes_are_what_they_were() -> None:
 
 
 @pytest.mark.parametrize("count", [37, 32])
-def test_mixup_blends_pictures_and_labels_by_one_share(count: int) -> None:
+def test_mixup_blends_images_and_labels_by_one_share(count: int) -> None:
     """Each with the one from the other end of the batch; the last of an odd batch stays alone."""
     plain, mixed = batches(count=count, **PLAIN), batches(count=count, mixup=0.4, **PLAIN)
     for (images, targets), (blend, shares) in zip(plain.train(1), mixed.train(1), strict=True):
@@ -145,7 +145,7 @@ def test_erased_rectangles_have_the_mean_colour() -> None:
         assert int((shares > 0).sum()) >= len(shares) - 1
 
 
-def test_rand_augment_changes_pictures_and_keeps_labels() -> None:
+def test_rand_augment_changes_images_and_keeps_labels() -> None:
     plain, changed = batches(**PLAIN), batches(rand_augment="rand-m9-n3-p1.0", **PLAIN)
     images, targets = epoch(plain, 1)
     others, same = epoch(changed, 1)
@@ -202,7 +202,7 @@ def test_balanced_sampling_draws_every_class_as_often(seed: int) -> None:
     assert set(times[57:]) <= {1, 2}
 
 
-def test_batches_of_balanced_classes_have_the_labels_of_their_pictures() -> None:
+def test_batches_of_balanced_classes_have_the_labels_of_their_images() -> None:
     rng = np.random.default_rng(0)
     targets = np.repeat([0, 1], [30, 6])
     pixels = rng.integers(0, 256, (36, 4, 4, 3), dtype=np.uint8)

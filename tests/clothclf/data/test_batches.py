@@ -54,7 +54,7 @@ def epoch(made: ImageBatches, number: int) -> tuple[np.ndarray, np.ndarray]:
     return images, torch.cat([targets for _, targets in parts]).numpy()
 
 
-def test_every_picture_comes_once_an_epoch_with_its_label() -> None:
+def test_every_image_comes_once_an_epoch_with_its_label() -> None:
     made = batches(flip=False)
     assert [len(targets) for _, targets in made.train(1)] == [8, 8, 8, 8, 5]
     assert made.steps_per_epoch() == 5
@@ -84,7 +84,7 @@ def test_an_epoch_depends_on_seed_and_number_alone(padding: int) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("padding", [0, 1, 4])
-def test_pictures_equal_a_plain_reference(padding: int, seed: int) -> None:
+def test_images_equal_a_plain_reference(padding: int, seed: int) -> None:
     """Reflect, cut, mirror: one image at a time with numpy gives the same pixels exactly."""
     made = batches(padding, seed=seed)
     train = made.splits["train"]
@@ -128,7 +128,7 @@ def test_normalisation_is_that_of_the_architecture() -> None:
     assert got.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_held_out_pictures_come_in_order_and_unchanged() -> None:
+def test_held_out_images_come_in_order_and_unchanged() -> None:
     made = batches(padding=3)
     for name in ("valid", "test"):
         part = made.splits[name]
@@ -137,7 +137,7 @@ def test_held_out_pictures_come_in_order_and_unchanged() -> None:
         assert np.array_equal(torch.cat([t for _, t in made.held_out(name)]), part.targets)
 
 
-def test_mirrored_pictures_are_numpys() -> None:
+def test_mirrored_images_are_numpys() -> None:
     made = batches()
     part = made.splits["valid"]
     images = torch.cat([p for p, _ in made.in_order("valid", flip=True)])
@@ -145,7 +145,7 @@ def test_mirrored_pictures_are_numpys() -> None:
 
 
 @pytest.mark.parametrize("flip", [False, True])
-def test_features_take_the_place_of_their_pictures(flip: bool) -> None:
+def test_features_take_the_place_of_their_images(flip: bool) -> None:
     """With pixels themselves as features, both kinds of batches are the same, epoch by epoch."""
     made = batches(flip=flip)
 
@@ -176,7 +176,7 @@ def test_pixels_are_read_from_disk(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("count", "size"), [(33, 16), (32, 16), (1, 16), (5, 1), (47, 16), (3, 2)])
-def test_batches_cover_an_epoch_and_none_but_a_lone_picture_is_alone(count: int, size: int) -> None:
+def test_batches_cover_an_epoch_and_none_but_a_lone_image_is_alone(count: int, size: int) -> None:
     """Every place once, in order; a remainder of one joins the batch before it."""
     parts = training_parts(count, size)
     assert [place for part in parts for place in range(part.start, part.stop)] == list(range(count))

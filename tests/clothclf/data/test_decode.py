@@ -63,7 +63,7 @@ def test_a_palette_gives_its_colours_and_its_clear_one_is_white() -> None:
     assert decoded(saved(image, transparency=1)).tolist()[0][1] == [255, 255, 255]
 
 
-def test_one_clear_colour_of_an_rgb_picture_is_white() -> None:
+def test_one_clear_colour_of_an_rgb_image_is_white() -> None:
     image = Image.fromarray(np.array([[[1, 2, 3], [4, 5, 6]]], dtype=np.uint8))
     content = saved(image, transparency=(1, 2, 3))
     assert decoded(content).tolist() == [[[255, 255, 255], [4, 5, 6]]]
@@ -130,7 +130,7 @@ def test_a_file_that_is_cut_short_is_refused_at_every_length(kind: str) -> None:
     "content",
     [b"", b"\0" * 1000, b"<svg/>", b"%PDF-1.4", b"\xff\xd8\xff", b"GIF89a", b"\x89PNG\r\n\x1a\n"],
 )
-def test_what_is_no_picture_is_refused(content: bytes) -> None:
+def test_what_is_no_image_is_refused(content: bytes) -> None:
     with pytest.raises(DataError):
         decode_rgb(content)
 
@@ -209,7 +209,7 @@ def test_a_large_jpeg_is_decoded_smaller_and_looks_the_same() -> None:
         ((2100, 2100), "PNG", (2100, 2100)),
     ],
 )
-def test_no_picture_becomes_smaller_than_it_is_ever_looked_at(
+def test_no_image_becomes_smaller_than_it_is_ever_looked_at(
     stored: tuple[int, int], kind: str, seen: tuple[int, int]
 ) -> None:
     content = saved(Image.new("RGB", stored, "red"), kind)

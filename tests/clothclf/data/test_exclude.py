@@ -24,7 +24,7 @@ def names(tmp_path: Path) -> list[str]:
         ("out.csv", "rank,id\n1,{0}\n2,{1}\n"),
     ],
 )
-def test_named_pictures_are_left_out_and_counted(tmp_path: Path, file: str, text: str) -> None:
+def test_named_images_are_left_out_and_counted(tmp_path: Path, file: str, text: str) -> None:
     ids = names(tmp_path)
     (tmp_path / file).write_text(text.format(ids[0], ids[7]))
     settings = DEMO.model_copy(update={"exclude": tmp_path / file})

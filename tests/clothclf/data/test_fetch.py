@@ -334,7 +334,7 @@ def test_without_a_path_the_data_set_is_fetched_once(
     assert keep_from_hub(SETTINGS, tmp_path).was_there
 
 
-def test_the_default_is_the_published_pictures_at_a_fixed_commit(
+def test_the_default_is_the_published_images_at_a_fixed_commit(
     use: Use, tmp_path: Path, fashion: dict[str, bytes]
 ) -> None:
     hub = Hub()
@@ -364,7 +364,7 @@ def test_a_data_set_of_the_hub_that_nothing_reads_is_refused(tmp_path: Path) -> 
     DataSettings(source="hub", path=tmp_path, hub=SETTINGS)
 
 
-def test_the_pictures_where_neither_place_answers(use: Use, tmp_path: Path) -> None:
+def test_the_images_where_neither_place_answers(use: Use, tmp_path: Path) -> None:
     """Both reasons, and how to do it by hand."""
     use("http://127.0.0.1:1")
     with pytest.raises(DataError) as caught:

@@ -102,7 +102,7 @@ def test_other_sizes_ids_and_files_are_other_caches(
     assert not np.array_equal(changed.array[4], first.array[4])
 
 
-def test_progress_ends_with_all_pictures(source: CountingSource, tmp_path: Path) -> None:
+def test_progress_ends_with_all_images(source: CountingSource, tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     open_or_build(source, IDS, 24, tmp_path / "cache", lambda done, of: told.append((done, of)))
     assert told[-1] == (len(IDS), len(IDS))

@@ -72,14 +72,14 @@ def test_the_pixels_belong_to_their_ids(clean: Path) -> None:
 @pytest.mark.parametrize(
     ("least", "kept"), [(10, {"Tops", "Shirts", "Caps"}), (11, {"Tops", "Shirts"})]
 )
-def test_at_least_so_many_pictures_keep_a_class(clean: Path, least: int, kept: set[str]) -> None:
+def test_at_least_so_many_images_keep_a_class(clean: Path, least: int, kept: set[str]) -> None:
     """A class of exactly the least stays: the published code's off-by-one is not ours."""
     made = run(clean, min_images_per_class=least)
     assert set(made.summary.classes) == kept
     assert made.summary.dropped == ({} if "Caps" in kept else {classes.SMALL_CLASS: 10})
 
 
-def test_a_class_that_falls_below_by_broken_pictures_goes(clean: Path) -> None:
+def test_a_class_that_falls_below_by_broken_images_goes(clean: Path) -> None:
     """The least counts images that can be used, not rows."""
     (clean / "images/1059.jpg").write_bytes(b"broken")
     made = run(clean, min_images_per_class=10)

@@ -35,7 +35,7 @@ def split(frame: pd.DataFrame, settings: SplitSettings = PUBLISHED) -> list[str]
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("shares", [(0.64, 0.16, 0.2), (0.5, 0.25, 0.25), (0.8, 0.1, 0.1)])
-def test_each_class_is_split_to_the_nearest_picture(
+def test_each_class_is_split_to_the_nearest_image(
     seed: int, shares: tuple[float, float, float]
 ) -> None:
     train, valid, test = shares
@@ -116,7 +116,7 @@ def test_a_class_of_one_twin_group_says_so() -> None:
         split(frame)
 
 
-def test_four_pictures_are_enough() -> None:
+def test_four_images_are_enough() -> None:
     frame = pd.DataFrame({"label": ["a"] * 4, "group": list("wxyz")})
     assert Counter(split(frame)) == {"train": 2, "valid": 1, "test": 1}
     assert set(SPLITS) == set(split(frame))

@@ -72,6 +72,6 @@ def test_what_is_left_out_is_told() -> None:
     assert {finding.reason for finding in findings} == {"image beyond data.at_most"}
 
 
-def test_fewer_pictures_than_classes_are_refused() -> None:
+def test_fewer_images_than_classes_are_refused() -> None:
     with pytest.raises(DataError, match=r"data\.at_most\.valid: 2 is fewer than its 3 classes"):
         thin(manifest([(5, 5, 5)] * 3), valid=2)

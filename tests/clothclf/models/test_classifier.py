@@ -45,15 +45,15 @@ def state(classifier: Classifier) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in classifier.state_dict().items()}
 
 
-def dropping_body(classifier: Classifier) -> None:
+def dropping_backbone(classifier: Classifier) -> None:
     """Put an active dropout into the backbone, as some architectures have it."""
     classifier.backbone.layer1 = nn.Sequential(classifier.backbone.layer1, nn.Dropout(0.5))
 
 
-def test_a_fixed_frozen_body_is_untouched_by_training() -> None:
+def test_a_fixed_frozen_backbone_is_untouched_by_training() -> None:
     """No gradient, no moved statistic, no dropout; the head alone changes."""
     classifier = build(head=HeadSettings(hidden=8, dropout=0.5))
-    dropping_body(classifier)
+    dropping_backbone(classifier)
     before, backbone = state(classifier), state_hash(classifier.backbone)
     one_step(classifier)
     assert state_hash(classifier.backbone) == backbone
@@ -65,14 +65,16 @@ def test_a_fixed_frozen_body_is_untouched_by_training() -> None:
     assert classifier.backbone_is_deterministic()
 
 
-def test_a_drifting_body_moves_its_batch_norm_statistics_and_nothing_else() -> None:
+def test_a_drifting_backbone_moves_its_batch_norm_statistics_and_nothing_else() -> None:
     classifier = build(batch_norm="drifting")
-    dropping_body(classifier)
+    dropping_backbone(classifier)
     before = state(classifier)
     one_step(classifier)
-    moved = {name for name in changed(classifier, before) if name.startswith("body.")}
+    moved = {name for name in changed(classifier, before) if name.startswith("backbone.")}
     norms = ("running_mean", "running_var", "num_batches_tracked")
-    assert moved == {name for name in before if name.startswith("body.") and name.endswith(norms)}
+    assert moved == {
+        name for name in before if name.startswith("backbone.") and name.endswith(norms)
+    }
     training = {type(m).__name__ for m in classifier.backbone.modules() if m.training}
     assert training == {"BatchNorm2d"}
     assert not classifier.backbone_is_deterministic()
@@ -126,7 +128,7 @@ def test_the_trained_state_brings_back_what_training_changed(
     assert not unknown
     assert torch.equal(fresh.eval()(PICTURES), expected)
     assert (set(saved) == set(classifier.state_dict())) == whole
-    backbone = {name for name in saved if name.startswith("body.") and not whole}
+    backbone = {name for name in saved if name.startswith("backbone.") and not whole}
     assert all("running_" in name or "num_batches" in name for name in backbone)
 
 
@@ -188,7 +190,7 @@ def test_published_heads_weigh_what_was_published(
     assert trained == (plain if hidden is None else (width + 1) * hidden + (hidden + 1) * 11)
 
 
-def test_the_seed_decides_and_the_head_does_not_hang_on_the_body() -> None:
+def test_the_seed_decides_and_the_head_does_not_hang_on_the_backbone() -> None:
     """Same seed, same numbers; and a backbone with weights of its own leaves the head as it is."""
     first, second, other = build(), build(), build(seed=1)
     assert state_hash(first) == state_hash(second)

@@ -73,7 +73,7 @@ def test_what_is_kept_is_what_is_computed_and_is_found_again(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("other", "content"),
     [(build(seed=1), "these"), (build(precision="bfloat16"), "these"), (build(), "others")],
-    ids=["body", "precision", "pictures"],
+    ids=["backbone", "precision", "pictures"],
 )
 def test_what_changes_the_features_finds_none(
     other: Classifier, content: str, tmp_path: Path

@@ -38,7 +38,7 @@ def norms(module: nn.Module) -> int:
 
 @pytest.mark.parametrize("architecture", ["test_resnet", "test_efficientnet", "test_vit"])
 @torch.inference_mode()
-def test_a_folded_body_gives_the_same_features(architecture: str) -> None:
+def test_a_folded_backbone_gives_the_same_features(architecture: str) -> None:
     classifier = build(architecture)
     images = torch.randn(5, 3, SIZE, SIZE)
     before = classifier.features(images)

@@ -33,11 +33,11 @@ Use = Callable[[str], None]
 DOWNLOAD = """
 import json, sys
 from dataclasses import asdict
-from clothclf.models.weights import WeightsResolver, load_body
+from clothclf.models.weights import WeightsResolver, load_backbone
 resolver, answers = WeightsResolver("auto"), []
 for name in sys.argv[1:]:
     weights = resolver.resolve(name)
-    first = next(load_body(name, 64, weights).parameters()) if weights.path else None
+    first = next(load_backbone(name, 64, weights).parameters()) if weights.path else None
     answers.append([asdict(weights), first is not None and first.flatten()[:3].tolist()])
 print(json.dumps(answers, default=str))
 """

@@ -23,7 +23,7 @@ BATCH = 17
 """70 images are four batches of 17, which 3 processes cannot cut evenly, and one of 2."""
 EXACT: dict[str, dict[str, Any]] = {
     "batch norm": {"mode": "finetune"},
-    "batch norm with an activation": {"body": "test_efficientnet", "mode": "finetune"},
+    "batch norm with an activation": {"backbone": "test_efficientnet", "mode": "finetune"},
     "drifting statistics of a frozen backbone": {"mode": "frozen", "batch_norm": "drifting"},
     "the head first": {"mode": "finetune", "train": {"head_epochs": 1, "weight_decay": 0.01}},
 }
@@ -31,7 +31,7 @@ EXACT: dict[str, dict[str, Any]] = {
 ROUNDED: dict[str, dict[str, Any]] = {
     "batch norm in float32": {"mode": "finetune"},
     "no batch norm": {
-        "body": "test_convnext",
+        "backbone": "test_convnext",
         "mode": "finetune",
         "train": {"optimizer": "adamw", "clip_grad_norm": 0.5},
     },

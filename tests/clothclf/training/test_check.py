@@ -50,7 +50,7 @@ def test_all_faults_of_options_are_told_at_once() -> None:
 
 
 @pytest.mark.parametrize("key", ["layer_decay", "head_epochs"])
-def test_what_moves_the_body_is_refused_for_a_frozen_one(key: str) -> None:
+def test_what_moves_the_backbone_is_refused_for_a_frozen_one(key: str) -> None:
     train = TrainSettings.model_validate({key: 1})
     with pytest.raises(SettingsError, match=rf"^train.{key}: model.mode: frozen"):
         check_recipe(train, ModelSettings(), [("test_resnet", 32)])

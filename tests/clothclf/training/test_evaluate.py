@@ -60,7 +60,7 @@ def test_an_answer_of_no_chance_has_a_finite_loss() -> None:
     assert evaluate(made, CLASSES).loss == pytest.approx(69.08, abs=0.01)
 
 
-def test_the_table_has_a_row_for_each_picture() -> None:
+def test_the_table_has_a_row_for_each_image() -> None:
     """Labels and answers by name, and the probability of each class."""
     made = predictions(1)
     table = predictions_table(made, CLASSES)

@@ -57,7 +57,7 @@ def recipe(**options: object) -> TrainSettings:
     return TrainSettings.model_validate({"epochs": 3, "learning_rate": 0.05, **options})
 
 
-class OnPictures(Classifier):
+class OnImages(Classifier):
     """The same classifier, sent round the features: every epoch goes through the backbone."""
 
     def backbone_is_deterministic(self) -> bool:
@@ -74,14 +74,12 @@ def numbers(result: TrainingResult) -> list[tuple[float, ...]]:
 
 @pytest.mark.parametrize("horizontal_flip", [False, True])
 @pytest.mark.parametrize("backbone", [BODY, "test_efficientnet"])
-def test_cached_features_train_the_head_as_pictures_do(
-    backbone: str, horizontal_flip: bool
-) -> None:
+def test_cached_features_train_the_head_as_images_do(backbone: str, horizontal_flip: bool) -> None:
     """One and two views, with a hidden layer, dropout and momentum: the same weights to 1e-4."""
     head = HeadSettings(hidden=8, dropout=0.3)
-    options = {"body": backbone, "standardize_features": True}
+    options = {"backbone": backbone, "standardize_features": True}
     cached, plain = build(head, **options), build(head, **options)
-    plain.__class__ = OnPictures
+    plain.__class__ = OnImages
     results = [
         train(model, feed(model, horizontal_flip=horizontal_flip), recipe(), Watcher())
         for model in (cached, plain)
@@ -106,7 +104,7 @@ def test_cached_features_train_the_head_as_pictures_do(
         ({"mode": "finetune"}, {}, "pictures"),
     ],
 )
-def test_the_body_runs_once_only_where_that_is_the_same(
+def test_the_backbone_runs_once_only_where_that_is_the_same(
     options: dict[str, object], augment: dict[str, object], route: str
 ) -> None:
     classifier = build(**options)

@@ -81,9 +81,9 @@ def test_norms_and_biases_go_without_weight_decay_as_timm_has_it() -> None:
     expected = param_groups_weight_decay(whole, 0.05, no_weight_decay_list=whole.no_weight_decay())
     known = {id(parameter): name for name, parameter in whole.named_parameters()}
     (theirs,) = [g["params"] for g in expected if g["weight_decay"] == 0]
-    bodies = {f"body.{name}" for p in theirs if not (name := known[id(p)]).startswith("head.")}
+    bodies = {f"backbone.{name}" for p in theirs if not (name := known[id(p)]).startswith("head.")}
     assert names == bodies | {"head.0.bias"}
-    assert "body.pos_embed" in names
+    assert "backbone.pos_embed" in names
 
 
 def test_a_rate_is_shared_out_by_layers() -> None:

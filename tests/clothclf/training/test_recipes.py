@@ -258,7 +258,7 @@ def test_clipping_bounds_the_gradients_norm_and_leaves_shorter_ones(bound: float
     assert float(moved) == pytest.approx(min(bound, float(free)), rel=1e-3)
 
 
-def test_head_epochs_leave_the_body_as_it_is() -> None:
+def test_head_epochs_leave_the_backbone_as_it_is() -> None:
     """Parameters and statistics of norms, bit for bit; weight decay or not; then it moves."""
     classifier = build(mode="finetune")
     before = state_hash(classifier.backbone)
@@ -277,7 +277,7 @@ def test_head_epochs_leave_the_body_as_it_is() -> None:
     assert classifier.train().backbone.training
 
 
-def test_head_epochs_are_those_of_a_frozen_body() -> None:
+def test_head_epochs_are_those_of_a_frozen_backbone() -> None:
     tuned, frozen = build(mode="finetune"), build()
     results = []
     for classifier, options in ((tuned, {"head_epochs": 2}), (frozen, {})):
@@ -289,7 +289,7 @@ def test_head_epochs_are_those_of_a_frozen_body() -> None:
     assert numbers(results[0])[2] != pytest.approx(numbers(results[1])[2], abs=1e-4)
 
 
-def test_a_mixed_picture_is_right_where_its_larger_share_is_answered() -> None:
+def test_a_mixed_image_is_right_where_its_larger_share_is_answered() -> None:
     classifier = build(mode="finetune")
     options = {"epochs": 1, "augment": {"mixup": 0.4, "horizontal_flip": False}}
     images, settings = prepared(options, classifier)
@@ -317,13 +317,13 @@ def test_a_mixed_picture_is_right_where_its_larger_share_is_answered() -> None:
     ],
     ids=str,
 )
-def test_a_frozen_body_sees_pictures_that_have_no_few_views(augment: dict[str, Any]) -> None:
+def test_a_frozen_backbone_sees_images_that_have_no_few_views(augment: dict[str, Any]) -> None:
     classifier = build()
     images, settings = prepared({"epochs": 1, "augment": augment}, classifier)
     assert train(classifier, images, settings, Watcher()).route == "pictures"
 
 
-def test_balanced_classes_go_through_features_as_through_pictures() -> None:
+def test_balanced_classes_go_through_features_as_through_images() -> None:
     rng = np.random.default_rng(0)
     targets = np.repeat([0, 1, 2], [40, 10, 20])
     pixels = rng.integers(0, 256, (70, 32, 32, 3), dtype=np.uint8)

@@ -133,7 +133,7 @@ def test_a_batch_too_large_for_memory_goes_in_parts(most: int, parts: int) -> No
     assert torch.allclose(greedy.layer.weight, plain.layer.weight, atol=1e-6)
 
 
-def test_where_not_even_one_picture_fits_the_error_passes() -> None:
+def test_where_not_even_one_image_fits_the_error_passes() -> None:
     module = Greedy(0)
     ((inputs, targets),) = some_batches(4)
     with pytest.raises(RuntimeError) as caught:
@@ -143,7 +143,7 @@ def test_where_not_even_one_picture_fits_the_error_passes() -> None:
 
 
 @pytest.mark.parametrize("augment", [{}, {"crop_padding": 3}])
-def test_pictures_that_stay_on_the_device_are_the_same(augment: dict[str, object]) -> None:
+def test_images_that_stay_on_the_device_are_the_same(augment: dict[str, object]) -> None:
     classifier = build()
     mapped, resident = feed(classifier, **augment), feed(classifier, **augment)
     resident.resident = True

@@ -55,7 +55,7 @@ def test_a_mixed_target_keeps_its_shares() -> None:
     assert torch.allclose(half, (mixed + whole) / 2, atol=1e-6)
 
 
-def test_a_teacher_sees_pictures_of_its_own_size() -> None:
+def test_a_teacher_sees_images_of_its_own_size() -> None:
     network, seen = another(1, 48), []
     network.register_forward_pre_hook(lambda module, given: seen.append(tuple(given[0].shape)))
     shares = Teacher([(network, 48)], 1.0, PUPILS, CPU).targets(

@@ -107,7 +107,7 @@ def real_pictures(real_zip: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_of_real_pictures_most_versions_are_found(real_pictures: Pictures, variant: str) -> None:
+def test_of_real_images_most_versions_are_found(real_pictures: Pictures, variant: str) -> None:
     count = len(real_pictures)
     images = np.concatenate([real_pictures, vary(real_pictures, variant)])
     groups = near_duplicate_groups(table(images), images).to_numpy()
@@ -115,7 +115,7 @@ def test_of_real_pictures_most_versions_are_found(real_pictures: Pictures, varia
     assert found >= LEAST_FOUND[variant]
 
 
-def test_plain_product_pictures_do_not_chain_into_one_group(real_pictures: Pictures) -> None:
+def test_plain_product_images_do_not_chain_into_one_group(real_pictures: Pictures) -> None:
     groups = near_duplicate_groups(table(real_pictures), real_pictures)
     assert groups.value_counts().max() <= 4
 
@@ -138,7 +138,7 @@ def test_pairs_do_not_depend_on_the_order_of_the_rows() -> None:
     )
 
 
-def test_pictures_of_one_colour_are_like_none() -> None:
+def test_images_of_one_colour_are_like_none() -> None:
     """Their hashes are of noise alone; the same pixels are twins without a hash."""
     images = np.full((10, SIDE, SIDE, 3), 250, dtype=np.uint8)
     images += np.arange(10, dtype=np.uint8)[:, None, None, None] % 5
@@ -146,7 +146,7 @@ def test_pictures_of_one_colour_are_like_none() -> None:
     assert near_duplicate_groups(rows, images).tolist() == rows["pixel_hash"].tolist()
 
 
-def test_where_all_pictures_are_alike_few_pairs_join_them() -> None:
+def test_where_all_images_are_alike_few_pairs_join_them() -> None:
     """A film's frames: with all pairs compared, 300 images would take 44,850 looks."""
     rng = np.random.default_rng(0)
     frame = photographs(1)[0].astype(np.int16)

@@ -18,7 +18,7 @@ from clothclf.data.audit.images import BLANK, BRIGHT, DARK, FLAT, measure_images
         (243, 256, BRIGHT),
     ],
 )
-def test_a_picture_is_odd_by_the_levels_that_it_has(low: int, high: int, oddity: str) -> None:
+def test_a_image_is_odd_by_the_levels_that_it_has(low: int, high: int, oddity: str) -> None:
     rng = np.random.default_rng(0)
     pixels = rng.integers(low, high, (3, 112, 112, 1), dtype=np.uint8).repeat(3, axis=3)
     found = measure_images(pixels, np.array([2, 0]))

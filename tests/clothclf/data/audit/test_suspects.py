@@ -90,8 +90,8 @@ def plant_and_find(features: torch.Tensor, labels: Numbers, share: float = 0.05)
     )
 
 
-def test_errors_planted_in_drawn_pictures_are_found(tmp_path: Path) -> None:
-    """Even by a tiny body with random weights, right for 0.89; measured 0.71, 0.67 and 1.00.
+def test_errors_planted_in_drawn_images_are_found(tmp_path: Path) -> None:
+    """Even by a tiny backbone with random weights, right for 0.89; measured 0.71, 0.67 and 1.00.
 
     Of all labels one in twenty is wrong: among the first suspects every second at least.
     """
@@ -106,10 +106,10 @@ def test_errors_planted_in_drawn_pictures_are_found(tmp_path: Path) -> None:
     assert found.suggested >= 0.8
 
 
-def test_errors_planted_in_real_pictures_are_found(
+def test_errors_planted_in_real_images_are_found(
     real_zip: Path, real_weights: Path, tmp_path: Path
 ) -> None:
-    """Of 600 images of six classes, by an ImageNet body; measured 1.00, 0.87 and 1.00."""
+    """Of 600 images of six classes, by an ImageNet backbone; measured 1.00, 0.87 and 1.00."""
     settings = DataSettings(
         source="kaggle",
         path=real_zip,
@@ -147,7 +147,7 @@ def test_a_fold_is_drawn_from_the_seed_and_not_from_the_order_of_the_classes() -
     assert (first != assign_folds(labels, groups, seed=2)).any()
 
 
-def test_no_head_has_learnt_the_pictures_that_it_answers() -> None:
+def test_no_head_has_learnt_the_images_that_it_answers() -> None:
     """Of pure noise with as many features as images, a head that had would answer all right."""
     rng = np.random.default_rng(0)
     features = torch.tensor(rng.standard_normal((200, 200)), dtype=torch.float32)

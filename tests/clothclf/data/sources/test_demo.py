@@ -61,7 +61,7 @@ def test_same_numbers_give_the_same_bytes(demo: Path, tmp_path: Path) -> None:
     assert read_files(tmp_path) == read_files(demo)
 
 
-def test_another_seed_gives_other_pictures(demo: Path, tmp_path: Path) -> None:
+def test_another_seed_gives_other_images(demo: Path, tmp_path: Path) -> None:
     """No image of one seed comes back under another."""
     write_demo(tmp_path, PER_CLASS, seed=4)
     others = pictures_by_class(tmp_path)
@@ -121,7 +121,7 @@ def test_product_stands_on_white_ground(label: str) -> None:
         assert (pixels.min(axis=2) < 220).mean() > 0.02
 
 
-def test_mean_pictures_of_classes_differ() -> None:
+def test_mean_images_of_classes_differ() -> None:
     """No two classes are the same drawing under two names."""
     means = draw_all(per_class=25, seed=0).mean(axis=1).reshape(len(LABELS), -1)
     distances = np.abs(means[:, None] - means[None]).mean(axis=2)

@@ -78,7 +78,7 @@ def test_classes_may_be_called_like_splits(tmp_path: Path) -> None:
     assert set(rows["label"]) == {"test", "good"}
 
 
-def test_files_that_are_no_pictures_are_told_and_what_systems_leave_is_not(tmp_path: Path) -> None:
+def test_files_that_are_no_images_are_told_and_what_systems_leave_is_not(tmp_path: Path) -> None:
     names = ("README.md", "cats/notes.txt", "cats/.DS_Store", "__MACOSX/cats/._1.jpg", ".git/x")
     listing = read(write(tmp_path, (*FLAT, *names)))
     told = Counter((finding.reason, finding.image_id) for finding in listing.findings)
@@ -135,7 +135,7 @@ def test_a_link_that_leads_out_is_not_read(tmp_path: Path) -> None:
         FolderSource(path).read_bytes("cats/3.jpg")
 
 
-def test_pipes_are_no_pictures(tmp_path: Path) -> None:
+def test_pipes_are_no_images(tmp_path: Path) -> None:
     """They would be waited for without end."""
     path = write(tmp_path, FLAT)
     os.mkfifo(path / "cats/3.jpg")
@@ -143,7 +143,7 @@ def test_pipes_are_no_pictures(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["folder", "zip"])
-def test_the_stamp_follows_the_pictures(tmp_path: Path, kind: str) -> None:
+def test_the_stamp_follows_the_images(tmp_path: Path, kind: str) -> None:
     path = write(tmp_path, FLAT, kind)
     first = FolderSource(path).stamp()
     assert FolderSource(path).stamp() == first

@@ -138,14 +138,14 @@ def test_a_damaged_note_of_the_classes_is_as_none(tmp_path: Path, note: bytes) -
     assert listed(tmp_path, "label").columns["label"] == ["1", "0"]
 
 
-def test_plain_bytes_are_pictures_too(tmp_path: Path) -> None:
+def test_plain_bytes_are_images_too(tmp_path: Path) -> None:
     columns = {LABEL: ["Tops"], "jpg": pa.array([draw_jpeg(3)], pa.binary())}
     source = HubSource(hub_files.write(tmp_path / "a.parquet", columns))
     assert source.list_images(Wanted(LABEL)).ids == ["0"]
     assert source.read_bytes("0") == draw_jpeg(3)
 
 
-def test_of_several_columns_of_pictures_the_usual_or_the_named_is_read(tmp_path: Path) -> None:
+def test_of_several_columns_of_images_the_usual_or_the_named_is_read(tmp_path: Path) -> None:
     first, second = hub_files.cells([b"one"]), hub_files.cells([b"two"])
     path = hub_files.write(
         tmp_path / "a.parquet", {LABEL: ["Tops"], "mask": first, "image": second}
@@ -177,7 +177,7 @@ def test_an_id_that_is_no_plain_text_is_left_out(tmp_path: Path) -> None:
     assert list(listing.faults) == ["", "", hub.UNUSABLE_ID, hub.UNUSABLE_ID]
 
 
-def test_an_empty_cell_is_one_picture_less(tmp_path: Path) -> None:
+def test_an_empty_cell_is_one_image_less(tmp_path: Path) -> None:
     contents = [draw_jpeg(place) for place in range(12)]
     columns = {
         LABEL: ["Tops", "Shirts"] * 6,
@@ -190,7 +190,7 @@ def test_an_empty_cell_is_one_picture_less(tmp_path: Path) -> None:
     assert len(found.manifest) == 10
 
 
-def test_the_path_of_a_picture_is_never_followed(tmp_path: Path) -> None:
+def test_the_path_of_a_image_is_never_followed(tmp_path: Path) -> None:
     """It may lead anywhere on this machine."""
     secret = tmp_path / "secret.jpg"
     secret.write_bytes(draw_jpeg(1))
@@ -202,7 +202,7 @@ def test_the_path_of_a_picture_is_never_followed(tmp_path: Path) -> None:
         source.read_bytes("0")
 
 
-def test_many_threads_in_any_order_get_their_own_pictures(tmp_path: Path) -> None:
+def test_many_threads_in_any_order_get_their_own_images(tmp_path: Path) -> None:
     contents = [os.urandom(200) for _ in range(300)]
     columns = {LABEL: ["Tops"] * 300, "image": hub_files.cells(contents)}
     source = HubSource(hub_files.write(tmp_path / "a.parquet", columns, row_group_size=70))
@@ -238,7 +238,7 @@ def test_a_file_that_is_cut_short(tmp_path: Path, share: float) -> None:
     assert "is cut short: its end is missing; download it again" in fault(tmp_path)
 
 
-def test_a_file_with_other_bytes_within_is_told_or_is_fewer_pictures(tmp_path: Path) -> None:
+def test_a_file_with_other_bytes_within_is_told_or_is_fewer_images(tmp_path: Path) -> None:
     """Whatever byte is wrong: one sentence, or an image that is left out."""
     path = hub_files.fashion(tmp_path / "a.parquet", range(6), ["Tops"] * 6, row_group_size=2)
     whole = path.read_bytes()
@@ -287,7 +287,7 @@ def test_several_data_sets_in_one_folder(tmp_path: Path) -> None:
     assert listed(tmp_path / "small").ids == ["1"]
 
 
-def test_a_table_without_pictures(tmp_path: Path) -> None:
+def test_a_table_without_images(tmp_path: Path) -> None:
     path = hub_files.write(tmp_path / "a.parquet", {LABEL: ["Tops"], "image": ["images/1.jpg"]})
     assert "has no column of images (their bytes); its columns are: articleType" in fault(path)
     assert "column 'image' holds string, not images" in fault(path, image="image")
@@ -385,7 +385,7 @@ def test_a_value_that_all_rows_share_is_held_once(tmp_path: Path) -> None:
     assert memory < 2**27
 
 
-def test_a_picture_that_all_rows_share_is_held_a_few_times(tmp_path: Path) -> None:
+def test_a_image_that_all_rows_share_is_held_a_few_times(tmp_path: Path) -> None:
     """400 rows of one image of half a megabyte, kept once in the file's dictionary."""
     image = os.urandom(2**19)
     columns = {"label": ["x"] * 400, "image": hub_files.cells([image] * 400)}
@@ -411,7 +411,7 @@ def test_page_headers_are_what_they_are_written_as(tmp_path: Path) -> None:
     assert not any(page.is_dictionary for page in found)
 
 
-def test_the_real_pictures(tmp_path: Path, real_zip: Path) -> None:
+def test_the_real_images(tmp_path: Path, real_zip: Path) -> None:
     """Kaggle's archive written as the hub's parquet gives the same images."""
     from clothclf.data.sources.kaggle import KaggleSource
 

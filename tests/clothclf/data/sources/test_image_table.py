@@ -141,7 +141,7 @@ def test_what_is_no_table_is_told(tmp_path: Path) -> None:
     assert "is not a parquet file" in fault(tmp_path / "not.parquet")
 
 
-def test_the_stamp_follows_table_and_pictures(tmp_path: Path) -> None:
+def test_the_stamp_follows_table_and_images(tmp_path: Path) -> None:
     def stamp() -> str:
         source = TableSource(path, None)
         source.list_images(WANTED)

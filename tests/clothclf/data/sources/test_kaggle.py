@@ -87,7 +87,7 @@ def test_of_two_copies_the_top_one_is_read(kaggle: KaggleBuilder, kind: str) -> 
 
 
 @pytest.mark.parametrize("kind", ["zip", "folder"])
-def test_a_table_without_pictures_gives_way_to_one_with(kaggle: KaggleBuilder, kind: str) -> None:
+def test_a_table_without_images_gives_way_to_one_with(kaggle: KaggleBuilder, kind: str) -> None:
     build = getattr(kaggle, kind)
     build(TWO_ROWS)
     path = build(HEADER + "9,Caps,copy\n", {"9": b"copy"}, root="a/")
@@ -278,7 +278,7 @@ def test_a_link_within_the_folder_is_read(kaggle: KaggleBuilder) -> None:
     assert KaggleSource(path).read_bytes("1") == b"second"
 
 
-def test_dangling_links_pipes_and_folders_are_no_pictures(kaggle: KaggleBuilder) -> None:
+def test_dangling_links_pipes_and_folders_are_no_images(kaggle: KaggleBuilder) -> None:
     """None of them is waited for, and the listing counts them as missing."""
     rows = HEADER + "1,Tops,a\n2,Tops,b\n3,Tops,c\n4,Tops,d\n5,Tops,e\n"
     path = kaggle.folder(rows, {"1": b"first"})
@@ -292,7 +292,7 @@ def test_dangling_links_pipes_and_folders_are_no_pictures(kaggle: KaggleBuilder)
     assert KaggleSource(path).stamp()
 
 
-def test_a_picture_that_vanishes_is_one_sentence(kaggle: KaggleBuilder) -> None:
+def test_a_image_that_vanishes_is_one_sentence(kaggle: KaggleBuilder) -> None:
     path = kaggle.folder(TWO_ROWS, ONE_TWO)
     source = KaggleSource(path)
     (path / "images/1.jpg").unlink()

@@ -135,7 +135,7 @@ def test_a_plug_in_that_misbehaves_is_one_sentence_that_names_it(
     assert says in message
 
 
-def test_a_picture_that_a_plug_in_cannot_read_is_left_out(install: Install, tmp_path: Path) -> None:
+def test_a_image_that_a_plug_in_cannot_read_is_left_out(install: Install, tmp_path: Path) -> None:
     """As with any source, an image's fault is the image's and not the study's."""
     backbone = "if image_id == '2':\n            raise OSError('gone')\n        return 7"
     install(GOOD.replace("return image_id.encode()", backbone))
