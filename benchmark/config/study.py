@@ -33,7 +33,7 @@ from clothclf.settings import (
     ModelSettings,
     Settings,
     TrainSettings,
-    former_keys_in,
+    with_current_keys,
 )
 
 
@@ -167,8 +167,9 @@ def load_study(
                 f"recipe {named}: {', '.join(overriding)} of {config} override it; use "
                 f"--recipe {named} to override them"
             )
-    for former, current in former_keys_in(StudySettings, values):
-        notify(f"{former} is deprecated; use {current}")
+    values = with_current_keys(
+        StudySettings, values, lambda old, new: notify(f"{old} is deprecated; use {new}")
+    )
     try:
         # JSON mode is strict about types and still takes lists for tuples and text for paths.
         return StudySettings.model_validate_json(json.dumps(values, default=str), strict=True)

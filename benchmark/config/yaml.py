@@ -74,7 +74,7 @@ def config_names(folder: Path) -> list[str]:
 
 def shipped_folder() -> Path:
     """Installed, the configs lie in this package; in a checkout, at the top level."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     installed = package / "configs"
     return installed if installed.is_dir() else package.parent / "configs"
 

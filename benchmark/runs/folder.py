@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from benchmark.runs.record import RECORD_VERSION, Failure, RunRecord
 from benchmark.runs.spec import RunSpec, folder_name
 from clothclf.data.atomic import file_sha256, write_text
+from clothclf.settings import Settings
 
 SPEC = "spec.json"
 CONFIG = "config.yaml"
@@ -37,7 +38,7 @@ DAMAGED = ".damaged"
 CHECK = re.compile(r'"check": "[0-9a-f]*"')
 """The checksum within a file's text, over the text without it; it is the first of that name."""
 
-_Model = TypeVar("_Model", bound=BaseModel)
+_Model = TypeVar("_Model", bound=Settings)
 
 
 class RunFolder:
@@ -90,7 +91,7 @@ class RunFolder:
         """The inverse of `write`; None where there is no such file, or it is not as written."""
         try:
             text = (self.path / name).read_text("utf-8")
-            value = kind.model_validate_json(text)
+            value = kind.from_json(text)
         except (OSError, UnicodeDecodeError, ValidationError):
             return None
         told = getattr(value, "check", None)

@@ -125,7 +125,7 @@ def read_selection(root: Path, name: str) -> Selection | None:
     """The selection as it began; None where it has not. Raises SelectError for a damaged file."""
     path = selection_file(root, name)
     try:
-        return Selection.model_validate_json(path.read_text("utf-8"))
+        return Selection.from_json(path.read_text("utf-8"))
     except FileNotFoundError:
         return None
     except (UnicodeDecodeError, ValidationError):

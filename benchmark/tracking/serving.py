@@ -92,7 +92,7 @@ def _load_pyfunc(path: str) -> ImageModel:
 
     folder = Path(path)
     try:
-        saved = SavedModel.model_validate_json((folder / SAVED).read_text("utf-8"))
+        saved = SavedModel.from_json((folder / SAVED).read_text("utf-8"))
     except (OSError, UnicodeDecodeError, ValidationError):
         raise WeightsError(
             f"{folder / SAVED}: cannot be read; was the model logged by another version of bench?"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clothclf.settings.base import LATER, Fraction, Settings, former_keys_in, identity
+from clothclf.settings.base import LATER, Fraction, Settings, identity, with_current_keys
 from clothclf.settings.data import (
     AtMostSettings,
     DataSettings,
@@ -41,6 +41,6 @@ __all__ = [
     "SplitSettings",
     "TeacherSettings",
     "TrainSettings",
-    "former_keys_in",
     "identity",
+    "with_current_keys",
 ]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+import contextlib
+import json
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -11,7 +13,6 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
-    model_validator,
 )
 
 from clothclf.settings.faults import invalid_settings
@@ -53,6 +54,9 @@ ImageSizes = Annotated[int | tuple[int, ...] | Literal["native"], BeforeValidato
 """One size for all, several for a sweep, or each architecture's own."""
 
 
+_Settings = TypeVar("_Settings", bound="Settings")
+
+
 class Settings(BaseModel):
     """Base of all settings: frozen, no unknown keys, no infinities."""
 
@@ -60,15 +64,6 @@ class Settings(BaseModel):
 
     former_keys: ClassVar[Mapping[str, str]] = {}
     """Keys of earlier versions, and what they are called now; they are still read."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read_former_keys(cls, values: Any) -> Any:
-        if not isinstance(values, dict) or not cls.former_keys.keys() & values.keys():
-            return values
-        # With both, the former one stays, and is refused as a key that nobody knows.
-        now = {key: new for key, new in cls.former_keys.items() if new not in values}
-        return {now.get(key, key): value for key, value in values.items()}
 
     def __init__(self, /, **values: Any) -> None:
         """Raises InvalidSettingsError with a line for each fault."""
@@ -78,21 +73,47 @@ class Settings(BaseModel):
         except ValidationError as error:
             raise invalid_settings(type(self), error) from None
 
+    @classmethod
+    def from_json(cls: type[_Settings], text: str) -> _Settings:
+        """Read stored JSON, of earlier versions too; raises ValidationError."""
+        with contextlib.suppress(ValidationError):
+            return cls.model_validate_json(text)
+        try:
+            values = with_current_keys(cls, json.loads(text))
+        except (ValueError, RecursionError):
+            values = None
+        return cls.model_validate_json(json.dumps(values))
+
     # Else pydantic would call `__init__` for nested settings, and when it reads JSON.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
 
-def former_keys_in(
-    settings: type[Settings], values: Mapping[str, Any], prefix: str = ""
-) -> Iterator[tuple[str, str]]:
-    """Dotted former keys among raw values, each with its current name."""
+def with_current_keys(
+    settings: type[BaseModel],
+    values: Any,
+    on_former: Callable[[str, str], None] = lambda former, current: None,
+    prefix: str = "",
+) -> Any:
+    """Raw values under the current names of their keys; `on_former` gets each dotted pair.
+
+    Where a key is there under both names, the former one stays, and is refused as unknown.
+    """
+    if not isinstance(values, Mapping):
+        return values
+    former: Mapping[str, str] = getattr(settings, "former_keys", {})
+    renamed: dict[str, Any] = {}
     for key, value in values.items():
-        if key in settings.former_keys:
-            yield prefix + key, prefix + settings.former_keys[key]
-        field = settings.model_fields.get(key)
+        name = former.get(key, key)
+        if name != key and name in values:
+            name = key
+        elif name != key:
+            on_former(prefix + key, prefix + name)
+        field = settings.model_fields.get(name)
         inner = field.annotation if field is not None else None
-        if isinstance(value, Mapping) and isinstance(inner, type) and issubclass(inner, Settings):
-            yield from former_keys_in(inner, value, f"{prefix}{key}.")
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            value = with_current_keys(inner, value, on_former, f"{prefix}{name}.")
+        renamed[name] = value
+    return renamed
 
 
 class _Later:
