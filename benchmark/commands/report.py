@@ -50,7 +50,8 @@ MAX_SHOWN = 20
     "time.",
 )
 @click.option("--plots", type=click.Path(path_type=Path), help="Write plots to this folder, too.")
-@click.option("--no-pictures", is_flag=True, help="Leave images of the data out of HTML.")
+@click.option("--no-images", is_flag=True, help="Leave images of the data out of HTML.")
+@click.option("--no-pictures", is_flag=True, hidden=True, deprecated="use --no-images")
 @click.option("--check", "checked", type=click.Path(path_type=Path), help="Check a written report.")
 @from_select_option
 @click.option("--log", "log", is_flag=True, help="Keep report, plots and table in MLflow, too.")
@@ -64,6 +65,7 @@ def report(
     output: Path | None,
     plots: Path | None,
     no_images: bool,
+    no_pictures: bool,
     checked: Path | None,
     log: bool,
     from_select: bool,
@@ -89,19 +91,20 @@ def report(
     from benchmark.select.finalists import report_or_finalists
 
     written = checked or output
+    images = not (no_images or no_pictures)
     form = output_format(form, written, SUFFIXES, "md")
     study = load(config, assignments)
     made, told = report_or_finalists(study, config, _criteria(**criteria_met), from_select)
     if told:
         click.echo(told, err=True)
     if checked is not None:
-        ctx.exit(_check(made, checked, form, not no_images))
+        ctx.exit(_check(made, checked, form, images))
     if plots is not None:
         from benchmark.report.charts.files import write_plots
 
         for path in write_plots(made.analyses[0], plots):
             click.echo(f"written to {path}", err=True)
-    write_output(made.text(form, not no_images), output)
+    write_output(made.text(form, images), output)
     if log:
         from benchmark.workflows.publish import publish
 

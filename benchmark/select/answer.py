@@ -139,7 +139,10 @@ def _answers(root: Path, study: StudySettings) -> list[Answer]:
 
 
 def _settings_hash(study: StudySettings) -> str:
-    text = json.dumps(comparable_settings(study), sort_keys=True)
+    settings = comparable_settings(study)
+    # The hash keeps the key's first name, by which results of earlier versions are found.
+    settings["data"]["picture"] = settings["data"].pop("image")
+    text = json.dumps(settings, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

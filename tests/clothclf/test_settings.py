@@ -94,7 +94,7 @@ def test_python_code_gets_the_sentences_of_the_command_line() -> None:
     assert isinstance(caught.value, UserError)
     assert str(caught.value).splitlines() == [
         "DataSettings: split.trian: unknown key (did you mean train?)",
-        "DataSettings: image_sze: unknown key (did you mean image_size or max_images?)",
+        "DataSettings: image_sze: unknown key (did you mean image_size or image or max_images?)",
     ]
     with pytest.raises(InvalidSettingsError, match=r"^DataSettings: source kaggle needs data.path"):
         DataSettings(source="kaggle")
@@ -245,7 +245,7 @@ def test_a_filter_without_a_value_is_refused(asked: object) -> None:
         ({"source": "folder", "path": "x", "label": "y"}, "source folder has no column 'y'"),
         ({"source": "folder", "path": "x", "where": {"y": 1}}, "data.where.class only"),
         ({"source": "folder", "path": "x", "split": {"column": "y"}}, "its folders name the split"),
-        ({"source": "folder", "path": "x", "picture": "y"}, "takes no data.image"),
+        ({"source": "folder", "path": "x", "image": "y"}, "takes no data.image"),
         ({"options": {"y": 1}}, "takes no data.options: they are for plug-ins"),
     ],
 )
