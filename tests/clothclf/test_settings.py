@@ -94,9 +94,9 @@ def test_python_code_gets_the_sentences_of_the_command_line() -> None:
     assert isinstance(caught.value, UserError)
     assert str(caught.value).splitlines() == [
         "DataSettings: split.trian: unknown key (did you mean train?)",
-        "DataSettings: image_sze: unknown key (did you mean image_size or max_images?)",
+        "DataSettings: image_sze: unknown key (did you mean image_size or image or max_images?)",
     ]
-    with pytest.raises(InvalidSettingsError, match=r"^DataSettings: source kaggle needs data.path"):
+    with pytest.raises(InvalidSettingsError, match=r"^DataSettings: source kaggle requires data.path"):
         DataSettings(source="kaggle")
 
 
@@ -134,11 +134,11 @@ def test_a_source_has_what_it_needs_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("mode", ["finetune", "scratch"])
 def test_some_options_are_for_a_frozen_body_only(mode: str) -> None:
-    with pytest.raises(ValidationError, match="drifting is for mode: frozen"):
+    with pytest.raises(ValidationError, match="drifting requires mode: frozen"):
         ModelSettings.model_validate({"mode": mode, "batch_norm": "drifting"})
-    with pytest.raises(ValidationError, match="standardize_features needs mode: frozen"):
+    with pytest.raises(ValidationError, match="standardize_features requires mode: frozen"):
         ModelSettings.model_validate({"mode": mode, "standardize_features": True})
-    with pytest.raises(InvalidSettingsError, match="standardize_features needs mode: frozen"):
+    with pytest.raises(InvalidSettingsError, match="standardize_features requires mode: frozen"):
         ModelSettings(batch_norm="drifting", standardize_features=True)
 
 
@@ -208,11 +208,11 @@ def test_rand_augment_is_written_as_timm_does(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("m9", "must begin with rand"),
+        ("m9", "must start with rand"),
         ("rand-x3", "section 'x3' is not known"),
         ("rand-m", "section 'm' is not known"),
         ("rand-p1.5", "section 'p1.5' is not known"),
-        ("rand-m9-m8", "section 'm8' is there twice"),
+        ("rand-m9-m8", "section 'm8' is repeated"),
         ("rand-n0", "section 'n0' is not known"),
         ("rand-tall", "section 'tall' is not known"),
     ],
@@ -240,8 +240,8 @@ def test_a_filter_without_a_value_is_refused(asked: object) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"source": "folder"}, "source folder needs data.path"),
-        ({"source": "table"}, "source table needs data.path"),
+        ({"source": "folder"}, "source folder requires data.path"),
+        ({"source": "table"}, "source table requires data.path"),
         ({"source": "folder", "path": "x", "label": "y"}, "source folder has no column 'y'"),
         ({"source": "folder", "path": "x", "where": {"y": 1}}, "data.where.class only"),
         ({"source": "folder", "path": "x", "split": {"column": "y"}}, "its folders name the split"),
