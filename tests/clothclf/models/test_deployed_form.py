@@ -70,5 +70,5 @@ def test_random_parameters_show_what_initial_ones_hide() -> None:
 def test_a_conversion_that_fails_is_told_in_one_sentence() -> None:
     model = nn.Sequential(Scaled(1.0))
     model[0].fuse = lambda: 1 / 0
-    with pytest.raises(CostError, match="timm cannot re-parameterise it: division by zero"):
+    with pytest.raises(CostError, match="timm cannot reparameterize it: division by zero"):
         deployed(model)

@@ -165,7 +165,7 @@ def test_an_architecture_without_weights_is_told_without_asking(use: Use, silent
     name = next(name for name in timm.list_models() if not timm.get_pretrained_cfg(name).hf_hub_id)
     seconds, (weights,) = resolve(name)
     assert seconds < 4
-    assert weights.note == f"timm knows no pretrained weights for {name}"
+    assert weights.note == f"timm has no pretrained weights for {name}"
 
 
 def test_the_hubs_weights_are_loaded_and_kept(use: Use, tmp_path: Path, closed: str) -> None:

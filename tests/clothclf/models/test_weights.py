@@ -139,7 +139,7 @@ def test_a_wrong_shape_is_refused_by_name(folder: Path) -> None:
     state = learnt_state("test_resnet")
     state["layer1.0.conv1.weight"] = torch.zeros(2, 2, 1, 1)
     message = refusal(saved(folder, state), "test_resnet")
-    assert '"layer1.0.conv1.weight" is [2, 2, 1, 1] there and [' in message
+    assert '"layer1.0.conv1.weight" is [2, 2, 1, 1] in the file and [' in message
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "dla46_c"])
@@ -184,14 +184,14 @@ def test_a_truncated_file_is_refused(folder: Path) -> None:
 def test_files_without_tensors_are_refused_and_the_hub_not_asked(folder: Path) -> None:
     torch.save({}, folder / "w.pth")
     torch.save([1, 2], folder / "list.pth")
-    assert "holds no tensors" in refusal(folder / "w.pth", "test_resnet")
-    assert "holds no tensors" in refusal(saved(folder, {}), "test_resnet")
-    assert "does not hold named tensors" in refusal(folder / "list.pth", "test_resnet")
+    assert "contains no tensors" in refusal(folder / "w.pth", "test_resnet")
+    assert "contains no tensors" in refusal(saved(folder, {}), "test_resnet")
+    assert "does not contain named tensors" in refusal(folder / "list.pth", "test_resnet")
 
 
 def test_paths_that_are_no_weights_are_refused_with_the_choices(folder: Path) -> None:
     (folder / "w.txt").write_text("text")
-    with pytest.raises(WeightsError, match=r"is no \.safetensors, \.pth, \.pt or \.bin file"):
+    with pytest.raises(WeightsError, match=r"not a \.safetensors, \.pth, \.pt or \.bin file"):
         load(folder / "w.txt", "test_resnet")
     with pytest.raises(WeightsError, match=r"there is no file .* give auto, pretrained, none"):
         load(folder / "nothing.safetensors", "test_resnet")
