@@ -18,22 +18,22 @@ FINETUNE = ModelSettings(mode="finetune")
     [
         ({"optimizer": "adamv"}, r"^train.optimizer: 'adamv' is not known to timm .*adam"),
         ({"optimizer": "AdamW"}, r"did you mean adamw"),
-        ({"optimizer": "fusedadam"}, r"'fusedadam' is not offered: .*; take adamw"),
-        ({"optimizer": "kron"}, r"'kron' is not offered: .* checkpoint"),
+        ({"optimizer": "fusedadam"}, r"'fusedadam' is not supported: .*; use adamw"),
+        ({"optimizer": "kron"}, r"'kron' is not supported: .* checkpoint"),
         (
             {"optimizer": "adamw", "optimizer_options": {"beta": 0.9}},
-            r"^train.optimizer_options.beta: adamw takes no such option \(did you mean betas\?\)$",
+            r"^train.optimizer_options.beta: adamw has no such option \(did you mean betas\?\)$",
         ),
-        ({"optimizer_options": {"betas": [0.9, 0.9]}}, r"sgd takes no such option \(it takes damp"),
-        ({"optimizer_options": {"lr": 1}}, r"options.lr: say it as train.learning_rate$"),
-        ({"optimizer_options": {"weight_decay": 1}}, r"say it as train.weight_decay$"),
+        ({"optimizer_options": {"betas": [0.9, 0.9]}}, r"sgd has no such option \(it takes damp"),
+        ({"optimizer_options": {"lr": 1}}, r"options.lr: set train.learning_rate instead$"),
+        ({"optimizer_options": {"weight_decay": 1}}, r"set train.weight_decay instead$"),
         (
             {"optimizer": "adamw", "optimizer_options": {"betas": [2, 0.9]}},
-            r"^train.optimizer_options \(betas: \(2.0, 0.9\)\): adamw refuses: Invalid beta",
+            r"^train.optimizer_options \(betas: \(2.0, 0.9\)\): adamw rejects this: Invalid beta",
         ),
-        ({"optimizer": "adamw", "optimizer_options": {"betas": 0.9}}, r"adamw refuses: "),
-        ({"optimizer": "adamw", "optimizer_options": {"eps": "x"}}, r"adamw refuses: "),
-        ({"momentum": 0, "optimizer_options": {"nesterov": True}}, r"sgd refuses: Nesterov"),
+        ({"optimizer": "adamw", "optimizer_options": {"betas": 0.9}}, r"adamw rejects this: "),
+        ({"optimizer": "adamw", "optimizer_options": {"eps": "x"}}, r"adamw rejects this: "),
+        ({"momentum": 0, "optimizer_options": {"nesterov": True}}, r"sgd rejects this: Nesterov"),
     ],
 )
 def test_a_faulty_optimiser_is_told_in_one_sentence(options: dict[str, Any], says: str) -> None:
