@@ -1,4 +1,4 @@
-"""Runs over places survive reshaping, or are known to be lost."""
+"""Layouts keep track of positions through reshapes, or report that they are lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Architectures of one's own: found in the current folder, built, hashed, and told of in words."""
+"""Custom architectures: found in the current folder, hashed and built, with clear errors."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ Write = Callable[[str, str], None]
 
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
-    """Name of a module in the current folder that no other test has imported."""
+    """Name of a module in the current folder that no other test imported."""
     name = f"own_{abs(hash(request.node.name))}"
     (tmp_path / f"{name}.py").write_text(CODE)
     monkeypatch.chdir(tmp_path)
@@ -123,7 +123,7 @@ def test_what_is_kept_of_an_architecture_ends_with_its_code(module: str, tmp_pat
 
 
 def test_a_counting_process_finds_the_module(module: str) -> None:
-    """3 x 3 x 3 products for 14 x 14 places of 4 maps, then 4 x 2 of the head."""
+    """3 x 3 x 3 products at 14 x 14 positions of 4 maps, plus 4 x 2 in the head."""
     cost = count_cost(CostRequest(f"{module}:small", 16, 2, HeadSettings()))
     assert cost.macs == 27 * 14 * 14 * 4 + 8
 

@@ -1,4 +1,4 @@
-"""Weights files: loaded whole or refused in one sentence; nothing in them is ever run."""
+"""Weights files: loaded completely or rejected in one sentence, and never executed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ State = dict[str, Tensor]
 
 
 def learnt_state(name: str, **options: object) -> State:
-    """A state as after training: no value is still as it was drawn."""
+    """State dict as after training: no tensor has its initial value."""
     generator = torch.Generator().manual_seed(1)
     state = timm.create_model(name, **options).state_dict()
     return {
@@ -53,7 +53,7 @@ def refusal(path: Path, name: str) -> str:
 
 
 def holds(backbone: nn.Module, state: State) -> bool:
-    """Whether each of the backbone's values is the file's, under the same name."""
+    """Return whether all of the backbone's tensors equal those of the file."""
     return all(torch.equal(value, state[key]) for key, value in backbone.state_dict().items())
 
 
@@ -97,7 +97,7 @@ def test_any_classifier_or_none_may_be_in_the_file(folder: Path, classes: int) -
 
 
 def test_positions_are_fitted_to_another_size(folder: Path) -> None:
-    """A transformer's table of positions is made for one size: all else is loaded as it is."""
+    """Position embeddings are resized; all other tensors are loaded unchanged."""
     state = learnt_state("test_vit")
     backbone = load(saved(folder, state), "test_vit", 96)
     names = dict(backbone.named_parameters())
@@ -117,7 +117,7 @@ def test_pickled_tensors_are_read(folder: Path, wrapped: bool) -> None:
 
 @pytest.mark.parametrize("suffix", ["safetensors", "pth"])
 def test_no_second_copy_of_the_parameters_is_kept(folder: Path, suffix: str) -> None:
-    """timm would keep the whole state dict in the model's configuration."""
+    """timm would keep the state dict in the model's configuration."""
     state = learnt_state("test_resnet")
     if suffix == "pth":
         torch.save(state, folder / "w.pth")
@@ -145,7 +145,7 @@ def test_a_wrong_shape_is_refused_by_name(folder: Path) -> None:
 @pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "dla46_c"])
 @pytest.mark.parametrize("kind", ["weight", "bias", "running_mean"])
 def test_a_missing_parameter_is_refused_by_name(folder: Path, name: str, kind: str) -> None:
-    """Also for dla, which timm loads without asking for every parameter."""
+    """Also for dla, which timm loads non-strictly."""
     state = learnt_state(name)
     missing = [key for key in state if key.endswith(kind)][1]
     del state[missing]

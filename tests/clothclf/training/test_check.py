@@ -1,4 +1,4 @@
-"""What a recipe asks for in vain is told before anything is trained, a line for each fault."""
+"""Invalid recipes are rejected before training, with one line per error."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_what_moves_the_body_is_refused_for_a_frozen_one(key: str) -> None:
 
 
 def test_layer_decay_needs_an_architecture_that_tells_its_layers() -> None:
-    """timm's PiT says nothing of them."""
+    """timm's PiT does not define layer groups."""
     train = TrainSettings(layer_decay=0.7)
     with pytest.raises(SettingsError) as caught:
         check_recipe(train, FINETUNE, [("test_resnet", 32), ("pit_ti_224", 224)])

@@ -1,4 +1,4 @@
-"""Devices are those that are there."""
+"""Device selection."""
 
 from __future__ import annotations
 
