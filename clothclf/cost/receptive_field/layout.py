@@ -64,7 +64,7 @@ def as_tokens(dim: Dim, length: int) -> Dim:
     return (Run("tokens", length, origin=origin),)
 
 
-def merge_neighbours(dim: Sequence[Run]) -> Dim:
+def merge_neighbors(dim: Sequence[Run]) -> Dim:
     """Merge adjacent runs that are contiguous along one axis; drop those of length 1."""
     merged: list[Run] = []
     for run in dim:
@@ -104,5 +104,5 @@ def regroup(dims: Sequence[Dim], shape: Sequence[int]) -> tuple[Dim, ...] | None
                 remaining = 1
             else:
                 return None
-        result.append(merge_neighbours(taken))
+        result.append(merge_neighbors(taken))
     return None if rest else tuple(result)

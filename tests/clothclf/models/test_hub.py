@@ -111,7 +111,7 @@ def test_pretrained_is_refused_with_the_remedy(use: Use, closed: str) -> None:
         WeightsResolver("pretrained").resolve(NAMES[0])
     message = str(caught.value)
     assert message.startswith("model.weights: pretrained: the model hub")
-    assert "train from random weights knowingly (--set model.weights=none)" in message
+    assert "choose random weights (--set model.weights=none)" in message
     assert "\n" not in message
 
 
