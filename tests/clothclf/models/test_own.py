@@ -72,7 +72,7 @@ def test_a_function_is_told_classes_and_size_as_far_as_it_takes_them(module: str
         ("raises", "cannot be built: KeyError: 'no such part'"),
         ("leaves", "cannot be built: SystemExit: 3"),
         ("number", "returns int, not a torch.nn.Module"),
-        ("maps", r"no feature vector to classify: of one image it makes \[1, 4, 6, 6\]"),
+        ("maps", r"no feature vector to classify: its output for one image is \[1, 4, 6, 6\]"),
         ("nothing", "has no 'nothing'"),
         ("thing", "defines 'thing', which is not a function"),
     ],
