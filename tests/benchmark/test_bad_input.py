@@ -162,7 +162,7 @@ def test_the_published_study_stops_at_once_without_a_hub(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("command", [("run", "--all"), ("select", "--budget", "5m")])
 def test_a_device_that_is_not_there(command: tuple[str, ...], bench: Bench, tmp_path: Path) -> None:
-    check(bench, *command, "--set", "device=cuda:63", says="cuda:63 is not there")
+    check(bench, *command, "--set", "device=cuda:63", says="cuda:63 is not available")
     assert not (tmp_path / "mlruns").exists()
 
 

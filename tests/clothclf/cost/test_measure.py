@@ -91,7 +91,7 @@ def test_a_measurement_survives_json(resnet: MeasuredCost) -> None:
     [
         (request("vgg16", 8), "cpu", "vgg16.*8 x 8"),
         (request("resnet_18"), "cpu", "resnet_18"),
-        (request("resnet18"), "cuda:99", "cuda:99 is not there"),
+        (request("resnet18"), "cuda:99", "cuda:99 is not available"),
         (request("resnet18"), "tpu", "'tpu' is none of auto, cpu"),
     ],
     ids=["size", "name", "missing-device", "unknown-device"],

@@ -150,7 +150,7 @@ def test_features_are_those_of_each_view_in_order() -> None:
     assert np.array_equal(targets, SPLITS["valid"].targets)
     assert told[-1] == (170, 170)
     assert [done for done, _ in told] == sorted(done for done, _ in told)
-    with pytest.raises(ValueError, match="a few views"):
+    with pytest.raises(ValueError, match="a few distinct views"):
         BackboneFeatures(classifier, feed(classifier, crop_padding=1), None).batches()
 
 
@@ -261,7 +261,7 @@ def test_a_loss_that_explodes_is_told_with_step_and_epoch() -> None:
 def test_features_that_are_not_finite_are_not_blamed_on_the_rate() -> None:
     classifier = build()
     next(classifier.backbone.parameters()).data[0] = float("nan")
-    with pytest.raises(TrainingError, match=r"step 1 of epoch 1; .* look at model\.weights"):
+    with pytest.raises(TrainingError, match=r"step 1 of epoch 1; .* check model\.weights"):
         train(classifier, feed(classifier), recipe(), Watcher())
 
 
