@@ -1,3 +1,3 @@
-"""clothclf: a library that prepares labelled images, trains timm classifiers and costs them."""
+"""clothclf: prepare labelled images, train timm classifiers and measure what they cost."""
 
 __version__ = "0.1.0"

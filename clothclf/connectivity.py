@@ -1,4 +1,4 @@
-"""Whether a hub on the network can be asked: a first question that never takes long."""
+"""Probe whether a server, such as the Hugging Face hub, can be reached, within a short timeout."""
 
 from __future__ import annotations
 
@@ -13,38 +13,41 @@ HUB_TIMEOUT_S = 5.0
 
 
 def hub_address() -> str:
-    """The Hugging Face hub's address, or that of the mirror which HF_ENDPOINT names."""
+    """Return the URL of the Hugging Face hub, or of the mirror named by HF_ENDPOINT."""
     return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
 
 
 def hub_error(called: str) -> str | None:
-    """Why the Hugging Face hub cannot be used, or None; `called` is its name in the sentence."""
+    """Return why the Hugging Face hub cannot be used, or None.
+
+    `called` is the hub's name in the message.
+    """
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-        return f"{called} is switched off (HF_HUB_OFFLINE)"
+        return f"{called} is disabled by HF_HUB_OFFLINE"
     address = hub_address()
     if not address.startswith(("http://", "https://")):
-        return f"{called}'s address {address} (HF_ENDPOINT) is not one of http or https"
+        return f"{called}'s address {address} (HF_ENDPOINT) is not an http or https URL"
     return connection_error(address, called)
 
 
 def connection_error(address: str, called: str) -> str | None:
-    """Why a web server gives no answer, or None; it is given 5 seconds."""
-    answer: list[str | None] = []
+    """Return why a web server does not respond within HUB_TIMEOUT_S (5 s), or None."""
+    outcome: list[str | None] = []
 
-    def ask() -> None:
+    def probe() -> None:
         request = urllib.request.Request(address, method="HEAD")
         try:
             with urllib.request.urlopen(request, timeout=HUB_TIMEOUT_S):
-                answer.append(None)
+                outcome.append(None)
         except urllib.error.HTTPError:
-            answer.append(None)  # it answers, if only with a refusal of this page
-        except Exception as error:  # what answers may be no web server at all
-            answer.append(f"{called} {address} cannot be reached: {first_line(error)}")
+            outcome.append(None)  # an HTTP error status still shows that the server is up
+        except Exception as error:  # the peer may not even speak HTTP
+            outcome.append(f"{called} {address} cannot be reached: {first_line(error)}")
 
-    # Looking up a host's name can block for longer than any socket timeout.
-    thread = threading.Thread(target=ask, daemon=True)
+    # DNS resolution can block for longer than any socket timeout.
+    thread = threading.Thread(target=probe, daemon=True)
     thread.start()
     thread.join(HUB_TIMEOUT_S)
-    if not answer:
-        return f"{called} {address} gave no answer within {HUB_TIMEOUT_S:g} seconds"
-    return answer[0]
+    if not outcome:
+        return f"{called} {address} did not respond within {HUB_TIMEOUT_S:g} seconds"
+    return outcome[0]

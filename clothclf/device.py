@@ -1,4 +1,4 @@
-"""The device a run computes on, and how torch is set up on it so that a run can be repeated."""
+"""Select the compute device and configure torch for reproducible runs."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import torch
 
 from clothclf.errors import DeviceError
 
-REMEDY = "set device to auto, or to another"
+REMEDY = "set device to auto, or to one that is available"
 
 
 def select_device(name: str) -> torch.device:
-    """Return the device for `auto | cpu | cuda | cuda:N | mps`; raises DeviceError if not there."""
+    """Return the device for `auto | cpu | cuda | cuda:N | mps`.
+
+    Raises DeviceError if the device is not available.
+    """
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -20,27 +23,27 @@ def select_device(name: str) -> torch.device:
         count = torch.cuda.device_count()
         if (device.index or 0) >= count:
             raise DeviceError(
-                f"device: {name} is not there: torch finds {count} CUDA devices; {REMEDY}"
+                f"device: {name} is not available: torch finds {count} CUDA devices; {REMEDY}"
             )
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise DeviceError(f"device: mps is not there: torch finds no Apple GPU; {REMEDY}")
+        raise DeviceError(f"device: mps is not available: torch finds no Apple GPU; {REMEDY}")
     return device
 
 
 def device_name(device: torch.device) -> str:
-    """The device in words, for records: `cpu`, or the GPU's name."""
+    """Return the device's name for records: `cpu`, `mps` or the GPU model."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return device.type
 
 
 def has_room_for(byte_count: int, device: torch.device) -> bool:
-    """Whether a GPU can keep data beside a training: they may take a quarter of what is free."""
+    """Return whether `byte_count` bytes of data fit on a GPU: at most 1/4 of its free memory."""
     return device.type == "cuda" and 4 * byte_count <= torch.cuda.mem_get_info(device)[0]
 
 
 def wait_for(device: torch.device) -> None:
-    """Return when the device has done all that it was given; a CPU has done it already."""
+    """Synchronize: wait until the device has finished all queued work. No-op on a CPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
@@ -48,8 +51,8 @@ def wait_for(device: torch.device) -> None:
 
 
 def make_repeatable() -> None:
-    """Ask torch for deterministic algorithms; those without one are used with a warning."""
+    """Use deterministic algorithms in torch; warn where an operator has none."""
     torch.use_deterministic_algorithms(True, warn_only=True)
-    # Deterministic mode also fills every new buffer, in case one is read before it is written.
+    # Deterministic mode would also fill every new buffer, in case it is read before it is written.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False

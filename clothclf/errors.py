@@ -1,4 +1,4 @@
-"""Errors that a user can mend: one sentence each, shown without a traceback."""
+"""Errors that a user can fix: one sentence each, shown without a traceback."""
 
 from __future__ import annotations
 
@@ -7,53 +7,53 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Something the user gave cannot be used; the message says what, where and what to do."""
+    """An input cannot be used. The message says what is wrong, where, and how to fix it."""
 
 
 class SettingsError(UserError):
-    """The settings are not valid; the message has one line for each fault."""
+    """The settings are not valid. The message has one line per error."""
 
 
 class InvalidSettingsError(SettingsError, ValueError):
-    """Settings that Python code constructs are not valid; a ValueError, as pydantic raises."""
+    """Settings constructed in Python are not valid. A ValueError, like pydantic's own error."""
 
 
 class DataError(UserError):
-    """The data set cannot be read, filtered or split as asked."""
+    """The data set cannot be read, filtered or split as requested."""
 
 
 class ArchitectureError(UserError):
-    """The architecture is unknown, or cannot be built or run as asked."""
+    """The architecture is unknown, or cannot be built or run as requested."""
 
 
 class WeightsError(UserError):
-    """The weights are missing or do not belong to the architecture."""
+    """The weights are missing or do not match the architecture."""
 
 
 class DeviceError(UserError):
-    """The device asked for is not there."""
+    """The requested device is not available."""
 
 
 class TrainingError(UserError):
-    """Training cannot go on: the recipe, not the program, has to change."""
+    """Training cannot continue with this recipe, for example because the loss is not finite."""
 
 
-class TrainingStopped(Exception):  # noqa: N818 - nothing went wrong
-    """Training was asked to stop, and a checkpoint tells where to go on."""
+class TrainingStopped(Exception):  # noqa: N818 - not an error
+    """Training stopped on request. A checkpoint was written to resume from."""
 
 
 class CostError(UserError):
-    """The cost of an architecture cannot be counted."""
+    """The cost of an architecture cannot be counted or measured."""
 
 
 def did_you_mean(word: str, known: Iterable[str], limit: int = 3) -> str:
-    """Return `` (did you mean …?)`` with the names nearest to `word`, or an empty string."""
+    """Return `` (did you mean …?)`` with the names closest to `word`, or an empty string."""
     near = difflib.get_close_matches(word, list(known), n=20, cutoff=0.6)
-    # difflib breaks ties from the end of the alphabet: efficientnet_b8 before efficientnet_b0.
+    # difflib breaks ties in reverse alphabetical order: efficientnet_b8 before efficientnet_b0.
     near.sort(key=lambda name: (-difflib.SequenceMatcher(None, name, word).ratio(), name))
     return f" (did you mean {' or '.join(near[:limit])}?)" if near else ""
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in one line; its kind where it says nothing."""
+    """Return the first line of an error's message, or its class name if the message is empty."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

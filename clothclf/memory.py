@@ -1,4 +1,4 @@
-"""Memory that a process may still take: the machine's, or less where a control group limits it."""
+"""Available memory: the machine's, or less where a control group (cgroup) limits it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ SYSTEM = Path("/")
 
 
 def available_memory_bytes(system: Path | None = None) -> int:
-    """Bytes that a new process could hold without anything being killed or swapped out.
+    """Return the memory in bytes that a new process can use without swapping or being killed.
 
-    `system` is the root of the file system, where Linux tells of control groups; in a container
-    or a batch job their limit is often far below what the machine has.
+    Respects control groups, whose limit in a container or a batch job is often far below the
+    machine's memory. `system` is the root of the file system in which Linux describes them.
     """
     root = system or SYSTEM
-    return min([psutil.virtual_memory().available, *_left_in_groups(root)])
+    return min([psutil.virtual_memory().available, *_available_in_cgroups(root)])
 
 
-def _left_in_groups(root: Path) -> Iterator[int]:
-    """What each limited control group around this process has left, in versions 1 and 2."""
+def _available_in_cgroups(root: Path) -> Iterator[int]:
+    """Yield the available bytes of each limited cgroup (v1 or v2) that contains this process."""
     groups = root / "sys/fs/cgroup"
     try:
         lines = (root / "proc/self/cgroup").read_text("utf-8").splitlines()
@@ -30,26 +30,27 @@ def _left_in_groups(root: Path) -> Iterator[int]:
     for line in lines:
         _, controllers, path = line.split(":", 2)
         own = PurePosixPath(path.lstrip("/"))
-        # A limit above holds below; in a container the upper folders alone can be seen.
-        for above in (own, *own.parents):
+        # Limits are inherited from parent groups; a container may show only the upper folders.
+        for group in (own, *own.parents):
             if not controllers:
-                yield from _left(groups / above, "memory.max", "memory.current", "inactive_file")
+                names = ("memory.max", "memory.current", "inactive_file")
+                yield from _available(groups / group, *names)
             elif "memory" in controllers.split(","):
-                folder = groups / "memory" / above
+                folder = groups / "memory" / group
                 names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-                yield from _left(folder, *names)
+                yield from _available(folder, *names)
 
 
-def _left(folder: Path, limit: str, usage: str, cached: str) -> Iterator[int]:
-    """Nothing where the group has no limit, or does not tell."""
+def _available(folder: Path, limit: str, usage: str, cached: str) -> Iterator[int]:
+    """Yield the bytes available in one cgroup; nothing where it has no limit or is unreadable."""
     try:
-        most = int((folder / limit).read_text("ascii"))
+        maximum = int((folder / limit).read_text("ascii"))
         used = int((folder / usage).read_text("ascii"))
         stat = dict(line.split(" ", 1) for line in _lines(folder / "memory.stat"))
-    except (OSError, ValueError):  # `max` is no number
+    except (OSError, ValueError):  # `max` means no limit
         return
-    # Files in the cache count as used, though the system can take them back.
-    yield max(0, most - used + int(stat.get(cached, 0)))
+    # The page cache counts as used, although the kernel can reclaim it.
+    yield max(0, maximum - used + int(stat.get(cached, 0)))
 
 
 def _lines(path: Path) -> list[str]:

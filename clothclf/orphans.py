@@ -1,9 +1,9 @@
-"""Start helper processes that end when the one that started them is gone, however that ended.
+"""Start helper processes that end with their parent, however the parent ends.
 
     python -m clothclf.orphans PARENT MODULE [ARGUMENT …]
 
-runs a module as `python -m MODULE` would, but not longer than the process PARENT. It sees to that
-before anything large is imported: a process that is still starting would outlive its parent.
+runs a module like `python -m MODULE`, but ends it when the process PARENT ends. This is set up
+before any large import, since a process that is still starting could outlive its parent.
 """
 
 from __future__ import annotations
@@ -17,20 +17,23 @@ import threading
 import time
 
 PR_SET_PDEATHSIG = 1
-"""Of prctl(2) on Linux."""
+"""Option of prctl(2) on Linux."""
 LOOK_EVERY_S = 1.0
 
 
 def module_command(module: str, *arguments: str) -> list[str]:
-    """The command that runs a module for as long as this process lives."""
+    """Return the command that runs a module until this process ends."""
     return [sys.executable, "-m", "clothclf.orphans", str(os.getpid()), module, *arguments]
 
 
 def die_with_parent(parent: int) -> None:
-    """Be killed when the parent, of that id, dies: at once on Linux, within a second elsewhere."""
+    """Kill this process when its parent dies: immediately on Linux, within a second elsewhere.
+
+    `parent` is the parent's process ID.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died in between
+        if os.getppid() != parent:  # the parent died before prctl took effect
             os.kill(os.getpid(), signal.SIGKILL)
         return
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()

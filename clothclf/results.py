@@ -1,4 +1,7 @@
-"""What is measured, with units in the names; it imports no torch."""
+"""Result types: data summaries, counted and measured cost, training and evaluation.
+
+Units are part of the names. Does not import torch.
+"""
 
 from __future__ import annotations
 
@@ -13,63 +16,63 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DataSummary:
-    """What a record and a report say of the data."""
+    """Summary of the data for records and reports."""
 
     title: str
     synthetic: bool
     fingerprint: str
-    """Hash over id, pixels, label and split of every image."""
+    """Hash of the ID, pixels, label and split of every image."""
     classes: tuple[str, ...]
-    """Sorted; a label's number is its place here."""
+    """Class names, sorted; the index of a name is its class number."""
     images: dict[str, int]
-    """Images in each split."""
+    """Number of images in each split."""
     images_per_class: dict[str, int]
     rows_read: int
     dropped: dict[str, int]
-    """Rows and images left out, by reason."""
+    """Number of rows and images excluded, by reason."""
     repaired: dict[str, int]
     twin_groups: int
-    """Groups of images with the same pixels."""
+    """Number of groups of exact duplicates (images with the same pixels)."""
     twin_images: int
     label_conflicts: int
-    """Twin groups that carry more than one label."""
+    """Groups of exact duplicates with more than one label."""
     twins_across_splits: int
-    """Twin groups with images in more than one split: leakage."""
+    """Groups of exact duplicates in more than one split: leakage."""
     split_note: str = ""
-    """Which splits the source gave, in words; empty where all were drawn."""
+    """Which splits the source provides, in words; empty if all were drawn."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """The start of a model's backbone."""
+    """Initial weights of a model's backbone."""
 
     origin: Literal["random", "pretrained", "file"]
-    """`pretrained` comes from the model hub, `file` from a file that the user named."""
+    """`random`, `pretrained` (from the model hub) or `file` (given by the user)."""
     name: str
-    """For reports: `random`, a hub repository, or a file's name."""
+    """Name in reports: `random`, a hub repository or a file name."""
     sha256: str
-    """Of the file; empty for random weights, which follow from the seed."""
+    """SHA-256 of the file; empty for random weights, which are determined by the seed."""
     path: Path | None
     note: str = ""
-    """Why the weights are not what `auto` would have liked."""
+    """Why `auto` fell back to random weights."""
 
 
 @dataclass(frozen=True)
 class CounterResult:
-    """One counter's figure for one forward pass of one image, in its own convention."""
+    """Result of one counter for one forward pass of one image, in its own convention."""
 
     macs: int | None
-    """Multiply-adds as this counter counts them; None where it failed."""
+    """Multiply-adds by this counter's convention; None if it failed."""
     by_operator: dict[str, int]
-    """The same by operator (`convolution`, `linear` …) or, for flopth, by layer class."""
+    """MACs by operator (`convolution`, `linear` …) or, for flopth, by layer class."""
     by_module: dict[str, int]
-    """The same by the module's dotted name, leaves or as the counter attributes them."""
+    """MACs by the module's dotted name, as the counter attributes them."""
     not_counted: dict[str, int]
-    """Operators or layers that it passed over, with how often."""
+    """Operators or layers that were ignored, with their number of calls."""
     convention: str
-    """In words: what it counts, and as how much."""
+    """What the counter counts, and with which factor, in words."""
     fault: str = ""
-    """Why there is no figure."""
+    """Why the counter failed; empty if it succeeded."""
 
 
 Verdict = Literal["agreed", "explained", "disputed", "unchecked"]
@@ -77,16 +80,16 @@ Verdict = Literal["agreed", "explained", "disputed", "unchecked"]
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """How much of the input one place of the last feature map sees, along one axis."""
+    """Receptive field of one position of the last feature map, along one axis."""
 
     pixels: int | None
-    """Theoretical receptive field in pixels, without the parts that see everything."""
+    """Theoretical receptive field in pixels, excluding parts that see the whole input."""
     stride: int | None
-    """Pixels of input from one place of the map to the next."""
+    """Input pixels between neighboring positions of the map."""
     padding: int | None
-    """Pixels of padding before the first place's field begins."""
+    """Pixels of padding in the receptive field of the first position."""
     global_by: str = ""
-    """The first part that makes every place see the whole input (attention …); empty if none."""
+    """First part through which each position sees the whole input (attention …); empty if none."""
 
     def __str__(self) -> str:
         known = "unknown" if self.pixels is None else f"{self.pixels} px"
@@ -95,45 +98,45 @@ class ReceptiveField:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one forward pass of one image costs, and what the model weighs."""
+    """Counted cost of one forward pass of one image, and size of the model."""
 
     architecture: str
     image_size: int
-    """Side of the square input, in pixels; its width where it is no square."""
+    """Side of the square input in pixels; its width if it is not square."""
     classes: int
     params: int
-    """Of the deployed form, as weight_bytes, activations and macs are."""
+    """Parameters of the deployed form, like weight_bytes, activations and macs."""
     trainable_params: int
     weight_bytes: int
-    """All parameters and buffers as they are stored, float32 in the main."""
+    """Size of all parameters and buffers as stored, mostly float32."""
     activations: int | None
     """Output elements of all convolutions, linear layers and matrix products."""
     macs: int | None
     """Headline: multiply-adds of convolutions, linear layers, matrix products and attention.
 
-    Of the form that is deployed; the counters below count the form that trains.
+    Counts the deployed form; the counters below count the training form.
     """
     torch: CounterResult
-    """torch's FlopCounterMode, halved: it counts 2 for each multiply-add."""
+    """Result of torch's FlopCounterMode, halved since it counts 2 per multiply-add."""
     fvcore: CounterResult
-    """fvcore as it comes, norms and pools included."""
+    """Unmodified result of fvcore, which includes norms and pooling."""
     flopth: CounterResult
-    """flopth as it comes, elementwise layers included."""
+    """Unmodified result of flopth, which includes elementwise layers."""
     flopth_verdict: Verdict
     fvcore_verdict: Verdict
     reason: str
-    """Why a counter differs from the headline, in words; empty where all agree."""
+    """Why counters differ from the headline, in words; empty if all agree."""
     receptive_field: ReceptiveField | None
     training_macs: int | None = None
-    """Headline of the form that trains; None where the network has no other form when deployed."""
+    """Headline of the training form; None if it is the same as the deployed form."""
     training_params: int | None = None
-    """Likewise."""
+    """Parameters of the training form; None if it is the same as the deployed form."""
     image_height: int | None = None
-    """Height of the input in pixels where it is no square."""
+    """Height of the input in pixels; None if it is square."""
 
     @property
     def size_text(self) -> str:
-        """`224`, or height and width where the input is no square: `1024x768`."""
+        """Input size in pixels: `224`, or `1024x768` (height x width) if it is not square."""
         return size_text(self.image_size, self.image_height)
 
     @property
@@ -143,175 +146,175 @@ class Cost:
 
     @property
     def verdict(self) -> Verdict:
-        """The worse of the two counters' verdicts."""
+        """Worse of the two counters' verdicts."""
         order: tuple[Verdict, ...] = ("disputed", "unchecked", "explained", "agreed")
         return min(self.flopth_verdict, self.fvcore_verdict, key=order.index)
 
     @property
     def relative_difference(self) -> float | None:
-        """How far flopth lies from fvcore, as a share of fvcore's figure; signed."""
+        """Signed relative difference of flopth from fvcore; None if either has no figure."""
         if self.flopth.macs is None or not self.fvcore.macs:
             return None
         return self.flopth.macs / self.fvcore.macs - 1
 
 
 def size_text(width: int, height: int | None) -> str:
-    """An input's size in pixels, as people read it: one number where it is a square."""
+    """Format an input size in pixels: one number if it is square, else height x width."""
     return str(width) if height in (None, width) else f"{height}x{width}"
 
 
 @dataclass(frozen=True)
 class MeasuredCost:
-    """What one model takes of a device's time and memory, and under which conditions."""
+    """Measured time and memory of one model on a device, and the conditions."""
 
     device: str
-    """`cpu`, or the GPU's name."""
+    """`cpu`, `mps` or the GPU model."""
     threads: int
-    """Of torch, within one operator."""
+    """torch's intra-op threads."""
     precision: str
-    """Of weights and arithmetic: `float32`, and on GPUs what convolutions make of it."""
+    """Precision of weights and arithmetic: `float32`, with a note where convolutions use TF32."""
     image_size: int
-    """Side of the square input, in pixels."""
+    """Side of the square input in pixels."""
     latency_ms_median: float
-    """One forward pass of one image, in milliseconds; warm-up left out."""
+    """Median time of one forward pass of one image in milliseconds, without warm-up."""
     latency_ms_p95: float
-    """95 of 100 passes took no longer."""
+    """95th percentile of the same."""
     latency_ms: tuple[float, ...]
-    """Every pass, in order."""
+    """Time of every pass in milliseconds, in order."""
     throughput: dict[int, float]
-    """Images per second by batch size, as far as larger batches paid or fitted."""
+    """Images per second by batch size, up to the largest that fits and is worthwhile."""
     inference_memory_bytes: int
-    """Weights, and what a forward pass of one image holds beside them at its peak."""
+    """Weights plus peak working memory of a forward pass of one image."""
     training_memory_bytes: int
-    """Weights, gradients, the optimiser's state and activations at the peak of a training step."""
+    """Peak of a training step: weights, gradients, optimizer state and activations."""
     training_batch_size: int
-    """Images in that step."""
+    """Number of images in that step."""
     busy: str
-    """Why the figures are not to be ranked, in words; empty if the machine was otherwise idle."""
+    """Why the figures should not be ranked, in words; empty if the machine was otherwise idle."""
     deployed: bool = False
-    """Whether inference was timed in a deployed form that differs from the one that trains."""
+    """Whether inference was timed in a deployed form that differs from the training form."""
 
     @property
     def best_batch(self) -> int:
-        """The batch size of the highest throughput."""
+        """Batch size with the highest throughput."""
         return max(self.throughput, key=lambda batch: self.throughput[batch])
 
     @property
     def best_images_per_second(self) -> float:
-        """The highest throughput."""
+        """Highest throughput in images per second."""
         return self.throughput[self.best_batch]
 
     def gmacs_per_second(self, macs: int, batch: int = 1) -> float:
-        """Giga multiply-adds per second achieved at a measured batch size.
+        """Return the achieved giga multiply-adds per second at a measured batch size.
 
-        `macs` is the headline of the same model at the same size; raises KeyError for a batch size
-        that was not measured.
+        `macs` is the headline of the same model at the same input size. Raises KeyError for a
+        batch size that was not measured.
         """
         return macs * self.throughput[batch] / 1e9
 
 
 @dataclass(frozen=True)
 class EpochResult:
-    """One epoch, on training images as they went by and on all validation images after it."""
+    """Metrics of one epoch: running ones on training images, and on all validation images."""
 
     epoch: int
-    """Counted from 1."""
+    """Epoch number, from 1."""
     train_loss: float
     """Mean cross-entropy in nats."""
     train_accuracy: float
-    """Share of correct predictions, 0 to 1."""
+    """Fraction of correct predictions, 0 to 1."""
     valid_loss: float
     valid_accuracy: float
     learning_rate: float
-    """At the epoch's last step."""
+    """Learning rate of the last step."""
     seconds: float
-    """Training and validation."""
+    """Duration of training and validation."""
     images_per_second: float
-    """Training images by training time alone; features count as images."""
+    """Training images per second, without validation; cached features count as images."""
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """How training went; the model has the parameters of `best_epoch`."""
+    """Result of a training; the model has the parameters of `best_epoch`."""
 
     epochs: tuple[EpochResult, ...]
     best_epoch: int
-    """The epoch of the lowest validation loss."""
+    """Epoch with the lowest validation loss."""
     stopped_early: bool
     route: Literal["features", "pictures"]
-    """`features`: the frozen backbone ran once for each view of an image; `images`: every epoch."""
+    """`features`: the frozen backbone ran once per view of an image; `pictures`: every epoch."""
     seconds: float
-    """Features, standardising and all epochs; not the start of the process."""
+    """Duration of feature extraction, standardization and all epochs, without process startup."""
     parts: int = 1
-    """In so many a batch went through, for want of memory; their gradients were added up."""
+    """Gradient accumulation: number of parts that a batch was split into to fit in memory."""
     steps: int | None = None
-    """Optimiser steps that were taken; None in records of before they were counted."""
+    """Number of optimizer steps; None in records from before steps were counted."""
     draws: tuple[str, ...] = ()
-    """For each epoch, a hash of its order, mirrors and crops: equal where the epochs were alike."""
+    """Hash of each epoch's order, flips and crops; equal if two epochs saw the same views."""
     reused_seconds: float | None = 0.0
-    """What features read from the cache took when they were computed, not part of `seconds`.
+    """Time that cached features originally took to compute; not part of `seconds`.
 
-    0 where none were read; None where the cache does not say.
+    0 if none were read; None if the cache does not record it.
     """
 
     @property
     def best(self) -> EpochResult:
-        """The epoch whose parameters the model has."""
+        """Result of the epoch whose parameters the model has."""
         return self.epochs[self.best_epoch - 1]
 
     @property
     def full_seconds(self) -> float:
-        """Seconds that this training takes where no features are cached, as far as known."""
+        """Duration of this training without cached features, as far as known."""
         return self.seconds + (self.reused_seconds or 0.0)
 
 
 @dataclass(frozen=True)
 class StepTimes:
-    """How fast a device trains a model in one precision, by a short probe."""
+    """Training speed of a model on a device in one precision, from a short probe."""
 
     forward_s: float
-    """Seconds for one image of a large batch, without gradients."""
+    """Seconds per image of a large batch, without gradients."""
     step_s: float
-    """Seconds for one training step; of the head alone where the backbone's features are kept."""
+    """Seconds per training step; of the head only where the backbone's features are cached."""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What a few steps of a training tell about the whole of it."""
+    """Result of a few training steps, from which a run's duration and memory are estimated."""
 
     route: Literal["features", "pictures"]
-    """As in TrainingResult."""
+    """See `TrainingResult.route`."""
     times: dict[str, StepTimes]
-    """By precision: float32, and bfloat16 where it was asked for."""
+    """Times by precision: float32, and bfloat16 if requested."""
     views: int
-    """Different images that augmentation makes of one; 1 where they are too many to list."""
+    """Number of distinct views that augmentation makes of an image; 1 if not enumerable."""
     features: int
-    """Length of the vector that goes into the head."""
+    """Length of the head's input vector."""
     steps_per_epoch: int
     startup_s: float
-    """From the start of the process until the model was built."""
+    """Seconds from process start until the model was built."""
     peak_memory_bytes: int
-    """Largest resident memory of the probing process."""
+    """Maximum resident memory of the probe process."""
     busy: str = ""
-    """What other processes computed meanwhile, in words; empty if next to nothing."""
+    """CPU use by other processes during the probe, in words; empty if negligible."""
     spread: float = 0.0
-    """Interquartile range of the steps' times as a share of their median; the widest of all."""
+    """Largest interquartile range of the step times, relative to their median."""
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """A model's answers for one split."""
+    """Predictions of a model for one split."""
 
     ids: list[str]
     targets: npt.NDArray[np.int64]
     """Class numbers [n]."""
     probabilities: npt.NDArray[np.float32]
-    """[n, classes]; rows add up to 1."""
+    """Class probabilities [n, classes]; each row sums to 1."""
 
 
 @dataclass(frozen=True)
 class ClassResult:
-    """One class of an evaluation; shares from 0 to 1."""
+    """Metrics of one class, each from 0 to 1."""
 
     label: str
     images: int
@@ -322,14 +325,14 @@ class ClassResult:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Predictions against labels."""
+    """Metrics of predictions compared with labels."""
 
     images: int
     loss: float
     """Mean cross-entropy in nats."""
     accuracy: float
     macro_f1: float
-    """Mean of the classes' F1, each class weighing the same."""
+    """Unweighted mean of the F1 scores of all classes."""
     per_class: tuple[ClassResult, ...]
     confusion: tuple[tuple[int, ...], ...]
-    """Rows are true classes, columns answers."""
+    """Counts [classes, classes]: rows are true classes, columns predicted classes."""

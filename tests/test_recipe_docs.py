@@ -66,5 +66,5 @@ def test_the_recipe_of_the_docs_can_be_carried_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["pit_ti_224", "caformer_s18", "csatv2"])
 def test_what_layer_decay_is_said_to_refuse_is_refused(name: str) -> None:
-    with pytest.raises(Exception, match="does not tell its layers apart"):
+    with pytest.raises(Exception, match="does not define layer groups"):
         check_recipe(TrainSettings(layer_decay=0.7), ModelSettings(mode="finetune"), [(name, 224)])

@@ -1,1 +1,1 @@
-"""Cost: what an architecture computes, weighs and sees, counted without touching a model in use."""
+"""Cost of architectures: MACs, parameters, receptive field, latency and memory."""

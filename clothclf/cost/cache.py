@@ -1,4 +1,4 @@
-"""Count a network once: what the same counters said of it before is kept, and read again."""
+"""Cache of counted costs on disk."""
 
 from __future__ import annotations
 
@@ -14,36 +14,37 @@ from clothclf.models.own import is_own, source_sha256
 from clothclf.results import Cost
 
 FORMAT = 2
-"""Raise it when the same counters would be told differently."""
+"""Version of the cache's content; increase it when the same counters would give other results."""
 COUNTERS = ("torch", "timm", "fvcore", "flopth")
-"""What a count depends on, beside the request."""
+"""Packages whose versions are part of the cache key."""
 
 
 def cached_count(request: CostRequest, folder: Path) -> Cost:
-    """What a network costs, from below `folder` where it was counted before, by these versions.
+    """Return a network's cost from the cache in `folder`, or count and cache it.
 
-    Raises CostError as `count_cost` does; what could not be counted is not kept.
+    The key includes the versions of the counters. Raises CostError like `count_cost`; failures are
+    not cached.
     """
     path = kept_at(request, folder)
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        told = json.loads(path.read_text("utf-8"))
-        if told["check"] == _check(told["cost"]):
-            return cost_from_dict(told["cost"])
+        entry = json.loads(path.read_text("utf-8"))
+        if entry["check"] == _checksum(entry["cost"]):
+            return cost_from_dict(entry["cost"])
     cost = count_cost(request)
-    # As JSON reads it back: its dictionaries have text for keys.
+    # Hash what JSON reads back: its dictionary keys are strings.
     values = json.loads(json.dumps(cost_to_dict(cost)))
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps({"check": _check(values), "cost": values}) + "\n")
+    write_text(path, json.dumps({"check": _checksum(values), "cost": values}) + "\n")
     return cost
 
 
 def kept_at(request: CostRequest, folder: Path) -> Path:
-    """The file for a request and the installed counters."""
+    """Return the cache file of a request with the installed counters."""
     versions = [importlib.metadata.version(name) for name in COUNTERS]
     own = [source_sha256(request.architecture)] if is_own(request.architecture) else []
     parts = json.dumps([FORMAT, request.to_dict(), versions, *own], sort_keys=True)
     return folder / "costs" / f"{hashlib.sha256(parts.encode()).hexdigest()[:16]}.json"
 
 
-def _check(values: object) -> str:
+def _checksum(values: object) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

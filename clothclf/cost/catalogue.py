@@ -1,4 +1,4 @@
-"""Count many architectures, each at its own size, into one CSV file that can be gone on with."""
+"""Count many architectures, each at its default size, into a CSV file. Resumable."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from clothclf.results import Cost
 from clothclf.settings import HeadSettings
 
 GIB = 2**30
-# What a warm counting process weighs before it counts.
+# Memory of a warm worker process before it counts.
 BASE_GIB = 0.8
 
 
 @dataclass(frozen=True)
 class CatalogueRow:
-    """One line of the file; empty where there is no figure."""
+    """One row of the CSV file; missing figures are empty."""
 
     architecture: str
     image_size: str
-    """Side of the image in pixels; `heightxwidth` where it is no square."""
+    """Side of the image in pixels; `heightxwidth` if it is not square."""
     params: str
     macs: str
     flops: str
@@ -38,12 +38,14 @@ class CatalogueRow:
     activations: str
     receptive_field: str
     training_macs: str
-    """Where macs, flops, params and activations are of another, deployed form; else empty."""
+    """MACs of the training form if the other figures are of a different, deployed form; else
+    empty."""
     training_params: str
+    """Parameters of the training form, likewise."""
 
     @staticmethod
     def of(cost: Cost) -> CatalogueRow:
-        """The row of one count."""
+        """Create the row of a counted architecture."""
 
         def text(value: object) -> str:
             return "" if value is None else str(value)
@@ -67,10 +69,10 @@ class CatalogueRow:
 
     @staticmethod
     def failed(architecture: str, reason: str) -> CatalogueRow:
-        """The row of an architecture that could not be counted."""
+        """Create the row of an architecture that could not be counted."""
         blank = {field.name: "" for field in fields(CatalogueRow)}
-        told = {"architecture": architecture, "verdict": "unchecked", "reason": reason}
-        return CatalogueRow(**{**blank, **told})
+        known = {"architecture": architecture, "verdict": "unchecked", "reason": reason}
+        return CatalogueRow(**{**blank, **known})
 
 
 COLUMNS = [field.name for field in fields(CatalogueRow)]
@@ -84,47 +86,47 @@ def count_catalogue(
     quick: bool = False,
     memory_gib: float = 12.0,
 ) -> None:
-    """Count `names` at timm's own sizes, with timm's own classifiers, into `file`.
+    """Count `names` at timm's default sizes, with timm's own classifiers, into `file`.
 
-    Rows that the file holds already are kept and not counted again; the rest are added as they
-    come (`on_row` is told of each, from one thread at a time), and at the end the file is put in
-    the order of `names`. What fails is a row with the reason. `quick` asks torch's counter alone.
-    Each of the `workers` is a process of one thread; together they stay within `memory_gib`.
+    Resumes: rows already in the file are not counted again. New rows are appended as they are
+    counted and passed to `on_row` (never concurrently); finally, the file is sorted in the order of
+    `names`. A failure becomes a row with the reason. `quick` uses torch's counter only. Each of the
+    `workers` is a single-threaded process; together they use at most `memory_gib`.
     """
     rows = {row.architecture: row for row in read_catalogue(file)}
     _write_all(file, list(rows.values()))
     waiting = [_own(name) for name in dict.fromkeys(names) if name not in rows]
 
-    def keep(request: CostRequest, answer: Any, fault: str) -> None:
+    def add(request: CostRequest, result: Any, error: str) -> None:
         name = request.architecture
-        row = CatalogueRow.failed(name, fault) if fault else CatalogueRow.of(cost_from_dict(answer))
+        row = CatalogueRow.failed(name, error) if error else CatalogueRow.of(cost_from_dict(result))
         rows[name] = row
         with file.open("a", newline="", encoding="utf-8") as out:
             csv.DictWriter(out, COLUMNS).writerow(vars(row))
         on_row(row)
 
-    each = int(max(memory_gib / workers - BASE_GIB, 0.5) * GIB)
-    ask_many("quick" if quick else "cost", waiting, workers, keep, each)
-    order = {name: place for place, name in enumerate(names)}
+    per_worker = int(max(memory_gib / workers - BASE_GIB, 0.5) * GIB)
+    ask_many("quick" if quick else "cost", waiting, workers, add, per_worker)
+    order = {name: index for index, name in enumerate(names)}
     _write_all(file, sorted(rows.values(), key=lambda row: order.get(row.architecture, len(order))))
 
 
 def read_catalogue(file: Path) -> list[CatalogueRow]:
-    """The rows of a file; none where there is no file, and without a last line that was cut off.
+    """Read the rows of a file, ignoring a truncated last line; none if there is no file.
 
-    Raises CostError where the file is something else.
+    Raises CostError if the file has other columns.
     """
     if not file.exists() or not file.stat().st_size:
         return []
     with file.open(newline="", encoding="utf-8") as lines:
         reader = csv.DictReader(lines)
         if reader.fieldnames != COLUMNS:
-            raise CostError(f"{file} is no table of costs: its columns are not {','.join(COLUMNS)}")
+            raise CostError(f"{file} is not a cost table: its columns are not {','.join(COLUMNS)}")
         return [CatalogueRow(**row) for row in reader if None not in row.values()]
 
 
 def _write_all(file: Path, rows: Sequence[CatalogueRow]) -> None:
-    """Write the whole file at once, so that it is never half there."""
+    """Replace the file atomically."""
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_name(f".{file.name}.{os.getpid()}")
     with draft.open("w", newline="", encoding="utf-8") as out:
@@ -135,5 +137,5 @@ def _write_all(file: Path, rows: Sequence[CatalogueRow]) -> None:
 
 
 def _own(name: str) -> CostRequest:
-    """timm's own network: its size, its classifier."""
+    """Request timm's network at its default size, with its own classifier."""
     return CostRequest(name, 0, 0, HeadSettings(), frozen=False, own_classifier=True)

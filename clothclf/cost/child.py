@@ -1,7 +1,7 @@
-"""The process that counts: questions on standard input, answers on standard output, as JSON lines.
+"""Counting process: reads requests from standard input and writes results to standard output.
 
-Without options it answers one question itself. With `--serve` it imports torch and timm once and
-answers each question in a fork of its own, so that nothing of one count is left for the next.
+Both are JSON lines. Without options it handles one request itself. With `--serve` it imports torch
+and timm once and handles each request in a fork, so that no state is left for the next request.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TIMEOUT_S = 600.0
 
 
 def main() -> None:
-    """Answer one question, or with `--serve` as many as come."""
+    """Handle one request, or with `--serve` all requests until the input ends."""
     answers = private_stdout()
     if "--serve" in sys.argv[1:]:
         serve(answers)
@@ -33,14 +33,14 @@ def main() -> None:
 
 
 def private_stdout() -> TextIO:
-    """Keep standard output for answers; what libraries print goes to standard error."""
+    """Return a stream to standard output, and redirect what libraries print to standard error."""
     kept = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     return kept
 
 
 def answer(question: dict[str, Any]) -> dict[str, Any]:
-    """Carry out one question; a refusal is an answer too."""
+    """Handle one request; returns an `answer` or an `error`."""
     warnings.simplefilter("ignore")
     from clothclf.cost.counting import count_here, count_on_meta, settle_process
     from clothclf.cost.detail import rows_of
@@ -64,9 +64,9 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
 
 
 def serve(answers: TextIO) -> None:
-    """Answer questions in forks until there are no more.
+    """Handle requests in forks until the input ends.
 
-    torch must not have computed anything before a fork: its threads do not live on in it.
+    torch must not compute anything before a fork, since its threads do not survive it.
     """
     warnings.simplefilter("ignore")
     import flopth  # noqa: F401
@@ -75,7 +75,7 @@ def serve(answers: TextIO) -> None:
     from clothclf.cost.counting import settle_process
 
     settle_process()
-    # What is here now stays: forks then neither look through it nor copy it.
+    # Forks then neither traverse nor copy the objects that exist now.
     gc.collect()
     gc.freeze()
     for line in sys.stdin:
@@ -106,7 +106,7 @@ def _answer_in_fork(question: dict[str, Any], answers: TextIO) -> str:
 
 
 def _answer_and_leave(question: dict[str, Any], writing: int) -> None:
-    """In the fork: answer, and leave without the parent's clean-up."""
+    """Handle the request in the fork, and exit without running the parent's clean-up."""
     code = 1
     try:
         text = json.dumps(answer(question))
@@ -118,7 +118,7 @@ def _answer_and_leave(question: dict[str, Any], writing: int) -> None:
 
 
 def _read_all(source: int, patience_s: float) -> str | None:
-    """Read until the writer is gone; None where that takes longer than `patience_s`."""
+    """Read until the writer closes the pipe; returns None after a timeout of `patience_s`."""
     deadline = time.monotonic() + patience_s
     parts: list[bytes] = []
     try:

@@ -1,4 +1,4 @@
-"""Ask a process of its own what an architecture costs; this side imports no torch."""
+"""Count the cost of an architecture in a child process. This side does not import torch."""
 
 from __future__ import annotations
 
@@ -15,53 +15,53 @@ from clothclf.results import Cost, CounterResult, ReceptiveField
 from clothclf.settings import HeadSettings
 
 Task = Literal["cost", "quick", "body", "modules"]
-"""`cost` is everything, `quick` torch's count alone, `body` the figures of a backbone that a
-selection needs, `modules` the rows of the module tree."""
+"""`cost`: all figures; `quick`: torch's counter only; `body`: the backbone's figures for a
+selection; `modules`: the rows of the module tree."""
 
 Doing = Literal["counting", "measuring"]
-"""What a process is for, as it is told of in errors."""
+"""Purpose of a child process, for error messages."""
 
 CHILD = "clothclf.cost.child"
 
 
 @dataclass(frozen=True)
 class CostRequest:
-    """What to count; the same structure as `models.build.build_classifier` gives."""
+    """Network to count, with the same structure as `models.build.build_classifier` builds."""
 
     architecture: str
     image_size: int
-    """Side of the square image in pixels; 0 for the size that timm made the architecture for."""
+    """Side of the square image in pixels; 0 for timm's default size of the architecture."""
     classes: int
-    """Outputs; 0, with `own_classifier`, for as many as timm gives it."""
+    """Number of outputs; 0, with `own_classifier`, for timm's default."""
     head: HeadSettings
     frozen: bool = True
-    """Only the head's parameters train."""
+    """Whether only the head's parameters are trainable."""
     standardize: bool = False
-    """The head begins with a standardising layer."""
+    """Whether the head starts with a standardization layer."""
     own_classifier: bool = False
-    """timm's own classifier with `classes` outputs instead of our head."""
+    """Use timm's own classifier with `classes` outputs instead of our head."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Convert to JSON-serializable values."""
         return {**vars(self), "head": self.head.model_dump()}
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> CostRequest:
-        """The inverse of `to_dict`."""
+        """Create a request from the values of `to_dict`."""
         return CostRequest(**{**values, "head": HeadSettings(**values["head"])})
 
 
 def count_cost(request: CostRequest, timeout_s: float = 600) -> Cost:
-    """Count one architecture in one child process; takes some seconds, most of them imports.
+    """Count one architecture in a child process; takes a few seconds, mostly for imports.
 
-    Raises CostError, with one sentence, where the architecture cannot be built or refuses the
-    size, and where the child dies or takes longer than `timeout_s`.
+    Raises CostError if the architecture cannot be built or does not accept the size, or if the
+    child dies or exceeds `timeout_s`.
     """
     return cost_from_dict(ask_child("cost", request, timeout_s))
 
 
 def ask_child(task: Task, request: CostRequest, timeout_s: float) -> Any:
-    """Run a child for one task and return its answer's plain values; raises CostError."""
+    """Run a child process for one task and return its result; raises CostError."""
     question = encode_question(task, request)
     return ask(request.architecture, child_command(), question, child_environment(), timeout_s)
 
@@ -74,7 +74,7 @@ def ask(
     timeout_s: float,
     doing: Doing = "counting",
 ) -> Any:
-    """Run a process for one question and return its answer's plain values; raises CostError."""
+    """Run a process for one request and return its result; raises CostError."""
     try:
         child = subprocess.run(
             command,
@@ -91,36 +91,36 @@ def ask(
 
 
 def child_command(*options: str) -> list[str]:
-    """The command that starts a counting process."""
+    """Return the command that starts a counting process."""
     return module_command(CHILD, *options)
 
 
 def child_environment() -> dict[str, str]:
-    """Ours, without accelerators: flopth would move the model to one."""
+    """Return the environment without accelerators, to which flopth would move the model."""
     return {**os.environ, "CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": ""}
 
 
 def encode_question(task: Task, request: CostRequest, **limits: float) -> str:
-    """One line of JSON; limits are `memory` in bytes and `timeout_s`."""
+    """Encode a request as one line of JSON; limits are `memory` in bytes and `timeout_s`."""
     return json.dumps({"task": task, "request": request.to_dict(), **limits}) + "\n"
 
 
 def decode_answer(
     architecture: str, line: str, exit_code: int, log: str = "", doing: Doing = "counting"
 ) -> Any:
-    """Return what the child answered; raises CostError where it refused or died."""
+    """Return the result in the child's output; raises CostError if it reported an error or died."""
     try:
         answer = json.loads(line)
     except ValueError:
         raise CostError(f"{architecture}: {describe_death(exit_code, log, doing)}") from None
     if "error" in answer:
-        told = answer["error"]
-        raise CostError(told if architecture in told else f"{architecture}: {told}")
+        message = answer["error"]
+        raise CostError(message if architecture in message else f"{architecture}: {message}")
     return answer["answer"]
 
 
 def describe_death(exit_code: int, log: str = "", doing: Doing = "counting") -> str:
-    """Why a process gave no answer; negative exit codes are signals."""
+    """Describe why a process gave no result; negative exit codes are signals."""
     if exit_code < 0:
         name = signal.Signals(-exit_code).name
         why = ", as the system does when memory runs out" if name == "SIGKILL" else ""
@@ -130,7 +130,7 @@ def describe_death(exit_code: int, log: str = "", doing: Doing = "counting") -> 
 
 
 def cost_from_dict(values: dict[str, Any]) -> Cost:
-    """The inverse of `dataclasses.asdict` on a Cost."""
+    """Create a Cost from the values of `cost_to_dict`."""
     field = values["receptive_field"]
     return Cost(**{
         **values,
@@ -140,5 +140,5 @@ def cost_from_dict(values: dict[str, Any]) -> Cost:
 
 
 def cost_to_dict(cost: Cost) -> dict[str, Any]:
-    """Plain values, for JSON."""
+    """Convert to JSON-serializable values."""
     return asdict(cost)

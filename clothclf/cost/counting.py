@@ -1,4 +1,4 @@
-"""Count one architecture in this process, which flopth leaves unfit for anything else."""
+"""Count one architecture in this process, which flopth leaves unusable for anything else."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from clothclf.cost.counters.fvcore_counter import AS_IT_COMES, FvcoreCount, coun
 from clothclf.cost.counters.torch_counter import ForwardRecord, count_with_torch
 from clothclf.cost.deployed_form import check_deployed_form
 from clothclf.cost.explain import (
-    Finding,
+    CounterVerdict,
     cross_check,
     explain_flopth,
     explain_fvcore,
@@ -41,14 +41,14 @@ from clothclf.models.classifier import feature_count
 from clothclf.models.deploy import deployed
 from clothclf.results import Cost, CounterResult
 
-# Tensors of the largest size that one forward pass holds at a time, with room for work space.
+# Estimated number of simultaneously live tensors of the largest size, including workspaces.
 LIVE_TENSORS = 6
 FLOAT32_BYTES = 4
 
 
 @dataclass(frozen=True)
 class Form:
-    """What one form of the network computes and weighs; before flopth adds buffers of its own."""
+    """Cost and size of one form of the network, taken before flopth adds its own buffers."""
 
     macs: int
     params: int
@@ -57,7 +57,7 @@ class Form:
 
     @staticmethod
     def of(model: nn.Module, record: ForwardRecord) -> Form:
-        """Of a model that was counted."""
+        """Create from a counted model."""
         return Form(
             record.result.macs or 0, parameter_count(model), stored_bytes(model), record.activations
         )
@@ -65,17 +65,17 @@ class Form:
 
 @dataclass(frozen=True)
 class _Attempt:
-    """fvcore's count, or why there is none."""
+    """fvcore's count, or the error."""
 
     count: FvcoreCount | None
-    fault: str
+    error: str
 
 
 def count_here(request: CostRequest, quick: bool = False, memory: int | None = None) -> Cost:
-    """Count with all three counters; with torch's alone where `quick`.
+    """Count with all three counters, or with torch's only if `quick`.
 
-    `memory` is how many bytes fvcore's real arithmetic may take; by default half of what is free.
-    Raises CostError where the architecture cannot be built or run at this size.
+    `memory` limits fvcore's tensors, in bytes; by default half of the available memory. Raises
+    CostError if the architecture cannot be built or run at this size.
     """
     request = resolve(request)
     memory = memory or available_memory_bytes() // 2
@@ -86,18 +86,18 @@ def count_here(request: CostRequest, quick: bool = False, memory: int | None = N
     trains = Form.of(network.model, record)
     classes = class_count(request, network.model)
     trainable = trainable_count(request, network.model)
-    # First: fvcore's counter leaves no arithmetic to this process.
+    # Before fvcore, whose counter disables matrix products in this process.
     other, why = _try_deployed(request, network, record, memory)
     if quick:
-        attempt, field = _Attempt(None, "not asked for"), None
-        flopth = _no_figure(FLOPTH_CONVENTION, "not asked for")
+        attempt, field = _Attempt(None, "not requested"), None
+        flopth = _no_figure(FLOPTH_CONVENTION, "not requested")
     else:
         attempt = _try_fvcore(request, network, record, memory)
         field = receptive_field(network.backbone, network.image)
-        # Last: it leaves neither this process nor the model as they were.
+        # Last, since flopth modifies this process and the model.
         flopth = _try_flopth(network)
-    findings = _findings(record, attempt, flopth)
-    remarks = [why, *(finding.reason for finding in findings)]
+    verdicts = _verdicts(record, attempt, flopth)
+    remarks = [why, *(verdict.reason for verdict in verdicts)]
     return Cost(
         architecture=request.architecture,
         image_size=width,
@@ -108,33 +108,33 @@ def count_here(request: CostRequest, quick: bool = False, memory: int | None = N
         training_macs=trains.macs if other else None,
         training_params=trains.params if other else None,
         torch=record.result,
-        fvcore=_own_figure(attempt),
+        fvcore=_fvcore_result(attempt),
         flopth=flopth,
-        flopth_verdict=findings[0].verdict,
-        fvcore_verdict=findings[1].verdict,
+        flopth_verdict=verdicts[0].verdict,
+        fvcore_verdict=verdicts[1].verdict,
         reason="; ".join(dict.fromkeys(remark for remark in remarks if remark)),
         receptive_field=field,
     )
 
 
 def count_on_meta(request: CostRequest, by_layer: bool = True) -> tuple[Network, ForwardRecord]:
-    """Build without numbers and count with torch; raises CostError, saying what the model said."""
-    logging.disable(logging.WARNING)  # timm and fvcore tell of things that no one asked
+    """Build on the meta device and count with torch; raises CostError with the model's error."""
+    logging.disable(logging.WARNING)  # irrelevant warnings of timm and fvcore
     try:
         network = build_on_meta(request)
         return network, _count(request, network.model, network.image, by_layer)
     except UserError as error:
         raise CostError(str(error)) from error
-    except Exception as error:  # each architecture fails in its own way
+    except Exception as error:  # architectures raise arbitrary exceptions
         _, height, width = input_size(request)
         size = f"{height} x {width}"
-        raise CostError(f"it refuses images of {size} pixels: {first_line(error)}") from error
+        raise CostError(f"does not accept images of {size} pixels: {first_line(error)}") from error
 
 
 def _count(
     request: CostRequest, model: nn.Module, image: Tensor, by_layer: bool = False
 ) -> ForwardRecord:
-    """Count with torch, as all counts are; raises CostError if the image is not the request's."""
+    """Count with torch; raises CostError if the input size differs from the requested one."""
     record = count_with_torch(model, image, by_layer)
     if record.input_size != input_size(request):
         given, reported = (
@@ -145,9 +145,9 @@ def _count(
 
 
 def count_deployed_on_meta(request: CostRequest, model: nn.Module) -> Form | None:
-    """Count a network's deployed form; None where it has no other than the one that trains.
+    """Count a network's deployed form; None if it has no separate one.
 
-    Raises CostError where it cannot be converted or run; whether it answers alike is not seen.
+    Raises CostError if it cannot be converted or run. Does not compare the outputs of both forms.
     """
     other = deployed(model)
     if other is None:
@@ -155,20 +155,20 @@ def count_deployed_on_meta(request: CostRequest, model: nn.Module) -> Form | Non
     image = torch.zeros(1, *input_size(request), device="meta")
     try:
         return Form.of(other, _count(request, other, image))
-    except Exception as error:  # each architecture fails in its own way
+    except Exception as error:  # architectures raise arbitrary exceptions
         raise CostError(f"its deployed form does not run: {first_line(error)}") from error
 
 
 def count_backbone_on_meta(request: CostRequest) -> tuple[nn.Module, int, ForwardRecord]:
-    """A body without numbers, the length of its vector, and its count, in one pass.
+    """Return a backbone on the meta device, its feature count, and its cost, from one pass.
 
-    Raises CostError, saying what the model said.
+    Raises CostError with the model's error.
     """
     logging.disable(logging.WARNING)
     try:
         with torch.device("meta"):
             backbone = create_for_size(request.architecture, request.image_size, num_classes=0)
-            # Parameters that want gradients make torch's counter stumble over some architectures.
+            # With gradients enabled, torch's counter fails on some architectures.
             sized = _Sized(backbone.requires_grad_(False), request)
             record = _count(request, sized, torch.zeros(0))
     except UserError as error:
@@ -177,7 +177,7 @@ def count_backbone_on_meta(request: CostRequest) -> tuple[nn.Module, int, Forwar
 
 
 class _Sized(nn.Module):
-    """A body whose one forward pass tells the length of its vector."""
+    """Backbone whose forward pass records the length of its feature vector."""
 
     def __init__(self, backbone: nn.Module, request: CostRequest) -> None:
         super().__init__()
@@ -194,7 +194,7 @@ class _Sized(nn.Module):
 def _try_deployed(
     request: CostRequest, network: Network, record: ForwardRecord, memory: int
 ) -> tuple[Form | None, str]:
-    """The deployed form, once it is found to answer alike; else why it is not told of."""
+    """Return the deployed form if its outputs are the same; else None and the reason."""
     try:
         form = count_deployed_on_meta(request, network.model)
         if form is not None:
@@ -221,21 +221,21 @@ def _try_fvcore(
         skip_products()
         real = build_on_cpu(request, network.features)
         return _Attempt(count_with_fvcore(real.model, real.image), "")
-    except Exception as error:  # each architecture fails in its own way
+    except Exception as error:  # architectures raise arbitrary exceptions
         return _Attempt(None, f"fvcore fails: {first_line(error)}")
 
 
 def _memory_needed(network: Network, record: ForwardRecord) -> int:
-    """Bytes that a forward pass touches: kernels of convolutions, and some large tensors.
+    """Estimate the bytes that a forward pass touches: convolution kernels and activations.
 
-    The matrices of linear layers are neither written nor read, so the system gives them no memory.
+    Matrices of linear layers are neither written nor read, so they occupy no physical memory.
     """
     kernels = sum(p.numel() for p in network.model.parameters() if p.ndim > 2)
     return FLOAT32_BYTES * (kernels + _work_space(record))
 
 
 def _work_space(record: ForwardRecord) -> int:
-    """Elements that a forward pass of one image holds at a time, beside parameters."""
+    """Estimate the elements that a forward pass of one image holds, without parameters."""
     return LIVE_TENSORS * record.largest_tensor
 
 
@@ -246,27 +246,27 @@ def _gibibytes(needed: int, memory: int) -> str:
 def _try_flopth(network: Network) -> CounterResult:
     try:
         return count_with_flopth(network.model, network.image)
-    except Exception as error:  # flopth fails on layers that give tuples, among others
-        fault = f"flopth fails: {type(error).__name__}: {first_line(error)}"
-        return _no_figure(FLOPTH_CONVENTION, fault)
+    except Exception as error:  # flopth fails on layers that return tuples, among others
+        message = f"flopth fails: {type(error).__name__}: {first_line(error)}"
+        return _no_figure(FLOPTH_CONVENTION, message)
 
 
-def _no_figure(convention: str, fault: str) -> CounterResult:
-    return CounterResult(None, {}, {}, {}, convention, fault=fault)
+def _no_figure(convention: str, error: str) -> CounterResult:
+    return CounterResult(None, {}, {}, {}, convention, fault=error)
 
 
-def _own_figure(attempt: _Attempt) -> CounterResult:
+def _fvcore_result(attempt: _Attempt) -> CounterResult:
     if attempt.count is None:
-        return _no_figure(AS_IT_COMES, attempt.fault)
+        return _no_figure(AS_IT_COMES, attempt.error)
     return attempt.count.as_it_comes
 
 
-def _findings(
+def _verdicts(
     record: ForwardRecord, attempt: _Attempt, flopth: CounterResult
-) -> tuple[Finding, Finding]:
-    """What is to be said of flopth and of fvcore."""
+) -> tuple[CounterVerdict, CounterVerdict]:
+    """Return the verdicts on flopth and on fvcore."""
     headline, count = record.result.macs or 0, attempt.count
-    check = cross_check(headline, count.multiply_adds if count else None, attempt.fault)
+    check = cross_check(headline, count.multiply_adds if count else None, attempt.error)
     if check.verdict == "disputed":
         return check, check
     fused = bool(count and "attention" in count.multiply_adds.by_operator)
@@ -278,6 +278,6 @@ def _findings(
 
 
 def settle_process() -> None:
-    """One thread, and no slow arithmetic on the tiny numbers that unset memory may hold."""
+    """Use one thread, and flush denormals, which uninitialized memory may contain and are slow."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)

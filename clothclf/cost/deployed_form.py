@@ -1,4 +1,4 @@
-"""Find out whether a network's deployed form answers as the one that trains."""
+"""Check that a network's deployed form has the same outputs as its training form."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from clothclf.models.deploy import deployed_alike, randomize
 
 
 def check_deployed_form(request: CostRequest, features: int) -> None:
-    """Compare the outputs of both forms; raises CostError where they differ.
+    """Compare the outputs of both forms; raises CostError if they differ.
 
-    On a real instance with random parameters and batch-norm statistics, and two random images;
-    for a process in which torch still computes. `features` as for `build_on_cpu`.
+    Uses a real instance with random parameters and batch-norm statistics, and two random images.
+    Must run before `skip_products`. `features` as for `build_on_cpu`.
     """
     torch.manual_seed(0)
-    # In double precision: random networks can blow float32's rounding up beyond any tolerance.
-    # By default, since some conversions make their new layers with it.
-    usual = torch.get_default_dtype()
+    # Double precision: random networks can amplify float32 rounding beyond any tolerance. Set as
+    # the default dtype, since some conversions create new layers with it.
+    default_dtype = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
         network = build_on_cpu(request, features, drawn=True)
@@ -26,4 +26,4 @@ def check_deployed_form(request: CostRequest, features: int) -> None:
         randomize(network.model.double(), images)
         deployed_alike(network.model, images)
     finally:
-        torch.set_default_dtype(usual)
+        torch.set_default_dtype(default_dtype)

@@ -1,4 +1,4 @@
-"""The module tree of an architecture with what each part costs."""
+"""Module tree of an architecture with the cost of each module."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from clothclf.cost.count import CostRequest, ask_child
 
-if TYPE_CHECKING:  # torch takes seconds, and this side of the process does without
+if TYPE_CHECKING:  # importing torch takes seconds, and this side does not need it
     from torch import nn
 
     from clothclf.cost.counters.torch_counter import ForwardRecord
@@ -16,27 +16,27 @@ if TYPE_CHECKING:  # torch takes seconds, and this side of the process does with
 
 @dataclass(frozen=True)
 class ModuleRow:
-    """One module of the tree; all figures hold it and what it contains."""
+    """One module of the tree; all figures include its submodules."""
 
     name: str
-    """Dotted; empty for the whole network."""
+    """Dotted name; empty for the whole network."""
     kind: str
-    """Its class."""
+    """Class name."""
     depth: int
-    """0 for the whole network."""
+    """Depth in the tree; 0 for the whole network."""
     params: int
     macs: int
-    """Over all calls for one image; 0 for what is never called, or costs nothing."""
+    """MACs of all calls for one image; 0 if it is never called or costs nothing."""
     output_shape: tuple[int, ...] | None
-    """With the batch of 1 in front; None where it gives no tensor or is not called as a module."""
+    """Output shape, with a batch of 1; None if it returns no tensor or is never called."""
     share: float
-    """Of the network's MACs, 0 to 1."""
+    """Fraction of the network's MACs, 0 to 1."""
 
 
 def module_tree(request: CostRequest, timeout_s: float = 600) -> list[ModuleRow]:
-    """Return the tree in the order of the network's definition, parents before children.
+    """Return the module tree in definition order, parents before children.
 
-    Runs in a child process like `count_cost`, and raises CostError likewise.
+    Runs in a child process and raises CostError, like `count_cost`.
     """
     return [
         ModuleRow(**{**row, "output_shape": row["output_shape"] and tuple(row["output_shape"])})
@@ -45,7 +45,7 @@ def module_tree(request: CostRequest, timeout_s: float = 600) -> list[ModuleRow]
 
 
 def rows_of(model: nn.Module, record: ForwardRecord) -> list[dict[str, Any]]:
-    """The child's side: rows as plain values."""
+    """Return the rows as JSON-serializable values, in the child process."""
     return [asdict(row) for row in _rows(model, record)]
 
 

@@ -1,4 +1,4 @@
-"""Compare the counters: one headline, and for each other figure a verdict that adds up."""
+"""Compare the counters with the headline, and explain their differences."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from clothclf.cost.counters.torch_counter import ForwardRecord
 from clothclf.results import CounterResult, Verdict
 
 AGREE = 0.02
-"""A counter agrees, or its explanation adds up, within this share of the headline."""
+"""Relative tolerance within which a counter agrees, or its explanation adds up."""
 SAME = 1e-4
-"""fvcore's multiply-adds and torch's are the same within this share."""
+"""Relative tolerance within which fvcore's and torch's multiply-adds are the same."""
 
-# fvcore's names of what it counts though it is no multiply-add of the headline.
+# Operators that fvcore counts, but that are not multiply-adds of the headline.
 _BESIDE = {
     "batch_norm": "norms",
     "layer_norm": "norms",
@@ -27,7 +27,7 @@ _BESIDE = {
     "upsample_bilinear2d": "upsampling",
     "grid_sampler": "upsampling",
 }
-# What fvcore has no handle for, in the field's words.
+# Operators for which fvcore has no handle.
 _LACKING = {
     "scaled_dot_product_attention": "fused attention",
     "_convolution_mode": "convolutions with padding='same'",
@@ -36,57 +36,59 @@ _LACKING = {
 }
 
 Causes = dict[str, int]
-"""Signed differences from the headline, in multiply-adds, by what makes them."""
+"""Signed differences from the headline in multiply-adds, by cause."""
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One counter's verdict."""
+class CounterVerdict:
+    """Verdict on one counter."""
 
     verdict: Verdict
     reason: str
-    """In words; empty where it agrees."""
+    """Explanation; empty if the counter agrees."""
 
 
-def cross_check(headline: int, check: CounterResult | None, fault: str) -> Finding:
-    """Whether fvcore's multiply-adds are torch's; `fault` is why there is no check."""
+def cross_check(headline: int, check: CounterResult | None, error: str) -> CounterVerdict:
+    """Compare fvcore's multiply-adds with torch's; `error` is why there is no check."""
     if check is None or check.macs is None:
-        return Finding("unchecked", fault)
+        return CounterVerdict("unchecked", error)
     if abs(check.macs - headline) <= SAME * max(headline, check.macs):
-        return Finding("agreed", "")
+        return CounterVerdict("agreed", "")
     low, high = sorted((check.macs, headline))
-    passed = ", ".join(sorted(check.not_counted)) or "nothing"
-    return Finding(
+    ignored = ", ".join(sorted(check.not_counted)) or "nothing"
+    return CounterVerdict(
         "disputed",
         f"multiply-adds lie between {giga(low)} and {giga(high)} (torch {giga(headline)}, fvcore "
-        f"{giga(check.macs)}, which passed over {passed})",
+        f"{giga(check.macs)}, which ignored {ignored})",
     )
 
 
-def judge(name: str, headline: int, counted: CounterResult, causes: Causes) -> Finding:
-    """Verdict on a counter's own figure, given what is known to set it apart."""
+def judge(name: str, headline: int, counted: CounterResult, causes: Causes) -> CounterVerdict:
+    """Return the verdict on a counter's own figure, given the known causes of its difference."""
     if counted.macs is None:
-        return Finding("unchecked", f"{name} gives no figure: {counted.fault}")
-    away = counted.macs - headline
-    if abs(away) <= AGREE * headline:
-        return Finding("agreed", "")
-    left = away - sum(causes.values())
-    told = f"{name} {away / headline:+.1%}: {describe(causes, headline)}" if headline else name
-    if abs(left) <= AGREE * headline:
-        return Finding("explained", told)
-    share = f"{left / headline:+.1%}" if headline else str(left)
-    return Finding("disputed", f"{told}; {share} is left unexplained")
+        return CounterVerdict("unchecked", f"{name} gives no figure: {counted.fault}")
+    difference = counted.macs - headline
+    if abs(difference) <= AGREE * headline:
+        return CounterVerdict("agreed", "")
+    rest = difference - sum(causes.values())
+    reason = name
+    if headline:
+        reason = f"{name} {difference / headline:+.1%}: {describe(causes, headline)}"
+    if abs(rest) <= AGREE * headline:
+        return CounterVerdict("explained", reason)
+    share = f"{rest / headline:+.1%}" if headline else str(rest)
+    return CounterVerdict("disputed", f"{reason}; {share} unexplained")
 
 
 def describe(causes: Causes, headline: int) -> str:
-    """The causes that matter, largest first, each as a share of the headline."""
+    """List the significant causes, largest first, each as a percentage of the headline."""
     ordered = sorted(causes.items(), key=lambda cause: -abs(cause[1]))
-    matter = [cause for cause in ordered if abs(cause[1]) >= 0.005 * headline] or ordered[:1]
-    return ", ".join(f"{what} {count / headline:+.1%}" for what, count in matter)
+    significant = [cause for cause in ordered if abs(cause[1]) >= 0.005 * headline] or ordered[:1]
+    return ", ".join(f"{what} {count / headline:+.1%}" for what, count in significant)
 
 
 def explain_flopth(record: ForwardRecord, fused_attention: bool) -> Causes:
-    """What flopth's rules make of the calls that torch's counter watched."""
+    """Return the causes of flopth's difference: its rules applied to the recorded calls."""
     causes: Counter[str] = Counter()
     last = {call.name: call for call in record.calls}
     for call in record.calls:
@@ -124,7 +126,10 @@ def _flopth_cause(kind: str, layer: nn.Module, dimensions: int) -> str:
 
 
 def explain_fvcore(own: CounterResult, gaps: Causes) -> Causes:
-    """What fvcore counts beside multiply-adds, and the `gaps` in those that it should count."""
+    """Return the causes of fvcore's difference.
+
+    These are the operators that it counts beside multiply-adds, and `gaps` in its multiply-adds.
+    """
     causes: Counter[str] = Counter()
     for operator, count in own.by_operator.items():
         if operator in _BESIDE:
@@ -135,5 +140,5 @@ def explain_fvcore(own: CounterResult, gaps: Causes) -> Causes:
 
 
 def giga(macs: int) -> str:
-    """`1.254 G`, with four digits that mean something."""
+    """Format as giga with 4 significant digits: `1.254 G`."""
     return f"{macs / 1e9:.4g} G"

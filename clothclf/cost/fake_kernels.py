@@ -1,7 +1,7 @@
-"""Make torch skip matrix products, so that a trace of shapes costs no arithmetic.
+"""Replace torch's matrix products by kernels that only return a tensor of the right shape.
 
-fvcore counts in a trace that meta tensors cannot run. Only the shapes matter to it, and nine tenths
-of the time would go into products: here they give memory as it comes, of the right shape.
+fvcore counts in a trace that does not run on meta tensors. It needs only the shapes, but 90 % of
+the time would be spent in matrix products.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from torch import Tensor
 
 @functools.cache
 def skip_products() -> torch.library.Library:
-    """Replace the CPU's matrix products for the rest of this process, which must be throw-away."""
+    """Replace the CPU's matrix products for the rest of this process, which must be disposable."""
     library = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch says that a kernel is replaced: it is meant to be
+        warnings.simplefilter("ignore")  # torch warns that a kernel is overridden
         for operator, kernel in _KERNELS.items():
             library.impl(operator, kernel, "CPU")  # type: ignore[no-untyped-call]
     return library
 
 
-# While a trace runs, sizes are tensors that the tracer follows: each is read as a plain number.
+# During a trace, sizes are tensors that the tracer records; int() detaches them.
 def _sides(tensor: Tensor) -> list[int]:
     return [int(side) for side in tensor.shape]
 
@@ -39,10 +39,10 @@ def _added_product(_: Tensor, left: Tensor, right: Tensor, **scales: Any) -> Ten
 
 
 def _attention(query: Tensor, _: Tensor, value: Tensor, *options: Any, **more: Any) -> Any:
-    """Output [batch, heads, places, width], laid out as the real kernel does, and the logsumexp."""
-    batch, heads, places, _width = _sides(query)
-    output = query.new_empty([batch, places, heads, _sides(value)[-1]]).transpose(1, 2)
-    return output, query.new_empty([batch, heads, places])
+    """Return output [batch, heads, tokens, width] with the real kernel's strides, and logsumexp."""
+    batch, heads, tokens, _width = _sides(query)
+    output = query.new_empty([batch, tokens, heads, _sides(value)[-1]]).transpose(1, 2)
+    return output, query.new_empty([batch, heads, tokens])
 
 
 _KERNELS = {

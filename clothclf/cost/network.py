@@ -1,4 +1,4 @@
-"""The throw-away network that is counted: built as a run builds it, but without weights."""
+"""Build the network to count or measure as a run builds it, but without weights."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from clothclf.models.architectures import create, create_for_size, default_size,
 from clothclf.models.classifier import Classifier, Head, feature_count
 from clothclf.settings import ModelSettings
 
-# In-place float writes at least this large are initial weights, whose values nothing counts.
+# In-place float writes of at least this many elements initialize weights; counts ignore values.
 LARGE = 2**14
 
 
 @dataclass(frozen=True)
 class Network:
-    """A network in evaluation mode and an image for it, on the same device."""
+    """Network in evaluation mode, and an image on the same device."""
 
     model: nn.Module
     image: Tensor
-    """[1, channels, height, width]."""
+    """Image [1, channels, height, width]."""
     features: int
-    """Length of the vector that goes into our head; 0 where timm's classifier is kept."""
+    """Length of the head's input vector; 0 with timm's own classifier."""
 
     @property
     def backbone(self) -> nn.Module:
-        """timm's network, below our head where there is one."""
+        """timm's network, without our head if there is one."""
         return self.model.backbone if isinstance(self.model, Classifier) else self.model
 
 
 def resolve(request: CostRequest) -> CostRequest:
-    """Fill in the image's side where timm's own is asked for.
+    """Replace an image size of 0 by timm's default size.
 
-    timm's own network at its own size keeps the 0: its images may be no squares.
+    A request with timm's own classifier keeps 0, since its default size may not be square.
     """
     if request.image_size or request.own_classifier:
         return request
@@ -47,9 +47,9 @@ def resolve(request: CostRequest) -> CostRequest:
 
 
 def input_size(request: CostRequest) -> tuple[int, int, int]:
-    """Channels, height and width of the image that is counted, and reported.
+    """Return channels, height and width of the image to count and report.
 
-    They follow from the request alone: what a network says of itself may be another's.
+    Derived from the request only, since a network's own configuration may be a sibling's.
     """
     channels, height, width = own_input_size(request.architecture)
     if request.image_size or not request.own_classifier:
@@ -58,7 +58,7 @@ def input_size(request: CostRequest) -> tuple[int, int, int]:
 
 
 def build_on_meta(request: CostRequest) -> Network:
-    """Build shapes without numbers; raises ArchitectureError where that cannot be."""
+    """Build on the meta device; raises ArchitectureError if the architecture cannot be built."""
     with torch.device("meta"):
         backbone = _backbone(request)
         features = 0
@@ -68,7 +68,7 @@ def build_on_meta(request: CostRequest) -> Network:
 
 
 def build_on_cpu(request: CostRequest, features: int, drawn: bool = False) -> Network:
-    """Build with memory for the numbers; they are drawn if so asked. `features` as on meta."""
+    """Build on the CPU; `drawn` initializes the weights. `features` as found on the meta device."""
     with contextlib.nullcontext() if drawn else leave_weights_unset():
         backbone = _backbone(request)
         return _network(request, backbone, features, torch.device("cpu"))
@@ -90,23 +90,23 @@ def _network(
         settings = ModelSettings(mode="frozen" if request.frozen else "finetune")
         head = Head(features, request.classes, request.head, request.standardize)
         model = Classifier(backbone, head, settings)
-    # Parameters that want gradients make torch's counter stumble over some architectures.
+    # With gradients enabled, torch's counter fails on some architectures.
     model.eval().requires_grad_(False)
     return Network(model, torch.zeros(1, *input_size(request), device=device), features)
 
 
 def class_count(request: CostRequest, model: nn.Module) -> int:
-    """Outputs of the model."""
+    """Return the number of outputs of the model."""
     return request.classes or int(getattr(model, "num_classes", 0))
 
 
 def parameter_count(module: nn.Module) -> int:
-    """All parameters, shared ones once."""
+    """Count all parameters; shared ones count once."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
 def trainable_count(request: CostRequest, model: nn.Module) -> int:
-    """Parameters that a run would train: the head's alone where the backbone is frozen."""
+    """Count the parameters that a run trains: only the head's if the backbone is frozen."""
     if not request.frozen:
         return parameter_count(model)
     if isinstance(model, Classifier):
@@ -117,7 +117,7 @@ def trainable_count(request: CostRequest, model: nn.Module) -> int:
 
 
 def stored_bytes(model: nn.Module) -> int:
-    """Bytes of all that a weights file of this model would hold, shared tensors once."""
+    """Return the size in bytes of all tensors of the state dict; shared ones count once."""
     tensors = {id(tensor): tensor for tensor in model.state_dict(keep_vars=True).values()}
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
@@ -138,9 +138,9 @@ class _LeaveUnset(TorchFunctionMode):
 
 @contextlib.contextmanager
 def leave_weights_unset() -> Iterator[None]:
-    """Skip the drawing of large initial weights: it takes longer than counting does.
+    """Skip the initialization of large weights, which takes longer than counting.
 
-    Memory that is never written costs no memory either: the system hands out zeros as it is read.
+    Memory that is never written is never allocated either: the system maps it to a zero page.
     """
     with _LeaveUnset():
         yield

@@ -1,4 +1,4 @@
-"""What many architectures cost, by torch's counter alone: fast, and kept for the next time."""
+"""Count many architectures quickly, with torch's counter only, and cache the results."""
 
 from __future__ import annotations
 
@@ -23,35 +23,36 @@ from clothclf.errors import CostError, UserError, first_line
 from clothclf.settings import HeadSettings
 
 FORMAT = 2
-"""Raise it when the same network would be counted differently."""
-FEW = 8
-"""Up to so many are counted in this process; for more, others are started."""
+"""Version of the cache's content; increase it when the same network would count differently."""
+MAX_IN_PROCESS = 8
+"""Maximum number of architectures to count in this process; more start a worker pool."""
 
-Progress = Callable[[int, int], None]
-"""Called with architectures done and architectures in all."""
+OnProgress = Callable[[int, int], None]
+"""Callback with the number of counted architectures and the total."""
 
 
 @dataclass(frozen=True)
 class QuickCount:
-    """One forward pass of one image, and what the network weighs."""
+    """MACs of one forward pass of one image, and parameters of the network."""
 
     macs: int | None
-    """Headline multiply-adds; None where they could not be counted."""
+    """Headline multiply-adds; None if they could not be counted."""
     params: int | None
     features: int
-    """Length of a backbone's vector; 0 for timm's own network."""
+    """Length of the backbone's feature vector; 0 for timm's own network."""
     fault: str = ""
-    """Why there are no figures, in one sentence."""
+    """Error, in one sentence; empty if the network was counted."""
     training_macs: int | None = None
-    """Of the form that trains, where macs and params are of another, deployed one; else None."""
+    """MACs of the training form if it differs from the deployed form; else None."""
     training_params: int | None = None
-    """Likewise."""
+    """Parameters of the training form, likewise."""
     width: int = 0
-    """Of the image that was counted, in pixels."""
+    """Width of the counted image in pixels."""
     height: int = 0
+    """Height of the counted image in pixels."""
 
     def with_head(self, head: HeadSettings, classes: int) -> QuickCount:
-        """The same body with a head on it."""
+        """Return the cost of this backbone with a head."""
         if self.macs is None or self.params is None:
             return self
         widths = [self.features, *([head.hidden] if head.hidden else []), classes]
@@ -69,47 +70,49 @@ class QuickCount:
 
 
 def backbone_request(architecture: str, image_size: int) -> CostRequest:
-    """A network without its classifier, at a size in pixels."""
+    """Request a network without its classifier, at a size in pixels."""
     return CostRequest(architecture, image_size, 0, HeadSettings())
 
 
 def own_request(architecture: str, image_size: int = 0) -> CostRequest:
-    """timm's own network with its classifier; at its own size where that is 0."""
+    """Request timm's own network with its classifier; an image size of 0 is timm's default."""
     return CostRequest(architecture, image_size, 0, HeadSettings(), False, own_classifier=True)
 
 
 def count_many(
-    requests: Sequence[CostRequest], folder: Path, progress: Progress | None = None
+    requests: Sequence[CostRequest], folder: Path, progress: OnProgress | None = None
 ) -> list[QuickCount]:
-    """Count each request, or read below `folder` what the same versions counted before.
+    """Count each request, or read the result from the cache in `folder`.
 
-    What cannot be counted has a fault. Architectures of one's own are counted every time.
+    The key includes the versions of torch and timm. Custom architectures are not cached. A request
+    that cannot be counted returns a `fault`.
     """
-    found: dict[int, QuickCount] = {}
-    for place, request in enumerate(requests):
-        if (kept := _read(request, folder)) is not None:
-            found[place] = kept
-    missing = [place for place in range(len(requests)) if place not in found]
-    places = {id(requests[place]): place for place in missing}
+    counts: dict[int, QuickCount] = {}
+    for index, request in enumerate(requests):
+        if (cached := _read(request, folder)) is not None:
+            counts[index] = cached
+    missing = [index for index in range(len(requests)) if index not in counts]
+    indices = {id(requests[index]): index for index in missing}
 
-    def keep(request: CostRequest, answer: Any, fault: str) -> None:
-        count = QuickCount(None, None, 0, fault) if fault else QuickCount(**answer)
-        _keep(request, folder, count)
-        found[places[id(request)]] = count
+    def add(request: CostRequest, result: Any, error: str) -> None:
+        count = QuickCount(None, None, 0, error) if error else QuickCount(**result)
+        _write(request, folder, count)
+        counts[indices[id(request)]] = count
         if progress is not None:
-            progress(len(found), len(requests))
+            progress(len(counts), len(requests))
 
-    waiting = [requests[place] for place in missing]
-    if len(waiting) > FEW:
-        ask_many("body", waiting, min(os.cpu_count() or 1, len(waiting) // FEW + 1), keep)
+    waiting = [requests[index] for index in missing]
+    if len(waiting) > MAX_IN_PROCESS:
+        workers = min(os.cpu_count() or 1, len(waiting) // MAX_IN_PROCESS + 1)
+        ask_many("body", waiting, workers, add)
     else:
         for request in waiting:
-            keep(request, *_count(request))
-    return [found[place] for place in range(len(requests))]
+            add(request, *_count(request))
+    return [counts[index] for index in range(len(requests))]
 
 
 def count_backbone(request: CostRequest) -> dict[str, Any]:
-    """Count in this process, on no memory; raises UserError where the network cannot be built."""
+    """Count in this process, on the meta device; raises UserError if it cannot be built."""
     from clothclf.cost.counting import (
         Form,
         count_backbone_on_meta,
@@ -124,17 +127,17 @@ def count_backbone(request: CostRequest) -> dict[str, Any]:
         model, features = network.model, 0
     else:
         model, features, record = count_backbone_on_meta(request)
-    trains = Form.of(model, record)
+    training = Form.of(model, record)
     other = None
-    with contextlib.suppress(CostError):  # then it is deployed as it trains
+    with contextlib.suppress(CostError):  # then the training form is deployed
         other = count_deployed_on_meta(request, model)
     _, height, width = record.input_size
     count = QuickCount(
-        macs=(other or trains).macs,
-        params=(other or trains).params,
+        macs=(other or training).macs,
+        params=(other or training).params,
         features=features,
-        training_macs=trains.macs if other else None,
-        training_params=trains.params if other else None,
+        training_macs=training.macs if other else None,
+        training_params=training.params if other else None,
         width=width,
         height=height,
     )
@@ -142,22 +145,22 @@ def count_backbone(request: CostRequest) -> dict[str, Any]:
 
 
 def _count(request: CostRequest) -> tuple[Any, str]:
-    told = logging.root.manager.disable
+    disabled = logging.root.manager.disable
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return count_backbone(request), ""
     except UserError as error:
-        fault = str(error)
+        message = str(error)
     except MemoryError as error:
-        fault = f"out of memory: {first_line(error)}"
+        message = f"out of memory: {first_line(error)}"
     finally:
-        logging.disable(told)  # counting silences what this process may want to hear later
-    named = request.architecture in fault
-    return None, fault if named else f"{request.architecture}: {fault}"
+        logging.disable(disabled)  # counting disables the warnings of this process
+    named = request.architecture in message
+    return None, message if named else f"{request.architecture}: {message}"
 
 
-def _is_kept(request: CostRequest) -> bool:
+def _is_cacheable(request: CostRequest) -> bool:
     return ":" not in request.architecture
 
 
@@ -172,16 +175,16 @@ def _versions() -> list[str]:
 
 
 def _read(request: CostRequest, folder: Path) -> QuickCount | None:
-    if not _is_kept(request):
+    if not _is_cacheable(request):
         return None
     with contextlib.suppress(OSError, ValueError, TypeError):
         return QuickCount(**json.loads(_path(request, folder).read_text("utf-8")))
     return None
 
 
-def _keep(request: CostRequest, folder: Path, count: QuickCount) -> None:
-    """Keep a count, and a refusal too: the same versions refuse again."""
-    if not _is_kept(request) or "memory" in count.fault or "process" in count.fault:
+def _write(request: CostRequest, folder: Path, count: QuickCount) -> None:
+    """Cache a result, or an error that the same versions would raise again."""
+    if not _is_cacheable(request) or "memory" in count.fault or "process" in count.fault:
         return
     path = _path(request, folder)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Sum up a catalogue of costs as the tables of docs/costs.md; `python -m clothclf.cost.summary`."""
+"""Summarize a cost catalogue as tables in docs/costs.md: `python -m clothclf.cost.summary`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COUNTERS = {
     "fvcore, as it comes": "macs_fvcore",
     "torch's FlopCounterMode, halved": "macs_torch",
 }
-# One of each kind, in the order of their years.
+# One architecture of each kind, by year.
 EXAMPLES = (
     "vgg16",
     "resnet50",
@@ -48,13 +48,13 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def write_summary(catalogue: Path, document: Path) -> None:
-    """Replace what stands between the marks in `document`.
+    """Replace the text between the markers in `document`.
 
-    Raises CostError where the document has no marks or the catalogue no rows.
+    Raises CostError if the document has no markers or the catalogue no rows.
     """
     rows = read_catalogue(catalogue)
     if not rows:
-        raise CostError(f"{catalogue} has no rows to sum up")
+        raise CostError(f"{catalogue} has no rows to summarize")
     text = document.read_text(encoding="utf-8")
     region = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
     if not region.search(text):
@@ -64,7 +64,7 @@ def write_summary(catalogue: Path, document: Path) -> None:
 
 
 def summarize(rows: Sequence[CatalogueRow]) -> str:
-    """The tables as Markdown: coverage, each counter against the headline, causes, examples."""
+    """Return Markdown tables: coverage, deviations from the headline, causes, and examples."""
     parts = (_coverage(rows), _deviations(rows), _causes(rows), _examples(rows))
     return "\n\n".join(part for part in parts if part)
 
@@ -85,43 +85,43 @@ def _coverage(rows: Sequence[CatalogueRow]) -> str:
 def _deviations(rows: Sequence[CatalogueRow]) -> str:
     lines = []
     for counter, column in COUNTERS.items():
-        away = {
+        deviations = {
             row.architecture: int(getattr(row, column)) / int(row.macs) - 1
             for row in rows
             if row.macs and getattr(row, column)
         }
-        if not away:
+        if not deviations:
             continue
-        sizes = [abs(value) for value in away.values()]
-        worst = max(away, key=lambda name: abs(away[name]))
+        sizes = [abs(value) for value in deviations.values()]
+        worst = max(deviations, key=lambda name: abs(deviations[name]))
         lines.append((
             counter,
-            str(len(away)),
+            str(len(deviations)),
             _share(size <= 0.02 for size in sizes),
             _share(size <= 0.05 for size in sizes),
             f"{median(sizes):.1%}",
-            f"{away[worst]:+.1%} ({worst})",
+            f"{deviations[worst]:+.1%} ({worst})",
         ))  # fmt: skip
-    head = ("counter", "figures", "within 2 %", "within 5 %", "median distance", "furthest")
-    return f"Distance from the headline:\n\n{_table(head, lines)}"
+    head = ("counter", "figures", "within 2 %", "within 5 %", "median deviation", "largest")
+    return f"Deviation from the headline:\n\n{_table(head, lines)}"
 
 
 def _causes(rows: Sequence[CatalogueRow]) -> str:
     named: Counter[str] = Counter()
     for row in rows:
         for part in row.reason.split("; "):
-            told = re.match(r"(flopth|fvcore) [+-][\d.]+%: (.*)", part)
-            if told:
-                causes = re.findall(r"(?:^|%, )(.+?) [+-][\d.]+(?=%)", told[2])
-                named.update(f"{told[1]}: {cause}" for cause in causes)
+            match = re.match(r"(flopth|fvcore) [+-][\d.]+%: (.*)", part)
+            if match:
+                causes = re.findall(r"(?:^|%, )(.+?) [+-][\d.]+(?=%)", match[2])
+                named.update(f"{match[1]}: {cause}" for cause in causes)
     if not named:
         return ""
     lines = [(cause, str(count)) for cause, count in named.most_common(12)]
-    return f"What sets a counter apart, where it does:\n\n{_table(('cause', 'named for'), lines)}"
+    return f"Causes of deviations:\n\n{_table(('cause', 'architectures'), lines)}"
 
 
 def _examples(rows: Sequence[CatalogueRow]) -> str:
-    found = {row.architecture: row for row in rows}
+    by_name = {row.architecture: row for row in rows}
     lines = [
         (
             row.architecture,
@@ -130,15 +130,15 @@ def _examples(rows: Sequence[CatalogueRow]) -> str:
             *(_giga(getattr(row, name)) for name in ("macs", *COUNTERS.values())),
             row.receptive_field,
         )
-        for row in (found[name] for name in EXAMPLES if name in found)
+        for row in (by_name[name] for name in EXAMPLES if name in by_name)
     ]
     if not lines:
         return ""
     head = (
-        *("architecture", "picture", "parameters", "headline MACs"),
+        *("architecture", "image", "parameters", "headline MACs"),
         *("flopth", "fvcore", "torch", "receptive field"),
     )
-    return f"Some of them:\n\n{_table(head, lines)}"
+    return f"Examples:\n\n{_table(head, lines)}"
 
 
 def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
@@ -147,8 +147,8 @@ def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 
 
 def _share(hits: Iterable[bool]) -> str:
-    found = list(hits)
-    return f"{sum(found) / len(found):.1%}"
+    values = list(hits)
+    return f"{sum(values) / len(values):.1%}"
 
 
 def _giga(text: str) -> str:

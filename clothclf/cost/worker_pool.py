@@ -1,4 +1,4 @@
-"""Ask many counting questions of a few warm processes; this side imports no torch."""
+"""Pool of warm processes that count many architectures. This side does not import torch."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from clothclf.cost.count import (
 )
 from clothclf.errors import CostError
 
-Answered = Callable[[CostRequest, Any, str], None]
-"""Called with a request, its answer's plain values, and why there is none (else empty)."""
+OnResult = Callable[[CostRequest, Any, str], None]
+"""Callback with a request, its result (None on failure) and the error (else empty)."""
 
 
 def ask_many(
     task: Task,
     requests: Sequence[CostRequest],
     workers: int,
-    on_answer: Answered,
+    on_result: OnResult,
     memory: int | None = None,
 ) -> None:
-    """Ask for each request; `on_answer` is told as answers come, from one thread at a time.
+    """Process all requests, calling `on_result` for each as it completes, never concurrently.
 
-    Each of the `workers` is a process of one thread that answers in forks; one that dies is
-    replaced. `memory` is how many bytes a count may take.
+    Each of the `workers` is a single-threaded process that handles requests in forks; a worker that
+    dies is replaced. `memory` limits each count, in bytes.
     """
     waiting: queue.SimpleQueue[CostRequest] = queue.SimpleQueue()
     for request in requests:
@@ -40,9 +40,9 @@ def ask_many(
     lock = threading.Lock()
     limits = {} if memory is None else {"memory": memory}
 
-    def keep(request: CostRequest, answer: Any, fault: str) -> None:
+    def notify(request: CostRequest, result: Any, error: str) -> None:
         with lock:
-            on_answer(request, answer, fault)
+            on_result(request, result, error)
 
     def work() -> None:
         process: subprocess.Popen[str] | None = None
@@ -55,7 +55,7 @@ def ask_many(
                 if process is None or process.poll() is not None:
                     process = _start()
                 question = encode_question(task, request, **limits)
-                keep(request, *_ask(process, request.architecture, question))
+                notify(request, *_ask(process, request.architecture, question))
         finally:
             if process is not None:
                 _stop(process)
@@ -79,7 +79,7 @@ def _start() -> subprocess.Popen[str]:
 
 
 def _stop(process: subprocess.Popen[str]) -> None:
-    """Let a worker end by itself, as it does when no more questions can come."""
+    """Close a worker's input, at which it exits, and wait for it."""
     if process.stdin:
         process.stdin.close()
     process.wait()

@@ -1,1 +1,1 @@
-"""Models: timm bodies, their weights, and heads of ours."""
+"""Models: timm backbones, their weights, and our classifier heads."""

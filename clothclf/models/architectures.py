@@ -1,4 +1,4 @@
-"""Architectures by name, timm's or one's own: wildcards, tags, sizes, and what each wants."""
+"""Look up and create architectures by name: timm models and custom ones."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ WILDCARDS = frozenset("*?[")
 
 
 def is_wildcard(name: str) -> bool:
-    """Whether a name stands for several architectures."""
+    """Return whether a name contains wildcards."""
     return any(mark in name for mark in WILDCARDS)
 
 
 def expand_names(patterns: Sequence[str]) -> list[str]:
-    """Replace wildcards (timm's: `*`, `?`) by the names they match; keep order, drop repeats.
+    """Expand wildcards (timm's: `*`, `?`) to the names they match; keep order, drop duplicates.
 
-    A wildcard with a dot goes over names with tags: `efficientnet_b0.*`. Raises ArchitectureError
-    for a name that timm does not know, with near names, for a wildcard that matches nothing, and
-    for a `module:function` whose module is not there.
+    A wildcard with a dot matches names with tags: `efficientnet_b0.*`. Raises ArchitectureError
+    for a name that timm does not know (with similar names), for a wildcard that matches nothing,
+    and for a `module:function` whose module is not found.
     """
     names: dict[str, None] = {}
     for pattern in patterns:
@@ -56,25 +56,25 @@ def _matches(pattern: str) -> list[str]:
 
 
 def create(name: str, **options: Any) -> nn.Module:
-    """`timm.create_model`, or one's own function, with faults told in one sentence.
+    """Create a model with `timm.create_model`, or with a custom function.
 
-    Raises ArchitectureError.
+    Raises ArchitectureError with one sentence.
     """
     if is_own(name):
         return create_own(name, **options)
     timm = _timm()
     try:
         model: nn.Module = timm.create_model(name, **options)
-    except Exception as error:  # timm's builders raise whatever their parts do
+    except Exception as error:  # timm's builders raise arbitrary exceptions
         first = first_line(error)
         raise ArchitectureError(f"architecture {name!r} cannot be built: {first}") from error
     return model
 
 
 def create_for_size(name: str, image_size: int, **options: Any) -> nn.Module:
-    """Build an architecture for square images of `image_size` pixels.
+    """Create a model for square images of `image_size` pixels.
 
-    Those with positions tied to the input's size take it as an argument; the rest refuse it.
+    Architectures with position embeddings take the size as an argument; others reject it.
     """
     if own_input_size(name)[1:] == (image_size, image_size):
         return create(name, **options)
@@ -87,12 +87,12 @@ def create_for_size(name: str, image_size: int, **options: Any) -> nn.Module:
 
 
 def default_size(name: str) -> int:
-    """Side in pixels of the images that timm made this architecture for; their width."""
+    """Return timm's default input size of an architecture in pixels (its width)."""
     return own_input_size(name)[-1]
 
 
 def own_input_size(name: str) -> tuple[int, int, int]:
-    """Channels, height and width of the images that timm made this architecture for."""
+    """Return timm's default channels, height and width of an architecture."""
     config = pretrained_config(name)
     if config is None:
         return 3, 224, 224
@@ -101,24 +101,24 @@ def own_input_size(name: str) -> tuple[int, int, int]:
 
 
 def size_of(name: str, image_size: int | str) -> int:
-    """Pixels of a size in the settings: a number as it is, `native` as timm has it."""
+    """Resolve a size of the settings to pixels: a number, or `native` for timm's default."""
     return image_size if isinstance(image_size, int) else default_size(name)
 
 
 def tags(name: str) -> list[str]:
-    """Tags of timm's weights for an architecture, its default first."""
+    """Return the tags of timm's weights for an architecture, its default first."""
     if is_own(name):
         return []
-    found: list[str] = _timm().list_pretrained(f"{name.partition('.')[0]}.*")
+    names: list[str] = _timm().list_pretrained(f"{name.partition('.')[0]}.*")
     default = pretrained_config(name.partition(".")[0])
     first = None if default is None else default.tag
-    return sorted((item.partition(".")[2] for item in found), key=lambda tag: (tag != first, tag))
+    return sorted((item.partition(".")[2] for item in names), key=lambda tag: (tag != first, tag))
 
 
 def pretrained_config(name: str) -> Any:
-    """timm's configuration of an architecture's weights (`name` or `name.tag`), None without one.
+    """Return timm's pretrained configuration of `name` or `name.tag`; None if there is none.
 
-    Raises ArchitectureError for a tag that the architecture does not have.
+    Raises ArchitectureError for an unknown tag.
     """
     if is_own(name):
         return None
@@ -134,7 +134,7 @@ def pretrained_config(name: str) -> Any:
 
 
 def normalization(model: nn.Module) -> Normalization:
-    """Mean and deviation that the architecture's own weights were trained with."""
+    """Return the mean and standard deviation of the model's pretrained configuration."""
     config = getattr(model, "pretrained_cfg", {}) or {}
     mean = config.get("mean") or (0.485, 0.456, 0.406)
     std = config.get("std") or (0.229, 0.224, 0.225)

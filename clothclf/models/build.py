@@ -1,4 +1,4 @@
-"""Build the classifier of a run: body with its weights, and a head for the study's classes."""
+"""Build the classifier of a run: a backbone with its weights, and a head."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def build_classifier(
     seed: int,
     precision: Precision = "float32",
 ) -> Classifier:
-    """Build a classifier on the CPU, in channels-last memory; the same seed gives the same numbers.
+    """Build a classifier on the CPU, in channels-last memory format; deterministic by seed.
 
-    Raises ArchitectureError (unknown name, size refused) or WeightsError (checkpoint doesn't fit).
+    Raises ArchitectureError (unknown name, unsupported size) or WeightsError (checkpoint mismatch).
     """
     if model.mode == "scratch" and weights.path is not None:
         raise WeightsError(
@@ -32,7 +32,7 @@ def build_classifier(
     torch.manual_seed(seed)
     backbone = load_backbone(architecture, image_size, weights)
     features = feature_count(backbone, image_size, architecture)
-    # Seeded again, so that the head does not depend on how many numbers the backbone drew.
+    # Seed again, so that the head does not depend on how many numbers the backbone drew.
     torch.manual_seed(seed)
     top = Head(features, classes, head, model.standardize_features)
     classifier = Classifier(backbone, top, model, precision)

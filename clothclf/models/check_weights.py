@@ -1,4 +1,4 @@
-"""Find out before a study starts whether an architecture takes the size, and its weights fit."""
+"""Check, before a study starts, that an architecture supports the size and its weights match."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from clothclf.results import Weights
 
 
 def check_architecture(name: str, image_size: int) -> None:
-    """Raise ArchitectureError where the architecture cannot take images of this size."""
+    """Raise ArchitectureError if the architecture does not accept images of this size."""
     try:
-        # On the meta device there are shapes and no numbers: no memory, a tenth of a second.
+        # The meta device needs no memory and takes 0.1 s.
         with torch.device("meta"):
             feature_count(create_for_size(name, image_size, num_classes=0), image_size, name)
     except ArchitectureError:
-        # A few architectures compute with real numbers while they are built.
+        # A few architectures need real tensors during construction.
         feature_count(create_for_size(name, image_size, num_classes=0), image_size, name)
 
 
 def check_weights(name: str, image_size: int, weights: Weights) -> None:
-    """Raise WeightsError where a weights file cannot be loaded into the architecture."""
+    """Raise WeightsError if a weights file cannot be loaded into the architecture."""
     if weights.path is not None:
         load_backbone(name, image_size, weights)

@@ -1,4 +1,4 @@
-"""A timm body with a head of ours: what trains, what stays, and which statistics move."""
+"""Classifier: a timm backbone with our head, frozen or trainable."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ from clothclf.errors import ArchitectureError, first_line
 from clothclf.models.architectures import normalization
 from clothclf.settings import HeadSettings, ModelSettings, Precision
 
-# Below this share of its mean, a feature's deviation is float32 rounding, not a signal.
+# Below this fraction of its mean, a feature's deviation is float32 rounding.
 MIN_DEVIATION_OF_MEAN = 1e-6
-# Below this share of the layer's typical deviation, a feature is constant for all practical ends.
+# Below this fraction of the layer's median deviation, a feature is constant for practical purposes.
 MIN_DEVIATION_OF_LAYER = 1e-4
 MAX_STANDARDIZED = 10.0
-"""Standardised features are clipped to this many standard deviations."""
+"""Standardized features are clipped to this many standard deviations."""
 
 
 class Standardize(nn.Module):
-    """Standardise features [n, features] by the mean and deviation of the training split.
+    """Standardize features [n, features] by the mean and deviation of the training split.
 
-    A feature that hardly moves on training images may move on others: a ReLU that is dead on 700
-    training images and alive on one validation image would be 10^9 deviations away there, and
-    that image alone would decide the mean loss, and so the epoch. So a feature whose deviation is
-    below 1/10,000 of the layer's median deviation counts as constant (0), and what is left is
-    clipped to `MAX_STANDARDIZED` deviations. Clipping costs little on training images: of `n` of
-    them, at most `n` / 100 can lie beyond 10 deviations of a feature (Chebyshev's inequality).
+    A feature that is almost constant on training images may vary on others: a ReLU that is dead on
+    700 training images and active on one validation image would be 10^9 deviations away, and that
+    image alone would determine the mean loss, and thus the best epoch. Therefore, a feature with a
+    deviation below 1/10,000 of the layer's median deviation counts as constant (0), and the others
+    are clipped to `MAX_STANDARDIZED` deviations. Clipping has little effect on training images: at
+    most `n` / 100 of `n` images can lie beyond 10 deviations of a feature (Chebyshev's inequality).
     """
 
     mean: Tensor
     scale: Tensor
 
     def __init__(self, features: int) -> None:
-        """Start as the identity."""
+        """Initialize as the identity."""
         super().__init__()
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("scale", torch.ones(features))
 
     def fit(self, features: Tensor) -> None:
         """Set mean and scale from training features [n, features]; constant ones become 0."""
-        # In parts, so that no second, doubled copy of all features is in memory; on the CPU for
-        # Apple's GPUs, which know no float64.
+        # In chunks, to avoid a float64 copy of all features; on the CPU instead of Apple's GPUs,
+        # which do not support float64.
         parts = torch.split(features, 4096)
         place = torch.device("cpu") if features.device.type == "mps" else features.device
         mean = torch.stack([part.to(place).double().sum(0) for part in parts]).sum(0)
@@ -59,18 +59,18 @@ class Standardize(nn.Module):
         self.scale.copy_(torch.where(moves, 1 / deviation.clamp_min(1e-30), 0.0))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return features of mean 0 and deviation 1, clipped."""
+        """Return features with mean 0 and standard deviation 1, clipped."""
         scaled = (features - self.mean) * self.scale
         return scaled.clamp(-MAX_STANDARDIZED, MAX_STANDARDIZED)
 
 
 class Head(nn.Sequential):
-    """Features [n, features] to class scores [n, classes]; the hidden layer is optional."""
+    """Classifier head: features [n, features] to class scores (logits) [n, classes]."""
 
     def __init__(
         self, features: int, classes: int, settings: HeadSettings, standardize: bool
     ) -> None:
-        """Build the layers; parameters are drawn by torch's defaults from its current seed."""
+        """Build the layers, initialized with torch's defaults from its current seed."""
         layers: list[nn.Module] = [Standardize(features)] if standardize else []
         if settings.dropout:
             layers.append(nn.Dropout(settings.dropout))
@@ -83,16 +83,16 @@ class Head(nn.Sequential):
         self.classes = classes
 
     def standardize(self) -> Standardize | None:
-        """The standardising layer, where there is one."""
+        """Return the standardization layer, if there is one."""
         return self[0] if isinstance(self[0], Standardize) else None
 
 
 class Classifier(nn.Module):
     """Images float32 [n, 3, size, size] to class scores [n, classes]: `head(backbone(images))`.
 
-    A frozen backbone gets no gradient, keeps dropout and stochastic depth off, and its batch-norm
-    statistics stay (`fixed`) or follow the training batches (`drifting`), which is what a backbone
-    does when a training loop calls `train()` on the whole model.
+    A frozen backbone gets no gradients and disables dropout and stochastic depth. Its batch-norm
+    statistics are kept (`fixed`) or updated by training batches (`drifting`), as happens in a
+    training loop that calls `train()` on the whole model.
     """
 
     def __init__(
@@ -102,9 +102,9 @@ class Classifier(nn.Module):
         settings: ModelSettings,
         precision: Precision = "float32",
     ) -> None:
-        """Join backbone and head; a frozen backbone's parameters stop asking for gradients.
+        """Combine backbone and head; a frozen backbone's parameters do not require gradients.
 
-        `precision` applies to the backbone's convolutions and matrix products; its parameters, the
+        `precision` applies to the backbone's convolutions and matrix products. Its parameters, the
         head and the loss are always float32.
         """
         super().__init__()
@@ -113,14 +113,14 @@ class Classifier(nn.Module):
         self.head = head
         self.frozen = settings.mode == "frozen"
         self.backbone_frozen = False
-        """Whether the head alone trains for now, and the backbone stays as it is."""
+        """Whether only the head trains at the moment."""
         self.drifting = settings.batch_norm == "drifting"
         self.normalization = normalization(backbone)
         if self.frozen:
             backbone.requires_grad_(False)
 
     def train(self, mode: bool = True) -> Classifier:
-        """Switch head, and as far as it trains body, between training and evaluation."""
+        """Set training or evaluation mode of the head, and of the backbone unless it is frozen."""
         super().train(mode)
         if self.frozen or self.backbone_frozen:
             self.backbone.eval()
@@ -151,15 +151,15 @@ class Classifier(nn.Module):
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> Any:
-        """Load tensors by name; those of earlier versions too (`current_names`)."""
+        """Load a state dict, including those of earlier versions (see `current_names`)."""
         return super().load_state_dict(current_names(state_dict), strict, assign)
 
     def trained_state(self) -> dict[str, Tensor]:
-        """Copies of what training changes; see `trained_tensors`."""
+        """Return copies of the tensors of `trained_tensors`."""
         return {name: tensor.clone() for name, tensor in self.trained_tensors().items()}
 
     def trained_tensors(self) -> dict[str, Tensor]:
-        """What training changes: all, or of a frozen backbone its drifting buffers alone."""
+        """Return the tensors that training changes; of a frozen backbone, only drifting buffers."""
         fixed: set[str] = set()
         if self.frozen:
             fixed = {f"backbone.{name}" for name, _ in self.backbone.named_parameters()}
@@ -170,20 +170,20 @@ class Classifier(nn.Module):
         }
 
     def backbone_is_deterministic(self) -> bool:
-        """Whether an image always has the same features, so that they can be computed once."""
+        """Return whether the features of an image never change, so that they can be cached."""
         has_norms = any(isinstance(module, _BatchNorm) for module in self.backbone.modules())
         return self.frozen and not (self.drifting and has_norms)
 
 
 def current_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors of a saved classifier by their current names: the backbone was once called body."""
+    """Rename tensors of a saved classifier: the backbone was formerly called body."""
     return {re.sub(r"^body\.", "backbone.", name): tensor for name, tensor in state.items()}
 
 
 def feature_count(backbone: nn.Module, image_size: int, name: str) -> int:
-    """Length of the vector that a backbone makes of an image, found by a forward pass.
+    """Return the length of a backbone's feature vector, found by a forward pass.
 
-    Raises ArchitectureError where the backbone refuses the size or gives no vector.
+    Raises ArchitectureError if the backbone does not accept the size or returns no vector.
     """
     backbone.eval()
     first_parameter = next(backbone.parameters(), None)
@@ -191,16 +191,16 @@ def feature_count(backbone: nn.Module, image_size: int, name: str) -> int:
     try:
         with torch.no_grad():
             features = backbone(torch.zeros(1, 3, image_size, image_size, device=device))
-    except Exception as error:  # each architecture fails in its own way
+    except Exception as error:  # architectures raise arbitrary exceptions
         first = first_line(error)
         raise ArchitectureError(
-            f"architecture {name!r} refuses images of {image_size} x {image_size} pixels "
+            f"architecture {name!r} does not accept images of {image_size} x {image_size} pixels "
             f"(data.image_size): {first}"
         ) from None
     if not isinstance(features, Tensor) or features.ndim != 2:
-        found = list(features.shape) if isinstance(features, Tensor) else type(features).__name__
+        output = list(features.shape) if isinstance(features, Tensor) else type(features).__name__
         raise ArchitectureError(
-            f"architecture {name!r} gives no feature vector to classify: of one image it makes "
-            f"{found}, not [1, features]"
+            f"architecture {name!r} returns no feature vector to classify: its output for one "
+            f"image is {output}, not [1, features]"
         )
     return int(features.shape[1])

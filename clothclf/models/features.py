@@ -1,4 +1,4 @@
-"""Features of a frozen backbone, computed once for each view of an image instead of every epoch."""
+"""Features of a frozen backbone, computed once per view of an image and cached."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from clothclf.models.weights import state_hash
 from clothclf.settings import AugmentSettings
 
 FORMAT = 2
-"""Raise it when the same body and images would give other features."""
+"""Version of the cache's content; increase it when features of the same input would change."""
 
 Step = Callable[[int, int], None]
-"""Called with images done and images in all."""
+"""Callback with the number of processed images and the total."""
 
 
 def view_count(augment: AugmentSettings) -> int | None:
-    """Different images that augmentation makes of one; None where they are too many to list."""
+    """Return the number of distinct views that augmentation makes of an image; None if infinite."""
     if augment.crop_padding or augment.random_resized_crop is not None:
         return None
     if augment.draws_by_image or augment.mixes:
@@ -41,31 +41,31 @@ def view_count(augment: AugmentSettings) -> int | None:
 
 
 def can_cache_features(classifier: Classifier, augment: AugmentSettings) -> bool:
-    """Whether features can stand for the images: each has a few, the same every time."""
+    """Return whether features can replace images: deterministic, and with few views per image."""
     return classifier.backbone_is_deterministic() and view_count(augment) is not None
 
 
 class BackboneFeatures:
-    """What a deterministic body makes of the images, kept on disk where there is a folder.
+    """Features of images by a deterministic backbone, with an optional cache on disk.
 
-    The kept features are those of the same parameters, architecture, images, arithmetic and
-    device: other heads, learning rates and seeds of a study find them there.
+    The cache key covers parameters, architecture, images, precision and device, so that runs with
+    other heads, learning rates and seeds of a study reuse the features.
     """
 
     def __init__(self, classifier: Classifier, images: ImageBatches, folder: Path | None) -> None:
-        """`folder` is shared by all runs; None computes without keeping."""
+        """`folder` is the cache, shared by all runs; None disables it."""
         self._classifier = classifier
         self._images = images
         self._folder = folder
         self._backbone: str = "" if folder is None else state_hash(classifier.backbone)
         self.reused_s: float | None = 0.0
-        """Seconds that what was read from the cache took when it was computed; None: unknown."""
+        """Seconds that features read from the cache originally took; None if unknown."""
 
     def batches(self, on_step: Step = lambda done, total: None) -> FeatureBatches:
-        """Features in place of the training and validation images."""
+        """Return batches of features instead of training and validation images."""
         views = view_count(self._images.augment)
         if views is None:
-            raise ValueError("features can be computed once only where an image has a few views")
+            raise ValueError("features can be cached only if each image has a few distinct views")
         splits = self._images.splits
         total = views * len(splits["train"]) + len(splits["valid"])
         train = self.of("train", views, lambda done: on_step(done, total))
@@ -77,43 +77,46 @@ class BackboneFeatures:
     def of(
         self, split: str, views: int = 1, on_images: Callable[[int], None] = lambda done: None
     ) -> Tensor:
-        """Features of a split in order, float32 [views, n, features]: as it is, then mirrored."""
+        """Return the features of a split in order, float32 [views, n, features].
+
+        The views are the original and the horizontally flipped image.
+        """
         device = self._images.device
         if self._folder is None:
-            # Made outside inference mode: training reads it with gradients on.
+            # Allocated outside inference mode, since training reads it with gradients enabled.
             features = torch.empty(self._shape(split, views), device=device)
             self._fill(features, split, on_images)
             return features
-        kept = self._folder / "features" / self._key(split, views)
+        path = self._folder / "features" / self._key(split, views)
         try:
-            array, seconds = _open(kept, self._shape(split, views))
+            array, seconds = _open(path, self._shape(split, views))
         except DataError:
-            array = self._compute_and_keep(kept, split, views, on_images)
+            array = self._compute_and_write(path, split, views, on_images)
         else:
             known = self.reused_s is not None and seconds is not None
             self.reused_s = (self.reused_s or 0) + (seconds or 0) if known else None
             on_images(views * len(self._images.splits[split]))
         return torch.from_numpy(array).to(device)
 
-    def _compute_and_keep(
-        self, kept: Path, split: str, views: int, on_images: Callable[[int], None]
+    def _compute_and_write(
+        self, path: Path, split: str, views: int, on_images: Callable[[int], None]
     ) -> npt.NDArray[np.float32]:
         shape = self._shape(split, views)
         try:
-            set_aside(kept)
-            with new_folder(kept) as unfinished:
+            set_aside(path)
+            with new_folder(path) as unfinished:
                 array = np.lib.format.open_memmap(
                     unfinished / "features.npy", mode="w+", dtype=np.float32, shape=shape
                 )
                 started = time.perf_counter()
                 self._fill(torch.from_numpy(array), split, on_images)
                 array.flush()
-                told = {**_describe(array), "seconds": time.perf_counter() - started}
-                write_text(unfinished / "features.json", json.dumps(told))
-            return _open(kept, shape)[0]
+                metadata = {**_describe(array), "seconds": time.perf_counter() - started}
+                write_text(unfinished / "features.json", json.dumps(metadata))
+            return _open(path, shape)[0]
         except OSError as error:
             raise DataError(
-                f"{kept}: the features cannot be kept there: {error.strerror or error}"
+                f"{path}: features cannot be written: {error.strerror or error}"
             ) from None
 
     def _shape(self, split: str, views: int) -> tuple[int, int, int]:
@@ -139,38 +142,38 @@ class BackboneFeatures:
 
     @torch.inference_mode()
     def _fill(self, features: Tensor, split: str, on_images: Callable[[int], None]) -> None:
-        """Write what the backbone makes of each view into `features` [views, n, features]."""
+        """Compute the features of each view into `features` [views, n, features]."""
         size = self._images.splits[split].pixels.shape[1]
         classifier = folded(self._classifier.to(self._images.device), size)
         done = 0
         for view, out in enumerate(features):
-            place = 0
+            start = 0
             for images, _ in self._images.in_order(split, flip=view == 1):
-                out[place : place + len(images)] = classifier.features(images)
-                place += len(images)
+                out[start : start + len(images)] = classifier.features(images)
+                start += len(images)
                 done += len(images)
                 on_images(done)
 
 
 def _open(folder: Path, shape: tuple[int, ...]) -> tuple[npt.NDArray[np.float32], float | None]:
-    """Open cached features without reading them, and the seconds that they took, where known.
+    """Memory-map cached features; return them with their computation time, if known.
 
-    Raises DataError where they are not whole.
+    Raises DataError if they are incomplete or damaged.
     """
     try:
-        # Copy on write: torch wants writable memory, and nothing may reach the file.
+        # Copy on write: torch requires writable memory, but the file must not change.
         array: npt.NDArray[np.float32] = np.load(folder / "features.npy", mmap_mode="c")
-        told = json.loads((folder / "features.json").read_text("utf-8"))
-        seconds = told.pop("seconds", None)
+        metadata = json.loads((folder / "features.json").read_text("utf-8"))
+        seconds = metadata.pop("seconds", None)
     except (OSError, ValueError, EOFError, AttributeError) as error:
-        raise DataError(f"{folder}: no whole features: {error}") from None
-    if array.shape != shape or array.dtype != np.float32 or told != _describe(array):
+        raise DataError(f"{folder}: incomplete features: {error}") from None
+    if array.shape != shape or array.dtype != np.float32 or metadata != _describe(array):
         raise DataError(f"{folder}: the features are damaged")
     return array, seconds if isinstance(seconds, float) else None
 
 
 def _describe(array: npt.NDArray[np.float32]) -> dict[str, Any]:
-    """Shape, and a checksum of some 64 rows spread evenly: not all is read at every opening."""
+    """Return the shape and a checksum of about 64 evenly spaced rows, to avoid reading all."""
     rows = array.reshape(-1, array.shape[-1])
     sample = np.ascontiguousarray(rows[:: max(1, len(rows) // 64)])
     return {

@@ -1,4 +1,4 @@
-"""Fold batch norms into the convolutions before them: the same features from fewer passes."""
+"""Fold batch norms into the preceding convolutions, for faster inference."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from clothclf.models.classifier import Classifier
 
 TOLERANCE = 1e-3
-"""Largest relative difference of features that rounding explains, TF32's on GPUs included."""
+"""Maximum relative difference of features due to rounding, including TF32 on GPUs."""
 
 
 @torch.no_grad()
 def folded(classifier: Classifier, image_size: int) -> Classifier:
-    """A copy for evaluation alone, without the batch norms that follow a convolution.
+    """Return a copy for inference, with batch norms folded into preceding convolutions.
 
-    A norm with fixed statistics is one more multiplication and addition for each channel, which
-    the convolution can do itself (Jacob et al. 2018, arXiv:1712.05877, section 3.2). Which norm
-    follows which convolution is seen in a forward pass; where another one shows that the copy does
-    not answer as the original does, or nothing can be folded, the original is returned.
+    A norm with fixed statistics is a multiplication and an addition per channel, which the
+    convolution can absorb (Jacob et al. 2018, arXiv:1712.05877, section 3.2). A forward pass finds
+    which norm follows which convolution; a second one compares the features. Returns the original
+    if the features differ or nothing can be folded.
     """
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(2, 3, image_size, image_size, generator=generator)
@@ -35,15 +35,15 @@ def folded(classifier: Classifier, image_size: int) -> Classifier:
     copied = copy.deepcopy(classifier)
     for convolution, norm in pairs:
         _fold(copied.backbone, convolution, norm)
-    expected, found = classifier.backbone(images), copied.backbone(images)
-    wrong = (found - expected).norm() > TOLERANCE * expected.norm()
-    return classifier if bool(wrong) else copied
+    expected, actual = classifier.backbone(images), copied.backbone(images)
+    differs = (actual - expected).norm() > TOLERANCE * expected.norm()
+    return classifier if bool(differs) else copied
 
 
 def _pairs(backbone: nn.Module, images: Tensor) -> list[tuple[str, str]]:
-    """Names of convolutions and of the norms that take their output, each of them used once."""
+    """Return names of convolutions and of the norms that follow them, each called only once."""
     names = {module: name for name, module in backbone.named_modules()}
-    # The outputs are kept until the end: the number of one that is gone may be given again.
+    # Outputs are kept alive, since the id() of a freed tensor may be reused.
     outputs: dict[int, tuple[nn.Module, Tensor]] = {}
     calls: dict[nn.Module, int] = {}
     pairs: list[tuple[nn.Module, nn.Module]] = []
@@ -76,7 +76,7 @@ def _pairs(backbone: nn.Module, images: Tensor) -> list[tuple[str, str]]:
 
 
 def _fold(backbone: nn.Module, convolution_name: str, norm_name: str) -> None:
-    """Change the convolution's parameters and leave of the norm what timm does after it."""
+    """Fold a norm into a convolution, and keep what timm's norm layer does after the norm."""
     convolution = cast(nn.Conv2d, backbone.get_submodule(convolution_name))
     norm = cast(_BatchNorm, backbone.get_submodule(norm_name))
     convolution.weight, convolution.bias = fuse_conv_bn_weights(
@@ -88,7 +88,7 @@ def _fold(backbone: nn.Module, convolution_name: str, norm_name: str) -> None:
         norm.weight,
         norm.bias,
     )
-    # timm's norms carry an activation of their own.
+    # timm's norm layers may include dropout and an activation.
     rest = [part for part in (getattr(norm, "drop", None), getattr(norm, "act", None)) if part]
     parent, _, name = norm_name.rpartition(".")
     setattr(backbone.get_submodule(parent), name, nn.Sequential(*rest))

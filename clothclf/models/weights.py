@@ -1,4 +1,4 @@
-"""Where parameters come from: random, a file, a folder or the model hub; how they are checked."""
+"""Resolve, check and load initial weights: random, a file, a folder or the model hub."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from clothclf.models.own import is_own
 from clothclf.results import Weights
 
 MAX_CLASSES = 100_000
-"""Of a checkpoint's own classifier; the largest published have some 22,000."""
+"""Maximum number of classes of a checkpoint's classifier; published ones have up to 22,000."""
 RANDOM = Weights("random", "random", "", None)
 
 
 class WeightsResolver:
-    """Finds the weights of each architecture; asks the hub once, however many there are."""
+    """Find the weights of each architecture; probes the hub only once."""
 
     def __init__(self, setting: str) -> None:
         """`setting` is `model.weights`: auto, pretrained, none, a file or a folder."""
         self.setting = setting
         self._hub_error: str | None = None
-        self._hub_asked = False
+        self._hub_probed = False
 
     def resolve(self, architecture: str, setting: str | None = None) -> Weights:
-        """Return the weights for one architecture; raises WeightsError with the remedy.
+        """Return the weights of an architecture; raises WeightsError with a remedy.
 
-        `setting` is the architecture's own, in place of `model.weights`.
+        `setting` overrides `model.weights` for this architecture.
         """
         setting = setting or self.setting
         if setting == "none":
@@ -50,48 +50,47 @@ class WeightsResolver:
         config = pretrained_config(architecture)
         repository = config.hf_hub_id if config is not None else None
         if repository is None:
-            fault = f"timm knows no pretrained weights for {architecture}"
+            problem = f"timm has no pretrained weights for {architecture}"
         else:
             cached = cached_weights(repository)
             if cached is not None:
                 return Weights("pretrained", repository, file_sha256(cached), cached)
-            fault = self._hub() or ""
-            if not fault:
+            problem = self._probe_hub() or ""
+            if not problem:
                 try:
                     path = _download(repository)
                     return Weights("pretrained", repository, file_sha256(path), path)
-                except Exception as error:  # the hub client raises many kinds
-                    fault = f"{repository} cannot be downloaded: {first_line(error)}"
+                except Exception as error:  # the hub client raises many exception types
+                    problem = f"{repository} cannot be downloaded: {first_line(error)}"
         if setting == "pretrained":
             raise WeightsError(
-                f"model.weights: pretrained: {fault}; give a folder of "
-                "<architecture>.safetensors files (--set model.weights=FOLDER), name a mirror of "
-                "the hub (HF_ENDPOINT), or train from random weights knowingly "
-                "(--set model.weights=none)"
+                f"model.weights: pretrained: {problem}; provide a folder of "
+                "<architecture>.safetensors files (--set model.weights=FOLDER), set a mirror of "
+                "the hub (HF_ENDPOINT), or choose random weights (--set model.weights=none)"
             )
-        return Weights("random", "random", "", None, note=fault)
+        return Weights("random", "random", "", None, note=problem)
 
-    def _hub(self) -> str | None:
-        """Why the hub cannot be used, or None; it is asked once and given 5 seconds."""
-        if not self._hub_asked:
-            self._hub_asked = True
+    def _probe_hub(self) -> str | None:
+        """Return why the hub cannot be used, or None; probes once, with a timeout of 5 seconds."""
+        if not self._hub_probed:
+            self._hub_probed = True
             self._hub_error = hub_error("the model hub")
         return self._hub_error
 
 
 def needs_hub(architecture: str) -> bool | None:
-    """Whether an architecture's weights have to be fetched; None where none are published."""
+    """Return whether an architecture's weights need a download; None if none are published."""
     config = pretrained_config(architecture)
     repository = config.hf_hub_id if config is not None else None
     return None if repository is None else cached_weights(repository) is None
 
 
 def cached_weights(repository: str) -> Path | None:
-    """The file of a hub repository's weights, where it was fetched before."""
+    """Return the cached weights file of a hub repository, or None."""
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(repository, "model.safetensors")
-    return Path(found) if isinstance(found, str) else None
+    path = try_to_load_from_cache(repository, "model.safetensors")
+    return Path(path) if isinstance(path, str) else None
 
 
 def _download(repository: str) -> Path:
@@ -102,7 +101,7 @@ def _download(repository: str) -> Path:
 
 
 def weights_file(architecture: str) -> str:
-    """Name of an architecture's file in a folder of weights; a colon is a dot there."""
+    """Return the name of an architecture's file in a weights folder; `:` becomes `.`."""
     return f"{architecture.replace(':', '.')}.safetensors"
 
 
@@ -110,28 +109,27 @@ def _from_path(path: Path, architecture: str) -> Weights:
     try:
         if path.is_dir():
             path = path / weights_file(architecture)
-        there = path.is_file()
-    except OSError as error:  # a name that no system takes, or a folder that is not ours to read
+        exists = path.is_file()
+    except OSError as error:  # an invalid path, or a folder without read permission
         raise WeightsError(
             f"model.weights: {str(path)[:200]}: cannot be read: {error.strerror}"
         ) from None
-    if not there:
+    if not exists:
         raise WeightsError(
             f"model.weights: there is no file {path}; give auto, pretrained, none, a weights file "
-            f"or a folder that holds {weights_file(architecture)}"
+            f"or a folder that contains {weights_file(architecture)}"
         )
     if path.suffix not in (".safetensors", ".pth", ".pt", ".bin"):
-        raise WeightsError(f"model.weights: {path}: is no .safetensors, .pth, .pt or .bin file")
-    # Absolute: a run may be restored from another folder.
+        raise WeightsError(f"model.weights: {path}: not a .safetensors, .pth, .pt or .bin file")
+    # Absolute, since a run may be restored from another folder.
     return Weights("file", path.name, file_sha256(path), path.absolute())
 
 
 def load_backbone(name: str, image_size: int, weights: Weights) -> nn.Module:
-    """Build an architecture without its classifier, with the given weights.
+    """Build an architecture without its classifier, and load its weights.
 
-    The whole checkpoint, its own classifier included, must fit name by name and shape by shape;
-    raises WeightsError naming the first parameter that does not. Random weights are drawn from
-    torch's current seed.
+    The whole checkpoint, including its classifier, must match by name and shape; raises
+    WeightsError with the first mismatch. Random weights are drawn from torch's current seed.
     """
     if weights.path is None:
         return create_for_size(name, image_size, num_classes=0)
@@ -140,19 +138,19 @@ def load_backbone(name: str, image_size: int, weights: Weights) -> nn.Module:
         return _load_own(name, image_size, content)
     classes = _classes_in(content.shapes, name)
     if classes > MAX_CLASSES:
-        # A tensor of shape [N, 0] takes no byte of the file, but a classifier of N classes does.
+        # A tensor [N, 0] takes no space in the file, but a classifier of N classes needs memory.
         raise WeightsError(
             f"model.weights: {weights.path} does not fit {name}: its classifier has "
             f"{classes:,} classes, more than {MAX_CLASSES:,}"
         )
     before = torch.get_rng_state()
     model = _create_loaded(name, image_size, classes, content)
-    if unnamed := [item for item in _learnt(model) if item not in content.shapes]:
+    if unnamed := [item for item in _trained_tensors(model) if item not in content.shapes]:
         after = torch.get_rng_state()
         torch.set_rng_state(before)
-        drawn = create_for_size(name, image_size, num_classes=classes)
+        initial = create_for_size(name, image_size, num_classes=classes)
         torch.set_rng_state(after)
-        if unset := _equal(_learnt(model), _learnt(drawn), unnamed):
+        if unset := _first_equal(_trained_tensors(model), _trained_tensors(initial), unnamed):
             raise WeightsError(
                 f'model.weights: {weights.path} does not fit {name}: it has no "{unset}"'
             )
@@ -162,7 +160,7 @@ def load_backbone(name: str, image_size: int, weights: Weights) -> nn.Module:
 
 
 def _load_own(name: str, image_size: int, content: _Content) -> nn.Module:
-    """The backbone that a function gives, with all of its tensors, and no others, from the file."""
+    """Build a custom backbone and load the file, which must contain exactly its tensors."""
     from safetensors.torch import load_file
 
     model = create_for_size(name, image_size, num_classes=0)
@@ -177,42 +175,44 @@ def _load_own(name: str, image_size: int, content: _Content) -> nn.Module:
 
 
 def _create_loaded(name: str, image_size: int, classes: int, content: _Content) -> nn.Module:
-    # The classifier is thrown away: its background class (label_offset) may stay until then.
+    # The classifier is discarded, so its background class (label_offset) can be kept.
     overlay = {"num_classes": classes, "custom_load": False, "label_offset": 0, **content.overlay}
     options = {"pretrained": True, "num_classes": classes, "pretrained_cfg_overlay": overlay}
     try:
         model = create_for_size(name, image_size, **options)
     except ArchitectureError as error:
-        # The size may be at fault, not the file: then this says so.
+        # If the size is the problem and not the file, this raises the appropriate error.
         feature_count(create_for_size(name, image_size, num_classes=0), image_size, name)
         raise WeightsError(
             f"model.weights: {content.path} does not fit {name}: {_mismatch(error.__cause__)}"
         ) from None
     for config in (model.pretrained_cfg, model.default_cfg):
-        # timm keeps what it was given: a second copy of all parameters.
+        # timm would keep a second copy of all parameters in the configuration.
         config.pop("state_dict", None)  # type: ignore[operator, union-attr]
     return model
 
 
-def _equal(model: dict[str, Tensor], drawn: dict[str, Tensor], names: list[str]) -> str | None:
-    """The first of `names` whose tensor is still as it was drawn from the same seed.
+def _first_equal(
+    loaded: dict[str, Tensor], initial: dict[str, Tensor], names: list[str]
+) -> str | None:
+    """Return the first of `names` whose tensor still has its initial value; None if none.
 
-    timm renames parameters of some architectures while it loads them, and loads a few without
-    asking for all of them: only the values tell one from the other.
+    timm renames parameters of some architectures on loading, and loads a few non-strictly; only
+    the values show whether a parameter was loaded.
     """
-    return next((name for name in names if torch.equal(model[name], drawn[name])), None)
+    return next((name for name in names if torch.equal(loaded[name], initial[name])), None)
 
 
-def _learnt(model: nn.Module) -> dict[str, Tensor]:
-    """What training moves: parameters, and the running statistics of norms."""
-    learnt = {name: tensor for name, tensor in model.named_parameters() if tensor.requires_grad}
+def _trained_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Return the tensors that training changes: parameters, and running statistics of norms."""
+    trained = {name: tensor for name, tensor in model.named_parameters() if tensor.requires_grad}
     running = ("running_mean", "running_var")
-    return learnt | {name: t for name, t in model.named_buffers() if name.endswith(running)}
+    return trained | {name: t for name, t in model.named_buffers() if name.endswith(running)}
 
 
 @dataclass(frozen=True)
 class _Content:
-    """What a weights file holds, and how timm is told to load it."""
+    """Content of a weights file, and timm's options to load it."""
 
     path: Path
     shapes: dict[str, tuple[int, ...]]
@@ -220,7 +220,7 @@ class _Content:
 
 
 def _read(path: Path) -> _Content:
-    """Look into a file: tensors only, nothing in it is ever run."""
+    """Inspect a weights file, which is restricted to tensors and never executed."""
     try:
         if path.suffix == ".safetensors":
             from safetensors import safe_open
@@ -228,28 +228,28 @@ def _read(path: Path) -> _Content:
             with safe_open(path, framework="pt") as file:
                 names = list(file.keys())
                 shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
-            return _Content(path, _some(shapes, path), {"file": str(path)})
-        if _is_bundled(path):
+            return _Content(path, _non_empty(shapes, path), {"file": str(path)})
+        if _is_compressed(path):
             raise WeightsError(
-                f"model.weights: {path} is compressed, as torch never writes it: it may unpack "
-                "to any size; save it with torch.save"
+                f"model.weights: {path} is a compressed archive, which torch never writes and "
+                "which may unpack to any size; save it with torch.save"
             )
         state = torch.load(path, map_location="cpu", weights_only=True)
     except WeightsError:
         raise
-    except Exception as error:  # damaged files fail in many ways, pickles with code among them
+    except Exception as error:  # damaged files and pickles with code raise many exception types
         raise WeightsError(
             f"model.weights: {path} is not a readable weights file: {first_line(error)}"
         ) from None
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise WeightsError(f"model.weights: {path} does not hold named tensors")
+        raise WeightsError(f"model.weights: {path} does not contain named tensors")
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    return _Content(path, _some(shapes, path), {"state_dict": state})
+    return _Content(path, _non_empty(shapes, path), {"state_dict": state})
 
 
-def _is_bundled(path: Path) -> bool:
-    """Whether a checkpoint's zip archive holds more than its own bytes."""
+def _is_compressed(path: Path) -> bool:
+    """Return whether a checkpoint's zip archive unpacks to more than its own size."""
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
@@ -257,15 +257,15 @@ def _is_bundled(path: Path) -> bool:
     return declared > path.stat().st_size
 
 
-def _some(shapes: dict[str, tuple[int, ...]], path: Path) -> dict[str, tuple[int, ...]]:
-    """Refuse an empty file: given no tensors at all, timm would ask the hub for them."""
+def _non_empty(shapes: dict[str, tuple[int, ...]], path: Path) -> dict[str, tuple[int, ...]]:
+    """Reject an empty file, for which timm would fall back to the hub."""
     if not shapes:
-        raise WeightsError(f"model.weights: {path} holds no tensors")
+        raise WeightsError(f"model.weights: {path} contains no tensors")
     return shapes
 
 
 def _classes_in(shapes: dict[str, tuple[int, ...]], name: str) -> int:
-    """Classes of the checkpoint's own classifier; 0 where it has none."""
+    """Return the number of classes of the checkpoint's classifier; 0 if it has none."""
     config = pretrained_config(name)
     classifier = config.classifier if config is not None else None
     first = classifier[0] if isinstance(classifier, (tuple, list)) else classifier
@@ -276,23 +276,23 @@ def _classes_in(shapes: dict[str, tuple[int, ...]], name: str) -> int:
 
 
 def _mismatch(error: BaseException | None) -> str:
-    """The telling part of torch's long report on a state that does not fit, in one sentence."""
+    """Summarize torch's error about a mismatching state dict in one sentence."""
     text = str(error)
     if wrong := re.search(r"size mismatch for (\S+): .*?Size\((.*?)\).*?Size\((.*?)\)", text):
-        return f'"{wrong[1]}" is {wrong[2]} there and {wrong[3]} in the architecture'
+        return f'"{wrong[1]}" is {wrong[2]} in the file and {wrong[3]} in the architecture'
     for start, meaning in (("Missing", "it has no"), ("Unexpected", "it has an unknown")):
-        if found := re.search(rf"{start} key\(s\) in state_dict: (.*)", text):
-            names = re.findall(r'"([^"]+)"', found[1])
+        if match := re.search(rf"{start} key\(s\) in state_dict: (.*)", text):
+            names = re.findall(r'"([^"]+)"', match[1])
             more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
             return f'{meaning} "{names[0]}"{more}'
     return (text.splitlines() or [type(error).__name__])[0]
 
 
 def state_hash(module: nn.Module) -> str:
-    """Hash over every parameter and buffer, by name: equal bodies have equal hashes."""
+    """Return a hash of all parameters and buffers by name, equal for equal modules."""
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(f"{name}:{tuple(tensor.shape)}:{tensor.dtype}".encode())
-        # numpy has no bfloat16: bytes are the same under any type.
+        # Hash bytes, since numpy has no bfloat16.
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""What a user may set for data, model and training, with ranges and units; it imports no torch."""
+"""Settings for data, model and training, with ranges and units. Does not import torch."""
 
 from __future__ import annotations
 

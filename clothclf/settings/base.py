@@ -1,4 +1,4 @@
-"""What all settings share: they are frozen, know their keys, and say what names a run."""
+"""Base class and shared types of all settings, and which of their values identify a run."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from clothclf.settings.faults import invalid_settings
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 MIN_SIDE, MAX_SIDE = 8, 1024
-"""Of a square image, in pixels."""
+"""Minimum and maximum side of a square image in pixels."""
 MAX_SIZES = 20
-"""In a sweep."""
+"""Maximum number of image sizes in a sweep."""
 
 
 def _one_size(value: object) -> object:
@@ -38,7 +38,7 @@ def _sizes(value: object) -> object:
     if not 1 <= len(value) <= MAX_SIZES or not all(_is_side(item) for item in value):
         raise ValueError(f"should list 1 to {MAX_SIZES} sizes, each {_SIDE_TEXT}")
     if len(set(value)) != len(value):
-        raise ValueError("a size stands there twice")
+        raise ValueError("should not list a size twice")
     return tuple(value)
 
 
@@ -47,26 +47,26 @@ def _is_side(value: object) -> bool:
 
 
 _SIDE_TEXT = f"a whole number of pixels from {MIN_SIDE} to {MAX_SIDE}"
-# One check for all alternatives, so that a fault is told once and not for each of them.
+# One validator for all alternatives, so that an error is reported once and not once per type.
 ImageSize = Annotated[int | Literal["native"], BeforeValidator(_one_size)]
-"""Pixels, or the size that timm made the architecture for."""
+"""Size in pixels, or `native` for timm's default size of the architecture."""
 ImageSizes = Annotated[int | tuple[int, ...] | Literal["native"], BeforeValidator(_sizes)]
-"""One size for all, several for a sweep, or each architecture's own."""
+"""One size for all architectures, several for a sweep, or `native` for each one's default."""
 
 
 _Settings = TypeVar("_Settings", bound="Settings")
 
 
 class Settings(BaseModel):
-    """Base of all settings: frozen, no unknown keys, no infinities."""
+    """Base class of all settings: frozen, without unknown keys, infinities or NaN."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     former_keys: ClassVar[Mapping[str, str]] = {}
-    """Keys of earlier versions, and what they are called now; they are still read."""
+    """Deprecated keys, which are still read, with their current names."""
 
     def __init__(self, /, **values: Any) -> None:
-        """Raises InvalidSettingsError with a line for each fault."""
+        """Validate the values; raises InvalidSettingsError with one line per error."""
         __tracebackhide__ = True
         try:
             super().__init__(**values)
@@ -84,7 +84,7 @@ class Settings(BaseModel):
             values = None
         return cls.model_validate_json(json.dumps(values))
 
-    # Else pydantic would call `__init__` for nested settings, and when it reads JSON.
+    # Without this, pydantic would also call `__init__` for nested settings and when reading JSON.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
 
@@ -121,8 +121,8 @@ class _Later:
 
 
 LATER = _Later()
-"""Marks a key (`Annotated[..., LATER]`) that came after runs were made without it: at its default
-it is left out of what names a run, so that those runs keep their names."""
+"""Marks a key (`Annotated[..., LATER]`) that was added after the first runs. At its default value
+it is excluded from the run's identity, so that earlier runs keep their run_id."""
 
 
 def identity(settings: Settings) -> dict[str, Any]:

@@ -11,43 +11,43 @@ from pydantic import BaseModel, ValidationError
 from clothclf.errors import InvalidSettingsError, did_you_mean
 
 SHOWN_CHARACTERS = 80
-"""Of a value that is told to be wrong."""
+"""Maximum length of an invalid value in an error message."""
 _CREDENTIALS = re.compile(r"://[^/\s]*@")
 
 
 def invalid_settings(model: type[BaseModel], error: ValidationError) -> InvalidSettingsError:
-    """The error for settings that Python code constructs, a line for each fault."""
+    """Return the error for settings constructed in Python, with one line per invalid value."""
     lines = []
-    for fault in error.errors(include_url=False):
-        dotted, told = describe_error(fault, model)
-        lines.append(": ".join(part for part in (model.__name__, dotted, told) if part))
+    for detail in error.errors(include_url=False):
+        dotted, message = describe_error(detail, model)
+        lines.append(": ".join(part for part in (model.__name__, dotted, message) if part))
     return InvalidSettingsError("\n".join(dict.fromkeys(lines)))
 
 
-def describe_error(fault: Mapping[str, Any], model: type[BaseModel]) -> tuple[str, str]:
-    """The dotted path of one of pydantic's faults, and what is wrong there.
+def describe_error(detail: Mapping[str, Any], model: type[BaseModel]) -> tuple[str, str]:
+    """Return the dotted path of one of pydantic's error details, and the message.
 
-    A value that may hold a password is not shown.
+    A value that may contain a password is not shown.
     """
-    parts = [str(part) for part in fault["loc"]]
+    parts = [str(part) for part in detail["loc"]]
     dotted = ".".join(parts)
-    if fault["type"] == "extra_forbidden":
+    if detail["type"] == "extra_forbidden":
         known = sorted(_keys_at(model, parts[:-1]))
         return dotted, "unknown key" + (
             did_you_mean(parts[-1], known) or f" (known: {', '.join(known)})"
         )
-    message = str(fault["msg"]).removeprefix("Value error, ")
+    message = str(detail["msg"]).removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
-    given = fault.get("input")
+    given = detail.get("input")
     if isinstance(given, str) and len(given) > SHOWN_CHARACTERS:
         given = f"{given[:SHOWN_CHARACTERS]}…"
     hidden = isinstance(given, str) and _CREDENTIALS.search(given)
-    tells = not isinstance(given, (dict, list, tuple, BaseModel)) and fault["type"] != "missing"
-    return dotted, f"{message}, not {given!r}" if tells and not hidden else message
+    scalar = not isinstance(given, (dict, list, tuple, BaseModel)) and detail["type"] != "missing"
+    return dotted, f"{message}, not {given!r}" if scalar and not hidden else message
 
 
 def _keys_at(model: type[BaseModel], path: Sequence[str]) -> list[str]:
-    """Known keys of the settings that `path` leads to; positions in lists are passed over."""
+    """Return the known keys of the settings at `path`, ignoring list indices."""
     for part in path:
         field = model.model_fields.get(part)
         if field is not None:

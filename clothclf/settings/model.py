@@ -1,4 +1,4 @@
-"""What is trained: architectures and heads, where parameters come from, which of them move."""
+"""Settings of the model: architecture, head, initial weights, and which parameters train."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
 
 
 class HeadSettings(Settings):
-    """The classifier on the backbone: dropout, an optional hidden layer with ReLU, then classes."""
+    """Classifier head: dropout, an optional hidden layer with ReLU, and a linear layer."""
 
     hidden: Annotated[int, Field(ge=1)] | None = None
-    """Width of the hidden layer; none without."""
+    """Width of the hidden layer; none for no hidden layer."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
 LIST_MARK = "@"
-"""Before the path of a file that lists names."""
+"""Prefix of the path of a file that lists architecture names."""
 
 
 class ArchitectureSettings(Settings):
-    """One architecture, or all that a wildcard or a list names, and what is its own.
+    """One architecture, a wildcard or a list of names, with options that override the study's.
 
-    `file: names.txt` may stand in place of `name`.
+    `file: names.txt` can be given instead of `name`.
     """
 
     name: Annotated[str, Field(min_length=1, max_length=200)]
-    """timm's name, with a tag (`efficientnet_b0.ra_in1k`) or wildcards; `module:function` for an
-    architecture of your own; `@names.txt` for all of a file's lines."""
+    """timm model name, optionally with a tag (`efficientnet_b0.ra_in1k`) or wildcards;
+    `module:function` for a custom architecture; `@names.txt` for a file with one name per line."""
     head: HeadSettings | None = None
-    """Instead of `model.head`."""
+    """Overrides `model.head`."""
     image_size: ImageSize | None = None
-    """Instead of `data.image_size`: pixels, or `native` for the size that timm made it for."""
+    """Overrides `data.image_size`: pixels, or `native` for timm's default size."""
     weights: Annotated[str, Field(min_length=1)] | None = None
-    """Instead of `model.weights`."""
+    """Overrides `model.weights`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -49,24 +49,25 @@ class ArchitectureSettings(Settings):
             return values
         file = values["file"]
         if "name" in values or not isinstance(file, str):
-            raise ValueError("give name: a name, or file: the path of a list, not both")
+            raise ValueError("give either name (an architecture) or file (the path of a list)")
         rest = {key: value for key, value in values.items() if key != "file"}
         return {**rest, "name": LIST_MARK + file}
 
 
 class ModelSettings(Settings):
-    """Where the parameters come from, and which of them train."""
+    """Initial weights, which parameters train, and the precision."""
 
     weights: Annotated[str, Field(min_length=1)] = "auto"
-    """auto | pretrained | none | a weights file | a folder of <architecture>.safetensors."""
+    """auto | pretrained | none | a weights file | a folder of `<architecture>.safetensors`."""
     mode: Mode = "frozen"
     batch_norm: BatchNorm = "fixed"
-    """Statistics of a frozen backbone: `fixed`, or `drifting` with the training batches."""
+    """Batch-norm statistics of a frozen backbone: `fixed`, or `drifting` (updated in training)."""
     standardize_features: bool = False
-    """Give the head features of mean 0 and deviation 1 (over the training images)."""
+    """Standardize the head's input features to mean 0 and standard deviation 1 on training data."""
     head: HeadSettings = HeadSettings()
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
-    """Of the backbone's arithmetic; `auto` takes what a short probe finds faster on this device."""
+    """Precision of the backbone's arithmetic; `auto` picks the faster one on this device by a
+    short probe."""
 
     @model_validator(mode="after")
     def _options_fit_the_mode(self) -> ModelSettings:
@@ -74,10 +75,10 @@ class ModelSettings(Settings):
             raise ValueError("mode: scratch starts from random weights: set model.weights to none")
         if self.mode != "frozen" and self.batch_norm == "drifting":
             raise ValueError(
-                "batch_norm: drifting is for mode: frozen; other modes train the norms"
+                "batch_norm: drifting requires mode: frozen; other modes train the norms"
             )
         if self.standardize_features and (self.mode, self.batch_norm) != ("frozen", "fixed"):
             raise ValueError(
-                "standardize_features needs mode: frozen with batch_norm: fixed; set it to false"
+                "standardize_features requires mode: frozen and batch_norm: fixed; set it to false"
             )
         return self

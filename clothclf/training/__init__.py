@@ -1,1 +1,1 @@
-"""Training: the loop, the device, and what a trained model's answers are worth."""
+"""Training: loop, optimizer, checkpoints, distillation and evaluation."""

@@ -1,4 +1,4 @@
-"""The moving average of what trains, which stands in for it in validation and in what is saved."""
+"""Exponential moving average (EMA) of the trained parameters, used for validation and saving."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from clothclf.settings import EmaSettings
 
 
 class Average:
-    """timm's ModelEmaV3 of a module, or of its head where only that moves."""
+    """EMA of a module by timm's ModelEmaV3, or of its head if only the head trains."""
 
     def __init__(self, module: nn.Module, settings: EmaSettings) -> None:
-        """`module` is a classifier, or its head alone; `settings.decay` must be set."""
+        """`module` is a classifier or its head; `settings.decay` must be set."""
         from timm.utils import ModelEmaV3
 
         self._head_of = module if isinstance(module, Classifier) and _only_head(module) else None
@@ -31,12 +31,12 @@ class Average:
         )
 
     def update(self, step: int) -> None:
-        """Take in a step's result; steps count from 1 over all epochs, and the first is copied."""
+        """Update after a step, counted from 1 over all epochs; the first step is copied."""
         self._ema.update(self._live, step)
 
     @contextlib.contextmanager
     def in_place_of(self, module: nn.Module) -> Iterator[nn.Module]:
-        """The module with the average's parameters, for a while."""
+        """Yield the module with the averaged parameters."""
         if self._head_of is None:
             yield self._ema.module
             return
@@ -47,22 +47,22 @@ class Average:
             self._head_of.head = live
 
     def put_into(self, state: dict[str, Tensor], classifier: Classifier) -> dict[str, Tensor]:
-        """A classifier's state with the average in place of what it is an average of."""
+        """Return a classifier's state with the averaged parameters instead of the current ones."""
         prefix = "" if self._live is classifier else "head."
         own = {f"{prefix}{name}": value for name, value in self._ema.module.state_dict().items()}
         return {name: own[name].clone() if name in own else state[name] for name in state}
 
     def state(self) -> dict[str, Tensor]:
-        """What a checkpoint has to hold."""
+        """Return the state for a checkpoint."""
         return dict(self._ema.module.state_dict())
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """The inverse of `state`."""
+        """Restore the result of `state`."""
         self._ema.module.load_state_dict(state)
 
 
 def make_average(module: nn.Module, settings: EmaSettings) -> Average | None:
-    """The recipe's average, where it has one."""
+    """Create the EMA of a recipe; None if it is disabled."""
     return None if settings.decay is None else Average(module, settings)
 
 

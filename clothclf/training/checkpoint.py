@@ -1,7 +1,7 @@
-"""A training on its way, kept on disk after an epoch or when it is stopped, to go on from there.
+"""Checkpoints of a training, written after an epoch or when it is stopped, to resume from.
 
-`checkpoint.json` comes last and says which file of tensors belongs to it, with its checksum: there
-is never a moment without a whole checkpoint, and one that was damaged is not believed.
+`checkpoint.json` is written last and names the tensor file with its checksum. There is always a
+complete checkpoint, and a damaged one is ignored.
 """
 
 from __future__ import annotations
@@ -26,35 +26,35 @@ from clothclf.results import EpochResult
 FORMAT = 2
 INDEX = "checkpoint.json"
 ASSUMED_BYTES_PER_S = 500e6
-"""Of writing and hashing, before any was written."""
-AFFORDABLE = 50
-"""Times as long as writing it took must pass before the next one: two hundredths at most."""
+"""Assumed speed of writing and hashing, before the first checkpoint."""
+MIN_INTERVAL_FACTOR = 50
+"""Minimum interval between checkpoints, as a multiple of their writing time: 2 % overhead."""
 
 
 @dataclass
 class Snapshot:
-    """Where a training stands: so many steps of an epoch are done."""
+    """State of a training after a number of steps."""
 
     epoch: int = 1
-    """Being trained, counted from 1."""
+    """Current epoch, from 1."""
     steps: int = 0
-    """Steps of it that are done."""
+    """Completed steps of the current epoch."""
     parts: int = 1
-    """In how many a batch goes through, for want of memory."""
+    """Gradient accumulation: number of parts that a batch is split into to fit in memory."""
     seconds: float = 0.0
-    """Spent on training so far, by all processes that had a share."""
+    """Training time so far, over all processes that resumed it."""
     epoch_seconds: float = 0.0
-    """Of those, on the steps of this epoch."""
+    """Time spent on the steps of the current epoch."""
     history: list[EpochResult] = field(default_factory=list)
-    """Epochs that are done."""
+    """Results of completed epochs."""
     tensors: dict[str, Tensor] = field(default_factory=dict)
     """`model.*`, `best.*` and `average.*` (parameters and buffers), `losses`, `sizes`, `correct`,
     `generator`."""
     optimizer: dict[str, Any] = field(default_factory=dict)
-    """As `optimizer.optimizer_state` has it."""
+    """State as returned by `optimizer.optimizer_state`."""
 
     def of(self, prefix: str) -> dict[str, Tensor]:
-        """The tensors of one kind, without its name."""
+        """Return the tensors with a prefix, without the prefix."""
         return {
             name.removeprefix(f"{prefix}."): tensor
             for name, tensor in self.tensors.items()
@@ -63,22 +63,22 @@ class Snapshot:
 
 
 class Checkpoints:
-    """Writes snapshots into a folder and reads the last one; a None folder keeps nothing."""
+    """Write snapshots to a folder and read the last one; a folder of None disables it."""
 
     def __init__(self, folder: Path | None) -> None:
-        """The folder must belong to one run alone."""
+        """The folder must belong to a single run."""
         self._folder = folder
         self._seconds_per_byte = 1 / ASSUMED_BYTES_PER_S
         self._written = time.perf_counter()
 
     def is_due(self, byte_count: int) -> bool:
-        """Whether one of so many bytes costs little beside the training since the last."""
-        waited = time.perf_counter() - self._written
+        """Return whether writing this many bytes is cheap relative to the time since the last."""
+        elapsed = time.perf_counter() - self._written
         cost = byte_count * self._seconds_per_byte
-        return self._folder is not None and waited >= AFFORDABLE * cost
+        return self._folder is not None and elapsed >= MIN_INTERVAL_FACTOR * cost
 
     def save(self, snapshot: Snapshot) -> None:
-        """Write a snapshot; the one before it goes when this one is whole."""
+        """Write a snapshot, then delete the previous one."""
         if self._folder is None:
             return
         started = time.perf_counter()
@@ -86,7 +86,7 @@ class Checkpoints:
         path = self._folder / name
         with new_file(path) as unfinished:
             _write(snapshot, unfinished)
-        # Without the tensors, of which asdict would make copies.
+        # Without the tensors, which asdict would copy.
         values = asdict(replace(snapshot, tensors={}, optimizer={}))
         del values["tensors"], values["optimizer"]
         index = {"format": FORMAT, "file": name, "sha256": file_sha256(path), "snapshot": values}
@@ -98,25 +98,25 @@ class Checkpoints:
         self._seconds_per_byte = (self._written - started) / max(1, path.stat().st_size)
 
     def load(self) -> Snapshot | None:
-        """The last snapshot; None where there is none, or it is not whole."""
+        """Return the last snapshot; None if there is none or it is damaged."""
         if self._folder is None:
             return None
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             index = json.loads((self._folder / INDEX).read_text("utf-8"))
             check = index.pop("check")
             path = self._folder / Path(index["file"]).name
-            told = (index["format"], check, index["sha256"])
-            if told == (FORMAT, _check(index), file_sha256(path)):
+            recorded = (index["format"], check, index["sha256"])
+            if recorded == (FORMAT, _check(index), file_sha256(path)):
                 return _read(path, index["snapshot"])
         return None
 
 
 def _write(snapshot: Snapshot, path: Path) -> None:
-    """Not as safetensors, whose writer copies everything in memory first."""
+    """Write with torch.save, since safetensors first copies everything in memory."""
     try:
         torch.save({"tensors": snapshot.tensors, "optimizer": snapshot.optimizer}, path)
     except RuntimeError as error:
-        # torch tells of a full disk by where in the file it was.
+        # torch reports a full disk as a RuntimeError about the file position.
         size = sum(tensor.nbytes for tensor in snapshot.tensors.values())
         if shutil.disk_usage(path.parent).free < size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
@@ -124,9 +124,9 @@ def _write(snapshot: Snapshot, path: Path) -> None:
 
 
 def _read(path: Path, values: dict[str, Any]) -> Snapshot:
-    kept = torch.load(path, map_location="cpu", weights_only=True)
+    content = torch.load(path, map_location="cpu", weights_only=True)
     history = [EpochResult(**epoch) for epoch in values.pop("history")]
-    return Snapshot(**values, history=history, **kept)
+    return Snapshot(**values, history=history, **content)
 
 
 def _check(index: dict[str, Any]) -> str:

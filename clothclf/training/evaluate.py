@@ -1,4 +1,4 @@
-"""Answers of a trained model for one split, and what they are worth."""
+"""Predict one split with a trained model, and evaluate the predictions."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from clothclf.results import ClassResult, Evaluation, Predictions
 def predict(
     classifier: Classifier, images: ImageBatches, split: str, cache: Path | None = None
 ) -> Predictions:
-    """Class probabilities for every image of a split, unaugmented.
+    """Predict the class probabilities of every image of a split, without augmentation.
 
-    Features of a deterministic body are kept below `cache`, and found there.
+    Features of a deterministic backbone are cached in `cache`.
     """
     classifier.to(images.device).eval()
     if classifier.backbone_is_deterministic():
@@ -35,16 +35,16 @@ def predict(
 
 
 def evaluate(predictions: Predictions, classes: tuple[str, ...]) -> Evaluation:
-    """Accuracy, macro-F1, per-class results and the confusion matrix.
+    """Compute accuracy, macro F1, per-class metrics and the confusion matrix.
 
-    A class without a true or answered image counts with an F1 of 0, as scikit-learn has it.
+    A class without true or predicted images has an F1 of 0, like in scikit-learn.
     """
     confusion = confusion_matrix(predictions, len(classes))
     hits = np.diag(confusion).astype(float)
-    actual, answered = confusion.sum(1), confusion.sum(0)
-    precision = hits / np.maximum(answered, 1)
+    actual, predicted = confusion.sum(1), confusion.sum(0)
+    precision = hits / np.maximum(predicted, 1)
     recall = hits / np.maximum(actual, 1)
-    f1 = 2 * hits / np.maximum(actual + answered, 1)
+    f1 = 2 * hits / np.maximum(actual + predicted, 1)
     right = predictions.probabilities[np.arange(len(predictions.ids)), predictions.targets]
     return Evaluation(
         images=len(predictions.ids),
@@ -60,20 +60,20 @@ def evaluate(predictions: Predictions, classes: tuple[str, ...]) -> Evaluation:
 
 
 def confusion_matrix(predictions: Predictions, classes: int) -> npt.NDArray[np.int64]:
-    """Counts [classes, classes]: rows are true classes, columns answers."""
+    """Return counts [classes, classes]: rows are true classes, columns predicted classes."""
     matrix = np.zeros((classes, classes), dtype=np.int64)
     np.add.at(matrix, (predictions.targets, predictions.probabilities.argmax(1)), 1)
     return matrix
 
 
 def predictions_table(predictions: Predictions, classes: tuple[str, ...]) -> pd.DataFrame:
-    """A row for each image: id, label, answer, and each class's probability as `p/<class>`."""
-    answers = predictions.probabilities.argmax(1)
+    """Return one row per image: id, label, answer (the prediction), and `p/<class>` per class."""
+    predicted = predictions.probabilities.argmax(1)
     table = pd.DataFrame(
         {
             "id": predictions.ids,
             "label": [classes[number] for number in predictions.targets],
-            "answer": [classes[number] for number in answers],
+            "answer": [classes[number] for number in predicted],
         }
     )
     columns = [f"p/{label}" for label in classes]

@@ -1,9 +1,8 @@
-"""Suspected label errors: labels that a classifier doubts which has not been trained on them.
+"""Find suspected label errors with out-of-fold predictions and confident learning.
 
-Every image is answered by a head that was trained on the other folds. Which answers are to be
-believed against the label is decided by confident learning (Northcutt, Jiang and Chuang 2021,
-arXiv:1911.00068): a class is believed where its probability is no lower than it is, on average,
-for the images that carry its label.
+Every image is predicted by a head that was trained on the other folds. Confident learning
+(Northcutt, Jiang and Chuang 2021, arXiv:1911.00068) decides which predictions override a label:
+those whose probability is at least the class's mean probability over images with its label.
 """
 
 from __future__ import annotations
@@ -21,17 +20,17 @@ from clothclf.models.classifier import Standardize
 
 FOLDS = 5
 PENALTIES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
-"""Weights of the squared parameters, of which the one that answers the first fold best is taken."""
+"""L2 penalties to try; the one with the lowest loss on the first fold is used."""
 MAX_STEPS = 100
-"""Of L-BFGS, for each fit."""
+"""Maximum number of L-BFGS iterations per fit."""
 
 
 def assign_folds(
     labels: npt.NDArray[np.int64], groups: Sequence[object], seed: int, folds: int = FOLDS
 ) -> npt.NDArray[np.int64]:
-    """The fold of each image [n], 0 to `folds` - 1: each class evenly, groups together, seeded.
+    """Assign a fold, 0 to `folds` - 1, to each image [n]: stratified, by group, and seeded.
 
-    A group with several labels counts with its most frequent one.
+    A group with several labels counts as its most frequent one.
     """
     frame = pd.DataFrame({"group": pd.factorize(np.asarray(groups, dtype=object))[0]})
     frame["label"] = labels
@@ -52,17 +51,17 @@ def assign_folds(
         own[fold] += size
         total[fold] += size
         chosen[group] = fold
-    found: npt.NDArray[np.int64] = frame["group"].map(chosen).to_numpy(dtype=np.int64)
-    return found
+    assigned: npt.NDArray[np.int64] = frame["group"].map(chosen).to_numpy(dtype=np.int64)
+    return assigned
 
 
 def out_of_fold(
     features: Tensor, labels: npt.NDArray[np.int64], folds: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float32]:
-    """Probabilities [n, classes] of each image by a head trained on the other folds' images.
+    """Predict probabilities [n, classes] of each image by a head trained on the other folds.
 
     The head is a multinomial logistic regression on `features`, float32 [n, features], which are
-    standardised in place. Labels are class numbers [n], `folds` those of `assign_folds`.
+    standardized in place. `labels` are class numbers [n], `folds` the result of `assign_folds`.
     """
     layer = Standardize(features.shape[1]).to(features.device)
     layer.fit(features)
@@ -79,15 +78,15 @@ def out_of_fold(
             best, penalty, start = loss, tried, weights
         else:
             break
-    found = torch.empty(len(labels), classes, device=features.device)
+    predicted = torch.empty(len(labels), classes, device=features.device)
     for number in range(int(folds.max()) + 1):
         own = fold == number
-        # Each begins anew: a head that was trained on the fold would bring what it has seen.
+        # Start from zeros: a warm start from a head trained on this fold would leak its labels.
         weights = (
             _fit(features, targets, ~own, penalty, _zeros(features, classes)) if number else start
         )
-        found[own] = _scores(features[own], weights).softmax(1)
-    probabilities: npt.NDArray[np.float32] = found.cpu().numpy()
+        predicted[own] = _scores(features[own], weights).softmax(1)
+    probabilities: npt.NDArray[np.float32] = predicted.cpu().numpy()
     return probabilities
 
 
@@ -100,7 +99,7 @@ def _scores(features: Tensor, weights: Tensor) -> Tensor:
 
 
 def _fit(features: Tensor, targets: Tensor, seen: Tensor, penalty: float, start: Tensor) -> Tensor:
-    """Weights [features + 1, classes] for the images `seen`; the others weigh nothing."""
+    """Fit weights [features + 1, classes] to the images in `seen`."""
     weights = start.clone().requires_grad_()
     optimizer = torch.optim.LBFGS(
         [weights],
@@ -127,15 +126,15 @@ def find_suspects(
     labels: npt.NDArray[np.int64],
     folds: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.int64]:
-    """Places of the images whose labels are suspected, the most doubtful first.
+    """Return the indices of images with suspected label errors, the most suspicious first.
 
-    Ranked by how far the label's probability lies below that of the class to which the image
-    is answered. Labels that no other fold has cannot be doubted: their heads never saw them.
+    Ranked by the difference between the probabilities of the predicted class and of the label.
+    Labels that occur in only one fold are never suspected, since their heads never saw them.
     """
     count = probabilities.shape[1]
     own = probabilities[np.arange(len(labels)), labels]
     held = np.bincount(labels, minlength=count)
-    # What a class's own images are given on average; a class without any is never believed.
+    # Mean probability of each class over its own images; infinite for a class without images.
     threshold = np.full(count, np.inf)
     with np.errstate(invalid="ignore"):
         means = np.bincount(labels, weights=own, minlength=count) / held
@@ -157,10 +156,10 @@ def suspects_table(
     probabilities: npt.NDArray[np.float32],
     suspects: npt.NDArray[np.int64],
 ) -> pd.DataFrame:
-    """A line for each suspect: rank, id, label, suggested, p_label, p_suggested, split.
+    """Return one row per suspect: rank, id, label, suggested, p_label, p_suggested, split.
 
-    `manifest` has the images in the order of `probabilities`; `p_label` is the probability of
-    the image's own label.
+    `manifest` has the images in the order of `probabilities`; `p_label` is the probability of the
+    image's own label.
     """
     rows = manifest.iloc[suspects].reset_index(drop=True)
     numbers = {label: number for number, label in enumerate(classes)}

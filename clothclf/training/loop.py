@@ -1,4 +1,4 @@
-"""The one training loop: images through a model, or cached features through its head."""
+"""Training loop, over images through the whole model or cached features through its head."""
 
 from __future__ import annotations
 
@@ -46,19 +46,20 @@ from clothclf.training.validate import validate
 
 @dataclass(frozen=True)
 class Watcher:
-    """What the caller wants to hear of while training runs, and how it stops it."""
+    """Callbacks of a training."""
 
     on_features: Callable[[int, int], None] = lambda done, total: None
-    """Images whose features are computed, of all."""
+    """Called with the number of images whose features are computed, and the total."""
     on_step: Callable[[int, int, int], None] = lambda epoch, step, steps: None
-    """After each step: the epoch, the step (both from 1), steps in an epoch."""
+    """Called after each step with epoch and step (both from 1), and steps per epoch."""
     on_epoch: Callable[[EpochResult], None] = lambda result: None
+    """Called after each epoch."""
     on_resumed: Callable[[list[EpochResult], int], None] = lambda done, steps: None
-    """Before the first step of a training that goes on: epochs, and steps of the next, done."""
+    """Called on resume with the completed epochs, and completed steps of the next epoch."""
     on_note: Callable[[str], None] = lambda text: None
-    """Something that went another way than usual, in one sentence."""
+    """Called with a sentence about something unusual."""
     should_stop: Callable[[], bool] = lambda: False
-    """Asked after each step, and between batches of features and validation."""
+    """Polled after each step, and between batches of features and validation."""
 
 
 def train(
@@ -71,17 +72,16 @@ def train(
     group: ProcessGroup = SINGLE_PROCESS,
     teacher: Teacher | None = None,
 ) -> TrainingResult:
-    """Train in place, on the device of `images`; leave the parameters of the best epoch.
+    """Train in place, on the device of `images`; the model gets the parameters of the best epoch.
 
-    A body that gives an image the same features every time runs once for each view; the head's
-    steps are the same as if it ran every epoch. Such features are kept below `cache`. Where
-    `checkpoints`, a folder of this training alone, holds what an earlier process left, it goes on
-    from there, with the same result. Raises TrainingError where a loss is not finite, and
-    TrainingStopped, with a checkpoint written, where the watcher asks for it.
+    A deterministic backbone runs once per view of an image, with the same result as running every
+    epoch; its features are cached in `cache`. Resumes from `checkpoints`, a folder used only by
+    this training, with the same result as without interruption. Raises TrainingError if a loss is
+    not finite, and TrainingStopped, after writing a checkpoint, if the watcher requests it.
 
     Every process of a `group` must call this, with its shard in `images`; the first one writes the
-    checkpoints. The number of processes may change when a training resumes. A `group` of several
-    processes and a `teacher` both need a backbone whose features cannot be cached.
+    checkpoints. The number of processes may change on resume. A `group` of several processes and a
+    `teacher` both require a backbone whose features cannot be cached.
     """
     started = time.perf_counter()
     classifier.to(images.device)
@@ -98,7 +98,7 @@ def train(
         features = BackboneFeatures(classifier, images, cache)
         batches = features.batches(on_features)
         module, reused_s = classifier.head, features.reused_s
-    if group.is_first:  # the others get what it finds
+    if group.is_first:  # the others receive its parameters
         _standardize(classifier, images, batches)
     prepared = time.perf_counter() - started
     training = _Training(
@@ -129,7 +129,7 @@ def _standardize(classifier: Classifier, images: ImageBatches, batches: Batches)
 
 
 class _Training:
-    """The epochs of one training, from its beginning or from where it was left."""
+    """State of one training, new or resumed."""
 
     def __init__(
         self,
@@ -170,7 +170,7 @@ class _Training:
         self.step = self._new_step()
 
     def run(self) -> Snapshot:
-        """Train to the last epoch or the end of patience; restore the best epoch's parameters."""
+        """Train until the last epoch or early stopping; restore the best epoch's parameters."""
         while not self._is_over():
             try:
                 self._train_epoch()
@@ -192,7 +192,7 @@ class _Training:
         return RecordedStep(self.eager, self.module, self.optimizer, record_cuda_graph)
 
     def _new_distributed_step(self, objective: Objective) -> DistributedStep:
-        """Of several processes, which must all stand where the first one does."""
+        """Create the step of several processes, which must all be at the same epoch and step."""
         here = (self.now.epoch, self.now.steps)
         if self.group.any(here != self.group.from_first(here)):
             raise TrainingError("the processes of the run read different checkpoints; run it again")
@@ -211,12 +211,12 @@ class _Training:
     def _train_epoch(self) -> None:
         now, steps = self.now, len(self.sizes)
         if now.steps == 0:
-            # Dropout draws from the global generator: seeded by epoch, any epoch can be run again.
+            # Dropout uses the global generator; seeding by epoch makes each epoch reproducible.
             torch.manual_seed(self.seed * 1_000_003 + now.epoch)
-        rests = now.epoch <= self.settings.head_epochs
-        if rests != self.classifier.backbone_frozen:
-            self.classifier.backbone_frozen = rests
-            self.step = self._new_step()  # a recorded one would leave the backbone as it is
+        frozen = now.epoch <= self.settings.head_epochs
+        if frozen != self.classifier.backbone_frozen:
+            self.classifier.backbone_frozen = frozen
+            self.step = self._new_step()  # a recorded step would keep the backbone frozen
         self.module.train()
         started, before = time.perf_counter(), now.epoch_seconds
         for inputs, targets in self.batches.train(now.epoch, now.steps):
@@ -234,8 +234,8 @@ class _Training:
             if self.eager.parts != now.parts:
                 now.parts = self.eager.parts
                 self.watcher.on_note(
-                    f"memory was too short for a batch: it goes through in {now.parts} parts, "
-                    "their gradients added up"
+                    f"out of memory: each batch is now split into {now.parts} parts, whose "
+                    "gradients are accumulated"
                 )
             if self.group.any(self.watcher.should_stop()):
                 raise TrainingStopped
@@ -243,7 +243,7 @@ class _Training:
         now.epoch_seconds = before + time.perf_counter() - started
 
     def _finish_epoch(self) -> None:
-        """Validate, and write down the epoch."""
+        """Validate, and record the epoch."""
         now, trained = self.now, self.now.epoch_seconds
         started = time.perf_counter()
         valid_loss, valid_accuracy = self._held_out("valid")
@@ -272,7 +272,7 @@ class _Training:
         self.watcher.on_epoch(result)
 
     def _held_out(self, split: str) -> tuple[float, float]:
-        """Mean loss and accuracy over a split, of the average where there is one."""
+        """Return mean loss and accuracy over a split, of the EMA if there is one."""
         stop = self.watcher.should_stop
         if self.average is None:
             return validate(self.module, self.batches, split, self.group, stop)
@@ -280,22 +280,22 @@ class _Training:
             return validate(judged, self.batches, split, self.group, stop)
 
     def _learning_rate(self, step: int) -> float:
-        """At a step of this epoch, counted from 0."""
+        """Return the learning rate at a step of this epoch, counted from 0."""
         steps = len(self.sizes)
         return learning_rate(self.settings, (self.now.epoch - 1) * steps + step, steps)
 
     def _judged_state(self) -> dict[str, Tensor]:
-        """What training changes, as it was validated."""
+        """Return the trained tensors as they were validated: the EMA if there is one."""
         state = self.classifier.trained_state()
         return state if self.average is None else self.average.put_into(state, self.classifier)
 
     def _checkpoint_bytes(self) -> int:
-        """Parameters, those of the best epoch, their average, and what the optimiser keeps."""
+        """Return the size of current, best and averaged parameters, and the optimizer state."""
         copies = 2 if self.average is None else 3
         return copies * self.trained_bytes + state_bytes(self.optimizer)
 
     def _save(self) -> None:
-        """Write down all that the next step depends on."""
+        """Write a checkpoint with everything that the next step depends on."""
         tensors = {
             f"model.{name}": value for name, value in self.classifier.trained_state().items()
         }
@@ -310,7 +310,7 @@ class _Training:
         self.now.tensors, self.now.optimizer = {}, {}
 
     def _resume(self) -> None:
-        """Put everything as the snapshot has it; a new one has nothing."""
+        """Restore the snapshot; does nothing for a new one."""
         now = self.now
         if not now.tensors:
             return
@@ -329,5 +329,5 @@ class _Training:
 
 
 def _best(history: list[EpochResult]) -> EpochResult:
-    """The epoch of the lowest validation loss, the first of several."""
+    """Return the first epoch with the lowest validation loss."""
     return min(history, key=lambda result: result.valid_loss)

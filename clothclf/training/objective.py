@@ -1,4 +1,4 @@
-"""What training lowers: cross-entropy, with smoothed labels and classes of unequal weight."""
+"""Training loss: cross-entropy with optional label smoothing and class weights."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from clothclf.settings import TrainSettings
 
 @dataclass(frozen=True)
 class Objective:
-    """A loss over scores [n, classes] and targets: class numbers [n], or shares [n, classes]."""
+    """Loss of scores [n, classes] and targets: class numbers [n] or soft labels [n, classes]."""
 
     label_smoothing: float = 0.0
     class_weights: Tensor | None = None
-    """Weight of each class [classes]."""
+    """Class weights [classes]."""
 
     def loss(self, scores: Tensor, targets: Tensor) -> Tensor:
-        """Mean over the images, in nats.
+        """Return the mean loss over the images in nats.
 
-        Weighted losses are divided by the number of images, not by their weights: so are those
-        of a batch's parts, which then add up to the batch's.
+        Weighted losses are divided by the number of images and not by the sum of weights, so that
+        the losses of a batch's parts add up to the batch's.
         """
         if self.class_weights is None:
             return functional.cross_entropy(scores, targets, label_smoothing=self.label_smoothing)
@@ -45,7 +45,7 @@ def make_objective(
     classes: int,
     device: torch.device,
 ) -> Objective:
-    """The recipe's loss, for training images of these class numbers."""
+    """Create a recipe's loss; `targets` are the class numbers of the training images."""
     weights = None
     if settings.class_weights == "balanced":
         weights = torch.from_numpy(balanced_weights(targets, classes)).float().to(device)
@@ -53,12 +53,12 @@ def make_objective(
 
 
 def balanced_weights(targets: npt.NDArray[np.int64], classes: int) -> npt.NDArray[np.float64]:
-    """images / (classes x images of the class), as scikit-learn has it; 0 for one without."""
+    """Return images / (classes x images of the class), like scikit-learn; 0 for empty classes."""
     counts = np.bincount(targets, minlength=classes)
     return np.where(counts > 0, len(targets) / (classes * np.maximum(counts, 1)), 0.0)
 
 
 def num_correct(scores: Tensor, targets: Tensor) -> Tensor:
-    """How many images get their class, or of a mixed one the class of the larger share."""
+    """Count correct predictions; of a mixed image, the class with the larger weight counts."""
     expected = targets if targets.ndim == 1 else targets.argmax(1)
     return (scores.detach().argmax(1) == expected).sum()

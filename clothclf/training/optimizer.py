@@ -1,4 +1,4 @@
-"""The recipe's optimiser: which parameters it moves at which rate, and its state on disk."""
+"""Create a recipe's optimizer, with parameter groups, and save and restore its state."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from clothclf.models.classifier import Classifier
 from clothclf.settings import TrainSettings
 
 EXCLUDED = ("fused*", "bnb*", "kron*", "adahessian")
-"""Of timm's: they need packages of their own, draw numbers that no checkpoint holds, or take
-second derivatives."""
+"""timm optimizers that are not supported: they need extra packages, use random numbers that are
+not in checkpoints, or need second derivatives."""
 OWN_KEYS = {
     "lr": "train.learning_rate",
     "momentum": "train.momentum",
     "weight_decay": "train.weight_decay",
 }
-"""Arguments of optimisers that the recipe names by keys of its own."""
+"""Optimizer arguments with their own key in the recipe."""
 NOT_OPTIONS = {"params", "fused", "foreach", "capturable", "differentiable", "maximize"}
-"""Arguments that are not a recipe's matter."""
+"""Optimizer arguments that a recipe cannot set."""
 FUSED = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
-"""Those of torch's that go over memory once, and whose steps a CUDA graph can hold."""
+"""torch optimizers with a fused implementation, which CUDA graphs can capture."""
 HEAD = "bench_head"
-"""A name that no timm architecture gives to a part."""
+"""Name of the head, which no timm architecture uses for a submodule."""
 
 
 def optimizer_names() -> list[str]:
-    """timm's optimisers that a recipe may name."""
+    """Return the timm optimizers that a recipe can use."""
     from timm.optim import list_optimizers
 
     names: list[str] = list_optimizers(exclude_filters=list(EXCLUDED))
@@ -37,16 +37,16 @@ def optimizer_names() -> list[str]:
 
 
 def option_names(optimizer: str) -> list[str]:
-    """What `train.optimizer_options` may hold for an optimiser; its name must be known."""
+    """Return the keys of `train.optimizer_options` of an optimizer; its name must be known."""
     known = set(inspect.signature(_optimizer_class(optimizer).__init__).parameters)
     return sorted(known - {"self"} - set(OWN_KEYS) - NOT_OPTIONS)
 
 
 def make_optimizer(module: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
-    """The recipe's optimiser over the parameters that train.
+    """Create the recipe's optimizer for the trainable parameters.
 
-    `sgd` is torch's with classical momentum, every other is timm's of that name. Where steps can be
-    recorded, `lr` is a tensor. What torch or timm raise of a wrong option passes through.
+    `sgd` is torch's SGD with classical momentum; all others are timm's. If steps can be recorded,
+    `lr` is a tensor. Exceptions of torch or timm about wrong options pass through.
     """
     groups = parameter_groups(module, settings)
     device = next(p for group in groups for p in group["params"]).device
@@ -73,27 +73,27 @@ def make_optimizer(module: nn.Module, settings: TrainSettings) -> torch.optim.Op
 
         made = create_optimizer_v2(groups, settings.optimizer, **own, **options)
     if recordable:
-        # A number would be part of a recorded graph for ever.
+        # A Python number would be a constant of the recorded graph.
         for group in made.param_groups:
             group["lr"] = torch.tensor(group["lr"], device=device)
     return made
 
 
 def steps_can_be_recorded(optimizer: str, device: torch.device) -> bool:
-    """Whether a CUDA graph can hold the steps of an optimiser of this name on a device."""
+    """Return whether a CUDA graph can capture the steps of an optimizer on a device."""
     return device.type == "cuda" and _optimizer_class(optimizer) in FUSED
 
 
 def parameter_groups(module: nn.Module, settings: TrainSettings) -> list[dict[str, Any]]:
-    """The parameters that train, in groups with their own weight decay and share of the rate.
+    """Return parameter groups of the trainable parameters, with weight decay and rate scale.
 
-    `module` is a classifier, or its head alone. The groups are timm's, as it would make them for
-    the architecture with its own head; where the head trains first, each is either of it or not.
+    `module` is a classifier or its head. The groups are those of timm for the architecture with its
+    own head. With `head_epochs`, groups are also split by head and backbone.
     """
     groups = _groups(module, settings)
     if not settings.head_epochs or not isinstance(module, Classifier):
         return groups
-    # torch's fused SGD wants momentum for all of a group, or for none.
+    # torch's fused SGD requires momentum buffers for all parameters of a group, or for none.
     head = {id(parameter) for parameter in module.head.parameters()}
     return [
         {**group, "params": chosen}
@@ -128,9 +128,9 @@ def _groups(module: nn.Module, settings: TrainSettings) -> list[dict[str, Any]]:
 
 
 def as_timm_names(backbone: nn.Module, head: nn.Module) -> nn.Module:
-    """A body's parts under the names that timm knows them by, and the head beside them.
+    """Return a module with the backbone's children under timm's names, and the head.
 
-    timm tells layers by their names, and counts what it does not know, as our head, as the top.
+    timm groups layers by name and treats unknown ones, such as our head, as the last layer.
     """
     named = nn.Module()
     for name, child in backbone.named_children():
@@ -144,7 +144,7 @@ def as_timm_names(backbone: nn.Module, head: nn.Module) -> nn.Module:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Change the rate of all parameters to their share of this, in place where it is a tensor."""
+    """Set the learning rate of each group, times its scale; in place if it is a tensor."""
     for group in optimizer.param_groups:
         own = rate * group.get("lr_scale", 1.0)
         if isinstance(group["lr"], Tensor):
@@ -154,24 +154,24 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 def parameters_of(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
-    """All that the optimiser moves, in the order of its groups."""
+    """Return all parameters of an optimizer, in the order of its groups."""
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """All that the optimiser's next step depends on but its parameters and their rates.
+    """Return the state that the next step depends on, without parameters and learning rates.
 
-    Tensors, numbers and text in lists and dicts, as `torch.load` reads with `weights_only`.
+    Contains only types that `torch.load` reads with `weights_only`.
     """
     parameters = parameters_of(optimizer)
-    kept = ((number, optimizer.state.get(p)) for number, p in enumerate(parameters))
+    states = ((number, optimizer.state.get(p)) for number, p in enumerate(parameters))
     return {
         "state": {
             number: {
                 key: {"value": value, "beside": _lies_beside(value, parameters[number])}
                 for key, value in entries.items()
             }
-            for number, entries in kept
+            for number, entries in states
             if entries
         },
         "groups": [
@@ -182,7 +182,7 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
 
 
 def load_optimizer_state(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
-    """The inverse of `optimizer_state`, bit for bit: torch's own way would change types."""
+    """Restore the result of `optimizer_state` exactly; torch's own method would change dtypes."""
     parameters = parameters_of(optimizer)
     for number, entries in saved["state"].items():
         parameter = parameters[number]
@@ -195,7 +195,7 @@ def load_optimizer_state(optimizer: torch.optim.Optimizer, saved: dict[str, Any]
 
 
 def state_bytes(optimizer: torch.optim.Optimizer) -> int:
-    """Size of the tensors that the optimiser keeps."""
+    """Return the size in bytes of the optimizer's state tensors."""
     return sum(
         value.nbytes
         for entries in optimizer.state.values()
@@ -209,12 +209,12 @@ def _optimizer_class(name: str) -> type[torch.optim.Optimizer]:
         return torch.optim.SGD
     from timm.optim import get_optimizer_class
 
-    found: type[torch.optim.Optimizer] = get_optimizer_class(name, bind_defaults=False)
-    return found
+    kind: type[torch.optim.Optimizer] = get_optimizer_class(name, bind_defaults=False)
+    return kind
 
 
 def _lies_beside(value: object, parameter: Tensor) -> bool:
-    """Whether a tensor is on another device than its parameter: torch counts steps on a CPU."""
+    """Return whether a tensor is on another device than its parameter, like step counts."""
     return isinstance(value, Tensor) and value.device != parameter.device
 
 
@@ -223,6 +223,6 @@ def _placed(value: object, parameter: Tensor) -> object:
         return value
     if value.shape != parameter.shape:
         return value.to(parameter.device)
-    # Fused optimisers go through memory: its order must be the parameter's.
+    # Fused optimizers require the memory format of the parameter.
     like = torch.empty_like(parameter, dtype=value.dtype, requires_grad=False)
     return like.copy_(value)

@@ -1,4 +1,4 @@
-"""Take a few steps of a training, in one precision or in two by turns, and time them."""
+"""Time a few steps of a training, in one precision or alternating between two."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from clothclf.training.step import EagerStep, Step
 from clothclf.training.teacher import Teacher
 
 ROUNDS = 5
-"""Of each step are timed, after one that is not, in turn over the precisions."""
+"""Number of timed rounds over all precisions, after one warm-up round."""
 HEAD_STEPS = 100
-"""Steps of a head are too short to be timed one by one."""
+"""Steps of a head per timing, since single ones are too short."""
 
 
 def probe_training(
@@ -39,7 +39,7 @@ def probe_training(
     peak_memory_bytes: Callable[[], int],
     teacher: Teacher | None = None,
 ) -> Probe:
-    """Time steps of the training that `loop.train` would do; the classifier is worn out by it."""
+    """Time steps like those of `loop.train`; modifies the classifier."""
     classifier.to(images.device)
     on_features = can_cache_features(classifier, images.augment)
     if on_features:
@@ -52,8 +52,8 @@ def probe_training(
     for _ in range(ROUNDS + 1):
         for precision in precisions:
             classifier.precision = precision
-            # Steps first, as in training: what they leave free of memory is too small for the
-            # larger batches of validation.
+            # Steps first, as in training: the blocks they free are too small for the larger
+            # batches of validation, which affects peak memory.
             if on_features:
                 step[precision].append(_head_step_s(classifier, images, settings))
             else:
@@ -67,9 +67,9 @@ def probe_training(
         for precision in precisions
     }
     busy = watch.describe()
-    kept = {} if on_features else classifier.trained_state()  # as of the best epoch
+    best = {} if on_features else classifier.trained_state()  # as training keeps the best epoch
     peak = peak_memory_bytes()
-    del kept
+    del best
     return Probe(
         route="features" if on_features else "pictures",
         times=times,
@@ -94,7 +94,7 @@ def _endless(images: ImageBatches) -> Iterator[Batch]:
 
 
 def _forward_s(classifier: Classifier, images: ImageBatches) -> float:
-    """Seconds for each image of a batch; reading the batch is in it."""
+    """Return the seconds per image of a batch, including reading it."""
     classifier.eval()
     started = time.perf_counter()
     inputs, _ = next(images.in_order("train"))
@@ -107,7 +107,7 @@ def _forward_s(classifier: Classifier, images: ImageBatches) -> float:
 def _step(
     module: nn.Module, classifier: Classifier, images: ImageBatches, settings: TrainSettings
 ) -> Step:
-    """What the loop does at a step: loss, gradients, the optimiser, and the average's share."""
+    """Create a step like that of the loop: loss, gradients, optimizer and EMA."""
     optimizer = make_optimizer(module, settings)
     average = make_average(module, settings.ema)
     targets = images.splits["train"].targets
@@ -127,7 +127,7 @@ def _step(
 def _step_s(
     classifier: Classifier, batches: Iterator[Batch], step: Step, teacher: Teacher | None
 ) -> float:
-    """Seconds for one step; reading, changing and answering for the batch are in it."""
+    """Return the seconds of one step, including reading, augmentation and the teacher."""
     classifier.train()
     started = time.perf_counter()
     inputs, targets = next(batches)

@@ -1,4 +1,4 @@
-"""The learning rate of every step, from the recipe and the step's number alone."""
+"""Learning rate schedules, as stateless functions of the step."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import math
 from clothclf.settings import TrainSettings
 
 ONE_CYCLE_RISES = 0.3
-"""Share of all epochs over which `onecycle` rises where the recipe does not say."""
+"""Default fraction of all epochs in which `onecycle` rises; torch's default."""
 ONE_CYCLE_BEGINS = 1 / 25
-"""Share of the highest rate at which `onecycle` begins; both are torch's defaults."""
+"""Initial rate of `onecycle` as a fraction of the peak; torch's default."""
 
 
 def learning_rate(settings: TrainSettings, step: int, steps_per_epoch: int) -> float:
-    """The rate of a step, counted from 0 over all epochs.
+    """Return the learning rate of a step, counted from 0 over all epochs.
 
-    A function of the number alone, rather than a scheduler with a state: a run can go on from any
-    step. Equal to torch's OneCycleLR, and to timm's other schedules with a warm-up before them.
+    A pure function rather than a stateful scheduler, so that a run can resume from any step. Equals
+    torch's OneCycleLR, and timm's other schedules preceded by warm-up.
     """
     total = settings.epochs * steps_per_epoch
     if settings.schedule == "onecycle":
@@ -24,11 +24,11 @@ def learning_rate(settings: TrainSettings, step: int, steps_per_epoch: int) -> f
     rate, final = settings.learning_rate, settings.final_learning_rate
     warmup = round((settings.warmup_epochs or 0) * steps_per_epoch)
     if step < warmup:
-        # Never zero, which would waste the first step, and never the rate itself.
+        # Excludes zero, which would waste the first step, and the full rate.
         return rate * (step + 1) / (warmup + 1)
     if settings.schedule == "constant":
         return rate
-    if settings.step_epochs is not None:  # of `schedule: step` alone
+    if settings.step_epochs is not None:  # only for `schedule: step`
         falls = (step - warmup) // (settings.step_epochs * steps_per_epoch)
         return rate * float(settings.step_factor**falls)
     done = (step - warmup) / (total - warmup)

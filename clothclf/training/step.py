@@ -1,4 +1,4 @@
-"""One optimiser step: in parts where memory is short, and as one CUDA graph on NVIDIA's GPUs."""
+"""Optimizer step, with gradient accumulation on out-of-memory errors, and as a CUDA graph."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from clothclf.training.objective import Objective, num_correct
 from clothclf.training.optimizer import parameters_of
 
 Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Inputs and targets to mean loss and number of correct predictions, both on the device."""
+"""Maps inputs and targets to mean loss and number of correct predictions, both on the device."""
 
 Recorder = Callable[[Callable[[], None]], Callable[[], None]]
-"""Runs some work a few times, and returns what repeats it."""
+"""Runs a function a few times, and returns a function that replays it."""
 
-# torch has a class for a GPU's want of memory, and none for the system's; the last is oneDNN's way.
+# torch has an out-of-memory class for GPUs only; the last entry is oneDNN's message.
 MEMORY_WORDS = (
     "can't allocate memory",
     "not enough memory",
@@ -29,14 +29,14 @@ MEMORY_WORDS = (
     "could not create a",
 )
 WARM_UPS = 3
-"""Steps before recording, in which libraries choose algorithms and make their buffers."""
+"""Steps before recording, in which libraries select algorithms and allocate buffers."""
 
 
 class EagerStep:
-    """Steps as torch carries them out; a batch that memory is too short for is cut into parts.
+    """Eager step; splits a batch into parts if it does not fit in memory.
 
-    The gradients of the parts are added up before the optimiser moves, so that the effective batch
-    stays as it was; a batch norm that trains sees the parts one by one.
+    The gradients of the parts are accumulated, so that the effective batch size does not change.
+    Batch norms in training mode see each part separately.
     """
 
     def __init__(
@@ -47,9 +47,9 @@ class EagerStep:
         clip_norm: float | None = None,
         parts: int = 1,
     ) -> None:
-        """`parts` is where to begin: 1, or what an earlier process found necessary.
+        """`parts` is the initial number of parts: 1, or the value of a checkpoint.
 
-        `clip_norm` is the longest that the gradient of all parameters together may be.
+        `clip_norm` is the maximum norm of the gradient of all parameters.
         """
         self.parts = parts
         self._module = module
@@ -58,7 +58,7 @@ class EagerStep:
         self._clip_norm = clip_norm
 
     def __call__(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Carry out one step; raises torch's error where not even single images fit."""
+        """Run one step; raises torch's error if not even single images fit in memory."""
         while True:
             try:
                 loss, correct = self._gradients(inputs, targets)
@@ -66,9 +66,9 @@ class EagerStep:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or self.parts >= len(inputs):
                     raise
-            # Outside the handler: the error's traceback holds what is to be freed.
+            # Outside the handler, since the error's traceback references the tensors to free.
             self._optimizer.zero_grad(set_to_none=True)
-            _give_back(inputs.device)
+            _release_memory(inputs.device)
             self.parts = min(2 * self.parts, len(inputs))
         if self._clip_norm is not None:
             nn.utils.clip_grad_norm_(parameters_of(self._optimizer), self._clip_norm)
@@ -101,12 +101,13 @@ class EagerStep:
 
 
 class RecordedStep:
-    """A step recorded at the first batch, and replayed for all of its size.
+    """Step recorded at the first batch and replayed for all batches of the same size.
 
-    Batches of another size go eagerly.
+    Batches of another size run eagerly.
 
-    A small batch's kernels take a GPU less time than starting them takes the CPU; a graph starts
-    them all at once. Recording trains on the first batch, and is undone before the first step.
+    For small batches, launching kernels takes longer than running them; a graph launches all of
+    them at once. Recording trains on the first batch; its changes are reverted before the first
+    step.
     """
 
     def __init__(
@@ -116,17 +117,17 @@ class RecordedStep:
         optimizer: torch.optim.Optimizer,
         record: Recorder,
     ) -> None:
-        """`record` is `record_cuda_graph`, or something that repeats work in another way."""
+        """`record` is `record_cuda_graph`, or another recorder."""
         self._eager = eager
         self._module = module
         self._optimizer = optimizer
         self._record = record
         self._replay: Callable[[], None] | None = None
         self.fault = ""
-        """Why steps could not be recorded, after which all go eagerly."""
+        """Why steps could not be recorded and run eagerly; empty if they were recorded."""
 
     def __call__(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Carry out one step."""
+        """Run one step."""
         if self._replay is None and not self.fault:
             self._begin(inputs, targets)
         if self._replay is None or inputs.shape != self._inputs.shape:
@@ -151,7 +152,7 @@ class RecordedStep:
 
 
 class _State:
-    """All that a step changes, to be put back in place: a graph knows it by its address."""
+    """State that a step changes, restored in place since a graph refers to its addresses."""
 
     def __init__(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         self._optimizer = optimizer
@@ -173,13 +174,13 @@ class _State:
         for parameter, state in self._optimizer.state.items():
             for name, value in state.items():
                 if isinstance(value, Tensor):
-                    # All that torch keeps begins at zero; a momentum of zero is as good as none.
+                    # torch's optimizer state starts at zero; zero momentum is equivalent to none.
                     value.copy_(self._moments.get((parameter, name), torch.tensor(0.0)))
         set_generator_state(self._device, self._generator)
 
 
 def record_cuda_graph(work: Callable[[], None]) -> Callable[[], None]:
-    """Record work as a CUDA graph; raises RuntimeError where it waits for the GPU in between."""
+    """Record `work` as a CUDA graph; raises RuntimeError if it synchronizes with the GPU."""
     aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     aside.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(aside):
@@ -193,7 +194,7 @@ def record_cuda_graph(work: Callable[[], None]) -> Callable[[], None]:
 
 
 def generator_state(device: torch.device) -> Tensor:
-    """State of the generator that dropout on a device draws from."""
+    """Return the state of the random generator that dropout uses on a device."""
     if device.type == "cuda":
         return torch.cuda.get_rng_state(device)
     if device.type == "mps":
@@ -202,7 +203,7 @@ def generator_state(device: torch.device) -> Tensor:
 
 
 def set_generator_state(device: torch.device, state: Tensor) -> None:
-    """The inverse of `generator_state`."""
+    """Restore the result of `generator_state`."""
     if device.type == "cuda":
         torch.cuda.set_rng_state(state, device)
     elif device.type == "mps":
@@ -211,17 +212,17 @@ def set_generator_state(device: torch.device, state: Tensor) -> None:
         torch.set_rng_state(state)
 
 
-def _give_back(device: torch.device) -> None:
-    """Return freed memory to the device or the system, for whoever else needs some."""
+def _release_memory(device: torch.device) -> None:
+    """Release cached memory to the device or the system."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
     elif sys.platform == "linux":
-        with contextlib.suppress(AttributeError):  # other C libraries than glibc
+        with contextlib.suppress(AttributeError):  # not glibc
             ctypes.CDLL(None).malloc_trim(0)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether torch or the system had too little memory, on a GPU or beside it."""
+    """Return whether an error means out of memory, on a GPU or on the host."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     return any(word in str(error) for word in MEMORY_WORDS)

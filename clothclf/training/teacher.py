@@ -1,4 +1,4 @@
-"""Answers of finished networks in place of part of the labels (distillation, arXiv:1503.02531)."""
+"""Knowledge distillation: predictions of finished networks as soft labels (arXiv:1503.02531)."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from clothclf.data.batches import Normalization
 from clothclf.models.classifier import Classifier
 
 IMAGES_AT_ONCE = 64
-"""That a teacher answers for: far fewer than training's memory has room for."""
+"""Batch size of a teacher's predictions, small compared with the memory of training."""
 
 
 class Teacher:
-    """One or several classifiers that see each training image as the student does.
+    """One or several classifiers whose predictions are used as soft labels.
 
-    They see it changed and mixed alike, so that their answer is of what the student looks at
-    (arXiv:2106.05237), and each at its own size and normalisation.
+    Teachers see the same augmented and mixed images as the student (arXiv:2106.05237), each at its
+    own size and normalization.
     """
 
     def __init__(
@@ -29,35 +29,35 @@ class Teacher:
         normalization: Normalization,
         device: torch.device,
     ) -> None:
-        """`networks` with the side of their images, in pixels; `share` is `train.teacher.share`.
+        """`networks` have their image size in pixels; `share` is `train.teacher.share`.
 
-        `normalization` is the student's, which its images come in.
+        `normalization` is that of the student's images.
         """
         self._networks = [(network.to(device).eval(), size) for network, size in networks]
         self._share = share
         self._normalization = normalization
 
     def targets(self, images: Tensor, targets: Tensor) -> Tensor:
-        """Of images [n, 3, size, size] and class numbers [n] or shares [n, classes], the shares.
+        """Return soft labels float32 [n, classes], which sum to 1 for each image.
 
-        They are float32 [n, classes], and each image's add up to 1.
+        `images` are [n, 3, size, size], `targets` class numbers [n] or soft labels [n, classes].
         """
-        answers = self._answers(images)
+        predictions = self._predict(images)
         if targets.ndim == 1:
-            targets = functional.one_hot(targets, answers.shape[1]).to(answers.dtype)
-        return torch.lerp(targets, answers, self._share)
+            targets = functional.one_hot(targets, predictions.shape[1]).to(predictions.dtype)
+        return torch.lerp(targets, predictions, self._share)
 
     @torch.no_grad()
-    def _answers(self, images: Tensor) -> Tensor:
+    def _predict(self, images: Tensor) -> Tensor:
         parts = torch.split(images, IMAGES_AT_ONCE)
         several = [
-            torch.cat([self._answer(network, size, part) for part in parts])
+            torch.cat([self._predict_one(network, size, part) for part in parts])
             for network, size in self._networks
         ]
         return torch.stack(several).mean(0)
 
-    def _answer(self, network: Classifier, size: int, images: Tensor) -> Tensor:
-        """Class probabilities [n, classes] of the student's images."""
+    def _predict_one(self, network: Classifier, size: int, images: Tensor) -> Tensor:
+        """Return one network's class probabilities [n, classes] of the student's images."""
         if images.shape[-1] != size:
             images = functional.interpolate(
                 images,

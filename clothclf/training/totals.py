@@ -1,4 +1,4 @@
-"""Losses and correct predictions of an epoch's training steps, and their means."""
+"""Running totals of an epoch's training loss and correct predictions."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from clothclf.errors import TrainingError
 
 
 class EpochTotals:
-    """Losses and correct predictions of an epoch, on the device so that no step waits for them.
+    """Losses and correct predictions of an epoch, kept on the device to avoid synchronization.
 
-    There is room for all steps from the start: a small tensor made and kept at each step would lie
-    among the large ones that come and go, and keep memory from being used again as a whole.
+    Memory for all steps is preallocated: small tensors allocated at each step would fragment the
+    memory between large temporary ones.
     """
 
     def __init__(self, steps: int, device: torch.device) -> None:
-        """Room for so many steps."""
+        """Allocate memory for `steps` steps."""
         self.losses = torch.zeros(steps, device=device)
         self.correct = torch.zeros(steps, dtype=torch.int64, device=device)
         self.sizes: list[int] = []
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Go on from what an earlier process had done of the epoch."""
+        """Restore the result of `tensors`."""
         self.sizes = tensors["sizes"].tolist()
         for ours, name in ((self.losses, "losses"), (self.correct, "correct")):
             ours[: len(self.sizes)] = tensors[name].to(ours)
 
     def tensors(self) -> dict[str, Tensor]:
-        """What `load` wants."""
+        """Return the state for a checkpoint."""
         done = len(self.sizes)
         return {
             "losses": self.losses[:done].clone(),
@@ -37,7 +37,7 @@ class EpochTotals:
         }
 
     def add(self, loss: Tensor, correct: Tensor, size: int) -> None:
-        """Write down a step: mean loss, correct predictions, images."""
+        """Record the mean loss, correct predictions and number of images of a step."""
         done = len(self.sizes)
         self.losses[done].copy_(loss)
         self.correct[done].copy_(correct)
@@ -45,18 +45,18 @@ class EpochTotals:
 
     @property
     def images(self) -> int:
-        """Images so far."""
+        """Number of images so far."""
         return sum(self.sizes)
 
     def means(self, epoch: int) -> tuple[float, float]:
-        """Mean loss and accuracy; raises TrainingError naming the first step that went wrong."""
+        """Return mean loss and accuracy; raises TrainingError with the first non-finite step."""
         losses = self.losses.cpu().double()
         wrong = (~torch.isfinite(losses)).nonzero()
         if len(wrong):
             step = int(wrong[0]) + 1
-            # Before the first step nothing is learnt, so that the learning rate is not to blame.
+            # In the first step, nothing was updated yet, so the learning rate is not the cause.
             remedy = (
-                "the backbone's features are not finite: look at model.weights"
+                "the backbone's features are not finite: check model.weights"
                 if (epoch, step) == (1, 1)
                 else "lower train.learning_rate"
             )

@@ -1,4 +1,4 @@
-"""Loss and accuracy of a network over a split, which several processes go through by turns."""
+"""Compute loss and accuracy over a split, which several processes may share."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def validate(
     group: ProcessGroup,
     should_stop: Callable[[], bool],
 ) -> tuple[float, float]:
-    """Mean loss in nats and accuracy, the same in every process.
+    """Return mean loss in nats and accuracy, the same in every process.
 
-    Raises TrainingStopped, in every process, where one of them is asked to stop.
+    Raises TrainingStopped in every process if one of them is requested to stop.
     """
     module.eval()
     losses, correct, count, stopped = [], [], 0, False
@@ -35,7 +35,7 @@ def validate(
         stopped = should_stop()
         if stopped:
             break
-    # A process may have no batch at all.
+    # A process may have no batches.
     loss = float(torch.stack(losses).cpu().double().sum()) if losses else 0.0
     right = int(torch.stack(correct).sum()) if correct else 0
     all_loss, all_right, all_count, any_stopped = group.sums(loss, right, count, stopped)

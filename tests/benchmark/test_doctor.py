@@ -33,7 +33,7 @@ FAULTS: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "folder": (_no_folder, "cannot be written"),
     "tracking": (_damaged_store, "bench sync"),
     "tracking uri": (lambda folder: ["tracking.uri=http://127.0.0.1:9"], "start the server"),
-    "device": (lambda folder: ["device=cuda:63"], "cuda:63 is not there"),
+    "device": (lambda folder: ["device=cuda:63"], "cuda:63 is not available"),
     "data": (lambda folder: ["data={source: kaggle, path: none.zip}"], "none.zip"),
     "weights": (lambda folder: ["model.weights=nowhere"], "no nowhere"),
 }

@@ -229,7 +229,7 @@ def test_one_failed_run_leaves_the_others_alone(data: DataSet, tmp_path: Path) -
     outcome = run_plan(plan, tmp_path, fill, [])
     assert [record.spec.seed for record in outcome.finished] == [0, 2]
     (failure,) = outcome.failed
-    assert failure.reason.startswith("device: cuda:63 is not there")
+    assert failure.reason.startswith("device: cuda:63 is not available")
     assert failure.log_tail.splitlines()[-1].endswith(failure.reason)
     again = run_plan(plan[:1], tmp_path, fill, [])
     assert [record.spec.seed for record in again.skipped] == [0]

@@ -113,7 +113,7 @@ def test_limits_that_leave_nothing_say_the_smallest(tmp_path: Path) -> None:
 def test_a_size_of_a_sweep_that_an_architecture_refuses_is_named(tmp_path: Path) -> None:
     asked = study("test_resnet", "vgg11")
     asked = asked.model_copy(update={"data": DataSettings(image_size=(64, 16))})
-    with pytest.raises(UserError, match=r"'vgg11' refuses images of 16 x 16 pixels"):
+    with pytest.raises(UserError, match=r"'vgg11' does not accept images of 16 x 16 pixels"):
         find_architectures(asked, [], tmp_path)
     left = find_architectures(asked, [], tmp_path, leave_out_unfit=True)
     assert {(item.entry.name[:4], item.image_size) for item in left if item.out} == {("vgg1", 16)}

@@ -56,7 +56,7 @@ def test_an_assignment_is_blamed_for_its_own_fault(tmp_path: Path) -> None:
         (MINIMAL + "train: {epochs: 0}\n", "train.epochs"),
         (MINIMAL + "train: {epochs: true}\n", "train.epochs"),
         (MINIMAL + "train: {learning_rate: .nan}\n", "train.learning_rate"),
-        (MINIMAL + "data: {source: kaggle}\n", "needs data.path"),
+        (MINIMAL + "data: {source: kaggle}\n", "requires data.path"),
         (MINIMAL + "data: {split: {train: 0.9}}\n", "must add up to 1"),
         (MINIMAL + "model: {mode: finetune, batch_norm: drifting}\n", "mode: frozen"),
         ("study: s\narchitectures: [{name: a, heads: {}}]\n", "did you mean head?"),

@@ -96,7 +96,9 @@ def test_python_code_gets_the_sentences_of_the_command_line() -> None:
         "DataSettings: split.trian: unknown key (did you mean train?)",
         "DataSettings: image_sze: unknown key (did you mean image_size or image or max_images?)",
     ]
-    with pytest.raises(InvalidSettingsError, match=r"^DataSettings: source kaggle needs data.path"):
+    with pytest.raises(
+        InvalidSettingsError, match=r"^DataSettings: source kaggle requires data.path"
+    ):
         DataSettings(source="kaggle")
 
 
@@ -125,7 +127,7 @@ def test_shares_add_up() -> None:
 
 
 def test_a_source_has_what_it_needs_and_nothing_else() -> None:
-    with pytest.raises(InvalidSettingsError, match=r"kaggle needs data\.path"):
+    with pytest.raises(InvalidSettingsError, match=r"kaggle requires data\.path"):
         DataSettings(source="kaggle")
     with pytest.raises(ValidationError, match=r"demo takes no data\.path"):
         DataSettings.model_validate({"path": "some.zip"})
@@ -134,11 +136,11 @@ def test_a_source_has_what_it_needs_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("mode", ["finetune", "scratch"])
 def test_some_options_are_for_a_frozen_backbone_only(mode: str) -> None:
-    with pytest.raises(ValidationError, match="drifting is for mode: frozen"):
+    with pytest.raises(ValidationError, match="drifting requires mode: frozen"):
         ModelSettings.model_validate({"mode": mode, "batch_norm": "drifting"})
-    with pytest.raises(ValidationError, match="standardize_features needs mode: frozen"):
+    with pytest.raises(ValidationError, match="standardize_features requires mode: frozen"):
         ModelSettings.model_validate({"mode": mode, "standardize_features": True})
-    with pytest.raises(InvalidSettingsError, match="standardize_features needs mode: frozen"):
+    with pytest.raises(InvalidSettingsError, match="standardize_features requires mode: frozen"):
         ModelSettings(batch_norm="drifting", standardize_features=True)
 
 
@@ -187,8 +189,8 @@ def test_keys_that_came_later_name_a_run_only_where_they_are_set() -> None:
     [
         ({"warmup_epochs": 10}, r"warmup_epochs: must be below epochs \(10\)"),
         ({"head_epochs": 10}, r"head_epochs: must be below epochs \(10\)"),
-        ({"schedule": "step"}, "step and step_epochs need each other"),
-        ({"schedule": "cosine", "step_epochs": 2}, "step and step_epochs need each other"),
+        ({"schedule": "step"}, "step and step_epochs require each other"),
+        ({"schedule": "cosine", "step_epochs": 2}, "step and step_epochs require each other"),
         ({"final_learning_rate": 1e-4}, "final_learning_rate: schedule: constant takes none"),
         ({"schedule": "linear", "final_learning_rate": 1}, "must not be above learning_rate"),
         ({"class_weights": "balanced", "sampling": "balanced"}, "would both balance"),
@@ -208,11 +210,11 @@ def test_rand_augment_is_written_as_timm_does(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("m9", "must begin with rand"),
+        ("m9", "must start with rand"),
         ("rand-x3", "section 'x3' is not known"),
         ("rand-m", "section 'm' is not known"),
         ("rand-p1.5", "section 'p1.5' is not known"),
-        ("rand-m9-m8", "section 'm8' is there twice"),
+        ("rand-m9-m8", "section 'm8' is repeated"),
         ("rand-n0", "section 'n0' is not known"),
         ("rand-tall", "section 'tall' is not known"),
     ],
@@ -233,18 +235,18 @@ def test_values_to_filter_by_are_text(asked: object, values: tuple[str, ...]) ->
 
 @pytest.mark.parametrize("asked", [None, [], [None], {"y": 1}])
 def test_a_filter_without_a_value_is_refused(asked: object) -> None:
-    with pytest.raises(ValidationError, match="x: give a value, or a list of values"):
+    with pytest.raises(ValidationError, match="x: give one value, or a list of values"):
         DataSettings.model_validate({"where": {"x": asked}})
 
 
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"source": "folder"}, "source folder needs data.path"),
-        ({"source": "table"}, "source table needs data.path"),
+        ({"source": "folder"}, "source folder requires data.path"),
+        ({"source": "table"}, "source table requires data.path"),
         ({"source": "folder", "path": "x", "label": "y"}, "source folder has no column 'y'"),
         ({"source": "folder", "path": "x", "where": {"y": 1}}, "data.where.class only"),
-        ({"source": "folder", "path": "x", "split": {"column": "y"}}, "its folders name the split"),
+        ({"source": "folder", "path": "x", "split": {"column": "y"}}, "its folders are the split"),
         ({"source": "folder", "path": "x", "image": "y"}, "takes no data.image"),
         ({"options": {"y": 1}}, "takes no data.options: they are for plug-ins"),
     ],

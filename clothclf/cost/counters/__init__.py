@@ -1,1 +1,1 @@
-"""Counters of multiply-adds."""
+"""Counters of multiply-adds: torch, fvcore and flopth."""

@@ -1,4 +1,4 @@
-"""flopth as it comes, kept from doing harm; and its rules, so that its figures can be explained."""
+"""Count with unmodified flopth, and restate its rules to explain its figures."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ CONVENTION = (
 
 
 def count_with_flopth(model: nn.Module, image: Tensor) -> CounterResult:
-    """Count `model(image)` with flopth; for a process, and a model, that nothing else needs.
+    """Count `model(image)` with flopth, in a disposable process and on a disposable model.
 
     flopth replaces `__call__` of layer classes for the rest of the process and adds buffers to the
-    model. The model may be on the meta device. Raises whatever flopth or the model raises.
+    model. The model may be on the meta device. Exceptions of flopth or the model are not caught.
     """
     from flopth import flopth
 
-    # Each class calls itself alone: else a subclass finds its base's replacement, and no entry in
-    # flopth's table for it, or an entry that leads back to itself.
+    # Give each class its own `__call__`: otherwise a subclass inherits its base's replacement, for
+    # which flopth's table has no entry, or one that recurses.
     for layer_class in {type(module) for module in model.modules()}:
         layer_class.__call__ = nn.Module.__call__  # type: ignore[method-assign]
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
         total, _ = flopth(model, inputs=[image], bare_number=True)
     by_class: Counter[str] = Counter()
     by_layer: dict[str, int] = {}
@@ -48,18 +48,19 @@ def count_with_flopth(model: nn.Module, image: Tensor) -> CounterResult:
         macs=int(total),
         by_operator={name: count for name, count in by_class.items() if count},
         by_module={name: count for name, count in by_layer.items() if count},
-        not_counted=dict(Counter(re.findall(r"Op (\S+) is not supported", said.getvalue()))),
+        not_counted=dict(Counter(re.findall(r"Op (\S+) is not supported", printed.getvalue()))),
         convention=CONVENTION,
     )
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What flopth's source says of one layer."""
+    """Result of flopth's rule for one layer."""
 
     kind: str
     """`convolution`, `linear`, `norms`, `activations`, `pools`, `upsampling` or `nothing`."""
     count: int
+    """flopth's count for one call."""
 
 
 _ACTIVATIONS = (
@@ -88,17 +89,19 @@ _NORMS = (
 )
 
 
-def rule(layer: nn.Module, given: tuple[int, ...], made: tuple[int, ...]) -> Rule:
-    """flopth 0.1.6's count for one call of a layer, from the shapes that it takes and gives.
+def rule(layer: nn.Module, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> Rule:
+    """Return flopth 0.1.6's count for one call of a layer, from its input and output shapes.
 
-    Written from its rules and not from its answers, so that the two can be compared.
+    Derived from its source and not from its results, so that the two can be compared.
     """
-    elements = math.prod(given)
+    elements = math.prod(input_shape)
     if isinstance(layer, nn.modules.conv._ConvNd):
-        # The output's places, which for a transposed convolution are too many.
-        per_place = math.prod(layer.kernel_size) * given[1] * (made[1] // layer.groups)
-        biases = math.prod(made) if layer.bias is not None else 0
-        return Rule("convolution", given[0] * math.prod(made[2:]) * per_place + biases)
+        # flopth uses the output's positions, which overcounts transposed convolutions.
+        channels = input_shape[1] * (output_shape[1] // layer.groups)
+        per_position = math.prod(layer.kernel_size) * channels
+        biases = math.prod(output_shape) if layer.bias is not None else 0
+        positions = input_shape[0] * math.prod(output_shape[2:])
+        return Rule("convolution", positions * per_position + biases)
     if isinstance(layer, _NORMS):
         return Rule("norms", elements * (2 if getattr(layer, "affine", False) else 1))
     if isinstance(layer, _POOLS):
@@ -106,9 +109,9 @@ def rule(layer: nn.Module, given: tuple[int, ...], made: tuple[int, ...]) -> Rul
     if isinstance(layer, _ACTIVATIONS):
         return Rule("activations", elements)
     if isinstance(layer, nn.Upsample):
-        return Rule("upsampling", given[0] * math.prod(made[2:]))
+        return Rule("upsampling", input_shape[0] * math.prod(output_shape[2:]))
     if isinstance(layer, nn.Linear):
-        # The second length of input and output: the features of a vector, but a count of tokens
-        # or the height of a map where there are more dimensions.
-        return Rule("linear", given[0] * given[1] * made[1])
+        # flopth uses dimension 1 of input and output: the features of a vector, but the number of
+        # tokens or the height of a map if there are more dimensions.
+        return Rule("linear", input_shape[0] * input_shape[1] * output_shape[1])
     return Rule("nothing", 0)

@@ -1,4 +1,4 @@
-"""fvcore's count, once as it comes and once of multiply-adds alone, both from the same trace."""
+"""Count with fvcore, unmodified and restricted to multiply-adds, in a single trace."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from clothclf.results import CounterResult
 
 with warnings.catch_warnings():
-    # fvcore scripts losses, of which nothing is used here; torch calls that deprecated.
+    # On import, fvcore scripts loss functions, which torch deprecates and which are not used here.
     warnings.simplefilter("ignore", FutureWarning)
     from fvcore.nn import FlopCountAnalysis
 
@@ -30,8 +30,8 @@ MULTIPLY_ADDS = (
 
 Handle = Callable[[list[Any], list[Any]], Any]
 
-# Keys of the counts that one handle gives at once: fvcore traces anew for each set of handles, and
-# drops counts below zero.
+# Prefixes of the counts that one handle returns together: fvcore traces again for each set of
+# handles, and drops negative counts.
 _OWN, _EXACT, _OVER, _UNDER = "own:", "exact:", "over:", "under:"
 _MISSED, _FAILED = "missed:", "failed:"
 
@@ -42,15 +42,15 @@ class FvcoreCount:
 
     as_it_comes: CounterResult
     multiply_adds: CounterResult
-    """The cross-check of torch's counter."""
+    """Multiply-adds only, to cross-check torch's counter."""
     gaps: dict[str, int]
-    """By operator that multiplies and adds: fvcore's own figure less the exact one."""
+    """fvcore's own figure minus the exact one, by multiply-add operator."""
 
 
 def count_with_fvcore(model: nn.Module, image: Tensor) -> FvcoreCount:
-    """Trace `model(image)` with real arithmetic and count; the model is left as it was.
+    """Trace `model(image)` on real tensors and count; does not change the model.
 
-    Raises whatever the model raises. The trace cannot run on the meta device.
+    The trace does not run on the meta device. Exceptions of the model are not caught.
     """
     analysis = FlopCountAnalysis(model, (image,))
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
@@ -64,7 +64,7 @@ def count_with_fvcore(model: nn.Module, image: Tensor) -> FvcoreCount:
     finally:
         _drop_hooks(model)
     modules = analysis.by_module_and_operator()
-    passed_over = Counter(analysis.unsupported_ops())
+    unsupported = Counter(analysis.unsupported_ops())
     own = _select(operators, _OWN)
     exact = _select(operators, _EXACT)
     failed = ", ".join(_select(operators, _FAILED))
@@ -73,7 +73,7 @@ def count_with_fvcore(model: nn.Module, image: Tensor) -> FvcoreCount:
             macs=None if failed else sum(own.values()),
             by_operator=own,
             by_module=_totals(modules, _OWN),
-            not_counted=_short(passed_over + Counter(_select(operators, _MISSED))),
+            not_counted=_short(unsupported + Counter(_select(operators, _MISSED))),
             convention=AS_IT_COMES,
             fault=f"its handle for {failed} fails" if failed else "",
         ),
@@ -81,7 +81,7 @@ def count_with_fvcore(model: nn.Module, image: Tensor) -> FvcoreCount:
             macs=sum(exact.values()),
             by_operator=exact,
             by_module=_totals(modules, _EXACT),
-            not_counted=_short(passed_over),
+            not_counted=_short(unsupported),
             convention=MULTIPLY_ADDS,
         ),
         gaps=_select(operators, _OVER) | {k: -v for k, v in _select(operators, _UNDER).items()},
@@ -89,7 +89,7 @@ def count_with_fvcore(model: nn.Module, image: Tensor) -> FvcoreCount:
 
 
 def _drop_hooks(model: nn.Module) -> None:
-    """Take off the hooks that fvcore leaves behind when the model raises."""
+    """Remove the hooks that fvcore leaves behind if the model raises an exception."""
     for module in model.modules():
         for hooks in (module._forward_pre_hooks, module._forward_hooks):
             for key, hook in list(hooks.items()):
@@ -98,7 +98,7 @@ def _drop_hooks(model: nn.Module) -> None:
 
 
 def _both(operator: str, own: Handle | None) -> Handle:
-    """One handle for both counts, told apart by the keys' prefix."""
+    """Return one handle for both counts, which the prefix of the keys distinguishes."""
 
     def handle(inputs: list[Any], outputs: list[Any]) -> Counter[str]:
         counts: Counter[str] = Counter()
@@ -108,7 +108,7 @@ def _both(operator: str, own: Handle | None) -> Handle:
         else:
             try:
                 counted = own(inputs, outputs)
-            except Exception:  # a fault of its handle is its own; the exact count goes on
+            except Exception:  # a failure of fvcore's handle must not affect the exact count
                 counts[_FAILED + name] += 1
             else:
                 named = counted if isinstance(counted, Counter) else {name: counted}
@@ -143,16 +143,16 @@ def _short(operators: Counter[str]) -> dict[str, int]:
 
 def _shape(value: Any) -> list[int]:
     if not value.isCompleteTensor():
-        raise ValueError(f"the trace knows no shape for {value.debugName()}")
+        raise ValueError(f"the trace has no shape for {value.debugName()}")
     return [int(side) for side in value.type().sizes()]
 
 
 def _convolution(inputs: list[Any], outputs: list[Any]) -> int:
-    """Every weight meets every place of the output; if transposed, every place of the input."""
+    """Apply every weight at every output position; if transposed, at every input position."""
     image, weight, out = _shape(inputs[0]), _shape(inputs[1]), _shape(outputs[0])
     transposed = len(inputs) > 7 and bool(inputs[6].toIValue())
-    places = (image if transposed else out)[2:]
-    return image[0] * math.prod(places) * math.prod(weight)
+    positions = (image if transposed else out)[2:]
+    return image[0] * math.prod(positions) * math.prod(weight)
 
 
 def _linear(inputs: list[Any], outputs: list[Any]) -> int:
@@ -160,17 +160,17 @@ def _linear(inputs: list[Any], outputs: list[Any]) -> int:
 
 
 def _product(inputs: list[Any], outputs: list[Any]) -> int:
-    """matmul, mm, bmm and mv: every output element sums over the inner length."""
+    """Count matmul, mm, bmm and mv: every output element sums over the inner dimension."""
     return math.prod(_shape(outputs[0])) * _shape(inputs[0])[-1]
 
 
 def _added_product(inputs: list[Any], outputs: list[Any]) -> int:
-    """addmm, baddbmm and addmv, whose first input is what is added."""
+    """Count addmm, baddbmm and addmv, whose first input is the addend."""
     return _product(inputs[1:], outputs)
 
 
 def _einsum(inputs: list[Any], outputs: list[Any]) -> int:
-    """Every combination of the equation's indices is a multiply-add, for two operands."""
+    """Count einsum of two operands: one multiply-add per combination of indices."""
     equation = inputs[0].toIValue().replace(" ", "")
     operands = [_shape(value) for value in inputs[1].node().inputs()]
     if len(operands) != 2:
@@ -187,14 +187,14 @@ def _einsum(inputs: list[Any], outputs: list[Any]) -> int:
 
 
 def _attention(inputs: list[Any], outputs: list[Any]) -> int:
-    """Scores q k^T, then their product with v; shapes [batch, heads, places, width]."""
+    """Count attention: scores q k^T and their product with v, of [batch, heads, tokens, width]."""
     query, key, value = (_shape(tensor) for tensor in inputs[:3])
     scores = math.prod(query[:-1]) * key[-2]
     return scores * (query[-1] + value[-1])
 
 
 def _lstm(inputs: list[Any], outputs: list[Any]) -> int:
-    """Each weight matrix meets each place of each sequence once."""
+    """Count an LSTM: each weight matrix is applied once per step of each sequence."""
     steps = math.prod(_shape(inputs[0])[:-1])
     weights = [_shape(value) for value in inputs[2].node().inputs()]
     return steps * sum(math.prod(shape) for shape in weights if len(shape) == 2)

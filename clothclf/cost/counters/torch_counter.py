@@ -1,4 +1,4 @@
-"""torch's FlopCounterMode on the meta device: multiply-adds of every call of a layer."""
+"""Count with torch's FlopCounterMode on the meta device, by operator, module and call."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ CONVENTION = (
     "(torch counts 2, halved here); biases, norms, activations and pools are free"
 )
 
-# torch's operators in the field's words. A linear layer without a bias and a product of two plain
-# matrices are the same operator (mm).
+# Names of torch's operators in reports. A linear layer without bias and a product of two matrices
+# are the same operator (mm).
 OPERATORS = {
     "convolution": "convolution",
     "_convolution": "convolution",
@@ -31,7 +31,7 @@ OPERATORS = {
     "bmm": "matrix product",
     "baddbmm": "matrix product",
 }
-# Free of arithmetic: they would drown the list of what is not counted.
+# Operators without arithmetic, which would clutter the list of uncounted operators.
 _SHAPE_ONLY = frozenset(
     (
         *("view", "_unsafe_view", "reshape", "permute", "transpose", "t", "expand", "as_strided"),
@@ -45,54 +45,54 @@ _SHAPE_ONLY = frozenset(
 
 @dataclass(frozen=True)
 class LayerCall:
-    """One call of a layer without sub-layers."""
+    """One call of a leaf layer (one without submodules)."""
 
     name: str
-    """The layer's dotted name; the first of them where it has several."""
+    """Dotted name of the layer; the first one if it has several."""
     layer: nn.Module
     input_shape: tuple[int, ...] | None
-    """Of the first positional tensor."""
+    """Shape of the first positional tensor."""
     output_shape: tuple[int, ...] | None
     macs: int
 
 
 @dataclass
 class ForwardRecord:
-    """One forward pass of one image, watched."""
+    """Record of one forward pass of one image."""
 
     result: CounterResult
     activations: int
     """Output elements of all counted operators; attention counts its scores and its output."""
     largest_tensor: int
-    """Elements of the largest tensor that any operator made."""
+    """Number of elements of the largest tensor that any operator returned."""
     input_size: tuple[int, ...]
-    """Channels, height and width of the image that the network was given."""
+    """Channels, height and width of the image that the network received."""
     calls: list[LayerCall] = field(default_factory=list)
-    """Calls of layers without sub-layers, in order."""
+    """Calls of leaf layers, in order."""
     inside: dict[str, dict[str, int]] = field(default_factory=dict)
-    """MACs by operator that a module with sub-layers computes itself, outside of them."""
+    """MACs by operator that a module with submodules computes outside of them."""
     inclusive: dict[str, int] = field(default_factory=dict)
-    """MACs of each module with all that it calls, over all calls."""
+    """MACs of each module including its submodules, over all calls."""
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    """Output shape of each module's last call, where it gives a tensor."""
+    """Output shape of each module's last call, if it returned a tensor."""
 
 
 def count_with_torch(model: nn.Module, image: Tensor, by_layer: bool = True) -> ForwardRecord:
-    """Run `model(image)` and count; the model is left as it was.
+    """Run `model(image)` and count; does not change the model.
 
-    Meta tensors are enough, and better: there an LSTM falls apart into countable products. Without
-    `by_layer` it is somewhat faster and gives totals alone. Raises whatever the model raises.
+    Works best on meta tensors, on which an LSTM decomposes into countable products. Without
+    `by_layer`, it is slightly faster and returns totals only. Exceptions of the model pass through.
     """
     elements: Counter[str] = Counter()
     counter = FlopCounterMode(display=False, custom_mapping=_watched_formulas(elements))
     others = _Others(frozenset(counter.flop_registry))
     watch = _ModuleWatch(model, counter)
-    with torch.no_grad(), contextlib.ExitStack() as around:
-        seen = around.enter_context(_first_image())
+    with torch.no_grad(), contextlib.ExitStack() as stack:
+        input_size = stack.enter_context(_first_image())
         if by_layer:
-            around.enter_context(watch.hooked())
-            around.enter_context(others)
-        around.enter_context(counter)
+            stack.enter_context(watch.hooked())
+            stack.enter_context(others)
+        stack.enter_context(counter)
         model(image)
     by_operator: Counter[str] = Counter()
     for operator, flops in counter.flop_counts["Global"].items():
@@ -108,7 +108,7 @@ def count_with_torch(model: nn.Module, image: Tensor, by_layer: bool = True) -> 
         result=result,
         activations=elements["output"],
         largest_tensor=others.largest,
-        input_size=tuple(seen),
+        input_size=tuple(input_size),
         calls=watch.calls,
         inside={name: dict(ops) for name, ops in watch.inside.items() if +ops},
         inclusive=dict(watch.inclusive),
@@ -118,9 +118,9 @@ def count_with_torch(model: nn.Module, image: Tensor, by_layer: bool = True) -> 
 
 @contextlib.contextmanager
 def _first_image() -> Iterator[list[int]]:
-    """Fill the list with channels, height and width of the first image that any module is given.
+    """Yield a list that receives channels, height and width of the first image input.
 
-    Seen where it goes in, so that it is the image that is counted and none that was announced.
+    The size is taken from a module's actual input, so that it is that of the counted image.
     """
     size: list[int] = []
 
@@ -138,19 +138,19 @@ def _first_image() -> Iterator[list[int]]:
 
 
 def operator_name(operator: object) -> str:
-    """The field's word for one of torch's operators."""
+    """Return the name of one of torch's operators in reports."""
     name = str(operator).rsplit(".", maxsplit=1)[-1]
     return "attention" if "attention" in name else OPERATORS.get(name, name)
 
 
 def _watched_formulas(elements: Counter[str]) -> dict[Any, Any]:
-    """torch's own formulas, which also note how many elements come out."""
+    """Wrap torch's formulas to also add up output elements."""
 
     def watched(formula: Callable[..., int], attention: bool) -> Callable[..., int]:
         def formula_and_elements(*shapes: Any, out_shape: Any = None, **options: Any) -> int:
             output = out_shape[0] if isinstance(out_shape, (tuple, list)) and attention else None
             elements["output"] += _size(output if attention else out_shape)
-            if attention:  # the scores [batch, heads, queries, keys], which a fused kernel hides
+            if attention:  # the scores [batch, heads, queries, keys] are internal to fused kernels
                 elements["output"] += _size((*shapes[0][:-1], shapes[1][-2]))
             return formula(*shapes, out_val=out_shape, **options)
 
@@ -169,7 +169,7 @@ def _size(shape: Any) -> int:
 
 
 class _Others(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes operators that no formula covers, and the largest tensor."""
+    """Record operators that no formula covers, and the largest tensor."""
 
     def __init__(self, covered: frozenset[Any]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -199,7 +199,7 @@ class _Frame:
 
 
 class _ModuleWatch:
-    """Attributes the counter's rising totals to the modules that run, call by call."""
+    """Attribute the counter's running totals to modules, call by call."""
 
     def __init__(self, model: nn.Module, counter: FlopCounterMode) -> None:
         self.counter = counter
@@ -213,7 +213,7 @@ class _ModuleWatch:
 
     @contextlib.contextmanager
     def hooked(self) -> Iterator[None]:
-        """Hooks on every module, taken off again whatever happens."""
+        """Register hooks on every module, and remove them on exit."""
         handles = []
         for module in self.names:
             handles.append(module.register_forward_pre_hook(self._enter))
@@ -225,7 +225,7 @@ class _ModuleWatch:
                 handle.remove()
 
     def exclusive(self) -> dict[str, int]:
-        """MACs by module: layers, and what containers compute themselves."""
+        """Return MACs by module: leaf layers, and what containers compute themselves."""
         totals: Counter[str] = Counter()
         for call in self.calls:
             totals[call.name] += call.macs

@@ -1,1 +1,1 @@
-"""Measured latency, throughput and memory."""
+"""Measurement of latency, throughput and memory."""

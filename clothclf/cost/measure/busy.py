@@ -1,4 +1,4 @@
-"""Notice what other processes compute while something is measured; it imports no torch."""
+"""Detect CPU use by other processes during a measurement. Does not import torch."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ import os
 import time
 from pathlib import Path
 
-# Others' share from which figures suffer: a twentieth of the cores, and on large machines half a
-# core already, since one thread that is held up holds up all that wait for it.
+# CPU use by others that affects results: 5 % of the cores, but at most half a core, since one
+# delayed thread delays all threads that wait for it.
 NOTICED_SHARE = 0.05
 NOTICED_CORES = 0.5
-# Load averages count what waits for a disk, too, and remember the last minutes.
+# Higher, since load averages include processes that wait for a disk, and the last minutes.
 NOTICED_LOAD_SHARE = 0.5
-LOOK_S = 1.0
+WINDOW_S = 1.0
 
 
 class BusyWatch:
-    """Compare what the cores did with what this process did, from now on."""
+    """Compare the CPU time of the usable cores with that of this process."""
 
     def __init__(self) -> None:
-        """Begin; elsewhere than on Linux, the load so far is all there is to know."""
+        """Start watching; on systems other than Linux, only the load average is known."""
         self._cores = _usable_cores()
         self._load = _load_average()
         self._started = _moment(self._cores)
 
     def describe(self) -> str:
-        """In words, what others computed meanwhile; empty if it was next to nothing."""
+        """Describe the CPU use by others since the start; empty if negligible."""
         ended = _moment(self._cores)
         cores = len(self._cores)
         if self._started is None or ended is None:
@@ -35,44 +35,44 @@ class BusyWatch:
 
 
 def busy_now(seconds: float = 0.5) -> str:
-    """In words, what others compute during the next `seconds`; empty if next to nothing."""
+    """Describe the CPU use by others during the next `seconds`; empty if negligible."""
     watch = BusyWatch()
     time.sleep(seconds)
     return watch.describe()
 
 
-def wait_until_idle(most_s: float) -> bool:
-    """Wait until others leave the cores alone for a second; False if they do not in `most_s`."""
-    end = time.monotonic() + most_s
-    while busy_now(LOOK_S):
+def wait_until_idle(max_s: float) -> bool:
+    """Wait until the cores are idle for a second; returns False if not within `max_s` seconds."""
+    end = time.monotonic() + max_s
+    while busy_now(WINDOW_S):
         if time.monotonic() >= end:
             return False
     return True
 
 
 def describe_others(used: float, cores: int) -> str:
-    """Say how many cores others used on average; empty if too little to matter."""
+    """Describe how many cores others used on average; empty if negligible."""
     if used <= min(NOTICED_SHARE * cores, NOTICED_CORES):
         return ""
     return f"other processes used {min(used, cores):.1f} of {cores} cores while measuring"
 
 
 def describe_load(load: float, cores: int) -> str:
-    """Say how long the queue for the cores was before; empty if short."""
+    """Describe the load average before the measurement; empty if low."""
     if load <= NOTICED_LOAD_SHARE * cores:
         return ""
     return f"the load average on {cores} cores was {load:.1f} before measuring"
 
 
 def _usable_cores() -> set[int]:
-    """Numbers of the cores that this process may run on."""
+    """Return the IDs of the cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return os.sched_getaffinity(0)
     return set(range(os.cpu_count() or 1))
 
 
 def _moment(cores: set[int]) -> tuple[float, float, float] | None:
-    """Clock, and processor seconds of the cores and of this process; None without /proc/stat."""
+    """Return time and CPU seconds of the cores and of this process; None without /proc/stat."""
     try:
         lines = Path("/proc/stat").read_text("ascii").splitlines()
     except OSError:
@@ -81,20 +81,20 @@ def _moment(cores: set[int]) -> tuple[float, float, float] | None:
 
 
 def _busy_seconds(lines: list[str], cores: set[int]) -> float:
-    """Seconds since the start of the machine that the cores did not idle, summed."""
+    """Return the total busy seconds of the cores since boot."""
     ticks = 0
     for line in lines:
         name, *columns = line.split()
         if name.startswith("cpu") and name != "cpu" and int(name[3:]) in cores:
             user, nice, system, _idle, _waiting, irq, softirq, stolen = map(int, columns[:8])
-            # Stolen time went to other machines on the same host: as bad as other processes.
+            # Stolen time, used by other virtual machines, disturbs like other processes.
             ticks += user + nice + system + irq + softirq + stolen
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _load_average() -> float:
-    """Processes that wanted a core, on average over the last minute; 0 where no one knows."""
+    """Return the load average of the last minute; 0 if unknown."""
     try:
         return os.getloadavg()[0]
-    except (AttributeError, OSError):  # Windows; or the system does not tell
+    except (AttributeError, OSError):  # Windows, or not available
         return 0.0

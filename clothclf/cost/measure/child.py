@@ -1,4 +1,7 @@
-"""The process that measures: a question on standard input, the answer on standard output, JSON."""
+"""Measuring process: reads a request from standard input, writes the result to standard output.
+
+Both are JSON.
+"""
 
 from __future__ import annotations
 
@@ -16,18 +19,18 @@ from clothclf.errors import UserError
 
 
 def main() -> None:
-    """Answer one question."""
+    """Handle one request."""
     answers = private_stdout()
     answers.write(json.dumps(answer(json.loads(sys.stdin.readline()))))
     answers.flush()
 
 
 def answer(question: dict[str, Any]) -> dict[str, Any]:
-    """Carry out one question; a refusal is an answer too."""
+    """Handle one request; returns an `answer` or an `error`."""
     warnings.simplefilter("ignore")
     _be_the_first_to_go()
     from clothclf.cost.measure.measuring import (
-        measure_here,  # torch, once nothing can print to the answer
+        measure_here,  # imports torch, after standard output was redirected
     )
 
     request = CostRequest.from_dict(question["request"])
@@ -39,7 +42,7 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
 
 
 def _be_the_first_to_go() -> None:
-    """Where memory runs out, Linux should end this process, not the one that asked."""
+    """Let Linux's out-of-memory killer pick this process, and not its parent."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
 

@@ -1,4 +1,4 @@
-"""Measure one architecture in this process, which should do nothing else: time and memory."""
+"""Measure latency, throughput and memory in this process, which should do nothing else."""
 
 from __future__ import annotations
 
@@ -31,41 +31,42 @@ from clothclf.models.deploy import deployed
 from clothclf.results import MeasuredCost
 
 BATCH_SIZES = (1, 4, 16, 64)
-# A larger batch that gains no more than this is not worth its memory and its wait.
+# Minimum gain in throughput for which a larger batch is worth its memory and latency.
 WORTHWHILE_GAIN = 1.05
-# The same on every machine with the same kind of device, so that best batches can be compared.
+# The same on every CPU, so that best batch sizes are comparable.
 WORKING_MEMORY_ON_CPU = 4 * 2**30
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to go on: until `least` of both is reached, and in no case beyond a `most`."""
+    """Duration of a measurement: until both minimums are reached, or one of the maximums."""
 
-    least_s: float
-    least_passes: int
-    most_s: float
-    most_passes: int
+    min_s: float
+    min_passes: int
+    max_s: float
+    max_passes: int
 
     def is_enough(self, seconds: float, passes: int) -> bool:
-        """Whether to stop; true at the latest after one pass beyond `most_s`."""
-        if seconds >= self.most_s or passes >= self.most_passes:
+        """Return whether to stop; exceeds `max_s` by at most one pass."""
+        if seconds >= self.max_s or passes >= self.max_passes:
             return True
-        return seconds >= self.least_s and passes >= self.least_passes
+        return seconds >= self.min_s and passes >= self.min_passes
 
 
-ON_LATENCY = Effort(least_s=1.0, least_passes=30, most_s=5.0, most_passes=1000)
-ON_THROUGHPUT = Effort(least_s=1.0, least_passes=2, most_s=3.0, most_passes=1000)
+ON_LATENCY = Effort(min_s=1.0, min_passes=30, max_s=5.0, max_passes=1000)
+ON_THROUGHPUT = Effort(min_s=1.0, min_passes=2, max_s=3.0, max_passes=1000)
 MAX_PASS_S = 2.0
-ON_WARM_UP = Effort(least_s=0.0, least_passes=10, most_s=3.0, most_passes=100)
-# Times have settled once a window of passes is at most this much faster than the one before it.
+ON_WARM_UP = Effort(min_s=0.0, min_passes=10, max_s=3.0, max_passes=100)
+# Warm-up ends once the median of a window is less than SETTLED_GAIN faster than the previous one.
 WARM_UP_WINDOW = 5
 SETTLED_GAIN = 0.05
 
 
 def measure_here(request: CostRequest, device: str, training_batch_size: int) -> MeasuredCost:
-    """Measure on a device, with torch's defaults; inference in the deployed form.
+    """Measure on a device with torch's defaults; inference uses the deployed form.
 
-    Raises CostError where the architecture cannot be built, run or trained so, and DeviceError.
+    Raises CostError if the architecture cannot be built, run or trained, and DeviceError if the
+    device is not available.
     """
     place = select_device(device)
     request = resolve(request)
@@ -76,9 +77,9 @@ def measure_here(request: CostRequest, device: str, training_batch_size: int) ->
     try:
         work = bench.forward(1)
         working = working_bytes(work, place, rehearsal=work)
-    except Exception as error:  # each architecture fails in its own way
+    except Exception as error:  # architectures raise arbitrary exceptions
         size = f"{height} x {width}"
-        raise CostError(f"it refuses images of {size} pixels: {first_line(error)}") from error
+        raise CostError(f"does not accept images of {size} pixels: {first_line(error)}") from error
     latency_ms = [1e3 * seconds for seconds in bench.latencies()]
     throughput = bench.throughput(1e3 / statistics.fmean(latency_ms), working)
     busy = watch.describe()
@@ -102,20 +103,20 @@ def measure_here(request: CostRequest, device: str, training_batch_size: int) ->
 
 @dataclass(frozen=True)
 class Bench:
-    """A model on its device, in evaluation mode and channels-last memory, to be timed."""
+    """Model to be timed, on its device, in evaluation mode and channels-last memory format."""
 
     model: nn.Module
     device: torch.device
     image_side: tuple[int, ...]
     """Channels, height and width."""
     deployed: bool = False
-    """Whether the model is in a deployed form that differs from the one that trains."""
+    """Whether the model is in a deployed form that differs from the training form."""
 
     @staticmethod
     def build(request: CostRequest, device: torch.device, deploy: bool = False) -> Bench:
-        """Build with random weights, to `deploy` in the deployed form where it answers alike.
+        """Build with random weights; `deploy` uses the deployed form if its outputs are the same.
 
-        Raises ArchitectureError or CostError where that fails.
+        Raises ArchitectureError or CostError if that fails.
         """
         torch.manual_seed(0)
         try:
@@ -124,16 +125,16 @@ class Bench:
             other = _deployed(request, network) if deploy else None
             model = (other or network.model).to(device).to(memory_format=torch.channels_last)
         except (RuntimeError, MemoryError) as error:
-            raise CostError(f"it cannot be put on {device}: {first_line(error)}") from error
+            raise CostError(f"cannot be moved to {device}: {first_line(error)}") from error
         return Bench(model, device, tuple(network.image.shape[1:]), other is not None)
 
     def images(self, batch: int) -> Tensor:
-        """Random images float32 [batch, channels, height, width], channels-last."""
+        """Return random images, float32 [batch, channels, height, width], channels-last."""
         images = torch.randn(batch, *self.image_side, device=self.device)
         return images.to(memory_format=torch.channels_last)
 
     def forward(self, batch: int) -> Work:
-        """One forward pass over the same images each time it is called."""
+        """Return a function that runs one forward pass, always over the same images."""
         images = self.images(batch)
 
         def run() -> None:
@@ -143,20 +144,21 @@ class Bench:
         return run
 
     def latencies(self) -> list[float]:
-        """Seconds of each forward pass of one image, after warm-up."""
+        """Return the seconds of each forward pass of one image, after warm-up."""
         work = self.forward(1)
         warm_up(work, self.device)
         return time_passes(work, self.device, ON_LATENCY)
 
     def throughput(self, single: float, working: int) -> dict[int, float]:
-        """Images per second by batch size, given those of one image and its working bytes.
+        """Return images per second by batch size.
 
-        Ends where a larger batch gains too little, or would take too much memory or time.
+        `single` and `working` are the throughput and the working memory in bytes of batch size 1.
+        Stops when a larger batch gains too little, or would take too much memory or time.
         """
-        found, latest = {1: single}, 1
+        rates, latest = {1: single}, 1
         for batch in BATCH_SIZES[1:]:
             needed = working * batch // latest
-            if needed > self._room() or batch / found[latest] > MAX_PASS_S:
+            if needed > self._available_bytes() or batch / rates[latest] > MAX_PASS_S:
                 break
             try:
                 work = self.forward(batch)
@@ -164,20 +166,20 @@ class Bench:
                 seconds = time_passes(work, self.device, ON_THROUGHPUT)
             except torch.OutOfMemoryError:
                 break
-            found[batch] = batch / statistics.fmean(seconds)
-            if found[batch] < WORTHWHILE_GAIN * found[latest]:
+            rates[batch] = batch / statistics.fmean(seconds)
+            if rates[batch] < WORTHWHILE_GAIN * rates[latest]:
                 break
             latest = batch
-        return found
+        return rates
 
-    def _room(self) -> int:
+    def _available_bytes(self) -> int:
         if self.device.type == "cuda":
             return torch.cuda.mem_get_info(self.device)[0]
         return WORKING_MEMORY_ON_CPU
 
 
 def time_pass(work: Work, device: torch.device) -> float:
-    """Seconds from the start of `work` until the device has finished it."""
+    """Return the seconds that `work` takes, including the device's queued work."""
     wait_for(device)
     started = time.perf_counter()
     work()
@@ -186,7 +188,7 @@ def time_pass(work: Work, device: torch.device) -> float:
 
 
 def time_passes(work: Work, device: torch.device, effort: Effort) -> list[float]:
-    """Seconds of each of at least one pass."""
+    """Return the seconds of each pass; runs at least one."""
     seconds = [time_pass(work, device)]
     while not effort.is_enough(math.fsum(seconds), len(seconds)):
         seconds.append(time_pass(work, device))
@@ -194,10 +196,10 @@ def time_passes(work: Work, device: torch.device, effort: Effort) -> list[float]
 
 
 def warm_up(work: Work, device: torch.device) -> None:
-    """Work until it gets no faster, within limits."""
+    """Repeat `work` until it gets no faster, within the limits of ON_WARM_UP."""
     window = WARM_UP_WINDOW
     seconds = [time_pass(work, device)]
-    while math.fsum(seconds) < ON_WARM_UP.most_s and len(seconds) < ON_WARM_UP.most_passes:
+    while math.fsum(seconds) < ON_WARM_UP.max_s and len(seconds) < ON_WARM_UP.max_passes:
         if len(seconds) >= 2 * window:
             before = statistics.median(seconds[-2 * window : -window])
             if statistics.median(seconds[-window:]) >= (1 - SETTLED_GAIN) * before:
@@ -206,7 +208,7 @@ def warm_up(work: Work, device: torch.device) -> None:
 
 
 def _deployed(request: CostRequest, network: Network) -> nn.Module | None:
-    """The deployed form, as it is counted: where both forms have the same outputs."""
+    """Return the deployed form if both forms have the same outputs, like when counting."""
     try:
         other = deployed(network.model)
         if other is not None:
@@ -217,17 +219,18 @@ def _deployed(request: CostRequest, network: Network) -> nn.Module | None:
 
 
 def _training_bytes(request: CostRequest, device: torch.device, batch: int) -> tuple[int, int]:
-    """Weights, and what training steps hold at their peak beside them; raises CostError.
+    """Return the bytes of the weights, and the peak working memory of training steps.
 
-    On a model of its own: some keep tensors of inference that no gradient can pass.
+    Uses a separate model, since some cache inference tensors, which do not support autograd. Raises
+    CostError.
     """
     bench = Bench.build(request, device)
     trained = _let_train(request, bench.model)
-    small = min(2, batch)  # batch norm wants two images
+    small = min(2, batch)  # batch norm needs two images
 
     def train(last: int) -> None:
         optimizer = torch.optim.SGD(trained, lr=0.001, momentum=0.9) if trained else None
-        # The optimiser's state is there from the first step on, and the second shows the peak.
+        # The first step allocates the optimizer's state; the second one shows the peak.
         _training_step(bench, small, optimizer)
         _training_step(bench, last, optimizer)
         bench.model.zero_grad(set_to_none=True)
@@ -235,15 +238,15 @@ def _training_bytes(request: CostRequest, device: torch.device, batch: int) -> t
     try:
         weights = stored_bytes(bench.model)
         return weights, working_bytes(lambda: train(batch), device, rehearsal=lambda: train(small))
-    except Exception as error:  # each architecture fails in its own way
-        told = f"a training step of {batch} images fails: {first_line(error)}"
-        raise CostError(told) from error
+    except Exception as error:  # architectures raise arbitrary exceptions
+        message = f"a training step of {batch} images fails: {first_line(error)}"
+        raise CostError(message) from error
 
 
 def _let_train(request: CostRequest, model: nn.Module) -> list[nn.Parameter]:
-    """Switch to training what a run would train; return those parameters."""
+    """Set the parts that a run trains to training mode; return their parameters."""
     if isinstance(model, Classifier):
-        model.train()  # a frozen backbone stays as it is in evaluation
+        model.train()  # a frozen backbone stays in evaluation mode
         (model.head if request.frozen else model).requires_grad_(True)
     elif request.frozen:
         classifier = getattr(model, "get_classifier", nn.Identity)()
@@ -257,7 +260,7 @@ def _let_train(request: CostRequest, model: nn.Module) -> list[nn.Parameter]:
 
 
 def _training_step(bench: Bench, batch: int, optimizer: torch.optim.Optimizer | None) -> None:
-    """One step as a run takes it; without an optimiser nothing trains, and it only looks."""
+    """Run one training step; without an optimizer, only a forward pass."""
     images = bench.images(batch)
     if optimizer is None:
         with torch.no_grad():
@@ -265,7 +268,7 @@ def _training_step(bench: Bench, batch: int, optimizer: torch.optim.Optimizer | 
         return
     optimizer.zero_grad(set_to_none=True)
     scores = bench.model(images)
-    if isinstance(scores, (tuple, list)):  # distilled networks answer twice in training
+    if isinstance(scores, (tuple, list)):  # distilled networks have two outputs in training
         scores = scores[0]
     scores = scores.flatten(1)
     targets = torch.arange(batch, device=bench.device) % scores.shape[1]
@@ -274,9 +277,9 @@ def _training_step(bench: Bench, batch: int, optimizer: torch.optim.Optimizer | 
 
 
 def _draw_unset_weights(model: nn.Module) -> None:
-    """Give large parameters numbers: unset, they are one page of zeros that never leaves a cache.
+    """Initialize large parameters, which would else share one zero page that is always cached.
 
-    The deviation keeps signals from dying away: arithmetic on the tiniest numbers is slow.
+    The scale keeps activations from vanishing, since arithmetic on denormals is slow.
     """
     for parameter in model.parameters():
         if parameter.numel() >= LARGE and parameter.is_floating_point():
@@ -286,13 +289,13 @@ def _draw_unset_weights(model: nn.Module) -> None:
 
 
 def _precision(device: torch.device) -> str:
-    """In words; on newer GPUs torch's convolutions round their inputs unless told otherwise."""
+    """Describe the precision; on newer GPUs, torch's convolutions use TF32 by default."""
     if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0):
         return "float32"
     return "float32 (convolutions TF32)" if torch.backends.cudnn.allow_tf32 else "float32"
 
 
 def _percentile(values: list[float], share: float) -> float:
-    """The smallest of the values that at least this share of them does not exceed."""
+    """Return the smallest value that at least this fraction of the values does not exceed."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]

@@ -1,4 +1,4 @@
-"""How much memory a piece of work holds at its peak: resident on a CPU, allocated on a GPU."""
+"""Peak memory of a piece of work: resident memory on a CPU, allocated memory on a GPU."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ PEAK_MARK = Path("/proc/self/clear_refs")
 
 
 def working_bytes(work: Work, device: torch.device, rehearsal: Work) -> int:
-    """What `work` holds at its peak beyond what was held before, and beyond what only once is.
+    """Return the peak memory of `work` in bytes, without its one-time allocations.
 
-    `rehearsal` does the same, perhaps with less: it reads in code and compiles kernels, which are
-    not the work's. Where Linux's peak mark cannot be set back there is none, since the highest peak
-    so far is all that is known; work that stays below earlier work then seems to need nothing.
+    `rehearsal` does the same work, possibly on less data: it loads code and compiles kernels, which
+    should not count. It is skipped where the peak resident memory cannot be reset (outside Linux):
+    only the process's highest peak is known there, and work that stays below it would seem to need
+    no memory.
     """
-    if device.type != "cpu" or _forget_resident_peak():
+    if device.type != "cpu" or _reset_resident_peak():
         rehearsal()
     return peak_bytes(work, device)
 
 
 def peak_bytes(work: Work, device: torch.device) -> int:
-    """What `work` holds at its peak beyond what was held before."""
+    """Return the peak memory of `work` in bytes, relative to the memory in use before."""
     gc.collect()
     if device.type == "cuda":
         return _peak_on_cuda(work, device)
@@ -47,7 +48,7 @@ def _peak_on_cuda(work: Work, device: torch.device) -> int:
 
 
 def _pool_on_mps(work: Work) -> int:
-    """Apple's allocator keeps no peak, but its emptied pool grows as far as the work needs."""
+    """Return the growth of Apple's emptied memory pool, since its allocator records no peak."""
     torch.mps.empty_cache()
     before = torch.mps.driver_allocated_memory()
     work()
@@ -57,7 +58,7 @@ def _pool_on_mps(work: Work) -> int:
 
 def _peak_resident(work: Work) -> int:
     _return_freed_memory()
-    if _forget_resident_peak():
+    if _reset_resident_peak():
         before = _linux_bytes("VmRSS")
         work()
         return max(0, _linux_bytes("VmHWM") - before)
@@ -67,14 +68,14 @@ def _peak_resident(work: Work) -> int:
 
 
 def _return_freed_memory() -> None:
-    """Freed buffers that the C library keeps would hide what the work takes from them."""
+    """Release freed buffers to the system, since reusing them would hide allocations."""
     if sys.platform == "linux":
-        with contextlib.suppress(AttributeError, OSError):  # other libraries than glibc
+        with contextlib.suppress(AttributeError, OSError):  # not glibc
             ctypes.CDLL(None).malloc_trim(0)
 
 
-def _forget_resident_peak() -> bool:
-    """Set the process's peak mark to what it holds now; False where that cannot be."""
+def _reset_resident_peak() -> bool:
+    """Reset the process's peak resident memory; returns False if not possible."""
     try:
         PEAK_MARK.write_text("5")
     except OSError:
@@ -91,7 +92,7 @@ def _linux_bytes(field: str) -> int:
 
 
 def highest_resident_bytes() -> int:
-    """The process's highest peak since it started; 0 on Windows, which does not tell it so."""
+    """Return the process's maximum resident memory in bytes; 0 on Windows."""
     try:
         import resource
     except ImportError:

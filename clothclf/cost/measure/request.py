@@ -1,4 +1,4 @@
-"""Ask a process of its own what an architecture costs in time and memory; this imports no torch."""
+"""Measure an architecture in a child process. This side does not import torch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CHILD = "clothclf.cost.measure.child"
 DEVICE: TypeAdapter[str] = TypeAdapter(Device)
 MAX_ATTEMPTS = 3
 MAX_WAIT_S = 5.0
-"""Before each further attempt. A machine that is always busy costs each run so much."""
+"""Maximum wait for an idle machine before each further attempt; a busy machine delays each run."""
 
 
 def measure_cost(
@@ -32,12 +32,12 @@ def measure_cost(
 ) -> MeasuredCost:
     """Measure one architecture in a child process, in about 10 to 20 seconds.
 
-    `device` is `auto | cpu | cuda | cuda:N | mps`. The child does what torch does by default, with
-    as many threads, on random weights and images. Nothing else should run meanwhile: where others
-    use the cores, it is measured again once they are idle, up to MAX_ATTEMPTS times in all, and
-    the calmest stays; what disturbed that one is told in `busy`. Raises CostError, with one
-    sentence, where the device is not there, where the architecture cannot be built or refuses the
-    size, and where the child dies or takes longer than `timeout_s`.
+    `device` is `auto | cpu | cuda | cuda:N | mps`. The child uses torch's defaults, including its
+    number of threads, and random weights and images. Nothing else should run meanwhile: if other
+    processes use the cores, it measures again once they are idle, up to MAX_ATTEMPTS times in
+    total, and returns the least disturbed result, with the disturbance in `busy`. Raises CostError
+    if the device is not available, if the architecture cannot be built or does not accept the size,
+    or if the child dies or exceeds `timeout_s`.
     """
     question = {
         "request": request.to_dict(),
@@ -60,25 +60,25 @@ def measure_cost(
 
 
 def calmest(measure: Callable[[], MeasuredCost], wait: Callable[[], bool]) -> MeasuredCost:
-    """Measure until nothing disturbs it; after MAX_ATTEMPTS, the one of the lowest latency.
+    """Measure until undisturbed; after MAX_ATTEMPTS, return the result with the lowest latency.
 
-    `wait` is called before another attempt, and says whether the machine is idle now; where it is
-    not, another attempt would be no better.
+    `wait` is called before another attempt and returns whether the machine is idle; if it is not,
+    another attempt would be no better.
     """
-    found = [measure()]
-    while found[-1].busy and len(found) < MAX_ATTEMPTS and wait():
-        found.append(measure())
-    return min(found, key=lambda measured: (bool(measured.busy), measured.latency_ms_median))
+    results = [measure()]
+    while results[-1].busy and len(results) < MAX_ATTEMPTS and wait():
+        results.append(measure())
+    return min(results, key=lambda result: (bool(result.busy), result.latency_ms_median))
 
 
 def child_command() -> list[str]:
-    """The command that starts a measuring process."""
+    """Return the command that starts a measuring process."""
     return module_command(CHILD)
 
 
 def measured_from_dict(values: dict[str, Any]) -> MeasuredCost:
-    """The inverse of `dataclasses.asdict` on a MeasuredCost, by way of JSON too."""
-    rates = values["throughput"].items()  # JSON's keys are text
+    """Create a MeasuredCost from the values of `dataclasses.asdict`, also after JSON."""
+    rates = values["throughput"].items()  # JSON keys are strings
     return MeasuredCost(**{
         **values,
         "latency_ms": tuple(values["latency_ms"]),
@@ -87,7 +87,7 @@ def measured_from_dict(values: dict[str, Any]) -> MeasuredCost:
 
 
 def known_device(name: str) -> str:
-    """Return the name if it could be a device's; raises CostError otherwise."""
+    """Return the name if it is a valid device name; raises CostError otherwise."""
     try:
         return DEVICE.validate_python(name)
     except ValidationError:

@@ -1,1 +1,1 @@
-"""Receptive fields, by propagation through a forward pass."""
+"""Theoretical receptive fields, propagated through a forward pass."""

@@ -1,4 +1,4 @@
-"""Which dimensions of a tensor run over places of the image, kept through reshaping."""
+"""Layout of a tensor: which dimensions are positions in the image, tracked through reshapes."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 Axis = Literal["height", "width", "channel", "tokens"]
-"""`tokens` are places whose order no longer tells where they are, with others among them."""
+"""Meaning of a dimension; `tokens` are positions in an unknown order, possibly with others."""
 
 SPATIAL: tuple[Axis, Axis] = ("height", "width")
 
 
 @dataclass(frozen=True)
 class Run:
-    """A part of a dimension that runs over one thing."""
+    """Part of a dimension that runs over a single axis."""
 
     axis: Axis
     length: int
     step: int = 0
-    """Pixels from one place to the next, for height and width."""
+    """Pixels between neighboring positions, for height and width."""
     origin: tuple[Run, ...] = ()
-    """Of tokens: the places that they stand for."""
+    """Positions that the tokens represent."""
 
 
 Dim = tuple[Run, ...]
-"""The runs of one dimension, outermost first; their lengths multiply to its length."""
+"""Runs of one dimension, outermost first; the product of their lengths is its length."""
 
 
 def plain(length: int) -> Dim:
-    """A dimension that runs over no places."""
+    """Create a dimension without positions."""
     return (Run("channel", length),) if length > 1 else ()
 
 
 def length_of(dim: Dim) -> int:
-    """The dimension's length."""
+    """Return the length of a dimension."""
     return math.prod(run.length for run in dim)
 
 
 def places(dim: Dim) -> Dim:
-    """The runs over places; what tokens stand for counts."""
+    """Return the runs over positions, including those that tokens represent."""
     return tuple(
         place
         for run in dim
@@ -50,12 +50,12 @@ def places(dim: Dim) -> Dim:
 
 
 def single(dim: Dim) -> Run | None:
-    """The one run over height or width that a dimension is, or None."""
+    """Return the run if the dimension is exactly one run over height or width, else None."""
     return dim[0] if len(dim) == 1 and dim[0].axis in SPATIAL else None
 
 
 def as_tokens(dim: Dim, length: int) -> Dim:
-    """The dimension with another length: its own runs where they fit, else tokens without order."""
+    """Change the length of a dimension: keep its runs if they fit, else make them tokens."""
     origin = places(dim)
     if not origin:
         return plain(length)
@@ -64,8 +64,8 @@ def as_tokens(dim: Dim, length: int) -> Dim:
     return (Run("tokens", length, origin=origin),)
 
 
-def merge_neighbours(dim: Sequence[Run]) -> Dim:
-    """Join runs that together run over one axis without a jump; drop those of length 1."""
+def merge_neighbors(dim: Sequence[Run]) -> Dim:
+    """Merge adjacent runs that are contiguous along one axis; drop those of length 1."""
     merged: list[Run] = []
     for run in dim:
         if run.length == 1 and run.axis != "tokens":
@@ -84,25 +84,25 @@ def _continues(outer: Run, inner: Run) -> bool:
 
 
 def regroup(dims: Sequence[Dim], shape: Sequence[int]) -> tuple[Dim, ...] | None:
-    """The dimensions after a reshape to `shape`; None where a run would be cut unevenly."""
+    """Return the dimensions after a reshape to `shape`; None if a run would be split unevenly."""
     rest = [run for dim in dims for run in dim if run.length > 1]
     result: list[Dim] = []
     for length in shape:
         taken: list[Run] = []
-        wanted = length
-        while wanted > 1:
+        remaining = length
+        while remaining > 1:
             if not rest:
                 return None
             run = rest.pop(0)
-            if wanted % run.length == 0:
+            if remaining % run.length == 0:
                 taken.append(run)
-                wanted //= run.length
-            elif run.length % wanted == 0 and run.axis != "tokens":
-                inner = run.length // wanted
-                taken.append(replace(run, length=wanted, step=run.step * inner))
+                remaining //= run.length
+            elif run.length % remaining == 0 and run.axis != "tokens":
+                inner = run.length // remaining
+                taken.append(replace(run, length=remaining, step=run.step * inner))
                 rest.insert(0, replace(run, length=inner))
-                wanted = 1
+                remaining = 1
             else:
                 return None
-        result.append(merge_neighbours(taken))
+        result.append(merge_neighbors(taken))
     return None if rest else tuple(result)

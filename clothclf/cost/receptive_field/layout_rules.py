@@ -1,4 +1,4 @@
-"""Receptive field: operators that move, cut and join dimensions and leave the values alone."""
+"""Receptive-field rules of operators that reshape, slice and concatenate tensors."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _unsqueeze(args: tuple[Any, ...], options: dict[str, Any], made: Any, scope:
 
 
 def _part(view: View, index: int, start: int, step: int, length: int) -> View:
-    """Some of one dimension: `length` from `start`, each `step` on."""
+    """Take `length` elements of one dimension, from `start` with a stride of `step`."""
     dim = view.dims[index]
     if length_of(dim) == length and step == 1:
         return view

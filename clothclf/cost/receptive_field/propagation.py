@@ -1,4 +1,4 @@
-"""What the rules of the receptive field share: joining views, and places that meet each other."""
+"""Shared parts of the receptive-field rules: join views and mix positions."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from clothclf.cost.receptive_field.layout import SPATIAL, Dim, length_of, places
 from clothclf.cost.receptive_field.view import View
 
 Scope = tuple[str, tuple[str, ...]]
-"""The module that runs, and the classes of all modules around it."""
+"""Current module, and the classes of all enclosing modules."""
 Rule = Callable[[tuple[Any, ...], dict[str, Any], Any, Scope], Any]
-"""Arguments with views in place of tensors, options, shapes that came out, scope -> views."""
+"""Signature: arguments with views instead of tensors, options, output shapes, scope -> views."""
 
 
 def mixed_by(view: View, mixed: Dim, kept: Iterable[Dim], what: str, where: str) -> View:
-    """`view` after every place of `mixed` has met every other; `kept` are its other dimensions.
+    """Return `view` after mixing all positions of `mixed`; `kept` are its other dimensions.
 
-    An axis that `mixed` spans is seen whole; where it spans windows only, the view is marked.
+    Each position then sees all of an axis that `mixed` spans. If `mixed` spans only windows of an
+    axis, the view is marked as windowed.
     """
     local = local_axes(mixed, kept)
     for axis in dict.fromkeys(run.axis for run in places(mixed)):
@@ -33,7 +34,7 @@ def mixed_by(view: View, mixed: Dim, kept: Iterable[Dim], what: str, where: str)
 
 
 def local_axes(mixed: Dim, kept: Iterable[Dim]) -> set[str]:
-    """Axes of which `mixed` spans windows only: coarser steps are left in other dimensions."""
+    """Return axes of which `mixed` spans only windows: other dimensions have coarser steps."""
     others = [run for dim in kept for run in places(dim)]
     return {
         run.axis
@@ -44,12 +45,12 @@ def local_axes(mixed: Dim, kept: Iterable[Dim]) -> set[str]:
 
 
 def join_all(views: Sequence[View]) -> View:
-    """What depends on all of them, in the first one's layout."""
+    """Join views, in the layout of the first one."""
     return reduce(View.joined, views)
 
 
 def views_in(value: Any) -> list[View]:
-    """The views among arguments, lists of tensors included."""
+    """Return the views among arguments, including those in lists."""
     if isinstance(value, View):
         return [value]
     if isinstance(value, (list, tuple)) and not isinstance(value, torch.Size):
@@ -58,19 +59,19 @@ def views_in(value: Any) -> list[View]:
 
 
 def shapes_in(made: Any) -> list[torch.Size]:
-    """The shapes that came out, one for each tensor."""
+    """Return the output shapes, one per tensor."""
     if isinstance(made, torch.Size):
         return [made]
     return [shape for item in made for shape in shapes_in(item)] if made is not None else []
 
 
 def lost(view: View, shape: Sequence[int]) -> View:
-    """After an operator that is not understood."""
+    """Return the view after an unsupported operator."""
     return view.unknown([plain(length) for length in shape])
 
 
 def with_dim(dims: Sequence[Dim], index: int, dim: Dim) -> list[Dim]:
-    """`dims` with another one at `index`."""
+    """Replace the dimension at `index`."""
     changed = list(dims)
     changed[index] = dim
     return changed
@@ -79,24 +80,24 @@ def with_dim(dims: Sequence[Dim], index: int, dim: Dim) -> list[Dim]:
 def element_by_element(
     args: tuple[Any, ...], options: dict[str, Any], made: Any, scope: Scope
 ) -> Any:
-    """Any operator that gives each element from those at the same place; else unknown."""
+    """Apply the rule of elementwise operators; unknown if the shapes do not broadcast."""
     shapes = shapes_in(made)
     views = views_in(args)
     shape = shapes[0]
     if not all(_fits(view.shape, shape) for view in views):
         return lost(join_all(views), shape)
-    # The tensor with places leads; others, like gates, are spread over them.
+    # The tensor with positions leads; others, such as gates, are broadcast over it.
     lead = max(views, key=lambda view: (view.has_places(), len(view.dims)))
     ordered = [lead, *(view for view in views if view is not lead)]
     dims = [broadcast_dim(ordered, index, length) for index, length in _from_right(shape)]
-    return reduce(_spread, ordered).with_dims(reversed(dims))
+    return reduce(_broadcast, ordered).with_dims(reversed(dims))
 
 
-def _spread(lead: View, other: View) -> View:
-    """Join a tensor that may lack some of the leading one's places, as a gate does.
+def _broadcast(lead: View, other: View) -> View:
+    """Join a tensor that may lack some of the leading one's positions, such as a gate.
 
-    What was pooled from fixed places is not at the same distance from each: it adds no reach, and
-    counts as windowed unless it saw its axis whole.
+    A value pooled from fixed positions has no constant offset from each position: it adds no reach,
+    and counts as windowed unless it sees the whole axis.
     """
     for axis in SPATIAL:
         if _runs(other, axis) == _runs(lead, axis):
@@ -113,7 +114,7 @@ def _runs(view: View, axis: str) -> list[tuple[int, int]]:
 
 
 def _fits(given: Sequence[int], made: Sequence[int]) -> bool:
-    """Whether a tensor is spread over another shape without being mixed."""
+    """Return whether a shape broadcasts to another one."""
     pairs = zip(reversed(given), reversed(made), strict=False)
     return len(given) <= len(made) and all(one in (1, other) for one, other in pairs)
 
@@ -123,7 +124,7 @@ def _from_right(shape: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def broadcast_dim(views: Sequence[View], index: int, length: int) -> Dim:
-    """The dimension `index` from the right: from a view that has places there, if one does."""
+    """Return dimension `index` from the right, preferably of a view that has positions there."""
     candidates = [view.dims[-index] for view in views if len(view.dims) >= index]
     fitting = [dim for dim in candidates if length_of(dim) == length]
     with_places = [dim for dim in fitting if places(dim)]

@@ -1,4 +1,4 @@
-"""Theoretical receptive field of an architecture's last feature map, from its own forward pass."""
+"""Theoretical receptive field of the last feature map, computed from a forward pass."""
 
 from __future__ import annotations
 
@@ -22,35 +22,36 @@ UNKNOWN = ReceptiveField(None, None, None)
 
 
 def receptive_field(backbone: nn.Module, image: Tensor) -> ReceptiveField:
-    """Follow which pixels each place depends on through `backbone.forward_features(image)`.
+    """Propagate receptive fields through `backbone.forward_features(image)`.
 
-    Works on meta tensors, needs no weights, and leaves the model as it was. Norms count as fixed
-    scales (as in evaluation mode); attention, squeeze-excitation and pooling over the whole map
-    are told in `global_by` and left out of the pixels. Fields are `None` where an operator is met
-    whose reach is not known.
+    Works on meta tensors, needs no weights, and does not change the model. Norms count as fixed
+    scales (as in evaluation mode). Attention, squeeze-excitation and pooling over the whole map are
+    reported in `global_by` and excluded from the pixels. All fields are None after an operator
+    whose reach is unknown.
     """
     forward: Any = getattr(backbone, "forward_features", None)
     if forward is None:
         return UNKNOWN
-    follower = _Follower(backbone)
-    follower.views[image] = _view_of_image(image)
+    tracker = _Tracker(backbone)
+    tracker.views[image] = _view_of_image(image)
     try:
-        with torch.no_grad(), follower.named(), follower:
+        with torch.no_grad(), tracker.named(), tracker:
             features = forward(image)
-    except Exception:  # what cannot be followed is unknown; counting has shown that it can be run
+    except Exception:  # an unsupported operator; counting has shown that the model runs
         return UNKNOWN
-    found = [
-        follower.views[leaf]
+    outputs = [
+        tracker.views[leaf]
         for leaf in tree_leaves(features)
-        if isinstance(leaf, Tensor) and leaf in follower.views
+        if isinstance(leaf, Tensor) and leaf in tracker.views
     ]
-    answers = [_describe(view) for view in found]
-    known = [answer for answer in answers if answer.pixels is not None]
-    widest = max(known, key=lambda answer: answer.pixels or 0, default=None)
-    told = next((answer.global_by for answer in answers if answer.global_by), "")
+    fields = [_describe(view) for view in outputs]
+    known = [field for field in fields if field.pixels is not None]
+    widest = max(known, key=lambda field: field.pixels or 0, default=None)
+    global_by = next((field.global_by for field in fields if field.global_by), "")
     if widest is None:
-        return ReceptiveField(None, None, None, told)
-    return ReceptiveField(widest.pixels, widest.stride, widest.padding, widest.global_by or told)
+        return ReceptiveField(None, None, None, global_by)
+    global_by = widest.global_by or global_by
+    return ReceptiveField(widest.pixels, widest.stride, widest.padding, global_by)
 
 
 def _view_of_image(image: Tensor) -> View:
@@ -65,26 +66,26 @@ def _view_of_image(image: Tensor) -> View:
 
 
 def _describe(view: View) -> ReceptiveField:
-    """The field of one tensor; unknown where it has no places or something inexact fed it."""
-    told = view.global_by
+    """Return the receptive field of one tensor; unknown if it is inexact or has no positions."""
+    global_by = view.global_by
     runs = [run for dim in view.dims for run in places(dim)]
-    found = []
+    axes = []
     for axis in SPATIAL:
         steps = [run.step for run in runs if run.axis == axis]
         if not steps and view.reach.get(axis) is not None and runs:
-            continue  # a map of one place along this axis: the other one tells
-        if not steps or view.inexact or (view.windowed and not told):
-            return ReceptiveField(None, None, None, told)
+            continue  # a single position along this axis: use the other axis
+        if not steps or view.inexact or (view.windowed and not global_by):
+            return ReceptiveField(None, None, None, global_by)
         reach = view.reach[axis]
-        found.append((reach.end - reach.start, min(steps), -reach.start))
-    if not found:
-        return ReceptiveField(None, None, None, told)
-    pixels, stride, padding = max(found)
-    return ReceptiveField(pixels, stride, padding, told)
+        axes.append((reach.end - reach.start, min(steps), -reach.start))
+    if not axes:
+        return ReceptiveField(None, None, None, global_by)
+    pixels, stride, padding = max(axes)
+    return ReceptiveField(pixels, stride, padding, global_by)
 
 
-class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Keeps for each tensor that comes from the image what its places depend on."""
+class _Tracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Track, for each tensor derived from the image, what its positions depend on."""
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -95,7 +96,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @contextlib.contextmanager
     def named(self) -> Iterator[None]:
-        """Hooks that say which module runs, and that take recurrent layers as one step."""
+        """Register hooks that track the current module and treat recurrent layers as one step."""
         handles = []
         for name, module in self.backbone.named_modules():
             enter, leave = self._scope(name, module)
@@ -122,14 +123,14 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return enter, leave
 
     def _after_recurrent(self, given: Tensor, made: Tensor, where: str) -> None:
-        """A recurrent layer over a sequence: every place sees all of it."""
+        """Apply the rule of recurrent layers: every position sees the whole sequence."""
         view: View = self.views[given]
         kept = (*view.dims[:-1], plain(made.shape[-1]))
         mixed = mixed_by(view, view.dims[1], view.dims[:1], "recurrent layer", where)
         self.views[made] = mixed.with_dims(kept)
 
     def where(self) -> str:
-        """The module that runs, as `name (Class)`."""
+        """Return the current module as `name (Class)`."""
         name, kind = self.stack[-1]
         return f"{name} ({kind})" if name else kind
 
@@ -148,7 +149,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
     def scope(self) -> tuple[str, tuple[str, ...]]:
-        """Where we are, and the classes of all modules around."""
+        """Return the current module, and the classes of all enclosing modules."""
         return self.where(), tuple(kind for _, kind in self.stack)
 
     def _look_up(self, value: Any) -> Any:
@@ -165,7 +166,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.views[tensor] = view
             base = tensor._base if tensor is args[0] and isinstance(args[0], Tensor) else None
             if base is not None and base in self.views:
-                # Written through a view: whoever reads the whole sees what was written.
+                # An in-place write to a view also changes its base tensor.
                 self.views[base] = self.views[base].joined(view)
 
 

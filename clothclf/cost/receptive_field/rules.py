@@ -1,4 +1,4 @@
-"""Which rule of the receptive field goes with which of torch's operators."""
+"""Registry of receptive-field rules by torch operator."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ _RULES: dict[str, Rule] = {**WINDOW_RULES, **SUM_RULES, **LAYOUT_RULES}
 
 
 def rule_for(operator: str) -> Rule:
-    """The rule for an operator by its bare name; one that writes in place has its plain sister's.
+    """Return the rule of an operator by its bare name; in-place variants share it.
 
-    What has no rule of its own works element by element, or turns out unknown by its shapes.
+    Operators without a rule are treated as elementwise, or as unknown if the shapes do not match.
     """
     return _RULES.get(operator) or _RULES.get(operator.removesuffix("_")) or element_by_element

@@ -1,4 +1,4 @@
-"""Receptive field: sums and products, in which places meet each other."""
+"""Receptive-field rules of reductions, matrix products and attention, which mix positions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from clothclf.cost.receptive_field.view import View
 
 
 def pool_away(view: View, dims: Sequence[int], keep: bool, scope: Scope) -> View:
-    """Pool whole dimensions away."""
+    """Reduce whole dimensions."""
     gone = {index % len(view.dims) for index in dims}
     kept = [dim for index, dim in enumerate(view.dims) if index not in gone]
     mixed = tuple(run for index in sorted(gone) for run in view.dims[index])
@@ -32,7 +32,7 @@ def pool_away(view: View, dims: Sequence[int], keep: bool, scope: Scope) -> View
 
 
 def sum_up(view: View, mixed: Dim, kept: Sequence[Dim], scope: Scope) -> View:
-    """Each place comes to depend on all of `mixed`; parts of an axis widen the reach."""
+    """Make each position depend on all of `mixed`; parts of an axis widen the reach."""
     where, around = scope
     local = local_axes(mixed, kept)
     near = tuple(run for run in places(mixed) if run.axis in local)
@@ -41,7 +41,7 @@ def sum_up(view: View, mixed: Dim, kept: Sequence[Dim], scope: Scope) -> View:
 
 
 def folded(view: View, near: Dim) -> View:
-    """As a window over `near` with a stride of its length."""
+    """Widen the reach like a window over `near` with a stride of its length."""
     for run in near:
         view = view.widened(run.axis, 0, (run.length - 1) * run.step)
     return view
@@ -64,20 +64,20 @@ def _mean(args: tuple[Any, ...], options: dict[str, Any], made: Any, scope: Scop
 
 
 def _norm(args: tuple[Any, ...], options: dict[str, Any], made: Any, scope: Scope) -> Any:
-    """linalg_vector_norm(x, order, dims, keepdim)."""
+    """Apply the rule of reductions to linalg_vector_norm(x, order, dims, keepdim)."""
     return _mean((args[0], *args[2:]), options, made, scope)
 
 
 def contract(view: View, index: int, made: Dim, scope: Scope) -> View:
-    """A product with weights along one dimension, which becomes `made`."""
+    """Multiply by weights along one dimension, which becomes `made`."""
     dim = view.dims[index]
     kept = [other for i, other in enumerate(view.dims) if i != index]
-    found = places(dim)
-    if not found:
+    positions = places(dim)
+    if not positions:
         return view.with_dims(with_dim(view.dims, index, made))
     if any(run.axis == "channel" for run in dim):
-        # Neighbours were folded into the channels (space to depth): a strided convolution.
-        return folded(view, found).with_dims(with_dim(view.dims, index, made))
+        # Neighbors were folded into the channels (space to depth): a strided convolution.
+        return folded(view, positions).with_dims(with_dim(view.dims, index, made))
     view = mixed_by(view, dim, kept, "token mixing", scope[0])
     return view.with_dims(with_dim(view.dims, index, as_tokens(dim, length_of(made))))
 
@@ -92,7 +92,7 @@ def _matrix_product(args: tuple[Any, ...], options: dict[str, Any], made: Any, s
 
 
 def _attention(left: View, right: View, scope: Scope) -> View:
-    """A product of two tensors that both come from the image: [.., n, k] by [.., k, m]."""
+    """Multiply two tensors that both depend on the image: [.., n, k] by [.., k, m]."""
     rows, columns = left.dims[-2], right.dims[-1]
     dims = [*left.dims[:-2], rows, columns]
     what = "attention"
@@ -102,7 +102,7 @@ def _attention(left: View, right: View, scope: Scope) -> View:
         kept = [*right.dims[:-2], right.dims[-1]]
         right = mixed_by(right, right.dims[-2], kept, what, scope[0])
     everything = {**right.everything, **left.everything}
-    # The result has the queries' places; keys and values are seen, but not placed.
+    # The result has the positions of the queries; keys and values only add to what they see.
     leads = left if places(rows) or not places(columns) else right
     return replace(
         leads,

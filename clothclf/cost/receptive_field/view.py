@@ -1,4 +1,4 @@
-"""What the places of one tensor depend on: the reach in pixels, and what made it global."""
+"""View: what the positions of a tensor depend on, in pixels, and what made it global."""
 
 from __future__ import annotations
 
@@ -10,80 +10,80 @@ from clothclf.cost.receptive_field.layout import SPATIAL, Axis, Dim, length_of
 
 
 class Interval(NamedTuple):
-    """Pixels that the first place of an axis depends on, from `start` up to but without `end`."""
+    """Half-open range [start, end) of pixels that the first position of an axis depends on."""
 
     start: int
     end: int
 
     def widened(self, before: int, after: int) -> Interval:
-        """With more pixels at either side."""
+        """Extend the interval at both sides."""
         return Interval(self.start - before, self.end + after)
 
     def moved(self, pixels: int) -> Interval:
-        """The same interval elsewhere."""
+        """Shift the interval."""
         return Interval(self.start + pixels, self.end + pixels)
 
     def joined(self, other: Interval) -> Interval:
-        """The smallest interval that holds both."""
+        """Return the smallest interval that contains both."""
         return Interval(min(self.start, other.start), max(self.end, other.end))
 
 
 @dataclass(frozen=True)
 class View:
-    """How one tensor sees the image."""
+    """Dependence of one tensor on the image."""
 
     dims: tuple[Dim, ...]
-    """What each of its dimensions runs over."""
+    """Layout of each dimension."""
     reach: dict[Axis, Interval]
-    """Along height and width, without what sees everything."""
+    """Reach along height and width, excluding parts that see everything."""
     everything: dict[Axis, str] = field(default_factory=dict)
-    """By axis, the first part through which a place sees all of it."""
+    """First part through which a position sees the whole axis, by axis."""
     windowed: bool = False
-    """Attention within windows fed it, whose reach is not followed."""
+    """Whether it depends on windowed attention, whose reach is not tracked."""
     inexact: bool = False
-    """Something fed it whose reach is not known."""
+    """Whether it depends on an operator whose reach is unknown."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Lengths of the dimensions."""
+        """Shape of the tensor."""
         return tuple(length_of(dim) for dim in self.dims)
 
     @property
     def global_by(self) -> str:
-        """The first part that shows a place the whole image; empty where none does."""
+        """First part through which a position sees the whole image; empty if none."""
         if any(axis not in self.everything for axis in SPATIAL):
             return ""
         return self.everything["height"]
 
     def has_places(self) -> bool:
-        """Whether any dimension runs over places."""
+        """Return whether any dimension runs over positions."""
         return any(run.axis != "channel" and run.length > 1 for dim in self.dims for run in dim)
 
     def with_dims(self, dims: Iterable[Dim]) -> View:
-        """The same dependence in another layout."""
+        """Return the same dependence in another layout."""
         return replace(self, dims=tuple(dims))
 
     def widened(self, axis: Axis, before: int, after: int) -> View:
-        """With more pixels at either side of each place."""
+        """Extend the reach of each position at both sides."""
         reach = {**self.reach, axis: self.reach[axis].widened(before, after)}
         return replace(self, reach=reach)
 
     def moved(self, axis: Axis, pixels: int) -> View:
-        """With another place as the first."""
+        """Shift the reach, to start at another position."""
         return replace(self, reach={**self.reach, axis: self.reach[axis].moved(pixels)})
 
     def seeing_all(self, axis: Axis, part: str) -> View:
-        """Every place sees the whole axis through `part`."""
+        """Mark every position as seeing the whole axis through `part`."""
         return replace(self, everything={axis: part, **self.everything})
 
     def unknown(self, dims: Iterable[Dim]) -> View:
-        """After something whose reach is not known."""
+        """Mark the view as inexact, after an operator whose reach is unknown."""
         return replace(self, dims=tuple(dims), inexact=True)
 
     def joined(self, other: View) -> View:
-        """What depends on both, in this one's layout.
+        """Join the dependence on both tensors, in this one's layout.
 
-        A tensor whose places were all pooled away adds what it saw as a whole, and no reach.
+        A tensor without remaining positions adds what it sees as a whole, but no reach.
         """
         reach = self.reach
         if other.has_places():

@@ -1,4 +1,4 @@
-"""Receptive field: convolutions, pools and padding, which slide a window over places."""
+"""Receptive-field rules of convolutions, pooling, padding and upsampling."""
 
 from __future__ import annotations
 
@@ -73,13 +73,13 @@ def _adaptive_pool(args: tuple[Any, ...], options: dict[str, Any], made: Any, sc
     view = args[0]
     shape = shapes_in(made)[0]
     for index in (-2, -1):
-        given, wanted = length_of(view.dims[index]), shape[index]
-        if wanted == 1:
+        given, length = length_of(view.dims[index]), shape[index]
+        if length == 1:
             view = pool_away(view, [index], True, scope)
-        elif given % wanted:
+        elif given % length:
             return lost(view, shape)
         else:
-            view = slide(view, index, given // wanted, given // wanted, 0, 1, wanted)
+            view = slide(view, index, given // length, given // length, 0, 1, length)
     return view
 
 
@@ -100,7 +100,7 @@ def _pad(args: tuple[Any, ...], options: dict[str, Any], made: Any, scope: Scope
 
 
 def _columns(args: tuple[Any, ...], options: dict[str, Any], made: Any, scope: Scope) -> Any:
-    """im2col: windows [batch, channels, height, width] to [batch, channels x window, places]."""
+    """Apply im2col: [batch, channels, height, width] to [batch, channels x window, positions]."""
     view, kernel, dilation, padding, stride = args[:5]
     taken: list[Run] = []
     for side in range(2):
@@ -114,7 +114,7 @@ def _columns(args: tuple[Any, ...], options: dict[str, Any], made: Any, scope: S
 
 
 def _upsample(args: tuple[Any, ...], options: dict[str, Any], made: Any, scope: Scope) -> Any:
-    """Finer places between the old ones, which do not all see the same: the reach is not exact."""
+    """Refine the positions; new ones do not all see the same, so the reach is inexact."""
     view = args[0]
     dims = list(view.dims)
     for index in (-2, -1):

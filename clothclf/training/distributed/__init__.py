@@ -1,1 +1,1 @@
-"""One training over several processes."""
+"""Distributed data-parallel training."""

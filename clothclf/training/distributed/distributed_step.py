@@ -1,4 +1,4 @@
-"""One optimiser step of several processes, each with its share of the batch."""
+"""Optimizer step of several processes, each with its shard of the batch."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from clothclf.training.step import is_out_of_memory
 
 
 class DistributedStep:
-    """Steps as one process would take them with the whole batch, but for the order of sums.
+    """Step that equals that of one process with the whole batch, except for the order of sums.
 
-    torch's DistributedDataParallel averages the gradients of the processes; each weighs its own by
-    its share of the images, so that an uneven batch, too, has the mean over its images.
+    torch's DistributedDataParallel averages the gradients of the processes. Each process weights
+    its own by its fraction of the images, so that uneven shards also give the mean over all images.
     """
 
     def __init__(
@@ -33,16 +33,16 @@ class DistributedStep:
         group: ProcessGroup,
         whole: Callable[[], int],
     ) -> None:
-        """Bring every process to the first one's parameters; `optimizer` must move these.
+        """Broadcast the parameters of the first process; `optimizer` must refer to them.
 
-        `whole` tells how many images the next batch has, those of all processes.
+        `whole` returns the number of images of the next batch over all processes.
         """
         device = next(module.parameters()).device
         self._norms = SyncedNorms(module, device)
         self._together = DistributedDataParallel(
             module,
             device_ids=[device.index] if device.type == "cuda" else None,
-            # A body that rests has no gradients, nor have parts that an architecture leaves out.
+            # A frozen backbone, or unused parts of an architecture, have no gradients.
             find_unused_parameters=True,
         )
         self._optimizer = optimizer
@@ -52,13 +52,13 @@ class DistributedStep:
         self._whole = whole
 
     def __call__(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Carry out one step on this process's share; the loss and answers are the whole batch's.
+        """Run one step on this process's shard; return the results of the whole batch.
 
-        Raises TrainingError where memory is too short: the others cannot wait for smaller parts.
+        Raises TrainingError if it does not fit in memory: gradient accumulation is not supported.
         """
         whole, processes = self._whole(), self._group.size
         cut = self._group.shard.is_sharded(whole)
-        # A batch that is not cut is done by all, and counts a part for each.
+        # A batch that is not sharded is processed by all, and each counts a fraction.
         part, times = (len(inputs) / whole, 1) if cut else (1 / processes, processes)
         self._optimizer.zero_grad(set_to_none=True)
         try:
@@ -70,8 +70,8 @@ class DistributedStep:
             if not is_out_of_memory(error):
                 raise
             raise TrainingError(
-                f"memory is too short for {len(inputs)} images, a process's share of a batch: "
-                "lower train.batch_size, or let more processes train"
+                f"out of memory for {len(inputs)} images, one process's shard of a batch; "
+                "lower train.batch_size, or use more processes"
             ) from error
         if self._clip_norm is not None:
             nn.utils.clip_grad_norm_(parameters_of(self._optimizer), self._clip_norm)

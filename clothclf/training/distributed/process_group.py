@@ -1,4 +1,4 @@
-"""The processes that train one network together: how they meet, and what they agree on."""
+"""Process group of a distributed training: rendezvous and collective operations."""
 
 from __future__ import annotations
 
@@ -20,37 +20,38 @@ _Value = TypeVar("_Value")
 CPU = torch.device("cpu")
 
 TIMEOUT = datetime.timedelta(days=7)
-"""For another process, which may be counting or validating; one that dies is noticed at once."""
+"""Timeout of collectives, long since another process may count or validate; a dead process is
+noticed immediately."""
 
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """One of the processes; most often it is the only one, and agrees with itself.
+    """This process's view of the group, which by default has a single process.
 
-    What they say to each other goes over the CPU, so that no step waits for a GPU.
+    Its collectives run on the CPU, so that no step waits for a GPU.
     """
 
     rank: int = 0
     size: int = 1
     device: torch.device = CPU
-    """Its own, where there are several."""
+    """Device of this process, if there are several."""
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the process that writes, validates last and tells."""
+        """Whether this is the main process, which writes files and reports."""
         return self.rank == 0
 
     @property
     def shard(self) -> Shard:
-        """This process's part of the images."""
+        """This process's shard of the images."""
         return Shard(self.rank, self.size)
 
     def any(self, flag: bool) -> bool:
-        """Whether it is so for one of the processes; all of them must ask."""
+        """Return whether `flag` is true in any process; all processes must call this."""
         return bool(self.sums(flag)[0])
 
     def sums(self, *values: float) -> list[float]:
-        """Each value added up over the processes; all of them must ask."""
+        """Sum each value over the processes; all processes must call this."""
         if self.size == 1:
             return list(values)
         total = torch.tensor(values, dtype=torch.float64)
@@ -58,15 +59,15 @@ class ProcessGroup:
         return [float(value) for value in total]
 
     def from_first(self, value: _Value) -> _Value:
-        """What the first process has; all of them must ask."""
+        """Broadcast the first process's value; all processes must call this."""
         if self.size == 1:
             return value
-        said = [value]
-        dist.broadcast_object_list(said, src=0, device=CPU)
-        return said[0]
+        values = [value]
+        dist.broadcast_object_list(values, src=0, device=CPU)
+        return values[0]
 
     def seed(self, *numbers: int) -> None:
-        """Let dropout draw from these numbers, in each process otherwise."""
+        """Seed the random generator from these numbers and the rank."""
         entropy = np.random.SeedSequence([*numbers, self.rank])
         torch.manual_seed(int(entropy.generate_state(1, np.uint64)[0]))
 
@@ -75,10 +76,10 @@ SINGLE_PROCESS = ProcessGroup()
 
 
 def join(folder: Path, device: str) -> ProcessGroup:
-    """Meet the processes that torchrun started beside this one; each has a GPU, or part of the CPU.
+    """Initialize the process group of torchrun's processes; each uses one GPU or shares the CPU.
 
-    They find each other by a file in `folder`, so that no port is opened to other machines.
-    Raises DeviceError where this process's device is not there.
+    The rendezvous is a file in `folder`, so that no network port is opened. Raises DeviceError if
+    this process's device is not available.
     """
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     check_devices(device, size)
@@ -96,37 +97,37 @@ def join(folder: Path, device: str) -> ProcessGroup:
 
 
 def leave() -> None:
-    """Part from the others, when all of them are done."""
+    """Destroy the process group."""
     dist.destroy_process_group()
 
 
 def check_devices(device: str, processes: int) -> None:
-    """Raise DeviceError where so many processes cannot have a device each.
+    """Raise DeviceError if there is no device for each of `processes` processes.
 
-    `device` is `auto | cpu | cuda | cuda:N | mps`; the processes share a CPU.
+    `device` is `auto | cpu | cuda | cuda:N | mps`; processes share a CPU.
     """
     kind = _kind(device)
     if kind == "cpu":
         return
     if kind != "cuda":
         raise DeviceError(
-            f"device: {kind} cannot be shared by a run's {processes} processes; say cuda or cpu"
+            f"device: {kind} cannot be shared by a run's {processes} processes; use cuda or cpu"
         )
     if device.startswith("cuda:"):
         raise DeviceError(
             f"device: {device} is one GPU, and each of a run's {processes} processes needs its "
-            "own; say cuda"
+            "own; use cuda"
         )
     count = torch.cuda.device_count()
     if count < processes:
         raise DeviceError(
             f"device: each of a run's {processes} processes needs a GPU of its own, and torch "
-            f"finds {count}; ask for fewer, or say device: cpu"
+            f"finds {count}; use fewer processes, or device: cpu"
         )
 
 
 def gpu_count(device: str) -> int:
-    """NVIDIA's GPUs that a run on `device` could have."""
+    """Return the number of CUDA devices available to a run on `device`."""
     return torch.cuda.device_count() if _kind(device) == "cuda" else 0
 
 

@@ -1,4 +1,4 @@
-"""Batch norms that take their statistics from a batch that is cut among several processes."""
+"""Synchronized batch norm: statistics over a batch that is sharded over several processes."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from torch.overrides import TorchFunctionMode
 
 
 class SyncedNorms:
-    """The batch norms of a module, over what all processes have of a batch.
+    """Synchronized batch norms of a module.
 
-    On NVIDIA's GPUs they are torch's SyncBatchNorm, put in place of what the module has. On a CPU
-    that cannot compute, and the module's own are carried out by `synced_batch_norm`.
+    On NVIDIA GPUs, the module's norms are replaced by torch's SyncBatchNorm. This does not support
+    CPUs, on which the module's own norms run with `synced_batch_norm`.
     """
 
     def __init__(self, module: nn.Module, device: torch.device) -> None:
-        """Prepare a module; all processes must do so."""
+        """Prepare a module; all processes must call this."""
         self._on_gpu: list[nn.SyncBatchNorm] = []
         if device.type != "cuda":
             return
@@ -33,7 +33,7 @@ class SyncedNorms:
 
     @contextlib.contextmanager
     def over(self, cut: bool) -> Iterator[None]:
-        """Within, statistics are those of a batch that is cut, or which each process has whole."""
+        """Use statistics over all processes if the batch is sharded (`cut`), else local ones."""
         for norm in self._on_gpu:
             norm.process_group = None if cut else self._alone
         with _Synced() if cut and not self._on_gpu else contextlib.nullcontext():
@@ -41,7 +41,7 @@ class SyncedNorms:
 
 
 class _Synced(TorchFunctionMode):
-    """Carries out every batch norm, whichever class of timm's or the user's asks for one."""
+    """Intercept every functional batch norm, whichever layer class calls it."""
 
     def __torch_function__(
         self,
@@ -64,10 +64,10 @@ def synced_batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """`functional.batch_norm` of inputs [n, channels, …], of which each process has some.
+    """Apply `functional.batch_norm` to inputs [n, channels, …] that are sharded over processes.
 
-    Sums and sums of squares are added up over the processes, and so are their gradients on the way
-    back (Ioffe and Szegedy 2015, arXiv:1502.03167, algorithm 1, over the whole batch).
+    Sums and sums of squares are reduced over the processes in the forward pass, and their gradients
+    in the backward pass (Ioffe and Szegedy 2015, arXiv:1502.03167, algorithm 1).
     """
     if not training:
         return functional.batch_norm(
@@ -76,7 +76,7 @@ def synced_batch_norm(
     exact = inputs.to(torch.promote_types(inputs.dtype, torch.float32))
     others = [0, *range(2, inputs.ndim)]
     own_var, own_mean = torch.var_mean(exact, others, correction=0)
-    # In float64, since a mean of squares less a squared mean loses most digits: it is small.
+    # In float64, since the mean of squares minus the squared mean loses most digits.
     mean, square = own_mean.double(), own_var.double() + own_mean.double().square()
     count = torch.full_like(mean, inputs.numel() / inputs.shape[1])
     sums = _sum_over_processes(torch.stack([mean * count, square * count, count]))
@@ -103,7 +103,7 @@ def _sum_over_processes(own: Tensor) -> Tensor:
 
 
 class _Sum(torch.autograd.Function):
-    """A sum over the processes: what depends on it, in any of them, depends on each one's own."""
+    """All-reduce sum, differentiable with respect to each process's own values."""
 
     @staticmethod
     def forward(ctx: Any, own: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""One warm counting process for all tests that need one: it imports torch and timm once."""
+"""Shared warm counting process, which imports torch and timm once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from clothclf.results import Cost
 
 @pytest.fixture(scope="session")
 def counting() -> Iterator[Callable[[CostRequest], Cost]]:
-    """`count_cost` without the start of a process for each call."""
+    """Return a `count_cost` that does not start a process per call."""
     process = subprocess.Popen(
         child_command("--serve"),
         stdin=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""Verdicts follow from figures and causes, and a cause that does not add up explains nothing."""
+"""Verdicts on counters: agreed, explained, disputed and unchecked."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_disputed_headline_is_shown_with_its_range() -> None:
 
 
 class Mixed(nn.Module):
-    """A bit of all that flopth gets wrong."""
+    """Network with one of each layer that flopth miscounts."""
 
     def __init__(self) -> None:
         super().__init__()

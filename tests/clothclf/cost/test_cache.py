@@ -1,4 +1,4 @@
-"""A network is counted once; what was kept is believed only if it is whole."""
+"""Cache of counted costs: hits, invalidation and damaged entries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The catalogue: every name becomes a row, and a file that was begun is gone on with."""
+"""Cost catalogue: one row per name, and resume from a partial file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counting real architectures: published figures, refusals, and nothing left behind."""
+"""Count real architectures: published figures, errors, and no side effects."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def test_the_module_tree_adds_up() -> None:
 
 
 class TestNothingIsLeftBehind:
-    """Torch's counter and fvcore run in the process of a model in use; flopth never does."""
+    """torch's counter and fvcore leave the model unchanged; flopth runs in a child process."""
 
     @staticmethod
     def losses(count: bool) -> list[float]:
@@ -268,7 +268,7 @@ def test_fvcore_counts_the_same_when_products_are_not_computed() -> None:
 
 
 def test_a_killed_fork_is_told_of_and_the_server_goes_on() -> None:
-    """The first question's process kills itself: an answer says so, the next is counted."""
+    """A killed fork returns an error, and the next request is counted."""
     program = (
         "import os, signal, sys, clothclf.cost.counting as counting\n"
         "from clothclf.cost import child\n"
@@ -296,7 +296,7 @@ def test_the_child_is_started_as_a_module_that_ends_with_this_process() -> None:
 
 
 def test_it_is_the_listed_size_that_is_counted() -> None:
-    """timm builds this one by the configuration of its 256 px sibling."""
+    """timm builds this architecture with the configuration of its 256 px sibling."""
     told = count_backbone(own("vitamin_xlarge_336"))
     assert (told["height"], told["width"]) == (336, 336)
     assert told["macs"] / 1e9 == pytest.approx(229.86, abs=0.01)

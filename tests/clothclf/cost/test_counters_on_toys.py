@@ -1,4 +1,4 @@
-"""Three counters on networks that can be counted by hand."""
+"""Compare the three counters with hand-counted networks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAMES = sorted(TOYS)
 
 @pytest.fixture(scope="module")
 def flopth_figures() -> dict[str, int | None]:
-    """flopth's figures, from a process of its own."""
+    """flopth's figures, computed in a child process."""
     program = Path(__file__).with_name("toys.py")
     told = subprocess.run(
         [sys.executable, str(program)], capture_output=True, text=True, check=True, timeout=120

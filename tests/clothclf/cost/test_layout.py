@@ -1,4 +1,4 @@
-"""Runs over places survive reshaping, or are known to be lost."""
+"""Layouts keep track of positions through reshapes, or report that they are lost."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from clothclf.cost.receptive_field.layout import (
     Dim,
     Run,
     as_tokens,
-    merge_neighbours,
+    merge_neighbors,
     plain,
     regroup,
 )
@@ -45,6 +45,6 @@ def test_class_tokens_come_and_go() -> None:
 
 
 def test_neighbours_join_only_without_a_jump() -> None:
-    assert merge_neighbours([Run("height", 2, 16), Run("height", 4, 4)]) == HEIGHT
+    assert merge_neighbors([Run("height", 2, 16), Run("height", 4, 4)]) == HEIGHT
     swapped = (Run("height", 4, 4), Run("height", 2, 16))
-    assert merge_neighbours(swapped) == swapped
+    assert merge_neighbors(swapped) == swapped

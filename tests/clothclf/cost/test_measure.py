@@ -1,4 +1,4 @@
-"""Measuring: figures that agree with one another and with torch's own timer, and clear refusals."""
+"""Measurement: consistent figures, agreement with torch's timer, and errors."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def request(name: str, size: int = 64, frozen: bool = True) -> CostRequest:
 
 @pytest.fixture(scope="module", autouse=True)
 def _no_long_waits() -> Iterator[None]:
-    """Other tests may use the cores all the time."""
+    """Do not wait for an idle machine, since other tests may use the cores."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("clothclf.cost.measure.request.MAX_WAIT_S", 0.0)
         yield
@@ -91,7 +91,7 @@ def test_a_measurement_survives_json(resnet: MeasuredCost) -> None:
     [
         (request("vgg16", 8), "cpu", "vgg16.*8 x 8"),
         (request("resnet_18"), "cpu", "resnet_18"),
-        (request("resnet18"), "cuda:99", "cuda:99 is not there"),
+        (request("resnet18"), "cuda:99", "cuda:99 is not available"),
         (request("resnet18"), "tpu", "'tpu' is none of auto, cpu"),
     ],
     ids=["size", "name", "missing-device", "unknown-device"],
@@ -119,7 +119,7 @@ def test_a_process_that_dies_or_hangs_is_told_of(
 
 @pytest.fixture
 def spinning() -> Iterator[None]:
-    """A process beside ours that computes without end."""
+    """Run another process that uses a core."""
     process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     yield
     process.kill()
@@ -153,7 +153,7 @@ def test_waiting_for_a_busy_machine_ends() -> None:
 def test_what_was_disturbed_is_measured_again(
     found: list[tuple[float, str]], idle: list[bool], kept: tuple[float, str], times: int
 ) -> None:
-    """As long as the machine becomes idle in between; the calmest is kept."""
+    """Measure again if the machine becomes idle; the least disturbed result is returned."""
     results = [make_measured(*item) for item in found]
     left, idles = iter(results), iter(idle)
     measured = calmest(lambda: next(left), lambda: next(idles))
@@ -176,7 +176,7 @@ def test_asking_imports_no_torch() -> None:
 
 @pytest.mark.slow
 def test_torchs_own_timer_agrees_within_five_per_cent() -> None:
-    """In turn, pass by pass, so that what disturbs the one disturbs the other."""
+    """Passes alternate, so that disturbances affect both timers."""
     bench = Bench.build(request("resnet18", 112), CPU)
     work = bench.forward(1)
     timer = Timer("work()", globals={"work": work}, num_threads=torch.get_num_threads())

@@ -1,4 +1,4 @@
-"""Receptive fields: published and closed-form values, and a check against the pixels themselves."""
+"""Receptive fields: published and closed-form values, and a check by gradients."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def of_timm(name: str) -> ReceptiveField:
 
 
 class Body(nn.Module):
-    """A toy network with a last feature map."""
+    """Toy network with `forward_features`."""
 
     def __init__(self, *layers: nn.Module, between: Callable[[Tensor], Tensor] | None = None):
         super().__init__()
@@ -48,7 +48,7 @@ def test_the_values_of_araujo_norris_and_sim(name: str, pixels: int) -> None:
 
 
 def depth_field(blocks: tuple[int, ...], stem: int, grown: int) -> int:
-    """Of a ResNet whose stages start with their stride: each block adds one 3 x 3."""
+    """Receptive field of a ResNet by depth: each block adds one 3 x 3 convolution."""
     step, pixels = 4, stem
     for stage, count in enumerate(blocks):
         before = step
@@ -158,7 +158,7 @@ def test_the_longest_branch_counts() -> None:
 
 @pytest.mark.parametrize("name", ["resnet10t", "test_convnext"])
 def test_the_field_is_where_pixels_change_the_output(name: str) -> None:
-    """In the middle of an image larger than the field, the gradient reaches just this far."""
+    """The gradient of a central output covers exactly the receptive field."""
     torch.manual_seed(0)
     with torch.device("meta"):
         found = receptive_field(timm.create_model(name).eval(), torch.zeros(1, 3, 224, 224))

@@ -1,6 +1,6 @@
-"""Networks whose multiply-adds can be worked out by hand, and how flopth counts them.
+"""Toy networks with hand-counted multiply-adds.
 
-Run as a program it counts them all with flopth, which spoils the process, and prints JSON.
+Run as a program, it counts them with flopth, which modifies the process, and prints JSON.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.nn import functional
 
 
 class Functional(nn.Module):
-    """Calls a function; holds a parameter, since flopth asks for the device of one."""
+    """Network that calls a function; it has a parameter, since flopth needs its device."""
 
     def __init__(self, function: Callable[..., Tensor], *shapes: tuple[int, ...]) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class Functional(nn.Module):
 
 
 class Thrice(nn.Module):
-    """One layer called three times."""
+    """Network that calls one layer three times."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class Thrice(nn.Module):
 
 
 class Pair(nn.Module):
-    """Gives a tuple."""
+    """Network that returns a tuple."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class Pair(nn.Module):
 
 
 class FirstOfLSTM(nn.Module):
-    """A bidirectional LSTM over 10 steps of 16, with 8 hidden."""
+    """Bidirectional LSTM over 10 steps of width 16, with hidden size 8."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class FirstOfLSTM(nn.Module):
 
 @dataclass(frozen=True)
 class Toy:
-    """A network, the shape of its input, and what it costs."""
+    """Network, input shape and expected cost."""
 
     build: Callable[[], nn.Module]
     shape: tuple[int, ...]
@@ -134,7 +134,7 @@ TOYS = {
 
 
 def count_all_with_flopth() -> dict[str, int | None]:
-    """flopth's figures; None where it fails."""
+    """Count all toys with flopth; None where it fails."""
     from clothclf.cost.counters.flopth_counter import count_with_flopth
 
     figures: dict[str, int | None] = {}

@@ -359,7 +359,7 @@ def test_an_unreachable_hub_is_told_at_once(use: Use, tmp_path: Path) -> None:
 
 def test_a_data_set_of_the_hub_that_nothing_reads_is_refused(tmp_path: Path) -> None:
     """A path comes before it: so a config serves where the hub is out of reach, too."""
-    with pytest.raises(ValueError, match=r"source demo takes no data\.hub: say data\.source: hub"):
+    with pytest.raises(ValueError, match=r"source demo takes no data\.hub: set data\.source: hub"):
         DataSettings(hub=SETTINGS)
     DataSettings(source="hub", path=tmp_path, hub=SETTINGS)
 

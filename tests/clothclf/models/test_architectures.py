@@ -1,4 +1,4 @@
-"""Names of architectures: timm's wildcards, near names, and what each wants of its input."""
+"""Architecture names: wildcards, suggestions, and input sizes."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_tag_is_known_too_or_told_with_near_ones() -> None:
 @pytest.mark.parametrize("size", [32, 64, 160])
 @pytest.mark.parametrize("name", ["test_vit", "test_efficientnet", "test_convnext"])
 def test_architectures_take_the_size_that_is_asked_for(name: str, size: int) -> None:
-    """Those whose positions are tied to the size are built for it, the others as they are."""
+    """Architectures with position embeddings are built for the size, the others unchanged."""
     model = create_for_size(name, size, num_classes=0).eval()
     assert model(torch.zeros(2, 3, size, size)).ndim == 2
 

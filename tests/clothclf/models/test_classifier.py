@@ -1,4 +1,4 @@
-"""Classifiers: what trains, what stays, which statistics move, and what a published head weighs."""
+"""Classifier: trainable and frozen parts, batch-norm statistics, and published sizes."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def state(classifier: Classifier) -> dict[str, torch.Tensor]:
 
 
 def dropping_backbone(classifier: Classifier) -> None:
-    """Put an active dropout into the backbone, as some architectures have it."""
+    """Add active dropout to the backbone, like some architectures have."""
     classifier.backbone.layer1 = nn.Sequential(classifier.backbone.layer1, nn.Dropout(0.5))
 
 
 def test_a_fixed_frozen_backbone_is_untouched_by_training() -> None:
-    """No gradient, no moved statistic, no dropout; the head alone changes."""
+    """Only the head changes: no gradients, updated statistics or dropout in the backbone."""
     classifier = build(head=HeadSettings(hidden=8, dropout=0.5))
     dropping_backbone(classifier)
     before, backbone = state(classifier), state_hash(classifier.backbone)
@@ -85,7 +85,7 @@ def test_a_drifting_backbone_moves_its_batch_norm_statistics_and_nothing_else() 
 
 
 def test_drifting_means_nothing_without_batch_norm() -> None:
-    """VGG and plain transformers have none: their features can be computed once all the same."""
+    """Backbones without batch norm, like VGG and ViT, can always cache features."""
     assert build("test_vit", batch_norm="drifting").backbone_is_deterministic()
 
 
@@ -112,7 +112,7 @@ def test_other_modes_train_everything(mode: str) -> None:
 def test_the_trained_state_brings_back_what_training_changed(
     options: dict[str, object], whole: bool
 ) -> None:
-    """Laid over a fresh build of the same seed it gives the same scores, bit for bit."""
+    """Loaded into a new classifier with the same seed, it gives bit-identical scores."""
     classifier = build(**options)
     layer = classifier.head.standardize()
     if layer is not None:
@@ -133,7 +133,7 @@ def test_the_trained_state_brings_back_what_training_changed(
 
 
 def test_standardised_features_have_mean_0_and_deviation_1() -> None:
-    """Over more rows than are taken at once; a constant feature becomes 0, however large."""
+    """Uses more rows than one chunk; a constant feature becomes 0, however large."""
     features = torch.randn(9000, 6, generator=torch.Generator().manual_seed(1))
     features = features * torch.tensor([1.0, 100, 1e-3, 1, 0, 0]) + torch.tensor(
         [0.0, 5, 1e-3, -40, 0, 1e4]
@@ -148,7 +148,7 @@ def test_standardised_features_have_mean_0_and_deviation_1() -> None:
 
 
 def test_a_feature_that_is_dead_in_training_cannot_explode() -> None:
-    """A standardised feature stays within 10 deviations, whatever other splits hold."""
+    """A standardized feature stays within 10 deviations in any split."""
     features = torch.randn(700, 5, generator=torch.Generator().manual_seed(1))
     features[:, 3] = 0
     features[0, 3] = 1e-10  # a ReLU that is all but dead on the training images
@@ -179,7 +179,7 @@ def test_one_row_has_no_deviation_and_becomes_zero() -> None:
 def test_published_heads_weigh_what_was_published(
     name: str, head: HeadSettings, parameters: int
 ) -> None:
-    """135.3, 6.97 and 4.02 million parameters, as the study printed them."""
+    """135.3, 6.97 and 4.02 million parameters, as published."""
     model = ModelSettings(weights="none")
     classifier = build_classifier(name, head, model, 11, 112, RANDOM, 0)
     assert sum(parameter.numel() for parameter in classifier.parameters()) == parameters
@@ -191,7 +191,7 @@ def test_published_heads_weigh_what_was_published(
 
 
 def test_the_seed_decides_and_the_head_does_not_hang_on_the_backbone() -> None:
-    """Same seed, same numbers; and a backbone with weights of its own leaves the head as it is."""
+    """The same seed gives the same weights, and the head does not depend on the backbone's."""
     first, second, other = build(), build(), build(seed=1)
     assert state_hash(first) == state_hash(second)
     assert state_hash(first) != state_hash(other)
@@ -214,7 +214,7 @@ def test_from_scratch_takes_no_weights(tmp_path) -> None:
 
 
 def test_a_size_that_is_refused_is_one_sentence() -> None:
-    """A transformer of 16-pixel patches takes neither 8 pixels nor 40."""
+    """A transformer with 16-pixel patches accepts neither 8 nor 40 pixels."""
     model = ModelSettings(weights="none")
     for name, size in (("test_vit", 8), ("test_vit", 40)):
         with pytest.raises(ArchitectureError) as caught:

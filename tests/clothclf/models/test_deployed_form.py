@@ -1,4 +1,4 @@
-"""The deployed form: found where there is one, and told of only if it answers alike."""
+"""Deployed form: found where there is one, and used only if its outputs are the same."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from clothclf.models.deploy import deployed, deployed_alike, randomize
 
 
 class Scaled(nn.Module):
-    """Three channels times a scale; `fuse` leaves out the scale, as a faulty conversion would."""
+    """Layer with a scale that `fuse` omits, like a faulty conversion."""
 
     def __init__(self, scale: float) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ def test_outputs_of_both_forms_are_the_same(name: str) -> None:
 
 
 def test_random_outputs_depend_on_the_images() -> None:
-    """Else a comparison of them would show nothing."""
+    """Otherwise, comparing the outputs would be meaningless."""
     model = timm.create_model("mobileone_s0").eval()
     randomize(model, IMAGES)
     with torch.no_grad():
@@ -70,5 +70,5 @@ def test_random_parameters_show_what_initial_ones_hide() -> None:
 def test_a_conversion_that_fails_is_told_in_one_sentence() -> None:
     model = nn.Sequential(Scaled(1.0))
     model[0].fuse = lambda: 1 / 0
-    with pytest.raises(CostError, match="timm cannot re-parameterise it: division by zero"):
+    with pytest.raises(CostError, match="timm cannot reparameterize it: division by zero"):
         deployed(model)

@@ -1,4 +1,4 @@
-"""Features are computed once, kept whole, and found again only where they would be the same."""
+"""Feature cache: computed once, complete, and reused only for the same input."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def feed(classifier: Classifier, content: str = "these") -> ImageBatches:
 
 
 def pictures_computed(classifier: Classifier, cache: Path, content: str = "these") -> int:
-    """How many images go through the backbone when their features in two views are asked for."""
+    """Count the images that the backbone processes for features of two views."""
     seen = 0
 
     def count(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:

@@ -1,4 +1,4 @@
-"""Batch norms vanish into convolutions only where the features stay the same."""
+"""Batch norms are folded only if the features stay the same."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIZE = 32
 
 
 def build(architecture: str) -> Classifier:
-    """A classifier whose norms do something."""
+    """Build a classifier with non-trivial norms."""
     classifier = build_classifier(
         architecture, HeadSettings(), ModelSettings(), 3, SIZE, RANDOM, 0
     ).eval()
@@ -60,7 +60,7 @@ def test_densenet_keeps_the_norms_that_follow_no_convolution() -> None:
 
 
 class Shared(nn.Module):
-    """A convolution's output goes to a norm, and past it."""
+    """Network in which a norm and another path use a convolution's output."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class Shared(nn.Module):
 
 
 class Repeated(nn.Module):
-    """One norm after two convolutions."""
+    """Network with one norm after two convolutions."""
 
     def __init__(self) -> None:
         super().__init__()

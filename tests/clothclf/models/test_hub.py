@@ -1,7 +1,7 @@
-"""The model hub: asked once, given 5 seconds, and never needed for `auto`.
+"""Model hub: probed once, with a timeout of 5 seconds, and optional for `auto`.
 
-Downloads go through the hub's own client, which reads its environment when it is imported: they
-are made in a process apart, from a server of ours that speaks the hub's protocol.
+Downloads use the hub's own client, which reads its environment on import. They run in a child
+process against a local server that implements the hub's protocol.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ print(json.dumps(answers, default=str))
 
 @pytest.fixture
 def use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Use:
-    """Ask the hub at an address, with an empty cache and no proxy between."""
+    """Use the hub at an address, with an empty cache and no proxy."""
     for name in list(os.environ):
         if "proxy" in name.lower():
             monkeypatch.delenv(name)
@@ -55,7 +55,7 @@ def use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Use:
 
 
 def resolve(*names: str) -> tuple[float, list[Weights]]:
-    """Resolve `auto` weights; return the seconds it took, and the answers."""
+    """Resolve `auto` weights; return the elapsed seconds and the results."""
     resolver = WeightsResolver("auto")
     started = time.perf_counter()
     answers = [resolver.resolve(name) for name in names]
@@ -64,7 +64,7 @@ def resolve(*names: str) -> tuple[float, list[Weights]]:
 
 @pytest.fixture
 def closed() -> str:
-    """An address where nobody listens."""
+    """Address on which nothing listens."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -72,7 +72,7 @@ def closed() -> str:
 
 @pytest.fixture
 def silent() -> Iterator[str]:
-    """An address that takes connections and never answers."""
+    """Address that accepts connections but never responds."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(8)
@@ -80,7 +80,7 @@ def silent() -> Iterator[str]:
 
 
 class WeightsHub(Hub):
-    """A stand-in for the hub that offers some architectures' weights."""
+    """Fake hub with the weights of some architectures."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
         super().__init__()
@@ -111,12 +111,12 @@ def test_pretrained_is_refused_with_the_remedy(use: Use, closed: str) -> None:
         WeightsResolver("pretrained").resolve(NAMES[0])
     message = str(caught.value)
     assert message.startswith("model.weights: pretrained: the model hub")
-    assert "train from random weights knowingly (--set model.weights=none)" in message
+    assert "choose random weights (--set model.weights=none)" in message
     assert "\n" not in message
 
 
 def test_a_silent_hub_is_given_five_seconds_in_all(use: Use, silent: str) -> None:
-    """Not five for each architecture."""
+    """The timeout applies once, not per architecture."""
     use(silent)
     seconds, answers = resolve(*NAMES)
     assert 4.5 < seconds < 6
@@ -147,7 +147,7 @@ def test_only_web_addresses_are_asked(use: Use, address: str) -> None:
     use(address)
     _, (weights,) = resolve(NAMES[0])
     assert weights.origin == "random"
-    assert "is not one of http or https" in weights.note
+    assert "is not an http or https URL" in weights.note
 
 
 def test_the_hub_can_be_switched_off(
@@ -157,7 +157,7 @@ def test_the_hub_can_be_switched_off(
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     seconds, (weights,) = resolve(NAMES[0])
     assert seconds < 4
-    assert "switched off (HF_HUB_OFFLINE)" in weights.note
+    assert "disabled by HF_HUB_OFFLINE" in weights.note
 
 
 def test_an_architecture_without_weights_is_told_without_asking(use: Use, silent: str) -> None:
@@ -165,11 +165,11 @@ def test_an_architecture_without_weights_is_told_without_asking(use: Use, silent
     name = next(name for name in timm.list_models() if not timm.get_pretrained_cfg(name).hf_hub_id)
     seconds, (weights,) = resolve(name)
     assert seconds < 4
-    assert weights.note == f"timm knows no pretrained weights for {name}"
+    assert weights.note == f"timm has no pretrained weights for {name}"
 
 
 def test_the_hubs_weights_are_loaded_and_kept(use: Use, tmp_path: Path, closed: str) -> None:
-    """From the hub once, what it lacks being told; after that from the cache, the hub gone."""
+    """Downloaded once, with a note about missing weights; then read from the cache."""
     hub = WeightsHub(NAMES)
     with hub.running() as address:
         own = {key: value for key, value in os.environ.items() if "proxy" not in key.lower()}

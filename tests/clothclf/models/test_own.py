@@ -1,4 +1,4 @@
-"""Architectures of one's own: found in the current folder, built, hashed, and told of in words."""
+"""Custom architectures: found in the current folder, hashed and built, with clear errors."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ Write = Callable[[str, str], None]
 
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
-    """Name of a module in the current folder that no other test has imported."""
+    """Name of a module in the current folder that no other test imported."""
     name = f"own_{abs(hash(request.node.name))}"
     (tmp_path / f"{name}.py").write_text(CODE)
     monkeypatch.chdir(tmp_path)
@@ -71,10 +71,10 @@ def test_a_function_is_told_classes_and_size_as_far_as_it_takes_them(module: str
     [
         ("raises", "cannot be built: KeyError: 'no such part'"),
         ("leaves", "cannot be built: SystemExit: 3"),
-        ("number", "gives int, not a torch.nn.Module"),
-        ("maps", r"no feature vector to classify: of one image it makes \[1, 4, 6, 6\]"),
+        ("number", "returns int, not a torch.nn.Module"),
+        ("maps", r"no feature vector to classify: its output for one image is \[1, 4, 6, 6\]"),
         ("nothing", "has no 'nothing'"),
-        ("thing", "has, but not as a function, 'thing'"),
+        ("thing", "defines 'thing', which is not a function"),
     ],
 )
 def test_what_is_wrong_with_a_function_is_told_in_one_sentence(
@@ -88,11 +88,11 @@ def test_what_is_wrong_with_a_function_is_told_in_one_sentence(
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("no_such_module:f", "no module 'no_such_module' in the current folder"),
-        ("torch.no_such:f", "no module 'torch.no_such'"),
-        ("sys:exit", "module 'sys' is no Python file"),
-        ("own:", "neither a name of timm's nor module:function"),
-        ("../x:f", "neither a name of timm's nor module:function"),
+        ("no_such_module:f", "module 'no_such_module' was not found in the current folder"),
+        ("torch.no_such:f", "module 'torch.no_such' was not found"),
+        ("sys:exit", "module 'sys' is not a Python file"),
+        ("own:", "neither a timm model name nor module:function"),
+        ("../x:f", "neither a timm model name nor module:function"),
     ],
 )
 def test_a_module_that_is_not_there_is_told_before_anything_runs(name: str, says: str) -> None:
@@ -123,7 +123,7 @@ def test_what_is_kept_of_an_architecture_ends_with_its_code(module: str, tmp_pat
 
 
 def test_a_counting_process_finds_the_module(module: str) -> None:
-    """3 x 3 x 3 products for 14 x 14 places of 4 maps, then 4 x 2 of the head."""
+    """3 x 3 x 3 products at 14 x 14 positions of 4 maps, plus 4 x 2 in the head."""
     cost = count_cost(CostRequest(f"{module}:small", 16, 2, HeadSettings()))
     assert cost.macs == 27 * 14 * 14 * 4 + 8
 
@@ -137,7 +137,7 @@ def test_weights_are_a_file_that_fits_or_random(module: str, tmp_path: Path) -> 
     assert all(torch.equal(value, state[key]) for key, value in backbone.state_dict().items())
     random = WeightsResolver("auto").resolve(name)
     assert random.origin == "random"
-    assert "knows no pretrained weights" in random.note
+    assert "has no pretrained weights" in random.note
     save_file({"0.weight": torch.zeros(2, 2)}, folder / f"{module}.small.safetensors")
     with pytest.raises(WeightsError, match=r'does not fit .*"0.weight" is \[2, 2\]'):
         load_backbone(name, 16, WeightsResolver(str(folder)).resolve(name))

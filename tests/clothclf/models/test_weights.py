@@ -1,4 +1,4 @@
-"""Weights files: loaded whole or refused in one sentence; nothing in them is ever run."""
+"""Weights files: loaded completely or rejected in one sentence, and never executed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ State = dict[str, Tensor]
 
 
 def learnt_state(name: str, **options: object) -> State:
-    """A state as after training: no value is still as it was drawn."""
+    """State dict as after training: no tensor has its initial value."""
     generator = torch.Generator().manual_seed(1)
     state = timm.create_model(name, **options).state_dict()
     return {
@@ -53,7 +53,7 @@ def refusal(path: Path, name: str) -> str:
 
 
 def holds(backbone: nn.Module, state: State) -> bool:
-    """Whether each of the backbone's values is the file's, under the same name."""
+    """Return whether all of the backbone's tensors equal those of the file."""
     return all(torch.equal(value, state[key]) for key, value in backbone.state_dict().items())
 
 
@@ -97,7 +97,7 @@ def test_any_classifier_or_none_may_be_in_the_file(folder: Path, classes: int) -
 
 
 def test_positions_are_fitted_to_another_size(folder: Path) -> None:
-    """A transformer's table of positions is made for one size: all else is loaded as it is."""
+    """Position embeddings are resized; all other tensors are loaded unchanged."""
     state = learnt_state("test_vit")
     backbone = load(saved(folder, state), "test_vit", 96)
     names = dict(backbone.named_parameters())
@@ -117,7 +117,7 @@ def test_pickled_tensors_are_read(folder: Path, wrapped: bool) -> None:
 
 @pytest.mark.parametrize("suffix", ["safetensors", "pth"])
 def test_no_second_copy_of_the_parameters_is_kept(folder: Path, suffix: str) -> None:
-    """timm would keep the whole state dict in the model's configuration."""
+    """timm would keep the state dict in the model's configuration."""
     state = learnt_state("test_resnet")
     if suffix == "pth":
         torch.save(state, folder / "w.pth")
@@ -139,13 +139,13 @@ def test_a_wrong_shape_is_refused_by_name(folder: Path) -> None:
     state = learnt_state("test_resnet")
     state["layer1.0.conv1.weight"] = torch.zeros(2, 2, 1, 1)
     message = refusal(saved(folder, state), "test_resnet")
-    assert '"layer1.0.conv1.weight" is [2, 2, 1, 1] there and [' in message
+    assert '"layer1.0.conv1.weight" is [2, 2, 1, 1] in the file and [' in message
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "dla46_c"])
 @pytest.mark.parametrize("kind", ["weight", "bias", "running_mean"])
 def test_a_missing_parameter_is_refused_by_name(folder: Path, name: str, kind: str) -> None:
-    """Also for dla, which timm loads without asking for every parameter."""
+    """Also for dla, which timm loads non-strictly."""
     state = learnt_state(name)
     missing = [key for key in state if key.endswith(kind)][1]
     del state[missing]
@@ -184,14 +184,14 @@ def test_a_truncated_file_is_refused(folder: Path) -> None:
 def test_files_without_tensors_are_refused_and_the_hub_not_asked(folder: Path) -> None:
     torch.save({}, folder / "w.pth")
     torch.save([1, 2], folder / "list.pth")
-    assert "holds no tensors" in refusal(folder / "w.pth", "test_resnet")
-    assert "holds no tensors" in refusal(saved(folder, {}), "test_resnet")
-    assert "does not hold named tensors" in refusal(folder / "list.pth", "test_resnet")
+    assert "contains no tensors" in refusal(folder / "w.pth", "test_resnet")
+    assert "contains no tensors" in refusal(saved(folder, {}), "test_resnet")
+    assert "does not contain named tensors" in refusal(folder / "list.pth", "test_resnet")
 
 
 def test_paths_that_are_no_weights_are_refused_with_the_choices(folder: Path) -> None:
     (folder / "w.txt").write_text("text")
-    with pytest.raises(WeightsError, match=r"is no \.safetensors, \.pth, \.pt or \.bin file"):
+    with pytest.raises(WeightsError, match=r"not a \.safetensors, \.pth, \.pt or \.bin file"):
         load(folder / "w.txt", "test_resnet")
     with pytest.raises(WeightsError, match=r"there is no file .* give auto, pretrained, none"):
         load(folder / "nothing.safetensors", "test_resnet")

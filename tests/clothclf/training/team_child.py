@@ -1,4 +1,4 @@
-"""One of several processes that train together: `python -m … FOLDER`, its number in RANK."""
+"""One process of a distributed training: `python -m … FOLDER`, with its rank in RANK."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def figures(
     checkpoints: Path | None = None,
     stop_after: int | None = None,
 ) -> list[tuple[float, ...]] | None:
-    """Train by a case; None where it was stopped after so many steps of the first process."""
+    """Train one case; returns None if it was stopped after a number of steps."""
     case = dict(case)
     augment = AugmentSettings.model_validate(case.pop("augment", {}))
     options = {"batch_size": BATCH, **case.pop("train", {})}
@@ -91,7 +91,7 @@ def figures(
 
 
 def norm(share: Shard) -> list[Tensor]:
-    """A batch norm in float64 of a share of 7 images: output, gradients, statistics."""
+    """Run a float64 batch norm on a shard of 7 images: output, gradients, statistics."""
     draw = torch.Generator().manual_seed(0)
     # Far from zero: a variance by squares would lose its digits.
     inputs = 1000 + torch.randn(7, 3, 4, 4, generator=draw, dtype=torch.float64)
@@ -108,7 +108,7 @@ def norm(share: Shard) -> list[Tensor]:
 
 
 def main(folder: Path) -> None:
-    """Train every case together, then stop and go on in both directions."""
+    """Train every case in a group, then stop and resume with more and fewer processes."""
     torch.set_num_threads(1)
     group = join(folder, "cpu")
     found: dict[str, Any] = {name: figures(case, group) for name, case in (EXACT | ROUNDED).items()}

@@ -1,4 +1,4 @@
-"""What a recipe asks for in vain is told before anything is trained, a line for each fault."""
+"""Invalid recipes are rejected before training, with one line per error."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ FINETUNE = ModelSettings(mode="finetune")
     [
         ({"optimizer": "adamv"}, r"^train.optimizer: 'adamv' is not known to timm .*adam"),
         ({"optimizer": "AdamW"}, r"did you mean adamw"),
-        ({"optimizer": "fusedadam"}, r"'fusedadam' is not offered: .*; take adamw"),
-        ({"optimizer": "kron"}, r"'kron' is not offered: .* checkpoint"),
+        ({"optimizer": "fusedadam"}, r"'fusedadam' is not supported: .*; use adamw"),
+        ({"optimizer": "kron"}, r"'kron' is not supported: .* checkpoint"),
         (
             {"optimizer": "adamw", "optimizer_options": {"beta": 0.9}},
-            r"^train.optimizer_options.beta: adamw takes no such option \(did you mean betas\?\)$",
+            r"^train.optimizer_options.beta: adamw has no such option \(did you mean betas\?\)$",
         ),
-        ({"optimizer_options": {"betas": [0.9, 0.9]}}, r"sgd takes no such option \(it takes damp"),
-        ({"optimizer_options": {"lr": 1}}, r"options.lr: say it as train.learning_rate$"),
-        ({"optimizer_options": {"weight_decay": 1}}, r"say it as train.weight_decay$"),
+        ({"optimizer_options": {"betas": [0.9, 0.9]}}, r"sgd has no such option \(it takes damp"),
+        ({"optimizer_options": {"lr": 1}}, r"options.lr: set train.learning_rate instead$"),
+        ({"optimizer_options": {"weight_decay": 1}}, r"set train.weight_decay instead$"),
         (
             {"optimizer": "adamw", "optimizer_options": {"betas": [2, 0.9]}},
-            r"^train.optimizer_options \(betas: \(2.0, 0.9\)\): adamw refuses: Invalid beta",
+            r"^train.optimizer_options \(betas: \(2.0, 0.9\)\): adamw rejects this: Invalid beta",
         ),
-        ({"optimizer": "adamw", "optimizer_options": {"betas": 0.9}}, r"adamw refuses: "),
-        ({"optimizer": "adamw", "optimizer_options": {"eps": "x"}}, r"adamw refuses: "),
-        ({"momentum": 0, "optimizer_options": {"nesterov": True}}, r"sgd refuses: Nesterov"),
+        ({"optimizer": "adamw", "optimizer_options": {"betas": 0.9}}, r"adamw rejects this: "),
+        ({"optimizer": "adamw", "optimizer_options": {"eps": "x"}}, r"adamw rejects this: "),
+        ({"momentum": 0, "optimizer_options": {"nesterov": True}}, r"sgd rejects this: Nesterov"),
     ],
 )
 def test_a_faulty_optimiser_is_told_in_one_sentence(options: dict[str, Any], says: str) -> None:
@@ -58,7 +58,7 @@ def test_what_moves_the_backbone_is_refused_for_a_frozen_one(key: str) -> None:
 
 
 def test_layer_decay_needs_an_architecture_that_tells_its_layers() -> None:
-    """timm's PiT says nothing of them."""
+    """timm's PiT does not define layer groups."""
     train = TrainSettings(layer_decay=0.7)
     with pytest.raises(SettingsError) as caught:
         check_recipe(train, FINETUNE, [("test_resnet", 32), ("pit_ti_224", 224)])

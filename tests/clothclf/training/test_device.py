@@ -1,4 +1,4 @@
-"""Devices are those that are there."""
+"""Device selection."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def test_auto_is_the_best_that_is_there() -> None:
 
 
 def test_a_device_that_is_not_there_is_refused_by_name() -> None:
-    with pytest.raises(DeviceError, match="cuda:99 is not there: torch finds"):
+    with pytest.raises(DeviceError, match="cuda:99 is not available: torch finds"):
         select_device("cuda:99")
     if not torch.backends.mps.is_available():
-        with pytest.raises(DeviceError, match="mps is not there"):
+        with pytest.raises(DeviceError, match="mps is not available"):
             select_device("mps")

@@ -1,4 +1,4 @@
-"""Evaluation equals scikit-learn's, to the last digits, and predictions can be read back."""
+"""Evaluation equals scikit-learn's, and predictions can be exported."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CLASSES = ("Caps", "Shirts", "Tops", "Watches")
 
 
 def predictions(seed: int, answered: int = 4, actual: int = 4, count: int = 97) -> Predictions:
-    """Random answers; with fewer than 4, the last classes are never answered or never true."""
+    """Random predictions; with fewer than 4, the last classes are never predicted or true."""
     rng = np.random.default_rng(seed)
     scores = rng.normal(size=(count, 4)) * 2
     scores[:, answered:] = -30
@@ -25,7 +25,7 @@ def predictions(seed: int, answered: int = 4, actual: int = 4, count: int = 97) 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(("answered", "actual"), [(4, 4), (3, 4), (4, 3), (3, 3), (1, 2)])
 def test_metrics_equal_scikit_learns(seed: int, answered: int, actual: int) -> None:
-    """Also where a class has no image, or no answer, or neither."""
+    """Also if a class has no images, no predictions, or neither."""
     made = predictions(seed, answered, actual)
     got = evaluate(made, CLASSES)
     answers = made.probabilities.argmax(1)
@@ -61,7 +61,7 @@ def test_an_answer_of_no_chance_has_a_finite_loss() -> None:
 
 
 def test_the_table_has_a_row_for_each_image() -> None:
-    """Labels and answers by name, and the probability of each class."""
+    """Labels and predictions by name, and the probability of each class."""
     made = predictions(1)
     table = predictions_table(made, CLASSES)
     assert list(table.columns) == ["id", "label", "answer", *(f"p/{name}" for name in CLASSES)]

@@ -1,4 +1,4 @@
-"""The learning rate of each step: equal to torch's and timm's schedulers, from the number alone."""
+"""Learning rate schedules equal torch's and timm's schedulers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The training loop: equal on cached features and on images, repeatable, stopped in time."""
+"""Training loop: equal on features and images, reproducible, with early stopping."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CPU = torch.device("cpu")
 
 
 def split(count: int, seed: int) -> SplitImages:
-    """Noise with a patch whose place is the class: learnable, and not at once."""
+    """Noise images with a patch whose position is the class; learnable in a few epochs."""
     rng = np.random.default_rng(seed)
     pixels = rng.integers(0, 200, (count, SIZE, SIZE, 3), dtype=np.uint8)
     targets = np.arange(count, dtype=np.int64) % 3
@@ -58,14 +58,14 @@ def recipe(**options: object) -> TrainSettings:
 
 
 class OnImages(Classifier):
-    """The same classifier, sent round the features: every epoch goes through the backbone."""
+    """Classifier whose features are not cached: the backbone runs every epoch."""
 
     def backbone_is_deterministic(self) -> bool:
         return False
 
 
 def numbers(result: TrainingResult) -> list[tuple[float, ...]]:
-    """All of a training's figures but its times."""
+    """All results of a training except times."""
     return [
         (e.train_loss, e.train_accuracy, e.valid_loss, e.valid_accuracy, e.learning_rate)
         for e in result.epochs
@@ -74,8 +74,10 @@ def numbers(result: TrainingResult) -> list[tuple[float, ...]]:
 
 @pytest.mark.parametrize("horizontal_flip", [False, True])
 @pytest.mark.parametrize("backbone", [BODY, "test_efficientnet"])
-def test_cached_features_train_the_head_as_images_do(backbone: str, horizontal_flip: bool) -> None:
-    """One and two views, with a hidden layer, dropout and momentum: the same weights to 1e-4."""
+def test_cached_features_train_the_head_as_images_do(
+    backbone: str, horizontal_flip: bool
+) -> None:
+    """With one and two views, a hidden layer, dropout and momentum: equal weights to 1e-4."""
     head = HeadSettings(hidden=8, dropout=0.3)
     options = {"backbone": backbone, "standardize_features": True}
     cached, plain = build(head, **options), build(head, **options)
@@ -114,7 +116,7 @@ def test_the_backbone_runs_once_only_where_that_is_the_same(
 
 @pytest.mark.parametrize("mode", ["frozen", "finetune"])
 def test_the_same_seed_gives_the_same_figures_bit_for_bit(mode: str) -> None:
-    """Whatever was drawn from the global generators before; another seed gives other figures."""
+    """Independent of the global generators' state; another seed gives other results."""
 
     def run(seed: int) -> tuple[list[tuple[float, ...]], str]:
         torch.rand(int(torch.randint(1, 9, ())))
@@ -130,7 +132,7 @@ def test_the_same_seed_gives_the_same_figures_bit_for_bit(mode: str) -> None:
 
 
 def test_features_are_those_of_each_view_in_order() -> None:
-    """Of the images, of their mirrors, and of the validation images; progress ends at all."""
+    """Original, flipped and validation images; progress ends at the total."""
     classifier = build()
     images = feed(classifier)
     told: list[tuple[int, int]] = []
@@ -148,12 +150,12 @@ def test_features_are_those_of_each_view_in_order() -> None:
     assert np.array_equal(targets, SPLITS["valid"].targets)
     assert told[-1] == (170, 170)
     assert [done for done, _ in told] == sorted(done for done, _ in told)
-    with pytest.raises(ValueError, match="a few views"):
+    with pytest.raises(ValueError, match="a few distinct views"):
         BackboneFeatures(classifier, feed(classifier, crop_padding=1), None).batches()
 
 
 def test_training_that_reads_cached_features_knows_what_they_took(tmp_path: Path) -> None:
-    """Its own seconds are short; with what it read they are those of a training without cache."""
+    """`seconds` is short; `full_seconds` is that of a training without cache."""
     first, second = (
         train(classifier, feed(classifier), recipe(), Watcher(), cache=tmp_path)
         for classifier in (build(), build())
@@ -186,7 +188,7 @@ def test_the_watcher_hears_of_every_step_and_epoch() -> None:
 
 @pytest.mark.parametrize("mode", ["frozen", "finetune"])
 def test_training_stops_when_validation_stops_falling_and_keeps_the_best(mode: str) -> None:
-    """A rate that is too large overshoots: `patience` epochs after the best one it ends."""
+    """With a rate that is too large, training stops `patience` epochs after the best one."""
     classifier = build(mode=mode)
     images = feed(classifier)
     settings = recipe(epochs=40, patience=3, learning_rate=0.3, momentum=0.95)
@@ -211,7 +213,7 @@ def test_without_patience_all_epochs_run() -> None:
 
 
 def test_learning_rates_are_those_of_the_schedule() -> None:
-    """Constant, or half a cosine over all steps; each epoch says its last step's."""
+    """Constant, or half a cosine over all steps; each epoch reports its last rate."""
     classifier = build()
 
     def rates(schedule: str) -> list[float]:
@@ -226,7 +228,7 @@ def test_learning_rates_are_those_of_the_schedule() -> None:
 
 
 def test_one_epoch_of_steps_is_plain_sgd() -> None:
-    """Momentum, weight decay and cosine by hand on the same batches give the same head."""
+    """Equals a manual SGD with momentum, weight decay and cosine on the same batches."""
     settings = recipe(epochs=1, schedule="cosine", weight_decay=0.01)
     classifier, reference = build(), build()
     images = feed(classifier)
@@ -259,12 +261,12 @@ def test_a_loss_that_explodes_is_told_with_step_and_epoch() -> None:
 def test_features_that_are_not_finite_are_not_blamed_on_the_rate() -> None:
     classifier = build()
     next(classifier.backbone.parameters()).data[0] = float("nan")
-    with pytest.raises(TrainingError, match=r"step 1 of epoch 1; .* look at model\.weights"):
+    with pytest.raises(TrainingError, match=r"step 1 of epoch 1; .* check model\.weights"):
         train(classifier, feed(classifier), recipe(), Watcher())
 
 
 def test_a_validation_loss_that_explodes_is_told_with_its_epoch() -> None:
-    """Training's own loss is taken before each step: one step an epoch leaves it well."""
+    """The training loss is computed before each step, so that one step leaves it finite."""
     classifier = build()
     images = ImageBatches(SPLITS, classifier.normalization, AugmentSettings(), 70, 0, CPU)
     with pytest.raises(TrainingError, match=r"validation loss is not finite after epoch \d"):

@@ -1,4 +1,4 @@
-"""Optimisers: which parameters move at which rate, and their state through a checkpoint."""
+"""Optimizer: parameter groups, learning rates, and state in checkpoints."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_by_default_the_optimiser_is_torchs_plain_sgd_over_one_group() -> None:
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_efficientnet"])
 def test_layer_decay_gives_each_layer_timms_rate(name: str) -> None:
-    """As timm groups the architecture with a classifier of its own; ours has the full rate."""
+    """Equal to timm's groups with its own classifier; our head has the full rate."""
     size = 160 if name == "test_vit" else 32
     model = ModelSettings(weights="none", mode="finetune")
     classifier = build_classifier(name, HeadSettings(), model, 3, size, RANDOM, 0)
@@ -98,7 +98,7 @@ def test_a_rate_is_shared_out_by_layers() -> None:
     "name", ["sgd", "adamw", "lamb", "adafactorbv", "radamlegacy", "novograd", "muon", "laprop"]
 )
 def test_an_optimisers_state_goes_through_a_file_bit_for_bit(name: str) -> None:
-    """Numbers, odd types and what is kept by group: the next steps are the same."""
+    """Numbers, unusual dtypes and group state: the next steps are identical."""
 
     def network() -> nn.Module:
         torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""What a recipe adds to the plain loop: each part equals its definition, and goes on exactly."""
+"""Recipe options: each equals its definition, and resumes exactly."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def prepared(options: dict[str, Any], classifier: Classifier) -> tuple[ImageBatc
 def go(
     options: dict[str, Any], model: dict[str, Any], folder: Path, stop_after: int | None = None
 ) -> tuple[TrainingResult, str] | None:
-    """Train, or go on; None where it was stopped after so many steps of this process."""
+    """Train or resume; returns None if it was stopped after a number of steps."""
     steps = 0
 
     def on_step(epoch: int, step: int, of: int) -> None:
@@ -102,7 +102,7 @@ def go(
 def test_a_stopped_training_ends_as_if_it_had_not_been(
     name: str, stop_after: int, tmp_path: Path
 ) -> None:
-    """Bit for bit, within the first epoch and within the second."""
+    """Bit-identical, stopped in the first and in the second epoch."""
     options, model = RESUMED[name]
     (tmp_path / "none").mkdir()
     expected = go(options, model, tmp_path / "none")
@@ -129,7 +129,7 @@ def test_everything_together_stopped_at_every_step_ends_the_same(tmp_path: Path)
 
 
 def test_an_average_equals_one_by_hand(tmp_path: Path) -> None:
-    """After step s of those behind it, min(decay, s / (s + 10)) of it stays; buffers likewise."""
+    """The decay of step s is min(decay, s / (s + 10)), for parameters and buffers."""
     classifier = build(mode="finetune")
     images, settings = prepared({"epochs": 1, "ema": {"decay": 0.2}}, classifier)
     train(classifier, images, settings, Watcher())
@@ -169,7 +169,7 @@ def test_without_warm_up_the_average_keeps_its_share_from_the_second_step_on() -
     ids=["all", "head", "head on images"],
 )
 def test_what_is_validated_is_what_is_left(model: dict[str, Any], augment: dict[str, Any]) -> None:
-    """The average's loss, of the best epoch, is that of the classifier as training leaves it."""
+    """The EMA's loss of the best epoch is that of the returned classifier."""
     classifier = build(**model)
     options = {"epochs": 3, "ema": {"decay": 0.9}, "augment": augment, "learning_rate": 0.2}
     images, settings = prepared(options, classifier)
@@ -183,7 +183,7 @@ def test_what_is_validated_is_what_is_left(model: dict[str, Any], augment: dict[
 
 
 def test_balanced_weights_equal_a_loss_by_hand() -> None:
-    """The mean over images, each counting by how rare its class is: the mean over classes."""
+    """Weighting images by the rarity of their class gives the mean over classes."""
     targets = np.array([0, 0, 0, 0, 1, 1, 2, 2, 2, 2])
     weights = balanced_weights(targets, 4)
     assert weights == pytest.approx([10 / 16, 10 / 8, 10 / 16, 0])
@@ -209,7 +209,7 @@ def test_smoothed_labels_equal_a_loss_by_hand() -> None:
 
 
 def test_validation_knows_nothing_of_smoothing_and_weights() -> None:
-    """Its loss is plain cross-entropy, which runs of other recipes can be compared by."""
+    """The validation loss is plain cross-entropy, comparable between recipes."""
     classifier = build()
     options = {"epochs": 1, "label_smoothing": 0.3, "class_weights": "balanced"}
     images, settings = prepared(options, classifier)
@@ -221,7 +221,7 @@ def test_validation_knows_nothing_of_smoothing_and_weights() -> None:
 
 @pytest.mark.parametrize("shares", [False, True])
 def test_parts_of_a_batch_add_up_to_it(shares: bool) -> None:
-    """With weights, smoothing and clipping: the loss, the correct predictions and the step."""
+    """With weights, smoothing and clipping: equal loss, correct predictions and step."""
     torch.manual_seed(0)
     inputs, targets = torch.randn(10, 12), torch.randint(3, (10,))
     weights = torch.tensor([0.5, 2.0, 1.0])
@@ -259,7 +259,7 @@ def test_clipping_bounds_the_gradients_norm_and_leaves_shorter_ones(bound: float
 
 
 def test_head_epochs_leave_the_backbone_as_it_is() -> None:
-    """Parameters and statistics of norms, bit for bit; weight decay or not; then it moves."""
+    """Parameters and norm statistics are bit-identical, then change; also with weight decay."""
     classifier = build(mode="finetune")
     before = state_hash(classifier.backbone)
     head = state_hash(classifier.head)

@@ -1,4 +1,4 @@
-"""A training that was stopped goes on to the same figures; what is damaged is not believed."""
+"""Resume gives the same results; damaged checkpoints are ignored."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Figures = tuple[list[tuple[float, ...]], str]
 
 
 def go(folder: Path, mode: str, stop_after: int | None = None) -> Figures | None:
-    """Train, or go on; None where it was stopped after so many steps of this process."""
+    """Train or resume; returns None if it was stopped after a number of steps."""
     steps = 0
 
     def on_step(epoch: int, step: int, of: int) -> None:
@@ -44,7 +44,7 @@ def go(folder: Path, mode: str, stop_after: int | None = None) -> Figures | None
 def test_a_stopped_training_ends_as_if_it_had_not_been(
     mode: str, stop_after: int, tmp_path: Path
 ) -> None:
-    """With dropout, momentum and a schedule, bit for bit."""
+    """Bit-identical, with dropout, momentum and a schedule."""
     (tmp_path / "none").mkdir()
     expected = go(tmp_path / "none", mode)
     assert go(tmp_path, mode, stop_after) is None

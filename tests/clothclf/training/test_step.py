@@ -1,4 +1,4 @@
-"""One step is the same in parts, recorded, and with the images on the device."""
+"""A step gives the same result in parts, recorded, and with images on the device."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def carry_out(
     *sizes: int,
     **options: object,
 ) -> list[Tensor]:
-    """Losses of the steps, then the parameters and buffers."""
+    """Run steps; return their losses, and the parameters and buffers."""
     optimizer = make_optimizer(module, recipe(weight_decay=0.01, **options))
     step = make(EagerStep(module, optimizer), optimizer)
     torch.manual_seed(2)
@@ -56,7 +56,7 @@ def carry_out(
     ],
 )
 def test_a_recorded_step_is_the_step(options: dict[str, object]) -> None:
-    """Recording takes steps of its own, which leave no trace; another size goes eagerly."""
+    """Steps taken for recording are reverted; batches of another size run eagerly."""
     recorded: list[RecordedStep] = []
     replays = 0
 
@@ -103,7 +103,7 @@ def test_a_step_that_cannot_be_recorded_goes_eagerly() -> None:
 
 
 class Greedy(nn.Module):
-    """Asks for more memory than there is where a batch is larger than it likes."""
+    """Module that allocates too much memory for batches above a size."""
 
     def __init__(self, most: int) -> None:
         super().__init__()
@@ -119,7 +119,7 @@ class Greedy(nn.Module):
 
 @pytest.mark.parametrize(("most", "parts"), [(16, 1), (8, 2), (7, 4), (1, 16)])
 def test_a_batch_too_large_for_memory_goes_in_parts(most: int, parts: int) -> None:
-    """A real allocation fails; loss, correct predictions and gradient stay those of the batch."""
+    """A real allocation fails; loss, correct predictions and gradient stay the same."""
     torch.manual_seed(0)
     greedy = Greedy(most)
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""A teacher's answers as targets: what they are, what they do, and that training resumes."""
+"""Distillation: soft labels, their effect, and resume."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def some_pixels(count: int = 70) -> torch.Tensor:
 
 
 def test_a_target_is_the_label_and_the_mean_of_answers_in_their_shares() -> None:
-    """More images than a teacher is asked about at once; its own normalisation is used."""
+    """Uses more images than a teacher's batch, and the teacher's own normalization."""
     networks = [another(1), another(2)]
     assert networks[0].normalization != PUPILS
     pixels, labels = some_pixels(), torch.arange(70) % 3
@@ -71,7 +71,7 @@ def test_normalisation_is_undone() -> None:
 
 
 def test_a_pupil_of_the_answers_alone_comes_to_its_teacher() -> None:
-    """With wrong labels of no share at all, it ends where its teacher is, not where they say."""
+    """With a label weight of 0, wrong labels are ignored and the student matches its teacher."""
     right = build(mode="finetune")
     train(right, feed(right), recipe(epochs=6), Watcher())
     student = build(mode="finetune")
@@ -92,7 +92,7 @@ def test_a_pupil_of_the_answers_alone_comes_to_its_teacher() -> None:
 
 @pytest.mark.parametrize("stop_after", [3, 8])
 def test_a_stopped_training_ends_as_if_it_had_not_been(stop_after: int, tmp_path: Path) -> None:
-    """Bit for bit, mixed images too; opening the teacher again changes nothing."""
+    """Bit-identical, also with mixed images and a reloaded teacher."""
 
     def go(folder: Path, stop_after: int | None = None) -> tuple[object, str]:
         steps = 0

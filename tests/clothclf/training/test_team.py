@@ -1,4 +1,4 @@
-"""Several processes train as one does with the same effective batch; real ones, over gloo."""
+"""Distributed training with real gloo processes equals one process with the whole batch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Epochs = Sequence[Sequence[float]]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where three processes have trained all cases."""
+    """Folder in which three processes trained all cases."""
     made = tmp_path_factory.mktemp("team")
     for name in ("together", "left", "taken over"):
         (made / name).mkdir()
@@ -47,20 +47,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def found(folder: Path) -> Found:
-    """Their figures, by case."""
+    """Results of the processes by case."""
     values: Found = json.loads((folder / "found.json").read_text())
     return values
 
 
 @pytest.mark.parametrize("name", EXACT)
 def test_training_is_that_of_one_process(name: str, found: Found) -> None:
-    """Two epochs in float64, with shares of unequal size and a last batch too small to cut."""
+    """Two epochs in float64, with uneven shards and a last batch too small to shard."""
     assert_alike(found[name], figures(EXACT[name]), 1e-7)
 
 
 @pytest.mark.parametrize("name", ROUNDED)
 def test_in_float32_only_rounding_differs(name: str, found: Found) -> None:
-    """Two epochs with shares of unequal size."""
+    """Two epochs with uneven shards."""
     assert_alike(found[name], figures(ROUNDED[name]), 1e-5)
 
 
@@ -71,7 +71,7 @@ def assert_alike(found: Epochs, expected: Epochs | None, tolerance: float) -> No
 
 
 def test_a_batch_norm_is_that_of_the_whole_batch(folder: Path, found: Found) -> None:
-    """In float64: output, gradients of inputs and parameters, and running statistics."""
+    """Compare output, gradients and running statistics in float64."""
     whole = norm(Shard())
     parts = [torch.load(folder / f"norm-{rank}.pt") for rank in range(PROCESSES)]
     for number, expected in enumerate(whole):
@@ -86,7 +86,7 @@ def test_a_batch_norm_is_that_of_the_whole_batch(folder: Path, found: Found) -> 
 
 
 def test_a_stopped_training_goes_on_to_the_same_bits(found: Found) -> None:
-    """With dropout, in the middle of an epoch."""
+    """With dropout, stopped in the middle of an epoch."""
     assert found["stopped"] is None
     assert found["gone on"] == found["never stopped"]
 
