@@ -1,4 +1,4 @@
-"""Where the names of points go in a scatter plot, so that none covers another."""
+"""Place labels of points in a scatter plot without overlaps."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from typing import Any
 
 PLOT = (720.0, 330.0)
-"""Width and height in pixels that the places are made for; on a wider plot there is more room."""
+"""Width and height in pixels for which labels are placed; a wider plot has more room."""
 MARGIN = 1.25
-"""Of a logarithmic x axis, beyond the outermost points."""
+"""Factor of a logarithmic x axis beyond the outermost points."""
 CHARACTER = 6.7
 LINE = 15.0
 GAP = 14.0
 MAX_LENGTH = 36
-"""Characters; longer names are cut, and whole in the tooltip."""
+"""Maximum characters of a label; longer names are cut and shown in full in the tooltip."""
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels."""
 
 Step = tuple[float, float, float, float]
-"""A line from a point (x, y) across, then up to another (x, y)."""
+"""A step line from a point (x, y) across, then up to another (x, y)."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ class Point:
 def place_labels(
     points: Sequence[Point], order: Sequence[int], wanted: int = 1, steps: Sequence[Step] = ()
 ) -> list[dict[str, Any] | None]:
-    """For each point the label's text, alignment and shift in pixels; None where there is no room.
+    """Text, alignment and offset in pixels of each point's label; None if there is no room.
 
-    Points are tried in `order`: beside, below and above the point, then farther away. Labels keep
-    off other labels and points, and off intervals and the `steps` that are drawn; the first
-    `wanted` of `order` may cross such lines, and the very first one always gets its label.
+    Points are labelled in `order`: beside, below and above the point, then farther away. Labels
+    avoid other labels, points, intervals and `steps`. The first `wanted` of `order` may cross
+    intervals and steps, and the first one always gets a label.
     """
     spots = [(_across(points, point.x), _fall(points, point.y)) for point in points]
     taken: list[Box] = []
@@ -96,13 +96,13 @@ def _overlap(one: Box, other: Box) -> bool:
 
 
 def _across(points: Sequence[Point], value: float) -> float:
-    """Pixels from the left."""
+    """X position in pixels from the left."""
     low, high = min(p.x for p in points) / MARGIN, max(p.x for p in points) * MARGIN
     return PLOT[0] * math.log(value / low) / math.log(high / low)
 
 
 def _fall(points: Sequence[Point], value: float) -> float:
-    """Pixels from the top."""
+    """Y position in pixels from the top."""
     low, high = min(point.low for point in points), max(point.high for point in points)
     margin = max(0.06 * (high - low), 0.2)
     return PLOT[1] * (high + margin - value) / (high - low + 2 * margin)

@@ -1,4 +1,4 @@
-"""Small images to be put into a page, from the decoded images of a study."""
+"""Thumbnails for the HTML page, from the decoded images of a study."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ QUALITY = 78
 
 
 class Thumbnails:
-    """The decoded images of a study; `fault` says why there are none, and is empty else."""
+    """Thumbnails of a study's images; `fault` is the reason if there are none, else empty."""
 
     def __init__(self, pixels: Path) -> None:
-        """`pixels` is the file of the array; it is a cache, and may be gone."""
+        """Open the array file `pixels`, a cache that may have been deleted."""
         from clothclf.data.pixels import PixelCache
         from clothclf.errors import DataError
 
@@ -26,14 +26,13 @@ class Thumbnails:
             self._cache = PixelCache(pixels.parent)
         except DataError:
             self.fault = (
-                "The decoded images are gone, or not as they were written: they are a cache. "
-                "`bench run` makes them again."
+                "The cache of decoded images is missing or damaged. `bench run` creates it again."
             )
             return
         self._ids = self._cache.table["id"].astype(str).tolist()
 
     def uri(self, pixels: TestImage) -> str:
-        """The image as a data URI; empty where the array does not hold it."""
+        """Data URI of an image; empty if the cache does not contain it."""
         from PIL import Image
 
         row = pixels.pixel_row
