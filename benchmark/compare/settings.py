@@ -1,4 +1,4 @@
-"""Every setting, version and start in which two runs, or two studies, differ."""
+"""Find the settings, versions and weights in which two runs or studies differ."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from benchmark.runs.settings import ABSENT, flat, settings_of_spec
 
 @dataclass(frozen=True)
 class SettingChange:
-    """One key that differs; values as text."""
+    """A key with different values, as text."""
 
     key: str
-    """Dotted, as `--set` takes it where it is a key of the config."""
+    """Dotted key, in the notation of `--set` for keys of the config."""
     baseline: str
     new: str
     of: tuple[str, ...]
-    """Architectures that it holds for; empty for all."""
+    """Architectures with this difference; empty for all."""
 
     @property
     def title(self) -> str:
-        """The key, and for which architectures alone it holds."""
+        """Key, and the architectures concerned unless all are."""
         return f"{self.key} ({', '.join(self.of)})" if self.of else self.key
 
 
 def settings_changed(matched: Sequence[tuple[str, Row, Row]]) -> tuple[SettingChange, ...]:
-    """Compare what the runs of each pair of rows were told, and where they ran.
+    """Compare settings and environment of the runs of each pair of rows.
 
-    Values of several seeds stand side by side. What differs alike for all pairs is said once.
+    Values of several seeds are joined. A difference common to all pairs is listed once.
     """
     found: dict[tuple[str, str, str], list[str]] = {}
     for name, baseline, new in matched:
@@ -54,9 +54,9 @@ def _by_key(records: Sequence[RunRecord]) -> dict[str, str]:
 
 
 def settings_of(record: RunRecord) -> dict[str, str]:
-    """All that a run was told, by dotted key, and under what it ran."""
-    told = {
+    """Settings and environment of a run, by dotted key."""
+    measured = {
         "training": {"route": record.training.route, "parts": record.training.parts},
         "environment": record.environment.model_dump(mode="json"),
     }
-    return {**settings_of_spec(record.spec), **flat(told)}
+    return {**settings_of_spec(record.spec), **flat(measured)}
