@@ -1,4 +1,4 @@
-"""An audit's contact sheet: which images are shown, and what stands below each."""
+"""Contact sheet of an audit: images to show, with their captions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from clothclf.data.dataset import open_pixels
 
 
 def draw_audit(found: DataAudit, most: int) -> Image.Image:
-    """Draw up to `most` groups of near-duplicates and label conflicts, and as many suspects."""
+    """Draw up to `most` groups of near-duplicates, label conflicts and suspected label errors."""
     groups, conflicts = found.near_duplicates(), found.conflicts()
     suspects = found.audit.suspects
     places = found.images.set_index("id")["pixel_row"].to_dict()
@@ -24,17 +24,17 @@ def draw_audit(found: DataAudit, most: int) -> Image.Image:
         Section(_heading("Near-duplicates", len(groups), most, "group"), _tiles(groups[:most])),
         Section(
             _heading(
-                "Twins and near-duplicates with several labels", len(conflicts), most, "group"
+                "Exact and near-duplicates with several labels", len(conflicts), most, "group"
             ),
             _tiles(conflicts[:most]),
         ),
         Section(
-            _heading("Suspected label errors", len(suspects), most, "picture"),
+            _heading("Suspected label errors", len(suspects), most, "image"),
             [line[: most - number * WIDTH] for number, line in enumerate(lines)],
         ),
     )
-    told = [section for section in sections if section.groups]
-    return draw_sheet(open_pixels(found.data.pixels), told or sections)
+    filled = [section for section in sections if section.groups]
+    return draw_sheet(open_pixels(found.data.pixels), filled or sections)
 
 
 def _heading(title: str, count: int, most: int, unit: str) -> str:
@@ -43,7 +43,7 @@ def _heading(title: str, count: int, most: int, unit: str) -> str:
 
 
 def _tiles(groups: list[pd.DataFrame]) -> list[list[Tile]]:
-    """A line for label, id and split; what is not alike in the group is set off."""
+    """Tiles with id, label and split; values that differ within a group are highlighted."""
     found = []
     for group in groups:
         warned = 1 if group["label"].nunique() > 1 else 2 if group["split"].nunique() > 1 else -1
