@@ -51,21 +51,21 @@ class DataAudit:
 
     def near_duplicates(self) -> list[pd.DataFrame]:
         """Groups other than exact duplicates: those across splits first, then the largest."""
-        found = [
+        groups = [
             group
             for _, group in self.images.groupby("group")
             if len(group) > 1 and group["pixel_hash"].nunique() > 1
         ]
-        return sorted(found, key=_by_weight)
+        return sorted(groups, key=_by_weight)
 
     def conflicts(self) -> list[pd.DataFrame]:
         """Groups of exact and near-duplicates with several labels."""
-        found = [
+        groups = [
             group
             for _, group in self.images.groupby("group")
             if len(group) > 1 and group["label"].nunique() > 1
         ]
-        return sorted(found, key=_by_weight)
+        return sorted(groups, key=_by_weight)
 
 
 def _by_weight(group: pd.DataFrame) -> tuple[int, int, str]:
@@ -94,8 +94,8 @@ def audit_data(study: StudySettings, architecture: str | None = None) -> DataAud
 
 def prepare_to_look(study: StudySettings, console: Console) -> DataSet:
     """Prepare data at the size used for grouping near-duplicates, or at the study's size."""
-    kept = study.data.split.keep_near_duplicates_together
-    return _at_size(study, LOOKED_AT if kept else study.data.shown_size, console)
+    together = study.data.split.keep_near_duplicates_together
+    return _at_size(study, LOOKED_AT if together else study.data.shown_size, console)
 
 
 def look_at(data: DataSet, cache: Path) -> pd.DataFrame:
@@ -119,14 +119,14 @@ def near_duplicates_in_words(study: StudySettings) -> str:
     data = prepare_to_look(study, make_console())
     cache = cache_folder(study.tracking.folder.absolute())
     groups = near_duplicate_groups(data.manifest, open_pixels(data.pixels), cache)
-    found = data.manifest.groupby(groups).agg(
+    by_group = data.manifest.groupby(groups).agg(
         images=("id", "size"), pixels=("pixel_hash", "nunique"), splits=("split", "nunique")
     )
-    found = found[found["pixels"] > 1]
-    across = int((found["splits"] > 1).sum())
+    by_group = by_group[by_group["pixels"] > 1]
+    across = int((by_group["splits"] > 1).sum())
     hint = "; see bench data audit" if across else ""
     return (
-        f"{int(found['images'].sum()):,} images in {len(found):,} groups of near-duplicates; "
+        f"{int(by_group['images'].sum()):,} images in {len(by_group):,} groups of near-duplicates; "
         f"{across:,} groups across splits{hint}"
     )
 

@@ -33,15 +33,21 @@ class Part:
     rows: Sequence[Sequence[str]] = ()
 
 
-def parts_of(found: DataAudit) -> list[Part]:
+def parts_of(result: DataAudit) -> list[Part]:
     """All sections of the report, in order."""
-    return [_near(found), _conflicts(found), _suspects(found.audit), _balance(found), _odd(found)]
+    return [
+        _near(result),
+        _conflicts(result),
+        _suspects(result.audit),
+        _balance(result),
+        _odd(result),
+    ]
 
 
-def as_text(found: DataAudit) -> str:
+def as_text(result: DataAudit) -> str:
     """Render as plain text with aligned columns."""
-    lines = [f"{found.audit.title}, fingerprint {found.audit.fingerprint}", ""]
-    for part in parts_of(found):
+    lines = [f"{result.audit.title}, fingerprint {result.audit.fingerprint}", ""]
+    for part in parts_of(result):
         lines += [part.title.upper(), *part.sentences]
         if part.rows:
             lines += ["", *_aligned([part.columns, *part.rows])]
@@ -50,26 +56,29 @@ def as_text(found: DataAudit) -> str:
     return "\n".join(shown).rstrip() + "\n"
 
 
-def as_markdown(found: DataAudit) -> str:
+def as_markdown(result: DataAudit) -> str:
     """Render as Markdown."""
-    text = [f"# Audit of {inline(found.audit.title)}", f"Fingerprint {found.audit.fingerprint}."]
-    for part in parts_of(found):
+    text = [
+        f"# Audit of {inline(result.audit.title)}",
+        f"Fingerprint {result.audit.fingerprint}.",
+    ]
+    for part in parts_of(result):
         text += [f"## {part.title}", *(inline(sentence) for sentence in part.sentences)]
         if part.rows:
             text.append(markdown_table(part.rows, part.columns))
     return "\n\n".join(text) + "\n"
 
 
-def as_json(found: DataAudit) -> str:
+def as_json(result: DataAudit) -> str:
     """Render as JSON with every group, suspect and odd image."""
-    images = found.images
+    images = result.images
     odd = images[images["oddity"] != ""]
     sizes = images.value_counts(["width", "height"]).reset_index()
     report = {
-        "fingerprint": found.audit.fingerprint,
-        "near_duplicates": [_members(group) for group in found.near_duplicates()],
-        "conflicts": [_members(group) for group in found.conflicts()],
-        "suspects": found.audit.model_dump(mode="json", exclude={"check", "version"}),
+        "fingerprint": result.audit.fingerprint,
+        "near_duplicates": [_members(group) for group in result.near_duplicates()],
+        "conflicts": [_members(group) for group in result.conflicts()],
+        "suspects": result.audit.model_dump(mode="json", exclude={"check", "version"}),
         "classes": {str(name): int(n) for name, n in images["label"].value_counts().items()},
         "sizes": sizes.to_numpy(dtype=int).tolist(),
         "stored_modes": {
@@ -96,8 +105,8 @@ def _members(group: pd.DataFrame) -> list[dict[str, str]]:
     return [{str(k): str(v) for k, v in row.items()} for row in group[columns].to_dict("records")]
 
 
-def _near(found: DataAudit) -> Part:
-    groups = found.near_duplicates()
+def _near(result: DataAudit) -> Part:
+    groups = result.near_duplicates()
     images = sum(len(group) for group in groups)
     across = sum(group["split"].nunique() > 1 for group in groups)
     sentences = [
@@ -124,8 +133,8 @@ def _near(found: DataAudit) -> Part:
     )
 
 
-def _conflicts(found: DataAudit) -> Part:
-    groups = found.conflicts()
+def _conflicts(result: DataAudit) -> Part:
+    groups = result.conflicts()
     rows = [
         [", ".join(f"{row.id} {row.label}" for row in group.itertuples())]
         for group in groups[:MAX_GROUPS]
@@ -172,9 +181,9 @@ def _suspects(audit: Audit) -> Part:
     return Part("Suspected label errors", (*sentences, *_first(len(rows), count)), columns, rows)
 
 
-def _balance(found: DataAudit) -> Part:
-    sizes = found.images["label"].value_counts().sort_index().sort_values(kind="stable")
-    suspected = pd.Series([item.label for item in found.audit.suspects], dtype=object)
+def _balance(result: DataAudit) -> Part:
+    sizes = result.images["label"].value_counts().sort_index().sort_values(kind="stable")
+    suspected = pd.Series([item.label for item in result.audit.suspects], dtype=object)
     suspects = suspected.value_counts()
     ratio = sizes.iloc[-1] / sizes.iloc[0]
     summary = (
@@ -189,8 +198,8 @@ def _balance(found: DataAudit) -> Part:
     return Part("Classes", (summary,), ("class", "images", "share", "suspected labels"), rows)
 
 
-def _odd(found: DataAudit) -> Part:
-    images = found.images
+def _odd(result: DataAudit) -> Part:
+    images = result.images
     odd = images[images["oddity"] != ""]
     sizes = images.groupby(["width", "height"]).size().sort_values(ascending=False)
     (width, height), usual = sizes.index[0], int(sizes.iloc[0])

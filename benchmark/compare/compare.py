@@ -72,8 +72,8 @@ def compare_studies(
     rows with that name. Raises ReportError as `compare_runs` does, and if no architecture is in
     both studies.
     """
-    found = [_newest(*item) for item in (baseline, new)]
-    rows = [make_rows(comparison) for _, comparison in found]
+    newest = [_newest(*item) for item in (baseline, new)]
+    rows = [make_rows(comparison) for _, comparison in newest]
     matched = list(_matched(*rows))
     if not matched:
         raise ReportError(
@@ -83,15 +83,15 @@ def compare_studies(
     contrasts = Contrasts(unpaired)
     made = []
     for name, first, second in matched:
-        pairs = zip((first, second), found, strict=True)
+        pairs = zip((first, second), newest, strict=True)
         sides = [_side_of_row(row, root) for row, (root, _) in pairs]
         made.append(contrasts.of(name, *sides))
     return Compared(
         baseline=baseline[0],
         new=new[0],
         contrasts=tuple(_adjusted(made)),
-        only_baseline=_alone(rows[0], [first for _, first, _ in matched], found[1][1]),
-        only_new=_alone(rows[1], [second for _, _, second in matched], found[0][1]),
+        only_baseline=_alone(rows[0], [first for _, first, _ in matched], newest[1][1]),
+        only_new=_alone(rows[1], [second for _, _, second in matched], newest[0][1]),
         settings=settings_changed(matched),
         of_studies=True,
     )
@@ -133,10 +133,10 @@ def _start(row: Row) -> tuple[str, str]:
     return row.weights, row.precision
 
 
-def _alone(rows: Sequence[Row], matched: Sequence[Row], there: Comparison) -> tuple[str, ...]:
+def _alone(rows: Sequence[Row], matched: Sequence[Row], other_side: Comparison) -> tuple[str, ...]:
     """Names of rows without a counterpart in `there`, with its status if known."""
-    failed = {failure.spec.architecture: failure for failure in there.failures}
-    unfinished = {spec.architecture for spec in there.unfinished}
+    failed = {failure.spec.architecture: failure for failure in other_side.failures}
+    unfinished = {spec.architecture for spec in other_side.unfinished}
     names = []
     for row in rows:
         if any(row is other for other in matched):

@@ -144,7 +144,7 @@ class Contrasts:
         )
 
     def _draw(
-        self, answers: Sequence[RunPredictions], test: TestSet, seed: int
+        self, predictions: Sequence[RunPredictions], test: TestSet, seed: int
     ) -> tuple[Floats, Floats | None]:
         """Resampled accuracy and macro-F1; different seeds draw independently."""
         key = (seed, test.groups.tobytes())
@@ -152,7 +152,7 @@ class Contrasts:
             resampling = Resampling(test.groups, seed=statistics.SEED + seed)
             images = resampling.sums(np.ones((len(test), 1)))[:, 0]
             self._resamplings[key] = resampling, images
-        return resampled_figures(answers, test, *self._resamplings[key])
+        return resampled_figures(predictions, test, *self._resamplings[key])
 
 
 def _change(baseline: float, new: float, drawn: Floats | None) -> Change:

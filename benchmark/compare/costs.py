@@ -85,8 +85,12 @@ def _timed_unlike(baseline: Row, new: Row) -> str:
     for row, measured in ((baseline, one), (new, other)):
         if measured.busy:
             return f"{row.name} was measured on a busy machine: {measured.busy}"
-    under = [_conditions(row, found) for row, found in ((baseline, one), (new, other))]
-    return "" if under[0] == under[1] else f"measured on {under[0]} and on {under[1]}"
+    measured_on = [_conditions(row, found) for row, found in ((baseline, one), (new, other))]
+    return (
+        ""
+        if measured_on[0] == measured_on[1]
+        else f"measured on {measured_on[0]} and on {measured_on[1]}"
+    )
 
 
 def _conditions(row: Row, measured: MeasuredCost) -> str:

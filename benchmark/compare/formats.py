@@ -33,21 +33,21 @@ Part = str | Table
 
 def parts(compared: Compared) -> list[Part]:
     """Parts of the comparison, in order."""
-    found: list[Part] = [f"baseline: {compared.baseline}", f"new: {compared.new}"]
+    result: list[Part] = [f"baseline: {compared.baseline}", f"new: {compared.new}"]
     if compared.of_studies:
-        found += [_accuracy_table(compared), _cost_table(compared)]
-        found += [f"Only in the baseline: {name}." for name in compared.only_baseline]
-        found += [f"Only in the new study: {name}." for name in compared.only_new]
+        result += [_accuracy_table(compared), _cost_table(compared)]
+        result += [f"Only in the baseline: {name}." for name in compared.only_baseline]
+        result += [f"Only in the new study: {name}." for name in compared.only_new]
     else:
         (contrast,) = compared.contrasts
-        found += [verdict(contrast), _run_table(contrast), how_sure(contrast)]
-    found += _notes(compared)
+        result += [verdict(contrast), _run_table(contrast), how_sure(contrast)]
+    result += _notes(compared)
     if compared.settings:
         rows = tuple((item.title, item.baseline, item.new) for item in compared.settings)
-        found.append(Table("Configuration differences", ("key", "baseline", "new"), rows))
+        result.append(Table("Configuration differences", ("key", "baseline", "new"), rows))
     else:
-        found.append("No configuration differences.")
-    return found
+        result.append("No configuration differences.")
+    return result
 
 
 def as_markdown(compared: Compared, judgement: Judgement) -> str:
@@ -194,13 +194,13 @@ def _notes(compared: Compared) -> list[str]:
     return sorted(notes)
 
 
-def _over_seeds(found: InReport) -> str:
-    pair = found.pair
+def _over_seeds(in_report: InReport) -> str:
+    pair = in_report.pair
     verdict = "tied" if pair.tied else "different"
     return (
-        f"Over all seeds, the report of study {found.study} finds the two architectures {verdict}: "
-        f"{100 * found.sign * pair.difference:+.2f} points, {why_text(pair)}, adjusted for "
-        f"{found.pairs} pairs (Holm)."
+        f"Over all seeds, the report of study {in_report.study} finds the two architectures "
+        f"{verdict}: {100 * in_report.sign * pair.difference:+.2f} points, {why_text(pair)}, "
+        f"adjusted for {in_report.pairs} pairs (Holm)."
     )
 
 

@@ -32,16 +32,16 @@ def settings_changed(matched: Sequence[tuple[str, Row, Row]]) -> tuple[SettingCh
 
     Values of several seeds are joined. A difference common to all pairs is listed once.
     """
-    found: dict[tuple[str, str, str], list[str]] = {}
+    changes: dict[tuple[str, str, str], list[str]] = {}
     for name, baseline, new in matched:
         ours, theirs = _by_key(baseline.records), _by_key(new.records)
         for key in sorted(ours.keys() | theirs.keys()):
             values = ours.get(key, ABSENT), theirs.get(key, ABSENT)
             if values[0] != values[1]:
-                found.setdefault((key, *values), []).append(name)
+                changes.setdefault((key, *values), []).append(name)
     return tuple(
         SettingChange(*change, of=() if len(names) == len(matched) else tuple(names))
-        for change, names in sorted(found.items())
+        for change, names in sorted(changes.items())
     )
 
 
@@ -50,7 +50,7 @@ def _by_key(records: Sequence[RunRecord]) -> dict[str, str]:
     for record in records:
         for key, value in settings_of(record).items():
             values.setdefault(key, {})[value] = None
-    return {key: ", ".join(found) for key, found in values.items()}
+    return {key: ", ".join(distinct) for key, distinct in values.items()}
 
 
 def settings_of(record: RunRecord) -> dict[str, str]:

@@ -90,20 +90,20 @@ def _test_images(found: FoundRun, size: int, most: int | None) -> tuple[Images, 
     return test.images(places), f"of the run's {len(test):,} test images"
 
 
-def _run(answer: Runtime, images: Images) -> Probabilities:
+def _run(predict: Runtime, images: Images) -> Probabilities:
     with torch.inference_mode():
-        parts = [answer(images[i : i + BATCH_SIZE]) for i in range(0, len(images), BATCH_SIZE)]
+        parts = [predict(images[i : i + BATCH_SIZE]) for i in range(0, len(images), BATCH_SIZE)]
     return np.concatenate(parts)
 
 
-def _compare(expected: Probabilities, found: Probabilities, of: str) -> Checked:
+def _compare(expected: Probabilities, actual: Probabilities, of: str) -> Checked:
     """Compare predictions; raises ExportError if the predicted class of an image differs.
 
     Two classes with equal probability, within the tolerance, may swap.
     """
-    difference = float(np.abs(found - expected).max())
+    difference = float(np.abs(actual - expected).max())
     best = np.arange(len(expected)), expected.argmax(1)
-    other = expected[best] - expected[np.arange(len(expected)), found.argmax(1)] > TOLERANCE
+    other = expected[best] - expected[np.arange(len(expected)), actual.argmax(1)] > TOLERANCE
     if not difference <= TOLERANCE or other.any():  # a NaN difference also fails
         raise ExportError(
             f"predictions of the exported model differ from the run's: probabilities by up to "

@@ -83,20 +83,20 @@ def _weights(saved: SavedModel) -> Weights:
     if weights.origin == "random":
         return weights
     if weights.path is not None and weights.path.is_file():
-        found = weights
+        current = weights
     elif weights.origin == "pretrained":
-        found = _from_hub(saved, architecture)
+        current = _from_hub(saved, architecture)
     else:
         raise WeightsError(
             f"run {saved.run_id}: the initial weights of its backbone, {weights.path}, are "
             f"missing; restore the file, or {SELF_CONTAINED}"
         )
-    if found.path is None or file_sha256(found.path) != weights.sha256:
+    if current.path is None or file_sha256(current.path) != weights.sha256:
         raise WeightsError(
             f"run {saved.run_id}: the initial weights of its backbone, {weights.name}, have "
-            f"changed in {found.path}; restore the old file, or {SELF_CONTAINED}"
+            f"changed in {current.path}; restore the old file, or {SELF_CONTAINED}"
         )
-    return found
+    return current
 
 
 def _from_hub(saved: SavedModel, architecture: str) -> Weights:

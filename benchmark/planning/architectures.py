@@ -69,7 +69,7 @@ def find_architectures(
     counts, errors = _count(study, included, cache, notify)
     if not leave_out_unfit:
         _raise(list(errors.values()), UNFIT_HINT)
-    found = [
+    matches = [
         ArchitectureMatch(
             entry,
             count.macs,
@@ -79,9 +79,9 @@ def find_architectures(
         )
         for place, (entry, count) in enumerate(zip(included, counts, strict=True))
     ]
-    if all(item.out for item in found):
-        raise ArchitectureError(_nothing_left(found))
-    return [*found, *out]
+    if all(item.out for item in matches):
+        raise ArchitectureError(_nothing_left(matches))
+    return [*matches, *out]
 
 
 def match_architectures(
@@ -140,14 +140,14 @@ def sized(
     """One entry for each image size in pixels, without duplicates."""
     from clothclf.models.architectures import size_of
 
-    found: dict[tuple[str, int], ArchitectureSettings] = {}
+    entries_by_size: dict[tuple[str, int], ArchitectureSettings] = {}
     for entry in entries:
         sizes = entry.image_size or study.data.image_size
         for size in sizes if isinstance(sizes, tuple) else (sizes,):
             pixels = size_of(entry.name, size)
             own = entry.model_copy(update={"image_size": pixels})
-            found.setdefault((entry.name, pixels), own)
-    return list(found.values())
+            entries_by_size.setdefault((entry.name, pixels), own)
+    return list(entries_by_size.values())
 
 
 def _listed(entry: ArchitectureSettings) -> Iterator[tuple[ArchitectureSettings, str]]:
@@ -156,7 +156,7 @@ def _listed(entry: ArchitectureSettings) -> Iterator[tuple[ArchitectureSettings,
         yield entry, ""
         return
     path = Path(entry.name.removeprefix(LIST_MARK))
-    found = False
+    has_names = False
     for number, line in enumerate(_read_list(path).splitlines(), 1):
         name = line.partition("#")[0].strip()
         if not name:
@@ -170,9 +170,9 @@ def _listed(entry: ArchitectureSettings) -> Iterator[tuple[ArchitectureSettings,
             _named(name)
         except ArchitectureError as error:
             raise ArchitectureError(f"{where}{error}") from None
-        found = True
+        has_names = True
         yield entry.model_copy(update={"name": name}), where
-    if not found:
+    if not has_names:
         raise ArchitectureError(f"{path}: contains no architecture; write one per line")
 
 
@@ -226,9 +226,9 @@ def _count(
         if isinstance(side, int)
     ]
     classes = study.data.max_classes or DEMO_CLASSES
-    found = count_many(requests, cache, _progress(notify))
+    quick_counts = count_many(requests, cache, _progress(notify))
     errors: dict[int, str] = {}
-    for place, (request, count) in enumerate(zip(requests, found, strict=True)):
+    for place, (request, count) in enumerate(zip(requests, quick_counts, strict=True)):
         if count.fault:
             # A few architectures need real tensors while they are built.
             try:
@@ -236,7 +236,9 @@ def _count(
             except ArchitectureError as error:
                 errors[place] = str(error)
     heads = [entry.head or study.model.head for entry in entries]
-    counts = [count.with_head(head, classes) for count, head in zip(found, heads, strict=True)]
+    counts = [
+        count.with_head(head, classes) for count, head in zip(quick_counts, heads, strict=True)
+    ]
     return counts, errors
 
 
@@ -268,14 +270,15 @@ def _beyond(study: StudySettings, count: QuickCount) -> str:
     return "; ".join(reasons)
 
 
-def _nothing_left(found: Sequence[ArchitectureMatch]) -> str:
+def _nothing_left(matches: Sequence[ArchitectureMatch]) -> str:
     """Message for limits that exclude all architectures, with the smallest one."""
-    known = [item for item in found if item.macs is not None and item.params is not None]
+    known = [item for item in matches if item.macs is not None and item.params is not None]
     smallest = min(known, key=lambda item: (item.macs or 0, item.params or 0), default=None)
     if smallest is None:
-        return f"all {len(found)} architectures are excluded; {found[0].entry.name}: {found[0].out}"
+        first = matches[0]
+        return f"all {len(matches)} architectures are excluded; {first.entry.name}: {first.out}"
     return (
-        f"the limits exclude all {len(found)} architectures; the smallest, {smallest.entry.name} "
+        f"the limits exclude all {len(matches)} architectures; the smallest, {smallest.entry.name} "
         f"at {smallest.image_size} px, has {(smallest.macs or 0) / 1e9:.3g} GMACs and "
         f"{(smallest.params or 0) / 1e6:.3g} million parameters: raise --max-gmacs or --max-params"
     )

@@ -86,18 +86,18 @@ def prepare_sizes(
 ) -> tuple[DataSet, dict[int, Path]]:
     """Prepare the data, and the file of decoded images for each image size of the runs."""
     sizes = sorted({entry.image_size for entry in entries if isinstance(entry.image_size, int)})
-    found: dict[int, DataSet] = {}
+    by_size: dict[int, DataSet] = {}
     for size in sizes:
         at_size = study.data.model_copy(update={"image_size": size})
-        found[size] = prepare_with_progress(study.model_copy(update={"data": at_size}), console)
-    first = found[sizes[0]]
-    for size, data in found.items():
+        by_size[size] = prepare_with_progress(study.model_copy(update={"data": at_size}), console)
+    first = by_size[sizes[0]]
+    for size, data in by_size.items():
         if data.summary != first.summary or not data.manifest.equals(first.manifest):
             raise DataError(
                 f"data.path: the images at {size} px differ from those at {sizes[0]} px; they may "
                 "have changed in the meantime. Run the command again"
             )
-    return first, {size: data.pixels for size, data in found.items()}
+    return first, {size: data.pixels for size, data in by_size.items()}
 
 
 def warn_of_shrinking(data: DataSet, sizes: Iterable[int], console: Console) -> None:

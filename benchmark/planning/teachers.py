@@ -19,7 +19,7 @@ def find_teachers(study: StudySettings, data: DataSet) -> tuple[TeacherRun, ...]
     Raises SettingsError if a run does not exist, has different classes, or was trained on images
     of this study's validation or test split, which would leak through its predictions.
     """
-    found = []
+    teachers = []
     for name in study.train.teacher.runs:
         try:
             teacher = find_run(name, lambda: without_teacher(study))
@@ -28,10 +28,10 @@ def find_teachers(study: StudySettings, data: DataSet) -> tuple[TeacherRun, ...]
             raise SettingsError(f"train.teacher.runs: {error}") from None
         if problem := _problem(teacher, data):
             raise SettingsError(f"train.teacher.runs: {teacher.name} {problem}")
-        found.append(
+        teachers.append(
             TeacherRun(run_id=teacher.record.run_id, folder=teacher.folder.path.absolute())
         )
-    return tuple(found)
+    return tuple(teachers)
 
 
 def _problem(teacher: FoundRun, data: DataSet) -> str:

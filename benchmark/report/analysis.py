@@ -89,59 +89,63 @@ class Analysis:
 def analyse(comparison: Comparison, root: Path, criteria: Criteria = NO_CRITERIA) -> Analysis:
     """Analyse the runs of one comparison; run folders are below the tracking folder `root`."""
     rows = make_rows(comparison)
-    test, answers, notes = _predictions_by_row(rows, root)
+    test, predictions, notes = _predictions_by_row(rows, root)
     figures: list[RowStatistics | None] = [None] * len(rows)
     pairs: dict[tuple[int, int], Pair] = {}
     if test is not None:
         resampling = Resampling(test.groups)
         images = resampling.sums(np.ones((len(test), 1)))[:, 0]
         drawn: dict[int, npt.NDArray[np.float64]] = {}
-        for place, found in enumerate(answers):
-            if found:
-                figures[place], drawn[place] = _row_statistics(found, test, resampling, images)
-        pairs = compare_pairs(rows, answers, test, drawn)
+        for place, row_predictions in enumerate(predictions):
+            if row_predictions:
+                figures[place], drawn[place] = _row_statistics(
+                    row_predictions, test, resampling, images
+                )
+        pairs = compare_pairs(rows, predictions, test, drawn)
     pick = choose_pick(rows, criteria, pairs)
-    without = without_suspects(root, comparison.specs[0].data_summary.fingerprint, test, answers)
-    return Analysis(comparison, rows, figures, pairs, answers, test, notes, pick, without)
+    without = without_suspects(
+        root, comparison.specs[0].data_summary.fingerprint, test, predictions
+    )
+    return Analysis(comparison, rows, figures, pairs, predictions, test, notes, pick, without)
 
 
 def _predictions_by_row(
     rows: Sequence[Row], root: Path
 ) -> tuple[TestSet | None, list[tuple[RunPredictions, ...]], tuple[str, ...]]:
     test: TestSet | None = None
-    found: list[tuple[RunPredictions, ...]] = []
+    by_row: list[tuple[RunPredictions, ...]] = []
     notes: list[str] = []
     lacking: list[str] = []
     for row in rows[:MAX_ROWS_READ]:
         records = row.records[:MAX_SEEDS]
         if not all(has_predictions(root, record) for record in records):
-            found.append(())
+            by_row.append(())
             lacking.append(row.name)
             continue
         try:
-            own, answers = read_predictions(root, records)
+            own, predictions = read_predictions(root, records)
             if test is not None and (own.ids, own.labels.tolist()) != (
                 test.ids,
                 test.labels.tolist(),
             ):
                 raise ReportError(f"{row.name}: its test set differs from the rows above it")
         except ReportError as error:
-            found.append(())
+            by_row.append(())
             notes.append(f"no confidence interval: {error}")
             continue
         test = test or own
-        found.append(tuple(answers))
+        by_row.append(tuple(predictions))
     if lacking:
         notes.append(f"no confidence interval without saved predictions: {', '.join(lacking)}")
     if any(len(row.seeds) > MAX_SEEDS for row in rows):
         notes.append(f"intervals use only the first {MAX_SEEDS} seeds of each architecture")
     if len(rows) > MAX_ROWS_READ:
         notes.append(f"intervals and pairs cover only the {MAX_ROWS_READ} most accurate rows")
-    return test, [*found, *[()] * (len(rows) - len(found))], tuple(notes)
+    return test, [*by_row, *[()] * (len(rows) - len(by_row))], tuple(notes)
 
 
 def _row_statistics(
-    found: Sequence[RunPredictions],
+    predictions: Sequence[RunPredictions],
     test: TestSet,
     resampling: Resampling,
     images: npt.NDArray[np.float64],
@@ -149,10 +153,10 @@ def _row_statistics(
     """Statistics of a row, and its accuracy in each resampled test set [draws]."""
     count = len(test.classes)
     confusion = np.zeros((count, count), dtype=np.int64)
-    for item in found:
+    for item in predictions:
         np.add.at(confusion, (test.labels, item.answers), 1)
-    drawn, scores = resampled_figures(found, test, resampling, images)
-    shares = [item.probabilities for item in found]
+    drawn, scores = resampled_figures(predictions, test, resampling, images)
+    shares = [item.probabilities for item in predictions]
     errors = [statistics.calibration_error(share, test.labels) for share in shares]
     covered = [statistics.accuracy_at_coverage(share, test.labels) for share in shares]
     figures = RowStatistics(
@@ -162,14 +166,14 @@ def _row_statistics(
         calibration_error=plain_statistics.fmean(errors),
         accuracy_at_coverage=plain_statistics.fmean(covered),
         confusion=confusion,
-        per_class=_per_class(confusion, test.classes, len(found)),
-        hardest=_hardest(confusion, test.classes, len(found)),
+        per_class=_per_class(confusion, test.classes, len(predictions)),
+        hardest=_hardest(confusion, test.classes, len(predictions)),
     )
     return figures, drawn
 
 
 def resampled_figures(
-    found: Sequence[RunPredictions],
+    predictions: Sequence[RunPredictions],
     test: TestSet,
     resampling: Resampling,
     images: npt.NDArray[np.float64],
@@ -181,12 +185,12 @@ def resampled_figures(
     """
     count = len(test.classes)
     accuracies, scores = [], []
-    for item in found:
-        answers = item.answers
+    for item in predictions:
+        predicted_classes = item.answers
         if count > MAX_CLASSES:
-            hits = resampling.sums((answers == test.labels)[:, None])
+            hits = resampling.sums((predicted_classes == test.labels)[:, None])
         else:
-            sums = resampling.sums(statistics.class_counts(answers, test.labels, count))
+            sums = resampling.sums(statistics.class_counts(predicted_classes, test.labels, count))
             hits, actual, predicted = np.split(sums, 3, axis=1)
             scores.append(statistics.macro_f1(hits, actual, predicted))
         accuracies.append(hits.sum(axis=1) / images)
@@ -200,11 +204,11 @@ def _per_class(
     actual, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
     precision, recall = hits / np.maximum(predicted, 1), hits / np.maximum(actual, 1)
     f1 = 2 * hits / np.maximum(actual + predicted, 1)
-    found = [
+    results = [
         ClassResult(label, int(actual[i]) // seeds, precision[i], recall[i], f1[i])
         for i, label in enumerate(classes)
     ]
-    return tuple(sorted(found, key=lambda result: (result.f1, result.label)))
+    return tuple(sorted(results, key=lambda result: (result.f1, result.label)))
 
 
 def _hardest(
@@ -239,19 +243,21 @@ def all_wrong(analysis: Analysis) -> list[TestImage]:
     right = _correct_by_row(analysis)
     if not right:
         return []
-    return _images(analysis, ~np.any([found.any(axis=0) for found in right.values()], axis=0))
+    return _images(
+        analysis, ~np.any([row_correct.any(axis=0) for row_correct in right.values()], axis=0)
+    )
 
 
 def only_right(analysis: Analysis) -> dict[int, list[TestImage]]:
     """Images by row index that only this row predicts correctly, with every seed."""
     right = _correct_by_row(analysis)
-    found = {}
+    images = {}
     for place, own in right.items():
         others = [other.any(axis=0) for number, other in right.items() if number != place]
         if others:
             alone = own.all(axis=0) & ~np.any(others, axis=0)
-            found[place] = _images(analysis, alone)
-    return found
+            images[place] = _images(analysis, alone)
+    return images
 
 
 def _correct_by_row(analysis: Analysis) -> dict[int, npt.NDArray[np.bool_]]:
@@ -260,9 +266,9 @@ def _correct_by_row(analysis: Analysis) -> dict[int, npt.NDArray[np.bool_]]:
         return {}
     labels = analysis.test.labels
     return {
-        place: np.stack([item.answers == labels for item in found])
-        for place, found in enumerate(analysis.answers)
-        if found
+        place: np.stack([item.answers == labels for item in predictions])
+        for place, predictions in enumerate(analysis.answers)
+        if predictions
     }
 
 
@@ -271,16 +277,16 @@ def _images(analysis: Analysis, chosen: npt.NDArray[np.bool_]) -> list[TestImage
     if test is None:
         return []
     first = [
-        (row.name, found[0].answers)
-        for row, found in zip(analysis.rows, analysis.answers, strict=True)
-        if found
+        (row.name, predictions[0].answers)
+        for row, predictions in zip(analysis.rows, analysis.answers, strict=True)
+        if predictions
     ]
     return [
         TestImage(
             id=test.ids[place],
             label=test.classes[test.labels[place]],
             pixel_row=int(test.pixel_rows[place]),
-            answers=tuple((name, test.classes[answers[place]]) for name, answers in first),
+            answers=tuple((name, test.classes[predicted[place]]) for name, predicted in first),
         )
         for place in np.flatnonzero(chosen)
     ]

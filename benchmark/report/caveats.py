@@ -65,15 +65,15 @@ def _listed(names: Sequence[str]) -> str:
 
 def _training_caveats(analysis: Analysis) -> list[str]:
     """Signs that a recipe does not suit an architecture and understates its accuracy."""
-    found: dict[str, list[str]] = {}
+    names_by_note: dict[str, list[str]] = {}
     for row in analysis.rows:
         for record in row.records:
             spec = record.spec
             name = row.name if len(row.seeds) == 1 else f"{row.name} seed {spec.seed}"
             classes = len(spec.data_summary.classes)
             for note in training_notes(record.training, spec.train.epochs, classes):
-                found.setdefault(note, []).append(name)
-    lines = [f"{_listed(names)}: {note}." for note, names in found.items()]
+                names_by_note.setdefault(note, []).append(name)
+    lines = [f"{_listed(names)}: {note}." for note, names in names_by_note.items()]
     dominated = [
         f"{row.name} (mean {loss[0]:.3g}, median {loss[1]:.2g})"
         for row, predicted in zip(analysis.rows, analysis.answers, strict=True)
@@ -109,7 +109,7 @@ def _by_precision(rows: Sequence[Row]) -> list[str]:
     names: dict[str, list[str]] = {}
     for row in rows:
         names.setdefault(row.precision, []).append(row.name)
-    return [f"{precision}: {', '.join(found)}" for precision, found in names.items()]
+    return [f"{precision}: {', '.join(members)}" for precision, members in names.items()]
 
 
 def chance_difference(accuracy: float, images: int) -> float:

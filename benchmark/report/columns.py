@@ -90,9 +90,9 @@ def pareto_front(
 
 def measured_alike(rows: Sequence[Row]) -> bool:
     """Whether all measurements on an idle machine were made under the same conditions."""
-    found = {
+    distinct = {
         (conditions(row.measured), row.records[0].environment.processor)
         for row in rows
         if row.measured is not None and not row.measured.busy
     }
-    return len(found) <= 1
+    return len(distinct) <= 1

@@ -157,7 +157,7 @@ def _errors_by_class(analysis: Analysis, place: int) -> dict[str, object]:
     if figures is None:
         return {"per_class": [], "hardest_pairs": [], "confusion": []}
     return {
-        "per_class": [dataclasses.asdict(found) for found in figures.per_class],
+        "per_class": [dataclasses.asdict(result) for result in figures.per_class],
         "hardest_pairs": [dataclasses.asdict(pair) for pair in figures.hardest],
         "confusion": figures.confusion.tolist(),
     }

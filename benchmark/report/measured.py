@@ -62,8 +62,8 @@ def by_conditions(rows: Sequence[Measured]) -> dict[str, list[Measured]]:
 def sections(rows: Sequence[Measured]) -> list[str]:
     """Markdown table for each set of conditions, with notes on busy machines."""
     parts = []
-    for under, members in by_conditions(rows).items():
-        parts.append(f"### Measured on {under}")
+    for common, members in by_conditions(rows).items():
+        parts.append(f"### Measured on {common}")
         parts.append(markdown_table([cells(*row) for row in members], COLUMNS))
         parts.append("\n".join(f"- {inline(note)}" for note in busy_notes(members)))
     return [part for part in parts if part]

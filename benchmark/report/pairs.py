@@ -57,7 +57,7 @@ class Pair:
 
 def compare_pairs(
     rows: Sequence[Row],
-    answers: Sequence[tuple[RunPredictions, ...]],
+    predictions: Sequence[tuple[RunPredictions, ...]],
     test: TestSet,
     drawn: dict[int, npt.NDArray[np.float64]],
 ) -> dict[tuple[int, int], Pair]:
@@ -65,14 +65,16 @@ def compare_pairs(
 
     `drawn` holds, by index, a row's accuracy in each resampled test set [draws].
     """
-    places = [place for place, found in enumerate(answers) if found]
-    right = {place: [item.answers == test.labels for item in answers[place]] for place in places}
-    found = []
+    places = [place for place, pairs in enumerate(predictions) if pairs]
+    right = {
+        place: [item.answers == test.labels for item in predictions[place]] for place in places
+    }
+    pairs = []
     for one, other in itertools.combinations(places, 2):
         counts = _differing(rows[one], rows[other], right[one], right[other])
         difference = rows[one].accuracy - rows[other].accuracy
         apart = drawn[one] - drawn[other]
-        found.append(
+        pairs.append(
             Pair(
                 first=one,
                 second=other,
@@ -87,7 +89,7 @@ def compare_pairs(
                 seed_noise=noise_of_seeds(rows[one], rows[other]),
             )
         )
-    return {(pair.first, pair.second): pair for pair in _adjusted(found)}
+    return {(pair.first, pair.second): pair for pair in _adjusted(pairs)}
 
 
 def _differing(

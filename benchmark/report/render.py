@@ -195,7 +195,7 @@ def sureness_cells(analysis: Analysis) -> list[list[str]]:
         if figures is None:
             continue
         f1, spread = figures.macro_f1, row.accuracy_deviation
-        classes = [f"{found.label} ({found.f1:.2f})" for found in figures.per_class[:3]]
+        classes = [f"{result.label} ({result.f1:.2f})" for result in figures.per_class[:3]]
         pairs = [
             f"{pair.label} as {pair.answer} ({pair.images:.4g})" for pair in figures.hardest[:3]
         ]

@@ -81,13 +81,13 @@ def macro_f1(hits: Floats, actual: Floats, predicted: Floats) -> Floats:
     return shares
 
 
-def class_counts(answers: Ints, targets: Ints, classes: int) -> Floats:
+def class_counts(predictions: Ints, targets: Ints, classes: int) -> Floats:
     """Counts by image for `macro_f1`: hits, actual and predicted, joined [n, 3 x classes]."""
-    counts = np.zeros((len(answers), 3 * classes))
-    rows = np.arange(len(answers))
-    counts[rows, targets] = answers == targets
+    counts = np.zeros((len(predictions), 3 * classes))
+    rows = np.arange(len(predictions))
+    counts[rows, targets] = predictions == targets
     counts[rows, classes + targets] = 1
-    counts[rows, 2 * classes + answers] = 1
+    counts[rows, 2 * classes + predictions] = 1
     return counts
 
 

@@ -40,7 +40,10 @@ class WithoutSuspects:
 
 
 def without_suspects(
-    root: Path, fingerprint: str, test: TestSet | None, answers: Sequence[Sequence[RunPredictions]]
+    root: Path,
+    fingerprint: str,
+    test: TestSet | None,
+    predictions: Sequence[Sequence[RunPredictions]],
 ) -> WithoutSuspects | None:
     """Compute accuracies from predictions; None without predictions or without an audit.
 
@@ -54,7 +57,7 @@ def without_suspects(
     if not is_clean.any():
         return None
     accuracies = []
-    for runs in answers:
+    for runs in predictions:
         correct = [item.answers == test.labels for item in runs]
         accuracies.append(
             (

@@ -111,5 +111,5 @@ def _row(records: list[RunRecord], sizes_differ: bool) -> Row:
 
 
 def _measurement(records: list[RunRecord]) -> MeasuredCost | None:
-    found = [record.measured for record in records if record.measured is not None]
-    return min(found, key=lambda measured: bool(measured.busy), default=None)
+    known = [record.measured for record in records if record.measured is not None]
+    return min(known, key=lambda measured: bool(measured.busy), default=None)

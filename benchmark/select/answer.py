@@ -120,22 +120,22 @@ def find_selected(study: StudySettings) -> Selected:
             f"{folder.path}: the winner of selection {answer.selection} no longer exists; "
             "run the same `bench select` command again"
         )
-    found = (RunFolder(root / finalist).record() for finalist in answer.finalists)
-    finalists = tuple(finalist for finalist in found if finalist is not None)
+    records = (RunFolder(root / finalist).record() for finalist in answer.finalists)
+    finalists = tuple(finalist for finalist in records if finalist is not None)
     return Selected(answer, FoundRun(folder, record), finalists)
 
 
 def _answers(root: Path, study: StudySettings) -> list[Answer]:
     """Results for studies of this name; unreadable files are skipped."""
-    found = []
+    answers = []
     for path in (root / FOLDER).glob(f"*{SUFFIX}"):
         try:
             answer = Answer.model_validate_json(path.read_text("utf-8"))
         except (OSError, UnicodeDecodeError, ValidationError):
             continue
         if answer.study == study.study:
-            found.append(answer)
-    return found
+            answers.append(answer)
+    return answers
 
 
 def _settings_hash(study: StudySettings) -> str:

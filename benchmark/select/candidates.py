@@ -25,12 +25,12 @@ def find_candidates(
     are marked as excluded with the reason. Counts are cached below `cache`. Raises UserError for
     unknown names, and if nothing is left.
     """
-    found = find_architectures(study, patterns, cache, notify, leave_out_unfit=True)
-    several = len({item.image_size for item in found}) > 1
-    weights, errors = resolve_weights([item.entry for item in found if not item.out], study)
+    matches = find_architectures(study, patterns, cache, notify, leave_out_unfit=True)
+    several = len({item.image_size for item in matches}) > 1
+    weights, errors = resolve_weights([item.entry for item in matches if not item.out], study)
     for note in sorted({item.note for item in weights.values() if item.note}):
         notify(f"weights are random: {note}")
-    return tuple(_candidate(item, several, errors) for item in found), weights
+    return tuple(_candidate(item, several, errors) for item in matches), weights
 
 
 def _candidate(item: ArchitectureMatch, several: bool, errors: dict[str, str]) -> Candidate:

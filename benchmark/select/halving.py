@@ -45,17 +45,17 @@ def ranked(scores: Sequence[RungScore]) -> list[RungScore]:
 def cut(scores: Sequence[RungScore], keep: int, valid_images: int) -> Promotion:
     """Promote the best `keep` candidates of a rung with `valid_images` validation images."""
     order = ranked(scores)
-    kept, dropped = order[:keep], order[keep:]
+    promoted, dropped = order[:keep], order[keep:]
     noisy = (
         {
             item.name
             for item in dropped
-            if within_noise(kept[-1].accuracy, item.accuracy, valid_images)
+            if within_noise(promoted[-1].accuracy, item.accuracy, valid_images)
         }
-        if kept
+        if promoted
         else set()
     )
-    return Promotion(kept, dropped, frozenset(noisy))
+    return Promotion(promoted, dropped, frozenset(noisy))
 
 
 def noise(one: float, other: float, images: int) -> float:

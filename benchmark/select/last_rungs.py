@@ -84,8 +84,8 @@ def longest_final(
     speed: Speed,
 ) -> Rung | None:
     """Final rung with as many epochs as fit; None if even the minimum does not."""
-    most = training.most_epochs or training.epochs
-    for epochs in range(most, least_epochs(len(costs), training) - 1, -1):
+    max_epochs = training.most_epochs or training.epochs
+    for epochs in range(max_epochs, least_epochs(len(costs), training) - 1, -1):
         rung = final_rung(costs, epochs, image_counts, training, speed)
         if rung.seconds <= available_s:
             return rung

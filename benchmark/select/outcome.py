@@ -62,8 +62,8 @@ class Outcome:
     @property
     def winner(self) -> str | None:
         """Finalist with the highest validation accuracy, as a head or fully trained."""
-        found = find_winner(self.rungs)
-        return found[1].name if found else None
+        best = find_winner(self.rungs)
+        return best[1].name if best else None
 
 
 def find_winner(rungs: Sequence[RungResult]) -> tuple[str, RungScore] | None:
@@ -72,17 +72,17 @@ def find_winner(rungs: Sequence[RungResult]) -> tuple[str, RungScore] | None:
     All finalists are evaluated on the same validation images. Results with further seeds replace
     those of the first seeds.
     """
-    judged: dict[tuple[str, bool], tuple[str, RungScore]] = {}
+    scored: dict[tuple[str, bool], tuple[str, RungScore]] = {}
     for result in rungs:
         if result.rung.kind != "probe":
             for name, score in result.scores.items():
-                judged[name, result.rung.kind == "heads"] = (result.label, score)
+                scored[name, result.rung.kind == "heads"] = (result.label, score)
 
     def key(item: tuple[str, RungScore]) -> tuple[float, float, str]:
         best = item[1]
         return -best.accuracy, math.inf if best.macs is None else best.macs, best.name
 
-    return min(judged.values(), key=key, default=None)
+    return min(scored.values(), key=key, default=None)
 
 
 def below_before(rungs: Sequence[RungResult], last: RungResult) -> str:
@@ -161,16 +161,16 @@ def _test_accuracy(outcome: Outcome, name: str) -> float | None:
 
 
 def _end(outcome: Outcome, last: RungResult, name: str) -> str:
-    found = find_winner(outcome.rungs)
-    if found is not None and found[1].name == name:
-        return "winner, as a head on a frozen backbone" if found[0] == "heads" else "winner"
+    best = find_winner(outcome.rungs)
+    if best is not None and best[1].name == name:
+        return "winner, as a head on a frozen backbone" if best[0] == "heads" else "winner"
     if name in last.stopped:
         return f"not finished in {last.label}: out of time"
     if name in last.failures:
         return f"failed in {last.label}: {last.failures[name]}"
     own = last.scores[name]
-    if found is not None and last.rung.kind != "probe":
-        same = within_noise(found[1].accuracy, own.accuracy, last.valid_images)
+    if best is not None and last.rung.kind != "probe":
+        same = within_noise(best[1].accuracy, own.accuracy, last.valid_images)
         return "finalist, within noise of the winner" if same else "finalist"
     if own in last.cut.kept:
         return f"promoted in {last.label}"

@@ -66,11 +66,11 @@ def run_selection(study: StudySettings, request: Request, options: Options) -> i
     selection, weights = _begin(study, request, options, root, clock, console)
     if options.dry_run:
         return 0
-    begun = read_selection(root, selection.name) is not None
-    clock.keep(root, selection.name, begun)
+    resumed = read_selection(root, selection.name) is not None
+    clock.keep(root, selection.name, resumed)
     if selection.complete:
         clock.stop()
-    if not begun:
+    if not resumed:
         write_selection(root, selection)
     console.print(f"selection file: {selection_file(root, selection.name)}")
     policy = Policy(retry_failed=options.retry_failed, workers=options.workers)
@@ -103,12 +103,12 @@ def _begin(
     data, pixels = prepare_sizes(study, entries, console)
     warn_of_shrinking(data, pixels, console)
     name = selection_name(study, request, data.summary.fingerprint)
-    begun = read_selection(root, name)
-    if begun is not None:
-        state = "is complete" if begun.complete else "is resumed"
+    stored = read_selection(root, name)
+    if stored is not None:
+        state = "is complete" if stored.complete else "is resumed"
         console.print(f"selection {name} {state}")
-        tables.describe(console, begun.candidates, name, begun.rungs, begun.final)
-        return begun, resolve_weights([it.architecture for it in begun.remaining], study)[0]
+        tables.describe(console, stored.candidates, name, stored.rungs, stored.final)
+        return stored, resolve_weights([it.architecture for it in stored.remaining], study)[0]
     images = data.summary.images
     image_counts = ImageCounts(
         train=images["train"],

@@ -178,7 +178,7 @@ def _by_candidate(
         # If one seed failed, the mean of the others is not comparable.
         if name not in runs.failures:
             runs.records.setdefault(name, []).append(record)
-    for name in [name for name, found in runs.records.items() if len(found) < seeds]:
+    for name in [name for name, own_records in runs.records.items() if len(own_records) < seeds]:
         del runs.records[name]
     known = runs.records.keys() | runs.failures.keys()
     runs.stopped = tuple(name for name in names.values() if name not in known)

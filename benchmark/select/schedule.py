@@ -192,8 +192,12 @@ def _finals(
             yield sizes, images, epochs
     for epochs in lengths[2:]:
         yield chains[-1], images, epochs
-    for most in list(_halved(image_counts.train, _least(image_counts)))[1:]:
-        yield chains[-1], (most, min(image_counts.valid, most), image_counts.test), lengths[-1]
+    for max_train in list(_halved(image_counts.train, _least(image_counts)))[1:]:
+        yield (
+            chains[-1],
+            (max_train, min(image_counts.valid, max_train), image_counts.test),
+            lengths[-1],
+        )
 
 
 def _probes(
@@ -238,9 +242,9 @@ def _least(image_counts: ImageCounts) -> int:
     return min(image_counts.train, IMAGES_PER_CLASS * image_counts.classes)
 
 
-def _halved(number: int, least: int) -> Iterator[int]:
+def _halved(number: int, minimum: int) -> Iterator[int]:
     """Yield the number, its half, and so on, down to `least` or the number if smaller."""
-    smallest = min(number, least)
+    smallest = min(number, minimum)
     while number > smallest:
         yield number
         number = math.ceil(number / 2)

@@ -63,8 +63,10 @@ class Selecting:
             staying = self._run_rung(number, staying)
         self._complete()
         winner = self.selection.winner
-        judged = {result.label: runs for result, runs in zip(self.results, self.runs, strict=True)}
-        finalists = judged[winner.rung] if winner else None
+        runs_by_label = {
+            result.label: runs for result, runs in zip(self.results, self.runs, strict=True)
+        }
+        finalists = runs_by_label[winner.rung] if winner else None
         analysis = self._analyse(finalists) if finalists else None
         check = self._check(finalists) if self.options.check_sample and finalists else None
         return Outcome(self.selection, self.results, analysis, check, self.clock.seconds)
@@ -188,10 +190,10 @@ class Selecting:
 
     def _complete(self) -> None:
         self.clock.enter(ANSWER)
-        found = find_winner(self.results)
+        best = find_winner(self.results)
         winner = None
-        if found is not None:
-            label, score = found
+        if best is not None:
+            label, score = best
             runs = self.runs[[result.label for result in self.results].index(label)]
             folder = RunFolder.of(self.context.root, runs.run(score.name).spec).path
             winner = Winner(
@@ -208,7 +210,7 @@ class Selecting:
         write_selection(self.context.root, self.selection)
 
     def _analyse(self, finalists: RungRuns) -> Analysis:
-        records = [record for found in finalists.records.values() for record in found]
+        records = [record for own_records in finalists.records.values() for record in own_records]
         return analyse(Comparison(records, [], []), self.context.root, self.options.criteria)
 
     def _check(self, finalists: RungRuns) -> Check:
@@ -233,8 +235,8 @@ class Selecting:
         full = (last.kind, last.train, last.epochs) == (whole.kind, whole.train, whole.epochs)
         agreement = None
         if winner in runs.records:
-            judged = list(finalists.records) if full else []
-            agreement = agree(order, trained, runs.accuracy(winner), judged)
+            fully_trained = list(finalists.records) if full else []
+            agreement = agree(order, trained, runs.accuracy(winner), fully_trained)
         return Check(sample_size, runs.failures, agreement)
 
 

@@ -100,15 +100,15 @@ def conclude(console: Console, before: Sequence[RungResult], result: RungResult)
 
 def rung_sentence(result: RungResult) -> str:
     """State how many are promoted and eliminated, and which of these are within noise."""
-    kept, dropped = result.cut.kept, result.cut.dropped
+    promoted, eliminated = result.cut.kept, result.cut.dropped
     failed = f", {len(result.failures)} failed" if result.failures else ""
     if result.rung.kind != "probe":
-        return f"{result.label}: {len(kept)} finished{failed}"
-    text = f"{result.label}: {len(kept)} promoted, {len(dropped)} eliminated{failed}"
+        return f"{result.label}: {len(promoted)} finished{failed}"
+    text = f"{result.label}: {len(promoted)} promoted, {len(eliminated)} eliminated{failed}"
     noisy = noisy_names(result)
     if not noisy:
         return text
-    border = kept[-1].accuracy
+    border = promoted[-1].accuracy
     spread = 100 * noise(border, border, result.valid_images)
     return (
         f"{text}; {len(noisy)} of them within noise of the last promoted "
@@ -157,10 +157,10 @@ def sentences(outcome: Outcome) -> list[str]:
 
 
 def _winner(outcome: Outcome) -> str:
-    found = find_winner(outcome.rungs)
-    if found is None:
+    best = find_winner(outcome.rungs)
+    if best is None:
         return "No architecture finished; see the table for the reasons."
-    label, first = found
+    label, first = best
     last = next(result for result in outcome.rungs if result.label == label)
     how = ", as a head on a frozen backbone," if label == "heads" else ""
     text = (
@@ -183,23 +183,23 @@ def _check(outcome: Outcome) -> list[str]:
             "The agreement of this ranking with full training was not measured; "
             "--check-sample N trains N architectures in full, including eliminated ones."
         ]
-    found = check.agreement
-    if found is None:
+    agree = check.agreement
+    if agree is None:
         return [
             f"The agreement of this ranking with full training is unknown: fewer than "
             f"{MIN_SAMPLED} sampled architectures finished full training, or the winner did not."
         ]
-    tau = "undefined" if math.isnan(found.tau) else f"{found.tau:.2f}"
+    tau = "undefined" if math.isnan(agree.tau) else f"{agree.tau:.2f}"
     lines = [
-        f"Agreement with full training, on {len(found.sampled)} randomly sampled architectures: "
-        f"{found.agreeing:g} of {found.pairs} pairs are in the same order, "
-        f"{100 * found.share:.0f} % (95 % CI {100 * found.low:.0f} to "
-        f"{100 * found.high:.0f} %); Kendall's tau {tau}."
+        f"Agreement with full training, on {len(agree.sampled)} randomly sampled architectures: "
+        f"{agree.agreeing:g} of {agree.pairs} pairs are in the same order, "
+        f"{100 * agree.share:.0f} % (95 % CI {100 * agree.low:.0f} to "
+        f"{100 * agree.high:.0f} %); Kendall's tau {tau}."
     ]
-    if found.ahead:
+    if agree.ahead:
         lines.append(
-            f"After full training, {_are(len(found.ahead), 'of them is', 'of them are')} better "
-            f"than the winner: {names(found.ahead)}; the best by {100 * found.regret:.1f} points."
+            f"After full training, {_are(len(agree.ahead), 'of them is', 'of them are')} better "
+            f"than the winner: {names(agree.ahead)}; the best by {100 * agree.regret:.1f} points."
         )
     else:
         lines.append("After full training, none of them is better than the winner.")
@@ -251,9 +251,9 @@ def as_json(outcome: Outcome) -> str:
     check = outcome.check
     agreement: dict[str, Any] | None = None
     if check is not None and check.agreement is not None:
-        found = check.agreement
-        tau = None if math.isnan(found.tau) else found.tau
-        agreement = {**asdict(found), "share": found.share, "tau": tau}
+        agree = check.agreement
+        tau = None if math.isnan(agree.tau) else agree.tau
+        agreement = {**asdict(agree), "share": agree.share, "tau": tau}
     pick = outcome.finalists.pick if outcome.finalists else None
     value = {
         "selection": selection.model_dump(mode="json"),
@@ -282,8 +282,8 @@ def _result_values(candidate_result: CandidateResult) -> dict[str, Any]:
     }
 
 
-def _are(count: int, one: str, several: str) -> str:
-    return f"{count} {one if count == 1 else several}"
+def _are(count: int, one: str, plural: str) -> str:
+    return f"{count} {one if count == 1 else plural}"
 
 
 def _percent(share: float | None) -> str:

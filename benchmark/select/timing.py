@@ -78,7 +78,7 @@ def time_machine(
     specs = make_plan(timed, references, data.summary, pixels, cache, random)
     try:
         counts = count_many([backbone_request(name, size) for name in names], cache)
-        found = [
+        timings = [
             # A probe times the training form.
             _timed(spec, (count.training_macs or count.macs) / 1e9, notify, busy)
             for spec, count in zip(specs, counts, strict=True)
@@ -87,11 +87,11 @@ def time_machine(
     except UserError as error:
         notify(f"time estimates assume a default CPU speed: {error}")
         return ASSUMED.model_copy(update={"workers": workers})
-    if len(found) < len(specs):
+    if len(timings) < len(specs):
         return ASSUMED.model_copy(update={"workers": workers})
     if few:
-        return at_speed_of(found[0], ASSUMED.model_copy(update={"workers": workers}))
-    return fit_speed(found, workers)
+        return at_speed_of(timings[0], ASSUMED.model_copy(update={"workers": workers}))
+    return fit_speed(timings, workers)
 
 
 def middle(candidates: Sequence[Candidate]) -> Candidate:
@@ -105,16 +105,16 @@ def time_finalist(
     """Measure the current speed with the training of finalists."""
     notify(f"timing this training with {spec.name}")
     try:
-        found = ask(spec, TIMEOUT_S)
+        timing = ask(spec, TIMEOUT_S)
     except TrainingError as error:
         notify(f"time estimates are unchanged: {error}")
         return speed
-    if found.busy:
-        notify(f"{found.busy}: training takes longer")
-    times = found.times[spec.precision]
+    if timing.busy:
+        notify(f"{timing.busy}: training takes longer")
+    times = timing.times[spec.precision]
     step_s = times.step_s / spec.train.batch_size
     known = 1.0 if gmacs is None else gmacs
-    return at_speed_of((known, times.forward_s, step_s, found.startup_s), speed)
+    return at_speed_of((known, times.forward_s, step_s, timing.startup_s), speed)
 
 
 Timed = tuple[float, float, float, float]
@@ -138,16 +138,16 @@ def at_speed_of(timed: Timed, speed: Speed) -> Speed:
 
 
 def _timed(spec: RunSpec, gmacs: float, notify: Callable[[str], None], busy: str) -> Timed:
-    found = time_run(spec, notify, TIMEOUT_S, busy)
-    if found.busy:
-        notify(f"{found.busy}: the machine is slower, so less fits into the budget")
-    times = found.times["float32"]
-    return gmacs, times.forward_s, times.step_s / spec.train.batch_size, found.startup_s
+    timing = time_run(spec, notify, TIMEOUT_S, busy)
+    if timing.busy:
+        notify(f"{timing.busy}: the machine is slower, so less fits into the budget")
+    times = timing.times["float32"]
+    return gmacs, times.forward_s, times.step_s / spec.train.batch_size, timing.startup_s
 
 
-def fit_speed(found: list[Timed], workers: int) -> Speed:
+def fit_speed(timings: list[Timed], workers: int) -> Speed:
     """Fit both factors of the forward pass to two networks; neither is negative."""
-    (dense, dense_s, dense_step_s, one), (sparse, sparse_s, sparse_step_s, other) = found
+    (dense, dense_s, dense_step_s, one), (sparse, sparse_s, sparse_step_s, other) = timings
     root, sparse_root = math.sqrt(dense), math.sqrt(sparse)
     determinant = dense * sparse_root - sparse * root
     linear = (dense_s * sparse_root - sparse_s * root) / determinant

@@ -102,8 +102,8 @@ class Layout:
         spare = (self._bar, self._loss, self._speed, self._weights)
         chosen: list[Column] = []
         for column in (*needed, *spare):
-            most = MIN_NAME if column in needed else SPARE_NAME
-            name = min(self._name_width, most)
+            max_name = MIN_NAME if column in needed else SPARE_NAME
+            name = min(self._name_width, max_name)
             if name + sum(len(INDENT) + c.width for c in [*chosen, column]) > room:
                 break
             chosen.append(column)

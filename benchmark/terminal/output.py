@@ -107,11 +107,11 @@ def _that_fit(
 ) -> list[int]:
     """Indices of the columns that fit into a terminal, in order."""
     # The outer columns may wrap: the reason of a failure is longer than any number.
-    least = [min(widths[0], MAX_FIRST_COLUMN), *widths[1:-1], min(widths[-1], MAX_LAST_COLUMN)]
+    min_widths = [min(widths[0], MAX_FIRST_COLUMN), *widths[1:-1], min(widths[-1], MAX_LAST_COLUMN)]
     shown = list(range(len(columns)))
     named = [columns.index(name) for name in drop_first if name in columns]
     for number in [*named, *reversed(shown)]:
-        if sum(least[n] + len("   ") for n in shown) + 1 <= width:
+        if sum(min_widths[n] + len("   ") for n in shown) + 1 <= width:
             break
         if number in shown and 0 < number < len(columns) - 1:
             shown.remove(number)
@@ -220,8 +220,8 @@ class TerminalListener:
             self._table.refresh()
         elif self._progress.clock() - self._printed_s >= SILENCE_S:
             for run in self._progress.running.values():
-                taken = duration(self._progress.clock() - run.began_s)
-                self._notify(run.spec, f"{run.doing_text()}, {taken} so far")
+                elapsed = duration(self._progress.clock() - run.began_s)
+                self._notify(run.spec, f"{run.doing_text()}, {elapsed} so far")
 
     def _number(self, spec: RunSpec) -> int:
         return self._numbers.setdefault(spec.run_id, len(self._numbers) + 1)

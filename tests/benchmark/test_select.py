@@ -501,8 +501,8 @@ def test_it_says_how_its_winner_is_used_and_how_long_all_took(
     whole: tuple[Path, Finished],
 ) -> None:
     _, done = whole
-    (run,) = (line for line in done.err.splitlines() if line.startswith("its run: "))
-    assert (Path(run.removeprefix("its run: ")) / "record.json").is_file()
+    (run,) = (line for line in done.err.splitlines() if line.startswith("run of the winner: "))
+    assert (Path(run.removeprefix("run of the winner: ")) / "record.json").is_file()
     assert "use the winner: bench predict IMAGE -c study.yaml --from-select" in done.err
     assert "of a budget of 20 min 0 s" in done.err
 

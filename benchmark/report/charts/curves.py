@@ -40,23 +40,23 @@ def coloured(analysis: Analysis) -> list[str]:
 def curve_data(analysis: Analysis, figure: str) -> Data:
     """Chart data: a point for each epoch of each run; accuracies in percent, losses in nats."""
     chosen = coloured(analysis)
-    found: Data = []
+    points: Data = []
     for name, row in zip(names_of(analysis.rows), analysis.rows, strict=True):
-        found += [
+        points += [
             {"name": name, "seed": record.spec.seed, "own": int(name in chosen), **point}
             for record in row.records
             for point in _points(record.training, figure)
         ]
     # Later items are drawn on top, so highlighted lines come last.
-    return sorted(found, key=lambda item: bool(item["own"]))
+    return sorted(points, key=lambda item: bool(item["own"]))
 
 
 def _points(training: TrainingResult, figure: str) -> Data:
     count = len(training.epochs)
-    kept = set(np.linspace(0, count - 1, min(count, MAX_POINTS)).round().astype(int).tolist())
-    kept.add(training.best_epoch - 1)
+    shown = set(np.linspace(0, count - 1, min(count, MAX_POINTS)).round().astype(int).tolist())
+    shown.add(training.best_epoch - 1)
     points = []
-    for place in sorted(kept):
+    for place in sorted(shown):
         epoch = training.epochs[place]
         values = {
             "accuracy": 100 * epoch.valid_accuracy,

@@ -36,16 +36,16 @@ class Point:
 
 
 def place_labels(
-    points: Sequence[Point], order: Sequence[int], wanted: int = 1, steps: Sequence[Step] = ()
+    points: Sequence[Point], order: Sequence[int], priority: int = 1, steps: Sequence[Step] = ()
 ) -> list[dict[str, Any] | None]:
     """Text, alignment and offset in pixels of each point's label; None if there is no room.
 
     Points are labelled in `order`: beside, below and above the point, then farther away. Labels
-    avoid other labels, points, intervals and `steps`. The first `wanted` of `order` may cross
+    avoid other labels, points, intervals and `steps`. The first `priority` of `order` may cross
     intervals and steps, and the first one always gets a label.
     """
     spots = [(_across(points, point.x), _fall(points, point.y)) for point in points]
-    taken: list[Box] = []
+    occupied: list[Box] = []
     lines: list[Box] = []
     for x0, y0, x1, y1 in steps:
         left, right = _across(points, x0), _across(points, x1)
@@ -53,34 +53,34 @@ def place_labels(
         lines.append((left, below - 1, right, below + 1))
         lines.append((right - 1, above, right + 1, below))
     for (x, y), point in zip(spots, points, strict=True):
-        taken.append((x - 6, y - 6, x + 6, y + 6))
+        occupied.append((x - 6, y - 6, x + 6, y + 6))
         low, high = (_fall(points, value) for value in (point.low, point.high))
         lines.append((x - 1, high, x + 1, low))
-    found: list[dict[str, Any] | None] = [None] * len(points)
+    labels: list[dict[str, Any] | None] = [None] * len(points)
     for rank, number in enumerate(order):
         text = points[number].name
         text = text if len(text) <= MAX_LENGTH else f"{text[: MAX_LENGTH - 1]}…"
-        best = _free(spots[number], CHARACTER * len(text), [*taken, *lines])
-        if best is None and rank < wanted:
-            best = _free(spots[number], CHARACTER * len(text), taken)
+        best = _free(spots[number], CHARACTER * len(text), [*occupied, *lines])
+        if best is None and rank < priority:
+            best = _free(spots[number], CHARACTER * len(text), occupied)
         if best is None and rank == 0:
             best = ("left", GAP, 0.0)
         if best is None:
             continue
         align, dx, dy = best
-        taken.append(_box(spots[number], CHARACTER * len(text), best))
-        found[number] = {"label": text, "align": align, "dx": dx, "dy": dy}
-    return found
+        occupied.append(_box(spots[number], CHARACTER * len(text), best))
+        labels[number] = {"label": text, "align": align, "dx": dx, "dy": dy}
+    return labels
 
 
 def _free(
-    spot: tuple[float, float], width: float, taken: Sequence[Box]
+    spot: tuple[float, float], width: float, occupied: Sequence[Box]
 ) -> tuple[str, float, float] | None:
     for dy in (0.0, 14.0, -14.0, 24.0, -24.0):
         for align, dx in (("left", GAP), ("right", -GAP)):
             box = _box(spot, width, (align, dx, dy))
             inside = box[0] >= 0 and box[2] <= PLOT[0] and box[1] >= 0 and box[3] <= PLOT[1]
-            if inside and not any(_overlap(box, other) for other in taken):
+            if inside and not any(_overlap(box, other) for other in occupied):
                 return align, dx, dy
     return None
 

@@ -41,12 +41,12 @@ def cost_columns(analysis: Analysis) -> list[Column]:
     """
     gain, cost = analysis.pick.criteria.front if analysis.pick else ("accuracy", "macs")
     own = [cost] if gain == "accuracy" and COLUMNS[cost].log else []
-    found = [COLUMNS[key] for key in dict.fromkeys([*own, *COST_KEYS])]
+    columns = [COLUMNS[key] for key in dict.fromkeys([*own, *COST_KEYS])]
     if not measured_alike(analysis.rows):
-        found = [column for column in found if column.key not in MEASURED_KEYS]
+        columns = [column for column in columns if column.key not in MEASURED_KEYS]
     return [
         column
-        for column in found
+        for column in columns
         if not column.higher_is_better and sum(bool(column.of(row)) for row in analysis.rows) > 1
     ]
 
@@ -55,7 +55,7 @@ def pareto_data(analysis: Analysis, cost: Column) -> Data:
     """Chart data: a point for each row with a known cost, in row order; accuracy in percent."""
     front = pareto_front(analysis.rows, cost=cost)
     pick = analysis.pick.trade_off if analysis.pick else None
-    found = []
+    points = []
     for row, figures, name in zip(
         analysis.rows, analysis.statistics, names_of(analysis.rows), strict=True
     ):
@@ -63,7 +63,7 @@ def pareto_data(analysis: Analysis, cost: Column) -> Data:
         if not value or value <= 0:  # cannot be drawn on a logarithmic axis
             continue
         sure = figures.accuracy if figures else None
-        found.append(
+        points.append(
             {
                 "name": name,
                 "cost": value,
@@ -78,7 +78,7 @@ def pareto_data(analysis: Analysis, cost: Column) -> Data:
                 "family": _family(row) if row.sizes_differ else "",
             }
         )
-    return found
+    return points
 
 
 def _family(row: Row) -> str:
@@ -155,13 +155,13 @@ def _tooltip(cost: Column) -> list[alt.Tooltip]:
 def log_ticks(low: float, high: float) -> list[float]:
     """Round tick values for a logarithmic axis from `low` to `high`, at least four."""
     decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
-    found: list[float] = []
+    ticks: list[float] = []
     for mantissas in MANTISSAS:
         every = [float(f"{m}e{power}") for power in decades for m in mantissas]
-        found = [value for value in every if low / MARGIN <= value <= high * MARGIN]
-        if len(found) >= MIN_TICKS:
+        ticks = [value for value in every if low / MARGIN <= value <= high * MARGIN]
+        if len(ticks) >= MIN_TICKS:
             break
-    return found
+    return ticks
 
 
 def _accuracy_scale(data: Data) -> alt.Scale:

@@ -88,9 +88,9 @@ def _predictions_of(
     return {
         "name": name,
         "classes": [
-            [found.label, found.images, _short(found.precision), _short(found.recall),
-             _short(found.f1)]
-            for found in figures.per_class
+            [result.label, result.images, _short(result.precision), _short(result.recall),
+             _short(result.f1)]
+            for result in figures.per_class
         ],
         "hardest": [
             [pair.label, pair.answer, round(pair.images, 2), _short(pair.share)]

@@ -125,7 +125,7 @@ def _comparison(
         "measured": html_tables.measured_tables(analysis),
         "not_measured": [(row.name, row.measured_fault) for row in rows if row.measured_fault],
         "fairness": html_tables.fairness_table(analysis),
-        "pictures": page_images.image_groups(analysis) if images else None,
+        "images": page_images.image_groups(analysis) if images else None,
         "summary": spec.data_summary,
         "data_text": render.describe_data(spec.data_summary),
         "protocol_text": render.describe_protocol(
@@ -152,11 +152,11 @@ def _tiles(analysis: Analysis) -> list[tuple[str, str, str]]:
     tiles = [("test accuracy", f"{100 * row.accuracy:.2f} %", interval)]
     if row.cost:
         theirs = best.cost.params if best.cost else None
-        beside = _beside(row, best, row.macs, best.macs)
+        comparison = _beside(row, best, row.macs, best.macs)
         headline = Headline.of(row.cost)
-        tiles.append(("MACs", headline.macs, beside or "one image, forward"))
-        beside = _beside(row, best, row.cost.params, theirs)
-        tiles.append(("parameters", headline.params, beside))
+        tiles.append(("MACs", headline.macs, comparison or "one image, forward"))
+        comparison = _beside(row, best, row.cost.params, theirs)
+        tiles.append(("parameters", headline.params, comparison))
     if row.measured and not row.measured.busy:
         shown = f"{row.measured.latency_ms_median:.1f} ms"
         tiles.append(("latency", shown, f"one image, {row.measured.device}"))

@@ -43,7 +43,7 @@ class Group:
 class ImageGroups:
     """Test images to show for one comparison."""
 
-    fault: str
+    error: str
     """Reason why images cannot be shown, else empty."""
     wrong: Group
     right: tuple[Group, ...]
@@ -59,18 +59,18 @@ def image_groups(analysis: Analysis) -> ImageGroups | None:
     left -= len(wrong.shown)
     names = names_of(analysis.rows)
     groups = []
-    for place, found in only_right(analysis).items():
-        if found:
-            groups.append(_group(names[place], found, thumbnails, left))
+    for place, images in only_right(analysis).items():
+        if images:
+            groups.append(_group(names[place], images, thumbnails, left))
             left -= len(groups[-1].shown)
-    return ImageGroups(thumbnails.fault, wrong, tuple(groups))
+    return ImageGroups(thumbnails.error, wrong, tuple(groups))
 
 
-def _group(title: str, found: Sequence[TestImage], thumbnails: Thumbnails, left: int) -> Group:
-    chosen = found[: max(0, min(MAX_IMAGES_SHOWN, left))]
+def _group(title: str, images: Sequence[TestImage], thumbnails: Thumbnails, left: int) -> Group:
+    chosen = images[: max(0, min(MAX_IMAGES_SHOWN, left))]
     return Group(
         title,
-        len(found),
+        len(images),
         tuple(
             Shown(item.id, item.label, thumbnails.uri(item), _by_answer(item)) for item in chosen
         ),
@@ -78,13 +78,13 @@ def _group(title: str, found: Sequence[TestImage], thumbnails: Thumbnails, left:
 
 
 def _by_answer(image: TestImage) -> tuple[tuple[str, str], ...]:
-    who: dict[str, list[str]] = {}
+    names_by_answer: dict[str, list[str]] = {}
     for name, answer in image.answers:
-        who.setdefault(answer, []).append(name)
-    found = sorted(who.items(), key=lambda item: -len(item[1]))
-    if len(found) == 1 and len(image.answers) > 1:
-        return ((found[0][0], "all"),)
+        names_by_answer.setdefault(answer, []).append(name)
+    predictions = sorted(names_by_answer.items(), key=lambda item: -len(item[1]))
+    if len(predictions) == 1 and len(image.answers) > 1:
+        return ((predictions[0][0], "all"),)
     return tuple(
         (answer, ", ".join(names) if len(names) <= NAMED else f"{len(names)} architectures")
-        for answer, names in found
+        for answer, names in predictions
     )

@@ -77,8 +77,8 @@ def _is_text(column: Sequence[str]) -> bool:
 def _value(text: str, worded: bool) -> float | str | None:
     if worded:
         return text.casefold()
-    found = _NUMBER.match(text)
-    return float(found.group().replace(",", "")) if found else None
+    match = _NUMBER.match(text)
+    return float(match.group().replace(",", "")) if match else None
 
 
 COLUMNS = (
@@ -175,12 +175,12 @@ def _count(text: str, value: int | None) -> Cell:
 
 
 def _latency(row: Row) -> Cell:
-    found = row.measured
-    if found is None:
+    measurement = row.measured
+    if measurement is None:
         return Cell("–")
-    if found.busy:
-        return Cell(f"{found.latency_ms_median:.1f} ms", None, "machine busy")
-    return Cell(f"{found.latency_ms_median:.1f} ms", found.latency_ms_median)
+    if measurement.busy:
+        return Cell(f"{measurement.latency_ms_median:.1f} ms", None, "machine busy")
+    return Cell(f"{measurement.latency_ms_median:.1f} ms", measurement.latency_ms_median)
 
 
 def _training_time(row: Row) -> Cell:
@@ -251,18 +251,18 @@ def cost_table(analysis: Analysis) -> Table:
 
 def measured_tables(analysis: Analysis) -> list[tuple[str, Table, list[str]]]:
     """Conditions, table and notes on busy machines, for each set of conditions."""
-    found = [(row.name, row.measured, row.macs) for row in analysis.rows if row.measured]
+    known = [(row.name, row.measured, row.macs) for row in analysis.rows if row.measured]
     return [
         (
-            under,
+            conditions,
             plain(
-                f"Measured on {under}",
+                f"Measured on {conditions}",
                 measured.COLUMNS,
                 [measured.cells(*member) for member in members],
             ),
             measured.busy_notes(members),
         )
-        for under, members in measured.by_conditions(found).items()
+        for conditions, members in measured.by_conditions(known).items()
     ]
 
 

@@ -14,18 +14,18 @@ QUALITY = 78
 
 
 class Thumbnails:
-    """Thumbnails of a study's images; `fault` is the reason if there are none, else empty."""
+    """Thumbnails of a study's images; `error` is the reason if there are none, else empty."""
 
     def __init__(self, pixels: Path) -> None:
         """Open the array file `pixels`, a cache that may have been deleted."""
         from clothclf.data.pixels import PixelCache
         from clothclf.errors import DataError
 
-        self.fault = ""
+        self.error = ""
         try:
             self._cache = PixelCache(pixels.parent)
         except DataError:
-            self.fault = (
+            self.error = (
                 "The cache of decoded images is missing or damaged. `bench run` creates it again."
             )
             return
@@ -36,7 +36,7 @@ class Thumbnails:
         from PIL import Image
 
         row = pixels.pixel_row
-        if self.fault or not 0 <= row < len(self._ids) or self._ids[row] != pixels.id:
+        if self.error or not 0 <= row < len(self._ids) or self._ids[row] != pixels.id:
             return ""
         image = Image.fromarray(self._cache.array[row])
         image.thumbnail((SIDE, SIDE))
