@@ -71,7 +71,7 @@ def test_early_stopping_compares_what_all_have_and_is_told() -> None:
     ("changes", "words"),
     [
         ({"weights": Weights("file", "x.safetensors", "0" * 64, None)}, "weights file"),
-        ({"precision": "bfloat16"}, "body in bfloat16"),
+        ({"precision": "bfloat16"}, "backbone precision bfloat16"),
     ],
 )
 def test_what_most_runs_share_and_one_does_not_is_named(

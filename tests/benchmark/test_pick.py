@@ -55,7 +55,7 @@ def test_a_tie_is_said_with_its_p_and_its_price(store: Path) -> None:
     assert pick.trade_off.name == "middle"
     # Two images of 1,000 are right with one alone: 2 x 1/4.
     assert "middle is tied with large (p = 0.50), 0.20 points below its" in pick.sentence
-    assert "at 1/10 of the MACs" in pick.sentence
+    assert "with 1/10 of the MACs" in pick.sentence
 
 
 @pytest.mark.parametrize(
