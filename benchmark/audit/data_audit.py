@@ -1,4 +1,4 @@
-"""`bench data audit`, from a study to what is found in its data."""
+"""Audit the data of a study for near-duplicates, label errors and odd images."""
 
 from __future__ import annotations
 
@@ -38,34 +38,34 @@ REPORT_INTERVAL_S = 10.0
 
 @dataclass(frozen=True)
 class DataAudit:
-    """All that was found in a data set."""
+    """Result of auditing a data set."""
 
     data: DataSet
     images: pd.DataFrame
-    """The manifest's columns and, for each image, group (of near-duplicates), width, height,
-    stored_mode, brightness, contrast and oddity."""
+    """Manifest columns plus group (of near-duplicates), width, height, stored_mode, brightness,
+    contrast and oddity for each image."""
     audit: Audit
-    """The suspects, as they are kept."""
+    """Suspected label errors, as stored."""
     kept: Path
-    """The file that they are kept in."""
+    """File that stores the suspects."""
 
     def near_duplicates(self) -> list[pd.DataFrame]:
-        """Groups that are not of twins alone: those across splits first, then the largest."""
-        found = [
+        """Groups other than exact duplicates: those across splits first, then the largest."""
+        groups = [
             group
             for _, group in self.images.groupby("group")
             if len(group) > 1 and group["pixel_hash"].nunique() > 1
         ]
-        return sorted(found, key=_by_weight)
+        return sorted(groups, key=_by_weight)
 
     def conflicts(self) -> list[pd.DataFrame]:
-        """Groups of twins and near-duplicates that carry several labels."""
-        found = [
+        """Groups of exact and near-duplicates with several labels."""
+        groups = [
             group
             for _, group in self.images.groupby("group")
             if len(group) > 1 and group["label"].nunique() > 1
         ]
-        return sorted(found, key=_by_weight)
+        return sorted(groups, key=_by_weight)
 
 
 def _by_weight(group: pd.DataFrame) -> tuple[int, int, str]:
@@ -73,11 +73,11 @@ def _by_weight(group: pd.DataFrame) -> tuple[int, int, str]:
 
 
 def audit_data(study: StudySettings, architecture: str | None = None) -> DataAudit:
-    """Look for near-duplicates, suspected label errors and odd images; keep the suspects.
+    """Find near-duplicates, suspected label errors and odd images, and store the suspects.
 
-    `architecture` is the one whose features the suspects are found by, instead of the study's
-    first. Raises UserError: data that cannot be prepared, an architecture or weights that are not
-    to be had.
+    `architecture` provides the features for finding suspects; the default is the study's first.
+    Raises UserError if the data cannot be prepared, or the architecture or its weights are not
+    available.
     """
     console = make_console()
     root = open_store(study)
@@ -85,21 +85,21 @@ def audit_data(study: StudySettings, architecture: str | None = None) -> DataAud
     weights = _weights(study, entry, console)
     data = prepare_to_look(study, console)
     started = time.monotonic()
-    console.print(f"looking for near-duplicates among {len(data.manifest):,} images")
+    console.print(f"searching {len(data.manifest):,} images for near-duplicates")
     images = look_at(data, cache_folder(root))
-    console.print(f"looked at all images in {time.monotonic() - started:.1f} s")
+    console.print(f"checked all images in {time.monotonic() - started:.1f} s")
     audit = _find_suspects(study, entry, weights, images, console)
     return DataAudit(data, images, audit, store_audit(root, audit))
 
 
 def prepare_to_look(study: StudySettings, console: Console) -> DataSet:
-    """The data at the size that near-duplicates are kept together by, or else at the study's."""
-    kept = study.data.split.keep_near_duplicates_together
-    return _at_size(study, LOOKED_AT if kept else study.data.shown_size, console)
+    """Prepare data at the size used for grouping near-duplicates, or at the study's size."""
+    together = study.data.split.keep_near_duplicates_together
+    return _at_size(study, LOOKED_AT if together else study.data.shown_size, console)
 
 
 def look_at(data: DataSet, cache: Path) -> pd.DataFrame:
-    """`DataAudit.images` of a data set."""
+    """Compute `DataAudit.images` of a data set."""
     manifest, array = data.manifest, open_pixels(data.pixels)
     stored = PixelCache(data.pixels.parent).table[["width", "height", "stored_mode"]]
     rows = manifest["pixel_row"].to_numpy(dtype=np.int64)
@@ -115,26 +115,26 @@ def look_at(data: DataSet, cache: Path) -> pd.DataFrame:
 
 
 def near_duplicates_in_words(study: StudySettings) -> str:
-    """How many near-duplicates there are, mere twins aside, and how many across splits."""
+    """Count near-duplicates, excluding exact duplicates, in total and across splits."""
     data = prepare_to_look(study, make_console())
     cache = cache_folder(study.tracking.folder.absolute())
     groups = near_duplicate_groups(data.manifest, open_pixels(data.pixels), cache)
-    found = data.manifest.groupby(groups).agg(
+    by_group = data.manifest.groupby(groups).agg(
         images=("id", "size"), pixels=("pixel_hash", "nunique"), splits=("split", "nunique")
     )
-    found = found[found["pixels"] > 1]
-    across = int((found["splits"] > 1).sum())
+    by_group = by_group[by_group["pixels"] > 1]
+    across = int((by_group["splits"] > 1).sum())
     hint = "; see bench data audit" if across else ""
     return (
-        f"{int(found['pictures'].sum()):,} images in {len(found):,} groups are one photograph in "
-        f"several versions; {across:,} groups across splits{hint}"
+        f"{int(by_group['images'].sum()):,} images in {len(by_group):,} groups of near-duplicates; "
+        f"{across:,} groups across splits{hint}"
     )
 
 
 def _first(study: StudySettings, architecture: str | None) -> ArchitectureSettings:
-    """The architecture that is asked for, or the study's first, at its (smallest) size."""
-    asked = [architecture] if architecture else []
-    return sized(study, expand(match_architectures(study, asked)[:1]))[0]
+    """The given architecture, or the study's first, at its (smallest) size."""
+    names = [architecture] if architecture else []
+    return sized(study, expand(match_architectures(study, names)[:1]))[0]
 
 
 def _weights(study: StudySettings, entry: ArchitectureSettings, console: Console) -> Weights:
@@ -156,7 +156,7 @@ def _find_suspects(
     images: pd.DataFrame,
     console: Console,
 ) -> Audit:
-    """Answer every image by a head that has not learnt from it, and doubt what it doubts."""
+    """Find suspected label errors from out-of-fold predictions of heads."""
     from clothclf.training.label_errors import FOLDS
 
     size = entry.image_size
@@ -164,11 +164,13 @@ def _find_suspects(
         raise ValueError(f"{entry.name}: its size is not in pixels")
     data = _at_size(study, size, console)
     if data.manifest["id"].tolist() != images["id"].tolist():
-        raise DataError("data.path: the images have changed meanwhile; run it again")
+        raise DataError("data.path: the images changed during the audit; run the command again")
     features = _features(study, entry, data, weights, console)
-    console.print(f"training heads on {entry.name}'s features, without a fold each")
+    console.print(f"training cross-validation heads on features of {entry.name}")
     ordered = images.iloc[_training_first(images)]
-    accuracy, table = _doubt(features, ordered, data.summary.classes, study.data.split.seed)
+    accuracy, table = _suspects_by_heads(
+        features, ordered, data.summary.classes, study.data.split.seed
+    )
     return Audit(
         fingerprint=data.summary.fingerprint,
         title=data.summary.title,
@@ -187,14 +189,14 @@ def _find_suspects(
 
 
 def _training_first(images: pd.DataFrame) -> npt.NDArray[np.int64]:
-    """Places of the images in the order that features have."""
+    """Indices of the images in feature order."""
     return np.concatenate([np.flatnonzero(images["split"] == name) for name in SPLITS])
 
 
-def _doubt(
+def _suspects_by_heads(
     features: Tensor, ordered: pd.DataFrame, classes: Sequence[str], seed: int
 ) -> tuple[float, pd.DataFrame]:
-    """How often heads are right of what they have not learnt from, and the labels they doubt."""
+    """Out-of-fold accuracy of the heads, and the table of suspected labels."""
     from clothclf.training import label_errors as suspects
 
     numbers = {label: number for number, label in enumerate(classes)}
@@ -213,9 +215,9 @@ def _features(
     weights: Weights,
     console: Console,
 ) -> Tensor:
-    """Features float32 [n, features] of all images, training first, then validation and test.
+    """Features float32 [n, features] of all images: training, then validation, then test.
 
-    They are kept where the study's own runs keep theirs, and found there.
+    They share the feature cache of the study's runs.
     """
     import torch
 
@@ -233,7 +235,7 @@ def _features(
     splits = {name: SplitImages.open(data.manifest, classes, array, name) for name in SPLITS}
     images = ImageBatches(splits, classifier.normalization, AugmentSettings(), 1, 0, device)
     source = BackboneFeatures(classifier, images, cache_folder(study.tracking.folder.absolute()))
-    # Runs with frozen backbones want training images mirrored, too: both find the same file then.
+    # Runs with frozen backbones also need mirrored training images; the same views share a file.
     views = (view_count(study.train.augment) or 1) if study.model.mode == "frozen" else 1
     parts = []
     for name, part in splits.items():
@@ -245,13 +247,13 @@ def _features(
 
 
 def _notify_features(console: Console, split: str, total: int) -> Callable[[int], None]:
-    """What is called with so many of `total` images done, mirrored ones too; a line every 10 s."""
-    told = time.monotonic()
+    """Progress callback for the number of images done of `total`; prints every 10 s."""
+    last_printed = time.monotonic()
 
     def notify(done: int) -> None:
-        nonlocal told
-        if time.monotonic() - told >= REPORT_INTERVAL_S:
-            told = time.monotonic()
+        nonlocal last_printed
+        if time.monotonic() - last_printed >= REPORT_INTERVAL_S:
+            last_printed = time.monotonic()
             console.print(f"features of {split}: {done:,} of {total:,} images")
 
     return notify

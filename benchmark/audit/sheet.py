@@ -1,4 +1,4 @@
-"""An audit's contact sheet: which images are shown, and what stands below each."""
+"""Contact sheet of an audit: images to show, with their captions."""
 
 from __future__ import annotations
 
@@ -11,43 +11,43 @@ from clothclf.data.audit.sheet import WIDTH, Section, Tile, draw_sheet
 from clothclf.data.dataset import open_pixels
 
 
-def draw_audit(found: DataAudit, most: int) -> Image.Image:
-    """Draw up to `most` groups of near-duplicates and label conflicts, and as many suspects."""
-    groups, conflicts = found.near_duplicates(), found.conflicts()
-    suspects = found.audit.suspects
-    places = found.images.set_index("id")["pixel_row"].to_dict()
+def draw_audit(result: DataAudit, limit: int) -> Image.Image:
+    """Draw up to `most` groups of near-duplicates, label conflicts and suspected label errors."""
+    groups, conflicts = result.near_duplicates(), result.conflicts()
+    suspects = result.audit.suspects
+    places = result.images.set_index("id")["pixel_row"].to_dict()
     lines = [
         [_suspect(item, int(places[item.id])) for item in suspects[start : start + WIDTH]]
-        for start in range(0, min(most, len(suspects)), WIDTH)
+        for start in range(0, min(limit, len(suspects)), WIDTH)
     ]
     sections = (
-        Section(_heading("Near-duplicates", len(groups), most, "group"), _tiles(groups[:most])),
+        Section(_heading("Near-duplicates", len(groups), limit, "group"), _tiles(groups[:limit])),
         Section(
             _heading(
-                "Twins and near-duplicates with several labels", len(conflicts), most, "group"
+                "Exact and near-duplicates with several labels", len(conflicts), limit, "group"
             ),
-            _tiles(conflicts[:most]),
+            _tiles(conflicts[:limit]),
         ),
         Section(
-            _heading("Suspected label errors", len(suspects), most, "picture"),
-            [line[: most - number * WIDTH] for number, line in enumerate(lines)],
+            _heading("Suspected label errors", len(suspects), limit, "image"),
+            [line[: limit - number * WIDTH] for number, line in enumerate(lines)],
         ),
     )
-    told = [section for section in sections if section.groups]
-    return draw_sheet(open_pixels(found.data.pixels), told or sections)
+    filled = [section for section in sections if section.groups]
+    return draw_sheet(open_pixels(result.data.pixels), filled or sections)
 
 
-def _heading(title: str, count: int, most: int, unit: str) -> str:
-    shown = f", the first {most:,}" if count > most else ""
+def _heading(title: str, count: int, limit: int, unit: str) -> str:
+    shown = f", the first {limit:,}" if count > limit else ""
     return f"{title}: {count:,} {unit}{'' if count == 1 else 's'}{shown}"
 
 
 def _tiles(groups: list[pd.DataFrame]) -> list[list[Tile]]:
-    """A line for label, id and split; what is not alike in the group is set off."""
-    found = []
+    """Tiles with id, label and split; values that differ within a group are highlighted."""
+    rows = []
     for group in groups:
         warned = 1 if group["label"].nunique() > 1 else 2 if group["split"].nunique() > 1 else -1
-        found.append(
+        rows.append(
             [
                 Tile(int(row), (str(name), str(label), str(split)), warned)
                 for row, name, label, split in zip(
@@ -56,7 +56,7 @@ def _tiles(groups: list[pd.DataFrame]) -> list[list[Tile]]:
                 )
             ]
         )
-    return found
+    return rows
 
 
 def _suspect(item: Suspect, row: int) -> Tile:

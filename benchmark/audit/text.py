@@ -1,4 +1,4 @@
-"""What an audit found, in words and tables: as plain text, markdown, CSV or JSON."""
+"""Write the result of an audit as plain text, Markdown, CSV or JSON."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ MAX_GROUPS = 20
 MAX_SUSPECTS = 30
 MAX_ODD = 20
 SUSPECT_COLUMNS = ("rank", "id", "label", "suggested", "p_label", "p_suggested", "split")
-LITTLE_WORTH = 0.7
-"""Accuracy of the heads below which their doubts say more of them than of the labels."""
+MIN_RELIABLE_ACCURACY = 0.7
+"""Accuracy of the heads below which suspects are unreliable."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One part of the report: sentences, then a table where there are columns."""
+    """One section of the report: sentences, then a table if it has columns."""
 
     title: str
     sentences: tuple[str, ...]
@@ -33,15 +33,21 @@ class Part:
     rows: Sequence[Sequence[str]] = ()
 
 
-def parts_of(found: DataAudit) -> list[Part]:
-    """The whole report, part by part."""
-    return [_near(found), _conflicts(found), _suspects(found.audit), _balance(found), _odd(found)]
+def parts_of(result: DataAudit) -> list[Part]:
+    """All sections of the report, in order."""
+    return [
+        _near(result),
+        _conflicts(result),
+        _suspects(result.audit),
+        _balance(result),
+        _odd(result),
+    ]
 
 
-def as_text(found: DataAudit) -> str:
-    """For a terminal: plain lines, tables in aligned columns."""
-    lines = [f"{found.audit.title}, fingerprint {found.audit.fingerprint}", ""]
-    for part in parts_of(found):
+def as_text(result: DataAudit) -> str:
+    """Render as plain text with aligned columns."""
+    lines = [f"{result.audit.title}, fingerprint {result.audit.fingerprint}", ""]
+    for part in parts_of(result):
         lines += [part.title.upper(), *part.sentences]
         if part.rows:
             lines += ["", *_aligned([part.columns, *part.rows])]
@@ -50,26 +56,29 @@ def as_text(found: DataAudit) -> str:
     return "\n".join(shown).rstrip() + "\n"
 
 
-def as_markdown(found: DataAudit) -> str:
-    """For a file that people read."""
-    text = [f"# Audit of {inline(found.audit.title)}", f"Fingerprint {found.audit.fingerprint}."]
-    for part in parts_of(found):
+def as_markdown(result: DataAudit) -> str:
+    """Render as Markdown."""
+    text = [
+        f"# Audit of {inline(result.audit.title)}",
+        f"Fingerprint {result.audit.fingerprint}.",
+    ]
+    for part in parts_of(result):
         text += [f"## {part.title}", *(inline(sentence) for sentence in part.sentences)]
         if part.rows:
             text.append(markdown_table(part.rows, part.columns))
     return "\n\n".join(text) + "\n"
 
 
-def as_json(found: DataAudit) -> str:
-    """For programs: every group, suspect and odd image."""
-    images = found.images
+def as_json(result: DataAudit) -> str:
+    """Render as JSON with every group, suspect and odd image."""
+    images = result.images
     odd = images[images["oddity"] != ""]
     sizes = images.value_counts(["width", "height"]).reset_index()
     report = {
-        "fingerprint": found.audit.fingerprint,
-        "near_duplicates": [_members(group) for group in found.near_duplicates()],
-        "conflicts": [_members(group) for group in found.conflicts()],
-        "suspects": found.audit.model_dump(mode="json", exclude={"check", "version"}),
+        "fingerprint": result.audit.fingerprint,
+        "near_duplicates": [_members(group) for group in result.near_duplicates()],
+        "conflicts": [_members(group) for group in result.conflicts()],
+        "suspects": result.audit.model_dump(mode="json", exclude={"check", "version"}),
         "classes": {str(name): int(n) for name, n in images["label"].value_counts().items()},
         "sizes": sizes.to_numpy(dtype=int).tolist(),
         "stored_modes": {
@@ -81,7 +90,7 @@ def as_json(found: DataAudit) -> str:
 
 
 def suspects_csv(audit: Audit) -> str:
-    """A line for each suspect; `data.exclude` takes such a file."""
+    """Render suspects as CSV, one line each; `data.exclude` accepts this file."""
     output = io.StringIO()
     writer = csv.writer(output, lineterminator="\n")
     writer.writerow(SUSPECT_COLUMNS)
@@ -96,21 +105,21 @@ def _members(group: pd.DataFrame) -> list[dict[str, str]]:
     return [{str(k): str(v) for k, v in row.items()} for row in group[columns].to_dict("records")]
 
 
-def _near(found: DataAudit) -> Part:
-    groups = found.near_duplicates()
+def _near(result: DataAudit) -> Part:
+    groups = result.near_duplicates()
     images = sum(len(group) for group in groups)
     across = sum(group["split"].nunique() > 1 for group in groups)
     sentences = [
-        f"{images:,} images in {_several(len(groups), 'group')} are near-duplicates: one "
-        "photograph re-encoded, resized, brightened, slightly shifted or recoloured. Twins, with "
-        "the very same pixels, are counted by bench data stats.",
-        f"{across:,} of the groups stand in several splits"
-        f"{': what is learnt of them is also tested' if across else ''}.",
+        f"{images:,} images in {_several(len(groups), 'group')} are near-duplicates: the same "
+        "photograph re-encoded, resized, brightened, slightly shifted or recoloured. For exact "
+        "duplicates, with identical pixels, see bench data stats.",
+        f"{across:,} of the groups span several splits"
+        f"{': training images leak into validation or test' if across else ''}.",
     ]
     if across:
         sentences.append(
-            "data.split.keep_near_duplicates_together: true keeps them on one side; it draws "
-            "another split, and so other runs."
+            "data.split.keep_near_duplicates_together: true keeps them in one split; this changes "
+            "the split and therefore all runs."
         )
     rows = [
         [", ".join(map(str, group["id"])), _counted(group["label"]), _counted(group["split"])]
@@ -119,24 +128,24 @@ def _near(found: DataAudit) -> Part:
     return Part(
         "Near-duplicates",
         (*sentences, *_first(len(rows), len(groups))),
-        ("pictures", "labels", "splits"),
+        ("images", "labels", "splits"),
         rows,
     )
 
 
-def _conflicts(found: DataAudit) -> Part:
-    groups = found.conflicts()
+def _conflicts(result: DataAudit) -> Part:
+    groups = result.conflicts()
     rows = [
         [", ".join(f"{row.id} {row.label}" for row in group.itertuples())]
         for group in groups[:MAX_GROUPS]
     ]
-    told = "No twins or near-duplicates carry several labels."
+    summary = "No exact or near-duplicates have several labels."
     if groups:
-        told = (
-            f"{_several(len(groups), 'group')} of twins or near-duplicates with several labels: "
-            "one of these is wrong, or the classes overlap."
+        summary = (
+            f"{_several(len(groups), 'group')} of exact or near-duplicates with several labels: "
+            "one label is wrong, or the classes overlap."
         )
-    return Part("Label conflicts", (told, *_first(len(rows), len(groups))), ("pictures",), rows)
+    return Part("Label conflicts", (summary, *_first(len(rows), len(groups))), ("images",), rows)
 
 
 def _suspects(audit: Audit) -> Part:
@@ -145,16 +154,16 @@ def _suspects(audit: Audit) -> Part:
     splits = ", ".join(f"{int(by_split.get(name, 0)):,} in {name}" for name in SPLITS)
     sentences = [
         f"{count:,} of {audit.images:,} labels ({count / max(1, audit.images):.1%}) are "
-        f"doubted: {splits}. A head on the frozen backbone of {audit.architecture} (weights "
-        f"{audit.weights}), trained on the other images, answers something else and means it; "
-        f"it is right for {audit.accuracy:.1%} of all.",
-        "They were found by a model, and no person has looked at them: among them are label "
-        "errors, images of several things, and classes that overlap.",
+        f"suspected to be wrong: {splits}. A head on the frozen backbone of {audit.architecture} "
+        f"(weights {audit.weights}), trained on the other images, confidently predicts a different "
+        f"class; its accuracy is {audit.accuracy:.1%} over all images.",
+        "They were found by a model and not reviewed by people. They include label errors, images "
+        "of several objects, and overlapping classes.",
     ]
-    if audit.accuracy < LITTLE_WORTH:
+    if audit.accuracy < MIN_RELIABLE_ACCURACY:
         sentences.append(
-            "With so few correct predictions its doubts are worth little; take a better body by "
-            "--architecture, or pretrained weights by --set model.weights=…"
+            "At this accuracy the suspects are unreliable; use a better backbone (--architecture) "
+            "or pretrained weights (--set model.weights=…)."
         )
     rows = [
         [
@@ -168,28 +177,29 @@ def _suspects(audit: Audit) -> Part:
         ]
         for rank, item in enumerate(audit.suspects[:MAX_SUSPECTS], 1)
     ]
-    columns = ("rank", "picture", "label", "suggested", "p of label", "p of suggested", "split")
+    columns = ("rank", "image", "label", "suggested", "p(label)", "p(suggested)", "split")
     return Part("Suspected label errors", (*sentences, *_first(len(rows), count)), columns, rows)
 
 
-def _balance(found: DataAudit) -> Part:
-    sizes = found.images["label"].value_counts().sort_index().sort_values(kind="stable")
-    doubted = pd.Series([item.label for item in found.audit.suspects], dtype=object).value_counts()
+def _balance(result: DataAudit) -> Part:
+    sizes = result.images["label"].value_counts().sort_index().sort_values(kind="stable")
+    suspected = pd.Series([item.label for item in result.audit.suspects], dtype=object)
+    suspects = suspected.value_counts()
     ratio = sizes.iloc[-1] / sizes.iloc[0]
-    told = (
+    summary = (
         f"The largest of {len(sizes)} classes, {sizes.index[-1]}, has {ratio:.1f} times as many "
-        f"images as the smallest, {sizes.index[0]}; always answering {sizes.index[-1]} is right "
-        f"for {sizes.iloc[-1] / sizes.sum():.1%}."
+        f"images as the smallest, {sizes.index[0]}; always predicting {sizes.index[-1]} gives an "
+        f"accuracy of {sizes.iloc[-1] / sizes.sum():.1%}."
     )
     rows = [
-        [str(label), f"{count:,}", f"{count / sizes.sum():.1%}", f"{int(doubted.get(label, 0)):,}"]
+        [str(label), f"{count:,}", f"{count / sizes.sum():.1%}", f"{int(suspects.get(label, 0)):,}"]
         for label, count in sizes[::-1].items()
     ]
-    return Part("Classes", (told,), ("class", "pictures", "share", "labels doubted"), rows)
+    return Part("Classes", (summary,), ("class", "images", "share", "suspected labels"), rows)
 
 
-def _odd(found: DataAudit) -> Part:
-    images = found.images
+def _odd(result: DataAudit) -> Part:
+    images = result.images
     odd = images[images["oddity"] != ""]
     sizes = images.groupby(["width", "height"]).size().sort_values(ascending=False)
     (width, height), usual = sizes.index[0], int(sizes.iloc[0])
@@ -197,21 +207,22 @@ def _odd(found: DataAudit) -> Part:
     modes = _counted(images["stored_mode"])
     sentences = (
         f"{usual:,} images are stored at {width} x {height} pixels, {len(images) - usual:,} at "
-        f"{_several(len(sizes) - 1, 'other size')}, from {images['width'].min()} to "
-        f"{images['width'].max()} wide and {images['height'].min()} to "
-        f"{images['height'].max()} high; width by height is {aspect.min():.2f} to "
+        f"{_several(len(sizes) - 1, 'other size')}; widths are {images['width'].min()} to "
+        f"{images['width'].max()}, heights {images['height'].min()} to "
+        f"{images['height'].max()} pixels, aspect ratios (width / height) {aspect.min():.2f} to "
         f"{aspect.max():.2f}.",
-        f"Stored as {modes}.",
-        f"Brightness, of 255: {images['brightness'].quantile(0.05):.0f} to "
-        f"{images['brightness'].quantile(0.95):.0f} for nine tenths of the images; contrast "
+        f"Colour modes: {modes}.",
+        f"Brightness (0 to 255, 5th to 95th percentile): "
+        f"{images['brightness'].quantile(0.05):.0f} to "
+        f"{images['brightness'].quantile(0.95):.0f}; contrast "
         f"{images['contrast'].quantile(0.05):.0f} to {images['contrast'].quantile(0.95):.0f}.",
-        f"Odd by their brightness: {_several(len(odd), 'picture')}.",
+        f"Unusual brightness or contrast: {_several(len(odd), 'image')}.",
     )
     rows = [[str(row.id), str(row.label), str(row.oddity)] for row in odd.itertuples()]
     return Part(
         "Sizes and brightness",
         (*sentences, *_first(min(len(rows), MAX_ODD), len(rows))),
-        ("picture", "label", "odd by"),
+        ("image", "label", "reason"),
         rows[:MAX_ODD],
     )
 
@@ -225,7 +236,7 @@ def _several(count: int, noun: str) -> str:
 
 
 def _counted(values: pd.Series) -> str:
-    """`Tops 2, Tshirts`: each value, and how often where it is more than once."""
+    """List values with their count if above 1: `Tops 2, Tshirts`."""
     return ", ".join(
         f"{value} {count:,}" if count > 1 else f"{value}"
         for value, count in values.value_counts().items()

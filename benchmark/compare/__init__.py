@@ -1,1 +1,1 @@
-"""Two runs, or two studies, side by side: how far apart, how sure, at what cost."""
+"""Compare two runs or two studies: difference, significance and cost."""

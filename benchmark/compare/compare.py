@@ -1,4 +1,4 @@
-"""Two runs, or two studies, side by side: what changed, how sure that is, and at which cost."""
+"""Compare two runs or two studies: changes in accuracy, cost and configuration."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from benchmark.runs.folder import RunFolder
 
 @dataclass(frozen=True)
 class Compared:
-    """All that `bench compare` says."""
+    """Result of `bench compare`."""
 
     baseline: str
     new: str
     contrasts: tuple[Contrast, ...]
     only_baseline: tuple[str, ...]
-    """Architectures that the new study lacks, with the reason where it is known."""
+    """Architectures missing from the new study, with the reason if known."""
     only_new: tuple[str, ...]
     settings: tuple[SettingChange, ...]
     of_studies: bool
     in_report: InReport | None = None
-    """Of two runs, what the report of their study says of them; None where they are not in one."""
+    """Result of two runs in the report of their study; None if they are not in the same report."""
 
 
 def compare_runs(baseline: FoundRun, new: FoundRun, unpaired: bool = False) -> Compared:
-    """Compare two finished runs; those of one study's report by the report's family of tests.
+    """Compare two finished runs; runs of one study use the p-value adjustment of its report.
 
-    Raises ReportError where answers cannot be read, or where the test sets are unlike and
-    `unpaired` does not allow to compare them as independent samples.
+    Raises ReportError if predictions cannot be read, or if the test sets differ and `unpaired` is
+    not set, which compares them as independent samples.
     """
     sides = [_side_of_run(found) for found in (baseline, new)]
-    contrast = Contrasts(unpaired).of(f"{sides[1].name} against {sides[0].name}", *sides)
+    contrast = Contrasts(unpaired).of(f"{sides[1].name} vs. {sides[0].name}", *sides)
     in_report = find_in_report(baseline, new)
     if in_report is not None and in_report.one_run_each and not contrast.unpaired:
         contrast = dataclasses.replace(
@@ -66,32 +66,32 @@ def compare_runs(baseline: FoundRun, new: FoundRun, unpaired: bool = False) -> C
 def compare_studies(
     baseline: tuple[str, StudySettings], new: tuple[str, StudySettings], unpaired: bool = False
 ) -> Compared:
-    """Compare the newest data's rows of two studies, each with its name for people.
+    """Compare the rows of two studies on their newest data, each given with its display name.
 
-    Rows are matched by architecture (and head), and by start and precision where a study has
-    several of that name. Raises ReportError as `compare_runs`, and where no architecture is in
-    both.
+    Rows are matched by architecture and head, and by weights and precision if a study has several
+    rows with that name. Raises ReportError as `compare_runs` does, and if no architecture is in
+    both studies.
     """
-    found = [_newest(*item) for item in (baseline, new)]
-    rows = [make_rows(comparison) for _, comparison in found]
+    newest = [_newest(*item) for item in (baseline, new)]
+    rows = [make_rows(comparison) for _, comparison in newest]
     matched = list(_matched(*rows))
     if not matched:
         raise ReportError(
             f"{baseline[0]} and {new[0]} have no finished architecture in common: "
-            f"{_names(rows[0])} against {_names(rows[1])}"
+            f"{_names(rows[0])} vs. {_names(rows[1])}"
         )
     contrasts = Contrasts(unpaired)
     made = []
     for name, first, second in matched:
-        pairs = zip((first, second), found, strict=True)
+        pairs = zip((first, second), newest, strict=True)
         sides = [_side_of_row(row, root) for row, (root, _) in pairs]
         made.append(contrasts.of(name, *sides))
     return Compared(
         baseline=baseline[0],
         new=new[0],
         contrasts=tuple(_adjusted(made)),
-        only_baseline=_alone(rows[0], [first for _, first, _ in matched], found[1][1]),
-        only_new=_alone(rows[1], [second for _, _, second in matched], found[0][1]),
+        only_baseline=_alone(rows[0], [first for _, first, _ in matched], newest[1][1]),
+        only_new=_alone(rows[1], [second for _, _, second in matched], newest[0][1]),
         settings=settings_changed(matched),
         of_studies=True,
     )
@@ -108,12 +108,12 @@ def _side_of_row(row: Row, root: Path) -> Side:
 
 
 def _newest(name: str, study: StudySettings) -> tuple[Path, Comparison]:
-    """The tracking folder and the newest comparison of a study."""
+    """Tracking folder and newest comparison of a study."""
     root = study.tracking.folder.absolute()
     collection = collect(study, root)
     if not collection.comparisons or not collection.comparisons[0].records:
-        others = f"; there are {'; '.join(collection.elsewhere)}" if collection.elsewhere else ""
-        raise ReportError(f"{name}: has no finished runs with these settings in {root}{others}")
+        others = f"; found {'; '.join(collection.elsewhere)}" if collection.elsewhere else ""
+        raise ReportError(f"{name}: no finished runs with these settings in {root}{others}")
     return root, collection.comparisons[0]
 
 
@@ -133,10 +133,10 @@ def _start(row: Row) -> tuple[str, str]:
     return row.weights, row.precision
 
 
-def _alone(rows: Sequence[Row], matched: Sequence[Row], there: Comparison) -> tuple[str, ...]:
-    """Names of rows without a counterpart `there`, and what became of it."""
-    failed = {failure.spec.architecture: failure for failure in there.failures}
-    unfinished = {spec.architecture for spec in there.unfinished}
+def _alone(rows: Sequence[Row], matched: Sequence[Row], other_side: Comparison) -> tuple[str, ...]:
+    """Names of rows without a counterpart in `there`, with its status if known."""
+    failed = {failure.spec.architecture: failure for failure in other_side.failures}
+    unfinished = {spec.architecture for spec in other_side.unfinished}
     names = []
     for row in rows:
         if any(row is other for other in matched):

@@ -1,4 +1,4 @@
-"""One architecture on two sides: how far its figures moved, and whether by chance."""
+"""Compare one architecture on two sides: change in accuracy and its significance."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Side:
-    """One architecture's finished runs on one side; `folders` holds a folder for each record."""
+    """Finished runs of one architecture on one side, with one folder for each record."""
 
     name: str
     row: Row
@@ -35,61 +35,61 @@ class Side:
 
 @dataclass(frozen=True)
 class Change:
-    """One figure of the baseline and of the new side, 0 to 1."""
+    """One score of the baseline and of the new side, 0 to 1."""
 
     baseline: float
     new: float
     interval: Interval | None
-    """Of new less baseline; None for macro-F1 of very many classes."""
+    """Confidence interval of the difference; None for macro-F1 with very many classes."""
 
     @property
     def difference(self) -> float:
-        """New less baseline."""
+        """New minus baseline."""
         return self.new - self.baseline
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """One architecture of both sides, or two runs."""
+    """Comparison of one architecture on both sides, or of two runs."""
 
     name: str
     baseline: Side
     new: Side
     images: tuple[int, int]
-    """Test images of the baseline and of the new side."""
+    """Number of test images of the baseline and of the new side."""
     unpaired: str
-    """Why the two were compared as independent samples; empty where they are paired."""
+    """Reason why the sides are compared as independent samples; empty if paired."""
     accuracy: Change
     macro_f1: Change
     only_baseline: float | None
-    """Images that the baseline alone answers right, mean over seeds; None if unpaired."""
+    """Images that only the baseline predicts correctly, mean over seeds; None if unpaired."""
     only_new: float | None
     mcnemar_p: float | None
-    """Exact, not adjusted; None if unpaired."""
+    """Exact McNemar test, not adjusted; None if unpaired."""
     bootstrap_p: float
     mcnemar_adjusted: float | None
-    """By Holm, for `adjusted_for` tests."""
+    """Adjusted for `adjusted_for` tests (Holm)."""
     bootstrap_adjusted: float
     seed_noise: float | None
-    """What the accuracies may differ by because of their seeds alone; None for single seeds."""
+    """Difference in accuracy that seeds alone explain; None for single seeds."""
     costs: tuple[CostChange, ...]
     adjusted_for: int = 1
-    """Tests that the p-values are adjusted for: pairs of the study's report, or architectures."""
+    """Number of tests in the adjustment: pairs of the study's report, or architectures."""
 
     @property
     def p(self) -> float:
-        """The larger of the adjusted p-values: a difference has to convince both tests."""
+        """Larger of both adjusted p-values: a difference must be significant in both tests."""
         return max(self.mcnemar_adjusted or 0.0, self.bootstrap_adjusted)
 
     @property
     def tied(self) -> bool:
-        """Whether the accuracies may differ by chance: of the images, or of the seeds."""
+        """Whether the difference may be due to chance in the images or the seeds."""
         noisy = self.seed_noise is not None and abs(self.accuracy.difference) <= self.seed_noise
         return self.p >= ALPHA or noisy
 
 
 class Contrasts:
-    """Compares sides; test sets that are the same are drawn again only once."""
+    """Compares sides; resamples each test set only once."""
 
     def __init__(self, unpaired: bool) -> None:
         self._unpaired = unpaired
@@ -98,18 +98,19 @@ class Contrasts:
     def of(self, name: str, baseline: Side, new: Side) -> Contrast:
         """Compare two sides.
 
-        Raises ReportError where answers cannot be read, and where the test sets are unlike unless
-        that was allowed.
+        Raises ReportError if predictions cannot be read, or if the test sets differ and unpaired
+        comparison is not allowed.
         """
         (test, ours), (other_test, theirs) = _read(baseline), _read(new)
-        unlike = why_unlike(test, other_test)
-        if unlike and not self._unpaired:
+        difference = describe_test_set_difference(test, other_test)
+        if difference and not self._unpaired:
             raise ReportError(
-                f"{baseline.name} and {new.name} were tested on different images ({unlike}), so "
-                "their answers cannot be paired; --unpaired compares them as independent samples"
+                f"{baseline.name} and {new.name} have different test images ({difference}), so "
+                "their predictions cannot be paired; --unpaired compares them as independent "
+                "samples"
             )
         drawn, scores = self._draw(ours, test, 0)
-        new_drawn, new_scores = self._draw(theirs, other_test, int(bool(unlike)))
+        new_drawn, new_scores = self._draw(theirs, other_test, int(bool(difference)))
         f1 = None if scores is None or new_scores is None else new_scores - scores
         accuracy = _change(baseline.row.accuracy, new.row.accuracy, new_drawn - drawn)
         resampled_p = statistics.bootstrap_p(accuracy.difference, new_drawn - drawn)
@@ -118,7 +119,7 @@ class Contrasts:
             baseline=baseline,
             new=new,
             images=(len(test), len(other_test)),
-            unpaired=unlike,
+            unpaired=difference,
             accuracy=accuracy,
             macro_f1=_change(baseline.row.macro_f1, new.row.macro_f1, f1),
             only_baseline=None,
@@ -130,7 +131,7 @@ class Contrasts:
             seed_noise=noise_of_seeds(baseline.row, new.row),
             costs=cost_changes(baseline.row, new.row),
         )
-        if unlike:
+        if difference:
             return contrast
         both = [tuple(theirs), tuple(ours)]
         pairs = compare_pairs([new.row, baseline.row], both, test, {0: new_drawn, 1: drawn})
@@ -143,15 +144,15 @@ class Contrasts:
         )
 
     def _draw(
-        self, answers: Sequence[RunPredictions], test: TestSet, seed: int
+        self, predictions: Sequence[RunPredictions], test: TestSet, seed: int
     ) -> tuple[Floats, Floats | None]:
-        """Resampled accuracy and macro-F1; another seed draws independently."""
+        """Resampled accuracy and macro-F1; different seeds draw independently."""
         key = (seed, test.groups.tobytes())
         if key not in self._resamplings:
             resampling = Resampling(test.groups, seed=statistics.SEED + seed)
             images = resampling.sums(np.ones((len(test), 1)))[:, 0]
             self._resamplings[key] = resampling, images
-        return resampled_figures(answers, test, *self._resamplings[key])
+        return resampled_figures(predictions, test, *self._resamplings[key])
 
 
 def _change(baseline: float, new: float, drawn: Floats | None) -> Change:
@@ -159,29 +160,30 @@ def _change(baseline: float, new: float, drawn: Floats | None) -> Change:
     return Change(baseline, new, interval)
 
 
-def why_unlike(one: TestSet, other: TestSet) -> str:
-    """In which way two test sets differ, in words; empty where they are the same images."""
+def describe_test_set_difference(one: TestSet, other: TestSet) -> str:
+    """Describe how two test sets differ; empty if they are the same images."""
     if one.classes != other.classes:
-        return f"{len(one.classes)} and {len(other.classes)} classes, not the same ones"
+        return f"{len(one.classes)} and {len(other.classes)} classes, not identical"
     if one.ids != other.ids:
         common = len(set(one.ids) & set(other.ids))
-        return f"{len(one):,} and {len(other):,} images, {common:,} of them by the same ids"
+        return f"{len(one):,} and {len(other):,} images, {common:,} of them with the same ids"
     if not np.array_equal(one.labels, other.labels):
-        return f"{int((one.labels != other.labels).sum()):,} of {len(one):,} have other labels"
+        return f"{int((one.labels != other.labels).sum()):,} of {len(one):,} have different labels"
     pairs = zip(one.pixel_hashes, other.pixel_hashes, strict=True)
     changed = sum(ours != theirs for ours, theirs in pairs)
-    return f"{changed:,} of {len(one):,} have other pixels" if changed else ""
+    return f"{changed:,} of {len(one):,} have different pixels" if changed else ""
 
 
 def _read(side: Side) -> tuple[TestSet, list[RunPredictions]]:
-    """A side's answers; each file must be as its run wrote it."""
+    """Read a side's predictions; files must be unchanged since their run wrote them."""
     for record, folder in zip(side.row.records, side.folders, strict=True):
         for name in (files.MANIFEST, files.PREDICTIONS):
             if name not in record.files:
-                raise ReportError(f"{folder}: the run has kept no {name}, so it cannot be compared")
+                raise ReportError(f"{folder}: the run has no {name}, so it cannot be compared")
             if not RunFolder(folder).has(name, record.files[name]):
                 raise ReportError(
-                    f"{folder / name}: is not what the run wrote; `bench run` does the run again"
+                    f"{folder / name}: has changed since the run wrote it; `bench run` repeats "
+                    "the run"
                 )
     test = read_test_set(side.folders[0], side.row.records[0])
     both = zip(side.folders, side.row.records, strict=True)

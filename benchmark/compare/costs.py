@@ -1,4 +1,4 @@
-"""What a baseline and its rival cost, and where a ratio of the two means something."""
+"""Compare the costs of a baseline and a new run, where a ratio is meaningful."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from clothclf.results import MeasuredCost
 
 @dataclass(frozen=True)
 class CostChange:
-    """One cost of both sides; None where it is not known."""
+    """One cost of both sides; None if unknown."""
 
     key: str
-    """As `--fail-if` names it, for those it knows: macs, params, latency."""
+    """Name of the cost; `--fail-if` accepts macs, params and latency."""
     title: str
     baseline: float | None
     new: float | None
     text: Callable[[float], str]
-    """The figure with its unit."""
+    """Formats a value with its unit."""
     incomparable: str
-    """Why there is no ratio, in words; empty where there is one."""
+    """Reason why there is no ratio; empty if there is one."""
 
     @property
     def ratio(self) -> float | None:
-        """New by baseline; None where it would mislead, or one is not known."""
+        """New divided by baseline; None if not comparable or unknown."""
         if self.incomparable or self.baseline is None or self.new is None:
             return None
         return self.new / self.baseline
@@ -70,27 +70,31 @@ def _millions(count: float) -> str:
 
 
 def _uncounted(row: Row) -> str:
-    return "" if row.cost else f"{row.name} was not counted: {row.cost_fault}"
+    return "" if row.cost else f"costs of {row.name} were not counted: {row.cost_fault}"
 
 
 def _no_macs(row: Row) -> str:
-    return "" if row.macs else f"{row.name} has no count of MACs"
+    return "" if row.macs else f"MACs of {row.name} are unknown"
 
 
 def _timed_unlike(baseline: Row, new: Row) -> str:
-    """Why two latencies must not be put into a ratio; empty where they may."""
+    """Reason why two latencies are not comparable; empty if they are."""
     one, other = baseline.measured, new.measured
     if one is None or other is None:
         return f"{(baseline if one is None else new).name} was not measured"
     for row, measured in ((baseline, one), (new, other)):
         if measured.busy:
-            return f"{row.name} was measured while {measured.busy}"
-    under = [_conditions(row, found) for row, found in ((baseline, one), (new, other))]
-    return "" if under[0] == under[1] else f"measured on {under[0]} and on {under[1]}"
+            return f"{row.name} was measured on a busy machine: {measured.busy}"
+    measured_on = [_conditions(row, found) for row, found in ((baseline, one), (new, other))]
+    return (
+        ""
+        if measured_on[0] == measured_on[1]
+        else f"measured on {measured_on[0]} and on {measured_on[1]}"
+    )
 
 
 def _conditions(row: Row, measured: MeasuredCost) -> str:
-    """Conditions of the measurement; `cpu` alone does not say which one."""
+    """Conditions of the measurement, with the processor model for CPU."""
     record = next(record for record in row.records if record.measured is measured)
     on = f"{record.environment.processor}, " if measured.device == "cpu" else ""
     return f"{on}{conditions(measured)}"
@@ -99,7 +103,7 @@ def _conditions(row: Row, measured: MeasuredCost) -> str:
 def _no_feature_pass(row: Row) -> str:
     if row.train_time_known:
         return ""
-    return f"{row.name} read its features from the cache, and how long they took is not known"
+    return f"{row.name} read its features from the cache, and their computation time is unknown"
 
 
 def _trained_unlike(baseline: Row, new: Row) -> str:
@@ -118,5 +122,5 @@ def _trained_unlike(baseline: Row, new: Row) -> str:
     return (
         ""
         if machines[0] == machines[1]
-        else "trained on different machines, or by other numbers of processes"
+        else "trained on different machines or with a different number of processes"
     )

@@ -1,4 +1,4 @@
-"""Conditions of `bench compare --fail-if`: read, and held against a comparison."""
+"""Parse and evaluate the conditions of `bench compare --fail-if`."""
 
 from __future__ import annotations
 
@@ -20,74 +20,74 @@ _CONDITION = re.compile(
     r"|(?P<cost>macs|params|latency) rises? (?P<percent>\d+(\.\d+)?) ?%"
 )
 MAX_LENGTH = 100
-"""Characters of a condition that somebody would write."""
+"""Maximum characters of a condition."""
 ROUNDING = 1e-9
-"""A drop of just the limit is not beyond it, however its figures were rounded."""
+"""Tolerance, so that a drop equal to the limit does not exceed it by rounding."""
 
 
 @dataclass(frozen=True)
 class Condition:
-    """A change for the worse that is not to be accepted."""
+    """A regression that fails the comparison."""
 
     figure: str
     """accuracy, macro-f1, macs, params or latency."""
     limit: float
-    """Points for accuracy and macro-F1, else per cent; what goes beyond it is told."""
+    """Limit in points for accuracy and macro-F1, else in percent."""
     text: str
     """As the user wrote it."""
 
     @property
     def of_score(self) -> bool:
-        """Whether it is of accuracy or macro-F1."""
+        """Whether the condition is on accuracy or macro-F1."""
         return self.figure in ("accuracy", "macro-f1")
 
 
 def read_condition(text: str) -> Condition:
-    """Read a condition such as `accuracy drops 0.5`; raises ReportError with the grammar."""
+    """Parse a condition such as `accuracy drops 0.5`; raises ReportError with the grammar."""
     plain = " ".join(text.lower().split())
     match = _CONDITION.fullmatch(plain) if len(plain) <= MAX_LENGTH else None
     if match is None:
         shown = text if len(text) <= MAX_LENGTH else f"{text[:MAX_LENGTH]}…"
-        raise ReportError(f"--fail-if {shown!r}: cannot be read; write one of: {GRAMMAR}")
+        raise ReportError(f"--fail-if {shown!r}: invalid condition; use one of: {GRAMMAR}")
     figure = match["score"] or match["cost"]
     return Condition(figure, float(match["points"] or match["percent"]), text)
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What became of the conditions; all is well where both are empty."""
+    """Result of evaluating conditions; the comparison passes if both fields are empty."""
 
     held: tuple[str, ...]
-    """A sentence for each condition that holds, and each architecture that it holds for."""
+    """One sentence for each violated condition and architecture."""
     missing: tuple[str, ...]
-    """Why a condition could not be judged: it has not passed then."""
+    """Reasons why conditions could not be evaluated; the comparison fails then."""
 
 
 NOT_ASKED = Judgement((), ())
 
 
 def judge(conditions: Sequence[Condition], compared: Compared, certain: bool) -> Judgement:
-    """Hold conditions against a comparison; with `certain`, drops within chance do not count."""
+    """Evaluate conditions; with `certain`, only statistically significant drops count."""
     if not conditions:
         return NOT_ASKED
     missing = [
-        f"--fail-if cannot be judged for {name}: {compared.new} has no figures of it"
+        f"--fail-if cannot be evaluated for {name}: {compared.new} has no result for it"
         for name in compared.only_baseline
     ]
-    told = []
+    violations = []
     for condition in conditions:
         for contrast in compared.contrasts:
             try:
-                told.append(_held(condition, contrast, certain))
+                violations.append(_held(condition, contrast, certain))
             except _MissingError as error:
                 missing.append(
-                    f"--fail-if {condition.text!r} cannot be judged for {contrast.name}: {error}"
+                    f"--fail-if {condition.text!r} cannot be evaluated for {contrast.name}: {error}"
                 )
-    return Judgement(tuple(sentence for sentence in told if sentence), tuple(missing))
+    return Judgement(tuple(sentence for sentence in violations if sentence), tuple(missing))
 
 
 class _MissingError(Exception):
-    """A figure is not there; the message says why."""
+    """A value is missing; the message says why."""
 
 
 def _held(condition: Condition, contrast: Contrast, certain: bool) -> str:
@@ -103,10 +103,10 @@ def _dropped(condition: Condition, contrast: Contrast, change: Change, certain: 
     sure = ""
     if certain:
         if change.interval is None:
-            raise _MissingError("it has too many classes for an interval")
+            raise _MissingError("it has too many classes for a confidence interval")
         if change.interval.high >= 0:
             return ""
-        sure = f", by at least {-100 * change.interval.high:.2f} for certain (95 %)"
+        sure = f", at least {-100 * change.interval.high:.2f} with 95 % confidence"
     if drop <= condition.limit + ROUNDING:
         return ""
     return (

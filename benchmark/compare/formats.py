@@ -1,4 +1,4 @@
-"""Write a comparison of two runs or studies: as tables for a terminal or markdown, or as JSON."""
+"""Write a comparison of two runs or studies as tables, Markdown or JSON."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from benchmark.report.statistics import LEVEL
 from benchmark.text.numbers import inline, markdown_table
 
 MIN_SHOWN_CHANGE = 5e-5
-"""Of a ratio: below, it is told as the same."""
+"""Smallest deviation of a ratio from 1 to show; below it, costs are shown as the same."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table as text."""
+    """A table of text."""
 
     title: str
     columns: tuple[str, ...]
@@ -32,28 +32,28 @@ Part = str | Table
 
 
 def parts(compared: Compared) -> list[Part]:
-    """What there is to say, in order."""
-    found: list[Part] = [f"baseline: {compared.baseline}", f"new: {compared.new}"]
+    """Parts of the comparison, in order."""
+    result: list[Part] = [f"baseline: {compared.baseline}", f"new: {compared.new}"]
     if compared.of_studies:
-        found += [_accuracy_table(compared), _cost_table(compared)]
-        found += [f"Only in the baseline: {name}." for name in compared.only_baseline]
-        found += [f"Only in the new study: {name}." for name in compared.only_new]
+        result += [_accuracy_table(compared), _cost_table(compared)]
+        result += [f"Only in the baseline: {name}." for name in compared.only_baseline]
+        result += [f"Only in the new study: {name}." for name in compared.only_new]
     else:
         (contrast,) = compared.contrasts
-        found += [verdict(contrast), _run_table(contrast), how_sure(contrast)]
-    found += _notes(compared)
+        result += [verdict(contrast), _run_table(contrast), how_sure(contrast)]
+    result += _notes(compared)
     if compared.settings:
         rows = tuple((item.title, item.baseline, item.new) for item in compared.settings)
-        found.append(Table("Differences of configuration", ("key", "baseline", "new"), rows))
+        result.append(Table("Configuration differences", ("key", "baseline", "new"), rows))
     else:
-        found.append("No difference of configuration.")
-    return found
+        result.append("No configuration differences.")
+    return result
 
 
 def as_markdown(compared: Compared, judgement: Judgement) -> str:
-    """The comparison for people, in a file or a pull request."""
-    texts = [f"# {inline(compared.new)} against {inline(compared.baseline)}"]
-    texts += [f"**Fails**: {inline(told)}" for told in (*judgement.held, *judgement.missing)]
+    """Render as Markdown."""
+    texts = [f"# {inline(compared.new)} vs. {inline(compared.baseline)}"]
+    texts += [f"**Failed**: {inline(item)}" for item in (*judgement.held, *judgement.missing)]
     for part in parts(compared):
         if isinstance(part, str):
             texts.append(inline(part))
@@ -64,42 +64,42 @@ def as_markdown(compared: Compared, judgement: Judgement) -> str:
 
 
 def verdict(contrast: Contrast) -> str:
-    """In one sentence, whether the accuracy changed."""
+    """State in one sentence whether the accuracy changed."""
     new, baseline = contrast.new.name, contrast.baseline.name
     points = 100 * contrast.accuracy.difference
-    told = f"{_interval(contrast.accuracy)}; {_p(contrast)}{_adjusted(contrast)}"
+    details = f"{_interval(contrast.accuracy)}; {_p(contrast)}{_adjusted(contrast)}"
     if contrast.tied:
-        return f"{new} is tied with {baseline}: {points:+.2f} points of accuracy ({told})."
+        return f"{new} is tied with {baseline}: {points:+.2f} points of accuracy ({details})."
     word = "more" if points > 0 else "less"
-    return f"{new} is {abs(points):.2f} points {word} accurate than {baseline} ({told})."
+    return f"{new} is {abs(points):.2f} points {word} accurate than {baseline} ({details})."
 
 
 def _adjusted(contrast: Contrast) -> str:
     if contrast.adjusted_for == 1:
         return ""
-    return f", adjusted for the {contrast.adjusted_for} pairs of the study's report by Holm"
+    return f", adjusted for the {contrast.adjusted_for} pairs of the study's report (Holm)"
 
 
 def how_sure(contrast: Contrast) -> str:
-    """Which tests stand behind it, and on how many images."""
+    """State the tests and the number of images."""
     resampled = f"bootstrap {p_text(contrast.bootstrap_p)}"
     if contrast.unpaired or contrast.mcnemar_p is None:
         first, second = contrast.images
         return (
             f"Unpaired: the test sets differ ({contrast.unpaired}), so {first:,} and {second:,} "
-            f"images were compared as independent samples; {resampled}, not adjusted, no McNemar "
-            "test."
+            f"images are compared as independent samples; {resampled}, not adjusted, without "
+            "McNemar test."
         )
     return (
-        f"Paired on {contrast.images[0]:,} test images, twins drawn together. This pair alone, "
-        f"not adjusted: exact McNemar {p_text(contrast.mcnemar_p)}, {resampled}."
+        f"Paired on {contrast.images[0]:,} test images, exact duplicates resampled together. "
+        f"Unadjusted: exact McNemar {p_text(contrast.mcnemar_p)}, {resampled}."
     )
 
 
 def _p(contrast: Contrast) -> str:
     noise = contrast.seed_noise
     if noise is not None and abs(contrast.accuracy.difference) <= noise:
-        return f"{p_text(contrast.p)}, and seeds alone move it by {100 * noise:.2f} points"
+        return f"{p_text(contrast.p)}, seeds alone explain {100 * noise:.2f} points"
     return p_text(contrast.p)
 
 
@@ -121,27 +121,27 @@ def _run_table(contrast: Contrast) -> Table:
     ]
     if contrast.only_baseline is not None and contrast.only_new is not None:
         counts = f"{contrast.only_baseline:g}", f"{contrast.only_new:g}"
-        rows.append(("right alone, images", *counts, ""))
+        rows.append(("images correct on one side only", *counts, ""))
     rows += [
         (cost.title, _cost(cost, cost.baseline), _cost(cost, cost.new), _ratio(cost))
         for cost in contrast.costs
     ]
     sides = (contrast.baseline.name, contrast.new.name)
-    return Table("", ("", *sides, f"change ({100 * LEVEL:.0f} % interval)"), tuple(rows))
+    return Table("", ("", *sides, f"change ({100 * LEVEL:.0f} % CI)"), tuple(rows))
 
 
 ACCURACY_COLUMNS = (
     "architecture",
     "baseline",
     "new",
-    "change, points",
-    "macro-F1, points",
-    "right alone",
+    "change (points)",
+    "macro-F1 (points)",
+    "correct on one side only",
     "McNemar",
     "bootstrap",
     "",
 )
-"""`right alone` counts images that only the baseline, and that only the new side, has right."""
+"""`correct on one side only` counts images for the baseline and for the new side."""
 
 
 def _accuracy_table(compared: Compared) -> Table:
@@ -170,7 +170,7 @@ def _accuracy_table(compared: Compared) -> Table:
 def _cost_table(compared: Compared) -> Table:
     titles = [cost.title for cost in compared.contrasts[0].costs]
     rows = [(item.name, *(_both(cost) for cost in item.costs)) for item in compared.contrasts]
-    return Table("Costs, baseline to new", ("architecture", *titles), tuple(rows))
+    return Table("Costs (baseline to new)", ("architecture", *titles), tuple(rows))
 
 
 def _notes(compared: Compared) -> list[str]:
@@ -184,7 +184,7 @@ def _notes(compared: Compared) -> list[str]:
         notes.add(_over_seeds(compared.in_report))
     if compared.of_studies:
         notes |= {
-            f"{item.name}, unpaired: the test sets differ ({item.unpaired}) and were compared as "
+            f"{item.name}, unpaired: the test sets differ ({item.unpaired}) and are compared as "
             "independent samples."
             for item in compared.contrasts
             if item.unpaired
@@ -194,13 +194,13 @@ def _notes(compared: Compared) -> list[str]:
     return sorted(notes)
 
 
-def _over_seeds(found: InReport) -> str:
-    pair = found.pair
+def _over_seeds(in_report: InReport) -> str:
+    pair = in_report.pair
     verdict = "tied" if pair.tied else "different"
     return (
-        f"Over all their seeds, the report of study {found.study} has the two architectures "
-        f"{verdict}: {100 * found.sign * pair.difference:+.2f} points, {why_text(pair)}, adjusted "
-        f"for {found.pairs} pairs (Holm)."
+        f"Over all seeds, the report of study {in_report.study} finds the two architectures "
+        f"{verdict}: {100 * in_report.sign * pair.difference:+.2f} points, {why_text(pair)}, "
+        f"adjusted for {in_report.pairs} pairs (Holm)."
     )
 
 
@@ -225,13 +225,13 @@ def _ratio(cost: CostChange) -> str:
 def _both(cost: CostChange) -> str:
     if _ratio(cost) == "same":
         return f"{_cost(cost, cost.new)}, same"
-    told = f"{_cost(cost, cost.baseline)} to {_cost(cost, cost.new)}"
-    return told if cost.ratio is None else f"{told}, {_ratio(cost)}"
+    text = f"{_cost(cost, cost.baseline)} to {_cost(cost, cost.new)}"
+    return text if cost.ratio is None else f"{text}, {_ratio(cost)}"
 
 
 def as_json(compared: Compared, judgement: Judgement) -> str:
-    """The comparison for programs, every figure unrounded."""
-    told = {
+    """Render as JSON with unrounded values."""
+    values = {
         "baseline": compared.baseline,
         "new": compared.new,
         "level": LEVEL,
@@ -242,7 +242,7 @@ def as_json(compared: Compared, judgement: Judgement) -> str:
         "fails": judgement.held,
         "not_judged": judgement.missing,
     }
-    return json.dumps(told, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(values, indent=1, ensure_ascii=False) + "\n"
 
 
 def _contrast(item: Contrast) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""What the report of their study says of two runs, so that both commands give one answer."""
+"""Look up two runs in the report of their study, so that both commands agree."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from benchmark.runs.folder import runs_root
 
 @dataclass(frozen=True)
 class InReport:
-    """The pair of rows, in the study's report, that two runs belong to."""
+    """Pair of rows in the study's report that two runs belong to."""
 
     study: str
     pair: Pair
     sign: int
-    """1 where the new run's row is the pair's first, else -1."""
+    """1 if the new run's row is the first of the pair, else -1."""
     pairs: int
-    """Tested in the report; their p-values are adjusted for this number."""
+    """Number of pairs tested in the report, for which p-values are adjusted."""
     one_run_each: bool
-    """Whether the rows are these two runs; else they are means over several seeds."""
+    """Whether each row is a single run; otherwise rows are means over several seeds."""
 
 
 def find_in_report(baseline: FoundRun, new: FoundRun) -> InReport | None:
-    """None unless the two stand in different rows of one study's report."""
+    """Find two runs in their study's report; None unless they are in different rows of it."""
     root = _root(baseline)
     if root is None or root != _root(new) or baseline.record.spec.study != new.record.spec.study:
         return None
@@ -57,7 +57,7 @@ def find_in_report(baseline: FoundRun, new: FoundRun) -> InReport | None:
 
 
 def _root(found: FoundRun) -> Path | None:
-    """The tracking folder that a run lies in; None for one that was copied elsewhere."""
+    """Tracking folder of a run; None if the run was copied elsewhere."""
     path = found.folder.path.resolve()
     if len(path.parents) < 3:
         return None

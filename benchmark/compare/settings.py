@@ -1,4 +1,4 @@
-"""Every setting, version and start in which two runs, or two studies, differ."""
+"""Find the settings, versions and weights in which two runs or studies differ."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from benchmark.runs.settings import ABSENT, flat, settings_of_spec
 
 @dataclass(frozen=True)
 class SettingChange:
-    """One key that differs; values as text."""
+    """A key with different values, as text."""
 
     key: str
-    """Dotted, as `--set` takes it where it is a key of the config."""
+    """Dotted key, in the notation of `--set` for keys of the config."""
     baseline: str
     new: str
     of: tuple[str, ...]
-    """Architectures that it holds for; empty for all."""
+    """Architectures with this difference; empty for all."""
 
     @property
     def title(self) -> str:
-        """The key, and for which architectures alone it holds."""
+        """Key, and the architectures concerned unless all are."""
         return f"{self.key} ({', '.join(self.of)})" if self.of else self.key
 
 
 def settings_changed(matched: Sequence[tuple[str, Row, Row]]) -> tuple[SettingChange, ...]:
-    """Compare what the runs of each pair of rows were told, and where they ran.
+    """Compare settings and environment of the runs of each pair of rows.
 
-    Values of several seeds stand side by side. What differs alike for all pairs is said once.
+    Values of several seeds are joined. A difference common to all pairs is listed once.
     """
-    found: dict[tuple[str, str, str], list[str]] = {}
+    changes: dict[tuple[str, str, str], list[str]] = {}
     for name, baseline, new in matched:
         ours, theirs = _by_key(baseline.records), _by_key(new.records)
         for key in sorted(ours.keys() | theirs.keys()):
             values = ours.get(key, ABSENT), theirs.get(key, ABSENT)
             if values[0] != values[1]:
-                found.setdefault((key, *values), []).append(name)
+                changes.setdefault((key, *values), []).append(name)
     return tuple(
         SettingChange(*change, of=() if len(names) == len(matched) else tuple(names))
-        for change, names in sorted(found.items())
+        for change, names in sorted(changes.items())
     )
 
 
@@ -50,13 +50,13 @@ def _by_key(records: Sequence[RunRecord]) -> dict[str, str]:
     for record in records:
         for key, value in settings_of(record).items():
             values.setdefault(key, {})[value] = None
-    return {key: ", ".join(found) for key, found in values.items()}
+    return {key: ", ".join(distinct) for key, distinct in values.items()}
 
 
 def settings_of(record: RunRecord) -> dict[str, str]:
-    """All that a run was told, by dotted key, and under what it ran."""
-    told = {
+    """Settings and environment of a run, by dotted key."""
+    measured = {
         "training": {"route": record.training.route, "parts": record.training.parts},
         "environment": record.environment.model_dump(mode="json"),
     }
-    return {**settings_of_spec(record.spec), **flat(told)}
+    return {**settings_of_spec(record.spec), **flat(measured)}

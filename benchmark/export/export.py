@@ -1,4 +1,4 @@
-"""Write a trained run as ONNX, exported program or TorchScript, and check what it answers."""
+"""Export a trained run to ONNX, torch.export or TorchScript, and verify its predictions."""
 
 from __future__ import annotations
 
@@ -27,34 +27,34 @@ from clothclf.errors import CostError, DataError, first_line
 from clothclf.models.deploy import deployed_alike
 
 TOLERANCE = 1e-4
-"""Largest difference of a probability that rounding explains."""
+"""Maximum difference in probability that rounding explains."""
 DRAWN = 64
-"""Images of noise to compare by, where the run's own are not at hand."""
+"""Number of random images for verification if the run's own are not available."""
 
-Pictures = npt.NDArray[np.uint8]
+Images = npt.NDArray[np.uint8]
 Probabilities = npt.NDArray[np.float32]
-Runtime = Callable[[Pictures], Probabilities]
+Runtime = Callable[[Images], Probabilities]
 
 
 @dataclasses.dataclass(frozen=True)
 class Checked:
-    """How far the exported model's answers lie from the run's."""
+    """Result of comparing the exported model's predictions with the run's."""
 
     images: int
     of: str
-    """Which images they were."""
+    """Description of the images."""
     largest_difference: float
-    """Of a probability."""
+    """Largest difference in probability."""
     deployed: bool = False
-    """Whether the run's network was re-parameterised for it."""
+    """Whether the network was re-parameterised for export."""
 
 
 def export(found: FoundRun, form: str, output: Path, most: int | None = None) -> Checked:
-    """Export a finished run to `output`, once its answers are found to be the classifier's own.
+    """Export a finished run to `output`, and verify that its predictions match the classifier.
 
-    A network that can be re-parameterised is exported in its deployed form. Answers are compared on
-    the run's test images, `most` of them at most. Raises ExportError, and leaves no file, where
-    an answer differs, a library is missing, or torch cannot export it.
+    A network that can be re-parameterised is exported in its deployed form. Predictions are
+    compared on the run's test images, at most `most`. Raises ExportError, without leaving a file,
+    if a prediction differs, a library is missing, or torch cannot export the model.
     """
     model = Exported(restore_run(found)).eval()
     size = found.record.spec.image_size
@@ -62,7 +62,7 @@ def export(found: FoundRun, form: str, output: Path, most: int | None = None) ->
     expected = _run(lambda some: model(torch.from_numpy(some)).numpy(), images)
     try:
         other = deployed_alike(model, torch.from_numpy(images[:2]))
-    except CostError:  # then as it was trained
+    except CostError:  # export the trained form
         other = None
     try:
         with output_file(output) as unfinished:
@@ -74,8 +74,8 @@ def export(found: FoundRun, form: str, output: Path, most: int | None = None) ->
     return dataclasses.replace(checked, deployed=other is not None)
 
 
-def _test_images(found: FoundRun, size: int, most: int | None) -> tuple[Pictures, str]:
-    """Images uint8 [n, size, size, 3] of the run's test split, or noise, and in words which."""
+def _test_images(found: FoundRun, size: int, most: int | None) -> tuple[Images, str]:
+    """Test images uint8 [n, size, size, 3] of the run, or random ones, with their description."""
     spec = found.record.spec
     try:
         manifest = pd.read_parquet(found.folder.path / files.MANIFEST)
@@ -85,59 +85,59 @@ def _test_images(found: FoundRun, size: int, most: int | None) -> tuple[Pictures
             raise DataError("other images")
     except (DataError, OSError, ValueError):
         drawn = np.random.default_rng(0).integers(0, 256, (DRAWN, size, size, 3), dtype=np.uint8)
-        return drawn, "images of noise, as the run's own are not in the cache any more"
+        return drawn, "random images, because the run's own are no longer in the cache"
     places = np.arange(len(test) if most is None else min(most, len(test)))
     return test.images(places), f"of the run's {len(test):,} test images"
 
 
-def _run(answer: Runtime, images: Pictures) -> Probabilities:
+def _run(predict: Runtime, images: Images) -> Probabilities:
     with torch.inference_mode():
-        parts = [answer(images[i : i + BATCH_SIZE]) for i in range(0, len(images), BATCH_SIZE)]
+        parts = [predict(images[i : i + BATCH_SIZE]) for i in range(0, len(images), BATCH_SIZE)]
     return np.concatenate(parts)
 
 
-def _compare(expected: Probabilities, found: Probabilities, of: str) -> Checked:
-    """Raise ExportError where an image would get another answer.
+def _compare(expected: Probabilities, actual: Probabilities, of: str) -> Checked:
+    """Compare predictions; raises ExportError if the predicted class of an image differs.
 
-    Two classes as probable as each other, to the tolerance, may change places.
+    Two classes with equal probability, within the tolerance, may swap.
     """
-    difference = float(np.abs(found - expected).max())
+    difference = float(np.abs(actual - expected).max())
     best = np.arange(len(expected)), expected.argmax(1)
-    other = expected[best] - expected[np.arange(len(expected)), found.argmax(1)] > TOLERANCE
-    if not difference <= TOLERANCE or other.any():  # NaN is no agreement
+    other = expected[best] - expected[np.arange(len(expected)), actual.argmax(1)] > TOLERANCE
+    if not difference <= TOLERANCE or other.any():  # a NaN difference also fails
         raise ExportError(
-            f"the exported model does not answer as the run does: probabilities differ by up to "
-            f"{difference:.2g} (allowed: {TOLERANCE:g}), the class of {int(other.sum())} of "
-            f"{len(expected)} images is another; try another --format"
+            f"predictions of the exported model differ from the run's: probabilities by up to "
+            f"{difference:.2g} (tolerance: {TOLERANCE:g}), predicted classes of "
+            f"{int(other.sum())} of {len(expected)} images; try another --format"
         )
     return Checked(len(expected), of, difference)
 
 
 def _example(size: int) -> torch.Tensor:
-    # Two: a batch of one would be taken for a constant.
+    # Batch size 2, because torch.export specialises a dimension of size 1.
     return torch.zeros(2, size, size, 3, dtype=torch.uint8)
 
 
 def _program(model: Exported, size: int) -> torch.export.ExportedProgram:
-    any_number = {"pictures": {0: torch.export.Dim("n", min=1)}}
+    dynamic_shapes = {"images": {0: torch.export.Dim("n", min=1)}}
     try:
-        return torch.export.export(model, (_example(size),), dynamic_shapes=any_number)
+        return torch.export.export(model, (_example(size),), dynamic_shapes=dynamic_shapes)
     except Exception as error:  # torch's tracer raises many kinds
         raise ExportError(
             f"torch cannot export this architecture: {first_line(error)}; try --format torchscript"
         ) from None
 
 
-def _to_torch(model: Exported, size: int, told: str, path: Path) -> Runtime:
+def _to_torch(model: Exported, size: int, card_text: str, path: Path) -> Runtime:
     content = io.BytesIO()
-    torch.export.save(_program(model, size), content, extra_files={CARD: told})
+    torch.export.save(_program(model, size), content, extra_files={CARD: card_text})
     path.write_bytes(content.getvalue())
     content.seek(0)
     loaded = torch.export.load(content).module()
     return lambda some: np.asarray(loaded(torch.from_numpy(some)))
 
 
-def _to_torchscript(model: Exported, size: int, told: str, path: Path) -> Runtime:
+def _to_torchscript(model: Exported, size: int, card_text: str, path: Path) -> Runtime:
     content = io.BytesIO()
     try:
         traced = torch.jit.trace(model, _example(size))  # type: ignore[no-untyped-call]
@@ -145,14 +145,14 @@ def _to_torchscript(model: Exported, size: int, told: str, path: Path) -> Runtim
         raise ExportError(
             f"torch cannot trace this architecture: {first_line(error)}; try --format onnx"
         ) from None
-    torch.jit.save(traced, content, _extra_files={CARD: told})
+    torch.jit.save(traced, content, _extra_files={CARD: card_text})
     path.write_bytes(content.getvalue())
     content.seek(0)
     loaded: Any = torch.jit.load(content)  # type: ignore[no-untyped-call]
     return lambda some: np.asarray(loaded(torch.from_numpy(some)))
 
 
-def _to_onnx(model: Exported, size: int, told: str, path: Path) -> Runtime:
+def _to_onnx(model: Exported, size: int, card_text: str, path: Path) -> Runtime:
     try:
         import onnx
         import onnxruntime
@@ -166,7 +166,7 @@ def _to_onnx(model: Exported, size: int, told: str, path: Path) -> Runtime:
             model,
             (_example(size),),
             dynamo=True,
-            dynamic_shapes={"pictures": {0: torch.export.Dim("n", min=1)}},
+            dynamic_shapes={"images": {0: torch.export.Dim("n", min=1)}},
             input_names=[INPUT],
             output_names=[OUTPUT],
         )
@@ -176,9 +176,9 @@ def _to_onnx(model: Exported, size: int, told: str, path: Path) -> Runtime:
             "try --format torch or torchscript"
         ) from None
     if program is None:
-        raise ExportError("torch gave no ONNX program; try --format torch")
+        raise ExportError("torch returned no ONNX program; try --format torch")
     proto = program.model_proto
-    onnx.helper.set_model_props(proto, {CARD: told})
+    onnx.helper.set_model_props(proto, {CARD: card_text})
     onnx.checker.check_model(proto)
     path.write_bytes(proto.SerializeToString())
     options = onnxruntime.SessionOptions()
@@ -197,7 +197,7 @@ FORMATS = tuple(_FORMATS)
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporters' reports on themselves, which say nothing that a user could mend."""
+    """Suppress output and warnings of the exporters, which users cannot act on."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

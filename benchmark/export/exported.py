@@ -1,4 +1,4 @@
-"""A classifier as one module of tensors: uint8 images in, class probabilities out."""
+"""Wrap a classifier as one module for export: uint8 images in, class probabilities out."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
 INPUT = "pictures"
 OUTPUT = "probabilities"
 CARD = "bench.json"
-"""What must be known beside the tensors, as JSON: under this name in every format."""
+"""File name of the model's metadata as JSON, in every format."""
 
 
 class Exported(nn.Module):
-    """Normalising, the classifier, and softmax, in float32.
+    """Normalisation, classifier and softmax in float32.
 
-    Images uint8 [n, size, size, 3], RGB, as resizing gives them, become probabilities
-    float32 [n, classes].
+    Takes resized RGB images, uint8 [n, size, size, 3], and returns probabilities, float32
+    [n, classes].
     """
 
     mean: Tensor
     scale: Tensor
 
     def __init__(self, classifier: Classifier) -> None:
-        """Take the classifier's parts; its body answers in float32 from then on."""
+        """Wrap `classifier`, and set its precision to float32."""
         super().__init__()
         classifier.precision = "float32"
         normalization = classifier.normalization
@@ -40,14 +40,14 @@ class Exported(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Class probabilities [n, classes]."""
-        # Each channel by itself, as training normalises: the same roundings.
+        # Normalise each channel as in training, to get the same rounding.
         scaled = (images.float() - self.mean) * self.scale
         scores: Tensor = self.classifier(scaled.permute(0, 3, 1, 2))
         return scores.softmax(1)
 
 
 def card(record: RunRecord) -> str:
-    """All that a user of the exported model needs to know, as JSON."""
+    """Metadata for users of the exported model, as JSON."""
     spec = record.spec
     return json.dumps(
         {

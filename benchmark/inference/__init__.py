@@ -1,1 +1,1 @@
-"""Predictions of a finished run."""
+"""Inference with the trained classifier of a finished run."""

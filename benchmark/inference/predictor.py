@@ -1,4 +1,4 @@
-"""A trained classifier that answers for encoded images, prepared as training images were."""
+"""Predict classes of encoded images with a trained classifier, preprocessed as in training."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ if TYPE_CHECKING:
 
 BATCH_SIZE = 64
 TOP = 5
-"""Classes that are told of an image, most probable first."""
+"""Number of classes in a prediction, most probable first."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One image's classes and their probabilities, the most probable first, `TOP` at most."""
+    """Prediction for one image."""
 
     top: tuple[tuple[str, float], ...]
+    """Classes with probabilities, most probable first, at most `TOP`."""
 
     @property
     def label(self) -> str:
@@ -39,18 +40,18 @@ class Answer:
 
     @property
     def probability(self) -> float:
-        """Of the most probable class, 0 to 1."""
+        """Probability of the most probable class, 0 to 1."""
         return self.top[0][1]
 
 
 class Predictor:
-    """Encoded images in, classes and probabilities out."""
+    """Predicts classes and probabilities of encoded images."""
 
     def __init__(self, classifier: Classifier, spec: RunSpec, device: torch.device) -> None:
-        """`classifier` is trained; it is moved to `device`, and simplified as far as that goes."""
+        """Move the trained `classifier` to `device`, and fold it where possible."""
         classifier = classifier.to(device).eval()
         if classifier.backbone_is_deterministic():
-            # As the run's own answers were computed.
+            # The run's own predictions were computed with the folded classifier.
             classifier = folded(classifier, spec.image_size)
         self._classifier = classifier
         self._device = device
@@ -58,18 +59,21 @@ class Predictor:
         self.classes = spec.data_summary.classes
 
     def pixels(self, content: bytes) -> npt.NDArray[np.uint8]:
-        """Decode one image to uint8 [size, size, 3]; raises DataError where it is none."""
+        """Decode one image to uint8 [size, size, 3]; raises DataError if it is invalid."""
         with decoding(content) as decoded:
             return resized(decoded.image, self._size)
 
     def probabilities(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Images [n, size, size, 3] to class probabilities [n, classes]."""
-        parts = [self._some(pixels[i : i + BATCH_SIZE]) for i in range(0, len(pixels), BATCH_SIZE)]
+        """Class probabilities [n, classes] of images [n, size, size, 3]."""
+        parts = [
+            self._batch_probabilities(pixels[i : i + BATCH_SIZE])
+            for i in range(0, len(pixels), BATCH_SIZE)
+        ]
         nothing = np.empty((0, len(self.classes)), dtype=np.float32)
         return np.concatenate([nothing, *parts])
 
     def answers(self, probabilities: npt.NDArray[np.float32]) -> list[Answer]:
-        """The classes that go with probabilities [n, classes]."""
+        """Predictions from probabilities [n, classes]."""
         order = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
         return [
             Answer(tuple((self.classes[place], float(row[place])) for place in places))
@@ -77,7 +81,7 @@ class Predictor:
         ]
 
     @torch.inference_mode()
-    def _some(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def _batch_probabilities(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         images = torch.from_numpy(pixels).to(self._device)
         scores = self._classifier(self._classifier.normalization.apply(images))
         probabilities: npt.NDArray[np.float32] = scores.softmax(1).cpu().numpy()
@@ -85,7 +89,7 @@ class Predictor:
 
 
 def restore_run(found: FoundRun) -> Classifier:
-    """A finished run's classifier as it was after training; raises WeightsError."""
+    """Restore the trained classifier of a finished run; raises WeightsError."""
     record = found.record
     saved = SavedModel(
         run_id=record.run_id,
@@ -97,17 +101,17 @@ def restore_run(found: FoundRun) -> Classifier:
 
 
 def open_predictor(found: FoundRun, device: str = "auto") -> Predictor:
-    """Build what answers for a finished run; raises WeightsError or DeviceError."""
+    """Make a predictor from a finished run; raises WeightsError or DeviceError."""
     return Predictor(restore_run(found), found.record.spec, select_device(device))
 
 
 def read_image(path: Path, limit: int) -> bytes:
-    """A file's bytes; raises DataError where it cannot be read or has more than `limit`."""
+    """Read a file; raises DataError if it cannot be read or exceeds `limit` bytes."""
     from clothclf.errors import DataError
 
     try:
-        if not path.is_file():  # a pipe would be waited for without end
-            raise DataError("is no file")
+        if not path.is_file():  # reading a pipe could block forever
+            raise DataError("is not a file")
         with path.open("rb") as file:
             content = file.read(limit + 1)
     except OSError as error:

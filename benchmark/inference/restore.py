@@ -1,4 +1,4 @@
-"""Build a run's trained classifier again from what was saved of it, or say why that cannot be."""
+"""Restore a run's trained classifier from its saved files."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ if TYPE_CHECKING:
 
     from clothclf.models.classifier import Classifier
 
-SELF_CONTAINED = "train with --set tracking.weights=full for a model that needs nothing else"
+SELF_CONTAINED = "train with --set tracking.weights=full for a self-contained model"
 
 
 class SavedModel(Settings):
-    """What must be known beside the tensors to build a classifier again."""
+    """Metadata needed with the saved tensors to restore a classifier."""
 
     run_id: str
     spec: RunSpec
     body_sha256: str
-    """Of the backbone before training: one that is not saved must be built the same."""
+    """Hash of the backbone before training, to verify a backbone that was not saved."""
     tensors_sha256: str
-    """Of the file of tensors."""
+    """Hash of the tensor file."""
 
     @property
     def is_self_contained(self) -> bool:
-        """Whether all parameters are saved, and not only those that training changed."""
+        """Whether all parameters are saved, not only the trained ones."""
         return self.spec.save_weights == "full" or self.spec.model.mode != "frozen"
 
 
 def restore(saved: SavedModel, tensors: Path) -> Classifier:
-    """The classifier as it was after training, on the CPU, ready to answer.
+    """Restore the trained classifier on the CPU, in evaluation mode.
 
-    `tensors` is the run's model.safetensors. Parameters of a frozen backbone that it lacks are
-    built as the run built them: drawn from the seed, or loaded from the same weights. Raises
-    WeightsError if they are not available, or differ.
+    `tensors` is the run's model.safetensors. Parameters of a frozen backbone that it does not
+    contain are initialised as in the run: from the seed, or from the same weights. Raises
+    WeightsError if they are not available or differ.
     """
     from benchmark.runs.inputs import build_from
     from clothclf.models.weights import state_hash
@@ -54,9 +54,9 @@ def restore(saved: SavedModel, tensors: Path) -> Classifier:
         classifier = build_from(saved.spec.model_copy(update={"weights": weights}))
         if state_hash(classifier.backbone) != saved.body_sha256:
             raise WeightsError(
-                f"run {saved.run_id}: its backbone, {weights.name} weights, comes out differently "
-                "here than where it was trained (another version of torch or timm?); "
-                f"use those of the run's record, or {SELF_CONTAINED}"
+                f"run {saved.run_id}: its backbone ({weights.name} weights) differs from the one "
+                "it was trained with, possibly due to another version of torch or timm; use the "
+                f"versions in the run's record, or {SELF_CONTAINED}"
             )
     _load(classifier, state, saved)
     return classifier.requires_grad_(False).eval()
@@ -69,32 +69,34 @@ def _read(saved: SavedModel, tensors: Path) -> dict[str, Tensor]:
 
     try:
         if file_sha256(tensors) != saved.tensors_sha256:
-            raise WeightsError(f"{tensors}: is not what run {saved.run_id} saved; log it again")
+            raise WeightsError(
+                f"{tensors}: has changed since run {saved.run_id} saved it; log it again"
+            )
         return current_names(load_file(tensors))
     except OSError as error:
         raise WeightsError(f"{tensors}: cannot be read: {error.strerror or error}") from None
 
 
 def _weights(saved: SavedModel) -> Weights:
-    """The weights that the run started from, if they can be had and are still the same."""
+    """Initial weights of the run; raises WeightsError if they are missing or have changed."""
     weights, architecture = saved.spec.weights, saved.spec.architecture
     if weights.origin == "random":
         return weights
     if weights.path is not None and weights.path.is_file():
-        found = weights
+        current = weights
     elif weights.origin == "pretrained":
-        found = _from_hub(saved, architecture)
+        current = _from_hub(saved, architecture)
     else:
         raise WeightsError(
-            f"run {saved.run_id}: its backbone started from {weights.path}, which is not there; "
-            f"put the file back, or {SELF_CONTAINED}"
+            f"run {saved.run_id}: the initial weights of its backbone, {weights.path}, are "
+            f"missing; restore the file, or {SELF_CONTAINED}"
         )
-    if found.path is None or file_sha256(found.path) != weights.sha256:
+    if current.path is None or file_sha256(current.path) != weights.sha256:
         raise WeightsError(
-            f"run {saved.run_id}: its backbone started from {weights.name}, and {found.path} is "
-            f"another file by now; put the old one back, or {SELF_CONTAINED}"
+            f"run {saved.run_id}: the initial weights of its backbone, {weights.name}, have "
+            f"changed in {current.path}; restore the old file, or {SELF_CONTAINED}"
         )
-    return found
+    return current
 
 
 def _from_hub(saved: SavedModel, architecture: str) -> Weights:
@@ -104,19 +106,19 @@ def _from_hub(saved: SavedModel, architecture: str) -> Weights:
         return WeightsResolver("pretrained").resolve(architecture)
     except WeightsError as error:
         raise WeightsError(
-            f"run {saved.run_id}: the weights that its backbone started from cannot be had "
-            f"({error}); {SELF_CONTAINED}"
+            f"run {saved.run_id}: the initial weights of its backbone are not available ({error}); "
+            f"{SELF_CONTAINED}"
         ) from None
 
 
 def _load(classifier: Classifier, state: dict[str, Tensor], saved: SavedModel) -> None:
     expected = classifier.state_dict() if saved.is_self_contained else classifier.trained_tensors()
-    wrong = sorted(set(state) ^ set(expected)) or sorted(
+    mismatched = sorted(set(state) ^ set(expected)) or sorted(
         name for name, tensor in expected.items() if tensor.shape != state[name].shape
     )
-    if wrong:
+    if mismatched:
         raise WeightsError(
-            f"run {saved.run_id}: what was saved of {saved.spec.architecture} does not fit what "
-            f'this version of timm builds: "{wrong[0]}"; use the version of the run\'s record'
+            f"run {saved.run_id}: the saved parameters of {saved.spec.architecture} do not match "
+            f'this version of timm: "{mismatched[0]}"; use the version in the run\'s record'
         )
     classifier.load_state_dict(state, strict=False)

@@ -1,1 +1,1 @@
-"""What a study runs: architectures, weights and teachers."""
+"""Planning of a study: architectures, weights, teachers and runs."""

@@ -1,4 +1,4 @@
-"""From what a user names to architectures with a size each: lists, wildcards, limits on cost."""
+"""Resolve names, wildcards and lists to architectures with image sizes, within cost limits."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ from clothclf.settings.model import LIST_MARK
 
 MAX_LIST_BYTES = 1_000_000
 MAX_NAMES = 10_000
-"""In a list."""
+"""Maximum lines of a list."""
 MAX_ERRORS = 20
-"""That are told one by one."""
-UNFIT_HINT = "leave out what cannot take part by --exclude NAME, or by selection.exclude"
+"""Maximum number of errors to list individually."""
+UNFIT_HINT = "exclude unsuitable architectures with --exclude NAME or selection.exclude"
 DEMO_CLASSES = 11
-"""Of a head that is counted before the data are read, unless the study says how many."""
+"""Classes of the head for counting before the data is read, unless the study sets a maximum."""
 
 Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class ArchitectureMatch:
-    """An architecture at one size; MACs of one image, with the study's head on it."""
+    """An architecture at one image size, with the costs of one image including the head."""
 
     entry: ArchitectureSettings
-    """No wildcard, no list; its `image_size` is in pixels."""
+    """Resolved entry: a single name, with `image_size` in pixels."""
     macs: int | None
-    """None where they cannot be counted."""
+    """MACs of the deployed form; None if they cannot be counted."""
     params: int | None
-    """Of the form that is deployed, as MACs are."""
+    """Parameters of the deployed form."""
     out: str = ""
-    """Why it is left out, in words; empty where it stays."""
+    """Reason for exclusion; empty if selected."""
     training_macs: int | None = None
-    """Of the form that trains, where it is another one."""
+    """MACs of the training form, if it differs."""
 
     @property
     def image_size(self) -> int:
-        """Side of its images, in pixels."""
+        """Image side in pixels."""
         if not isinstance(self.entry.image_size, int):
             raise ValueError(f"{self.entry.name}: its size is not in pixels")
         return self.entry.image_size
@@ -52,53 +52,53 @@ class ArchitectureMatch:
 
 def find_architectures(
     study: StudySettings,
-    asked: Sequence[str],
+    patterns: Sequence[str],
     cache: Path,
     notify: Notify | None = None,
     leave_out_unfit: bool = False,
 ) -> list[ArchitectureMatch]:
-    """All architectures that are asked for, or of the study, each at its size or sizes.
+    """Resolve `patterns`, or the study's architectures, to all their image sizes.
 
-    Those beyond `study.selection` say in `out` why they are left out. Counts are kept below
-    `cache`; `notify` hears of progress where there are many to count. Raises UserError, with a
-    line for each fault, for names that are not known, lists that cannot be read, and sizes that
-    an architecture refuses (with `leave_out_unfit` it is left out); and where nothing is left.
+    Architectures beyond `study.selection` are returned with a reason in `out`. Counts are cached
+    below `cache`; `notify` gets progress messages. Raises UserError with one line for each
+    problem: unknown names, unreadable lists, and image sizes that an architecture does not
+    support (excluded instead with `leave_out_unfit`). Also raises if nothing is left.
     """
-    entries = sized(study, expand(match_architectures(study, asked)))
-    kept, out = _without_excluded(study, entries)
-    counts, faults = _count(study, kept, cache, notify)
+    entries = sized(study, expand(match_architectures(study, patterns)))
+    included, out = _without_excluded(study, entries)
+    counts, errors = _count(study, included, cache, notify)
     if not leave_out_unfit:
-        _raise(list(faults.values()), UNFIT_HINT)
-    found = [
+        _raise(list(errors.values()), UNFIT_HINT)
+    matches = [
         ArchitectureMatch(
             entry,
             count.macs,
             count.params,
-            faults.get(place) or _beyond(study, count),
+            errors.get(place) or _beyond(study, count),
             count.training_macs,
         )
-        for place, (entry, count) in enumerate(zip(kept, counts, strict=True))
+        for place, (entry, count) in enumerate(zip(included, counts, strict=True))
     ]
-    if all(item.out for item in found):
-        raise ArchitectureError(_nothing_left(found))
-    return [*found, *out]
+    if all(item.out for item in matches):
+        raise ArchitectureError(_nothing_left(matches))
+    return [*matches, *out]
 
 
 def match_architectures(
-    study: StudySettings, asked: Sequence[str]
+    study: StudySettings, patterns: Sequence[str]
 ) -> tuple[ArchitectureSettings, ...]:
-    """The architectures to run: those asked for, with what is the study's own where it names them.
+    """Entries for `patterns`, with the study's own settings for architectures that it names.
 
-    `asked` are names, wildcards, and lists as `@names.txt`.
+    Patterns are names, wildcards, and lists as `@names.txt`; without any, returns the study's.
     """
-    if not asked:
+    if not patterns:
         return study.architectures
     named = {entry.name: entry for entry in study.architectures}
-    return tuple(named.get(name) or _named(name) for name in asked)
+    return tuple(named.get(name) or _named(name) for name in patterns)
 
 
 def named_entries(patterns: Sequence[str]) -> list[ArchitectureSettings]:
-    """What bare patterns name, without a study; raises UserError as `expand`."""
+    """Resolve patterns without a study; raises UserError as `expand` does."""
     return expand([_named(pattern) for pattern in patterns])
 
 
@@ -107,107 +107,107 @@ def _named(name: str) -> ArchitectureSettings:
         return ArchitectureSettings.model_validate({"name": name})
     except ValidationError as error:
         reason = error.errors()[0]["msg"].lower()
-        raise ArchitectureError(f"architecture {name[:80]!r} is no name: {reason}") from None
+        raise ArchitectureError(f"architecture {name[:80]!r}: invalid name: {reason}") from None
 
 
 def expand(entries: Sequence[ArchitectureSettings]) -> list[ArchitectureSettings]:
-    """Replace lists and wildcards by names; a name that stands there in full keeps what it has.
+    """Expand lists and wildcards; an entry given by its full name keeps its own settings.
 
-    Raises UserError with a line for each name that is not known.
+    Raises UserError with one line for each unknown name.
     """
     from clothclf.models.architectures import expand_names, is_wildcard
 
     lines = [line for entry in entries for line in _listed(entry)]
     named = {entry.name: entry for entry in entries if not entry.name.startswith(LIST_MARK)}
     expanded: dict[str, ArchitectureSettings] = {}
-    faults: list[str] = []
+    errors: list[str] = []
     for entry, where in lines:
         try:
             names = expand_names([entry.name])
         except ArchitectureError as error:
-            faults.append(f"{where}{error}")
+            errors.append(f"{where}{error}")
             continue
         for name in names:
             own = entry if not is_wildcard(entry.name) else entry.model_copy(update={"name": name})
             expanded.setdefault(name, named.get(name, own))
-    _raise(faults)
+    _raise(errors)
     return list(expanded.values())
 
 
 def sized(
     study: StudySettings, entries: Sequence[ArchitectureSettings]
 ) -> list[ArchitectureSettings]:
-    """Each entry once for each of its sizes, in pixels, without repeats."""
+    """One entry for each image size in pixels, without duplicates."""
     from clothclf.models.architectures import size_of
 
-    found: dict[tuple[str, int], ArchitectureSettings] = {}
+    entries_by_size: dict[tuple[str, int], ArchitectureSettings] = {}
     for entry in entries:
         sizes = entry.image_size or study.data.image_size
         for size in sizes if isinstance(sizes, tuple) else (sizes,):
             pixels = size_of(entry.name, size)
             own = entry.model_copy(update={"image_size": pixels})
-            found.setdefault((entry.name, pixels), own)
-    return list(found.values())
+            entries_by_size.setdefault((entry.name, pixels), own)
+    return list(entries_by_size.values())
 
 
 def _listed(entry: ArchitectureSettings) -> Iterator[tuple[ArchitectureSettings, str]]:
-    """An entry, or one for each line of the list that it names, and where it stands."""
+    """Yield an entry, or one for each line of its list, with its location for messages."""
     if not entry.name.startswith(LIST_MARK):
         yield entry, ""
         return
     path = Path(entry.name.removeprefix(LIST_MARK))
-    found = False
+    has_names = False
     for number, line in enumerate(_read_list(path).splitlines(), 1):
         name = line.partition("#")[0].strip()
         if not name:
             continue
         where = f"{path}, line {number}: "
         if name.startswith(LIST_MARK):
-            raise ArchitectureError(f"{where}a list names architectures, not further lists")
+            raise ArchitectureError(f"{where}a list must contain architectures, not other lists")
         if number > MAX_NAMES:
             raise ArchitectureError(f"{path}: has more than {MAX_NAMES:,} lines")
         try:
             _named(name)
         except ArchitectureError as error:
             raise ArchitectureError(f"{where}{error}") from None
-        found = True
+        has_names = True
         yield entry.model_copy(update={"name": name}), where
-    if not found:
-        raise ArchitectureError(f"{path}: names no architecture; write one on each line")
+    if not has_names:
+        raise ArchitectureError(f"{path}: contains no architecture; write one per line")
 
 
 def _read_list(path: Path) -> str:
     try:
-        # A device has no size and no end: what is read is bounded, not what is declared.
+        # Limit the bytes read, not the file size: devices have no size and no end.
         with path.open("rb") as file:
             content = file.read(MAX_LIST_BYTES + 1)
         if len(content) > MAX_LIST_BYTES:
-            raise ArchitectureError(f"{path}: larger than 1 MB; this is no list of architectures")
+            raise ArchitectureError(f"{path}: larger than 1 MB; not a list of architectures")
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ArchitectureError(
             f"{path}: is not UTF-8 at byte {error.start + 1}; save it as UTF-8"
         ) from None
-    except (OSError, ValueError) as error:  # not there, a folder, or a path with a NUL
+    except (OSError, ValueError) as error:  # missing, a folder, or a path with a NUL byte
         reason = error.strerror if isinstance(error, OSError) else error
         raise ArchitectureError(
-            f"{str(path)[:200]}: this list of architectures cannot be read: {reason}"
+            f"{str(path)[:200]}: the list of architectures cannot be read: {reason}"
         ) from None
 
 
 def _without_excluded(
     study: StudySettings, entries: Sequence[ArchitectureSettings]
 ) -> tuple[list[ArchitectureSettings], list[ArchitectureMatch]]:
-    kept, out = [], []
+    included, out = [], []
     for entry in entries:
         by = [it for it in study.selection.exclude if fnmatch.fnmatchcase(entry.name, it)]
         if by:
             out.append(ArchitectureMatch(entry, None, None, f"excluded by {by[0]}"))
         else:
-            kept.append(entry)
-    if not kept:
-        raise ArchitectureError(f"selection.exclude leaves none of {len(out)} architectures")
-    return kept, out
+            included.append(entry)
+    if not included:
+        raise ArchitectureError(f"selection.exclude excludes all {len(out)} architectures")
+    return included, out
 
 
 def _count(
@@ -216,7 +216,7 @@ def _count(
     cache: Path,
     notify: Notify | None,
 ) -> tuple[list[QuickCount], dict[int, str]]:
-    """Count each with its head; by place, why one cannot be built at its size."""
+    """Count costs including heads, and errors by index for architectures that cannot be built."""
     from clothclf.models.check_weights import check_architecture
 
     sides = [entry.image_size for entry in entries]
@@ -226,18 +226,20 @@ def _count(
         if isinstance(side, int)
     ]
     classes = study.data.max_classes or DEMO_CLASSES
-    found = count_many(requests, cache, _progress(notify))
-    faults: dict[int, str] = {}
-    for place, (request, count) in enumerate(zip(requests, found, strict=True)):
+    quick_counts = count_many(requests, cache, _progress(notify))
+    errors: dict[int, str] = {}
+    for place, (request, count) in enumerate(zip(requests, quick_counts, strict=True)):
         if count.fault:
-            # A few architectures compute with real numbers while they are built.
+            # A few architectures need real tensors while they are built.
             try:
                 check_architecture(request.architecture, request.image_size)
             except ArchitectureError as error:
-                faults[place] = str(error)
+                errors[place] = str(error)
     heads = [entry.head or study.model.head for entry in entries]
-    counts = [count.with_head(head, classes) for count, head in zip(found, heads, strict=True)]
-    return counts, faults
+    counts = [
+        count.with_head(head, classes) for count, head in zip(quick_counts, heads, strict=True)
+    ]
+    return counts, errors
 
 
 def _progress(notify: Notify | None) -> Callable[[int, int], None] | None:
@@ -257,41 +259,41 @@ def _beyond(study: StudySettings, count: QuickCount) -> str:
         (count.macs, limits.max_gmacs, 1e9, "GMACs"),
         (count.params, limits.max_params, 1e6, "million parameters"),
     )
-    told = []
-    for value, most, unit, name in figures:
-        if most is None:
+    reasons = []
+    for value, limit, unit, name in figures:
+        if limit is None:
             continue
         if value is None:
-            told.append(f"its {name} cannot be counted")
-        elif value > most * unit:
-            told.append(f"{value / unit:.3g} {name}, more than {most:g}")
-    return "; ".join(told)
+            reasons.append(f"its {name} cannot be counted")
+        elif value > limit * unit:
+            reasons.append(f"{value / unit:.3g} {name}, more than {limit:g}")
+    return "; ".join(reasons)
 
 
-def _nothing_left(found: Sequence[ArchitectureMatch]) -> str:
-    """The sentence for limits that leave no architecture, with the smallest of all."""
-    known = [item for item in found if item.macs is not None and item.params is not None]
-    least = min(known, key=lambda item: (item.macs or 0, item.params or 0), default=None)
-    told = f"the limits leave none of {len(found)} architectures"
-    if least is None:
-        return f"none of {len(found)} architectures is left; {found[0].entry.name}: {found[0].out}"
+def _nothing_left(matches: Sequence[ArchitectureMatch]) -> str:
+    """Message for limits that exclude all architectures, with the smallest one."""
+    known = [item for item in matches if item.macs is not None and item.params is not None]
+    smallest = min(known, key=lambda item: (item.macs or 0, item.params or 0), default=None)
+    if smallest is None:
+        first = matches[0]
+        return f"all {len(matches)} architectures are excluded; {first.entry.name}: {first.out}"
     return (
-        f"{told}; the smallest, {least.entry.name} at {least.image_size} px, has "
-        f"{(least.macs or 0) / 1e9:.3g} GMACs and {(least.params or 0) / 1e6:.3g} million "
-        "parameters: raise --max-gmacs or --max-params"
+        f"the limits exclude all {len(matches)} architectures; the smallest, {smallest.entry.name} "
+        f"at {smallest.image_size} px, has {(smallest.macs or 0) / 1e9:.3g} GMACs and "
+        f"{(smallest.params or 0) / 1e6:.3g} million parameters: raise --max-gmacs or --max-params"
     )
 
 
-def _raise(faults: Sequence[str], hint: str = "") -> None:
-    """Raise UserError with the faults, a line each, the first of them where they are many.
+def _raise(errors: Sequence[str], hint: str = "") -> None:
+    """Raise UserError with one line for each error, at most MAX_ERRORS, if there are any.
 
-    Where there are several, `hint` comes last.
+    `hint` is the last line if there are several.
     """
-    told = list(dict.fromkeys(faults))
-    if not told:
+    lines = list(dict.fromkeys(errors))
+    if not lines:
         return
-    if len(told) > MAX_ERRORS:
-        told = [*told[:MAX_ERRORS], f"and {len(told) - MAX_ERRORS} more architectures"]
-    if hint and len(told) > 1:
-        told.append(hint)
-    raise UserError("\n".join(told))
+    if len(lines) > MAX_ERRORS:
+        lines = [*lines[:MAX_ERRORS], f"and {len(lines) - MAX_ERRORS} more architectures"]
+    if hint and len(lines) > 1:
+        lines.append(hint)
+    raise UserError("\n".join(lines))

@@ -1,4 +1,4 @@
-"""From a study to its plan: architectures, weights, data and recipe checked, runs listed."""
+"""Plan a study: check architectures, weights, data and recipe, and list the runs."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from clothclf.results import Weights
 from clothclf.settings import ArchitectureSettings
 
 MAX_SHRINKING = 3
-"""Stored images that many times as large as what a network sees call for a warning."""
+"""Maximum ratio of stored to network image size without a warning."""
 MAX_LEFT_OUT = 20
-"""Architectures that are told one by one."""
+"""Maximum number of excluded architectures to list individually."""
 
 
 def check_device(study: StudySettings) -> None:
-    """Raise DeviceError where this machine lacks the study's device; every run would fail."""
+    """Raise DeviceError if the study's device is not available on this machine."""
     from clothclf.device import select_device
 
     select_device(study.device)
@@ -39,15 +39,15 @@ def check_device(study: StudySettings) -> None:
 
 def plan_study(
     study: StudySettings,
-    asked: Sequence[str],
+    patterns: Sequence[str],
     root: Path,
     console: Console,
     may_probe: bool = True,
 ) -> tuple[list[RunSpec], DataSet]:
-    """The runs of `asked` architectures, or of all, and their data; raises UserError.
+    """Plan the runs of the architectures that match `patterns`, or of all; raises UserError.
 
-    The data set's pixels are those of the first run; each run names its own. Without `may_probe` a
-    precision that a probe has yet to decide stays open.
+    Returns the runs and their data. The data set's pixels are those of the first run; each run
+    names its own. Without `may_probe`, a precision that needs a probe stays undecided.
     """
 
     def notify(text: str) -> None:
@@ -55,7 +55,7 @@ def plan_study(
 
     console.print(f"study {study.study}: reading data and architectures")
     cache = cache_folder(root)
-    chosen = find_architectures(study, asked, cache, notify)
+    chosen = find_architectures(study, patterns, cache, notify)
     _notify_left_out(console, chosen)
     entries = [item.entry for item in chosen if not item.out]
     _check_recipe(study, entries)
@@ -64,8 +64,8 @@ def plan_study(
     data, pixels = prepare_sizes(study, entries, console)
     warn_of_shrinking(data, pixels, console)
     teachers = find_teachers(study, data)
-    taught = with_teachers(study, [teacher.run_id for teacher in teachers])
-    plan = make_plan(taught, entries, data.summary, pixels, cache, weights, teachers)
+    with_runs = with_teachers(study, [teacher.run_id for teacher in teachers])
+    plan = make_plan(with_runs, entries, data.summary, pixels, cache, weights, teachers)
     return [with_precision(spec, notify, may_probe) for spec in plan], data
 
 
@@ -73,41 +73,42 @@ def _notify_left_out(console: Console, chosen: Sequence[ArchitectureMatch]) -> N
     out = [item for item in chosen if item.out]
     if not out:
         return
-    console.print(f"architectures: {len(chosen) - len(out)} stay, {len(out)} are left out")
+    console.print(f"architectures: {len(chosen) - len(out)} selected, {len(out)} excluded")
     for item in out[:MAX_LEFT_OUT]:
-        told = f"left out: {item.entry.name} at {item.image_size} px: {item.out}"
-        console.print(told, markup=False, highlight=False)
+        line = f"excluded: {item.entry.name} at {item.image_size} px: {item.out}"
+        console.print(line, markup=False, highlight=False)
     if len(out) > MAX_LEFT_OUT:
-        console.print(f"left out: and {len(out) - MAX_LEFT_OUT} more")
+        console.print(f"excluded: and {len(out) - MAX_LEFT_OUT} more")
 
 
 def prepare_sizes(
     study: StudySettings, entries: Sequence[ArchitectureSettings], console: Console
 ) -> tuple[DataSet, dict[int, Path]]:
-    """The data, and the file of decoded images for each size that a run has."""
+    """Prepare the data, and the file of decoded images for each image size of the runs."""
     sizes = sorted({entry.image_size for entry in entries if isinstance(entry.image_size, int)})
-    found: dict[int, DataSet] = {}
+    by_size: dict[int, DataSet] = {}
     for size in sizes:
         at_size = study.data.model_copy(update={"image_size": size})
-        found[size] = prepare_with_progress(study.model_copy(update={"data": at_size}), console)
-    first = found[sizes[0]]
-    for size, data in found.items():
+        by_size[size] = prepare_with_progress(study.model_copy(update={"data": at_size}), console)
+    first = by_size[sizes[0]]
+    for size, data in by_size.items():
         if data.summary != first.summary or not data.manifest.equals(first.manifest):
             raise DataError(
-                f"data.path: the images at {size} px are others than at {sizes[0]} px; "
-                "have they changed meanwhile? Run it again"
+                f"data.path: the images at {size} px differ from those at {sizes[0]} px; they may "
+                "have changed in the meantime. Run the command again"
             )
-    return first, {size: data.pixels for size, data in found.items()}
+    return first, {size: data.pixels for size, data in by_size.items()}
 
 
 def warn_of_shrinking(data: DataSet, sizes: Iterable[int], console: Console) -> None:
-    """Say that images lose detail at some of the sizes, in pixels, if they shrink a lot."""
+    """Warn if images are downscaled so much that detail may be lost; sizes are in pixels."""
     shrunk = [size for size in sorted(sizes) if data.stored_side > MAX_SHRINKING * size]
     if shrunk:
         console.print(
             f"images are stored at {data.stored_side:,} px (median of the shorter side) and "
-            f"shrink to {', '.join(map(str, shrunk))} px (data.image_size): detail that tells "
-            "classes apart may be lost; data.image_size: native takes each architecture's own size",
+            f"downscaled to {', '.join(map(str, shrunk))} px (data.image_size): detail needed to "
+            "distinguish classes may be lost; data.image_size: native uses each architecture's own "
+            "size",
             style="yellow",
         )
 
@@ -136,23 +137,23 @@ def _check_recipe(study: StudySettings, entries: Sequence[ArchitectureSettings])
 
 
 def _check_weights(entries: Sequence[ArchitectureSettings], weights: dict[str, Weights]) -> None:
-    """Load files of weights into every architecture; tell all faults."""
+    """Load weight files into every architecture, and raise one error for all problems."""
     from clothclf.models.check_weights import check_weights
 
-    faults = []
+    errors = []
     for entry in entries:
         if not isinstance(entry.image_size, int):
             continue
         try:
             check_weights(entry.name, entry.image_size, weights[entry.name])
         except UserError as error:
-            faults.append(str(error))
-    if faults:
-        raise UserError("\n".join(faults))
+            errors.append(str(error))
+    if errors:
+        raise UserError("\n".join(errors))
 
 
 def folder_writer(study: StudySettings, data: DataSet) -> Callable[[RunFolder, RunSpec], None]:
-    """What fills a run's folder with all that its process reads."""
+    """Return a function that writes the input files of a run to its folder."""
 
     def write(folder: RunFolder, spec: RunSpec) -> None:
         write_text(folder.path / files.CONFIG, to_yaml(study))

@@ -1,4 +1,4 @@
-"""Finished runs that teach others: found as the study names them, and checked for it."""
+"""Find and check the teacher runs of a study, for distillation."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ from clothclf.errors import SettingsError
 
 
 def find_teachers(study: StudySettings, data: DataSet) -> tuple[TeacherRun, ...]:
-    """The runs that `train.teacher.runs` names.
+    """Find the runs in `train.teacher.runs`.
 
-    Raises SettingsError where there is no such run, its classes are others, or it was trained on
-    images that are kept from training here: its answers would tell of them.
+    Raises SettingsError if a run does not exist, has different classes, or was trained on images
+    of this study's validation or test split, which would leak through its predictions.
     """
-    found = []
-    for asked in study.train.teacher.runs:
+    teachers = []
+    for name in study.train.teacher.runs:
         try:
-            teacher = find_run(asked, lambda: without_teacher(study))
+            teacher = find_run(name, lambda: without_teacher(study))
             teacher.require_model()
         except ReportError as error:
             raise SettingsError(f"train.teacher.runs: {error}") from None
-        if fault := _problem(teacher, data):
-            raise SettingsError(f"train.teacher.runs: {teacher.name} {fault}")
-        found.append(
+        if problem := _problem(teacher, data):
+            raise SettingsError(f"train.teacher.runs: {teacher.name} {problem}")
+        teachers.append(
             TeacherRun(run_id=teacher.record.run_id, folder=teacher.folder.path.absolute())
         )
-    return tuple(found)
+    return tuple(teachers)
 
 
 def _problem(teacher: FoundRun, data: DataSet) -> str:
-    """Why a run cannot teach this study, in words that follow its name; else empty."""
+    """Reason why a run cannot be a teacher, to follow its name; empty if it can."""
     if teacher.record.spec.data_summary.classes != data.summary.classes:
-        return "has other classes than the study; a teacher must have the same"
+        return "has different classes than the study; a teacher must have the same classes"
     manifest = data.manifest
-    kept_back = set(manifest["pixel_hash"][manifest["split"] != "train"])
+    held_out = set(manifest["pixel_hash"][manifest["split"] != "train"])
     try:
         own = pd.read_parquet(teacher.folder.path / files.MANIFEST)
     except (OSError, ValueError) as error:
-        return f"cannot teach: its {files.MANIFEST} cannot be read: {error}"
-    seen = kept_back & set(own["pixel_hash"][own["split"] == "train"])
+        return f"cannot be a teacher: its {files.MANIFEST} cannot be read: {error}"
+    seen = held_out & set(own["pixel_hash"][own["split"] == "train"])
     if seen:
         return (
-            f"was trained on {len(seen):,} images that this study validates or tests with: its "
-            "answers would tell of them; teach by a run of the same split"
+            f"was trained on {len(seen):,} images of this study's validation or test split, which "
+            "would leak through its predictions; use a teacher with the same split"
         )
     return ""

@@ -1,4 +1,4 @@
-"""Where the parameters of a study's architectures come from, the same for every verb."""
+"""Resolve the initial weights of a study's architectures, for all commands."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def weights_of(study: StudySettings) -> Callable[[ArchitectureSettings], Weights]:
-    """A function from an entry of the study to its weights; it asks the hub once at most.
+    """Return a function that resolves an entry's weights; it queries the hub at most once.
 
-    The function raises SettingsError for an entry with weights of its own under `mode: scratch`,
-    and WeightsError, with the remedy, where weights cannot be had.
+    The function raises SettingsError for an entry with its own weights under `mode: scratch`, and
+    WeightsError, with the remedy, if weights are not available.
     """
     from clothclf.models.weights import WeightsResolver
 
@@ -27,8 +27,8 @@ def weights_of(study: StudySettings) -> Callable[[ArchitectureSettings], Weights
     def resolve(entry: ArchitectureSettings) -> Weights:
         if scratch and entry.weights not in (None, "auto", "none"):
             raise SettingsError(
-                f"architectures: {entry.name}: mode: scratch starts from random weights: leave "
-                "out its weights"
+                f"architectures: {entry.name}: mode: scratch starts from random weights: remove "
+                "its weights"
             )
         return resolver.resolve(entry.name, None if scratch else entry.weights)
 

@@ -1,1 +1,1 @@
-"""The report: records side by side, the pick, and how it is written."""
+"""Reports: compare the runs of a study, pick an architecture, write the result."""

@@ -1,6 +1,6 @@
-"""All that a report says of one comparison: rows, how sure they are, pairs, and the pick.
+"""Analysis of one comparison: rows, uncertainty, pairwise tests and the pick.
 
-Every format is written from an `Analysis`, so that all of them say the same.
+Every report format is written from an `Analysis`, so all formats agree.
 """
 
 from __future__ import annotations
@@ -25,134 +25,138 @@ from benchmark.report.table import Row, make_rows
 from clothclf.results import ClassResult
 
 MAX_ROWS_READ = 60
-"""Rows that are compared in pairs, the most accurate ones; the pairs grow with their square."""
+"""Maximum rows to compare in pairs, most accurate first; pairs grow quadratically."""
 MAX_SEEDS = 10
-"""Seeds of a row whose answers are read; more would hardly narrow an interval."""
+"""Maximum seeds of a row whose predictions are read; more would hardly narrow an interval."""
 MAX_CLASSES = 200
-"""With more, macro-F1 has no interval: it would take minutes."""
+"""Maximum classes for an interval of macro-F1, which would otherwise take minutes."""
 HARDEST = 5
 
 
 @dataclass(frozen=True)
 class HardPair:
-    """One class taken for another."""
+    """A confusion of two classes."""
 
     label: str
     answer: str
     images: float
-    """Mean over seeds."""
+    """Number of images, mean over seeds."""
     share: float
-    """Of the true class's images, 0 to 1."""
+    """Share of the true class's images, 0 to 1."""
 
 
 @dataclass(frozen=True)
 class RowStatistics:
-    """How sure one row's figures are; means over its seeds."""
+    """Uncertainty, calibration and errors of one row; means over seeds."""
 
     accuracy: Interval
     macro_f1: Interval | None
     test_deviation: float
-    """Standard deviation of the accuracy over resampled test sets: noise of the test set alone."""
+    """Standard error of the accuracy from test-set sampling."""
     calibration_error: float
     """Expected calibration error, 0 to 1."""
     accuracy_at_coverage: float
-    """Accuracy on the 90 % of images that are answered most confidently."""
+    """Accuracy on the 90 % of images with the highest confidence."""
     confusion: npt.NDArray[np.int64]
-    """[classes, classes], added up over seeds; rows are true classes, columns answers."""
+    """Confusion matrix [true classes, predicted classes], summed over seeds."""
     per_class: tuple[ClassResult, ...]
-    """From all seeds' answers together, the class of the lowest F1 first."""
+    """Results by class over all seeds, lowest F1 first."""
     hardest: tuple[HardPair, ...]
-    """What is mistaken most often for what, most images first."""
+    """Most frequent confusions, most images first."""
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """One comparison, analysed."""
+    """Results of analysing one comparison."""
 
     comparison: Comparison
     rows: list[Row]
-    """The most accurate first."""
+    """Sorted by accuracy, highest first."""
     statistics: list[RowStatistics | None]
-    """One for each row; None where its answers are not there or it is not among MOST_ROWS."""
+    """One for each row; None without predictions or beyond MAX_ROWS_READ rows."""
     pairs: dict[tuple[int, int], Pair]
-    """By places in `rows`, the smaller one first."""
+    """Tested pairs by indices into `rows`, smaller first."""
     answers: list[tuple[RunPredictions, ...]]
-    """By row, one for each seed; empty where there are no statistics."""
+    """Predictions by row, one for each seed; empty for rows without statistics."""
     test: TestSet | None
     notes: tuple[str, ...]
-    """Why some rows have no statistics."""
+    """Reasons why rows have no statistics."""
     pick: Pick | None
     without: WithoutSuspects | None = None
-    """Accuracy without suspected label errors, where the data have been audited."""
+    """Accuracy without suspected label errors; None unless the data has been audited."""
 
 
 def analyse(comparison: Comparison, root: Path, criteria: Criteria = NO_CRITERIA) -> Analysis:
-    """Analyse the runs of one comparison, whose folders lie below the tracking folder `root`."""
+    """Analyse the runs of one comparison; run folders are below the tracking folder `root`."""
     rows = make_rows(comparison)
-    test, answers, notes = _predictions_by_row(rows, root)
+    test, predictions, notes = _predictions_by_row(rows, root)
     figures: list[RowStatistics | None] = [None] * len(rows)
     pairs: dict[tuple[int, int], Pair] = {}
     if test is not None:
         resampling = Resampling(test.groups)
         images = resampling.sums(np.ones((len(test), 1)))[:, 0]
         drawn: dict[int, npt.NDArray[np.float64]] = {}
-        for place, found in enumerate(answers):
-            if found:
-                figures[place], drawn[place] = _row_statistics(found, test, resampling, images)
-        pairs = compare_pairs(rows, answers, test, drawn)
+        for place, row_predictions in enumerate(predictions):
+            if row_predictions:
+                figures[place], drawn[place] = _row_statistics(
+                    row_predictions, test, resampling, images
+                )
+        pairs = compare_pairs(rows, predictions, test, drawn)
     pick = choose_pick(rows, criteria, pairs)
-    without = without_suspects(root, comparison.specs[0].data_summary.fingerprint, test, answers)
-    return Analysis(comparison, rows, figures, pairs, answers, test, notes, pick, without)
+    without = without_suspects(
+        root, comparison.specs[0].data_summary.fingerprint, test, predictions
+    )
+    return Analysis(comparison, rows, figures, pairs, predictions, test, notes, pick, without)
 
 
 def _predictions_by_row(
     rows: Sequence[Row], root: Path
 ) -> tuple[TestSet | None, list[tuple[RunPredictions, ...]], tuple[str, ...]]:
     test: TestSet | None = None
-    found: list[tuple[RunPredictions, ...]] = []
+    by_row: list[tuple[RunPredictions, ...]] = []
     notes: list[str] = []
     lacking: list[str] = []
     for row in rows[:MAX_ROWS_READ]:
         records = row.records[:MAX_SEEDS]
         if not all(has_predictions(root, record) for record in records):
-            found.append(())
+            by_row.append(())
             lacking.append(row.name)
             continue
         try:
-            own, answers = read_predictions(root, records)
+            own, predictions = read_predictions(root, records)
             if test is not None and (own.ids, own.labels.tolist()) != (
                 test.ids,
                 test.labels.tolist(),
             ):
-                raise ReportError(f"{row.name}: has another test set than the rows above it")
+                raise ReportError(f"{row.name}: its test set differs from the rows above it")
         except ReportError as error:
-            found.append(())
-            notes.append(f"no interval: {error}")
+            by_row.append(())
+            notes.append(f"no confidence interval: {error}")
             continue
         test = test or own
-        found.append(tuple(answers))
+        by_row.append(tuple(predictions))
     if lacking:
-        notes.append(f"no intervals, because answers are not there: {', '.join(lacking)}")
+        notes.append(f"no confidence interval without saved predictions: {', '.join(lacking)}")
     if any(len(row.seeds) > MAX_SEEDS for row in rows):
-        notes.append(f"intervals are of the first {MAX_SEEDS} seeds of each architecture")
+        notes.append(f"intervals use only the first {MAX_SEEDS} seeds of each architecture")
     if len(rows) > MAX_ROWS_READ:
-        notes.append(f"intervals and pairs are of the {MAX_ROWS_READ} most accurate rows alone")
-    return test, [*found, *[()] * (len(rows) - len(found))], tuple(notes)
+        notes.append(f"intervals and pairs cover only the {MAX_ROWS_READ} most accurate rows")
+    return test, [*by_row, *[()] * (len(rows) - len(by_row))], tuple(notes)
 
 
 def _row_statistics(
-    found: Sequence[RunPredictions],
+    predictions: Sequence[RunPredictions],
     test: TestSet,
     resampling: Resampling,
     images: npt.NDArray[np.float64],
 ) -> tuple[RowStatistics, npt.NDArray[np.float64]]:
-    """A row's statistics, and its accuracy in each resampled test set [draws]."""
+    """Statistics of a row, and its accuracy in each resampled test set [draws]."""
     count = len(test.classes)
     confusion = np.zeros((count, count), dtype=np.int64)
-    for item in found:
+    for item in predictions:
         np.add.at(confusion, (test.labels, item.answers), 1)
-    drawn, scores = resampled_figures(found, test, resampling, images)
-    shares = [item.probabilities for item in found]
+    drawn, scores = resampled_figures(predictions, test, resampling, images)
+    shares = [item.probabilities for item in predictions]
     errors = [statistics.calibration_error(share, test.labels) for share in shares]
     covered = [statistics.accuracy_at_coverage(share, test.labels) for share in shares]
     figures = RowStatistics(
@@ -162,33 +166,33 @@ def _row_statistics(
         calibration_error=plain_statistics.fmean(errors),
         accuracy_at_coverage=plain_statistics.fmean(covered),
         confusion=confusion,
-        per_class=_per_class(confusion, test.classes, len(found)),
-        hardest=_hardest(confusion, test.classes, len(found)),
+        per_class=_per_class(confusion, test.classes, len(predictions)),
+        hardest=_hardest(confusion, test.classes, len(predictions)),
     )
     return figures, drawn
 
 
 def resampled_figures(
-    found: Sequence[RunPredictions],
+    predictions: Sequence[RunPredictions],
     test: TestSet,
     resampling: Resampling,
     images: npt.NDArray[np.float64],
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64] | None]:
     """Accuracy and macro-F1 in each resampled test set [draws], means over seeds.
 
-    `images` [draws] says how many images each has. With more than MOST_CLASSES there is no
-    macro-F1.
+    `images` [draws] holds the number of images in each. Macro-F1 is None with more than
+    MAX_CLASSES classes.
     """
     count = len(test.classes)
     accuracies, scores = [], []
-    for item in found:
-        answers = item.answers
+    for item in predictions:
+        predicted_classes = item.answers
         if count > MAX_CLASSES:
-            hits = resampling.sums((answers == test.labels)[:, None])
+            hits = resampling.sums((predicted_classes == test.labels)[:, None])
         else:
-            sums = resampling.sums(statistics.class_counts(answers, test.labels, count))
-            hits, actual, answered = np.split(sums, 3, axis=1)
-            scores.append(statistics.macro_f1(hits, actual, answered))
+            sums = resampling.sums(statistics.class_counts(predicted_classes, test.labels, count))
+            hits, actual, predicted = np.split(sums, 3, axis=1)
+            scores.append(statistics.macro_f1(hits, actual, predicted))
         accuracies.append(hits.sum(axis=1) / images)
     return np.mean(accuracies, axis=0), np.mean(scores, axis=0) if scores else None
 
@@ -197,14 +201,14 @@ def _per_class(
     confusion: npt.NDArray[np.int64], classes: Sequence[str], seeds: int
 ) -> tuple[ClassResult, ...]:
     hits = np.diag(confusion).astype(float)
-    actual, answered = confusion.sum(axis=1), confusion.sum(axis=0)
-    precision, recall = hits / np.maximum(answered, 1), hits / np.maximum(actual, 1)
-    f1 = 2 * hits / np.maximum(actual + answered, 1)
-    found = [
+    actual, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
+    precision, recall = hits / np.maximum(predicted, 1), hits / np.maximum(actual, 1)
+    f1 = 2 * hits / np.maximum(actual + predicted, 1)
+    results = [
         ClassResult(label, int(actual[i]) // seeds, precision[i], recall[i], f1[i])
         for i, label in enumerate(classes)
     ]
-    return tuple(sorted(found, key=lambda result: (result.f1, result.label)))
+    return tuple(sorted(results, key=lambda result: (result.f1, result.label)))
 
 
 def _hardest(
@@ -224,45 +228,47 @@ def _hardest(
 
 @dataclass(frozen=True)
 class TestImage:
-    """A test image that says something about the architectures."""
+    """A test image on which architectures fail or differ."""
 
     id: str
     label: str
     pixel_row: int
-    """Where it stands in the array of decoded images."""
+    """Index into the array of decoded images."""
     answers: tuple[tuple[str, str], ...]
-    """Row's name and its first seed's answer."""
+    """Row name and predicted class of its first seed."""
 
 
 def all_wrong(analysis: Analysis) -> list[TestImage]:
-    """Images that every row with statistics answers wrong with every seed, in order of id."""
-    right = _right_by_row(analysis)
+    """Images that every row with statistics misclassifies with every seed, sorted by id."""
+    right = _correct_by_row(analysis)
     if not right:
         return []
-    return _images(analysis, ~np.any([found.any(axis=0) for found in right.values()], axis=0))
+    return _images(
+        analysis, ~np.any([row_correct.any(axis=0) for row_correct in right.values()], axis=0)
+    )
 
 
 def only_right(analysis: Analysis) -> dict[int, list[TestImage]]:
-    """By place of a row: what it alone has right, with every seed, and all others wrong."""
-    right = _right_by_row(analysis)
-    found = {}
+    """Images by row index that only this row predicts correctly, with every seed."""
+    right = _correct_by_row(analysis)
+    images = {}
     for place, own in right.items():
         others = [other.any(axis=0) for number, other in right.items() if number != place]
         if others:
             alone = own.all(axis=0) & ~np.any(others, axis=0)
-            found[place] = _images(analysis, alone)
-    return found
+            images[place] = _images(analysis, alone)
+    return images
 
 
-def _right_by_row(analysis: Analysis) -> dict[int, npt.NDArray[np.bool_]]:
-    """For each row with answers, which are right: [seeds, n]."""
+def _correct_by_row(analysis: Analysis) -> dict[int, npt.NDArray[np.bool_]]:
+    """Correctness of the predictions [seeds, n] for each row that has them."""
     if analysis.test is None:
         return {}
     labels = analysis.test.labels
     return {
-        place: np.stack([item.answers == labels for item in found])
-        for place, found in enumerate(analysis.answers)
-        if found
+        place: np.stack([item.answers == labels for item in predictions])
+        for place, predictions in enumerate(analysis.answers)
+        if predictions
     }
 
 
@@ -271,16 +277,16 @@ def _images(analysis: Analysis, chosen: npt.NDArray[np.bool_]) -> list[TestImage
     if test is None:
         return []
     first = [
-        (row.name, found[0].answers)
-        for row, found in zip(analysis.rows, analysis.answers, strict=True)
-        if found
+        (row.name, predictions[0].answers)
+        for row, predictions in zip(analysis.rows, analysis.answers, strict=True)
+        if predictions
     ]
     return [
         TestImage(
             id=test.ids[place],
             label=test.classes[test.labels[place]],
             pixel_row=int(test.pixel_rows[place]),
-            answers=tuple((name, test.classes[answers[place]]) for name, answers in first),
+            answers=tuple((name, test.classes[predicted[place]]) for name, predicted in first),
         )
         for place in np.flatnonzero(chosen)
     ]

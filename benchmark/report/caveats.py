@@ -1,4 +1,4 @@
-"""What a reader must know before believing a report's table."""
+"""Caveats: limits on how a report's results can be interpreted."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from benchmark.report.training_notes import dominated_loss, training_notes
 from benchmark.text.numbers import deployed_note
 
 MAX_NAMES = 8
-"""Architectures that a caveat names."""
+"""Maximum number of architectures that a caveat names."""
 FEW_IMAGES = 50
-"""Below it the bootstrap's intervals hold what they should in less than 95 of 100 cases."""
+"""Below this number of test images, bootstrap intervals cover less than 95 %."""
 
 
 def caveats(analysis: Analysis) -> list[str]:
-    """What a reader must know before believing the table, a sentence each."""
+    """Caveats of a comparison, one sentence each."""
     comparison, rows = analysis.comparison, analysis.rows
     lines = []
     if comparison.specs[0].data_summary.synthetic:
-        lines.append("The images are drawn: these figures say nothing about real ones.")
+        lines.append("The images are synthetic: results do not transfer to real images.")
     images = comparison.specs[0].data_summary.images["test"]
     if len(rows) > 1 and not analysis.pairs:
         apart = 100 * chance_difference(rows[0].accuracy, images)
         lines.append(
-            f"On {images:,} test images, accuracies less than about {apart:.1f} points apart may "
-            "differ by chance."
+            f"With {images:,} test images, differences in accuracy below about {apart:.1f} points "
+            "may be due to chance."
         )
     if analysis.test is not None and images < FEW_IMAGES:
-        lines.append(f"On fewer than {FEW_IMAGES} test images intervals come out too narrow.")
+        lines.append(f"With fewer than {FEW_IMAGES} test images, intervals are too narrow.")
     if rows and all(len(row.seeds) == 1 for row in rows):
         lines.append(
-            "One seed each: what another seed would give is not known, and in no interval."
+            "One seed per architecture: intervals do not include the variation between seeds."
         )
     random = [row.name for row in rows if row.weights_origin == "random"]
     if random:
@@ -42,19 +42,19 @@ def caveats(analysis: Analysis) -> list[str]:
         which = "all" if len(random) == len(rows) else ", ".join(random)
         lines.append(f"Weights are random for {which}{why}.")
         if len(random) < len(rows):
-            lines.append("Rows with random and with pretrained weights are different studies.")
+            lines.append("Do not compare rows with random and rows with pretrained weights.")
     busy = [row.name for row in rows if row.measured and row.measured.busy]
     if busy:
         lines.append(
-            "Other processes used the machine while latency and throughput were measured, so they "
-            f"are not ranked: {', '.join(busy)}."
+            "Other processes used the machine while latency and throughput were measured; these "
+            f"values are not ranked: {', '.join(busy)}."
         )
     lines += _reused_features(rows)
     costs = [(row.name, row.cost) for row in rows if row.cost]
     two_forms = deployed_note([(name, it.training_macs, it.training_params) for name, it in costs])
     lines += [two_forms] if two_forms else []
     if comparison.specs[0].model.precision == "auto":
-        lines += [f"Bodies computed in {which}." for which in _by_precision(rows)]
+        lines += [f"Backbone precision {which}." for which in _by_precision(rows)]
     return [*lines, *_training_caveats(analysis), *(f"{note}." for note in analysis.notes)]
 
 
@@ -64,16 +64,16 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _training_caveats(analysis: Analysis) -> list[str]:
-    """Signs that a recipe does not suit an architecture, which then looks worse than it is."""
-    found: dict[str, list[str]] = {}
+    """Signs that a recipe does not suit an architecture and understates its accuracy."""
+    names_by_note: dict[str, list[str]] = {}
     for row in analysis.rows:
         for record in row.records:
             spec = record.spec
             name = row.name if len(row.seeds) == 1 else f"{row.name} seed {spec.seed}"
             classes = len(spec.data_summary.classes)
             for note in training_notes(record.training, spec.train.epochs, classes):
-                found.setdefault(note, []).append(name)
-    lines = [f"{_listed(names)}: {note}." for note, names in found.items()]
+                names_by_note.setdefault(note, []).append(name)
+    lines = [f"{_listed(names)}: {note}." for note, names in names_by_note.items()]
     dominated = [
         f"{row.name} (mean {loss[0]:.3g}, median {loss[1]:.2g})"
         for row, predicted in zip(analysis.rows, analysis.answers, strict=True)
@@ -82,25 +82,25 @@ def _training_caveats(analysis: Analysis) -> list[str]:
         and (loss := dominated_loss(predicted[0].probabilities, analysis.test.labels))
     ]
     if dominated:
-        lines.append(f"A few images make most of the mean test loss of {_listed(dominated)}.")
+        lines.append(f"A few images dominate the mean test loss of {_listed(dominated)}.")
     return lines
 
 
 def _reused_features(rows: Sequence[Row]) -> list[str]:
-    """What the training time of rows holds whose runs read their features from the cache."""
+    """What training time includes for rows that read features from the cache."""
     reused = [row for row in rows if row.features_reused]
     known = [row.name for row in reused if row.train_time_known]
     unknown = [row.name for row in reused if not row.train_time_known]
-    told = {
-        "the training time includes their computation as first measured": known,
-        "how long they took is not known, so the training time is without them and is not ranked": (
+    texts = {
+        "training time includes their computation as first measured": known,
+        "their computation time is unknown, so training time excludes it and is not ranked": (
             unknown
         ),
     }
     return [
-        f"Features of {'all' if len(names) == len(rows) else _listed(names)} came from the cache; "
-        f"{text}."
-        for text, names in told.items()
+        f"Features of {'all' if len(names) == len(rows) else _listed(names)} were read from the "
+        f"cache; {text}."
+        for text, names in texts.items()
         if names
     ]
 
@@ -109,9 +109,9 @@ def _by_precision(rows: Sequence[Row]) -> list[str]:
     names: dict[str, list[str]] = {}
     for row in rows:
         names.setdefault(row.precision, []).append(row.name)
-    return [f"{precision}: {', '.join(found)}" for precision, found in names.items()]
+    return [f"{precision}: {', '.join(members)}" for precision, members in names.items()]
 
 
 def chance_difference(accuracy: float, images: int) -> float:
-    """How far apart two such accuracies may lie by chance alone (95 %, binomial, unpaired)."""
+    """Difference of two accuracies that chance alone explains (95 %, binomial, unpaired)."""
     return 1.96 * math.sqrt(2 * accuracy * (1 - accuracy) / images)

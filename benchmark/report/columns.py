@@ -1,4 +1,4 @@
-"""Figures of a row that can be ranked, drawn or asked for: name, unit, and which end is better."""
+"""Registry of columns that can be ranked, plotted or limited: key, unit and direction."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from benchmark.report.table import Row
 
 @dataclass(frozen=True)
 class Column:
-    """One figure of a row."""
+    """One column of the report."""
 
     key: str
-    """What a user writes: `--front accuracy,latency`."""
+    """Name in options: `--front accuracy,latency`."""
     title: str
-    """With its unit, for axes and heads of tables."""
+    """Title with unit, for axes and table headers."""
     higher_is_better: bool
     of: Callable[[Row], float | None]
-    """In the unit of the title; None where it was not measured, or on a busy machine."""
+    """Value in the unit of the title; None if not measured or measured on a busy machine."""
     log: bool = False
-    """Whether it spans orders of magnitude."""
+    """Whether to use a logarithmic axis."""
 
     def loss(self, value: float) -> float:
-        """The value, with the sign that makes less of it better."""
+        """Value with the sign that makes lower better."""
         return -value if self.higher_is_better else value
 
 
@@ -59,9 +59,9 @@ COLUMNS = {
             lambda row: row.cost.params / 1e6 if row.cost else None,
             True,
         ),
-        Column("latency", "latency of one image (ms)", False, _latency, True),
+        Column("latency", "latency, one image (ms)", False, _latency, True),
         Column("throughput", "throughput (images/s)", True, _throughput, True),
-        Column("memory", "memory of inference (MiB)", False, _memory, True),
+        Column("memory", "inference memory (MiB)", False, _memory, True),
         Column("time", "training time (s)", False, _training_time, True),
     )
 }
@@ -70,9 +70,9 @@ COLUMNS = {
 def pareto_front(
     rows: Sequence[Row], gain: Column = COLUMNS["accuracy"], cost: Column = COLUMNS["macs"]
 ) -> list[Row]:
-    """Rows that no other row beats in both columns, the best by `cost` first.
+    """Rows that no other row dominates, best by `cost` first.
 
-    Rows without one of the figures are left out; of two that are alike in both, the first stays.
+    Rows without one of the values are skipped. Of rows equal in both, the first is kept.
     """
     known = [
         (cost.loss(c), gain.loss(g), row)
@@ -80,19 +80,19 @@ def pareto_front(
         if (c := cost.of(row)) is not None and (g := gain.of(row)) is not None
     ]
     front: list[Row] = []
-    least = float("inf")
+    lowest_loss = float("inf")
     for _, loss, row in sorted(known, key=lambda item: item[:2]):
-        if loss < least:
+        if loss < lowest_loss:
             front.append(row)
-            least = loss
+            lowest_loss = loss
     return front
 
 
 def measured_alike(rows: Sequence[Row]) -> bool:
-    """Whether all undisturbed measurements were made under the same conditions."""
-    found = {
+    """Whether all measurements on an idle machine were made under the same conditions."""
+    distinct = {
         (conditions(row.measured), row.records[0].environment.processor)
         for row in rows
         if row.measured is not None and not row.measured.busy
     }
-    return len(found) <= 1
+    return len(distinct) <= 1

@@ -1,4 +1,4 @@
-"""Write a report as CSV or JSON, for programs: every figure unrounded."""
+"""Write a report as CSV or JSON, with unrounded values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmark.report.pick import Pick
 
 
 def render_csv(study: StudySettings, collection: Collection, analyses: Sequence[Analysis]) -> str:
-    """A line for each row, numbers unrounded; failed and unfinished runs have no figures."""
+    """Render one line for each row; failed and unfinished runs have no values."""
     output = io.StringIO()
     entries = [flat_row(analysis, place) for analysis in analyses for place in _places(analysis)]
     entries += [
@@ -38,7 +38,7 @@ def _places(analysis: Analysis) -> range:
 
 
 def flat_row(analysis: Analysis, place: int) -> dict[str, object]:
-    """The figures of the row at a place, unrounded; None where there are none."""
+    """Unrounded values of a row; None where a value is missing."""
     row, figures = analysis.rows[place], analysis.statistics[place]
     pair = analysis.pairs.get((0, place))
     spec, cost = analysis.comparison.specs[0], row.cost
@@ -88,7 +88,7 @@ def flat_row(analysis: Analysis, place: int) -> dict[str, object]:
 
 
 def _without_suspects(analysis: Analysis, place: int) -> dict[str, object]:
-    """Nothing, unless the data have been audited."""
+    """Accuracy without suspects; empty unless the data has been audited."""
     if analysis.without is None:
         return {}
     accuracies = analysis.without.accuracies[place]
@@ -96,7 +96,7 @@ def _without_suspects(analysis: Analysis, place: int) -> dict[str, object]:
 
 
 def render_json(study: StudySettings, collection: Collection, analyses: Sequence[Analysis]) -> str:
-    """The same figures, nested, with data, protocol, pairs, classes, fairness and pick."""
+    """Render the same values, nested, with data, protocol, pairs, classes, fairness and pick."""
     report = {
         "study": study.study,
         "comparisons": [_comparison(analysis) for analysis in analyses],
@@ -118,7 +118,7 @@ def _comparison(analysis: Analysis) -> dict[str, object]:
             "train": spec.train.model_dump(mode="json"),
         },
         "rows": [
-            {**flat_row(analysis, place), **_where_wrong(analysis, place)}
+            {**flat_row(analysis, place), **_errors_by_class(analysis, place)}
             for place in _places(analysis)
         ],
         "pairs": [
@@ -143,21 +143,21 @@ def _comparison(analysis: Analysis) -> dict[str, object]:
 
 
 def _suspects(analysis: Analysis) -> dict[str, object]:
-    """Who doubted which test images; nothing, unless the data have been audited."""
+    """Suspected test images and their audit; empty unless the data has been audited."""
     without = analysis.without
     if without is None:
         return {}
     found_by = without.audit.model_dump(mode="json", exclude={"check", "version", "suspects"})
-    told = {"sentence": without.sentence, "found_by": found_by, "test": list(without.suspected)}
-    return {"suspects": told}
+    values = {"sentence": without.sentence, "found_by": found_by, "test": list(without.suspected)}
+    return {"suspects": values}
 
 
-def _where_wrong(analysis: Analysis, place: int) -> dict[str, object]:
+def _errors_by_class(analysis: Analysis, place: int) -> dict[str, object]:
     figures = analysis.statistics[place]
     if figures is None:
         return {"per_class": [], "hardest_pairs": [], "confusion": []}
     return {
-        "per_class": [dataclasses.asdict(found) for found in figures.per_class],
+        "per_class": [dataclasses.asdict(result) for result in figures.per_class],
         "hardest_pairs": [dataclasses.asdict(pair) for pair in figures.hardest],
         "confusion": figures.confusion.tolist(),
     }

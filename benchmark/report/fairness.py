@@ -1,4 +1,4 @@
-"""The fairness card: which runs had the same images, order and steps, by hash, and which not."""
+"""Fairness table: show by hash which runs had the same images, order and training steps."""
 
 from __future__ import annotations
 
@@ -23,39 +23,39 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Fairness:
-    """What one run was given, as hashes: where two are equal, so is what they stand for."""
+    """Inputs of one run as hashes; equal hashes mean equal inputs."""
 
     run: str
     data: str
-    """Of id, pixels, label and split of every image."""
+    """Hash of id, pixels, label and split of every image."""
     recipe: str
-    """Of the settings that runs of a comparison share."""
+    """Hash of the settings that all runs of a comparison share."""
     draws: str
-    """Of order, mirrors and crops in the epochs that all runs of this seed have."""
+    """Hash of order and augmentation in the epochs that all runs of this seed completed."""
     steps: int | None
-    """Optimiser steps that were taken; None where an older record does not say."""
+    """Optimizer steps; None if an older record does not store them."""
     epochs: int
     differs: tuple[str, ...]
-    """What is not as it is for most runs beside it, in words."""
+    """Differences from most other runs, as text."""
 
     def cells(self) -> list[str]:
-        """A row of a table as text."""
+        """Table cells of this run."""
         steps = "-" if self.steps is None else f"{self.steps:,}"
         differs = "; ".join(self.differs) or "nothing"
         return [self.run, self.data, self.recipe, self.draws, steps, str(self.epochs), differs]
 
 
 def fairness(comparison: Comparison) -> list[Fairness]:
-    """A card for each finished run, by name."""
+    """One entry for each finished run, sorted by name."""
     if not comparison.records:
         return []
     records = sorted(comparison.records, key=lambda record: (record.spec.name, record.run_id))
     traits = [_traits(record) for record in records]
-    usual = {key: _most(own[key] for own in traits) for key in _TRAITS}
+    usual = {key: _most_common(own[key] for own in traits) for key in _TRAITS}
     by_seed: dict[int, list[RunRecord]] = {}
     for record in records:
         by_seed.setdefault(record.spec.seed, []).append(record)
-    draws = {seed: _common_draws(beside) for seed, beside in by_seed.items()}
+    draws = {seed: _common_draws(same_seed) for seed, same_seed in by_seed.items()}
     return [
         _card(record, own, usual, draws[record.spec.seed])
         for record, own in zip(records, traits, strict=True)
@@ -63,8 +63,8 @@ def fairness(comparison: Comparison) -> list[Fairness]:
 
 
 def _common_draws(records: Sequence[RunRecord]) -> dict[str, str]:
-    """By run_id, a hash of the draws of the epochs that all of these runs have."""
-    # Early stopping ends runs at different epochs: what all of them have is compared.
+    """Hash of the draws in the epochs that all of these runs completed, by run_id."""
+    # Early stopping ends runs at different epochs, so only the common ones are compared.
     common = min(len(record.training.draws) for record in records)
     return {
         record.run_id: _short("".join(record.training.draws[:common])) if common else "-"
@@ -76,8 +76,8 @@ def _card(
     record: RunRecord, own: dict[str, str], usual: dict[str, str], draws: dict[str, str]
 ) -> Fairness:
     differs = [text.format(own[key]) for key, text in _TRAITS.items() if own[key] != usual[key]]
-    if draws[record.run_id] != _most(draws.values()):
-        differs.append("other order or augmentation than the runs of its seed")
+    if draws[record.run_id] != _most_common(draws.values()):
+        differs.append("order or augmentation differs from other runs with this seed")
     return Fairness(
         run=record.spec.name,
         data=record.spec.data_summary.fingerprint[:12],
@@ -91,20 +91,20 @@ def _card(
 
 _TRAITS = {
     "weights": "weights {}",
-    "precision": "body in {}",
+    "precision": "backbone precision {}",
     "image_size": "{} px",
     "device": "on {}",
     "torch": "torch {}",
     "route": "trained on {}",
     "processes": "trained by {}",
 }
-"""What most runs of a comparison share, and how it is told where one does not."""
+"""Properties that most runs of a comparison share, with the text for a run that differs."""
 
 
 def _traits(record: RunRecord) -> dict[str, str]:
     spec = record.spec
     return {
-        # Names of files and repositories differ with the architecture; what they are need not.
+        # Weight names differ between architectures; only their origin is comparable.
         "weights": spec.weights.origin,
         "precision": spec.precision,
         "image_size": str(spec.image_size),
@@ -116,20 +116,20 @@ def _traits(record: RunRecord) -> dict[str, str]:
 
 
 def _processes(count: int) -> str:
-    return "one process" if count == 1 else f"{count} processes together"
+    return "one process" if count == 1 else f"{count} processes"
 
 
 def _own_marks(record: RunRecord) -> list[str]:
     training = record.training
     marks = []
     if training.parts > 1:
-        marks.append(f"each batch in {training.parts} parts, for want of memory")
+        marks.append(f"each batch split into {training.parts} parts to fit in memory")
     if training.stopped_early:
-        marks.append(f"stopped early, after {len(training.epochs)} epochs")
+        marks.append(f"early stopping after {len(training.epochs)} epochs")
     return marks
 
 
-def _most(values: Iterable[str]) -> str:
+def _most_common(values: Iterable[str]) -> str:
     counts = Counter(values)
     return max(sorted(counts), key=lambda value: counts[value])
 

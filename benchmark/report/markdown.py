@@ -1,4 +1,4 @@
-"""Write a report as markdown, for people; every figure comes from the analyses."""
+"""Write a report as Markdown."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmark.text.numbers import inline, markdown_table
 def render_markdown(
     study: StudySettings, collection: Collection, analyses: Sequence[Analysis]
 ) -> str:
-    """The whole report; `analyses` are of the collection's comparisons, in order."""
+    """Render the whole report; `analyses` are of the collection's comparisons, in order."""
     parts = [f"# {study.study}"]
     for number, analysis in enumerate(analyses):
         if number:
@@ -25,7 +25,7 @@ def render_markdown(
         parts += _comparison(analysis, collection.not_begun if number == 0 else [])
     if collection.elsewhere:
         parts.append(
-            "Not in these tables, because their protocol or data settings differ: "
+            "Not in these tables because of different protocol or data settings: "
             f"{inline('; '.join(collection.elsewhere))}."
         )
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -65,11 +65,11 @@ def _front(analysis: Analysis) -> str:
 def _sureness(analysis: Analysis) -> list[str]:
     parts = []
     if analysis.pairs:
-        parts += ["### Differences, pair by pair", render.pair_note(analysis)]
+        parts += ["### Pairwise comparisons", render.pair_note(analysis)]
         parts.append(markdown_table(render.pair_cells(analysis), render.PAIR_COLUMNS))
     cells = render.sureness_cells(analysis)
     if cells:
-        parts.append("### How sure, and where wrong")
+        parts.append("### Uncertainty and errors")
         parts.append(markdown_table(cells, render.SURENESS_COLUMNS))
     if analysis.without is not None:
         parts += ["### Without suspected label errors", inline(analysis.without.sentence)]
@@ -79,14 +79,14 @@ def _sureness(analysis: Analysis) -> list[str]:
 
 
 def _costs(rows: Sequence[Row]) -> list[str]:
-    parts = ["### Costs, counter by counter"]
+    parts = ["### Costs by counter"]
     parts.append(markdown_table([render.cost_cells(row) for row in rows], render.COST_COLUMNS))
     reasons = [(row.name, row.cost.reason) for row in rows if row.cost]
     parts.append(_bullets([f"{name}: {reason}" for name, reason in reasons if reason]))
-    found = [(row.name, row.measured, row.macs) for row in rows if row.measured is not None]
-    parts += measured.sections(found)
-    faults = [f"{row.name}: {row.measured_fault}" for row in rows if row.measured_fault]
-    return [*parts, *(["### Not measured", _bullets(faults)] if faults else [])]
+    known = [(row.name, row.measured, row.macs) for row in rows if row.measured is not None]
+    parts += measured.sections(known)
+    missing = [f"{row.name}: {row.measured_fault}" for row in rows if row.measured_fault]
+    return [*parts, *(["### Not measured", _bullets(missing)] if missing else [])]
 
 
 def _bullets(lines: Sequence[str]) -> str:

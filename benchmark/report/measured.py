@@ -1,4 +1,4 @@
-"""Measured cost as text and as flat figures: latency, throughput, memory, and what was achieved."""
+"""Format measured costs: latency, throughput, memory and achieved GMAC/s."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ COLUMNS = (
     "latency, p95",
     "GMAC/s",
     "best throughput",
-    "GMAC/s there",
-    "memory, inference",
-    "memory, training",
+    "GMAC/s at best throughput",
+    "inference memory",
+    "training memory",
 )
-"""Latency and inference memory are of one image; GMAC/s is 10^9 headline MACs per second."""
+"""Latency and inference memory are for one image; GMAC/s is 10^9 MACs per second."""
 
 Measured = tuple[str, MeasuredCost, int | None]
-"""For people a name, what was measured, and the headline MACs."""
+"""Name, measurement and MACs of a row."""
 
 
 def conditions(measured: MeasuredCost) -> str:
-    """Device, threads, precision and image size: figures under others are not to be ranked."""
+    """Device, threads, precision and image size; only equal conditions are comparable."""
     side = measured.image_size
     return f"{device_text(measured)}, {measured.precision}, {side} x {side} px"
 
 
 def device_text(measured: MeasuredCost) -> str:
-    """The device, with torch's threads where it is the processor."""
+    """Device name, with the number of torch threads for CPU."""
     if measured.device != "cpu":
         return measured.device
     return f"cpu, {measured.threads} thread{'s' * (measured.threads != 1)}"
 
 
 def cells(name: str, measured: MeasuredCost, macs: int | None) -> list[str]:
-    """A row of the table as text; `macs` is the headline."""
+    """Table cells of a row; `macs` are of one image."""
     batch = measured.best_batch
     return [
         name,
@@ -52,7 +52,7 @@ def cells(name: str, measured: MeasuredCost, macs: int | None) -> list[str]:
 
 
 def by_conditions(rows: Sequence[Measured]) -> dict[str, list[Measured]]:
-    """The rows that can be compared with one another, under what they have in common."""
+    """Group rows by measurement conditions."""
     groups: dict[str, list[Measured]] = {}
     for row in rows:
         groups.setdefault(conditions(row[1]), []).append(row)
@@ -60,26 +60,26 @@ def by_conditions(rows: Sequence[Measured]) -> dict[str, list[Measured]]:
 
 
 def sections(rows: Sequence[Measured]) -> list[str]:
-    """A markdown table for each set of conditions, and what kept the machine busy."""
+    """Markdown table for each set of conditions, with notes on busy machines."""
     parts = []
-    for under, members in by_conditions(rows).items():
-        parts.append(f"### Measured on {under}")
+    for common, members in by_conditions(rows).items():
+        parts.append(f"### Measured on {common}")
         parts.append(markdown_table([cells(*row) for row in members], COLUMNS))
         parts.append("\n".join(f"- {inline(note)}" for note in busy_notes(members)))
     return [part for part in parts if part]
 
 
 def busy_notes(rows: Sequence[Measured]) -> list[str]:
-    """Which measurements were disturbed, and by what."""
+    """Notes on measurements that other processes disturbed."""
     return [
-        f"{name} is not to be ranked by these figures: {measured.busy}."
+        f"{name}: not comparable, the machine was busy: {measured.busy}."
         for name, measured, _ in rows
         if measured.busy
     ]
 
 
 def flat(measured: MeasuredCost | None, macs: int | None) -> dict[str, object]:
-    """The figures unrounded, for CSV and JSON; all None where nothing was measured."""
+    """Unrounded values for CSV and JSON; all None if nothing was measured."""
     if measured is None:
         return dict.fromkeys(FLAT_COLUMNS)
     batch = measured.best_batch

@@ -1,4 +1,4 @@
-"""Every pair of architectures on the same test images: how far apart, and whether by chance."""
+"""Pairwise comparison of architectures on the same test images, with significance tests."""
 
 from __future__ import annotations
 
@@ -17,62 +17,64 @@ from benchmark.report.statistics import Interval
 from benchmark.report.table import Row
 
 ALPHA = 0.05
-"""Below it an adjusted p-value tells two architectures apart."""
+"""Significance level for adjusted p-values."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two rows on the same images; the more accurate one first."""
+    """Comparison of two rows on the same images; the more accurate one is first."""
 
     first: int
     second: int
-    """Places in the analysis's rows."""
+    """Indices into the analysis's rows."""
     difference: float
-    """Of accuracy, first less second, 0 to 1."""
+    """Accuracy of the first minus accuracy of the second, 0 to 1."""
     interval: Interval
     only_first: float
-    """Images that the first alone answers right; mean over seeds."""
+    """Images that only the first predicts correctly; mean over seeds."""
     only_second: float
     mcnemar_p: float
-    """Exact; over several seeds, twice the median. Not adjusted."""
+    """Exact McNemar test; over several seeds, twice the median. Not adjusted."""
     bootstrap_p: float
-    """Paired, twins together. Not adjusted."""
+    """Paired bootstrap that draws exact duplicates together. Not adjusted."""
     mcnemar_adjusted: float
-    """By Holm, for the number of pairs."""
+    """Adjusted for the number of pairs (Holm)."""
     bootstrap_adjusted: float
     seed_noise: float | None
-    """What the two means may differ by because of their seeds alone; None for single seeds."""
+    """Difference of the two means that seeds alone explain; None for single seeds."""
 
     @property
     def p(self) -> float:
-        """The larger of both adjusted p-values: a difference has to convince both tests."""
+        """Larger of both adjusted p-values: a difference must be significant in both tests."""
         return max(self.mcnemar_adjusted, self.bootstrap_adjusted)
 
     @property
     def tied(self) -> bool:
-        """Whether the difference may be chance: of the test images, or of the seeds."""
+        """Whether the difference may be due to chance in the test images or the seeds."""
         noisy = self.seed_noise is not None and abs(self.difference) <= self.seed_noise
         return self.p >= ALPHA or noisy
 
 
 def compare_pairs(
     rows: Sequence[Row],
-    answers: Sequence[tuple[RunPredictions, ...]],
+    predictions: Sequence[tuple[RunPredictions, ...]],
     test: TestSet,
     drawn: dict[int, npt.NDArray[np.float64]],
 ) -> dict[tuple[int, int], Pair]:
-    """Test every pair of rows that has answers; keys are places in `rows`, the smaller one first.
+    """Test every pair of rows with predictions; keys are indices into `rows`, smaller first.
 
-    `drawn` holds, by place, a row's accuracy in each resampled test set [draws].
+    `drawn` holds, by index, a row's accuracy in each resampled test set [draws].
     """
-    places = [place for place, found in enumerate(answers) if found]
-    right = {place: [item.answers == test.labels for item in answers[place]] for place in places}
-    found = []
+    places = [place for place, pairs in enumerate(predictions) if pairs]
+    right = {
+        place: [item.answers == test.labels for item in predictions[place]] for place in places
+    }
+    pairs = []
     for one, other in itertools.combinations(places, 2):
         counts = _differing(rows[one], rows[other], right[one], right[other])
         difference = rows[one].accuracy - rows[other].accuracy
         apart = drawn[one] - drawn[other]
-        found.append(
+        pairs.append(
             Pair(
                 first=one,
                 second=other,
@@ -87,7 +89,7 @@ def compare_pairs(
                 seed_noise=noise_of_seeds(rows[one], rows[other]),
             )
         )
-    return {(pair.first, pair.second): pair for pair in _adjusted(found)}
+    return {(pair.first, pair.second): pair for pair in _adjusted(pairs)}
 
 
 def _differing(
@@ -96,7 +98,7 @@ def _differing(
     right_one: Sequence[npt.NDArray[np.bool_]],
     right_other: Sequence[npt.NDArray[np.bool_]],
 ) -> list[tuple[int, int]]:
-    """Images that one of two rows alone has right, for each seed of both, else in their order."""
+    """Images that only one of two rows predicts correctly, matched by seed, else by order."""
     seeds, others = one.seeds[: len(right_one)], other.seeds[: len(right_other)]
     common = sorted(set(seeds) & set(others))
     if common:
@@ -113,7 +115,7 @@ def _differing(
 
 
 def noise_of_seeds(one: Row, other: Row) -> float | None:
-    """What the mean accuracies of two rows may differ by because of their seeds alone."""
+    """Difference of two mean accuracies that seeds alone explain; None for single seeds."""
     if one.accuracy_deviation is None or other.accuracy_deviation is None:
         return None
     deviations = [one.accuracy_deviation, other.accuracy_deviation]

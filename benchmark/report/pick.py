@@ -1,4 +1,4 @@
-"""The pick: the most accurate architecture, the best trade-off for the user, and why."""
+"""Pick an architecture: the most accurate one, the best trade-off, and the reason."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ PRICES: dict[Prefer, tuple[str, float]] = {
     "speed": ("latency", 5.0),
     "size": ("params", 5.0),
 }
-"""What is paid for, and how many points of accuracy each tenfold of it has to buy."""
+"""Cost column, and the points of accuracy that each 10x increase of it must gain."""
 MAX_NAMED = 3
-"""Architectures that a sentence lists by name."""
+"""Maximum number of architectures that a sentence names."""
 WORDS = {"macs": "MACs", "latency": "latency", "params": "parameters"}
 
 
 @dataclass(frozen=True)
 class Criteria:
-    """What the user can afford, and what counts most."""
+    """Limits and preference of the user."""
 
     max_gmacs: float | None = None
-    """10^9 headline MACs of one image."""
+    """Maximum MACs of one image, in 10^9."""
     max_params: float | None = None
-    """10^6 parameters."""
+    """Maximum parameters, in 10^6."""
     max_latency_ms: float | None = None
-    """Median of one image, as it was measured."""
+    """Maximum measured latency of one image (median)."""
     min_accuracy: float | None = None
-    """Share of test images, 0 to 1."""
+    """Minimum test accuracy, 0 to 1."""
     prefer: Prefer = "balance"
     front: tuple[str, str] = ("accuracy", "macs")
-    """Keys of the columns whose Pareto front is shown."""
+    """Keys of the two columns of the Pareto front."""
 
     def limits(self) -> list[tuple[Column, float, str]]:
-        """Column, limit in its unit, and the option's words, for each that was asked for."""
+        """Column, limit in its unit, and text, for each limit that is set."""
         share = None if self.min_accuracy is None else 100 * self.min_accuracy
-        asked = (
+        limits = (
             ("macs", self.max_gmacs, "at most {:g} GMACs"),
             ("params", self.max_params, "at most {:g} M parameters"),
             ("latency", self.max_latency_ms, "at most {:g} ms"),
@@ -51,7 +51,7 @@ class Criteria:
         )
         return [
             (COLUMNS[key], limit, words.format(limit))
-            for key, limit, words in asked
+            for key, limit, words in limits
             if limit is not None
         ]
 
@@ -61,19 +61,19 @@ NO_CRITERIA = Criteria()
 
 @dataclass(frozen=True)
 class Pick:
-    """What the report recommends."""
+    """Recommendation of a report."""
 
     most_accurate: Row
     trade_off: Row | None
-    """The pick; None where no architecture fits the wishes."""
+    """The pick; None if no architecture meets the criteria."""
     front: list[Row]
-    """The Pareto front of the two columns that the wishes name, the best by the second first."""
+    """Pareto front of the two columns in the criteria, best by the second column first."""
     criteria: Criteria
     fitting: list[Row]
-    """Rows that fit the wishes; all where there are none."""
+    """Rows that meet the criteria; all rows without criteria."""
     sentence: str
     sensitivity: str
-    """What would have to change for the pick to be another; empty where there is nothing to say."""
+    """Changes that would lead to a different pick; may be empty."""
 
 
 def choose_pick(
@@ -81,11 +81,11 @@ def choose_pick(
     criteria: Criteria = NO_CRITERIA,
     pairs: Mapping[tuple[int, int], Pair] | None = None,
 ) -> Pick | None:
-    """Choose among finished rows; None where there are none.
+    """Pick among finished rows; None if there are none.
 
-    The pick is the fitting row with the most accuracy left after paying what PRICES says for each
-    tenfold of its cost; with `prefer: accuracy` the cheapest of those that are tied with the most
-    accurate. `pairs` are the tested pairs, by places in `rows`.
+    The pick maximizes accuracy minus the price in PRICES for each factor of 10 in cost, among the
+    rows that meet the criteria. With `prefer: accuracy` it is the cheapest of the rows tied with
+    the most accurate one. `pairs` holds the tested pairs by their indices in `rows`.
     """
     if not rows:
         return None
@@ -118,11 +118,11 @@ class _Choice:
         return Pick(self.best, chosen, front, self.criteria, self.fitting, sentence, sensitivity)
 
     def _value(self, column: Column, row: Row) -> float | None:
-        """A figure; no latency where rows were timed under different conditions."""
+        """Value of a column; None for latency if rows were measured under different conditions."""
         return None if column.key == "latency" and not self.alike else column.of(row)
 
     def _excess(self, row: Row) -> float:
-        """How far a row is from what it must keep: 0 if it does, else the largest share beyond."""
+        """Largest relative excess over a limit; 0 if the row meets all limits."""
         worst = 0.0
         for column, limit, _ in self.criteria.limits():
             value = self._value(column, row)
@@ -145,9 +145,9 @@ class _Choice:
         return max(known, key=self._worth)
 
     def _worth(self, row: Row) -> float:
-        return 100 * row.accuracy - self.price * self._tenfolds(row)
+        return 100 * row.accuracy - self.price * self._log10_cost(row)
 
-    def _tenfolds(self, row: Row) -> float:
+    def _log10_cost(self, row: Row) -> float:
         return math.log10(max(self._value(self.cost, row) or 1e-9, 1e-9))
 
     def _pair(self, one: Row, other: Row) -> Pair | None:
@@ -158,65 +158,68 @@ class _Choice:
         pair = self._pair(one, other)
         return pair is not None and pair.tied
 
-    def _meets(self) -> str:
+    def _limits_text(self) -> str:
         words = [text for _, _, text in self.criteria.limits()]
         return f" with {' and '.join(words)}" if words else ""
 
     def _none_fits(self) -> str:
         closest = min(self.rows, key=self._excess)
-        text = f"No architecture fits{self._meets()}"
+        limits = " and ".join(text for _, _, text in self.criteria.limits())
+        text = f"No architecture meets the criteria ({limits})"
         if math.isinf(self._excess(closest)):
             return (
-                f"{text}: what is asked for was not measured, not on an idle machine, or not alike "
-                "for all."
+                f"{text}: a required value was not measured, was measured on a busy machine, or "
+                "is not comparable between architectures."
             )
         missed = []
         for column, limit, _ in self.criteria.limits():
             value = self._value(column, closest)
             if value is not None and column.loss(value) > column.loss(limit):
                 missed.append(f"{value:.4g} in {column.title}")
-        return f"{text}; {closest.name} comes closest, with {', '.join(missed)}."
+        return f"{text}; the closest is {closest.name} with {', '.join(missed)}."
 
     def _sentence(self, chosen: Row) -> str:
         best = self.best
         if len(self.rows) == 1:
-            return f"{best.name} is the only finished architecture: nothing to choose from yet."
+            return f"{best.name} is the only finished architecture; there is nothing to compare."
         rule = self._rule()
         if chosen is best:
             text = f"{best.name} is the most accurate ({_percent(best)}) and the pick{rule}"
             tied = [row.name for row in self.rows if row is not best and self._tied(row, best)]
-            return f"{text}; tied with it: {', '.join(tied)}." if tied else f"{text}."
+            return f"{text}; tied with {', '.join(tied)}." if tied else f"{text}."
         points = 100 * (best.accuracy - chosen.accuracy)
         pair = self._pair(best, chosen)
         if pair is not None and pair.tied:
-            sure = f"{chosen.name} is tied with {best.name} ({why_text(pair)})"
-            text = f"{sure}, {points:.2f} points behind its {_percent(best)},"
+            text = (
+                f"{chosen.name} is tied with {best.name} ({why_text(pair)}), {points:.2f} points "
+                f"below its accuracy of {_percent(best)},"
+            )
         else:
-            told = f" ({p_text(pair.p)})" if pair else ""
+            p_value = f" ({p_text(pair.p)})" if pair else ""
             text = (
                 f"{best.name} is the most accurate ({_percent(best)}); {chosen.name} is "
-                f"{points:.2f} points behind{told}"
+                f"{points:.2f} points less accurate{p_value}"
             )
         shares = []
         if best.macs and chosen.macs:
             shares.append(f"{_share(chosen.macs, best.macs)} the MACs")
         if best.cost and chosen.cost:
             shares.append(f"{_share(chosen.cost.params, best.cost.params)} the parameters")
-        cheap = f" at {' and '.join(shares)}" if shares else ""
+        cheap = f" with {' and '.join(shares)}" if shares else ""
         return f"{text}{cheap}: {chosen.name} is the pick{rule}."
 
     def _rule(self) -> str:
-        criteria_met = self._meets()
+        criteria_met = self._limits_text()
         if self.criteria.prefer == "accuracy":
             return f"{criteria_met}, preferring accuracy, then fewer MACs"
         if all(self._value(self.cost, row) is None for row in self.fitting):
-            return f"{criteria_met}, by accuracy alone, since no {self.cost_words} can be compared"
+            return f"{criteria_met}, by accuracy alone: {self.cost_words} cannot be compared"
         lacking = [row.name for row in self.fitting if self._value(self.cost, row) is None]
         which = ", ".join(lacking) if len(lacking) <= MAX_NAMED else f"{len(lacking)} architectures"
-        without = f", without {which} (no {self.cost_words})" if lacking else ""
+        without = f", excluding {which} with unknown {self.cost_words}" if lacking else ""
         return (
-            f"{criteria_met}{without}, where a tenfold of {self.cost_words} has to buy at least "
-            f"{self.price:g} points"
+            f"{criteria_met}{without} (each 10x increase in {self.cost_words} must gain at least "
+            f"{self.price:g} points of accuracy)"
         )
 
     def _sensitivity(self, chosen: Row) -> str:
@@ -230,7 +233,7 @@ class _Choice:
             parts += self._prices(chosen, others)
             closest = min(others, key=lambda row: self._worth(chosen) - self._worth(row))
             gap = self._worth(chosen) - self._worth(closest)
-            parts.append(f"to {closest.name} if that were {gap:.2f} points more accurate")
+            parts.append(f"to {closest.name} if it were {gap:.2f} points more accurate")
         if len(self.fitting) < len(self.rows):
             free = _Choice(self.rows, Criteria(prefer=self.criteria.prefer), self.pairs)._chosen()
             if free is not None and free is not chosen:
@@ -238,34 +241,37 @@ class _Choice:
         return f"The pick would change {'; '.join(parts)}." if parts else ""
 
     def _prices(self, chosen: Row, others: Sequence[Row]) -> list[str]:
-        """To which row the pick goes when a tenfold has to buy more, or less, and from where on."""
+        """Picks at a higher and at a lower price of each 10x increase, with the thresholds."""
         more: list[tuple[float, Row]] = []
         less: list[tuple[float, Row]] = []
         for row in others:
-            tenfolds = self._tenfolds(chosen) - self._tenfolds(row)
+            decades = self._log10_cost(chosen) - self._log10_cost(row)
             points = 100 * (chosen.accuracy - row.accuracy)
-            if tenfolds > 0 and points > 0:
-                more.append((points / tenfolds, row))
-            elif tenfolds < 0 and points < 0:
-                less.append((points / tenfolds, row))
+            if decades > 0 and points > 0:
+                more.append((points / decades, row))
+            elif decades < 0 and points < 0:
+                less.append((points / decades, row))
         parts = []
         if more:
             price, row = min(more, key=lambda item: item[0])
-            parts.append(f"to {row.name} if a tenfold had to buy more than {price:.2f} points")
+            parts.append(
+                f"to {row.name} if each 10x increase had to gain more than {price:.2f} points"
+            )
         if less:
             price, row = max(less, key=lambda item: item[0])
-            network = "it" if more else "a tenfold"
-            parts.append(f"to {row.name} if {network} had to buy less than {price:.2f} points")
+            parts.append(
+                f"to {row.name} if each 10x increase had to gain less than {price:.2f} points"
+            )
         return parts
 
 
 def p_text(p: float) -> str:
-    """A p-value as papers write it."""
+    """Format a p-value."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}" if p < 0.01 else f"p = {p:.2f}"
 
 
 def why_text(pair: Pair) -> str:
-    """Why a pair is tied or not: its p-value, or what seeds alone may make of it."""
+    """Reason for a tie or a difference: the p-value, or the noise of the seeds."""
     if pair.p >= ALPHA or not pair.tied:
         return p_text(pair.p)
     return f"seeds ± {100 * (pair.seed_noise or 0):.2f}"

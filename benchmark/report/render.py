@@ -1,4 +1,4 @@
-"""What all written reports share: the main table as text, data and protocol in words."""
+"""Text shared by all report formats: table cells, description of data and protocol."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ COLUMNS = (
     "architecture",
     "weights",
     "accuracy",
-    "95 % interval",
-    "against the best",
+    "95 % CI",
+    "vs. best",
     "macro-F1",
     "MACs",
     "FLOPs",
@@ -32,22 +32,22 @@ COLUMNS = (
     "training time",
     "status",
 )
-"""FLOPs are 2 x MACs; both are of one forward pass of one image."""
+"""Columns of the main table; MACs and FLOPs (2 x MACs) are of one forward pass of one image."""
 PX = "px"
 
 MAX_SIZES = 8
-"""That are listed one by one."""
+"""Maximum number of image sizes to list individually."""
 
 
 def columns(analysis: Analysis) -> tuple[str, ...]:
-    """Of the main table; where sizes differ, one of them says an image's side in pixels."""
+    """Columns of the main table, with the image size in pixels where sizes differ."""
     if not any(row.sizes_differ for row in analysis.rows):
         return COLUMNS
     return (COLUMNS[0], PX, *COLUMNS[1:])
 
 
 def table_cells(analysis: Analysis, not_begun: Sequence[str] = ()) -> list[list[str]]:
-    """The main table as text: finished rows, then what failed, stopped or has not begun."""
+    """Cells of the main table: finished rows, then runs without results."""
     cells = [
         [
             row.name,
@@ -62,23 +62,23 @@ def table_cells(analysis: Analysis, not_begun: Sequence[str] = ()) -> list[list[
         ]
         for place, row in enumerate(analysis.rows)
     ]
-    if PX in (wanted := columns(analysis)):
+    if PX in (titles := columns(analysis)):
         for row, own in zip(analysis.rows, cells, strict=True):
             own.insert(1, str(row.image_size))
-    blank = ["-"] * (len(wanted) - 2)
+    blank = ["-"] * (len(titles) - 2)
     runs = runs_without_figures(analysis.comparison, not_begun)
     return [*cells, *([run.name, *blank, run.text] for run in runs)]
 
 
 @dataclass(frozen=True)
 class RunWithoutFigures:
-    """A run that a report lists without figures."""
+    """A run that a report lists without results."""
 
     name: str
     status: str
-    """`failed in STAGE`, `unfinished`, `not believed` or `not begun`."""
+    """`failed in STAGE`, `unfinished`, `rejected` or `not started`."""
     reason: str = ""
-    """Empty where the status says it all."""
+    """Empty if the status needs no explanation."""
 
     @property
     def text(self) -> str:
@@ -89,7 +89,7 @@ class RunWithoutFigures:
 def runs_without_figures(
     comparison: Comparison, not_begun: Sequence[str] = ()
 ) -> list[RunWithoutFigures]:
-    """What every format lists below the finished rows, in this order."""
+    """Runs that every format lists below the finished rows, in this order."""
     return [
         *(
             RunWithoutFigures(failure.spec.name, f"failed in {failure.stage}", failure.reason)
@@ -97,10 +97,10 @@ def runs_without_figures(
         ),
         *(RunWithoutFigures(spec.name, "unfinished") for spec in comparison.unfinished),
         *(
-            RunWithoutFigures(spec.name, "not believed", f"{why}; `bench run` does it again")
+            RunWithoutFigures(spec.name, "rejected", f"{why}; `bench run` repeats the run")
             for spec, why in comparison.refused
         ),
-        *(RunWithoutFigures(name, "not begun") for name in not_begun),
+        *(RunWithoutFigures(name, "not started") for name in not_begun),
     ]
 
 
@@ -109,7 +109,7 @@ def _status(row: Row) -> str:
 
 
 def accuracy_text(row: Row) -> str:
-    """Test accuracy in per cent, with the deviation over seeds where there are several."""
+    """Test accuracy in percent, with the standard deviation over seeds if there are several."""
     text = f"{100 * row.accuracy:.2f} %"
     if row.accuracy_deviation is not None:
         text += f" ± {100 * row.accuracy_deviation:.2f}"
@@ -117,7 +117,7 @@ def accuracy_text(row: Row) -> str:
 
 
 def interval_text(analysis: Analysis, place: int) -> str:
-    """The 95 % interval in per cent of the accuracy of the row at a place, or a dash."""
+    """95 % confidence interval of a row's accuracy in percent, or a dash."""
     figures = analysis.statistics[place]
     if figures is None:
         return "-"
@@ -125,32 +125,32 @@ def interval_text(analysis: Analysis, place: int) -> str:
 
 
 def against_best_text(analysis: Analysis, place: int) -> str:
-    """How far a row lies behind the most accurate one in points, and whether by chance."""
+    """Difference in points to the most accurate row, with its p-value."""
     if place == 0:
         return "best"
     pair = analysis.pairs.get((0, place))
     if pair is None:
         return f"{100 * (analysis.rows[place].accuracy - analysis.rows[0].accuracy):+.2f}"
-    told = f"{-100 * pair.difference:+.2f}, {why_text(pair)}"
-    return f"tied ({told})" if pair.tied else told
+    text = f"{-100 * pair.difference:+.2f}, {why_text(pair)}"
+    return f"tied ({text})" if pair.tied else text
 
 
 PAIR_COLUMNS = (
     "more accurate",
     "less accurate",
-    "points apart",
-    "95 % interval",
-    "only the first right",
-    "only the second right",
-    "McNemar, exact",
+    "difference (points)",
+    "95 % CI",
+    "correct: first only",
+    "correct: second only",
+    "McNemar (exact)",
     "paired bootstrap",
     "verdict",
 )
-"""P-values are adjusted for the number of pairs, by Holm."""
+"""Columns of the table of pairs; p-values are adjusted for the number of pairs (Holm)."""
 
 
 def pair_cells(analysis: Analysis) -> list[list[str]]:
-    """Every tested pair as text."""
+    """Cells of the table of pairs."""
     return [
         [
             analysis.rows[pair.first].name,
@@ -168,36 +168,36 @@ def pair_cells(analysis: Analysis) -> list[list[str]]:
 
 
 def pair_note(analysis: Analysis) -> str:
-    """What the p-values of a report are adjusted for."""
+    """State the adjustment of the report's p-values."""
     return (
-        f"All p-values of this report are adjusted for its {len(analysis.pairs)} pairs (Holm): "
-        "differences that one of many pairs shows by chance do not count."
+        f"All p-values are adjusted for {len(analysis.pairs)} pairwise comparisons "
+        "(Holm-Bonferroni)."
     )
 
 
 SURENESS_COLUMNS = (
     "architecture",
-    "macro-F1, 95 % interval",
-    "noise of the test set",
-    "spread over seeds",
-    "calibration error",
+    "macro-F1, 95 % CI",
+    "standard error (test-set sampling)",
+    "standard deviation (seeds)",
+    "calibration error (ECE)",
     "accuracy at 90 % coverage",
     "hardest classes",
-    "taken for another most often",
+    "most frequent confusions",
 )
-"""Noise and spread are standard deviations of the accuracy, in points."""
+"""Standard error and standard deviation are of the accuracy, in points."""
 
 
 def sureness_cells(analysis: Analysis) -> list[list[str]]:
-    """How sure each row's figures are, and where it errs, as text."""
+    """Cells of the table of uncertainty, calibration and confusions."""
     cells = []
     for row, figures in zip(analysis.rows, analysis.statistics, strict=True):
         if figures is None:
             continue
         f1, spread = figures.macro_f1, row.accuracy_deviation
-        classes = [f"{found.label} ({found.f1:.2f})" for found in figures.per_class[:3]]
+        classes = [f"{result.label} ({result.f1:.2f})" for result in figures.per_class[:3]]
         pairs = [
-            f"{pair.label} for {pair.answer} ({pair.images:.4g})" for pair in figures.hardest[:3]
+            f"{pair.label} as {pair.answer} ({pair.images:.4g})" for pair in figures.hardest[:3]
         ]
         cells.append(
             [
@@ -219,14 +219,14 @@ COST_COLUMNS = (
     "MACs",
     "flopth",
     "fvcore",
-    "flopth against fvcore",
+    "flopth vs. fvcore",
     "verdict",
     "receptive field",
 )
 
 
 def cost_cells(row: Row) -> list[str]:
-    """A row's costs, counter by counter, as text."""
+    """Cells of a row's costs, by counter."""
     cost = row.cost
     if cost is None:
         return [row.name, *["-"] * 4, f"not counted: {row.cost_fault}", "-"]
@@ -242,28 +242,28 @@ def cost_cells(row: Row) -> list[str]:
 
 
 def describe_data(data: DataSummary) -> str:
-    """The data in one line."""
+    """Describe the data in one line."""
     images = data.images
     left_out = sum(data.dropped.values())
     given = f" ({data.split_note})" if data.split_note else ""
     return (
         f"{data.title}; {len(data.classes)} classes, "
         f"{sum(images.values()):,} images: {images['train']:,} training, {images['valid']:,} "
-        f"validation, {images['test']:,} test{given}; {left_out:,} left out; "
-        f"{data.twin_groups} groups of pixel-identical twins, {data.twins_across_splits} of them "
+        f"validation, {images['test']:,} test{given}; {left_out:,} excluded; "
+        f"{data.twin_groups} groups of exact duplicates, {data.twins_across_splits} of them "
         f"across splits; fingerprint {data.fingerprint}"
     )
 
 
 def sizes(comparison: Comparison) -> tuple[int, ...]:
-    """The sides of the runs' images, in pixels, the smallest first."""
+    """Image sizes of the runs in pixels, ascending."""
     return tuple(sorted({spec.image_size for spec in comparison.specs}))
 
 
 def describe_protocol(
     image_sizes: Sequence[int], model: ModelSettings, train: TrainSettings
 ) -> str:
-    """The protocol in one line."""
+    """Describe the protocol in one line."""
     parts = [f"{_sides(image_sizes)} px"]
     if model.mode == "frozen":
         parts.append(f"frozen backbone, batch norm {model.batch_norm}")
@@ -276,14 +276,14 @@ def describe_protocol(
         + f"weight decay {train.weight_decay:g}"
     )
     parts += optimizer_words(train) + label_words(train)
-    stop = f", stopping after {train.patience} without progress" if train.patience else ""
-    parts.append(f"batch {train.batch_size}, at most {train.epochs} epochs{stop}")
+    stop = f", early stopping with patience {train.patience}" if train.patience else ""
+    parts.append(f"batch size {train.batch_size}, at most {train.epochs} epochs{stop}")
     augment = ["horizontal flip"] if train.augment.horizontal_flip else []
     augment += [f"crop with {train.augment.crop_padding} px"] if train.augment.crop_padding else []
     augment += augment_words(train.augment)
     parts.append(" and ".join(augment) or "no augmentation")
     parts += [f"precision {model.precision}"] if model.precision != "float32" else []
-    parts.append("test split evaluated once, with the epoch of the lowest validation loss")
+    parts.append("test split evaluated once, at the epoch with the lowest validation loss")
     return "; ".join(parts)
 
 

@@ -1,6 +1,6 @@
-"""How sure a comparison is: intervals, paired tests and calibration, from answers to the same test.
+"""Confidence intervals, paired tests and calibration from predictions on the same test set.
 
-Nothing here knows of runs or files: images are rows of arrays, in one order for all.
+Independent of runs and files: images are rows of arrays, in the same order for all models.
 """
 
 from __future__ import annotations
@@ -18,37 +18,36 @@ Ints = npt.NDArray[np.int64]
 LEVEL = 0.95
 DRAWS = 2000
 SEED = 0
-"""Of the resampling: the same answers give the same intervals each time."""
+"""Seed of the resampling, so that the same predictions always give the same intervals."""
 CHUNK = 100
-"""Test sets drawn at a time, for the memory they take."""
+"""Resampled test sets drawn at a time, to limit memory."""
 CALIBRATION_BINS = 15
 COVERAGE = 0.9
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Where a figure lies with a confidence of LEVEL."""
+    """Confidence interval at level LEVEL."""
 
     low: float
     high: float
 
 
 class Resampling:
-    """How often each image counts in each of `draws` test sets drawn from the one at hand.
+    """Cluster bootstrap of a test set: the weight of each image in each of `draws` resamples.
 
-    Images of one group (`groups` [n], twins share a number) are drawn together, with
-    replacement, as many groups as there are (the cluster bootstrap; Davison and Hinkley,
-    Bootstrap Methods and their Application, 1997, section 3.8). All that is computed from one
-    resampling is paired.
+    Images of one group (`groups` [n]; exact duplicates share a number) are drawn together, with
+    replacement, as many groups as there are (Davison and Hinkley, Bootstrap Methods and their
+    Application, 1997, section 3.8). Statistics computed from one resampling are paired.
     """
 
     def __init__(self, groups: Ints, draws: int = DRAWS, seed: int = SEED) -> None:
-        """The same groups and seed give the same draws."""
+        """Draw the resamples; the same groups and seed give the same draws."""
         numbers, places = np.unique(groups, return_inverse=True)
         self._places = places.reshape(-1)
         count = len(numbers)
         generator = np.random.default_rng(seed)
-        # A group is hardly ever drawn ten times; small numbers, since there are many.
+        # A group is rarely drawn ten times, so uint8 is enough and saves memory.
         self._times = np.empty((draws, count), dtype=np.uint8)
         for start in range(0, draws, CHUNK):
             size = min(CHUNK, draws - start)
@@ -58,45 +57,45 @@ class Resampling:
             self._times[start : start + size] = np.minimum(times, 255).reshape(size, count)
 
     def sums(self, counts: npt.ArrayLike) -> Floats:
-        """Sums of whole numbers by image [n, k] over each drawn test set: [draws, k]."""
+        """Sum integer counts by image [n, k] over each resampled test set: [draws, k]."""
         values = np.asarray(counts, dtype=np.float32)
         by_group = np.zeros((self._times.shape[1], values.shape[1]), dtype=np.float32)
         np.add.at(by_group, self._places, values)
-        found = np.empty((len(self._times), values.shape[1]))
-        for start in range(0, len(found), CHUNK):
-            # Whole numbers below 2^24 are added exactly, in whatever order.
+        sums = np.empty((len(self._times), values.shape[1]))
+        for start in range(0, len(sums), CHUNK):
+            # float32 adds integers below 2^24 exactly, in any order.
             times = self._times[start : start + CHUNK].astype(np.float32)
-            found[start : start + CHUNK] = times @ by_group
-        return found
+            sums[start : start + CHUNK] = times @ by_group
+        return sums
 
 
 def percentile_interval(drawn: Floats, level: float = LEVEL) -> Interval:
-    """The middle `level` of resampled figures [draws] (percentile bootstrap; Efron 1979)."""
+    """Percentile bootstrap interval of resampled statistics [draws] (Efron 1979)."""
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), float(high))
 
 
-def macro_f1(hits: Floats, actual: Floats, answered: Floats) -> Floats:
-    """Mean F1 over classes; all arguments [..., classes], a class that is absent counts as 0."""
-    shares: Floats = (2 * hits / np.maximum(actual + answered, 1)).mean(axis=-1)
+def macro_f1(hits: Floats, actual: Floats, predicted: Floats) -> Floats:
+    """Mean F1 over classes; arguments are [..., classes], and an absent class counts as 0."""
+    shares: Floats = (2 * hits / np.maximum(actual + predicted, 1)).mean(axis=-1)
     return shares
 
 
-def class_counts(answers: Ints, targets: Ints, classes: int) -> Floats:
-    """For `macro_f1`, by image: hits, actual, answered, one after the other [n, 3 x classes]."""
-    counts = np.zeros((len(answers), 3 * classes))
-    rows = np.arange(len(answers))
-    counts[rows, targets] = answers == targets
+def class_counts(predictions: Ints, targets: Ints, classes: int) -> Floats:
+    """Counts by image for `macro_f1`: hits, actual and predicted, joined [n, 3 x classes]."""
+    counts = np.zeros((len(predictions), 3 * classes))
+    rows = np.arange(len(predictions))
+    counts[rows, targets] = predictions == targets
     counts[rows, classes + targets] = 1
-    counts[rows, 2 * classes + answers] = 1
+    counts[rows, 2 * classes + predictions] = 1
     return counts
 
 
 def mcnemar_exact(only_first: int, only_second: int) -> float:
-    """Two-sided p-value that two classifiers are right equally often (McNemar 1947, exact).
+    """Two-sided p-value of the exact McNemar test (McNemar 1947).
 
-    `only_first` images are answered right by the first alone, `only_second` by the second alone;
-    under the hypothesis each of these falls to either side like a coin.
+    Only the first classifier is correct on `only_first` images, only the second on
+    `only_second`. Under the null hypothesis both are equally likely for each of these images.
     """
     from scipy.special import bdtr
 
@@ -107,10 +106,10 @@ def mcnemar_exact(only_first: int, only_second: int) -> float:
 
 
 def median_p(values: Sequence[float]) -> float:
-    """One p-value for several of one hypothesis, however they depend on each other.
+    """Combine p-values of one hypothesis under arbitrary dependence.
 
-    It is twice their (upper) median (Meinshausen, Meier and Buehlmann 2009, with gamma = 1/2), and
-    a single value as it is.
+    Returns twice their (upper) median (Meinshausen, Meier and Buehlmann 2009, with gamma = 1/2);
+    a single value is returned unchanged.
     """
     if len(values) == 1:
         return values[0]
@@ -118,11 +117,11 @@ def median_p(values: Sequence[float]) -> float:
 
 
 def bootstrap_p(observed: float, drawn: Floats) -> float:
-    """Two-sided p-value that a difference is zero, from its resampled values [draws].
+    """Two-sided p-value of a zero difference, from its resampled values [draws].
 
-    The normal approximation with the resampled deviation as standard error (Davison and Hinkley
-    1997, section 4.4): counting resampled values instead could not tell apart p-values below one
-    in `draws`, which comparing many pairs asks for.
+    Uses the normal approximation with the bootstrap standard error (Davison and Hinkley 1997,
+    section 4.4). Counting resampled values cannot resolve p-values below 1 / `draws`, which an
+    adjustment for many pairs needs.
     """
     error = float(drawn.std(ddof=1))
     if error == 0:
@@ -131,7 +130,7 @@ def bootstrap_p(observed: float, drawn: Floats) -> float:
 
 
 def holm(values: Sequence[float]) -> list[float]:
-    """P-values adjusted for their number, in the given order (Holm 1979)."""
+    """Adjust p-values for multiple comparisons, in the given order (Holm 1979)."""
     order = sorted(range(len(values)), key=lambda place: values[place])
     adjusted = [0.0] * len(values)
     highest = 0.0
@@ -142,9 +141,10 @@ def holm(values: Sequence[float]) -> list[float]:
 
 
 def seed_noise(deviations: Sequence[float], counts: Sequence[int]) -> float | None:
-    """Half-width of what two means over seeds may differ by chance (Welch, LEVEL); None for one.
+    """Half-width of the Welch interval of a difference of two means over seeds (LEVEL).
 
-    `deviations` are the standard deviations over seeds of the two, `counts` how many seeds each.
+    `deviations` are the two standard deviations over seeds, `counts` the two numbers of seeds.
+    None if either has a single seed.
     """
     from scipy.special import stdtrit
 
@@ -165,30 +165,30 @@ def calibration_error(
 ) -> float:
     """Expected calibration error, 0 to 1, of probabilities [n, classes] (Guo et al. 2017).
 
-    Images are put into bins of equal width by the probability of their answer; the error is the
-    mean distance of the bins' accuracy from their mean probability, weighed by their images.
+    Images are binned with equal width by the probability of the predicted class. The error is the
+    mean absolute gap between accuracy and mean confidence of the bins, weighted by their images.
     """
     shares = np.asarray(probabilities, dtype=np.float64)
     confidence = shares.max(axis=1)
-    right = shares.argmax(axis=1) == targets
+    correct = shares.argmax(axis=1) == targets
     place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    gaps = np.bincount(place, weights=right - confidence, minlength=bins)
+    gaps = np.bincount(place, weights=correct - confidence, minlength=bins)
     return float(np.abs(gaps).sum() / len(targets))
 
 
 def accuracy_at_coverage(
     probabilities: npt.ArrayLike, targets: Ints, coverage: float = COVERAGE
 ) -> float:
-    """Accuracy on the share `coverage` of the images that are answered most confidently.
+    """Accuracy on the share `coverage` of images with the highest confidence.
 
-    Of images with the same confidence at the border, each counts in part, so that their order
-    does not matter.
+    Images tied at the confidence threshold count fractionally, so the result does not depend on
+    their order.
     """
     shares = np.asarray(probabilities, dtype=np.float64)
     confidence = shares.max(axis=1)
-    right = shares.argmax(axis=1) == targets
-    kept = max(1, math.ceil(coverage * len(targets) - 1e-9))
-    border = np.sort(confidence)[::-1][kept - 1]
-    above, at = confidence > border, confidence == border
-    part = (kept - int(above.sum())) * float(right[at].mean())
-    return (float(right[above].sum()) + part) / kept
+    correct = shares.argmax(axis=1) == targets
+    covered = max(1, math.ceil(coverage * len(targets) - 1e-9))
+    threshold = np.sort(confidence)[::-1][covered - 1]
+    above, at = confidence > threshold, confidence == threshold
+    part = (covered - int(above.sum())) * float(correct[at].mean())
+    return (float(correct[above].sum()) + part) / covered

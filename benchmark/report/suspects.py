@@ -1,4 +1,4 @@
-"""Accuracy without the images whose labels an audit of the same data doubts."""
+"""Accuracy without the images whose labels an audit of the same data suspects."""
 
 from __future__ import annotations
 
@@ -12,64 +12,67 @@ import numpy as np
 from benchmark.report.predictions import RunPredictions, TestSet
 from benchmark.runs.audits import Audit, find_audit
 
-COLUMNS = ("architecture", "accuracy", "without suspects", "points apart")
+COLUMNS = ("architecture", "accuracy", "without suspects", "difference (points)")
 
 
 @dataclass(frozen=True)
 class WithoutSuspects:
-    """Each row's accuracy on all test images and on those that are not suspected."""
+    """Accuracy of each row on all test images and on those without suspected label errors."""
 
     audit: Audit
     images: int
-    """Test images."""
+    """Number of test images."""
     suspected: tuple[str, ...]
-    """Ids of those among them whose labels are doubted, in order of id."""
+    """Ids of test images with suspected labels, sorted."""
     accuracies: tuple[tuple[float, float] | None, ...]
-    """By row, with and without suspects: means over its seeds; None without answers."""
+    """Accuracy with and without suspects by row, mean over seeds; None without predictions."""
 
     @property
     def sentence(self) -> str:
-        """What suspects are, who found them, and what follows."""
+        """Explain the suspects, how they were found and how to read the accuracies."""
         audit, count = self.audit, len(self.suspected)
         return (
-            f"The labels of {count:,} of {self.images:,} test images are suspected to be wrong. "
-            f"They were found by a model (a head on {audit.architecture}, weights {audit.weights}, "
-            "that was trained on other images), not by people: leaving them out flatters every "
-            "architecture, and most those that err as that one does."
+            f"{count:,} of {self.images:,} test images have suspected label errors. They were "
+            f"found by a model (a head on {audit.architecture}, weights {audit.weights}, trained "
+            "on other images), not by people. Excluding them inflates every accuracy, most of all "
+            "for architectures that make the same errors as that model."
         )
 
 
 def without_suspects(
-    root: Path, fingerprint: str, test: TestSet | None, answers: Sequence[Sequence[RunPredictions]]
+    root: Path,
+    fingerprint: str,
+    test: TestSet | None,
+    predictions: Sequence[Sequence[RunPredictions]],
 ) -> WithoutSuspects | None:
-    """The accuracies of rows by their answers; None where there are none, or no audit of the data.
+    """Compute accuracies from predictions; None without predictions or without an audit.
 
-    Audits lie below the tracking folder `root`, by the data's fingerprint.
+    Audits are stored below the tracking folder `root`, by the data's fingerprint.
     """
     audit = find_audit(root, fingerprint) if test is not None else None
     if audit is None or test is None:
         return None
-    doubted = {item.id for item in audit.suspects}
-    stays = np.array([name not in doubted for name in test.ids])
-    if not stays.any():
+    suspected_ids = {item.id for item in audit.suspects}
+    is_clean = np.array([name not in suspected_ids for name in test.ids])
+    if not is_clean.any():
         return None
     accuracies = []
-    for found in answers:
-        right = [item.answers == test.labels for item in found]
+    for runs in predictions:
+        correct = [item.answers == test.labels for item in runs]
         accuracies.append(
             (
-                statistics.fmean(float(one.mean()) for one in right),
-                statistics.fmean(float(one[stays].mean()) for one in right),
+                statistics.fmean(float(one.mean()) for one in correct),
+                statistics.fmean(float(one[is_clean].mean()) for one in correct),
             )
-            if right
+            if correct
             else None
         )
-    suspected = tuple(name for name in test.ids if name in doubted)
+    suspected = tuple(name for name in test.ids if name in suspected_ids)
     return WithoutSuspects(audit, len(test), suspected, tuple(accuracies))
 
 
 def cells(without: WithoutSuspects, names: Sequence[str]) -> list[list[str]]:
-    """The table as text, a line for each row that has answers; `names` are those of all rows."""
+    """Table cells, one line for each row with predictions; `names` are those of all rows."""
     return [
         [
             name,

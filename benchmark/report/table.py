@@ -1,4 +1,4 @@
-"""The rows of a report: each architecture's runs over all seeds, as numbers, not yet as text."""
+"""Rows of a report: numbers of each architecture, aggregated over seeds."""
 
 from __future__ import annotations
 
@@ -12,64 +12,64 @@ from clothclf.results import Cost, MeasuredCost
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One architecture with one head, size and start; figures are means over finished seeds."""
+    """One architecture with one head, image size and weights; values are means over seeds."""
 
     architecture: str
     hidden: int | None
-    """Width of the head's hidden layer, where it has one."""
+    """Width of the head's hidden layer; None without one."""
     mode: str
     weights: str
     weights_origin: str
     precision: str
-    """Of the backbone's arithmetic."""
+    """Numeric precision of the backbone."""
     seeds: tuple[int, ...]
     accuracy: float
-    """Share of test images answered right, 0 to 1."""
+    """Test accuracy, 0 to 1."""
     accuracy_deviation: float | None
-    """Standard deviation over seeds; None for a single one."""
+    """Standard deviation over seeds; None for a single seed."""
     macro_f1: float
     valid_accuracy: float
     train_s: float
-    """Mean training time in seconds, feature pass included also where it came from the cache."""
+    """Mean training time in seconds, including the feature pass even if it was cached."""
     epochs: float
     cost: Cost | None
     cost_fault: str
     measured: MeasuredCost | None
-    """Of one seed, the first that was not disturbed: the others' are of the same network."""
+    """Measurement of the first seed on an idle machine; all seeds have the same network."""
     measured_fault: str
     records: tuple[RunRecord, ...]
-    """Its finished runs, by seed."""
+    """Finished runs, sorted by seed."""
     image_size: int
-    """Side of its images, in pixels."""
+    """Image side in pixels."""
     sizes_differ: bool = False
-    """Whether rows beside it have another size; its name then says its own."""
+    """Whether rows have different image sizes; the name then includes the size."""
     status: str = "finished"
 
     @property
     def name(self) -> str:
-        """The architecture, with its size and the head's hidden layer where these tell it apart."""
+        """Architecture, with image size and head width where rows differ in them."""
         size = f" @ {self.image_size}" if self.sizes_differ else ""
         head = "" if self.hidden is None else f" (head {self.hidden})"
         return f"{self.architecture}{size}{head}"
 
     @property
     def macs(self) -> int | None:
-        """Headline MACs of one forward pass of one image."""
+        """MACs of one forward pass of one image."""
         return self.cost.macs if self.cost else None
 
     @property
     def features_reused(self) -> bool:
-        """Whether a run of it read its features from the cache."""
+        """Whether any run read its features from the cache."""
         return any(record.training.reused_seconds != 0 for record in self.records)
 
     @property
     def train_time_known(self) -> bool:
-        """Whether `train_s` has the feature pass of every run that read it from the cache."""
+        """Whether `train_s` includes the feature pass of every run that read cached features."""
         return all(record.training.reused_seconds is not None for record in self.records)
 
 
 def make_rows(comparison: Comparison) -> list[Row]:
-    """One row for each architecture, size, head, start and precision; the most accurate first."""
+    """One row for each architecture, size, head, weights and precision, most accurate first."""
     differ = len({record.spec.image_size for record in comparison.records}) > 1
     groups: dict[tuple[object, ...], list[RunRecord]] = {}
     for record in comparison.records:
@@ -111,5 +111,5 @@ def _row(records: list[RunRecord], sizes_differ: bool) -> Row:
 
 
 def _measurement(records: list[RunRecord]) -> MeasuredCost | None:
-    found = [record.measured for record in records if record.measured is not None]
-    return min(found, key=lambda measured: bool(measured.busy), default=None)
+    known = [record.measured for record in records if record.measured is not None]
+    return min(known, key=lambda measured: bool(measured.busy), default=None)

@@ -1,4 +1,4 @@
-"""Signs in a training's epochs that its recipe does not suit it, each with what to do."""
+"""Diagnose training curves: signs of an unsuitable recipe, each with a remedy."""
 
 from __future__ import annotations
 
@@ -10,32 +10,29 @@ import numpy.typing as npt
 from clothclf.results import TrainingResult
 
 RISE = 0.05
-"""Relative rise of the validation loss after the kept epoch that is worth a note."""
+"""Relative rise of the validation loss after the best epoch that triggers a note."""
 GAIN = 0.01
-"""Validation accuracy gained meanwhile, 0 to 1."""
+"""Gain in validation accuracy over the same epochs that triggers a note, 0 to 1."""
 HARDEST_SHARE = 0.01
-"""Share of a split's images that counts as a few."""
+"""Share of a split's images that counts as few."""
 IMPLAUSIBLE_LOSS = 20.0
-"""Nats: a probability of 2e-9 for the right class, which no split is large enough to support."""
+"""Loss in nats for a true-class probability of 2e-9, which no split is large enough to support."""
 
 
-FIRST = (
-    "validation loss is lowest after the first epoch, which is kept; try a lower "
-    "train.learning_rate"
-)
-LAST = "validation loss is lowest after the last epoch; more train.epochs may help"
+FIRST = "validation loss is lowest at the first epoch; try a lower train.learning_rate"
+LAST = "validation loss is lowest at the last epoch; more train.epochs may help"
 OVERCONFIDENT = (
-    "validation loss rises after the kept epoch while validation accuracy rises too: the network "
+    "validation loss rises after the best epoch while validation accuracy improves: the network "
     "becomes overconfident; try a lower train.learning_rate or train.label_smoothing"
 )
 WORSE_THAN_GUESSING = (
-    "validation loss is above that of guessing although accuracy is not: a few images dominate "
-    "it, and with it the choice of the epoch"
+    "validation loss is worse than chance although accuracy is better: a few images dominate the "
+    "loss and thus the choice of the best epoch"
 )
 
 
 def training_notes(training: TrainingResult, epochs: int, classes: int) -> list[str]:
-    """What is odd about a training of at most `epochs` on `classes` classes."""
+    """Notes on a training of at most `epochs` epochs with `classes` classes."""
     best, last = training.best, training.epochs[-1]
     rises = last.valid_loss > (1 + RISE) * best.valid_loss
     notes = {
@@ -49,21 +46,21 @@ def training_notes(training: TrainingResult, epochs: int, classes: int) -> list[
 
 
 def early_stop(training: TrainingResult, epochs: int, patience: int | None) -> str:
-    """Why training ended before its `epochs`; empty where it did not."""
+    """Reason why training ended before `epochs`; empty if it did not."""
     if not training.stopped_early:
         return ""
     return (
-        f"stopped early after {len(training.epochs)} of {epochs} epochs: validation loss has not "
-        f"fallen for {patience} (train.patience)"
+        f"early stopping after {len(training.epochs)} of {epochs} epochs: validation loss has not "
+        f"improved for {patience} epochs (train.patience)"
     )
 
 
 def dominated_loss(
     probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]
 ) -> tuple[float, float] | None:
-    """Mean and median loss in nats where a few images make most of the mean; else None.
+    """Mean and median loss in nats if a few images dominate the mean, else None.
 
-    `probabilities` is [n, classes], `labels` class numbers [n].
+    `probabilities` is [n, classes], `labels` holds class indices [n].
     """
     true_class = probabilities[np.arange(len(labels)), labels].astype(float)
     losses = np.sort(-np.log(np.maximum(true_class, 1e-30)))

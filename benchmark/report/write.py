@@ -1,4 +1,4 @@
-"""A report from the store to text: collect, analyse, write in one of the formats."""
+"""Make a report: collect runs, analyse them and write one of the formats."""
 
 from __future__ import annotations
 
@@ -18,39 +18,39 @@ from benchmark.report.pick import NO_CRITERIA, Criteria
 
 @dataclass(frozen=True)
 class Report:
-    """A study's runs, analysed."""
+    """Analysed runs of a study."""
 
     study: StudySettings
     collection: Collection
     analyses: list[Analysis]
-    """Of the collection's comparisons, in order."""
+    """One for each comparison of the collection, in order."""
 
     def text(self, form: str, images: bool = True) -> str:
-        """The report as html or one of FORMATS; `images` of the data stand in HTML alone."""
+        """Render as html or one of FORMATS; `images` adds thumbnails, in HTML only."""
         if form == "html":
-            from benchmark.report.page.html import render_html  # with its library, slow to load
+            from benchmark.report.page.html import render_html  # slow to import
 
             return render_html(self.study, self.collection, self.analyses, images)
         return FORMATS[form](self.study, self.collection, self.analyses)
 
     def table(self) -> list[dict[str, object]]:
-        """The lines of the CSV, for the first comparison's finished rows."""
+        """CSV rows of the first comparison's finished rows."""
         first = self.analyses[0]
         return [flat_row(first, place) for place in range(len(first.rows))]
 
 
 def make_report(study: StudySettings, config: Path, criteria: Criteria = NO_CRITERIA) -> Report:
-    """Read and analyse the runs of a study; raises ReportError where there are none.
+    """Read and analyse the runs of a study; raises ReportError if there are none.
 
-    `config` is how the user names the study, for the message.
+    `config` is the study's path as the user gave it, for the message.
     """
     root = study.tracking.folder.absolute()
     collection = collect(study, root)
     if not collection.comparisons:
-        others = f"; there are {'; '.join(collection.elsewhere)}" if collection.elsewhere else ""
+        others = f"; found {'; '.join(collection.elsewhere)}" if collection.elsewhere else ""
         raise ReportError(
             f"study {study.study!r} has no runs with these settings in {root}{others}; "
-            f"run them first: bench run --all -c {config}"
+            f"run it first: bench run --all -c {config}"
         )
     analyses = [analyse(comparison, root, criteria) for comparison in collection.comparisons]
     return Report(study, collection, analyses)

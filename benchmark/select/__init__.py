@@ -1,1 +1,1 @@
-"""Choose among many architectures within a time: successive halving over plain runs."""
+"""Select among many architectures within a time budget by successive halving."""

@@ -1,4 +1,4 @@
-"""How far a selection's order is that of full training, on architectures sampled from all."""
+"""Rank agreement of a selection with full training, on a sample of architectures."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ from dataclasses import dataclass
 from benchmark.select.halving import NORMAL_95
 
 MIN_SAMPLED = 3
-"""With fewer there are hardly two pairs to agree."""
+"""Minimum number of sampled architectures; fewer give too few pairs."""
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """Pairs of sampled architectures, ordered by the selection and by full training."""
+    """Agreement of the selection's order with full training, by pairs of architectures."""
 
     sampled: tuple[str, ...]
-    """Those that could be trained, in the selection's order."""
+    """Sampled architectures that finished training, in the selection's order."""
     pairs: int
     agreeing: float
-    """Pairs in the same order; one that full training ties counts as half."""
+    """Pairs in the same order; a tie after full training counts as half."""
     tau: float
-    """Kendall's tau-b of all sampled; nan where full training ties all."""
+    """Kendall's tau-b over the sample; nan if full training ties all."""
     low: float
     """95 % interval of the share of agreeing pairs, 0 to 1."""
     high: float
     ahead: tuple[str, ...]
-    """Sampled ones that full training puts ahead of the winner, the best first."""
+    """Sampled architectures that are better than the winner after full training, best first."""
     regret: float
-    """Validation accuracy that the best of all sampled has over the winner; 0 at least."""
+    """Validation accuracy of the best sampled architecture minus the winner's, at least 0."""
 
     @property
     def share(self) -> float:
-        """Of pairs that agree, 0 to 1."""
+        """Share of agreeing pairs, 0 to 1."""
         return self.agreeing / self.pairs
 
 
 def draw_sample(names: Sequence[str], count: int, seed: int) -> list[str]:
-    """`count` of the names, the same for the same seed whatever their order; all if fewer."""
+    """Sample `count` names, independent of their order; all names if there are fewer."""
     ordered = sorted(names)
     return random.Random(seed).sample(ordered, min(count, len(ordered)))  # noqa: S311
 
@@ -51,15 +51,15 @@ def agree(
     winner_accuracy: float,
     judged_in_full: Collection[str] = (),
 ) -> Agreement | None:
-    """Compare a selection's order, the best first, with accuracies after full training.
+    """Compare a selection's order, best first, with accuracies after full training.
 
-    `trained` holds the sampled architectures, `winner_accuracy` is that of the first of `order`
-    when it is trained the same way. Pairs within `judged_in_full` are left out: the selection
-    itself ordered them by full training, and so cannot disagree. None where there is no pair, or
-    fewer than LEAST_SAMPLED architectures.
+    `trained` holds the sampled architectures. `winner_accuracy` is the accuracy of the first of
+    `order`, trained the same way. Pairs within `judged_in_full` are excluded: the selection
+    ordered them by full training, so they always agree. None without pairs, or with fewer than
+    MIN_SAMPLED architectures.
 
-    The interval is Wilson's (1927) for as many pairs as share no architecture: pairs that do are
-    not independent, and their mean varies no more than that of the disjoint ones (Hoeffding 1963).
+    The interval is Wilson's (1927) for the number of disjoint pairs. Overlapping pairs are not
+    independent, and their mean varies no more than that of disjoint pairs (Hoeffding 1963).
     """
     from scipy.stats import kendalltau
 
@@ -85,7 +85,7 @@ def agree(
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:
-    """95 % interval of a share that was found in `count` independent cases (Wilson 1927)."""
+    """95 % confidence interval of a share in `count` independent cases (Wilson 1927)."""
     spread = NORMAL_95**2 / count
     middle = (share + spread / 2) / (1 + spread)
     half = NORMAL_95 / (1 + spread) * math.sqrt(share * (1 - share) / count + spread / (4 * count))

@@ -1,4 +1,4 @@
-"""The answer of a selection, stored when it ends, and found again by the study it was made for."""
+"""Store the result of a selection, and find it again for its study."""
 
 from __future__ import annotations
 
@@ -27,36 +27,36 @@ SUFFIX = ".answer.json"
 
 
 class Answer(Settings):
-    """What a selection came to; run folders are relative to the tracking folder."""
+    """Result of a selection; run folders are relative to the tracking folder."""
 
     version: Literal[1] = 1
     selection: str
-    """Its name."""
+    """Name of the selection."""
     study: str
     settings: str
-    """Hash of the study's settings that runs must share to be compared."""
+    """Hash of the study's settings that comparable runs must share."""
     run_id: str
-    """Of the winner; of its seeds, the one with the lowest validation loss."""
+    """Run of the winner; with several seeds, the one with the lowest validation loss."""
     winner: str
-    """Run folder."""
+    """Run folder of the winner."""
     finalists: tuple[str, ...]
-    """Run folders, the winner's among them."""
+    """Run folders of the finalists, including the winner."""
     at: str
-    """UTC, ISO 8601."""
+    """Time in UTC, ISO 8601."""
 
 
 @dataclass(frozen=True)
 class Selected:
-    """A selection's answer whose winner is still there."""
+    """Result of a selection whose winner still exists."""
 
     answer: Answer
     winner: FoundRun
     finalists: tuple[RunRecord, ...]
-    """Finished runs of the last rung, the winner's among them."""
+    """Finished runs of the last rung, including the winner's."""
 
 
 def store_result(root: Path, study: StudySettings, outcome: Outcome) -> None:
-    """Store what a selection for `study` came to; does nothing without a winner."""
+    """Store the result of a selection for `study`; does nothing without a winner."""
     rows = outcome.finalists.rows if outcome.finalists else []
     own = [
         item.architecture for item in outcome.selection.candidates if item.name == outcome.winner
@@ -80,7 +80,7 @@ def write_result(
     won: Sequence[RunRecord],
     finalists: Sequence[RunRecord],
 ) -> None:
-    """Store the answer of a selection below the tracking folder `root`; `won` are the winner's."""
+    """Store a result below the tracking folder `root`; `won` are the runs of the winner."""
     best = min(won, key=lambda record: record.training.best.valid_loss)
     answer = Answer(
         selection=selection,
@@ -97,45 +97,45 @@ def write_result(
 
 
 def find_selected(study: StudySettings) -> Selected:
-    """The newest answer of a selection that was made for this study, with these settings.
+    """Find the newest result of a selection for this study with the same settings.
 
-    Limits, architectures and the place of the data may differ from those of the selection.
-    Raises ReportError if there is none, or its winner is gone.
+    Limits, architectures and the location of the data may differ from those of the selection.
+    Raises ReportError if there is none, or its winner no longer exists.
     """
     root = study.tracking.folder.absolute()
     answers = _answers(root, study)
     fit = [answer for answer in answers if answer.settings == _settings_hash(study)]
     if not fit:
         others = ", ".join(sorted(answer.selection for answer in answers))
-        told = f" (under other settings: {others})" if others else ""
+        hint = f" (with other settings: {others})" if others else ""
         raise ReportError(
-            f"study {study.study!r} has no selection that came to an answer in {root}{told}; "
-            "`bench select` with the same -c and --set makes one"
+            f"study {study.study!r} has no completed selection in {root}{hint}; "
+            "run `bench select` with the same -c and --set"
         )
     answer = max(fit, key=lambda answer: answer.at)
     folder = RunFolder(root / answer.winner)
     record = folder.record()
     if record is None:
         raise ReportError(
-            f"{folder.path}: the winner of selection {answer.selection} is not there any more; "
-            "the same `bench select` command runs it again"
+            f"{folder.path}: the winner of selection {answer.selection} no longer exists; "
+            "run the same `bench select` command again"
         )
-    found = (RunFolder(root / finalist).record() for finalist in answer.finalists)
-    finalists = tuple(finalist for finalist in found if finalist is not None)
+    records = (RunFolder(root / finalist).record() for finalist in answer.finalists)
+    finalists = tuple(finalist for finalist in records if finalist is not None)
     return Selected(answer, FoundRun(folder, record), finalists)
 
 
 def _answers(root: Path, study: StudySettings) -> list[Answer]:
-    """All that were made for a study of this name; what cannot be read is left out."""
-    found = []
+    """Results for studies of this name; unreadable files are skipped."""
+    answers = []
     for path in (root / FOLDER).glob(f"*{SUFFIX}"):
         try:
             answer = Answer.model_validate_json(path.read_text("utf-8"))
         except (OSError, UnicodeDecodeError, ValidationError):
             continue
         if answer.study == study.study:
-            found.append(answer)
-    return found
+            answers.append(answer)
+    return answers
 
 
 def _settings_hash(study: StudySettings) -> str:

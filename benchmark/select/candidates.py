@@ -1,4 +1,4 @@
-"""Who enters a selection: what was asked for, sized up, without what is too large or unfit."""
+"""Find the candidates of a selection: resolve architectures, exclude unsuitable ones."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ Notify = Callable[[str], None]
 
 
 def find_candidates(
-    study: StudySettings, asked: Sequence[str], cache: Path, notify: Notify
+    study: StudySettings, patterns: Sequence[str], cache: Path, notify: Notify
 ) -> tuple[tuple[Candidate, ...], dict[str, Weights]]:
-    """All that is asked for, and where the parameters of those that enter come from.
+    """Find all requested candidates, and the weights of those that enter.
 
-    What is beyond `study.selection`, cannot take its size or has no weights is left out with its
-    reason. Counts are kept below `cache`. Raises UserError for names that are not known, and
-    where nothing is left.
+    Candidates that exceed `study.selection`, do not support their image size or have no weights
+    are marked as excluded with the reason. Counts are cached below `cache`. Raises UserError for
+    unknown names, and if nothing is left.
     """
-    found = find_architectures(study, asked, cache, notify, leave_out_unfit=True)
-    several = len({item.image_size for item in found}) > 1
-    weights, faults = resolve_weights([item.entry for item in found if not item.out], study)
+    matches = find_architectures(study, patterns, cache, notify, leave_out_unfit=True)
+    several = len({item.image_size for item in matches}) > 1
+    weights, errors = resolve_weights([item.entry for item in matches if not item.out], study)
     for note in sorted({item.note for item in weights.values() if item.note}):
         notify(f"weights are random: {note}")
-    return tuple(_candidate(item, several, faults) for item in found), weights
+    return tuple(_candidate(item, several, errors) for item in matches), weights
 
 
-def _candidate(item: ArchitectureMatch, several: bool, faults: dict[str, str]) -> Candidate:
+def _candidate(item: ArchitectureMatch, several: bool, errors: dict[str, str]) -> Candidate:
     name = item.entry.name
     return Candidate(
         name=f"{name} @ {item.image_size}" if several else name,
@@ -41,20 +41,20 @@ def _candidate(item: ArchitectureMatch, several: bool, faults: dict[str, str]) -
         macs=item.macs,
         training_macs=item.training_macs,
         params=item.params,
-        out=item.out or faults.get(name, ""),
+        out=item.out or errors.get(name, ""),
     )
 
 
 def resolve_weights(
     entries: Sequence[ArchitectureSettings], study: StudySettings
 ) -> tuple[dict[str, Weights], dict[str, str]]:
-    """Where each architecture's parameters come from, and why where they cannot be had."""
+    """Resolve weights by architecture name, and errors of those not available."""
     resolve = weights_of(study)
     weights: dict[str, Weights] = {}
-    faults: dict[str, str] = {}
+    errors: dict[str, str] = {}
     for entry in entries:
         try:
             weights[entry.name] = resolve(entry)
         except UserError as error:
-            faults[entry.name] = str(error)
-    return weights, faults
+            errors[entry.name] = str(error)
+    return weights, errors

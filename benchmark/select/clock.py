@@ -1,4 +1,4 @@
-"""The user's time: from the command to its answer, over all commands of a selection."""
+"""Track the wall-clock time of a selection by phase, over all its commands."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from benchmark.select.selection import Spent, read_spent, write_spent
 
 SAVE_INTERVAL_S = 5.0
 SETUP, ANSWER, CHECK = "setup", "answer", "check"
-"""Before the first rung, after the last, and what is trained beside the budget."""
+"""Phases before the first rung, after the last rung, and outside the budget."""
 
 
 class Clock:
-    """Counts the seconds of each phase; what it has counted outlives a killed command."""
+    """Counts the seconds of each phase, and saves them so that they survive a killed command."""
 
     def __init__(self, budget_s: float) -> None:
-        """It runs since this process started, imports and all."""
+        """Start the clock at the start of this process, so that imports count."""
         self.budget_s = budget_s
         self._seconds: dict[str, float] = {}
         self._phase = SETUP
@@ -28,40 +28,40 @@ class Clock:
         self._stopped = False
 
     def keep(self, root: Path, name: str, begun: bool) -> None:
-        """Keep it beside a selection from now on; one that was `begun` before has its own time."""
+        """Save the time with a selection from now on; resume the saved time if `begun`."""
         if begun:
             self._seconds = dict(read_spent(root, name).seconds)
         self._file = (root, name)
 
     def enter(self, phase: str) -> None:
-        """What follows belongs to another phase."""
+        """Start another phase."""
         self._count()
         self._phase = phase
         self._write()
 
     def tick(self) -> None:
-        """Now and then, for what a kill would lose."""
+        """Save the time regularly, in case the process is killed."""
         self._count()
         if self._since - self._kept_at >= SAVE_INTERVAL_S:
             self._write()
 
     def stop(self) -> None:
-        """Count nothing of this command: all was done before."""
+        """Discard the time of this command, because the selection is complete."""
         self._file, self._stopped = None, True
 
     def spent_s(self, phase: str | None = None) -> float:
-        """Seconds of a phase, or of all."""
+        """Seconds of a phase, or of all phases."""
         self._count()
         return sum(self._seconds.values()) if phase is None else self._seconds.get(phase, 0.0)
 
     @property
     def left_s(self) -> float:
-        """Seconds of the budget; below 0 once it is used up."""
+        """Remaining seconds of the budget; negative once it is exceeded."""
         return self.budget_s - self.spent_s()
 
     @property
     def seconds(self) -> dict[str, float]:
-        """By phase, so far."""
+        """Seconds so far by phase."""
         self._count()
         return dict(self._seconds)
 
@@ -75,12 +75,12 @@ class Clock:
     def _write(self) -> None:
         self._kept_at = self._since
         if self._file is not None:
-            with contextlib.suppress(OSError):  # a full disk stops runs, not this
+            with contextlib.suppress(OSError):  # on a full disk, the runs report the error
                 write_spent(*self._file, Spent(seconds=self._seconds))
 
 
 def process_age_s() -> float:
-    """Seconds since this process started; 0 where the system does not tell."""
+    """Seconds since this process started; 0 if unknown."""
     try:
         fields = Path("/proc/self/stat").read_text("ascii").rpartition(")")[2].split()
         up_s = float(Path("/proc/uptime").read_text("ascii").split()[0])

@@ -1,4 +1,4 @@
-"""Reports on the finalists of a selection."""
+"""Report on the finalists of a selection."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from benchmark.select.answer import find_selected
 def report_or_finalists(
     study: StudySettings, config: Path, criteria: Criteria, from_select: bool
 ) -> tuple[Report, str]:
-    """The report on a study's runs, or on the finalists of its selection, and a sentence on those.
+    """Make a report on a study's runs, or on the finalists of its selection.
 
-    Finalists are reported with `from_select`, or if the study has no finished runs of its own.
-    The sentence is empty for the study's own runs. Raises ReportError if there is nothing to
-    report.
+    Reports finalists with `from_select`, or if the study has no finished runs of its own. Also
+    returns a sentence that names the selection, empty for the study's own runs. Raises
+    ReportError if there is nothing to report.
     """
     if from_select:
         return _finalists(study, criteria)
@@ -39,19 +39,19 @@ def report_or_finalists(
 
 
 def _finalists(study: StudySettings, criteria: Criteria) -> tuple[Report, str]:
-    """Report the finalists that can be compared with the winner."""
+    """Report the finalists that are comparable with the winner."""
     selected = find_selected(study)
     first = selected.winner.record.spec
-    alike = [
+    comparable = [
         record
         for record in selected.finalists
         if (record.spec.study, record.spec.protocol_id, record.spec.data_summary.fingerprint)
         == (first.study, first.protocol_id, first.data_summary.fingerprint)
     ]
     name = selected.answer.selection
-    unlike = len(selected.finalists) - len(alike)
-    elsewhere = [f"{unlike} other finalists of selection {name}"] if unlike else []
-    comparison = Comparison(alike, [], [])
+    others = len(selected.finalists) - len(comparable)
+    elsewhere = [f"{others} other finalists of selection {name}"] if others else []
+    comparison = Comparison(comparable, [], [])
     report = Report(
         study.model_copy(update={"study": first.study}),
         Collection([comparison], [], elsewhere),

@@ -1,4 +1,4 @@
-"""What the finalists' rungs have time for: heads on all images, whole networks, further seeds."""
+"""Plan the rungs of finalists: heads on all images, fine-tuning, further seeds."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from benchmark.select.rung import ImageCounts, Rung, Speed, Training
 
 PROBE_BATCH = 16
 HEADS_EPOCHS = 20
-"""Of the heads of finalists, on features that are computed once."""
+"""Epochs of the finalists' heads on cached features."""
 MEASURING_SHARE = 0.25
-"""Of the time for fine-tuning that measuring latency and memory may take."""
+"""Maximum share of the fine-tuning time for measuring latency and memory."""
 MAX_SEEDS = 5
 
 
@@ -23,9 +23,9 @@ def plan_final(
     available_s: float,
     speed: Speed,
 ) -> Rung | None:
-    """As many finalists and then epochs as fit; None where not even one has its `least_epochs`.
+    """Plan as many finalists, then epochs, as fit; None if not even one gets `least_epochs`.
 
-    `gmacs` are of those whose heads were trained, the best first.
+    `gmacs` are of the candidates with trained heads, best first.
     """
     costs = known_costs(gmacs)
     for count in range(len(costs), 0, -1):
@@ -45,8 +45,8 @@ def plan_final(
 
 
 def plan_seeds(final: Rung, took_s: float, available_s: float) -> Rung | None:
-    """As many further seeds of what was trained in `took_s` as fit, up to MAX_SEEDS in all."""
-    each_s = max(took_s, final.seconds / 2) / final.seeds  # it may have been there already
+    """Plan as many further seeds of a rung that took `took_s` as fit, up to MAX_SEEDS."""
+    each_s = max(took_s, final.seconds / 2) / final.seeds  # some runs may have existed already
     more = min(MAX_SEEDS - final.seeds, int(available_s / each_s))
     if more < 1:
         return None
@@ -55,14 +55,14 @@ def plan_seeds(final: Rung, took_s: float, available_s: float) -> Rung | None:
 
 
 def final_s(gmacs: Sequence[float | None], rung: Rung, training: Training, speed: Speed) -> float:
-    """Expected seconds of fine-tuning architectures with the settings of a final rung."""
+    """Expected seconds of training architectures with the settings of a final rung."""
     return _seconds_of_final(
         known_costs(gmacs), (rung.train, rung.valid, rung.test), rung.epochs, training, speed
     )
 
 
 def whole_rung(architectures: int, image_counts: ImageCounts, training: Training) -> Rung:
-    """A final rung with nothing cut short; its time is not worked out."""
+    """Final rung with full training, without a time estimate."""
     return Rung(
         kind="final",
         architectures=architectures,
@@ -83,9 +83,9 @@ def longest_final(
     available_s: float,
     speed: Speed,
 ) -> Rung | None:
-    """The last rung with as many epochs as fit; None where even the fewest do not."""
-    most = training.most_epochs or training.epochs
-    for epochs in range(most, least_epochs(len(costs), training) - 1, -1):
+    """Final rung with as many epochs as fit; None if even the minimum does not."""
+    max_epochs = training.most_epochs or training.epochs
+    for epochs in range(max_epochs, least_epochs(len(costs), training) - 1, -1):
         rung = final_rung(costs, epochs, image_counts, training, speed)
         if rung.seconds <= available_s:
             return rung
@@ -93,14 +93,14 @@ def longest_final(
 
 
 def least_epochs(finalists: int, training: Training) -> int:
-    """That several networks are worth: a second one costs what would make the first one better."""
+    """Minimum epochs: several finalists need full training, one may be shortened."""
     return training.least_epochs if finalists == 1 else max(training.least_epochs, training.epochs)
 
 
 def final_rung(
     costs: Sequence[float], epochs: int, image_counts: ImageCounts, training: Training, speed: Speed
 ) -> Rung:
-    """A final rung of networks of such costs in GMACs, and its expected time."""
+    """Final rung of networks with the given costs in GMACs, and its expected time."""
     images = (image_counts.train, image_counts.valid, image_counts.test)
     seconds = _seconds_of_final(costs, images, epochs, training, speed)
     rung = whole_rung(len(costs), image_counts, training)
@@ -110,7 +110,7 @@ def final_rung(
 def heads_rung(
     mean: float, count: int, train: int, image_counts: ImageCounts, speed: Speed
 ) -> Rung:
-    """Heads of finalists on all images, or on `train` of them for want of time."""
+    """Rung of finalists' heads on `train` training images."""
     forward = (train + image_counts.valid + image_counts.test) * count * speed.forward_s(mean)
     steps_s = HEADS_EPOCHS * math.ceil(train / PROBE_BATCH) * speed.head_step_s
     around = count * (speed.start_s + speed.count_s + steps_s) / min(count, speed.workers)
@@ -126,7 +126,7 @@ def heads_rung(
 
 
 def _idle_share(runs: int, workers: int) -> float:
-    """How much longer runs take where not all workers have one at the end, at least 1."""
+    """Slowdown factor, at least 1, from workers that idle at the end."""
     return math.ceil(runs / workers) * workers / runs if runs > workers else 1.0
 
 
@@ -144,7 +144,7 @@ def _seconds_of_final(
         work = (2 * train + valid + test) * forward + steps_s
     else:
         work = (epochs * (speed.training * train + valid) + test) * forward
-    # Whole networks may have to be trained one at a time.
+    # Whole networks may be trained one at a time.
     at_a_time = speed.workers if training.frozen else 1
     around = len(costs) * (speed.start_s + speed.count_s) / at_a_time
     measuring = len(costs) * speed.measure_s if training.measure else 0.0
@@ -152,7 +152,7 @@ def _seconds_of_final(
 
 
 def known_costs(gmacs: Sequence[float | None]) -> list[float]:
-    """The same, with the median in place of those that are not known."""
+    """Replace unknown costs by the median."""
     known = [value for value in gmacs if value is not None]
     middle = statistics.median(known) if known else 1.0
     return [middle if value is None else value for value in gmacs]

@@ -1,4 +1,4 @@
-"""How a selection is carried out, and what is set aside of its time."""
+"""Execution options of a selection, and time reserved from its budget."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from pathlib import Path
 from benchmark.report.pick import NO_CRITERIA, Criteria
 
 ANSWERING_S = 12.0
-"""After the last run: the table, and what MLflow keeps of it."""
+"""Seconds reserved after the last run, for the table and MLflow."""
 ROUNDED_UP = 1.1
-"""A budget that is named as enough is so next time, too."""
+"""Margin on a suggested budget, so that it is still sufficient next time."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a selection is carried out; nothing of it decides who is dropped."""
+    """Execution options of a selection, which do not affect its result."""
 
     workers: int = 2
     retry_failed: bool = False
     dry_run: bool = False
     check_sample: int = 0
-    """Architectures to train in full, and compare with the selection's order; 0 for none."""
+    """Number of architectures to train in full for comparison; 0 for none."""
     output: Path | None = None
-    """Markdown, or JSON by its ending."""
+    """Output file: JSON for the suffix .json, else Markdown."""
     criteria: Criteria = NO_CRITERIA
     asked: tuple[str, ...] = ()
-    """The study's config and settings as arguments, to be printed with the command that follows."""
+    """Arguments for config and settings, to print in follow-up commands."""

@@ -1,4 +1,4 @@
-"""`bench select` from a study to an exit code: enter, halve, fine-tune, check, tell."""
+"""Run `bench select`: find candidates, run all rungs, store and print the result."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ from clothclf.results import Weights
 
 
 def run_selection(study: StudySettings, request: Request, options: Options) -> int:
-    """Select; return 0, or 1 where no architecture came to the end.
+    """Run or resume a selection; returns 0, or 1 if no architecture finished.
 
-    Raises UserError for bad input, and KeyboardInterrupt, with all that was done kept, after
-    Ctrl-C or SIGTERM.
+    Raises UserError for invalid input, and KeyboardInterrupt on Ctrl-C or SIGTERM, with all
+    progress saved.
     """
     if 0 < options.check_sample < MIN_SAMPLED:
-        raise SelectError(f"--check-sample {options.check_sample}: give {MIN_SAMPLED} or more")
+        raise SelectError(f"--check-sample {options.check_sample}: must be at least {MIN_SAMPLED}")
     if study.train.teacher.runs:
         raise SelectError(
-            "train.teacher.runs: a selection trains without a teacher; leave it out, and let the "
-            "winner be taught by `bench run`"
+            "train.teacher.runs: a selection does not support distillation; remove it, and train "
+            "the winner with a teacher using `bench run`"
         )
     check_device(study)
     signal.signal(signal.SIGTERM, _interrupt)
@@ -66,13 +66,13 @@ def run_selection(study: StudySettings, request: Request, options: Options) -> i
     selection, weights = _begin(study, request, options, root, clock, console)
     if options.dry_run:
         return 0
-    begun = read_selection(root, selection.name) is not None
-    clock.keep(root, selection.name, begun)
+    resumed = read_selection(root, selection.name) is not None
+    clock.keep(root, selection.name, resumed)
     if selection.complete:
         clock.stop()
-    if not begun:
+    if not resumed:
         write_selection(root, selection)
-    console.print(f"kept in {selection_file(root, selection.name)}")
+    console.print(f"selection file: {selection_file(root, selection.name)}")
     policy = Policy(retry_failed=options.retry_failed, workers=options.workers)
     with StopRequest().listening() as stop:
         context = SelectionContext(root, selection.name, console, policy, stop, weights, clock)
@@ -92,23 +92,23 @@ def _begin(
     clock: Clock,
     console: Console,
 ) -> tuple[Selection, dict[str, Weights]]:
-    """The selection as it was begun, or a new one; and where parameters come from."""
+    """Resume a stored selection or start a new one; also returns the weights by architecture."""
     console.print(f"study {study.study}: reading data and architectures")
     cache = cache_folder(root)
     candidates, weights = find_candidates(study, request.patterns, cache, console.print)
     remaining = [candidate for candidate in candidates if not candidate.out]
     if not remaining:
-        raise SelectError(_nobody(candidates))
+        raise SelectError(_all_excluded(candidates))
     entries = [candidate.architecture for candidate in remaining]
     data, pixels = prepare_sizes(study, entries, console)
     warn_of_shrinking(data, pixels, console)
     name = selection_name(study, request, data.summary.fingerprint)
-    begun = read_selection(root, name)
-    if begun is not None:
-        done = "is done" if begun.complete else "was begun before, and goes on"
-        console.print(f"selection {name} {done}")
-        tables.describe(console, begun.candidates, name, begun.rungs, begun.final)
-        return begun, resolve_weights([it.architecture for it in begun.remaining], study)[0]
+    stored = read_selection(root, name)
+    if stored is not None:
+        state = "is complete" if stored.complete else "is resumed"
+        console.print(f"selection {name} {state}")
+        tables.describe(console, stored.candidates, name, stored.rungs, stored.final)
+        return stored, resolve_weights([it.architecture for it in stored.remaining], study)[0]
     images = data.summary.images
     image_counts = ImageCounts(
         train=images["train"],
@@ -117,7 +117,7 @@ def _begin(
         classes=len(data.summary.classes),
     )
     final = _final(study, request, weights)
-    console.print("timing this machine")  # what of it is reused is told, with its age
+    console.print("timing this machine")
     few = remaining if len(remaining) <= request.finalists else []
     speed = time_machine(study, data, pixels, root, options.workers, few, console.print)
     training = training_of(study, final, image_counts)
@@ -129,8 +129,8 @@ def _begin(
         least_s = (request.budget_s - left_s + expected_s(error.shortest)) * ROUNDED_UP
         raise SelectError(too_small(request.budget_s, len(gmacs), least_s)) from None
     tables.describe(console, candidates, name, rungs, final)
-    told = duration(request.budget_s - left_s + expected_s(rungs))
-    console.print(f"expected: {told} of a budget of {duration(request.budget_s)}")
+    expected = duration(request.budget_s - left_s + expected_s(rungs))
+    console.print(f"expected time: {expected} of a budget of {duration(request.budget_s)}")
     selection = Selection(
         name=name,
         request=request,
@@ -145,7 +145,7 @@ def _begin(
 
 
 def _final(study: StudySettings, request: Request, weights: dict[str, Weights]) -> Final:
-    """How finalists are trained: there is nothing to fine-tune in random weights."""
+    """Resolve the training of finalists; random weights cannot be fine-tuned."""
     if study.model.mode != "frozen":
         return "study"
     if request.final != "auto":
@@ -153,10 +153,10 @@ def _final(study: StudySettings, request: Request, weights: dict[str, Weights]) 
     return "finetune" if any(item.origin != "random" for item in weights.values()) else "study"
 
 
-def _nobody(candidates: tuple[Candidate, ...]) -> str:
+def _all_excluded(candidates: tuple[Candidate, ...]) -> str:
     first = candidates[0]
     others = f", and {len(candidates) - 1} others" if len(candidates) > 1 else ""
-    return f"no architecture is left to select from: {first.name}: {first.out}{others}"
+    return f"all architectures are excluded: {first.name}: {first.out}{others}"
 
 
 def _notify(outcome: Outcome, options: Options, root: Path, console: Console) -> None:
@@ -174,7 +174,7 @@ def _notify(outcome: Outcome, options: Options, root: Path, console: Console) ->
     winner = outcome.selection.winner
     if winner is not None:
         command = shlex.join(["bench", "predict", "IMAGE", *options.asked, "--from-select"])
-        for line in (f"its run: {root / winner.run}", f"use the winner: {command}"):
+        for line in (f"run of the winner: {root / winner.run}", f"use the winner: {command}"):
             console.print(line, soft_wrap=True, markup=False, highlight=False)
     if options.output is None:
         return
@@ -186,7 +186,7 @@ def _notify(outcome: Outcome, options: Options, root: Path, console: Console) ->
 
 
 def _publish(outcome: Outcome, study: StudySettings, root: Path, console: Console) -> None:
-    """Keep the selection's table beside the finalists' runs in MLflow."""
+    """Log the selection's table to the MLflow experiment of the finalists."""
     import pandas as pd
 
     from benchmark.tracking.connection import first_line
@@ -206,10 +206,10 @@ def _publish(outcome: Outcome, study: StudySettings, root: Path, console: Consol
         store.log_report(texts, pd.DataFrame(rows, columns=list(columns)), [])
     except TrackingError as error:
         console.print(str(error), style="yellow")
-    except Exception as error:  # database, network and disk alike
-        console.print(f"MLflow does not take the table: {first_line(error)}", style="yellow")
+    except Exception as error:  # database, network or disk
+        console.print(f"cannot log the table to MLflow: {first_line(error)}", style="yellow")
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
-    """Before the first run SIGTERM is taken as Ctrl-C."""
+    """Handle SIGTERM like Ctrl-C before the first run."""
     raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""Carry out a rung: a plain study's runs, logged and kept like any other's."""
+"""Run a rung as ordinary runs of its study."""
 
 from __future__ import annotations
 
@@ -31,47 +31,47 @@ from clothclf.settings import ArchitectureSettings
 SELECTION_TAG = "bench.selection"
 RUNG_TAG = "bench.rung"
 CORES_EACH = 4
-"""Of runs side by side that train whole networks."""
+"""CPU cores for each concurrent run that trains a whole network."""
 
 
 @dataclass(frozen=True)
 class SelectionContext:
-    """What all rungs of a selection share."""
+    """Context shared by all rungs of a selection."""
 
     root: Path
-    """The tracking folder."""
+    """Tracking folder."""
     name: str
-    """The selection's."""
+    """Name of the selection."""
     console: Console
     policy: Policy
     stop: StopRequest
     weights: dict[str, Weights]
     clock: Clock
-    """Stopped where nothing is left to do."""
+    """Clock of the selection, stopped if it is complete."""
 
 
 @dataclass
 class RungRuns:
-    """How the runs of a rung ended, by entrant."""
+    """Results of a rung's runs, by candidate."""
 
     valid_images: int
     records: dict[str, list[RunRecord]] = field(default_factory=dict)
-    """By seed."""
+    """Records of finished candidates, sorted by seed."""
     failures: dict[str, str] = field(default_factory=dict)
-    """Stage and reason."""
+    """Stage and reason of failed candidates."""
     stopped: tuple[str, ...] = ()
-    """Neither finished nor failed when the time was up."""
+    """Candidates that were stopped by the time limit."""
 
     def run(self, name: str) -> RunRecord:
-        """The run of the seed with the highest validation accuracy, the first of several."""
+        """Run of the seed with the highest validation accuracy, the first one on a tie."""
         return max(self.records[name], key=lambda record: record.training.best.valid_accuracy)
 
     def accuracy(self, name: str, probe: bool = False) -> float:
-        """Of the validation images, mean over seeds.
+        """Validation accuracy, mean over seeds.
 
-        A probe's is that of its last epoch, when the rate has come down to zero; its loss grows
-        long before while accuracy still does, and the epoch of least loss orders architectures
-        worse (docs/selecting.md). What is trained in earnest is judged as it is kept.
+        Probes use the last epoch, where the learning rate has decayed to zero. Their loss rises
+        early while accuracy still improves, so the epoch with the lowest loss ranks architectures
+        worse (docs/selecting.md). Other runs use the best epoch.
         """
         trainings = [record.training for record in self.records[name]]
         epochs = [item.epochs[-1] if probe else item.best for item in trainings]
@@ -87,11 +87,11 @@ def run(
     until: float | None = None,
     one_at_least: bool = False,
 ) -> RungRuns:
-    """Run entrants by a rung's study; what is finished is not run again.
+    """Run candidates with a rung's study; finished runs are not repeated.
 
-    `rung` is its label. A `probe` counts nothing and leaves the test split alone. What is
-    unfinished at `until`, a moment of `time.monotonic`, is stopped, but `one_at_least` is finished.
-    Raises KeyboardInterrupt, with all that was done kept, after Ctrl-C.
+    `rung` is the rung's label. A `probe` skips cost counting and the test split. Unfinished runs
+    are stopped at `until`, in `time.monotonic` seconds, except that `one_at_least` finishes one.
+    Raises KeyboardInterrupt on Ctrl-C, with all progress saved.
     """
     from benchmark.tracking.mlflow_store import MlflowStore
     from benchmark.tracking.tracker import Tracker
@@ -128,7 +128,7 @@ def run(
 
 
 def at_a_time(workers: int, study: StudySettings) -> int:
-    """How many runs: whole networks share no two or three cores, which one keeps busy alone."""
+    """Number of concurrent runs; a whole network needs at least CORES_EACH cores."""
     if study.model.mode == "frozen":
         return workers
     return max(1, min(workers, (os.cpu_count() or 1) // CORES_EACH))
@@ -141,7 +141,7 @@ def plan_rung(
     candidates: Sequence[Candidate],
     probe: bool,
 ) -> tuple[list[RunSpec], DataSet]:
-    """The runs of a rung, and their data."""
+    """Plan the runs of a rung; returns them and their data."""
     entries = [candidate.architecture for candidate in candidates]
     data, pixels = prepare_sizes(study, entries, context.console)
     cache = cache_folder(context.root)
@@ -158,7 +158,7 @@ def plan_rung(
 
 
 def _key(item: ArchitectureSettings | RunSpec) -> tuple[str, object]:
-    """What tells entrants apart."""
+    """Key that identifies a candidate."""
     name = item.name if isinstance(item, ArchitectureSettings) else item.architecture
     return name, item.image_size
 
@@ -175,10 +175,10 @@ def _by_candidate(
         runs.failures[names[_key(failure.spec)]] = f"{failure.stage}: {failure.reason}"
     for record in sorted(records, key=lambda record: record.spec.seed):
         name = names[_key(record.spec)]
-        # With a seed that failed, the others' mean would be of other seeds than the rest.
+        # If one seed failed, the mean of the others is not comparable.
         if name not in runs.failures:
             runs.records.setdefault(name, []).append(record)
-    for name in [name for name, found in runs.records.items() if len(found) < seeds]:
+    for name in [name for name, own_records in runs.records.items() if len(own_records) < seeds]:
         del runs.records[name]
     known = runs.records.keys() | runs.failures.keys()
     runs.stopped = tuple(name for name in names.values() if name not in known)
@@ -186,35 +186,35 @@ def _by_candidate(
 
 
 class _Ticking:
-    """A listener that keeps the clock's time meanwhile."""
+    """Listener that saves the clock's time while runs are in progress."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
 
     def on_tick(self) -> None:
-        """Now and then, for what a kill would lose."""
+        """Save the time regularly, in case the process is killed."""
         self._clock.tick()
 
     def on_skipped(self, folder: RunFolder, record: RunRecord) -> None:
-        """Nothing is spent."""
+        """Do nothing; no time is spent."""
 
     def on_failed_before(self, folder: RunFolder, failure: Failure) -> None:
-        """Nothing is spent."""
+        """Do nothing; no time is spent."""
 
     def on_elsewhere(self, folder: RunFolder, spec: RunSpec) -> None:
-        """The other process counts it, too."""
+        """Do nothing; the other process counts the time, too."""
 
     def on_started(self, folder: RunFolder, spec: RunSpec, resumed: bool) -> None:
-        """The clock is running."""
+        """Do nothing; the clock is running."""
 
     def on_event(self, spec: RunSpec, event: Event) -> None:
-        """The clock is running."""
+        """Do nothing; the clock is running."""
 
     def on_finished(self, folder: RunFolder, record: RunRecord) -> None:
-        """The clock is running."""
+        """Do nothing; the clock is running."""
 
     def on_failed(self, folder: RunFolder, failure: Failure) -> None:
-        """The clock is running."""
+        """Do nothing; the clock is running."""
 
     def on_interrupted(self, folder: RunFolder, spec: RunSpec) -> None:
-        """The clock is running."""
+        """Do nothing; the clock is running."""

@@ -1,4 +1,4 @@
-"""One round of a selection, and what its time is worked out from."""
+"""Rung of a selection, and the inputs of its time estimate."""
 
 from __future__ import annotations
 
@@ -8,42 +8,43 @@ from typing import Literal
 from clothclf.settings import Settings
 
 MIN_EPOCHS = 2
-"""Of a shortened training."""
+"""Minimum epochs of a shortened training."""
 
 RungKind = Literal["probe", "heads", "final", "seeds"]
-"""`probe`: heads on some of the images; `heads`: those of finalists, on all of them; `final`:
-finalists trained as a whole, or as the study says; `seeds`: the same, with further seeds."""
+"""`probe`: heads on some of the images; `heads`: heads of finalists on all images; `final`:
+finalists fine-tuned, or trained as in the study; `seeds`: the same with further seeds."""
 
 
 class Speed(Settings):
-    """What a selection's times are worked out from; fixed when it begins.
+    """Speed of the machine, for time estimates; fixed when a selection starts.
 
-    An image's forward pass is taken as a x GMACs + b x sqrt(GMACs): small networks get less
-    out of a machine. The two factors come from a dense and a sparse network that were timed.
+    The forward pass of one image is modelled as a x GMACs + b x sqrt(GMACs), because small
+    networks use the machine less efficiently. Both factors are fitted to the timing of a dense
+    and a sparse network.
     """
 
     seconds_per_gmac: float
     seconds_per_root_gmac: float
     training: float
-    """An image's share of a training step, as a multiple of its forward pass."""
+    """Training time of one image, as a multiple of its forward pass."""
     head_step_s: float
-    """One step of a head on kept features."""
+    """Seconds of one training step of a head on cached features."""
     start_s: float
-    """A run's process, from its start to its record, without what is modelled beside it."""
+    """Seconds of a run's process beyond the work that is modelled separately."""
     count_s: float
     measure_s: float
     workers: int
-    """Runs at a time."""
+    """Number of concurrent runs."""
     measured: bool = False
-    """Whether it was timed on this machine."""
+    """Whether the speed was measured on this machine."""
 
     def forward_s(self, gmacs: float) -> float:
-        """Of one image."""
+        """Seconds of the forward pass of one image."""
         return self.seconds_per_gmac * gmacs + self.seconds_per_root_gmac * math.sqrt(gmacs)
 
 
 class ImageCounts(Settings):
-    """How many images there are in each split, and of how many classes."""
+    """Number of images in each split, and number of classes."""
 
     train: int
     valid: int
@@ -52,40 +53,40 @@ class ImageCounts(Settings):
 
 
 class Rung(Settings):
-    """One round: so many architectures, each a run of the same settings."""
+    """One round of a selection, which runs several architectures with the same settings."""
 
     kind: RungKind
     architectures: int
-    """That enter it, unless some have failed before."""
+    """Maximum number of architectures; fewer if some failed earlier."""
     train: int
-    """Images at most."""
+    """Maximum number of training images."""
     valid: int
     test: int
     epochs: int
     seconds: float
-    """Expected, for all of its runs."""
+    """Expected seconds of all runs."""
     keep: int | None = None
-    """How many go on to the next rung; None for all."""
+    """Number of architectures to promote; None for all."""
     seeds: int = 1
     measure: bool = False
     available_s: float | None = None
-    """Time left in the budget when it was decided; what is unfinished then is stopped."""
+    """Time limit from the remaining budget when the rung was planned; unfinished runs stop then."""
     stopped: tuple[str, ...] = ()
-    """Entrants whose time was up before they were finished."""
+    """Candidates that were stopped by the time limit."""
 
 
 class Training(Settings):
-    """How finalists are trained when nothing is cut short."""
+    """Full training of finalists."""
 
     epochs: int
     seeds: int
     measure: bool
-    """Latency and memory are measured after each."""
+    """Whether latency and memory are measured after each run."""
     frozen: bool
-    """Only a head on kept features is trained."""
+    """Whether only a head on cached features is trained."""
     heads: bool = False
-    """Heads of all finalists come before, and may be the answer; what would cut a training shorter
-    than `least_epochs` is then left out."""
+    """Whether heads of all finalists are trained first, which may decide the winner; training
+    shorter than `least_epochs` is then skipped."""
     least_epochs: int = MIN_EPOCHS
     most_epochs: int | None = None
-    """With time to spare; None is `epochs`."""
+    """Maximum epochs if time permits; None for `epochs`."""

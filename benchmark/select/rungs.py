@@ -1,4 +1,4 @@
-"""The studies that a rung is made of: a selection's runs are plain runs of these."""
+"""Derive the studies of a selection's rungs; their runs are ordinary runs."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from benchmark.select.rung import MIN_EPOCHS, ImageCounts, Rung, Training
 from benchmark.select.selection import Final
 from clothclf.settings import AtMostSettings, AugmentSettings, DataSettings, TrainSettings
 
-# On standardised features one rate suits all bodies.
+# On standardised features, one learning rate suits all backbones.
 PROBE = TrainSettings(
     batch_size=PROBE_BATCH,
     learning_rate=0.01,
     schedule="cosine",
     augment=AugmentSettings(horizontal_flip=False),
 )
-# On all images heads overfit: a decay and a lower rate let the loss fall to the last epochs.
+# Heads overfit on all images; weight decay and a lower rate keep the loss falling to the end.
 HEADS = PROBE.model_copy(update={"learning_rate": 0.001, "weight_decay": 0.03})
 FINETUNE = "finetune-fast"
-"""The named recipe of finalists."""
+"""Name of the finalists' recipe."""
 MAX_NAME = 80
-"""Of a study, before what tells its rung: MLflow's experiments and folders are named so."""
+"""Maximum length of the study's part in a rung's study name, used for MLflow and folders."""
 
 
 MIN_STEPS = 100
-"""Of a fine-tuning that is worth its time."""
+"""Minimum training steps of a worthwhile fine-tuning."""
 MAX_TIMES = 2
-"""As many epochs as its recipe's may a fine-tuning have, where there is time."""
+"""Maximum factor on the recipe's epochs of a fine-tuning, if time permits."""
 
 
 def rung_label(rung: Rung, number: int) -> str:
-    """How a rung is called: `r0`, `r1`, …, `heads`, `final`, `seeds`."""
+    """Label of a rung: `r0`, `r1`, …, `heads`, `final`, `seeds`."""
     return f"r{number}" if rung.kind == "probe" else rung.kind
 
 
 def rung_study(
     study: StudySettings, final: Final, number: int, rung: Rung, image_counts: ImageCounts
 ) -> StudySettings:
-    """The study whose runs a rung is made of."""
+    """Study of a rung."""
     if rung.kind in ("probe", "heads"):
         return probe_study(study, number, rung, image_counts)
     return final_study(study, final, rung, image_counts)
@@ -52,7 +52,7 @@ def rung_study(
 def probe_study(
     study: StudySettings, number: int, rung: Rung, image_counts: ImageCounts
 ) -> StudySettings:
-    """A head on a frozen backbone's standardised features, with a rung's images and epochs."""
+    """Study of heads on standardised features of frozen backbones, for a rung."""
     train = HEADS if rung.kind == "heads" else PROBE
     model = {
         "mode": "frozen",
@@ -77,7 +77,7 @@ def probe_study(
 def final_study(
     study: StudySettings, final: Final, rung: Rung, image_counts: ImageCounts
 ) -> StudySettings:
-    """How finalists are trained: fine-tuned, unless the study itself trains them otherwise."""
+    """Study of the finalists: fine-tuned, unless the study trains them differently."""
     model, train = study.model, study.train
     if final == "finetune" and model.mode == "frozen":
         changes = {"mode": "finetune", "batch_norm": "fixed", "standardize_features": False}
@@ -99,9 +99,9 @@ def final_study(
 
 @functools.cache
 def fine_tuning() -> TrainSettings:
-    """The recipe that finalists are fine-tuned by: the head alone for an epoch, and then all.
+    """Recipe for fine-tuning finalists: only the head for one epoch, then all parameters.
 
-    A random head would first undo what the backbone has learnt (arXiv:2202.10054).
+    A random head would distort the pretrained features at first (arXiv:2202.10054).
     """
     values = json.dumps(read_recipe(FINETUNE, "bench select"))
     recipe = RecipeSettings.model_validate_json(values).train
@@ -109,7 +109,7 @@ def fine_tuning() -> TrainSettings:
 
 
 def shortened(train: TrainSettings, epochs: int) -> TrainSettings:
-    """A recipe of other epochs, whose phases keep their shares; none is left out."""
+    """Scale a recipe to other epochs; phases keep their shares, and none is dropped."""
     share = epochs / train.epochs
     head_epochs = max(min(1, train.head_epochs), int(share * train.head_epochs))
     changes: dict[str, object] = {"epochs": epochs, "head_epochs": min(head_epochs, epochs - 1)}
@@ -121,13 +121,13 @@ def shortened(train: TrainSettings, epochs: int) -> TrainSettings:
 
 
 def training_of(study: StudySettings, final: Final, image_counts: ImageCounts) -> Training:
-    """How finalists are trained when nothing is cut short, for working out times."""
+    """Full training of finalists, for estimating times."""
     tuned = final == "finetune" and study.model.mode == "frozen"
     train = fine_tuning() if tuned else study.train
     whole = tuned or study.model.mode == "finetune"
     half = math.ceil(train.epochs / 2)
     steps = math.ceil(MIN_STEPS / max(1, image_counts.train // train.batch_size))
-    # As many as are worth it; of few images more epochs.
+    # With few images, more epochs are needed for MIN_STEPS.
     least = min(max(half, steps), MAX_TIMES * train.epochs if tuned else train.epochs)
     return Training(
         epochs=train.epochs,
@@ -141,15 +141,15 @@ def training_of(study: StudySettings, final: Final, image_counts: ImageCounts) -
 
 
 def rung_name(study: StudySettings, rung: str) -> str:
-    """Name of a rung's study."""
+    """Study name of a rung."""
     return f"{study.study[:MAX_NAME]}.select-{rung}"
 
 
 def _fewer(data: DataSettings, rung: Rung, image_counts: ImageCounts) -> DataSettings:
-    """The study's data, at most so many of each split; left alone where that is all of them."""
+    """Limit the images of each split, unless the limit covers all of them."""
 
-    def limit(asked: int, there: int, own: int | None) -> int | None:
-        return own if asked >= there else asked
+    def limit(wanted: int, available: int, own: int | None) -> int | None:
+        return own if wanted >= available else wanted
 
     own = data.at_most
     at_most = AtMostSettings(

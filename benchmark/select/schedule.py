@@ -1,4 +1,4 @@
-"""From a budget to rungs: how many architectures, images and epochs each has, and its time."""
+"""Schedule rungs within a budget: architectures, images, epochs and time of each."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from benchmark.select.rung import MIN_EPOCHS, ImageCounts, Rung, Speed, Training
 from benchmark.text.numbers import duration
 
 PROBE_EPOCHS = 10
-"""Of the first rung's heads; each further rung has so many more."""
+"""Epochs of heads in the first rung; each further rung adds as many."""
 IMAGES_PER_CLASS = 4
-"""Training images of a class on average, at least, in a rung."""
+"""Minimum training images per class in a rung, on average."""
 MIN_FINALISTS = 2
 FINAL_SHARE = 0.6
-"""Of the budget that fine-tuning may take, unless nothing cheaper is left."""
+"""Maximum share of the budget for fine-tuning, unless nothing cheaper is possible."""
 
 
 def make_schedule(
@@ -37,15 +37,15 @@ def make_schedule(
     speed: Speed,
     done: int = 0,
 ) -> list[Rung]:
-    """The best schedule that fits `budget_s`: as many finalists, epochs and images as it has.
+    """Find the best schedule within `budget_s`: as many finalists, epochs and images as fit.
 
-    `gmacs` are of those that are left after `done` probes; those that are not known count as the
-    median. Rungs after the first are expected to have entrants of mean cost. Raises BudgetError,
-    saying what it takes, where even the shortest does not fit.
+    `gmacs` are of the candidates left after `done` probes; unknown ones count as the median.
+    Rungs after the first are expected to have candidates of mean cost. Raises BudgetError with
+    the time needed if even the shortest schedule does not fit.
     """
     costs = known_costs(gmacs)
     shortest: list[Rung] = []
-    # Fine-tuning that eats up all of the budget would leave probes that tell nothing.
+    # Fine-tuning must not use up the budget, or the probes become meaningless.
     for share in (FINAL_SHARE, 1.0):
         for rungs in _candidates(costs, image_counts, training, finalists, speed, done):
             total = expected_s(rungs)
@@ -53,7 +53,7 @@ def make_schedule(
                 shortest = rungs
             tuned = rungs[-1].seconds if rungs[-1].kind == "final" else 0.0
             leaves = tuned <= share * budget_s
-            if training.heads and share < 1:  # what comes before must leave enough, too
+            if training.heads and share < 1:  # the earlier rungs must leave enough time, too
                 leaves = tuned > 0 and total - tuned <= share * budget_s
             if total <= budget_s and leaves:
                 return _with_keeps(_grown(rungs, costs, image_counts, training, budget_s, speed))
@@ -61,26 +61,26 @@ def make_schedule(
 
 
 class BudgetError(SelectError):
-    """Not even the shortest schedule fits a budget."""
+    """Even the shortest schedule exceeds the budget."""
 
     def __init__(self, architectures: int, budget_s: float, shortest: list[Rung]) -> None:
-        """`shortest` is what takes the least time."""
+        """`shortest` is the schedule with the shortest time."""
         self.architectures = architectures
         self.shortest = shortest
         super().__init__(too_small(budget_s, architectures, expected_s(shortest)))
 
 
 def too_small(budget_s: float, architectures: int, least_s: float) -> str:
-    """Say that a budget is, and what would do."""
+    """Message for a budget that is too small, with the budget needed."""
     return (
         f"--budget {duration(budget_s)}: {architectures} architectures take at least about "
-        f"{duration(least_s)} on this machine; raise it, or name fewer "
+        f"{duration(least_s)} on this machine; raise the budget, or select fewer architectures "
         "(--max-gmacs, --max-params, narrower patterns)"
     )
 
 
 def expected_s(rungs: Sequence[Rung]) -> float:
-    """Seconds of a whole schedule."""
+    """Expected seconds of a schedule."""
     return sum(rung.seconds for rung in rungs)
 
 
@@ -92,7 +92,7 @@ def _candidates(
     speed: Speed,
     done: int,
 ) -> Iterator[list[Rung]]:
-    """Schedules, the most wanted first."""
+    """Yield schedules in order of preference."""
     if training.heads:
         yield from _candidates_with_heads(costs, image_counts, training, finalists, speed, done)
         return
@@ -113,7 +113,7 @@ def _candidates_with_heads(
     speed: Speed,
     done: int,
 ) -> Iterator[list[Rung]]:
-    """Schedules, the most wanted first; the epochs of the last rung are the fewest."""
+    """Yield schedules in order of preference, with the minimum epochs in the last rung."""
     mean = statistics.fmean(costs)
     chains = _chains(len(costs), finalists)
     tuned = [(sizes, count) for sizes in chains for count in range(sizes[-1], 0, -1)]
@@ -133,7 +133,7 @@ def _candidates_with_heads(
 def _all_probes(
     sizes: Sequence[int], costs: Sequence[float], image_counts: ImageCounts, speed: Speed, done: int
 ) -> Iterator[list[Rung]]:
-    """Probes for the rungs before the finalists', with ever fewer images; one without any."""
+    """Yield probe rungs before the finalists', with ever fewer images; one empty list if none."""
     if not sizes:
         yield []
         return
@@ -149,7 +149,7 @@ def _grown(
     budget_s: float,
     speed: Speed,
 ) -> list[Rung]:
-    """With the epochs that the last rung has time for."""
+    """Extend the last rung to as many epochs as fit."""
     last = rungs[-1]
     if not training.heads or last.kind != "final":
         return rungs
@@ -159,7 +159,7 @@ def _grown(
 
 
 def _with_keeps(rungs: list[Rung]) -> list[Rung]:
-    """Each says how many go on: all of the next one's."""
+    """Set the number of architectures that each rung promotes to the next."""
     after = [rung.architectures for rung in rungs[1:]]
     keeps = [
         count if rung.kind == "probe" else None
@@ -169,7 +169,7 @@ def _with_keeps(rungs: list[Rung]) -> list[Rung]:
 
 
 def _chains(candidates: int, finalists: int) -> list[list[int]]:
-    """Sizes of all rungs, with ever fewer finalists."""
+    """Sizes of all rungs, for ever fewer finalists."""
     chains = [halvings(candidates, finalists)]
     while chains[-1][-1] > MIN_FINALISTS:
         chains.append(halvings(candidates, chains[-1][-1] - 1))
@@ -179,10 +179,10 @@ def _chains(candidates: int, finalists: int) -> list[list[int]]:
 def _finals(
     candidates: int, image_counts: ImageCounts, training: Training, finalists: int
 ) -> Iterator[tuple[list[int], tuple[int, int, int], int]]:
-    """Sizes of all rungs, and the last one's images and epochs, the most wanted first.
+    """Yield sizes of all rungs with images and epochs of the last, in order of preference.
 
-    Training is halved once before there are fewer finalists, and shortened further only when
-    there are no fewer to be had.
+    Training is halved once before the number of finalists is reduced, and shortened further only
+    at the minimum number of finalists.
     """
     images = (image_counts.train, image_counts.valid, image_counts.test)
     lengths = list(_halved(training.epochs, MIN_EPOCHS))
@@ -192,8 +192,12 @@ def _finals(
             yield sizes, images, epochs
     for epochs in lengths[2:]:
         yield chains[-1], images, epochs
-    for most in list(_halved(image_counts.train, _least(image_counts)))[1:]:
-        yield chains[-1], (most, min(image_counts.valid, most), image_counts.test), lengths[-1]
+    for max_train in list(_halved(image_counts.train, _least(image_counts)))[1:]:
+        yield (
+            chains[-1],
+            (max_train, min(image_counts.valid, max_train), image_counts.test),
+            lengths[-1],
+        )
 
 
 def _probes(
@@ -204,7 +208,7 @@ def _probes(
     speed: Speed,
     done: int = 0,
 ) -> list[Rung]:
-    """Rungs of frozen features: `first` training images double from one to the next."""
+    """Rungs on frozen features; the training images start at `first` and double each rung."""
     rungs: list[Rung] = []
     for place, size in enumerate(sizes):
         number = done + place
@@ -212,13 +216,13 @@ def _probes(
         valid = min(image_counts.valid, max(train, image_counts.classes))
         test = min(
             image_counts.test, max(2, image_counts.classes)
-        )  # the fewest there may be; unseen
+        )  # the minimum, since it is not evaluated
         epochs = PROBE_EPOCHS * (number + 1)
         remaining = costs if place == 0 else [statistics.fmean(costs)] * size
         steps_s = epochs * math.ceil(train / PROBE_BATCH) * speed.head_step_s
         forward = (train + valid) * sum(speed.forward_s(gmacs) for gmacs in remaining)
         if rungs and (rungs[-1].train, rungs[-1].valid) == (train, valid):
-            forward = 0.0  # the features of the rung before are kept
+            forward = 0.0  # features of the previous rung are cached
         seconds = len(remaining) * (speed.start_s + steps_s) / speed.workers + forward
         rungs.append(
             Rung(
@@ -238,9 +242,9 @@ def _least(image_counts: ImageCounts) -> int:
     return min(image_counts.train, IMAGES_PER_CLASS * image_counts.classes)
 
 
-def _halved(number: int, least: int) -> Iterator[int]:
-    """The number, its half, and so on; the last is `least`, or the number where that is less."""
-    smallest = min(number, least)
+def _halved(number: int, minimum: int) -> Iterator[int]:
+    """Yield the number, its half, and so on, down to `least` or the number if smaller."""
+    smallest = min(number, minimum)
     while number > smallest:
         yield number
         number = math.ceil(number / 2)

@@ -1,4 +1,4 @@
-"""A selection on its way through its rungs, each decided from the time that is left."""
+"""Run a selection rung by rung; each rung is planned from the remaining time."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from benchmark.select.timing import time_finalist
 from benchmark.text.numbers import duration
 
 USED_SHARE = 0.9
-"""Of the time that is left: training is planned to take so much of it, for it may take longer."""
+"""Share of the remaining time for which training is planned, as a safety margin."""
 MIN_S = 10.0
-"""That a rung has which was decided before: to find what it has finished."""
+"""Minimum seconds of a resumed rung, to collect its finished runs."""
 MAX_SLOWDOWN = 20.0
-"""Than it was expected may a rung make the next ones."""
+"""Maximum factor by which a slow rung raises the time estimates of later rungs."""
 
 
 class Selecting:
-    """Carries out a selection's rungs, and writes each down before it begins."""
+    """Runs the rungs of a selection, and stores each before it starts."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Selecting:
         context: SelectionContext,
         options: Options,
     ) -> None:
-        """`selection` has its first rung at least."""
+        """`selection` must have at least one rung."""
         self.study = study
         self.selection = selection
         self.context = context
@@ -54,7 +54,7 @@ class Selecting:
         self.runs: list[RungRuns] = []
 
     def run(self) -> Outcome:
-        """From the first rung to the winner; what is done is not done again."""
+        """Run all rungs and return the outcome; finished work is not repeated."""
         staying = list(self.candidates)
         while staying:
             number = len(self.results)
@@ -63,14 +63,16 @@ class Selecting:
             staying = self._run_rung(number, staying)
         self._complete()
         winner = self.selection.winner
-        judged = {result.label: runs for result, runs in zip(self.results, self.runs, strict=True)}
-        finalists = judged[winner.rung] if winner else None
+        runs_by_label = {
+            result.label: runs for result, runs in zip(self.results, self.runs, strict=True)
+        }
+        finalists = runs_by_label[winner.rung] if winner else None
         analysis = self._analyse(finalists) if finalists else None
         check = self._check(finalists) if self.options.check_sample and finalists else None
         return Outcome(self.selection, self.results, analysis, check, self.clock.seconds)
 
     def _run_rung(self, number: int, staying: list[str]) -> list[str]:
-        """Run and judge it; return who goes on."""
+        """Run and evaluate a rung; returns the promoted candidates."""
         rung = self.selection.rungs[number]
         label = rung_label(rung, number)
         names = [name for name in staying[: rung.architectures] if name not in rung.stopped]
@@ -81,8 +83,8 @@ class Selecting:
             stopped = rung.model_copy(update={"stopped": (*rung.stopped, *runs.stopped)})
             rungs = self.selection.rungs
             self._write(rungs=(*rungs[:number], stopped, *rungs[number + 1 :]))
-            told = tables.names(runs.stopped)
-            self.context.console.print(f"{label}: the time was up before {told} came to the end")
+            stopped_names = tables.names(runs.stopped)
+            self.context.console.print(f"{label}: out of time before {stopped_names} finished")
         result = self._judge(label, self.selection.rungs[number], runs)
         tables.conclude(self.context.console, self.results, result)
         self.results.append(result)
@@ -121,7 +123,7 @@ class Selecting:
         )
 
     def _decide(self, staying: list[str]) -> bool:
-        """Decide the next rung from the time that is left, and write it down; False for none."""
+        """Plan the next rung from the remaining time and store it; False if there is none."""
         if self.selection.complete:
             return False
         available_s = self.clock.left_s - ANSWERING_S
@@ -140,7 +142,7 @@ class Selecting:
         return True
 
     def _may_repeat(self, last: Rung) -> bool:
-        """The study says its own seeds where it says how finalists are trained."""
+        """Whether to add seeds; a study that defines the training also defines its seeds."""
         return self.training.heads and last.epochs == self.training.most_epochs and not last.stopped
 
     def _after_probes(self, staying: list[str], available_s: float) -> Rung:
@@ -164,10 +166,10 @@ class Selecting:
             return error.shortest[0]
 
     def _final(self, staying: list[str], available_s: float) -> Rung | None:
-        """As many of the finalists as there is time for, the best heads first."""
+        """Plan fine-tuning of as many finalists as fit, best heads first."""
         gmacs = [self.candidates[name].gmacs for name in staying]
         image_counts, training = self.selection.image_counts, self.training
-        # Where the few steps say otherwise: a slow machine may have been idle since.
+        # A machine that was busy may be idle by now, so an optimistic estimate decides on timing.
         hopeful = slowed(self.speed, 0.5)
         rung = plan_final(gmacs[:1], image_counts, training, available_s, hopeful)
         if rung is not None:
@@ -181,17 +183,17 @@ class Selecting:
         if rung is None:
             left = duration(max(0.0, self.clock.left_s))
             self.context.console.print(
-                f"the {left} that are left are too short to train a whole network for "
-                f"{training.least_epochs} epochs: the answer is a head on a frozen backbone"
+                f"the remaining {left} are too short to train a whole network for "
+                f"{training.least_epochs} epochs; the result is a head on a frozen backbone"
             )
         return rung
 
     def _complete(self) -> None:
         self.clock.enter(ANSWER)
-        found = find_winner(self.results)
+        best = find_winner(self.results)
         winner = None
-        if found is not None:
-            label, score = found
+        if best is not None:
+            label, score = best
             runs = self.runs[[result.label for result in self.results].index(label)]
             folder = RunFolder.of(self.context.root, runs.run(score.name).spec).path
             winner = Winner(
@@ -208,23 +210,23 @@ class Selecting:
         write_selection(self.context.root, self.selection)
 
     def _analyse(self, finalists: RungRuns) -> Analysis:
-        records = [record for found in finalists.records.values() for record in found]
+        records = [record for own_records in finalists.records.values() for record in own_records]
         return analyse(Comparison(records, [], []), self.context.root, self.options.criteria)
 
     def _check(self, finalists: RungRuns) -> Check:
-        """Train a sample of all that were judged, and the winner, with nothing cut short."""
+        """Train a sample of all candidates, and the winner, in full."""
         self.clock.enter(CHECK)
-        asked = self.options.check_sample
+        sample_size = self.options.check_sample
         order = Outcome(self.selection, self.results, None, None).order
-        sample = draw_sample(order, asked, self.study.seeds[0])
+        sample = draw_sample(order, sample_size, self.study.seeds[0])
         whole = whole_rung(len(sample), self.selection.image_counts, self.training)
         winner = order[0]
         names = list(dict.fromkeys([*sample, winner]))
         gmacs = [self.candidates[name].gmacs for name in names]
         seconds = final_s(gmacs, whole, self.training, self.speed)
         self.context.console.print(
-            f"check: {len(names)} architectures are trained in full, beside the budget; "
-            f"about {duration(seconds)} if none of it is done"
+            f"check: training {len(names)} architectures in full, outside the budget; "
+            f"about {duration(seconds)} unless already done"
         )
         study = final_study(self.study, self.selection.final, whole, self.selection.image_counts)
         runs = run(self.context, CHECK, study, [self.candidates[name] for name in names])
@@ -233,12 +235,12 @@ class Selecting:
         full = (last.kind, last.train, last.epochs) == (whole.kind, whole.train, whole.epochs)
         agreement = None
         if winner in runs.records:
-            judged = list(finalists.records) if full else []
-            agreement = agree(order, trained, runs.accuracy(winner), judged)
-        return Check(asked, runs.failures, agreement)
+            fully_trained = list(finalists.records) if full else []
+            agreement = agree(order, trained, runs.accuracy(winner), fully_trained)
+        return Check(sample_size, runs.failures, agreement)
 
 
 def slowed(speed: Speed, times: float) -> Speed:
-    """A machine that takes so many times as long for everything."""
+    """Speed of a machine that takes `times` as long for everything."""
     slower = ("seconds_per_gmac", "seconds_per_root_gmac", "head_step_s", "start_s", "count_s")
     return speed.model_copy(update={name: times * getattr(speed, name) for name in slower})

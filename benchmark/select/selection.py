@@ -1,4 +1,4 @@
-"""A selection as it is written down when it begins: what was asked, who enters, the schedule."""
+"""Stored state of a selection: request, candidates and schedule."""
 
 from __future__ import annotations
 
@@ -23,55 +23,55 @@ Final = Literal["finetune", "study"]
 
 
 class Request(Settings):
-    """What the user asked for, beside the study."""
+    """Request of the user, in addition to the study."""
 
     patterns: tuple[str, ...]
-    """Names, wildcards and lists; the study's own architectures where there are none."""
+    """Names, wildcards and lists; empty for the study's own architectures."""
     budget_s: float
     finalists: int
-    """At most."""
+    """Maximum number of finalists."""
     final: Literal["auto", "finetune", "study"]
-    """How finalists are trained: fine-tuned, or as the study says; `auto` fine-tunes where there
-    are weights to begin with. A study that trains whole networks itself decides."""
+    """Training of finalists: fine-tuned, or as in the study. `auto` fine-tunes if pretrained
+    weights are available. A study that trains whole networks takes precedence."""
 
 
 class Candidate(Settings):
-    """One architecture that was asked for."""
+    """One requested architecture."""
 
     name: str
-    """The architecture's, with its size where they differ."""
+    """Architecture name, with the image size if sizes differ."""
     architecture: ArchitectureSettings
-    """Its `image_size` is in pixels."""
+    """Resolved entry with `image_size` in pixels."""
     macs: int | None
-    """Headline, of one image, with the architecture's head; None where it cannot be counted."""
+    """MACs of one image including the head; None if they cannot be counted."""
     params: int | None
     training_macs: int | None = None
-    """Of the form that trains, where the headline is of another, deployed one."""
+    """MACs of the training form, if it differs from the deployed form."""
     out: str = ""
-    """Why it does not enter; empty where it does."""
+    """Reason for exclusion; empty if the candidate enters."""
 
     @property
     def gmacs(self) -> float | None:
-        """10^9 multiply-adds of the form that trains: what times are worked out from."""
+        """GMACs of the training form, from which times are estimated."""
         macs = self.training_macs or self.macs
         return None if macs is None else macs / 1e9
 
 
 class Winner(Settings):
-    """The answer of a selection."""
+    """Winner of a selection."""
 
     name: str
-    """The entrant's."""
+    """Name of the candidate."""
     rung: str
-    """Label of the rung that it won in: `heads`, `final` or `seeds`."""
+    """Label of the deciding rung: `heads`, `final` or `seeds`."""
     run: Path
-    """Folder of its run, or of that of its seeds with the highest accuracy, below the tracking
+    """Folder of its run, or of the seed with the highest accuracy, relative to the tracking
     folder."""
     valid_accuracy: float
 
 
 class Selection(Settings):
-    """All that decides how a selection goes on: read back, it goes on in the same way."""
+    """Complete state of a selection, from which it can be resumed."""
 
     former_keys: ClassVar[Mapping[str, str]] = {
         "pictures": "image_counts",
@@ -82,28 +82,28 @@ class Selection(Settings):
     name: str
     request: Request
     fingerprint: str
-    """Of the study's whole data."""
+    """Fingerprint of the study's whole data."""
     image_counts: ImageCounts
     final: Final
-    """What `request.final` came to."""
+    """Resolved value of `request.final`."""
     candidates: tuple[Candidate, ...]
     speed: Speed
     rungs: tuple[Rung, ...]
-    """Those that are decided: each is written down before its first run begins."""
+    """Rungs decided so far; each is stored before its first run starts."""
     complete: bool = False
-    """No further rung will be decided."""
+    """Whether no further rung will be added."""
     winner: Winner | None = None
 
     @property
     def remaining(self) -> list[Candidate]:
-        """Those that are not left out."""
+        """Candidates that are not excluded."""
         return [candidate for candidate in self.candidates if not candidate.out]
 
 
 def selection_name(study: StudySettings, request: Request, fingerprint: str) -> str:
-    """The study's name and a hash of what was asked: the same command goes on where it was.
+    """Name from the study and a hash of the request, so that the same command resumes.
 
-    Where things are kept, on which device and how many at a time are not part of it.
+    Tracking location, device and concurrency are not part of the hash.
     """
     aside = {"tracking", "limits", "device", "measure"}
     parts: dict[str, Any] = {
@@ -117,12 +117,12 @@ def selection_name(study: StudySettings, request: Request, fingerprint: str) -> 
 
 
 def selection_file(root: Path, name: str) -> Path:
-    """Where a selection is written down, below the tracking folder."""
+    """File of a selection below the tracking folder."""
     return root / "selections" / f"{name}.json"
 
 
 def read_selection(root: Path, name: str) -> Selection | None:
-    """The selection as it began; None where it has not. Raises SelectError for a damaged file."""
+    """Read a stored selection; None if there is none. Raises SelectError for a damaged file."""
     path = selection_file(root, name)
     try:
         return Selection.from_json(path.read_text("utf-8"))
@@ -130,26 +130,25 @@ def read_selection(root: Path, name: str) -> Selection | None:
         return None
     except (UnicodeDecodeError, ValidationError):
         raise SelectError(
-            f"{path}: is not as bench wrote it; delete it to begin the selection anew "
-            "(finished runs stay)"
+            f"{path}: is damaged; delete it to restart the selection (finished runs are kept)"
         ) from None
 
 
 def write_selection(root: Path, selection: Selection) -> None:
-    """Write it down, whole or not at all."""
+    """Store a selection atomically."""
     path = selection_file(root, selection.name)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, selection.model_dump_json(indent=1) + "\n")
 
 
 class Spent(Settings):
-    """Seconds that each phase has taken so far, over all commands; its beginning is `setup`."""
+    """Seconds of each phase so far, over all commands of a selection."""
 
     seconds: dict[str, float] = Field(default_factory=dict)
 
 
 def read_spent(root: Path, name: str) -> Spent:
-    """What was spent before; nothing where that is not known."""
+    """Read the time spent earlier; empty if unknown."""
     try:
         return Spent.model_validate_json(_spent_file(root, name).read_text("utf-8"))
     except (OSError, UnicodeDecodeError, ValidationError):
@@ -157,7 +156,7 @@ def read_spent(root: Path, name: str) -> Spent:
 
 
 def write_spent(root: Path, name: str, spent: Spent) -> None:
-    """Keep it."""
+    """Store the time spent."""
     write_text(_spent_file(root, name), spent.model_dump_json(indent=1) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""A selection in words and tables: its schedule, its progress, what came of it."""
+"""Text and tables of a selection: schedule, progress and result."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from benchmark.text.numbers import duration, giga, inline, markdown_table, milli
 
 SCHEDULE_COLUMNS = (
     "rung",
-    "what is trained",
+    "trained part",
     "architectures",
     "training images",
     "validation images",
@@ -40,7 +40,7 @@ SCHEDULE_COLUMNS = (
 )
 DROP_FIRST = ("parameters", "GMACs")
 MAX_NAMED = 8
-"""Architectures that a sentence names; the table has all."""
+"""Maximum number of architectures that a sentence names."""
 
 
 KINDS = {"heads": "a head on a frozen backbone", "probe": "a head on a frozen backbone"}
@@ -53,9 +53,9 @@ def describe(
     rungs: Sequence[Rung],
     final: Final,
 ) -> None:
-    """Print who enters and the schedule that is expected."""
+    """Print the candidates and the expected schedule."""
     out = [candidate for candidate in candidates if candidate.out]
-    console.print(f"{len(candidates) - len(out)} architectures enter, {len(out)} are left out")
+    console.print(f"{len(candidates) - len(out)} architectures selected, {len(out)} excluded")
     for candidate in out[:MAX_NAMED]:
         console.print(f"  {candidate.name}: {candidate.out}")
     if len(out) > MAX_NAMED:
@@ -65,8 +65,8 @@ def describe(
 
 
 def schedule_rows(rungs: Sequence[Rung], final: Final) -> list[list[str]]:
-    """The schedule as text."""
-    last = "all parameters" if final == "finetune" else "as the study says"
+    """Table cells of the schedule."""
+    last = "all parameters" if final == "finetune" else "as in the study"
     return [
         [
             rung_label(rung, number),
@@ -82,7 +82,7 @@ def schedule_rows(rungs: Sequence[Rung], final: Final) -> list[list[str]]:
 
 
 def announce(console: Console, rung: Rung, label: str, remaining: int) -> None:
-    """Say which rung begins."""
+    """Print the start of a rung."""
     seeds = f"{rung.seeds} seeds, " if rung.kind == "seeds" else ""
     console.print(
         f"rung {label}: {remaining} architectures, {rung.train:,} training images, "
@@ -91,7 +91,7 @@ def announce(console: Console, rung: Rung, label: str, remaining: int) -> None:
 
 
 def conclude(console: Console, before: Sequence[RungResult], result: RungResult) -> None:
-    """Say what a rung decided, and where it stays below the one before."""
+    """Print the result of a rung, with a warning if accuracy is below the previous rung's."""
     console.print(rung_sentence(result))
     below = below_before(before, result)
     if below:
@@ -99,31 +99,30 @@ def conclude(console: Console, before: Sequence[RungResult], result: RungResult)
 
 
 def rung_sentence(result: RungResult) -> str:
-    """Who goes on, who is dropped, and how sure that is."""
-    kept, dropped = result.cut.kept, result.cut.dropped
+    """State how many are promoted and eliminated, and which of these are within noise."""
+    promoted, eliminated = result.cut.kept, result.cut.dropped
     failed = f", {len(result.failures)} failed" if result.failures else ""
     if result.rung.kind != "probe":
-        return f"{result.label}: {len(kept)} finished{failed}"
-    text = f"{result.label}: {_are(len(kept), 'goes on', 'go on')}, "
-    text += f"{_are(len(dropped), 'is dropped', 'are dropped')}{failed}"
+        return f"{result.label}: {len(promoted)} finished{failed}"
+    text = f"{result.label}: {len(promoted)} promoted, {len(eliminated)} eliminated{failed}"
     noisy = noisy_names(result)
     if not noisy:
         return text
-    border = kept[-1].accuracy
+    border = promoted[-1].accuracy
     spread = 100 * noise(border, border, result.valid_images)
     return (
-        f"{text}; {_are(len(noisy), 'of them is', 'of them are')} within noise of the last kept "
+        f"{text}; {len(noisy)} of them within noise of the last promoted "
         f"({100 * border:.1f} % ± {spread:.1f} on {result.valid_images:,} images): "
         f"{names(noisy)}"
     )
 
 
 def main_table(outcome: Outcome) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows: every architecture, the best first."""
+    """Columns and rows of the result: every architecture, best first."""
     labels = [result.label for result in outcome.rungs]
     columns = ["architecture", "GMACs", "parameters"]
-    columns += [f"{name}, validation" for name in labels]
-    columns += ["test", "what became of it"]
+    columns += [f"{name} (validation)" for name in labels]
+    columns += ["test", "result"]
     return columns, [
         _row(candidate_result, labels) for candidate_result in candidate_results(outcome)
     ]
@@ -142,26 +141,26 @@ def _row(candidate_result: CandidateResult, labels: list[str]) -> list[str]:
 
 
 def sentences(outcome: Outcome) -> list[str]:
-    """What the table does not say by itself: winner, pick, time, agreement."""
+    """Sentences beyond the table: winner, pick, agreement and time."""
     lines = [_winner(outcome)]
     if outcome.finalists is not None and outcome.finalists.pick is not None:
         pick = outcome.finalists.pick
-        lines.append(f"Among the finalists, by the rule of reports: {pick.sentence}")
+        lines.append(f"Pick among the finalists: {pick.sentence}")
     origins = {row.weights_origin for row in outcome.finalists.rows} if outcome.finalists else set()
     if len(origins) > 1:
         lines.append(
-            "Some architectures began with pretrained weights and some at random: their order says "
-            "as much about that as about them."
+            "Some architectures start from pretrained and some from random weights, which affects "
+            "their ranking as much as the architecture does."
         )
     lines += [*_check(outcome), _time(outcome)]
     return lines
 
 
 def _winner(outcome: Outcome) -> str:
-    found = find_winner(outcome.rungs)
-    if found is None:
-        return "No architecture came to the end: the reasons stand in the table."
-    label, first = found
+    best = find_winner(outcome.rungs)
+    if best is None:
+        return "No architecture finished; see the table for the reasons."
+    label, first = best
     last = next(result for result in outcome.rungs if result.label == label)
     how = ", as a head on a frozen backbone," if label == "heads" else ""
     text = (
@@ -181,46 +180,43 @@ def _check(outcome: Outcome) -> list[str]:
     check = outcome.check
     if check is None:
         return [
-            "How far this order agrees with full training was not measured: "
-            "--check-sample N trains N architectures in full, dropped ones among them."
+            "The agreement of this ranking with full training was not measured; "
+            "--check-sample N trains N architectures in full, including eliminated ones."
         ]
-    found = check.agreement
-    if found is None:
+    agree = check.agreement
+    if agree is None:
         return [
-            f"How far this order agrees with full training cannot be said: fewer than "
-            f"{MIN_SAMPLED} sampled architectures, or the winner, could be trained in full."
+            f"The agreement of this ranking with full training is unknown: fewer than "
+            f"{MIN_SAMPLED} sampled architectures finished full training, or the winner did not."
         ]
-    tau = "undefined" if math.isnan(found.tau) else f"{found.tau:.2f}"
+    tau = "undefined" if math.isnan(agree.tau) else f"{agree.tau:.2f}"
     lines = [
-        f"Agreement with full training, on {len(found.sampled)} architectures drawn from all: "
-        f"{found.agreeing:g} of {found.pairs} pairs are in the same order, "
-        f"{100 * found.share:.0f} % (95 % interval {100 * found.low:.0f} to "
-        f"{100 * found.high:.0f} %); Kendall's tau {tau}."
+        f"Agreement with full training, on {len(agree.sampled)} randomly sampled architectures: "
+        f"{agree.agreeing:g} of {agree.pairs} pairs are in the same order, "
+        f"{100 * agree.share:.0f} % (95 % CI {100 * agree.low:.0f} to "
+        f"{100 * agree.high:.0f} %); Kendall's tau {tau}."
     ]
-    if found.ahead:
+    if agree.ahead:
         lines.append(
-            f"Trained in full, {_are(len(found.ahead), 'of them is', 'of them are')} ahead of the "
-            f"winner: {names(found.ahead)}; the best by {100 * found.regret:.1f} points."
+            f"After full training, {_are(len(agree.ahead), 'of them is', 'of them are')} better "
+            f"than the winner: {names(agree.ahead)}; the best by {100 * agree.regret:.1f} points."
         )
     else:
-        lines.append("Trained in full, none of them is ahead of the winner.")
+        lines.append("After full training, none of them is better than the winner.")
     if check.failures:
-        lines.append(f"In full training failed: {names(sorted(check.failures))}.")
+        lines.append(f"Full training failed for {names(sorted(check.failures))}.")
     return lines
 
 
 def _time(outcome: Outcome) -> str:
     budget_s = outcome.selection.request.budget_s
     spent_s = sum(seconds for phase, seconds in outcome.spent_s.items() if phase != CHECK)
-    over = f", {duration(spent_s - budget_s)} more than it" if spent_s > budget_s else ""
-    return (
-        f"Time: {duration(spent_s)} from the command to the answer, of a budget of "
-        f"{duration(budget_s)}{over}."
-    )
+    over = f", exceeded by {duration(spent_s - budget_s)}" if spent_s > budget_s else ""
+    return f"Total time: {duration(spent_s)} of a budget of {duration(budget_s)}{over}."
 
 
 def as_markdown(outcome: Outcome) -> str:
-    """All of it."""
+    """Render the outcome as Markdown."""
     selection = outcome.selection
     columns, rows = main_table(outcome)
     times = [
@@ -232,12 +228,12 @@ def as_markdown(outcome: Outcome) -> str:
         "\n\n".join(inline(line) for line in sentences(outcome)),
         markdown_table(rows, columns),
         "## Rungs",
-        markdown_table(times, (*SCHEDULE_COLUMNS, "time taken")),
+        markdown_table(times, (*SCHEDULE_COLUMNS, "actual time")),
         "\n".join(f"- {inline(line)}" for line in _rung_lines(outcome)),
-        "Accuracies of the rungs are of validation images; they alone decide, and the test "
-        "images of the finalists were in no rung's training or validation. GMACs are 10^9 "
-        "multiply-adds of one forward pass of one image. Noise is what two architectures of "
-        "equal worth may differ by in 95 of 100 cases.",
+        "Rung accuracies are on validation images and alone decide the selection; test images of "
+        "the finalists were not used for training or validation in any rung. GMACs are 10^9 "
+        "multiply-adds of one forward pass of one image. Within noise means a difference that "
+        "chance explains for equally good architectures (95 %).",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -250,14 +246,14 @@ def _rung_lines(outcome: Outcome) -> list[str]:
 
 
 def as_json(outcome: Outcome) -> str:
-    """All of it, numbers unrounded."""
+    """Render the outcome as JSON with unrounded values."""
     selection = outcome.selection
     check = outcome.check
     agreement: dict[str, Any] | None = None
     if check is not None and check.agreement is not None:
-        found = check.agreement
-        tau = None if math.isnan(found.tau) else found.tau
-        agreement = {**asdict(found), "share": found.share, "tau": tau}
+        agree = check.agreement
+        tau = None if math.isnan(agree.tau) else agree.tau
+        agreement = {**asdict(agree), "share": agree.share, "tau": tau}
     pick = outcome.finalists.pick if outcome.finalists else None
     value = {
         "selection": selection.model_dump(mode="json"),
@@ -286,8 +282,8 @@ def _result_values(candidate_result: CandidateResult) -> dict[str, Any]:
     }
 
 
-def _are(count: int, one: str, several: str) -> str:
-    return f"{count} {one if count == 1 else several}"
+def _are(count: int, one: str, plural: str) -> str:
+    return f"{count} {one if count == 1 else plural}"
 
 
 def _percent(share: float | None) -> str:
@@ -295,7 +291,7 @@ def _percent(share: float | None) -> str:
 
 
 def names(all_names: Sequence[str]) -> str:
-    """Those, or the first of many."""
+    """Join names, cut after MAX_NAMED."""
     shown = ", ".join(all_names[:MAX_NAMED])
     more = len(all_names) - MAX_NAMED
     return f"{shown} and {more} more" if more > 0 else shown

@@ -1,4 +1,4 @@
-"""How fast this machine is at what a selection does: it is timed when that begins."""
+"""Measure the speed of this machine at the start of a selection."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from clothclf.results import Weights
 from clothclf.settings import ArchitectureSettings
 
 DENSE, SPARSE = "resnet18", "mobilenetv3_large_100"
-"""Networks that get much, and little, out of a machine for each multiply-add."""
+"""Reference networks with high and low hardware efficiency per multiply-add."""
 TIMEOUT_S = 120.0
 AFTER_STARTUP_S = 2.5
-"""Of a run, beside what is modelled: opening images, evaluating, saving."""
+"""Seconds of a run that are not modelled: opening images, evaluating, saving."""
 COUNTING_PER_STARTUP = 1.6
 MEASURING_S = 15.0
 HEAD_STEP_S = 0.0005
@@ -38,7 +38,7 @@ ASSUMED = Speed(
     measure_s=MEASURING_S,
     workers=1,
 )
-"""One core of a server's processor; used where nothing can be timed."""
+"""Speed of one core of a server CPU, used if nothing can be timed."""
 
 
 def time_machine(
@@ -50,10 +50,10 @@ def time_machine(
     few: Sequence[Candidate],
     notify: Callable[[str], None],
 ) -> Speed:
-    """Time both networks, or read what was timed before on this machine.
+    """Time both reference networks, or read earlier timings of this machine.
 
-    Where `few` enter, one of them is timed, and stands for all. `pixels` are the decoded images by
-    size; those of the smallest are used.
+    With only a few candidates (`few`), times one of them instead. `pixels` are the files of
+    decoded images by size, of which the smallest is used.
     """
     size = min(pixels)
     busy = busy_now()
@@ -78,51 +78,51 @@ def time_machine(
     specs = make_plan(timed, references, data.summary, pixels, cache, random)
     try:
         counts = count_many([backbone_request(name, size) for name in names], cache)
-        found = [
-            # A probe times the form that trains.
+        timings = [
+            # A probe times the training form.
             _timed(spec, (count.training_macs or count.macs) / 1e9, notify, busy)
             for spec, count in zip(specs, counts, strict=True)
             if count.macs
         ]
     except UserError as error:
-        notify(f"times are worked out for a processor like ours: {error}")
+        notify(f"time estimates assume a default CPU speed: {error}")
         return ASSUMED.model_copy(update={"workers": workers})
-    if len(found) < len(specs):
+    if len(timings) < len(specs):
         return ASSUMED.model_copy(update={"workers": workers})
     if few:
-        return at_speed_of(found[0], ASSUMED.model_copy(update={"workers": workers}))
-    return fit_speed(found, workers)
+        return at_speed_of(timings[0], ASSUMED.model_copy(update={"workers": workers}))
+    return fit_speed(timings, workers)
 
 
 def middle(candidates: Sequence[Candidate]) -> Candidate:
-    """The one of median cost."""
+    """Candidate with the median cost."""
     return sorted(candidates, key=lambda candidate: candidate.gmacs or 0.0)[len(candidates) // 2]
 
 
 def time_finalist(
     spec: RunSpec, gmacs: float | None, speed: Speed, notify: Callable[[str], None]
 ) -> Speed:
-    """The machine's speed at the very training that finalists get, as it is now."""
+    """Measure the current speed with the training of finalists."""
     notify(f"timing this training with {spec.name}")
     try:
-        found = ask(spec, TIMEOUT_S)
+        timing = ask(spec, TIMEOUT_S)
     except TrainingError as error:
-        notify(f"times stay as they were: {error}")
+        notify(f"time estimates are unchanged: {error}")
         return speed
-    if found.busy:
-        notify(f"{found.busy}: training takes as much longer")
-    times = found.times[spec.precision]
+    if timing.busy:
+        notify(f"{timing.busy}: training takes longer")
+    times = timing.times[spec.precision]
     step_s = times.step_s / spec.train.batch_size
     known = 1.0 if gmacs is None else gmacs
-    return at_speed_of((known, times.forward_s, step_s, found.startup_s), speed)
+    return at_speed_of((known, times.forward_s, step_s, timing.startup_s), speed)
 
 
 Timed = tuple[float, float, float, float]
-"""GMACs, seconds of a forward pass and of a training step of an image, seconds of a start."""
+"""GMACs, then seconds of a forward pass and a training step of one image, and of a start."""
 
 
 def at_speed_of(timed: Timed, speed: Speed) -> Speed:
-    """A speed at which one network takes what it was found to take."""
+    """Scale `speed` to match the timing of one network."""
     gmacs, forward_s, step_s, start_s = timed
     slower = forward_s / speed.forward_s(gmacs)
     return speed.model_copy(
@@ -138,16 +138,16 @@ def at_speed_of(timed: Timed, speed: Speed) -> Speed:
 
 
 def _timed(spec: RunSpec, gmacs: float, notify: Callable[[str], None], busy: str) -> Timed:
-    found = time_run(spec, notify, TIMEOUT_S, busy)
-    if found.busy:
-        notify(f"{found.busy}: it is slower than it could be, and so the budget buys less")
-    times = found.times["float32"]
-    return gmacs, times.forward_s, times.step_s / spec.train.batch_size, found.startup_s
+    timing = time_run(spec, notify, TIMEOUT_S, busy)
+    if timing.busy:
+        notify(f"{timing.busy}: the machine is slower, so less fits into the budget")
+    times = timing.times["float32"]
+    return gmacs, times.forward_s, times.step_s / spec.train.batch_size, timing.startup_s
 
 
-def fit_speed(found: list[Timed], workers: int) -> Speed:
-    """Both factors of a forward pass from two networks, neither below 0."""
-    (dense, dense_s, dense_step_s, one), (sparse, sparse_s, sparse_step_s, other) = found
+def fit_speed(timings: list[Timed], workers: int) -> Speed:
+    """Fit both factors of the forward pass to two networks; neither is negative."""
+    (dense, dense_s, dense_step_s, one), (sparse, sparse_s, sparse_step_s, other) = timings
     root, sparse_root = math.sqrt(dense), math.sqrt(sparse)
     determinant = dense * sparse_root - sparse * root
     linear = (dense_s * sparse_root - sparse_s * root) / determinant

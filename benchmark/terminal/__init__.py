@@ -1,1 +1,1 @@
-"""What a person sees while bench works: tables, plain lines, and the live table of a study."""
+"""Terminal output: tables, log lines, and the live table of a study."""

@@ -1,4 +1,4 @@
-"""A study's progress as lines of a terminal of any size: columns that fit, runs that fit."""
+"""Lay out a study's progress for a terminal of any size."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from benchmark.text.numbers import duration
 from benchmark.text.printable import clock, printable, roughly, shorten
 
 MAX_WAITING = 8
-"""Runs that are shown before they begin."""
+"""Maximum number of waiting runs to show."""
 MIN_NAME = 16
 SPARE_NAME = 40
-"""A name gets as much before columns are shown that a narrow terminal does without."""
+"""Name width reserved before optional columns are shown."""
 BAR = 10
 MAX_BAR = 30
 MAX_WEIGHTS = 32
@@ -34,7 +34,7 @@ Line = list[Chunk]
 
 @dataclass(frozen=True)
 class Column:
-    """One figure of a run; `left` columns begin where others end."""
+    """One column of the live table; `left` columns are left-aligned."""
 
     title: str
     width: int
@@ -43,18 +43,18 @@ class Column:
     style: Style = PLAIN
 
     def piece(self, text: str, style: Style) -> Chunk:
-        """The text in the column's width, two spaces before it."""
+        """Pad text to the column's width, after two spaces."""
         room = " " * max(0, self.width - cell_len(text))
         return INDENT + (text + room if self.left else room + text), style
 
 
 class Layout:
-    """Lines for a terminal's size. What a study's runs have in common sets the columns' widths."""
+    """Lines of the live table for a given terminal size; the plan sets the column widths."""
 
     def __init__(
         self, progress: StudyProgress, plan: Sequence[RunSpec], ascii_only: bool = False
     ) -> None:
-        """`plan` has every run that may be shown."""
+        """Create the layout; `plan` has every run that may be shown."""
         self._progress = progress
         self._ellipsis = "..." if ascii_only else "…"
         self._bar_signs = ("#", "-") if ascii_only else ("━", "─")
@@ -83,9 +83,9 @@ class Layout:
         )
 
     def lines(self, width: int, height: int) -> list[Line]:
-        """All lines, each shorter than the terminal is wide, and fewer than it is high."""
+        """All lines, shorter than the terminal's width and fewer than its height."""
         whole = self._study_line(width - 1)
-        rows = height - 3  # the titles, this line, and one of what stands above
+        rows = height - 3  # the titles, the study's line, and one line of printed output
         if rows < 1 or not (self._progress.running or self._progress.waiting):
             return [whole]
         name_width, columns = self.fit(width)
@@ -96,14 +96,14 @@ class Layout:
         return [titles, *self._rows(rows, name_width, columns), whole]
 
     def fit(self, width: int) -> tuple[int, list[Column]]:
-        """The names' width, and the columns of a terminal's width, the less important left out."""
-        room = width - 1 - len(INDENT)  # a full line would be wrapped by some terminals
+        """Width of names, and the columns that fit, least important ones hidden."""
+        room = width - 1 - len(INDENT)  # some terminals wrap a full line
         needed = (self._state, self._valid, self._left, self._done, self._time)
         spare = (self._bar, self._loss, self._speed, self._weights)
         chosen: list[Column] = []
         for column in (*needed, *spare):
-            most = MIN_NAME if column in needed else SPARE_NAME
-            name = min(self._name_width, most)
+            max_name = MIN_NAME if column in needed else SPARE_NAME
+            name = min(self._name_width, max_name)
             if name + sum(len(INDENT) + c.width for c in [*chosen, column]) > room:
                 break
             chosen.append(column)
@@ -132,13 +132,13 @@ class Layout:
         return replace(self._bar, width=width, cell=draw)
 
     def _rows(self, rows: int, name_width: int, columns: Sequence[Column]) -> list[Line]:
-        """At most so many: the running, the next few, and how many more there are."""
+        """At most `rows` lines: running runs, the next few, and the number of further runs."""
         running = list(self._progress.running.values())
         waiting = len(self._progress.waiting)
         shown = _fitting(len(running), rows)
         lines = [self._row(run, name_width, columns) for run in running[:shown]]
         if shown < len(running):
-            return [*lines, [(f"{INDENT}and {len(running) - shown} more that go on", DIM)]]
+            return [*lines, [(f"{INDENT}and {len(running) - shown} more running", DIM)]]
         rows = min(rows - shown, MAX_WAITING + 1)
         next_ones = _fitting(waiting, rows)
         names = islice(self._progress.waiting, next_ones)
@@ -168,7 +168,7 @@ class Layout:
         return clock(left.seconds) + (" +" if left.more else "")
 
     def _study_line(self, room: int) -> Line:
-        """Runs done of all, time so far and left; what has no room is left out whole."""
+        """Number of runs done, elapsed and remaining time; omits what does not fit."""
         progress = self._progress
         text = f"{INDENT}{progress.done:,} of {progress.runs:,} runs done"
         for count, what in (
@@ -194,7 +194,7 @@ class Layout:
 
 
 def _fitting(count: int, rows: int) -> int:
-    """How many rows to show of `count`: all, or one fewer than fit, to say how many more."""
+    """Number of rows to show: all, or one fewer than fit, to leave a line for the rest."""
     return count if count <= rows else max(0, rows - 1)
 
 

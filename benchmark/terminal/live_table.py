@@ -1,4 +1,4 @@
-"""The table that a terminal shows while a study runs, below all that is printed."""
+"""Live table of a running study, below the printed lines."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ REFRESH_EVERY_S = 0.25
 
 
 class LiveTable:
-    """Draws a study's progress, at most every REFRESH_EVERY_S and only where it has changed.
+    """Draws a study's progress, at most every REFRESH_EVERY_S and only if it has changed.
 
-    It has no thread: whoever waits for events calls `refresh` now and then.
+    It has no thread; the event loop calls `refresh` regularly.
     """
 
     def __init__(self, console: Console, progress: StudyProgress, plan: Sequence[RunSpec]) -> None:
-        """Nothing is drawn before `open`."""
+        """Create the table; it is drawn after `open`."""
         self._console = console
         self._layout = Layout(progress, plan, not console.encoding.startswith("utf"))
         self._drawn: list[Line] = []
@@ -34,21 +34,21 @@ class LiveTable:
             console=console,
             auto_refresh=False,
             transient=True,
-            # What others print goes above the table, but not from a pipe into the terminal.
+            # Other output goes above the table; a piped stdout must not go to the terminal.
             redirect_stdout=sys.stdout.isatty(),
             redirect_stderr=True,
         )
 
     def open(self) -> None:
-        """Draw it, unless it is there."""
+        """Show the table, unless it is shown already."""
         self._live.start(refresh=True)
 
     def close(self) -> None:
-        """Take it away, and show the cursor again."""
+        """Remove the table and restore the cursor."""
         self._live.stop()
 
     def refresh(self) -> None:
-        """Draw it again where it has changed, unless that was done a moment ago."""
+        """Redraw the table if it has changed, at most every REFRESH_EVERY_S."""
         now = time.monotonic()
         if not self._live.is_started or now - self._looked_s < REFRESH_EVERY_S:
             return

@@ -1,4 +1,4 @@
-"""What a person sees while bench works: progress and tables, plain lines when piped."""
+"""Print progress and tables to a terminal, or plain lines to a pipe."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ from clothclf.data.prepare import prepare
 
 PIPED_WIDTH = 200
 SILENCE_S = 30.0
-"""Without a live table, a study says at least this often what it is doing."""
+"""Maximum time between progress lines without a live table."""
 MAX_FIRST_COLUMN = 40
 MAX_LAST_COLUMN = len("finished, 3 seeds")
-"""Cells that a table's first and last column are given before others are left out."""
+"""Width reserved for a table's first and last column before other columns are hidden."""
 
 
 def make_console(stderr: bool = True) -> Console:
-    """A console that does not cut lines when its output is piped or logged."""
+    """Make a console that does not wrap lines when its output is piped."""
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else PIPED_WIDTH
-    # What is printed may hold names of files: no markup or emoji is looked for in it.
+    # Output may contain file names, so markup and emoji are disabled.
     return Console(
         file=stream,
         width=width,
@@ -51,24 +51,24 @@ def make_console(stderr: bool = True) -> Console:
 
 
 def prepare_with_progress(study: StudySettings, console: Console | None = None) -> DataSet:
-    """Prepare the study's data below its tracking folder, telling of the decoding if it lasts."""
+    """Prepare the study's data below its tracking folder, with progress of decoding."""
     console = console or make_console()
     cache = cache_folder(open_store(study))
     started = time.monotonic()
-    told = started
+    last_printed = started
 
     def notify(done: int, total: int) -> None:
-        nonlocal told
+        nonlocal last_printed
         now = time.monotonic()
-        if now - told >= 2:
-            told = now
+        if now - last_printed >= 2:
+            last_printed = now
             console.print(f"data: {done:,} of {total:,} images decoded")
 
     return prepare(study.data, cache, notify)
 
 
 def can_move(console: Console) -> bool:
-    """Whether lines can be drawn again: on a terminal that knows how, not in a coloured pipe."""
+    """Whether lines can be redrawn: only on an interactive terminal, not in a coloured pipe."""
     return console.is_interactive and console.file.isatty()
 
 
@@ -81,10 +81,10 @@ def print_table(
 ) -> None:
     """Print a table: with rules on a terminal, else in plain aligned columns.
 
-    Where a terminal is too narrow, columns are left out, and named below the table: those of
-    `drop_first` in that order, then from the right; the first and the last always stay.
+    If the terminal is too narrow, hides columns and names them below the table: those of
+    `drop_first` in that order, then from the right. The first and last column always stay.
     """
-    # Names of files are text: no markup is looked for in them, no code obeyed.
+    # Cells are untrusted text: no markup, no control characters.
     cells = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(cell_len, column)) for column in zip(columns, *cells, strict=True)]
     shown, whole = list(range(len(columns))), set[int]()
@@ -99,19 +99,19 @@ def print_table(
     console.print(table)
     dropped = [name for number, name in enumerate(columns) if number not in shown]
     if dropped:
-        console.print(f"not shown, for want of width: {', '.join(dropped)}", style="dim")
+        console.print(f"hidden columns (terminal too narrow): {', '.join(dropped)}", style="dim")
 
 
 def _that_fit(
     width: int, columns: Sequence[str], widths: Sequence[int], drop_first: Sequence[str]
 ) -> list[int]:
-    """Numbers of the columns that a terminal has room for, in order."""
-    # Text of the outer ones may be folded: a failure's reason is longer than all figures.
-    least = [min(widths[0], MAX_FIRST_COLUMN), *widths[1:-1], min(widths[-1], MAX_LAST_COLUMN)]
+    """Indices of the columns that fit into a terminal, in order."""
+    # The outer columns may wrap: the reason of a failure is longer than any number.
+    min_widths = [min(widths[0], MAX_FIRST_COLUMN), *widths[1:-1], min(widths[-1], MAX_LAST_COLUMN)]
     shown = list(range(len(columns)))
     named = [columns.index(name) for name in drop_first if name in columns]
     for number in [*named, *reversed(shown)]:
-        if sum(least[n] + len("   ") for n in shown) + 1 <= width:
+        if sum(min_widths[n] + len("   ") for n in shown) + 1 <= width:
             break
         if number in shown and 0 < number < len(columns) - 1:
             shown.remove(number)
@@ -119,10 +119,9 @@ def _that_fit(
 
 
 class TerminalListener:
-    """Shows runs as they go: a live table on a terminal, a line for each epoch elsewhere.
+    """Shows the progress of runs: a live table on a terminal, else one line for each epoch.
 
-    In either case every run leaves a line that says how it ended. Several runs at a time have
-    lines that begin with the run's name.
+    Every run leaves a line with its result. With several workers, lines start with the run name.
     """
 
     def __init__(
@@ -132,7 +131,7 @@ class TerminalListener:
         workers: int = 1,
         measured_apart: bool | None = None,
     ) -> None:
-        """The arguments after the console are those of `StudyProgress`."""
+        """Arguments after `console` are passed to `StudyProgress`."""
         self._console = console
         self._workers = workers
         self._numbers: dict[str, int] = {}
@@ -142,7 +141,7 @@ class TerminalListener:
 
     @contextlib.contextmanager
     def on_study(self, plan: Sequence[RunSpec]) -> Iterator[None]:
-        """Make ready for a live table, and leave the terminal clean however the study ends."""
+        """Set up the live table, and restore the terminal however the study ends."""
         self._progress.begin(plan)
         if can_move(self._console):
             self._table = LiveTable(self._console, self._progress, plan)
@@ -153,76 +152,76 @@ class TerminalListener:
                 self._table.close()
 
     def on_skipped(self, folder: RunFolder, record: RunRecord) -> None:
-        """Say that nothing was to be done."""
+        """Report a run that finished earlier."""
         self._progress.finished(record)
-        self._say(record.spec, f"finished before, skipped ({_result(record)})")
+        self._say(record.spec, f"already finished, skipped ({_result(record)})")
 
     def on_failed_before(self, folder: RunFolder, failure: Failure) -> None:
-        """Say how to try again."""
+        """Report a run that failed earlier, and how to retry it."""
         self._progress.gave_up(failure.spec)
-        text = f"failed before in {failure.stage}: {failure.reason}"
-        self._say(failure.spec, f"{text}; --retry-failed tries again", "red")
+        text = f"failed earlier in {failure.stage}: {failure.reason}"
+        self._say(failure.spec, f"{text}; use --retry-failed to retry", "red")
 
     def on_elsewhere(self, folder: RunFolder, spec: RunSpec) -> None:
-        """Say who has it."""
+        """Report a run that another process holds."""
         self._progress.put_elsewhere(spec)
-        self._say(spec, "another bench has this run; it is looked at again at the end")
+        self._say(spec, "in progress in another bench process; checked again at the end")
 
     def on_started(self, folder: RunFolder, spec: RunSpec, resumed: bool) -> None:
-        """Show the run's row, or say that it begins."""
+        """Show the run's row, or print that it starts."""
         self._number(spec)
         self._progress.started(spec)
         if self._table is not None:
             self._table.open()
             return
-        again = ", begun before" if resumed else ""
+        again = ", resumed" if resumed else ""
         self._say(spec, f"{spec.model.mode}, weights {spec.weights.name}{again}")
 
     def on_event(self, spec: RunSpec, event: events.Event) -> None:
-        """Move the run's row, or print the epoch's line."""
-        self._progress.hear(spec, event)
+        """Update the run's row, or print a line for the epoch."""
+        self._progress.update(spec, event)
         if isinstance(event, events.Note):
             self._notify(spec, event.text)
         elif isinstance(event, events.Resumed):
             steps = f" and {event.steps:,} steps" if event.steps else ""
-            self._notify(spec, f"goes on after {event.epochs} epochs{steps}")
+            self._notify(spec, f"resumed after {event.epochs} epochs{steps}")
         elif self._table is not None:
             self._table.refresh()
         elif isinstance(event, events.EpochDone):
             self._notify(spec, _epoch(event))
 
     def on_finished(self, folder: RunFolder, record: RunRecord) -> None:
-        """Say how the run ended."""
+        """Print the result of the run."""
         self._progress.finished(record)
         spec, training = record.spec, record.training
         if reason := early_stop(training, spec.train.epochs, spec.train.patience):
             self._notify(spec, reason)
         seconds = sum(record.stage_seconds.values())
-        kept = f"epoch {training.best_epoch} kept"
-        self._notify_end(spec, f"{_result(record)}, {kept}, {seconds:.0f} s in all")
+        best = f"best epoch {training.best_epoch}"
+        self._notify_end(spec, f"{_result(record)}, {best}, {seconds:.0f} s total")
         for note in training_notes(training, spec.train.epochs, len(spec.data_summary.classes)):
             self._notify(spec, note, "yellow")
 
     def on_failed(self, folder: RunFolder, failure: Failure) -> None:
-        """Say why, and where the whole story is."""
+        """Print the reason of the failure, and where the log is."""
         self._progress.gave_up(failure.spec)
         how = "lost" if failure.lost else "failed"
         self._notify_end(failure.spec, f"{how} in {failure.stage}: {failure.reason}", "red")
-        self._notify(failure.spec, f"the log is in {folder.path}")
+        self._notify(failure.spec, f"see the log in {folder.path}")
 
     def on_interrupted(self, folder: RunFolder, spec: RunSpec) -> None:
-        """Say which run can go on."""
+        """Report a run that can be resumed."""
         self._progress.stopped(spec)
         self._notify_end(spec, "stopped")
 
     def on_tick(self) -> None:
-        """Refresh the live table; elsewhere say what is going on after some silence."""
+        """Refresh the live table; without one, print progress after SILENCE_S."""
         if self._table is not None:
             self._table.refresh()
         elif self._progress.clock() - self._printed_s >= SILENCE_S:
             for run in self._progress.running.values():
-                taken = duration(self._progress.clock() - run.began_s)
-                self._notify(run.spec, f"{run.doing_text()}, {taken} so far")
+                elapsed = duration(self._progress.clock() - run.began_s)
+                self._notify(run.spec, f"{run.doing_text()}, {elapsed} so far")
 
     def _number(self, spec: RunSpec) -> int:
         return self._numbers.setdefault(spec.run_id, len(self._numbers) + 1)
@@ -241,7 +240,7 @@ class TerminalListener:
         self._console.print(Text(printable(line)), style=style)
 
     def _notify_end(self, spec: RunSpec, text: str, style: str | None = None) -> None:
-        """The line of a run that stays: with its number where nothing was said at its start."""
+        """Print the final line of a run, with its number if no line was printed at its start."""
         if self._table is None:
             self._notify(spec, text, style)
         else:

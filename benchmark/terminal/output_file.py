@@ -1,4 +1,4 @@
-"""Output files of commands: written whole, named once they are there."""
+"""Output files of commands, written atomically."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def is_file(output: Path | None) -> bool:
-    """Whether `--output` names something else than standard output."""
+    """Whether `--output` is a file and not standard output."""
     return output not in (None, STANDARD_OUTPUT)
 
 
 def write_output(content: str | bytes, output: Path | None) -> None:
-    """Write to a file, or to standard output without one; raises ReportError where it cannot."""
+    """Write to a file, or to standard output if None; raises ReportError on failure."""
     if output is None:
         output = STANDARD_OUTPUT
     with writing(output) as unfinished:
@@ -31,7 +31,7 @@ def write_output(content: str | bytes, output: Path | None) -> None:
 
 
 def write_png(image: Image.Image, output: Path) -> None:
-    """Write an image; raises ReportError where it cannot."""
+    """Write an image as PNG; raises ReportError on failure."""
     content = io.BytesIO()
     image.save(content, "PNG")
     write_output(content.getvalue(), output)
@@ -41,9 +41,9 @@ def write_png(image: Image.Image, output: Path) -> None:
 def writing(
     output: Path, opened: Callable[[Path], AbstractContextManager[Path]] = output_file
 ) -> Iterator[Path]:
-    """Yield a file to write for `--output`; say where it is, or raise ReportError.
+    """Yield a path to write for `--output`, then print its name; raises ReportError on failure.
 
-    `opened` is `regular_file` for a file that grows in its place.
+    `opened` is `regular_file` for a file that is written in place.
     """
     try:
         with opened(output) as unfinished:

@@ -1,4 +1,4 @@
-"""How far each run of a study has come, by what is heard of it."""
+"""Track the progress of each run of a study from its events."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ from benchmark.runs.spec import RunSpec
 from clothclf.results import EpochResult
 
 Kind = tuple[str, "int | None"]
-"""What runs must share to take about as long: the architecture, and its head's hidden layer."""
+"""Architecture and hidden width of the head: runs of one kind take about the same time."""
 AFTER_TRAINING = ("evaluate", "save", "measure")
 
 
 def kind_of(spec: RunSpec) -> Kind:
-    """The kind of a run; its seed is left out."""
+    """Kind of a run, independent of its seed."""
     return spec.architecture, spec.head.hidden
 
 
 @dataclass
 class RunProgress:
-    """One run that goes on; times are seconds of the study's clock."""
+    """One running run; times are in seconds of the study's clock."""
 
     spec: RunSpec
     began_s: float
     measuring: bool = False
-    """Begun again at the end of the study, only to be measured."""
+    """Whether the run was restarted at the end of the study only to be measured."""
     doing: str = "start"
-    """A stage, `features`, or `epoch 3/10`."""
+    """Current stage, `features`, or `epoch 3/10`."""
     share: float | None = None
-    """Of the images whose features are made, or of all steps of all epochs: 0 to 1."""
+    """Progress of the feature pass or of all training steps, 0 to 1."""
     epoch: EpochResult | None = None
-    """The latest."""
+    """Result of the latest epoch."""
     cached_features: bool = False
-    """Whether a head alone is trained: its speed is not the network's."""
+    """Whether only a head is trained, whose speed is not that of the network."""
     trained_s: float | None = None
-    """When training was over."""
+    """Time at which training ended."""
     epochs_done: int = 0
     first: tuple[float, float] | None = None
-    """Time and share when the present work was first heard of."""
+    """Time and share at the first event of the current work."""
     latest: tuple[float, float] | None = None
 
-    def hear(self, event: events.Event, now_s: float) -> None:
-        """Move on."""
+    def update(self, event: events.Event, now_s: float) -> None:
+        """Update from an event."""
         if isinstance(event, events.StageStarted):
             self.doing, self.share, self.first, self.latest = event.stage, None, None, None
             if event.stage in AFTER_TRAINING and self.trained_s is None:
@@ -56,7 +56,7 @@ class RunProgress:
         elif isinstance(event, events.EpochDone):
             self.epoch, self.cached_features = event.result, event.cached_features
             self.epochs_done = event.result.epoch
-            self._come_to(now_s, event.result.epoch / event.epochs)
+            self._set_share(now_s, event.result.epoch / event.epochs)
         elif isinstance(event, events.Progress):
             share = event.done / max(1, event.total)
             is_epoch = event.doing.startswith("epoch ")
@@ -65,16 +65,16 @@ class RunProgress:
             self.doing = event.doing
             if is_epoch:
                 share = (self.epochs_done + share) / self.spec.train.epochs
-            self._come_to(now_s, share)
+            self._set_share(now_s, share)
 
     def doing_text(self) -> str:
-        """What it is doing and how far it is: `features, 38 %`, `epoch 3/10, 24 % of training`."""
+        """Current work with its progress: `features, 38 %`, `epoch 3/10, 24 % of training`."""
         if self.share is None:
             return self.doing
         of = " of training" if self.doing.startswith("epoch ") else ""
         return f"{self.doing}, {math.floor(100 * self.share)} %{of}"
 
-    def _come_to(self, now_s: float, share: float) -> None:
+    def _set_share(self, now_s: float, share: float) -> None:
         self.share = min(1.0, share)
         self.first = self.first or (now_s, self.share)
         self.latest = (now_s, self.share)
@@ -82,20 +82,20 @@ class RunProgress:
 
 @dataclass
 class Evidence:
-    """What finished runs of the study took, in seconds; of each kind its latest run tells.
+    """Durations of finished runs in seconds; the latest run of each kind counts.
 
-    The first of a kind may have computed features that the others find.
+    The first run of a kind may have computed features that later runs read from the cache.
     """
 
     whole: dict[Kind, float] = field(default_factory=dict)
-    """From beginning to end; without measuring where that is done apart."""
+    """Total time; without measuring if that is done separately."""
     after_training: dict[Kind, float] = field(default_factory=dict)
     measuring: list[float] = field(default_factory=list)
-    """Runs that were begun again only to be measured."""
+    """Times of runs that were restarted only to be measured."""
 
 
 class StudyProgress:
-    """The runs of a plan: waiting, going on, put off until the end, done. Names are their keys."""
+    """State of the runs of a plan by name: waiting, running, deferred or done."""
 
     def __init__(
         self,
@@ -104,9 +104,10 @@ class StudyProgress:
         clock: Callable[[], float] = time.monotonic,
         measured_apart: bool | None = None,
     ) -> None:
-        """`runs` is the length of the plan, `workers` how many go on at a time.
+        """Create the progress of a plan of `runs` runs with `workers` concurrent runs.
 
-        `measured_apart` says that measuring is left for the end, as several workers do.
+        `measured_apart` defers measuring to the end of the study, the default with several
+        workers.
         """
         self.runs = runs
         self.workers = workers
@@ -114,7 +115,7 @@ class StudyProgress:
         self.clock = clock
         self.began_s = clock()
         self.done = 0
-        """Finished now or before."""
+        """Runs finished now or earlier."""
         self.failed = 0
         self.waiting: dict[str, RunSpec] = {}
         self.running: dict[str, RunProgress] = {}
@@ -123,61 +124,61 @@ class StudyProgress:
         self.evidence = Evidence()
 
     def begin(self, plan: Sequence[RunSpec]) -> None:
-        """All runs are waiting."""
+        """Mark all runs as waiting."""
         self.began_s = self.clock()
         self.runs = len(plan)
         self.waiting = {spec.name: spec for spec in plan}
 
     def started(self, spec: RunSpec) -> None:
-        """The run goes on from now."""
+        """Mark a run as running."""
         measuring = self.unmeasured.pop(spec.name, None) is not None
-        self._take_out(spec)
+        self._remove(spec)
         self.running[spec.name] = RunProgress(spec, self.clock(), measuring)
 
-    def hear(self, spec: RunSpec, event: events.Event) -> None:
-        """What the process of a run says."""
+    def update(self, spec: RunSpec, event: events.Event) -> None:
+        """Update a run from an event of its process."""
         run = self.running.get(spec.name)
         if run is None:
             return
         if isinstance(event, events.Unmeasured):
             self.evidence.whole[kind_of(spec)] = self.clock() - run.began_s
-            self._take_out(spec)
+            self._remove(spec)
             self.unmeasured[spec.name] = spec
         else:
-            run.hear(event, self.clock())
+            run.update(event, self.clock())
 
     def put_elsewhere(self, spec: RunSpec) -> None:
-        """Another process has it."""
-        self._take_out(spec)
+        """Mark a run as held by another process."""
+        self._remove(spec)
         self.elsewhere[spec.name] = spec
 
     def finished(self, record: RunRecord) -> None:
-        """The run has its record, now or since long ago."""
+        """Mark a run as finished, now or earlier."""
         spec, stages = record.spec, record.stage_seconds
         run = self.running.get(spec.name)
-        # Of a run that went on, only the stages tell how long it took in all.
+        # For a resumed run, only the stages hold the total time.
         wall_s = 0.0 if run is None else self.clock() - run.began_s
         if run is not None and run.measuring:
             self.evidence.measuring.append(wall_s)
         else:
             apart = "measure" if self.measured_apart else ""
-            told_s = {name: seconds for name, seconds in stages.items() if name != apart}
-            self.evidence.whole[kind_of(spec)] = max(wall_s, sum(told_s.values()))
+            stage_s = {name: seconds for name, seconds in stages.items() if name != apart}
+            self.evidence.whole[kind_of(spec)] = max(wall_s, sum(stage_s.values()))
             self.evidence.after_training[kind_of(spec)] = sum(
-                told_s.get(name, 0.0) for name in AFTER_TRAINING
+                stage_s.get(name, 0.0) for name in AFTER_TRAINING
             )
         self.done += 1
-        self._take_out(spec)
+        self._remove(spec)
 
     def gave_up(self, spec: RunSpec) -> None:
-        """The run has failed, now or before."""
+        """Mark a run as failed, now or earlier."""
         self.failed += 1
-        self._take_out(spec)
+        self._remove(spec)
 
     def stopped(self, spec: RunSpec) -> None:
-        """The run was interrupted."""
-        self._take_out(spec)
+        """Mark a run as interrupted."""
+        self._remove(spec)
 
-    def _take_out(self, spec: RunSpec) -> None:
+    def _remove(self, spec: RunSpec) -> None:
         for place in (self.waiting, self.running, self.elsewhere, self.unmeasured):
             place.pop(spec.name, None)

@@ -1,4 +1,4 @@
-"""How long a run and a study will still take, by the study's own runs; else nothing."""
+"""Estimate the remaining time of a run and of a study from the study's own runs."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ from statistics import fmean, stdev
 from benchmark.terminal.progress import Evidence, RunProgress, StudyProgress, kind_of
 
 MIN_WATCHED_S = 3.0
-"""A pace that was watched for less is not told."""
+"""Minimum observation time for an estimate from a run's own pace."""
 MIN_KINDS = 3
-"""From fewer architectures nothing is concluded about one that has not been run yet."""
+"""Minimum number of finished architectures to extrapolate to others."""
 MAX_ERROR = 0.5
-"""A study's time is told where its standard error is at most this share of it."""
+"""Maximum relative standard error of a study's estimate; above it, none is shown."""
 
 
 @dataclass(frozen=True)
 class RunLeft:
-    """What a run will still take."""
+    """Remaining time of a run."""
 
     seconds: float
     more: bool = False
-    """Other work comes after that, of a length that nothing is known of."""
+    """Whether further work of unknown length follows."""
 
 
 @dataclass(frozen=True)
 class StudyLeft:
-    """What a study will still take."""
+    """Remaining time of a study."""
 
     seconds: float
     to_measure: int = 0
-    """Runs that are measured after that, where no measuring has been seen yet."""
+    """Runs to measure afterwards, if the time of a measurement is not known yet."""
 
 
 def run_left(run: RunProgress, evidence: Evidence, now_s: float) -> RunLeft | None:
-    """By the run's own pace in training, else by finished runs of its kind; None where unknown.
+    """Estimate from the run's own training pace, else from finished runs of its kind.
 
-    Training that may stop early is told as if it did not.
+    None if unknown. Early stopping is not anticipated.
     """
     if run.measuring:
         return _positive(_mean(evidence.measuring), now_s - run.began_s)
-    own = _pace(run, now_s)
+    own = _time_by_own_pace(run, now_s)
     rest_s = _after_training(run, evidence)
     if own is not None and run.doing.startswith("epoch "):
         return RunLeft(own, more=True) if rest_s is None else RunLeft(own + rest_s)
@@ -55,10 +55,10 @@ def run_left(run: RunProgress, evidence: Evidence, now_s: float) -> RunLeft | No
 
 
 def study_left(progress: StudyProgress) -> StudyLeft | None:
-    """Time until the last run is done; None where the study's own runs do not tell.
+    """Time until the last run is done; None if it cannot be estimated.
 
-    Runs of kinds that have not finished yet are taken to be like the kinds that have, if those are
-    enough and alike enough. Runs that another process has are left out.
+    Kinds without a finished run are assumed to take the mean of the finished kinds, if these are
+    numerous and similar enough. Runs of other processes are ignored.
     """
     now_s, evidence = progress.clock(), progress.evidence
     known = evidence.whole
@@ -69,7 +69,7 @@ def study_left(progress: StudyProgress) -> StudyLeft | None:
         if left is not None and not left.more:
             lefts.append(left.seconds)
         elif run.measuring or kind_of(run.spec) in known:
-            # It takes longer than the others did, and may end at any time.
+            # Already longer than finished runs of its kind; it may end at any time.
             lefts.append(0.0 if left is None else left.seconds)
         else:
             unseen += 1
@@ -89,7 +89,7 @@ def study_left(progress: StudyProgress) -> StudyLeft | None:
 
 
 def _with_measuring(progress: StudyProgress, seconds: float) -> StudyLeft:
-    """Measuring that is done one by one at the end of a study with workers."""
+    """Add measurements, which run one at a time at the end of a study with several workers."""
     others = [*progress.waiting.values(), *progress.unmeasured.values()]
     others += [run.spec for run in progress.running.values() if not run.measuring]
     count = sum(spec.measure for spec in others) if progress.measured_apart else 0
@@ -100,7 +100,7 @@ def _with_measuring(progress: StudyProgress, seconds: float) -> StudyLeft:
 
 
 def _unseen(count: int, spent_s: float, known: Sequence[float], sure_s: float) -> float | None:
-    """Seconds of runs of unseen kinds, if the seen ones tell: the error is of a sum of draws."""
+    """Estimated seconds of runs of unseen kinds; None if the standard error is too large."""
     if len(known) < MIN_KINDS:
         return None
     guess_s = max(0.0, count * fmean(known) - spent_s)
@@ -108,7 +108,7 @@ def _unseen(count: int, spent_s: float, known: Sequence[float], sure_s: float) -
     return guess_s if error_s <= MAX_ERROR * (guess_s + sure_s) else None
 
 
-def _pace(run: RunProgress, now_s: float) -> float | None:
+def _time_by_own_pace(run: RunProgress, now_s: float) -> float | None:
     if run.first is None or run.latest is None:
         return None
     (first_s, before), (latest_s, share) = run.first, run.latest
@@ -119,7 +119,7 @@ def _pace(run: RunProgress, now_s: float) -> float | None:
 
 
 def _after_training(run: RunProgress, evidence: Evidence) -> float | None:
-    """What follows training: as with the run's kind, or else as with all others."""
+    """Time after training, from the run's kind, else the mean of all kinds."""
     seen = evidence.after_training
     own = seen.get(kind_of(run.spec))
     return _mean(list(seen.values())) if own is None else own

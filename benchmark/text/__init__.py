@@ -1,1 +1,1 @@
-"""Numbers, tables and recipes as text."""
+"""Text formatting of numbers, tables and recipes."""

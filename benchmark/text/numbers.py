@@ -1,4 +1,4 @@
-"""How figures are written for people, and tables in markdown."""
+"""Format numbers and Markdown tables."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from clothclf.results import Cost
 
 COUNTERS_AGREE_WITHIN = 0.02
 DEPLOYED = " (d)"
-"""Mark of a figure of the deployed form, where the form that trains has another."""
+"""Mark of a value of the deployed form that differs from the training form."""
 MAX_FORMS_LISTED = 8
 
 
 def giga(count: int | None) -> str:
-    """A count in units of 10^9, or a dash."""
+    """Format a count in units of 10^9; a dash for None."""
     return "-" if count is None else f"{count / 1e9:.3f} G"
 
 
 def millions(count: int | None) -> str:
-    """A count in units of 10^6, or a dash."""
+    """Format a count in units of 10^6; a dash for None."""
     return "-" if count is None else f"{count / 1e6:.2f} M"
 
 
 class Headline(NamedTuple):
-    """What a network costs, as text, in the form that is deployed."""
+    """Costs of a network's deployed form, as text."""
 
     macs: str
     flops: str
@@ -32,7 +32,7 @@ class Headline(NamedTuple):
 
     @staticmethod
     def of(cost: Cost | None) -> Headline:
-        """Marked where the form that trains has other figures; dashes where nothing was counted."""
+        """Format costs, marked where the training form differs; dashes without costs."""
         if cost is None:
             return Headline("-", "-", "-")
         macs = deployed_mark(cost.macs, cost.training_macs)
@@ -43,15 +43,14 @@ class Headline(NamedTuple):
 
 
 def deployed_mark(count: int | None, training: int | None) -> str:
-    """DEPLOYED where the form that trains has another count, else nothing."""
+    """DEPLOYED if the training form has a different count, else an empty string."""
     return "" if training in (None, count) else DEPLOYED
 
 
 def deployed_note(forms: Sequence[tuple[str, int | None, int | None]]) -> str:
-    """What the mark means, and what training takes; empty where no network has two forms.
+    """Explain the mark and list training costs; empty if no network has two forms.
 
-    `forms` are names with MACs and parameters of the form that trains, None where it is the only
-    one.
+    `forms` holds names with MACs and parameters of the training form, None if it is the only one.
     """
     two = [(name, macs, params) for name, macs, params in forms if params is not None]
     if not two:
@@ -63,19 +62,19 @@ def deployed_note(forms: Sequence[tuple[str, int | None, int | None]]) -> str:
     more = len(two) - len(listed)
     listed += [f"{more} more architectures"] if more > 0 else []
     return (
-        f"{DEPLOYED.strip()} marks the deployed form, re-parameterised after training, which "
-        "latency, throughput, inference memory and exported files are of, too; flopth, fvcore and "
-        f"trainable parameters are of the training form, which takes: {', '.join(listed)}."
+        f"{DEPLOYED.strip()} marks values of the deployed form, re-parameterised after training. "
+        "Latency, throughput, inference memory and exported files also use it; flopth, fvcore and "
+        f"trainable parameters use the training form: {', '.join(listed)}."
     )
 
 
 def mebibytes(count: int) -> str:
-    """Bytes in units of 2^20."""
+    """Format bytes in MiB."""
     return f"{count / 2**20:,.0f} MiB"
 
 
 def duration(seconds: float) -> str:
-    """A time in the units that suit it: `48 s`, `12 min 5 s`, `3 h 20 min`."""
+    """Format a duration: `48 s`, `12 min 5 s`, `3 h 20 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -85,7 +84,7 @@ def duration(seconds: float) -> str:
 
 
 def relative_text(difference: float | None) -> str:
-    """A relative difference in per cent, marked where it is above COUNTERS_AGREE_WITHIN."""
+    """Format a relative difference in percent, marked if above COUNTERS_AGREE_WITHIN."""
     if difference is None:
         return "-"
     mark = " (!)" if abs(difference) > COUNTERS_AGREE_WITHIN else ""
@@ -93,13 +92,13 @@ def relative_text(difference: float | None) -> str:
 
 
 def inline(text: str) -> str:
-    """Text of others inside markdown: one line, and neither HTML nor a link."""
+    """Escape untrusted text for Markdown: one line, no HTML, no links."""
     line = "".join(character if character.isprintable() else " " for character in text)
     return line.replace("<", "&lt;").replace("](", "]\\(")
 
 
 def markdown_table(rows: Sequence[Sequence[str]], columns: Sequence[str]) -> str:
-    """A table in markdown, without a line break at its end."""
+    """Render a Markdown table without a trailing line break."""
 
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(inline(cell).replace("|", "\\|") for cell in cells) + " |"

@@ -1,4 +1,4 @@
-"""How names and times are written where a terminal's columns are few."""
+"""Format names and times for terminals."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ MAX_TAIL = 8
 
 
 def printable(text: str) -> str:
-    """One line of text with nothing in it that a terminal would obey: such are shown as escapes."""
+    """Escape control characters and line breaks, so that text is safe to print."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def shorten(text: str, width: int, ellipsis: str = "…") -> str:
-    """Cut a name in its middle to at most `width` cells, so that a run's seed stays."""
+    """Shorten a name in the middle to at most `width` cells, which keeps a run's seed."""
     if cell_len(text) <= width:
         return text
     room = max(0, width - len(ellipsis))
@@ -25,7 +25,7 @@ def shorten(text: str, width: int, ellipsis: str = "…") -> str:
 
 
 def clock(seconds: float) -> str:
-    """A time in at most seven characters: `0:45`, `12:05`, `3:20:00`, `12h 05m`, `4d 03h`."""
+    """Format a time in at most seven characters: `0:45`, `3:20:00`, `12h 05m`, `4d 03h`."""
     whole = int(seconds)
     hours, minutes = whole // 3600, whole % 3600 // 60
     if hours >= 100:
@@ -38,7 +38,7 @@ def clock(seconds: float) -> str:
 
 
 def roughly(seconds: float) -> str:
-    """A time that is not known exactly: to 5 seconds, a minute or 5 minutes, rounded up."""
+    """Format an estimated time, rounded up to 5 seconds, a minute or 5 minutes."""
     step = 5 if seconds <= 55 else 60 if seconds <= 3540 else 300
     rounded = step * math.ceil(max(1.0, seconds) / step)
     hours, minutes = rounded // 3600, rounded % 3600 // 60

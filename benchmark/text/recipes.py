@@ -1,4 +1,4 @@
-"""A recipe in words, for reports and for MLflow: what it has beyond the plainest one."""
+"""Describe a training recipe, for reports and MLflow: what it adds to a minimal recipe."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from collections.abc import Iterator
 
 from clothclf.settings import AugmentSettings, TrainSettings
 
-# timm is not asked: a report imports nothing heavy.
+# Listed here instead of asking timm, because reports avoid slow imports.
 _WITH_MOMENTUM = ("sgd", "momentum", "nesterov", "lars", "larc", "rmsprop", "muon", "madgrad")
 
 
 def has_momentum(train: TrainSettings) -> bool:
-    """Whether the optimiser is of a kind that takes `train.momentum`."""
+    """Whether the optimizer uses `train.momentum`."""
     return any(kind in train.optimizer for kind in _WITH_MOMENTUM)
 
 
 def optimizer_words(train: TrainSettings) -> list[str]:
-    """What the optimiser and its schedule have besides rate, momentum and weight decay."""
+    """Describe optimizer and schedule beyond learning rate, momentum and weight decay."""
     return list(_optimizer(train))
 
 
 def label_words(train: TrainSettings) -> list[str]:
-    """What is done to labels, classes and parameters besides the plain loss."""
+    """Describe changes to labels, class weights and parameters beyond the cross-entropy loss."""
     return list(_labels(train))
 
 
 def augment_words(augment: AugmentSettings) -> list[str]:
-    """What is done to training images besides a mirror and a crop after padding."""
+    """Describe augmentation beyond horizontal flip and padded crop."""
     return list(_augment(augment))
 
 
@@ -34,19 +34,19 @@ def _optimizer(train: TrainSettings) -> Iterator[str]:
     for name, value in train.optimizer_options.items():
         yield f"{name} {_text(value)}"
     if not train.decay_norms_and_biases:
-        yield "norms and biases without decay"
+        yield "no weight decay on norms and biases"
     if train.layer_decay is not None:
-        yield f"layer decay {train.layer_decay:g}"
+        yield f"layer-wise lr decay {train.layer_decay:g}"
     if train.warmup_epochs is not None:
         yield f"warm-up {train.warmup_epochs:g} epochs"
     if train.step_epochs is not None:
-        yield f"times {train.step_factor:g} every {train.step_epochs} epochs"
+        yield f"decay factor {train.step_factor:g} every {train.step_epochs} epochs"
     if train.final_learning_rate:
-        yield f"down to {train.final_learning_rate:g}"
+        yield f"final learning rate {train.final_learning_rate:g}"
     if train.clip_grad_norm is not None:
-        yield f"gradient norm at most {train.clip_grad_norm:g}"
+        yield f"gradient norm clipped to {train.clip_grad_norm:g}"
     if train.head_epochs:
-        yield f"head alone for {train.head_epochs} epochs"
+        yield f"head only for {train.head_epochs} epochs"
 
 
 def _labels(train: TrainSettings) -> Iterator[str]:
@@ -54,11 +54,11 @@ def _labels(train: TrainSettings) -> Iterator[str]:
         yield f"label smoothing {train.label_smoothing:g}"
     if train.teacher.runs:
         teachers = " and ".join(train.teacher.runs)
-        yield f"{train.teacher.share:.0%} of each target from run {teachers}"
+        yield f"distillation from run {teachers} (weight {train.teacher.share:.0%})"
     if train.ema.decay is not None:
-        yield f"average of parameters {train.ema.decay:g}"
+        yield f"EMA decay {train.ema.decay:g}"
         if not train.ema.warmup:
-            yield "average without warm-up"
+            yield "EMA without warm-up"
     if train.class_weights == "balanced":
         yield "balanced class weights"
     if train.sampling == "balanced":
@@ -67,15 +67,17 @@ def _labels(train: TrainSettings) -> Iterator[str]:
 
 def _augment(augment: AugmentSettings) -> Iterator[str]:
     if augment.random_resized_crop is not None:
-        yield f"resized crop of {augment.random_resized_crop:g} to 1 of the area"
+        yield f"random resized crop, scale {augment.random_resized_crop:g} to 1"
     if augment.rand_augment is not None:
         yield f"RandAugment {augment.rand_augment}"
     if augment.random_erasing:
         yield f"random erasing {augment.random_erasing:g}"
-    if augment.mixes:  # a batch gets one of the two
+    if augment.mixes:  # each batch gets one of the two
         kinds = {"mixup": augment.mixup, "CutMix": augment.cutmix}
-        told = " or ".join(f"{name} {alpha:g}" for name, alpha in kinds.items() if alpha)
-        yield told + f" in {augment.mix_probability:.0%} of batches" * (augment.mix_probability < 1)
+        names = " or ".join(f"{name} {alpha:g}" for name, alpha in kinds.items() if alpha)
+        yield names + f" in {augment.mix_probability:.0%} of batches" * (
+            augment.mix_probability < 1
+        )
 
 
 def _text(value: object) -> str:

@@ -31,7 +31,7 @@ from benchmark.terminal.output import (
 )
 from clothclf.data.dataset import DataSet
 
-DROP_FIRST = ("weights", "training time", "FLOPs", "macro-F1", "against the best")
+DROP_FIRST = ("weights", "training time", "FLOPs", "macro-F1", "vs. best")
 """Columns that go first where a terminal has no room for all."""
 
 

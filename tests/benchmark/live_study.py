@@ -34,13 +34,13 @@ def epoch(number: int, of: int = 10, accuracy: float = 0.841) -> EpochDone:
 def in_training(progress: StudyProgress, clock: Clock, spec: RunSpec) -> None:
     """Two epochs of ten in 20 seconds, and half of the third."""
     progress.started(spec)
-    progress.hear(spec, StageStarted(stage="train"))
-    progress.hear(spec, Progress(doing="epoch 1/10", done=0, total=100))
+    progress.update(spec, StageStarted(stage="train"))
+    progress.update(spec, Progress(doing="epoch 1/10", done=0, total=100))
     clock.now += 20
-    progress.hear(spec, epoch(1))
-    progress.hear(spec, epoch(2))
+    progress.update(spec, epoch(1))
+    progress.update(spec, epoch(2))
     clock.now += 5
-    progress.hear(spec, Progress(doing="epoch 3/10", done=50, total=100))
+    progress.update(spec, Progress(doing="epoch 3/10", done=50, total=100))
 
 
 def finish(progress: StudyProgress, time: Clock, spec: RunSpec, seconds: float) -> RunRecord:

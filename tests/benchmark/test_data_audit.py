@@ -206,16 +206,14 @@ def test_own_weights_are_refused_from_scratch(bench: Bench, verb: tuple[str, ...
     own += ("--set", "architectures=[{name: test_resnet, weights: x}]")
     done = bench(*verb, "-c", "tiny.yaml", *own)
     assert done.code == 2
-    assert (
-        "test_resnet: mode: scratch starts from random weights: leave out its weights" in done.err
-    )
+    assert "test_resnet: mode: scratch starts from random weights: remove its weights" in done.err
 
 
 def test_a_backbone_that_is_not_there_is_told_before_anything_is_looked_at(bench: Bench) -> None:
     done = bench("data", "audit", "-c", "tiny.yaml", "--architecture", "resnet1")
     assert done.code == 2
     assert "resnet1" in done.err
-    assert "looking for" not in done.err
+    assert "for near-duplicates" not in done.err
     assert "Traceback" not in done.err
 
 
@@ -241,4 +239,4 @@ def test_versions_of_one_photograph_are_named_with_their_splits(
     across = sum(len({item["split"] for item in group}) > 1 for group in groups)
     assert across > 0
     stats = bench("data", "stats", "-c", "tiny.yaml", *own)
-    assert f"48 images in 24 groups are one photograph in several versions; {across}" in stats.out
+    assert f"48 images in 24 groups of near-duplicates; {across}" in stats.out

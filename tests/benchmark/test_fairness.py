@@ -53,7 +53,9 @@ def test_another_seed_has_other_draws_and_is_not_blamed_for_it() -> None:
 def test_other_draws_within_a_seed_are_marked() -> None:
     odd = trained("c", draws=("0" * 12, "1" * 12))
     found = cards(trained("a"), trained("b"), odd)
-    assert found["c-s0"].differs == ("other order or augmentation than the runs of its seed",)
+    assert found["c-s0"].differs == (
+        "order or augmentation differs from other runs with this seed",
+    )
     assert found["a-s0"].differs == ()
 
 
@@ -62,14 +64,14 @@ def test_early_stopping_compares_what_all_have_and_is_told() -> None:
     short = trained("b", draws=whole.training.draws[:1], stopped_early=True)
     found = cards(whole, short)
     assert found["a-s0"].draws == found["b-s0"].draws
-    assert found["b-s0"].differs == ("stopped early, after 1 epochs",)
+    assert found["b-s0"].differs == ("early stopping after 1 epochs",)
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"weights": Weights("file", "x.safetensors", "0" * 64, None)}, "weights file"),
-        ({"precision": "bfloat16"}, "body in bfloat16"),
+        ({"precision": "bfloat16"}, "backbone precision bfloat16"),
     ],
 )
 def test_what_most_runs_share_and_one_does_not_is_named(
@@ -83,7 +85,7 @@ def test_what_most_runs_share_and_one_does_not_is_named(
 
 def test_a_batch_in_parts_is_marked() -> None:
     found = cards(trained("a"), trained("b", parts=4))
-    assert found["b-s0"].differs == ("each batch in 4 parts, for want of memory",)
+    assert found["b-s0"].differs == ("each batch split into 4 parts to fit in memory",)
 
 
 def test_an_older_record_has_no_draws_and_says_so(tmp_path: Path) -> None:

@@ -59,7 +59,9 @@ def test_images_that_shrink_a_lot_are_warned_of(tmp_path: Path) -> None:
         settings = [part for key in changed for part in ("--set", key)]
         done = run_bench(tmp_path, "run", "test_resnet", "-c", "pets.yaml", "--dry-run", *settings)
         assert done.code == 0, done.err
-        return f"stored at 300 px (median of the shorter side) and shrink to {size} px" in done.err
+        return (
+            f"stored at 300 px (median of the shorter side) and downscaled to {size} px" in done.err
+        )
 
     assert warned(96)
     assert not warned(100)
@@ -254,4 +256,4 @@ def test_what_is_found_is_told_by_reason(tmp_path: Path) -> None:
     assert "14 read, 13 images kept" in done.out
     assert "dropped      1: image does not decode" in done.out
     assert "repaired     1: image converted to RGB" in done.out
-    assert "2, of 6 (dogs) to 7 images (cats); always answering cats is right in 53.8%" in done.out
+    assert "2, of 6 (dogs) to 7 images (cats); always predicting cats" in done.out

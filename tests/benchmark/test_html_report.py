@@ -154,7 +154,7 @@ def test_failed_unfinished_and_missing_runs_stand_in_the_table(tmp_path: Path) -
     assert "failed in train the loss <b>is</b> not finite" in page.text
     assert "<b>is</b>" not in text
     assert "resnet18, seed 7" in page.text
-    assert "not begun" in page.text
+    assert "not started" in page.text
 
 
 def test_a_study_without_a_finished_run_has_a_page(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_runs_without_saved_answers_have_a_page_that_says_so(tmp_path: Path) -> 
     study = study_in(tmp_path, "vgg16", "resnet18")
     page = Page(write(Made(study, tmp_path)))
     assert "no interval" in page.text
-    assert "answers are not there" in page.text
+    assert "no confidence interval without saved predictions" in page.text
     assert page.data["comparisons"][0]["answers"] == []
 
 
@@ -258,7 +258,7 @@ def test_where_the_decoded_images_are_gone_the_page_says_so(tmp_path: Path) -> N
     made = make_study(tmp_path, ("resnet18", "vgg16"), seeds=(0,), epochs=2)
     shutil.rmtree(tmp_path / "cache")
     page = Page(write(made))
-    assert "The decoded images are gone" in page.text
+    assert "The cache of decoded images is missing" in page.text
     assert not [tag for tag, _ in page.elements if tag == "img"]
 
 

@@ -49,7 +49,7 @@ def test_no_line_is_cut_or_too_long_and_the_running_are_there(
         assert len(lines) < height
         assert all(cell_len(line) < width for line in lines)
         rows = [line for line in lines if "epoch 3/10" in line]
-        assert len(rows) == min(workers, count) or any("more that go on" in line for line in lines)
+        assert len(rows) == min(workers, count) or any("more running" in line for line in lines)
         for row in rows:
             assert re.search(r"25 % .* 84\.1 % .* \d+:\d\d +\d+:\d\d \+", row)
         assert f"0 of {count} runs done; " in lines[-1]
@@ -145,7 +145,7 @@ def test_a_head_on_cached_features_has_no_speed(cached: bool, shown: bool) -> No
     progress = StudyProgress(1, 1, Clock())
     progress.begin([spec])
     progress.started(spec)
-    progress.hear(spec, epoch(1).model_copy(update={"cached_features": cached}))
+    progress.update(spec, epoch(1).model_copy(update={"cached_features": cached}))
     row = text_of(Layout(progress, [spec]).lines(160, 24))[1]
     assert ("1,234" in row) == shown
 
@@ -158,9 +158,9 @@ def test_a_figure_is_never_cut() -> None:
     progress.begin([spec])
     progress.started(spec)
     time.now += 500_000
-    progress.hear(spec, Progress(doing="epoch 10000/10000", done=99, total=100))
+    progress.update(spec, Progress(doing="epoch 10000/10000", done=99, total=100))
     result = EpochResult(9999, 1e30, 1.0, 1e30, 1.0, 0.001, 12.0, 9_999_999.0)
-    progress.hear(spec, EpochDone(result=result, epochs=10_000))
+    progress.update(spec, EpochDone(result=result, epochs=10_000))
     row = text_of(Layout(progress, [spec]).lines(160, 24))[1]
     for cell in ("epoch 10000/10000", "99 %", "100.0 %", "1.0e+30", "9,999,999", "5d 18h"):
         assert f" {cell}" in row

@@ -41,7 +41,7 @@ def test_limits_and_order(tmp_path: Path) -> None:
     least = min(item.params or 0 for item in by_macs) / 1e6
     kept = list_models(names, Wanted(max_params=least), tmp_path)
     assert [item.params for item in kept] == [round(least * 1e6)]
-    with pytest.raises(UserError, match=r"leave none of 3 .* the smallest, "):
+    with pytest.raises(UserError, match=r"exclude all 3 .* the smallest, "):
         list_models(names, Wanted(max_params=least / 2), tmp_path)
 
 

@@ -54,8 +54,8 @@ def test_a_tie_is_said_with_its_p_and_its_price(store: Path) -> None:
     assert pick.trade_off is not None
     assert pick.trade_off.name == "middle"
     # Two images of 1,000 are right with one alone: 2 x 1/4.
-    assert "middle is tied with large (p = 0.50), 0.20 points behind its 95.00 %" in pick.sentence
-    assert "at 1/10 of the MACs" in pick.sentence
+    assert "middle is tied with large (p = 0.50), 0.20 points below its" in pick.sentence
+    assert "with 1/10 of the MACs" in pick.sentence
 
 
 @pytest.mark.parametrize(
@@ -82,18 +82,18 @@ def test_where_nothing_fits_the_closest_is_named(store: Path) -> None:
     assert pick is not None
     assert pick.trade_off is None
     assert pick.sentence == (
-        "No architecture fits with at most 0.5 GMACs and at least 90 % accuracy; small comes "
-        "closest, with 80 in test accuracy (%)."
+        "No architecture meets the criteria (at most 0.5 GMACs and at least 90 % accuracy); the "
+        "closest is small with 80 in test accuracy (%)."
     )
 
 
 def test_the_price_at_which_the_pick_flips_is_where_both_are_worth_the_same(store: Path) -> None:
     pick = analysed(store, Criteria()).pick
     assert pick is not None
-    # 14.8 points for one tenfold down to small, 0.2 for one up to large.
-    assert "to small if a tenfold had to buy more than 14.80 points" in pick.sensitivity
-    assert "to large if it had to buy less than 0.20 points" in pick.sensitivity
-    assert "to large if that were 1.80 points more accurate" in pick.sensitivity
+    # 14.8 points for a factor of 10 down to small, 0.2 for a factor of 10 up to large.
+    assert "to small if each 10x increase had to gain more than 14.80 points" in pick.sensitivity
+    assert "to large if each 10x increase had to gain less than 0.20 points" in pick.sensitivity
+    assert "to large if it were 1.80 points more accurate" in pick.sensitivity
 
 
 def test_limits_that_cost_the_pick_are_said(store: Path) -> None:
@@ -110,7 +110,7 @@ def test_a_disturbed_latency_is_not_ranked(store: Path) -> None:
     assert pick is not None
     assert pick.trade_off is not None
     assert pick.trade_off.name == "middle"
-    assert "without disturbed (no latency), where a tenfold of latency" in pick.sentence
+    assert "excluding disturbed with unknown latency (each 10x increase in latency" in pick.sentence
     assert picked(store, max_latency_ms=0.5) is None
 
 
@@ -124,7 +124,7 @@ def test_a_disturbed_latency_stands_in_the_table_alone(store: Path) -> None:
     assert "<dt>latency</dt>" not in page
     assert page.count("31.2 ms") == page.count("31.2 ms<small>machine busy") + page.count("(busy)")
     assert markdown.count("31.2 ms") == markdown.count("31.2 ms (busy)") == 1
-    assert "so they are not ranked: middle." in markdown
+    assert "these values are not ranked: middle." in markdown
     (row,) = report.analyses[0].rows
     assert not [name for name in final_metrics(row.records[0]) if name.startswith("speed/")]
 
@@ -139,7 +139,7 @@ def test_latencies_of_different_devices_are_not_compared(store: Path) -> None:
     finish(store, "elsewhere", 600, 10**9, other)
     pick = analysed(store, Criteria(prefer="speed")).pick
     assert pick is not None
-    assert "since no latency can be compared" in pick.sentence
+    assert "by accuracy alone: latency cannot be compared" in pick.sentence
 
 
 def test_the_front_is_of_any_two_columns(store: Path) -> None:

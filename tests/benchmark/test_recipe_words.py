@@ -32,5 +32,5 @@ def test_what_is_beyond_the_plainest_recipe_is_told() -> None:
     train = TrainSettings(
         decay_norms_and_biases=False, label_smoothing=0.1, ema=EmaSettings(decay=0.999)
     )
-    assert optimizer_words(train) == ["norms and biases without decay"]
-    assert label_words(train) == ["label smoothing 0.1", "average of parameters 0.999"]
+    assert optimizer_words(train) == ["no weight decay on norms and biases"]
+    assert label_words(train) == ["label smoothing 0.1", "EMA decay 0.999"]

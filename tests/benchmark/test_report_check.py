@@ -31,8 +31,8 @@ def test_each_altered_number_is_found_and_an_untouched_report_passes(
     found = run_bench(tiny_study.folder, *shared, "--check", str(path))
     assert found.code == 1
     line = whole[: accuracy.start()].count("\n") + 1
-    assert f"line {line}: says" in found.out
-    assert f"the store gives {accuracy[0]}" in found.out
+    assert f"line {line}: report has" in found.out
+    assert f"store has {accuracy[0]}" in found.out
 
 
 def test_a_line_that_was_taken_out_or_put_in_is_found() -> None:

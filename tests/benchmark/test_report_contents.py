@@ -70,7 +70,7 @@ def test_the_pick_weighs_accuracy_against_cost(tmp_path: Path) -> None:
     assert pick.most_accurate.architecture == "vgg16"
     assert pick.trade_off.architecture == "efficientnet_b0"
     assert [row.architecture for row in pick.front] == ["efficientnet_b0", "vgg16"]
-    assert "2.60 points behind at 1/39 of the MACs" in pick.sentence
+    assert "2.60 points less accurate with 1/39 of the MACs" in pick.sentence
 
 
 def test_no_row_of_the_front_is_beaten_by_any_row(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_failed_unfinished_and_missing_runs_are_listed(tmp_path: Path) -> None:
     assert "| resnet34-s0 |" in said
     assert "unfinished" in said
     assert "| resnet50, seed 0 |" in said
-    assert "not begun" in said
+    assert "not started" in said
 
 
 def names_listed(study: StudySettings) -> dict[str, list[str]]:
@@ -134,7 +134,7 @@ def names_listed(study: StudySettings) -> dict[str, list[str]]:
 
 
 def test_every_format_lists_the_same_runs(tmp_path: Path) -> None:
-    """Finished, failed, unfinished, not believed and not begun, in one order."""
+    """Finished, failed, unfinished, rejected and not started, in one order."""
     keep(tmp_path, make_record(make_spec("vgg16"), 0.8, 1000))
     fail(tmp_path, make_spec("resnet18"), "why")
     RunFolder.of(tmp_path, make_spec("resnet34")).start(make_spec("resnet34"))
@@ -224,7 +224,7 @@ def test_measurements_stand_beside_counts_and_a_busy_machine_is_said(tmp_path: P
     said = text(study)
     assert "### Measured on cpu, 2 threads, float32, 112 x 112 px" in said
     assert "| vgg16 | 5.0 ms | 6.0 ms | 200.0 | 400 images/s at batch 4 | 400.0 | 50 MiB |" in said
-    assert "resnet18 is not to be ranked by these figures: other processes used 1.0" in said
+    assert "resnet18: not comparable, the machine was busy: other processes used 1.0" in said
 
 
 def test_of_several_seeds_the_undisturbed_measurement_is_shown(tmp_path: Path) -> None:
@@ -246,15 +246,15 @@ def test_training_time_includes_features_that_came_from_the_cache(tmp_path: Path
     assert (known.train_s, time.of(known)) == (42.0, 42.0)
     assert (unknown.train_s, time.of(unknown)) == (2.0, None)
     markdown = text(study)
-    assert "Features of vgg16 came from the cache; the training time includes their" in markdown
-    assert "Features of resnet18 came from the cache; how long they took is not known" in markdown
+    assert "Features of vgg16 were read from the cache; training time includes their" in markdown
+    assert "Features of resnet18 were read from the cache; their computation time is" in markdown
     assert "features reused" in text(study, "html")
 
 
 def test_synthetic_data_and_random_weights_are_said(tmp_path: Path) -> None:
     study = published(tmp_path)
     said = text(study)
-    assert "say nothing about real ones" in said
+    assert "do not transfer to real images" in said
     assert "Weights are random for" in said
 
 

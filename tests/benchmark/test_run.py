@@ -118,7 +118,7 @@ def test_precision_is_chosen_once_by_a_probe_and_said(bench: Bench, tmp_path: Pa
     assert set(json.loads(probe.read_text())["times"]) == {"float32", "bfloat16"}
     record = records(tmp_path)["test_resnet"]
     report = bench("report", "-c", "tiny.yaml", "--set", "model.precision=auto").out
-    assert f"Bodies computed in {record.spec.precision}: test_resnet" in report
+    assert f"Backbone precision {record.spec.precision}: test_resnet" in report
     assert "skipped" in bench(*asked).err
 
 

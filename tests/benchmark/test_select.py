@@ -304,7 +304,7 @@ def test_further_seeds_stand_in_place_of_the_first() -> None:
 
 def test_a_rung_that_stays_below_the_one_before_is_reported() -> None:
     heads, final = rung_result("heads", a=0.75), rung_result("final", a=0.25)
-    assert "final stays below heads: 25.0 % (a) after 75.0 % (a)" in below_before([heads], final)
+    assert "final is below heads: 25.0 % (a) after 75.0 % (a)" in below_before([heads], final)
     assert below_before([final], heads) == ""
 
 
@@ -331,7 +331,7 @@ def test_who_was_stopped_is_named_and_may_win_by_its_head() -> None:
         for candidate_result in candidate_results(Outcome(selection, [heads, final], None, None))
     ]
     assert ends[0] == ("a", "winner, as a head on a frozen backbone")
-    assert ("c", "not finished in final: the time was up") in ends
+    assert ("c", "not finished in final: out of time") in ends
 
 
 def test_the_clock_runs_from_the_start_of_the_process_over_all_commands(tmp_path: Path) -> None:
@@ -449,7 +449,7 @@ def test_what_fails_is_dropped_with_its_reason(whole: tuple[Path, Finished]) -> 
     folder, _ = whole
     *_, last = answer(folder)[2]
     assert last["architecture"] == "test_byobnet"
-    assert last["end"].startswith("failed in r0, build: model.weights: ")
+    assert last["end"].startswith("failed in r0: build: model.weights: ")
 
 
 def test_everything_is_logged_with_its_rung(whole: tuple[Path, Finished]) -> None:
@@ -499,10 +499,10 @@ def test_it_says_how_its_winner_is_used_and_how_long_all_took(
     whole: tuple[Path, Finished],
 ) -> None:
     _, done = whole
-    (run,) = (line for line in done.err.splitlines() if line.startswith("its run: "))
-    assert (Path(run.removeprefix("its run: ")) / "record.json").is_file()
+    (run,) = (line for line in done.err.splitlines() if line.startswith("run of the winner: "))
+    assert (Path(run.removeprefix("run of the winner: ")) / "record.json").is_file()
     assert "use the winner: bench predict IMAGE -c study.yaml --from-select" in done.err
-    assert "from the command to the answer, of a budget of 20 min 0 s" in done.err
+    assert "of a budget of 20 min 0 s" in done.err
 
 
 def test_the_winner_is_used_by_the_same_config(whole: tuple[Path, Finished]) -> None:
@@ -591,7 +591,7 @@ def test_what_is_too_large_or_refuses_the_size_is_left_out(bench: Bench) -> None
         *("test_resnet", "resnet50", "swin_tiny_patch4_window7_224"),
     )
     assert done.code == 0, done.err
-    assert "1 architectures enter, 2 are left out" in done.err
+    assert "1 architectures selected, 2 excluded" in done.err
     assert "GMACs, more than 0.01" in done.err
 
 

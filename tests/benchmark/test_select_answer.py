@@ -69,7 +69,7 @@ def test_limits_weights_and_seeds_may_differ(selected: Path) -> None:
 
 
 def test_other_settings_are_no_answer_and_the_error_names_the_selection(selected: Path) -> None:
-    with pytest.raises(ReportError, match=r"under other settings: s-0a1b2c3d"):
+    with pytest.raises(ReportError, match=r"with other settings: s-0a1b2c3d"):
         find_selected(study_of(selected, "train.epochs=7"))
 
 
@@ -90,7 +90,7 @@ def test_a_winner_that_is_gone_is_told(selected: Path) -> None:
     shutil.rmtree(find_selected(study_of(selected)).winner.folder.path)
     done = report("--from-select")
     assert done.exit_code == 2
-    assert "the winner of selection s-0a1b2c3d is not there any more" in done.stderr
+    assert "the winner of selection s-0a1b2c3d no longer exists" in done.stderr
 
 
 def test_a_named_run_and_the_selection_are_not_asked_for_at_once(selected: Path) -> None:

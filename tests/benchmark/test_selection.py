@@ -62,9 +62,9 @@ def test_a_list_has_a_name_on_each_line_and_keeps_its_entrys_head(
     ("content", "says"),
     [
         (None, "cannot be read: No such file"),
-        (b"# nothing\n\n", "names no architecture"),
+        (b"# nothing\n\n", "contains no architecture"),
         (b"vgg16\nvgg61\n", "line 2: architecture 'vgg61' is not known .*did you mean"),
-        (b"@other.txt\n", "line 1: a list names architectures, not further lists"),
+        (b"@other.txt\n", "line 1: a list must contain architectures, not other lists"),
         (b"vgg16\n\xff\xfe\n", "is not UTF-8 at byte 7"),
         (b"a" * 1_000_001, "larger than 1 MB"),
         (b"x\n" * 10_001, "more than 10,000 lines"),
@@ -106,7 +106,7 @@ def test_limits_leave_out_with_a_reason_what_is_too_large_at_its_size(tmp_path: 
 def test_limits_that_leave_nothing_say_the_smallest(tmp_path: Path) -> None:
     limits = SelectionSettings(max_params=0.0001)
     asked = study("test_resnet", data=DataSettings(image_size=32), selection=limits)
-    with pytest.raises(ArchitectureError, match=r"leave none of 1 .*smallest, test_resnet at 32"):
+    with pytest.raises(ArchitectureError, match=r"exclude all 1 .*smallest, test_resnet at 32"):
         find_architectures(asked, [], tmp_path)
 
 

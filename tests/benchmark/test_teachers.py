@@ -54,7 +54,7 @@ def test_a_run_learns_of_another_and_says_so(taught: Path) -> None:
         *("--set", f"train.teacher.runs=[{teacher_of(taught)}]", "-o", "report.md"),
     )
     assert report.code == 0, report.err
-    assert f"70% of each target from run {teacher}" in (taught / "report.md").read_text()
+    assert f"distillation from run {teacher} (weight 70%)" in (taught / "report.md").read_text()
 
 
 def test_a_teacher_may_be_named_in_any_way(taught: Path) -> None:
@@ -70,7 +70,7 @@ def test_a_teacher_may_be_named_in_any_way(taught: Path) -> None:
     [
         ("nobody", (), "train.teacher.runs: study 'student' has no run 'nobody'"),
         (None, ("--set", "data.split.seed=5"), "images that this study validates or tests with"),
-        (None, ("--set", "data.max_classes=2"), "has other classes than the study"),
+        (None, ("--set", "data.max_classes=2"), "has different classes than the study"),
         (None, ("--set", "model.mode=frozen"), "set model.mode to finetune or scratch"),
     ],
 )

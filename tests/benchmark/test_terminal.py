@@ -123,7 +123,7 @@ def test_what_fails_is_told_above_the_table(tmp_path: Path) -> None:
     assert shown.code == 1
     for number, name in enumerate(RUNS, 1):
         assert f"[{number}/2] {name}: failed in train: the training loss is not finite" in text
-    assert text.count("the log is in") == 2
+    assert text.count("see the log in") == 2
     assert shown.frames_with("failed in train", "0 of 2 runs done, 1 failed")
     assert shown.widest <= 80
 
@@ -174,7 +174,7 @@ def test_a_printed_table_is_cut_by_columns_not_by_cells(width: int) -> None:
     text = "\n".join(lines)
     assert all(len(line) <= width for line in lines)
     (titles,) = (line for line in lines if "architecture" in line and "status" in line)
-    missing = re.findall(r"not shown, for want of width: (.+)", " ".join(lines))
+    missing = re.findall(r"hidden columns \(terminal too narrow\): (.+)", " ".join(lines))
     dropped = re.findall("[a-zA-Z]+", missing[0]) if missing else []
     assert [name for name in COLUMNS if name in titles.split()] == [
         name for name in COLUMNS if name not in dropped

@@ -74,10 +74,10 @@ def test_a_run_that_goes_on_is_not_credited_with_earlier_epochs() -> None:
     progress = StudyProgress(1, 1, time)
     progress.begin([spec])
     progress.started(spec)
-    progress.hear(spec, Resumed(epochs=5, steps=0))
-    progress.hear(spec, Progress(doing="epoch 6/10", done=0, total=100))
+    progress.update(spec, Resumed(epochs=5, steps=0))
+    progress.update(spec, Progress(doing="epoch 6/10", done=0, total=100))
     time.now += 10
-    progress.hear(spec, epoch(6))
+    progress.update(spec, epoch(6))
     left = run_left(progress.running[spec.name], progress.evidence, time())
     assert left is not None
     assert math.isclose(left.seconds, 40.0)
@@ -93,9 +93,9 @@ def test_nothing_is_said_of_time_that_nothing_is_known_of() -> None:
     run = progress.running[plan[0].name]
     time.now += 30
     assert run_left(run, progress.evidence, time()) is None
-    progress.hear(plan[0], Progress(doing="features", done=10, total=1000))
+    progress.update(plan[0], Progress(doing="features", done=10, total=1000))
     time.now += 1
-    progress.hear(plan[0], Progress(doing="features", done=20, total=1000))
+    progress.update(plan[0], Progress(doing="features", done=20, total=1000))
     assert run_left(run, progress.evidence, time()) is None
     assert study_left(progress) is None
     finish(progress, time, plan[0], 60)
@@ -152,13 +152,13 @@ def test_runs_that_were_put_off_are_measured_after_all_others() -> None:
         progress.started(spec)
     time.now += 50
     for spec in plan[:2]:
-        progress.hear(spec, Unmeasured())
+        progress.update(spec, Unmeasured())
     assert list(progress.unmeasured) == [spec.name for spec in plan[:2]]
     progress.started(plan[2])
     assert study_left(progress) == StudyLeft(50.0, to_measure=3)
     assert "0 of 3 runs done, 2 to be measured" in study_line(progress)
     assert "about 50 s left, then 3 to measure" in study_line(progress)
-    progress.hear(plan[2], Unmeasured())
+    progress.update(plan[2], Unmeasured())
     finish(progress, time, plan[0], 20)
     assert study_left(progress) == StudyLeft(40.0)
     assert progress.done == 1

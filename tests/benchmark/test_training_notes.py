@@ -120,5 +120,5 @@ def test_an_epoch_says_what_it_is_judged_by_and_a_run_why_it_stopped() -> None:
     record = make_record(spec, 0.8)
     stopped = training([0.4, 0.5, 0.6], [0.8, 0.8, 0.8])
     listener.on_finished(RunFolder(Path("r")), record.model_copy(update={"training": stopped}))
-    assert "stopped early after 3 of 10 epochs: validation loss has not fallen" in out.getvalue()
+    assert "early stopping after 3 of 10 epochs: validation loss has not" in out.getvalue()
     assert FIRST in out.getvalue()

@@ -153,7 +153,7 @@ def test_a_tooltip_shows_over_a_point(report: Path, open_page: Callable[..., Any
     tooltip.wait_for()
     text = tooltip.inner_text()
     assert any(name in text for name in NAMES)
-    assert "95 % interval" in text
+    assert "95 % CI" in text
 
 
 def test_another_cost_draws_another_axis(report: Path, open_page: Callable[..., Any]) -> None:

@@ -211,7 +211,7 @@ def test_a_stopped_study_keeps_its_steps_and_goes_on(two_nodes: Cluster, tmp_pat
     assert time.monotonic() - asked < 60
     second = Going(two_nodes, *folder)
     assert second.end() == 0, second.text()
-    assert re.search(r"goes on after \d+ epochs", second.text())
+    assert re.search(r"resumed after \d+ epochs", second.text())
     assert figures(two_nodes.place / "stopped") == run_here(tmp_path / "here", LONG)
 
 

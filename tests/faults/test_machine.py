@@ -39,7 +39,7 @@ def test_asked_once_it_stops_within_seconds_and_goes_on_later(
     assert "Traceback" not in study.output(tmp_path)
     study.assert_no_process(tmp_path)
     study.finish(tmp_path)
-    assert "goes on after" in study.output(tmp_path)
+    assert "resumed after" in study.output(tmp_path)
     assert study.figures(tmp_path) == undisturbed.figures
     study.assert_whole_in_mlflow(tmp_path)
 
@@ -77,7 +77,7 @@ def test_a_run_that_crashes_is_a_failure_and_the_others_go_on(
     assert sorted(study.records(tmp_path)) == [1]
     again = run_bench(tmp_path, "run", "--all", "-c", "faults.yaml")
     assert again.code == 1
-    assert "--retry-failed tries again" in again.err
+    assert "use --retry-failed to retry" in again.err
     study.finish(tmp_path, "--retry-failed")
     assert study.figures(tmp_path) == undisturbed.figures
     study.assert_whole_in_mlflow(tmp_path)

@@ -1,1 +1,1 @@
-"""Charts of an analysis as Vega-Altair draws them, for the page and for files."""
+"""Charts of an analysis, drawn with Vega-Altair, for the HTML page and for files."""

@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     import altair as alt
 
 MAX_CLASSES = 30
-"""Classes that can be read; of more, those with the most mistakes are shown."""
+"""Maximum classes to show; with more, those with the most errors are shown."""
 MAX_NUMBERED = 16
-"""Classes up to which the shares are written in."""
+"""Maximum classes for which cells show their share as text."""
 CELL = 30
 SMALL_CELL = 20
 DATA = "cells"
-"""Name of the chart's data, for putting another architecture's in."""
+"""Name of the chart's data set, used to switch the architecture."""
 
 
 def shown_classes(analysis: Analysis) -> list[int]:
-    """Numbers of the classes that are drawn, the same for all rows, in order."""
+    """Indices of the classes to show, ascending and the same for all rows."""
     if analysis.test is None:
         return []
     wrong = np.zeros(len(analysis.test.classes))
@@ -37,10 +37,10 @@ def shown_classes(analysis: Analysis) -> list[int]:
 
 
 def cells(confusion: npt.NDArray[np.int64], shown: list[int], seeds: int) -> list[list[float]]:
-    """What is not empty: place of true class and of answer in `shown`, images, share in per cent.
+    """Non-empty cells: index of true and predicted class in `shown`, images, share in percent.
 
-    `confusion` is added up over `seeds`; images are means over them, shares are of all images
-    of the true class, be their answers shown or not.
+    `confusion` is summed over `seeds`; images are means over seeds. Shares are of all images of
+    the true class, including predictions that are not shown.
     """
     actual = np.maximum(confusion.sum(axis=1), 1)
     part = confusion[np.ix_(shown, shown)]
@@ -52,7 +52,7 @@ def cells(confusion: npt.NDArray[np.int64], shown: list[int], seeds: int) -> lis
 
 
 def confusion_data(analysis: Analysis, place: int) -> Data:
-    """The matrix of the row at a place, a datum for each cell that is not empty."""
+    """Chart data of a row's matrix, one datum for each non-empty cell."""
     figures = analysis.statistics[place]
     if figures is None or analysis.test is None:
         return []
@@ -65,24 +65,24 @@ def confusion_data(analysis: Analysis, place: int) -> Data:
 
 
 def confusion(analysis: Analysis, place: int, colours: Colours) -> alt.LayerChart:
-    """The confusion matrix of the row at a place; rows are true classes, columns answers."""
+    """Confusion matrix of a row; rows are true classes, columns predicted classes."""
     import altair as alt
 
     if analysis.test is None:
-        raise ValueError("there are no answers to draw")
+        raise ValueError("no predictions to draw")
     labels = [analysis.test.classes[number] for number in shown_classes(analysis)]
     few = len(labels) <= MAX_NUMBERED
     scale = alt.Scale(domain=labels, paddingInner=0.06, paddingOuter=0)
     across, down = _axis(labelAngle=-45), _axis()
     base = alt.Chart(alt.InlineData(values=confusion_data(analysis, place), name=DATA)).encode(
-        x=alt.X("answer:N", scale=scale, axis=across, title="answer"),
+        x=alt.X("answer:N", scale=scale, axis=across, title="predicted class"),
         y=alt.Y("actual:N", scale=scale, axis=down, title="true class"),
     )
     squares = base.mark_rect(cornerRadius=2).encode(
         color=alt.condition(
             "datum.actual == datum.answer", alt.value(colours.accent), alt.value(colours.error)
         ),
-        # By its root: one image in a hundred is to be seen too.
+        # Square-root scale, so that a share of 1 % is still visible.
         opacity=alt.Opacity(
             "share:Q", scale=alt.Scale(type="sqrt", domain=[0, 100], range=[0, 1]), legend=None
         ),
@@ -108,14 +108,14 @@ def _tooltip() -> list[alt.Tooltip]:
 
     return [
         alt.Tooltip("actual:N", title="true class"),
-        alt.Tooltip("answer:N"),
+        alt.Tooltip("answer:N", title="predicted class"),
         alt.Tooltip("images:Q", title="images, mean over seeds", format=",.4~g"),
-        alt.Tooltip("share:Q", title="of the true class (%)", format=".1f"),
+        alt.Tooltip("share:Q", title="share of the true class (%)", format=".1f"),
     ]
 
 
 def _axis(**more: Any) -> alt.Axis:
-    """The names of the classes, and no lines."""
+    """Axis with class names and without lines."""
     import altair as alt
 
     return alt.Axis(

@@ -1,4 +1,4 @@
-"""Learning curves of all runs: a few architectures in colour, the others behind them."""
+"""Learning curves of all runs, with a few architectures highlighted in colour."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
     import altair as alt
 
 MAX_POINTS = 60
-"""Epochs drawn of one run: longer trainings are thinned."""
+"""Maximum epochs drawn for one run; longer trainings are subsampled."""
 HEIGHT = 300
 PAGE_COLUMNS = (
     "max(1, floor((width && isFinite(containerSize()[0]) ? containerSize()[0] - 70 : width) / 230))"
 )
-"""Vega's expression for the columns of a page's key; `width` is there to hear of a new size."""
+"""Vega expression for the legend columns; it reads `width` so that it updates on resize."""
 FIGURES = {
     "accuracy": ("validation accuracy (%)", ".2f"),
     "loss": ("validation loss (nats)", ".4f"),
     "training": ("training loss (nats)", ".4f"),
 }
-"""What is drawn over epochs: its title with the unit, and how it is written."""
+"""Metrics by epoch: title with unit, and number format."""
 
 
 def coloured(analysis: Analysis) -> list[str]:
-    """Names of the rows that get a colour of their own: the pick and the most accurate."""
+    """Names of highlighted rows: the pick and the most accurate ones."""
     names = names_of(analysis.rows)
     pick = analysis.pick.trade_off if analysis.pick else None
     places = sorted(range(len(names)), key=lambda place: analysis.rows[place] is not pick)
@@ -38,25 +38,25 @@ def coloured(analysis: Analysis) -> list[str]:
 
 
 def curve_data(analysis: Analysis, figure: str) -> Data:
-    """A point for each epoch of each run; accuracies in per cent, losses in nats."""
+    """Chart data: a point for each epoch of each run; accuracies in percent, losses in nats."""
     chosen = coloured(analysis)
-    found: Data = []
+    points: Data = []
     for name, row in zip(names_of(analysis.rows), analysis.rows, strict=True):
-        found += [
+        points += [
             {"name": name, "seed": record.spec.seed, "own": int(name in chosen), **point}
             for record in row.records
             for point in _points(record.training, figure)
         ]
-    # What comes first lies below: the coloured lines stand in front.
-    return sorted(found, key=lambda item: bool(item["own"]))
+    # Later items are drawn on top, so highlighted lines come last.
+    return sorted(points, key=lambda item: bool(item["own"]))
 
 
 def _points(training: TrainingResult, figure: str) -> Data:
     count = len(training.epochs)
-    kept = set(np.linspace(0, count - 1, min(count, MAX_POINTS)).round().astype(int).tolist())
-    kept.add(training.best_epoch - 1)
+    shown = set(np.linspace(0, count - 1, min(count, MAX_POINTS)).round().astype(int).tolist())
+    shown.add(training.best_epoch - 1)
     points = []
-    for place in sorted(kept):
+    for place in sorted(shown):
         epoch = training.epochs[place]
         values = {
             "accuracy": 100 * epoch.valid_accuracy,
@@ -73,11 +73,11 @@ def _points(training: TrainingResult, figure: str) -> Data:
 def curves(
     analysis: Analysis, figure: str, colours: Colours, key_columns: int | None = None
 ) -> alt.LayerChart:
-    """A line for each run; the epoch whose parameters were kept has a point.
+    """Learning curves with one line for each run and a point at its best epoch.
 
-    `figure` is one of FIGURES. The chart's parameter `focus` names an architecture that is to
-    stand out alone; where it is empty, those of `coloured` do. The key has `key_columns`; in a
-    page, as many as its container has room for.
+    `figure` is a key of FIGURES. The chart's parameter `focus` names one architecture to
+    highlight; if empty, those of `coloured` are. `key_columns` sets the legend columns; by
+    default, as many as the page has room for.
     """
     import altair as alt
 
@@ -87,8 +87,8 @@ def curves(
     domain = [*chosen, *others]
     shades = [*colours.series[: len(chosen)], *[colours.muted] * len(others)]
     dashes = [list(dash) for dash in DASHES[: len(chosen)]] + [[1, 0]] * len(others)
-    # Not by the plot's own width: it shrinks once the axes are there, and the key would then take
-    # another row that nothing has made room for.
+    # The plot's own width shrinks when axes are drawn; the legend would then need another row
+    # for which no space is reserved.
     columns = alt.ExprRef(PAGE_COLUMNS) if key_columns is None else key_columns
     key = alt.Legend(
         columns=columns, values=chosen, symbolType="stroke", symbolSize=500, symbolStrokeWidth=2
@@ -111,8 +111,10 @@ def curves(
         alt.Tooltip("epoch:Q"),
         alt.Tooltip("value:Q", title=title, format=form),
     ]
-    # Lines are hard to hit: every epoch has an unseen point.
-    unseen = base.mark_point(size=60, filled=True).encode(opacity=alt.value(0), tooltip=tooltip)
+    # Lines are hard to hover, so every epoch gets an invisible point.
+    hover_points = base.mark_point(size=60, filled=True).encode(
+        opacity=alt.value(0), tooltip=tooltip
+    )
     focus = alt.param(name="focus", value="")
-    chart: alt.LayerChart = layered([lines, best, unseen], HEIGHT).add_params(focus)
+    chart: alt.LayerChart = layered([lines, best, hover_points], HEIGHT).add_params(focus)
     return chart

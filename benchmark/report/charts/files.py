@@ -1,4 +1,4 @@
-"""The charts of a report as PNG and SVG files, for papers and READMEs."""
+"""Write the charts of a report as PNG and SVG files."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from benchmark.report.charts.style import LIGHT
 from clothclf.data.atomic import write_bytes, write_text
 
 WIDTH = 720
-"""Of the plot itself, in pixels of the SVG; a PNG has SCALE as many."""
+"""Plot width in SVG pixels; a PNG is SCALE times as large."""
 SCALE = 2.0
 KEY_COLUMNS = 2
-"""Of the learning curves: names of the greatest width fit side by side."""
+"""Columns of the legend of learning curves; the longest names fit side by side."""
 MAX_MATRICES = 12
-"""Confusion matrices that are drawn, of the most accurate architectures."""
+"""Maximum number of confusion matrices, most accurate architectures first."""
 
 Named = tuple[str, dict[str, Any]]
 
 
 def write_plots(analysis: Analysis, folder: Path) -> list[Path]:
-    """Write every chart into `folder`, which is made, as PNG and SVG; returns the files.
+    """Write every chart to `folder` as PNG and SVG, and return the files.
 
-    A chart that there are no figures for is left out: no latency without measurements, no
-    confusion matrix without saved answers.
+    Creates the folder. Charts without data are skipped: no latency without measurements, no
+    confusion matrix without saved predictions.
     """
     import vl_convert
 
@@ -48,43 +48,47 @@ def write_plots(analysis: Analysis, folder: Path) -> list[Path]:
 
 
 def plots(analysis: Analysis) -> Iterator[Named]:
-    """Each chart's name for a file and its Vega-Lite, with a title, on white paper."""
+    """File name and Vega-Lite specification of each chart, with title and white background."""
     if not analysis.rows:
         return
     sure = any(figures is not None for figures in analysis.statistics)
-    bars = "bars are 95 % intervals of the test set; " if sure else ""
-    sizes = "; grey lines join sizes" if analysis.rows[0].sizes_differ else ""
+    bars = "bars are 95 % confidence intervals from test-set sampling; " if sure else ""
+    sizes = "; grey lines connect image sizes" if analysis.rows[0].sizes_differ else ""
     for column in chart_pareto.cost_columns(analysis):
-        title = f"Accuracy against {column.title}"
-        told = f"{bars}no architecture beats one on the front in both{sizes}"
+        title = f"Accuracy vs. {column.title}"
+        subtitle = f"{bars}no architecture dominates one on the Pareto front{sizes}"
         yield _named(
-            f"accuracy-{column.key}", chart_pareto.pareto(analysis, column, LIGHT), title, told
+            f"accuracy-{column.key}", chart_pareto.pareto(analysis, column, LIGHT), title, subtitle
         )
-    told = "circles are seeds, a tick is their mean" + ("; " + bars.rstrip("; ") if sure else "")
-    yield _named("seed-spread", chart_seeds.seed_spread(analysis, LIGHT), "Spread over seeds", told)
+    subtitle = "circles are seeds, ticks are means" + ("; " + bars.rstrip("; ") if sure else "")
+    spread = chart_seeds.seed_spread(analysis, LIGHT)
+    yield _named("seed-spread", spread, "Variation between seeds", subtitle)
     for figure, (title, _) in chart_curves.FIGURES.items():
         chart = chart_curves.curves(analysis, figure, LIGHT, KEY_COLUMNS)
-        told = "a line for each run; a point marks the epoch that was kept"
-        yield _named(f"curves-{figure}", chart, f"Learning: {title}", told)
+        subtitle = "one line per run; the point marks the best epoch"
+        yield _named(f"curves-{figure}", chart, f"Learning curves: {title}", subtitle)
     names = charts.names_of(analysis.rows)
     for place, figures in enumerate(analysis.statistics[:MAX_MATRICES]):
         if figures is not None:
             chart = chart_confusion.confusion(analysis, place, LIGHT)
-            told = "per cent of the true class; mistakes in the other colour"
+            subtitle = "percent of the true class; errors in the second colour"
             yield _named(
-                f"confusion-{_slug(names[place])}", chart, f"Confusion: {names[place]}", told
+                f"confusion-{_slug(names[place])}",
+                chart,
+                f"Confusion matrix: {names[place]}",
+                subtitle,
             )
 
 
-def _named(name: str, chart: Any, title: str, told: str) -> Named:
-    spec = charts.to_spec(chart, LIGHT, f"{title}: {told}")
+def _named(name: str, chart: Any, title: str, subtitle: str) -> Named:
+    spec = charts.to_spec(chart, LIGHT, f"{title}: {subtitle}")
     spec["width"] = WIDTH
     spec["background"] = LIGHT.paper
     spec["padding"] = 16
-    spec["title"] = {"text": title, "subtitle": told[:1].upper() + told[1:]}
+    spec["title"] = {"text": title, "subtitle": subtitle[:1].upper() + subtitle[1:]}
     return name, spec
 
 
 def _slug(name: str) -> str:
-    """A name as part of a file's name."""
+    """Make a name safe for use in a file name."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-")[:120]

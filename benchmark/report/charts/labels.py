@@ -1,4 +1,4 @@
-"""Where the names of points go in a scatter plot, so that none covers another."""
+"""Place labels of points in a scatter plot without overlaps."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from typing import Any
 
 PLOT = (720.0, 330.0)
-"""Width and height in pixels that the places are made for; on a wider plot there is more room."""
+"""Width and height in pixels for which labels are placed; a wider plot has more room."""
 MARGIN = 1.25
-"""Of a logarithmic x axis, beyond the outermost points."""
+"""Factor of a logarithmic x axis beyond the outermost points."""
 CHARACTER = 6.7
 LINE = 15.0
 GAP = 14.0
 MAX_LENGTH = 36
-"""Characters; longer names are cut, and whole in the tooltip."""
+"""Maximum characters of a label; longer names are cut and shown in full in the tooltip."""
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels."""
 
 Step = tuple[float, float, float, float]
-"""A line from a point (x, y) across, then up to another (x, y)."""
+"""A step line from a point (x, y) across, then up to another (x, y)."""
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,16 @@ class Point:
 
 
 def place_labels(
-    points: Sequence[Point], order: Sequence[int], wanted: int = 1, steps: Sequence[Step] = ()
+    points: Sequence[Point], order: Sequence[int], priority: int = 1, steps: Sequence[Step] = ()
 ) -> list[dict[str, Any] | None]:
-    """For each point the label's text, alignment and shift in pixels; None where there is no room.
+    """Text, alignment and offset in pixels of each point's label; None if there is no room.
 
-    Points are tried in `order`: beside, below and above the point, then farther away. Labels keep
-    off other labels and points, and off intervals and the `steps` that are drawn; the first
-    `wanted` of `order` may cross such lines, and the very first one always gets its label.
+    Points are labelled in `order`: beside, below and above the point, then farther away. Labels
+    avoid other labels, points, intervals and `steps`. The first `priority` of `order` may cross
+    intervals and steps, and the first one always gets a label.
     """
     spots = [(_across(points, point.x), _fall(points, point.y)) for point in points]
-    taken: list[Box] = []
+    occupied: list[Box] = []
     lines: list[Box] = []
     for x0, y0, x1, y1 in steps:
         left, right = _across(points, x0), _across(points, x1)
@@ -53,34 +53,34 @@ def place_labels(
         lines.append((left, below - 1, right, below + 1))
         lines.append((right - 1, above, right + 1, below))
     for (x, y), point in zip(spots, points, strict=True):
-        taken.append((x - 6, y - 6, x + 6, y + 6))
+        occupied.append((x - 6, y - 6, x + 6, y + 6))
         low, high = (_fall(points, value) for value in (point.low, point.high))
         lines.append((x - 1, high, x + 1, low))
-    found: list[dict[str, Any] | None] = [None] * len(points)
+    labels: list[dict[str, Any] | None] = [None] * len(points)
     for rank, number in enumerate(order):
         text = points[number].name
         text = text if len(text) <= MAX_LENGTH else f"{text[: MAX_LENGTH - 1]}…"
-        best = _free(spots[number], CHARACTER * len(text), [*taken, *lines])
-        if best is None and rank < wanted:
-            best = _free(spots[number], CHARACTER * len(text), taken)
+        best = _free(spots[number], CHARACTER * len(text), [*occupied, *lines])
+        if best is None and rank < priority:
+            best = _free(spots[number], CHARACTER * len(text), occupied)
         if best is None and rank == 0:
             best = ("left", GAP, 0.0)
         if best is None:
             continue
         align, dx, dy = best
-        taken.append(_box(spots[number], CHARACTER * len(text), best))
-        found[number] = {"label": text, "align": align, "dx": dx, "dy": dy}
-    return found
+        occupied.append(_box(spots[number], CHARACTER * len(text), best))
+        labels[number] = {"label": text, "align": align, "dx": dx, "dy": dy}
+    return labels
 
 
 def _free(
-    spot: tuple[float, float], width: float, taken: Sequence[Box]
+    spot: tuple[float, float], width: float, occupied: Sequence[Box]
 ) -> tuple[str, float, float] | None:
     for dy in (0.0, 14.0, -14.0, 24.0, -24.0):
         for align, dx in (("left", GAP), ("right", -GAP)):
             box = _box(spot, width, (align, dx, dy))
             inside = box[0] >= 0 and box[2] <= PLOT[0] and box[1] >= 0 and box[3] <= PLOT[1]
-            if inside and not any(_overlap(box, other) for other in taken):
+            if inside and not any(_overlap(box, other) for other in occupied):
                 return align, dx, dy
     return None
 
@@ -96,13 +96,13 @@ def _overlap(one: Box, other: Box) -> bool:
 
 
 def _across(points: Sequence[Point], value: float) -> float:
-    """Pixels from the left."""
+    """X position in pixels from the left."""
     low, high = min(p.x for p in points) / MARGIN, max(p.x for p in points) * MARGIN
     return PLOT[0] * math.log(value / low) / math.log(high / low)
 
 
 def _fall(points: Sequence[Point], value: float) -> float:
-    """Pixels from the top."""
+    """Y position in pixels from the top."""
     low, high = min(point.low for point in points), max(point.high for point in points)
     margin = max(0.06 * (high - low), 0.2)
     return PLOT[1] * (high + margin - value) / (high - low + 2 * margin)

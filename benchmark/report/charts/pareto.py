@@ -1,4 +1,4 @@
-"""Accuracy against what it costs: a point for each architecture, its interval, and the front."""
+"""Accuracy versus cost: a point for each architecture, its interval, and the Pareto front."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     import altair as alt
 
 COST_KEYS = ("macs", "params", "latency", "time")
-"""What accuracy is drawn against, of columns.COLUMNS."""
+"""Default cost columns, by key of columns.COLUMNS."""
 MEASURED_KEYS = ("latency", "memory")
-"""Of the device: not to be ranked where rows were measured under different conditions."""
-ON_FRONT, BEATEN = "on the Pareto front", "beaten in both"
+"""Columns that are only comparable under the same measurement conditions."""
+ON_FRONT, BEATEN = "on the Pareto front", "dominated"
 HEIGHT = 360
 MIN_TICKS = 4
 MANTISSAS: tuple[tuple[float, ...], ...] = (
@@ -31,39 +31,39 @@ MANTISSAS: tuple[tuple[float, ...], ...] = (
     (1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 7, 8, 9),
     tuple(n / 10 for n in range(10, 100)),
 )
-"""Of the ticks of a logarithmic axis, coarse to fine."""
+"""Mantissas of ticks of a logarithmic axis, coarse to fine."""
 
 
 def cost_columns(analysis: Analysis) -> list[Column]:
-    """What accuracy can be drawn against: known of two rows at least, and measured alike.
+    """Cost columns to plot: known for at least two rows, and comparable between them.
 
-    The cost that the user asked the front for comes first.
+    The cost of the user's Pareto front comes first.
     """
-    gain, asked = analysis.pick.criteria.front if analysis.pick else ("accuracy", "macs")
-    own = [asked] if gain == "accuracy" and COLUMNS[asked].log else []
-    found = [COLUMNS[key] for key in dict.fromkeys([*own, *COST_KEYS])]
+    gain, cost = analysis.pick.criteria.front if analysis.pick else ("accuracy", "macs")
+    own = [cost] if gain == "accuracy" and COLUMNS[cost].log else []
+    columns = [COLUMNS[key] for key in dict.fromkeys([*own, *COST_KEYS])]
     if not measured_alike(analysis.rows):
-        found = [column for column in found if column.key not in MEASURED_KEYS]
+        columns = [column for column in columns if column.key not in MEASURED_KEYS]
     return [
         column
-        for column in found
+        for column in columns
         if not column.higher_is_better and sum(bool(column.of(row)) for row in analysis.rows) > 1
     ]
 
 
 def pareto_data(analysis: Analysis, cost: Column) -> Data:
-    """A point for each row that has the cost, in the order of the rows; per cent and its unit."""
+    """Chart data: a point for each row with a known cost, in row order; accuracy in percent."""
     front = pareto_front(analysis.rows, cost=cost)
     pick = analysis.pick.trade_off if analysis.pick else None
-    found = []
+    points = []
     for row, figures, name in zip(
         analysis.rows, analysis.statistics, names_of(analysis.rows), strict=True
     ):
         value = cost.of(row)
-        if not value or value <= 0:  # no place on a logarithmic axis
+        if not value or value <= 0:  # cannot be drawn on a logarithmic axis
             continue
         sure = figures.accuracy if figures else None
-        found.append(
+        points.append(
             {
                 "name": name,
                 "cost": value,
@@ -78,16 +78,16 @@ def pareto_data(analysis: Analysis, cost: Column) -> Data:
                 "family": _family(row) if row.sizes_differ else "",
             }
         )
-    return found
+    return points
 
 
 def _family(row: Row) -> str:
-    """What rows share that differ in their size alone."""
+    """Key shared by rows that differ only in image size."""
     return f"{row.architecture} {row.hidden} {row.weights} {row.precision}"
 
 
 def pareto(analysis: Analysis, cost: Column, colours: Colours) -> alt.LayerChart:
-    """Accuracy against a cost, with 95 % intervals; the front has a colour, a shape and a line."""
+    """Accuracy versus a cost, with 95 % intervals and the Pareto front highlighted."""
     import altair as alt
 
     data = pareto_data(analysis, cost)
@@ -101,7 +101,7 @@ def pareto(analysis: Analysis, cost: Column, colours: Colours) -> alt.LayerChart
     shapes = alt.Scale(domain=kinds, range=["diamond", "circle"])
     front = base.transform_filter(f"datum.front == '{ON_FRONT}'")
     line = front.mark_line(interpolate="step-after", color=colours.accent, opacity=0.5)
-    # Under all else: what one architecture does with larger images.
+    # Drawn below everything else: one architecture at several image sizes.
     sizes = base.transform_filter("datum.family != ''").mark_line(
         color=colours.muted, strokeWidth=1, opacity=0.8
     )
@@ -132,7 +132,7 @@ def _cost_axis(data: Data, cost: Column) -> alt.X:
     low, high = min(point["cost"] for point in data), max(point["cost"] for point in data)
     return alt.X(
         "cost:Q",
-        title=f"{cost.title}, logarithmic",
+        title=f"{cost.title}, log scale",
         scale=alt.Scale(type="log", domain=[low / MARGIN, high * MARGIN], nice=False),
         axis=alt.Axis(grid=False, values=log_ticks(low, high), format="~g"),
     )
@@ -144,24 +144,24 @@ def _tooltip(cost: Column) -> list[alt.Tooltip]:
     return [
         alt.Tooltip("name:N", title="architecture"),
         alt.Tooltip("accuracy:Q", title="test accuracy (%)", format=".2f"),
-        alt.Tooltip("interval:N", title="95 % interval"),
+        alt.Tooltip("interval:N", title="95 % CI"),
         alt.Tooltip("cost:Q", title=cost.title, format=",.4~g"),
         alt.Tooltip("f1:Q", title="macro-F1", format=".4f"),
         alt.Tooltip("seeds:Q"),
-        alt.Tooltip("front:N"),
+        alt.Tooltip("front:N", title="Pareto front"),
     ]
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Round numbers for a logarithmic axis from `low` to `high`: the coarsest four at least."""
-    tenfolds = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
-    found: list[float] = []
+    """Round tick values for a logarithmic axis from `low` to `high`, at least four."""
+    decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
+    ticks: list[float] = []
     for mantissas in MANTISSAS:
-        every = [float(f"{m}e{power}") for power in tenfolds for m in mantissas]
-        found = [value for value in every if low / MARGIN <= value <= high * MARGIN]
-        if len(found) >= MIN_TICKS:
+        every = [float(f"{m}e{power}") for power in decades for m in mantissas]
+        ticks = [value for value in every if low / MARGIN <= value <= high * MARGIN]
+        if len(ticks) >= MIN_TICKS:
             break
-    return found
+    return ticks
 
 
 def _accuracy_scale(data: Data) -> alt.Scale:
@@ -173,7 +173,7 @@ def _accuracy_scale(data: Data) -> alt.Scale:
 
 
 def _add_labels(data: Data) -> None:
-    """Name the front and the pick, and everything where there is room."""
+    """Label the front and the pick, and other points where there is room."""
     points = [
         Point(item["name"], item["cost"], item["accuracy"], item["low"], item["high"])
         for item in data
@@ -194,7 +194,7 @@ def _add_labels(data: Data) -> None:
 def _label_layer(base: alt.Chart, colours: Colours) -> alt.Chart:
     import altair as alt
 
-    # On a narrow screen labels would cover each other: the pick keeps its own.
+    # Labels overlap on a narrow screen, so only the pick keeps its label there.
     shown = alt.ExprRef("datum.pick || width > 520 ? 1 : 0")
     marked: alt.Chart = base.mark_text(
         align=alt.ExprRef("datum.align"),

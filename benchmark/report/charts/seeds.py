@@ -1,4 +1,4 @@
-"""The spread over seeds, beside the noise that the test set alone brings."""
+"""Accuracy of each seed, with the confidence interval from test-set sampling."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     import altair as alt
 
 ROW_HEIGHT = 22
-"""Pixels for each architecture."""
+"""Height of each architecture in pixels."""
 
 
 def seed_data(analysis: Analysis) -> tuple[Data, Data]:
-    """A datum for each row, and one for each of its runs; accuracies in per cent."""
+    """Chart data of rows and of their runs; accuracies in percent."""
     rows: Data = []
     runs: Data = []
     for name, row, figures in zip(
@@ -35,7 +35,7 @@ def seed_data(analysis: Analysis) -> tuple[Data, Data]:
 
 
 def seed_spread(analysis: Analysis, colours: Colours) -> alt.LayerChart:
-    """Each architecture's seeds, their mean, and behind them the interval of the test set alone."""
+    """Seeds of each architecture, their mean, and the 95 % interval from test-set sampling."""
     import altair as alt
 
     rows, runs = seed_data(analysis)
@@ -51,8 +51,8 @@ def seed_spread(analysis: Analysis, colours: Colours) -> alt.LayerChart:
         tooltip=[
             alt.Tooltip("name:N", title="architecture"),
             alt.Tooltip("accuracy:Q", title="mean accuracy (%)", format=".2f"),
-            alt.Tooltip("low:Q", title="95 % interval from", format=".2f"),
-            alt.Tooltip("high:Q", title="to", format=".2f"),
+            alt.Tooltip("low:Q", title="95 % CI, lower", format=".2f"),
+            alt.Tooltip("high:Q", title="95 % CI, upper", format=".2f"),
         ],
     )
     bars = base.mark_bar(height=9, cornerRadius=4, opacity=0.22, color=colours.accent)

@@ -1,4 +1,4 @@
-"""What all charts share: the names of rows, and the step from a chart to Vega-Lite."""
+"""Shared helpers of all charts: row names and conversion to Vega-Lite."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ Data = list[dict[str, Any]]
 
 
 def names_of(rows: Sequence[Row]) -> list[str]:
-    """A name for each row that no other has: with its weights, then its precision, if need be."""
-    found = [row.name for row in rows]
+    """Unique names of rows, extended by weights and precision where needed."""
+    names = [row.name for row in rows]
     for more in ("weights", "precision"):
-        counts = Counter(found)
-        found = [
+        counts = Counter(names)
+        names = [
             f"{name}, {getattr(row, more)}" if counts[name] > 1 else name
-            for name, row in zip(found, rows, strict=True)
+            for name, row in zip(names, rows, strict=True)
         ]
-    counts = Counter(found)
+    counts = Counter(names)
     return [
-        f"{name} ({place})" if counts[name] > 1 else name for place, name in enumerate(found, 1)
+        f"{name} ({place})" if counts[name] > 1 else name for place, name in enumerate(names, 1)
     ]
 
 
 def layered(layers: Sequence[alt.Chart], height: int) -> alt.LayerChart:
-    """Layers as one chart, as wide as there is room and `height` pixels high."""
+    """Combine layers into one chart of full container width and `height` pixels."""
     import altair as alt
 
     chart: alt.LayerChart = alt.layer(*layers).properties(height=height, width="container")
@@ -39,14 +39,14 @@ def layered(layers: Sequence[alt.Chart], height: int) -> alt.LayerChart:
 
 
 def vega_lite_version() -> str:
-    """The Vega-Lite that Altair writes for, as vl-convert names it: `v6_4`."""
+    """Vega-Lite version of Altair in vl-convert's notation, such as `v6_4`."""
     import altair as alt
 
     return "_".join(alt.SCHEMA_VERSION.split(".")[:2])
 
 
 def to_spec(chart: alt.TopLevelMixin, colours: Colours, describes: str) -> dict[str, Any]:
-    """The chart as Vega-Lite, in the look of all charts; `describes` is read out to the blind."""
+    """Convert a chart to Vega-Lite with the shared style; `describes` is for screen readers."""
     spec: dict[str, Any] = chart.to_dict()
     spec["config"] = config(colours)
     spec["description"] = describes

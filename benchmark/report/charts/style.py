@@ -1,4 +1,4 @@
-"""The look of all charts: colours that colour-blind readers can tell apart, fonts, thin lines."""
+"""Style of all charts: fonts, lines and colours that suit colour-blind readers."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
 
 @dataclass(frozen=True)
 class Colours:
-    """What is drawn in which colour; each is what CSS takes for one."""
+    """Colour palette; every value is a CSS colour."""
 
     ink: str
     """Text."""
     muted: str
-    """Text and marks of less weight."""
+    """Secondary text and marks."""
     line: str
-    """Rules of tables, grids of charts."""
+    """Table rules and chart grids."""
     paper: str
-    """Behind everything."""
+    """Background."""
     panel: str
-    """Behind what is set apart."""
+    """Background of panels."""
     accent: str
-    """What matters most."""
+    """Emphasis."""
     error: str
-    """Mistakes and failures."""
+    """Errors and failures."""
     series: tuple[str, ...]
-    """Of lines side by side; dashes tell them apart too."""
+    """Line colours; lines also differ in their dashes."""
 
     def variables(self) -> dict[str, str]:
-        """By the name of a CSS variable."""
+        """Values by CSS variable name."""
         plain = {name: value for name, value in asdict(self).items() if name != "series"}
         numbered = {f"series-{n}": colour for n, colour in enumerate(self.series, 1)}
         return {**plain, **numbered}
@@ -44,7 +44,7 @@ LIGHT = Colours(
     panel="#f5f7fa",
     accent="#0b63b5",
     error="#b3400a",
-    # After Okabe and Ito (2008); darker where white paper asks for it.
+    # After Okabe and Ito (2008), darker where contrast on white requires it.
     series=("#0b63b5", "#96420a", "#10a36c", "#ad1a74", "#ad8200", "#1b1f27"),
 )
 DARK = Colours(
@@ -61,14 +61,14 @@ VARIABLES = Colours(
     **{name: f"var(--{name})" for name in LIGHT.variables() if not name.startswith("series-")},
     series=tuple(f"var(--series-{number})" for number in range(1, len(LIGHT.series) + 1)),
 )
-"""For charts within a page: its style sheet says what each is, by light or dark."""
+"""Palette of charts inside the page, whose style sheet sets the values for light and dark."""
 
 DASHES: tuple[tuple[int, ...], ...] = ((1, 0), (7, 3), (2, 2), (9, 3, 2, 3), (5, 2), (12, 4))
-"""Of the series, in their order; the first is a whole line."""
+"""Dash patterns of the series, in order; the first is solid."""
 
 
 def config(colours: Colours) -> dict[str, Any]:
-    """Vega-Lite's `config` for a chart in these colours."""
+    """Vega-Lite `config` for a chart in these colours."""
     text = {"labelColor": colours.muted, "titleColor": colours.ink}
     return {
         "background": "transparent",

@@ -1,1 +1,1 @@
-"""The report as one HTML page: what goes into it, its templates, style and script."""
+"""HTML report: data, templates, style sheet and script of the page."""

@@ -1,4 +1,4 @@
-"""The charts of the HTML report, and the answers by class that its reader chooses from."""
+"""Charts and per-class results of the HTML report."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from benchmark.report.table import Row
 
 
 def page_data(analysis: Analysis) -> dict[str, Any]:
-    """What the page's script draws of one comparison, ready for JSON.
+    """Data of one comparison for the page's script, as JSON values.
 
-    `pareto` has a chart for each cost; `answers` has by row what is shown of one architecture.
+    `pareto` has one chart for each cost; `answers` has the per-class results of each row.
     """
     if not analysis.rows:
         return {"names": [], "pareto": {}, "curves": {}, "confusion": None, "answers": []}
@@ -25,7 +25,7 @@ def page_data(analysis: Analysis) -> dict[str, Any]:
         column.key: charts.to_spec(
             chart_pareto.pareto(analysis, column, VARIABLES),
             VARIABLES,
-            f"Test accuracy of each architecture against {column.title}",
+            f"Test accuracy of each architecture vs. {column.title}",
         )
         for column in chart_pareto.cost_columns(analysis)
     }
@@ -43,12 +43,12 @@ def page_data(analysis: Analysis) -> dict[str, Any]:
         ),
         "curves": curves,
         "confusion": _confusion(analysis),
-        "answers": _answers(analysis),
+        "answers": _results_by_class(analysis),
     }
 
 
 def _confusion(analysis: Analysis) -> dict[str, Any] | None:
-    """The chart of the row that is shown first; others' cells are put into its place."""
+    """Confusion matrix of the row shown first; the script replaces its data for other rows."""
     place = first_shown(analysis)
     if place is None:
         return None
@@ -56,21 +56,21 @@ def _confusion(analysis: Analysis) -> dict[str, Any] | None:
     shown = chart_confusion.shown_classes(analysis)
     classes = analysis.test.classes if analysis.test else ()
     return {
-        "spec": charts.to_spec(chart, VARIABLES, "What is taken for what, by true class"),
+        "spec": charts.to_spec(chart, VARIABLES, "Confusion matrix by true class"),
         "labels": [classes[number] for number in shown],
         "data": chart_confusion.DATA,
     }
 
 
 def first_shown(analysis: Analysis) -> int | None:
-    """Place of the row whose answers are shown first: the pick, else the first that has any."""
+    """Index of the row shown first: the pick, else the first row with predictions."""
     places = [place for place, figures in enumerate(analysis.statistics) if figures is not None]
     pick = analysis.pick.trade_off if analysis.pick else None
     picked = [place for place in places if analysis.rows[place] is pick]
     return next(iter([*picked, *places]), None)
 
 
-def _answers(analysis: Analysis) -> list[dict[str, Any]]:
+def _results_by_class(analysis: Analysis) -> list[dict[str, Any]]:
     shown = chart_confusion.shown_classes(analysis)
     first = first_shown(analysis)
     return [
@@ -88,9 +88,9 @@ def _predictions_of(
     return {
         "name": name,
         "classes": [
-            [found.label, found.images, _short(found.precision), _short(found.recall),
-             _short(found.f1)]
-            for found in figures.per_class
+            [result.label, result.images, _short(result.precision), _short(result.recall),
+             _short(result.f1)]
+            for result in figures.per_class
         ],
         "hardest": [
             [pair.label, pair.answer, round(pair.images, 2), _short(pair.share)]

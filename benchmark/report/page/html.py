@@ -1,4 +1,4 @@
-"""Write a report as one HTML page that needs nothing else: charts, images and scripts inside."""
+"""Write a report as one self-contained HTML page with charts, images and scripts."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from benchmark.text.numbers import Headline
 
 PAGE = Path(__file__).parent
 
-# The page can reach nothing and runs no script but its own two: even text that slipped through
-# unescaped could do neither. Vega's tooltips write style sheets of their own.
+# The page has no network access and runs only its own two scripts, so that even unescaped text
+# could do no harm. Vega's tooltips insert inline style sheets.
 POLICY = (
     "default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; img-src data:; "
     "base-uri 'none'; form-action 'none'"
@@ -42,10 +42,10 @@ def render_html(
     analyses: Sequence[Analysis],
     images: bool = True,
 ) -> str:
-    """The whole report as one page; `analyses` are of the collection's comparisons, in order.
+    """Render the whole report; `analyses` are of the collection's comparisons, in order.
 
-    It opens from a file, without any network. `images` puts in thumbnails of the test images
-    that say something about the architectures; they are the user's data.
+    The page works offline. `images` embeds thumbnails of test images on which architectures fail
+    or differ; these are the user's data.
     """
     scripts = [_as_script(_vega()), _as_script((PAGE / "report.js").read_text("utf-8"))]
     data = [page_data(analysis) for analysis in analyses]
@@ -81,7 +81,7 @@ def _template(values: Mapping[str, Any]) -> str:
 
 @functools.cache
 def _vega() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script, of the version that the charts are made for."""
+    """Bundle Vega, Vega-Lite and Vega-Embed in the version of the charts as one script."""
     import vl_convert
 
     snippet = "window.vegaEmbed = vegaEmbed;"
@@ -89,14 +89,14 @@ def _vega() -> str:
 
 
 def _as_script(text: str) -> str:
-    """A script that cannot end the element it stands in: both words are in strings alone."""
+    """Escape text that would end the script element; it only occurs inside strings."""
     return re.sub("<(?=/?script)", r"\\x3c", text.replace("\r\n", "\n"), flags=re.IGNORECASE)
 
 
 def _as_json(value: object) -> str:
-    """JSON within an element; it holds no `<` that could end it."""
+    """JSON without `<`, which could end the enclosing element."""
     text = json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
-    # Short lines, for those who compare two reports; within a string the quote would be escaped.
+    # Short lines make reports diffable; inside a string the quote would be escaped.
     return text.replace('},{"', '},\n{"')
 
 
@@ -125,7 +125,7 @@ def _comparison(
         "measured": html_tables.measured_tables(analysis),
         "not_measured": [(row.name, row.measured_fault) for row in rows if row.measured_fault],
         "fairness": html_tables.fairness_table(analysis),
-        "pictures": page_images.image_groups(analysis) if images else None,
+        "images": page_images.image_groups(analysis) if images else None,
         "summary": spec.data_summary,
         "data_text": render.describe_data(spec.data_summary),
         "protocol_text": render.describe_protocol(
@@ -141,7 +141,7 @@ def _comparison(
 
 
 def _tiles(analysis: Analysis) -> list[tuple[str, str, str]]:
-    """Of the pick: what, how much, and what it is beside the most accurate."""
+    """Tiles of the pick: title, value, and comparison with the most accurate architecture."""
     pick = analysis.pick
     if pick is None or pick.trade_off is None:
         return []
@@ -152,11 +152,11 @@ def _tiles(analysis: Analysis) -> list[tuple[str, str, str]]:
     tiles = [("test accuracy", f"{100 * row.accuracy:.2f} %", interval)]
     if row.cost:
         theirs = best.cost.params if best.cost else None
-        beside = _beside(row, best, row.macs, best.macs)
+        comparison = _beside(row, best, row.macs, best.macs)
         headline = Headline.of(row.cost)
-        tiles.append(("MACs", headline.macs, beside or "one image, forward"))
-        beside = _beside(row, best, row.cost.params, theirs)
-        tiles.append(("parameters", headline.params, beside))
+        tiles.append(("MACs", headline.macs, comparison or "one image, forward"))
+        comparison = _beside(row, best, row.cost.params, theirs)
+        tiles.append(("parameters", headline.params, comparison))
     if row.measured and not row.measured.busy:
         shown = f"{row.measured.latency_ms_median:.1f} ms"
         tiles.append(("latency", shown, f"one image, {row.measured.device}"))
@@ -171,19 +171,23 @@ def _beside(row: Row, best: Row, ours: int | None, theirs: int | None) -> str:
 
 
 def _environments(analysis: Analysis) -> tuple[dict[str, str], list[tuple[str, str]]]:
-    """What all runs were made in, and what differs: in words, with the runs it is true of."""
-    told: dict[str, dict[str, list[str]]] = {}
+    """Environment shared by all runs, and differing values with their runs."""
+    values_by_name: dict[str, dict[str, list[str]]] = {}
     for record in analysis.comparison.records:
         facts = record.environment.model_dump(mode="json")
         versions = facts.pop("versions")
         facts["libraries"] = ", ".join(f"{name} {text}" for name, text in versions.items())
         for name, value in facts.items():
-            runs = told.setdefault(name.replace("_", " "), {}).setdefault(str(value) or "-", [])
+            runs = values_by_name.setdefault(name.replace("_", " "), {}).setdefault(
+                str(value) or "-", []
+            )
             runs.append(record.spec.name)
-    common = {name: next(iter(values)) for name, values in told.items() if len(values) == 1}
+    common = {
+        name: next(iter(values)) for name, values in values_by_name.items() if len(values) == 1
+    }
     differing = [
         (f"{name} {value}", ", ".join(sorted(runs)))
-        for name, values in told.items()
+        for name, values in values_by_name.items()
         if len(values) > 1
         for value, runs in sorted(values.items())
     ]

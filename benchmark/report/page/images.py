@@ -1,4 +1,4 @@
-"""The HTML report's images: what every architecture gets wrong, and what only one gets right."""
+"""Images of the HTML report: those all architectures misclassify, and those only one gets right."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from benchmark.report.charts.shared import names_of
 from benchmark.report.page.thumbnails import Thumbnails
 
 MAX_IMAGES_SHOWN = 24
-"""Of one kind."""
+"""Maximum images of one group."""
 MAX_IN_ALL = 240
-"""Of one comparison: a page with many architectures must stay one that can be sent around."""
+"""Maximum images of one comparison, to keep the page small enough to send."""
 NAMED = 3
-"""Architectures with the same answer that are named; more are counted."""
+"""Maximum architectures with the same prediction to name; more are counted."""
 
 
 @dataclass(frozen=True)
@@ -24,53 +24,53 @@ class Shown:
     id: str
     label: str
     uri: str
-    """Data URI; empty where the image is not in the array."""
+    """Data URI; empty if the image is not in the cache."""
     answers: tuple[tuple[str, str], ...]
-    """An answer and who gave it."""
+    """Predicted classes with the architectures that predict them."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Images of one kind."""
+    """A group of images."""
 
     title: str
     count: int
-    """How many there are, shown or not."""
+    """Number of images in the group, shown or not."""
     shown: tuple[Shown, ...]
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """All that is shown of the test images of one comparison."""
+class ImageGroups:
+    """Test images to show for one comparison."""
 
-    fault: str
-    """Why there are none to see; empty else."""
+    error: str
+    """Reason why images cannot be shown, else empty."""
     wrong: Group
     right: tuple[Group, ...]
 
 
-def image_groups(analysis: Analysis) -> Pictures | None:
-    """The images that say something about the architectures; None without saved answers."""
+def image_groups(analysis: Analysis) -> ImageGroups | None:
+    """Images on which architectures fail or differ; None without saved predictions."""
     if analysis.test is None or not analysis.comparison.records:
         return None
     thumbnails = Thumbnails(analysis.comparison.records[0].spec.pixels)
     left = MAX_IN_ALL
-    wrong = _group("Wrong by every architecture", all_wrong(analysis), thumbnails, left)
+    wrong = _group("Misclassified by all architectures", all_wrong(analysis), thumbnails, left)
     left -= len(wrong.shown)
     names = names_of(analysis.rows)
     groups = []
-    for place, found in only_right(analysis).items():
-        if found:
-            groups.append(_group(names[place], found, thumbnails, left))
+    for place, images in only_right(analysis).items():
+        if images:
+            groups.append(_group(names[place], images, thumbnails, left))
             left -= len(groups[-1].shown)
-    return Pictures(thumbnails.fault, wrong, tuple(groups))
+    return ImageGroups(thumbnails.error, wrong, tuple(groups))
 
 
-def _group(title: str, found: Sequence[TestImage], thumbnails: Thumbnails, left: int) -> Group:
-    chosen = found[: max(0, min(MAX_IMAGES_SHOWN, left))]
+def _group(title: str, images: Sequence[TestImage], thumbnails: Thumbnails, left: int) -> Group:
+    chosen = images[: max(0, min(MAX_IMAGES_SHOWN, left))]
     return Group(
         title,
-        len(found),
+        len(images),
         tuple(
             Shown(item.id, item.label, thumbnails.uri(item), _by_answer(item)) for item in chosen
         ),
@@ -78,13 +78,13 @@ def _group(title: str, found: Sequence[TestImage], thumbnails: Thumbnails, left:
 
 
 def _by_answer(image: TestImage) -> tuple[tuple[str, str], ...]:
-    who: dict[str, list[str]] = {}
+    names_by_answer: dict[str, list[str]] = {}
     for name, answer in image.answers:
-        who.setdefault(answer, []).append(name)
-    found = sorted(who.items(), key=lambda item: -len(item[1]))
-    if len(found) == 1 and len(image.answers) > 1:
-        return ((found[0][0], "all"),)
+        names_by_answer.setdefault(answer, []).append(name)
+    predictions = sorted(names_by_answer.items(), key=lambda item: -len(item[1]))
+    if len(predictions) == 1 and len(image.answers) > 1:
+        return ((predictions[0][0], "all"),)
     return tuple(
         (answer, ", ".join(names) if len(names) <= NAMED else f"{len(names)} architectures")
-        for answer, names in found
+        for answer, names in predictions
     )

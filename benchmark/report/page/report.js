@@ -1,5 +1,5 @@
 "use strict";
-// What a reader can do with the page: sort tables, choose what is drawn, save a chart.
+// Interaction: sort tables, choose what charts show, save charts.
 
 const { light, comparisons } = JSON.parse(document.getElementById("data").textContent);
 
@@ -16,7 +16,7 @@ function option(value, text) {
   return made;
 }
 
-// Tables: a column's first order is that of its best use, so figures begin with the largest.
+// Tables: the first click sorts numbers descending and text ascending.
 
 function sortable(table) {
   const heads = [...table.tHead.rows[0].cells];
@@ -35,7 +35,7 @@ function sortBy(table, heads, column) {
   const order = now ? (now === "ascending" ? "descending" : "ascending")
     : numbers ? "descending" : "ascending";
   const sign = order === "ascending" ? 1 : -1;
-  // What failed or is missing has no figures and stays at the end.
+  // Failed and missing runs have no values and stay at the end.
   const value = (row) => (row.matches(".missing") ? undefined : row.cells[column].dataset.value);
   const body = table.tBodies[0];
   const rows = [...body.rows];
@@ -49,7 +49,7 @@ function sortBy(table, heads, column) {
   head.setAttribute("aria-sort", order);
 }
 
-// Charts: colours are the page's own variables, so light, dark and paper need no drawing anew.
+// Charts use the page's CSS variables, so light, dark and print need no redraw.
 
 class Chart {
   constructor(figure) {
@@ -67,7 +67,7 @@ class Chart {
       this.result = await vegaEmbed(this.plot, spec, {
         actions: false,
         renderer: "svg",
-        // Expressions are interpreted, never compiled: the page's policy forbids `eval`.
+        // Interpret expressions, because the content security policy forbids `eval`.
         ast: true,
         tooltip: { theme: "bench", disableDefaultStyle: true },
       });
@@ -108,7 +108,7 @@ async function pngOf(address) {
   return canvas.toDataURL("image/png");
 }
 
-// Each kind of chart with its controls. What is not yet in sight is drawn when there is time.
+// Charts with their controls. Charts outside the viewport are drawn when the browser is idle.
 
 const later = [];
 
@@ -174,18 +174,18 @@ function answers(root, page) {
   const cells = () => current().cells.map(([actual, answer, images, share]) => (
     { actual: labels[actual], answer: labels[answer], images, share }
   ));
-  const tell = () => tellClasses(place, current());
-  tell();
+  const show = () => showClasses(place, current());
+  show();
   whenSeen(figure, () => chart.draw(spec, (view) => view.data(data, cells()).run()));
   select.addEventListener("change", () => {
-    tell();
+    show();
     chart.change((view) => view.data(data, cells()));
   });
 }
 
 const percent = (share) => `${(100 * share).toFixed(2)} %`;
 
-function tellClasses(place, item) {
+function showClasses(place, item) {
   place.querySelector("[data-calibration]").textContent = percent(item.calibration);
   place.querySelector("[data-coverage]").textContent = percent(item.coverage);
   const table = place.querySelector("[data-classes]");
@@ -206,8 +206,8 @@ function tellClasses(place, item) {
   place.querySelector("[data-hardest]").replaceChildren(
     ...item.hardest.map(([label, answer, images, share]) => {
       const line = element("li");
-      line.append(element("b", label), " for ", element("b", answer), " ");
-      line.append(element("small", `${images} pictures, ${(100 * share).toFixed(1)} % of the class`));
+      line.append(element("b", label), " as ", element("b", answer), " ");
+      line.append(element("small", `${images} images, ${(100 * share).toFixed(1)} % of the class`));
       return line;
     }),
   );
@@ -231,7 +231,7 @@ function pairs(root) {
     }
   };
   label.hidden = names.size < 3;
-  // Hundreds of pairs are not to be read: those of the most accurate come first.
+  // With hundreds of pairs, show only those of the most accurate architecture at first.
   if (rows.length > 60) select.value = "0";
   show();
   select.addEventListener("change", show);

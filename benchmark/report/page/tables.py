@@ -1,4 +1,4 @@
-"""The tables of the HTML report: cells with what they are sorted by, and their marks."""
+"""Tables of the HTML report: cells with sort values and marks."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _NUMBER = re.compile(r"[+-]?\d[\d,]*(\.\d+)?(?![\w.])")
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell; all text is still to be escaped."""
+    """One table cell; its text is not escaped yet."""
 
     text: str
     value: float | str | None = None
-    """What the column is sorted by; None comes last, whichever way."""
+    """Sort value; None is always sorted last."""
     note: str = ""
-    """In small type below."""
+    """Small text below the cell."""
     marks: tuple[str, ...] = ()
-    """`pick`, `best` or `tied`: words that are set off."""
+    """Badges: `pick`, `best` or `tied`."""
 
 
 @dataclass(frozen=True)
@@ -36,25 +36,25 @@ class Line:
 
     cells: tuple[Cell, ...]
     kind: str = ""
-    """`pick` is set off; `missing` has two cells alone, the second as wide as all the others."""
+    """`pick` is highlighted; `missing` has two cells, the second spanning all other columns."""
     key: str = ""
-    """Names of the rows that it tells of, for showing those of one architecture alone."""
+    """Indices of the compared rows, used to filter by architecture."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table; its first column names the row."""
+    """A table whose first column names the row."""
 
     title: str
-    """Read out, not shown."""
+    """Caption for screen readers."""
     columns: tuple[str, ...]
     lines: tuple[Line, ...]
     text_columns: frozenset[int] = frozenset({0})
-    """Set flush left."""
+    """Left-aligned columns."""
 
 
 def plain(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """A table of text; columns of figures are sorted by the number that a cell begins with."""
+    """Make a table from text; numeric columns are sorted by the leading number of a cell."""
     texts = {place for place in range(len(columns)) if _is_text([row[place] for row in rows])}
     lines = tuple(
         Line(
@@ -69,7 +69,7 @@ def plain(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 
 
 def _is_text(column: Sequence[str]) -> bool:
-    """Whether most of what is known in a column is words: `one seed` may stand among figures."""
+    """Whether most cells of a column are text; `one seed` may occur in a numeric column."""
     known = [text for text in column if text != "-"]
     return 2 * sum(bool(_NUMBER.match(text)) for text in known) <= len(known)
 
@@ -77,33 +77,33 @@ def _is_text(column: Sequence[str]) -> bool:
 def _value(text: str, worded: bool) -> float | str | None:
     if worded:
         return text.casefold()
-    found = _NUMBER.match(text)
-    return float(found.group().replace(",", "")) if found else None
+    match = _NUMBER.match(text)
+    return float(match.group().replace(",", "")) if match else None
 
 
 COLUMNS = (
     "architecture",
     "accuracy (%)",
-    "against the best",
+    "vs. best",
     "macro-F1",
     "MACs",
     "FLOPs",
     "parameters",
     "latency",
-    "training",
+    "training time",
     "seeds",
     "status",
 )
 
 
 MEANINGS = {
-    "unfinished": "begun, and neither done nor failed",
-    "not begun": "the study asks for it",
+    "unfinished": "started, neither finished nor failed",
+    "not started": "part of the study",
 }
 
 
 def main_table(analysis: Analysis, not_begun: Sequence[str]) -> Table:
-    """Every run of the comparison: finished ones first, then what failed, stopped or is missing."""
+    """Table of all runs of a comparison: finished ones first, then runs without results."""
     names = names_of(analysis.rows)
     lines = [_line(analysis, place, name) for place, name in enumerate(names)]
     lines += [
@@ -162,7 +162,7 @@ def _against_best(analysis: Analysis, place: int) -> Cell:
 
 
 def _why(pair: Pair) -> str:
-    """How sure a difference is: by its p-value, or by the seeds where these alone explain it."""
+    """The p-value of a difference, or the noise of the seeds if that explains it."""
     if not pair.tied:
         return p_text(pair.p)
     if pair.p >= ALPHA or pair.seed_noise is None:
@@ -175,23 +175,23 @@ def _count(text: str, value: int | None) -> Cell:
 
 
 def _latency(row: Row) -> Cell:
-    found = row.measured
-    if found is None:
+    measurement = row.measured
+    if measurement is None:
         return Cell("–")
-    if found.busy:
-        return Cell(f"{found.latency_ms_median:.1f} ms", None, "machine busy")
-    return Cell(f"{found.latency_ms_median:.1f} ms", found.latency_ms_median)
+    if measurement.busy:
+        return Cell(f"{measurement.latency_ms_median:.1f} ms", None, "machine busy")
+    return Cell(f"{measurement.latency_ms_median:.1f} ms", measurement.latency_ms_median)
 
 
 def _training_time(row: Row) -> Cell:
     note = f"{row.epochs:.3g} epochs"
     if row.features_reused:
-        note += ", features reused" if row.train_time_known else ", without the feature pass"
+        note += ", features reused" if row.train_time_known else ", feature pass excluded"
     return Cell(f"{row.train_s:,.0f} s", row.train_s if row.train_time_known else None, note)
 
 
 def pair_table(analysis: Analysis) -> Table:
-    """Every tested pair; p-values are adjusted for their number."""
+    """Table of all tested pairs; p-values are adjusted for their number."""
     names = names_of(analysis.rows)
     lines = []
     for pair in analysis.pairs.values():
@@ -217,9 +217,9 @@ def pair_table(analysis: Analysis) -> Table:
     columns = (
         "more accurate",
         "less accurate",
-        "points apart",
-        "only first right",
-        "only second right",
+        "difference (points)",
+        "correct: first only",
+        "correct: second only",
         "McNemar",
         "bootstrap",
         "seed noise",
@@ -229,12 +229,13 @@ def pair_table(analysis: Analysis) -> Table:
 
 
 def sureness_table(analysis: Analysis) -> Table:
-    """Calibration, coverage and noise of every row with saved answers."""
-    return plain("Calibration and noise", render.SURENESS_COLUMNS, render.sureness_cells(analysis))
+    """Uncertainty, calibration and confusions of every row with saved predictions."""
+    cells = render.sureness_cells(analysis)
+    return plain("Uncertainty and errors", render.SURENESS_COLUMNS, cells)
 
 
 def without_suspects(analysis: Analysis) -> tuple[str, Table] | None:
-    """Accuracy without suspected label errors, in a sentence and a table; None without an audit."""
+    """Sentence and table of the accuracy without suspected label errors; None without an audit."""
     without = analysis.without
     if without is None:
         return None
@@ -243,31 +244,32 @@ def without_suspects(analysis: Analysis) -> tuple[str, Table] | None:
 
 
 def cost_table(analysis: Analysis) -> Table:
-    """Each counter's figure, and the verdict on them."""
+    """Costs by counter, and whether the counters agree."""
     rows = [render.cost_cells(row) for row in analysis.rows]
-    return plain("Costs, counter by counter", render.COST_COLUMNS, rows)
+    return plain("Costs by counter", render.COST_COLUMNS, rows)
 
 
 def measured_tables(analysis: Analysis) -> list[tuple[str, Table, list[str]]]:
-    """For each set of conditions: what they were, the table, and what kept the machine busy."""
-    found = [(row.name, row.measured, row.macs) for row in analysis.rows if row.measured]
+    """Conditions, table and notes on busy machines, for each set of conditions."""
+    known = [(row.name, row.measured, row.macs) for row in analysis.rows if row.measured]
     return [
         (
-            under,
+            conditions,
             plain(
-                f"Measured on {under}",
+                f"Measured on {conditions}",
                 measured.COLUMNS,
                 [measured.cells(*member) for member in members],
             ),
             measured.busy_notes(members),
         )
-        for under, members in measured.by_conditions(found).items()
+        for conditions, members in measured.by_conditions(known).items()
     ]
 
 
 def fairness_table(analysis: Analysis) -> tuple[str, Table]:
-    """What each run was given, as hashes, and what differs; in a sentence, and as a table."""
+    """Summary and table of each run's inputs as hashes, and their differences."""
     cards = fairness.fairness(analysis.comparison) if analysis.rows else []
     differing = sum(bool(card.differs) for card in cards)
-    told = f"{differing} of {len(cards)} runs differ" if differing else f"{len(cards)} runs, alike"
-    return told, plain("Fairness", fairness.COLUMNS, [card.cells() for card in cards])
+    count = len(cards)
+    summary = f"{differing} of {count} runs differ" if differing else f"{count} runs, no difference"
+    return summary, plain("Fairness", fairness.COLUMNS, [card.cells() for card in cards])

@@ -1,4 +1,4 @@
-"""Small images to be put into a page, from the decoded images of a study."""
+"""Thumbnails for the HTML page, from the decoded images of a study."""
 
 from __future__ import annotations
 
@@ -14,30 +14,29 @@ QUALITY = 78
 
 
 class Thumbnails:
-    """The decoded images of a study; `fault` says why there are none, and is empty else."""
+    """Thumbnails of a study's images; `error` is the reason if there are none, else empty."""
 
     def __init__(self, pixels: Path) -> None:
-        """`pixels` is the file of the array; it is a cache, and may be gone."""
+        """Open the array file `pixels`, a cache that may have been deleted."""
         from clothclf.data.pixels import PixelCache
         from clothclf.errors import DataError
 
-        self.fault = ""
+        self.error = ""
         try:
             self._cache = PixelCache(pixels.parent)
         except DataError:
-            self.fault = (
-                "The decoded images are gone, or not as they were written: they are a cache. "
-                "`bench run` makes them again."
+            self.error = (
+                "The cache of decoded images is missing or damaged. `bench run` creates it again."
             )
             return
         self._ids = self._cache.table["id"].astype(str).tolist()
 
     def uri(self, pixels: TestImage) -> str:
-        """The image as a data URI; empty where the array does not hold it."""
+        """Data URI of an image; empty if the cache does not contain it."""
         from PIL import Image
 
         row = pixels.pixel_row
-        if self.fault or not 0 <= row < len(self._ids) or self._ids[row] != pixels.id:
+        if self.error or not 0 <= row < len(self._ids) or self._ids[row] != pixels.id:
             return ""
         image = Image.fromarray(self._cache.array[row])
         image.thumbnail((SIDE, SIDE))
