@@ -74,9 +74,7 @@ def numbers(result: TrainingResult) -> list[tuple[float, ...]]:
 
 @pytest.mark.parametrize("horizontal_flip", [False, True])
 @pytest.mark.parametrize("backbone", [BODY, "test_efficientnet"])
-def test_cached_features_train_the_head_as_images_do(
-    backbone: str, horizontal_flip: bool
-) -> None:
+def test_cached_features_train_the_head_as_images_do(backbone: str, horizontal_flip: bool) -> None:
     """With one and two views, a hidden layer, dropout and momentum: equal weights to 1e-4."""
     head = HeadSettings(hidden=8, dropout=0.3)
     options = {"backbone": backbone, "standardize_features": True}
