@@ -23,11 +23,15 @@ def is_file(output: Path | None) -> bool:
 
 
 def write_output(content: str | bytes, output: Path | None) -> None:
-    """Write to a file, or to standard output if None; raises ReportError on failure."""
+    """Write to a file, or to standard output without one; raises ReportError on failure."""
+    data = content.encode("utf-8") if isinstance(content, str) else content
     if output is None:
-        output = STANDARD_OUTPUT
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
     with writing(output) as unfinished:
-        unfinished.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+        unfinished.write_bytes(data)
 
 
 def write_png(image: Image.Image, output: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from benchmark.config.study import SelectionSettings, StudySettings
 from benchmark.planning.architectures import expand, find_architectures, named_entries, sized
-from clothclf.cost.quick import FEW, backbone_request, count_many
+from clothclf.cost.quick import MAX_IN_PROCESS, backbone_request, count_many
 from clothclf.errors import ArchitectureError, UserError
 from clothclf.models.check_weights import check_architecture
 from clothclf.settings import ArchitectureSettings, DataSettings, HeadSettings
@@ -129,7 +129,7 @@ def test_a_backbone_with_a_head_costs_what_the_whole_does(tmp_path: Path) -> Non
 
 
 def test_counts_are_kept_and_many_are_counted_as_few_are(tmp_path: Path) -> None:
-    requests = [backbone_request("test_resnet", 16 + 8 * n) for n in range(FEW + 1)]
+    requests = [backbone_request("test_resnet", 16 + 8 * n) for n in range(MAX_IN_PROCESS + 1)]
     by_processes = count_many(requests, tmp_path / "a")
     here = [count_many([request], tmp_path / "b")[0] for request in requests[:2]]
     assert by_processes[:2] == here
