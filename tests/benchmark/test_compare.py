@@ -250,7 +250,7 @@ def test_latencies_have_a_ratio_where_they_were_measured_alike(
     ("second", "why"),
     [
         (None, "resnet18 was not measured"),
-        (make_measured(6.0, busy="a guest had a core"), "while a guest had a core"),
+        (make_measured(6.0, busy="a guest had a core"), "on a busy machine: a guest had a core"),
         (dataclasses.replace(make_measured(6.0), threads=4), "2 threads.* and on .*4 threads"),
         (dataclasses.replace(make_measured(6.0), precision="bfloat16"), "bfloat16"),
     ],
