@@ -211,7 +211,12 @@ def is_file(output: Path | None) -> bool:
 
 
 def write_output(content: str | bytes, output: Path | None) -> None:
-    """Write to a file, or to standard output without one; raises ReportError where it cannot."""
+    """Write to a file, or to standard output without one; raises ReportError where it cannot.
+
+    Of names of files, bytes that are not UTF-8 are written as Python and JSON do: `caf\\udce9`.
+    """
+    if isinstance(content, str):
+        content = content.encode("utf-8", errors="backslashreplace").decode("utf-8")
     if output is None:
         click.echo(content, nl=False)
         return

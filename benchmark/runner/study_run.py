@@ -33,6 +33,7 @@ from benchmark.terminal.output import (
     print_table,
 )
 from benchmark.weights import weights_of
+from clothclf.csv_text import frame_csv
 from clothclf.data.atomic import new_file, write_text
 from clothclf.data.dataset import DataSet
 from clothclf.errors import DataError, SettingsError, UserError
@@ -124,7 +125,7 @@ def folder_writer(study: StudySettings, data: DataSet) -> Callable[[RunFolder, R
         write_text(folder.path / files.CONFIG, to_yaml(study))
         with new_file(folder.path / files.MANIFEST) as unfinished:
             data.manifest.to_parquet(unfinished, index=False)
-        write_text(folder.path / files.FINDINGS, data.findings.to_csv(index=False))
+        write_text(folder.path / files.FINDINGS, frame_csv(data.findings))
 
     return write
 
