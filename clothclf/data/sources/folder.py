@@ -10,7 +10,14 @@ from collections import Counter
 from pathlib import Path
 
 from clothclf.data.sources.files import open_files
-from clothclf.data.sources.listing import MAX_IMAGE_BYTES, SPLIT_NAMES, Listing, Wanted, plain_title
+from clothclf.data.sources.listing import (
+    MAX_IMAGE_BYTES,
+    SPLIT_NAMES,
+    Listing,
+    Wanted,
+    escaped,
+    plain_title,
+)
 from clothclf.errors import DataError
 from clothclf.settings.data import CLASS_FOLDER
 
@@ -20,7 +27,6 @@ PICTURE_ENDINGS = (
 )
 
 NO_PICTURE = "file is no picture by its name"
-UNUSABLE_NAME = "file name is not plain text"
 
 _LAYOUT = "expected a folder for each class with its pictures right in it"
 
@@ -35,6 +41,7 @@ class FolderSource:
         self.path = path
         self._files = open_files(path)
         names = [name for name in self._files.all_names() if not _is_hidden(name)]
+        self._left_out = [item for item in self._files.left_out() if not _is_hidden(item[0])]
         pictures = [name.split("/") for name in names if _is_picture(name)]
         if not pictures:
             endings = ", ".join(PICTURE_ENDINGS[:6])
@@ -58,11 +65,14 @@ class FolderSource:
         # A file beside the class folders has no class, but is told to be no picture.
         classes = [each[place] if len(each) > place + 1 else "." for each in parts]
         splits = [each[0] if len(each) > 1 else "train" for each in parts]
+        faults = ["" if _is_picture(name) else NO_PICTURE for name in self._names]
+        nothing = ["."] * len(self._left_out)
+        classes += nothing
         return Listing(
-            ids=self._names,
+            ids=[*self._names, *(escaped(name) for name, _ in self._left_out)],
             columns={wanted.label: classes, CLASS_FOLDER: classes},
-            splits=splits if self._has_splits else (),
-            faults=[_fault(name) for name in self._names],
+            splits=splits + nothing if self._has_splits else (),
+            faults=[*faults, *(reason for _, reason in self._left_out)],
         )
 
     def read_bytes(self, image_id: str) -> bytes:
@@ -76,17 +86,12 @@ class FolderSource:
 
 def _is_hidden(name: str) -> bool:
     """Whether a file is one that systems leave behind: nobody means it to be a picture."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+    parts = name.split("/")
+    return any((part.startswith(".") and part != "..") or part == "__MACOSX" for part in parts)
 
 
 def _is_picture(name: str) -> bool:
     return name.lower().endswith(PICTURE_ENDINGS)
-
-
-def _fault(name: str) -> str:
-    if not name.isprintable():
-        return UNUSABLE_NAME
-    return "" if _is_picture(name) else NO_PICTURE
 
 
 def _find_root(pictures: list[list[str]]) -> list[str]:
