@@ -64,7 +64,10 @@ def prepare_with_progress(study: StudySettings, console: Console | None = None) 
             told = now
             console.print(f"data: {done:,} of {total:,} images decoded")
 
-    return prepare(study.data, cache, tell)
+    def note(text: str) -> None:
+        console.print(f"data: {text}", style="yellow")
+
+    return prepare(study.data, cache, tell, note)
 
 
 def can_move(console: Console) -> bool:

@@ -83,11 +83,11 @@ def _test_pictures(found: FoundRun, size: int, most: int | None) -> tuple[Pictur
         test = SplitImages.open(manifest, spec.data_summary.classes, array, "test")
         if array.shape[1] != size or test.rows.max(initial=0) >= len(array):
             raise DataError("other pictures")
+        places = np.arange(len(test) if most is None else min(most, len(test)))
+        return test.images(places), f"of the run's {len(test):,} test pictures"
     except (DataError, OSError, ValueError):
         drawn = np.random.default_rng(0).integers(0, 256, (DRAWN, size, size, 3), dtype=np.uint8)
         return drawn, "pictures of noise, as the run's own are not in the cache any more"
-    places = np.arange(len(test) if most is None else min(most, len(test)))
-    return test.images(places), f"of the run's {len(test):,} test pictures"
 
 
 def _run(answer: Runtime, pictures: Pictures) -> Probabilities:

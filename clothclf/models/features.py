@@ -17,6 +17,7 @@ from torch import Tensor
 
 from clothclf.data.atomic import new_folder, set_aside, write_text
 from clothclf.data.batches import FeatureBatches, ImageBatches
+from clothclf.data.in_use import hold
 from clothclf.errors import DataError
 from clothclf.models.classifier import Classifier
 from clothclf.models.fold import folded
@@ -85,6 +86,7 @@ class BodyFeatures:
             self._fill(features, split, on_images)
             return features
         kept = self._folder / "features" / self._key(split, views)
+        hold(kept)
         try:
             array, seconds = _open(kept, self._shape(split, views))
         except DataError:
@@ -107,8 +109,9 @@ class BodyFeatures:
                 )
                 started = time.perf_counter()
                 self._fill(torch.from_numpy(array), split, on_images)
+                seconds = time.perf_counter() - started
                 array.flush()
-                told = {**_describe(array), "seconds": time.perf_counter() - started}
+                told = {**_describe(array), "seconds": seconds}
                 write_text(unfinished / "features.json", json.dumps(told))
             return _open(kept, shape)[0]
         except OSError as error:
@@ -153,9 +156,10 @@ class BodyFeatures:
 
 
 def _open(folder: Path, shape: tuple[int, ...]) -> tuple[npt.NDArray[np.float32], float | None]:
-    """Open cached features without reading them, and the seconds that they took, where known.
+    """Open cached features, and the seconds that they took, where known.
 
-    Raises DataError where they are not whole.
+    Raises DataError where they are not as they were written: training reads them whole, so all of
+    them are compared with their checksum.
     """
     try:
         # Copy on write: torch wants writable memory, and nothing may reach the file.
@@ -170,11 +174,6 @@ def _open(folder: Path, shape: tuple[int, ...]) -> tuple[npt.NDArray[np.float32]
 
 
 def _describe(array: npt.NDArray[np.float32]) -> dict[str, Any]:
-    """Shape, and a checksum of some 64 rows spread evenly: not all is read at every opening."""
-    rows = array.reshape(-1, array.shape[-1])
-    sample = np.ascontiguousarray(rows[:: max(1, len(rows) // 64)])
-    return {
-        "format": FORMAT,
-        "shape": list(array.shape),
-        "sample_crc32": zlib.crc32(sample.tobytes()),
-    }
+    """Shape, and a checksum of all features."""
+    content = np.ascontiguousarray(array).reshape(-1).data
+    return {"format": FORMAT, "shape": list(array.shape), "crc32": zlib.crc32(content)}

@@ -11,6 +11,10 @@ from benchmark.report.analysis import Picture
 SIDE = 96
 """Largest side in pixels."""
 QUALITY = 78
+GONE = (
+    "The decoded pictures are gone, or not as they were written: they are a cache. "
+    "`bench run` makes them again."
+)
 
 
 class Thumbnails:
@@ -25,10 +29,7 @@ class Thumbnails:
         try:
             self._cache = PixelCache(pixels.parent)
         except DataError:
-            self.fault = (
-                "The decoded pictures are gone, or not as they were written: they are a cache. "
-                "`bench run` makes them again."
-            )
+            self.fault = GONE
             return
         self._ids = self._cache.table["id"].astype(str).tolist()
 
@@ -36,10 +37,16 @@ class Thumbnails:
         """The picture as a data URI; empty where the array does not hold it."""
         from PIL import Image
 
+        from clothclf.errors import DataError
+
         row = picture.pixel_row
         if self.fault or not 0 <= row < len(self._ids) or self._ids[row] != picture.id:
             return ""
-        image = Image.fromarray(self._cache.array[row])
+        try:
+            image = Image.fromarray(self._cache.array[row])
+        except DataError:
+            self.fault = GONE
+            return ""
         image.thumbnail((SIDE, SIDE))
         file = io.BytesIO()
         image.save(file, "JPEG", quality=QUALITY)

@@ -37,7 +37,8 @@ from benchmark.runner.executors.parcel import (
 from benchmark.runner.executors.ray_words import fault_words
 from benchmark.runner.process import RunProcess
 from benchmark.runner.run_folder import RunFolder
-from clothclf.data.atomic import new_file
+from clothclf.data.atomic import new_file, write_bytes
+from clothclf.data.checked import checksum_file
 
 FOLDER_VARIABLE = "BENCH_NODE_FOLDER"
 """Of a node: where it keeps data, weights and the runs that it works on."""
@@ -159,6 +160,8 @@ def _at_hand(offer: Offer, home: str) -> Path:
     with filelock.FileLock(f"{kept}.lock"):
         if not offer.is_at(kept):
             _fetch(offer, kept, home)
+        if offer.checksums:
+            write_bytes(checksum_file(kept), offer.checksums)
     return kept
 
 

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clothclf.data.pixels import PixelCache, open_or_build
+from clothclf.data import checked
+from clothclf.data.dataset import open_pixels
+from clothclf.data.pixels import DECODED_AGAIN, PixelCache, open_or_build
 from clothclf.data.sources.kaggle import KaggleSource
 from clothclf.errors import DataError
 from tests.conftest import KaggleBuilder, draw_jpeg
@@ -164,6 +166,66 @@ def test_a_damaged_cache_is_noticed_and_built_again(
     assert np.array_equal(open_or_build(source, IDS, 24, cache).array, pixels)
     assert source.reads == len(IDS)
     assert [path.name for path in (cache / "pixels").iterdir()] == [folder.name]
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> int:
+    """So that the images have 14 blocks; returns the images in each."""
+    monkeypatch.setattr(checked, "BLOCK_BYTES", 3 * 24 * 24 * 3)
+    return 3
+
+
+def overwrite(file: Path, row: int) -> None:
+    """Change an image of 24 x 24 pixels on disk, as a failing disk would."""
+    with file.open("r+b") as opened:
+        opened.seek(-(len(IDS) - row) * 24 * 24 * 3, os.SEEK_END)
+        opened.write(os.urandom(24 * 24 * 3))
+
+
+@pytest.mark.parametrize("row", range(0, len(IDS), 3))
+def test_a_damaged_block_is_never_read_and_decoded_again(
+    source: CountingSource, tmp_path: Path, small_blocks: int, row: int
+) -> None:
+    """Whichever block it is, when opening the cache or when its images are read."""
+    cache = tmp_path / "cache"
+    whole = open_or_build(source, IDS, 24, cache)
+    pixels = np.array(whole.array)
+    overwrite(whole.path, row)
+    source.reads = 0
+    again = open_or_build(source, IDS, 24, cache).array
+    assert np.array_equal(again[np.arange(row - 2, row + 1)], pixels[np.arange(row - 2, row + 1)])
+    assert source.reads == len(IDS)
+    assert np.array_equal(again, pixels)
+    assert np.array_equal(open_or_build(source, IDS, 24, cache).array, pixels)
+    assert source.reads == len(IDS)
+
+
+def test_a_damaged_block_is_an_error_where_nothing_can_decode(
+    source: CountingSource, tmp_path: Path, small_blocks: int
+) -> None:
+    """One image of a block that is not looked at when the file is opened."""
+    file = open_or_build(source, IDS, 24, tmp_path / "cache").path
+    overwrite(file, 4)
+    array = open_pixels(file)
+    assert array[np.array([0, 8])].shape == (2, 24, 24, 3)
+    with pytest.raises(DataError, match="are damaged; `bench data stats` decodes them again"):
+        array[5]
+    with pytest.raises(DataError, match="cannot be opened"):
+        open_pixels(file)
+
+
+def test_a_cache_without_checksums_is_built_again_in_one_sentence(
+    source: CountingSource, tmp_path: Path
+) -> None:
+    """As versions before wrote it."""
+    told: list[str] = []
+    whole = open_or_build(source, IDS, 24, tmp_path / "cache", note=told.append)
+    assert told == []
+    pixels = np.array(whole.array)
+    whole.path.with_suffix(".json").unlink()
+    again = open_or_build(source, IDS, 24, tmp_path / "cache", note=told.append)
+    assert np.array_equal(again.array, pixels)
+    assert told == [DECODED_AGAIN]
 
 
 def test_a_place_that_cannot_hold_the_cache_is_one_sentence(

@@ -1,0 +1,98 @@
+"""What is cached goes away during a study: by `bench data clean`, or by hand.
+
+The moments are drawn from a seed that is printed; BENCH_FAULTS_SEED repeats them.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.benchmark.conftest import run_bench
+from tests.faults import study
+from tests.faults.conftest import Undisturbed
+from tests.faults.test_kill import SEED
+from tests.faults.test_machine import wait_for
+
+
+def clean(folder: Path) -> str:
+    """Run `bench data clean`; return what it says."""
+    done = run_bench(folder, "data", "clean", "-c", "faults.yaml")
+    assert done.code == 0, done.err
+    return done.out
+
+
+def clean_at(undisturbed: Undisturbed, folder: Path, moments_s: list[float], *more: str) -> None:
+    """Run the study, clean at these moments after its start, and look at what came of it."""
+    print(f"seed {SEED}, cleaned after {moments_s} s")
+    process = study.start(folder, "run", "--all", *more)
+    started = time.monotonic()
+    for moment in sorted(moments_s):
+        while process.poll() is None and time.monotonic() < started + moment:
+            time.sleep(0.005)
+        if process.poll() is None:
+            clean(folder)
+    assert process.wait(300) == 0, study.output(folder)[-3000:]
+    assert "decoding them again" not in study.output(folder)
+    assert study.figures(folder) == undisturbed.figures
+    study.assert_whole_in_mlflow(folder)
+
+
+def test_cleaning_at_some_moments_takes_nothing_from_a_running_study(
+    undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    draw = random.Random(SEED)
+    clean_at(undisturbed, tmp_path, [draw.uniform(0, undisturbed.seconds) for _ in range(6)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(20))
+def test_cleaning_at_twenty_moments(number: int, undisturbed: Undisturbed, tmp_path: Path) -> None:
+    """One run after the other, and two at a time, by turns."""
+    moment = random.Random(f"{SEED} {number}").uniform(0, 1) * undisturbed.seconds
+    more = ("--workers", "2") if number % 2 else ()
+    clean_at(undisturbed, tmp_path, [moment / (1.5 if more else 1)], *more)
+
+
+def test_cleaning_tells_what_a_running_study_keeps(tmp_path: Path) -> None:
+    """And frees it once the study is over."""
+    process = study.start(tmp_path, "run", "--all")
+    wait_for(tmp_path, "plan: 2 runs")
+    assert "left pixels: 0 MiB, in use by a running command" in clean(tmp_path)
+    assert list((tmp_path / "mlruns/cache/pixels").glob("*/pixels.npy"))
+    assert process.wait(300) == 0
+    assert "left" not in clean(tmp_path)
+    assert not list((tmp_path / "mlruns/cache/pixels").iterdir())
+
+
+def test_a_run_whose_cache_is_gone_decodes_its_images_again(
+    undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    """Deleted by hand while the first run trains: the second makes its own, and says so."""
+    process = study.start(tmp_path, "run", "--all")
+    wait_for(tmp_path, "epoch 1/")
+    shutil.rmtree(tmp_path / "mlruns/cache")
+    assert process.wait(300) == 0, study.output(tmp_path)[-3000:]
+    told = study.output(tmp_path)
+    assert told.count("the decoded images are gone or damaged: decoding them again") == 1
+    assert study.figures(tmp_path) == undisturbed.figures
+
+
+def test_a_run_whose_cache_is_damaged_decodes_its_images_again(
+    undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    """Two thirds of the images overwritten: the figures stay those of the real ones."""
+    process = study.start(tmp_path, "run", "--all")
+    wait_for(tmp_path, "epoch 1/")
+    (file,) = (tmp_path / "mlruns/cache/pixels").glob("*/pixels.npy")
+    content = file.read_bytes()
+    file.unlink()  # the first run goes on with the old file
+    file.write_bytes(content[: len(content) // 3] + bytes(len(content) - len(content) // 3))
+    assert process.wait(300) == 0, study.output(tmp_path)[-3000:]
+    told = study.output(tmp_path)
+    assert told.count("the decoded images are gone or damaged: decoding them again") == 1
+    assert study.figures(tmp_path) == undisturbed.figures
