@@ -8,8 +8,9 @@ import mmap
 import os
 import warnings
 import zlib
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,10 @@ DECODER_VERSION = 2
 
 LET_GO_BYTES = 2**26
 """Of decoded pictures, after which those written leave this process's memory."""
+
+AHEAD = 256
+"""Images that threads are asked to decode before the first of them is taken: enough for all."""
+_Row = dict[str, object]
 
 Progress = Callable[[int, int], None]
 """Called with pictures done and pictures in all."""
@@ -145,7 +150,7 @@ def _build(
     # are silenced here, since the filters belong to the process and not to a thread.
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
         warnings.simplefilter("ignore")
-        for row in pool.map(decode, range(len(ids))):
+        for row in _in_order(pool, decode, len(ids)):
             rows.append(row)
             if len(rows) % per_block == 0 or len(rows) == len(ids):
                 checksums.append(block_checksum(array, len(checksums), per_block))
@@ -157,6 +162,24 @@ def _build(
     pd.DataFrame(rows).to_parquet(folder / "pictures.parquet", index=False)
     write_checksums(folder / "pixels.npy", per_block, checksums)
     write_text(folder / "cache.json", json.dumps(_describe(folder, len(ids))))
+
+
+def _in_order(pool: Executor, call: Callable[[int], _Row], count: int) -> Iterator[_Row]:
+    """Results for 0 to `count`, in order, few of them asked for ahead.
+
+    `pool.map` asks for all at once, which takes gigabytes for millions.
+    """
+    waiting: deque[Future[_Row]] = deque()
+    try:
+        for position in range(count):
+            waiting.append(pool.submit(call, position))
+            if len(waiting) == AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
 
 
 def _let_go(array: np.memmap[Any, np.dtype[np.uint8]]) -> None:

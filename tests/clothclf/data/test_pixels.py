@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image
 
 from clothclf.data import checked
 from clothclf.data.dataset import open_pixels
-from clothclf.data.pixels import DECODED_AGAIN, PixelCache, open_or_build
+from clothclf.data.pixels import AHEAD, DECODED_AGAIN, PixelCache, open_or_build
 from clothclf.data.sources.kaggle import KaggleSource
 from clothclf.errors import DataError
 from tests.conftest import KaggleBuilder, draw_jpeg
@@ -110,6 +111,20 @@ def test_progress_ends_with_all_pictures(source: CountingSource, tmp_path: Path)
     assert told[-1] == (len(IDS), len(IDS))
 
 
+def test_few_images_are_decoded_ahead(kaggle: KaggleBuilder, tmp_path: Path) -> None:
+    """Asked for all at once, a million files take gigabytes before the first is decoded."""
+    ids = [str(number) for number in range(3000)]
+    source = CountingSource(kaggle.folder("id,articleType\n", dict.fromkeys(ids, b"no picture")))
+    ahead: list[int] = []
+
+    def tell(done: int, total: int) -> None:
+        time.sleep(0.2)  # for threads that could run on
+        ahead.append(source.reads - done)
+
+    open_or_build(source, ids, 8, tmp_path / "cache", tell)
+    assert max(ahead) <= AHEAD
+
+
 def test_an_interrupted_build_leaves_nothing_behind(source: CountingSource, tmp_path: Path) -> None:
     """Ctrl-C in the middle: no folder passes for whole, and the next try builds it."""
 
@@ -169,39 +184,44 @@ def test_a_damaged_cache_is_noticed_and_built_again(
 
 
 @pytest.fixture
-def small_blocks(monkeypatch: pytest.MonkeyPatch) -> int:
-    """So that the images have 14 blocks; returns the images in each."""
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of three images."""
     monkeypatch.setattr(checked, "BLOCK_BYTES", 3 * 24 * 24 * 3)
-    return 3
 
 
 def overwrite(file: Path, row: int) -> None:
-    """Change an image of 24 x 24 pixels on disk, as a failing disk would."""
-    with file.open("r+b") as opened:
-        opened.seek(-(len(IDS) - row) * 24 * 24 * 3, os.SEEK_END)
-        opened.write(os.urandom(24 * 24 * 3))
+    """Change an image on disk, as a failing disk would."""
+    array = np.load(file, mmap_mode="r+")
+    array[row] = 255 - array[row]
+    array.flush()
 
 
-@pytest.mark.parametrize("row", range(0, len(IDS), 3))
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("row", [0, 1, 80, 81, 157, 159])
 def test_a_damaged_block_is_never_read_and_decoded_again(
-    source: CountingSource, tmp_path: Path, small_blocks: int, row: int
+    kaggle: KaggleBuilder, tmp_path: Path, row: int
 ) -> None:
-    """Whichever block it is, when opening the cache or when its images are read."""
+    """Whichever of many it is, when opening the cache or when its images are read."""
+    ids = [str(number) for number in range(160)]
+    images = {name: draw_jpeg(int(name)) for name in ids}
+    source = CountingSource(kaggle.folder("id,articleType\n", images))
     cache = tmp_path / "cache"
-    whole = open_or_build(source, IDS, 24, cache)
+    whole = open_or_build(source, ids, 24, cache)
     pixels = np.array(whole.array)
     overwrite(whole.path, row)
     source.reads = 0
-    again = open_or_build(source, IDS, 24, cache).array
-    assert np.array_equal(again[np.arange(row - 2, row + 1)], pixels[np.arange(row - 2, row + 1)])
-    assert source.reads == len(IDS)
+    again = open_or_build(source, ids, 24, cache).array
+    some = np.arange(row - 2, row + 1)
+    assert np.array_equal(again[some], pixels[some])
+    assert source.reads == len(ids)
     assert np.array_equal(again, pixels)
-    assert np.array_equal(open_or_build(source, IDS, 24, cache).array, pixels)
-    assert source.reads == len(IDS)
+    assert np.array_equal(open_or_build(source, ids, 24, cache).array, pixels)
+    assert source.reads == len(ids)
 
 
+@pytest.mark.usefixtures("small_blocks")
 def test_a_damaged_block_is_an_error_where_nothing_can_decode(
-    source: CountingSource, tmp_path: Path, small_blocks: int
+    source: CountingSource, tmp_path: Path
 ) -> None:
     """One image of a block that is not looked at when the file is opened."""
     file = open_or_build(source, IDS, 24, tmp_path / "cache").path
