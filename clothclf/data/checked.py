@@ -75,7 +75,7 @@ class CheckedImages:
         return len(self._array)
 
     def __getitem__(self, rows: Any) -> Any:
-        """The images at some rows: uint8, indexed as numpy does."""
+        """The images at some rows, uint8: a number, a slice or an array of numbers."""
         if not self._all_seen:
             self._check(rows[0] if isinstance(rows, tuple) else rows)
         return self._array[rows]
@@ -95,15 +95,19 @@ class CheckedImages:
             described = json.loads(checksum_file(self.path).read_text("utf-8"))
             self._rows_per_block = int(described["rows_per_block"])
             self._checksums = [int(value) for value in described["crc32"]]
+            if [self._array.dtype, *self._array.shape] != [np.uint8, *described["shape"]]:
+                raise ValueError("its header is damaged")
             if len(self._checksums) != -(-len(self._array) // self._rows_per_block):
                 raise ValueError("its checksums are of another file")
-        except (OSError, ValueError, EOFError, LookupError, TypeError, ArithmeticError) as error:
+        except Exception as error:  # numpy raises many kinds on a damaged header
             raise DataError(f"{self.path}: the decoded images cannot be opened: {error}") from None
         self._seen = np.zeros(len(self._checksums), dtype=np.bool_)
         self._all_seen = False
 
     def _check(self, rows: Any) -> None:
-        blocks = np.atleast_1d(np.arange(len(self))[rows]) // self._rows_per_block
+        if isinstance(rows, slice):
+            rows = np.arange(*rows.indices(len(self)))
+        blocks = np.atleast_1d(rows) % max(1, len(self)) // self._rows_per_block
         new = np.unique(blocks[~self._seen[blocks]])
         if not len(new):
             return
@@ -133,9 +137,12 @@ def rows_per_block(array: npt.NDArray[np.uint8]) -> int:
     return max(1, BLOCK_BYTES // max(1, array.nbytes // max(1, len(array))))
 
 
-def write_checksums(file: Path, per_block: int, checksums: list[int]) -> None:
+def write_checksums(
+    file: Path, shape: tuple[int, ...], per_block: int, checksums: list[int]
+) -> None:
     """Write the checksums of an array's blocks, in order, beside its file."""
-    write_text(checksum_file(file), json.dumps({"rows_per_block": per_block, "crc32": checksums}))
+    described = {"shape": shape, "rows_per_block": per_block, "crc32": checksums}
+    write_text(checksum_file(file), json.dumps(described))
 
 
 def checksum_file(file: Path) -> Path:

@@ -160,7 +160,7 @@ def _build(
                 progress(len(rows), len(ids))
     array.flush()
     pd.DataFrame(rows).to_parquet(folder / "pictures.parquet", index=False)
-    write_checksums(folder / "pixels.npy", per_block, checksums)
+    write_checksums(folder / "pixels.npy", array.shape, per_block, checksums)
     write_text(folder / "cache.json", json.dumps(_describe(folder, len(ids))))
 
 

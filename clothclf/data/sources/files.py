@@ -198,7 +198,7 @@ class _Zip:
         self._left_out: list[tuple[str, str]] = []
         self._repeated: set[str] = set()
         for info in infos:
-            if info.is_dir():
+            if info.filename.endswith("/"):
                 continue
             if reason := _member_fault(info):
                 self._left_out.append((info.orig_filename, reason))

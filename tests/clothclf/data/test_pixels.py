@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import random
 import time
 from pathlib import Path
 
@@ -217,6 +218,24 @@ def test_a_damaged_block_is_never_read_and_decoded_again(
     assert np.array_equal(again, pixels)
     assert np.array_equal(open_or_build(source, ids, 24, cache).array, pixels)
     assert source.reads == len(ids)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_no_flipped_bit_is_ever_read(source: CountingSource, tmp_path: Path) -> None:
+    """200 of them anywhere in the file, every other one in its header."""
+    file = open_or_build(source, IDS, 24, tmp_path / "cache").path
+    whole, checksums = file.read_bytes(), checked.checksum_file(file).read_bytes()
+    pixels, draw = np.load(file), random.Random(0)
+    for number in range(200):
+        content = bytearray(whole)
+        content[draw.randrange(128 if number % 2 else len(whole))] ^= 1 << draw.randrange(8)
+        file.write_bytes(content)
+        checked.checksum_file(file).write_bytes(checksums)
+        try:
+            found = np.asarray(open_pixels(file))
+        except DataError:
+            continue
+        assert np.array_equal(found, pixels)
 
 
 @pytest.mark.usefixtures("small_blocks")
