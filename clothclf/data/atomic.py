@@ -42,7 +42,7 @@ def new_file(path: Path) -> Iterator[Path]:
 
 def _new_temporary(path: Path, is_folder: bool) -> tuple[str, int]:
     """A new hidden file or folder beside `path`, and the descriptor that keeps it in use."""
-    while True:
+    for _ in range(10):
         if is_folder:
             name = tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.")
         else:
@@ -51,6 +51,7 @@ def _new_temporary(path: Path, is_folder: bool) -> tuple[str, int]:
         lock = lock_shared(Path(name))
         if lock is not None:  # else it was deleted before it was locked
             return name, lock
+    raise FileNotFoundError(errno.ENOENT, "new files vanish at once", str(path))
 
 
 def _sync(path: Path) -> None:

@@ -82,6 +82,8 @@ def delete_unused(path: Path) -> bool:
         os.rename(path, aside)
         shutil.rmtree(aside)
         return True
+    except FileNotFoundError:  # another process was first
+        return True
     finally:
         os.close(handle)
 

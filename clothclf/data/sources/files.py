@@ -154,19 +154,26 @@ class _Member(NamedTuple):
     crc: int
     method: int
     flags: int
+    stored_name: str
+    """As the archive has it, before zipfile made another of it."""
 
     @classmethod
     def of(cls, info: zipfile.ZipInfo) -> _Member:
         return cls(
-            *(info.header_offset, info.compress_size, info.file_size),
-            *(info.CRC, info.compress_type, info.flag_bits),
+            info.header_offset,
+            info.compress_size,
+            info.file_size,
+            info.CRC,
+            info.compress_type,
+            info.flag_bits,
+            info.orig_filename,
         )
 
     def info(self, name: str) -> zipfile.ZipInfo:
         """As zipfile wants it."""
         info = zipfile.ZipInfo(name)
         info.header_offset, info.compress_size, info.file_size = self[:3]
-        info.CRC, info.compress_type, info.flag_bits = self[3:]
+        info.CRC, info.compress_type, info.flag_bits, info.orig_filename = self[3:]
         return info
 
 
@@ -274,7 +281,7 @@ def _fault(name: str, is_plain: bool) -> str:
 
 def _member_fault(info: zipfile.ZipInfo) -> str:
     name = info.filename
-    if name != info.orig_filename or not name:  # zipfile cuts a name at its first NUL
+    if "\0" in info.orig_filename or not name:  # zipfile cuts a name at its first NUL
         return UNUSABLE_NAME
     if name.startswith("/") or ".." in name.split("/"):
         return LEADS_OUT

@@ -27,6 +27,7 @@ PICTURE_ENDINGS = (
 )
 
 NO_PICTURE = "file is no picture by its name"
+HIDDEN = "picture is hidden, or in a hidden folder"
 
 _LAYOUT = "expected a folder for each class with its pictures right in it"
 
@@ -40,8 +41,10 @@ class FolderSource:
         self.synthetic = False
         self.path = path
         self._files = open_files(path)
-        names = [name for name in self._files.all_names() if not _is_hidden(name)]
+        everything = self._files.all_names()
+        names = [name for name in everything if not _is_hidden(name)]
         self._left_out = [item for item in self._files.left_out() if not _is_hidden(item[0])]
+        self._left_out += [(name, HIDDEN) for name in everything if _is_hidden_picture(name)]
         pictures = [name.split("/") for name in names if _is_picture(name)]
         if not pictures:
             endings = ", ".join(PICTURE_ENDINGS[:6])
@@ -55,8 +58,10 @@ class FolderSource:
         _require_one_depth([parts[down:] for parts in pictures], self._has_splits, path)
         prefix = "".join(f"{part}/" for part in self._root)
         self._prefix = prefix
-        # Beside the folder that holds everything there may be a licence or a checksum.
         self._names = [name[len(prefix) :] for name in names if name.startswith(prefix)]
+        # Beside the folder that holds everything there may be a licence or a checksum.
+        beside = [name for name in names if not name.startswith(prefix)]
+        self._left_out += [(name, NO_PICTURE) for name in beside]
 
     def list_images(self, wanted: Wanted) -> Listing:
         """List every file with its class, whatever the column of the label is called."""
@@ -88,6 +93,13 @@ def _is_hidden(name: str) -> bool:
     """Whether a file is one that systems leave behind: nobody means it to be a picture."""
     parts = name.split("/")
     return any((part.startswith(".") and part != "..") or part == "__MACOSX" for part in parts)
+
+
+def _is_hidden_picture(name: str) -> bool:
+    """Whether a hidden file may be a picture that somebody misses; macOS's shadows are none."""
+    parts = name.split("/")
+    shadow = "__MACOSX" in parts or parts[-1].startswith("._")
+    return _is_hidden(name) and _is_picture(name) and not shadow
 
 
 def _is_picture(name: str) -> bool:

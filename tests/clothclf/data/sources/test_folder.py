@@ -82,12 +82,23 @@ def test_classes_may_be_called_like_splits(tmp_path: Path) -> None:
 
 def test_files_that_are_no_pictures_are_told_and_what_systems_leave_is_not(tmp_path: Path) -> None:
     names = ("README.md", "cats/notes.txt", "cats/.DS_Store", "__MACOSX/cats/._1.jpg", ".git/x")
+    names += ("cats/._2.jpg", "cats/.3.jpg", ".thumbnails/cats/1.jpg")
     listing = read(write(tmp_path, (*FLAT, *names)))
     told = Counter((finding.reason, finding.image_id) for finding in listing.findings)
     assert told == {
         (reasons.NO_PICTURE, "README.md"): 1,
         (reasons.NO_PICTURE, "cats/notes.txt"): 1,
+        (reasons.HIDDEN, "cats/.3.jpg"): 1,
+        (reasons.HIDDEN, ".thumbnails/cats/1.jpg"): 1,
     }
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_files_beside_the_folder_of_all_classes_are_told(tmp_path: Path, kind: str) -> None:
+    names = tuple(f"pictures/{name}" for name in FLAT)
+    found = read(write(tmp_path, (*names, "LICENSE", "pictures/sizes.txt"), kind))
+    told = Counter((finding.reason, finding.image_id) for finding in found.findings)
+    assert told == {(reasons.NO_PICTURE, "sizes.txt"): 1, (reasons.NO_PICTURE, "LICENSE"): 1}
 
 
 ODD_NAMES = (
