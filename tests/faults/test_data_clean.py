@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from clothclf.data.prepare import prepare
+from clothclf.settings import DataSettings, DemoSettings
 from tests.benchmark.conftest import run_bench
 from tests.faults import study
 from tests.faults.conftest import Undisturbed
@@ -40,6 +42,8 @@ def clean_at(undisturbed: Undisturbed, folder: Path, moments_s: list[float], *mo
     assert "decoding them again" not in study.output(folder)
     assert study.figures(folder) == undisturbed.figures
     study.assert_whole_in_mlflow(folder)
+    assert "in use" not in clean(folder)
+    assert not list((folder / "mlruns/cache/pixels").iterdir())
 
 
 def test_cleaning_at_some_moments_takes_nothing_from_a_running_study(
@@ -58,17 +62,20 @@ def test_cleaning_at_twenty_moments(number: int, undisturbed: Undisturbed, tmp_p
     clean_at(undisturbed, tmp_path, [moment / (1.5 if more else 1)], *more)
 
 
-def test_cleaning_tells_what_a_running_study_keeps(tmp_path: Path) -> None:
-    """And frees it once the study is over."""
-    process = study.start(tmp_path, "run", "--all")
-    wait_for(tmp_path, "plan: 2 runs")
-    assert "left pixels: 0 MiB, in use by a running command" in clean(tmp_path)
-    assert list((tmp_path / "mlruns/cache/pixels").glob("*/pixels.npy"))
-    assert process.wait(300) == 0
-    assert "left" not in clean(tmp_path)
-    assert not list((tmp_path / "mlruns/cache/pixels").iterdir())
+def test_cleaning_leaves_what_a_process_uses_and_names_it(tmp_path: Path) -> None:
+    """Here this process has prepared the data, and uses its images."""
+    (tmp_path / "faults.yaml").write_text(study.STUDY)
+    data = DataSettings(image_size=32, demo=DemoSettings(images_per_class=10))
+    pixels = prepare(data, tmp_path / "mlruns/cache").pixels
+    other = tmp_path / "mlruns/cache/pixels/of-another-study"
+    other.mkdir()
+    told = clean(tmp_path)
+    assert "left pixels: 0 MiB, in use by a running command" in told
+    assert pixels.is_file()
+    assert not other.exists()
 
 
+@pytest.mark.slow
 def test_a_run_whose_cache_is_gone_decodes_its_images_again(
     undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
@@ -76,22 +83,6 @@ def test_a_run_whose_cache_is_gone_decodes_its_images_again(
     process = study.start(tmp_path, "run", "--all")
     wait_for(tmp_path, "epoch 1/")
     shutil.rmtree(tmp_path / "mlruns/cache")
-    assert process.wait(300) == 0, study.output(tmp_path)[-3000:]
-    told = study.output(tmp_path)
-    assert told.count("the decoded images are gone or damaged: decoding them again") == 1
-    assert study.figures(tmp_path) == undisturbed.figures
-
-
-def test_a_run_whose_cache_is_damaged_decodes_its_images_again(
-    undisturbed: Undisturbed, tmp_path: Path
-) -> None:
-    """Two thirds of the images overwritten: the figures stay those of the real ones."""
-    process = study.start(tmp_path, "run", "--all")
-    wait_for(tmp_path, "epoch 1/")
-    (file,) = (tmp_path / "mlruns/cache/pixels").glob("*/pixels.npy")
-    content = file.read_bytes()
-    file.unlink()  # the first run goes on with the old file
-    file.write_bytes(content[: len(content) // 3] + bytes(len(content) - len(content) // 3))
     assert process.wait(300) == 0, study.output(tmp_path)[-3000:]
     told = study.output(tmp_path)
     assert told.count("the decoded images are gone or damaged: decoding them again") == 1
