@@ -266,7 +266,7 @@ def test_what_is_gone_is_one_sentence(clean: Path, tmp_path: Path) -> None:
     made = run(clean)
     with pytest.raises(DataError, match="no split 'dev'"):
         made.split("dev")
-    with pytest.raises(DataError, match="decoded pictures cannot be opened"):
+    with pytest.raises(DataError, match="decoded images cannot be opened"):
         SplitImages.open(made.manifest, made.summary.classes, tmp_path / "none.npy", "test")
 
 
