@@ -68,8 +68,7 @@ def clean_cache(root: Path) -> Cleaned:
     """
     cleaned = Cleaned()
     for entry, kind in _cache_entries(cache_folder(root)):
-        files = entry.rglob("*") if entry.is_dir() else [entry]
-        size = sum(_size(item) for item in files)
+        size = sum(_size(item) for item in _files(entry)) + _size(entry)
         try:
             counted = cleaned.deleted if delete_unused(entry) else cleaned.in_use
         except OSError as error:
@@ -87,10 +86,15 @@ def _cache_entries(cache: Path) -> Iterator[tuple[Path, str]]:
         if kind.name in WHOLE_FOLDERS and kind.is_dir():
             yield from ((entry, kind.name) for entry in sorted(kind.iterdir()))
         elif kind.is_dir():
-            files = sorted(item for item in kind.rglob("*") if not item.is_dir())
-            yield from ((item, kind.name) for item in files)
+            yield from ((item, kind.name) for item in sorted(_files(kind)))
         else:
             yield kind, kind.name
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Files below a folder, none for a file; what vanishes meanwhile is passed over."""
+    for top, _, names in os.walk(folder):
+        yield from (Path(top, name) for name in names)
 
 
 def _size(path: Path) -> int:

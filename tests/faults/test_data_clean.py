@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import random
 import shutil
+import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from benchmark.store import clean_cache
+from clothclf.data.atomic import write_text
 from clothclf.data.prepare import prepare
 from clothclf.settings import DataSettings, DemoSettings
 from tests.benchmark.conftest import run_bench
@@ -73,6 +77,39 @@ def test_cleaning_leaves_what_a_process_uses_and_names_it(tmp_path: Path) -> Non
     assert "left pixels: 0 MiB, in use by a running command" in told
     assert pixels.is_file()
     assert not other.exists()
+
+
+def test_preparing_goes_well_while_the_cache_is_cleaned_all_the_time(tmp_path: Path) -> None:
+    """Drawings, decoded images at many sizes and small files; whatever is prepared can be read."""
+    over = threading.Event()
+    cleanings = 0
+
+    def keep_cleaning() -> None:
+        nonlocal cleanings
+        while not over.is_set():
+            clean_cache(tmp_path)
+            cleanings += 1
+            time.sleep(0.002)
+
+    cleaner = threading.Thread(target=keep_cleaning)
+    cleaner.start()
+    found = set()
+    try:
+        for size in range(8, 32):
+            demo = DemoSettings(images_per_class=5)
+            data = prepare(DataSettings(image_size=size, demo=demo), tmp_path / "cache")
+            found.add(data.summary.fingerprint)
+            for name in ("train", "valid", "test"):
+                split = data.split(name)
+                assert len(split.images(np.arange(len(split)))) == len(split)
+            file = tmp_path / "cache" / "costs" / f"{size}.json"
+            file.parent.mkdir(exist_ok=True)
+            write_text(file, "{}")
+    finally:
+        over.set()
+        cleaner.join()
+    assert len(found) == 1
+    assert cleanings > 20
 
 
 @pytest.mark.slow
