@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ import pandas as pd
 from benchmark.audit.data_audit import DataAudit
 from benchmark.runs.audits import Audit
 from benchmark.text.numbers import inline, markdown_table
+from clothclf.csv_text import csv_text
 from clothclf.data.splits import SPLITS
 
 MAX_GROUPS = 20
@@ -91,13 +90,8 @@ def as_json(result: DataAudit) -> str:
 
 def suspects_csv(audit: Audit) -> str:
     """Render suspects as CSV, one line each; `data.exclude` accepts this file."""
-    output = io.StringIO()
-    writer = csv.writer(output, lineterminator="\n")
-    writer.writerow(SUSPECT_COLUMNS)
-    for rank, item in enumerate(audit.suspects, 1):
-        values = item.model_dump()
-        writer.writerow([rank, *(values[name] for name in SUSPECT_COLUMNS[1:])])
-    return output.getvalue()
+    rows = [{**item.model_dump(), "rank": rank} for rank, item in enumerate(audit.suspects, 1)]
+    return csv_text(SUSPECT_COLUMNS, ([row[name] for name in SUSPECT_COLUMNS] for row in rows))
 
 
 def _members(group: pd.DataFrame) -> list[dict[str, str]]:

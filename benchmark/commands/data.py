@@ -10,6 +10,7 @@ from benchmark.commands.data_audit import audit
 from benchmark.commands.data_fetch import fetch
 from benchmark.commands.options import OUTPUT, load, study_options
 from benchmark.terminal.output_file import write_output, write_png
+from clothclf.csv_text import frame_csv
 from clothclf.data.atomic import STANDARD_OUTPUT
 
 
@@ -54,10 +55,10 @@ def stats(
     if STANDARD_OUTPUT not in (findings, manifest):
         click.echo(describe(prepared, near_duplicates_in_words(study)), nl=False)
     if findings is not None:
-        write_output(prepared.findings.to_csv(index=False), findings)
+        write_output(frame_csv(prepared.findings), findings)
     if manifest is not None:
         columns = ["id", "label", "split", "pixel_hash"]
-        write_output(prepared.manifest[columns].to_csv(index=False), manifest)
+        write_output(frame_csv(prepared.manifest[columns]), manifest)
 
 
 @data.command()
@@ -90,8 +91,8 @@ def preview(config: Path, assignments: tuple[str, ...], output: Path, columns: i
 def clean(config: Path, assignments: tuple[str, ...]) -> None:
     """Delete cached images, features and probes; runs stay.
 
-    MLflow's store stays, too. All of it is made again when it is needed; what a study fetched from
-    the hub is fetched again.
+    MLflow's store stays, too, and so does what a running study uses. All of it is made again when
+    it is needed; what a study fetched from the hub is fetched again.
 
     \b
     Example:
@@ -101,7 +102,9 @@ def clean(config: Path, assignments: tuple[str, ...]) -> None:
     from benchmark.text.numbers import mebibytes
 
     root = load(config, assignments).tracking.folder.absolute()
-    freed = clean_cache(root)
-    for kind, count in freed.items():
+    cleaned = clean_cache(root)
+    for kind, count in cleaned.deleted.items():
         click.echo(f"deleted {kind}: {mebibytes(count)}")
-    click.echo(f"{mebibytes(sum(freed.values()))} freed in {root}")
+    for kind, count in cleaned.in_use.items():
+        click.echo(f"left {kind}: {mebibytes(count)}, in use by a running command")
+    click.echo(f"{mebibytes(sum(cleaned.deleted.values()))} freed in {root}")

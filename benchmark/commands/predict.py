@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,6 +18,7 @@ from benchmark.commands.options import (
     winner_options,
 )
 from benchmark.terminal.output_file import write_output
+from clothclf.csv_text import csv_text
 
 if TYPE_CHECKING:
     from benchmark.inference.predict import Predicted
@@ -99,18 +98,19 @@ def _table(items: Iterable[Predicted]) -> str:
 
 
 def _csv(items: Iterable[Predicted]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     places = range(1, 6)
-    writer.writerow(
-        ["file", *(f"{what}_{n}" for n in places for what in ("class", "probability")), "fault"]
-    )
+    columns = [
+        "file",
+        *(f"{what}_{n}" for n in places for what in ("class", "probability")),
+        "fault",
+    ]
+    rows = []
     for item in items:
         top = () if item.answer is None else item.answer.top
         told = [value for label, share in top for value in (label, f"{share:.6f}")]
         blank = [""] * (2 * len(places) - len(told))
-        writer.writerow([item.path, *told, *blank, item.fault])
-    return text.getvalue()
+        rows.append([str(item.path), *told, *blank, item.fault])
+    return csv_text(columns, rows)
 
 
 def _json(items: Iterable[Predicted]) -> str:

@@ -153,7 +153,7 @@ class Pipeline:
         """From the images to the saved model."""
         spec = self.spec
         with self._stage("data"):
-            splits = open_splits(spec, self.folder)
+            splits = open_splits(spec, self.folder, lambda text: self.emit(Note(text=text)))
         with self._stage("build"):
             classifier = build_from(spec)
             body_sha256 = state_hash(classifier.backbone)

@@ -83,11 +83,11 @@ def _test_images(found: FoundRun, size: int, most: int | None) -> tuple[Images, 
         test = SplitImages.open(manifest, spec.data_summary.classes, array, "test")
         if array.shape[1] != size or test.rows.max(initial=0) >= len(array):
             raise DataError("other images")
+        places = np.arange(len(test) if most is None else min(most, len(test)))
+        return test.images(places), f"of the run's {len(test):,} test images"
     except (DataError, OSError, ValueError):
         drawn = np.random.default_rng(0).integers(0, 256, (DRAWN, size, size, 3), dtype=np.uint8)
         return drawn, "random images, because the run's own are no longer in the cache"
-    places = np.arange(len(test) if most is None else min(most, len(test)))
-    return test.images(places), f"of the run's {len(test):,} test images"
 
 
 def _run(predict: Runtime, images: Images) -> Probabilities:

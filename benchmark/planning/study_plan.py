@@ -18,6 +18,7 @@ from benchmark.runs.folder import RunFolder
 from benchmark.runs.root import cache_folder
 from benchmark.runs.spec import RunSpec, make_plan
 from benchmark.terminal.output import prepare_with_progress
+from clothclf.csv_text import frame_csv
 from clothclf.data.atomic import new_file, write_text
 from clothclf.data.dataset import DataSet
 from clothclf.errors import DataError, SettingsError, UserError
@@ -159,6 +160,6 @@ def folder_writer(study: StudySettings, data: DataSet) -> Callable[[RunFolder, R
         write_text(folder.path / files.CONFIG, to_yaml(study))
         with new_file(folder.path / files.MANIFEST) as unfinished:
             data.manifest.to_parquet(unfinished, index=False)
-        write_text(folder.path / files.FINDINGS, data.findings.to_csv(index=False))
+        write_text(folder.path / files.FINDINGS, frame_csv(data.findings))
 
     return write

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import json
 from collections.abc import Sequence
 
@@ -13,11 +11,11 @@ from benchmark.report import fairness, measured, render
 from benchmark.report.analysis import Analysis
 from benchmark.report.collect import Collection
 from benchmark.report.pick import Pick
+from clothclf.csv_text import csv_text
 
 
 def render_csv(study: StudySettings, collection: Collection, analyses: Sequence[Analysis]) -> str:
-    """Render one line for each row; failed and unfinished runs have no values."""
-    output = io.StringIO()
+    """Render one line for each row, unrounded; failed and unfinished runs have no values."""
     entries = [flat_row(analysis, place) for analysis in analyses for place in _places(analysis)]
     entries += [
         {"study": study.study, "architecture": run.name, "status": run.text}
@@ -27,10 +25,7 @@ def render_csv(study: StudySettings, collection: Collection, analyses: Sequence[
         )
     ]
     columns = dict.fromkeys(key for entry in entries for key in entry)
-    writer = csv.DictWriter(output, list(columns), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(entries)
-    return output.getvalue()
+    return csv_text(list(columns), ([entry.get(key) for key in columns] for entry in entries))
 
 
 def _places(analysis: Analysis) -> range:

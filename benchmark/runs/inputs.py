@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -15,20 +16,40 @@ from clothclf.data.dataset import SplitImages, open_pixels
 from clothclf.data.shard import ALL, Shard
 from clothclf.data.splits import SPLITS
 from clothclf.device import has_room_for
-from clothclf.errors import ArchitectureError
+from clothclf.errors import ArchitectureError, DataError
 from clothclf.models.build import build_classifier
 from clothclf.models.own import source_sha256
 
 if TYPE_CHECKING:
+    from clothclf.data.pixels import Note
     from clothclf.models.classifier import Classifier
 
 
-def open_splits(spec: RunSpec, folder: RunFolder) -> dict[str, SplitImages]:
-    """All splits of a run's images, which share the array of pixels."""
+def open_splits(spec: RunSpec, folder: RunFolder, note: Note) -> dict[str, SplitImages]:
+    """All splits of a run's images, which share the array of pixels.
+
+    Where that is gone or damaged, now or when it is read, the images are decoded again, and
+    `note` is told. Raises DataError where they are not the same any more.
+    """
     manifest = pd.read_parquet(folder.path / files.MANIFEST)
-    pixels = open_pixels(spec.pixels)
+    pixels = open_pixels(spec.pixels, lambda: decode_again(spec, manifest, note))
     classes = spec.data_summary.classes
     return {name: SplitImages.open(manifest, classes, pixels, name) for name in SPLITS}
+
+
+def decode_again(spec: RunSpec, manifest: pd.DataFrame, note: Note) -> Path:
+    """A new file of a run's pixels; raises DataError where its data have changed."""
+    from clothclf.data.prepare import prepare  # slow to import, and seldom needed
+
+    note(f"{spec.name}: the decoded images are gone or damaged: decoding them again")
+    settings = spec.data.model_copy(update={"image_size": spec.image_size})
+    data = prepare(settings, spec.cache)
+    same_rows = data.manifest["pixel_row"].tolist() == manifest["pixel_row"].tolist()
+    if data.summary.fingerprint != spec.data_summary.fingerprint or not same_rows:
+        raise DataError(
+            f"{spec.name}: its images have changed since it was planned; run the study again"
+        )
+    return data.pixels
 
 
 def build_from(spec: RunSpec) -> Classifier:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
+import stat
 import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmark.config.study import StudySettings
 from benchmark.errors import StoreError
+from clothclf.data.in_use import delete_unused
 
 MIN_FREE_BYTES = 2**16
 """Below it not even a store can be opened."""
@@ -20,6 +23,13 @@ def open_store(study: StudySettings) -> Path:
     Raises StoreError where nothing can be written to it.
     """
     root = study.tracking.folder.absolute()
+    try:
+        str(root).encode("utf-8")
+    except UnicodeEncodeError:
+        raise StoreError(
+            f"tracking.folder: {str(root)!r}: its name is not UTF-8, so no record can name it; "
+            "name another with --set tracking.folder=…"
+        ) from None
     try:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=root) as file:
@@ -37,22 +47,62 @@ def cache_folder(root: Path) -> Path:
     return root / "cache"
 
 
-def clean_cache(root: Path) -> dict[str, int]:
-    """Delete all that is cached below the tracking folder; return bytes freed by kind.
+WHOLE_FOLDERS = ("demo", "features", "hub", "pixels")
+"""Kinds of the cache whose entries are folders, each used and deleted as a whole."""
 
-    What a killed process left unfinished goes, too. A run that is going on keeps what it has open,
-    except on systems that do not delete open files. Raises StoreError where something stays.
+
+@dataclass(frozen=True)
+class Cleaned:
+    """Bytes of a cache by kind."""
+
+    deleted: dict[str, int] = field(default_factory=dict)
+    in_use: dict[str, int] = field(default_factory=dict)
+    """Left, because a process that runs uses it."""
+
+
+def clean_cache(root: Path) -> Cleaned:
+    """Delete what is cached below the tracking folder, but for what running processes use.
+
+    What a killed process left unfinished goes, too. Raises StoreError where something stays that
+    nobody uses.
     """
-    freed: dict[str, int] = {}
-    folder = cache_folder(root)
-    for kind in sorted(folder.iterdir()) if folder.is_dir() else []:
-        files = [kind] if kind.is_file() else [item for item in kind.rglob("*") if item.is_file()]
-        freed[kind.name] = sum(item.stat().st_size for item in files)
+    cleaned = Cleaned()
+    for entry, kind in _cache_entries(cache_folder(root)):
+        size = sum(_size(item) for item in _files(entry)) + _size(entry)
         try:
-            kind.unlink() if kind.is_file() else shutil.rmtree(kind)
+            counted = cleaned.deleted if delete_unused(entry) else cleaned.in_use
         except OSError as error:
-            raise StoreError(f"{kind}: cannot be deleted: {error.strerror}") from None
-    return freed
+            raise StoreError(f"{entry}: cannot be deleted: {error.strerror}") from None
+        counted[kind] = counted.get(kind, 0) + size
+    return cleaned
+
+
+def _cache_entries(cache: Path) -> Iterator[tuple[Path, str]]:
+    """What can be deleted at once, and its kind.
+
+    Folders of small files stay, empty: a process may be about to write to one.
+    """
+    for kind in sorted(cache.iterdir()) if cache.is_dir() else []:
+        if kind.name in WHOLE_FOLDERS and kind.is_dir():
+            yield from ((entry, kind.name) for entry in sorted(kind.iterdir()))
+        elif kind.is_dir():
+            yield from ((item, kind.name) for item in sorted(_files(kind)))
+        else:
+            yield kind, kind.name
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Files below a folder, none for a file; what vanishes meanwhile is passed over."""
+    for top, _, names in os.walk(folder):
+        yield from (Path(top, name) for name in names)
+
+
+def _size(path: Path) -> int:
+    try:
+        status = path.lstat()
+    except OSError:  # another process has deleted or renamed it meanwhile
+        return 0
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0
 
 
 def tracking_uri(study: StudySettings) -> str:

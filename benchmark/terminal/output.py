@@ -64,7 +64,10 @@ def prepare_with_progress(study: StudySettings, console: Console | None = None) 
             last_printed = now
             console.print(f"data: {done:,} of {total:,} images decoded")
 
-    return prepare(study.data, cache, notify)
+    def note(text: str) -> None:
+        console.print(f"data: {text}", style="yellow")
+
+    return prepare(study.data, cache, notify, note)
 
 
 def can_move(console: Console) -> bool:

@@ -23,8 +23,11 @@ def is_file(output: Path | None) -> bool:
 
 
 def write_output(content: str | bytes, output: Path | None) -> None:
-    """Write to a file, or to standard output without one; raises ReportError on failure."""
-    data = content.encode("utf-8") if isinstance(content, str) else content
+    """Write to a file, or to standard output without one; raises ReportError on failure.
+
+    Bytes of file names that are not UTF-8 are written as Python and JSON do: `caf\\udce9`.
+    """
+    data = content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace")
     if output is None:
         sys.stdout.flush()
         sys.stdout.buffer.write(data)

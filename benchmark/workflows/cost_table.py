@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -25,6 +24,7 @@ from clothclf.cost.catalogue import CatalogueRow, count_catalogue
 from clothclf.cost.count import CostRequest, cost_to_dict, count_cost
 from clothclf.cost.detail import ModuleRow
 from clothclf.cost.measure.request import measure_cost
+from clothclf.csv_text import csv_text
 from clothclf.errors import CostError
 from clothclf.results import Cost, MeasuredCost
 from clothclf.settings import HeadSettings
@@ -194,11 +194,7 @@ def as_csv(found: Sequence[Costed], faults: dict[str, str]) -> str:
         if name not in counted
     ]
     columns = dict.fromkeys([*CSV_COLUMNS, *(key for row in rows for key in row)])
-    output = io.StringIO()
-    writer = csv.DictWriter(output, list(columns), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return output.getvalue()
+    return csv_text(list(columns), ([row.get(key) for key in columns] for row in rows))
 
 
 def _flat(item: Costed) -> dict[str, object]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -12,6 +10,7 @@ from pathlib import Path
 from benchmark.planning.architectures import named_entries
 from benchmark.text.numbers import deployed_mark, deployed_note, millions
 from clothclf.cost.quick import QuickCount, count_many, own_request
+from clothclf.csv_text import csv_text
 from clothclf.errors import ArchitectureError
 from clothclf.results import size_text
 
@@ -122,13 +121,12 @@ def note(found: Sequence[Listed]) -> str:
 
 def as_csv(found: Sequence[Listed]) -> str:
     """A line for each architecture, numbers unrounded; several tags are set apart by blanks."""
-    output = io.StringIO()
-    writer = csv.DictWriter(output, list(Listed.__dataclass_fields__), lineterminator="\n")
-    writer.writeheader()
-    for item in found:
-        joined = {"tags": " ".join(item.tags), "at_hand": " ".join(item.at_hand)}
-        writer.writerow({**vars(item), **joined})
-    return output.getvalue()
+    columns = list(Listed.__dataclass_fields__)
+    rows = [
+        {**vars(item), "tags": " ".join(item.tags), "at_hand": " ".join(item.at_hand)}
+        for item in found
+    ]
+    return csv_text(columns, ([row[key] for key in columns] for row in rows))
 
 
 def as_json(found: Sequence[Listed]) -> str:

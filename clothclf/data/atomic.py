@@ -15,6 +15,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from clothclf.data.in_use import hold, keep_lock, lock_shared
+
 
 @contextlib.contextmanager
 def new_file(path: Path) -> Iterator[Path]:
@@ -22,8 +24,7 @@ def new_file(path: Path) -> Iterator[Path]:
 
     A reader sees the old content or the new, never a part, through a power cut as well.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
+    name, lock = _new_temporary(path, is_folder=False)
     try:
         yield Path(name)
         os.chmod(name, 0o644)
@@ -35,6 +36,22 @@ def new_file(path: Path) -> Iterator[Path]:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
         raise
+    finally:
+        os.close(lock)
+
+
+def _new_temporary(path: Path, is_folder: bool) -> tuple[str, int]:
+    """A new hidden file or folder beside `path`, and the descriptor that keeps it in use."""
+    for _ in range(10):
+        if is_folder:
+            name = tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.")
+        else:
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+            os.close(handle)
+        lock = lock_shared(Path(name))
+        if lock is not None:  # else it was deleted before it was locked
+            return name, lock
+    raise FileNotFoundError(errno.ENOENT, "new files vanish at once", str(path))
 
 
 def _sync(path: Path) -> None:
@@ -113,20 +130,25 @@ def new_folder(path: Path) -> Iterator[Path]:
     """Yield a folder to fill; it becomes `path` when the block ends well and vanishes otherwise.
 
     Where two processes fill the same folder, the first to finish wins and the other's is removed.
+    The folder counts as used by this process from then on (see `in_use`).
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    name, lock = _new_temporary(path, is_folder=True)
+    unfinished = Path(name)
     try:
         yield unfinished
         unfinished.chmod(0o755)
         try:
             os.rename(unfinished, path)
+            keep_lock(path.absolute(), os.dup(lock))
         except OSError:
             if not path.is_dir():
                 raise
+            hold(path)
         with contextlib.suppress(OSError):
             _sync(path.parent)
     finally:
+        os.close(lock)
         shutil.rmtree(unfinished, ignore_errors=True)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from clothclf.data.checked import CheckedImages, Images, Rebuild
 from clothclf.data.splits import SPLITS
 from clothclf.errors import DataError
 from clothclf.results import DataSummary
@@ -47,7 +48,7 @@ class SplitImages:
     ids: list[str]
     targets: npt.NDArray[np.int64]
     rows: npt.NDArray[np.int64]
-    pixels: npt.NDArray[np.uint8]
+    pixels: Images
     content: str = ""
     """Hash over the images' pixels, in order, at their size."""
 
@@ -56,7 +57,7 @@ class SplitImages:
         cls,
         manifest: pd.DataFrame,
         classes: tuple[str, ...],
-        pixels: Path | npt.NDArray[np.uint8],
+        pixels: Path | Images,
         name: str,
     ) -> SplitImages:
         """Open one split of a manifest; `pixels` is the file of the array, or the array opened.
@@ -83,19 +84,16 @@ class SplitImages:
 
     def images(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
         """Copy images out of the array: uint8 [len(positions), size, size, 3]."""
-        return self.pixels[self.rows[positions]]
+        images: npt.NDArray[np.uint8] = self.pixels[self.rows[positions]]
+        return images
 
 
-def open_pixels(file: Path) -> npt.NDArray[np.uint8]:
-    """Map the array of decoded images; they stay on disk until they are read.
+def open_pixels(file: Path, rebuild: Rebuild | None = None) -> CheckedImages:
+    """Map the array of decoded images; they stay on disk until they are read, and are checked.
 
-    Raises DataError where the file is gone or cut short.
+    Where the file is gone or damaged, `rebuild` writes it again; without, raises DataError.
     """
-    try:
-        array: npt.NDArray[np.uint8] = np.load(file, mmap_mode="r")
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{file}: the decoded images cannot be opened: {error}") from None
-    return array
+    return CheckedImages(file, rebuild)
 
 
 def _content(part: pd.DataFrame, size: int) -> str:

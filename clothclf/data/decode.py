@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import math
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -128,7 +129,12 @@ def pixel_hash(image: Image.Image) -> str:
 def _told(error: Exception, content: bytes) -> DataError:
     if content[4:8] == b"ftyp" and content[8:12] in _HEIC_BRANDS:
         return DataError(HEIC)
-    return DataError(str(error).splitlines()[0] if str(error) else "no image")
+    # An object's address differs from process to process, and equal data have equal findings.
+    told = _OBJECT.sub("", str(error))
+    return DataError(told.splitlines()[0] if told else "no image")
+
+
+_OBJECT = re.compile(r" ?<[^<>]* at 0x[0-9a-fA-F]+>")
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

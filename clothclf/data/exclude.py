@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from clothclf.csv_text import unquoted
 from clothclf.data.sources import Finding
-from clothclf.data.sources.table import read_table
+from clothclf.data.sources.table import as_written, read_table
 from clothclf.errors import DataError
 
 EXCLUDED = "excluded by the user"
@@ -57,7 +58,9 @@ def read_ids(path: Path) -> set[str]:
         raise DataError(f"data.exclude: {path}: is larger than {MAX_BYTES // 2**20} MiB")
     if path.suffix.lower() == ".csv":
         ids = read_table(content, f"data.exclude: {path}", "id").values("id")
+        ids += [unquoted(image_id) for image_id in ids]  # as bench writes them
     else:
-        text = content.decode("utf-8-sig", errors="replace")
-        ids = [line.strip() for line in text.splitlines() if not line.lstrip().startswith("#")]
+        text = content.decode("utf-8-sig", errors="surrogateescape")
+        lines = [line.strip() for line in text.splitlines()]
+        ids = [as_written(line) for line in lines if not line.startswith("#")]
     return {image_id for image_id in ids if image_id}

@@ -8,8 +8,9 @@ import mmap
 import os
 import warnings
 import zlib
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,16 @@ import numpy.typing as npt
 import pandas as pd
 
 from clothclf.data.atomic import new_folder, set_aside, write_text
+from clothclf.data.checked import (
+    CheckedImages,
+    Rebuild,
+    block_checksum,
+    checksum_file,
+    rows_per_block,
+    write_checksums,
+)
 from clothclf.data.decode import decoding, pixel_hash, resized
+from clothclf.data.in_use import hold
 from clothclf.data.sources.listing import Source
 from clothclf.errors import DataError
 
@@ -28,8 +38,17 @@ DECODER_VERSION = 2
 LET_GO_BYTES = 2**26
 """Of decoded images, after which those written leave this process's memory."""
 
+AHEAD = 256
+"""Images that threads are asked to decode before the first of them is taken: enough for all."""
+_Row = dict[str, object]
+
 Progress = Callable[[int, int], None]
 """Called with images done and images in all."""
+Note = Callable[[str], None]
+"""Called with a sentence that the user should read."""
+DECODED_AGAIN = (
+    "the decoded images are damaged, or written by an earlier version: decoding them again"
+)
 
 
 class PixelCache:
@@ -40,55 +59,73 @@ class PixelCache:
     `array` is uint8 [images, size, size, 3].
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Open a cache that `open_or_build` made; raises DataError where it is not whole."""
+    def __init__(self, folder: Path, rebuild: Rebuild | None = None) -> None:
+        """Open a cache that `open_or_build` made; raises DataError where it is not whole.
+
+        Pixels are compared with their checksums when they are read: a few here, the others later.
+        `rebuild` writes the cache again where these are found to be damaged then.
+        """
         self.path = folder / "pixels.npy"
         try:
             meta = json.loads((folder / "cache.json").read_text("utf-8"))
             self.table = pd.read_parquet(folder / "pictures.parquet")
-            self.array: npt.NDArray[np.uint8] = np.load(self.path, mmap_mode="r")
-            whole = meta == _describe(folder, self.array)
+            whole = meta == _describe(folder, len(self.table))
         except (OSError, ValueError, EOFError) as error:
             raise DataError(f"{folder}: the decoded images cannot be opened: {error}") from None
         if not whole:
             raise DataError(f"{folder}: the decoded images are damaged; delete the folder")
+        CheckedImages(self.path).look_at_some()
+        self.array = CheckedImages(self.path, rebuild)
 
 
 def open_or_build(
-    source: Source, ids: list[str], image_size: int, cache: Path, progress: Progress | None = None
+    source: Source,
+    ids: list[str],
+    image_size: int,
+    cache: Path,
+    progress: Progress | None = None,
+    note: Note | None = None,
 ) -> PixelCache:
     """Open the images `ids` of a source at `image_size` pixels, decoding them the first time.
 
-    A damaged cache is built again. Raises DataError where it cannot be written.
+    A damaged cache, or one without checksums, is built again, and `note` is told. The cache is kept
+    from `bench data clean` while this process lives. Raises DataError where it cannot be written.
     """
     key_text = "\n".join([str(DECODER_VERSION), source.stamp(), str(image_size), *ids])
-    folder = cache / "pixels" / hashlib.sha256(key_text.encode()).hexdigest()[:16]
+    folder = (
+        cache
+        / "pixels"
+        / hashlib.sha256(key_text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    )
+
+    def build() -> Path:
+        if folder.exists() and note is not None:
+            note(DECODED_AGAIN)
+        try:
+            set_aside(folder)
+            with new_folder(folder) as unfinished:
+                _build(source, ids, image_size, unfinished, progress)
+        except OSError as error:
+            raise DataError(
+                f"{cache}: the decoded images cannot be written there: {error.strerror or error}"
+            ) from None
+        return folder / "pixels.npy"
+
+    hold(folder)
     try:
-        return PixelCache(folder)
-    except DataError:
-        pass  # not there yet, or damaged
-    try:
-        set_aside(folder)
-        with new_folder(folder) as unfinished:
-            _build(source, ids, image_size, unfinished, progress)
-    except OSError as error:
-        raise DataError(
-            f"{cache}: the decoded images cannot be written there: {error.strerror or error}"
-        ) from None
-    return PixelCache(folder)
+        return PixelCache(folder, build)
+    except DataError:  # not there yet, or damaged
+        build()
+    return PixelCache(folder, build)
 
 
-def _describe(folder: Path, array: npt.NDArray[np.uint8]) -> dict[str, object]:
-    """What `cache.json` says of a whole cache, from the table's bytes and a sample of the pixels.
-
-    A gigabyte is not read at every opening: some 64 images, spread evenly, stand for all.
-    """
-    sample = np.ascontiguousarray(array[:: max(1, len(array) // 64)])
+def _describe(folder: Path, count: int) -> dict[str, object]:
+    """What `cache.json` says of a whole cache, from its small files."""
     return {
         "version": DECODER_VERSION,
-        "shape": list(array.shape),
-        "pixels_sample_crc32": zlib.crc32(sample.data),
+        "pictures": count,
         "table_crc32": zlib.crc32((folder / "pictures.parquet").read_bytes()),
+        "checksums_crc32": zlib.crc32(checksum_file(folder / "pixels.npy").read_bytes()),
     }
 
 
@@ -104,6 +141,7 @@ def _build(
             os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
     rows: list[dict[str, object]] = []
     let_go_every = max(1, LET_GO_BYTES // (size * size * 3))
+    per_block, checksums = rows_per_block(array), list[int]()
 
     def decode(position: int) -> dict[str, object]:
         return _decode_one(source, ids[position], size, array[position])
@@ -112,15 +150,36 @@ def _build(
     # are silenced here, since the filters belong to the process and not to a thread.
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
         warnings.simplefilter("ignore")
-        for row in pool.map(decode, range(len(ids))):
+        for row in _in_order(pool, decode, len(ids)):
             rows.append(row)
+            if len(rows) % per_block == 0 or len(rows) == len(ids):
+                checksums.append(block_checksum(array, len(checksums), per_block))
             if len(rows) % let_go_every == 0:
                 _let_go(array)
             if progress is not None and (len(rows) % 500 == 0 or len(rows) == len(ids)):
                 progress(len(rows), len(ids))
     array.flush()
     pd.DataFrame(rows).to_parquet(folder / "pictures.parquet", index=False)
-    write_text(folder / "cache.json", json.dumps(_describe(folder, array)))
+    write_checksums(folder / "pixels.npy", array.shape, per_block, checksums)
+    write_text(folder / "cache.json", json.dumps(_describe(folder, len(ids))))
+
+
+def _in_order(pool: Executor, call: Callable[[int], _Row], count: int) -> Iterator[_Row]:
+    """Results for 0 to `count`, in order, few of them asked for ahead.
+
+    `pool.map` asks for all at once, which takes gigabytes for millions.
+    """
+    waiting: deque[Future[_Row]] = deque()
+    try:
+        for position in range(count):
+            waiting.append(pool.submit(call, position))
+            if len(waiting) == AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
 
 
 def _let_go(array: np.memmap[Any, np.dtype[np.uint8]]) -> None:

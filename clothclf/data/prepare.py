@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from clothclf.data.audit.duplicates import LOOKED_AT, near_duplicate_groups
+from clothclf.data.checked import Images
 from clothclf.data.classes import (
     large_classes,
     largest_classes,
@@ -28,7 +28,7 @@ from clothclf.data.dataset import (
 )
 from clothclf.data.decode import HEIC
 from clothclf.data.exclude import without_excluded
-from clothclf.data.pixels import PixelCache, Progress, open_or_build
+from clothclf.data.pixels import Note, PixelCache, Progress, open_or_build
 from clothclf.data.sources import Chosen, Finding, Source, list_wanted, open_source
 from clothclf.data.splits import SPLITS, assign_splits, drawn_splits
 from clothclf.data.subsample import subsampled
@@ -44,17 +44,23 @@ MAX_ODD_SIZES = 0.5
 """Share of images of other sizes than the commonest, below which each of them is told."""
 
 
-def prepare(settings: DataSettings, cache: Path, progress: Progress | None = None) -> DataSet:
+def prepare(
+    settings: DataSettings,
+    cache: Path,
+    progress: Progress | None = None,
+    note: Note | None = None,
+) -> DataSet:
     """Prepare the data set that the settings describe.
 
-    `cache` holds the demo's drawings and the decoded pixels; what is there already is used again.
+    `cache` holds the demo's drawings and the decoded pixels; what is there already is used again,
+    unless it is damaged: `note` is told of it.
     Raises DataError: nothing to read, a missing column, fewer than 2 classes, a class too small.
     """
     source = open_source(settings, cache)
     chosen = list_wanted(source, settings)
     findings = list(chosen.findings)
     rows = _before_decoding(chosen, source, settings, findings)
-    pixels = open_or_build(source, rows["id"].tolist(), settings.shown_size, cache, progress)
+    pixels = open_or_build(source, rows["id"].tolist(), settings.shown_size, cache, progress, note)
     rows = rows.assign(
         pixel_row=np.arange(len(rows)), pixel_hash=pixels.table["pixel_hash"].to_numpy()
     )
@@ -68,9 +74,10 @@ def prepare(settings: DataSettings, cache: Path, progress: Progress | None = Non
     if settings.exclude is not None and settings.max_images is None:
         rows = without_excluded(rows, settings.exclude, source.title, findings)
 
-    def look() -> npt.NDArray[np.uint8]:
+    def look() -> Images:
         # At one size, so that the split is the same whatever size a study learns from.
-        return open_or_build(source, pixels.table["id"].tolist(), LOOKED_AT, cache, progress).array
+        ids = pixels.table["id"].tolist()
+        return open_or_build(source, ids, LOOKED_AT, cache, progress, note).array
 
     groups = _groups(rows, settings.split, look, cache)
     splits = assign_splits(rows["label"], groups, settings.split, rows["split"])
@@ -80,8 +87,8 @@ def prepare(settings: DataSettings, cache: Path, progress: Progress | None = Non
         [(f.action, f.reason, f.image_id, f.detail) for f in findings],
         columns=["action", "reason", "image_id", "detail"],
     )
-    note = _split_note(rows["split"].tolist())
-    summary = _summarise(source, chosen.rows_read, note, manifest, table)
+    split_note = _split_note(rows["split"].tolist())
+    summary = _summarise(source, chosen.rows_read, split_note, manifest, table)
     sides = pixels.table[["width", "height"]].min(axis=1).iloc[manifest["pixel_row"]]
     return DataSet(manifest, table, summary, pixels.path, int(sides.median()))
 
@@ -114,7 +121,7 @@ def _is_sampled(settings: DataSettings) -> bool:
 
 
 def _groups(
-    rows: pd.DataFrame, split: SplitSettings, look: Callable[[], npt.NDArray[np.uint8]], cache: Path
+    rows: pd.DataFrame, split: SplitSettings, look: Callable[[], Images], cache: Path
 ) -> pd.Series[str]:
     """The group of each image; those of one group go to the same split.
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from clothclf.data.atomic import new_folder, set_aside, write_text
 from clothclf.data.batches import FeatureBatches, ImageBatches
+from clothclf.data.in_use import hold
 from clothclf.errors import DataError
 from clothclf.models.classifier import Classifier
 from clothclf.models.fold import folded
@@ -88,6 +89,7 @@ class BackboneFeatures:
             self._fill(features, split, on_images)
             return features
         path = self._folder / "features" / self._key(split, views)
+        hold(path)
         try:
             array, seconds = _open(path, self._shape(split, views))
         except DataError:
@@ -110,8 +112,9 @@ class BackboneFeatures:
                 )
                 started = time.perf_counter()
                 self._fill(torch.from_numpy(array), split, on_images)
+                seconds = time.perf_counter() - started
                 array.flush()
-                metadata = {**_describe(array), "seconds": time.perf_counter() - started}
+                metadata = {**_describe(array), "seconds": seconds}
                 write_text(unfinished / "features.json", json.dumps(metadata))
             return _open(path, shape)[0]
         except OSError as error:
@@ -158,14 +161,15 @@ class BackboneFeatures:
 def _open(folder: Path, shape: tuple[int, ...]) -> tuple[npt.NDArray[np.float32], float | None]:
     """Memory-map cached features; return them with their computation time, if known.
 
-    Raises DataError if they are incomplete or damaged.
+    Raises DataError if they are incomplete or damaged: training reads all of them, so all are
+    compared with their checksum.
     """
     try:
         # Copy on write: torch requires writable memory, but the file must not change.
         array: npt.NDArray[np.float32] = np.load(folder / "features.npy", mmap_mode="c")
         metadata = json.loads((folder / "features.json").read_text("utf-8"))
         seconds = metadata.pop("seconds", None)
-    except (OSError, ValueError, EOFError, AttributeError) as error:
+    except Exception as error:  # numpy raises many kinds on a damaged header
         raise DataError(f"{folder}: incomplete features: {error}") from None
     if array.shape != shape or array.dtype != np.float32 or metadata != _describe(array):
         raise DataError(f"{folder}: the features are damaged")
@@ -173,11 +177,6 @@ def _open(folder: Path, shape: tuple[int, ...]) -> tuple[npt.NDArray[np.float32]
 
 
 def _describe(array: npt.NDArray[np.float32]) -> dict[str, Any]:
-    """Return the shape and a checksum of about 64 evenly spaced rows, to avoid reading all."""
-    rows = array.reshape(-1, array.shape[-1])
-    sample = np.ascontiguousarray(rows[:: max(1, len(rows) // 64)])
-    return {
-        "format": FORMAT,
-        "shape": list(array.shape),
-        "sample_crc32": zlib.crc32(sample.tobytes()),
-    }
+    """Return the shape and a checksum of all features."""
+    content = np.ascontiguousarray(array).reshape(-1).data
+    return {"format": FORMAT, "shape": list(array.shape), "crc32": zlib.crc32(content)}

@@ -153,6 +153,7 @@ def test_offered_files_are_known_by_content(tmp_path: Path) -> None:
     folder = tmp_path / "cache"
     folder.mkdir()
     (folder / "cache.json").write_text("{}")
+    (folder / "pixels.json").write_text("{}")
     np.save(folder / "pixels.npy", np.arange(10_000))
     pixels = FileRefs().pixels(folder / "pixels.npy")
     assert pixels.is_at(folder / "pixels.npy")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 from pathlib import Path
 
@@ -257,3 +258,91 @@ def test_what_is_found_is_told_by_reason(tmp_path: Path) -> None:
     assert "dropped      1: image does not decode" in done.out
     assert "repaired     1: image converted to RGB" in done.out
     assert "2, of 6 (dogs) to 7 images (cats); always predicting cats" in done.out
+
+
+def write_pets(folder: Path, labels: tuple[str, ...], ids: tuple[str, ...] = ()) -> None:
+    """Images in a folder for each class, and a study of them; `ids` names the first few."""
+    for place, label in enumerate(labels):
+        (folder / "pets" / label).mkdir(parents=True, exist_ok=True)
+        for number in range(10):
+            name = ids[number] if number < len(ids) else f"{number}.jpg"
+            (folder / "pets" / label / name).write_bytes(draw_jpeg(100 * place + number))
+    (folder / "pets.yaml").write_text(
+        "study: pets\ndata: {source: folder, path: pets, image_size: 32}\n"
+        "architectures: [test_resnet]\nmodel: {weights: none}\ntrain: {epochs: 1}\n"
+        "device: cpu\nmeasure: false\n"
+    )
+
+
+def test_names_that_are_not_utf8_are_left_out_and_counted(tmp_path: Path) -> None:
+    """In a class, and a class of them: by `data stats` and by `run`."""
+    latin = os.fsdecode(b"caf\xe9.jpg")
+    write_pets(tmp_path, ("cats", "dogs", os.fsdecode(b"m\xf6wen")), (latin,))
+    outputs = ("--findings", "f.csv", "--manifest", "m.csv")
+    done = run_bench(tmp_path, "data", "stats", "-c", "pets.yaml", *outputs)
+    assert done.code == 0, done.err
+    assert re.search(r"12\W+file name is not plain text|name is not plain text\W+12", done.out)
+    found = list(csv.DictReader((tmp_path / "f.csv").open(encoding="utf-8")))
+    assert "cats/caf\\udce9.jpg" in {row["image_id"] for row in found}
+    assert len(list(csv.DictReader((tmp_path / "m.csv").open(encoding="utf-8")))) == 18
+    done = run_bench(tmp_path, "run", "--all", "-c", "pets.yaml")
+    assert done.code == 0, done.err
+    for form in ("csv", "json"):
+        output = tmp_path / f"out.{form}"
+        done = run_bench(tmp_path, "predict", "pets/cats", "-c", "pets.yaml", "-o", str(output))
+        assert done.code == 0, done.err
+        assert "caf\\udce9.jpg" in output.read_text("utf-8")
+    assert any(item["file"] == f"pets/cats/{latin}" for item in json.loads(output.read_text()))
+
+
+def test_a_folder_whose_name_is_not_utf8_is_refused_for_results_and_no_more(tmp_path: Path) -> None:
+    """Records name the folder of results; data may lie in such a folder."""
+    here = tmp_path / os.fsdecode(b"m\xf6wen")
+    here.mkdir()
+    write_pets(here, ("cats", "dogs"))
+    done = run_bench(here, "data", "stats", "-c", "pets.yaml")
+    assert done.code == 2, done.err
+    assert "tracking.folder: " in done.err
+    assert "its name is not UTF-8" in done.err
+    elsewhere = ("--set", f"tracking.folder={tmp_path / 'results'}")
+    done = run_bench(here, "data", "stats", "-c", "pets.yaml", *elsewhere)
+    assert done.code == 0, done.err
+
+
+def test_ids_and_labels_are_no_formulas_in_any_csv(tmp_path: Path) -> None:
+    """Nor in a run's folder; and what is written can be named in `data.exclude`."""
+    write_pets(tmp_path, ("=1+1", "@cats", "-dogs"), ("bad.jpg",))
+    for label in ("=1+1", "@cats"):
+        (tmp_path / "pets" / label / "bad.jpg").write_bytes(b"no image")
+    done = run_bench(tmp_path, "run", "--all", "-c", "pets.yaml")
+    assert done.code == 0, done.err
+    outputs = ("--findings", "f.csv", "--manifest", "m.csv")
+    assert run_bench(tmp_path, "data", "stats", "-c", "pets.yaml", *outputs).code == 0
+    assert run_bench(tmp_path, "data", "audit", "-c", "pets.yaml", "--csv", "s.csv").code == 0
+    images = [f"pets/{label}/3.jpg" for label in ("@cats", "-dogs")]
+    done = run_bench(tmp_path, "predict", *images, "-c", "pets.yaml", "-o", "p.csv")
+    assert done.code == 0, done.err
+    (own,) = (tmp_path / "mlruns").glob("runs/*/*/findings.csv")
+    for file in (*tmp_path.glob("*.csv"), own):
+        rows = list(csv.reader(file.open(encoding="utf-8", newline="")))
+        assert not [cell for row in rows for cell in row if cell[:1] in ("=", "@")], file
+        assert not [cell for row in rows for cell in row if cell.startswith("-d")], file
+    assert "'=1+1/bad.jpg" in own.read_text("utf-8")
+    excluding = ("--set", "data.exclude=m.csv", "--set", "data.max_images=20")
+    (tmp_path / "m.csv").write_text("id\n'=1+1/3.jpg\n'@cats/3.jpg\n")
+    done = run_bench(tmp_path, "data", "stats", "-c", "pets.yaml", *excluding)
+    assert re.search(r"excluded by the user\W+2|2\W+excluded by the user", done.out), done.out
+
+
+def test_equal_data_have_equal_findings(tmp_path: Path) -> None:
+    """No address of an object in what a decoder says of a file that is no image."""
+    write_pets(tmp_path, ("cats", "dogs"), ("bad.jpg",))
+    (tmp_path / "pets/cats/bad.jpg").write_bytes(b"no image")
+    texts = set()
+    for folder in ("a", "b"):
+        more = ("--set", f"tracking.folder={folder}", "--findings", f"{folder}.csv")
+        assert run_bench(tmp_path, "data", "stats", "-c", "pets.yaml", *more).code == 0
+        texts.add((tmp_path / f"{folder}.csv").read_text())
+    (text,) = texts
+    assert "cannot identify image file" in text
+    assert " at 0x" not in text

@@ -20,7 +20,7 @@ from hypothesis.configuration import set_hypothesis_home_dir
 
 from benchmark.config.study import StudySettings, load_study, to_yaml
 from clothclf.data.sources.kaggle import KaggleSource
-from clothclf.data.sources.listing import Wanted
+from clothclf.data.sources.listing import Wanted, is_one_line
 from clothclf.data.sources.selection import choose
 from clothclf.data.sources.table import read_table
 from clothclf.errors import UserError
@@ -105,7 +105,7 @@ def a_listing_accounts_for_every_row(content: bytes) -> None:
     dropped = [finding for finding in listing.findings if finding.action == "dropped"]
     assert listing.rows_read == len(listing.rows) + len(dropped)
     assert set(listing.rows["id"]) <= {"1", "2"}
-    assert all(label.isprintable() and label for label in listing.rows["label"])
+    assert all(is_one_line(label) and label for label in listing.rows["label"])
 
 
 # The loader of configs

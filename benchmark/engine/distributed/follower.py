@@ -25,7 +25,7 @@ def run_follower(
     Raises TrainingStopped where one of the processes is asked to stop.
     """
     make_repeatable()
-    splits = open_splits(spec, folder)
+    splits = open_splits(spec, folder, print)  # the first process tells the user
     classifier = build_from(spec)
     if memory_bytes is not None:
         limit_memory(memory_bytes)

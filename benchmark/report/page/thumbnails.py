@@ -11,6 +11,10 @@ from benchmark.report.analysis import TestImage
 SIDE = 96
 """Largest side in pixels."""
 QUALITY = 78
+GONE = (
+    "The decoded images are gone, or not as they were written: they are a cache. "
+    "`bench run` makes them again."
+)
 
 
 class Thumbnails:
@@ -25,9 +29,7 @@ class Thumbnails:
         try:
             self._cache = PixelCache(pixels.parent)
         except DataError:
-            self.error = (
-                "The cache of decoded images is missing or damaged. `bench run` creates it again."
-            )
+            self.error = GONE
             return
         self._ids = self._cache.table["id"].astype(str).tolist()
 
@@ -35,10 +37,16 @@ class Thumbnails:
         """Data URI of an image; empty if the cache does not contain it."""
         from PIL import Image
 
+        from clothclf.errors import DataError
+
         row = pixels.pixel_row
         if self.error or not 0 <= row < len(self._ids) or self._ids[row] != pixels.id:
             return ""
-        image = Image.fromarray(self._cache.array[row])
+        try:
+            image = Image.fromarray(self._cache.array[row])
+        except DataError:
+            self.error = GONE
+            return ""
         image.thumbnail((SIDE, SIDE))
         file = io.BytesIO()
         image.save(file, "JPEG", quality=QUALITY)

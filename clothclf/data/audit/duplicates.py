@@ -20,6 +20,7 @@ from scipy.sparse.csgraph import connected_components
 from clothclf.data.atomic import write_text
 from clothclf.data.audit.hashes import Candidates, hash_images, near
 from clothclf.data.audit.likeness import differences
+from clothclf.data.checked import Images
 
 MAX_BITS = 31
 """Of 256: what PDQ's authors take for the same image."""
@@ -38,7 +39,7 @@ COLUMNS = ("first", "second", "bits", "difference")
 
 
 def near_duplicate_groups(
-    rows: pd.DataFrame, pixels: npt.NDArray[np.uint8], cache: Path | None = None
+    rows: pd.DataFrame, pixels: Images, cache: Path | None = None
 ) -> pd.Series[str]:
     """The group of each image: twins and near-duplicates, and what hangs together by them.
 
@@ -60,7 +61,7 @@ def near_duplicate_groups(
 
 
 def near_duplicate_pairs(
-    rows: pd.DataFrame, pixels: npt.NDArray[np.uint8], cache: Path | None = None
+    rows: pd.DataFrame, pixels: Images, cache: Path | None = None
 ) -> pd.DataFrame:
     """Pairs of near-duplicates that are no twins, enough of them to join every group.
 
@@ -85,7 +86,7 @@ def near_duplicate_pairs(
     return found
 
 
-def _find(alone: pd.DataFrame, pixels: npt.NDArray[np.uint8]) -> pd.DataFrame:
+def _find(alone: pd.DataFrame, pixels: Images) -> pd.DataFrame:
     places = alone["pixel_row"].to_numpy(dtype=np.int64)
     groups = np.arange(len(places))
     hashes = hash_images(pixels, places)

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from clothclf.data.checked import Images
+
 CELLS = 32
 """An image is reduced to so many cells in each direction."""
 COEFFICIENTS = 16
@@ -95,7 +97,7 @@ def shifts_of(place: int) -> tuple[float, float]:
     return (place // 3 - 1) * SHIFT, (place % 3 - 1) * SHIFT
 
 
-def hash_images(pixels: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64]) -> Hashes:
+def hash_images(pixels: Images, rows: npt.NDArray[np.int64]) -> Hashes:
     """Hash some images of an array uint8 [images, size, size, 3]; it is read in pieces."""
     size = pixels.shape[1]
     waves = _cosines() @ np.stack([cell_means(size, place * SHIFT) for place in (-1, 0, 1)])

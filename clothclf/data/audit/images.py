@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from clothclf.data.audit.hashes import BLANK_BELOW, LUMA
+from clothclf.data.checked import Images
 
 BLANK = "one colour all over"
 FLAT = "hardly any contrast"
@@ -22,7 +23,7 @@ LOOKED_AT = 56
 IMAGES_AT_ONCE = 512
 
 
-def measure_images(pixels: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64]) -> pd.DataFrame:
+def measure_images(pixels: Images, rows: npt.NDArray[np.int64]) -> pd.DataFrame:
     """A line for each of `rows` of an array uint8 [images, size, size, 3].
 
     `brightness` and `contrast` are mean and standard deviation of the brightness, in levels of 0

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clothclf.data.audit.hashes import CELLS, UNSHIFTED, cell_means, shifts_of
+from clothclf.data.checked import Images
 
 PAIRS_AT_ONCE = 256
 WINDOW = 4
@@ -25,7 +26,7 @@ Thumbnails = npt.NDArray[np.float32]
 
 
 def differences(
-    pixels: npt.NDArray[np.uint8],
+    pixels: Images,
     first: npt.NDArray[np.int64],
     second: npt.NDArray[np.int64],
     shift: npt.NDArray[np.int64],
@@ -45,7 +46,7 @@ def differences(
 
 
 def _thumbnails(
-    pixels: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64], shift: npt.NDArray[np.int64]
+    pixels: Images, rows: npt.NDArray[np.int64], shift: npt.NDArray[np.int64]
 ) -> Thumbnails:
     size = pixels.shape[1]
     found = np.empty((len(rows), CELLS, CELLS, 3), dtype=np.float32)

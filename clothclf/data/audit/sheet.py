@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
+
+from clothclf.data.checked import Images
 
 SIDE = 112
 """Pixels of an image on the sheet."""
@@ -41,7 +41,7 @@ class Section:
     groups: Sequence[Sequence[Tile]]
 
 
-def draw_sheet(pixels: npt.NDArray[np.uint8], sections: Sequence[Section]) -> Image.Image:
+def draw_sheet(pixels: Images, sections: Sequence[Section]) -> Image.Image:
     """Draw the sections below each other, from images uint8 [images, size, size, 3]."""
     drawn = [_Layout(section) for section in sections]
     width = GAP + WIDTH * (SIDE + GAP)

@@ -17,6 +17,7 @@ from clothclf.connectivity import hub_address, hub_error
 from clothclf.data.atomic import file_sha256, write_text
 from clothclf.data.fetch.folder import Fetched, Progress, fetched_before, filling, put_in_place
 from clothclf.data.fetch.hub_layout import parquet_files
+from clothclf.data.in_use import hold
 from clothclf.errors import DataError, first_line
 from clothclf.settings import HubSettings
 
@@ -52,6 +53,11 @@ def keep_from_hub(settings: HubSettings, cache: Path) -> Fetched:
     A branch or tag stays at the commit that it was first found at. Raises DataError.
     """
     kept = cache / "hub" / settings.dataset.replace("/", "--")
+    try:
+        kept.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{kept}: cannot be written: {error.strerror}") from None
+    hold(kept)
     commit = _known_commit(settings, kept)
     if commit is not None and (there := fetched_before(kept / commit)) is not None:
         return there

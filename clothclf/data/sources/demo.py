@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from clothclf.data.atomic import new_folder
+from clothclf.data.in_use import hold
 from clothclf.data.sources.demo_drawing import CATALOGUE, LABELS, draw_product
 from clothclf.data.sources.kaggle import KaggleSource
 from clothclf.settings import DemoSettings
@@ -27,7 +28,7 @@ def open_demo(settings: DemoSettings, cache: Path) -> KaggleSource:
     """Draw the images unless they are in the cache already; return them as a source."""
     name = f"v{DRAWING_VERSION}-{settings.images_per_class}-seed{settings.seed}"
     folder = cache / "demo" / name
-    if not folder.is_dir():
+    if not hold(folder):
         with new_folder(folder) as unfinished:
             write_demo(unfinished, settings.images_per_class, settings.seed)
     title = f"demo: synthetic drawings, {settings.images_per_class} a class"

@@ -13,12 +13,18 @@ import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
+from clothclf.data.sources.listing import is_one_line
 from clothclf.errors import DataError
 
 MAX_FILES = 3_000_000
 """Below a folder, or in an archive: as many as a table may have lines."""
+
+UNUSABLE_NAME = "file name is not plain text"
+NOT_PLAIN = "no plain file: a link, a pipe or a device"
+LEADS_OUT = "file name leads out of the archive"
+REPEATED = "file is in the archive again"
 
 _HEADER_BYTES = 30
 """Before each member, at least."""
@@ -35,6 +41,9 @@ class Files(Protocol):
 
     def all_names(self) -> list[str]:
         """Names of all plain files at any depth, sorted; raises DataError where too many."""
+
+    def left_out(self) -> list[tuple[str, str]]:
+        """Names of everything else that is no folder, sorted, and why; after `all_names`."""
 
     def has(self, name: str) -> bool:
         """Whether there is a plain file of this name."""
@@ -68,11 +77,12 @@ class _Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
+        self._left_out: list[tuple[str, str]] = []
 
     def folders(self) -> list[str]:
         with _errors_as_text(self.path):
             items = [item.name for item in self.path.iterdir() if item.is_dir()]
-            return sorted(name for name in items if name.isprintable())
+            return sorted(name for name in items if is_one_line(name))
 
     def names(self, folder: str) -> list[str]:
         if not (self.path / folder).is_dir():
@@ -84,6 +94,7 @@ class _Folder:
 
     def all_names(self) -> list[str]:
         names: list[str] = []
+        self._left_out = []
         waiting = [""]
         while waiting:
             folder = waiting.pop()
@@ -96,11 +107,16 @@ class _Folder:
                                 "the folder itself there"
                             )
                         waiting.append(f"{folder}{item.name}/")
-                    elif item.is_file():
+                    elif reason := _problem(f"{folder}{item.name}", item.is_file()):
+                        self._left_out.append((f"{folder}{item.name}", reason))
+                    else:
                         names.append(f"{folder}{item.name}")
             if len(names) > MAX_FILES:
                 raise _too_many(self.path)
         return sorted(names)
+
+    def left_out(self) -> list[tuple[str, str]]:
+        return sorted(self._left_out)
 
     def has(self, name: str) -> bool:
         return (self.path / name).is_file()
@@ -129,8 +145,40 @@ def _errors_as_text(path: Path) -> Iterator[None]:
         raise DataError(f"{path}: cannot be read: {reason}") from None
 
 
+class _Member(NamedTuple):
+    """What reading a member of an archive needs."""
+
+    offset: int
+    packed_size: int
+    size: int
+    crc: int
+    method: int
+    flags: int
+    stored_name: str
+    """As the archive has it, before zipfile made another of it."""
+
+    @classmethod
+    def of(cls, info: zipfile.ZipInfo) -> _Member:
+        return cls(
+            info.header_offset,
+            info.compress_size,
+            info.file_size,
+            info.CRC,
+            info.compress_type,
+            info.flag_bits,
+            info.orig_filename,
+        )
+
+    def info(self, name: str) -> zipfile.ZipInfo:
+        """As zipfile wants it."""
+        info = zipfile.ZipInfo(name)
+        info.header_offset, info.compress_size, info.file_size = self[:3]
+        info.CRC, info.compress_type, info.flag_bits, info.orig_filename = self[3:]
+        return info
+
+
 class _Zip:
-    """Members of a zip archive; those that are no plain file by name and kind are passed over.
+    """Members of a zip archive; those that are no plain file by name and kind are left out.
 
     Refused whole where members share bytes: so a small archive unpacks to any size.
     """
@@ -153,12 +201,24 @@ class _Zip:
                 f"data.path: {path} is not a usable zip archive: its members {fault} share the "
                 "same bytes; pack its folder again, or give the folder"
             )
-        self._members: dict[str, zipfile.ZipInfo] = {}
+        self._members: dict[str, _Member] = {}
+        self._left_out: list[tuple[str, str]] = []
         self._repeated: set[str] = set()
-        for info in filter(_is_plain, infos):
-            first = self._members.setdefault(info.filename, info)
-            if (first.CRC, first.file_size) != (info.CRC, info.file_size):
+        for info in infos:
+            if info.filename.endswith("/"):
+                continue
+            if reason := _member_fault(info):
+                self._left_out.append((info.orig_filename, reason))
+                continue
+            member = _Member.of(info)
+            first = self._members.setdefault(info.filename, member)
+            if first is not member:
+                self._left_out.append((info.filename, REPEATED))
+            if (first.crc, first.size) != (member.crc, member.size):
                 self._repeated.add(info.filename)
+        # zipfile's own table takes five times the memory, for each of a million members.
+        infos.clear()
+        self._archive.NameToInfo.clear()
         self._by_folder: dict[str, list[str]] = {}
         for name in sorted(self._members):
             self._by_folder.setdefault(name.rpartition("/")[0], []).append(name)
@@ -174,12 +234,15 @@ class _Zip:
             raise _too_many(self.path)
         return sorted(self._members)
 
+    def left_out(self) -> list[tuple[str, str]]:
+        return sorted(self._left_out)
+
     def has(self, name: str) -> bool:
         return name in self._members
 
     def read(self, name: str, limit: int) -> bytes:
         where = f"{self.path}/{name}"
-        info = self._members[name]
+        info = self._members[name].info(name)
         if name in self._repeated:
             raise DataError(
                 f"{where}: stands in the archive more than once, with different content; "
@@ -209,14 +272,22 @@ class _Zip:
         return f"{self.path.resolve()}:{status.st_size}:{status.st_mtime_ns}"
 
 
-def _is_plain(info: zipfile.ZipInfo) -> bool:
+def _problem(name: str, is_plain: bool) -> str:
+    """Why a file cannot be used, by its name and kind; empty where it can."""
+    if not is_one_line(name):
+        return UNUSABLE_NAME
+    return "" if is_plain else NOT_PLAIN
+
+
+def _member_fault(info: zipfile.ZipInfo) -> str:
     name = info.filename
-    # No name at all is what is left of one that begins with a NUL.
-    if not name or name.startswith("/") or name.endswith("/") or not name.isprintable():
-        return False
+    if "\0" in info.orig_filename or not name:  # zipfile cuts a name at its first NUL
+        return UNUSABLE_NAME
+    if name.startswith("/") or ".." in name.split("/"):
+        return LEADS_OUT
     # Archives made elsewhere than on Unix say nothing of the kind.
     kind = stat.S_IFMT(info.external_attr >> 16)
-    return kind in (0, stat.S_IFREG) and ".." not in name.split("/")
+    return _problem(name, kind in (0, stat.S_IFREG))
 
 
 def _overlap(infos: list[zipfile.ZipInfo]) -> str:

@@ -10,7 +10,13 @@ from collections import Counter
 from pathlib import Path
 
 from clothclf.data.sources.files import open_files
-from clothclf.data.sources.listing import MAX_IMAGE_BYTES, Listing, Wanted, plain_title
+from clothclf.data.sources.listing import (
+    MAX_IMAGE_BYTES,
+    Listing,
+    Wanted,
+    escaped,
+    plain_title,
+)
 from clothclf.data.splits import SPLIT_NAMES
 from clothclf.errors import DataError
 from clothclf.settings.data import CLASS_FOLDER
@@ -21,7 +27,7 @@ IMAGE_SUFFIXES = (
 )
 
 NO_IMAGE = "file is no image by its name"
-UNUSABLE_NAME = "file name is not plain text"
+HIDDEN = "image is hidden, or in a hidden folder"
 
 _LAYOUT = "expected a folder for each class with its images right in it"
 
@@ -35,7 +41,10 @@ class FolderSource:
         self.synthetic = False
         self.path = path
         self._files = open_files(path)
-        names = [name for name in self._files.all_names() if not _is_hidden(name)]
+        everything = self._files.all_names()
+        names = [name for name in everything if not _is_hidden(name)]
+        self._left_out = [item for item in self._files.left_out() if not _is_hidden(item[0])]
+        self._left_out += [(name, HIDDEN) for name in everything if _is_hidden_picture(name)]
         images = [name.split("/") for name in names if _is_image(name)]
         if not images:
             endings = ", ".join(IMAGE_SUFFIXES[:6])
@@ -49,8 +58,10 @@ class FolderSource:
         _require_one_depth([parts[down:] for parts in images], self._has_splits, path)
         prefix = "".join(f"{part}/" for part in self._root)
         self._prefix = prefix
-        # Beside the folder that holds everything there may be a licence or a checksum.
         self._names = [name[len(prefix) :] for name in names if name.startswith(prefix)]
+        # Beside the folder that holds everything there may be a licence or a checksum.
+        beside = [name for name in names if not name.startswith(prefix)]
+        self._left_out += [(name, NO_IMAGE) for name in beside]
 
     def list_images(self, wanted: Wanted) -> Listing:
         """List every file with its class, whatever the column of the label is called."""
@@ -59,11 +70,14 @@ class FolderSource:
         # A file beside the class folders has no class, but is told to be no image.
         classes = [each[place] if len(each) > place + 1 else "." for each in parts]
         splits = [each[0] if len(each) > 1 else "train" for each in parts]
+        faults = ["" if _is_image(name) else NO_IMAGE for name in self._names]
+        nothing = ["."] * len(self._left_out)
+        classes += nothing
         return Listing(
-            ids=self._names,
+            ids=[*self._names, *(escaped(name) for name, _ in self._left_out)],
             columns={wanted.label: classes, CLASS_FOLDER: classes},
-            splits=splits if self._has_splits else (),
-            faults=[_problem(name) for name in self._names],
+            splits=splits + nothing if self._has_splits else (),
+            faults=[*faults, *(reason for _, reason in self._left_out)],
         )
 
     def read_bytes(self, image_id: str) -> bytes:
@@ -77,17 +91,19 @@ class FolderSource:
 
 def _is_hidden(name: str) -> bool:
     """Whether a file is one that systems leave behind: nobody means it to be an image."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+    parts = name.split("/")
+    return any((part.startswith(".") and part != "..") or part == "__MACOSX" for part in parts)
+
+
+def _is_hidden_picture(name: str) -> bool:
+    """Whether a hidden file may be an image that somebody misses; macOS's shadows are none."""
+    parts = name.split("/")
+    shadow = "__MACOSX" in parts or parts[-1].startswith("._")
+    return _is_hidden(name) and _is_image(name) and not shadow
 
 
 def _is_image(name: str) -> bool:
     return name.lower().endswith(IMAGE_SUFFIXES)
-
-
-def _problem(name: str) -> str:
-    if not name.isprintable():
-        return UNUSABLE_NAME
-    return "" if _is_image(name) else NO_IMAGE
 
 
 def _find_root(images: list[list[str]]) -> list[str]:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from clothclf.data.fetch.hub_layout import missing_shards, parquet_files, split_of
-from clothclf.data.sources.listing import Listing, Wanted
+from clothclf.data.sources.listing import Listing, Wanted, is_one_line
 from clothclf.data.sources.parquet import MAX_ROWS, ParquetFile
 from clothclf.errors import DataError
 from clothclf.settings import DataSettings
@@ -262,6 +262,6 @@ def _class_names(file: ParquetFile, column: str) -> list[str]:
 
 
 def _problem(image_id: str, is_nameless: bool) -> str:
-    if len(image_id) > MAX_ID_CHARACTERS or not image_id.isprintable():
+    if len(image_id) > MAX_ID_CHARACTERS or not is_one_line(image_id):
         return UNUSABLE_ID
     return NO_CLASS_NAME if is_nameless else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from clothclf.data.sources.listing import (
     Finding,
     Listing,
     Wanted,
+    is_one_line,
     no_column,
     plain_title,
 )
@@ -76,6 +78,8 @@ class TableSource:
         content = self._files.read(self.path.name, MAX_TABLE_BYTES)
         table = read_table(content, str(self.path), key=self._image_column)
         columns = {name: table.values(name) for name in wanted.columns}
+        # As parquet has them: programs write whole numbers with .0 where a value is missing.
+        columns[wanted.label] = [_whole(text) for text in columns[wanted.label]]
         paths = table.values(self._image_column(table.columns))
         return paths, columns, [f"line {line}" for line in table.lines], table.findings
 
@@ -116,7 +120,7 @@ class TableSource:
     def _problem(self, path: str) -> str:
         if not path:
             return NO_PATH
-        if not path.isprintable() or len(path) > _MAX_PATH_CHARACTERS:
+        if not is_one_line(path) or len(path) > _MAX_PATH_CHARACTERS:
             return UNUSABLE_PATH
         if path.startswith("/") or path.split("/")[0] == "..":
             return OUTSIDE
@@ -129,5 +133,11 @@ class TableSource:
             return False
 
 
+def _whole(text: str) -> str:
+    """A whole number without its `.0`, any other text as it is."""
+    return text.partition(".")[0] if _WHOLE_NUMBER.fullmatch(text) else text
+
+
+_WHOLE_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)\.0+", re.ASCII)
 _MAX_PATH_CHARACTERS = 1000
 _Rows = tuple[list[str], dict[str, list[str]], list[str], list[Finding]]

@@ -7,6 +7,7 @@ takes is decided in one place for all sources, `clothclf.data.sources.selection`
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -107,6 +108,23 @@ def no_column(where: str, name: str, columns: Iterable[str]) -> DataError:
     # `id` is the layout's own; the others are what the config says.
     remedy = "" if name == "id" else "; data.label, image, where and split.column name them"
     return DataError(f"{where}: no column {name!r}{hint}; its columns are: {names}{remedy}")
+
+
+_BREAKS_OUT = re.compile("[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, line ends, what reverses the text around it, and halves of characters."""
+
+
+def is_one_line(text: str) -> bool:
+    """Whether a name or label is text that stays within its line and field.
+
+    More than `str.isprintable` takes: the odd blanks and joiners of file names and emoji as well.
+    """
+    return _BREAKS_OUT.search(text) is None
+
+
+def escaped(text: str) -> str:
+    """A name with what is unsafe in it written as Python does: `a\\nb`, `caf\\udce9`."""
+    return _BREAKS_OUT.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def plain_title(name: str) -> str:

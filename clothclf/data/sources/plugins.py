@@ -16,6 +16,7 @@ from clothclf.data.sources.listing import (
     Listing,
     Source,
     Wanted,
+    is_one_line,
     plain_title,
 )
 from clothclf.errors import DataError, did_you_mean
@@ -139,7 +140,7 @@ def _listing_error(listing: Any, wanted: Wanted) -> str:
         if odd := {type(value).__name__ for value in values} - {"str"}:
             return f"{name} holds {sorted(odd)[0]}, not text alone"
     # Ids stand in tables, files and messages.
-    if odd_id := next((name for name in listing.ids if not name.isprintable()), None):
+    if odd_id := next((name for name in listing.ids if not is_one_line(name)), None):
         return f"the id {odd_id[:80]!r} is not plain text"
     if not all(isinstance(finding, Finding) for finding in listing.findings):
         return "its findings are not all Findings"

@@ -5,13 +5,21 @@ Every source is treated alike here, and every row that is not taken is a finding
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from clothclf.data.sources.listing import Finding, Listing, Source, Wanted
+from clothclf.data.sources.listing import (
+    Finding,
+    Listing,
+    Source,
+    Wanted,
+    escaped,
+    is_one_line,
+)
 from clothclf.data.splits import SPLIT_NAMES
 from clothclf.errors import DataError, did_you_mean
 from clothclf.settings import DataSettings
@@ -81,12 +89,13 @@ def choose(listing: Listing, wanted: Wanted, title: str) -> Chosen:
         strict=True,
     )
     for name, category, split, is_asked, fault, split_fault, place in rows:
-        image_id, label = name.strip(), category.strip()
+        image_id, label = name.strip(), _composed(category)
         reason = FILTERED if not is_asked else _label_error(image_id, label) or fault or split_fault
         if not reason and image_id in kept:
             reason = DUPLICATE_ID
         if reason:
-            findings.append(Finding("dropped", reason, image_id[:_DETAIL_CHARACTERS], place))
+            told = escaped(image_id[:_DETAIL_CHARACTERS])
+            findings.append(Finding("dropped", reason, told, place))
         else:
             kept[image_id] = (label, split if split_faults else "")
     frame = pd.DataFrame(
@@ -105,13 +114,18 @@ def _split_errors(splits: Sequence[str]) -> list[str]:
     return ["" if split in known else UNKNOWN_SPLIT if split else NO_SPLIT for split in splits]
 
 
+def _composed(text: str) -> str:
+    """Text without blanks around it, its accents in one form: two would make two classes of one."""
+    return unicodedata.normalize("NFC", text.strip())
+
+
 def _label_error(image_id: str, category: str) -> str:
     if not image_id:
         return NO_ID
     if not category or category.lower() in _NO_VALUE:
         return NO_LABEL
     # Labels name classes in tables, images and metrics: no control characters there.
-    if len(category) > MAX_LABEL_CHARACTERS or not category.isprintable():
+    if len(category) > MAX_LABEL_CHARACTERS or not is_one_line(category):
         return UNUSABLE_LABEL
     return ""
 
@@ -122,12 +136,11 @@ def _asked_for(
     """Whether each row has one of the values asked for, in every column of the filters."""
     asked = [True] * len(listing.ids)
     for column, values in where.items():
-        found = [value.strip() for value in listing.columns[column]]
-        present = set(found)
+        found = [_composed(value) for value in listing.columns[column]]
+        some, present = {_composed(value) for value in values}, set(found)
         for value in values:
-            if value not in present:
+            if _composed(value) not in present:
                 raise DataError(_no_value(title, column, value, found))
-        some = set(values)
         asked = [so_far and value in some for so_far, value in zip(asked, found, strict=True)]
     if where and listing.ids and not any(asked):
         filters = " and ".join(f"{name} {' or '.join(some)}" for name, some in where.items())

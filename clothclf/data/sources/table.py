@@ -5,10 +5,11 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from clothclf.data.sources.listing import Finding, no_column
+from clothclf.data.sources.listing import Finding, is_one_line, no_column
 from clothclf.errors import DataError
 
 UNQUOTED_COMMA = "unquoted comma in the row"
@@ -59,11 +60,11 @@ def read_table(content: bytes, where: str, key: str | Callable[[Sequence[str]], 
     """
     text = _decode(content)
     _refuse_bombs(text, where)
-    lines = list(io.StringIO(text.replace("\0", ""), newline=""))
+    lines = _with_header_in_one(list(io.StringIO(text.replace("\0", ""), newline="")))
     header = [name.strip() for name in _alone(lines[0])] if lines else []
     if not any(header):
         raise DataError(f"{where}: is empty; expected a first line with the columns' names")
-    if not all(name.isprintable() and "\ufffd" not in name for name in header):
+    if not all(is_one_line(name) and "\ufffd" not in name for name in header):
         raise DataError(
             f"{where}: is not a CSV table: its first line is not plain text; save it as UTF-8"
         )
@@ -101,9 +102,10 @@ def _rows(lines: list[str], table: Table, place: int) -> Iterator[tuple[int, lis
         except csv.Error as error:
             fault = str(error)
         first, last = start + 1, reader.line_num
-        if last > first and _are_rows(lines[first + 1 : last + 1], len(table.columns), place):
-            alone = [_alone(line) for line in lines[first : last + 1]]
-            key = alone[0][place][:100] if place < len(alone[0]) else ""
+        width, some = len(table.columns), lines[first : last + 1]
+        if last > first and not _is_standard(some, width) and _are_rows(some[1:], width, place):
+            alone = [_alone(line) for line in some]
+            key = as_written(alone[0][place][:100]) if place < len(alone[0]) else ""
             detail = f"{last - first} lines after it read by themselves"
             table.findings.append(Finding("repaired", STRAY_QUOTE, key, detail))
             yield from ((n, each) for n, each in enumerate(alone, first + 1) if each)
@@ -114,6 +116,31 @@ def _rows(lines: list[str], table: Table, place: int) -> Iterator[tuple[int, lis
             )
         elif fields:
             yield last + 1, fields
+
+
+def _with_header_in_one(lines: list[str]) -> list[str]:
+    """The lines of a table whose header has line breaks in its quotes, without these breaks."""
+    reader = csv.reader(iter(lines), strict=True)
+    try:
+        names = next(reader, [])
+    except csv.Error:
+        return lines
+    count = reader.line_num
+    if count < 2 or len(names) > MAX_COLUMNS or len(names) * len(lines) > MAX_CELLS:
+        return lines
+    header = io.StringIO()
+    csv.writer(header).writerow(" ".join(name.split()) for name in names)
+    # Blank lines are no rows, and keep the numbers of those below.
+    return [header.getvalue(), *["\n"] * (count - 1), *lines[count:]]
+
+
+def _is_standard(lines: list[str], width: int) -> bool:
+    """Whether lines are one row as RFC 4180 has it; the breaks within its quotes are then meant."""
+    try:
+        rows = list(csv.reader(lines, strict=True))
+    except csv.Error:
+        return False
+    return len(rows) == 1 and len(rows[0]) == width
 
 
 def _are_rows(lines: list[str], width: int, place: int) -> bool:
@@ -133,13 +160,39 @@ def _alone(line: str) -> list[str]:
 
 
 def _decode(content: bytes) -> str:
+    """A file's text; bytes that are not UTF-8 are marked, for `as_written` to read them."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return content.decode("utf-16", errors="replace")
-    return content.decode("utf-8-sig", errors="replace")
+        try:
+            text = content.decode("utf-16", errors="surrogatepass")
+        except UnicodeDecodeError:  # cut short
+            text = content.decode("utf-16", errors="replace")
+        # Halves of characters become a control character, which no label may have.
+        return _MARKED.sub("\x1a", text)
+    return content.decode("utf-8-sig", errors="surrogateescape")
+
+
+def as_written(text: str) -> str:
+    """Text with bytes that `_decode` has marked, read as Windows-1252 or, failing that, Latin-1.
+
+    Whatever it was written in, other bytes stay other text.
+    """
+    if not _MARKED.search(text):
+        return text
+    content = text.encode("utf-8", errors="surrogateescape")
+    try:
+        return content.decode("cp1252")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
+
+
+_MARKED = re.compile("[\ud800-\udfff]")
 
 
 def _mend(fields: list[str], width: int, place: int, findings: list[Finding]) -> list[str]:
     """Bring a row to the header's width, and note all that is odd about it."""
+    is_utf8 = _MARKED.search("".join(fields)) is None
+    if not is_utf8:
+        fields = [as_written(field) for field in fields]
     key = fields[place].strip()[:100] if place < len(fields) else ""
     if len(fields) > width:
         # The last column is free text: what stands too much belongs to it.
@@ -153,6 +206,6 @@ def _mend(fields: list[str], width: int, place: int, findings: list[Finding]) ->
         breaks = len(text.replace("\r\n", "\n").replace("\r", "\n").split("\n")) - 1
         # An unbalanced quote swallows the rows after it; that must not pass unseen.
         findings.append(Finding("repaired", LINE_BREAK, key, f"{breaks} line breaks"))
-    if "\ufffd" in text:
-        findings.append(Finding("repaired", NOT_UTF8, key))
+    if not is_utf8:
+        findings.append(Finding("repaired", NOT_UTF8, key, "read as Windows-1252"))
     return fields

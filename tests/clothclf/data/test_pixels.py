@@ -5,13 +5,17 @@ from __future__ import annotations
 import io
 import json
 import os
+import random
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from clothclf.data.pixels import PixelCache, open_or_build
+from clothclf.data import checked
+from clothclf.data.dataset import open_pixels
+from clothclf.data.pixels import AHEAD, DECODED_AGAIN, PixelCache, open_or_build
 from clothclf.data.sources.kaggle import KaggleSource
 from clothclf.errors import DataError
 from tests.conftest import KaggleBuilder, draw_jpeg
@@ -108,6 +112,20 @@ def test_progress_ends_with_all_images(source: CountingSource, tmp_path: Path) -
     assert told[-1] == (len(IDS), len(IDS))
 
 
+def test_few_images_are_decoded_ahead(kaggle: KaggleBuilder, tmp_path: Path) -> None:
+    """Asked for all at once, a million files take gigabytes before the first is decoded."""
+    ids = [str(number) for number in range(3000)]
+    source = CountingSource(kaggle.folder("id,articleType\n", dict.fromkeys(ids, b"no image")))
+    ahead: list[int] = []
+
+    def notify(done: int, total: int) -> None:
+        time.sleep(0.2)  # for threads that could run on
+        ahead.append(source.reads - done)
+
+    open_or_build(source, ids, 8, tmp_path / "cache", notify)
+    assert max(ahead) <= AHEAD
+
+
 def test_an_interrupted_build_leaves_nothing_behind(source: CountingSource, tmp_path: Path) -> None:
     """Ctrl-C in the middle: no folder passes for whole, and the next try builds it."""
 
@@ -164,6 +182,89 @@ def test_a_damaged_cache_is_noticed_and_built_again(
     assert np.array_equal(open_or_build(source, IDS, 24, cache).array, pixels)
     assert source.reads == len(IDS)
     assert [path.name for path in (cache / "pixels").iterdir()] == [folder.name]
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of three images."""
+    monkeypatch.setattr(checked, "BLOCK_BYTES", 3 * 24 * 24 * 3)
+
+
+def overwrite(file: Path, row: int) -> None:
+    """Change an image on disk, as a failing disk would."""
+    array = np.load(file, mmap_mode="r+")
+    array[row] = 255 - array[row]
+    array.flush()
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("row", [0, 1, 80, 81, 157, 159])
+def test_a_damaged_block_is_never_read_and_decoded_again(
+    kaggle: KaggleBuilder, tmp_path: Path, row: int
+) -> None:
+    """Whichever of many it is, when opening the cache or when its images are read."""
+    ids = [str(number) for number in range(160)]
+    images = {name: draw_jpeg(int(name)) for name in ids}
+    source = CountingSource(kaggle.folder("id,articleType\n", images))
+    cache = tmp_path / "cache"
+    whole = open_or_build(source, ids, 24, cache)
+    pixels = np.array(whole.array)
+    overwrite(whole.path, row)
+    source.reads = 0
+    again = open_or_build(source, ids, 24, cache).array
+    some = np.arange(row - 2, row + 1)
+    assert np.array_equal(again[some], pixels[some])
+    assert source.reads == len(ids)
+    assert np.array_equal(again, pixels)
+    assert np.array_equal(open_or_build(source, ids, 24, cache).array, pixels)
+    assert source.reads == len(ids)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_no_flipped_bit_is_ever_read(source: CountingSource, tmp_path: Path) -> None:
+    """200 of them anywhere in the file, every other one in its header."""
+    file = open_or_build(source, IDS, 24, tmp_path / "cache").path
+    whole, checksums = file.read_bytes(), checked.checksum_file(file).read_bytes()
+    pixels, draw = np.load(file), random.Random(0)
+    for number in range(200):
+        content = bytearray(whole)
+        content[draw.randrange(128 if number % 2 else len(whole))] ^= 1 << draw.randrange(8)
+        file.write_bytes(content)
+        checked.checksum_file(file).write_bytes(checksums)
+        try:
+            found = np.asarray(open_pixels(file))
+        except DataError:
+            continue
+        assert np.array_equal(found, pixels)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_a_damaged_block_is_an_error_where_nothing_can_decode(
+    source: CountingSource, tmp_path: Path
+) -> None:
+    """One image of a block that is not looked at when the file is opened."""
+    file = open_or_build(source, IDS, 24, tmp_path / "cache").path
+    overwrite(file, 4)
+    array = open_pixels(file)
+    assert array[np.array([0, 8])].shape == (2, 24, 24, 3)
+    with pytest.raises(DataError, match="are damaged; `bench data stats` decodes them again"):
+        array[5]
+    with pytest.raises(DataError, match="cannot be opened"):
+        open_pixels(file)
+
+
+def test_a_cache_without_checksums_is_built_again_in_one_sentence(
+    source: CountingSource, tmp_path: Path
+) -> None:
+    """As versions before wrote it."""
+    told: list[str] = []
+    whole = open_or_build(source, IDS, 24, tmp_path / "cache", note=told.append)
+    assert told == []
+    pixels = np.array(whole.array)
+    whole.path.with_suffix(".json").unlink()
+    again = open_or_build(source, IDS, 24, tmp_path / "cache", note=told.append)
+    assert np.array_equal(again.array, pixels)
+    assert told == [DECODED_AGAIN]
 
 
 def test_a_place_that_cannot_hold_the_cache_is_one_sentence(

@@ -83,7 +83,7 @@ def test_what_changes_the_features_finds_none(
     assert len(files_in(tmp_path)) == 2
 
 
-@pytest.mark.parametrize("damage", ["cut", "noise", "no-description"])
+@pytest.mark.parametrize("damage", ["cut", "noise", "one row", "no-description"])
 def test_damaged_features_are_computed_again(damage: str, tmp_path: Path) -> None:
     classifier = build()
     before = BackboneFeatures(classifier, feed(classifier), tmp_path).of("train", 2).clone()
@@ -93,6 +93,9 @@ def test_damaged_features_are_computed_again(damage: str, tmp_path: Path) -> Non
         file.write_bytes(content[: len(content) // 2])
     elif damage == "noise":
         file.write_bytes(content[:256] + bytes(len(content) - 256))
+    elif damage == "one row":
+        row = len(content) // 140
+        file.write_bytes(content[: -2 * row] + bytes(row) + content[-row:])
     else:
         (file.parent / "features.json").unlink()
     assert pictures_computed(classifier, tmp_path) == 140

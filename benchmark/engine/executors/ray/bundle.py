@@ -15,6 +15,7 @@ from benchmark.runs import folder as files
 from benchmark.runs.folder import RunFolder
 from benchmark.runs.spec import RunSpec
 from clothclf.data.atomic import file_sha256
+from clothclf.data.checked import checksum_file
 
 SMALL_BYTES = 2**20
 """Files up to this size travel with the run."""
@@ -37,6 +38,8 @@ class FileRef:
     sha256: str = ""
     """Of the whole content; where empty, samples of it are compared."""
     sample: str = ""
+    checksums: bytes = b""
+    """Of its blocks, for the file that lies beside it; empty where there is none."""
 
     def is_at(self, path: Path) -> bool:
         """Whether a file has this content."""
@@ -126,7 +129,10 @@ class FileRefs:
             described = path.with_name("cache.json").read_bytes()
             named = f"{path.parent.name}\n{sample}\n".encode() + described
             digest = hashlib.sha256(named).hexdigest()
-            self._known[key] = FileRef("the decoded images", path, key[1], digest, sample=sample)
+            checksums = checksum_file(path).read_bytes()
+            self._known[key] = FileRef(
+                "the decoded images", path, key[1], digest, sample=sample, checksums=checksums
+            )
         return self._known[key]
 
     def whole(self, called: str, path: Path, sha256: str = "") -> FileRef:

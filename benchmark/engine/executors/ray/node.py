@@ -37,7 +37,8 @@ from benchmark.runs import folder as files
 from benchmark.runs.folder import RunFolder
 from benchmark.runs.record import Failure, RunRecord
 from benchmark.runs.spec import RunSpec
-from clothclf.data.atomic import new_file
+from clothclf.data.atomic import new_file, write_bytes
+from clothclf.data.checked import checksum_file
 
 FOLDER_VARIABLE = "BENCH_NODE_FOLDER"
 """Of a node: where it keeps data, weights and the runs that it works on."""
@@ -159,6 +160,8 @@ def _at_hand(file_ref: FileRef, home: str) -> Path:
     with filelock.FileLock(f"{kept}.lock"):
         if not file_ref.is_at(kept):
             _fetch(file_ref, kept, home)
+        if file_ref.checksums:
+            write_bytes(checksum_file(kept), file_ref.checksums)
     return kept
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from clothclf.data.sources import folder as reasons
+from clothclf.data.sources.files import LEADS_OUT, NOT_PLAIN, REPEATED, UNUSABLE_NAME
 from clothclf.data.sources.folder import FolderSource
 from clothclf.data.sources.listing import Wanted
 from clothclf.data.sources.selection import Chosen, choose
@@ -80,17 +82,89 @@ def test_classes_may_be_called_like_splits(tmp_path: Path) -> None:
 
 def test_files_that_are_no_images_are_told_and_what_systems_leave_is_not(tmp_path: Path) -> None:
     names = ("README.md", "cats/notes.txt", "cats/.DS_Store", "__MACOSX/cats/._1.jpg", ".git/x")
+    names += ("cats/._2.jpg", "cats/.3.jpg", ".thumbnails/cats/1.jpg")
     listing = read(write(tmp_path, (*FLAT, *names)))
     told = Counter((finding.reason, finding.image_id) for finding in listing.findings)
     assert told == {
         (reasons.NO_IMAGE, "README.md"): 1,
         (reasons.NO_IMAGE, "cats/notes.txt"): 1,
+        (reasons.HIDDEN, "cats/.3.jpg"): 1,
+        (reasons.HIDDEN, ".thumbnails/cats/1.jpg"): 1,
+    }
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_files_beside_the_folder_of_all_classes_are_told(tmp_path: Path, kind: str) -> None:
+    names = tuple(f"images/{name}" for name in FLAT)
+    found = read(write(tmp_path, (*names, "LICENSE", "pictures/sizes.txt"), kind))
+    told = Counter((finding.reason, finding.image_id) for finding in found.findings)
+    assert told == {(reasons.NO_IMAGE, "sizes.txt"): 1, (reasons.NO_IMAGE, "LICENSE"): 1}
+
+
+ODD_NAMES = (
+    *("Screen\u202fshots/9.41\u202fPM.jpg", "Screen\u202fshots/caf\u00e9\u00a01.jpg"),
+    *("\U0001f469\u200d\U0001f52c/\u2764\ufe0f.jpg", "\u05d0\u200f/1.jpg", "\uf8ff/1.jpg"),
+)
+"""Narrow and hard blanks, joined emoji, marks of direction, Apple's own sign."""
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_names_that_stay_within_their_line_are_read(tmp_path: Path, kind: str) -> None:
+    path = write(tmp_path, ODD_NAMES, kind)
+    found = read(path)
+    assert sorted(found.rows["id"]) == sorted(ODD_NAMES)
+    assert set(found.rows["label"]) == {name.split("/")[0] for name in ODD_NAMES}
+    assert FolderSource(path).read_bytes(ODD_NAMES[0]) == ODD_NAMES[0].encode()
+
+
+BAD_NAMES = ("cats/a\nb.jpg", "ca\x1bts/1.jpg", "cats/gpj.\u202e1.jpg", "cats/\u2028.jpg")
+"""What could leave its line or field, or turn round the text about it."""
+
+
+def test_everything_in_a_folder_is_kept_or_counted(tmp_path: Path) -> None:
+    path = write(tmp_path, (*FLAT, *BAD_NAMES))
+    (path / os.fsdecode(b"caf\xe9")).mkdir()
+    (path / os.fsdecode(b"caf\xe9/1.jpg")).write_bytes(b"x")
+    os.mkfifo(path / "cats/pipe.jpg")
+    (path / "cats/link.jpg").symlink_to("nowhere")
+    found = read(path)
+    assert found.rows["id"].tolist() == list(FLAT)
+    assert Counter(finding.reason for finding in found.findings) == {
+        UNUSABLE_NAME: len(BAD_NAMES) + 1,
+        NOT_PLAIN: 2,
+    }
+    assert found.rows_read == len(FLAT) + len(BAD_NAMES) + 3
+    told = {finding.image_id for finding in found.findings}
+    assert {"cats/a\\nb.jpg", "caf\\udce9/1.jpg"} <= told
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_everything_in_an_archive_is_kept_or_counted(tmp_path: Path) -> None:
+    """Only its folders are no files."""
+    path = write(tmp_path, (*FLAT, *BAD_NAMES), "zip")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("cats/", b"")
+        for name in ("../evil.jpg", "/tmp/evil.jpg", "cats/1.jpg"):
+            archive.writestr(name, name)
+        for kind in (stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR):
+            info = zipfile.ZipInfo(f"cats/{kind}.jpg")
+            info.external_attr = (kind | 0o777) << 16
+            archive.writestr(info, b"x")
+        files = sum(not info.is_dir() for info in archive.infolist())
+    found = read(path)
+    assert found.rows["id"].tolist() == list(FLAT)
+    assert found.rows_read == files
+    assert Counter(finding.reason for finding in found.findings) == {
+        UNUSABLE_NAME: len(BAD_NAMES),
+        LEADS_OUT: 2,
+        REPEATED: 1,
+        NOT_PLAIN: 3,
     }
 
 
 def test_a_name_that_is_no_text_is_told(tmp_path: Path) -> None:
     listing = read(write(tmp_path, (*FLAT, "cats/a\nb.jpg")))
-    assert [finding.reason for finding in listing.findings] == [reasons.UNUSABLE_NAME]
+    assert [finding.reason for finding in listing.findings] == [UNUSABLE_NAME]
 
 
 @pytest.mark.parametrize(

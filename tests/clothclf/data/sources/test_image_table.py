@@ -155,3 +155,27 @@ def test_the_stamp_follows_table_and_images(tmp_path: Path) -> None:
     stamps.append(stamp())
     assert len(set(stamps)) == 3
     assert stamp() == stamps[-1]
+
+
+def test_labels_with_and_without_point_zero_are_one_class_as_in_parquet(tmp_path: Path) -> None:
+    """Programs write 3.0 where a column of whole numbers has a gap."""
+    table = "path,label\na/1.jpg,3\n2.jpg,3.0\n3.jpg,3.50\n4.jpg,03.0\n"
+    path = write(tmp_path, table, ("a/1.jpg", "2.jpg", "3.jpg", "4.jpg"))
+    assert read(path).rows["label"].tolist() == ["3", "3", "3.50", "03.0"]
+
+
+def test_accents_in_two_forms_are_one_class(tmp_path: Path) -> None:
+    """A letter with its accent, or followed by it: macOS and others write them differently."""
+    composed, apart = "H\u00fcte", "Hu\u0308te"
+    path = write(tmp_path, f"path,label\na/1.jpg,{composed}\n2.jpg,{apart}\n")
+    for asked in (composed, apart):
+        rows = read(path, Wanted("label", {"label": (asked,)})).rows
+        assert rows["label"].tolist() == [composed, composed]
+
+
+def test_labels_in_latin_1_stay_apart(tmp_path: Path) -> None:
+    path = write(tmp_path, "")
+    path.write_bytes("path,label\na/1.jpg,H\xfcte\n2.jpg,H\xe4te\n".encode("latin-1"))
+    found = read(path)
+    assert found.rows["label"].tolist() == ["H\xfcte", "H\xe4te"]
+    assert [finding.reason for finding in found.findings] == ["text is not UTF-8"] * 2

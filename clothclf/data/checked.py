@@ -1,0 +1,163 @@
+"""Decoded images on disk, each block compared with its checksum when it is first read."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from clothclf.data.atomic import write_text
+from clothclf.errors import DataError
+
+BLOCK_BYTES = 2**20
+"""About the size of a block: small beside what a batch at random places reads anyway."""
+SPREAD_BLOCKS = 8
+"""Blocks that `CheckedImages.look_at_some` reads, spread evenly."""
+
+Rebuild = Callable[[], Path]
+"""Writes a file of decoded images again, there or elsewhere; returns it."""
+
+
+class Images(Protocol):
+    """What is read of decoded images: an array uint8 [images, size, size, 3], or one on disk."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Images, size, size and 3."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all images."""
+
+    def __len__(self) -> int:
+        """Number of images."""
+
+    def __getitem__(self, rows: Any) -> Any:
+        """The images at some rows, as numpy indexes them."""
+
+
+class CheckedImages:
+    """The array of a file, mapped into memory, with the checksums that lie beside it.
+
+    Where the file is gone or a block is not as it was written, `rebuild` is called, once. Raises
+    DataError without it, or where that does not help.
+    """
+
+    def __init__(self, file: Path, rebuild: Rebuild | None = None) -> None:
+        """Open `file`; nothing but its header is read yet."""
+        self.path = file
+        self._rebuild = rebuild
+        self._lock = threading.RLock()
+        try:
+            self._open()
+        except DataError as error:
+            self._open_anew(error)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Images, size, size and 3."""
+        return self._array.shape
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all images."""
+        return self._array.nbytes
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self._array)
+
+    def __getitem__(self, rows: Any) -> Any:
+        """The images at some rows, uint8: a number, a slice or an array of numbers."""
+        if not self._all_seen:
+            self._check(rows[0] if isinstance(rows, tuple) else rows)
+        return self._array[rows]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[np.uint8]:
+        """All images, each block checked."""
+        return np.array(self[:], dtype=dtype)
+
+    def look_at_some(self) -> None:
+        """Check a few blocks spread over the file, so that gross damage shows at once."""
+        last = max(0, len(self) - 1)
+        self._check(np.linspace(0, last, SPREAD_BLOCKS).astype(np.int64)[: len(self)])
+
+    def _open(self) -> None:
+        try:
+            self._array: npt.NDArray[np.uint8] = np.load(self.path, mmap_mode="r")
+            described = json.loads(checksum_file(self.path).read_text("utf-8"))
+            self._rows_per_block = int(described["rows_per_block"])
+            self._checksums = [int(value) for value in described["crc32"]]
+            if [self._array.dtype, *self._array.shape] != [np.uint8, *described["shape"]]:
+                raise ValueError("its header is damaged")
+            if len(self._checksums) != -(-len(self._array) // self._rows_per_block):
+                raise ValueError("its checksums are of another file")
+        except Exception as error:  # numpy raises many kinds on a damaged header
+            raise DataError(f"{self.path}: the decoded images cannot be opened: {error}") from None
+        self._seen = np.zeros(len(self._checksums), dtype=np.bool_)
+        self._all_seen = False
+
+    def _check(self, rows: Any) -> None:
+        if isinstance(rows, slice):
+            rows = np.arange(*rows.indices(len(self)))
+        blocks = np.atleast_1d(rows) % max(1, len(self)) // self._rows_per_block
+        new = np.unique(blocks[~self._seen[blocks]])
+        if not len(new):
+            return
+        with self._lock:
+            for block in new.tolist():
+                found = block_checksum(self._array, block, self._rows_per_block)
+                if found != self._checksums[block]:
+                    self._open_anew(DataError(f"{self.path}: the decoded images are damaged"))
+                    self._check(rows)
+                    return
+                self._seen[block] = True
+            self._all_seen = bool(self._seen.all())
+
+    def _open_anew(self, why: DataError) -> None:
+        """Have the file written again, or give it up."""
+        if self._rebuild is None:
+            _forget(self.path)
+            raise DataError(f"{why}; `bench data stats` decodes them again")
+        rebuild, self._rebuild = self._rebuild, None
+        _forget(self.path)
+        self.path = rebuild()
+        self._open()
+
+
+def rows_per_block(array: npt.NDArray[np.uint8]) -> int:
+    """Images in each block of an array; the last block may have fewer."""
+    return max(1, BLOCK_BYTES // max(1, array.nbytes // max(1, len(array))))
+
+
+def write_checksums(
+    file: Path, shape: tuple[int, ...], per_block: int, checksums: list[int]
+) -> None:
+    """Write the checksums of an array's blocks, in order, beside its file."""
+    described = {"shape": shape, "rows_per_block": per_block, "crc32": checksums}
+    write_text(checksum_file(file), json.dumps(described))
+
+
+def checksum_file(file: Path) -> Path:
+    """Where the checksums of an array's file lie."""
+    return file.with_suffix(".json")
+
+
+def _forget(file: Path) -> None:
+    """Delete a damaged array, so that nobody opens it again; who has it open keeps it."""
+    for path in (file, checksum_file(file)):
+        with contextlib.suppress(OSError):  # read-only: it is found to be damaged again
+            path.unlink(missing_ok=True)
+
+
+def block_checksum(array: npt.NDArray[np.uint8], block: int, rows_per_block: int) -> int:
+    """CRC-32 of a block of consecutive images."""
+    rows = array[block * rows_per_block : (block + 1) * rows_per_block]
+    return zlib.crc32(np.ascontiguousarray(rows).reshape(-1).data)
