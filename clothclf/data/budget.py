@@ -72,13 +72,14 @@ class Budget:
         try:
             yield shrink
         finally:
-            if self._release_due(held):
-                release_free_memory()
             self._put_back(held)
 
     def _wait(self, amount: int) -> None:
-        ticket = object()
         with self._changed:
+            if not self._waiting and self._free >= amount:
+                self._free -= amount
+                return
+            ticket = object()
             self._waiting.append(ticket)
             try:
                 # In order: a large image would wait for ever while small ones slip past.
@@ -91,14 +92,11 @@ class Budget:
                 self._changed.notify_all()
 
     def _put_back(self, amount: int) -> None:
+        self._used += amount  # about: a sum lost between threads does not matter
+        if self._used >= self._total:
+            self._used = 0
+            release_free_memory()
         with self._changed:
             self._free += amount
-            self._changed.notify_all()
-
-    def _release_due(self, amount: int) -> bool:
-        with self._changed:
-            self._used += amount
-            due = self._used >= self._total
-            if due:
-                self._used = 0
-            return due
+            if self._waiting:
+                self._changed.notify_all()

@@ -13,7 +13,14 @@ import numpy.typing as npt
 from PIL import Image, ImageFile
 
 from clothclf.data.budget import Budget
-from clothclf.data.image_limits import LimitedFile, inspect, inspect_directories
+from clothclf.data.image_limits import (
+    MAX_RUN_PIXELS,
+    SLOW,
+    LimitedFile,
+    inspect,
+    inspect_directories,
+    limited,
+)
 from clothclf.data.rgb import strips, to_rgb, upright
 from clothclf.data.sources.listing import MAX_IMAGE_BYTES
 from clothclf.errors import DataError
@@ -74,29 +81,39 @@ def decoding(content: bytes) -> Iterator[Decoded]:
     Until the block ends, the memory that the picture takes is spoken for. Raises DataError where
     the file is no picture, is cut short, is too large, or would take too long.
     """
-    with _faults_told(content):
+    try:
         beside = inspect(content)
-        file = LimitedFile(content)
-        image = Image.open(file, formats=FORMATS)
-        _check_size(image)
-        if image.format == "BMP" and image.tile[0].codec_name == "bmp_rle":
-            file.allow_runs(image.width * image.height)
+        image = _open(content)
+    except Exception as error:
+        raise _told(error, content) from None
     stored = image.size
     if min(stored) >= 2 * SHARP_SIDE:
         scale = SHARP_SIDE / min(stored)
         image.draft(None, (math.ceil(stored[0] * scale), math.ceil(stored[1] * scale)))
     with _IMAGES.claim(image.width * image.height * BYTES_PER_PIXEL + beside):
-        with _faults_told(content):
+        try:
             decoded = _decode(image, stored)
+        except Exception as error:
+            raise _told(error, content) from None
         del image
         yield decoded
 
 
-def _check_size(image: ImageFile.ImageFile) -> None:
-    if image.width * image.height > MAX_PIXELS:
+def _open(content: bytes) -> ImageFile.ImageFile:
+    """A file whose header is read; raises DataError where it says of too much."""
+    file = limited(content)
+    image = Image.open(file, formats=FORMATS)
+    pixels = image.width * image.height
+    if pixels > MAX_PIXELS:
         raise DataError(f"{image.width} x {image.height} pixels are too many")
     if max(image.size) > MAX_SIDE:
         raise DataError(f"{image.width} x {image.height} pixels are too long a line")
+    if image.format == "BMP" and image.tile[0].codec_name == "bmp_rle":
+        if pixels > MAX_RUN_PIXELS:
+            raise DataError(f"{SLOW}: a run-length BMP of {pixels:,} pixels")
+        if isinstance(file, LimitedFile):
+            file.allow(2 * pixels)
+    return image
 
 
 def _decode(image: ImageFile.ImageFile, stored: tuple[int, int]) -> Decoded:
@@ -118,16 +135,6 @@ def _shorten_transparency(image: ImageFile.ImageFile) -> None:
         image.info["transparency"] = tuple(level >> 8 for level in clear)
 
 
-@contextlib.contextmanager
-def _faults_told(content: bytes) -> Iterator[None]:
-    try:
-        yield
-    except DataError:
-        raise
-    except Exception as error:  # Pillow's decoders raise many kinds on damaged files
-        raise _told(error, content) from None
-
-
 def resized(image: Image.Image, size: int) -> npt.NDArray[np.uint8]:
     """A picture as uint8 [size, size, 3], as training and prediction see it."""
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
@@ -144,6 +151,9 @@ def pixel_hash(image: Image.Image) -> str:
 
 
 def _told(error: Exception, content: bytes) -> DataError:
+    """What is wrong with a file, whatever its decoder raised: many kinds, where it is damaged."""
+    if isinstance(error, DataError):
+        return error
     if content[4:8] == b"ftyp" and content[8:12] in _HEIC_BRANDS:
         return DataError(HEIC)
     return DataError(str(error).splitlines()[0] if str(error) else "no picture")
