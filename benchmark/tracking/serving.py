@@ -66,7 +66,7 @@ class PictureModel:
         except (binascii.Error, ValueError):
             _refuse(f"picture {number}: is not base64")
         try:
-            return self._answerer.pixels(lambda: content)
+            return self._answerer.pixels(content)
         except DataError as error:
             _refuse(f"picture {number}: cannot be decoded: {error}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ from benchmark.find_run import FoundRun
 from benchmark.plan import RunSpec
 from benchmark.restore import SavedModel, restore
 from benchmark.runner import run_folder as files
-from clothclf.data.decode import reading, resized
+from clothclf.data.decode import decoding, resized
 from clothclf.models.fold import folded
 from clothclf.training.device import choose_device
 
@@ -58,9 +57,9 @@ class Answerer:
         self._size = spec.image_size
         self.classes = spec.data_summary.classes
 
-    def pixels(self, read: Callable[[], bytes]) -> npt.NDArray[np.uint8]:
-        """Decode what `read` returns to uint8 [size, size, 3]; raises DataError if it cannot."""
-        with reading(read) as decoded:
+    def pixels(self, content: bytes) -> npt.NDArray[np.uint8]:
+        """Decode one picture to uint8 [size, size, 3]; raises DataError where it is none."""
+        with decoding(content) as decoded:
             return resized(decoded.image, self._size)
 
     def probabilities(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

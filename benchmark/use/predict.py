@@ -56,7 +56,7 @@ def predict_files(answerer: Answerer, paths: Sequence[Path]) -> Iterator[Predict
 
     def decoded(path: Path) -> npt.NDArray[np.uint8] | str:
         try:
-            return answerer.pixels(lambda: read_picture(path, MAX_IMAGE_BYTES))
+            return answerer.pixels(read_picture(path, MAX_IMAGE_BYTES))
         except DataError as error:
             return str(error)
 
