@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.inference.predictor import BATCH_SIZE, Answer, Predictor, read_image
+from clothclf.data.budget import decoding_threads
 from clothclf.data.sources.listing import MAX_IMAGE_BYTES
 from clothclf.errors import DataError
 
@@ -56,11 +56,11 @@ def predict_files(predictor: Predictor, paths: Sequence[Path]) -> Iterator[Predi
 
     def decoded(path: Path) -> npt.NDArray[np.uint8] | str:
         try:
-            return predictor.pixels(read_image(path, MAX_IMAGE_BYTES))
+            return predictor.pixels(lambda: read_image(path, MAX_IMAGE_BYTES))
         except DataError as error:
             return str(error)
 
-    with ThreadPoolExecutor() as pool:
+    with decoding_threads() as pool:
         for start in range(0, len(paths), BATCH_SIZE):
             some = paths[start : start + BATCH_SIZE]
             found = list(pool.map(decoded, some))

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import math
 import re
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile
 
+from clothclf.data.budget import Budget
+from clothclf.data.image_limits import (
+    MAX_RUN_PIXELS,
+    SLOW,
+    LimitedFile,
+    inspect,
+    inspect_directories,
+    limited,
+)
+from clothclf.data.rgb import strips, to_rgb, upright
+from clothclf.data.sources.listing import MAX_IMAGE_BYTES
 from clothclf.errors import DataError
 
 MAX_PIXELS = 64_000_000
@@ -34,34 +43,11 @@ SHARP_SIDE = 1024
 """Large JPEGs are decoded at a half, a quarter or an eighth, the smallest whose sides are still so
 long: no image is looked at larger, and photographs take a third of the time."""
 
-ROWS_AT_ONCE = 64
-ROOM_PIXELS = 64_000_000
-"""So many pixels are decoded side by side, on however many cores: each takes up to 20 bytes."""
-
-
-class _Room:
-    """Room for pixels: an image waits until those before it have left enough."""
-
-    def __init__(self, pixels: int) -> None:
-        self._free = pixels
-        self._all = pixels
-        self._left = threading.Condition()
-
-    @contextlib.contextmanager
-    def take(self, pixels: int) -> Iterator[None]:
-        wanted = min(pixels, self._all)
-        with self._left:
-            self._left.wait_for(lambda: self._free >= wanted)
-            self._free -= wanted
-        try:
-            yield
-        finally:
-            with self._left:
-                self._free += wanted
-                self._left.notify_all()
-
-
-_ROOM = _Room(ROOM_PIXELS)
+BYTES_PER_PIXEL = 20
+"""Of an image while it is decoded and converted, whatever its mode, at most."""
+_FILES = Budget(2**30)
+_IMAGES = Budget(MAX_PIXELS * BYTES_PER_PIXEL)
+"""Of encoded files and of images, for all threads together, on however many cores."""
 
 
 @dataclass(frozen=True)
@@ -77,37 +63,77 @@ class Decoded:
 
 
 @contextlib.contextmanager
+def reading(read: Callable[[], bytes]) -> Iterator[Decoded]:
+    """Read a file of at most `MAX_IMAGE_BYTES` and decode it, as `decoding` does.
+
+    Files are held by few threads at a time. Raises DataError, and what `read` raises.
+    """
+    with _FILES.claim(MAX_IMAGE_BYTES) as shrink:
+        content = read()
+        shrink(len(content))
+        with decoding(content) as decoded:
+            yield decoded
+
+
+@contextlib.contextmanager
 def decoding(content: bytes) -> Iterator[Decoded]:
     """Decode an image to RGB: rotated as its EXIF says, transparency on white, first frame only.
 
     Until the block ends, the memory that the image takes is spoken for. Raises DataError where
-    the file is no image, is cut short or is too large.
+    the file is no image, is cut short, is too large, or would take too long.
     """
     try:
-        image = Image.open(io.BytesIO(content), formats=FORMATS)
-        if image.width * image.height > MAX_PIXELS:
-            raise DataError(f"{image.width} x {image.height} pixels are too many")
-        if max(image.size) > MAX_SIDE:
-            raise DataError(f"{image.width} x {image.height} pixels are too long a line")
-    except DataError:
-        raise
-    except Exception as error:  # Pillow's decoders raise many kinds on damaged files
+        beside = inspect(content)
+        image = _open(content)
+    except Exception as error:
         raise _told(error, content) from None
     stored = image.size
     if min(stored) >= 2 * SHARP_SIDE:
         scale = SHARP_SIDE / min(stored)
         image.draft(None, (math.ceil(stored[0] * scale), math.ceil(stored[1] * scale)))
-    with _ROOM.take(image.width * image.height):
+    with _IMAGES.claim(image.width * image.height * BYTES_PER_PIXEL + beside):
         try:
-            image.load()
-            upright = ImageOps.exif_transpose(image)
-            turned = upright.size != image.size
-            size = stored[::-1] if turned else stored
-            decoded = Decoded(_to_rgb(upright), image.mode, size)
+            decoded = _decode(image, stored)
         except Exception as error:
             raise _told(error, content) from None
-        del image, upright
+        del image
         yield decoded
+
+
+def _open(content: bytes) -> ImageFile.ImageFile:
+    """A file whose header is read; raises DataError where it says of too much."""
+    file = limited(content)
+    image = Image.open(file, formats=FORMATS)
+    pixels = image.width * image.height
+    if pixels > MAX_PIXELS:
+        raise DataError(f"{image.width} x {image.height} pixels are too many")
+    if max(image.size) > MAX_SIDE:
+        raise DataError(f"{image.width} x {image.height} pixels are too long a line")
+    if image.format == "BMP" and image.tile[0].codec_name == "bmp_rle":
+        if pixels > MAX_RUN_PIXELS:
+            raise DataError(f"{SLOW}: a run-length BMP of {pixels:,} pixels")
+        if isinstance(file, LimitedFile):
+            file.allow(2 * pixels)
+    return image
+
+
+def _decode(image: ImageFile.ImageFile, stored: tuple[int, int]) -> Decoded:
+    if image.mode == "RGB" and image.format == "PNG":
+        _shorten_transparency(image)
+    image.load()
+    if exif := image.info.get("exif"):
+        inspect_directories(exif)
+    mode = image.mode
+    rgb = to_rgb(image)
+    turned = upright(rgb, image)
+    return Decoded(turned, mode, stored[::-1] if turned.size != rgb.size else stored)
+
+
+def _shorten_transparency(image: ImageFile.ImageFile) -> None:
+    """Of 16-bit colours Pillow keeps the upper 8 bits, but not of the one that is clear."""
+    clear = image.info.get("transparency")
+    if isinstance(clear, tuple) and image.tile[0].args == "RGB;16B":
+        image.info["transparency"] = tuple(level >> 8 for level in clear)
 
 
 def resized(image: Image.Image, size: int) -> npt.NDArray[np.uint8]:
@@ -119,39 +145,21 @@ def pixel_hash(image: Image.Image) -> str:
     """A hash of an image's pixels and size: equal for twins, whatever their files are."""
     digest = hashlib.blake2b(digest_size=16)
     # In strips: whole, the pixels of a photograph would be in memory twice.
-    for top in range(0, image.height, ROWS_AT_ONCE):
-        strip = (0, top, image.width, min(top + ROWS_AT_ONCE, image.height))
-        digest.update(image.crop(strip).tobytes())
+    for _, strip in strips(image):
+        digest.update(strip.tobytes())
     digest.update(f"{image.width}x{image.height}".encode())
     return digest.hexdigest()
 
 
 def _told(error: Exception, content: bytes) -> DataError:
+    """What is wrong with a file, whatever its decoder raised: many kinds, where it is damaged."""
+    if isinstance(error, DataError):
+        return error
     if content[4:8] == b"ftyp" and content[8:12] in _HEIC_BRANDS:
         return DataError(HEIC)
     # An object's address differs from process to process, and equal data have equal findings.
-    told = _OBJECT.sub("", str(error))
-    return DataError(told.splitlines()[0] if told else "no image")
+    text = _OBJECT.sub("", str(error))
+    return DataError(text.splitlines()[0] if text else "no image")
 
 
 _OBJECT = re.compile(r" ?<[^<>]* at 0x[0-9a-fA-F]+>")
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode.startswith("I") or image.mode == "F":  # 16 bits and more, which RGB would clip
-        levels = np.asarray(image)
-        # Not by the image's own brightest level, or a dark 16-bit image would turn bright.
-        top = 255.0 if image.mode == "F" and np.nanmax(levels, initial=0) <= 255 else 65535.0
-        scaled = np.empty(levels.shape, dtype=np.uint8)
-        for start in range(0, len(levels), ROWS_AT_ONCE):
-            rows = levels[start : start + ROWS_AT_ONCE].astype(np.float64)
-            known = np.nan_to_num(rows / top * 255, nan=0.0)
-            scaled[start : start + ROWS_AT_ONCE] = np.clip(known, 0, 255).astype(np.uint8)
-        return Image.fromarray(scaled).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        layer = image.convert("RGBA")
-        context = Image.new("RGBA", layer.size, "white")
-        return Image.alpha_composite(context, layer).convert("RGB")
-    return image.convert("RGB")

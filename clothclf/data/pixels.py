@@ -10,7 +10,7 @@ import warnings
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from clothclf.data.atomic import new_folder, set_aside, write_text
+from clothclf.data.budget import decoding_threads
 from clothclf.data.checked import (
     CheckedImages,
     Rebuild,
@@ -27,12 +28,12 @@ from clothclf.data.checked import (
     rows_per_block,
     write_checksums,
 )
-from clothclf.data.decode import decoding, pixel_hash, resized
+from clothclf.data.decode import pixel_hash, reading, resized
 from clothclf.data.in_use import hold
 from clothclf.data.sources.listing import Source
 from clothclf.errors import DataError
 
-DECODER_VERSION = 2
+DECODER_VERSION = 3
 """Raise it when the same file would give other pixels."""
 
 LET_GO_BYTES = 2**26
@@ -148,7 +149,7 @@ def _build(
 
     # Pillow releases the interpreter lock while it decodes and resizes. Its warnings on odd files
     # are silenced here, since the filters belong to the process and not to a thread.
-    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
+    with warnings.catch_warnings(), decoding_threads() as pool:
         warnings.simplefilter("ignore")
         for row in _in_order(pool, decode, len(ids)):
             rows.append(row)
@@ -196,7 +197,7 @@ def _decode_one(
         "id": image_id, "pixel_hash": "", "width": 0, "height": 0, "stored_mode": "", "problem": "",
     }  # fmt: skip
     try:
-        with decoding(source.read_bytes(image_id)) as decoded:
+        with reading(lambda: source.read_bytes(image_id)) as decoded:
             out[...] = resized(decoded.image, size)
             width, height = decoded.stored_size
             return row | {

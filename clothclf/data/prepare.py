@@ -28,7 +28,9 @@ from clothclf.data.dataset import (
 )
 from clothclf.data.decode import HEIC
 from clothclf.data.exclude import without_excluded
+from clothclf.data.image_limits import SLOW
 from clothclf.data.pixels import Note, PixelCache, Progress, open_or_build
+from clothclf.data.rgb import LEVELS
 from clothclf.data.sources import Chosen, Finding, Source, list_wanted, open_source
 from clothclf.data.splits import SPLITS, assign_splits, drawn_splits
 from clothclf.data.subsample import subsampled
@@ -181,7 +183,7 @@ def _decodable(
 
 
 def _why_unreadable(problem: str) -> str:
-    return problem if problem == HEIC else UNREADABLE
+    return next((why for why in (HEIC, LEVELS, SLOW) if problem.startswith(why)), UNREADABLE)
 
 
 def _require_rows(chosen: Chosen, source: Source) -> None:

@@ -17,6 +17,7 @@ from benchmark.runs.folder import RunFolder, study_folders
 from clothclf.errors import WeightsError
 from tests.benchmark.conftest import Bench, StudyRun, run_bench
 from tests.benchmark.test_tracking import runs_of
+from tests.faults.hostile_images import scans
 
 
 def encoded(content: bytes) -> str:
@@ -107,8 +108,9 @@ def png(width: int, height: int) -> bytes:
         (encoded(png(9000, 9000)), "9000 x 9000 pixels are too many"),
         ("A" * (45 * 2**20), "image 1: has over 32 MiB"),
         ("", "image 1: cannot be decoded"),
+        (encoded(scans(20_000)), "image takes too long to decode: it has over 100 scans"),
     ],
-    ids=["text", "broken", "bomb", "long", "empty"],
+    ids=["text", "broken", "bomb", "long", "empty", "slow"],
 )
 def test_a_image_that_cannot_be_used_is_told_in_words(model: Any, image: str, words: str) -> None:
     from mlflow.exceptions import MlflowException

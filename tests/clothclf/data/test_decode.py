@@ -12,8 +12,10 @@ import pytest
 from PIL import Image
 
 from clothclf.data.decode import HEIC, MAX_PIXELS, SHARP_SIDE, pixel_hash, resized
+from clothclf.data.rgb import LEVELS, STRIP_PIXELS
 from clothclf.errors import DataError
 from tests.conftest import decode_rgb
+from tests.faults.hostile_images import TagValue, chunk, tiff
 
 
 def saved(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
@@ -84,6 +86,76 @@ def test_sixteen_bits_keep_their_scale(top: int) -> None:
     assert result.stored_mode.startswith("I")
     expected = (levels.astype(float) / 65535 * 255).astype(np.uint8)
     assert np.array_equal(np.asarray(result.image)[..., 1], expected)
+
+
+def numbers(levels: np.ndarray, bits: int, kind: int) -> bytes:
+    """A TIFF of unsigned (1), signed (2) or floating (3) numbers."""
+    height, width = levels.shape
+    content = levels.tobytes()
+    size: list[TagValue] = [(256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, bits)]
+    strip: list[TagValue] = [(273, 4, 1, 122), (278, 4, 1, height), (279, 4, 1, len(content))]
+    return tiff([*size, (259, 3, 1, 1), (262, 3, 1, 1), *strip, (339, 3, 1, kind)], content)
+
+
+RAMP = np.linspace(0, 1, 64).reshape(8, 8)
+SCALES = {
+    "floats to 1": (RAMP.astype(np.float32), 32, 3),
+    "floats to 255": ((RAMP * 255).astype(np.float32), 32, 3),
+    "floats to 65535": ((RAMP * 65535).astype(np.float32), 32, 3),
+    "floats that overshoot": ((RAMP * 1.001 - 0.0005).astype(np.float32), 32, 3),
+    "signed 16 bits": ((RAMP * 32767).astype(np.int16), 16, 2),
+    "signed 32 bits": ((RAMP * (2**31 - 1)).astype(np.int32), 32, 2),
+    "unsigned 32 bits": ((RAMP * (2**32 - 1)).astype(np.uint32), 32, 1),
+    "32 bits to 255": ((RAMP * 255).round().astype(np.uint32), 32, 1),
+    "32 bits to 65535": ((RAMP * 65535).astype(np.int32), 32, 2),
+}
+
+
+@pytest.mark.parametrize("name", SCALES)
+def test_wide_levels_are_scaled_by_what_they_are(name: str) -> None:
+    grey = decoded(numbers(*SCALES[name]))[..., 0].astype(float)
+    assert np.abs(grey - RAMP * 255).max() <= 1.5
+
+
+@pytest.mark.parametrize("top", [3.0, 1023.0, 1e6, -1.0])
+@pytest.mark.parametrize("kind", [2, 3])
+def test_levels_of_no_known_range_are_refused(top: float, kind: int) -> None:
+    """Scaled by a guess they would be black, or a dark image would turn bright."""
+    levels = (RAMP * top).astype(np.int32 if kind == 2 else np.float32)
+    with pytest.raises(DataError, match=LEVELS):
+        decode_rgb(numbers(levels, 32, kind))
+
+
+def test_twelve_bits_keep_their_scale() -> None:
+    """Two levels in three bytes."""
+    levels = (RAMP * 4095).astype(int).ravel()
+    bundled = bytes.fromhex("".join(f"{level:03x}" for level in levels))
+    content = numbers(np.frombuffer(bundled, dtype=np.uint8).reshape(8, 12), 12, 1)
+    content = content.replace(
+        struct.pack("<HHLL", 256, 4, 1, 12), struct.pack("<HHLL", 256, 4, 1, 8)
+    )
+    grey = decoded(content)[..., 0].astype(float)
+    assert np.abs(grey - RAMP * 255).max() <= 1.5
+
+
+def test_a_clear_level_of_16_bits_is_white() -> None:
+    """Of grey and of colours."""
+    levels = np.array([[0x1234, 0x1299, 0]], dtype=np.uint16)
+    grey = decoded(saved(Image.fromarray(levels), transparency=0x1234))
+    assert grey[0, :, 0].tolist() == [255, 0x12, 0]
+    row = b"\0" + struct.pack(">6H", 0x1234, 0x5678, 0x9ABC, 0xFFFF, 0, 0)
+    header = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
+    parts = [(b"IHDR", header), (b"tRNS", row[1:7]), (b"IDAT", zlib.compress(row)), (b"IEND", b"")]
+    colours = b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+    assert decoded(colours).tolist() == [[[255, 255, 255], [255, 0, 0]]]
+
+
+def test_an_image_of_several_strips_is_converted_whole() -> None:
+    """Its parts lie one below the other, without a seam."""
+    pixels = noise(STRIP_PIXELS // 1000 * 2 + 9, 1000, 4)
+    layer = Image.fromarray(pixels)
+    whole = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    assert np.array_equal(decoded(saved(layer, compress_level=1)), np.asarray(whole))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -1,0 +1,102 @@
+"""Bounds on what threads that decode images hold at one time, and how they are ended early."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+
+from clothclf.allocator import release_free_memory
+
+STOP_CHECK_S = 0.2
+
+_THREAD = threading.local()
+"""`stop` is the event of the pool that a thread belongs to; other threads have none."""
+
+
+def raise_if_stopped() -> None:
+    """Raise CancelledError in a thread whose `decoding_threads` block was left early."""
+    stop: threading.Event | None = getattr(_THREAD, "stop", None)
+    if stop is not None and stop.is_set():
+        raise CancelledError
+
+
+@contextlib.contextmanager
+def decoding_threads() -> Iterator[ThreadPoolExecutor]:
+    """Threads that decode images. Left early, as by Ctrl-C, the block ends within seconds.
+
+    Images that are not begun are dropped, those that wait for memory give up, and those that are
+    being decoded stop at their next block or end.
+    """
+    stop = threading.Event()
+    pool = ThreadPoolExecutor(initializer=setattr, initargs=(_THREAD, "stop", stop))
+    try:
+        yield pool
+    except BaseException:
+        stop.set()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=stop.is_set())
+
+
+class Budget:
+    """Bytes that all threads together may hold; those that want more wait in the order they came.
+
+    Each time that so many bytes have been used, freed memory is returned to the system.
+    """
+
+    def __init__(self, total: int) -> None:
+        """`total` is in bytes; one that wants more has all of it."""
+        self._total = total
+        self._free = total
+        self._used = 0
+        self._waiting: deque[object] = deque()
+        self._changed = threading.Condition()
+
+    @contextlib.contextmanager
+    def claim(self, amount: int) -> Iterator[Callable[[int], None]]:
+        """Hold `amount` bytes during the block, which may give some back: it is passed `shrink`.
+
+        Raises CancelledError where the thread is stopped while it waits.
+        """
+        held = min(amount, self._total)
+        self._wait(held)
+
+        def shrink(left: int) -> None:
+            nonlocal held
+            self._put_back(held - min(left, held))
+            held = min(left, held)
+
+        try:
+            yield shrink
+        finally:
+            self._put_back(held)
+
+    def _wait(self, amount: int) -> None:
+        with self._changed:
+            if not self._waiting and self._free >= amount:
+                self._free -= amount
+                return
+            ticket = object()
+            self._waiting.append(ticket)
+            try:
+                # In order: a large image would wait for ever while small ones slip past.
+                while self._waiting[0] is not ticket or self._free < amount:
+                    raise_if_stopped()
+                    self._changed.wait(STOP_CHECK_S)
+                self._free -= amount
+            finally:
+                self._waiting.remove(ticket)
+                self._changed.notify_all()
+
+    def _put_back(self, amount: int) -> None:
+        self._used += amount  # about: a sum lost between threads does not matter
+        if self._used >= self._total:
+            self._used = 0
+            release_free_memory()
+        with self._changed:
+            self._free += amount
+            if self._waiting:
+                self._changed.notify_all()

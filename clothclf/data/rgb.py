@@ -1,0 +1,128 @@
+"""From a decoded image of any mode to upright RGB with 8 bits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from clothclf.errors import DataError
+
+LEVELS = "image has levels of no known range; save it with 8 or 16 bits"
+STRIP_PIXELS = 2**20
+"""Converted at one time: an image and its copies would be in memory whole."""
+
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_BITS, _SAMPLE_FORMAT, _UNSIGNED = 258, 339, 1
+"""Of TIFF."""
+
+
+def upright(image: Image.Image, loaded: Image.Image) -> Image.Image:
+    """Turn or mirror `image` as the EXIF or XMP of `loaded`, the file it came from, says."""
+    turn = _TURNS.get(loaded.getexif().get(_ORIENTATION, 1))
+    return image if turn is None else image.transpose(turn)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Convert an image of any mode to RGB, transparency on white.
+
+    Levels of up to 16 unsigned bits are scaled by all that the bits hold. Signed ones, those of 32
+    bits and floats are of no declared range: it is 0 to 1, to 255, to 65,535 or to all that the
+    integer holds, the first that the levels fit in and fill a sixteenth of. Raises DataError where
+    there is none.
+    """
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I") or image.mode == "F":
+        return _from_levels(image)
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        return _on_white(image)
+    return image.convert("RGB")
+
+
+def strips(image: Image.Image) -> Iterator[tuple[tuple[int, int, int, int], Image.Image]]:
+    """An image in parts of whole rows, each with its box (left, top, right, bottom)."""
+    rows = max(1, STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        box = (0, top, image.width, min(top + rows, image.height))
+        yield box, image.crop(box)
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    result = Image.new("RGB", image.size)
+    for box, strip in strips(image):
+        layer = strip.convert("RGBA")
+        context = Image.new("RGBA", layer.size, "white")
+        result.paste(Image.alpha_composite(context, layer).convert("RGB"), box)
+    return result
+
+
+def _from_levels(image: Image.Image) -> Image.Image:
+    white = _white_level(image)
+    clear = image.info.get("transparency")
+    result = Image.new("RGB", image.size)
+    for box, strip in strips(image):
+        levels = _levels(image, strip)
+        scaled = np.nan_to_num(levels.astype(np.float64) / white * 255, nan=0.0)
+        grey = np.clip(scaled, 0, 255).astype(np.uint8)
+        if isinstance(clear, int):
+            grey[levels == clear] = 255
+        result.paste(Image.fromarray(grey).convert("RGB"), box)
+    return result
+
+
+def _levels(image: Image.Image, strip: Image.Image) -> npt.NDArray[np.generic]:
+    levels = np.asarray(strip)
+    # Pillow puts unsigned 32 bits into signed ones.
+    return levels.view(np.uint32) if _declared(image) == (32, _UNSIGNED) else levels
+
+
+def _declared(image: Image.Image) -> tuple[int, int]:
+    """Bits of a level, and the kind of number, as a TIFF declares them."""
+    tags = getattr(image, "tag_v2", {})
+    bits, kind = tags.get(_BITS, (16,)), tags.get(_SAMPLE_FORMAT, (_UNSIGNED,))
+    return bits[0], kind[0]
+
+
+def _white_level(image: Image.Image) -> float:
+    """The level that becomes 255; never taken from the brightest, or dark images turn bright."""
+    bits, kind = _declared(image)
+    if image.mode.startswith("I;16"):
+        return 2.0**bits - 1
+    low, high = _extremes(image)
+    overshoot = 0.05 if image.mode == "F" else 0.0  # of resampled floats
+    for white in (1.0, 255.0, *_wide_whites(image.mode, bits, kind)):
+        fills = high >= white / 16 or white == 1
+        if fills and -overshoot * white <= low and high <= (1 + overshoot) * white:
+            return white
+    raise DataError(f"{LEVELS}: {low:g} to {high:g}")
+
+
+def _wide_whites(mode: str, bits: int, kind: int) -> tuple[float, ...]:
+    if mode == "F":
+        return (65535.0,)
+    if bits == 16:
+        return (2.0**15 - 1,)
+    return (65535.0, 2.0 ** (32 if kind == _UNSIGNED else 31) - 1)
+
+
+def _extremes(image: Image.Image) -> tuple[float, float]:
+    """The lowest and highest level, 0 and what is no number aside."""
+    low = high = 0.0
+    for _, strip in strips(image):
+        levels = _levels(image, strip)
+        known = levels[np.isfinite(levels)] if image.mode == "F" else levels
+        low = min(low, float(known.min(initial=0)))
+        high = max(high, float(known.max(initial=0)))
+    return low, high
