@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from benchmark.study import StudySettings
+from clothclf.bounded_file import read_at_most
 from clothclf.cost.quick import QuickCount, body_request, count_many
 from clothclf.errors import ArchitectureError, UserError
 from clothclf.settings import ArchitectureSettings
@@ -179,8 +180,7 @@ def _listed(entry: ArchitectureSettings) -> Iterator[tuple[ArchitectureSettings,
 def _read_list(path: Path) -> str:
     try:
         # A device has no size and no end: what is read is bounded, not what is declared.
-        with path.open("rb") as file:
-            content = file.read(MAX_LIST_BYTES + 1)
+        content = read_at_most(path, MAX_LIST_BYTES + 1)
         if len(content) > MAX_LIST_BYTES:
             raise ArchitectureError(f"{path}: larger than 1 MB; this is no list of architectures")
         return content.decode("utf-8-sig")

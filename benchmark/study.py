@@ -22,7 +22,7 @@ from benchmark.credentials import (
     URI,
     USER,
     has_password,
-    without_password,
+    shown_uri,
 )
 from benchmark.recipe import overriding_keys, read_recipe, recipe_over, with_recipe
 from clothclf.errors import SettingsError
@@ -33,6 +33,7 @@ from clothclf.settings import (
     ModelSettings,
     Settings,
     TrainSettings,
+    faults,
 )
 
 
@@ -171,7 +172,8 @@ def load_study(
         return StudySettings.model_validate_json(json.dumps(values, default=str), strict=True)
     except ValidationError as error:
         lines = [
-            describe_fault(fault, str(config), StudySettings, origins) for fault in error.errors()
+            describe_fault(fault, str(config), StudySettings, origins)
+            for fault in faults.faults_of(error)
         ]
         raise SettingsError("\n".join(dict.fromkeys(lines))) from None
 
@@ -202,5 +204,6 @@ def _assign(values: dict[str, Any], assignment: str) -> str:
 
 def _origin(assignment: str) -> str:
     """How an assignment is named in a message: whole, unless it is very long."""
-    shown = without_password(assignment)
+    dotted, equals, text = assignment.partition("=")
+    shown = f"{dotted}{equals}{shown_uri(text)}"
     return f"--set {shown if len(shown) <= 200 else shown[:200] + '…'}"

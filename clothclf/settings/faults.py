@@ -18,10 +18,17 @@ _CREDENTIALS = re.compile(r"://[^/\s]*@")
 def invalid_settings(model: type[BaseModel], error: ValidationError) -> InvalidSettingsError:
     """The error for settings that Python code constructs, a line for each fault."""
     lines = []
-    for fault in error.errors(include_url=False):
+    for fault in faults_of(error):
         dotted, told = describe_fault(fault, model)
         lines.append(": ".join(part for part in (model.__name__, dotted, told) if part))
     return InvalidSettingsError("\n".join(dict.fromkeys(lines)))
+
+
+def faults_of(error: ValidationError) -> list[Any]:
+    """Pydantic's faults, but for lists that it takes for too short because an item is wrong."""
+    found = error.errors(include_url=False)
+    wrong = {fault["loc"][:end] for fault in found for end in range(len(fault["loc"]))}
+    return [item for item in found if item["type"] != "too_short" or item["loc"] not in wrong]
 
 
 def describe_fault(fault: Mapping[str, Any], model: type[BaseModel]) -> tuple[str, str]:
