@@ -76,10 +76,9 @@ def _fault(teacher: FoundRun, data: DataSet) -> str:
         return "has other classes than the study; a teacher must have the same"
     manifest = data.manifest
     kept_back = set(manifest["pixel_hash"][manifest["split"] != "train"])
-    try:
-        own = pd.read_parquet(teacher.folder.path / files.MANIFEST)
-    except (OSError, ValueError) as error:
-        return f"cannot teach: its {files.MANIFEST} cannot be read: {error}"
+    if not teacher.has(files.MANIFEST):
+        return f"cannot teach: its {files.MANIFEST} is not what the run wrote"
+    own = pd.read_parquet(teacher.folder.path / files.MANIFEST)
     seen = kept_back & set(own["pixel_hash"][own["split"] == "train"])
     if seen:
         return (

@@ -18,8 +18,6 @@ from benchmark.report.answers import Answers, TestSet, read_run, read_test_set
 from benchmark.report.pairs import ALPHA, compare_pairs, noise_of_seeds
 from benchmark.report.statistics import Interval, Resampling
 from benchmark.report.table import Row
-from benchmark.runner import run_folder as files
-from benchmark.runner.run_folder import RunFolder
 
 Floats = npt.NDArray[np.float64]
 
@@ -174,15 +172,7 @@ def why_unlike(one: TestSet, other: TestSet) -> str:
 
 
 def _read(side: Side) -> tuple[TestSet, list[Answers]]:
-    """A side's answers; each file must be as its run wrote it."""
-    for record, folder in zip(side.row.records, side.folders, strict=True):
-        for name in (files.MANIFEST, files.PREDICTIONS):
-            if name not in record.files:
-                raise ReportError(f"{folder}: the run has kept no {name}, so it cannot be compared")
-            if not RunFolder(folder).has(name, record.files[name]):
-                raise ReportError(
-                    f"{folder / name}: is not what the run wrote; `bench run` does the run again"
-                )
+    """A side's answers; raises ReportError where a file is not as its run wrote it."""
     test = read_test_set(side.folders[0], side.row.records[0])
     both = zip(side.folders, side.row.records, strict=True)
     return test, [read_run(folder, record, test) for folder, record in both]

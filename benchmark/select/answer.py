@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
-
 from benchmark.errors import ReportError
 from benchmark.find_run import FoundRun
 from benchmark.record import RunRecord
@@ -19,7 +17,6 @@ from benchmark.run_settings import comparable_settings
 from benchmark.runner.run_folder import RunFolder
 from benchmark.select.outcome import Outcome
 from benchmark.study import StudySettings
-from clothclf.data.atomic import write_text
 from clothclf.settings import Settings
 
 FOLDER = "selections"
@@ -30,6 +27,8 @@ class Answer(Settings):
     """What a selection came to; run folders are relative to the tracking folder."""
 
     version: Literal[1] = 1
+    check: str = ""
+    """SHA-256 of the file without this."""
     selection: str
     """Its name."""
     study: str
@@ -89,9 +88,9 @@ def write_answer(
         finalists=tuple(_relative(record, root) for record in finalists),
         at=datetime.datetime.now(datetime.timezone.utc).isoformat(),
     )
-    path = root / FOLDER / f"{selection}{SUFFIX}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, answer.model_dump_json(indent=1) + "\n")
+    folder = RunFolder(root / FOLDER)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    folder.write(f"{selection}{SUFFIX}", answer)
 
 
 def find_selected(study: StudySettings) -> Selected:
@@ -124,16 +123,11 @@ def find_selected(study: StudySettings) -> Selected:
 
 
 def _answers(root: Path, study: StudySettings) -> list[Answer]:
-    """All that were made for a study of this name; what cannot be read is left out."""
-    found = []
-    for path in (root / FOLDER).glob(f"*{SUFFIX}"):
-        try:
-            answer = Answer.model_validate_json(path.read_text("utf-8"))
-        except (OSError, UnicodeDecodeError, ValidationError):
-            continue
-        if answer.study == study.study:
-            found.append(answer)
-    return found
+    """All that were made for a study of this name; what is not as it was written is left out."""
+    folder = RunFolder(root / FOLDER)
+    names = [path.name for path in folder.path.glob(f"*{SUFFIX}")]
+    answers = [folder.read(name, Answer, checked=False) for name in names]
+    return [answer for answer in answers if answer is not None and answer.study == study.study]
 
 
 def _settings_hash(study: StudySettings) -> str:

@@ -7,13 +7,13 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from benchmark.errors import SelectError
 from benchmark.plan import PROTOCOL_VERSION
+from benchmark.runner.run_folder import RunFolder
 from benchmark.select.rung import Pictures, Rung, Speed
 from benchmark.study import StudySettings
-from clothclf.data.atomic import write_text
 from clothclf.settings import ArchitectureSettings, Settings
 
 VERSION: Literal[2] = 2
@@ -73,6 +73,8 @@ class Selection(Settings):
     """All that decides how a selection goes on: read back, it goes on in the same way."""
 
     version: Literal[2] = VERSION
+    check: str = ""
+    """SHA-256 of the file without this."""
     name: str
     request: Request
     fingerprint: str
@@ -118,41 +120,42 @@ def selection_file(root: Path, name: str) -> Path:
 def read_selection(root: Path, name: str) -> Selection | None:
     """The selection as it began; None where it has not. Raises SelectError for a damaged file."""
     path = selection_file(root, name)
-    try:
-        return Selection.model_validate_json(path.read_text("utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except (UnicodeDecodeError, ValidationError):
+    found = RunFolder(path.parent).read(path.name, Selection, checked=False)
+    if found is None:
         raise SelectError(
             f"{path}: is not as bench wrote it; delete it to begin the selection anew "
             "(finished runs stay)"
-        ) from None
+        )
+    return found
 
 
 def write_selection(root: Path, selection: Selection) -> None:
     """Write it down, whole or not at all."""
     path = selection_file(root, selection.name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, selection.model_dump_json(indent=1) + "\n")
+    RunFolder(path.parent).write(path.name, selection)
 
 
 class Spent(Settings):
     """Seconds that each phase has taken so far, over all commands; its beginning is `setup`."""
 
+    check: str = ""
+    """SHA-256 of the file without this."""
     seconds: dict[str, float] = Field(default_factory=dict)
 
 
 def read_spent(root: Path, name: str) -> Spent:
     """What was spent before; nothing where that is not known."""
-    try:
-        return Spent.model_validate_json(_spent_file(root, name).read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, ValidationError):
-        return Spent()
+    path = _spent_file(root, name)
+    return RunFolder(path.parent).read(path.name, Spent, checked=False) or Spent()
 
 
 def write_spent(root: Path, name: str, spent: Spent) -> None:
     """Keep it."""
-    write_text(_spent_file(root, name), spent.model_dump_json(indent=1) + "\n")
+    path = _spent_file(root, name)
+    RunFolder(path.parent).write(path.name, spent)
 
 
 def _spent_file(root: Path, name: str) -> Path:

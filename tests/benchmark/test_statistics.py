@@ -559,4 +559,4 @@ def test_a_damaged_file_of_answers_is_named_and_the_others_are_still_compared(
     assert len(analysis.pairs) == 1
     (note,) = analysis.notes
     assert str(path) in note
-    assert "cannot be read" in note
+    assert "is not what the run wrote" in note
