@@ -1,9 +1,8 @@
-"""Start helper processes that end when the one that started them is gone, however that ended.
+"""Command lines of child processes: none imports from the current folder.
 
-    python -m clothclf.orphans PARENT MODULE [ARGUMENT …]
-
-runs a module as `python -m MODULE` would, but not longer than the process PARENT. It sees to that
-before anything large is imported: a process that is still starting would outlive its parent.
+Those of `module_command` also end when the process that started them is gone, however that ended.
+That is arranged before anything large is imported: a process that is still starting would outlive
+its parent.
 """
 
 from __future__ import annotations
@@ -19,11 +18,35 @@ import time
 PR_SET_PDEATHSIG = 1
 """Of prctl(2) on Linux."""
 LOOK_EVERY_S = 1.0
+SAFE_PATH = "import sys; sys.path[:1] == [''] and sys.path.pop(0)"
+"""As Python's option -P, which 3.10 lacks. The current folder may hold anything: with it first on
+the path, as after -m and -c, a file `random.py` there would run in place of Python's own module."""
+
+
+def code_command(code: str, *arguments: str) -> list[str]:
+    """The command that runs a program text, which finds the arguments in `sys.argv[1:]`."""
+    return [sys.executable, "-c", f"{SAFE_PATH}\n{code}", *arguments]
 
 
 def module_command(module: str, *arguments: str) -> list[str]:
     """The command that runs a module for as long as this process lives."""
-    return [sys.executable, "-m", "clothclf.orphans", str(os.getpid()), module, *arguments]
+    code = "from clothclf.orphans import run_module; run_module()"
+    return code_command(code, str(os.getpid()), module, *arguments)
+
+
+def run_module() -> None:
+    """In the process of `module_command`: run the module as `python -m` would."""
+    die_with_parent(int(sys.argv[1]))
+    sys.argv = sys.argv[2:]
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+
+
+def signal_name(number: int) -> str:
+    """Name of the signal that ended a process."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # Python names only the first and the last of the real-time signals
+        return f"signal {number}"
 
 
 def die_with_parent(parent: int) -> None:
@@ -40,9 +63,3 @@ def _watch(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(LOOK_EVERY_S)
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-if __name__ == "__main__":
-    die_with_parent(int(sys.argv[1]))
-    sys.argv = sys.argv[2:]
-    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

@@ -9,7 +9,9 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import click
 
@@ -19,6 +21,8 @@ from benchmark.store import open_store, tracking_uri
 from benchmark.study import StudySettings
 from benchmark.tracking.comparison_view import address
 from benchmark.tracking.mlflow_store import MlflowStore
+from benchmark.tracking.sqlite_store import PREFIX
+from clothclf.orphans import module_command
 
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -49,26 +53,45 @@ def serve(study: StudySettings, host: str, port: int) -> None:
     if remote:
         click.echo(address(store.shown_uri, store.experiment_id))
         return
-    command = [sys.executable, "-m", "mlflow", "ui"]
-    command += ["--host", host, "--port", str(port), "--workers", "1"]
-    # A database's URI may hold a password, and everyone on the machine can read command lines.
-    environment = {**QUIET, **os.environ, "MLFLOW_BACKEND_STORE_URI": uri}
+    options = ("--host", host, "--port", str(port), "--workers", "1")
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler)
-    # Of its own session, so that all of its processes can be ended together. Its messages go to
-    # standard error: standard output has the address alone.
-    server = subprocess.Popen(command, env=environment, stdout=sys.stderr, start_new_session=True)
-    try:
-        answered = _answers(server, host, port)
-        if answered:
-            page = address(f"http://{host}:{port}", store.experiment_id)
-            click.echo(f"{page}  (Ctrl-C ends it)")
-        code = server.wait()
-    finally:
-        _stop(server)
+    # Its own processes import from the folder that they are started in, so it has an empty one.
+    with tempfile.TemporaryDirectory(prefix="bench-ui-", ignore_cleanup_errors=True) as empty:
+        # Of its own session, so that all of its processes can be ended together. Its messages go
+        # to standard error: standard output has the address alone.
+        server = subprocess.Popen(
+            module_command("mlflow", "ui", *options),
+            env=_environment(uri),
+            cwd=empty,
+            stdout=sys.stderr,
+            start_new_session=True,
+        )
+        try:
+            answered = _answers(server, host, port)
+            if answered:
+                page = address(f"http://{host}:{port}", store.experiment_id)
+                click.echo(f"{page}  (Ctrl-C ends it)")
+            code = server.wait()
+        finally:
+            _stop(server)
     if code or not answered:
         raise TrackingError(f"MLflow's server ended with code {code}; see its own messages above")
+
+
+def _environment(uri: str) -> dict[str, str]:
+    """The server's; paths in it lead to where they led from the current folder."""
+    if uri.startswith(PREFIX):
+        uri = PREFIX + str(Path(uri.removeprefix(PREFIX)).absolute())
+    uploads = str(Path("mlartifacts").absolute())
+    # A database's URI may hold a password, and everyone on the machine can read command lines.
+    return {
+        **QUIET,
+        "MLFLOW_ARTIFACTS_DESTINATION": uploads,
+        **os.environ,
+        "MLFLOW_BACKEND_STORE_URI": uri,
+    }
 
 
 def _check_port(host: str, port: int) -> None:

@@ -20,6 +20,7 @@ from benchmark.errors import ClusterError
 from benchmark.runner.executors import versions
 from benchmark.runner.executors.ray_words import fault_words
 from clothclf.errors import first_line
+from clothclf.orphans import module_command
 
 REACHED_WITHIN_S = 5.0
 JOINED_WITHIN_S = 60.0
@@ -87,6 +88,7 @@ def joined(options: RayOptions, tell: Callable[[str], None]) -> Iterator[None]:
         try:
             ray.init(
                 address=address or "local",
+                job_config=_without_current_folder(),
                 include_dashboard=False if address is None else None,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
@@ -101,6 +103,16 @@ def joined(options: RayOptions, tell: Callable[[str], None]) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _without_current_folder() -> Any:
+    """Keep Ray from putting this folder first on the path of the workers, where any file is run."""
+    from ray.job_config import JobConfig
+
+    config = JobConfig()
+    # Ray offers no setting: it leaves the folder out only where it sends the workers another one.
+    config._runtime_env_has_working_dir = lambda: True
+    return config
 
 
 def _address(options: RayOptions) -> str | None:
@@ -126,7 +138,7 @@ def _knock(address: str) -> None:
     """Join and leave in another process; raises ClusterError with what went wrong."""
     try:
         child = subprocess.run(
-            [sys.executable, "-m", KNOCK, address],
+            module_command(KNOCK, address),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
