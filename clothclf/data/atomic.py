@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import shutil
@@ -113,9 +114,11 @@ def new_folder(path: Path) -> Iterator[Path]:
     """Yield a folder to fill; it becomes `path` when the block ends well and vanishes otherwise.
 
     Where two processes fill the same folder, the first to finish wins and the other's is removed.
+    What killed processes left unfinished beside it is removed, too.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    sweep(path.parent)
+    unfinished, lock = _locked_folder(path)
     try:
         yield unfinished
         unfinished.chmod(0o755)
@@ -127,7 +130,36 @@ def new_folder(path: Path) -> Iterator[Path]:
         with contextlib.suppress(OSError):
             _sync(path.parent)
     finally:
+        os.close(lock)
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _locked_folder(path: Path) -> tuple[Path, int]:
+    """A new hidden folder beside `path`, and the descriptor that holds the system's lock on it."""
+    while True:
+        unfinished = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        lock = os.open(unfinished, os.O_RDONLY | os.O_CLOEXEC)
+        with contextlib.suppress(OSError):  # of a file system without locks
+            fcntl.flock(lock, fcntl.LOCK_SH)
+        if unfinished.exists():  # else another process swept it before it was locked
+            return unfinished, lock
+        os.close(lock)
+
+
+def sweep(folder: Path) -> None:
+    """Delete hidden folders that no process holds a lock on: theirs was killed."""
+    for left in [item for item in folder.glob(".*") if item.is_dir() and not item.is_symlink()]:
+        try:
+            lock = os.open(left, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:  # it has just become what it was to be
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(left, ignore_errors=True)
+        except OSError:  # locked, or on a file system without locks
+            pass
+        finally:
+            os.close(lock)
 
 
 def set_aside(folder: Path) -> None:

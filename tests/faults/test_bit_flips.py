@@ -18,6 +18,7 @@ from click.testing import CliRunner
 
 from benchmark.audits import Audit, Suspect, keep_audit
 from benchmark.cli import main
+from benchmark.runner import run_folder as files
 from benchmark.runner.run_folder import study_folders
 from benchmark.select.answer import write_answer
 from benchmark.study import load_study
@@ -46,6 +47,8 @@ def kept(tiny_study: StudyRun, tmp_path_factory: pytest.TempPathFactory) -> Path
     folder = tmp_path_factory.mktemp("kept") / "study"
     shutil.copytree(tiny_study.folder, folder)
     root = folder / "mlruns"
+    for found in study_folders(root, "tiny"):
+        (found.path / files.LOG).write_text("a line\n")  # else it may be empty
     records = [found.record() for found in study_folders(root, "tiny")]
     finished = [record for record in records if record is not None]
     assert len(finished) == 2
