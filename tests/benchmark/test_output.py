@@ -143,7 +143,7 @@ def test_standard_output_by_its_path_is_appended_to(kind: str, folder: Path) -> 
 
 
 @pytest.mark.parametrize("closed", [(1,), (2,), (0, 1, 2)], ids=str)
-@pytest.mark.parametrize("name", ["run", "report", "cost"])
+@pytest.mark.parametrize("name", ["run", "report"])
 def test_commands_end_well_where_the_shell_has_closed_a_stream(
     name: str, closed: tuple[int, ...], folder: Path
 ) -> None:

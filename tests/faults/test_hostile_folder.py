@@ -74,7 +74,7 @@ def test_a_study_runs_there(hostile: Path) -> None:
     assert "accuracy" in run(hostile, "run", "test_resnet", "--set", "model.precision=auto")
     assert "accuracy" in run(
         hostile, "run", "test_resnet", "--seed", "1", "--processes-per-run", "2",
-        "--set", "model.mode=finetune",
+        "--set", "model={weights: none, mode: finetune}",
     )  # fmt: skip
 
 
