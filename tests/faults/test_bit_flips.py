@@ -1,6 +1,6 @@
 """A bit that has flipped in a file below the tracking folder changes no figure of a report.
 
-Each kind of file gets 5 flips, 200 in the slow variant; BENCH_FLIP_SEED draws others.
+Each kind of file gets 9 flips, 200 in the slow variant; BENCH_FLIP_SEED draws others.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from benchmark.study import load_study
 from tests.benchmark.conftest import StudyRun, run_bench
 
 SEED = int(os.environ.get("BENCH_FLIP_SEED", "0"))
-QUICK, LONG = 5, 200
+QUICK, LONG = 9, 200
 REPORTS = (
     ("report", "--format", "json"),
     ("report", "--format", "html"),
