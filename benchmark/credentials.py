@@ -79,10 +79,12 @@ def has_password(uri: str) -> bool:
 
 
 def shown_uri(uri: str) -> str:
-    """Scheme, host, port and path of a URI; all else is hidden, as it may be a password."""
-    if not _URI.fullmatch(uri):
-        return without_password(uri)
-    return without_password(_URI.sub(_shown, uri))
+    """Scheme, host, port and path of a URI; all else is hidden, as it may be a password.
+
+    Quotes around it do not count. What is no URI is shown as `without_password` does.
+    """
+    found = _URI.fullmatch(uri.strip(" '\""))
+    return without_password(_shown(found) if found else uri)
 
 
 def without_password(text: str) -> str:

@@ -82,16 +82,22 @@ def serve(study: StudySettings, host: str, port: int) -> None:
 
 def _environment(uri: str) -> dict[str, str]:
     """The server's; paths in it lead to where they led from the current folder."""
-    if uri.startswith(PREFIX):
-        uri = PREFIX + str(Path(uri.removeprefix(PREFIX)).absolute())
     uploads = str(Path("mlartifacts").absolute())
     # A database's URI may hold a password, and everyone on the machine can read command lines.
     return {
         **QUIET,
         "MLFLOW_ARTIFACTS_DESTINATION": uploads,
         **os.environ,
-        "MLFLOW_BACKEND_STORE_URI": uri,
+        "MLFLOW_BACKEND_STORE_URI": _absolute(uri),
     }
+
+
+def _absolute(uri: str) -> str:
+    """A store's URI, with the whole path where it is a file or a folder."""
+    for start in (PREFIX, "file://", "file:"):
+        if uri.startswith(start):
+            return start + str(Path(uri.removeprefix(start)).absolute())
+    return str(Path(uri).absolute()) if Path(uri).exists() else uri
 
 
 def _check_port(host: str, port: int) -> None:

@@ -91,6 +91,7 @@ def test_no_config_may_hold_a_password(uri: str, tmp_path: Path) -> None:
             load_study(config, assigned)
         assert "MLFLOW_TRACKING_PASSWORD" in str(caught.value)
         assert "Tr1cky" not in str(caught.value)
+        assert "pass@" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
