@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 import click
 
@@ -31,6 +32,14 @@ EXIT_INTERRUPTED = 130
 
 class _Bench(click.Group):
     """Turns errors meant for users into one line on standard error and exit code 2."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run a command, also where the shell has closed a standard stream, as with `>&-`."""
+        for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+            if getattr(sys, name) is None:
+                # In this order, it gets the stream's own descriptor, which no file may get then.
+                setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+        return super().main(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> object:
         try:

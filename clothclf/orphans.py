@@ -1,9 +1,7 @@
-"""Start helper processes that end with their parent, however the parent ends.
+"""Command lines of child processes: none imports from the current folder.
 
-    python -m clothclf.orphans PARENT MODULE [ARGUMENT …]
-
-runs a module like `python -m MODULE`, but ends it when the process PARENT ends. This is set up
-before any large import, since a process that is still starting could outlive its parent.
+Those of `module_command` also end when the process that started them ends, however it ends. This
+is set up before any large import, since a process that is still starting could outlive its parent.
 """
 
 from __future__ import annotations
@@ -19,11 +17,35 @@ import time
 PR_SET_PDEATHSIG = 1
 """Option of prctl(2) on Linux."""
 LOOK_EVERY_S = 1.0
+SAFE_PATH = "import sys; sys.path[:1] == [''] and sys.path.pop(0)"
+"""As Python's option -P, which 3.10 lacks. The current folder may hold anything: with it first on
+the path, as after -m and -c, a file `random.py` there would run in place of Python's own module."""
+
+
+def code_command(code: str, *arguments: str) -> list[str]:
+    """The command that runs a program text, which finds the arguments in `sys.argv[1:]`."""
+    return [sys.executable, "-c", f"{SAFE_PATH}\n{code}", *arguments]
 
 
 def module_command(module: str, *arguments: str) -> list[str]:
     """Return the command that runs a module until this process ends."""
-    return [sys.executable, "-m", "clothclf.orphans", str(os.getpid()), module, *arguments]
+    code = "from clothclf.orphans import run_module; run_module()"
+    return code_command(code, str(os.getpid()), module, *arguments)
+
+
+def run_module() -> None:
+    """Run the module named in `sys.argv` like `python -m`, in a process of `module_command`."""
+    die_with_parent(int(sys.argv[1]))
+    sys.argv = sys.argv[2:]
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+
+
+def signal_name(number: int) -> str:
+    """Return the name of the signal that ended a process."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # Python names only the first and the last of the real-time signals
+        return f"signal {number}"
 
 
 def die_with_parent(parent: int) -> None:
@@ -43,9 +65,3 @@ def _watch(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(LOOK_EVERY_S)
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-if __name__ == "__main__":
-    die_with_parent(int(sys.argv[1]))
-    sys.argv = sys.argv[2:]
-    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

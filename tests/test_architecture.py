@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 import time
@@ -74,3 +75,15 @@ def test_help_has_an_example_and_starts_at_once(verb: list[str]) -> None:
     assert "Example" in done.stdout or not verb
     imported = {line.split("|")[-1].strip().split(".")[0] for line in done.stderr.splitlines()}
     assert not imported & (HEAVY | {"pandas", "numpy", "rich", "pydantic"})
+
+
+def test_python_is_started_by_one_module_alone() -> None:
+    """Whose commands keep the current folder off the new process's path."""
+    found = {
+        str(path.relative_to(ROOT))
+        for package in ("benchmark", "clothclf")
+        for path in (ROOT / package).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr == "executable"
+    }
+    assert found == {"clothclf/orphans.py"}

@@ -79,6 +79,17 @@ def from_select_option(function: _Function) -> _Function:
     )(function)
 
 
+class Number(click.FloatRange):
+    """A finite number within limits; click's own type lets `nan` and `inf` through."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number", param, ctx)
+        return number
+
+
 class Count(click.ParamType[float]):
     """A positive count in units of 10^6 or 10^9: `10`, or with its unit, `10M`, `0.5G`."""
 

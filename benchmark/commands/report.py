@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from benchmark.commands.options import (
+    Number,
     format_option,
     from_select_option,
     load,
@@ -30,10 +31,10 @@ MAX_SHOWN = 20
 @study_options
 @format_option(list(SUFFIXES.values()), "md")
 @output_option
-@click.option("--max-gmacs", type=click.FloatRange(0), help="Pick within so many 10^9 MACs.")
-@click.option("--max-params", type=click.FloatRange(0), help="Pick within so many 10^6 parameters.")
-@click.option("--max-latency-ms", type=click.FloatRange(0), help="Pick within this latency.")
-@click.option("--min-accuracy", type=click.FloatRange(0, 1), help="Pick above it; from 0 to 1.")
+@click.option("--max-gmacs", type=Number(0), help="Pick within so many 10^9 MACs.")
+@click.option("--max-params", type=Number(0), help="Pick within so many 10^6 parameters.")
+@click.option("--max-latency-ms", type=Number(0), help="Pick within this latency.")
+@click.option("--min-accuracy", type=Number(0, 1), help="Pick above it; from 0 to 1.")
 @click.option(
     "--prefer",
     type=click.Choice(["balance", "accuracy", "speed", "size"]),

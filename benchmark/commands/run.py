@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from benchmark.commands.options import load, selection_options, study_options
+from benchmark.commands.options import Number, load, selection_options, study_options
 from benchmark.engine.executors.registry import EXECUTORS
 
 
@@ -17,7 +17,13 @@ from benchmark.engine.executors.registry import EXECUTORS
 @selection_options
 @click.option("--epochs", type=int, help="Short for --set train.epochs=N.")
 @click.option("--batch-size", type=int, help="Short for --set train.batch_size=N.")
-@click.option("--seed", "seeds", type=int, multiple=True, help="Run this seed; may be repeated.")
+@click.option(
+    "--seed",
+    "seeds",
+    type=click.IntRange(0, 2**31 - 1),
+    multiple=True,
+    help="Run this seed; may be repeated.",
+)
 @click.option("--device", help="Short for --set device=D: auto, cpu, cuda, cuda:1, mps.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
 @click.option(
@@ -36,12 +42,12 @@ from benchmark.engine.executors.registry import EXECUTORS
 @click.option("--address", help="Of the Ray cluster: HOST:PORT or auto; else one is started here.")
 @click.option(
     "--cpus-per-run",
-    type=click.FloatRange(0, min_open=True),
+    type=Number(0, min_open=True),
     help="CPUs of a node that each run has, with --executor ray.  [default: 1]",
 )
 @click.option(
     "--gpus-per-run",
-    type=click.FloatRange(0),
+    type=Number(0),
     help="GPUs that each run has; several train its network together, and Ray gives out parts, "
     "such as 0.5.",
 )

@@ -8,7 +8,7 @@ from typing import Literal
 
 import click
 
-from benchmark.commands.options import OUTPUT, load, study_options
+from benchmark.commands.options import OUTPUT, Number, load, study_options
 
 UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 
@@ -19,12 +19,10 @@ UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 @click.option("--budget", required=True, metavar="TIME", help="Such as 30m, 2h or 1h30m.")
 @click.option(
     "--max-gmacs",
-    type=click.FloatRange(0),
+    type=Number(0),
     help="Short for --set selection.max_gmacs=N (10^9 MACs).",
 )
-@click.option(
-    "--max-params", type=click.FloatRange(0), help="Short for --set selection.max_params=N (10^6)."
-)
+@click.option("--max-params", type=Number(0), help="Short for --set selection.max_params=N (10^6).")
 @click.option(
     "--finalists",
     type=click.IntRange(1, 1000),

@@ -18,8 +18,6 @@ from benchmark.report.pairs import ALPHA, compare_pairs, noise_of_seeds
 from benchmark.report.predictions import RunPredictions, TestSet, read_run, read_test_set
 from benchmark.report.statistics import Interval, Resampling
 from benchmark.report.table import Row
-from benchmark.runs import folder as files
-from benchmark.runs.folder import RunFolder
 
 Floats = npt.NDArray[np.float64]
 
@@ -175,16 +173,7 @@ def describe_test_set_difference(one: TestSet, other: TestSet) -> str:
 
 
 def _read(side: Side) -> tuple[TestSet, list[RunPredictions]]:
-    """Read a side's predictions; files must be unchanged since their run wrote them."""
-    for record, folder in zip(side.row.records, side.folders, strict=True):
-        for name in (files.MANIFEST, files.PREDICTIONS):
-            if name not in record.files:
-                raise ReportError(f"{folder}: the run has no {name}, so it cannot be compared")
-            if not RunFolder(folder).has(name, record.files[name]):
-                raise ReportError(
-                    f"{folder / name}: has changed since the run wrote it; `bench run` repeats "
-                    "the run"
-                )
+    """Read a side's predictions; raises ReportError if files are not as their run wrote them."""
     test = read_test_set(side.folders[0], side.row.records[0])
     both = zip(side.folders, side.row.records, strict=True)
     return test, [read_run(folder, record, test) for folder, record in both]

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from benchmark.errors import TrackingError
+from clothclf.bounded_file import read_at_most
 
 URI = "MLFLOW_TRACKING_URI"
 USER = "MLFLOW_TRACKING_USERNAME"
@@ -20,10 +21,19 @@ HIDDEN = "***"
 MAX_PASSWORD = 10_000
 """Characters; a file that holds more was named by mistake."""
 
-# Paths of SQLite stores may hold an @, and never a password.
-_USER_INFO = re.compile(r"\b(?!sqlite:|file:)([A-Za-z][A-Za-z0-9+.-]*)://[^\s'\"]*@")
-_QUERY = re.compile(r"([?&](?:password|passwd|sslpassword)=)[^&\s'\"]*", re.IGNORECASE)
-_DATABASE_PASSWORD = re.compile(r"^(?!sqlite:|file:|https?:)[A-Za-z0-9+.-]+://[^:/]*:[^@]*@")
+FILES = ("sqlite", "file")
+"""Schemes whose paths may hold an @, and never a password."""
+
+_SCHEME = r"([A-Za-z][A-Za-z0-9+.-]*)://"
+_URI = re.compile(_SCHEME + "(.*)", re.DOTALL)
+_URI_IN_TEXT = re.compile(rf"\b{_SCHEME}(\S*?)(?=[)'\".,;:>]*(?:\s|$))")
+# A file that holds a password may be named: libpq's passfile.
+_SECRET_KEY = re.compile(
+    r"(\w*(?:pass(?!file)\w*|pwd|token|secret|credentials?|api_?key|access_?key)\s*=\s*)"
+    r"(\{(?:[^}]|\}\})*\}|'[^']*'(?![^;&\s])|[^;&\s]*)",
+    re.IGNORECASE,
+)
+"""With its value, as queries of URIs, ODBC and libpq spell them."""
 
 
 def take_credentials(uri: str) -> str:
@@ -54,8 +64,7 @@ def take_credentials(uri: str) -> str:
 
 def _password_in(path: Path) -> str:
     try:
-        with path.open(encoding="utf-8") as file:
-            text = file.read(MAX_PASSWORD + 1).strip("\r\n")
+        text = read_at_most(path, 4 * MAX_PASSWORD + 1).decode("utf-8").strip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "it is not text"
         raise TrackingError(f"{PASSWORD_FILE}: {path} cannot be read: {why}") from None
@@ -65,25 +74,61 @@ def _password_in(path: Path) -> str:
 
 
 def has_password(uri: str) -> bool:
-    """Whether a URI holds a password, which a config file must not."""
-    try:
-        told = uri.startswith(("http://", "https://")) and urlsplit(uri).password is not None
-    except ValueError:  # such as a bracket that is not closed
-        told = "@" in uri
-    return told or bool(_DATABASE_PASSWORD.match(uri) or _QUERY.search(uri))
+    """Whether a URI or a connection string holds a password, which a config file must not."""
+    return bool(_password_of(uri) or _SECRET_KEY.search(unquote(uri)))
+
+
+def shown_uri(uri: str) -> str:
+    """Scheme, host, port and path of a URI; all else is hidden, as it may be a password.
+
+    Quotes around it do not count. What is no URI is shown as `without_password` does.
+    """
+    found = _URI.fullmatch(uri.strip(" '\""))
+    return without_password(_shown(found) if found else uri)
 
 
 def without_password(text: str) -> str:
-    """A URI, or a text that quotes some, as it may be shown."""
-    shown = _QUERY.sub(rf"\1{HIDDEN}", _USER_INFO.sub(rf"\1://{HIDDEN}@", text))
+    """A text, as it may be shown: without passwords, and of URIs only what `shown_uri` leaves.
+
+    In a text, a URI ends where white space begins.
+    """
     for secret in _known_secrets():
-        shown = shown.replace(secret, HIDDEN)
-    return shown
+        text = text.replace(secret, HIDDEN)
+    return _SECRET_KEY.sub(rf"\1{HIDDEN}", _URI_IN_TEXT.sub(_shown, text))
+
+
+def _shown(uri: re.Match[str]) -> str:
+    scheme, rest = uri.groups()
+    if _is_file(scheme):
+        path, mark, _ = rest.partition("?")
+        return f"{scheme}://{path}{mark and '?' + HIDDEN}"
+    # The last @ counts: passwords may hold one, and what would end a host, as they are.
+    _, at, place = rest.rpartition("@")
+    place, *more = re.split("[?#&;]", place, maxsplit=1)
+    try:
+        _ = urlsplit(f"//{place}").port
+    except ValueError:  # it is no number
+        return f"{scheme}://{HIDDEN}"
+    return f"{scheme}://{at and HIDDEN + at}{place}{f'?{HIDDEN}' if more else ''}"
+
+
+def _is_file(scheme: str) -> bool:
+    return scheme.lower().partition("+")[0] in FILES
+
+
+def _password_of(uri: str) -> str:
+    """What stands between user and host, as it is spelt there; empty without one."""
+    found = _URI.fullmatch(uri)
+    if not found or _is_file(found[1]):
+        return ""
+    return found[2].rpartition("@")[0].partition(":")[2]
 
 
 def _known_secrets() -> list[str]:
     """What must not be shown, as it is and as URIs spell it, the longest first."""
+    uri = os.environ.get(URI, "")
     plain = {os.environ.get(name, "") for name in (PASSWORD, TOKEN)}
+    plain |= {_password_of(uri), unquote(_password_of(uri))}
     return sorted(
         {form for secret in plain if secret for form in (secret, quote(secret, safe=""))},
         key=len,

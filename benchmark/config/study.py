@@ -17,7 +17,7 @@ from benchmark.config.credentials import (
     URI,
     USER,
     has_password,
-    without_password,
+    shown_uri,
 )
 from benchmark.config.recipes import overriding_keys, read_recipe, recipe_over, with_recipe
 from benchmark.config.yaml import (
@@ -35,6 +35,7 @@ from clothclf.settings import (
     TrainSettings,
     with_current_keys,
 )
+from clothclf.settings.faults import details_of
 
 
 class TrackingSettings(Settings):
@@ -175,7 +176,8 @@ def load_study(
         return StudySettings.model_validate_json(json.dumps(values, default=str), strict=True)
     except ValidationError as error:
         lines = [
-            describe_error(fault, str(config), StudySettings, origins) for fault in error.errors()
+            describe_error(fault, str(config), StudySettings, origins)
+            for fault in details_of(error)
         ]
         raise SettingsError("\n".join(dict.fromkeys(lines))) from None
 
@@ -206,5 +208,6 @@ def _assign(values: dict[str, Any], assignment: str) -> str:
 
 def _origin(assignment: str) -> str:
     """How an assignment is named in a message: whole, unless it is very long."""
-    shown = without_password(assignment)
+    dotted, equals, text = assignment.partition("=")
+    shown = f"{dotted}{equals}{shown_uri(text)}"
     return f"--set {shown if len(shown) <= 200 else shown[:200] + '…'}"

@@ -11,7 +11,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from benchmark.config.credentials import without_password
+from benchmark.config.credentials import shown_uri
+from clothclf.bounded_file import read_at_most
 from clothclf.errors import SettingsError, did_you_mean
 from clothclf.settings import faults
 from clothclf.settings.faults import SHOWN_CHARACTERS
@@ -28,8 +29,7 @@ def read_file(config: Path) -> str | None:
             raise SettingsError(f"{config}: is a folder; give a YAML file")
         if config.exists():
             # A device has no size and no end: what is read is bounded, not what is declared.
-            with config.open("rb") as file:
-                content = file.read(MAX_CONFIG_BYTES + 1)
+            content = read_at_most(config, MAX_CONFIG_BYTES + 1)
             if len(content) > MAX_CONFIG_BYTES:
                 raise SettingsError(f"{config}: larger than 1 MB; this is not a study's config")
             return content.decode("utf-8")
@@ -153,7 +153,7 @@ def describe_error(
     """
     given = fault.get("input")
     if isinstance(given, str):
-        fault = {**fault, "input": without_password(given)}
+        fault = {**fault, "input": shown_uri(given)}
     dotted, told = faults.describe_error(fault, model)
     for assigned, text in (origins or {}).items():
         if dotted == assigned or dotted.startswith(assigned + "."):

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from benchmark.engine.process import run_environment
 from benchmark.runs.spec import RunSpec
@@ -107,7 +107,8 @@ def faster_precision(found: Probe) -> Precision:
 
 def _ask_and_keep(spec: RunSpec, timeout_s: float) -> Probe:
     found = ask(spec, timeout_s)
-    text = PROBE.dump_json(found, indent=1).decode() + "\n"
+    values = PROBE.dump_python(found, mode="json")
+    text = json.dumps({"check": _check(values), **values}, indent=1) + "\n"
     for file in (_latest(spec), *(() if cached_probe(spec) else (_first(spec),))):
         file.parent.mkdir(parents=True, exist_ok=True)
         write_text(file, text)
@@ -115,10 +116,17 @@ def _ask_and_keep(spec: RunSpec, timeout_s: float) -> Probe:
 
 
 def _read(file: Path) -> Probe | None:
+    """A probe as it was kept; those of before they had a checksum are believed without."""
     try:
-        return PROBE.validate_json(file.read_bytes())
-    except (OSError, ValidationError):
+        values = json.loads(file.read_bytes())
+        told = values.pop("check", None)
+        return PROBE.validate_python(values) if told in (None, _check(values)) else None
+    except (OSError, ValueError, TypeError, AttributeError):  # json of another kind among them
         return None
+
+
+def _check(values: object) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _first(spec: RunSpec) -> Path:

@@ -22,7 +22,7 @@ from benchmark.runs.folder import RunFolder
 from benchmark.runs.record import Failure, RunRecord, Stage
 from benchmark.runs.spec import RunSpec
 from clothclf.allocator import ALLOCATOR
-from clothclf.orphans import module_command
+from clothclf.orphans import module_command, signal_name
 
 GRACE_S = 30.0
 """For a process that has closed its pipe to end by itself; a busy machine is slow at it."""
@@ -178,7 +178,7 @@ def run_environment() -> dict[str, str]:
 def ending(code: int) -> str:
     """What an exit code says of a process that left no record, in words that follow its name."""
     if code < 0:
-        name = signal.Signals(-code).name
+        name = signal_name(-code)
         hint = "; the system may have run out of memory" if name == "SIGKILL" else ""
         return f"was ended by {name}{hint}"
     return f"ended with code {code} and no record"

@@ -78,6 +78,8 @@ def _test_images(found: FoundRun, size: int, most: int | None) -> tuple[Images, 
     """Test images uint8 [n, size, size, 3] of the run, or random ones, with their description."""
     spec = found.record.spec
     try:
+        if not found.has(files.MANIFEST):
+            raise DataError("its manifest is not what the run wrote")
         manifest = pd.read_parquet(found.folder.path / files.MANIFEST)
         array = open_pixels(spec.pixels)
         test = SplitImages.open(manifest, spec.data_summary.classes, array, "test")

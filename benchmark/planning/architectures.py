@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from benchmark.config.study import StudySettings
+from clothclf.bounded_file import read_at_most
 from clothclf.cost.quick import QuickCount, backbone_request, count_many
 from clothclf.errors import ArchitectureError, UserError
 from clothclf.settings import ArchitectureSettings
@@ -179,8 +180,7 @@ def _listed(entry: ArchitectureSettings) -> Iterator[tuple[ArchitectureSettings,
 def _read_list(path: Path) -> str:
     try:
         # Limit the bytes read, not the file size: devices have no size and no end.
-        with path.open("rb") as file:
-            content = file.read(MAX_LIST_BYTES + 1)
+        content = read_at_most(path, MAX_LIST_BYTES + 1)
         if len(content) > MAX_LIST_BYTES:
             raise ArchitectureError(f"{path}: larger than 1 MB; not a list of architectures")
         return content.decode("utf-8-sig")

@@ -40,10 +40,9 @@ def _problem(teacher: FoundRun, data: DataSet) -> str:
         return "has different classes than the study; a teacher must have the same classes"
     manifest = data.manifest
     held_out = set(manifest["pixel_hash"][manifest["split"] != "train"])
-    try:
-        own = pd.read_parquet(teacher.folder.path / files.MANIFEST)
-    except (OSError, ValueError) as error:
-        return f"cannot be a teacher: its {files.MANIFEST} cannot be read: {error}"
+    if not teacher.has(files.MANIFEST):
+        return f"cannot be a teacher: its {files.MANIFEST} is not as the run wrote it"
+    own = pd.read_parquet(teacher.folder.path / files.MANIFEST)
     seen = held_out & set(own["pixel_hash"][own["split"] == "train"])
     if seen:
         return (

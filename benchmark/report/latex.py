@@ -48,10 +48,11 @@ def _table(
         if row.cost
     ])  # fmt: skip
     caption += f" {note}" if note else ""
+    caption += f" {pick.sentence}" if pick else ""
     lines = [
         r"\begin{table}",
         r"  \centering",
-        rf"  \caption{{{escape(caption)}{escape(f' {pick.sentence}' if pick else '')}}}",
+        rf"  \caption{{{escape(caption)}}}",
         rf"  \begin{{tabular}}{{l{'r' * (len(COLUMNS) - 1)}}}",
         r"    \toprule",
         f"    {' & '.join(COLUMNS)} \\\\",
@@ -59,7 +60,8 @@ def _table(
         *(f"    {' & '.join(cells)} \\\\" for cells in _rows(analysis)),
         r"    \bottomrule",
         r"  \end{tabular}",
-        *(f"  % {run.name}: {' '.join(run.text.split())}" for run in without),
+        # A line break would end the comment.
+        *(f"  % {' '.join(f'{run.name}: {run.text}'.split())}" for run in without),
         r"\end{table}",
     ]
     return "\n".join(lines)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,8 +65,8 @@ def read_predictions(
 ) -> tuple[TestSet, list[RunPredictions]]:
     """The test set that all `records` share, and each one's answers in its order.
 
-    Raises ReportError where a file cannot be read, or where a run answered other images, or
-    images with other labels, than the first one.
+    Raises ReportError where a file is not there or not what its run wrote, or where a run answered
+    other images, or images with other labels, than the first one.
     """
     folders = [RunFolder.of(root, record.spec).path for record in records]
     test = read_test_set(folders[0], records[0])
@@ -75,7 +77,7 @@ def read_test_set(folder: Path, record: RunRecord) -> TestSet:
     """The test set of one run, whose files lie in `folder`; raises as `read_predictions`."""
     path = folder / files.MANIFEST
     columns = ["id", "label", "split", "pixel_hash", "pixel_row"]
-    table = _read(path, columns)
+    table = _read(path, record, columns)
     table = table[table["split"] == "test"].sort_values("id", kind="stable")
     classes = record.spec.data_summary.classes
     hashes = tuple(table["pixel_hash"].astype(str))
@@ -93,7 +95,7 @@ def read_run(folder: Path, record: RunRecord, test: TestSet) -> RunPredictions:
     """One run's answers in the order of `test`; raises as `read_predictions`."""
     path = folder / files.PREDICTIONS
     shares = [f"p/{label}" for label in test.classes]
-    table = _read(path, ["id", "label", *shares]).sort_values("id", kind="stable")
+    table = _read(path, record, ["id", "label", *shares]).sort_values("id", kind="stable")
     same = tuple(table["id"].astype(str)) == test.ids and np.array_equal(
         _numbers(table["label"], test.classes, path), test.labels
     )
@@ -112,9 +114,22 @@ def _numbers(labels: pd.Series, classes: tuple[str, ...], path: Path) -> npt.NDA
     return numbers.to_numpy(dtype=np.int64)
 
 
-def _read(path: Path, columns: list[str]) -> pd.DataFrame:
+def _read(path: Path, record: RunRecord, columns: list[str]) -> pd.DataFrame:
+    """Columns of a table beside a record, whose checksum is taken of the very bytes that are read.
+
+    A flipped bit may leave a table that can be read, with other figures.
+    """
+    if path.name not in record.files:
+        raise ReportError(
+            f"{path.parent}: the run has kept no {path.name}, so it cannot be compared"
+        )
     try:
-        return pd.read_parquet(path, columns=columns)
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != record.files[path.name]:
+            raise ReportError(f"{path}: is not what the run wrote; `bench run` does the run again")
+        return pd.read_parquet(io.BytesIO(content), columns=columns)
+    except ReportError:
+        raise
     except Exception as error:  # pyarrow's own, and the system's
         first = first_line(error)
         raise ReportError(

@@ -33,10 +33,14 @@ class FoundRun:
         """For people: `vgg16-s0 (0f3a…)`, with its run_id in full."""
         return f"{self.record.spec.name} ({self.record.run_id})"
 
+    def has(self, name: str) -> bool:
+        """Whether a file of its result is there as the run wrote it."""
+        expected = self.record.files.get(name)
+        return expected is not None and self.folder.has(name, expected)
+
     def require_model(self) -> None:
         """Raise ReportError where its model is not as the run saved it."""
-        expected = self.record.files.get(files.MODEL)
-        if expected is None or not self.folder.has(files.MODEL, expected):
+        if not self.has(files.MODEL):
             raise ReportError(
                 f"{self.folder.path / files.MODEL}: is not as the run saved it; "
                 "`bench run` does the run again"

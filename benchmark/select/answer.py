@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
-
 from benchmark.config.study import StudySettings
 from benchmark.errors import ReportError
 from benchmark.runs.find import FoundRun
@@ -19,7 +17,6 @@ from benchmark.runs.folder import RunFolder
 from benchmark.runs.record import RunRecord
 from benchmark.runs.settings import comparable_settings
 from benchmark.select.outcome import Outcome
-from clothclf.data.atomic import write_text
 from clothclf.settings import Settings
 
 FOLDER = "selections"
@@ -30,6 +27,8 @@ class Answer(Settings):
     """Result of a selection; run folders are relative to the tracking folder."""
 
     version: Literal[1] = 1
+    check: str = ""
+    """SHA-256 of the file without this."""
     selection: str
     """Name of the selection."""
     study: str
@@ -91,9 +90,9 @@ def write_result(
         finalists=tuple(_relative(record, root) for record in finalists),
         at=datetime.datetime.now(datetime.timezone.utc).isoformat(),
     )
-    path = root / FOLDER / f"{selection}{SUFFIX}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, answer.model_dump_json(indent=1) + "\n")
+    folder = RunFolder(root / FOLDER)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    folder.write(f"{selection}{SUFFIX}", answer)
 
 
 def find_selected(study: StudySettings) -> Selected:
@@ -126,16 +125,11 @@ def find_selected(study: StudySettings) -> Selected:
 
 
 def _answers(root: Path, study: StudySettings) -> list[Answer]:
-    """Results for studies of this name; unreadable files are skipped."""
-    answers = []
-    for path in (root / FOLDER).glob(f"*{SUFFIX}"):
-        try:
-            answer = Answer.model_validate_json(path.read_text("utf-8"))
-        except (OSError, UnicodeDecodeError, ValidationError):
-            continue
-        if answer.study == study.study:
-            answers.append(answer)
-    return answers
+    """Results for studies of this name; unreadable and damaged files are skipped."""
+    folder = RunFolder(root / FOLDER)
+    names = [path.name for path in folder.path.glob(f"*{SUFFIX}")]
+    answers = [folder.read(name, Answer, checked=False) for name in names]
+    return [answer for answer in answers if answer is not None and answer.study == study.study]
 
 
 def _settings_hash(study: StudySettings) -> str:

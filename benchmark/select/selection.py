@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from benchmark.config.study import StudySettings
 from benchmark.errors import SelectError
+from benchmark.runs.folder import RunFolder
 from benchmark.runs.spec import PROTOCOL_VERSION
 from benchmark.select.rung import ImageCounts, Rung, Speed
-from clothclf.data.atomic import write_text
 from clothclf.settings import ArchitectureSettings, Settings
 
 VERSION: Literal[2] = 2
@@ -79,6 +79,8 @@ class Selection(Settings):
     }
 
     version: Literal[2] = VERSION
+    check: str = ""
+    """SHA-256 of the file without this."""
     name: str
     request: Request
     fingerprint: str
@@ -124,40 +126,41 @@ def selection_file(root: Path, name: str) -> Path:
 def read_selection(root: Path, name: str) -> Selection | None:
     """Read a stored selection; None if there is none. Raises SelectError for a damaged file."""
     path = selection_file(root, name)
-    try:
-        return Selection.from_json(path.read_text("utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except (UnicodeDecodeError, ValidationError):
+    found = RunFolder(path.parent).read(path.name, Selection, checked=False)
+    if found is None:
         raise SelectError(
             f"{path}: is damaged; delete it to restart the selection (finished runs are kept)"
-        ) from None
+        )
+    return found
 
 
 def write_selection(root: Path, selection: Selection) -> None:
     """Store a selection atomically."""
     path = selection_file(root, selection.name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, selection.model_dump_json(indent=1) + "\n")
+    RunFolder(path.parent).write(path.name, selection)
 
 
 class Spent(Settings):
     """Seconds of each phase so far, over all commands of a selection."""
 
+    check: str = ""
+    """SHA-256 of the file without this."""
     seconds: dict[str, float] = Field(default_factory=dict)
 
 
 def read_spent(root: Path, name: str) -> Spent:
     """Read the time spent earlier; empty if unknown."""
-    try:
-        return Spent.model_validate_json(_spent_file(root, name).read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, ValidationError):
-        return Spent()
+    path = _spent_file(root, name)
+    return RunFolder(path.parent).read(path.name, Spent, checked=False) or Spent()
 
 
 def write_spent(root: Path, name: str, spent: Spent) -> None:
     """Store the time spent."""
-    write_text(_spent_file(root, name), spent.model_dump_json(indent=1) + "\n")
+    path = _spent_file(root, name)
+    RunFolder(path.parent).write(path.name, spent)
 
 
 def _spent_file(root: Path, name: str) -> Path:

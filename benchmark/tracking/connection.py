@@ -10,8 +10,16 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from benchmark.config.credentials import PASSWORD, PASSWORD_FILE, TOKEN, USER, without_password
+from benchmark.config.credentials import (
+    PASSWORD,
+    PASSWORD_FILE,
+    TOKEN,
+    USER,
+    shown_uri,
+    without_password,
+)
 from benchmark.errors import TrackingError
+from benchmark.tracking.sqlite_store import PREFIX
 from clothclf import errors
 
 HTTP_TIMEOUT_S = 10
@@ -95,16 +103,20 @@ def unusable(uri: str, why: str) -> str:
     """The sentence on a store that cannot be used."""
     if "CERTIFICATE_VERIFY_FAILED" in why:
         why = f"its certificate is not trusted; name its authority's in {AUTHORITIES[0]}"
-    return (
-        f"tracking.uri: {without_password(uri)} cannot be used: {why}; start the server, "
-        "mend the URI, or leave it out to use the SQLite store in tracking.folder"
-    )
+    if uri.startswith(PREFIX):
+        way_out = "mend that, or move the file away: `bench sync` rebuilds it from the run folders"
+    else:
+        way_out = (
+            "start the server, mend the URI, or leave it out to use the SQLite store in "
+            "tracking.folder"
+        )
+    return f"tracking.uri: {shown_uri(uri)} cannot be used: {why}; {way_out}"
 
 
 def refused(uri: str, error: BaseException) -> str:
     """The sentence on a server that does not let the user in; empty for all other errors."""
     told = _not_let_in(error)
-    return f"tracking.uri: {without_password(uri)} {told}" if told else ""
+    return f"tracking.uri: {shown_uri(uri)} {told}" if told else ""
 
 
 def first_line(error: BaseException) -> str:

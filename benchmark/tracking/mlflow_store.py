@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.config.credentials import take_credentials, without_password
+from benchmark.config.credentials import shown_uri, take_credentials
 from benchmark.errors import TrackingError
 from benchmark.runs.folder import RunFolder
 from benchmark.runs.record import Failure, RunRecord
@@ -83,7 +83,7 @@ class MlflowStore:
 
         uri = take_credentials(uri)
         self.uri = uri
-        self.shown_uri = without_password(uri)
+        self.shown_uri = shown_uri(uri)
         self._root = root
         self._open: dict[str, _OpenRun] = {}
         # When a run's epochs were first sent, in ms. A server that fails may take in later what

@@ -9,7 +9,9 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 from benchmark.config.credentials import take_credentials
 from benchmark.config.study import StudySettings
@@ -17,6 +19,8 @@ from benchmark.errors import TrackingError
 from benchmark.runs.root import open_store, tracking_uri
 from benchmark.tracking.comparison_view import address
 from benchmark.tracking.mlflow_store import MlflowStore
+from benchmark.tracking.sqlite_store import PREFIX
+from clothclf.orphans import module_command
 
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -47,26 +51,51 @@ def serve(study: StudySettings, host: str, port: int) -> None:
     if remote:
         print(address(store.shown_uri, store.experiment_id), flush=True)
         return
-    command = [sys.executable, "-m", "mlflow", "ui"]
-    command += ["--host", host, "--port", str(port), "--workers", "1"]
-    # A database's URI may hold a password, and everyone on the machine can read command lines.
-    environment = {**QUIET, **os.environ, "MLFLOW_BACKEND_STORE_URI": uri}
+    options = ("--host", host, "--port", str(port), "--workers", "1")
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler)
-    # Of its own session, so that all of its processes can be ended together. Its messages go to
-    # standard error: standard output has the address alone.
-    server = subprocess.Popen(command, env=environment, stdout=sys.stderr, start_new_session=True)
-    try:
-        answered = _answers(server, host, port)
-        if answered:
-            page = address(f"http://{host}:{port}", store.experiment_id)
-            print(f"{page}  (Ctrl-C ends it)", flush=True)
-        code = server.wait()
-    finally:
-        _stop(server)
+    # Its own processes import from the folder that they are started in, so it has an empty one.
+    with tempfile.TemporaryDirectory(prefix="bench-ui-", ignore_cleanup_errors=True) as empty:
+        # Of its own session, so that all of its processes can be ended together. Its messages go
+        # to standard error: standard output has the address alone.
+        server = subprocess.Popen(
+            module_command("mlflow", "ui", *options),
+            env=_environment(uri),
+            cwd=empty,
+            stdout=sys.stderr,
+            start_new_session=True,
+        )
+        try:
+            answered = _answers(server, host, port)
+            if answered:
+                page = address(f"http://{host}:{port}", store.experiment_id)
+                print(f"{page}  (Ctrl-C ends it)", flush=True)
+            code = server.wait()
+        finally:
+            _stop(server)
     if code or not answered:
         raise TrackingError(f"MLflow's server ended with code {code}; see its own messages above")
+
+
+def _environment(uri: str) -> dict[str, str]:
+    """The server's; paths in it lead to where they led from the current folder."""
+    uploads = str(Path("mlartifacts").absolute())
+    # A database's URI may hold a password, and everyone on the machine can read command lines.
+    return {
+        **QUIET,
+        "MLFLOW_ARTIFACTS_DESTINATION": uploads,
+        **os.environ,
+        "MLFLOW_BACKEND_STORE_URI": _absolute(uri),
+    }
+
+
+def _absolute(uri: str) -> str:
+    """A store's URI, with the whole path where it is a file or a folder."""
+    for start in (PREFIX, "file://", "file:"):
+        if uri.startswith(start):
+            return start + str(Path(uri.removeprefix(start)).absolute())
+    return str(Path(uri).absolute()) if Path(uri).exists() else uri
 
 
 def _check_port(host: str, port: int) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from benchmark.runs.folder import study_folders
 from benchmark.runs.root import cache_folder, open_store, tracking_uri
 from clothclf.errors import UserError, first_line
 from clothclf.memory import available_memory_bytes
+from clothclf.orphans import code_command
 
 State = Literal["ok", "warning", "fault"]
 DISTRIBUTION = "bench-architectures"
@@ -250,7 +251,8 @@ def _hub_weights(setting: str, names: list[str]) -> Finding:
 
 def _python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code, *arguments],
+        code_command(code, *arguments),
+        env={**os.environ, "PYTHONWARNINGS": "ignore"},
         capture_output=True,
         text=True,
         timeout=IMPORT_TIMEOUT_S,

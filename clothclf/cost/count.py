@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from clothclf.errors import CostError
-from clothclf.orphans import module_command
+from clothclf.orphans import module_command, signal_name
 from clothclf.results import Cost, CounterResult, ReceptiveField
 from clothclf.settings import HeadSettings
 
@@ -122,7 +121,7 @@ def decode_answer(
 def describe_death(exit_code: int, log: str = "", doing: Doing = "counting") -> str:
     """Describe why a process gave no result; negative exit codes are signals."""
     if exit_code < 0:
-        name = signal.Signals(-exit_code).name
+        name = signal_name(-exit_code)
         why = ", as the system does when memory runs out" if name == "SIGKILL" else ""
         return f"the {doing} process was ended by {name}{why}"
     last = (log.strip().splitlines() or ["it left no message"])[-1]

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import shutil
@@ -130,9 +131,11 @@ def new_folder(path: Path) -> Iterator[Path]:
     """Yield a folder to fill; it becomes `path` when the block ends well and vanishes otherwise.
 
     Where two processes fill the same folder, the first to finish wins and the other's is removed.
-    The folder counts as used by this process from then on (see `in_use`).
+    The folder counts as used by this process from then on (see `in_use`). Folders that killed
+    processes left unfinished beside it are removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    sweep(path.parent)
     name, lock = _new_temporary(path, is_folder=True)
     unfinished = Path(name)
     try:
@@ -150,6 +153,22 @@ def new_folder(path: Path) -> Iterator[Path]:
     finally:
         os.close(lock)
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def sweep(folder: Path) -> None:
+    """Delete hidden folders that no process holds a lock on: theirs was killed."""
+    for left in [item for item in folder.glob(".*") if item.is_dir() and not item.is_symlink()]:
+        try:
+            lock = os.open(left, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:  # it has just become what it was to be
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(left, ignore_errors=True)
+        except OSError:  # locked, or on a file system without locks
+            pass
+        finally:
+            os.close(lock)
 
 
 def set_aside(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 import re
 import zipfile
 from dataclasses import dataclass
@@ -239,13 +240,23 @@ def _read(path: Path) -> _Content:
         raise
     except Exception as error:  # damaged files and pickles with code raise many exception types
         raise WeightsError(
-            f"model.weights: {path} is not a readable weights file: {first_line(error)}"
+            f"model.weights: {path} is not a readable weights file: {_why_unreadable(error)}"
         ) from None
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise WeightsError(f"model.weights: {path} does not contain named tensors")
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
     return _Content(path, _non_empty(shapes, path), {"state_dict": state})
+
+
+def _why_unreadable(error: Exception) -> str:
+    """Return torch's reason, without its advice to load the file in a way that executes code."""
+    text = str(error)
+    if not isinstance(error, pickle.UnpicklingError) and "weights_only" not in text:
+        return first_line(error)
+    found = re.search(r"GLOBAL (\S+)", text)
+    what = f"{found[1]} beside tensors" if found else "something else than tensors, or is damaged"
+    return f"it holds {what}; save the state_dict alone, as safetensors or with torch.save"
 
 
 def _is_compressed(path: Path) -> bool:

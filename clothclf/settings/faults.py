@@ -18,10 +18,17 @@ _CREDENTIALS = re.compile(r"://[^/\s]*@")
 def invalid_settings(model: type[BaseModel], error: ValidationError) -> InvalidSettingsError:
     """Return the error for settings constructed in Python, with one line per invalid value."""
     lines = []
-    for detail in error.errors(include_url=False):
+    for detail in details_of(error):
         dotted, message = describe_error(detail, model)
         lines.append(": ".join(part for part in (model.__name__, dotted, message) if part))
     return InvalidSettingsError("\n".join(dict.fromkeys(lines)))
+
+
+def details_of(error: ValidationError) -> list[Any]:
+    """Return pydantic's error details, without lists that are too short because of a bad item."""
+    details = error.errors(include_url=False)
+    wrong = {detail["loc"][:end] for detail in details for end in range(len(detail["loc"]))}
+    return [item for item in details if item["type"] != "too_short" or item["loc"] not in wrong]
 
 
 def describe_error(detail: Mapping[str, Any], model: type[BaseModel]) -> tuple[str, str]:

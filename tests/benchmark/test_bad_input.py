@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from benchmark.cli import main
+from benchmark.config.study import load_study
+from clothclf import bounded_file
 from tests.benchmark.conftest import Bench, environment, run_bench
 
 LONG_TAIL = "id,articleType\n1,A\n2,A\n3,B\n"
@@ -36,6 +42,81 @@ def check(bench: Bench, *arguments: str, says: str, lines: int = 1) -> None:
 
 def kaggle(folder: Path) -> tuple[str, ...]:
     return ("--set", "data.source=kaggle", "--set", f"data.path={folder}")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("report", "--max-gmacs"),
+        ("report", "--max-latency-ms"),
+        ("report", "--min-accuracy"),
+        ("run", "vgg16", "--max-gmacs"),
+        ("run", "vgg16", "--gpus-per-run"),
+        ("run", "vgg16", "--executor", "ray", "--cpus-per-run"),
+        ("select", "--budget", "1h", "--max-params"),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "-1"])
+def test_a_number_that_is_none_is_refused_by_the_name_of_its_option(
+    arguments: tuple[str, ...], value: str
+) -> None:
+    done = CliRunner().invoke(main, [*arguments, value])
+    assert done.exit_code == 2
+    assert f"Invalid value for '{arguments[-1]}'" in done.stderr
+
+
+@pytest.mark.parametrize("seed", ["-1", str(2**31)])
+def test_a_seed_out_of_range_is_told_in_one_line(seed: str, bench: Bench) -> None:
+    """Nothing is said of a list that has no other item."""
+    done = CliRunner().invoke(main, ["run", "--all", "--seed", seed])
+    assert (done.exit_code, "Invalid value for '--seed'" in done.stderr) == (2, True)
+    check(bench, "run", "--all", "--set", f"seeds=[{seed}]", says="seeds.0: input should be")
+
+
+@pytest.mark.parametrize("option", ["-c", "@", "--recipe"])
+def test_a_pipe_that_nobody_writes_to_is_told(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be waited for without end."""
+    monkeypatch.setattr(bounded_file, "PIPE_TIMEOUT_S", 0.1)
+    monkeypatch.chdir(tmp_path)
+    pipe = tmp_path / "pipe.yaml"
+    os.mkfifo(pipe)
+    named = [f"@{pipe}"] if option == "@" else ["vgg16", option, str(pipe)]
+    done = CliRunner().invoke(main, ["run", *named])
+    assert done.exit_code == 2
+    assert f"bench: {pipe}: " in done.stderr
+    assert "nobody writes to it" in done.stderr
+
+
+def test_a_config_may_come_through_a_pipe(tmp_path: Path) -> None:
+    """Such as a shell makes of `-c <(command)`, however slow the command is."""
+    pipe = tmp_path / "pipe.yaml"
+    os.mkfifo(pipe)
+
+    def write() -> None:
+        with pipe.open("w") as file:
+            for part in ("study: piped\n", "architectures: [vgg16]\n"):
+                time.sleep(0.2)
+                file.write(part)
+                file.flush()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    assert load_study(pipe).study == "piped"
+    writer.join()
+
+
+def test_a_broken_store_is_told_with_a_way_out_that_helps(bench: Bench, tmp_path: Path) -> None:
+    """There is no server to be started."""
+    (tmp_path / "mlruns").mkdir()
+    (tmp_path / "mlruns/mlflow.db").write_bytes(b"SQLite format 3\0" + bytes(5000))
+    done = bench("sync", "-c", "tiny.yaml")
+    assert done.code == 2
+    assert "mlruns/mlflow.db cannot be used: " in done.err
+    assert "move the file away: `bench sync` rebuilds it" in done.err
+    assert "server" not in done.err
 
 
 def test_a_missing_zip(bench: Bench, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from benchmark.config.credentials import (
     environment_of_runs,
     has_password,
+    shown_uri,
     take_credentials,
     without_password,
 )
@@ -68,18 +70,28 @@ def test_a_file_without_a_password_is_named(
         "postgresql+psycopg2://anna:Tr1cky@database/mlflow",
         "postgresql://database/mlflow?user=anna&password=Tr1cky",
         "http://[anna:Tr1cky@store",
+        "postgresql://anna:Tr1'cky@database/mlflow",
+        'postgresql://anna:Tr1"cky@database/mlflow',
+        "postgresql://anna:Tr1cky pass@database/mlflow",
+        "https://store/?token=Tr1cky",
+        "mysql://database/mlflow?user=anna&pwd=Tr1cky",
+        "mssql+pyodbc:///?odbc_connect=DRIVER%3D%7BODBC%7D%3BUID%3Danna%3BPWD%3DTr1cky",
+        "DRIVER={ODBC};SERVER=database;UID=anna;PWD={Tr1cky;x}",
+        "host=database user=anna password=Tr1cky",
     ],
 )
 def test_no_config_may_hold_a_password(uri: str, tmp_path: Path) -> None:
     """Neither the file nor --set; the refusal says where it may stand, and does not repeat it."""
     (tmp_path / "s.yaml").write_text(
-        f"architectures: [resnet18]\nstudy: s\ntracking: {{uri: '{uri}'}}"
+        f"architectures: [resnet18]\nstudy: s\ntracking: {{uri: {json.dumps(uri)}}}"
     )
-    for config, assigned in ((tmp_path / "s.yaml", []), (Path("demo"), [f"tracking.uri='{uri}'"])):
+    assignment = f"tracking.uri={json.dumps(uri)}"
+    for config, assigned in ((tmp_path / "s.yaml", []), (Path("demo"), [assignment])):
         with pytest.raises(SettingsError, match="leave the password out") as caught:
             load_study(config, assigned)
         assert "MLFLOW_TRACKING_PASSWORD" in str(caught.value)
         assert "Tr1cky" not in str(caught.value)
+        assert "pass@" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -89,6 +101,7 @@ def test_no_config_may_hold_a_password(uri: str, tmp_path: Path) -> None:
         "https://anna@store",
         "sqlite:////home/anna:b@c/mlflow.db",
         "postgresql+psycopg2://mlflow@database:5432/mlflow",
+        "postgresql://database/mlflow?sslmode=require&passfile=/home/anna/.pgpass",
     ],
 )
 def test_a_uri_without_a_password_is_taken_as_it_is(uri: str) -> None:
@@ -103,6 +116,49 @@ def test_what_others_say_is_shown_without_passwords(monkeypatch: pytest.MonkeyPa
     shown = without_password(told)
     assert shown == "cannot log in with *** (***) to postgresql://***@h/db"
     assert without_password("sqlite:////home/a@b/m.db") == "sqlite:////home/a@b/m.db"
+
+
+PARTS = ("user:S3CR=ET", "S3CR'ET", 'u:S3CR"ET', "u:S3/CR@E?T#", "u:S3CR;E&T", "%C3%A4:S3CR%27ET")
+QUERIES = ("", "?token=S3CRET", "?a=b&pwd=S3CRET", "?x=S3CRET;y=S3CRET", "#S3CRET", "?S3CRET")
+
+
+@pytest.mark.parametrize("scheme", ["http", "https", "postgresql+psycopg2", "mssql+pyodbc", "s3"])
+def test_of_a_uri_only_scheme_host_port_and_path_are_shown(scheme: str) -> None:
+    """Whatever stands in front of the host or behind the path, alone and within a text."""
+    for part in (None, *PARTS):
+        for query in QUERIES:
+            user, hidden = ("", "") if part is None else (f"{part}@", "***@")
+            end = "?***" if query else ""
+            uri = f"{scheme}://{user}store.example:80/ml/flow{query}"
+            shown = f"{scheme}://{hidden}store.example:80/ml/flow{end}"
+            assert shown_uri(uri) == shown
+            told = without_password(f"(it is '{uri}', I say)")
+            assert told == f"(it is '{shown}', I say)"
+
+
+def test_a_password_with_blanks_is_known_by_the_uri_that_holds_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In a text it cannot be told where such a URI ends."""
+    uri = "postgresql://anna:S3 C'RET x@database/mlflow"
+    assert shown_uri(uri) == "postgresql://***@database/mlflow"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    assert without_password(f"cannot parse '{uri}'") == (
+        "cannot parse 'postgresql://***@database/mlflow'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("DRIVER={x};UID=u;PWD={S3;C}}RET};A=b", "DRIVER={x};UID=u;PWD=***;A=b"),
+        ("Server=h; Password = S3CRET; Port=1", "Server=h; Password = ***; Port=1"),
+        ("host=h password='S3 CRET' port=1", "host=h password=*** port=1"),
+        ("url: /api/2.0/x?access_token=S3CRET&b=c", "url: /api/2.0/x?access_token=***&b=c"),
+    ],
+)
+def test_secret_keys_of_connection_strings_are_shown_without_values(text: str, shown: str) -> None:
+    assert without_password(text) == shown
 
 
 def test_processes_of_runs_are_not_told_of_the_store(monkeypatch: pytest.MonkeyPatch) -> None:

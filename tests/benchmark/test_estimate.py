@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from pathlib import Path
 
 import pytest
 
+from benchmark.engine import probe as probe_module
 from benchmark.engine.estimate import estimate
 from benchmark.engine.probe import faster_precision
 from benchmark.text.numbers import duration
@@ -72,3 +75,22 @@ def test_precision_is_narrow_only_where_that_is_clearly_faster() -> None:
 )
 def test_durations_read_well(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_a_kept_probe_is_believed_as_it_was_written_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One digit of a time would foretell another time, or decide another precision."""
+    monkeypatch.setattr(probe_module, "ask", lambda spec, timeout_s: PROBE)
+    spec = make_spec(cache=tmp_path)
+    probe_module.probe(spec)
+    assert probe_module.cached_probe(spec) == PROBE
+    (path,) = (tmp_path / "probes").glob("*.json")
+    kept = path.read_text()
+    path.write_text(kept.replace("0.5", "0.7"))
+    assert probe_module.cached_probe(spec) is None
+    path.write_text("[1]")
+    assert probe_module.cached_probe(spec) is None
+    del (values := json.loads(kept))["check"]  # as before there were checksums
+    path.write_text(json.dumps(values))
+    assert probe_module.cached_probe(spec) == PROBE

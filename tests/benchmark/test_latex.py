@@ -25,6 +25,25 @@ def test_every_row_has_the_columns_of_the_head(tmp_path: Path) -> None:
     assert text.count("{") == text.count("}")
 
 
+def test_a_comment_stays_a_comment_whatever_a_run_is_called(tmp_path: Path) -> None:
+    """Names may hold every character that some system takes for the end of a line."""
+    name = "x\n\r\x0b\x0c\x1c\x85\u2028\\input{y}"
+    keep(tmp_path, make_record(make_spec("vgg16"), 0.8, 10**9))
+    fail(tmp_path, make_spec(name), f"why{name}")
+    text = make_report(study_in(tmp_path), Path("s.yaml")).text("latex")
+    found = [line for line in text.splitlines() if r"\input" in line]
+    assert len(found) == 1
+    assert found[0].startswith(r"  % x \input{y}-s0: failed")
+
+
+def test_sentences_of_a_caption_are_apart(tmp_path: Path) -> None:
+    keep(tmp_path, make_record(make_spec("vgg16"), 0.8, 10**9))
+    report = make_report(study_in(tmp_path), Path("s.yaml"))
+    pick = report.analyses[0].pick
+    assert pick is not None
+    assert f"loss. {escape(pick.sentence)}}}" in report.text("latex")
+
+
 def test_text_is_never_a_command() -> None:
     assert escape(r"\input{x} 5% $a_b^c ~ #&") == (
         r"\textbackslash{}input\{x\} 5\% \$a\_b\textasciicircum{}c \textasciitilde{} \#\&"

@@ -142,6 +142,47 @@ def test_standard_output_by_its_path_is_appended_to(kind: str, folder: Path) -> 
     assert os.lstat("/dev/stdout").st_ino == before.st_ino
 
 
+@pytest.mark.parametrize("closed", [(1,), (2,), (0, 1, 2)], ids=str)
+@pytest.mark.parametrize("name", ["run", "report"])
+def test_commands_end_well_where_the_shell_has_closed_a_stream(
+    name: str, closed: tuple[int, ...], folder: Path
+) -> None:
+    """As `>&-` does; what the other streams get is not mixed up with what a file gets."""
+    command = {"run": ("run", "--all", "-c", "tiny.yaml"), **COMMANDS}[name]
+
+    def close() -> None:
+        for number in closed:
+            os.close(number)
+
+    done = subprocess.run(
+        [*COMMAND, *command],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        preexec_fn=close,
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    assert (done.stdout == "") == (1 in closed)
+
+
+def test_a_reader_that_is_gone_ends_a_study_without_a_traceback(folder: Path) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "run", "--all", "-c", "tiny.yaml"],
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    errors = process.stderr.read()
+    process.stderr.close()
+    assert (process.wait(), "Traceback" in errors, "Exception" in errors) == (1, False, False)
+
+
 def test_a_character_device_is_written_through() -> None:
     ours, theirs = os.openpty()
     path = Path(os.ttyname(theirs))

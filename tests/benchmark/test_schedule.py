@@ -20,6 +20,7 @@ from benchmark.runs.record import Failure, RunRecord
 from benchmark.runs.spec import RunSpec, folder_name
 from clothclf.data.dataset import DataSet
 from clothclf.data.prepare import prepare
+from clothclf.orphans import signal_name
 from clothclf.settings import DataSettings, DemoSettings, ModelSettings, TrainSettings
 from tests.benchmark.examples import make_spec
 
@@ -83,7 +84,11 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason=
 
 
 @needs_proc
-def test_a_killed_run_is_a_failure_with_its_stage_and_signal(data: DataSet, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGRTMIN + 6])
+def test_a_killed_run_is_a_failure_with_its_stage_and_signal(
+    number: int, data: DataSet, tmp_path: Path
+) -> None:
+    """Also by a signal that Python has no name for."""
     spec = spec_on(data)
     folder = RunFolder.of(tmp_path, spec)
 
@@ -91,11 +96,11 @@ def test_a_killed_run_is_a_failure_with_its_stage_and_signal(data: DataSet, tmp_
         def on_event(self, spec: RunSpec, event: Event) -> None:
             if isinstance(event, StageStarted) and event.stage == "cost":
                 for process in processes_in(folder.path):
-                    os.kill(process, signal.SIGKILL)
+                    os.kill(process, number)
 
     (result,) = run_plan([spec], tmp_path, filler(data), [Killer()]).failed
     assert result.stage == "cost"
-    assert "SIGKILL" in result.reason
+    assert f"its process was ended by {signal_name(number)}" in result.reason
     kept = folder.failure()
     assert kept is not None
     assert kept.model_copy(update={"check": ""}) == result

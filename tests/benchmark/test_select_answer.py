@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -98,3 +99,22 @@ def test_a_named_run_and_the_selection_are_not_asked_for_at_once(selected: Path)
     done = CliRunner().invoke(main, arguments)
     assert done.exit_code == 2
     assert "--run and --from-select" in done.stderr
+
+
+def test_an_answer_of_before_they_had_checksums_is_found(selected: Path) -> None:
+    (path,) = (selected / "mlruns/selections").glob("*.answer.json")
+    text = re.sub(r' "check": "\w+",\n', "", path.read_text())
+    assert '"check"' not in text
+    path.write_text(text)
+    assert architectures(report("--from-select")) == {"vgg16", "resnet18"}
+
+
+def test_an_answer_that_is_not_as_it_was_written_is_not_believed(selected: Path) -> None:
+    """Here it would have another winner."""
+    (path,) = (selected / "mlruns/selections").glob("*.answer.json")
+    told = json.loads(path.read_text())
+    winner, other = told["finalists"]
+    path.write_text(path.read_text().replace(f'"winner": "{winner}"', f'"winner": "{other}"'))
+    done = report("--from-select")
+    assert done.exit_code == 2
+    assert "no selection that came to an answer" in done.stderr

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -557,4 +558,26 @@ def test_a_damaged_file_of_answers_is_named_and_the_others_are_still_compared(
     assert len(analysis.pairs) == 1
     (note,) = analysis.notes
     assert str(path) in note
-    assert "cannot be read" in note
+    assert "is not what the run wrote" in note
+
+
+@pytest.mark.parametrize("name", ["predictions.parquet", "manifest.parquet"])
+def test_a_file_that_reads_well_but_is_not_the_runs_is_not_believed(
+    name: str, tmp_path: Path
+) -> None:
+    """As a flipped bit may leave it: there would be an interval, of other figures."""
+    images = draw_pictures(60, exact_duplicates=10)
+    shares = draw_answers(images.targets, drawn_right(60, 0.8, 0), 3)
+    record = keep_answers(tmp_path, images, shares)
+    path = RunFolder.of(tmp_path, record.spec).path / name
+    table = pd.read_parquet(path)
+    if name == "predictions.parquet":
+        table["p/a"] = 1 - table["p/a"]
+    else:
+        table["pixel_hash"] = "x"  # which makes all test images one group
+    table.to_parquet(path, index=False)
+    analysis = analysis_of(tmp_path, record)
+    assert analysis.statistics == [None]
+    assert analysis.rows[0].accuracy == record.test.accuracy
+    (note,) = analysis.notes
+    assert f"{path}: is not what the run wrote" in note

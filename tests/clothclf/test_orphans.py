@@ -25,6 +25,11 @@ time.sleep(600)
 SLEEPER = "import sys, time\nprint(__name__, *sys.argv[1:], flush=True)\ntime.sleep(600)\n"
 
 
+def finding(folder: Path) -> dict[str, str]:
+    """An environment in which Python finds the modules of a folder."""
+    return {**os.environ, "PYTHONPATH": str(folder)}
+
+
 def is_alive(process: int) -> bool:
     try:
         state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
@@ -36,7 +41,10 @@ def is_alive(process: int) -> bool:
 def test_a_module_runs_as_by_python_itself(tmp_path: Path) -> None:
     (tmp_path / "told.py").write_text("import sys\nprint(__name__, *sys.argv[1:])\nsys.exit(7)\n")
     done = subprocess.run(
-        module_command("told", "--a", "b c"), cwd=tmp_path, capture_output=True, text=True
+        module_command("told", "--a", "b c"),
+        env=finding(tmp_path),
+        capture_output=True,
+        text=True,
     )
     assert (done.returncode, done.stdout) == (7, "__main__ --a b c\n"), done.stderr
 
@@ -46,7 +54,7 @@ def test_it_dies_with_its_parent(tmp_path: Path, wait_s: float) -> None:
     """From the first moment on: it does not begin what takes long to import."""
     (tmp_path / "sleeper.py").write_text(SLEEPER)
     with subprocess.Popen(
-        [sys.executable, "-c", STARTER], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", STARTER], env=finding(tmp_path), stdout=subprocess.PIPE, text=True
     ) as parent:
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
@@ -63,5 +71,5 @@ def test_it_ends_at_once_where_its_parent_is_gone_already(tmp_path: Path) -> Non
     (tmp_path / "told.py").write_text("print('begun')\n")
     command = module_command("told")
     command[command.index(str(os.getpid()))] = "1"
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(command, env=finding(tmp_path), capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (-signal.SIGKILL, ""), done.stderr

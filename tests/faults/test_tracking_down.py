@@ -194,3 +194,30 @@ def test_two_first_starts_at_once_share_the_work(undisturbed: Undisturbed, tmp_p
     assert study.figures(tmp_path) == undisturbed.figures
     study.assert_whole_in_mlflow(tmp_path)
     assert study.output(tmp_path).count("in all") == 2, study.output(tmp_path)
+
+
+CREATE = """
+import sys
+from benchmark.tracking.sqlite_store import opening
+
+with opening(f"sqlite:///{sys.argv[1]}/mlflow.db"):
+    pass
+"""
+
+
+@pytest.mark.slow
+def test_a_new_store_waits_for_the_disk_a_few_times_alone(tmp_path: Path) -> None:
+    """A disk that takes 300 ms each time would keep a study silent for minutes."""
+    counts = tmp_path / "counts.txt"
+    trace = ["strace", "-f", "-c", "-e", "trace=fsync,fdatasync", "-o", str(counts)]
+    if shutil.which("strace") is None or subprocess.run([*trace, "true"]).returncode:
+        pytest.skip("counting system calls needs strace, and the right to trace")
+    store = tmp_path / "store"
+    store.mkdir()
+    subprocess.run([*trace, sys.executable, "-c", CREATE, str(store)], check=True)
+    (total,) = [line for line in counts.read_text().splitlines() if line.endswith("total")]
+    assert int(total.split()[3]) < 20
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{store}/mlflow.db")
+    assert [found.name for found in client.search_experiments()] == ["Default"]

@@ -106,6 +106,7 @@ def test_a_refusal_is_one_sentence(asked: CostRequest, device: str, told: str) -
     ("program", "told"),
     [
         ("import os; os.kill(os.getpid(), 9)", "the measuring process was ended by SIGKILL"),
+        ("import os; os.kill(os.getpid(), 40)", "the measuring process was ended by signal 40"),
         ("import time; time.sleep(60)", "measuring took longer than 2 seconds"),
     ],
 )

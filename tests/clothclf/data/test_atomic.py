@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,3 +56,30 @@ def test_of_two_fillings_the_first_to_finish_stays(tmp_path: Path) -> None:
         (slow / "who").write_text("slow")
     assert (target / "who").read_text() == "fast"
     assert [item.name for item in tmp_path.iterdir()] == ["folder"]
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from clothclf.data.atomic import new_folder
+
+with new_folder(Path(sys.argv[1]) / "folder") as unfinished:
+    (unfinished / "large").write_bytes(bytes(1000))
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_what_a_killed_process_left_is_swept_by_the_next_that_fills_a_folder(
+    tmp_path: Path,
+) -> None:
+    """Whatever it is to be called; what another process is filling stays."""
+    for _ in range(3):
+        subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
+    (left,) = tmp_path.iterdir()
+    assert (left / "large").exists()
+    with new_folder(tmp_path / "slow") as slow:
+        with new_folder(tmp_path / "other"):
+            pass
+        assert slow.is_dir()
+        assert sorted(tmp_path.iterdir()) == [slow, tmp_path / "other"]
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["other", "slow"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -163,8 +164,34 @@ def test_no_code_in_a_pickle_is_run(folder: Path) -> None:
             return os.mkdir, (str(folder / "run"),)
 
     torch.save({"a": Hostile()}, folder / "w.pth")
-    assert "is not a readable weights file" in refusal(folder / "w.pth", "test_resnet")
+    told = refusal(folder / "w.pth", "test_resnet")
+    assert "is not a readable weights file: it holds posix.mkdir beside tensors" in told
     assert not (folder / "run").exists()
+
+
+def _script(path: Path) -> None:
+    torch.jit.save(torch.jit.script(nn.Linear(1, 1)), path)
+
+
+@pytest.mark.parametrize(
+    "save",
+    [
+        _script,
+        lambda path: path.write_bytes(b"\x80\x02}q\x00."[:-1]),
+        lambda path: path.write_bytes(b"<html>"),
+        lambda path: torch.save(nn.Linear(1, 1), path),
+    ],
+    ids=["TorchScript", "cut short", "a page", "a module"],
+)
+def test_nobody_is_advised_to_run_what_is_in_a_file(
+    folder: Path, save: Callable[[Path], object]
+) -> None:
+    """As torch does, which names the option that has it load without a check."""
+    save(folder / "w.pth")
+    told = refusal(folder / "w.pth", "test_resnet")
+    assert "is not a readable weights file" in told
+    assert "weights_only" not in told
+    assert "\x1b" not in told
 
 
 @pytest.mark.parametrize("content", [b"", b"\x10" * 64, b"PK\x03\x04", b'{"a": 1}'])

@@ -42,7 +42,7 @@ def test_a_faulty_optimiser_is_told_in_one_sentence(options: dict[str, Any], say
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_all_faults_of_options_are_told_at_once() -> None:
+def test_all_details_of_options_are_told_at_once() -> None:
     options = {"optimizer": "lion", "optimizer_options": {"lr": 1, "bats": 2}}
     with pytest.raises(SettingsError) as caught:
         check_recipe(TrainSettings.model_validate(options), FINETUNE, [])

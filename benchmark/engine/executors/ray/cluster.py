@@ -20,6 +20,7 @@ from benchmark.engine.executors.ray import versions
 from benchmark.engine.executors.ray.errors import error_text
 from benchmark.errors import ClusterError
 from clothclf.errors import first_line
+from clothclf.orphans import module_command
 
 CONNECT_TIMEOUT_S = 5.0
 JOIN_TIMEOUT_S = 60.0
@@ -74,6 +75,7 @@ def joined(resources: Resources, notify: Callable[[str], None]) -> Iterator[None
         try:
             ray.init(
                 address=address or "local",
+                job_config=_without_current_folder(),
                 include_dashboard=False if address is None else None,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
@@ -88,6 +90,16 @@ def joined(resources: Resources, notify: Callable[[str], None]) -> Iterator[None
         yield
     finally:
         ray.shutdown()
+
+
+def _without_current_folder() -> Any:
+    """Keep Ray from putting the current folder first on its workers' path, where files may lie."""
+    from ray.job_config import JobConfig
+
+    config = JobConfig()
+    # Ray has no setting: it leaves the folder out only if it sends the workers another one.
+    config._runtime_env_has_working_dir = lambda: True
+    return config
 
 
 def _address(resources: Resources) -> str | None:
@@ -113,7 +125,7 @@ def _probe_connection(address: str) -> None:
     """Join and leave in another process; raises ClusterError with what went wrong."""
     try:
         child = subprocess.run(
-            [sys.executable, "-m", PROBE_CONNECTION, address],
+            module_command(PROBE_CONNECTION, address),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
