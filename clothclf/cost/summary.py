@@ -86,7 +86,8 @@ def _deviations(rows: Sequence[CatalogueRow]) -> str:
     lines = []
     for counter, column in COUNTERS.items():
         deviations = {
-            row.architecture: int(getattr(row, column)) / int(row.macs) - 1
+            # Counters count the training form, whatever the headline is of.
+            row.architecture: int(getattr(row, column)) / int(row.training_macs or row.macs) - 1
             for row in rows
             if row.macs and getattr(row, column)
         }

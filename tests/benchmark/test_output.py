@@ -91,6 +91,16 @@ def test_a_symlink_keeps_pointing(command: str, folder: Path, counted: str) -> N
     assert looks_right(command, target.read_bytes())
 
 
+def test_plots_keep_symlinks(folder: Path) -> None:
+    plots = folder / "plots"
+    plots.mkdir()
+    (plots / "seed-spread.svg").symlink_to("../elsewhere.svg")
+    done = run_bench(folder, *COMMANDS["report"], "--plots", "plots")
+    assert done.code == 0, done.err
+    assert (plots / "seed-spread.svg").is_symlink()
+    assert "<svg" in (folder / "elsewhere.svg").read_text()
+
+
 @pytest.mark.parametrize("command", sorted(set(COMMANDS) - {ALL_TIMM}))
 def test_a_fifo_is_written_through(command: str, folder: Path) -> None:
     fifo = folder / "fifo.pt"

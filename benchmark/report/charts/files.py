@@ -14,7 +14,7 @@ from benchmark.report.charts import pareto as chart_pareto
 from benchmark.report.charts import seeds as chart_seeds
 from benchmark.report.charts import shared as charts
 from benchmark.report.charts.style import LIGHT
-from clothclf.data.atomic import write_bytes, write_text
+from clothclf.data.atomic import output_file
 
 WIDTH = 720
 """Plot width in SVG pixels; a PNG is SCALE times as large."""
@@ -35,14 +35,17 @@ def write_plots(analysis: Analysis, folder: Path) -> list[Path]:
     """
     import vl_convert
 
-    folder.mkdir(parents=True, exist_ok=True)
     version = charts.vega_lite_version()
     written = []
     for name, spec in plots(analysis):
         svg, png = folder / f"{name}.svg", folder / f"{name}.png"
         drawn = vl_convert.vegalite_to_svg(spec, vl_version=version)
-        write_text(svg, drawn)
-        write_bytes(png, vl_convert.svg_to_png(drawn, scale=SCALE))
+        for path, content in (
+            (svg, drawn.encode("utf-8")),
+            (png, vl_convert.svg_to_png(drawn, scale=SCALE)),
+        ):
+            with output_file(path) as unfinished:
+                unfinished.write_bytes(content)
         written += [svg, png]
     return written
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,12 @@ def test_the_summary_says_how_far_each_counter_lies() -> None:
     assert "| flopth, as it comes | 3 | 33.3% | 66.7% | 3.0% | -90.0% (vit) |" in text
     assert "| flopth: tokens in Linear | 1 |" in text
     assert "| vgg16 | 224 px |" in text
+
+
+def test_a_deployed_form_is_no_distance_of_a_counter() -> None:
+    deployed = row("b", 275, 1052, "explained")
+    text = summarize([replace(deployed, training_macs="1052", training_params="5")])
+    assert "| flopth, as it comes | 1 | 100.0% | 100.0% | 0.0% |" in text
 
 
 def test_the_summary_replaces_its_region_alone(tmp_path: Path) -> None:
