@@ -56,7 +56,7 @@ def predict_files(predictor: Predictor, paths: Sequence[Path]) -> Iterator[Predi
 
     def decoded(path: Path) -> npt.NDArray[np.uint8] | str:
         try:
-            return predictor.pixels(lambda: read_image(path, MAX_IMAGE_BYTES))
+            return predictor.pixels(read_image(path, MAX_IMAGE_BYTES))
         except DataError as error:
             return str(error)
 

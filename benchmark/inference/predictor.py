@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ from benchmark.inference.restore import SavedModel, restore
 from benchmark.runs import folder as files
 from benchmark.runs.find import FoundRun
 from benchmark.runs.spec import RunSpec
-from clothclf.data.decode import reading, resized
+from clothclf.data.decode import decoding, resized
 from clothclf.device import select_device
 from clothclf.models.fold import folded
 
@@ -59,9 +58,9 @@ class Predictor:
         self._size = spec.image_size
         self.classes = spec.data_summary.classes
 
-    def pixels(self, read: Callable[[], bytes]) -> npt.NDArray[np.uint8]:
-        """Decode what `read` returns, to uint8 [size, size, 3]; raises DataError if invalid."""
-        with reading(read) as decoded:
+    def pixels(self, content: bytes) -> npt.NDArray[np.uint8]:
+        """Decode one image to uint8 [size, size, 3]; raises DataError if it is invalid."""
+        with decoding(content) as decoded:
             return resized(decoded.image, self._size)
 
     def probabilities(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

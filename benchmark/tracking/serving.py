@@ -66,7 +66,7 @@ class ImageModel:
         except (binascii.Error, ValueError):
             _refuse(f"image {number}: is not base64")
         try:
-            return self._predictor.pixels(lambda: content)
+            return self._predictor.pixels(content)
         except DataError as error:
             _refuse(f"image {number}: cannot be decoded: {error}")
 

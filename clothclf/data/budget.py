@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 
 from clothclf.allocator import release_free_memory
 
 STOP_CHECK_S = 0.2
+MAX_THREADS = 16
+"""Each holds a file of up to 64 MiB beside what it has claimed."""
 
 _THREAD = threading.local()
 """`stop` is the event of the pool that a thread belongs to; other threads have none."""
@@ -31,7 +34,8 @@ def decoding_threads() -> Iterator[ThreadPoolExecutor]:
     being decoded stop at their next block or end.
     """
     stop = threading.Event()
-    pool = ThreadPoolExecutor(initializer=setattr, initargs=(_THREAD, "stop", stop))
+    threads = min(MAX_THREADS, (os.cpu_count() or 1) + 4)  # more than cores: reading waits, too
+    pool = ThreadPoolExecutor(threads, initializer=setattr, initargs=(_THREAD, "stop", stop))
     try:
         yield pool
     except BaseException:
@@ -56,22 +60,17 @@ class Budget:
         self._changed = threading.Condition()
 
     @contextlib.contextmanager
-    def claim(self, amount: int) -> Iterator[Callable[[int], None]]:
-        """Hold `amount` bytes during the block, which may give some back: it is passed `shrink`.
+    def claim(self, amount: int) -> Iterator[None]:
+        """Hold `amount` bytes during the block.
 
         Raises CancelledError where the thread is stopped while it waits.
         """
         held = min(amount, self._total)
         self._wait(held)
-
-        def shrink(left: int) -> None:
-            nonlocal held
-            self._put_back(held - min(left, held))
-            held = min(left, held)
-
         try:
-            yield shrink
+            yield
         finally:
+            self._count(held)
             self._put_back(held)
 
     def _wait(self, amount: int) -> None:
@@ -91,11 +90,13 @@ class Budget:
                 self._waiting.remove(ticket)
                 self._changed.notify_all()
 
-    def _put_back(self, amount: int) -> None:
-        self._used += amount  # about: a sum lost between threads does not matter
+    def _count(self, used: int) -> None:
+        self._used += used  # about: a sum lost between threads does not matter
         if self._used >= self._total:
             self._used = 0
             release_free_memory()
+
+    def _put_back(self, amount: int) -> None:
         with self._changed:
             self._free += amount
             if self._waiting:

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,6 @@ from clothclf.data.image_limits import (
     limited,
 )
 from clothclf.data.rgb import strips, to_rgb, upright
-from clothclf.data.sources.listing import MAX_IMAGE_BYTES
 from clothclf.errors import DataError
 
 MAX_PIXELS = 64_000_000
@@ -45,9 +44,8 @@ long: no image is looked at larger, and photographs take a third of the time."""
 
 BYTES_PER_PIXEL = 20
 """Of an image while it is decoded and converted, whatever its mode, at most."""
-_FILES = Budget(2**30)
 _IMAGES = Budget(MAX_PIXELS * BYTES_PER_PIXEL)
-"""Of encoded files and of images, for all threads together, on however many cores."""
+"""Of all threads together, on however many cores."""
 
 
 @dataclass(frozen=True)
@@ -60,19 +58,6 @@ class Decoded:
     """Pillow's mode of the file: RGB, L, CMYK, P, RGBA, I;16 …"""
     stored_size: tuple[int, int]
     """Width and height in pixels, upright."""
-
-
-@contextlib.contextmanager
-def reading(read: Callable[[], bytes]) -> Iterator[Decoded]:
-    """Read a file of at most `MAX_IMAGE_BYTES` and decode it, as `decoding` does.
-
-    Files are held by few threads at a time. Raises DataError, and what `read` raises.
-    """
-    with _FILES.claim(MAX_IMAGE_BYTES) as shrink:
-        content = read()
-        shrink(len(content))
-        with decoding(content) as decoded:
-            yield decoded
 
 
 @contextlib.contextmanager

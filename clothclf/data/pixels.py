@@ -28,7 +28,7 @@ from clothclf.data.checked import (
     rows_per_block,
     write_checksums,
 )
-from clothclf.data.decode import pixel_hash, reading, resized
+from clothclf.data.decode import decoding, pixel_hash, resized
 from clothclf.data.in_use import hold
 from clothclf.data.sources.listing import Source
 from clothclf.errors import DataError
@@ -197,7 +197,7 @@ def _decode_one(
         "id": image_id, "pixel_hash": "", "width": 0, "height": 0, "stored_mode": "", "problem": "",
     }  # fmt: skip
     try:
-        with reading(lambda: source.read_bytes(image_id)) as decoded:
+        with decoding(source.read_bytes(image_id)) as decoded:
             out[...] = resized(decoded.image, size)
             width, height = decoded.stored_size
             return row | {

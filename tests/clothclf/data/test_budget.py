@@ -40,13 +40,6 @@ def test_more_than_the_total_is_given_alone() -> None:
         pass
 
 
-def test_what_is_given_back_early_is_free_for_others() -> None:
-    budget = Budget(100)
-    with budget.claim(100) as shrink, ThreadPoolExecutor(1) as pool:
-        shrink(10)
-        assert pool.submit(claim_once, budget, 90).result(timeout=5)
-
-
 def test_a_large_claim_is_not_passed_by_small_ones() -> None:
     """It would wait as long as small ones come."""
     budget, order = Budget(100), []
