@@ -1,4 +1,4 @@
-"""The command line: `bench VERB`; user errors become one sentence and an exit code."""
+"""Command-line entry point `bench`; user errors become a message and an exit code."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ EXIT_INTERRUPTED = 130
 
 
 class _Bench(click.Group):
-    """Turns errors meant for users into one line on standard error and exit code 2."""
+    """Command group that prints user errors to standard error and exits with code 2."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Run a command, also where the shell has closed a standard stream, as with `>&-`."""
+        """Run a command, even if the shell has closed a standard stream (`>&-`)."""
         for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
             if getattr(sys, name) is None:
-                # In this order, it gets the stream's own descriptor, which no file may get then.
+                # In this order, each stream gets its own descriptor, so that no other file can.
                 setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
         return super().main(*args, **kwargs)
 
@@ -46,7 +46,7 @@ class _Bench(click.Group):
             return super().invoke(ctx)
         except UserError as error:
             for line in str(error).splitlines():
-                # File names may hold codes that a terminal would obey.
+                # Escape terminal control codes, which file names may contain.
                 shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
                 click.echo(f"bench: {shown}", err=True)
             ctx.exit(EXIT_BAD_INPUT)
@@ -56,11 +56,11 @@ class _Bench(click.Group):
             )
             ctx.exit(EXIT_INTERRUPTED)
         except BrokenPipeError:
-            # The reader of a pipe has gone, as in `bench report | head`.
+            # The reader closed the pipe, as in `bench report | head`.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(EXIT_FAILED_RUN)
         except OSError as error:
-            # A full disk, or a folder that is taken away: what was done is kept.
+            # For example a full disk or a deleted folder; progress is saved.
             named = f"{error.filename}: " if error.filename else ""
             click.echo(f"bench: {named}{error.strerror or error}", err=True)
             ctx.exit(EXIT_FAILED_RUN)
@@ -72,12 +72,12 @@ def main() -> None:
     """Which image architecture should I pick for my data, and what does it cost?
 
     \b
-    Train, cost, track and compare the architectures of a study:
+    Train, measure, track and compare the architectures of a study:
       bench run --all
       bench report
 
     \b
-    The published study on the real images (download the zip from Kaggle first):
+    Run the published study on real images (download the zip from Kaggle first):
       bench run --all -c configs/fashion.yaml --set data.path=archive.zip
     """
 

@@ -1,4 +1,4 @@
-"""User errors of the harness, beside those of the library."""
+"""User errors of the harness, in addition to those of `clothclf`."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from clothclf.errors import UserError
 
 
 class StoreError(UserError):
-    """The folder that holds runs and records cannot be used."""
+    """The tracking folder, which holds runs and records, cannot be used."""
 
 
 class TrackingError(UserError):
-    """The MLflow store or server cannot be used."""
+    """The MLflow store or tracking server cannot be used."""
 
 
 class ReportError(UserError):
-    """There is nothing to report, or it cannot be written."""
+    """There is nothing to report, or the output cannot be written."""
 
 
 class SelectError(UserError):
-    """A selection cannot be begun, or gone on with."""
+    """A selection cannot be started or resumed."""
 
 
 class ExportError(UserError):
-    """A model cannot be exported, or what was exported does not answer as it should."""
+    """A model cannot be exported, or the exported model's predictions differ."""
 
 
 class ClusterError(UserError):
-    """A cluster cannot be joined, or its nodes cannot be used."""
+    """The cluster is not reachable, or its nodes cannot be used."""

@@ -1,1 +1,1 @@
-"""One file for each verb of the command line: parse, one library call, print."""
+"""One module per command: parse options, make one library call, print the result."""

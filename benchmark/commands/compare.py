@@ -1,4 +1,4 @@
-"""`bench compare`: two runs or two studies, what changed, and whether CI should stop."""
+"""`bench compare`: compare two runs or two studies, and optionally fail CI."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ SUFFIXES = {".md": "md", ".json": "json"}
     "fail_if",
     multiple=True,
     metavar="CONDITION",
-    help="Exit with 1 if NEW is worse by more than this; may be repeated.",
+    help="Exit with code 1 if NEW is worse by more than CONDITION; repeatable.",
 )
-@click.option("--certain", is_flag=True, help="A drop fails only if its interval excludes zero.")
-@click.option("--unpaired", is_flag=True, help="Let unlike test sets be independent samples.")
+@click.option("--certain", is_flag=True, help="Fail on a drop only if its interval excludes zero.")
+@click.option("--unpaired", is_flag=True, help="Treat different test sets as independent samples.")
 @format_option(["table", *SUFFIXES.values()], "table, or md for a file")
 @output_option
 @click.pass_context
@@ -53,18 +53,20 @@ def compare(
 ) -> None:
     """Compare two runs, or two studies: NEW against BASELINE.
 
-    A run is a run_id or the beginning of one, a name such as vgg16-s0 (of several, the run that
-    the given settings would make), or a run's folder. A study is a config file; --set then holds
-    for both. The difference of accuracy has its 95 % interval and paired tests, costs have ratios,
-    and every setting that differs is listed. Unlike test sets are refused, unless --unpaired.
+    Name a run by its run_id or a prefix of it, its name, such as vgg16-s0, or its folder. If
+    several runs have the name, the run with the settings of -c and --set is used. Name a study by
+    its config file; --set then applies to both. The output gives the difference in accuracy with
+    its 95 % interval and paired tests, the ratios of costs, and every setting that differs.
+    Different test sets are refused without --unpaired.
 
     \b
-    --fail-if takes, in points for scores and per cent for costs:
+    Conditions of --fail-if (scores in points, costs in percent):
       accuracy drops 0.5      macro-f1 drops 1
       macs rise 10 %          params rise 10 %         latency rises 20 %
 
     \b
-    Exit codes: 0 all is well, 1 a condition holds, 2 it could not be compared or judged.
+    Exit codes: 0 no condition is met, 1 a condition is met, 2 the comparison
+    fails or a condition cannot be evaluated.
 
     \b
     Examples:
@@ -111,10 +113,10 @@ def _compare(
 
 
 def _is_study(name: str) -> bool:
-    """Whether a name is that of a config file; one that is missing is told by `load`."""
+    """Whether a name is a config file; `load` reports a missing one."""
     try:
         return name.endswith((".yaml", ".yml")) or Path(name).is_file()
-    except OSError:  # a name that is too long
+    except OSError:  # the name is too long
         return False
 
 

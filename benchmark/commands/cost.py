@@ -1,4 +1,4 @@
-"""`bench cost`: parameters, MACs and FLOPs of architectures, without training them."""
+"""`bench cost`: count parameters, MACs and FLOPs of architectures without training."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ SUFFIXES = {".md": "md", ".csv": "csv", ".json": "json"}
 @click.command()
 @click.argument("architectures", nargs=-1)
 @study_options
-@click.option("--image-size", type=click.IntRange(8), help="Side of the square input in pixels.")
-@click.option("--num-classes", type=click.IntRange(1), help="Classes that are told apart.")
-@click.option("--detail", is_flag=True, help="Show every module with its share of the MACs.")
-@click.option("--measure", is_flag=True, help="Measure time and memory, too: 20 s for each.")
+@click.option("--image-size", type=click.IntRange(8), help="Input height and width in pixels.")
+@click.option("--num-classes", type=click.IntRange(1), help="Number of output classes.")
+@click.option("--detail", is_flag=True, help="Also list all modules with their share of the MACs.")
+@click.option("--measure", is_flag=True, help="Also measure time and memory, about 20 s each.")
 @click.option(
     "--device",
     default="auto",
     show_default=True,
-    help="Where to measure: auto, cpu, cuda, cuda:1, mps.",
+    help="Device for --measure: auto, cpu, cuda, cuda:1, mps.",
 )
-@click.option("--all-timm", is_flag=True, help="Count all of timm into the CSV file of -o.")
-@click.option("--quick", is_flag=True, help="With --all-timm: torch's counter alone.")
+@click.option("--all-timm", is_flag=True, help="Count all timm models into the CSV file of -o.")
+@click.option("--quick", is_flag=True, help="Use only torch's counter, with --all-timm.")
 @format_option(["table", *SUFFIXES.values()], "table, or md for a file")
 @output_option
 @click.pass_context
@@ -60,17 +60,17 @@ def cost(
 ) -> None:
     """Count parameters, MACs and FLOPs of ARCHITECTURES.
 
-    They are timm's own networks, each at its own size and classes. With -c, they are counted as
-    that study would train them: its heads, classes and size. Without names, it is the study's
-    architectures.
+    Counts timm's own networks, each with its default input size and classifier. With -c, counts
+    them as that study would train them: with its heads, classes and input size. Without names,
+    counts the architectures of the study.
 
-    MACs are multiply-adds of one forward pass of one image; FLOPs are 2 x MACs. Networks that
-    are re-parameterised for inference are counted and timed in that form, marked (d); the form that
-    trains is told below, and is what flopth, fvcore and --detail show. Beside the
-    headline stand flopth's and fvcore's own figures and how far they lie apart; (!) marks more
-    than 2 %, and the verdict says whether the difference is explained. Counting needs no device;
-    --measure times forward passes and a training step's memory on one, which should do nothing
-    else meanwhile.
+    MACs are multiply-adds of one forward pass of one image; FLOPs are 2 x MACs. Networks that can
+    be re-parameterized for inference are counted and timed in that form, marked (d). Their training
+    form is described below the table; flopth, fvcore and --detail show the training form. The
+    counts of flopth and fvcore are listed with their relative difference; (!) marks more than 2 %,
+    and the verdict says whether the difference is explained. Counting needs no accelerator.
+    --measure times forward passes and measures the memory of a training step on the device, which
+    should be idle otherwise.
 
     \b
     Examples:
@@ -117,7 +117,7 @@ def _count_all_of_timm(output: Path, quick: bool) -> None:
     from benchmark.workflows.cost_table import count_all_of_timm
     from clothclf.data.atomic import regular_file
 
-    # Not aside: the rows of an interrupted count stay.
+    # Written in place, so that an interrupted count keeps its rows.
     with writing(output, regular_file) as file:
         rows, counted = count_all_of_timm(file, os.cpu_count() or 1, quick, _notify)
     _notify(f"{counted} of {rows} architectures have a figure")

@@ -1,4 +1,4 @@
-"""`bench data`: look at a study's images before training on them."""
+"""`bench data`: inspect a study's images before training on them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from clothclf.data.atomic import STANDARD_OUTPUT
 
 @click.group()
 def data() -> None:
-    """Look at the data of a study.
+    """Inspect, audit or fetch the data of a study.
 
     \b
     Examples:
@@ -33,14 +33,15 @@ data.add_command(fetch)
 
 @data.command()
 @study_options
-@click.option("--findings", type=OUTPUT, help="Write every finding to a CSV.")
-@click.option("--manifest", type=OUTPUT, help="Write every image to a CSV.")
+@click.option("--findings", type=OUTPUT, help="Write all findings to a CSV file.")
+@click.option("--manifest", type=OUTPUT, help="Write all images to a CSV file.")
 def stats(
     config: Path, assignments: tuple[str, ...], findings: Path | None, manifest: Path | None
 ) -> None:
-    """Count rows, classes, splits, and what was left out and why.
+    """Count rows, classes, splits and excluded images.
 
-    In the manifest, images with the same pixel_hash are twins.
+    Excluded images are counted by reason. In the manifest, images with the same pixel_hash are
+    exact duplicates.
 
     \b
     Example:
@@ -69,11 +70,11 @@ def stats(
     type=OUTPUT,
     default="sheet.png",
     show_default=True,
-    help="The PNG to write.",
+    help="PNG file to write.",
 )
 @click.option("--columns", type=click.IntRange(1, 40), default=10, show_default=True)
 def preview(config: Path, assignments: tuple[str, ...], output: Path, columns: int) -> None:
-    """Draw a contact sheet: some training images of each class.
+    """Draw a contact sheet of some training images per class.
 
     \b
     Example:
@@ -89,10 +90,10 @@ def preview(config: Path, assignments: tuple[str, ...], output: Path, columns: i
 @data.command()
 @study_options
 def clean(config: Path, assignments: tuple[str, ...]) -> None:
-    """Delete cached images, features and probes; runs stay.
+    """Delete cached images, features and probes, but no runs.
 
-    MLflow's store stays, too, and so does what a running study uses. All of it is made again when
-    it is needed; what a study fetched from the hub is fetched again.
+    Keeps the MLflow store and the files that a running study uses. Deleted files are created again
+    when needed; data from the hub is downloaded again.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""`bench data audit`: near-duplicates, suspected label errors and odd images."""
+"""`bench data audit`: find near-duplicates, suspected label errors and outliers."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from clothclf.data.atomic import STANDARD_OUTPUT
 @click.option(
     "--architecture",
     metavar="NAME",
-    help="Whose features suspected label errors are found by; by default the study's first.",
+    help="Architecture whose features are used to find label errors  [default: the study's first]",
 )
 @click.option(
     "-o",
     "--output",
     type=OUTPUT,
-    help="Write the report to a file: markdown, or JSON where its name ends in .json.",
+    help="Write the report to a file: JSON if it ends in .json, else Markdown.",
 )
 @click.option(
     "--sheet",
     type=OUTPUT,
-    help="Draw near-duplicates and suspects on a PNG.",
+    help="Draw near-duplicates and suspects to a PNG file.",
 )
 @click.option(
     "--csv",
     "table",
     type=OUTPUT,
-    help="Write all suspects to a CSV, which data.exclude takes.",
+    help="Write all suspects to a CSV file, which data.exclude accepts.",
 )
 @click.option(
     "--show",
     type=click.IntRange(1, 500),
     default=40,
     show_default=True,
-    help="Suspects, and groups of near-duplicates, on the sheet.",
+    help="Maximum number of suspects, and of groups of near-duplicates, on the sheet.",
 )
 def audit(
     config: Path,
@@ -51,10 +51,10 @@ def audit(
     table: Path | None,
     show: int,
 ) -> None:
-    """Find near-duplicates, suspected label errors and odd images.
+    """Find near-duplicates, suspected label errors and outliers.
 
-    Nothing is changed. Suspected label errors are found by a model: every image is answered by a
-    head that was trained on the others. They are kept, and bench report then tells each accuracy
+    Changes nothing. A model finds suspected label errors: a head trained on the other images
+    predicts each image. The suspects are saved, and the report then also gives each accuracy
     without them.
 
     \b

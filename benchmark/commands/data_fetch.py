@@ -1,4 +1,4 @@
-"""`bench data fetch`: bring a data set here from Kaggle or the Hugging Face hub."""
+"""`bench data fetch`: download a data set from Kaggle or the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PLAIN_LINE_EVERY_S = 5.0
     type=click.Path(path_type=Path, file_okay=False),
     default="data",
     show_default=True,
-    help="Folder in which the data set gets one of its own.",
+    help="Parent folder; the data set gets its own folder in it.",
 )
 @click.option(
     "--from",
@@ -33,15 +33,15 @@ _PLAIN_LINE_EVERY_S = 5.0
     type=click.Choice(["auto", "hub", "kaggle"]),
     default="auto",
     show_default=True,
-    help="auto: for fashion Kaggle, then the hub; for any other the hub.",
+    help="Where to download from. auto: Kaggle, then the hub, for fashion; the hub for others.",
 )
-@click.option("--revision", help="Branch, tag or commit, for a data set of the hub.")
+@click.option("--revision", help="Branch, tag or commit of a data set on the hub.")
 def fetch(name: str, to: Path, place: Place, revision: str | None) -> None:
-    """Fetch a data set from Kaggle or the Hugging Face hub.
+    """Fetch a data set from Kaggle or the Hugging Face Hub.
 
-    Stopped, it goes on where it was. `fashion` are the images of the published study. Others are
-    named as at the Hugging Face hub (its parquet files are taken) or, with --from kaggle, as at
-    Kaggle. HF_ENDPOINT names a mirror.
+    An interrupted download resumes when the command is run again. `fashion` is the data set of the
+    published study. OWNER/NAME is a data set on the Hugging Face Hub, of which the Parquet files
+    are downloaded, or on Kaggle with --from kaggle. Set HF_ENDPOINT to use a mirror.
 
     \b
     Examples:
@@ -85,7 +85,7 @@ def _fetch(name: str, to: Path, place: Place, revision: str | None) -> Fetched:
 
 @contextlib.contextmanager
 def _progress() -> Iterator[Progress]:
-    """Tell of bytes fetched: a bar on a terminal, else a line every few seconds."""
+    """Show downloaded bytes: a progress bar on a terminal, else a line every few seconds."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 

@@ -1,4 +1,4 @@
-"""`bench doctor`: is everything there that a study needs?"""
+"""`bench doctor`: check the requirements of a study."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from benchmark.commands.options import load, study_options
 @study_options
 @click.pass_context
 def doctor(ctx: click.Context, config: Path, assignments: tuple[str, ...]) -> None:
-    """Check that everything a study needs is there.
+    """Check that a study has everything it needs.
 
-    Looks at installation, device, memory, disk, store, runs, data and weights. Nothing is trained
-    and nothing decoded. The exit code is 1 if something has to be mended first.
+    Checks installation, device, memory, disk, store, runs, data and weights. Trains nothing and
+    decodes no images. The exit code is 1 if a problem must be fixed before the study can run.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`bench export`: a trained run as a file that needs no bench."""
+"""`bench export`: export a trained run to a file that does not need bench."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SUFFIXES = {".onnx": "onnx", ".pt2": "torch", ".pt": "torchscript"}
     "--check",
     "most",
     type=click.IntRange(1),
-    help="Compare answers on so many test images; by default on all.",
+    help="Maximum number of test images to compare predictions on  [default: all]",
 )
 def export(
     config: Path,
@@ -48,13 +48,13 @@ def export(
 ) -> None:
     """Export a trained run as ONNX, torch program or TorchScript.
 
-    It is the study's pick, or the run that --run names.
+    Exports the study's pick, or the run of --run.
 
-    Normalising, softmax and the classes' names are inside. Feed RGB images that are resized to
-    the model's size, as uint8 [n, size, size, 3]; get probabilities [n, classes]. What is written
-    answers as the run does, or nothing is: the same class for every test image, probabilities
-    within 1e-4. Networks that can be re-parameterised are, so that they run as `bench cost` counts
-    and measures them. ONNX needs the extra `export`.
+    The file includes normalization, softmax and class names. The input is RGB images resized to
+    the model's input size, uint8 [n, size, size, 3]; the output is probabilities [n, classes]. The
+    exported model must predict like the run, or no file is written: the same class for every test
+    image, and probabilities within 1e-4. Networks that can be re-parameterized are exported in that
+    form, as `bench cost` counts and measures them. ONNX needs the extra `export`.
 
     \b
     Examples:
@@ -86,7 +86,7 @@ def export(
 
 
 def _format(form: str | None, output: Path | None) -> str:
-    """The format to write; raises UsageError for a suffix that names none, or another one."""
+    """Output format; raises UsageError if the suffix is unknown or contradicts `--format`."""
     if output is not None and output.suffix and output.suffix.lower() not in SUFFIXES:
         known = ", ".join(f"{suffix} ({name})" for suffix, name in SUFFIXES.items())
         raise click.UsageError(f"-o {output}: the suffix names no format; use one of {known}")

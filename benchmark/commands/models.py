@@ -1,4 +1,4 @@
-"""`bench models`: which architectures there are, what they cost, and what weights they have."""
+"""`bench models`: list architectures with their costs and pretrained weights."""
 
 from __future__ import annotations
 
@@ -21,18 +21,30 @@ SUFFIXES = {".csv": "csv", ".json": "json"}
 
 @click.command()
 @click.argument("patterns", nargs=-1)
-@click.option("--image-size", type=click.IntRange(8, 1024), help="Pixels; by default timm's own.")
-@click.option("--max-gmacs", type=Count("G"), metavar="N", help="At most N x 10^9 MACs.")
 @click.option(
-    "--max-params", type=Count("M"), metavar="N", help="At most N x 10^6 parameters; 10 or 10M."
+    "--image-size",
+    type=click.IntRange(8, 1024),
+    help="Input size in pixels  [default: timm's size of each model]",
 )
-@click.option("--weights", type=click.Path(path_type=Path), help="A folder of weights to look in.")
+@click.option(
+    "--max-gmacs",
+    type=Count("G"),
+    metavar="N",
+    help="Only list models with at most N GMACs (10^9 MACs).",
+)
+@click.option(
+    "--max-params",
+    type=Count("M"),
+    metavar="N",
+    help="Only list models with at most N million parameters; 10 or 10M.",
+)
+@click.option("--weights", type=click.Path(path_type=Path), help="Folder to look for weights in.")
 @click.option(
     "--sort",
     type=click.Choice(["name", "params", "macs"]),
     default="name",
     show_default=True,
-    help="By what the list is ordered.",
+    help="Sort order.",
 )
 @format_option(["table", *SUFFIXES.values()], "table, or json for a file")
 @output_option
@@ -51,12 +63,12 @@ def models(
 ) -> None:
     """List architectures with their costs and weights.
 
-    PATTERN is a name, a wildcard, @FILE or module:function; without one, all are listed.
-    Parameters and MACs are of the network with its own classifier, for one image, in the form that
-    is deployed; (d) marks where that is not the form that trains. They are counted once and kept
-    below the study's tracking folder: all of timm takes minutes the first time. Tags name published
-    weights, the default first; at hand is what the model hub's cache or the folder of --weights
-    holds.
+    Each of PATTERNS is a name, a wildcard, @FILE or module:function; without any, all timm models
+    are listed. Parameters and MACs are those of the network with its own classifier, for one image,
+    in the deployed form; (d) marks networks whose training form differs. Counts are cached below
+    the study's tracking folder; counting all of timm takes minutes the first time. Tags name
+    published weights, the default first. The column "at hand" shows weights that are in the model
+    hub's cache or in the folder of --weights.
 
     \b
     Examples:
@@ -93,4 +105,4 @@ def models(
 
 
 REPORT_ABOVE = 20
-"""Architectures, above which progress is told."""
+"""Number of architectures above which progress is printed, and its interval."""

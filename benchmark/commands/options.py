@@ -1,4 +1,4 @@
-"""Options that several verbs share."""
+"""Options shared by several commands."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ if TYPE_CHECKING:
 
 DEFAULT_CONFIG = "configs/demo.yaml"
 RECIPE = "benchmark.config.recipes"
-"""Key of the context's `meta` that holds `--recipe`."""
+"""Key of `--recipe` in the `meta` of the click context."""
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def study_options(function: _Function) -> _Function:
-    """Add `-c/--config` and `--set`, passed on as `config` and `assignments`, and `--recipe`.
+    """Add `-c/--config` and `--set`, passed as `config` and `assignments`, and `--recipe`.
 
-    The recipe is kept in click's context, where `load` finds it.
+    The recipe is stored in the click context, from which `load` reads it.
     """
     function = click.option(
         "--recipe",
         metavar="NAME",
         expose_value=False,
         callback=_keep_recipe,
-        help="Train by this recipe, a name or a file, in place of the config's own keys.",
+        help="Training recipe, a name or a file; overrides the keys of the config.",
     )(function)
     function = click.option(
         "--set",
         "assignments",
         multiple=True,
         metavar="KEY.PATH=VALUE",
-        help="Change one key of the config; may be repeated.",
+        help="Override a key of the config; repeatable.",
     )(function)
     return click.option(
         "-c",
@@ -46,7 +46,7 @@ def study_options(function: _Function) -> _Function:
         type=click.Path(path_type=Path),
         default=DEFAULT_CONFIG,
         show_default=True,
-        help="The study: a YAML file, or the name of a shipped one.",
+        help="Study config: a YAML file, or the name of a built-in one.",
     )(function)
 
 
@@ -55,7 +55,7 @@ def _keep_recipe(ctx: click.Context, param: click.Parameter, value: str | None) 
 
 
 def winner_options(function: _Function) -> _Function:
-    """Add `--run` and `--from-select`, passed on as `asked` and `from_select`; not both."""
+    """Add `--run` and `--from-select`, passed as `asked` and `from_select`; mutually exclusive."""
 
     @functools.wraps(function)
     def one_of_them(*args: Any, asked: str | None, from_select: bool, **options: Any) -> Any:
@@ -71,19 +71,19 @@ def winner_options(function: _Function) -> _Function:
 
 
 def from_select_option(function: _Function) -> _Function:
-    """Add `--from-select`, passed on as `from_select`."""
+    """Add `--from-select`, passed as `from_select`."""
     return click.option(
         "--from-select",
         is_flag=True,
-        help="Use the newest answer of `bench select` [default: if the study has no finished run].",
+        help="Use the latest result of `bench select`  [default: if the study has no finished run]",
     )(function)
 
 
 class Number(click.FloatRange):
-    """A finite number within limits; click's own type lets `nan` and `inf` through."""
+    """Finite number within limits; click's own type accepts `nan` and `inf`."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The number."""
+        """Convert to a finite float; fails on `nan` and `inf`."""
         number = super().convert(value, param, ctx)
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a finite number", param, ctx)
@@ -91,15 +91,15 @@ class Number(click.FloatRange):
 
 
 class Count(click.ParamType[float]):
-    """A positive count in units of 10^6 or 10^9: `10`, or with its unit, `10M`, `0.5G`."""
+    """Positive count in units of 10^6 or 10^9: `10`, or with a suffix, `10M`, `0.5G`."""
 
     def __init__(self, unit: Literal["M", "G"]) -> None:
-        """`unit` is that of a bare number."""
+        """`unit` applies to numbers without a suffix."""
         self.unit = unit
         self.name = unit
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The count in its own unit."""
+        """Convert to a count in units of `unit`."""
         if isinstance(value, float):
             return value
         text = str(value).strip().upper()
@@ -120,7 +120,7 @@ UNITS = {"K": 1e3, "M": 1e6, "G": 1e9, "B": 1e9}
 
 
 def selection_options(function: _Function) -> _Function:
-    """Add what narrows the architectures and says their sizes; it comes with `assignments`."""
+    """Add options that filter architectures and set image sizes, passed in `assignments`."""
 
     @functools.wraps(function)
     def with_assignments(
@@ -143,13 +143,13 @@ def selection_options(function: _Function) -> _Function:
 
     added = (
         click.option("--exclude", "excluded", multiple=True, metavar="PATTERN",
-                     help="Leave these out; may be repeated."),
+                     help="Exclude matching architectures; repeatable."),
         click.option("--max-params", type=Count("M"), metavar="N",
-                     help="Leave out what has more than N x 10^6 parameters; 10 or 10M."),
+                     help="Only use architectures with at most N million parameters; 10 or 10M."),
         click.option("--max-gmacs", type=Count("G"), metavar="N",
-                     help="Leave out what takes more than N x 10^9 MACs at its size."),
+                     help="Only use architectures with at most N GMACs, at their image size."),
         click.option("--image-size", metavar="PX",
-                     help="Pixels, several as 64,96,112 (a sweep), or native: timm's own sizes."),
+                     help="Input size in pixels, a list such as 64,96,112, or native: timm's."),
     )  # fmt: skip
     wrapped: Any = with_assignments
     for option in added:
@@ -159,13 +159,13 @@ def selection_options(function: _Function) -> _Function:
 
 
 def sizes_text(text: str) -> str:
-    """`64,96` as the list that a config would have; anything else as it is."""
+    """Convert `64,96` to the list syntax of a config; leave other text unchanged."""
     parts = text.split(",")
     return f"[{text}]" if len(parts) > 1 and all(part.strip() for part in parts) else text
 
 
 def load(config: Path, assignments: tuple[str, ...]) -> StudySettings:
-    """Read the study that the shared options name."""
+    """Load the study given by `--config`, `--set` and `--recipe`."""
     from benchmark.config.study import load_study
 
     context = click.get_current_context()
@@ -177,17 +177,17 @@ def _notify(message: str) -> None:
 
 
 OUTPUT = click.Path(path_type=Path, dir_okay=False, allow_dash=True)
-"""A file to write; `-` is standard output."""
+"""Parameter type of an output file; `-` is standard output."""
 
 
 def output_option(function: _Function) -> _Function:
-    """Add `-o/--output`, passed on as `output`."""
+    """Add `-o/--output`, passed as `output`."""
     told = "Write to FILE instead of standard output (-)."
     return click.option("-o", "--output", type=OUTPUT, metavar="FILE", help=told)(function)
 
 
 def format_option(formats: Sequence[str], default: str) -> Callable[[_Function], _Function]:
-    """Add `--format`, passed on as `form`; `default` says in words what goes without it."""
+    """Add `--format`, passed as `form`; `default` describes the default in words."""
     told = f"Output format.  [default: from the suffix of --output, else {default}]"
     return click.option("--format", "form", type=click.Choice(list(formats)), help=told)
 
@@ -195,9 +195,9 @@ def format_option(formats: Sequence[str], default: str) -> Callable[[_Function],
 def output_format(
     form: str | None, output: Path | None, suffixes: Mapping[str, str], default: str
 ) -> str:
-    """The format that `--format` or the suffix of `--output` names, else the default.
+    """Output format from `--format` or the suffix of `--output`, else the default.
 
-    `suffixes` maps suffixes to formats. Raises UsageError if both name one, and not the same.
+    `suffixes` maps suffixes to formats. Raises UsageError if the two contradict each other.
     """
     named = suffixes.get(output.suffix.lower()) if output is not None else None
     if named is not None and form not in (None, named):

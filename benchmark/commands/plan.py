@@ -1,4 +1,4 @@
-"""`bench plan`: what a study will take, before it is begun."""
+"""`bench plan`: estimate the time and memory of a study before running it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def plan(
 ) -> None:
     """Estimate time and memory of runs by probing a few steps.
 
-    ARCHITECTURES are probed, or all of the config. Time is from the start of a run's process to
-    its record, if no epoch is saved by stopping early. Peak memory is the largest resident memory
-    of that process; decoded images and kept features are mapped files and count in it, but the
-    system can take them back. A run whose other memory is more than there is will not fit. The
-    exit code is 1 if a run cannot be begun or will not fit.
+    Probes ARCHITECTURES, or all of the config. Time is from the start of a run's process to its
+    record, without early stopping. Peak memory is the maximum resident memory of that process. It
+    includes decoded images and cached features, which are memory-mapped files that the system can
+    evict; a run does not fit if its remaining memory exceeds the available memory. The exit code
+    is 1 if a run cannot be started or does not fit.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`bench predict`: the class of images, by a trained run."""
+"""`bench predict`: classify images with a trained run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ EXIT_SOME_UNREAD = 1
 @study_options
 @winner_options
 @format_option(["table", *SUFFIXES.values()], "csv for a folder, table for files")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
+@click.option(
+    "--device", default="auto", show_default=True, help="Device: auto, cpu, cuda, cuda:1, mps."
+)
 @output_option
 @click.pass_context
 def predict(
@@ -48,9 +50,9 @@ def predict(
 ) -> None:
     """Predict the class of IMAGES, files or folders.
 
-    Probabilities are from 0 to 1. It is answered by the study's pick, or by the run that --run
-    names: by its name, run_id (or how that begins) or folder. The exit code is 1 where a file
-    could not be read: its line says why.
+    Uses the study's pick, or the run of --run: a name, a run_id or a prefix of it, or a folder.
+    Probabilities are from 0 to 1. The exit code is 1 if a file cannot be read; its row gives the
+    reason.
 
     \b
     Examples:
@@ -91,7 +93,7 @@ def _table(items: Iterable[Predicted]) -> str:
         if item.answer is not None:
             first, *others = (f"{label} {share:.4f}" for label, share in item.answer.top)
             told = f"{first} ({', '.join(others)})" if others else first
-        # A file's name may hold codes that a terminal would obey.
+        # Escape terminal control codes, which file names may contain.
         name = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(item.path))
         lines.append(f"{name}: {told}\n")
     return "".join(lines)

@@ -1,4 +1,4 @@
-"""`bench register`: a trained run in MLflow's model registry."""
+"""`bench register`: register a trained run in the MLflow model registry."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 @click.command()
 @study_options
 @winner_options
-@click.option("--name", help="Of the registered model; by default the study's.")
-@click.option("--alias", help="Give the version this alias, such as champion.")
+@click.option("--name", help="Name of the registered model  [default: the study's name]")
+@click.option("--alias", help="Alias to set on the version, such as champion.")
 def register(
     config: Path,
     assignments: tuple[str, ...],
@@ -24,10 +24,10 @@ def register(
     name: str | None,
     alias: str | None,
 ) -> None:
-    """Register a trained run in MLflow's model registry.
+    """Register a trained run in the MLflow model registry.
 
-    It is the study's pick, or the run that --run names, as a version of a model. Asked again for
-    the same run, the version is the one that is there. It is served by `mlflow models serve -m
+    Registers the study's pick, or the run of --run, as a version of a model. Registering the same
+    run again returns its existing version. To serve it, run `mlflow models serve -m
     models:/NAME@ALIAS --env-manager local`.
 
     \b

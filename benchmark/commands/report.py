@@ -1,4 +1,4 @@
-"""`bench report`: the runs of a study side by side, how sure that is, and the pick."""
+"""`bench report`: compare the runs of a study and pick an architecture."""
 
 from __future__ import annotations
 
@@ -24,38 +24,49 @@ if TYPE_CHECKING:
 
 SUFFIXES = {".md": "md", ".csv": "csv", ".json": "json", ".tex": "latex", ".html": "html"}
 MAX_SHOWN = 20
-"""Differences that `--check` names one by one."""
+"""Maximum number of differences that `--check` prints."""
 
 
 @click.command()
 @study_options
 @format_option(list(SUFFIXES.values()), "md")
 @output_option
-@click.option("--max-gmacs", type=Number(0), help="Pick within so many 10^9 MACs.")
-@click.option("--max-params", type=Number(0), help="Pick within so many 10^6 parameters.")
-@click.option("--max-latency-ms", type=Number(0), help="Pick within this latency.")
-@click.option("--min-accuracy", type=Number(0, 1), help="Pick above it; from 0 to 1.")
+@click.option(
+    "--max-gmacs", type=Number(0), help="Only pick models with at most N GMACs (10^9 MACs)."
+)
+@click.option(
+    "--max-params", type=Number(0), help="Only pick models with at most N million parameters."
+)
+@click.option(
+    "--max-latency-ms", type=Number(0), help="Only pick models with at most N ms latency."
+)
+@click.option(
+    "--min-accuracy", type=Number(0, 1), help="Minimum test accuracy of the pick, 0 to 1."
+)
 @click.option(
     "--prefer",
     type=click.Choice(["balance", "accuracy", "speed", "size"]),
     default="balance",
     show_default=True,
-    help="What the pick weighs accuracy against.",
+    help="Cost that the pick weighs against accuracy: MACs (balance), none (accuracy), latency "
+    "(speed) or parameters (size).",
 )
 @click.option(
     "--front",
     default="accuracy,macs",
     show_default=True,
     metavar="GAIN,COST",
-    help="Columns of the Pareto front: accuracy, f1, macs, params, latency, throughput, memory, "
-    "time.",
+    help="Two columns of the Pareto front: accuracy, f1, macs, params, latency, throughput, "
+    "memory, time.",
 )
-@click.option("--plots", type=click.Path(path_type=Path), help="Write plots to this folder, too.")
-@click.option("--no-images", is_flag=True, help="Leave images of the data out of HTML.")
+@click.option("--plots", type=click.Path(path_type=Path), help="Also write plots to this folder.")
+@click.option("--no-images", is_flag=True, help="Leave images of the data out of the HTML report.")
 @click.option("--no-pictures", is_flag=True, hidden=True, deprecated="use --no-images")
-@click.option("--check", "checked", type=click.Path(path_type=Path), help="Check a written report.")
+@click.option(
+    "--check", "checked", type=click.Path(path_type=Path), help="Check a report against the store."
+)
 @from_select_option
-@click.option("--log", "log", is_flag=True, help="Keep report, plots and table in MLflow, too.")
+@click.option("--log", "log", is_flag=True, help="Also log report, plots and table to MLflow.")
 @click.pass_context
 def report(
     ctx: click.Context,
@@ -72,14 +83,14 @@ def report(
     from_select: bool,
     **criteria_met: Any,
 ) -> None:
-    """Compare the runs of a study, and pick an architecture.
+    """Compare the runs of a study and pick an architecture.
 
-    It says accuracy, how sure that is, and costs. Only runs of the same data and protocol stand in
-    one table; failed and unfinished ones are listed with their reason. The limits narrow the pick,
-    never the table.
+    Reports accuracy with its uncertainty, and costs. A table contains only runs with the same data
+    and protocol; failed and unfinished runs are listed with their reason. Limits such as
+    --max-gmacs filter the pick, not the table.
 
-    --check FILE derives every number of a report that was written with the same options again
-    from the store, names those that differ, and ends with exit code 1 if there are any.
+    --check FILE recomputes every number of a report that was written with the same options, prints
+    those that differ, and exits with code 1 if there are any.
 
     \b
     Examples:
@@ -128,7 +139,7 @@ def _criteria(front: str, **limits: Any) -> Criteria:
 
 
 def _check(made: Report, path: Path, form: str, images: bool) -> int:
-    """Compare a written report with the store; return the exit code."""
+    """Compare a written report with the store and return the exit code."""
     from benchmark.errors import ReportError
     from benchmark.report.check import count_numbers, differences
 

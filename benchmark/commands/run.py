@@ -1,4 +1,4 @@
-"""`bench run`: train, cost and track the runs of a study."""
+"""`bench run`: train, measure and track the runs of a study."""
 
 from __future__ import annotations
 
@@ -15,52 +15,55 @@ from benchmark.engine.executors.registry import EXECUTORS
 @click.option("--all", "run_all", is_flag=True, help="Run every architecture of the config.")
 @study_options
 @selection_options
-@click.option("--epochs", type=int, help="Short for --set train.epochs=N.")
-@click.option("--batch-size", type=int, help="Short for --set train.batch_size=N.")
+@click.option("--epochs", type=int, help="Number of epochs; short for --set train.epochs=N.")
+@click.option("--batch-size", type=int, help="Batch size; short for --set train.batch_size=N.")
 @click.option(
     "--seed",
     "seeds",
     type=click.IntRange(0, 2**31 - 1),
     multiple=True,
-    help="Run this seed; may be repeated.",
+    help="Seed to run; repeatable.",
 )
-@click.option("--device", help="Short for --set device=D: auto, cpu, cuda, cuda:1, mps.")
-@click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
+@click.option("--device", help="Device: auto, cpu, cuda, cuda:1, mps; short for --set device=D.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and exit.")
 @click.option(
     "--workers",
     type=click.IntRange(1, 10_000),
-    help="Runs at a time. Here: 1 unless you say more, which share cores, GPUs and memory and are "
-    "measured at the end, one by one. On a cluster: as many as it has room for.",
+    help="Number of concurrent runs. They share CPU cores, GPUs and memory; latency is measured "
+    "afterwards, one run at a time.  [default: 1; on a cluster, as many as fit]",
 )
 @click.option(
     "--executor",
     type=click.Choice(list(EXECUTORS)),
     default="local",
     show_default=True,
-    help="Where runs go: this machine, or the nodes of a Ray cluster (docs/cluster.md).",
+    help="Where runs execute: this machine or a Ray cluster (docs/cluster.md).",
 )
-@click.option("--address", help="Of the Ray cluster: HOST:PORT or auto; else one is started here.")
+@click.option(
+    "--address",
+    help="Ray cluster, HOST:PORT or auto  [default: RAY_ADDRESS, else a new local cluster]",
+)
 @click.option(
     "--cpus-per-run",
     type=Number(0, min_open=True),
-    help="CPUs of a node that each run has, with --executor ray.  [default: 1]",
+    help="CPU cores per run, with --executor ray.  [default: 1]",
 )
 @click.option(
     "--gpus-per-run",
     type=Number(0),
-    help="GPUs that each run has; several train its network together, and Ray gives out parts, "
-    "such as 0.5.",
+    help="GPUs per run. With several, one process per GPU trains the network; fractions such as "
+    "0.5 need --executor ray.",
 )
 @click.option(
     "--processes-per-run",
     type=click.IntRange(1, 64),
     default=1,
     show_default=True,
-    help="Processes that train one network together, each on a GPU, or with part of the CPU.",
+    help="Processes that train one network together, each on its own GPU or share of the CPU.",
 )
-@click.option("--retry-failed", is_flag=True, help="Try again what failed before.")
-@click.option("--fail-fast", is_flag=True, help="Stop the study at the first failure.")
-@click.option("--force", is_flag=True, help="Run again what is finished already.")
+@click.option("--retry-failed", is_flag=True, help="Retry runs that failed before.")
+@click.option("--fail-fast", is_flag=True, help="Stop the study at the first failed run.")
+@click.option("--force", is_flag=True, help="Repeat runs that are already finished.")
 @click.pass_context
 def run(
     ctx: click.Context,
@@ -83,14 +86,14 @@ def run(
     fail_fast: bool,
     force: bool,
 ) -> None:
-    """Train, cost and track ARCHITECTURES, or --all of the config.
+    """Train, measure and track ARCHITECTURES, or --all.
 
-    An architecture is a name of timm's, with a tag if you like, or a wildcard; @FILE for a list,
-    a name on each line; or module:function for one of your own (see `bench models`).
+    An architecture is a timm model name (optionally with a tag), a wildcard, @FILE for a list with
+    one name per line, or module:function for your own network (see `bench models`).
 
-    Finished runs are skipped, and runs that were stopped go on where they were; a run that fails
-    does not stop the others. Ctrl-C finishes the step and keeps it. The exit code is 0 if
-    everything asked for is done, 1 if a run failed, 2 for bad input, 130 after Ctrl-C.
+    Finished runs are skipped and interrupted runs resume. A failed run does not stop the others.
+    Ctrl-C finishes the current step and saves it. The exit code is 0 if all runs are finished, 1
+    if a run failed, 2 for invalid input, 130 after Ctrl-C.
 
     \b
     Examples:

@@ -21,7 +21,7 @@ COLUMNS = ("name", "run_id", "state", "accuracy", "date (UTC)", "settings that d
 
 @click.group()
 def runs() -> None:
-    """List the runs of a study, or delete some."""
+    """List or delete the runs of a study."""
 
 
 @runs.command("list")
@@ -35,9 +35,9 @@ def runs() -> None:
     help="Output format.",
 )
 def list_command(config: Path, assignments: tuple[str, ...], form: str) -> None:
-    """List the runs of a study under whatever settings.
+    """List the runs of a study, with any settings.
 
-    Finished, failed, running and unfinished ones.
+    Includes finished, failed, running and unfinished runs.
 
     \b
     Examples:
@@ -61,11 +61,11 @@ def list_command(config: Path, assignments: tuple[str, ...], form: str) -> None:
 def delete_command(
     names: tuple[str, ...], config: Path, assignments: tuple[str, ...], failed: bool, yes: bool
 ) -> None:
-    """Delete runs, here and in MLflow, with their models and artifacts.
+    """Delete runs with their models, here and in MLflow.
 
-    RUN is a name such as vgg16-s0 where the study has only one of it, a run_id or its beginning.
-    The name of the run has to be typed as confirmation, or the study's if there are several. Runs
-    that are running, and those that the model registry needs, are refused.
+    RUN is a run_id or a prefix of it, or a name such as vgg16-s0 if the study has only one run of
+    that name. Artifacts are deleted, too. To confirm, type the name of the run, or of the study
+    for several runs. Runs that are running or needed by the model registry are refused.
 
     \b
     Examples:

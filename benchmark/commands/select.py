@@ -1,4 +1,4 @@
-"""`bench select`: choose among many architectures within a time."""
+"""`bench select`: find the best of many architectures within a time budget."""
 
 from __future__ import annotations
 
@@ -16,45 +16,53 @@ UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 @click.command()
 @click.argument("patterns", nargs=-1)
 @study_options
-@click.option("--budget", required=True, metavar="TIME", help="Such as 30m, 2h or 1h30m.")
+@click.option(
+    "--budget", required=True, metavar="TIME", help="Time budget, such as 30m, 2h or 1h30m."
+)
 @click.option(
     "--max-gmacs",
     type=Number(0),
-    help="Short for --set selection.max_gmacs=N (10^9 MACs).",
+    help="Maximum GMACs; short for --set selection.max_gmacs=N.",
 )
-@click.option("--max-params", type=Number(0), help="Short for --set selection.max_params=N (10^6).")
+@click.option(
+    "--max-params",
+    type=Number(0),
+    help="Maximum parameters in millions; short for --set selection.max_params=N.",
+)
 @click.option(
     "--finalists",
     type=click.IntRange(1, 1000),
     default=5,
     show_default=True,
-    help="Trained at the end, at most.",
+    help="Maximum number of finalists, which are trained at the end.",
 )
 @click.option(
     "--final",
     type=click.Choice(["auto", "finetune", "study"]),
     default="auto",
     show_default=True,
-    help="How finalists are trained; auto fine-tunes what has weights to begin with.",
+    help="Training of finalists: fine-tuned, or as in the study. auto fine-tunes if pretrained "
+    "weights are available.",
 )
 @click.option(
     "--check-sample",
     type=click.IntRange(0),
     default=0,
     metavar="N",
-    help="Train N of all in full, too, and say how far the order agrees.",
+    help="Also train N random candidates in full, and report how well the ranking agrees.",
 )
 @click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True)
-@click.option("--retry-failed", is_flag=True, help="Try again what failed before.")
-@click.option("--dry-run", is_flag=True, help="Print the schedule and stop.")
+@click.option("--retry-failed", is_flag=True, help="Retry runs that failed before.")
+@click.option("--dry-run", is_flag=True, help="Print the schedule and exit.")
 @click.option(
     "--prefer",
     type=click.Choice(["balance", "accuracy", "speed", "size"]),
     default="balance",
     show_default=True,
-    help="What the pick among the finalists weighs accuracy against.",
+    help="Cost that the pick among finalists weighs against accuracy: MACs (balance), none "
+    "(accuracy), latency (speed) or parameters (size).",
 )
-@click.option("-o", "--output", type=OUTPUT, help="Also write the answer to a .md or .json file.")
+@click.option("-o", "--output", type=OUTPUT, help="Also write the result to a .md or .json file.")
 @click.pass_context
 def select(
     ctx: click.Context,
@@ -76,12 +84,12 @@ def select(
 ) -> None:
     """Find the best of many architectures within a time budget.
 
-    PATTERNS are timm names or wildcards; without, it is all of the config. Successive halving: all
-    begin with cheap probes, heads on frozen backbones with few images; the better half goes on with
-    more images and epochs, and so on; the last are trained in earnest. Validation accuracy alone
-    decides. The same command goes on where it was stopped, and comes to the same answer. What
-    fails is dropped, with its reason. The exit code is 0 with a winner, 1 without, 2 for bad
-    input, 130 after Ctrl-C.
+    PATTERNS are timm model names or wildcards [default: all of the config]. Uses successive
+    halving: candidates start with cheap probes, which train heads on frozen backbones with few
+    images; the better half continues with more images and epochs, and so on. The finalists are
+    trained fully. Only validation accuracy decides. Run the same command to resume an interrupted
+    selection; the result is the same. Failed candidates are dropped with the reason. The exit code
+    is 0 with a winner, 1 without, 2 for invalid input, 130 after Ctrl-C.
 
     \b
     Examples:
@@ -113,7 +121,7 @@ def select(
 
 
 def _seconds(text: str) -> float:
-    """A time such as 1h30m in seconds; raises SelectError."""
+    """Convert a time such as 1h30m to seconds; raises SelectError if it is invalid."""
     from benchmark.errors import SelectError
 
     parts = re.findall(r"(\d{1,6}(?:\.\d{1,6})?)([hms])", text)

@@ -1,4 +1,4 @@
-"""`bench sync`: bring MLflow up to what the run folders hold."""
+"""`bench sync`: log run folders that are missing in MLflow."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from benchmark.commands.options import load, study_options
 @click.command()
 @study_options
 def sync(config: Path, assignments: tuple[str, ...]) -> None:
-    """Log to MLflow what run folders hold and the store lacks.
+    """Log runs that are missing in the MLflow store.
 
-    For a store that was away while runs went on, or that was lost: runs, curves, figures and files
-    come from the folders, each once, and what stands there twice is removed. Nothing is trained.
+    Restores a store that was unreachable during runs, or was lost. Logs runs, curves, figures and
+    files from the run folders, each once, and removes duplicates. Trains nothing.
 
     \b
     Examples:

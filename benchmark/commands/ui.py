@@ -1,4 +1,4 @@
-"""`bench ui`: MLflow's pages on the study's own store."""
+"""`bench ui`: serve the MLflow UI for the study's store."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from benchmark.commands.options import load, study_options
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
 def ui(config: Path, assignments: tuple[str, ...], host: str, port: int) -> None:
-    """Serve MLflow's pages on the study's own store.
+    """Serve the MLflow UI for the study's store.
 
-    Prints the address of the study's comparison once it is served.
+    Prints the URL of the study's comparison when the server is ready.
 
     \b
     Example:
