@@ -1,1 +1,1 @@
-"""Studies as YAML files: read strictly, with recipes and credentials."""
+"""Study configs: strict YAML, recipes and tracking credentials."""

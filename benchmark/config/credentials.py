@@ -1,4 +1,4 @@
-"""User and password of a tracking server: where they come from, and how they stay unseen."""
+"""Credentials of a tracking server: read them, and redact them in messages and records."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ PASSWORD = "MLFLOW_TRACKING_PASSWORD"  # noqa: S105 - a name
 PASSWORD_FILE = "MLFLOW_TRACKING_PASSWORD_FILE"  # noqa: S105 - a name
 TOKEN = "MLFLOW_TRACKING_TOKEN"  # noqa: S105 - a name
 OF_THE_DRIVER = (URI, USER, PASSWORD, PASSWORD_FILE, TOKEN)
-"""Only the process that talks to MLflow needs them."""
+"""Environment variables that only the driver needs, because only it connects to MLflow."""
 HIDDEN = "***"
 MAX_PASSWORD = 10_000
-"""Characters; a file that holds more was named by mistake."""
+"""Maximum characters of a password file; a larger file was probably given by mistake."""
 
 FILES = ("sqlite", "file")
-"""Schemes whose paths may hold an @, and never a password."""
+"""URI schemes whose paths may contain an @ but never a password."""
 
 _SCHEME = r"([A-Za-z][A-Za-z0-9+.-]*)://"
 _URI = re.compile(_SCHEME + "(.*)", re.DOTALL)
 _URI_IN_TEXT = re.compile(rf"\b{_SCHEME}(\S*?)(?=[)'\".,;:>]*(?:\s|$))")
-# A file that holds a password may be named: libpq's passfile.
+# libpq's `passfile` is not a secret: it is the path of a file with the password.
 _SECRET_KEY = re.compile(
     r"(\w*(?:pass(?!file)\w*|pwd|token|secret|credentials?|api_?key|access_?key)\s*=\s*)"
     r"(\{(?:[^}]|\}\})*\}|'[^']*'(?![^;&\s])|[^;&\s]*)",
     re.IGNORECASE,
 )
-"""With its value, as queries of URIs, ODBC and libpq spell them."""
+"""Secret keys with their values, as in URI queries and ODBC or libpq connection strings."""
 
 
 def take_credentials(uri: str) -> str:
-    """Put user and password where MLflow's client reads them; return the URI without them.
+    """Export user and password to MLflow's environment variables; return the URI without them.
 
-    They come from a server's URI, else from MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD,
-    else from the file that MLFLOW_TRACKING_PASSWORD_FILE names. A database's URI is returned as it
-    is. Raises TrackingError where that file gives no password.
+    They are read from an HTTP URI, else from MLFLOW_TRACKING_USERNAME and
+    MLFLOW_TRACKING_PASSWORD, else from the file in MLFLOW_TRACKING_PASSWORD_FILE. A database URI is
+    returned unchanged. Raises TrackingError if the file contains no password.
     """
     if not uri.startswith(("http://", "https://")):
         return uri
     try:
         parts = urlsplit(uri)
-    except ValueError:  # who connects to it will say why it is none
+    except ValueError:  # invalid URI; connecting to it reports the reason
         return uri
     info, at, place = parts.netloc.rpartition("@")
     if at:
@@ -74,23 +74,23 @@ def _password_in(path: Path) -> str:
 
 
 def has_password(uri: str) -> bool:
-    """Whether a URI or a connection string holds a password, which a config file must not."""
+    """Whether a URI or connection string contains a password; configs must not."""
     return bool(_password_of(uri) or _SECRET_KEY.search(unquote(uri)))
 
 
 def shown_uri(uri: str) -> str:
-    """Scheme, host, port and path of a URI; all else is hidden, as it may be a password.
+    """Redact a URI: keep scheme, host, port and path; the rest may contain a password.
 
-    Quotes around it do not count. What is no URI is shown as `without_password` does.
+    Surrounding quotes are ignored. Text that is not a URI is redacted by `without_password`.
     """
     found = _URI.fullmatch(uri.strip(" '\""))
     return without_password(_shown(found) if found else uri)
 
 
 def without_password(text: str) -> str:
-    """A text, as it may be shown: without passwords, and of URIs only what `shown_uri` leaves.
+    """Redact passwords in a text, and its URIs like `shown_uri`.
 
-    In a text, a URI ends where white space begins.
+    A URI in a text ends at white space.
     """
     for secret in _known_secrets():
         text = text.replace(secret, HIDDEN)
@@ -102,12 +102,12 @@ def _shown(uri: re.Match[str]) -> str:
     if _is_file(scheme):
         path, mark, _ = rest.partition("?")
         return f"{scheme}://{path}{mark and '?' + HIDDEN}"
-    # The last @ counts: passwords may hold one, and what would end a host, as they are.
+    # Split at the last @: passwords may contain an unescaped @, /, ? or #.
     _, at, place = rest.rpartition("@")
     place, *more = re.split("[?#&;]", place, maxsplit=1)
     try:
         _ = urlsplit(f"//{place}").port
-    except ValueError:  # it is no number
+    except ValueError:  # the port is not a number
         return f"{scheme}://{HIDDEN}"
     return f"{scheme}://{at and HIDDEN + at}{place}{f'?{HIDDEN}' if more else ''}"
 
@@ -117,7 +117,7 @@ def _is_file(scheme: str) -> bool:
 
 
 def _password_of(uri: str) -> str:
-    """What stands between user and host, as it is spelt there; empty without one."""
+    """Password of a URI, percent-encoded as in the URI; empty if there is none."""
     found = _URI.fullmatch(uri)
     if not found or _is_file(found[1]):
         return ""
@@ -125,7 +125,7 @@ def _password_of(uri: str) -> str:
 
 
 def _known_secrets() -> list[str]:
-    """What must not be shown, as it is and as URIs spell it, the longest first."""
+    """Known secrets, plain and percent-encoded, longest first."""
     uri = os.environ.get(URI, "")
     plain = {os.environ.get(name, "") for name in (PASSWORD, TOKEN)}
     plain |= {_password_of(uri), unquote(_password_of(uri))}
@@ -137,5 +137,5 @@ def _known_secrets() -> list[str]:
 
 
 def environment_of_runs() -> dict[str, str]:
-    """For processes that run the user's code: without what is the driver's alone."""
+    """Environment of processes that run user code: without the credentials of the driver."""
     return {name: value for name, value in os.environ.items() if name not in OF_THE_DRIVER}

@@ -1,4 +1,4 @@
-"""Named recipes: what a study's `model` and `train` hold where the study itself does not say."""
+"""Recipes: named defaults for the keys `model` and `train` of a study."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from clothclf.errors import SettingsError, did_you_mean
 from clothclf.settings import ModelSettings, Settings, TrainSettings
 
 FOLDER = "recipes"
-"""Below the configs that are shipped."""
+"""Subfolder of the shipped configs that contains the recipes."""
 WHOLE = "optimizer_options"
-"""A key that is taken or left as a whole: options of one optimiser are none of another's."""
+"""Key that is never merged: the options of one optimizer do not apply to another."""
 
 
 class RecipeSettings(Settings):
-    """Everything that a recipe's file may say."""
+    """Schema of a recipe file."""
 
     model: ModelSettings = ModelSettings()
     train: TrainSettings = TrainSettings()
 
 
 def shipped_recipes() -> list[str]:
-    """Names of the recipes that come with bench."""
+    """Names of the recipes that are shipped with bench."""
     names = config_names(shipped_folder() / FOLDER)
     return [name.removesuffix(".yaml") for name in names]
 
 
 def with_recipe(values: dict[str, Any], origin: str) -> dict[str, Any]:
-    """The keys of a study, and those of its recipe where the study does not give them.
+    """Fill in missing keys of a study from its recipe; keys of the study take precedence.
 
-    `origin` is where the study names its recipe, for messages. Raises SettingsError.
+    `origin` is the place that names the recipe, for error messages. Raises SettingsError.
     """
     recipe = values.get("recipe")
     if not isinstance(recipe, str) or not recipe:
-        return values  # none, or a fault that is told with all others
+        return values  # no recipe, or an invalid one that validation reports
     filled = dict(values)
     for part, given in read_recipe(recipe, origin).items():
         own = values.get(part)
@@ -56,7 +56,7 @@ def with_recipe(values: dict[str, Any], origin: str) -> dict[str, Any]:
 
 
 def recipe_over(values: dict[str, Any], recipe: str, origin: str) -> dict[str, Any]:
-    """The keys of a study where a recipe's keys replace its own; raises SettingsError."""
+    """Override keys of a study with those of a recipe; raises SettingsError."""
     filled = {**values, "recipe": recipe}
     for part, given in read_recipe(recipe, origin).items():
         own = values.get(part)
@@ -68,7 +68,7 @@ def recipe_over(values: dict[str, Any], recipe: str, origin: str) -> dict[str, A
 
 
 def overriding_keys(own: dict[str, Any], recipe: dict[str, Any]) -> list[str]:
-    """Dotted keys of `own` that have other values than the recipe's and go before them."""
+    """Dotted keys of `own` that override the recipe with a different value."""
     found = []
     for key in own.keys() & recipe.keys():
         both = own[key], recipe[key]
@@ -80,7 +80,7 @@ def overriding_keys(own: dict[str, Any], recipe: dict[str, Any]) -> list[str]:
 
 
 def read_recipe(recipe: str, origin: str) -> dict[str, Any]:
-    """The keys of a recipe: one that is shipped, by its name, or a file, by its path."""
+    """Read a shipped recipe by name, or a recipe file by path; raises SettingsError."""
     name, values = _parse(recipe, origin)
     try:
         RecipeSettings.model_validate_json(json.dumps(values, default=str), strict=True)
@@ -91,7 +91,7 @@ def read_recipe(recipe: str, origin: str) -> dict[str, Any]:
 
 
 def _parse(recipe: str, origin: str) -> tuple[str, dict[str, Any]]:
-    """What to call a recipe in messages, and its keys."""
+    """Name of a recipe for error messages, and its keys."""
     such_as = "`model:` and `train:`"
     shipped = shipped_recipes()
     if recipe in shipped:

@@ -1,4 +1,4 @@
-"""A study as the user writes it: a YAML file and `--set`, read strictly, all faults at once."""
+"""Schema and strict loading of study configs (YAML and `--set`), with all errors at once."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ from clothclf.settings.faults import details_of
 
 
 class TrackingSettings(Settings):
-    """Where runs, records and the MLflow store are kept."""
+    """Location of runs, records and the MLflow store."""
 
     folder: Path = Path("mlruns")
-    """Run folders, caches and, by default, the MLflow store; relative to the current folder."""
+    """Folder of runs, caches and, by default, the MLflow store; relative to the current folder."""
     uri: str | None = None
-    """MLflow tracking URI without a password; without a URI MLFLOW_TRACKING_URI, else SQLite."""
+    """MLflow tracking URI without a password [default: MLFLOW_TRACKING_URI, else SQLite]."""
     weights: Literal["trained", "full"] = "trained"
-    """Saved with a run: the parameters that training changed, or all of them."""
+    """Parameters to save with a run: those that training changed, or all of them."""
 
     @field_validator("uri")
     @classmethod
@@ -67,27 +67,27 @@ class TrackingSettings(Settings):
 
 
 class LimitsSettings(Settings):
-    """What a run may take before it is ended; without, as much as it likes."""
+    """Limits of each run, which is terminated beyond them; unlimited by default."""
 
     timeout_s: Annotated[float, Field(gt=0)] | None = None
-    """Seconds from the start of a run's process to its end."""
+    """Maximum run time of the process of a run in seconds."""
     memory_mib: Annotated[int, Field(ge=256)] | None = None
-    """Mebibytes that a run's process may allocate on the host; mapped files do not count."""
+    """Maximum host memory of the process of a run in MiB, without memory-mapped files."""
 
 
 class SelectionSettings(Settings):
-    """Which of the architectures that are named stay; costs are of one image at their size."""
+    """Filters on architectures; costs are those of one image at their input size."""
 
     exclude: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] = ()
-    """Names or wildcards that are left out of all that are named."""
+    """Names or wildcards to exclude."""
     max_gmacs: Annotated[float, Field(gt=0)] | None = None
-    """10^9 multiply-adds of one forward pass, at most."""
+    """Maximum MACs of one forward pass, in 10^9."""
     max_params: Annotated[float, Field(gt=0)] | None = None
-    """10^6 parameters, at most."""
+    """Maximum parameters, in 10^6."""
 
 
 class StudySettings(Settings):
-    """Everything that a config file may say."""
+    """Schema of a config file."""
 
     study: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
     """Name of the study and of its MLflow experiment."""
@@ -95,13 +95,13 @@ class StudySettings(Settings):
     architectures: Annotated[tuple[ArchitectureSettings, ...], Field(min_length=1)]
     selection: SelectionSettings = SelectionSettings()
     recipe: Annotated[str, Field(min_length=1)] | None = None
-    """Name of a recipe that is shipped, or path of a file: what `model` and `train` do not say."""
+    """Name of a shipped recipe, or path of a file, with defaults for `model` and `train`."""
     model: ModelSettings = ModelSettings()
     train: TrainSettings = TrainSettings()
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1)] = (0,)
     device: Device = "auto"
     measure: bool = True
-    """Measure latency, throughput and memory after each run; it takes 10 to 20 seconds."""
+    """Measure latency, throughput and memory after each run, which takes 10 to 20 s."""
     limits: LimitsSettings = LimitsSettings()
     tracking: TrackingSettings = TrackingSettings()
 
@@ -123,7 +123,7 @@ class StudySettings(Settings):
 
     @property
     def several_sizes(self) -> bool:
-        """Whether runs of several input sizes are compared."""
+        """Whether the study compares several input sizes."""
         own = any(entry.image_size is not None for entry in self.architectures)
         return own or not isinstance(self.data.image_size, int)
 
@@ -143,11 +143,10 @@ def load_study(
 ) -> StudySettings:
     """Read a config file and apply `key.path=value` assignments.
 
-    `config` is a path, or the name of a config that is shipped (`demo`, `configs/demo.yaml`).
-    What it says of `model` and `train` goes before what its recipe says, but not before `recipe`;
-    assignments go before both. `notify` gets a sentence for each deprecated key, and where the
-    file's keys override a recipe that an assignment names.
-    Raises SettingsError with a line for each error: file, dotted path, what is wrong.
+    `config` is a path, or the name of a shipped config (`demo`, `configs/demo.yaml`). Precedence,
+    highest first: assignments, `recipe`, the file, the recipe that the file or an assignment names.
+    `notify` receives a message for each deprecated key, and if keys of the file override a recipe
+    named by an assignment. Raises SettingsError with one line per error: file, dotted path, reason.
     """
     values = parse_yaml(read_config(config), str(config))
     if recipe is not None:
@@ -172,7 +171,7 @@ def load_study(
         StudySettings, values, lambda old, new: notify(f"{old} is deprecated; use {new}")
     )
     try:
-        # JSON mode is strict about types and still takes lists for tuples and text for paths.
+        # JSON mode is strict about types but accepts lists for tuples and strings for paths.
         return StudySettings.model_validate_json(json.dumps(values, default=str), strict=True)
     except ValidationError as error:
         lines = [
@@ -183,12 +182,12 @@ def load_study(
 
 
 def to_yaml(settings: BaseModel) -> str:
-    """The settings in full, as YAML that `load_study` reads back."""
+    """Serialize all settings to YAML that `load_study` can read."""
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
 def _assign(values: dict[str, Any], assignment: str) -> str:
-    """Apply one `key.path=value`; return the dotted path."""
+    """Apply one `key.path=value` assignment and return its dotted path."""
     dotted, equals, text = assignment.partition("=")
     keys = dotted.strip().split(".")
     if not equals or not all(keys):
@@ -207,7 +206,7 @@ def _assign(values: dict[str, Any], assignment: str) -> str:
 
 
 def _origin(assignment: str) -> str:
-    """How an assignment is named in a message: whole, unless it is very long."""
+    """Describe an assignment for messages, redacted and truncated to 200 characters."""
     dotted, equals, text = assignment.partition("=")
     shown = f"{dotted}{equals}{shown_uri(text)}"
     return f"--set {shown if len(shown) <= 200 else shown[:200] + '…'}"

@@ -1,4 +1,4 @@
-"""Config files as YAML that is read strictly, and those that are shipped with bench."""
+"""Strict YAML parsing, and lookup of config files and shipped configs."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ SUFFIXES = (".yaml", ".yml")
 
 
 def read_file(config: Path) -> str | None:
-    """The text of a file, None where there is none; raises SettingsError."""
+    """Read a text file, or return None if it does not exist; raises SettingsError."""
     try:
         if config.is_dir():
             raise SettingsError(f"{config}: is a folder; give a YAML file")
         if config.exists():
-            # A device has no size and no end: what is read is bounded, not what is declared.
+            # Limit the bytes read, not the file size: a device has no size and no end.
             content = read_at_most(config, MAX_CONFIG_BYTES + 1)
             if len(content) > MAX_CONFIG_BYTES:
                 raise SettingsError(f"{config}: larger than 1 MB; this is not a study's config")
@@ -37,20 +37,20 @@ def read_file(config: Path) -> str | None:
         raise SettingsError(
             f"{config}: is not UTF-8 at byte {error.start + 1}; save it as UTF-8"
         ) from None
-    except (OSError, ValueError) as error:  # a path too long, with a NUL, or not ours to read
+    except (OSError, ValueError) as error:  # path too long, contains a NUL, or not readable
         reason = error.strerror if isinstance(error, OSError) else error
         raise SettingsError(f"{str(config)[:200]}: cannot be read: {reason}") from None
     return None
 
 
 def read_config(config: Path) -> str:
-    """The text of a file, or of a config that is shipped; raises SettingsError.
+    """Read a config file or a shipped config; raises SettingsError.
 
-    The suffix may be left out: `clothing` is `clothing.yaml` or `clothing.yml`.
+    The suffix is optional: `clothing` is `clothing.yaml` or `clothing.yml`.
     """
     named = config.name and config.suffix not in SUFFIXES
     paths = [config.with_name(config.name + suffix) for suffix in SUFFIXES] if named else []
-    # A folder of the same name comes last: it is likely to hold the data.
+    # A folder of the same name comes last: it probably contains the data.
     paths.insert(len(paths) if os.path.isdir(config) else 0, config)
     for path in paths:
         text = read_file(path)
@@ -73,14 +73,14 @@ def config_names(folder: Path) -> list[str]:
 
 
 def shipped_folder() -> Path:
-    """Installed, the configs lie in this package; in a checkout, at the top level."""
+    """Folder of the shipped configs: in the package if installed, else at the top level."""
     package = Path(__file__).parents[1]
     installed = package / "configs"
     return installed if installed.is_dir() else package.parent / "configs"
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Safe YAML without aliases (they can grow without bound) and without repeated keys."""
+    """Safe YAML loader that rejects aliases (unbounded expansion) and duplicate keys."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -103,7 +103,7 @@ class _StrictLoader(yaml.SafeLoader):
         return values
 
     def construct_number(self, node: yaml.ScalarNode) -> int | float:
-        """A number of a length that somebody would write: longer ones take minutes, or overflow."""
+        """Parse a number of limited length; longer ones take minutes to parse, or overflow."""
         if len(node.value) > MAX_NUMBER_CHARACTERS:
             problem = f"a number of {len(node.value)} characters"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
@@ -117,14 +117,14 @@ for _kind in ("int", "float"):
     _StrictLoader.add_constructor(f"tag:yaml.org,2002:{_kind}", _StrictLoader.construct_number)
 
 
-# YAML 1.1 reads 1e-3 as text; people mean the number.
+# YAML 1.1 parses 1e-3 as a string; users mean the number.
 _StrictLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
 )
 
 
 def parse_yaml(text: str, origin: str, such_as: str = "`study:` and `data:`") -> dict[str, Any]:
-    """The keys of a YAML text; raises SettingsError, with `origin` and the line in front."""
+    """Parse a YAML mapping; raises SettingsError that starts with `origin` and the line."""
     try:
         values = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
     except yaml.MarkedYAMLError as error:
@@ -132,7 +132,7 @@ def parse_yaml(text: str, origin: str, such_as: str = "`study:` and `data:`") ->
         raise SettingsError(f"{origin}{where}: not valid YAML: {error.problem}") from None
     except RecursionError:
         raise SettingsError(f"{origin}: not valid YAML: nested too deeply") from None
-    except Exception as error:  # constructors of `!!int ""` and the like raise what they please
+    except Exception as error:  # constructors, for example of `!!int ""`, raise any exception
         told = isinstance(error, (yaml.YAMLError, ValueError)) and str(error)
         first = str(error).splitlines()[0] if told else "a value does not fit its tag"
         raise SettingsError(f"{origin}: not valid YAML: {first}") from None
@@ -147,9 +147,9 @@ def describe_error(
     model: type[BaseModel],
     origins: Mapping[str, str] | None = None,
 ) -> str:
-    """One of pydantic's faults in one line: where, which key, what is wrong.
+    """Describe one pydantic error in one line: origin, key, reason.
 
-    `origins` says of dotted paths that they come from elsewhere than `origin`.
+    `origins` maps dotted paths to their origin if it differs from `origin`.
     """
     given = fault.get("input")
     if isinstance(given, str):
