@@ -1,1 +1,1 @@
-"""What each command does, end to end."""
+"""Workflows of the commands, from a study to the result."""

@@ -1,4 +1,4 @@
-"""What `bench cost` counts and how it is written; each architecture in a process of its own."""
+"""Count and format costs for `bench cost`; each architecture in a separate process."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ COLUMNS = (
     "weights",
     "receptive field",
 )
-"""MACs, FLOPs (2 x MACs) and activations are of one forward pass of one image."""
+"""Columns of the table. MACs, FLOPs (2 x MACs) and activations: one forward pass of one image."""
 
 Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Costed:
-    """One architecture's counted cost, and the measured one where that was asked for."""
+    """Counted cost of an architecture, and its measured cost if requested."""
 
     cost: Cost
     measured: MeasuredCost | None
@@ -60,8 +60,8 @@ class Costed:
 def study_requests(
     study: StudySettings, asked: Sequence[str], classes: int | None
 ) -> list[CostRequest]:
-    """What to count for a study: its architectures or those asked for, its heads and its sizes."""
-    # Without data at hand, the number of classes is what the study would keep at most.
+    """Requests for the given architectures, or all of a study, with its heads and image sizes."""
+    # The data is not read here: use the maximum number of classes of the study.
     number = classes or study.data.max_classes or DEMO_CLASSES
     return [
         CostRequest(
@@ -79,7 +79,7 @@ def study_requests(
 def plain_requests(
     asked: Sequence[str], image_size: int | None, classes: int | None
 ) -> list[CostRequest]:
-    """What to count for bare names: timm's own network, by default at its own size and classes."""
+    """Requests for timm's networks, by default with their own input size and classes."""
     from clothclf.models.architectures import expand_names
 
     return [
@@ -91,9 +91,9 @@ def plain_requests(
 def count_all(
     requests: Sequence[CostRequest], notify: Notify, measure_on: str | None = None
 ) -> tuple[list[Costed], dict[str, str]]:
-    """Count each architecture; return the costs, and the reason for each that lacks one.
+    """Count each architecture; return the costs, and an error per architecture that failed.
 
-    `measure_on` names a device: there each is measured too, one after the other.
+    With `measure_on`, also measure each on this device, one after the other.
     """
     found: list[Costed] = []
     faults: dict[str, str] = {}
@@ -116,9 +116,9 @@ def count_all(
 
 
 def count_all_of_timm(file: Path, workers: int, quick: bool, notify: Notify) -> tuple[int, int]:
-    """Count every name in timm into a CSV file; return how many rows there are and have a figure.
+    """Count all timm models into a CSV file; return the number of rows, and of counted ones.
 
-    Rows that the file has already are kept, so that an interrupted count can be gone on with.
+    Rows that are already in the file are kept, so an interrupted count can be resumed.
     """
     from clothclf.models.architectures import expand_names
 
@@ -137,7 +137,7 @@ def count_all_of_timm(file: Path, workers: int, quick: bool, notify: Notify) -> 
 
 
 def cells(cost: Cost) -> list[str]:
-    """A row of the table as text."""
+    """Format the cost as a row of the table."""
     headline = Headline.of(cost)
     return [
         cost.architecture,
@@ -156,7 +156,7 @@ def cells(cost: Cost) -> list[str]:
 
 
 def reasons(costs: Sequence[Cost]) -> list[str]:
-    """Which form is counted, and why counters differ from the headline, a line for each."""
+    """Notes on counted forms and on counters that differ from the headline, one line each."""
     two_forms = deployed_note([
         (cost.architecture, cost.training_macs, cost.training_params) for cost in costs
     ])  # fmt: skip
@@ -165,7 +165,7 @@ def reasons(costs: Sequence[Cost]) -> list[str]:
 
 
 def measured_rows(found: Sequence[Costed]) -> list[measured.Measured]:
-    """Names, measurements and headline MACs of those that were measured."""
+    """Name, measurement and headline MACs of each measured architecture."""
     return [
         (item.cost.architecture, item.measured, item.cost.macs)
         for item in found
@@ -174,7 +174,7 @@ def measured_rows(found: Sequence[Costed]) -> list[measured.Measured]:
 
 
 def as_markdown(found: Sequence[Costed]) -> str:
-    """The tables and the reasons."""
+    """Format tables and notes as Markdown."""
     costs = [item.cost for item in found]
     parts = [markdown_table([cells(cost) for cost in costs], COLUMNS)]
     parts.append("\n".join(f"- {reason}" for reason in reasons(costs)))
@@ -183,7 +183,7 @@ def as_markdown(found: Sequence[Costed]) -> str:
 
 
 def as_csv(found: Sequence[Costed], faults: dict[str, str]) -> str:
-    """A line for each architecture, numbers unrounded; one without a figure has its reason."""
+    """Format as CSV, one row per architecture, unrounded; failed ones have the reason."""
     rows: list[dict[str, object]] = [
         {**vars(CatalogueRow.of(item.cost)), **_flat(item)} for item in found
     ]
@@ -202,7 +202,7 @@ def _flat(item: Costed) -> dict[str, object]:
 
 
 def as_json(found: Sequence[Costed], faults: dict[str, str]) -> str:
-    """Everything that was counted, by operator and module too, and measured, pass by pass."""
+    """Format all counts, by operator and module too, and all measured passes as JSON."""
     counted = [
         {
             "flops": item.cost.flops,
@@ -219,7 +219,7 @@ DETAIL_COLUMNS = ("module", "kind", "parameters", "MACs", "share", "output shape
 
 
 def detail_cells(row: ModuleRow) -> list[str]:
-    """A row of the module tree as text, indented by its depth."""
+    """Format a row of the module tree, with the name indented by its depth."""
     shape = "-" if row.output_shape is None else " x ".join(map(str, row.output_shape))
     name = row.name.rpartition(".")[2] or "(whole)"
     figures = [f"{row.params:,}", f"{row.macs:,}", f"{100 * row.share:.1f} %"]

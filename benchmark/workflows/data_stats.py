@@ -1,4 +1,4 @@
-"""The data of a study in words, for `bench data stats`."""
+"""Describe the data of a study as text, for `bench data stats`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ CONFLICTS_SHOWN = 20
 
 
 def describe(data: DataSet, near_duplicates: str = "") -> str:
-    """Rows, losses by reason, classes with splits, twins and label conflicts, as plain text.
+    """Describe rows, exclusions by reason, classes, splits, exact duplicates and label conflicts.
 
-    `near_duplicates` says what is known of them, in words.
+    `near_duplicates` is a description of the near-duplicates, if known.
     """
     summary = data.summary
     kept = sum(summary.images.values())
@@ -46,7 +46,7 @@ def describe(data: DataSet, near_duplicates: str = "") -> str:
 
 
 def twin_groups(manifest: pd.DataFrame) -> list[list[str]]:
-    """Ids of images with the same pixels, the largest groups first."""
+    """Groups of ids of exact duplicates, largest group first."""
     groups = [sorted(ids) for ids in manifest.groupby("pixel_hash")["id"].agg(list) if len(ids) > 1]
     return sorted(groups, key=lambda ids: (-len(ids), ids))
 
@@ -64,7 +64,7 @@ def _conflicts(manifest: pd.DataFrame) -> list[str]:
 
 
 def _balance(manifest: pd.DataFrame) -> list[str]:
-    """The largest and the smallest class, and which have none of a split."""
+    """Describe the largest and smallest class, and classes that lack images in a split."""
     sizes = manifest["label"].value_counts().sort_index().sort_values(kind="stable")
     smallest, largest = sizes.index[0], sizes.index[-1]
     lines = [
@@ -76,7 +76,7 @@ def _balance(manifest: pd.DataFrame) -> list[str]:
     for split in counts.columns:
         empty = [str(label) for label in counts.index[counts[split] == 0]]
         if empty:
-            # They count with an F1 of 0, which is no fault of any architecture.
+            # Their F1 is 0 for every architecture, which lowers macro-F1.
             more = f" and {len(empty) - 5} more" if len(empty) > 5 else ""
             lines.append(f"             none in {split}: {', '.join(empty[:5])}{more}")
     return [*lines, ""]

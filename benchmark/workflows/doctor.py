@@ -1,4 +1,4 @@
-"""Look at everything a study needs before it is begun, and say what to mend."""
+"""Check the requirements of a study before it runs, and suggest fixes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DISTRIBUTION = "bench-architectures"
 IMPORT_TIMEOUT_S = 180
 DAMAGED_FILE = "a file beside its record is damaged"
 MIN_FREE_BYTES = 2 * 2**30
-"""Of disk and of memory, below which a study of usual size is in danger."""
+"""Free disk space and memory in bytes below which a typical study may fail."""
 IMPORTS = """
 import torch, torchvision
 torch.ops.torchvision.nms
@@ -56,17 +56,17 @@ print(json.dumps([needed, fault]))
 
 @dataclass(frozen=True)
 class Finding:
-    """What one look found."""
+    """Result of one check."""
 
     what: str
     state: State
     found: str
     remedy: str = ""
-    """What to do, unless it is well."""
+    """Suggested fix; may be empty if the state is `ok`."""
 
 
 def examine(study: StudySettings) -> list[Finding]:
-    """Carry out every look; what raises is a finding too."""
+    """Run all checks; an exception in a check becomes a finding."""
     looks: dict[str, Callable[[StudySettings], Finding]] = {
         "packages": _packages,
         "torch": _imports,
@@ -85,7 +85,7 @@ def examine(study: StudySettings) -> list[Finding]:
             found = look(study)
         except UserError as error:
             found = Finding(what, "fault", str(error))
-        except Exception as error:  # a look must not end the others
+        except Exception as error:  # one failing check must not prevent the others
             first = first_line(error)
             found = Finding(what, "fault", f"could not be examined: {first}")
         findings.append(found)
@@ -111,7 +111,7 @@ def _packages(study: StudySettings) -> Finding:
 
 
 def _imports(study: StudySettings) -> Finding:
-    """In a process of its own: a broken installation may crash it."""
+    """Import torch in a separate process, which a broken installation may crash."""
     done = _python(IMPORTS)
     if done.returncode == 0:
         version, threads = done.stdout.split()
@@ -209,7 +209,7 @@ def _weights(study: StudySettings) -> Finding:
     setting = study.model.weights
     if study.model.mode == "scratch" or setting == "none":
         return Finding("weights", "ok", "random, as asked")
-    # What a wildcard or a list names is looked for when a study begins; own weights, too.
+    # Wildcards, lists and entries with their own weights are resolved when a study starts.
     entries = [entry for entry in study.architectures if entry.weights is None]
     names = [entry.name for entry in entries if not any(mark in entry.name for mark in "*?[@")]
     if setting in ("auto", "pretrained"):
@@ -225,9 +225,9 @@ def _weights(study: StudySettings) -> Finding:
 
 
 def _hub_weights(setting: str, names: list[str]) -> Finding:
-    """Which architectures' weights are in the hub's cache, and whether the others can be fetched.
+    """Check which weights are in the hub's cache, and whether the others can be downloaded.
 
-    In a process of its own, as it imports torch.
+    Runs in a separate process, because it imports torch.
     """
     done = _python(WEIGHTS, *names)
     if done.returncode != 0:

@@ -1,4 +1,4 @@
-"""The runs of a study as its folders have them: list them, find them by name, delete them."""
+"""List, find and delete the runs of a study, based on its run folders."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ MAX_LISTED = 10
 
 @dataclass(frozen=True)
 class ListedRun:
-    """One run, in whatever state."""
+    """A run in any state."""
 
     folder: RunFolder
     name: str
     run_id: str
     state: State
-    """`unreadable` if its settings or its record cannot be read."""
+    """State of the run; `unreadable` if its settings or its record cannot be read."""
     accuracy: float | None
-    """Of the test split, 0 to 1; None unless it is finished."""
+    """Test accuracy, 0 to 1; None unless the run is finished."""
     at: str
-    """When it ended, or else began; UTC, ISO 8601."""
+    """Time of its end, or of its start if it has not ended; UTC, ISO 8601."""
     settings: str
-    """Those in which the runs of the study differ, such as `learning_rate=0.01`."""
+    """Settings that differ between runs of the study, such as `learning_rate=0.01`."""
 
     @property
     def title(self) -> str:
@@ -47,7 +47,7 @@ class ListedRun:
 
 
 def list_runs(study: StudySettings) -> list[ListedRun]:
-    """All runs below the study's name, under whatever settings, by name and then by date."""
+    """List all runs of a study, with any settings, sorted by name and date."""
     folders = list(study_folders(study.tracking.folder.absolute(), study.study))
     specs = {folder.path: spec for folder in folders if (spec := folder.spec()) is not None}
     apart = dict(zip(specs, differing_settings(list(specs.values())), strict=True))
@@ -70,7 +70,7 @@ def list_runs(study: StudySettings) -> list[ListedRun]:
 
 
 def _end(folder: RunFolder) -> tuple[State, float | None, str]:
-    """State, accuracy and date of a run."""
+    """State, test accuracy and date of a run."""
     record = folder.record()
     if record is not None:
         return "finished", record.test.accuracy, record.finished_at
@@ -89,10 +89,9 @@ def _end(folder: RunFolder) -> tuple[State, float | None, str]:
 
 
 def find_listed(asked: str, listed: Sequence[ListedRun], study: str) -> ListedRun:
-    """The run of a name, run_id (or its beginning) or folder name; raises StoreError.
+    """Find a run by name, run_id (or a prefix of it) or folder name; raises StoreError.
 
-    Unlike elsewhere, a name of several runs is refused whatever the settings are: what is deleted
-    is to be said exactly.
+    Unlike in other commands, an ambiguous name is always an error, because deleting is final.
     """
     found = [run for run in listed if asked in (run.name, run.run_id, run.folder.path.name)]
     found = found or [run for run in listed if asked and run.run_id.startswith(asked)]
@@ -111,11 +110,11 @@ def find_listed(asked: str, listed: Sequence[ListedRun], study: str) -> ListedRu
 
 
 def delete_runs(study: StudySettings, runs: Sequence[ListedRun]) -> None:
-    """Delete runs from MLflow, with their artifacts, and then their folders.
+    """Delete runs with their artifacts from MLflow, then their folders.
 
-    Raises StoreError if one of them is running, and TrackingError if MLflow cannot be reached or
-    its model registry needs one; nothing is deleted then. If it is stopped on the way, the same
-    command deletes the rest, and `bench sync` logs again what it does not.
+    Raises StoreError if a run is running, and TrackingError if MLflow is not reachable or its model
+    registry needs a run; nothing is deleted then. After an interruption, run the same command again
+    to delete the rest, or `bench sync` to log runs whose folders remain.
     """
     from benchmark.tracking.connection import first_line
     from benchmark.tracking.mlflow_store import MlflowStore
@@ -128,14 +127,14 @@ def delete_runs(study: StudySettings, runs: Sequence[ListedRun]) -> None:
             store.delete([run.run_id for run in runs])
         except TrackingError:
             raise
-        except Exception as error:  # database, network and MLflow errors alike
+        except Exception as error:  # database, network or MLflow errors
             raise TrackingError(
                 f"{store.shown_uri}: MLflow fails: {first_line(error)}; no run folder is deleted, "
                 "`bench sync` logs the runs again"
             ) from None
         for run in runs:
             forget_samples(run.folder)
-            # Last what makes it a run's folder: what a kill leaves is still listed.
+            # Delete the spec last: if interrupted, the folder is still listed as a run.
             for path in sorted(run.folder.path.iterdir(), key=lambda path: path.name == files.SPEC):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
             run.folder.path.rmdir()
@@ -143,7 +142,7 @@ def delete_runs(study: StudySettings, runs: Sequence[ListedRun]) -> None:
 
 @contextlib.contextmanager
 def locked(folders: Sequence[RunFolder]) -> Iterator[None]:
-    """Within, no other process runs one of them; raises StoreError if one does already."""
+    """Lock run folders within the context; raises StoreError if a run is in progress."""
     with contextlib.ExitStack() as locks:
         for folder in folders:
             place = folder.path.parent / ".locks"

@@ -1,4 +1,4 @@
-"""What `bench models` lists: names, what they cost, their weights' tags, and what is at hand."""
+"""List and format architectures, costs and weights for `bench models`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from clothclf.errors import ArchitectureError
 from clothclf.results import size_text
 
 COLUMNS = ("architecture", "px", "parameters", "GMACs", "weights' tags", "at hand")
-"""Parameters in millions, with timm's own classifier; GMACs of one image of that size."""
+"""Columns of the table. Parameters in millions, with timm's classifier; GMACs of one image."""
 SHOWN_TAGS = 3
 
 Notify = Callable[[int, int], None]
@@ -23,48 +23,48 @@ Notify = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Listed:
-    """One architecture of timm's, or of one's own, with its own classifier."""
+    """An architecture of timm or of the user, with its own classifier."""
 
     architecture: str
     image_size: int
-    """Side of an image, in pixels, that it is counted at; its width where it is no square."""
+    """Image width in pixels."""
     params: int | None
     macs: int | None
-    """Of the form that is deployed, as params are."""
+    """MACs of the deployed form, like `params`."""
     tags: tuple[str, ...]
-    """Of its published weights, timm's default first."""
+    """Tags of published weights, timm's default first."""
     at_hand: tuple[str, ...]
-    """Tags whose weights lie in the hub's cache, and the names of files in the folder."""
+    """Tags of weights in the hub's cache, and names of weights files in the folder."""
     fault: str
-    """Why there are no figures; empty otherwise."""
+    """Error if the architecture cannot be counted; else empty."""
     image_height: int | None = None
-    """Where it is no square."""
+    """Image height in pixels if it is not square; else None."""
     training_macs: int | None = None
-    """Of the form that trains, where it is another than the deployed one."""
+    """MACs of the training form if it differs from the deployed form; else None."""
     training_params: int | None = None
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is asked for, beside the patterns."""
+    """Query options in addition to the patterns."""
 
     image_size: int | None = None
-    """Pixels; None for the size that timm made each for."""
+    """Image size in pixels; None for timm's size of each architecture."""
     weights: Path | None = None
-    """A folder of weights files."""
+    """Folder of weights files."""
     max_gmacs: float | None = None
     max_params: float | None = None
-    """Millions."""
+    """Maximum parameters, in 10^6."""
     sort: str = "name"
 
 
 def list_models(
     patterns: Sequence[str], wanted: Wanted, cache: Path, progress: Notify | None = None
 ) -> list[Listed]:
-    """All that the patterns name and the limits leave; counts are kept below `cache`.
+    """List architectures that match the patterns and limits; counts are cached below `cache`.
 
-    Raises UserError for names that are not known, a folder that is not there, and limits that
-    leave nothing.
+    Raises UserError for an unknown name, a missing weights folder, or limits that exclude
+    everything.
     """
     from clothclf.models.architectures import default_size, tags
 
@@ -72,7 +72,7 @@ def list_models(
         raise ArchitectureError(f"--weights {wanted.weights}: there is no such folder")
     names = [entry.name for entry in named_entries(patterns)]
     sides = [wanted.image_size or default_size(name) for name in names]
-    # At its own size some of timm's take images that are no squares: 0 stands for these.
+    # 0 requests timm's own size, which is not square for some architectures.
     requests = [own_request(name, wanted.image_size or 0) for name in names]
     counts = count_many(requests, cache, progress)
     found = [
@@ -98,7 +98,7 @@ def list_models(
 
 
 def cells(item: Listed) -> list[str]:
-    """A row of the table as text."""
+    """Format an architecture as a row of the table."""
     tags = ", ".join(item.tags[:SHOWN_TAGS])
     macs_mark = deployed_mark(item.macs, item.training_macs)
     more = f" + {len(item.tags) - SHOWN_TAGS}" if len(item.tags) > SHOWN_TAGS else ""
@@ -113,14 +113,14 @@ def cells(item: Listed) -> list[str]:
 
 
 def note(found: Sequence[Listed]) -> str:
-    """What the mark of deployed forms means; empty where there are none."""
+    """Explanation of the mark (d) of deployed forms; empty if no row has it."""
     return deployed_note([
         (item.architecture, item.training_macs, item.training_params) for item in found
     ])  # fmt: skip
 
 
 def as_csv(found: Sequence[Listed]) -> str:
-    """A line for each architecture, numbers unrounded; several tags are set apart by blanks."""
+    """Format as CSV, one row per architecture, unrounded, tags separated by spaces."""
     columns = list(Listed.__dataclass_fields__)
     rows = [
         {**vars(item), "tags": " ".join(item.tags), "at_hand": " ".join(item.at_hand)}
@@ -130,12 +130,12 @@ def as_csv(found: Sequence[Listed]) -> str:
 
 
 def as_json(found: Sequence[Listed]) -> str:
-    """The same as a list."""
+    """Format as a JSON list, one object per architecture."""
     return json.dumps([asdict(item) for item in found], indent=1) + "\n"
 
 
 def _within(count: QuickCount, wanted: Wanted) -> bool:
-    """Whether a count is within the limits; what could not be counted is where there are none."""
+    """Whether a count is within the limits; without a count, only if there are no limits."""
     limits = ((count.macs, wanted.max_gmacs, 1e9), (count.params, wanted.max_params, 1e6))
     return all(
         most is None or (value is not None and value <= most * unit) for value, most, unit in limits

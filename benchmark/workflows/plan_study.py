@@ -1,4 +1,4 @@
-"""`bench plan` from a study to a table: probe the runs, estimate, say what will not fit."""
+"""Workflow of `bench plan`: probe runs, estimate time and memory, print a table."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COLUMNS = ("architecture and seed", "precision", "time", "peak memory", "state")
 
 
 def show_plan(study: StudySettings, asked: Sequence[str]) -> int:
-    """Print the table; return 1 if a run cannot be begun or will not fit, else 0."""
+    """Print the plan; return 1 if a run cannot be started or does not fit, else 0."""
     console = make_console()
     root = open_store(study)
     specs, _ = plan_study(study, asked, root, console)
@@ -57,7 +57,7 @@ def show_plan(study: StudySettings, asked: Sequence[str]) -> int:
 
 
 def fit_in_words(found: Estimate) -> str:
-    """Whether there is memory for a run now, for the table's column `state`."""
+    """Describe whether a run fits in the available memory, for the column `state`."""
     available = available_memory_bytes()
     if found.working_memory_bytes <= available:
         return "to run"

@@ -1,4 +1,4 @@
-"""Keep a study's report, its plots and its table in the MLflow store, beside the runs."""
+"""Log a study's report, plots and table to the MLflow store."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ TEXTS = {"report.html": "html", "report.md": "md", "report.csv": "csv", "report.
 
 
 def publish_unless_there(report: Report, store: MlflowStore) -> None:
-    """Log a report, unless the store has one, be it an older one; raises TrackingError."""
+    """Log a report unless the store has one, even an older one; raises TrackingError."""
     try:
         found = store.has_report()
-    except Exception as error:  # database, network and disk alike
+    except Exception as error:  # database, network or disk
         raise TrackingError(f"{store.shown_uri}: MLflow fails: {first_line(error)}") from None
     if not found:
         publish(report, store)
 
 
 def publish(report: Report, store: MlflowStore | None = None) -> str:
-    """Log a report as its study's one run of that kind; return its MLflow id.
+    """Log a report as the study's single report run; return its MLflow run id.
 
-    Without `store` the study's own is opened. Raises TrackingError where it does not take it.
+    Opens the study's store if `store` is not given. Raises TrackingError if logging fails.
     """
     import pandas as pd
 
@@ -43,7 +43,7 @@ def publish(report: Report, store: MlflowStore | None = None) -> str:
     try:
         with tempfile.TemporaryDirectory() as folder:
             return store.log_report(texts, table, write_plots(report.analyses[0], Path(folder)))
-    except Exception as error:  # database, network and disk alike
+    except Exception as error:  # database, network or disk
         raise TrackingError(
             f"{store.shown_uri}: MLflow does not take the report: {first_line(error)}; "
             "`bench report --log` tries again"

@@ -1,4 +1,4 @@
-"""A run's model in MLflow's model registry: one version for each run, however often it is asked."""
+"""Register models in the MLflow model registry, with one version per run."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from benchmark.tracking.run_fields import RUN_ID_TAG
 
 @dataclass(frozen=True)
 class Registered:
-    """A version of a registered model."""
+    """Version of a registered model."""
 
     name: str
     version: str
     new: bool
-    """Whether it was made now."""
+    """Whether this call created the version."""
     uri: str
-    """What `mlflow models serve -m` takes."""
+    """Model URI for `mlflow models serve -m`."""
 
 
 def register(study: StudySettings, found: FoundRun, name: str, alias: str | None) -> Registered:
-    """Register a finished run's model as a version of `name`, and give it the alias.
+    """Register a finished run's model as a version of `name`, and set the alias.
 
-    A run that the store lacks is logged first. Raises TrackingError where the store cannot be used
-    or takes no such name.
+    A run that is missing in the store is logged first. Raises TrackingError if the store cannot be
+    used or rejects the name.
     """
     store = MlflowStore(tracking_uri(study), found.record.spec.study, open_store(study))
     try:
@@ -42,7 +42,7 @@ def register(study: StudySettings, found: FoundRun, name: str, alias: str | None
             client.set_registered_model_alias(name, alias, version)
     except TrackingError:
         raise
-    except Exception as error:  # database, network and MLflow errors alike
+    except Exception as error:  # database, network or MLflow errors
         raise TrackingError(
             f"model {name!r} cannot be registered in {store.shown_uri}: {first_line(error)}"
         ) from None
@@ -51,7 +51,7 @@ def register(study: StudySettings, found: FoundRun, name: str, alias: str | None
 
 
 def _version(client: Any, run: Any, found: FoundRun, name: str) -> tuple[str, bool]:
-    """The number of the run's version, and whether it was made now."""
+    """Version number of the run, and whether this call created it."""
     if not client.search_registered_models(filter_string=f"name = '{name}'"):
         client.create_registered_model(name, {"bench.study": found.record.spec.study})
     for version in client.search_model_versions(f"name = '{name}'"):

@@ -1,4 +1,4 @@
-"""`bench run` from a study to an exit code: check, prepare, plan, carry out, show the table."""
+"""Workflow of `bench run`: check inputs, prepare data, plan, run, print the table."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from benchmark.terminal.output import (
 from clothclf.data.dataset import DataSet
 
 DROP_FIRST = ("weights", "training time", "FLOPs", "macro-F1", "vs. best")
-"""Columns that go first where a terminal has no room for all."""
+"""Columns to drop first on a narrow terminal."""
 
 
 def run_study(
@@ -43,11 +43,11 @@ def run_study(
     executor: str = "local",
     resources: Resources = DEFAULT_RESOURCES,
 ) -> int:
-    """Run `asked` architectures, or all of the study; return 0, or 1 if a run failed.
+    """Run the architectures in `asked`, or all of the study; return 0, or 1 if a run failed.
 
-    `executor` names where they run (`executors.registry`), `resources` what they have there.
-    Everything that can be wrong with the input is found before the first run begins (UserError).
-    Raises KeyboardInterrupt, with all that was done kept, after Ctrl-C or SIGTERM.
+    `executor` is a name from `executors.registry`, and `resources` applies to it. Raises UserError
+    for invalid input before the first run starts, and KeyboardInterrupt, with progress saved,
+    after Ctrl-C or SIGTERM.
     """
     signal.signal(signal.SIGTERM, _interrupt)
     module = find_executor(executor)
@@ -94,7 +94,7 @@ def run_study(
             try:
                 if outcome.finished or outcome.failed:
                     publish(report, store)
-                else:  # that of an earlier command, unless it was killed on the way
+                else:  # an earlier command published it, unless it was killed
                     publish_unless_there(report, store)
             except TrackingError as error:
                 console.print(str(error), style="yellow")
@@ -131,13 +131,13 @@ def _print_plan(plan: Sequence[RunSpec], root: Path, force: bool) -> None:
 
 
 def _conclude(console: Console, study: StudySettings, outcome: StudyOutcome) -> Report | None:
-    """Print the table and what failed; return the report, unless there is nothing to report."""
+    """Print the table and failures; return the report, or None if there is nothing to report."""
     if not outcome.finished and not outcome.failed and not outcome.failed_before:
         console.print("nothing to train: every run was finished before")
     failed = len(outcome.failed) + len(outcome.failed_before)
     try:
         report = make_report(study, Path(f"{study.study}.yaml"))
-    except ReportError:  # every run began under other settings, or could not even begin
+    except ReportError:  # no run was started with these settings
         report = None
     if report is not None:
         newest = report.analyses[0]
@@ -160,5 +160,5 @@ def _conclude(console: Console, study: StudySettings, outcome: StudyOutcome) -> 
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
-    """Before the first run SIGTERM is taken as Ctrl-C."""
+    """Handle SIGTERM like Ctrl-C before the first run."""
     raise KeyboardInterrupt

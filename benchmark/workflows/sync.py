@@ -1,4 +1,4 @@
-"""Fill a store, or a new one, from the run folders of a study."""
+"""Log the run folders of a study to the MLflow store, for example to a new one."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from benchmark.tracking.mlflow_store import MlflowStore
 
 
 def sync_store(study: StudySettings) -> tuple[int, int]:
-    """Log every ended run that the store lacks; return how many those were, and the others.
+    """Log every ended run that the store lacks; return the numbers of logged and known runs.
 
-    Raises TrackingError where the store cannot be used, or fails on the way.
+    Raises TrackingError if the store cannot be used or fails.
     """
     root = open_store(study)
     uri = tracking_uri(study)
@@ -27,7 +27,7 @@ def sync_store(study: StudySettings) -> tuple[int, int]:
                 brought += 1
             else:
                 known += 1
-        except Exception as error:  # database, network and MLflow errors alike
+        except Exception as error:  # database, network or MLflow errors
             raise TrackingError(
                 f"{folder.path}: MLflow does not take it: {first_line(error)}; {brought} runs were "
                 "logged before, ask again for the rest"

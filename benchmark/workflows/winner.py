@@ -1,4 +1,4 @@
-"""Which run is put to use: the one that the user names, else the study's pick."""
+"""Find the run to use: the one that the user names, else the study's pick."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def find_winner(
     config: Path,
     from_select: bool = False,
 ) -> tuple[FoundRun, str]:
-    """The run that is `asked` for, or the pick of the study's report; and why it was taken.
+    """Find the run `asked`, or the pick of the study's report; return it with the reason.
 
-    With `from_select`, or if the study has no finished run of its own, it is the winner of the
-    study's newest selection. The pick ranks architectures by test accuracy; of its several seeds
-    the one with the lowest validation loss is taken. Raises ReportError where there is no such
-    run, or its model is not whole.
+    With `from_select`, or if the study has no finished run of its own, use the winner of the
+    study's latest selection. The pick ranks architectures by test accuracy; of several seeds, the
+    run with the lowest validation loss is used. Raises ReportError if there is no such run, or its
+    model is damaged.
     """
     if asked is not None:
         found, why = find_run(asked, study), "as asked"
@@ -66,7 +66,7 @@ def _selected(study: StudySettings) -> tuple[FoundRun, str]:
 
 
 def _selected_or(error: ReportError, study: StudySettings) -> tuple[FoundRun, str]:
-    """The selection's winner; raises `error` if no selection has an answer."""
+    """Winner of the latest selection; raises `error` if no selection has a result."""
     try:
         return _selected(study)
     except ReportError:
