@@ -137,5 +137,5 @@ def _known_secrets() -> list[str]:
 
 
 def environment_of_runs() -> dict[str, str]:
-    """Environment of processes that run user code: without the credentials of the driver."""
+    """Environment of processes that run user code, without tracking URI and credentials."""
     return {name: value for name, value in os.environ.items() if name not in OF_THE_DRIVER}
