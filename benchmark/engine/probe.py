@@ -30,7 +30,7 @@ CHILD = "benchmark.engine.probe_child"
 MAX_AGE_S = 24 * 3600.0
 """Maximum age in seconds of times that are reused."""
 MAX_SPREAD = 0.5
-"""Maximum relative spread of step times; above it, the machine was uneven and we time again."""
+"""Maximum relative spread of step times that are reused; more indicates an uneven load."""
 WORTHWHILE = 1.15
 """Minimum speedup for choosing bfloat16 over float32, because it is less accurate."""
 NAMED_FIELDS = (

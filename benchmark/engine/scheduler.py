@@ -39,7 +39,7 @@ class Policy:
     """Repeat finished runs from the beginning."""
     retry_failed: bool = False
     fail_fast: bool = False
-    """Stop all runs after the first failure."""
+    """Stop all runs after the first failure, and start no more."""
     workers: int = 1
     """Number of concurrent runs, which share the CPU cores."""
     processes_per_run: int = 1
@@ -47,7 +47,7 @@ class Policy:
     timeout_s: float | None = None
     memory_bytes: int | None = None
     until: float | None = None
-    """Time of `time.monotonic` at which all runs are stopped."""
+    """Time of `time.monotonic` at which all runs are stopped and no more are started."""
     one_at_least: bool = False
     """Continue after `until` until at least one run is finished."""
     executor: Executor | None = None

@@ -71,14 +71,14 @@ def report_failure(pipe: EventPipe, error: Exception, whose: str = "") -> None:
     """Send the reason of the failure, and write the traceback to the log."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     pipe.emit(Failed(reason=whose + _in_words(error)))
-    with contextlib.suppress(OSError):  # of a full disk
+    with contextlib.suppress(OSError):  # disk full
         traceback.print_exception(error)
         sys.stderr.flush()
 
 
 def end_process(code: int) -> NoReturn:
     """Flush the log and exit the process."""
-    with contextlib.suppress(OSError):  # of a full disk
+    with contextlib.suppress(OSError):  # disk full
         sys.stderr.flush()
     # Everything is written and synced; the regular shutdown of torch only takes time.
     os._exit(code)

@@ -1,4 +1,4 @@
-"""Choose which MLflow run of a run_id to keep after several attempts or by several drivers.
+"""Choose which MLflow run of a run_id to keep if several attempts or drivers created one.
 
 The store keeps one MLflow run per run_id: the last that finished, else the last that failed, else
 the latest attempt. A run that another live process writes to is not touched, and no finished run

@@ -1,4 +1,4 @@
-"""Open a SQLite store for MLflow so that several processes, killed at any moment, can share it."""
+"""Open a SQLite store for MLflow safely for concurrent and killed processes."""
 
 from __future__ import annotations
 

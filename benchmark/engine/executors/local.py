@@ -101,7 +101,7 @@ class LocalExecutor:
         self._on: dict[int, str] = {}
 
     def has_room(self, spec: RunSpec, running: int) -> bool:
-        """Return whether a worker and memory are free; a run alone always has enough memory."""
+        """Return whether a worker and memory are free; without others, a run may always start."""
         if running >= self._workers:
             return False
         if not running or self._needs is None:
