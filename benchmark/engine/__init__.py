@@ -1,1 +1,1 @@
-"""Execution of runs: each in its own process, scheduled, probed and stopped."""
+"""Execution of runs: scheduling, processes, stages, probes and executors."""

@@ -1,4 +1,4 @@
-"""Images of results, for people and for MLflow."""
+"""Plot of the confusion matrix of a run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MAX_SIDE_INCHES = 40.0
 
 
 def draw_confusion(evaluation: Evaluation, path: Path, title: str) -> None:
-    """Draw the confusion matrix as a PNG: rows are true classes, shares of each row in per cent."""
+    """Draw the confusion matrix as a PNG; rows are true classes, cells are percent of the row."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -18,11 +18,11 @@ def draw_confusion(evaluation: Evaluation, path: Path, title: str) -> None:
 
     labels = [result.label for result in evaluation.per_class]
     shares = [[100 * count / max(sum(row), 1) for count in row] for row in evaluation.confusion]
-    # A thousand classes would be an image of gigabytes.
+    # Without a maximum, a plot of a thousand classes would take gigabytes.
     side = min(max(4.0, 0.45 * len(labels) + 2), MAX_SIDE_INCHES)
     figure, axes = pyplot.subplots(figsize=(side + 0.6, side), layout="constrained")
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
-    # Labels are text, never formulas: `$` is a dollar.
+    # Labels are plain text: `$` must not start a formula.
     axes.set_xticks(range(len(labels)), labels, rotation=45, ha="right", parse_math=False)
     axes.set_yticks(range(len(labels)), labels, parse_math=False)
     axes.set_xlabel("answer")

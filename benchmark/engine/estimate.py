@@ -1,4 +1,4 @@
-"""How long a run will take and how much memory, worked out from a probe's few steps."""
+"""Estimate the duration and memory of a run from the few steps of a probe."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from clothclf.cost.cache import kept_at
 from clothclf.results import Probe
 from clothclf.settings import Precision
 
-# Found on two CPU cores with networks from EfficientNet-Lite0 to VGG16.
-# Counting starts a process of its own and imports three counters beside torch.
+# Measured on two CPU cores with networks from EfficientNet-Lite0 to VGG16.
+# Counting starts another process, which imports three counters besides torch.
 COUNTING_PER_STARTUP = 1.6
-# Measuring starts one, too; its windows are about a second each, and large networks overrun them.
+# So does measuring; its windows take about a second each, and longer for large networks.
 MEASURING_WINDOWS_S = 6.0
 MEASURING_BATCHES = 8
 HELD_OUT_BATCH = 64
-# Linux brings pages of a mapped file by 64 KiB, so that an image comes with parts of others.
+# Linux reads mapped files in units of 64 KiB, so reading an image also loads parts of others.
 PAGES_AROUND_BYTES = 64 * 2**10
-# Freed buffers stay with a process; in those of training steps, the larger ones of validation find
-# no room, and the other way round. Found with EfficientNet-B0, DenseNet121 and VGG16.
+# Heap fragmentation: freed buffers of training steps are too small for those of validation, and
+# vice versa. Measured with EfficientNet-B0, DenseNet121 and VGG16.
 SCATTERED = 1.4
-# Tables and the image of the confusion matrix, with what draws it.
+# Prediction tables and the plot of the confusion matrix, including matplotlib.
 EVALUATION_BYTES = 100 * 2**20
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run is expected to take if no epoch is saved by stopping early."""
+    """Expected duration and memory of a run, assuming no early stopping."""
 
     precision: Precision
     seconds: float
-    """From the start of its process to its record."""
+    """Duration in seconds, from process start to the record."""
     peak_memory_bytes: int
-    """Largest resident memory of the run's process, images and features in it."""
+    """Maximum resident memory of the run's process in bytes, including mapped files."""
     working_memory_bytes: int
-    """The part that the system cannot take back: without the files that are mapped."""
+    """Memory in bytes that the system cannot reclaim: without mapped images and features."""
 
 
 def estimate(spec: RunSpec, found: Probe) -> Estimate:
-    """Work out a run from a probe of it."""
+    """Estimate a run from its probe."""
     precision = spec.precision
     times = found.times[precision]
     images = spec.data_summary.images

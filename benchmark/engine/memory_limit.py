@@ -1,4 +1,7 @@
-"""Let allocations beyond a limit fail, so that a step is done in parts and nothing is killed."""
+"""Limit the memory of this process.
+
+Allocations beyond the limit fail, so that a step is split up before the system kills the process.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,11 @@ from pathlib import Path
 
 
 def limit_memory(byte_count: int) -> None:
-    """Let this process hold so many bytes beside the files that it maps; Linux alone can.
+    """Limit this process to `byte_count` bytes besides mapped files; only has an effect on Linux.
 
-    The system limits what is reserved, which is far more than what is held: so the limit is what is
-    reserved now, and what may still come. Raises MemoryError where it is passed already.
+    The system limits reserved memory, which is far more than resident memory. The limit is
+    therefore the memory reserved now plus what may still be allocated. Raises MemoryError if the
+    process already holds more.
     """
     reserved, held = _kibibytes("VmData:"), _kibibytes("RssAnon:")
     if reserved is None or held is None:
@@ -23,7 +27,7 @@ def limit_memory(byte_count: int) -> None:
 
 
 def _kibibytes(name: str) -> int | None:
-    """A line of the process's status; None where there is none."""
+    """Return a value in KiB from `/proc/self/status`, or None if it is not there."""
     try:
         status = Path("/proc/self/status").read_text("ascii")
     except OSError:

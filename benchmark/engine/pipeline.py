@@ -1,4 +1,4 @@
-"""What happens in one run, stage by stage: cost, data, build, train, evaluate, save, measure."""
+"""Execute one run in stages: cost, data, build, train, evaluate, save, measure."""
 
 from __future__ import annotations
 
@@ -47,27 +47,27 @@ MEASURED: TypeAdapter[MeasuredCost] = TypeAdapter(MeasuredCost)
 TRAINED: TypeAdapter[tuple[TrainingResult, Evaluation, str, int]] = TypeAdapter(
     tuple[TrainingResult, Evaluation, str, int]
 )
-"""Training, test, hash of the backbone before it, largest resident memory in bytes."""
+"""Training result, test evaluation, hash of the initial backbone, maximum resident bytes."""
 ONE_IS_ENOUGH = "the frozen backbone runs once, and its head is trained by one process alone"
 
 
 class Stop:
-    """Whether the run's process has been asked to end, and whether it may at any line."""
+    """Request to stop the run's process, and whether it may stop immediately."""
 
     def __init__(self) -> None:
-        """Nobody has asked."""
+        """Start without a request."""
         self.asked = False
         self.anywhere = True
 
     def ask(self) -> None:
-        """From a signal's handler: raise TrainingStopped, unless training will look by itself."""
+        """Request a stop from a signal handler; raise TrainingStopped unless training polls."""
         self.asked = True
         if self.anywhere:
             raise TrainingStopped
 
 
 class Pipeline:
-    """One run on its way: `carry_out` goes through the stages and writes the record last.
+    """Executes one run: `carry_out` runs the stages and writes the record last.
 
     Stages that an earlier process finished are not repeated.
     """
@@ -81,10 +81,10 @@ class Pipeline:
         memory_bytes: int | None = None,
         group: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
-        """`emit` hears of stages, progress and epochs; `stop` is looked at during training.
+        """Report stages, progress and epochs to `emit`; poll `stop` during training.
 
-        `memory_bytes` is what the process may hold from then on. It is the first of a `group`,
-        whose others `run_follower` it.
+        `memory_bytes` limits the memory of the process from training on. This process is the
+        first of `group`; the others execute `run_follower`.
         """
         self.spec = spec
         self.folder = folder
@@ -97,9 +97,9 @@ class Pipeline:
         self.kept = StageCache(folder)
 
     def carry_out(self, measure: bool = True) -> RunRecord | None:
-        """Run every stage; whatever a stage raises passes through, `stage` says which it was.
+        """Run all stages and return the record; `stage` names the one that raised an error.
 
-        Without `measure` a run that is to be measured ends before that, with no record yet.
+        Without `measure`, a run with a stage `measure` ends before it and returns None.
         """
         spec = self.spec
         started_at = _now()
@@ -107,7 +107,7 @@ class Pipeline:
         device = select_device(spec.device) if self.group.size == 1 else self.group.device
         cost, cost_fault = self._count()
         trained = self.kept.result("save", TRAINED)
-        self.group.from_first(trained is not None)  # the others are told
+        self.group.from_first(trained is not None)  # informs the other processes
         if trained is None:
             trained = self._train(device)
         training, test, body_sha256, peak_memory_bytes = trained
@@ -141,7 +141,7 @@ class Pipeline:
 
     @contextlib.contextmanager
     def _stage(self, stage: Stage) -> Iterator[None]:
-        if self.stop.asked:  # and a library has swallowed what `Stop.ask` raised
+        if self.stop.asked:  # and a library swallowed the exception of `Stop.ask`
             raise TrainingStopped
         self.stage = stage
         self.emit(StageStarted(stage=stage))
@@ -150,7 +150,7 @@ class Pipeline:
         self.stage_seconds[stage] = time.perf_counter() - started
 
     def _train(self, device: torch.device) -> tuple[TrainingResult, Evaluation, str, int]:
-        """From the images to the saved model."""
+        """Run the stages from `data` to `save`."""
         spec = self.spec
         with self._stage("data"):
             splits = open_splits(spec, self.folder, lambda text: self.emit(Note(text=text)))
@@ -170,7 +170,7 @@ class Pipeline:
             )
             if group.size > 1:
                 leave()
-        self.stage_seconds["train"] = training.seconds  # earlier processes' share, too
+        self.stage_seconds["train"] = training.seconds  # including earlier attempts
         with self._stage("evaluate"):
             test = self._evaluate(classifier, images)
         with self._stage("save"):
@@ -181,7 +181,7 @@ class Pipeline:
         return trained
 
     def _process_group(self, classifier: Classifier) -> ProcessGroup:
-        """The run's processes; a single one where only a head trains, on cached features."""
+        """Return the process group; a single process is enough to train on cached features."""
         if self.group.size == 1 or not can_cache_features(classifier, self.spec.train.augment):
             return self.group
         self.emit(Note(text=f"{self.spec.name}: {ONE_IS_ENOUGH}"))
@@ -189,7 +189,7 @@ class Pipeline:
 
     @contextlib.contextmanager
     def _stopping_by_itself(self) -> Iterator[None]:
-        """Within, a request to stop waits for the training to look, which writes a checkpoint."""
+        """Defer stop requests within the context to the training, which writes a checkpoint."""
         self.stop.anywhere = False
         yield
         self.stop.anywhere = True
@@ -197,9 +197,9 @@ class Pipeline:
             raise TrainingStopped
 
     def _count(self) -> tuple[Cost | None, str]:
-        """Count in a process apart, unless the same network was counted before.
+        """Count the cost in a separate process, unless it is cached.
 
-        A fault is told, and the run goes on without a figure.
+        An error is reported, and the run continues without the cost.
         """
         if not self.spec.count:
             return None, "it was not to be counted"
@@ -218,7 +218,7 @@ class Pipeline:
         return cost, ""
 
     def _measure(self) -> tuple[MeasuredCost | None, str]:
-        """Measure in a process apart; a fault is told, and the run goes on without figures."""
+        """Measure time and memory in a separate process; after an error, continue without them."""
         if not self.spec.measure:
             return None, ""
         kept = self.kept.result("measure", MEASURED)
@@ -272,7 +272,7 @@ class Pipeline:
         )
 
     def _evaluate(self, classifier: Classifier, images: ImageBatches) -> Evaluation:
-        """The one time that the test split is looked at, unless the run leaves it alone."""
+        """Evaluate the final model on the split of the spec. Nothing else uses the test split."""
         classes = self.spec.data_summary.classes
         predictions = predict(classifier, images, self.spec.evaluate, self.spec.cache)
         table = predictions_table(predictions, classes)

@@ -1,6 +1,6 @@
-"""Probe a run in a process of its own before it is begun.
+"""Probe a run in a separate process before it starts.
 
-The first result decides `precision: auto` for good. Times are reused while they can be trusted.
+The first probe decides `precision: auto` permanently. Times are reused while they are reliable.
 """
 
 from __future__ import annotations
@@ -28,41 +28,41 @@ from clothclf.settings import Precision
 PROBE: TypeAdapter[Probe] = TypeAdapter(Probe)
 CHILD = "benchmark.engine.probe_child"
 MAX_AGE_S = 24 * 3600.0
-"""Of times that are reused."""
+"""Maximum age in seconds of times that are reused."""
 MAX_SPREAD = 0.5
-"""Of the steps' times, above which they are taken again: the machine did not run evenly."""
+"""Maximum relative spread of step times that are reused; more indicates an uneven load."""
 WORTHWHILE = 1.15
-"""bfloat16 must be so many times as fast as float32 to be chosen: its figures are less exact."""
+"""Minimum speedup for choosing bfloat16 over float32, because it is less accurate."""
 NAMED_FIELDS = (
     *("route", "times", "views", "features", "steps_per_epoch", "startup_s"),
     "peak_memory_bytes",
 )
-"""Part of a probe's name since before it had more, whose defaults read those of then."""
+"""Fields in the cache key. Later fields have defaults instead, so that old probes stay valid."""
 
 
 def probe(spec: RunSpec, timeout_s: float = 600) -> Probe:
-    """Time some steps of a run, or read what the first probe of such a run on this machine found.
+    """Return the first probe of such a run on this machine, or time some steps of it.
 
-    However old that is: it has decided the precision, and so the identity, of runs. Raises
-    TrainingError, with one sentence, where the run cannot be begun.
+    The first probe never expires, because it decides the precision, and so the identity, of runs.
+    Raises TrainingError with a one-line message if the run cannot start.
     """
     return cached_probe(spec) or _ask_and_keep(spec, timeout_s)
 
 
 def cached_probe(spec: RunSpec) -> Probe | None:
-    """What the first probe of such a run on this machine found; None where there was none."""
+    """Return the first probe of such a run on this machine, or None if there is none."""
     return _read(_first(spec))
 
 
 def time_run(
     spec: RunSpec, notify: Callable[[str], None], timeout_s: float = 600, busy: str = ""
 ) -> Probe:
-    """Time some steps of a run, unless there are times of it that can be trusted.
+    """Time some steps of a run, or return earlier times if they are reliable.
 
-    `busy` says what other processes compute now (`busy_now`). Times are taken again where they are
-    older than MAX_AGE_S or spread more than MAX_SPREAD, and where the machine was busy then or is
-    now. `notify` hears which it is, and the age. Raises TrainingError, with one sentence, where
-    the run cannot be begun.
+    `busy` describes the current load by other processes (`busy_now`). A run is timed again if its
+    times are older than MAX_AGE_S, spread more than MAX_SPREAD, or if the machine was busy then or
+    is now. `notify` gets a message about a new probe, or the age of a reused one. Raises
+    TrainingError with a one-line message if the run cannot start.
     """
     if not busy:
         for file in (_latest(spec), _first(spec)):
@@ -78,9 +78,9 @@ def time_run(
 
 
 def with_precision(spec: RunSpec, notify: Callable[[str], None], may_probe: bool = True) -> RunSpec:
-    """The run in the precision that the study names or, for `auto`, its probe found faster.
+    """Return the run with the precision of the study or, for `auto`, of its probe.
 
-    Without `may_probe` one that no probe has decided yet stays as it is.
+    Without `may_probe`, a run without a cached probe is returned unchanged.
     """
     if spec.model.precision != "auto" or not (may_probe or cached_probe(spec)):
         return spec
@@ -94,7 +94,7 @@ def with_precision(spec: RunSpec, notify: Callable[[str], None], may_probe: bool
 
 
 def faster_precision(found: Probe) -> Precision:
-    """bfloat16 where it is clearly faster, else float32."""
+    """Return bfloat16 if it is clearly faster, else float32."""
     if "bfloat16" not in found.times:
         return "float32"
     exact, narrow = found.times["float32"], found.times["bfloat16"]
@@ -116,12 +116,12 @@ def _ask_and_keep(spec: RunSpec, timeout_s: float) -> Probe:
 
 
 def _read(file: Path) -> Probe | None:
-    """A probe as it was kept; those of before they had a checksum are believed without."""
+    """Read a cached probe, or None if invalid; old files without a checksum are accepted."""
     try:
         values = json.loads(file.read_bytes())
         told = values.pop("check", None)
         return PROBE.validate_python(values) if told in (None, _check(values)) else None
-    except (OSError, ValueError, TypeError, AttributeError):  # json of another kind among them
+    except (OSError, ValueError, TypeError, AttributeError):  # also for JSON of another structure
         return None
 
 
@@ -138,7 +138,7 @@ def _latest(spec: RunSpec) -> Path:
 
 
 def ask(spec: RunSpec, timeout_s: float) -> Probe:
-    """Probe, whatever was found before, and keep nothing; raises TrainingError as `probe` does."""
+    """Probe without using or writing the cache; raises TrainingError as `probe` does."""
     try:
         child = subprocess.run(
             module_command(CHILD),
@@ -163,7 +163,7 @@ def ask(spec: RunSpec, timeout_s: float) -> Probe:
 
 
 def _key(spec: RunSpec) -> str:
-    """What the times depend on: the network, the recipe, the number of images, the machine."""
+    """Return the cache key: a hash of network, recipe, number of images and machine."""
     parts = {
         "architecture": spec.architecture,
         "head": spec.head.model_dump(),

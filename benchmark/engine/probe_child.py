@@ -1,4 +1,4 @@
-"""The process that probes: a run's spec on standard input, what was found on standard output."""
+"""Process of a probe: reads a run's spec from standard input, writes the result as JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from clothclf.settings import Precision
 
 
 def main() -> None:
-    """Answer one question."""
+    """Read a request, probe and write the result."""
     answers = private_stdout()
     question = json.loads(sys.stdin.read())
     spec = RunSpec.model_validate(question["spec"], strict=False)
@@ -27,9 +27,9 @@ def main() -> None:
 
 
 def answer(spec: RunSpec, asked_at: float) -> dict[str, Any]:
-    """Probe; a refusal is an answer too."""
+    """Probe a run; return the probe, or an error message if the run cannot start."""
     from benchmark.engine.teacher import open_teacher
-    from benchmark.runs.inputs import build_from  # torch, once nothing can print to the answer
+    from benchmark.runs.inputs import build_from  # torch; prints cannot reach the result
     from clothclf.cost.measure.peak_memory import highest_resident_bytes
     from clothclf.data.batches import ImageBatches
     from clothclf.device import make_repeatable, select_device
@@ -65,7 +65,7 @@ def answer(spec: RunSpec, asked_at: float) -> dict[str, Any]:
 
 
 def _any_images(spec: RunSpec) -> dict[str, SplitImages]:
-    """Splits of the run's sizes; which images they hold does not matter to the time."""
+    """Return splits with the run's sizes and arbitrary images, which do not affect the times."""
     pixels = open_pixels(spec.pixels)
     classes = len(spec.data_summary.classes)
     return {

@@ -1,4 +1,4 @@
-"""A run in a process of its own, which frees its memory and cannot take others along."""
+"""Execute a run in its own process, to free its memory and to isolate its crashes."""
 
 from __future__ import annotations
 
@@ -25,33 +25,33 @@ from clothclf.allocator import ALLOCATOR
 from clothclf.orphans import module_command, signal_name
 
 GRACE_S = 30.0
-"""For a process that has closed its pipe to end by itself; a busy machine is slow at it."""
+"""Seconds to wait for a process that has closed its pipe; a busy machine may be slow."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a run's process may take."""
+    """Resource limits of a run."""
 
     timeout_s: float | None = None
-    """From its start to its end."""
+    """Maximum duration in seconds from process start to end."""
     memory_bytes: int | None = None
-    """That it may allocate; files that it maps do not count."""
+    """Maximum allocated memory in bytes, without mapped files."""
     threads: int | None = None
-    """Of torch; all cores without."""
+    """Number of torch threads; None uses all cores."""
     processes: int = 1
-    """That train the run's network together, each on a GPU of its own where there are GPUs; memory
-    and threads are divided among them."""
+    """Number of processes that train the network together, each on its own GPU if there are GPUs.
+    They share the memory and threads."""
     visible_gpus: str | None = None
-    """GPUs that it may use, as CUDA_VISIBLE_DEVICES lists them; without, all."""
+    """Visible GPUs in the format of CUDA_VISIBLE_DEVICES; None allows all."""
 
 
 class RunProcess:
-    """One run's process: started by being made, read while it goes on, then asked how it ended."""
+    """Process of one run: the constructor starts it, `read` gives events, `outcome` the result."""
 
     def __init__(
         self, spec: RunSpec, folder: RunFolder, limits: Limits, measure: bool = True
     ) -> None:
-        """Start it in a folder that is ready; without `measure` it ends before measuring."""
+        """Start the process in a prepared folder; without `measure`, it skips that stage."""
         self.spec = spec
         self.folder = folder
         self.limits = limits
@@ -79,15 +79,15 @@ class RunProcess:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env=environment,
-                # Of its own session, so that Ctrl-C in a terminal reaches the parent alone.
+                # Start a new session, so that Ctrl-C in a terminal only reaches the parent.
                 start_new_session=True,
             )
-        assert self._process.stdout is not None  # noqa: S101 - it was asked for
+        assert self._process.stdout is not None  # noqa: S101 - requested above
         self._pipe = self._process.stdout
         os.set_blocking(self._pipe.fileno(), False)
 
     def _module(self) -> list[str]:
-        """What Python runs: the run itself, or what starts the processes that share in it."""
+        """Return the module to execute: the worker, or the launcher of several processes."""
         if self.limits.processes == 1:
             return ["benchmark.engine.worker"]
         self._meeting = tempfile.mkdtemp(prefix="bench-meeting-")
@@ -101,11 +101,11 @@ class RunProcess:
         ]
 
     def fileno(self) -> int:
-        """Of the pipe that it tells events on."""
+        """Return the file descriptor of the pipe for events."""
         return self._pipe.fileno()
 
     def read(self) -> tuple[list[Event], bool]:
-        """Events that have come, and whether there will be no more."""
+        """Return the new events, and whether the pipe is closed; does not block."""
         try:
             part = os.read(self._pipe.fileno(), 2**20)
         except BlockingIOError:
@@ -115,31 +115,31 @@ class RunProcess:
         for line in lines:
             try:
                 event = EVENT.validate_json(line)
-            except ValidationError:  # a line cut short by the process's death
+            except ValidationError:  # a line that was truncated by the process's death
                 continue
             if isinstance(event, StageStarted):
                 self.stage = event.stage
             elif isinstance(event, Failed):
-                # Other processes of the run may then fail for want of this one.
+                # The first reason counts: other processes of the run may fail as a consequence.
                 self._why_ended = self._why_ended or event.reason
             events.append(event)
         return events, not part
 
     def lateness(self) -> str:
-        """Why it is to be ended, where it has taken longer than it may; else empty."""
+        """Return the reason to end a run that exceeds its timeout; empty otherwise."""
         limit = self.limits.timeout_s
         if limit is None or time.monotonic() - self._started <= limit:
             return ""
         return f"it took longer than limits.timeout_s, {limit:g} seconds"
 
     def ask_to_stop(self) -> None:
-        """Let it finish its step and write a checkpoint."""
+        """Request a stop after the current step, with a checkpoint."""
         self._asked_to_stop = True
         with contextlib.suppress(ProcessLookupError):
             self._process.terminate()
 
     def end(self, why: str = "") -> None:
-        """Kill it and all that it started; `why` will be the reason of its failure."""
+        """Kill the process and its children; `why` is the reason of the failure."""
         self._why_ended = self._why_ended or why
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
@@ -149,18 +149,18 @@ class RunProcess:
             shutil.rmtree(self._meeting, ignore_errors=True)
 
     def outcome(self) -> RunRecord | Failure | None:
-        """How it ended, once its pipe is closed; None where it stopped and can go on."""
+        """Return the result after the pipe is closed, or None if the run stopped and can resume."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(GRACE_S)
         self.end()
         code = self._process.returncode
         record = self.folder.record()
         if record is not None:
-            return record  # it comes last: how the process went after that is no matter
+            return record  # written last, so a later crash does not matter
         if not self._why_ended and (self._asked_to_stop or code == UNFINISHED):
             return None
         failure = self._failure(self._why_ended or f"its process {ending(code)}")
-        with contextlib.suppress(OSError):  # a full disk is no reason to stop the others
+        with contextlib.suppress(OSError):  # a full disk must not stop the other runs
             self.folder.write(files.FAILURE, failure)
         return failure
 
@@ -169,14 +169,14 @@ class RunProcess:
 
 
 def run_environment() -> dict[str, str]:
-    """Of a process that trains: what makes it fast and repeatable, and no password."""
-    # cuBLAS repeats itself only with a workspace of fixed size.
+    """Return the environment of a training process: fast, deterministic, without passwords."""
+    # cuBLAS is only deterministic with a workspace of fixed size.
     repeatable = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
     return {**ALLOCATOR, **repeatable, **environment_of_runs(), "PYTHONWARNINGS": "ignore"}
 
 
 def ending(code: int) -> str:
-    """What an exit code says of a process that left no record, in words that follow its name."""
+    """Describe the exit code of a process without a record, as a phrase to follow its name."""
     if code < 0:
         name = signal_name(-code)
         hint = "; the system may have run out of memory" if name == "SIGKILL" else ""
@@ -185,7 +185,7 @@ def ending(code: int) -> str:
 
 
 def failure_of(spec: RunSpec, stage: Stage, reason: str, log_tail: str = "") -> Failure:
-    """A failure that happens now."""
+    """Return a failure with the current time."""
     return Failure(
         run_id=spec.run_id,
         spec=spec,

@@ -1,4 +1,4 @@
-"""Go through a plan: skip what is done, go on with what was begun, let nothing stop the rest."""
+"""Execute a plan: skip finished runs, resume unfinished ones, isolate failures."""
 
 from __future__ import annotations
 
@@ -25,49 +25,49 @@ from benchmark.runs.record import Failure, RunRecord
 from benchmark.runs.spec import RunSpec, folder_name
 
 LOOK_EVERY_S = 0.25
-"""How soon a request to stop, a timeout, and a run that another process has ended are noticed."""
+"""Polling interval in seconds for stop requests, timeouts and runs of other processes."""
 STOP_GRACE_S = 20.0
-"""For a step and a checkpoint of the largest networks on a slow machine."""
+"""Seconds for a step and a checkpoint, enough for the largest networks on a slow machine."""
 STOPPING = "stopping: the step is finished and kept; Ctrl-C again stops at once"
 
 
 @dataclass(frozen=True)
 class Policy:
-    """How a plan is carried out."""
+    """Options for the execution of a plan."""
 
     force: bool = False
-    """Run again what is finished, from the beginning."""
+    """Repeat finished runs from the beginning."""
     retry_failed: bool = False
     fail_fast: bool = False
-    """After a failure, stop what runs and begin nothing more."""
+    """Stop all runs after the first failure, and start no more."""
     workers: int = 1
-    """Runs at a time; the cores are divided among them."""
+    """Number of concurrent runs, which share the CPU cores."""
     processes_per_run: int = 1
-    """That train one network together: `Limits.processes`."""
+    """Number of processes that train one network together; see `Limits.processes`."""
     timeout_s: float | None = None
     memory_bytes: int | None = None
     until: float | None = None
-    """A moment of `time.monotonic` at which what runs is stopped, and nothing more begun."""
+    """Time of `time.monotonic` at which all runs are stopped and no more are started."""
     one_at_least: bool = False
-    """Whatever `until` says, go on until a run is finished."""
+    """Continue after `until` until at least one run is finished."""
     executor: Executor | None = None
-    """What puts runs to work; without, this machine does, so many at a time as `workers` says."""
+    """Executor of the runs; by default this machine with `workers` concurrent runs."""
 
     def limits(self) -> Limits:
-        """What each run may take."""
+        """Return the resource limits of each run."""
         return Limits(self.timeout_s, self.memory_bytes, processes=self.processes_per_run)
 
 
 @dataclass(frozen=True)
 class StudyOutcome:
-    """How the runs of a plan ended."""
+    """Results of the runs of a plan."""
 
     skipped: Records = field(default_factory=Records)
     finished: Records = field(default_factory=Records)
     failed: list[Failure] = field(default_factory=list)
     failed_before: list[Failure] = field(default_factory=list)
     retried: list[str] = field(default_factory=list)
-    """run_id of those among the finished whose node was lost before."""
+    """run_id of each finished run that was retried after its node was lost."""
 
 
 def run_plan(
@@ -78,10 +78,10 @@ def run_plan(
     policy: Policy = Policy(),
     stop: StopRequest | None = None,
 ) -> StudyOutcome:
-    """Carry out every run that has no valid record below `root`.
+    """Execute every run of the plan that has no valid record below `root`.
 
-    `prepare_folder` fills a folder with what the run reads. Raises KeyboardInterrupt, with all
-    processes ended, where `stop` asks for it.
+    `prepare_folder` writes the input files of a run to its folder. Raises KeyboardInterrupt after
+    ending all processes if `stop` requests it.
     """
     schedule = _Schedule(root, prepare_folder, listeners, policy, stop or StopRequest())
     with contextlib.ExitStack() as around:
@@ -155,7 +155,7 @@ class _Schedule:
         return bool(self.outcome.finished or not self.policy.one_at_least)
 
     def _measure_alone(self) -> None:
-        """What runs side by side is measured at the end, one by one: nothing else may compute."""
+        """Measure concurrent runs at the end, one at a time, so that nothing else is computing."""
         while self.unmeasured and not self._is_ending():
             self._begin(self.unmeasured.popleft(), measure=True)
             while self.running:
@@ -163,7 +163,7 @@ class _Schedule:
             self._notify_all()
 
     def _wait_for_others(self) -> None:
-        """Runs that another process has: it finishes them, or dies and leaves them to us."""
+        """Wait for runs that other processes execute, and take over those that were abandoned."""
         while self.elsewhere and not self._is_ending():
             for _ in range(len(self.elsewhere)):
                 self._begin(self.elsewhere.popleft(), measure=True)
@@ -174,9 +174,9 @@ class _Schedule:
             time.sleep(LOOK_EVERY_S)
 
     def _begin(self, spec: RunSpec, measure: bool | None = None) -> None:
-        """Start a run, unless it is done, has failed before, or is another process's.
+        """Start a run unless it is finished, has failed before, or is locked by another process.
 
-        What is to be told of the run before is told now: the new process starts up meanwhile.
+        Pending notifications are sent afterwards, while the new process starts up.
         """
         self._start(spec, self.executor.measures_at_once if measure is None else measure)
         self._notify_all()
@@ -209,7 +209,7 @@ class _Schedule:
             self._failed(folder, _could_not_start(spec, folder, error))
 
     def _lock(self, spec: RunSpec) -> filelock.BaseFileLock:
-        """The run's lock, which a dead process cannot keep; not locked where another has it."""
+        """Try to lock the run; a process's locks end with it, so a dead one cannot hold it."""
         place = runs_root(self.root, spec.study) / ".locks"
         place.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(place / f"{folder_name(spec)}.lock")
@@ -233,7 +233,7 @@ class _Schedule:
         return True
 
     def _watch(self) -> None:
-        """Wait a moment for events; pass them on; see to what has ended."""
+        """Wait briefly for events, forward them, and handle runs that have ended."""
         with selectors.DefaultSelector() as selector:
             for running in self.running:
                 selector.register(running.process, selectors.EVENT_READ, running)
@@ -251,7 +251,7 @@ class _Schedule:
         self._notify_tick()
 
     def _pass_on(self, process: RunAtWork) -> bool:
-        """Tell of the events that have come; return whether there will be no more."""
+        """Forward new events to the listeners; return whether the run has ended."""
         events, closed = process.read()
         for event in events:
             for listener in self.listeners:
@@ -275,7 +275,7 @@ class _Schedule:
         else:
             self.unmeasured.append(spec)
             self._notify(lambda listener: listener.on_event(spec, Unmeasured()))
-        # Not before all is told: who has the lock may log the run.
+        # Release the lock only after all notifications: its holder may log the run.
         self.ended_locks.append(running.lock)
 
     def _failed(self, folder: RunFolder, failure: Failure) -> None:
@@ -284,7 +284,7 @@ class _Schedule:
         self._notify(lambda listener: listener.on_failed(folder, failure))
 
     def _stop_running(self) -> None:
-        """Ask every process to stop, and wait; what takes too long is killed."""
+        """Request all processes to stop, wait, and kill those that take too long."""
         for running in self.running:
             running.process.ask_to_stop()
         if self.stop.asked:
@@ -308,7 +308,7 @@ class _Schedule:
         self._release_ended()
 
     def _notify(self, call: Callable[[Listener], None]) -> None:
-        """Tell every listener at the next `_notify_all`, after what is to be told before."""
+        """Queue a notification for every listener; `_notify_all` sends them in order."""
         self.untold += [functools.partial(call, listener) for listener in self.listeners]
 
     def _notify_all(self) -> None:

@@ -1,4 +1,4 @@
-"""Results of a run's finished stages, kept so that a run that was stopped does not repeat them."""
+"""Cached results of a run's finished stages, so that a resumed run does not repeat them."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ _Result = TypeVar("_Result")
 
 
 class StageResult(Settings):
-    """What a stage found, and the files it made."""
+    """Result and files of a stage."""
 
     value: str
-    """As JSON."""
+    """Result as JSON."""
     files: dict[str, str]
-    """SHA-256 by name."""
+    """SHA-256 of each file by name."""
 
 
 class StageResults(Settings):
-    """All finished stages of a run."""
+    """Results of all finished stages of a run."""
 
     version: int = 1
     check: str = ""
     seconds: dict[str, float] = Field(default_factory=dict)
-    """Spent on each stage so far."""
+    """Duration of each stage in seconds, over all attempts."""
     stages: dict[Stage, StageResult] = Field(default_factory=dict)
 
 
 class StageCache:
-    """Reads and writes the results of one run; what is damaged counts as not done."""
+    """Reads and writes the stage results of one run; damaged results count as missing."""
 
     def __init__(self, folder: RunFolder) -> None:
-        """Read what an earlier process left."""
+        """Read the results of an earlier attempt, if any."""
         self._folder = folder
         self._kept = folder.read(STAGES, StageResults) or StageResults()
 
     def seconds(self) -> dict[str, float]:
-        """How long each finished stage took."""
+        """Return the duration of each finished stage in seconds."""
         return self._kept.seconds
 
     def result(self, stage: Stage, kind: TypeAdapter[_Result]) -> _Result | None:
-        """What a stage found; None where it is to be carried out."""
+        """Return the cached result of a stage, or None if the stage has to be executed."""
         kept = self._kept.stages.get(stage)
         if kept is None or not self._has(kept.files):
             return None
@@ -64,7 +64,7 @@ class StageCache:
         seconds: dict[str, float],
         files: Sequence[str] = (),
     ) -> None:
-        """Write down that a stage is finished, and how long this one and others took."""
+        """Store the result of a stage, its files, and the durations of stages in seconds."""
         hashes = {name: file_sha256(self._folder.path / name) for name in files}
         text = kind.dump_json(value).decode()
         self._kept = StageResults(

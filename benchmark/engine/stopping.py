@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while a study runs: the first asks for an orderly end, the second insists."""
+"""Handle Ctrl-C and SIGTERM during a study: stop gracefully first, immediately when repeated."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
-    """Whether the user has asked for the end; who carries out a study looks at it now and then."""
+    """Stop request of the user, polled by the code that executes a study."""
 
     def __init__(self) -> None:
-        """Nobody has, so far."""
+        """Start without a request."""
         self.asked = False
         self.insisted = False
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[StopRequest]:
-        """Take both signals within the block; a second one is raised as KeyboardInterrupt.
+        """Handle both signals within the context; a second one raises KeyboardInterrupt.
 
-        The first never cuts anything in half: a transaction cut short would keep its lock on the
+        The first only sets a flag, because an interrupted transaction would keep its lock on the
         tracking store.
         """
         if threading.current_thread() is not threading.main_thread():

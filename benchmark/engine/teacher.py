@@ -1,4 +1,4 @@
-"""The teacher of a run, as one network on the run's device."""
+"""Load the teacher of a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from clothclf.training.teacher import Teacher
 
 
 def open_teacher(spec: RunSpec, student: Classifier, device: torch.device) -> Teacher | None:
-    """What teaches a run, where anything does, on its device; raises WeightsError."""
+    """Load the teacher of a run to `device`; None without one. Raises WeightsError."""
     if not spec.teachers:
         return None
     networks = []

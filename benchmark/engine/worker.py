@@ -1,4 +1,4 @@
-"""The process of one run: `python -m benchmark.engine.worker FOLDER`, started by the schedule."""
+"""Worker process of one run: `python -m benchmark.engine.worker FOLDER`."""
 
 from __future__ import annotations
 
@@ -19,39 +19,39 @@ from clothclf.errors import TrainingStopped, first_line
 
 PROGRESS_EVERY_S = 0.2
 UNFINISHED = 75
-"""Exit code of a run that stopped where it was told to, and can go on from there."""
+"""Exit code of a run that stopped on request and can resume."""
 
 
 class EventPipe:
-    """Events as JSON lines on what was standard output; everything printed goes to the log."""
+    """Writes events as JSON lines to the original standard output; prints go to the log."""
 
     def __init__(self) -> None:
-        """Keep the pipe to the parent for events alone."""
+        """Reserve the pipe to the parent for events."""
         self._pipe = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
         os.dup2(2, 1)
         self._last_progress = 0.0
 
     def emit(self, event: Event) -> None:
-        """Send an event; progress at most five times a second, its last step always."""
+        """Send an event; progress at most five times per second, except for the last step."""
         if isinstance(event, Progress):
             now = time.monotonic()
             if event.done < event.total and now - self._last_progress < PROGRESS_EVERY_S:
                 return
             self._last_progress = now
-        # A parent that is gone breaks the pipe, and so ends this process.
+        # If the parent has died, the broken pipe ends this process.
         self._pipe.write(event.model_dump_json() + "\n")
 
 
 def main(folder: RunFolder, measure: bool, memory_bytes: int | None = None) -> int:
-    """Carry out the run of a folder; return 0, UNFINISHED, or 1 after telling of the failure."""
+    """Execute the run of a folder; return 0, UNFINISHED, or 1 after reporting the failure."""
     pipe = EventPipe()
     spec = folder.spec()
     if spec is None:
         print(f"{folder.path}: no readable {files.SPEC}", file=sys.stderr)
         return 1
-    # No exception: a library that swallows it while it is imported would carry on.
+    # Exit instead of raising: a library could swallow an exception during its import.
     signal.signal(signal.SIGTERM, lambda number, frame: end_process(UNFINISHED))
-    from benchmark.engine.pipeline import Pipeline, Stop  # torch, with the pipe safe from prints
+    from benchmark.engine.pipeline import Pipeline, Stop  # torch; prints cannot reach the pipe
 
     stop = Stop()
     pipeline = Pipeline(spec, folder, pipe.emit, stop, memory_bytes)
@@ -68,24 +68,24 @@ def main(folder: RunFolder, measure: bool, memory_bytes: int | None = None) -> i
 
 
 def report_failure(pipe: EventPipe, error: Exception, whose: str = "") -> None:
-    """Say why the run cannot go on, and write the traceback to its log."""
+    """Send the reason of the failure, and write the traceback to the log."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     pipe.emit(Failed(reason=whose + _in_words(error)))
-    with contextlib.suppress(OSError):  # of a full disk
+    with contextlib.suppress(OSError):  # disk full
         traceback.print_exception(error)
         sys.stderr.flush()
 
 
 def end_process(code: int) -> NoReturn:
-    """End this process, its log written."""
-    with contextlib.suppress(OSError):  # of a full disk
+    """Flush the log and exit the process."""
+    with contextlib.suppress(OSError):  # disk full
         sys.stderr.flush()
-    # All is written and synced; taking torch apart object by object would only take time.
+    # Everything is written and synced; the regular shutdown of torch only takes time.
     os._exit(code)
 
 
 def what_is_asked() -> argparse.ArgumentParser:
-    """The arguments of a run's process."""
+    """Return the argument parser of a run's process."""
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("--without-measuring", action="store_true")
@@ -94,7 +94,7 @@ def what_is_asked() -> argparse.ArgumentParser:
 
 
 def _in_words(error: Exception) -> str:
-    """The reason of a failure, in one sentence."""
+    """Return the reason of a failure in one sentence."""
     from clothclf.training.step import is_out_of_memory
 
     reason = first_line(error)

@@ -1,4 +1,4 @@
-"""Name the classes of image files: one by one, or a whole folder without holding it in memory."""
+"""Predict the classes of image files in batches, without holding a folder in memory."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from clothclf.data.sources.listing import MAX_IMAGE_BYTES
 from clothclf.errors import DataError
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".avif")
-"""Of files in a folder that are taken for images; those that cannot be read are told."""
+"""Suffixes of image files in a folder; files that cannot be read are reported."""
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """What came of one file: an answer, or why there is none."""
+    """Result for one file: a prediction, or the reason why there is none."""
 
     path: Path
     answer: Answer | None
@@ -28,14 +28,14 @@ class Predicted:
 
 
 def images_of(asked: Sequence[Path]) -> list[Path]:
-    """The files asked for; of a folder all images in it and below, by name.
+    """Return the given files, with folders replaced by all images in and below them, by name.
 
-    Raises DataError for what does not exist, and for a folder without an image.
+    Raises DataError if a path does not exist or a folder has no images.
     """
     found: list[Path] = []
     for path in asked:
         if path.is_dir():
-            # Links are not followed: they may lead in a circle.
+            # Links to folders are not followed, because they may form a cycle.
             inside = sorted(
                 file
                 for file in path.rglob("*")
@@ -52,7 +52,7 @@ def images_of(asked: Sequence[Path]) -> list[Path]:
 
 
 def predict_files(predictor: Predictor, paths: Sequence[Path]) -> Iterator[Predicted]:
-    """Answer for each file in order; a batch at a time is in memory."""
+    """Yield a prediction for each file in order; only one batch is in memory."""
 
     def decoded(path: Path) -> npt.NDArray[np.uint8] | str:
         try:

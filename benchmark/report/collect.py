@@ -1,4 +1,4 @@
-"""Find the runs that belong in one table: one study, one protocol, the same data."""
+"""Collect the runs of a study that are comparable: same protocol, same data."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from benchmark.runs.spec import RunSpec
 from clothclf.settings import ArchitectureSettings
 
 UNREADABLE = "settings that this bench cannot read"
-"""Of a spec that is damaged, or of another format."""
+"""Description of a spec that is damaged or in another format."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs that may stand side by side: one protocol, one set of data."""
+    """Comparable runs: same protocol, same data."""
 
     records: list[RunRecord]
     failures: list[Failure]
     unfinished: list[RunSpec]
-    """Begun, with neither record nor failure."""
+    """Runs that were started and have neither a record nor a failure."""
     refused: list[tuple[RunSpec, str]] = field(default_factory=list)
-    """Ended, but not to be believed, and why."""
+    """Runs with an invalid record, each with the reason."""
 
     @property
     def specs(self) -> list[RunSpec]:
-        """What all of its runs were asked to do."""
+        """Specs of all runs of the comparison."""
         finished = [record.spec for record in self.records]
         failed = [failure.spec for failure in self.failures]
         return [*finished, *failed, *self.unfinished, *(spec for spec, _ in self.refused)]
@@ -40,14 +40,14 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Collection:
-    """The runs of a study."""
+    """All runs of a study."""
 
     comparisons: list[Comparison]
-    """Those of the study's present settings; several only if the data themselves changed."""
+    """Comparisons with the study's current settings; several only if the data have changed."""
     not_begun: list[str]
-    """Architectures of the config, and seeds, without a run: `vgg16, seed 1`."""
+    """Architectures and seeds of the config without a run, such as `vgg16, seed 1`."""
     elsewhere: list[str]
-    """Runs of the study under other settings, in words, a line for each setting."""
+    """Descriptions of runs with other settings, one line per combination of settings."""
 
 
 @dataclass
@@ -63,7 +63,7 @@ class _Found:
 
 
 def collect(study: StudySettings, root: Path) -> Collection:
-    """Read the run folders of a study below the tracking folder `root`."""
+    """Read all runs of a study below the tracking folder `root`."""
     here: dict[str, _Found] = {}
     elsewhere: dict[str, int] = {}
     wanted = comparable_settings(with_teachers_by_id(study))
@@ -99,7 +99,7 @@ def collect(study: StudySettings, root: Path) -> Collection:
 
 
 def beside(spec: RunSpec, root: Path) -> Comparison:
-    """The finished runs of its study that stand in one table with a run."""
+    """Return the finished runs of the same study that are comparable with a run."""
     wanted, data = comparable_settings(spec), spec.data_summary.fingerprint
     found = (folder.record() for folder in study_folders(root, spec.study))
     records = [
@@ -113,7 +113,7 @@ def beside(spec: RunSpec, root: Path) -> Comparison:
 
 
 def _differences(wanted: dict[str, Any], found: dict[str, Any], prefix: str = "") -> str:
-    """What differs, in words; empty where nothing does."""
+    """Describe the settings that differ; empty if there are none."""
     parts = []
     for key in sorted(wanted.keys() | found.keys()):
         ours, theirs = wanted.get(key), found.get(key)
@@ -139,12 +139,12 @@ def _not_begun(study: StudySettings, specs: Sequence[RunSpec]) -> list[str]:
 
 
 def _plain_entries(study: StudySettings) -> Iterable[ArchitectureSettings]:
-    """Those named in full; what a wildcard would match, only timm knows, and it loads slowly."""
+    """Return the entries without wildcards, which only timm can expand and it imports slowly."""
     return [entry for entry in study.architectures if not any(m in entry.name for m in "*?[@")]
 
 
 def _known_sizes(study: StudySettings, entry: ArchitectureSettings) -> Sequence[int | None]:
-    """An entry's sizes, where there are several in the study; `native` only timm knows."""
+    """Return an entry's image sizes, or [None] if the study has one size or timm decides."""
     sizes = entry.image_size or study.data.image_size
     if not study.several_sizes or sizes == "native":
         return [None]

@@ -1,4 +1,4 @@
-"""Write a report's main table as LaTeX, for papers; it wants the package booktabs."""
+"""Write a report's main table as LaTeX for papers; requires the package booktabs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ _SPECIAL = {
 
 
 def render_latex(study: StudySettings, collection: Collection, analyses: Sequence[Analysis]) -> str:
-    """A table for each comparison, data and protocol in its caption; runs without figures below."""
+    """Return one table per comparison, captioned with data and protocol.
+
+    Runs without results are listed in comments below the table.
+    """
     return "\n\n".join(_table(study, collection, analyses, n) for n in range(len(analyses))) + "\n"
 
 
@@ -60,7 +63,7 @@ def _table(
         *(f"    {' & '.join(cells)} \\\\" for cells in _rows(analysis)),
         r"    \bottomrule",
         r"  \end{tabular}",
-        # A line break would end the comment.
+        # Join lines, because a line break would end the comment.
         *(f"  % {' '.join(f'{run.name}: {run.text}'.split())}" for run in without),
         r"\end{table}",
     ]
@@ -92,5 +95,5 @@ def _p(p: float) -> str:
 
 
 def escape(text: str) -> str:
-    """Text of others inside LaTeX: no command, no comment."""
+    """Escape text for LaTeX, so that it contains neither commands nor comments."""
     return "".join(_SPECIAL.get(character, character) for character in " ".join(text.split()))

@@ -1,4 +1,4 @@
-"""Saved answers of runs to their test split, side by side by image; unlike sets are refused."""
+"""Read the test predictions of several runs, aligned by image; different test sets are an error."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from clothclf.errors import first_line
 class TestSet:
     """The images of a test split, in one order for all runs."""
 
-    __test__ = False  # no case of pytest's
+    __test__ = False  # not a test case for pytest
 
     ids: tuple[str, ...]
     labels: npt.NDArray[np.int64]
     """Class numbers [n]."""
     groups: npt.NDArray[np.int64]
-    """[n]; images with the same pixels share a number."""
+    """Group numbers [n]; exact duplicates share a number."""
     pixel_rows: npt.NDArray[np.int64]
-    """[n]: where each stands in the array of decoded images."""
+    """Rows [n] of the images in the array of decoded images."""
     classes: tuple[str, ...]
     pixel_hashes: tuple[str, ...] = ()
-    """[n]: of each image as it was stored, whatever size it was resized to."""
+    """Hashes [n] of the original pixels, before resizing."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -42,11 +42,11 @@ class TestSet:
 
 @dataclass(frozen=True)
 class RunPredictions:
-    """One run's answers to a test set."""
+    """Predictions of one run for a test set."""
 
     record: RunRecord
     probabilities: npt.NDArray[np.float32]
-    """[n, classes], in the test set's order."""
+    """Probabilities [n, classes] in the order of the test set."""
 
     @property
     def answers(self) -> npt.NDArray[np.int64]:
@@ -56,17 +56,17 @@ class RunPredictions:
 
 
 def has_predictions(root: Path, record: RunRecord) -> bool:
-    """Whether a run has kept its answers; a record made by hand has none."""
+    """Return whether the predictions of a run are stored; False for a hand-written record."""
     return files.PREDICTIONS in record.files and RunFolder.of(root, record.spec).path.is_dir()
 
 
 def read_predictions(
     root: Path, records: Sequence[RunRecord]
 ) -> tuple[TestSet, list[RunPredictions]]:
-    """The test set that all `records` share, and each one's answers in its order.
+    """Return the test set that all `records` share, and the predictions of each in its order.
 
-    Raises ReportError where a file is not there or not what its run wrote, or where a run answered
-    other images, or images with other labels, than the first one.
+    Raises ReportError if a file is missing or damaged, or if the images or labels of a run differ
+    from those of the first one.
     """
     folders = [RunFolder.of(root, record.spec).path for record in records]
     test = read_test_set(folders[0], records[0])
@@ -74,7 +74,7 @@ def read_predictions(
 
 
 def read_test_set(folder: Path, record: RunRecord) -> TestSet:
-    """The test set of one run, whose files lie in `folder`; raises as `read_predictions`."""
+    """Read the test set of one run from its `folder`; raises as `read_predictions`."""
     path = folder / files.MANIFEST
     columns = ["id", "label", "split", "pixel_hash", "pixel_row"]
     table = _read(path, record, columns)
@@ -92,7 +92,7 @@ def read_test_set(folder: Path, record: RunRecord) -> TestSet:
 
 
 def read_run(folder: Path, record: RunRecord, test: TestSet) -> RunPredictions:
-    """One run's answers in the order of `test`; raises as `read_predictions`."""
+    """Read the predictions of one run in the order of `test`; raises as `read_predictions`."""
     path = folder / files.PREDICTIONS
     shares = [f"p/{label}" for label in test.classes]
     table = _read(path, record, ["id", "label", *shares]).sort_values("id", kind="stable")
@@ -115,9 +115,9 @@ def _numbers(labels: pd.Series, classes: tuple[str, ...], path: Path) -> npt.NDA
 
 
 def _read(path: Path, record: RunRecord, columns: list[str]) -> pd.DataFrame:
-    """Columns of a table beside a record, whose checksum is taken of the very bytes that are read.
+    """Read columns of a run's table after verifying the checksum of the same bytes.
 
-    A flipped bit may leave a table that can be read, with other figures.
+    A flipped bit may leave a table that is readable but wrong.
     """
     if path.name not in record.files:
         raise ReportError(
@@ -130,7 +130,7 @@ def _read(path: Path, record: RunRecord, columns: list[str]) -> pd.DataFrame:
         return pd.read_parquet(io.BytesIO(content), columns=columns)
     except ReportError:
         raise
-    except Exception as error:  # pyarrow's own, and the system's
+    except Exception as error:  # errors of pyarrow and of the system
         first = first_line(error)
         raise ReportError(
             f"{path}: cannot be read: {first}; `bench run` does the run again"

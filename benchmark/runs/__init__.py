@@ -1,1 +1,1 @@
-"""Runs: what identifies one, what it measured and where its files are."""
+"""Identity, results and files of runs."""

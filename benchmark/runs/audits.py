@@ -1,4 +1,4 @@
-"""What an audit found in a data set, kept beside the runs so that reports can tell of it."""
+"""Audit results of data sets, stored beside the runs so that reports can show them."""
 
 from __future__ import annotations
 
@@ -11,47 +11,47 @@ from clothclf.settings import Settings
 
 
 class Suspect(Settings):
-    """An image whose label is doubted."""
+    """An image whose label may be wrong."""
 
     id: str
     label: str
     suggested: str
-    """The class that the audit's head answers instead."""
+    """The class that the audit's head predicts."""
     p_label: float
-    """Probability of the label, 0 to 1."""
+    """Predicted probability of the label, 0 to 1."""
     p_suggested: float
     split: str
 
 
 class Audit(Settings):
-    """The suspects of one data set, and what found them."""
+    """Suspect labels of one data set, and the settings of the audit."""
 
     former_keys: ClassVar[Mapping[str, str]] = {"pictures": "images"}
 
     version: Literal[1] = 1
     check: str = ""
-    """SHA-256 of the file without this."""
+    """SHA-256 of the file with this field empty."""
     fingerprint: str
-    """Of the data: id, pixels, label and split of every image."""
+    """Fingerprint of the data: id, pixels, label and split of every image."""
     title: str
     architecture: str
-    """Whose features the head learnt from, with its body frozen."""
+    """Architecture of the frozen backbone whose features the heads were trained on."""
     image_size: int
-    """Of those images, in pixels."""
+    """Side of the backbone's input images in pixels."""
     weights: str
-    """Name of the backbone's weights."""
+    """Name of the weights of the backbone."""
     weights_sha256: str
-    """Of their file; empty for random ones."""
+    """SHA-256 of the file of weights; empty for random weights."""
     folds: int
     images: int
     accuracy: float
-    """Of the heads, each on the images that it has not learnt from; 0 to 1."""
+    """Accuracy of the heads, each on the images outside its training folds; 0 to 1."""
     suspects: tuple[Suspect, ...]
-    """The most doubtful first."""
+    """Suspects, the most doubtful first."""
 
 
 def store_audit(root: Path, audit: Audit) -> Path:
-    """Keep an audit in place of one of the same data; return its file below the tracking folder."""
+    """Store an audit, replacing an earlier one of the same data; return the path of its file."""
     folder = RunFolder(root / "audits")
     folder.path.mkdir(parents=True, exist_ok=True)
     folder.write(_name(audit.fingerprint), audit)
@@ -59,7 +59,7 @@ def store_audit(root: Path, audit: Audit) -> Path:
 
 
 def find_audit(root: Path, fingerprint: str) -> Audit | None:
-    """The audit of a data set; None where there is none, or it is not as it was written."""
+    """Return the audit of a data set, or None if it is missing or damaged."""
     found = RunFolder(root / "audits").read(_name(fingerprint), Audit)
     return found if found is not None and found.fingerprint == fingerprint else None
 

@@ -1,4 +1,4 @@
-"""Under which conditions something was measured: machine, libraries, commit."""
+"""Description of the environment of a measurement: machine, libraries, commit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LIBRARIES = ("torch", "timm", "mlflow", "flopth", "fvcore", "pandas", "pillow", 
 
 
 def describe_environment(device: str, threads: int, processes: int = 1) -> Environment:
-    """Describe this machine and installation; the arguments are those of the run's training."""
+    """Describe this machine and installation; the arguments describe the run's training."""
     return Environment(
         bench=importlib.metadata.version("bench-architectures"),
         python=platform.python_version(),
@@ -38,7 +38,7 @@ def _processor() -> str:
 
 
 def _git_commit() -> str:
-    """The commit of the checkout that this code runs from; `+` after it if files have changed."""
+    """Return the commit of this code's checkout, with `+` if files have changed."""
     folder = Path(__file__).parent
     commit = _git(folder, "rev-parse", "HEAD")
     return f"{commit}+" if commit and _git(folder, "status", "--porcelain") else commit

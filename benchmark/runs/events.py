@@ -1,4 +1,4 @@
-"""What a run's process tells its parent while it works: one JSON line each."""
+"""Events that a run's process sends to its parent, one JSON line each."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from clothclf.settings import Settings
 
 
 class StageStarted(Settings):
-    """A stage of the run begins."""
+    """A stage of the run has started."""
 
     kind: Literal["stage"] = "stage"
     stage: Stage
 
 
 class Progress(Settings):
-    """Work done in a stage."""
+    """Progress within a stage."""
 
     kind: Literal["progress"] = "progress"
     doing: str
-    """`features`, or `epoch 3/10`."""
+    """Name of the current work, such as `features` or `epoch 3/10`."""
     done: int
     total: int
 
@@ -35,36 +35,36 @@ class EpochDone(Settings):
     result: EpochResult
     epochs: int
     cached_features: bool = False
-    """Whether a head alone was trained on them: the epoch's speed is then not the network's."""
+    """Whether only the head was trained, on cached features; speed is then not the network's."""
 
 
 class Resumed(Settings):
-    """Training goes on where an earlier process was stopped."""
+    """Training resumes from the checkpoint of an earlier process."""
 
     kind: Literal["resumed"] = "resumed"
     epochs: int
-    """Done before."""
+    """Number of epochs that are already done."""
     steps: int
-    """Of the next epoch that are done."""
+    """Number of steps of the next epoch that are already done."""
 
 
 class Note(Settings):
-    """Something the user should read."""
+    """A message for the user."""
 
     kind: Literal["note"] = "note"
     text: str
 
 
 class Failed(Settings):
-    """The run cannot go on; nothing follows. Its parent writes it down, once there is room."""
+    """The run has failed; no event follows. The parent records it once there is disk space."""
 
     kind: Literal["failed"] = "failed"
     reason: str
-    """One sentence."""
+    """Reason of the failure in one sentence."""
 
 
 class Unmeasured(Settings):
-    """The run has done all but its measuring, which is left for the end of the study."""
+    """The run is done except for the stage `measure`, which follows at the end of the study."""
 
     kind: Literal["unmeasured"] = "unmeasured"
 

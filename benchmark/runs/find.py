@@ -1,4 +1,4 @@
-"""Find the run that a user names: by its folder, its run_id or its beginning, or its name."""
+"""Find the run that a user names by folder, name, run_id or a prefix of the run_id."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from clothclf.settings.training import TeacherSettings
 
 MAX_LISTED = 10
 MAX_PATH = 4000
-"""Characters; systems do not take more, nor 256 in one part of it."""
+"""Maximum length of a path in characters; file systems also limit each part to 255 bytes."""
 
 
 @dataclass(frozen=True)
 class FoundRun:
-    """A finished run and where its files lie."""
+    """A finished run and its folder."""
 
     folder: RunFolder
     record: RunRecord
 
     @property
     def name(self) -> str:
-        """For people: `vgg16-s0 (0f3a…)`, with its run_id in full."""
+        """Display name: the name of the run and its full run_id, as in `vgg16-s0 (0f3a…)`."""
         return f"{self.record.spec.name} ({self.record.run_id})"
 
     def has(self, name: str) -> bool:
-        """Whether a file of its result is there as the run wrote it."""
+        """Return whether a result file exists and is unchanged since the run wrote it."""
         expected = self.record.files.get(name)
         return expected is not None and self.folder.has(name, expected)
 
     def require_model(self) -> None:
-        """Raise ReportError where its model is not as the run saved it."""
+        """Raise ReportError if the saved model is missing or has changed."""
         if not self.has(files.MODEL):
             raise ReportError(
                 f"{self.folder.path / files.MODEL}: is not as the run saved it; "
@@ -48,12 +48,12 @@ class FoundRun:
 
 
 def find_run(asked: str, study: Callable[[], StudySettings]) -> FoundRun:
-    """Find a finished run: a run folder's path, else a run of the study.
+    """Find a finished run by the path of its folder, else among the runs of the study.
 
-    `study` is called where a study is needed; its runs are known by run_id, name and the name of
-    their folder, and by the beginning of a run_id. Of several runs of one name, the one that the
-    study's settings would make is meant. Raises ReportError where there is no such run, where
-    there are several, and where it is not finished.
+    `study` is only called if `asked` is not a path. Runs of the study match by run_id, name, folder
+    name or a prefix of the run_id. If several match, the one that the study's settings would
+    produce is returned. Raises ReportError if no run matches, if several do, or if the run is not
+    finished.
     """
     if len(asked) > MAX_PATH or any(len(part.encode()) > 255 for part in asked.split("/")):
         raise ReportError(f"{asked[:80]}…: no run has a name of {len(asked):,} characters")
@@ -88,10 +88,10 @@ def find_run(asked: str, study: Callable[[], StudySettings]) -> FoundRun:
 def _as_settings_say(
     found: Sequence[tuple[RunFolder, RunSpec]], study: StudySettings
 ) -> list[tuple[RunFolder, RunSpec]]:
-    """Those of the runs that the study's settings would make; all if there is no such run.
+    """Return the runs that the study's settings would produce, or all if there are none.
 
-    Where the data lie, and which weights were asked for, decide only between runs that could stand
-    in one table.
+    The location of the data and the requested weights only decide between runs that are otherwise
+    comparable.
     """
     wanted = comparable_settings(with_teachers_by_id(study))
     same = [item for item in found if comparable_settings(item[1]) == wanted]
@@ -104,13 +104,13 @@ def _as_settings_say(
 def _matching(
     asked: str, known: Sequence[tuple[RunFolder, RunSpec]]
 ) -> list[tuple[RunFolder, RunSpec]]:
-    """What is named in full goes before what begins so."""
+    """Return the runs that match in full, else those whose run_id starts with `asked`."""
     named = [item for item in known if asked in (item[1].run_id, item[1].name, item[0].path.name)]
     return named or [item for item in known if asked and item[1].run_id.startswith(asked)]
 
 
 def _listed(found: Sequence[tuple[RunFolder, RunSpec]]) -> str:
-    """Runs by name and run_id, with the settings in which runs of the same name differ."""
+    """List runs by name and run_id, with the settings in which runs of the same name differ."""
     shown = found[:MAX_LISTED]
     one_name = len({spec.name for _, spec in found}) == 1
     apart = differing_settings([spec for _, spec in shown]) if one_name else [""] * len(shown)
@@ -141,19 +141,19 @@ def _finished(folder: RunFolder) -> FoundRun:
 
 
 def with_teachers_by_id(study: StudySettings) -> StudySettings:
-    """The study with its teachers as its runs name them; one that is gone stays as it was named."""
+    """Return the study with its teachers replaced by their run_ids; missing ones stay as named."""
     return with_teachers(study, [_run_id(asked, study) for asked in study.train.teacher.runs])
 
 
 def with_teachers(study: StudySettings, run_ids: Sequence[str]) -> StudySettings:
-    """The study with these names for its teachers: a run has one identity, whatever they were."""
+    """Return the study with these run_ids as teachers, so that a run's identity is unambiguous."""
     teacher = study.train.teacher.model_copy(update={"runs": tuple(run_ids)})
     train = study.train.model_copy(update={"teacher": teacher})
     return study.model_copy(update={"train": train})
 
 
 def without_teacher(study: StudySettings) -> StudySettings:
-    """The study without a teacher: its settings choose between runs of a teacher's name."""
+    """Return the study without a teacher, to choose between runs that match a teacher's name."""
     train = study.train.model_copy(update={"teacher": TeacherSettings()})
     return study.model_copy(update={"train": train})
 

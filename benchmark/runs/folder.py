@@ -1,4 +1,4 @@
-"""A run's folder: which file holds what, written atomically, and believed only if it is whole."""
+"""Read and write the files of a run's folder, atomically and with checksums."""
 
 from __future__ import annotations
 
@@ -33,31 +33,31 @@ FAILURE = "failure.json"
 STAGES = "stages.json"
 CHECKPOINTS = "checkpoints"
 DAMAGED = ".damaged"
-"""Ending of what was set aside."""
+"""Suffix of files that were set aside."""
 
 CHECK = re.compile(r'"check": "[0-9a-f]*"')
-"""The checksum within a file's text, over the text without it; it is the first of that name."""
+"""Pattern of a file's checksum, which covers the text with an empty `check`; first match only."""
 
 _Model = TypeVar("_Model", bound=Settings)
 
 
 class RunFolder:
-    """One run's files. The record comes last: where it is valid, the run is done."""
+    """The files of one run. The record is written last: a run with a valid record is done."""
 
     def __init__(self, path: Path) -> None:
-        """`path` need not exist yet."""
+        """Use the folder at `path`, which need not exist yet."""
         self.path = path
 
     @classmethod
     def of(cls, root: Path, spec: RunSpec) -> RunFolder:
-        """The folder of a run below the tracking folder `root`."""
+        """Return the folder of a run below the tracking folder `root`."""
         return cls(runs_root(root, spec.study) / folder_name(spec))
 
     def start(self, spec: RunSpec, fresh: bool = False) -> bool:
-        """Make the folder ready for its run; return whether it goes on with an earlier attempt.
+        """Prepare the folder for its run; return whether the run resumes an earlier attempt.
 
-        What an earlier attempt finished stays, unless `fresh`. A record that is there is not to be
-        believed, and is set aside.
+        The results of an earlier attempt are kept, unless `fresh`. An existing record is not valid
+        and is renamed.
         """
         resumed = not fresh and self.spec() == spec
         if not resumed:
@@ -68,18 +68,18 @@ class RunFolder:
         for name in (RECORD, FAILURE):
             with contextlib.suppress(FileNotFoundError):
                 (self.path / name).replace(self.path / f"{name}{DAMAGED}")
-        for unfinished in self.path.glob(".*"):  # a killed process's
+        for unfinished in self.path.glob(".*"):  # temporary files of a killed process
             unfinished.unlink()
         (self.path / CHECKPOINTS).mkdir(exist_ok=True)
         return resumed
 
     def finish(self) -> None:
-        """Delete what only an unfinished run needs; the record is there."""
+        """Delete the files that only an unfinished run needs. The record must exist."""
         (self.path / STAGES).unlink(missing_ok=True)
         shutil.rmtree(self.path / CHECKPOINTS, ignore_errors=True)
 
     def write(self, name: str, value: BaseModel) -> None:
-        """Write settings or results as JSON; one with a `check` gets its checksum there."""
+        """Write settings or results as JSON, with a checksum if they have a field `check`."""
         text = value.model_dump_json(indent=1) + "\n"
         if hasattr(value, "check"):
             bare = CHECK.sub('"check": ""', text, count=1)
@@ -88,9 +88,9 @@ class RunFolder:
         write_text(self.path / name, text)
 
     def read(self, name: str, kind: type[_Model], checked: bool = True) -> _Model | None:
-        """The inverse of `write`; None where there is no such file, or it is not as written.
+        """Read what `write` wrote; return None if the file is missing, invalid or damaged.
 
-        Unless `checked`, a file that was written before its kind had a checksum is read as well.
+        With `checked=False`, also accept files without a checksum, from before `kind` had one.
         """
         try:
             text = (self.path / name).read_text("utf-8")
@@ -105,36 +105,36 @@ class RunFolder:
         return value
 
     def has(self, name: str, sha256: str) -> bool:
-        """Whether a file is there as it was written."""
+        """Return whether a file exists and has this SHA-256."""
         try:
             return file_sha256(self.path / name) == sha256
         except OSError:
             return False
 
     def spec(self) -> RunSpec | None:
-        """What the run was asked to do; None where the folder does not say."""
+        """Return the spec of the run, or None if it is missing or damaged."""
         return self.read(SPEC, RunSpec)
 
     def record(self) -> RunRecord | None:
-        """The record of a finished run; None where there is none, or it cannot be believed."""
+        """Return the record of a finished run, or None if it is missing or invalid."""
         record = self.read(RECORD, RunRecord)
         if record is None or record.run_id != record.spec.run_id:
             return None
         return record if all((self.path / name).is_file() for name in record.files) else None
 
     def verified_record(self) -> RunRecord | None:
-        """The record, if every file beside it is still what it says; reads them all."""
+        """Return the record if every result file has its recorded hash; reads all of the files."""
         record = self.record()
         if record is None:
             return None
         return record if all(self.has(name, sha) for name, sha in record.files.items()) else None
 
     def has_ended(self) -> bool:
-        """Whether there is a record, be it damaged."""
+        """Return whether a record exists, even a damaged one."""
         return (self.path / RECORD).exists()
 
     def why_not_believed(self) -> str:
-        """Why a record that is there counts for nothing, in words; else empty."""
+        """Return why an existing record is invalid; empty if it is valid or missing."""
         if not self.has_ended() or self.record() is not None:
             return ""
         with contextlib.suppress(OSError, ValueError):
@@ -147,11 +147,11 @@ class RunFolder:
         return "its record, or a file beside it, is damaged"
 
     def failure(self) -> Failure | None:
-        """Why the run failed, where it did."""
+        """Return the failure of the run, or None if it has not failed."""
         return self.read(FAILURE, Failure)
 
     def log_tail(self, lines: int = 20) -> str:
-        """The last lines that the run's process printed."""
+        """Return the last lines that the run's process printed."""
         path = self.path / LOG
         if not path.is_file():
             return ""
@@ -161,7 +161,7 @@ class RunFolder:
         return "\n".join(text.splitlines()[-lines:])
 
     def results(self) -> list[str]:
-        """Names of the files that belong to the result, but for the record."""
+        """Return the names of the result files, without the record."""
         passing = {RECORD, FAILURE, LOG, STAGES}
         return sorted(
             item.name
@@ -173,17 +173,17 @@ class RunFolder:
         )
 
     def hashes(self) -> dict[str, str]:
-        """SHA-256 of every file that belongs to the result."""
+        """Return the SHA-256 of every result file by name."""
         return {name: file_sha256(self.path / name) for name in self.results()}
 
 
 def runs_root(root: Path, study: str) -> Path:
-    """Where the run folders of a study lie."""
+    """Return the parent of a study's run folders."""
     return root / "runs" / study
 
 
 def study_folders(root: Path, study: str) -> Iterator[RunFolder]:
-    """All run folders of a study, by name."""
+    """Iterate over the run folders of a study in the order of their names."""
     parent = runs_root(root, study)
     if parent.is_dir():
         for path in sorted(parent.iterdir()):

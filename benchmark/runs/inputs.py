@@ -1,4 +1,4 @@
-"""What a run trains: its network and its images, the same in every process of the run."""
+"""Build the network and open the images of a run, identically in each of its processes."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 
 def open_splits(spec: RunSpec, folder: RunFolder, note: Note) -> dict[str, SplitImages]:
-    """All splits of a run's images, which share the array of pixels.
+    """Open all splits of a run's images, which share one array of pixels.
 
-    Where that is gone or damaged, now or when it is read, the images are decoded again, and
-    `note` is told. Raises DataError where they are not the same any more.
+    If the array is missing or damaged, now or when it is read, the images are decoded again and
+    `note` is called with a message. Raises DataError if the images have changed.
     """
     manifest = pd.read_parquet(folder.path / files.MANIFEST)
     pixels = open_pixels(spec.pixels, lambda: decode_again(spec, manifest, note))
@@ -38,8 +38,8 @@ def open_splits(spec: RunSpec, folder: RunFolder, note: Note) -> dict[str, Split
 
 
 def decode_again(spec: RunSpec, manifest: pd.DataFrame, note: Note) -> Path:
-    """A new file of a run's pixels; raises DataError where its data have changed."""
-    from clothclf.data.prepare import prepare  # slow to import, and seldom needed
+    """Decode a run's images again; return the path. Raises DataError if the data have changed."""
+    from clothclf.data.prepare import prepare  # slow to import, and rarely needed
 
     note(f"{spec.name}: the decoded images are gone or damaged: decoding them again")
     settings = spec.data.model_copy(update={"image_size": spec.image_size})
@@ -53,10 +53,10 @@ def decode_again(spec: RunSpec, manifest: pd.DataFrame, note: Note) -> Path:
 
 
 def build_from(spec: RunSpec) -> Classifier:
-    """The classifier of a run, on the CPU.
+    """Build the classifier of a run on the CPU.
 
-    Raises ArchitectureError where the run's own architecture is not the code that it was; that is
-    then not run.
+    Raises ArchitectureError, before running any of its code, if the file of a `module:function`
+    architecture has changed since the run was planned.
     """
     if spec.source_sha256 and source_sha256(spec.architecture) != spec.source_sha256:
         raise ArchitectureError(
@@ -82,7 +82,7 @@ def make_batches(
     device: torch.device,
     shard: Shard = ALL,
 ) -> ImageBatches:
-    """The images as a process's share of the run's batches."""
+    """Return the batches of a run, or one process's shard of them."""
     return ImageBatches(
         splits,
         classifier.normalization,

@@ -1,4 +1,4 @@
-"""Records of ended runs, read from their folders when asked for: a study's driver keeps none."""
+"""Records of finished runs, read from disk on access so that the driver holds none in memory."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ from benchmark.runs.record import RunRecord
 
 
 class Records(Sequence[RunRecord]):
-    """In the order in which runs ended; ten thousand of them in memory would be some 0.5 GB."""
+    """Lazy sequence of records in the order in which runs finished.
+
+    Ten thousand records in memory would take about 0.5 GB.
+    """
 
     def __init__(self) -> None:
-        """None yet."""
+        """Start with an empty sequence."""
         self._folders: list[RunFolder] = []
 
     def add(self, folder: RunFolder) -> None:
-        """Of a run that has its record."""
+        """Append the record of the run in this folder."""
         self._folders.append(folder)
 
     def __len__(self) -> int:
-        """How many there are, without reading them."""
+        """Return the number of records without reading them."""
         return len(self._folders)
 
     @overload
@@ -32,7 +35,7 @@ class Records(Sequence[RunRecord]):
     def __getitem__(self, place: slice) -> list[RunRecord]: ...
 
     def __getitem__(self, place: int | slice) -> RunRecord | list[RunRecord]:
-        """Read one or some; raises StoreError where a record is gone meanwhile."""
+        """Read one record or a slice; raises StoreError if a record is missing or damaged."""
         if isinstance(place, slice):
             return [_read(folder) for folder in self._folders[place]]
         return _read(self._folders[place])

@@ -1,4 +1,4 @@
-"""Who hears of the runs of a study: the terminal and the tracker do."""
+"""Interface of the objects that follow a study's runs, such as the terminal and the tracker."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ from benchmark.runs.spec import RunSpec
 
 
 class Listener(Protocol):
-    """Hears of every run: the terminal and the tracker do."""
+    """Callbacks for the runs of a study; implemented by the terminal and the tracker."""
 
     def on_skipped(self, folder: RunFolder, record: RunRecord) -> None:
-        """The run was done before."""
+        """The run was already finished."""
 
     def on_failed_before(self, folder: RunFolder, failure: Failure) -> None:
-        """The run failed earlier, and is not tried again unless asked."""
+        """The run failed in an earlier study and is not retried, as no retry was requested."""
 
     def on_elsewhere(self, folder: RunFolder, spec: RunSpec) -> None:
-        """Another process has the run; this one looks again later."""
+        """Another process executes the run; this one checks again later."""
 
     def on_started(self, folder: RunFolder, spec: RunSpec, resumed: bool) -> None:
-        """The run begins, or goes on where an earlier process left it."""
+        """The run starts, or resumes an earlier attempt."""
 
     def on_event(self, spec: RunSpec, event: Event) -> None:
-        """The run's process said something."""
+        """The run's process sent an event."""
 
     def on_finished(self, folder: RunFolder, record: RunRecord) -> None:
-        """The run has its record."""
+        """The run has finished and its record is written."""
 
     def on_failed(self, folder: RunFolder, failure: Failure) -> None:
-        """The run has failed; the next one follows."""
+        """The run has failed; the study continues with the next one."""
 
     def on_interrupted(self, folder: RunFolder, spec: RunSpec) -> None:
-        """The user stops the study in the middle of this run."""
+        """The user interrupted the study during this run."""
 
     def on_tick(self) -> None:
-        """Some fraction of a second has passed."""
+        """Called several times per second while runs execute."""
 
 
 @runtime_checkable
 class StudyListener(Listener, Protocol):
-    """A listener that also hears of the study as a whole."""
+    """A listener with a callback for the study as a whole."""
 
     def on_study(self, plan: Sequence[RunSpec]) -> contextlib.AbstractContextManager[None]:
-        """Entered before the first run of a plan, left after the last, however the study ends."""
+        """Return a context that spans the runs of a plan and exits however the study ends."""

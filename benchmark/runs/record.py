@@ -1,4 +1,4 @@
-"""What a run leaves behind: its record when it ended well, else its failure."""
+"""Results of a run: its record if it finished, else its failure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Stage = Literal["start", "data", "build", "cost", "train", "evaluate", "save", "
 
 
 class Environment(Settings):
-    """Where a run was measured."""
+    """Machine and software of a run."""
 
     bench: str
     python: str
@@ -23,64 +23,64 @@ class Environment(Settings):
     device: str
     """`cpu`, or the name of the GPU."""
     threads: int
-    """Of each process."""
+    """Number of CPU threads of each process."""
     processes: int = 1
-    """That trained the network together, each on a device like this, or with part of the CPU."""
+    """Number of processes that trained the network, each on such a device or a part of the CPU."""
     versions: dict[str, str]
-    """Of the libraries that do the work."""
+    """Versions of the main libraries by name."""
     git_commit: str
-    """Of the code's checkout; empty when it was installed as a package."""
+    """Commit of the checkout of bench; empty if it was installed as a package."""
 
 
 class RunRecord(Settings):
-    """A finished run: what was asked, what was measured, and under which conditions."""
+    """A finished run: its settings, its measurements and its environment."""
 
     version: Literal[2] = RECORD_VERSION
     check: str = ""
-    """SHA-256 of the file without this."""
+    """SHA-256 of the file with this field empty."""
     run_id: str
     spec: RunSpec
     cost: Cost | None
     cost_fault: str
-    """Why nothing could be counted; empty otherwise."""
+    """Why the cost could not be counted; empty otherwise."""
     measured: MeasuredCost | None
-    """Time and memory on the device of the run; None where it was not asked for."""
+    """Time and memory on the device of the run; None if not requested or not possible."""
     measured_fault: str
-    """Why nothing could be measured; empty otherwise."""
+    """Why time and memory could not be measured; empty otherwise."""
     training: TrainingResult
     test: Evaluation
-    """Of the split that `spec.evaluate` names: the test split, but for probes of a selection."""
+    """Evaluation of the split `spec.evaluate`: the test split, except in probes of a selection."""
     body_sha256: str
-    """Of the backbone's parameters before training, so that a random one can be recognised."""
+    """SHA-256 of the backbone's parameters before training, which identifies a random backbone."""
     environment: Environment
     stage_seconds: dict[str, float]
     peak_memory_bytes: int
-    """Largest resident memory of the run's process."""
+    """Maximum resident memory of the run's process in bytes."""
     started_at: str
-    """UTC, ISO 8601."""
+    """Time in UTC, ISO 8601."""
     finished_at: str
     attempts: int = 1
-    """Times that it was begun on a cluster; those before the last lost their node."""
+    """Number of attempts on a cluster; all but the last lost their node."""
     files: dict[str, str]
-    """SHA-256 of each file beside the record."""
+    """SHA-256 of each result file by name."""
 
 
 class Failure(Settings):
-    """A run that did not end well."""
+    """A failed run: its settings, the stage and the reason."""
 
     version: Literal[2] = RECORD_VERSION
     check: str = ""
-    """SHA-256 of the file without this."""
+    """SHA-256 of the file with this field empty."""
     run_id: str
     spec: RunSpec
     stage: Stage
     reason: str
-    """One sentence."""
+    """Reason of the failure in one sentence."""
     log_tail: str
     """The last lines that the run printed."""
     at: str
-    """UTC, ISO 8601."""
+    """Time in UTC, ISO 8601."""
     lost: bool = False
-    """Its nodes were lost, time and again: no fault of the run; the next study tries it again."""
+    """Whether the run failed because its nodes were lost repeatedly; the next study retries it."""
     attempts: int = 1
-    """Times that it was begun on a cluster."""
+    """Number of attempts on a cluster."""

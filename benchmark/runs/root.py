@@ -1,4 +1,4 @@
-"""The tracking folder: made, checked for writing, and where its parts lie."""
+"""The tracking folder: create it, check that it is writable, locate and clean its parts."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from benchmark.errors import StoreError
 from clothclf.data.in_use import delete_unused
 
 MIN_FREE_BYTES = 2**16
-"""Below it not even a store can be opened."""
+"""Minimum free space in bytes; with less, not even the store can be opened."""
 
 
 def open_store(study: StudySettings) -> Path:
-    """Make the tracking folder unless it is there; return its absolute path.
+    """Create the tracking folder if it does not exist; return its absolute path.
 
-    Raises StoreError where nothing can be written to it.
+    Raises StoreError if the folder is not writable.
     """
     root = study.tracking.folder.absolute()
     try:
@@ -43,28 +43,28 @@ def open_store(study: StudySettings) -> Path:
 
 
 def cache_folder(root: Path) -> Path:
-    """Where decoded images and drawings are kept; it may be deleted at any time."""
+    """Return the folder of caches such as decoded images; it can be deleted at any time."""
     return root / "cache"
 
 
 WHOLE_FOLDERS = ("demo", "features", "hub", "pixels")
-"""Kinds of the cache whose entries are folders, each used and deleted as a whole."""
+"""Kinds of cache whose entries are folders, each used and deleted as a whole."""
 
 
 @dataclass(frozen=True)
 class Cleaned:
-    """Bytes of a cache by kind."""
+    """Result of cleaning a cache: bytes by kind of cache."""
 
     deleted: dict[str, int] = field(default_factory=dict)
     in_use: dict[str, int] = field(default_factory=dict)
-    """Left, because a process that runs uses it."""
+    """Bytes that were not deleted because a running process uses them."""
 
 
 def clean_cache(root: Path) -> Cleaned:
-    """Delete what is cached below the tracking folder, but for what running processes use.
+    """Delete the caches below the tracking folder, except those that running processes use.
 
-    What a killed process left unfinished goes, too. Raises StoreError where something stays that
-    nobody uses.
+    Also deletes the unfinished files of killed processes. Raises StoreError if an unused entry
+    cannot be deleted.
     """
     cleaned = Cleaned()
     for entry, kind in _cache_entries(cache_folder(root)):
@@ -78,9 +78,9 @@ def clean_cache(root: Path) -> Cleaned:
 
 
 def _cache_entries(cache: Path) -> Iterator[tuple[Path, str]]:
-    """What can be deleted at once, and its kind.
+    """Iterate over entries that are deleted as a whole, each with its kind.
 
-    Folders of small files stay, empty: a process may be about to write to one.
+    Folders of small files are kept, empty, because a process may be about to write to one.
     """
     for kind in sorted(cache.iterdir()) if cache.is_dir() else []:
         if kind.name in WHOLE_FOLDERS and kind.is_dir():
@@ -92,7 +92,7 @@ def _cache_entries(cache: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Files below a folder, none for a file; what vanishes meanwhile is passed over."""
+    """Iterate over the files below a folder (none for a file), ignoring those that vanish."""
     for top, _, names in os.walk(folder):
         yield from (Path(top, name) for name in names)
 
@@ -100,15 +100,18 @@ def _files(folder: Path) -> Iterator[Path]:
 def _size(path: Path) -> int:
     try:
         status = path.lstat()
-    except OSError:  # another process has deleted or renamed it meanwhile
+    except OSError:  # another process may have deleted or renamed it
         return 0
     return status.st_size if stat.S_ISREG(status.st_mode) else 0
 
 
 def tracking_uri(study: StudySettings) -> str:
-    """The MLflow store: the study's own, else MLFLOW_TRACKING_URI, else SQLite in the folder."""
+    """Return the URI of the MLflow store.
+
+    This is `tracking.uri`, else MLFLOW_TRACKING_URI, else SQLite in the tracking folder.
+    """
     root = study.tracking.folder.absolute()
-    # A relative sqlite path would be another database from another folder.
+    # A relative SQLite path would name another database from another working directory.
     return (
         study.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root}/mlflow.db"
     )

@@ -1,4 +1,4 @@
-"""What a run was asked to do, by dotted key, and in which keys runs differ."""
+"""Settings of runs by dotted key, and the settings in which runs differ."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from benchmark.runs.spec import OF_EACH_RUN, RunSpec, protocol_settings
 
 ABSENT = "-"
 MAX_SHOWN = 4
-"""Settings shown of one run."""
+"""Maximum number of settings shown for one run."""
 MAX_VALUE = 40
-"""Characters shown of one value."""
+"""Maximum number of characters shown for one value."""
 
 
 def comparable_settings(item: StudySettings | RunSpec) -> dict[str, Any]:
-    """What must be equal within a table, apart from the data's own fingerprint.
+    """Return the settings that all runs of one table must share, besides the data's fingerprint.
 
-    Where the images lie, and from where weights are loaded, may differ: the fingerprint tells
-    data apart, and each row names its weights.
+    The paths of the images and the source of the weights may differ: the fingerprint identifies
+    the data, and each row names its weights.
     """
     data = item.data.model_dump(mode="json", exclude={"path", "image_size"})
     if item.data.source != "demo":
@@ -28,14 +28,14 @@ def comparable_settings(item: StudySettings | RunSpec) -> dict[str, Any]:
     size: int | str = OF_EACH_RUN
     if not item.several_sizes:
         size = item.image_size if isinstance(item, RunSpec) else item.data.shown_size
-    # Probes of a selection leave the test split alone: no report is of them.
+    # Probes of a selection do not use the test split, so reports leave them out.
     evaluate = item.evaluate if isinstance(item, RunSpec) else "test"
     protocol = protocol_settings(size, item.model, item.train)
     return {"data": data, "evaluate": evaluate, **protocol}
 
 
 def settings_of_spec(spec: RunSpec) -> dict[str, str]:
-    """All settings of a run as text, by dotted key, as `--set` takes it if it is a config key."""
+    """Return all settings of a run as text by dotted key; config keys are as in `--set`."""
     summary = spec.data_summary
     data = spec.data.model_dump(mode="json")
     if spec.data.source != "demo":
@@ -70,12 +70,12 @@ def settings_of_spec(spec: RunSpec) -> dict[str, str]:
     )
 
 
-# They stand in a run's name, or change no numbers.
+# These are part of a run's name, or do not affect its results.
 _ASIDE = {
     *("study", "architecture", "seed", "device", "measure", "tracking.weights"),
     *("data.path", "data.classes", "start.origin"),
 }
-# What follows from other settings is shown only if none of those differs.
+# These follow from other settings, so they are only shown if none of those differs.
 _IMPLIED = {
     "data.fingerprint": "data.",
     "start.sha256": "start.weights",
@@ -84,10 +84,10 @@ _IMPLIED = {
 
 
 def differing_settings(specs: Sequence[RunSpec]) -> list[str]:
-    """For each run, the settings in which not all of them agree: `learning_rate=0.01, epochs=3`.
+    """Return for each run the settings that differ, such as `learning_rate=0.01, epochs=3`.
 
-    Those of training come first. Keys are shortened to their last part, unless two of those shown
-    would then read alike. Texts are empty if the runs agree in all that changes numbers.
+    Training settings come first. Keys are shortened to their last part unless that is ambiguous.
+    The texts are empty if the runs agree in all settings that affect results.
     """
     told = [settings_of_spec(spec) for spec in specs]
     keys = {key for settings in told for key in settings if not key.startswith("data.images.")}
@@ -116,7 +116,7 @@ def _shown(names: Sequence[str], values: Sequence[str]) -> str:
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested values as text, by dotted key."""
+    """Flatten nested values to text by dotted key."""
     items: dict[str, str] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):

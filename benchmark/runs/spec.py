@@ -1,4 +1,4 @@
-"""From a study to its runs: one architecture and one seed each, with an identity of its own."""
+"""Specifications of runs: the plan of a study, and the identity of each run."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from clothclf.settings import (
 )
 
 PROTOCOL_VERSION = 2
-"""Raise it when the same settings would give other numbers: older runs are then not reused."""
+"""Raise this when the same settings give other results, so that older runs are not reused."""
 STANDARDIZING = "clipped"
-"""How features are standardised: change it, and only runs that do so are new ones."""
+"""Method of standardizing features. A change only invalidates runs that standardize."""
 OF_EACH_RUN = "of each run"
-"""In place of the size in a protocol whose runs have several, so that they are compared."""
+"""Replaces the image size in the protocol if runs have several, so that they are comparable."""
 
 
 class TeacherRun(Settings):
-    """A finished run whose answers others learn; its run_id stands for all of its numbers."""
+    """A finished run whose predictions others learn. Its run_id identifies its results."""
 
     run_id: str
     folder: Path
-    """Of the run; where it lies is not part of anything's identity."""
+    """Folder of the run; not part of the identity of a run."""
 
 
 class RunSpec(Settings):
-    """All that one run needs; it travels to the run's process as JSON."""
+    """The resolved settings of one run, sent to its process as JSON."""
 
     study: str
     architecture: str
@@ -50,38 +50,38 @@ class RunSpec(Settings):
     seed: int
     data: DataSettings
     image_size: int
-    """Side of its square images, in pixels; `data.image_size` where that is one number."""
+    """Side of the square images in pixels; equals `data.image_size` if that is one number."""
     several_sizes: bool = False
-    """Whether runs of other sizes stand beside it; the size is then part of its name."""
+    """Whether runs of the study differ in image size, which is then part of their names."""
     data_summary: DataSummary
     model: ModelSettings
     train: TrainSettings
     weights: Weights
     teachers: tuple[TeacherRun, ...] = ()
-    """Those that `train.teacher.runs` lists, there by their run_ids."""
+    """The runs that `train.teacher.runs` lists by run_id."""
     device: str
     pixels: Path
-    """The decoded images; a cache, not part of the identity."""
+    """Path of the decoded images; a cache, not part of the identity."""
     cache: Path
-    """Below it a frozen backbone's features are kept; not part of the identity either."""
+    """Folder of caches, such as a frozen backbone's features; not part of the identity."""
     precision: Precision
-    """Of the backbone's arithmetic: what `model.precision` asks for, or what its probe chose."""
+    """Numeric precision of the backbone: `model.precision`, or the choice of a probe."""
     save_weights: str
     measure: bool
     count: bool = True
-    """Count what the network costs; a probe of a selection leaves it to the runs that stay."""
+    """Whether to count the network's cost; False for a probe of a selection."""
     evaluate: Literal["test", "valid"] = "test"
-    """The split whose predictions are kept and evaluated at the end. A probe of a selection leaves
-    the test split alone: `RunRecord.test` is then of the validation images."""
+    """Split that is evaluated at the end and whose predictions are stored. A probe of a selection
+    does not use the test split: its `RunRecord.test` describes the validation split."""
     tags: dict[str, str] = Field(default_factory=dict)
-    """Told to MLflow beside its own; they name no run."""
+    """Additional tags for MLflow; not part of the identity."""
     source_sha256: str = ""
-    """Of the file of an architecture that is named `module:function`; empty for timm's."""
+    """SHA-256 of the file of a `module:function` architecture; empty for timm models."""
 
     @model_validator(mode="before")
     @classmethod
     def _size_of_the_data(cls, values: Any) -> Any:
-        """Specs were written without a size of their own when all had that of the data."""
+        """Fill in `image_size` from the data for specs from before runs had their own size."""
         if not isinstance(values, dict) or "image_size" in values:
             return values
         data = values.get("data")
@@ -90,7 +90,7 @@ class RunSpec(Settings):
 
     @property
     def run_id(self) -> str:
-        """Hash of all that changes the numbers: settings, data, weights, protocol."""
+        """Hash of everything that affects the results: settings, data, weights, protocol."""
         parts = {
             "protocol": self.protocol_id,
             "data": self.data_summary.fingerprint,
@@ -110,13 +110,13 @@ class RunSpec(Settings):
 
     @property
     def protocol_id(self) -> str:
-        """Hash of how all runs of a comparison are made; see `protocol_settings`."""
+        """Hash of `protocol_settings`, which all runs of a comparison share."""
         size = OF_EACH_RUN if self.several_sizes else self.image_size
         return _hash(protocol_settings(size, self.model, self.train))
 
     @property
     def name(self) -> str:
-        """For people: architecture and seed, and head and size where they are not the plain one."""
+        """Display name: architecture and seed, with head and image size if not the default."""
         hidden = "" if self.head.hidden is None else f"-h{self.head.hidden}"
         size = f"-{self.image_size}px" if self.several_sizes else ""
         return f"{self.architecture}{hidden}{size}-s{self.seed}"
@@ -125,7 +125,7 @@ class RunSpec(Settings):
 def protocol_settings(
     image_size: int | str, model: ModelSettings, train: TrainSettings
 ) -> dict[str, Any]:
-    """What runs must share to be compared, apart from the data themselves.
+    """Return the settings that comparable runs must share, besides the data.
 
     `image_size` is in pixels, or `OF_EACH_RUN`.
     """
@@ -149,11 +149,11 @@ def make_plan(
     weights: Mapping[str, Weights],
     teachers: Sequence[TeacherRun] = (),
 ) -> list[RunSpec]:
-    """List the runs of a study: every architecture (names, no wildcards) with every seed.
+    """List the runs of a study: each of `architectures` (names, no wildcards) with each seed.
 
-    Each has its own size, in pixels, or that of the study where it is one number; `pixels` may be
-    by size. Where the study leaves the precision to a probe, it is float32 until that was made.
-    Its `teachers` are named by their run_ids, in the study too.
+    An entry without an image size uses that of the study. `pixels` is one path or one per size in
+    pixels. A precision of `auto` is float32 here; a probe decides it later. The study must name
+    `teachers` by run_id.
     """
     precision = "float32" if study.model.precision == "auto" else study.model.precision
     return [
@@ -199,7 +199,7 @@ def _size(study: StudySettings, entry: ArchitectureSettings) -> int:
 
 
 def cost_request(spec: RunSpec) -> CostRequest:
-    """What is to be counted and measured of a run: its network, with its head and classes."""
+    """Return the request to count and measure the network of a run, including its head."""
     return CostRequest(
         architecture=spec.architecture,
         image_size=spec.image_size,
@@ -211,7 +211,7 @@ def cost_request(spec: RunSpec) -> CostRequest:
 
 
 def folder_name(spec: RunSpec) -> str:
-    """Name of a run's folder: readable, and unique by its run_id."""
+    """Return the name of a run's folder: a readable part and the unique run_id."""
     readable = re.sub(r"[^A-Za-z0-9._-]", "-", spec.name)[:80]
     return f"{readable}-{spec.run_id}"
 

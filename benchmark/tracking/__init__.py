@@ -1,1 +1,1 @@
-"""Tracking: the only place that imports mlflow."""
+"""MLflow tracking; the only package that imports mlflow."""

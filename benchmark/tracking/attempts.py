@@ -1,8 +1,8 @@
-"""Which MLflow runs of one run_id stay, where several attempts or several drivers made some.
+"""Choose which MLflow run of a run_id to keep if several attempts or drivers created one.
 
-The store ends up with one for each run_id: of those that finished the last, else of those that
-failed the last, else the latest attempt. One that another living process writes to is left alone,
-and nothing finished is deleted before another is.
+The store keeps one MLflow run per run_id: the last that finished, else the last that failed, else
+the latest attempt. A run that another live process writes to is not touched, and no finished run
+is deleted before another one has finished.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from benchmark.tracking.heartbeat import is_dead, is_ours
 from benchmark.tracking.run_fields import KIND_TAG, RUN_KIND
 
 RESULTS = ("FINISHED", "FAILED")
-"""States of a run whose end is logged, the better one first."""
+"""Final MLflow states of a run, in order of preference."""
 
 
 def is_of_this_kind(run: Any) -> bool:
-    """Whether a run was logged as this bench logs one."""
+    """Return whether an MLflow run was logged in the current format."""
     return bool(run.data.tags.get(KIND_TAG) == RUN_KIND)
 
 
 def is_anothers(run: Any) -> bool:
-    """Whether another process, on this machine or elsewhere, writes to it now."""
+    """Return whether another live process, on any machine, writes to this MLflow run."""
     tags = run.data.tags
     return run.info.status == "RUNNING" and not is_ours(tags) and not is_dead(tags)
 
 
 def has_result(found: Sequence[Any], status: str) -> bool:
-    """Whether one of them holds a result that is as good."""
+    """Return whether one of the MLflow runs has a result at least as good as `status`."""
     enough = RESULTS[: RESULTS.index(status) + 1]
     return any(run.info.status in enough and is_of_this_kind(run) for run in found)
 
 
 def to_go_on_with(found: Sequence[Any]) -> Any | None:
-    """The attempt (newest first) that a run which goes on writes to; None where there is none."""
+    """Return the attempt that a resumed run continues, or None; `found` has the newest first."""
     for run in found:
         if run.info.status != "FINISHED" and is_of_this_kind(run) and not is_anothers(run):
             return run
@@ -43,7 +43,7 @@ def to_go_on_with(found: Sequence[Any]) -> Any | None:
 
 
 def cut_short(found: Sequence[Any]) -> list[Any]:
-    """Attempts that came to no result, and that nobody writes to."""
+    """Return the attempts without a result to which no live process writes."""
     return [run for run in found if run.info.status not in RESULTS and not is_anothers(run)]
 
 
@@ -56,9 +56,9 @@ def _worth(run: Any) -> tuple[int, int, str]:
 def superfluous(
     found: Sequence[Any], worth: Callable[[Any], tuple[int, int, str]] = _worth
 ) -> list[Any]:
-    """All but the one that stays, that of most worth; what another living process writes to stays.
+    """Return all but the best MLflow run, without those that another live process writes to.
 
-    Two drivers that ask at once get the same answer.
+    The choice is deterministic, so that two concurrent drivers agree.
     """
     ended = [run for run in found if not is_anothers(run)]
     stays = max(ended, key=worth, default=None)

@@ -1,7 +1,7 @@
-"""How MLflow's runs page opens on a study: the newest runs that compare, best first, with charts.
+"""Initial view of a study in MLflow's UI: the newest comparable runs, best first, with charts.
 
-The page keeps a view under a key in a tag of the experiment (it is what its button "Share" makes),
-and opens it when the address names the key. A page that knows no such view shows its own default.
+The UI stores a shared view (its button "Share") in a tag of the experiment, and opens the view if
+the URL names its key. A UI without shared views shows its own default.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ COLUMNS = (
 )
 COMPARISON = "Comparison"
 ROOM: dict[str, Any] = {"columns": 2, "cardHeight": 420}
-"""For the charts of several axes, which three columns press together."""
+"""Layout of the comparison. Charts with several axes are too narrow in three columns."""
 SECTIONS = (
     *(COMPARISON, "test", "valid", "train", "cost", "speed", "memory", "time", "best"),
     *("counters", "System metrics"),
@@ -32,8 +32,8 @@ SECTIONS = (
 
 
 def address(base: str, experiment_id: str) -> str:
-    """The page of a study's comparison on a server at `base`."""
-    # Without the first MLflow 3 opens its pages for language models, where no run is to be seen.
+    """Return the URL of a study's comparison on a server at `base`."""
+    # Without workflowType, MLflow 3 opens its pages for language models, which show no runs.
     query = urlencode(
         {
             "workflowType": "machine_learning",
@@ -45,19 +45,19 @@ def address(base: str, experiment_id: str) -> str:
 
 
 def comparable_with(tags: Mapping[str, str]) -> str:
-    """Filter of the runs that may be compared with a run of these tags.
+    """Return the filter for runs that are comparable with a run with these tags.
 
-    Accuracies of other protocols and of other data are not of one scale, so "best first" is of
-    one protocol and one fingerprint; change the filter on the page to see the others.
+    Accuracies are only comparable for the same protocol and the same data, so the ranking covers
+    one protocol and one fingerprint. Users can change the filter in the UI.
     """
     same = [f"tags.`{tag}` = '{tags[tag]}'" for tag in (PROTOCOL_TAG, DATA_TAG) if tag in tags]
     return " and ".join([RUNS_ONLY, *same])
 
 
 def view_state(measured: bool, shown: str = RUNS_ONLY) -> str:
-    """The view as the page reads it, JSON, of the runs that the filter `shown` finds.
+    """Return the view as JSON in the UI's format, for the runs that match the filter `shown`.
 
-    `measured` says whether one of them has a latency.
+    `measured` tells whether one of them has a latency.
     """
     state = {
         "searchFilter": shown,
@@ -83,7 +83,7 @@ def view_state(measured: bool, shown: str = RUNS_ONLY) -> str:
 
 
 def _charts(measured: bool) -> list[dict[str, Any]]:
-    """What a comparison is about; a chart for each metric is added by the page itself."""
+    """Return the charts of the comparison; the UI adds one for each metric."""
     return [
         _chart(
             "PARALLEL",

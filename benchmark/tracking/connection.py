@@ -1,4 +1,4 @@
-"""Reach an MLflow store without its noise, and say in one sentence why it cannot be used."""
+"""Connect to an MLflow store quietly, and explain connection errors in one sentence."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from clothclf import errors
 
 HTTP_TIMEOUT_S = 10
 SLOWEST_UPLOAD = 2_000_000
-"""Bytes a second, at which a file still reaches a server and what keeps its artifacts."""
+"""Minimum upload speed in bytes per second, to the server and on to its artifact storage."""
 TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
 UNKNOWN, FORBIDDEN = 401, 403
-"""Statuses of HTTP: who asks is not known, or may not do it."""
+"""HTTP statuses: not authenticated, not authorized."""
 CODES = {
     "UNAUTHENTICATED": UNKNOWN,
     "CUSTOMER_UNAUTHORIZED": UNKNOWN,
     "PERMISSION_DENIED": FORBIDDEN,
 }
 AUTHORITIES = ("MLFLOW_TRACKING_SERVER_CERT_PATH", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-"""Variables that name the certificate of an own authority, in the order in which MLflow looks."""
+"""Variables that name the certificate of a private authority, in the order that MLflow uses."""
 
 
 def quiet_environment() -> None:
-    """Keep MLflow from reporting usage to its makers and from talking over our own output."""
+    """Disable MLflow's telemetry and the messages that would mix with our output."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    # What it logs as an error, with a traceback, it raises too, and that is told in a sentence.
+    # MLflow also raises the errors that it logs with a traceback; we report those in a sentence.
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")
-    # Else it asks for each ended run once more, and prints two lines with its address.
+    # Otherwise MLflow requests each ended run again and prints two lines with its URL.
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault(TIMEOUT, str(HTTP_TIMEOUT_S))
@@ -50,12 +50,15 @@ def quiet_environment() -> None:
 
 
 def print_error(text: str) -> None:
-    """Print a sentence for the user on standard error."""
+    """Print a message for the user to standard error."""
     print(text, file=sys.stderr, flush=True)
 
 
 def require_server(uri: str) -> None:
-    """Ask the server for its health first: MLflow's own client retries for minutes."""
+    """Check the server's health first, because MLflow's own client retries for minutes.
+
+    Raises TrackingError if the server cannot be reached.
+    """
     import urllib.error
     import urllib.request
 
@@ -65,13 +68,13 @@ def require_server(uri: str) -> None:
         ):
             return
     except urllib.error.HTTPError:
-        return  # it answers; what it refuses, MLflow's client will say
+        return  # it is reachable; MLflow's client reports what it refuses
     except (OSError, ValueError) as error:
         raise TrackingError(unusable(uri, first_line(error))) from None
 
 
 def _trusted(uri: str) -> ssl.SSLContext | None:
-    """Whose certificates count, as for MLflow's client."""
+    """Return a TLS context that trusts the same certificates as MLflow's client."""
     if not uri.startswith("https:"):
         return None
     if os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1"):
@@ -87,7 +90,7 @@ def _trusted(uri: str) -> ssl.SSLContext | None:
 
 @contextlib.contextmanager
 def timeout_for(size: int) -> Iterator[None]:
-    """Within, MLflow's client waits long enough for a file of so many bytes to be stored."""
+    """Extend the timeout of MLflow's client for uploads of `size` bytes within the context."""
     usual = os.environ.get(TIMEOUT)
     os.environ[TIMEOUT] = str(int(float(usual or HTTP_TIMEOUT_S) + size / SLOWEST_UPLOAD))
     try:
@@ -100,7 +103,7 @@ def timeout_for(size: int) -> Iterator[None]:
 
 
 def unusable(uri: str, why: str) -> str:
-    """The sentence on a store that cannot be used."""
+    """Return the error message for a store that cannot be used."""
     if "CERTIFICATE_VERIFY_FAILED" in why:
         why = f"its certificate is not trusted; name its authority's in {AUTHORITIES[0]}"
     if uri.startswith(PREFIX):
@@ -114,13 +117,13 @@ def unusable(uri: str, why: str) -> str:
 
 
 def refused(uri: str, error: BaseException) -> str:
-    """The sentence on a server that does not let the user in; empty for all other errors."""
+    """Return the message for a failed authentication or authorization; empty for other errors."""
     told = _not_let_in(error)
     return f"tracking.uri: {shown_uri(uri)} {told}" if told else ""
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, without what follows and without passwords; its kind if it is silent."""
+    """Return the first line of an error without passwords, or its type if it has no message."""
     told = _not_let_in(error)
     if told:
         return f"the server {told}"
@@ -142,7 +145,7 @@ def _not_let_in(error: BaseException) -> str:
 
 
 def _status(error: BaseException) -> int | None:
-    """Of HTTP, where a server answered with one."""
+    """Return the HTTP status of an error, or None if it has none."""
     response: Any = getattr(error, "response", None)
     if response is not None:
         return getattr(response, "status_code", None)

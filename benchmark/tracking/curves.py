@@ -1,4 +1,4 @@
-"""Epochs that wait to be logged: at once where runs are few, some at a time where they are many."""
+"""Queue of epochs to log: immediately for a few runs, in batches for many."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from benchmark.runs.spec import RunSpec
 from clothclf.results import EpochResult
 
 SHARE = 0.25
-"""Of the loop's time, at most, is for curves: it also starts runs and passes on what they say."""
+"""Maximum share of the scheduler's time for logging epochs, so that it can also serve the runs."""
 WEIGHT = 0.1
-"""Of the newest call in what a call takes on average."""
+"""Weight of the newest call in the moving average of call durations."""
 
 
 @dataclass
@@ -22,19 +22,19 @@ class _Waiting:
 
 
 class Curves:
-    """What is to be logged of each run, and when its turn is."""
+    """Pending epochs of each run, and the time of its next logging call."""
 
     def __init__(self) -> None:
-        """Nothing waits."""
+        """Start with an empty queue."""
         self._runs: dict[str, _Waiting] = {}
         self._call_s = 0.0
 
     def add(self, spec: RunSpec, result: EpochResult) -> None:
-        """An epoch is done."""
+        """Queue the result of an epoch."""
         self._runs.setdefault(spec.run_id, _Waiting(spec)).results.append(result)
 
     def due(self) -> list[tuple[RunSpec, list[EpochResult]]]:
-        """Runs whose turn it is, with all that waits of them, which is then theirs to log."""
+        """Remove and return the pending epochs of the runs that are due; the caller logs them."""
         now = time.monotonic()
         taken = []
         for waiting in self._runs.values():
@@ -44,13 +44,13 @@ class Curves:
         return taken
 
     def took(self, spec: RunSpec, seconds: float) -> None:
-        """A call for a run took so long: its next turn is when all others could have had theirs."""
+        """Record the duration of a run's call; its next one waits until all others had a turn."""
         self._call_s += (seconds - self._call_s) * (WEIGHT if self._call_s else 1.0)
         pause = self._call_s * len(self._runs) / SHARE
         if spec.run_id in self._runs:
             self._runs[spec.run_id].not_before = time.monotonic() + pause
 
     def forget(self, run_id: str) -> list[tuple[RunSpec, list[EpochResult]]]:
-        """The run has ended; return what waited, if anything."""
+        """Remove a run that has ended and return its pending epochs, if any."""
         waiting = self._runs.pop(run_id, None)
         return [(waiting.spec, waiting.results)] if waiting and waiting.results else []

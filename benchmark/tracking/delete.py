@@ -1,4 +1,4 @@
-"""Delete what MLflow has of a run: its MLflow runs, and the artifacts that lie beside the store."""
+"""Delete the MLflow runs of a run, and their artifacts beside the store."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmark.tracking.relocate import ARTIFACTS, local_path
 
 
 def require_unregistered(client: Any, found: Sequence[Any]) -> None:
-    """Raise TrackingError if a registered model consists of the artifacts of one of the runs."""
+    """Raise TrackingError if a registered model uses the artifacts of one of the runs."""
     for run in found:
         for version in client.search_model_versions(f"run_id = '{run.info.run_id}'"):
             raise TrackingError(
@@ -24,7 +24,7 @@ def require_unregistered(client: Any, found: Sequence[Any]) -> None:
 def delete_logged(client: Any, found: Sequence[Any], root: Path) -> None:
     """Delete MLflow runs, and their artifacts below the tracking folder `root`.
 
-    MLflow keeps a deleted run's entry, and a server its artifacts, until `mlflow gc`.
+    MLflow keeps the entry of a deleted run, and a server keeps its artifacts, until `mlflow gc`.
     """
     for run in found:
         client.delete_run(run.info.run_id)

@@ -1,4 +1,4 @@
-"""A study's experiment in MLflow: found or made, also by several drivers at once."""
+"""Get or create the MLflow experiment of a study; safe for concurrent drivers."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ from typing import Any
 
 from benchmark.errors import TrackingError
 
-# Says to the pages that these are trained models, not traces of a language model.
+# Makes MLflow's UI show trained models, not traces of language models.
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 
 
 def open_experiment(client: Any, study: str, place: str | None, shown_uri: str) -> str:
-    """The id of the study's experiment; `place` is for artifacts, the server's own without.
+    """Return the id of the study's experiment, which is created if it does not exist.
 
-    Raises TrackingError where it was deleted.
+    `place` is the artifact location; None leaves it to the server. Raises TrackingError if the
+    experiment was deleted.
     """
     found = client.get_experiment_by_name(study)
     if found is None:
         try:
             return str(client.create_experiment(study, place, KIND))
-        except Exception:  # another driver may have made it meanwhile
+        except Exception:  # another driver may have created it meanwhile
             found = client.get_experiment_by_name(study)
             if found is None:
                 raise

@@ -1,4 +1,4 @@
-"""Who writes to an MLflow run, and whether that process still lives."""
+"""Heartbeat tags of an MLflow run: which process writes to it, and whether it is alive."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pathlib import Path
 
 HOST_TAG = "bench.host"
 PROCESS_TAG = "bench.process"
-"""Number of the process, and when it started: numbers are given again."""
+"""Process id and start time, because the system reuses process ids."""
 HEARTBEAT_TAG = "bench.heartbeat"
-"""Unix time in seconds."""
+"""Time of the last heartbeat as Unix time in seconds."""
 SILENCE_S = 900.0
-"""After which a process on another machine counts as dead."""
+"""Seconds without a heartbeat after which a process on another machine counts as dead."""
 
 
 def heartbeat_tags() -> dict[str, str]:
-    """Tags that say that this process is at work on a run now."""
+    """Return the tags of a run that this process executes now."""
     return {
         HOST_TAG: platform.node(),
         PROCESS_TAG: _process(os.getpid()),
@@ -27,13 +27,13 @@ def heartbeat_tags() -> dict[str, str]:
 
 
 def is_ours(tags: Mapping[str, str]) -> bool:
-    """Whether this process wrote these tags."""
+    """Return whether this process wrote these tags."""
     here = (platform.node(), _process(os.getpid()))
     return (tags.get(HOST_TAG), tags.get(PROCESS_TAG)) == here
 
 
 def is_dead(tags: Mapping[str, str]) -> bool:
-    """Whether the process that wrote these tags is gone."""
+    """Return whether the process that wrote these tags has ended."""
     told = tags.get(PROCESS_TAG, "")
     number = told.partition(" ")[0]
     if tags.get(HOST_TAG) == platform.node() and number.isdigit():
@@ -45,12 +45,12 @@ def is_dead(tags: Mapping[str, str]) -> bool:
 
 
 def _process(number: int) -> str:
-    """A process's number and start, or only its number where the system does not tell; or nothing.
+    """Return the id and start time of a process, in clock ticks since boot.
 
-    The start is in clock ticks since the machine's own.
+    Without `/proc`, only the id; empty if there is no such process.
     """
     try:
-        # The second field is the program's name in brackets, and may hold anything.
+        # The second field is the program's name in parentheses and may contain any character.
         fields = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         fields = []

@@ -1,4 +1,4 @@
-"""MLflow as bench uses it: one experiment for a study, one flat run for a run, found by its tag."""
+"""MLflow store of a study: one experiment per study, one MLflow run per run_id."""
 
 from __future__ import annotations
 
@@ -39,44 +39,44 @@ if TYPE_CHECKING:
     import pandas as pd
 
 POINTS_AT_ONCE = 900
-"""MLflow takes 1,000 entities in a call: these, and some parameters and tags."""
+"""Maximum number of points per call. MLflow's limit of 1,000 includes parameters and tags."""
 TAG_LIMIT = 5000
 HEARTBEAT_S = 60.0
-"""Between two signs of life of a run; what is logged of it carries one, so that few go alone."""
+"""Seconds between the heartbeats of a run. They are added to other log calls where possible."""
 FAILURE_TAGS = ("bench.failed_stage", "bench.failed_reason")
 SAMPLE_METRIC = "system/cpu_utilization_percentage"
-"""That every sample of the machine has."""
+"""Metric that every sample of system metrics contains."""
 
 
 @dataclass
 class _OpenRun:
-    """A run that this process writes to."""
+    """An MLflow run that this process writes to."""
 
     mlflow_id: str
     epochs: set[int] = field(default_factory=set)
-    """That are there."""
+    """Epochs that are already logged."""
     samples: set[int] = field(default_factory=set)
-    """Moments of the samples of the machine that are there."""
+    """Times in milliseconds of the system metrics that are already logged."""
     last_beat: float = field(default_factory=time.monotonic)
 
     def is_to_beat(self) -> bool:
-        """Whether it is time for a sign of life."""
+        """Return whether a heartbeat is due."""
         return time.monotonic() - self.last_beat >= HEARTBEAT_S
 
 
 class MlflowStore:
-    """Writes runs to one experiment; every call may be repeated without doubling anything.
+    """Writes runs to one experiment. All calls are idempotent.
 
-    Several drivers may write to one store; see `attempts` for what it then shows.
+    Several drivers may write to one store; `attempts` describes which MLflow runs it then keeps.
     """
 
     def __init__(
         self, uri: str, study: str, root: Path, notify: Callable[[str], None] = print_error
     ) -> None:
-        """Connect and open the study's experiment; raises TrackingError in one sentence.
+        """Connect and open the study's experiment; raises TrackingError with a one-line message.
 
-        Runs that a process left open when it died are closed as killed. `notify` gets a sentence
-        if `root` was copied or moved and artifact locations were rewritten; see `relocate`.
+        Runs that a dead process left open are closed with the status KILLED. `notify` gets a
+        message if `root` was copied or moved and artifact locations were rewritten; see `relocate`.
         """
         quiet_environment()
         from mlflow import MlflowClient
@@ -86,8 +86,8 @@ class MlflowStore:
         self.shown_uri = shown_uri(uri)
         self._root = root
         self._open: dict[str, _OpenRun] = {}
-        # When a run's epochs were first sent, in ms. A server that fails may take in later what
-        # it was asked for, also when the run has been looked for anew.
+        # Time in ms at which each epoch was first sent. After an error a server may still store
+        # the points later, even after the run has been looked up again.
         self._moments: dict[str, dict[int, int]] = {}
         self._finished: set[str] | None = None
         try:
@@ -97,7 +97,7 @@ class MlflowStore:
                 if moved := relocate(uri, root):
                     notify(moved)
                 self.client = MlflowClient(tracking_uri=uri)
-                # A remote server chooses its own place for artifacts.
+                # A remote server chooses the artifact location itself.
                 local = uri.startswith("sqlite:")
                 place = artifact_location(root, study) if local else None
                 self.experiment_id = open_experiment(self.client, study, place, self.shown_uri)
@@ -109,7 +109,7 @@ class MlflowStore:
             raise TrackingError(told) from None
 
     def _close_dead(self) -> None:
-        """Mark open runs as killed whose process is gone; MLflow itself never notices."""
+        """Mark open runs of dead processes as killed, which MLflow does not do by itself."""
         dead = [
             run
             for run in self._search("attributes.status = 'RUNNING'")
@@ -119,14 +119,14 @@ class MlflowStore:
             try:
                 self.client.set_terminated(run.info.run_id, "KILLED")
             except Exception:
-                # Another driver that starts now has seen to it, or something is wrong.
+                # Expected if another driver that starts now has deleted the run.
                 if self.client.get_run(run.info.run_id).info.lifecycle_stage != "deleted":
                     raise
         for run_id in {run.data.tags[RUN_ID_TAG] for run in dead}:
             self._settle(self._find(run_id))
 
     def prepare_view(self) -> None:
-        """Lay down how MLflow's page opens on the study; see `comparison_view.address`."""
+        """Store the initial view of the study in MLflow's UI; see `comparison_view.address`."""
         newest = self.client.search_runs(
             [self.experiment_id],
             filter_string=comparison_view.RUNS_ONLY,
@@ -142,7 +142,7 @@ class MlflowStore:
             self.client.set_experiment_tag(self.experiment_id, tag, state)
 
     def start(self, spec: RunSpec, resumed: bool = False) -> None:
-        """Open the MLflow run of a run, the one of an earlier attempt if this goes on with it."""
+        """Open an MLflow run for a run; a resumed run continues that of an earlier attempt."""
         earlier = self._find(spec.run_id)
         kept = attempts.to_go_on_with(earlier) if resumed else None
         for old in attempts.cut_short(earlier):
@@ -160,7 +160,7 @@ class MlflowStore:
         self.client.log_inputs(created.info.run_id, datasets=[dataset])
 
     def _reopen(self, run_id: str, run: Any) -> None:
-        """Go on with a run: what it has must not be logged again."""
+        """Continue an MLflow run, and remember what it has, so that nothing is logged twice."""
         mlflow_id = run.info.run_id
         epochs = self.client.get_metric_history(mlflow_id, "valid/loss")
         samples = self.client.get_metric_history(mlflow_id, SAMPLE_METRIC)
@@ -174,12 +174,12 @@ class MlflowStore:
         self._log(run_id, tags=heartbeat_tags())
 
     def log_epochs(self, spec: RunSpec, results: Sequence[EpochResult]) -> None:
-        """Log epochs' curves, at an epoch's number as step, but for those that are there."""
+        """Log the metrics of epochs that are not logged yet, with the epoch number as step."""
         run = self._open.get(spec.run_id)
         if run is None:
             return
         new = [result for result in results if result.epoch not in run.epochs]
-        # The same moment each time: MLflow keeps a point that is logged again but once.
+        # Reuse the timestamp: MLflow stores a point that is logged twice only once.
         now = _now_ms()
         moments = self._moments.setdefault(spec.run_id, {})
         points = [
@@ -195,9 +195,9 @@ class MlflowStore:
         run.epochs |= {result.epoch for result in new}
 
     def log_samples(self, folder: RunFolder, run_id: str) -> None:
-        """Log the samples of the machine that a run's open MLflow run lacks.
+        """Log the system metrics that the open MLflow run of a run does not have yet.
 
-        They wait for the first epoch: MLflow's pages begin with the metric that was logged first.
+        Waits for the first epoch, because MLflow's UI lists metrics in the order of logging.
         """
         run = self._open.get(run_id)
         if run is None or not run.epochs:
@@ -215,16 +215,16 @@ class MlflowStore:
         run.samples |= {sample.at_ms for sample in new}
 
     def beat(self, now: bool = False) -> None:
-        """Say of the open runs that their process lives, where it is time, or now."""
+        """Send heartbeats for the open runs that are due, or for all of them if `now`."""
         for run_id, run in self._open.items():
             if now or run.is_to_beat():
                 self._log(run_id, tags=heartbeat_tags())
 
     def bring(self, folder: RunFolder) -> bool:
-        """Make the store have the end of a run as its folder has it; return whether it lacked it.
+        """Log the result of a run from its folder; return whether the store lacked it.
 
-        Does nothing for a run that has neither record nor failure. A run that an earlier bench
-        logged, under other names, is logged anew.
+        Does nothing for a run that has neither record nor failure. A run that was logged in an
+        earlier format is logged again.
         """
         record, failure = folder.record(), folder.failure()
         if record is not None:
@@ -246,16 +246,16 @@ class MlflowStore:
             log()
             self.client.set_terminated(self._open[spec.run_id].mlflow_id, status)
         finally:
-            # Where this failed, the store may have lost the run: it is looked for anew.
+            # After an error the store may have lost the run, so it is looked up again.
             self._open.pop(spec.run_id, None)
         self._moments.pop(spec.run_id, None)
         self._settle(self._find(spec.run_id))
         return True
 
     def _finished_before(self) -> set[str]:
-        """The run_ids that the store had finished, each once, when it was first asked for one.
+        """Return the run_ids with exactly one finished MLflow run, as of the first call.
 
-        One search for all of them: a study of thousands would ask as often as it has runs.
+        One search for all runs replaces one search per run in studies of thousands.
         """
         if self._finished is None:
             ended = self._search("attributes.status = 'FINISHED'")
@@ -267,7 +267,7 @@ class MlflowStore:
         return self._finished
 
     def _settle(self, found: Sequence[Any]) -> None:
-        """Leave one of a run's MLflow runs."""
+        """Delete all but one of a run's MLflow runs."""
         for run in attempts.superfluous(found):
             self.client.delete_run(run.info.run_id)
 
@@ -275,7 +275,7 @@ class MlflowStore:
         self.log_epochs(record.spec, record.training.epochs)
         self.log_samples(folder, record.run_id)
         mlflow_id = self._open[record.run_id].mlflow_id
-        # The same moment each time: MLflow keeps a point that is logged again but once.
+        # Reuse the timestamp: MLflow stores a point that is logged twice only once.
         at = int(datetime.datetime.fromisoformat(record.finished_at).timestamp() * 1000)
         points = _points(run_fields.final_metrics(record), run_fields.FINAL_STEP, at)
         tags = log_results(self.client, mlflow_id, folder, record)
@@ -287,7 +287,7 @@ class MlflowStore:
         log_failure(self.client, self._open[failure.run_id].mlflow_id, folder)
 
     def kill(self, run_id: str) -> None:
-        """Close a run that the user stopped."""
+        """Close the MLflow run of an interrupted run with the status KILLED."""
         if run_id in self._open:
             self.client.set_terminated(self._open.pop(run_id).mlflow_id, "KILLED")
             self._moments.pop(run_id, None)
@@ -296,39 +296,39 @@ class MlflowStore:
     def log_report(
         self, texts: Mapping[str, str], table: pd.DataFrame, figures: Sequence[Path]
     ) -> str:
-        """Log the study's report as the experiment's one run of its kind; return its MLflow id.
+        """Log the study's report as the only report run of the experiment; return its MLflow id.
 
-        `texts` maps names such as `report.html` to content, `table` has a row for each
-        architecture, `figures` are files. Nothing is done where the store has this report.
-        Comparisons leave the run out by its tag `bench.kind`.
+        `texts` maps names such as `report.html` to content, `table` has one row per architecture,
+        and `figures` are files. Does nothing if the store already has this report. Comparisons
+        exclude the run by its tag `bench.kind`.
         """
         return log_report_run(self.client, self.experiment_id, self._reports, texts, table, figures)
 
     def has_report(self) -> bool:
-        """Whether the study's report is there, of whatever content, and whole."""
+        """Return whether the store has a complete report of the study, of any content."""
         return any(is_whole(run) for run in self._reports())
 
     def _reports(self) -> list[Any]:
         return self._search(report_filter())
 
     def logged(self, run_id: str) -> tuple[Any, Any]:
-        """MLflow's client, and the run that was logged last; raises TrackingError without one."""
+        """Return MLflow's client and the newest MLflow run of a run; TrackingError if none."""
         found = self._find(run_id)
         if not found:
             raise TrackingError(f"run {run_id} is not in {self.shown_uri}; `bench sync` logs it")
         return self.client, found[0]
 
     def delete(self, run_ids: Sequence[str]) -> None:
-        """Delete all that was logged of runs.
+        """Delete everything that was logged for these runs.
 
-        Raises TrackingError, with nothing deleted, if the model registry needs one of them.
+        Raises TrackingError, without deleting anything, if a registered model uses one of them.
         """
         found = [run for run_id in run_ids for run in self._find(run_id)]
         require_unregistered(self.client, found)
         delete_logged(self.client, found, self._root)
 
     def _find(self, run_id: str) -> list[Any]:
-        """Runs of that identity, newest first."""
+        """Return the MLflow runs of a run_id, newest first."""
         return self._search(f"tags.`{RUN_ID_TAG}` = '{run_id}'")
 
     def _search(self, filter_string: str) -> list[Any]:
@@ -350,7 +350,7 @@ class MlflowStore:
         params: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Log some of a run, in one call unless there is very much of it."""
+        """Log data of a run, in one call if it fits within MLflow's limits."""
         from mlflow.entities import Param, RunTag
 
         run = self._open[run_id]
@@ -373,7 +373,7 @@ def _now_ms() -> int:
 
 
 def _points(metrics: Mapping[str, float], step: int, at_ms: int) -> list[Any]:
-    """Metrics as MLflow's entities; `at_ms` is their moment."""
+    """Convert metrics to MLflow entities; `at_ms` is Unix time in milliseconds."""
     from mlflow.entities import Metric
 
     return [Metric(key, value, at_ms, step) for key, value in metrics.items()]

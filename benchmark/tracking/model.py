@@ -1,4 +1,4 @@
-"""A run's model as an MLflow model: signature, example, loader; no pickle among its files."""
+"""Write a run's model as an MLflow model with signature and input example, without pickle."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from benchmark.runs import folder as files
 from benchmark.runs.record import RunRecord
 
 ARTIFACT = "model"
-"""Folder among a run's artifacts."""
+"""Artifact folder of the model."""
 DATA = "data"
-"""Folder below it that holds what `benchmark.tracking.serving` reads."""
+"""Subfolder with the files that `benchmark.tracking.serving` reads."""
 LOADER = "benchmark.tracking.serving"
 SAVED = "model.json"
 HISTORY_TAG = "mlflow.log-model.history"
-"""By it MLflow's pages know that a run has a model, and where."""
+"""Tag that tells MLflow's UI where the model of a run is."""
 EXAMPLE = "input_example.json"
 SERVING_EXAMPLE = "serving_input_example.json"
 REQUIRED = ("torch", "timm", "pillow", "numpy")
-"""Whose versions MLflow compares when it loads a model, and warns where they differ."""
+"""Packages in `requirements.txt`; MLflow warns at loading if the installed versions differ."""
 
 
 def write_model(record: RunRecord, mlflow_id: str, folder: Path) -> dict[str, str]:
-    """Write all of the MLflow model but the tensors into `folder`; return its tag for the run.
+    """Write the MLflow model without its tensors to `folder`; return the tag for its run.
 
-    No environment is described: a served model runs where bench is installed.
+    The model has no environment of its own: it is served where bench is installed.
     """
     data = folder / DATA
     data.mkdir(parents=True)
@@ -52,7 +52,7 @@ def write_model(record: RunRecord, mlflow_id: str, folder: Path) -> dict[str, st
 
 
 def _described(record: RunRecord, mlflow_id: str) -> Any:
-    """MLflow's description, the same each time for the same run."""
+    """Return MLflow's metadata of the model; deterministic for a run."""
     from mlflow.models import Model
     from mlflow.pyfunc import add_to_model
 
@@ -93,7 +93,7 @@ def _signature() -> Any:
 
 
 def _drawn(size: int) -> str:
-    """Base64 of a drawn PNG: no image of a data set gets into the example."""
+    """Return a drawn PNG in base64, so that the example contains no image of a data set."""
     from PIL import Image, ImageDraw
 
     image = Image.new("RGB", (size, size), "white")

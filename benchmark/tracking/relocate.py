@@ -1,7 +1,7 @@
-"""Make a SQLite store that was copied or moved name the artifacts that lie beside it.
+"""Update artifact locations in a SQLite store whose tracking folder was copied or moved.
 
-MLflow stores absolute artifact locations: without this, runs of a copied tracking folder would
-write their artifacts into the original, and those of a moved one into a folder that is gone.
+MLflow stores absolute artifact locations. Without an update, runs of a copied tracking folder
+would write their artifacts to the original, and runs of a moved one to a folder that is gone.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from urllib.parse import unquote, urlsplit
 from benchmark.tracking.sqlite_store import PREFIX
 
 ARTIFACTS = "artifacts"
-"""Folder below the tracking folder, with a folder for each experiment."""
+"""Folder below the tracking folder, with a subfolder for each experiment."""
 BUSY_TIMEOUT_S = 60.0
-"""For another process that writes to the store."""
+"""Seconds to wait for another process that writes to the store."""
 
 
 @dataclass(frozen=True)
 class _Move:
-    """An experiment whose artifacts are to lie elsewhere; locations are URIs without a slash."""
+    """New artifact location of an experiment; locations are URIs without a trailing slash."""
 
     experiment_id: int
     former: str
@@ -31,17 +31,16 @@ class _Move:
 
 
 def artifact_location(root: Path, study: str) -> str:
-    """URI of the folder for a study's artifacts below the tracking folder `root`."""
+    """Return the URI of a study's artifact folder below the tracking folder `root`."""
     return (root / ARTIFACTS / study).as_uri()
 
 
 def relocate(uri: str, root: Path) -> str:
-    """Rewrite artifact locations that lie below another tracking folder than `root`.
+    """Rewrite artifact locations below another tracking folder than `root`, in one transaction.
 
-    Only for a SQLite store that lies in `root`, and experiments whose location bench has chosen.
-    Everything is rewritten in one transaction. A finished run whose artifacts exist at the former
-    location alone keeps it, so that they stay reachable. Returns a sentence on what was done,
-    empty if nothing was. Raises sqlite3.Error.
+    Applies to a SQLite store in `root`, and to experiments whose artifact location was chosen by
+    bench. A finished run whose artifacts only exist at the former location keeps it, so that they
+    stay reachable. Returns a message for the user, empty if nothing changed. Raises sqlite3.Error.
     """
     path = Path(uri.removeprefix(PREFIX))
     if not uri.startswith(PREFIX) or not _is_same(path.parent, root):
@@ -85,7 +84,7 @@ def _move(database: sqlite3.Connection, move: _Move) -> int:
             kept += 1
             continue
         database.execute("UPDATE runs SET artifact_uri = ? WHERE run_uuid = ?", (new, run_id))
-        # Versions in the model registry name the run's artifacts by their full location.
+        # Versions in the model registry refer to the run's artifacts by absolute location.
         database.execute(
             "UPDATE model_versions SET source = replace(source, ?, ?), "
             "storage_location = replace(storage_location, ?, ?) WHERE run_id = ?",
@@ -105,7 +104,7 @@ def _sentence(moves: Sequence[_Move], root: Path, kept: int) -> str:
 
 
 def local_path(location: str) -> Path | None:
-    """The path that an artifact location names; None if it is not on this machine's file system."""
+    """Return the local path of an artifact location, or None if it is not a local one."""
     parts = urlsplit(location)
     if parts.scheme == "file":
         return Path(unquote(parts.path))
@@ -118,8 +117,8 @@ def _exists(location: str) -> bool:
 
 
 def _is_same(place: Path, other: Path) -> bool:
-    """Whether two paths name one folder, which links and mounts may give several names."""
+    """Return whether two paths name the same folder, also through links and mounts."""
     try:
         return place == other or place.samefile(other)
-    except OSError:  # one of them is gone
+    except OSError:  # one of them does not exist
         return False

@@ -1,4 +1,4 @@
-"""A study's report in MLflow: one run of its own kind, made anew when the report has changed."""
+"""Log a study's report to MLflow as one report run, replaced when the report changes."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CONTENT_TAG = "bench.report_content"
-"""Hash of all that the report consists of; set last, so that a report cut short is not believed."""
+"""Hash of the report's content; set last, so that an incomplete report is recognized."""
 TABLE = "table.json"
 FIGURES = "figures"
 
 
 def report_filter() -> str:
-    """Search that finds report runs."""
+    """Return the MLflow search filter for report runs."""
     return f"tags.`{KIND_TAG}` = '{REPORT_KIND}'"
 
 
 def is_whole(run: Any) -> bool:
-    """Whether a report run was logged to its end."""
+    """Return whether a report run was logged completely."""
     return run.info.status == "FINISHED" and CONTENT_TAG in run.data.tags
 
 
@@ -38,10 +38,10 @@ def log_report_run(
     table: pd.DataFrame,
     figures: Sequence[Path],
 ) -> str:
-    """Leave one report run, of this content, and return its MLflow id.
+    """Ensure that there is one report run with this content; return its MLflow id.
 
-    `search` returns the report runs. A new run takes the place of one with other content, and
-    nothing of that is left to mislead; of two drivers' reports the later one stays.
+    `search` returns the report runs. A run with other content is replaced by a new one and
+    deleted. If two drivers log a report at the same time, the later one is kept.
     """
     content = _hash(texts, table, figures)
     found = search()

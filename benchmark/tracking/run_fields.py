@@ -1,4 +1,4 @@
-"""What MLflow is told of a run: few parameters to group by, metrics by prefix, the rest in tags."""
+"""Fields of a run in MLflow: parameters to group by, metrics with prefixes, and tags."""
 
 from __future__ import annotations
 
@@ -23,21 +23,20 @@ KIND_TAG = "bench.kind"
 PROTOCOL_TAG = "bench.protocol"
 DATA_TAG = "bench.data_fingerprint"
 RUN_KIND = "run"
-"""Of an architecture's run; a run without it was logged by an earlier bench."""
+"""Kind of an architecture's run; MLflow runs without a kind are in an earlier format."""
 REPORT_KIND = "report"
-"""Of the one run that holds a study's report."""
+"""Kind of the MLflow run that holds a study's report."""
 
 FINAL_STEP = 0
-"""Of metrics with one value. MLflow's charts draw bars only where no step is above 0."""
+"""Step of metrics with one value. MLflow only draws bar charts if no step is above 0."""
 
 
 def run_name(spec: RunSpec, root: Path) -> str:
-    """Name of a run on MLflow's pages: `vgg16-s0`, or `vgg16-s0 learning_rate=0.01`.
+    """Return the name of a run in MLflow's UI: `vgg16-s0`, or `vgg16-s0 learning_rate=0.01`.
 
-    It carries the settings in which the run differs from those runs of the same name that stand
-    below the tracking folder `root` when it is logged: the first of a name is plain, every later
-    one says what is new about it, and no run is renamed afterwards. Where settings do not tell it
-    apart, the beginning of its run_id does.
+    The first run of a name gets the plain name. A later one adds the settings in which it differs
+    from the runs of the same name that are in the tracking folder `root` when it is logged, or
+    the first characters of its run_id if that is ambiguous. Runs are never renamed.
     """
     prefix = folder_name(spec).removesuffix(spec.run_id)
     folders = map(RunFolder, sorted(runs_root(root, spec.study).glob(f"{prefix}*")))
@@ -51,7 +50,7 @@ def run_name(spec: RunSpec, root: Path) -> str:
 
 
 def spec_tags(spec: RunSpec) -> dict[str, str]:
-    """What is known of a run before it begins."""
+    """Return the tags that are known before the run starts."""
     data = spec.data_summary
     synthetic = " Synthetic images: the figures say nothing about real ones." * data.synthetic
     return {
@@ -75,7 +74,10 @@ def spec_tags(spec: RunSpec) -> dict[str, str]:
 
 
 def recipe(spec: RunSpec) -> str:
-    """What seldom differs within a study, in one line; `config.yaml` has all of it."""
+    """Summarize in one line the settings that rarely differ within a study.
+
+    `config.yaml` has all settings.
+    """
     train, model = spec.train, spec.model
     parts = [
         train.optimizer,
@@ -95,7 +97,7 @@ def recipe(spec: RunSpec) -> str:
 
 
 def record_tags(record: RunRecord) -> dict[str, str]:
-    """Under which conditions a finished run was measured."""
+    """Return the tags of a finished run: its environment and the verdict on its cost."""
     environment = record.environment
     versions = {"python": environment.python, **environment.versions}
     tags = {
@@ -114,7 +116,7 @@ def record_tags(record: RunRecord) -> dict[str, str]:
 
 
 def parameters(spec: RunSpec) -> dict[str, str]:
-    """What one would compare or group by, under names that fit a column's head."""
+    """Return the settings to compare or group by, under names that fit a column header."""
     values: dict[str, Any] = {
         "architecture": spec.architecture,
         "seed": spec.seed,
@@ -136,9 +138,9 @@ def _head(spec: RunSpec) -> str:
 
 
 def epoch_metrics(result: EpochResult) -> dict[str, float]:
-    """The points of one epoch's curves."""
+    """Return the metrics of one epoch."""
     return {
-        # MLflow's page for a few runs begins with the metric that was logged first.
+        # MLflow's UI shows the metric that was logged first on top.
         "valid/accuracy": result.valid_accuracy,
         "valid/loss": result.valid_loss,
         "train/accuracy": result.train_accuracy,
@@ -149,7 +151,7 @@ def epoch_metrics(result: EpochResult) -> dict[str, float]:
 
 
 def final_metrics(record: RunRecord) -> dict[str, float]:
-    """All that a finished run has one value of."""
+    """Return the metrics of a finished run that have one value."""
     best = record.training.best
     return {
         **_test_metrics(record),
@@ -175,7 +177,7 @@ def _test_metrics(record: RunRecord) -> dict[str, float]:
 
 
 def _cost_metrics(record: RunRecord) -> dict[str, float]:
-    """In billions and millions, to be read off an axis, and exactly."""
+    """Return the cost in billions and millions, for readable axes, and as exact counts."""
     cost = record.cost
     if cost is None:
         return {}
@@ -184,7 +186,7 @@ def _cost_metrics(record: RunRecord) -> dict[str, float]:
         "cost/gflops": (cost.flops, 1e9),
         "cost/mparams": (cost.params, 1e6),
         "cost/trainable_mparams": (cost.trainable_params, 1e6),
-        # Of the form that trains, where the others are of another, deployed one.
+        # Cost of the training form, if the other counts describe a different deployed form.
         "cost/training_gmacs": (cost.training_macs, 1e9),
         "cost/training_mparams": (cost.training_params, 1e6),
         "cost/macs": (cost.macs, 1),
@@ -203,7 +205,7 @@ def _measured_metrics(record: RunRecord) -> dict[str, float]:
         "memory/inference_mib": measured.inference_memory_bytes / 2**20,
         "memory/training_mib": measured.training_memory_bytes / 2**20,
     }
-    if measured.busy:  # MLflow's charts would rank it; the record has the figures
+    if measured.busy:  # charts would rank unreliable values; the record has them
         return metrics
     metrics |= {
         "speed/latency_ms": measured.latency_ms_median,
@@ -217,7 +219,7 @@ def _measured_metrics(record: RunRecord) -> dict[str, float]:
 
 
 def dataset_input(spec: RunSpec) -> Any:
-    """The study's images as MLflow's dataset."""
+    """Return the study's images as an MLflow dataset."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     data = spec.data_summary

@@ -1,4 +1,4 @@
-"""What `bench doctor` asks of a tracking server: version, clock, pace, artifacts there and back."""
+"""Checks of a tracking server for `bench doctor`: version, clock, latency, artifacts."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from benchmark.tracking.connection import first_line
 from benchmark.tracking.mlflow_store import MlflowStore
 
 CLOCK_OFF_S = 60.0
-"""Beyond which drivers may take each other for dead: heartbeats are compared with own clocks."""
+"""Maximum clock difference in seconds. Beyond it, drivers may consider each other dead."""
 SLOW_S = 0.25
-"""For one call; a run makes some 30."""
+"""Maximum latency of a call in seconds; a run makes about 30 calls."""
 CALLS = 5
 PLACE = "bench-doctor"
-"""Folder among the experiment's artifacts for what is written to try."""
+"""Artifact folder for the files of the check."""
 
 
 def look_at_server(store: MlflowStore) -> tuple[str, list[str]]:
-    """What was found, in words, and what to mend; raises TrackingError where it cannot be used."""
+    """Return a summary of the server and a list of problems; TrackingError if it is unusable."""
     from mlflow.utils.credentials import get_default_host_creds
     from mlflow.utils.rest_utils import http_request
 
@@ -51,7 +51,7 @@ def look_at_server(store: MlflowStore) -> tuple[str, list[str]]:
 
 
 def _latency(store: MlflowStore) -> float:
-    """Seconds of a call that asks the database, the middle one of some."""
+    """Return the median duration of a database query in seconds."""
     took = []
     for _ in range(CALLS):
         began = time.monotonic()
@@ -61,7 +61,7 @@ def _latency(store: MlflowStore) -> float:
 
 
 def _clock_off(date: str | None) -> float:
-    """Seconds that the server's clock is ahead; its header has whole ones."""
+    """Return how far the server's clock is ahead, in seconds; its header has whole seconds."""
     if date is None:
         return 0.0
     try:
@@ -71,7 +71,7 @@ def _clock_off(date: str | None) -> float:
 
 
 def _versions(server: str) -> list[str]:
-    """Whether MLflow's client and server fit each other: a newer client asks what old ones lack."""
+    """Return problems of version compatibility: a newer client needs what old servers lack."""
     import mlflow
 
     try:

@@ -1,4 +1,4 @@
-"""A run's model as MLflow loads and serves it: encoded images in, classes and probabilities out.
+"""Serve a run's model with MLflow: encoded images in, classes and probabilities out.
 
 MLflow imports this module by its name from a model's MLmodel file and calls `_load_pyfunc`.
 """
@@ -26,25 +26,25 @@ TENSORS = "model.safetensors"
 SAVED = "model.json"
 COLUMN = "image"
 MAX_IMAGES = 256
-"""In a request."""
+"""Maximum number of images per request."""
 MAX_IMAGE_BYTES_READ = 32 * 2**20
-"""Of one encoded image; decoded ones are bounded by the decoder."""
+"""Maximum size of an encoded image in bytes; the decoder limits decoded images."""
 
 
 class ImageModel:
-    """Answers for tables with a column `image`: base64 of a JPEG, PNG, WebP, GIF, BMP or TIFF."""
+    """Predicts for tables with a column `image`: base64 of a JPEG, PNG, WebP, GIF, BMP or TIFF."""
 
     def __init__(self, predictor: Predictor) -> None:
-        """`predictor` answers by the run's classifier."""
+        """Serve the predictions of `predictor`, which holds the run's classifier."""
         self._predictor = predictor
-        # One request at a time: the server has a thread for each, and each would take memory.
+        # One request at a time: the server has a thread per request, and each would need memory.
         self._lock = threading.Lock()
 
     def predict(self, data: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """A row for each image: class, probability, and `top5` as a list of both.
+        """Return one row per image: class, probability, and `top5` as a list of both.
 
-        Raises MlflowException, which the server answers with status 400, where an image cannot
-        be used; it says which and why.
+        Raises MlflowException (HTTP status 400) if an image cannot be used; the message says which
+        one and why.
         """
         encoded = list(data[COLUMN])
         if len(encoded) > MAX_IMAGES:
@@ -56,7 +56,7 @@ class ImageModel:
             return _table(self._predictor.answers(self._predictor.probabilities(np.stack(pixels))))
 
     def _pixels(self, number: int, text: object) -> npt.NDArray[np.uint8]:
-        """uint8 [size, size, 3], decoded and resized as training images are."""
+        """Decode and resize an image as in training; return uint8 [size, size, 3]."""
         if not isinstance(text, str):
             _refuse(f"image {number}: is no text; send base64 of an encoded image")
         if len(text) > MAX_IMAGE_BYTES_READ * 4 // 3 + 4:
@@ -86,7 +86,7 @@ def _table(answers: list[Answer]) -> pd.DataFrame:
 
 
 def _load_pyfunc(path: str) -> ImageModel:
-    """Build the model whose data MLflow has put into a folder; raises WeightsError in words."""
+    """Load the model from the data folder of an MLflow model; raises WeightsError."""
     from benchmark.inference.predictor import Predictor
     from clothclf.device import select_device
 

@@ -1,4 +1,4 @@
-"""Open a SQLite store for MLflow so that several processes, killed at any moment, can share it."""
+"""Open a SQLite store for MLflow safely for concurrent and killed processes."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import filelock
 
 PREFIX = "sqlite:///"
 LOGS = ("-journal", "-wal", "-shm")
-"""Ends of the names of what SQLite keeps beside a file and takes for its own by name alone."""
+"""Suffixes of the files that SQLite keeps beside a database and identifies by name only."""
 TIMEOUT_S = 120.0
-"""For another process that makes the store."""
+"""Seconds to wait for another process that creates the store."""
 
 
 @contextlib.contextmanager
 def opening(uri: str) -> Iterator[None]:
-    """Within, the store is this process's alone; a new one is made whole before it is there.
+    """Lock the store for this process; create a missing one atomically.
 
-    MLflow makes its tables one by one: two processes that do so at once, or one that is killed on
-    the way, leave a store that nobody can open. Other stores than SQLite files need none of this.
+    MLflow creates its tables one by one: two concurrent processes, or a killed one, would leave a
+    store that cannot be opened. Does nothing for stores other than SQLite files.
     """
     if not uri.startswith(PREFIX):
         yield
@@ -32,7 +32,7 @@ def opening(uri: str) -> Iterator[None]:
     with filelock.FileLock(f"{path}.lock", timeout=TIMEOUT_S):
         if not path.exists():
             _make(path)
-        # Readers and a writer then do not wait for each other; the file remembers it.
+        # Lets readers and a writer work concurrently; the setting persists in the file.
         with contextlib.closing(sqlite3.connect(path)) as database:
             database.execute("PRAGMA journal_mode = WAL")
         yield
@@ -40,10 +40,10 @@ def opening(uri: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _unsynced() -> Iterator[None]:
-    """Within, SQLite does not wait for the disk.
+    """Disable SQLite's disk synchronization within the context.
 
-    MLflow makes its tables in hundreds of steps. Synced one by one they take minutes on a slow
-    disk, for a file that counts for nothing before it is whole.
+    MLflow creates its tables in hundreds of steps. Synchronizing each takes minutes on a slow
+    disk, and a file that is not complete yet needs no durability.
     """
 
     def forgo(connection: Any, _: object) -> None:
@@ -68,8 +68,7 @@ def _make(path: Path) -> None:
         MlflowClient(tracking_uri=f"{PREFIX}{unfinished}").search_experiments(max_results=1)
     with unfinished.open("rb") as file:
         os.fsync(file.fileno())
-    # A store that was deleted while it was open, or after a kill, left them: they would be
-    # read into the new one.
+    # Stale files of a deleted store would be read into the new one.
     for log in LOGS:
         path.with_name(path.name + log).unlink(missing_ok=True)
     os.replace(unfinished, path)

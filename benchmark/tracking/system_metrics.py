@@ -1,7 +1,7 @@
-"""What machine and run take while a run goes on, under the names of MLflow's own system metrics.
+"""Sample system metrics of the machine and of a run, under the names that MLflow uses.
 
-MLflow's own monitor is a thread with a client of its own, which a dead store would hang. Samples
-are written to a file beside the run folders first: a store that was away is given them later.
+MLflow's own monitor is a thread with its own client, which hangs if the store is unreachable.
+Samples are first written to a file beside the run folders, and can be logged later.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from benchmark.runs.folder import RunFolder
 from clothclf.settings import Settings
 
 PLACE = ".system"
-"""Folder beside the run folders."""
+"""Folder for the samples, beside the run folders."""
 FIRST_EVERY_S = 10.0
 LONGER_AFTER = 100
-"""Samples, after which they grow rarer, so that a day's run has some 500 and not 8,640."""
+"""Number of samples after which the interval grows: about 500 samples a day, not 8,640."""
 
 
 class Sample(Settings):
-    """One look at the machine."""
+    """One sample of system metrics."""
 
     at_ms: int
-    """Unix time in milliseconds."""
+    """Time of the sample as Unix time in milliseconds."""
     metrics: dict[str, float]
 
 
 def samples_of(folder: RunFolder) -> list[Sample]:
-    """All samples of a run, oldest first; a line cut short by a crash is passed over."""
+    """Return the samples of a run, oldest first, without lines that a crash truncated."""
     found = []
     with contextlib.suppress(OSError):
         for line in _file(folder).read_text("utf-8", errors="replace").splitlines():
@@ -44,7 +44,7 @@ def samples_of(folder: RunFolder) -> list[Sample]:
 
 
 def forget_samples(folder: RunFolder) -> None:
-    """Delete what an earlier attempt left, whose run begins anew."""
+    """Delete the samples of an earlier attempt of a run that starts over."""
     with contextlib.suppress(OSError):
         _file(folder).unlink(missing_ok=True)
 
@@ -54,26 +54,26 @@ def _file(folder: RunFolder) -> Path:
 
 
 class SystemWatch:
-    """Looks at the machine for one run, every ten seconds at first, then ever more rarely."""
+    """Samples system metrics for one run, first every ten seconds, then less and less often."""
 
     def __init__(self, folder: RunFolder) -> None:
-        """Begin; the first sample is due after ten seconds."""
+        """Start the clock; the first sample is due after ten seconds."""
         self._folder = folder
         self._began = self._last = time.monotonic()
         self._cpu_s = 0.0
-        psutil.cpu_percent()  # the next call tells of the time since this one
+        psutil.cpu_percent()  # the next call measures the time since this one
 
     def is_due(self) -> bool:
-        """Whether it is time for a sample."""
+        """Return whether a sample is due."""
         now = time.monotonic()
         pause = max(FIRST_EVERY_S, (self._last - self._began) / LONGER_AFTER)
         return now - self._last >= pause
 
     def sample(self) -> bool:
-        """Look, and write down what was seen; return whether there is something new.
+        """Take a sample and append it to the file; return whether there is a new sample.
 
-        A run that has no process now, since it waits to be measured, has none; a full disk loses
-        the sample.
+        There is none while the run has no process because it waits for its measurement. The sample
+        is lost if the disk is full.
         """
         now = time.monotonic()
         run = self._run(now - self._last)
@@ -90,14 +90,14 @@ class SystemWatch:
         return True
 
     def _run(self, seconds: float) -> dict[str, float]:
-        """Of the run's own processes: resident memory, and cores kept busy since the last look."""
+        """Return resident memory of the run's processes, and busy cores since the last sample."""
         memory = cpu_s = 0.0
         for process in _processes(str(self._folder.path)):
             with contextlib.suppress(psutil.Error):
                 times = process.cpu_times()
                 cpu_s += times.user + times.system
                 memory += process.memory_info().rss
-        # A helper process that has ended takes its time with it: there is no figure then.
+        # The CPU time of a helper process is lost when it ends; a negative result is left out.
         busy, self._cpu_s = cpu_s - self._cpu_s, cpu_s
         metrics = {"system/run_memory_megabytes": round(memory / 1e6, 1)} if memory else {}
         if memory and busy >= 0 and seconds > 0:
@@ -115,7 +115,7 @@ def _machine() -> dict[str, float]:
 
 
 def _processes(folder: str) -> Iterator[psutil.Process]:
-    """The process of a run, which names its folder, and what it has started."""
+    """Iterate over the process of a run, identified by its folder, and its descendants."""
     with contextlib.suppress(psutil.Error):
         for child in psutil.Process().children():
             with contextlib.suppress(psutil.Error):
@@ -125,7 +125,7 @@ def _processes(folder: str) -> Iterator[psutil.Process]:
 
 
 def _gpus() -> dict[str, float]:
-    """Of NVIDIA's GPUs, where the package nvidia-ml-py is installed and finds one."""
+    """Return metrics of NVIDIA GPUs; empty without the package nvidia-ml-py or without a GPU."""
     try:
         import pynvml
     except ImportError:
@@ -141,6 +141,6 @@ def _gpus() -> dict[str, float]:
                 f"system/gpu_{number}_utilization_percentage": float(busy),
                 f"system/gpu_{number}_memory_usage_megabytes": round(memory.used / 1e6, 1),
             }
-    except pynvml.NVMLError:  # no driver, or a figure that this GPU does not give
+    except pynvml.NVMLError:  # no driver, or a metric that this GPU does not report
         return metrics
     return metrics

@@ -1,4 +1,4 @@
-"""Passes what runs report on to MLflow; a store that fails on the way never stops a study."""
+"""Log the events of runs to MLflow; errors of the store never stop a study."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ MAX_PAUSE_S = 300.0
 
 
 class Tracker:
-    """A listener to the schedule. All it logs stands in the run folders already.
+    """Listener that logs to MLflow. Everything it logs is also in the run folders.
 
-    A store that does not answer is asked again after a pause that doubles; when it answers, it is
-    given what it has missed.
+    If the store does not respond, the tracker retries with exponential backoff and then logs what
+    the store has missed.
     """
 
     def __init__(self, store: MlflowStore, warn: Callable[[str], None]) -> None:
-        """`warn` is told when the store no longer answers, and when it does again."""
+        """Log to `store`; call `warn` when it stops responding and when it responds again."""
         self._store = store
         self._warn = warn
         self._pause_s = 0.0
@@ -38,53 +38,53 @@ class Tracker:
         self._watches: dict[str, tuple[RunFolder, SystemWatch]] = {}
 
     def on_skipped(self, folder: RunFolder, record: RunRecord) -> None:
-        """Fill a store that does not know the finished run."""
+        """Log the finished run if the store does not have it."""
         self._bring(folder, record.run_id)
 
     def on_failed_before(self, folder: RunFolder, failure: Failure) -> None:
-        """Fill a store that does not know the failed run."""
+        """Log the failed run if the store does not have it."""
         self._bring(folder, failure.run_id)
 
     def on_elsewhere(self, folder: RunFolder, spec: RunSpec) -> None:
-        """The other process logs it."""
+        """Do nothing: the other process logs the run."""
 
     def on_started(self, folder: RunFolder, spec: RunSpec, resumed: bool) -> None:
-        """Open the run, so that it can be watched."""
+        """Open the MLflow run and start sampling system metrics."""
         if not resumed:
             forget_samples(folder)
         self._watches[spec.run_id] = (folder, SystemWatch(folder))
         self._try(lambda: self._store.start(spec, resumed))
 
     def on_event(self, spec: RunSpec, event: Event) -> None:
-        """Log epochs while the run goes on."""
+        """Log epochs while the run executes."""
         if isinstance(event, EpochDone):
             self._curves.add(spec, event.result)
             self._log_curves()
 
     def on_finished(self, folder: RunFolder, record: RunRecord) -> None:
-        """Log final figures and files."""
+        """Log final metrics and files."""
         self._bring(folder, record.run_id)
 
     def on_failed(self, folder: RunFolder, failure: Failure) -> None:
-        """Mark the run as failed, with its reason."""
+        """Mark the run as failed and log the reason."""
         self._bring(folder, failure.run_id)
 
     def on_interrupted(self, folder: RunFolder, spec: RunSpec) -> None:
-        """Mark the run as stopped by the user."""
+        """Mark the run as killed."""
         self._watches.pop(spec.run_id, None)
         for told, results in self._curves.forget(spec.run_id):
             self._log_epochs(told, results)
         self._try(lambda: self._store.kill(spec.run_id))
 
     def on_tick(self) -> None:
-        """Look at the machine, tell that this process lives, try again a store that was away."""
+        """Sample system metrics, send heartbeats, and retry a store that did not respond."""
         self._sample()
         self._log_curves()
-        # A store that was away is asked by it whether it answers, and then gets what it has missed.
+        # After an error, the heartbeat tests whether the store responds again.
         self._try(functools.partial(self._store.beat, now=bool(self._pause_s)))
 
     def _log_curves(self) -> None:
-        """Log the epochs of the runs whose turn it is."""
+        """Log the epochs of the runs that are due."""
         for spec, results in self._curves.due():
             began = time.monotonic()
             self._log_epochs(spec, results)
@@ -94,15 +94,15 @@ class Tracker:
         self._try(lambda: self._store.log_epochs(spec, results))
 
     def _sample(self) -> None:
-        """Log what machine and runs take, where it is time to look again."""
+        """Sample and log system metrics of the runs that are due."""
         for run_id, (folder, watch) in self._watches.items():
             if watch.is_due() and watch.sample():
                 self._try(functools.partial(self._store.log_samples, folder, run_id))
 
     def _bring(self, folder: RunFolder, run_id: str) -> None:
-        """Give the store the end of a run, now or when it answers again."""
+        """Log the result of a run, now or when the store responds again."""
         self._watches.pop(run_id, None)
-        self._curves.forget(run_id)  # its record has them all
+        self._curves.forget(run_id)  # the record contains all epochs
         self._owed[run_id] = folder
         self._try(lambda: None)
 
@@ -114,7 +114,7 @@ class Tracker:
             for run_id, folder in list(self._owed.items()):
                 self._store.bring(folder)
                 del self._owed[run_id]
-        except Exception as error:  # database, network, disk: none may end a study
+        except Exception as error:  # database, network and disk errors must not end a study
             if not self._pause_s:
                 self._warn(
                     f"MLflow does not take what runs report ({first_line(error)}); all of it is "

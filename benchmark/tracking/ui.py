@@ -1,4 +1,4 @@
-"""Start MLflow's own server on a study's store."""
+"""Start MLflow's UI on a study's store."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ from clothclf.orphans import module_command
 
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    # Else seven processes wait beside the server for jobs of language models.
+    # Otherwise the server starts seven more processes for jobs of language models.
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
 }
 
 
 STOP_TIMEOUT_S = 10.0
-"""For the server to stop by itself, after which it is killed."""
+"""Seconds to wait for the server to stop before it is killed."""
 CHECK_INTERVAL_S = 0.2
 
 
 def serve(study: StudySettings, host: str, port: int) -> None:
-    """Serve the study's pages until interrupted; print the address once it answers.
+    """Serve MLflow's UI until interrupted; print the URL once the server responds.
 
-    A remote store has pages of its own: their address is all that it needs. Raises TrackingError
-    where the port cannot be used or the server fails, and KeyboardInterrupt after Ctrl-C, SIGTERM
-    or SIGHUP; the server and all of its processes have ended by then.
+    For a remote store, only print the URL, because the server has its own UI. Raises TrackingError
+    if the port cannot be used or the server fails, and KeyboardInterrupt after Ctrl-C, SIGTERM or
+    SIGHUP, when the server and all of its processes have ended.
     """
     uri = take_credentials(tracking_uri(study))
     remote = uri.startswith("http")
     if not remote:
         _check_port(host, port)
-    # Opening it here sets up the database before the server's processes race to do so.
+    # Opening the store here creates the database before the server's processes race to do so.
     store = MlflowStore(uri, study.study, open_store(study))
     store.prepare_view()
     if remote:
@@ -55,10 +55,10 @@ def serve(study: StudySettings, host: str, port: int) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler)
-    # Its own processes import from the folder that they are started in, so it has an empty one.
+    # The server's processes import from their working directory, so use an empty one.
     with tempfile.TemporaryDirectory(prefix="bench-ui-", ignore_cleanup_errors=True) as empty:
-        # Of its own session, so that all of its processes can be ended together. Its messages go
-        # to standard error: standard output has the address alone.
+        # Start a new session, so that all of the server's processes can be stopped together. Its
+        # messages go to standard error, because standard output is only for the URL.
         server = subprocess.Popen(
             module_command("mlflow", "ui", *options),
             env=_environment(uri),
@@ -79,9 +79,9 @@ def serve(study: StudySettings, host: str, port: int) -> None:
 
 
 def _environment(uri: str) -> dict[str, str]:
-    """The server's; paths in it lead to where they led from the current folder."""
+    """Return the server's environment, with relative paths resolved from the current folder."""
     uploads = str(Path("mlartifacts").absolute())
-    # A database's URI may hold a password, and everyone on the machine can read command lines.
+    # Not an option: a database URI may contain a password, and command lines are public.
     return {
         **QUIET,
         "MLFLOW_ARTIFACTS_DESTINATION": uploads,
@@ -91,7 +91,7 @@ def _environment(uri: str) -> dict[str, str]:
 
 
 def _absolute(uri: str) -> str:
-    """A store's URI, with the whole path where it is a file or a folder."""
+    """Return a store's URI, with an absolute path if it is a file or folder."""
     for start in (PREFIX, "file://", "file:"):
         if uri.startswith(start):
             return start + str(Path(uri.removeprefix(start)).absolute())
@@ -99,11 +99,11 @@ def _absolute(uri: str) -> str:
 
 
 def _check_port(host: str, port: int) -> None:
-    """Raise TrackingError where nothing can listen on the port."""
+    """Raise TrackingError if the port is in use or cannot be bound."""
     try:
         (family, kind, *_, place), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         with socket.socket(family, kind) as probe:
-            # As the server does: connections of an earlier one may still be closing.
+            # As the server does: connections of an earlier server may still be closing.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(place)
     except OSError as error:
@@ -118,7 +118,7 @@ def _check_port(host: str, port: int) -> None:
 
 
 def _answers(server: subprocess.Popen[bytes], host: str, port: int) -> bool:
-    """Wait until the server takes connections; False where it ends first."""
+    """Wait until the server accepts connections; return False if it ends first."""
     while server.poll() is None:
         try:
             with socket.create_connection((host, port), timeout=1):
@@ -129,7 +129,7 @@ def _answers(server: subprocess.Popen[bytes], host: str, port: int) -> bool:
 
 
 def _stop(server: subprocess.Popen[bytes]) -> None:
-    """End the server's processes: gracefully if they are quick, then all that is left."""
+    """Stop the server's processes gracefully, and kill those that remain."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     for number in (signal.SIGTERM, signal.SIGKILL):

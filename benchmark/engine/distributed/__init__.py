@@ -1,1 +1,1 @@
-"""One run over several processes."""
+"""Distributed training of one run by several processes."""

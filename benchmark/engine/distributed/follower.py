@@ -1,4 +1,4 @@
-"""What a run's other processes do: they train along with the first one, and write nothing."""
+"""Follower processes of a distributed run: train with the first process, write no results."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from clothclf.training.loop import Watcher, train
 def run_follower(
     spec: RunSpec, folder: RunFolder, group: ProcessGroup, stop: Stop, memory_bytes: int | None
 ) -> None:
-    """Train with the first process, unless it trained before or its body runs once.
+    """Train with the first process, unless training is finished or needs only one process.
 
-    Raises TrainingStopped where one of the processes is asked to stop.
+    Raises TrainingStopped if one of the processes is requested to stop.
     """
     make_repeatable()
-    splits = open_splits(spec, folder, print)  # the first process tells the user
+    splits = open_splits(spec, folder, print)  # the first process notifies the user
     classifier = build_from(spec)
     if memory_bytes is not None:
         limit_memory(memory_bytes)
@@ -34,7 +34,7 @@ def run_follower(
         return
     images = make_batches(spec, splits, classifier, group.device, group.shard)
     teacher = open_teacher(spec, classifier, group.device)
-    # Until here SIGTERM ends the process; from now on training looks, and all stop at one step.
+    # Until here SIGTERM ends the process; from now on training polls, and all stop at one step.
     stop.anywhere = False
     signal.signal(signal.SIGTERM, lambda number, frame: stop.ask())
     watcher = Watcher(should_stop=lambda: stop.asked)

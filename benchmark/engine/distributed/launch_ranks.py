@@ -1,7 +1,7 @@
-"""Launch the processes of one run with torchrun's agent, as a module with the run's FOLDER.
+"""Launch the processes of one run with torchrun's agent; a module to execute with its FOLDER.
 
-The agent starts the processes, sees to it that none is left when one has died, and passes on the
-request to stop. They find each other by files, and speak on the loopback interface alone.
+The agent starts the processes, ends the rest if one dies, and forwards stop requests. Rendezvous
+is by files, and all communication uses the loopback interface.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from benchmark.runs.events import Failed
 from clothclf.orphans import module_command
 
 STOP_GRACE_S = 15
-"""For a step and a checkpoint, less than the schedule waits for the whole run."""
+"""Seconds for a step and a checkpoint; less than the scheduler waits for the run."""
 ENDED_BY_AGENT = -signal.SIGTERM
 LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 PRIVATE = {
     "GLOO_SOCKET_IFNAME": LOOPBACK,
     "NCCL_SOCKET_IFNAME": LOOPBACK,
-    # Else the agent would listen on every interface.
+    # Otherwise the agent would listen on every interface.
     "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
 }
 
 
 def launch(processes: int, meeting: Path, arguments: Sequence[str]) -> int:
-    """Start the processes and wait for all; return 0, UNFINISHED, or 1 after telling why.
+    """Start the processes and wait for all; return 0, UNFINISHED, or 1 after reporting why.
 
-    `meeting` is an empty folder of this launch alone.
+    `meeting` is an empty folder for the rendezvous of this launch.
     """
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -64,16 +64,17 @@ def launch(processes: int, meeting: Path, arguments: Sequence[str]) -> int:
         codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
         if set(codes.values()) - {ENDED_BY_AGENT} == {UNFINISHED}:
             return UNFINISHED
-        # Standard output is the pipe for events, which the processes inherit.
+        # Standard output is the pipe for events that the processes inherit.
         print(Failed(reason=reason(codes, processes)).model_dump_json(), flush=True)
         return 1
     return 0
 
 
 def reason(codes: Mapping[int, int], processes: int) -> str:
-    """What ended a run, from the exit codes of processes that failed, by their numbers.
+    """Return why a run failed, from the exit codes of its failed processes by rank.
 
-    One that was killed comes first: others fail because it is gone, and the agent ends the rest.
+    A killed process is taken as the cause, because others fail as a consequence and the agent
+    terminates the rest.
     """
 
     def order(number: int) -> tuple[bool, bool, int]:

@@ -1,4 +1,4 @@
-"""One of the processes of a run over several; torchrun's agent starts them, see `ranks`."""
+"""Entry point of each process of a distributed run, started by `launch_ranks`."""
 
 from __future__ import annotations
 
@@ -20,13 +20,16 @@ from benchmark.runs.folder import RunFolder
 from clothclf.errors import TrainingStopped
 
 OTHERS_FIRST_S = 3.0
-"""For the agent to see that another process died before this one lost touch with it."""
+"""Seconds for the agent to notice that another process died before this one lost contact."""
 
 
 def main(
     folder: RunFolder, meeting: Path, measure: bool = True, memory_bytes: int | None = None
 ) -> int:
-    """Carry out the run of a folder, or help with it; return 0, UNFINISHED, or 1."""
+    """Execute the run of a folder as its first process or a follower; return the exit code.
+
+    This is 0, UNFINISHED, or 1 after reporting the failure.
+    """
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     pipe = EventPipe()
     spec = folder.spec()
@@ -51,14 +54,14 @@ def main(
     except BrokenPipeError:
         return 1
     except Exception as error:
-        if stop.asked:  # the others are gone already, perhaps in the middle of a sentence
+        if stop.asked:  # the other processes may have ended during a collective
             return UNFINISHED
         _notify(pipe, error, rank, size)
         return 1
 
 
 def _notify(pipe: EventPipe, error: Exception, rank: int, size: int) -> None:
-    """Say why, unless another process was the cause: the agent then ends this one."""
+    """Report the failure, unless another process is the cause: the agent then ends this one."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if rank or isinstance(error, RuntimeError):
         time.sleep(OTHERS_FIRST_S)

@@ -1,1 +1,1 @@
-"""Where runs execute: on this machine or on a cluster."""
+"""Executors: run on this machine or on a cluster."""

@@ -1,4 +1,4 @@
-"""The contract of executors: what the scheduler needs to start runs and to follow them."""
+"""Interface of executors, through which the scheduler starts and follows runs."""
 
 from __future__ import annotations
 
@@ -17,42 +17,42 @@ from clothclf.errors import SettingsError
 
 @dataclass(frozen=True)
 class Resources:
-    """What the user grants: concurrent runs, and what each of them has."""
+    """Requested resources: the number of concurrent runs, and the resources of each."""
 
     workers: int | None = None
-    """Concurrent runs; None lets the executor decide."""
+    """Number of concurrent runs; None lets the executor decide."""
     address: str | None = None
-    """Of a cluster; its form is the executor's."""
+    """Address of a cluster, in a format that the executor defines."""
     cpus_per_run: float | None = None
     gpus_per_run: float | None = None
     processes_per_run: int = 1
-    """Processes that train one network together."""
+    """Number of processes that train one network together."""
 
 
 DEFAULT_RESOURCES = Resources()
 
 
 class ExecutorModule(Protocol):
-    """What the module of an executor provides."""
+    """Functions that the module of an executor provides."""
 
     def check_resources(self, resources: Resources, device: str) -> int:
-        """The number of processes of each run on the study's `device`.
+        """Return the number of processes per run on the study's `device`.
 
-        Called before anything else is done, so it must be quick. Raises UserError where the
-        resources contradict each other or are not there.
+        Called before anything else, so it must be fast. Raises UserError if the options are
+        contradictory or the resources are not available.
         """
 
     def open_executor(
         self, resources: Resources, limits: Limits, device: str, notify: Callable[[str], None]
     ) -> AbstractContextManager[tuple[Executor, int]]:
-        """The executor, open within the block, and how many concurrent runs it starts with.
+        """Return a context with the executor and its initial number of concurrent runs.
 
-        `limits` apply to each run. Raises UserError where it cannot be used.
+        `limits` apply to each run. Raises UserError if the executor cannot be used.
         """
 
 
 def one_process_per_gpu(gpus: float, processes: int) -> int:
-    """Processes of a run with whole GPUs; raises SettingsError where others were asked for."""
+    """Return the number of processes for whole GPUs; SettingsError if `processes` differs."""
     needed = max(1, int(gpus))
     if processes not in (1, needed):
         raise SettingsError(
@@ -63,44 +63,44 @@ def one_process_per_gpu(gpus: float, processes: int) -> int:
 
 
 class RunAtWork(Protocol):
-    """One run that goes on, here or elsewhere; its results come to its folder on this machine."""
+    """A run in execution, here or elsewhere. Its results are written to its local folder."""
 
     spec: RunSpec
     folder: RunFolder
 
     def fileno(self) -> int:
-        """Of a pipe that is readable when there are events, or no more of them."""
+        """Return the file descriptor of a pipe, readable when there are events or it is closed."""
 
     def read(self) -> tuple[list[Event], bool]:
-        """Events that have come, and whether there will be no more; it never waits."""
+        """Return the new events, and whether the pipe is closed; does not block."""
 
     def lateness(self) -> str:
-        """Why it is to be ended, where it has taken longer than it may; else empty."""
+        """Return the reason to end a run that exceeds its timeout; empty otherwise."""
 
     def ask_to_stop(self) -> None:
-        """Let it finish its step and keep a checkpoint."""
+        """Request a stop after the current step, with a checkpoint."""
 
     def end(self, why: str = "") -> None:
-        """End it at once; `why` will be the reason of its failure."""
+        """End the run immediately; `why` is the reason of the failure."""
 
     def outcome(self) -> RunRecord | Failure | None:
-        """How it ended, once there are no more events; None where it stopped and can go on."""
+        """Return the result after the last event; None if the run stopped and can resume."""
 
 
 class Executor(Protocol):
-    """Puts runs to work, and knows how many there is room for."""
+    """Starts runs, and decides whether there is room for another one."""
 
     measures_at_once: bool
-    """Runs are measured as they go; else all but measuring is done first, and that one by one."""
+    """Whether runs are measured immediately; else they are measured at the end, one at a time."""
 
     def has_room(self, spec: RunSpec, running: int) -> bool:
-        """Whether a run can be begun beside `running` others."""
+        """Return whether a run can start beside `running` others."""
 
     def start(self, spec: RunSpec, folder: RunFolder, measure: bool) -> RunAtWork:
-        """Begin a run in a folder that is ready; without `measure` it ends before measuring.
+        """Start a run in a prepared folder; without `measure`, it skips that stage.
 
-        Raises OSError where it cannot be begun.
+        Raises OSError if the run cannot start.
         """
 
     def ended(self, run: RunAtWork) -> None:
-        """Take back what a run had."""
+        """Free the resources of a run."""

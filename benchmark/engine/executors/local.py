@@ -1,4 +1,4 @@
-"""Runs on this machine: a process each, which share its cores, GPUs and memory."""
+"""Execute runs on this machine, one process each; they share its cores, GPUs and memory."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from clothclf.memory import available_memory_bytes
 
 
 def check_resources(resources: Resources, device: str) -> int:
-    """Processes of each run on this machine, from what the user asked for.
+    """Return the number of processes per run on this machine.
 
-    Raises DeviceError where there is no device for each of them, and SettingsError where the
-    options do not go together.
+    Raises DeviceError if there are not enough devices, and SettingsError if the options are
+    contradictory.
     """
     if resources.address or resources.cpus_per_run:
         raise SettingsError("--address and --cpus-per-run go with --executor ray")
@@ -61,20 +61,20 @@ def check_resources(resources: Resources, device: str) -> int:
 def open_executor(
     resources: Resources, limits: Limits, device: str, notify: Callable[[str], None]
 ) -> Iterator[tuple[Executor, int]]:
-    """The executor of this machine, and how many concurrent runs it has."""
+    """Return a context with the executor of this machine and its number of concurrent runs."""
     workers = resources.workers or 1
     if workers == 1:
         yield LocalExecutor(limits), workers
         return
     own_bytes = limits.memory_bytes
     needs = MemoryNeeds(None if own_bytes is None else lambda spec: own_bytes)
-    # A GPU that the user has named is the one for all.
+    # A GPU that the user names is used for all runs.
     gpus = gpus_to_give() if device in ("auto", "cuda") and limits.processes == 1 else []
     yield LocalExecutor(limits, workers, needs, available_memory_bytes(), gpus), workers
 
 
 class LocalExecutor:
-    """Up to so many runs at a time, as far as memory goes."""
+    """Executes up to `workers` concurrent runs, as long as they fit in memory."""
 
     def __init__(
         self,
@@ -84,10 +84,10 @@ class LocalExecutor:
         memory_bytes: int = 0,
         gpus: Sequence[str] = (),
     ) -> None:
-        """`memory_bytes` is what all runs may hold together, by `needs`; else none is counted.
+        """Limit all runs together to `memory_bytes` by their `needs`; without `needs`, no limit.
 
-        `gpus` names those that are given out, one to each run, as CUDA_VISIBLE_DEVICES does; where
-        runs are more than GPUs, the one with the fewest runs is next. Without, a run sees them all.
+        `gpus` are assigned to runs, one each, preferring the GPU with the fewest runs. Their names
+        are as in CUDA_VISIBLE_DEVICES. If empty, a run sees all GPUs.
         """
         self.measures_at_once = workers == 1
         self._workers = workers
@@ -101,7 +101,7 @@ class LocalExecutor:
         self._on: dict[int, str] = {}
 
     def has_room(self, spec: RunSpec, running: int) -> bool:
-        """Whether there is a worker, and memory; a run that never fits has it when it is alone."""
+        """Return whether a worker and memory are free; without others, a run may always start."""
         if running >= self._workers:
             return False
         if not running or self._needs is None:
@@ -111,7 +111,7 @@ class LocalExecutor:
         return len(known) == len(needed) and sum(known) <= self._memory_bytes
 
     def start(self, spec: RunSpec, folder: RunFolder, measure: bool) -> RunProcess:
-        """Start the run's process; it has all cores where it is to be measured."""
+        """Start the run's process, with all cores if it is measured."""
         limits = self._alone if measure else self._together
         gpu = self._least_used(spec)
         if gpu is not None:
@@ -123,7 +123,7 @@ class LocalExecutor:
         return run
 
     def ended(self, run: RunAtWork) -> None:
-        """Its memory and GPU are free."""
+        """Free the memory and GPU of a run."""
         self._specs.pop(id(run), None)
         self._on.pop(id(run), None)
 
@@ -135,7 +135,7 @@ class LocalExecutor:
 
 
 def gpus_to_give() -> list[str]:
-    """GPUs that runs can be given, by the names that CUDA_VISIBLE_DEVICES takes."""
+    """Return the available GPUs by their names in CUDA_VISIBLE_DEVICES."""
     import torch
 
     told = os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -1,4 +1,4 @@
-"""What runs will hold in memory, found by probes while the first of them goes on."""
+"""Memory needs of runs, found by probes while the first run executes."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Kind = tuple[str, "int | None", int, str]
 
 
 class MemoryNeeds:
-    """Bytes that runs will hold and the system cannot take back; told once they are known.
+    """Working memory of runs in bytes, which the system cannot reclaim; computed in a thread.
 
-    A probe takes some seconds for each architecture, in a thread that waits for its process; what
-    was found is kept, so that seeds share it and a further study finds it.
+    A probe takes some seconds per architecture. Its result is cached, and shared by seeds and
+    later studies.
     """
 
     def __init__(self, ask: Callable[[RunSpec], int] | None = None) -> None:
-        """`ask` finds out about a run, and may take long; without, `bench plan`'s estimate does."""
+        """Use `ask`, which may be slow, to get the bytes of a run; default `working_memory`."""
         self._ask = ask or working_memory
         self._found: dict[Kind, int] = {}
         self._waiting: set[Kind] = set()
@@ -29,7 +29,7 @@ class MemoryNeeds:
         self._thread: threading.Thread | None = None
 
     def of(self, spec: RunSpec) -> int | None:
-        """Bytes; None where it is not known yet, and is being found out."""
+        """Return the bytes of a run, or None until known; the first call starts a probe."""
         kind = _kind(spec)
         if kind not in self._found and kind not in self._waiting:
             self._waiting.add(kind)
@@ -44,13 +44,13 @@ class MemoryNeeds:
             spec = self._queue.get()
             try:
                 found = self._ask(spec)
-            except Exception:  # the run itself will tell what is wrong
+            except Exception:  # the run itself will report the error
                 found = 0
             self._found[_kind(spec)] = found
 
 
 def working_memory(spec: RunSpec) -> int:
-    """By `bench plan`'s estimate, in bytes; raises TrainingError where the run cannot be begun."""
+    """Return the estimate of `bench plan` in bytes; TrainingError if the run cannot start."""
     return estimate(spec, probe(spec)).working_memory_bytes
 
 

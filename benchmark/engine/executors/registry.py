@@ -1,4 +1,4 @@
-"""Executors by name: one line each."""
+"""Registry of executors by name."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ EXECUTORS = {
     "local": "benchmark.engine.executors.local",
     "ray": "benchmark.engine.executors.ray.executor",
 }
-"""Modules that provide what `base.ExecutorModule` describes; imported when they are used."""
+"""Modules that implement `base.ExecutorModule`, imported on first use."""
 
 
 def find_executor(name: str) -> ExecutorModule:
-    """The module of an executor; raises KeyError for an unknown name."""
+    """Return the module of an executor; raises KeyError for an unknown name."""
     return cast("ExecutorModule", importlib.import_module(EXECUTORS[name]))

@@ -1,1 +1,1 @@
-"""Runs on the nodes of a Ray cluster."""
+"""Executor for Ray clusters."""

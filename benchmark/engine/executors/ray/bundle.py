@@ -1,7 +1,8 @@
-"""What travels between the machine of a study and the nodes of its cluster, and how it is checked.
+"""Messages and files between the driver's machine and the nodes of a cluster, with checksums.
 
-Small files of a run travel with it. A large one is offered by its content: a node that has the same
-at the same path reads it there, any other asks for it in pieces, once, and keeps it.
+Small files of a run are sent with it. Large files are sent as a reference to their content: a node
+that has the same content at the same path reads it there, another one fetches it in chunks, once,
+and caches it.
 """
 
 from __future__ import annotations
@@ -18,31 +19,31 @@ from clothclf.data.atomic import file_sha256
 from clothclf.data.checked import checksum_file
 
 SMALL_BYTES = 2**20
-"""Files up to this size travel with the run."""
+"""Maximum size of files that are sent with the run."""
 CHUNK_BYTES = 2**24
-"""Of a file's pieces; an object store holds a few of them at a time."""
+"""Size of a chunk; the object store holds a few of them at a time."""
 SAMPLES, SAMPLE_BYTES = 64, 2**16
 
 
 @dataclass(frozen=True)
 class FileRef:
-    """A large file of the study's machine."""
+    """Reference to a large file of the driver's machine."""
 
     called: str
-    """In sentences: `the decoded images`."""
+    """Name in messages, such as `the decoded images`."""
     path: Path
-    """On the study's machine, and on others where they share it."""
+    """Path on the driver's machine, and on nodes with a shared file system."""
     size: int
     digest: str
-    """Names the content in a node's cache."""
+    """Key of the content in the cache of a node."""
     sha256: str = ""
-    """Of the whole content; where empty, samples of it are compared."""
+    """SHA-256 of the whole content; if empty, `sample` is compared."""
     sample: str = ""
     checksums: bytes = b""
-    """Of its blocks, for the file that lies beside it; empty where there is none."""
+    """Content of the file of block checksums beside it; empty if there is none."""
 
     def is_at(self, path: Path) -> bool:
-        """Whether a file has this content."""
+        """Return whether the file at `path` has this content."""
         try:
             if path.stat().st_size != self.size:
                 return False
@@ -55,58 +56,58 @@ class FileRef:
 
 @dataclass(frozen=True)
 class RunBundle:
-    """All that a node needs for a run."""
+    """Everything that a node needs for a run."""
 
     run: str
-    """Names this attempt at the run."""
+    """Name of this attempt at the run."""
     spec: str
-    """As JSON, with the paths of the study's machine."""
+    """Spec as JSON, with the paths of the driver's machine."""
     pixels: FileRef
     weights: FileRef | None
     small: dict[str, bytes]
-    """Files of the run's folder, by their path in it."""
+    """Contents of the small files by their path in the run's folder."""
     large: dict[str, FileRef]
     limits: Limits
     uses_gpus: bool
     versions: dict[str, str]
-    """Of the study's machine, which the node must have, too."""
+    """Library versions of the driver's machine, which the node must match."""
     home: str
-    """Ray's name for the study's machine, which has the offered files."""
+    """Ray's node id of the driver's machine, which has the referenced files."""
 
 
 @dataclass(frozen=True)
 class Begun:
-    """A node has the run."""
+    """A node has started the run."""
 
     node: str
 
 
 @dataclass(frozen=True)
 class Lines:
-    """Events, as the run's process wrote them."""
+    """Events as JSON lines."""
 
     text: bytes
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """A part of a file that the run has made; the next of the same name follows it."""
+    """A chunk of a result file; the chunks of a file arrive in order."""
 
     name: str
     content: bytes
     sha256: str = ""
-    """Of the whole file, with its last piece."""
+    """SHA-256 of the whole file, set in its last chunk."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """Nothing follows. The record, or the failure, is among the files."""
+    """Last message; the record or the failure has been sent as a file."""
 
     how: str
-    """`record`, `failure`, `stopped`, or `refused`, with the reason."""
+    """`record`, `failure`, `stopped`, or `refused` with a reason."""
     reason: str = ""
     shared: str = ""
-    """Why figures of speed are not to be ranked; empty where the run had the node for itself."""
+    """Why measured speeds are unreliable; empty if the run had the node to itself."""
 
 
 Message = Begun | Lines | Chunk | Ended
@@ -114,14 +115,14 @@ Message = Begun | Lines | Chunk | Ended
 
 @dataclass
 class FileRefs:
-    """The large files of a study's machine; each is looked at once."""
+    """References to the large files of the driver's machine; each file is hashed once."""
 
     _known: dict[tuple[Path, int, int], FileRef] = field(default_factory=dict)
 
     def pixels(self, path: Path) -> FileRef:
-        """The decoded images. Raises OSError where they are gone.
+        """Return a reference to the decoded images; raises OSError if they are missing.
 
-        Their cache's name and description, and samples spread over them, stand for gigabytes.
+        Gigabytes are identified by samples and by the name and description of their cache.
         """
         key = _look(path)
         if key not in self._known:
@@ -136,7 +137,7 @@ class FileRefs:
         return self._known[key]
 
     def whole(self, called: str, path: Path, sha256: str = "") -> FileRef:
-        """Any other file, by all of its content. Raises OSError where it is gone."""
+        """Return a reference to a file by its whole content; raises OSError if it is missing."""
         key = _look(path)
         if key not in self._known:
             sha256 = sha256 or file_sha256(path)
@@ -147,7 +148,7 @@ class FileRefs:
 def make_bundle(
     spec: RunSpec, folder: RunFolder, file_refs: FileRefs
 ) -> tuple[FileRef, FileRef | None, dict[str, bytes], dict[str, FileRef]]:
-    """Pixels, weights, small files and large ones of a run. Raises OSError where one is gone."""
+    """Return pixels, weights, small and large files of a run; raises OSError if one is missing."""
     weights = spec.weights
     small: dict[str, bytes] = {}
     large: dict[str, FileRef] = {}
@@ -168,9 +169,9 @@ def make_bundle(
 
 
 def place(folder: Path, name: str) -> Path:
-    """Where a file that came from elsewhere lies; raises ValueError for what leads out of `folder`.
+    """Return the path of a received file; raises ValueError for names that lead out of `folder`.
 
-    A run's files lie in its folder, or in a folder below it.
+    A run's files are in its folder or one level below.
     """
     parts = PurePosixPath(name).parts
     if not 1 <= len(parts) <= 2 or any(p in ("", "..", "/") or "\0" in p for p in parts):
@@ -179,7 +180,7 @@ def place(folder: Path, name: str) -> Path:
 
 
 def read_chunk(path: str, start: int) -> tuple[bytes, str]:
-    """A piece of a file on this machine, and its SHA-256."""
+    """Read a chunk of a local file; return it and its SHA-256."""
     with Path(path).open("rb") as file:
         file.seek(start)
         content = file.read(CHUNK_BYTES)
@@ -192,7 +193,7 @@ def _look(path: Path) -> tuple[Path, int, int]:
 
 
 def _sample(path: Path) -> str:
-    """SHA-256 over a file's size and 64 parts of it, evenly spread; raises OSError."""
+    """Return the SHA-256 of a file's size and 64 evenly spaced parts of it; raises OSError."""
     size = path.stat().st_size
     digest = hashlib.sha256(str(size).encode())
     with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Join a Ray cluster, or start one here: reachable, by token, with the same libraries."""
+"""Join a Ray cluster or start a local one; check address, token and library versions."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from clothclf.orphans import module_command
 
 CONNECT_TIMEOUT_S = 5.0
 JOIN_TIMEOUT_S = 60.0
-"""A slow machine takes long to start Ray; that nothing answers at all is told before."""
+"""Seconds to start Ray on a slow machine. An unreachable address is reported earlier."""
 REPLY_TIMEOUT_S = 120.0
-"""For every node to start a worker and tell its versions."""
+"""Seconds for every node to start a worker and report its versions."""
 MODE, TOKEN, TOKEN_FILE = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 PROBE_CONNECTION = "benchmark.engine.executors.ray.probe_connection"
 OPEN = f"{MODE}=disabled: whoever reaches this Ray cluster's ports can run any code on its nodes"
 
 
 def check_reachable(resources: Resources) -> None:
-    """Say within seconds what keeps us from a cluster, before anything else is done.
+    """Check within seconds that a cluster can be joined, before anything else is done.
 
-    Raises ClusterError.
+    Raises ClusterError with the reason if not.
     """
     if importlib.util.find_spec("ray") is None:
         raise ClusterError(
@@ -61,7 +61,7 @@ def check_reachable(resources: Resources) -> None:
 
 @contextlib.contextmanager
 def joined(resources: Resources, notify: Callable[[str], None]) -> Iterator[None]:
-    """Be part of a cluster within the block. Raises ClusterError where that cannot be."""
+    """Join a cluster within the context; raises ClusterError if that fails."""
     check_reachable(resources)
     address = _address(resources)
     os.environ.setdefault(MODE, "token")
@@ -80,10 +80,10 @@ def joined(resources: Resources, notify: Callable[[str], None]) -> Iterator[None
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
-        except Exception as error:  # of many kinds, none of them a reason for a traceback
+        except Exception as error:  # of many types, none of which should show a traceback
             raise ClusterError(f"--executor ray: {first_line(error)}") from None
     if address is None:
-        with contextlib.suppress(OSError):  # Ray lets others read the token that it has made
+        with contextlib.suppress(OSError):  # Ray creates the token readable for others
             _token_file().chmod(0o600)
     try:
         _demand_same_libraries()
@@ -93,11 +93,11 @@ def joined(resources: Resources, notify: Callable[[str], None]) -> Iterator[None
 
 
 def _without_current_folder() -> Any:
-    """Keep Ray from putting the current folder first on its workers' path, where files may lie."""
+    """Return a job config that keeps the current folder out of `sys.path` of Ray's workers."""
     from ray.job_config import JobConfig
 
     config = JobConfig()
-    # Ray has no setting: it leaves the folder out only if it sends the workers another one.
+    # Ray has no setting for it: it only omits the folder if it sends another one to the workers.
     config._runtime_env_has_working_dir = lambda: True
     return config
 
@@ -108,7 +108,7 @@ def _address(resources: Resources) -> str | None:
 
 
 def _is_open() -> bool:
-    """Whether the user has said that the cluster goes without tokens."""
+    """Return whether the user has disabled tokens for the cluster."""
     return os.environ.get(MODE, "").lower() == "disabled"
 
 
@@ -122,7 +122,7 @@ def _token_file() -> Path:
 
 
 def _probe_connection(address: str) -> None:
-    """Join and leave in another process; raises ClusterError with what went wrong."""
+    """Join and leave the cluster in another process; raises ClusterError if that fails."""
     try:
         child = subprocess.run(
             module_command(PROBE_CONNECTION, address),
@@ -132,7 +132,7 @@ def _probe_connection(address: str) -> None:
             timeout=JOIN_TIMEOUT_S,
             check=False,
         )
-        # Ray may write lines of its own around the answer.
+        # Ray may print other lines around the result.
         told = json.loads(next(x for x in child.stdout.splitlines() if x.startswith("{")))
     except subprocess.TimeoutExpired:
         raise ClusterError(_not_let_in(address)) from None
@@ -177,7 +177,7 @@ def _not_let_in(address: str) -> str:
 
 @contextlib.contextmanager
 def _own_signal_handlers() -> Iterator[None]:
-    """Ray takes SIGTERM for itself; it stays ours."""
+    """Restore our signal handlers, because Ray installs its own for SIGTERM."""
     kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
@@ -187,14 +187,14 @@ def _own_signal_handlers() -> Iterator[None]:
 
 
 def alive_nodes() -> list[dict[str, Any]]:
-    """Nodes of the cluster that can be given work."""
+    """Return the nodes of the cluster that can execute tasks."""
     import ray
 
     return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) > 0]
 
 
 def places(nodes: list[dict[str, Any]], cpus: float, gpus: float) -> int:
-    """How many runs of a size nodes have room for, if nothing else is on them."""
+    """Return how many runs with these resources fit on otherwise idle nodes."""
     return sum(
         min(
             int(node["Resources"].get("CPU", 0) / cpus + 1e-9),
@@ -205,7 +205,7 @@ def places(nodes: list[dict[str, Any]], cpus: float, gpus: float) -> int:
 
 
 def _demand_same_libraries() -> None:
-    """Raises ClusterError with a line for each node whose figures could not be compared."""
+    """Raise ClusterError with one line per node whose library versions differ or are unknown."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 

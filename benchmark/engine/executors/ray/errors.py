@@ -1,4 +1,4 @@
-"""Ray's errors in one sentence each, and which of them mean that a node was lost."""
+"""Messages for Ray's errors, and the errors that mean that a node was lost."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from clothclf.errors import first_line
 
 
 def lost_errors() -> tuple[type[Exception], ...]:
-    """Errors of a node that is gone, or of its worker: the run itself has done nothing wrong."""
+    """Return the errors of lost nodes or workers, after which a run is retried."""
     from ray import exceptions
 
     return (
@@ -22,7 +22,7 @@ def lost_errors() -> tuple[type[Exception], ...]:
 
 
 def error_text(error: BaseException, folder: str = "") -> str:
-    """Why something on a cluster failed; `folder` is where files were written, if any were."""
+    """Return a one-line message for an error; `folder` is where files were written, if any."""
     from ray import exceptions
 
     cause = getattr(error, "cause", None)

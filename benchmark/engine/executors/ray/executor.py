@@ -1,4 +1,4 @@
-"""Runs on the nodes of a Ray cluster: each is a task with its share of a node."""
+"""Execute runs on the nodes of a Ray cluster; each run is a task with a share of a node."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from clothclf.errors import SettingsError
 
 LOOKED_AT_EVERY_S = 2.0
 AHEAD = 4
-"""Messages that a node may be ahead of this machine, so that results do not fill its memory."""
+"""Maximum number of unread messages of a node, which limits its memory."""
 MAX_RUNS = 10_000
-"""At a time, whose requests to stop one actor hands out."""
+"""Maximum number of concurrent runs that wait for the actor of stop requests."""
 
 
 class RayExecutor:
-    """Brings runs to a cluster that this process has joined."""
+    """Executes runs on a cluster that this process has joined."""
 
     measures_at_once = True
 
     def __init__(self, resources: Resources, limits: Limits, device: str) -> None:
-        """`limits` are of each run; `device` is the study's.
+        """Apply `limits` to each run; `device` is that of the study.
 
-        Raises ClusterError where no node has what a run needs.
+        Raises ClusterError if no node has the resources for a run.
         """
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -57,14 +57,14 @@ class RayExecutor:
         self._task: Any = ray.remote(
             num_cpus=self._cpus,
             num_gpus=self._gpus,
-            scheduling_strategy="SPREAD",  # runs beside each other slow each other down
-            max_retries=0,  # a lost run is begun again by us, and told of
+            scheduling_strategy="SPREAD",  # runs on the same node slow each other down
+            max_retries=0,  # we retry lost runs ourselves and notify the user
             num_returns="streaming",
             _generator_backpressure_num_objects=AHEAD,
         )(node.run_task)
 
     def places(self) -> int:
-        """Runs that the cluster has room for, as it is now."""
+        """Return the number of runs that the cluster currently has room for."""
         now = time.monotonic()
         if not self._places or now - self._looked_at > LOOKED_AT_EVERY_S:
             self._looked_at = now
@@ -72,19 +72,19 @@ class RayExecutor:
         return self._places
 
     def at_a_time(self) -> int:
-        """Runs that go on or wait for a node; one may always wait."""
+        """Return the maximum number of running and waiting runs; one may always wait."""
         return self._at_most or max(1, self.places())
 
     def has_room(self, spec: RunSpec, running: int) -> bool:
-        """Whether a node is likely to take the run at once."""
+        """Return whether a node can probably start the run immediately."""
         return running < self.at_a_time()
 
     def start(self, spec: RunSpec, folder: RunFolder, measure: bool) -> RayRun:
-        """Bring the run to the cluster; it is measured where it runs, and marked if not alone."""
+        """Submit the run. It is measured on its node, and marked if it shares the node."""
         return RayRun(spec, folder, functools.partial(self._submit, spec, folder))
 
     def ended(self, run: RunAtWork) -> None:
-        """Ray takes back the run's share of its node by itself."""
+        """Do nothing: Ray frees the resources of the run."""
 
     def _submit(self, spec: RunSpec, folder: RunFolder, attempt: int) -> Task:
         import ray
@@ -109,7 +109,7 @@ class RayExecutor:
                 yield ray.get(answer)
 
         def cancel(insist: bool) -> None:
-            with contextlib.suppress(Exception):  # it may be gone by now
+            with contextlib.suppress(Exception):  # it may have ended already
                 ray.cancel(answers, force=insist)
 
         request_stop = functools.partial(self._stop_signal.set.remote, bundle.run)
@@ -117,10 +117,10 @@ class RayExecutor:
 
 
 def check_resources(resources: Resources, device: str) -> int:
-    """Processes of each run on a node: one for each of its GPUs.
+    """Return the number of processes per run: one for each of its GPUs.
 
-    Raises ClusterError where there is no cluster at the address, and SettingsError where the
-    options do not go together.
+    Raises ClusterError if there is no cluster at the address, and SettingsError if the options are
+    contradictory.
     """
     check_reachable(resources)
     gpus, processes = resources.gpus_per_run or 0.0, resources.processes_per_run
@@ -139,7 +139,7 @@ def check_resources(resources: Resources, device: str) -> int:
 def open_executor(
     resources: Resources, limits: Limits, device: str, notify: Callable[[str], None]
 ) -> Iterator[tuple[Executor, int]]:
-    """Join the cluster within the block; see `base.ExecutorModule`. Raises ClusterError."""
+    """Join the cluster within the context; see `base.ExecutorModule`. Raises ClusterError."""
     if device not in ("auto", "cpu", "cuda"):
         raise ClusterError(
             f"device: {device} with --executor ray: Ray chooses the GPU; give cuda, auto or cpu"
@@ -150,7 +150,7 @@ def open_executor(
 
 
 def cpus_per_run(resources: Resources) -> float:
-    """CPUs of a node that each run has: one unless the user says otherwise."""
+    """Return the CPUs per run [default: 1]."""
     return resources.cpus_per_run or 1.0
 
 

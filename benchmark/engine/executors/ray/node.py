@@ -1,6 +1,6 @@
-"""A run on a node of a Ray cluster: the very process that a run has here, in a folder of the node.
+"""Execute a run on a node of a Ray cluster, in the same kind of process as on this machine.
 
-Its files come from the study's machine and go back there; only that machine talks to MLflow.
+Its files come from the driver's machine and are sent back there. Only the driver uses MLflow.
 """
 
 from __future__ import annotations
@@ -41,33 +41,33 @@ from clothclf.data.atomic import new_file, write_bytes
 from clothclf.data.checked import checksum_file
 
 FOLDER_VARIABLE = "BENCH_NODE_FOLDER"
-"""Of a node: where it keeps data, weights and the runs that it works on."""
+"""Variable that names a node's folder for data, weights and current runs."""
 LOOK_EVERY_S = 0.25
 OWN_FILES = (files.SPEC, files.CONFIG, files.MANIFEST, files.FINDINGS)
-"""Of the study's machine, which has them already."""
+"""Files that are not sent back, because the driver's machine has them."""
 
 
 class StopSignal:
-    """Tells runs on nodes that they are to stop; an actor on the study's machine.
+    """Sends stop requests to runs on nodes; an actor on the driver's machine.
 
-    When that machine is gone, so is the bell, which its runs hear as well.
+    If that machine is lost, so is the actor, which also stops its runs.
     """
 
     def __init__(self) -> None:
-        """Nobody is to stop."""
+        """Start without requests."""
         self._asked: dict[str, asyncio.Event] = {}
 
     async def wait(self, run: str) -> None:
-        """Return when the run is to stop."""
+        """Wait until the run is requested to stop."""
         await self._asked.setdefault(run, asyncio.Event()).wait()
 
     async def set(self, run: str) -> None:
-        """The run is to stop."""
+        """Request the run to stop."""
         self._asked.setdefault(run, asyncio.Event()).set()
 
 
 def node_folder() -> Path:
-    """Where this node keeps what it was given."""
+    """Return this node's folder for data, weights and current runs."""
     told = os.environ.get(FOLDER_VARIABLE)
     if told:
         return Path(told).absolute()
@@ -76,7 +76,7 @@ def node_folder() -> Path:
 
 
 def run_task(bundle: RunBundle, stop_signal: Any) -> Iterator[Message]:
-    """Carry out a run on this node; yield what it says while it goes on, then its files."""
+    """Execute a run on this node; yield its events, then its files, then how it ended."""
     node = node_name()
     yield Begun(node)
     unlike = versions.difference(bundle.versions, versions.finder()(), node)
@@ -88,7 +88,7 @@ def run_task(bundle: RunBundle, stop_signal: Any) -> Iterator[Message]:
             folder = around.enter_context(_run_folder(bundle))
             spec = _unpack(bundle, folder)
             process = _start(bundle, spec, folder)
-        except Exception as error:  # disk, network, object store: all are the node's, not the run's
+        except Exception as error:  # disk, network, object store: faults of the node, not the run
             yield Ended("refused", f"node {node}: {error_text(error, str(node_folder()))}")
             return
         around.callback(process.end)
@@ -102,7 +102,7 @@ def run_task(bundle: RunBundle, stop_signal: Any) -> Iterator[Message]:
 
 
 def node_name() -> str:
-    """This node, for people: its address, and the beginning of Ray's name for it."""
+    """Return the display name of this node: its address and a prefix of its Ray node id."""
     import ray
 
     return f"{ray.util.get_node_ip_address()} ({ray.get_runtime_context().get_node_id()[:8]})"
@@ -110,7 +110,7 @@ def node_name() -> str:
 
 @contextlib.contextmanager
 def _run_folder(bundle: RunBundle) -> Iterator[RunFolder]:
-    """A folder for one run; those whose worker was killed are deleted first."""
+    """Create a folder for one run, after deleting those of killed workers."""
     runs = node_folder() / "runs"
     runs.mkdir(parents=True, exist_ok=True)
     for lock_file in runs.glob("*.lock"):
@@ -127,7 +127,7 @@ def _run_folder(bundle: RunBundle) -> Iterator[RunFolder]:
 
 
 def _unpack(bundle: RunBundle, folder: RunFolder) -> RunSpec:
-    """Fill the run's folder; return the spec with this node's paths."""
+    """Write the input files of the run; return its spec with this node's paths."""
     (folder.path / files.CHECKPOINTS).mkdir()
     for name, content in bundle.small.items():
         target = place(folder.path, name)
@@ -152,7 +152,7 @@ def _unpack(bundle: RunBundle, folder: RunFolder) -> RunSpec:
 
 
 def _at_hand(file_ref: FileRef, home: str) -> Path:
-    """An offered file: at its own path, or in this node's cache, fetched if it is not there yet."""
+    """Return the path of a referenced file: the original, or a copy in this node's cache."""
     if file_ref.is_at(file_ref.path):
         return file_ref.path
     kept = node_folder() / "files" / f"{file_ref.digest}{file_ref.path.suffix}"
@@ -166,7 +166,7 @@ def _at_hand(file_ref: FileRef, home: str) -> Path:
 
 
 def _fetch(file_ref: FileRef, target: Path, home: str) -> None:
-    """Bring a file here in pieces, each through the object store and checked."""
+    """Fetch a file in chunks through the object store, verifying each."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -184,7 +184,7 @@ def _fetch(file_ref: FileRef, target: Path, home: str) -> None:
 
 
 def _start(bundle: RunBundle, spec: RunSpec, folder: RunFolder) -> RunProcess:
-    # Ray names the GPUs of a task that has some; one without must not take others'.
+    # Ray sets the visible GPUs of a task with GPUs. A task without must not use those of others.
     limits = bundle.limits
     if not bundle.uses_gpus:
         limits = dataclasses.replace(limits, visible_gpus="")
@@ -192,7 +192,7 @@ def _start(bundle: RunBundle, spec: RunSpec, folder: RunFolder) -> RunProcess:
 
 
 def _events(process: RunProcess, asked: Any) -> Iterator[Lines]:
-    """What the process says until it ends; it is asked to stop when the bell rings."""
+    """Yield the events of the process until it ends; forward a stop request to it."""
     import ray
 
     told = False
@@ -216,7 +216,7 @@ def _events(process: RunProcess, asked: Any) -> Iterator[Lines]:
 
 
 def _results(folder: RunFolder, bundle: RunBundle) -> Iterator[Chunk]:
-    """The files that the run made or changed, the record last."""
+    """Yield the files that the run created or changed, the record last."""
     made = [path for path in sorted(folder.path.rglob("*")) if path.is_file()]
     made.sort(key=lambda path: path.name == files.RECORD)
     for path in made:
@@ -236,7 +236,7 @@ def _results(folder: RunFolder, bundle: RunBundle) -> Iterator[Chunk]:
 
 
 def _shared(node: str, bundle: RunBundle) -> str:
-    """Why figures of speed count for little where other runs may have had part of the node."""
+    """Return why measured speeds are unreliable; empty if no other run could use the node."""
     import ray
 
     own = ray.get_runtime_context().get_assigned_resources().get("CPU", 0.0)

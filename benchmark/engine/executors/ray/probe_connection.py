@@ -1,6 +1,6 @@
-"""Probe the connection to a Ray cluster in a process of its own, as a module with its ADDRESS.
+"""Probe the connection to a Ray cluster in a separate process, given its ADDRESS.
 
-Ray waits for an address that does not answer without end, and may abort the process that waits.
+Ray waits forever for an address that does not respond, and may abort the waiting process.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import sys
 
 
 def main(address: str) -> None:
-    """Print as JSON what kind of error joining gives, and its text; an empty object if none."""
+    """Print type and text of the error on joining as JSON, or an empty object if it succeeds."""
     import ray
 
     try:
         ray.init(address=address, log_to_driver=False, configure_logging=False)
-    except Exception as error:  # whatever Ray raises is told by the process that asked
+    except Exception as error:  # the calling process reports all errors
         print(json.dumps({"kind": type(error).__name__, "text": str(error)}))
         return
     print("{}")

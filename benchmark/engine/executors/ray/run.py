@@ -1,7 +1,7 @@
-"""One run on a Ray cluster, seen from the study's machine: a thread takes in what its node sends.
+"""The driver's side of a run on a Ray cluster: a thread receives the messages of its node.
 
-It writes events to a pipe, so that the schedule waits for it as for a process here, and the run's
-files to its folder, the record last.
+The thread writes events to a pipe, so that the scheduler can wait for it as for a local process,
+and files to the run's folder, the record last.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from benchmark.runs.spec import RunSpec
 from clothclf.data.atomic import file_sha256
 
 MAX_RETRIES = 3
-"""Of a run whose nodes are lost."""
+"""Maximum number of retries of a run whose node is lost."""
 THEIR_RECORD, THEIR_FAILURE = ".their-record", ".their-failure"
-"""In the run's folder, as they came; what bench itself writes there has this machine's paths."""
+"""Names of the received files. The final ones are written with the paths of this machine."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,16 +35,16 @@ class Task:
 
     messages: Iterator[Message]
     request_stop: Callable[[], None]
-    """Ask it to stop."""
+    """Request the run to stop."""
     cancel: Callable[[bool], None]
-    """Take it from the queue or, where told to insist, end its worker."""
+    """Remove the task from the queue or, if called with True, kill its worker."""
 
 
 class RayRun:
-    """A run that is begun by being made, and again where its node is lost."""
+    """A run on a cluster: the constructor submits it, and it is retried if its node is lost."""
 
     def __init__(self, spec: RunSpec, folder: RunFolder, submit: Callable[[int], Task]) -> None:
-        """`submit` brings an attempt, counted from 1, to the cluster; it is called in a thread."""
+        """Call `submit` in a thread with the number of the attempt, from 1, to start a task."""
         self.spec = spec
         self.folder = folder
         self.stage: Stage = "start"
@@ -64,13 +64,13 @@ class RayRun:
         self._thread.start()
 
     def fileno(self) -> int:
-        """Of the pipe that events come on."""
+        """Return the file descriptor of the pipe for events."""
         return self._read_end
 
     def read(self) -> tuple[list[Event], bool]:
-        """Events that have come, and whether there will be no more.
+        """Return the new events, and whether the pipe is closed; does not block.
 
-        Epochs of a further attempt are told once it is beyond the one before.
+        Epochs that an earlier attempt already reported are left out.
         """
         try:
             part = os.read(self._read_end, 2**20)
@@ -90,11 +90,11 @@ class RayRun:
         return events, not part
 
     def lateness(self) -> str:
-        """Its node looks at the clock: here, waiting for a place would count."""
+        """Return an empty text: the node checks the timeout, which excludes time in the queue."""
         return ""
 
     def ask_to_stop(self) -> None:
-        """Let it finish its step; what is not begun is taken back."""
+        """Request a stop after the current step; cancel a task that has not started."""
         self._asked_to_stop = True
         task = self._task
         if task is not None:
@@ -103,7 +103,7 @@ class RayRun:
                 task.cancel(False)
 
     def end(self, why: str = "") -> None:
-        """End its worker, and with it the run's process."""
+        """Kill the worker, and with it the run's process."""
         self._why_ended = self._why_ended or why
         self._asked_to_stop = self._ended = True
         if self._task is not None and self._thread.is_alive():
@@ -113,7 +113,7 @@ class RayRun:
             self._read_end = -1
 
     def outcome(self) -> RunRecord | Failure | None:
-        """How it ended; None where it stopped and can go on."""
+        """Return the result, or None if the run stopped and can resume."""
         self._thread.join(1 if self._asked_to_stop else GRACE_S)
         self.end()
         if self._result is None and self._why_ended:
@@ -121,7 +121,7 @@ class RayRun:
         return self._result
 
     def _go(self) -> None:
-        """Try until it ends, or has lost too many nodes."""
+        """Execute attempts until the run ends or has lost too many nodes."""
         try:
             while not self._asked_to_stop:
                 self._attempt += 1
@@ -147,10 +147,10 @@ class RayRun:
             os.close(self._write_end)
 
     def _take_in(self) -> None:
-        """One attempt, from its submission to its result."""
+        """Execute one attempt, from its submission to its result."""
         self._begun = False
         self._task = self._submit(self._attempt)
-        if self._asked_to_stop:  # meanwhile, when there was nothing to ask
+        if self._asked_to_stop:  # a stop was requested before there was a task
             self._task.cancel(False)
         incoming = _Incoming(self.folder)
         for message in self._task.messages:
@@ -179,7 +179,7 @@ class RayRun:
         return None
 
     def _record(self, shared: str) -> RunRecord:
-        """The node's record, with this machine's paths; raises OSError where a file is damaged."""
+        """Write the node's record with this machine's paths; OSError if a file is damaged."""
         theirs = self.folder.read(THEIR_RECORD, RunRecord)
         (self.folder.path / THEIR_RECORD).unlink(missing_ok=True)
         if theirs is None:
@@ -207,7 +207,7 @@ class RayRun:
         failure = failure_of(self.spec, stage or self.stage, reason, self.folder.log_tail())
         attempts = {"lost": lost, "attempts": max(1, self._attempt)}
         failure = failure.model_copy(update=attempts)
-        with contextlib.suppress(OSError):  # a full disk is no reason to stop the others
+        with contextlib.suppress(OSError):  # a full disk must not stop the other runs
             self.folder.write(files.FAILURE, failure)
         return failure
 
@@ -215,25 +215,25 @@ class RayRun:
         self._write((event.model_dump_json() + "\n").encode())
 
     def _write(self, lines: bytes) -> None:
-        with contextlib.suppress(BrokenPipeError):  # the run was ended, and nobody listens
+        with contextlib.suppress(BrokenPipeError):  # the run was ended and the pipe closed
             while lines:
                 lines = lines[os.write(self._write_end, lines) :]
 
 
 class _Incoming:
-    """Puts together files that come in pieces; each appears whole or not at all."""
+    """Assembles files from chunks; each file appears atomically."""
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder.path
         self._begun: set[str] = set()
 
     def take(self, chunk: Chunk) -> None:
-        """Keep a piece. Raises OSError where the whole is not what was sent."""
+        """Append a chunk to its file; raises OSError if the complete file is damaged."""
         own = {files.RECORD: THEIR_RECORD, files.FAILURE: THEIR_FAILURE}
         target = place(self._folder, own.get(chunk.name, chunk.name))
         target.parent.mkdir(exist_ok=True)
         unfinished = target.with_name(f".{target.name}.coming")
-        # What is there of a file not begun here is an earlier attempt's.
+        # Overwrite the unfinished file of an earlier attempt.
         with unfinished.open("ab" if chunk.name in self._begun else "wb") as file:
             file.write(chunk.content)
         self._begun.add(chunk.name)

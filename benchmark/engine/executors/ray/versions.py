@@ -1,4 +1,4 @@
-"""Which libraries a machine has, and whether another has the same; it imports none of them."""
+"""Compare library versions between machines without importing the libraries."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ MATTER = (
     "fvcore",
     "safetensors",
 )
-"""Libraries on which a run's figures rest."""
+"""Libraries that affect the results of a run."""
 CODE = "bench's code"
 
 
 def finder() -> Callable[[], dict[str, str]]:
-    """A function that tells versions by library, wherever it is called.
+    """Return a function that returns the installed versions by library.
 
-    It is made here so that it travels as code: a node that lacks bench can then say so.
+    The function is nested so that Ray sends its code: it also works on nodes without bench.
     """
     names, code = MATTER, CODE
 
@@ -53,13 +53,13 @@ def finder() -> Callable[[], dict[str, str]]:
 
 
 def difference(here: dict[str, str], there: dict[str, str], node: str) -> str:
-    """What another machine has differently, in one sentence; empty if nothing."""
+    """Describe the differences of another machine in one sentence; empty if there are none."""
     differing = [
         f"{name} {there.get(name) or '(none)'} where this machine has {version or '(none)'}"
         for name, version in here.items()
         if there.get(name) != version
     ]
-    if len(differing) > 1:  # other libraries tell more than other code does
+    if len(differing) > 1:  # differing libraries say more than differing code
         differing = [text for text in differing if not text.startswith(CODE)]
     if not differing:
         return ""
