@@ -243,3 +243,14 @@ def test_a_faulty_recipe_is_told_with_its_own_name(recipe: str, says: str, tmp_p
     (tmp_path / "study.yaml").write_text(MINIMAL)
     with pytest.raises(SettingsError, match=says):
         load_study(Path("demo"), [f"recipe={recipe.format(here=tmp_path)}"])
+
+
+def test_a_deprecated_key_is_read_with_a_notice(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    data = "data: {source: table, path: t.csv, picture: photo}"
+    path.write_text(f"study: s\n{data}\narchitectures: [resnet18]\n")
+    notices: list[str] = []
+    assert load_study(path, notify=notices.append).data.image == "photo"
+    assert notices == ["data.picture is deprecated; use data.image"]
+    with pytest.raises(SettingsError, match=r"data\.picture: unknown key"):
+        load_study(path, ["data.image=photo"])

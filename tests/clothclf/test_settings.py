@@ -256,3 +256,18 @@ def test_a_source_is_told_nothing_that_it_does_not_know(
 ) -> None:
     with pytest.raises(ValidationError, match=says):
         DataSettings.model_validate(options)
+
+
+def test_keys_of_earlier_versions_are_read_in_stored_settings() -> None:
+    """Nested ones too; a key under both of its names is refused as unknown."""
+    stored = '{"source": "table", "path": "x", "picture": "photo"}'
+    assert DataSettings.from_json(stored).image == "photo"
+
+    class Outer(Settings):
+        data: DataSettings
+
+    assert Outer.from_json(f'{{"data": {stored}}}').data.image == "photo"
+    with pytest.raises(ValidationError, match="picture"):
+        DataSettings.from_json('{"source": "table", "path": "x", "picture": "a", "image": "b"}')
+    with pytest.raises(ValidationError):
+        DataSettings.from_json("{")

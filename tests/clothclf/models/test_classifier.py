@@ -221,3 +221,12 @@ def test_a_size_that_is_refused_is_one_sentence() -> None:
             build_classifier(name, HeadSettings(), model, 3, size, RANDOM, 0)
         assert "\n" not in str(caught.value)
         assert name in str(caught.value)
+
+
+def test_parameters_saved_under_the_backbones_former_name_are_loaded() -> None:
+    """By `load_state_dict` without `strict`, which would pass over unknown names in silence."""
+    saved, fresh = build(), build(seed=1)
+    former = {name.replace("backbone.", "body.", 1): t for name, t in state(saved).items()}
+    assert any(name.startswith("body.") for name in former)
+    fresh.load_state_dict(former, strict=False)
+    assert state_hash(fresh) == state_hash(saved)
