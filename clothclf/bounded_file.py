@@ -1,4 +1,4 @@
-"""Read files that a user names, whatever they are: no more than so much, and never without end."""
+"""Read user-supplied paths with bounds on size and time, including devices and pipes."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import stat
 from pathlib import Path
 
 PIPE_TIMEOUT_S = 10.0
-"""For somebody to write to a pipe. What a shell makes of `<(command)` is one."""
+"""Maximum wait in seconds for data from a pipe, such as the shell's `<(command)`."""
 CHUNK_BYTES = 2**20
 
 
 def read_at_most(path: Path, count: int) -> bytes:
-    """The first `count` bytes of a file, a device or a pipe.
+    """Read the first `count` bytes of a file, device or pipe.
 
-    Raises OSError, TimeoutError where nobody writes to a pipe for PIPE_TIMEOUT_S.
+    Raises OSError, including TimeoutError if a pipe has no data for `PIPE_TIMEOUT_S`.
     """
-    # Opened as usual, a pipe that nobody writes to would wait for ever.
+    # A blocking open of a pipe without a writer would never return.
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     content = bytearray()
     try:

@@ -1,4 +1,4 @@
-"""CSV text that a spreadsheet shows and never runs, and from which each value can be read back."""
+"""Write CSV text that spreadsheets display but never evaluate, and read its values back."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _FORMULA = re.compile("'*\\s*[=+\\-@\uff1d\uff0b\uff0d\uff20\t\r\n].", re.DOTALL)
-"""How a cell begins that spreadsheets calculate, with quotes before it or not."""
+"""Start of a cell that spreadsheets evaluate, with or without leading apostrophes."""
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Write a table as CSV; texts that a spreadsheet would run are `quoted`, None is empty."""
+    """Format a table as CSV; text that a spreadsheet would evaluate is `quoted`, None is empty."""
     output = io.StringIO()
     writer = csv.writer(output, lineterminator="\n")
     writer.writerow(columns)
@@ -27,18 +27,18 @@ def csv_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def frame_csv(frame: pd.DataFrame) -> str:
-    """A frame of text as `csv_text` writes it, without its index."""
+    """Format a data frame as CSV like `csv_text`, without its index."""
     rows = frame.itertuples(index=False, name=None)
     return csv_text([str(name) for name in frame.columns], rows)
 
 
 def quoted(text: str) -> str:
-    """A text with an apostrophe before it if a spreadsheet would run it; `unquoted` undoes this."""
+    """Prefix text with an apostrophe if a spreadsheet would evaluate it; see `unquoted`."""
     return f"'{text}" if _is_run(text) else text
 
 
 def unquoted(text: str) -> str:
-    """The text that `quoted` was given."""
+    """Undo `quoted`."""
     return text[1:] if text.startswith("'") and _is_run(text[1:]) else text
 
 

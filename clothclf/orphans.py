@@ -1,7 +1,7 @@
-"""Command lines of child processes: none imports from the current folder.
+"""Command lines for child processes that never import from the current folder.
 
-Those of `module_command` also end when the process that started them ends, however it ends. This
-is set up before any large import, since a process that is still starting could outlive its parent.
+Processes started with `module_command` also end when their parent ends, for any reason. This is
+set up before any large import: a process that is still starting could outlive its parent.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ import threading
 import time
 
 PR_SET_PDEATHSIG = 1
-"""Option of prctl(2) on Linux."""
+"""Option of prctl(2) on Linux that sends a signal when the parent dies."""
 LOOK_EVERY_S = 1.0
 SAFE_PATH = "import sys; sys.path[:1] == [''] and sys.path.pop(0)"
-"""As Python's option -P, which 3.10 lacks. The current folder may hold anything: with it first on
-the path, as after -m and -c, a file `random.py` there would run in place of Python's own module."""
+"""Same effect as Python's option -P, which 3.10 lacks. -m and -c put the current folder first on
+the path, where a file `random.py` would shadow Python's own module."""
 
 
 def code_command(code: str, *arguments: str) -> list[str]:
-    """The command that runs a program text, which finds the arguments in `sys.argv[1:]`."""
+    """Return the command that runs Python code with `arguments` in `sys.argv[1:]`."""
     return [sys.executable, "-c", f"{SAFE_PATH}\n{code}", *arguments]
 
 
 def module_command(module: str, *arguments: str) -> list[str]:
-    """Return the command that runs a module until this process ends."""
+    """Return the command that runs a module, which ends with this process at the latest."""
     code = "from clothclf.orphans import run_module; run_module()"
     return code_command(code, str(os.getpid()), module, *arguments)
 
 
 def run_module() -> None:
-    """Run the module named in `sys.argv` like `python -m`, in a process of `module_command`."""
+    """Run the module named in `sys.argv` like `python -m`; called by `module_command`."""
     die_with_parent(int(sys.argv[1]))
     sys.argv = sys.argv[2:]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

@@ -1,1 +1,1 @@
-"""Data: sources of images, their checks, filters, splits, cache and augmentation."""
+"""Data sets: image sources, validation, filters, splits, decoded-image cache and augmentation."""

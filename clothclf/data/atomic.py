@@ -1,6 +1,6 @@
-"""Files and folders that appear whole or not at all: written aside, synced, then renamed.
+"""Atomic writes of files and folders: write to a temporary name, sync, then rename.
 
-And how to tell later whether a file is still what was written."""
+Also computes file checksums, to detect later changes."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from clothclf.data.in_use import hold, keep_lock, lock_shared
 
 @contextlib.contextmanager
 def new_file(path: Path) -> Iterator[Path]:
-    """Yield a file to write; it takes the place of `path` when the block ends well.
+    """Yield a temporary file to write; it replaces `path` when the block succeeds.
 
-    A reader sees the old content or the new, never a part, through a power cut as well.
+    Readers see either the old or the new content, never a part, even after a power failure.
     """
     name, lock = _new_temporary(path, is_folder=False)
     try:
@@ -31,7 +31,7 @@ def new_file(path: Path) -> Iterator[Path]:
         os.chmod(name, 0o644)
         _sync(Path(name))
         os.replace(name, path)
-        with contextlib.suppress(OSError):  # not every system can sync a folder
+        with contextlib.suppress(OSError):  # not every system supports fsync on a folder
             _sync(path.parent)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
@@ -42,7 +42,7 @@ def new_file(path: Path) -> Iterator[Path]:
 
 
 def _new_temporary(path: Path, is_folder: bool) -> tuple[str, int]:
-    """A new hidden file or folder beside `path`, and the descriptor that keeps it in use."""
+    """Create a hidden file or folder beside `path`; return its name and the locked descriptor."""
     for _ in range(10):
         if is_folder:
             name = tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.")
@@ -50,13 +50,13 @@ def _new_temporary(path: Path, is_folder: bool) -> tuple[str, int]:
             handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
             os.close(handle)
         lock = lock_shared(Path(name))
-        if lock is not None:  # else it was deleted before it was locked
+        if lock is not None:  # None: deleted before it was locked
             return name, lock
     raise FileNotFoundError(errno.ENOENT, "new files vanish at once", str(path))
 
 
 def _sync(path: Path) -> None:
-    """Make a file's content, or a folder's renames, last through a power cut."""
+    """Flush a file's content, or a folder's entries, to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -65,7 +65,7 @@ def _sync(path: Path) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole."""
+    """Write bytes to a file, atomically."""
     with new_file(path) as unfinished:
         unfinished.write_bytes(content)
 
@@ -80,11 +80,11 @@ STANDARD_OUTPUT = Path("-")
 
 @contextlib.contextmanager
 def regular_file(path: Path) -> Iterator[Path]:
-    """Yield the regular file to write for a path that a user named.
+    """Yield the regular file to write for a user-supplied output path.
 
-    That is the file itself, behind any symlinks, which stay. `-` is standard output; this and what
-    exists and is no regular file (a device, a fifo) gets the content of a temporary file when the
-    block ends well, and is never replaced. Raises OSError, IsADirectoryError for a folder.
+    Symlinks are resolved and kept. `-` is standard output. Standard output, devices and FIFOs are
+    never replaced: the content of a temporary file is copied to them when the block succeeds.
+    Raises OSError, including IsADirectoryError for a folder.
     """
     stream = _stream(path)
     if stream is None:
@@ -101,7 +101,7 @@ def regular_file(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def output_file(path: Path) -> Iterator[Path]:
-    """Yield a file to write in place of `path`, which appears whole; see `regular_file`."""
+    """Yield a file to write that replaces `path` atomically; see `regular_file`."""
     with regular_file(path) as target:
         target.parent.mkdir(parents=True, exist_ok=True)
         with new_file(target) as unfinished:
@@ -109,7 +109,7 @@ def output_file(path: Path) -> Iterator[Path]:
 
 
 def _stream(path: Path) -> int | Path | None:
-    """What content for `path` is copied to: a descriptor, a device; None for a regular file."""
+    """Return the descriptor or device that `path` refers to; None for a regular file."""
     if path == STANDARD_OUTPUT:
         return 1
     try:
@@ -118,7 +118,7 @@ def _stream(path: Path) -> int | Path | None:
         return None
     if stat.S_ISDIR(found.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    # /dev/stdout may lead to a regular file, which holds what the shell wrote before.
+    # /dev/stdout may be a regular file with earlier output: write to it, do not replace it.
     for descriptor in (1, 2):
         with contextlib.suppress(OSError):
             if os.path.samestat(found, os.fstat(descriptor)):
@@ -128,11 +128,11 @@ def _stream(path: Path) -> int | Path | None:
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Yield a folder to fill; it becomes `path` when the block ends well and vanishes otherwise.
+    """Yield a temporary folder to fill; it becomes `path` on success and is removed on error.
 
-    Where two processes fill the same folder, the first to finish wins and the other's is removed.
-    The folder counts as used by this process from then on (see `in_use`). Folders that killed
-    processes left unfinished beside it are removed.
+    If two processes fill the same folder, the first to finish wins and the other copy is removed.
+    The process then holds a lock on the folder (see `in_use`). Unfinished folders of killed
+    processes beside it are removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path.parent)
@@ -156,23 +156,23 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def sweep(folder: Path) -> None:
-    """Delete hidden folders that no process holds a lock on: theirs was killed."""
+    """Delete hidden folders without a lock, which killed processes left behind."""
     for left in [item for item in folder.glob(".*") if item.is_dir() and not item.is_symlink()]:
         try:
             lock = os.open(left, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:  # it has just become what it was to be
+        except OSError:  # its process has just renamed it
             continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(left, ignore_errors=True)
-        except OSError:  # locked, or on a file system without locks
+        except OSError:  # locked, or the file system does not support locks
             pass
         finally:
             os.close(lock)
 
 
 def set_aside(folder: Path) -> None:
-    """Remove a damaged folder, out of the way in one step: others may be opening it."""
+    """Remove a damaged folder; rename it first, because other processes may be opening it."""
     aside = folder.with_name(f".{folder.name}.damaged-{os.getpid()}")
     try:
         os.rename(folder, aside)
@@ -182,7 +182,7 @@ def set_aside(folder: Path) -> None:
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's content, read in pieces."""
+    """Compute the SHA-256 of a file's content, read in chunks."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while piece := file.read(2**20):

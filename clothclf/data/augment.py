@@ -1,7 +1,7 @@
-"""Changes to batches that timm has: RandAugment, random erasing, mixup and cutmix.
+"""Augmentation with timm: RandAugment, random erasing, mixup and cutmix.
 
-timm draws from Python's and numpy's global generators. Here they are seeded for one image or
-batch at a time, and put back, so that what is drawn depends on nothing that ran before.
+timm uses the global random generators of Python and NumPy. They are seeded per image or batch and
+restored afterwards, so that augmentation does not depend on what ran before.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ Seeds = npt.NDArray[np.int64]
 
 
 class Changes:
-    """What a recipe does to images and labels beyond crops by padding and mirrors."""
+    """timm's augmentations of a recipe, applied after crops and horizontal flips."""
 
     def __init__(
         self, augment: AugmentSettings, mean: tuple[float, ...], classes: int, device: torch.device
     ) -> None:
-        """`mean` is of each channel of images scaled to 0..1: it fills what is turned in."""
+        """Create the transforms; `mean` per channel (images scaled to 0..1) fills empty areas."""
         self._rand_augment: Any = None
         self._eraser: Any = None
         self._mixer: Any = None
@@ -52,11 +52,11 @@ class Changes:
 
     @property
     def on_cpu(self) -> bool:
-        """Whether pixels are changed by Pillow, before they are brought to the device."""
+        """Whether Pillow changes pixels on the CPU, before they are copied to the device."""
         return self._rand_augment is not None
 
     def to_pixels(self, pixels: Tensor, seeds: Seeds | None) -> Tensor:
-        """RandAugment of uint8 [n, size, size, 3]; `seeds` [n, 3] are those of its places."""
+        """Apply RandAugment to images uint8 [n, size, size, 3] with their `seeds` [n, 3]."""
         if self._rand_augment is None or seeds is None:
             return pixels
         changed = torch.empty_like(pixels, memory_format=torch.contiguous_format)
@@ -70,10 +70,11 @@ class Changes:
     def to_inputs(
         self, inputs: Tensor, targets: Tensor, seeds: Seeds | None
     ) -> tuple[Tensor, Tensor]:
-        """Erase from normalised images [n, 3, size, size], in place, and mix them.
+        """Apply random erasing and mixup or cutmix to normalized images [n, 3, size, size].
 
-        Mixed, class numbers [n] become shares of the classes float32 [n, classes]. Images are
-        mixed with each other from both ends of the batch; the last of an odd number stays as it is.
+        Changes `inputs` in place. Mixing turns class indices [n] into soft targets float32
+        [n, classes]. Images are paired from both ends of the batch; in a batch of odd size the
+        last image is not mixed.
         """
         if seeds is None:
             return inputs, targets
@@ -91,7 +92,7 @@ class Changes:
         paired = len(inputs) - len(inputs) % 2
         shares = functional.one_hot(targets, self._classes).float()
         if paired:
-            # In place, and of an even number: the last of an odd one is left alone.
+            # timm's Mixup works in place and requires an even batch size.
             _, shares[:paired] = self._mixer(inputs[:paired], targets[:paired])
         return inputs, shares
 

@@ -1,8 +1,7 @@
-"""Images (or their cached features) as shuffled, augmented, normalised batches on a device.
+"""Shuffled, augmented and normalized batches of images, or of cached features, on a device.
 
-What an epoch sees depends on the seed and the epoch's number alone, never on what ran before:
-the order and the augmentation are the same whether images or cached features are fed, and a
-run can go on from any epoch.
+An epoch depends only on the seed and the epoch number: order and augmentation are the same for
+images and cached features, and a run can resume from any epoch.
 """
 
 from __future__ import annotations
@@ -27,54 +26,54 @@ if TYPE_CHECKING:
     from clothclf.data.augment import Changes
 
 Batch = tuple[Tensor, Tensor]
-"""Inputs, and class numbers int64 [n] or, of mixed images, shares float32 [n, classes]."""
+"""Inputs, and class indices int64 [n] or, for mixed images, soft targets float32 [n, classes]."""
 
 
 class Batches(Protocol):
-    """What the training loop needs of the data."""
+    """Data loading interface of the training loop."""
 
     def train(self, epoch: int, done: int = 0) -> Iterator[Batch]:
-        """Training batches of one epoch (from 1), shuffled and augmented, but for those `done`."""
+        """Yield shuffled, augmented batches of an epoch (from 1); skip the first `done`."""
 
     def batch_sizes(self) -> list[int]:
-        """Images in each training batch of an epoch; the last may have fewer.
+        """Return the size of each training batch of an epoch; the last may be smaller.
 
-        They are those of all processes, where several train together.
+        In distributed training, sizes are those of all processes together.
         """
 
     def held_out(self, split: str) -> Iterator[Batch]:
-        """Batches of `valid` or `test`, in order, unchanged."""
+        """Yield batches of `valid` or `test`, in order, without augmentation."""
 
 
 @dataclass(frozen=True)
 class Normalization:
-    """Mean and standard deviation of each channel, of images scaled to 0..1."""
+    """Mean and standard deviation of each channel, for images scaled to 0..1."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
     def apply(self, pixels: Tensor) -> Tensor:
-        """uint8 [n, size, size, 3] to float32 [n, 3, size, size] in channels-last memory."""
+        """Normalize uint8 [n, size, size, 3] to float32 [n, 3, size, size], channels last."""
         mean, scale = self._on(pixels.device)
-        # The permuted view of [n, h, w, c] is channels-last already: no copy.
+        # The permuted view of [n, h, w, c] is channels-last already, without a copy.
         return ((pixels.float() - mean) * scale).permute(0, 3, 1, 2)
 
     def undo(self, images: Tensor) -> Tensor:
-        """`apply` undone, but for rounding: float32 [n, size, size, 3] of levels 0..255."""
+        """Undo `apply`, without rounding: float32 [n, size, size, 3] in levels of 0..255."""
         mean, scale = self._on(images.device)
         return images.permute(0, 2, 3, 1) / scale + mean
 
-    @functools.cache  # noqa: B019 - of a frozen value, and there are few
+    @functools.cache  # noqa: B019 - few instances, and they are frozen
     def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Mean and inverse deviation in levels of 0..255, brought to a device but once."""
+        """Mean and inverse deviation in levels of 0..255, copied to each device once."""
         mean = torch.tensor(self.mean, device=device) * 255
         return mean, 1 / (torch.tensor(self.std, device=device) * 255)
 
 
 def training_parts(count: int, batch_size: int) -> list[slice]:
-    """Cut an epoch of `count` images into batches; the last may be smaller.
+    """Split an epoch of `count` images into batches; the last may be smaller.
 
-    A last image all alone joins the batch before it: batch norm has no statistics of one.
+    A single remaining image joins the batch before it: batch norm fails on a batch of one.
     """
     starts = list(range(0, count, batch_size))
     if len(starts) > 1 and batch_size > 1 and count - starts[-1] == 1:
@@ -83,7 +82,7 @@ def training_parts(count: int, batch_size: int) -> list[slice]:
 
 
 class ImageBatches:
-    """Images straight from the pixel array, changed in batches on the training device."""
+    """Batches of images from the pixel array, augmented on the training device."""
 
     def __init__(
         self,
@@ -97,11 +96,11 @@ class ImageBatches:
         sampling: Literal["natural", "balanced"] = "natural",
         shard: Shard = ALL,
     ) -> None:
-        """`splits` holds train, valid and test; `batch_size` is that of training.
+        """Create batches of `splits` (train, valid and test); `batch_size` is for training.
 
-        With `resident`, each split's pixels are brought to the device once and stay there.
-        `sampling` is `train.sampling`. Of each training batch the `shard` is made, and of the
-        held-out ones every so many.
+        With `resident`, each split's pixels are copied to the device once and stay there.
+        `sampling` is `train.sampling`. Yields the `shard`'s part of each training batch, and whole
+        held-out batches in turn.
         """
         self.splits = splits
         self.normalization = normalization
@@ -116,33 +115,33 @@ class ImageBatches:
         self._on_device: dict[str, Tensor] = {}
 
     def steps_per_epoch(self) -> int:
-        """Training batches in an epoch."""
+        """Return the number of training batches in an epoch."""
         return len(self.batch_sizes())
 
     def batch_sizes(self) -> list[int]:
-        """Images in each of them, of all processes together."""
+        """Return the size of each training batch, of all processes together."""
         parts = training_parts(len(self.splits["train"]), self.batch_size)
         return [part.stop - part.start for part in parts]
 
     def views(self, epoch: int) -> Views:
-        """How the training images are changed in an epoch (from 1)."""
+        """Draw the order and augmentation of the training images of an epoch (from 1)."""
         train = self.splits["train"]
         classes = train.targets if self.sampling == "balanced" else None
         return draw_views(len(train), epoch, self.seed, self.augment, classes)
 
     def train(self, epoch: int, done: int = 0) -> Iterator[Batch]:
-        """Training batches of one epoch (from 1), shuffled and augmented, but for those `done`."""
+        """Yield shuffled, augmented batches of an epoch (from 1); skip the first `done`."""
         views, changes = self.views(epoch), self._changes()
         place = self._place(views, changes)
         read = self._reader("train", views.order, place)
-        # Brought to the device for the whole epoch: no step waits for a copy.
+        # Copied to the device once per epoch, so that no step waits for a copy.
         flip = torch.from_numpy(views.flip).to(place)
         shift = torch.from_numpy(views.shift).to(place)
         box = None if views.box is None else torch.from_numpy(views.box).float().to(place)
         targets = torch.from_numpy(self.splits["train"].targets[views.order]).to(self.device)
         for whole in training_parts(len(flip), self.batch_size)[done:]:
             own = self.shard.of(whole)
-            # Images are mixed with any of their batch: it is made as a whole, and cut then.
+            # Mixing pairs images across the whole batch, so each process builds all of it first.
             part = whole if self.augment.mixes else own
             pixels = padded_crop(read(part), shift[part], self.augment.crop_padding)
             if box is not None:
@@ -158,28 +157,28 @@ class ImageBatches:
             yield made[0][cut], made[1][cut]
 
     def _place(self, views: Views, changes: Changes | None) -> torch.device:
-        """Where pixels are changed: on a CPU where Pillow does it, or Apple's GPUs cannot."""
+        """Return the device for augmentation: the CPU for Pillow, and for crops that MPS lacks."""
         by_pillow = changes is not None and changes.on_cpu
         not_there = self.device.type == "mps" and views.box is not None
         return torch.device("cpu") if by_pillow or not_there else self.device
 
     def _changes(self) -> Changes | None:
-        """What timm changes, where the recipe asks for any of it."""
+        """Create timm's augmentations, or None if the recipe uses none of them."""
         if not (self.augment.draws_by_image or self.augment.mixes):
             return None
-        from clothclf.data.augment import Changes  # timm is slow to import, and seldom needed
+        from clothclf.data.augment import Changes  # importing timm is slow, and rarely needed
 
         classes = 1 + max(int(images.targets.max()) for images in self.splits.values())
         return Changes(self.augment, self.normalization.mean, classes, self.device)
 
     def held_out(self, split: str) -> Iterator[Batch]:
-        """Batches of one split, in order, unchanged."""
+        """Yield batches of one split, in order, without augmentation."""
         yield from self.in_order(split, shard=self.shard)
 
     def in_order(self, split: str, flip: bool = False, shard: Shard = ALL) -> Iterator[Batch]:
-        """Batches of one split in order, every image mirrored if `flip`.
+        """Yield batches of one split in order, horizontally flipped if `flip`.
 
-        Several processes take them by turns, each as large as one process would have it.
+        In distributed training, processes take whole batches in turn.
         """
         count = len(self.splits[split])
         read = self._reader(split, np.arange(count), self.device)
@@ -195,7 +194,7 @@ class ImageBatches:
     def _reader(
         self, split: str, order: npt.NDArray[np.int64], place: torch.device
     ) -> Callable[[slice], Tensor]:
-        """What gives uint8 images [n, size, size, 3], at a place, for a part of an order."""
+        """Return a function that reads images uint8 [n, size, size, 3] for a slice of `order`."""
         images = self.splits[split]
         if not self.resident or place != self.device:
             return lambda part: torch.from_numpy(images.images(order[part])).to(place)
@@ -206,7 +205,7 @@ class ImageBatches:
 
 
 def _bring(images: SplitImages, device: torch.device) -> Tensor:
-    """Every image of a split on a device, uint8 [n, size, size, 3], brought in pieces."""
+    """Copy all images of a split to a device in chunks: uint8 [n, size, size, 3]."""
     shape = (len(images), *images.pixels.shape[1:])
     everything = torch.empty(shape, dtype=torch.uint8, device=device)
     for places in np.array_split(np.arange(len(images)), max(1, len(images) // 1024)):
@@ -215,14 +214,14 @@ def _bring(images: SplitImages, device: torch.device) -> Tensor:
 
 
 class FeatureBatches:
-    """Cached features of a frozen backbone instead of images, in the same order."""
+    """Batches of cached features of a frozen backbone, in the same order as the images."""
 
     def __init__(
         self, images: ImageBatches, views: Tensor, held_out: dict[str, tuple[Tensor, Tensor]]
     ) -> None:
-        """`views` is [1 or 2, n, features]: of the images as they are, and mirrored.
+        """Create batches from `views` [1 or 2, n, features]: original, then flipped images.
 
-        `held_out` holds features [n, features] and class numbers [n] of valid and test.
+        `held_out` has the features [n, features] and class indices [n] of valid and test.
         """
         self.images = images
         self.views = views
@@ -230,11 +229,11 @@ class FeatureBatches:
         self.held_out_features = held_out
 
     def batch_sizes(self) -> list[int]:
-        """Images in each training batch of an epoch; the last may have fewer."""
+        """Return the size of each training batch of an epoch; the last may be smaller."""
         return self.images.batch_sizes()
 
     def train(self, epoch: int, done: int = 0) -> Iterator[Batch]:
-        """Batches of features, in the order and with the mirrors that images would have."""
+        """Yield batches of features, in the order and with the flips that images would have."""
         drawn = self.images.views(epoch)
         order = torch.from_numpy(drawn.order).to(self.views.device)
         flip = torch.from_numpy(drawn.flip).to(self.views.device).long()
@@ -242,5 +241,5 @@ class FeatureBatches:
             yield self.views[flip[part], order[part]], self.targets[order[part]]
 
     def held_out(self, split: str) -> Iterator[Batch]:
-        """The features of one split, in one batch."""
+        """Yield the features of one split as a single batch."""
         yield self.held_out_features[split]

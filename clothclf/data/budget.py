@@ -1,4 +1,4 @@
-"""Bounds on what threads that decode images hold at one time, and how they are ended early."""
+"""Memory limits and early cancellation for image-decoding threads."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from clothclf.allocator import release_free_memory
 
 STOP_CHECK_S = 0.2
 MAX_THREADS = 16
-"""Each holds a file of up to 64 MiB beside what it has claimed."""
+"""Maximum number of decoding threads. Each holds a file of up to 64 MiB beside its claim."""
 
 _THREAD = threading.local()
-"""`stop` is the event of the pool that a thread belongs to; other threads have none."""
+"""Thread-local `stop` event of the pool that a thread belongs to; other threads have none."""
 
 
 def raise_if_stopped() -> None:
-    """Raise CancelledError in a thread whose `decoding_threads` block was left early."""
+    """Raise CancelledError in a thread whose `decoding_threads` block was cancelled."""
     stop: threading.Event | None = getattr(_THREAD, "stop", None)
     if stop is not None and stop.is_set():
         raise CancelledError
@@ -28,13 +28,13 @@ def raise_if_stopped() -> None:
 
 @contextlib.contextmanager
 def decoding_threads() -> Iterator[ThreadPoolExecutor]:
-    """Threads that decode images. Left early, as by Ctrl-C, the block ends within seconds.
+    """Yield a thread pool for decoding images, which is cancelled on an error.
 
-    Images that are not begun are dropped, those that wait for memory give up, and those that are
-    being decoded stop at their next block or end.
+    On an exception such as Ctrl-C the block ends within seconds: pending images are dropped,
+    threads that wait for memory give up, and images in progress stop at their next block or end.
     """
     stop = threading.Event()
-    threads = min(MAX_THREADS, (os.cpu_count() or 1) + 4)  # more than cores: reading waits, too
+    threads = min(MAX_THREADS, (os.cpu_count() or 1) + 4)  # more than cores: some wait for disk
     pool = ThreadPoolExecutor(threads, initializer=setattr, initargs=(_THREAD, "stop", stop))
     try:
         yield pool
@@ -46,13 +46,13 @@ def decoding_threads() -> Iterator[ThreadPoolExecutor]:
 
 
 class Budget:
-    """Bytes that all threads together may hold; those that want more wait in the order they came.
+    """Memory limit in bytes shared by all threads; requests beyond it wait in FIFO order.
 
-    Each time that so many bytes have been used, freed memory is returned to the system.
+    Each time that many bytes have been used, freed memory is returned to the system.
     """
 
     def __init__(self, total: int) -> None:
-        """`total` is in bytes; one that wants more has all of it."""
+        """Create a budget of `total` bytes; a larger claim takes all of it."""
         self._total = total
         self._free = total
         self._used = 0
@@ -61,9 +61,9 @@ class Budget:
 
     @contextlib.contextmanager
     def claim(self, amount: int) -> Iterator[None]:
-        """Hold `amount` bytes during the block.
+        """Reserve `amount` bytes during the block.
 
-        Raises CancelledError where the thread is stopped while it waits.
+        Raises CancelledError if the thread is stopped while it waits.
         """
         held = min(amount, self._total)
         self._wait(held)
@@ -81,7 +81,7 @@ class Budget:
             ticket = object()
             self._waiting.append(ticket)
             try:
-                # In order: a large image would wait for ever while small ones slip past.
+                # FIFO, because small images would otherwise starve a large one.
                 while self._waiting[0] is not ticket or self._free < amount:
                     raise_if_stopped()
                     self._changed.wait(STOP_CHECK_S)
@@ -91,7 +91,7 @@ class Budget:
                 self._changed.notify_all()
 
     def _count(self, used: int) -> None:
-        self._used += used  # about: a sum lost between threads does not matter
+        self._used += used  # approximate: an update lost between threads does not matter
         if self._used >= self._total:
             self._used = 0
             release_free_memory()

@@ -1,4 +1,4 @@
-"""Decoded images on disk, each block compared with its checksum when it is first read."""
+"""Memory-mapped decoded images whose blocks are verified by checksum on first read."""
 
 from __future__ import annotations
 
@@ -17,41 +17,41 @@ from clothclf.data.atomic import write_text
 from clothclf.errors import DataError
 
 BLOCK_BYTES = 2**20
-"""About the size of a block: small beside what a batch at random places reads anyway."""
+"""Approximate block size in bytes: small compared to what a random batch reads anyway."""
 SPREAD_BLOCKS = 8
-"""Blocks that `CheckedImages.look_at_some` reads, spread evenly."""
+"""Number of evenly spaced blocks that `CheckedImages.look_at_some` verifies."""
 
 Rebuild = Callable[[], Path]
-"""Writes a file of decoded images again, there or elsewhere; returns it."""
+"""Writes the file of decoded images again and returns its path, which may be a new one."""
 
 
 class Images(Protocol):
-    """What is read of decoded images: an array uint8 [images, size, size, 3], or one on disk."""
+    """Array-like of decoded images, in memory or on disk: uint8 [images, size, size, 3]."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Images, size, size and 3."""
+        """Shape: (images, size, size, 3)."""
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all images."""
+        """Size of all images in bytes."""
 
     def __len__(self) -> int:
         """Number of images."""
 
     def __getitem__(self, rows: Any) -> Any:
-        """The images at some rows, as numpy indexes them."""
+        """Return the images at `rows`, with NumPy's indexing."""
 
 
 class CheckedImages:
-    """The array of a file, mapped into memory, with the checksums that lie beside it.
+    """Memory-mapped array file with checksums in a file beside it.
 
-    Where the file is gone or a block is not as it was written, `rebuild` is called, once. Raises
-    DataError without it, or where that does not help.
+    If the file is missing or a block is damaged, `rebuild` is called, once. Raises DataError
+    without `rebuild`, or if the rebuilt file is damaged too.
     """
 
     def __init__(self, file: Path, rebuild: Rebuild | None = None) -> None:
-        """Open `file`; nothing but its header is read yet."""
+        """Open `file`; reads only its header."""
         self.path = file
         self._rebuild = rebuild
         self._lock = threading.RLock()
@@ -62,12 +62,12 @@ class CheckedImages:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Images, size, size and 3."""
+        """Shape: (images, size, size, 3)."""
         return self._array.shape
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all images."""
+        """Size of all images in bytes."""
         return self._array.nbytes
 
     def __len__(self) -> int:
@@ -75,17 +75,17 @@ class CheckedImages:
         return len(self._array)
 
     def __getitem__(self, rows: Any) -> Any:
-        """The images at some rows, uint8: a number, a slice or an array of numbers."""
+        """Return the images uint8 at `rows`: an index, a slice or an array of indices."""
         if not self._all_seen:
             self._check(rows[0] if isinstance(rows, tuple) else rows)
         return self._array[rows]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[np.uint8]:
-        """All images, each block checked."""
+        """Return all images, after verifying each block."""
         return np.array(self[:], dtype=dtype)
 
     def look_at_some(self) -> None:
-        """Check a few blocks spread over the file, so that gross damage shows at once."""
+        """Verify a few evenly spaced blocks, to detect gross damage early."""
         last = max(0, len(self) - 1)
         self._check(np.linspace(0, last, SPREAD_BLOCKS).astype(np.int64)[: len(self)])
 
@@ -99,7 +99,7 @@ class CheckedImages:
                 raise ValueError("its header is damaged")
             if len(self._checksums) != -(-len(self._array) // self._rows_per_block):
                 raise ValueError("its checksums are of another file")
-        except Exception as error:  # numpy raises many kinds on a damaged header
+        except Exception as error:  # NumPy raises many types on a damaged header
             raise DataError(f"{self.path}: the decoded images cannot be opened: {error}") from None
         self._seen = np.zeros(len(self._checksums), dtype=np.bool_)
         self._all_seen = False
@@ -122,7 +122,7 @@ class CheckedImages:
             self._all_seen = bool(self._seen.all())
 
     def _open_anew(self, why: DataError) -> None:
-        """Have the file written again, or give it up."""
+        """Rebuild and open the file, or raise `why` if that is not possible."""
         if self._rebuild is None:
             _forget(self.path)
             raise DataError(f"{why}; `bench data stats` decodes them again")
@@ -133,31 +133,31 @@ class CheckedImages:
 
 
 def rows_per_block(array: npt.NDArray[np.uint8]) -> int:
-    """Images in each block of an array; the last block may have fewer."""
+    """Return the number of images per block of an array; the last block may have fewer."""
     return max(1, BLOCK_BYTES // max(1, array.nbytes // max(1, len(array))))
 
 
 def write_checksums(
     file: Path, shape: tuple[int, ...], per_block: int, checksums: list[int]
 ) -> None:
-    """Write the checksums of an array's blocks, in order, beside its file."""
+    """Write the checksums of an array's blocks, in order, to a file beside the array."""
     described = {"shape": shape, "rows_per_block": per_block, "crc32": checksums}
     write_text(checksum_file(file), json.dumps(described))
 
 
 def checksum_file(file: Path) -> Path:
-    """Where the checksums of an array's file lie."""
+    """Return the path of an array's checksum file."""
     return file.with_suffix(".json")
 
 
 def _forget(file: Path) -> None:
-    """Delete a damaged array, so that nobody opens it again; who has it open keeps it."""
+    """Delete a damaged array, so that it is not opened again; open mappings stay valid."""
     for path in (file, checksum_file(file)):
-        with contextlib.suppress(OSError):  # read-only: it is found to be damaged again
+        with contextlib.suppress(OSError):  # read-only: damage is detected again on the next read
             path.unlink(missing_ok=True)
 
 
 def block_checksum(array: npt.NDArray[np.uint8], block: int, rows_per_block: int) -> int:
-    """CRC-32 of a block of consecutive images."""
+    """Compute the CRC-32 of a block of consecutive images."""
     rows = array[block * rows_per_block : (block + 1) * rows_per_block]
     return zlib.crc32(np.ascontiguousarray(rows).reshape(-1).data)

@@ -1,6 +1,6 @@
-"""Which classes a study keeps, and how many images of each; whatever goes is a finding.
+"""Select the classes of a study and limit the images of each; dropped images become findings.
 
-Rows are frames with the columns `id`, `label` and `split` (the given one, or empty).
+Rows are data frames with the columns `id`, `label` and `split` (as given by the source, or empty).
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ SURPLUS_OF_CLASS = "image beyond max_images_per_class"
 SURPLUS_IMAGE = "image beyond max_images"
 
 MAX_CLASSES = 1000
-"""As many as ImageNet has; a confusion matrix of ten times as many has a hundred million fields."""
+"""Same as ImageNet. A confusion matrix of 10,000 classes would have a hundred million cells."""
 
 
 def large_classes(rows: pd.DataFrame, least: int, findings: list[Finding]) -> pd.DataFrame:
-    """Keep the classes of at least so many images."""
+    """Keep the classes with at least `least` images."""
     size = rows.groupby("label")["id"].transform("size")
     return _leave_out(rows, size < least, SMALL_CLASS, findings)
 
 
 def largest_classes(rows: pd.DataFrame, most: int | None, findings: list[Finding]) -> pd.DataFrame:
-    """Keep the largest so many classes, of equal ones the first by name; all where None."""
+    """Keep the `most` largest classes, ties by name; None keeps all."""
     if most is None:
         return rows
     sizes = rows.groupby("label").size().reset_index(name="size")
@@ -39,7 +39,7 @@ def largest_classes(rows: pd.DataFrame, most: int | None, findings: list[Finding
 def some_of_each_class(
     rows: pd.DataFrame, settings: DataSettings, findings: list[Finding]
 ) -> pd.DataFrame:
-    """Keep `max_images_per_class` images of each class, the same ones for the same seed."""
+    """Keep at most `max_images_per_class` images of each class, deterministic for a seed."""
     place = _places(rows, settings.split.seed).sort_values(kind="stable")
     kept = rows.loc[place.index].groupby("label").head(settings.max_images_per_class).index
     surplus = pd.Series(~rows.index.isin(kept), index=rows.index)
@@ -47,9 +47,9 @@ def some_of_each_class(
 
 
 def sample(rows: pd.DataFrame, settings: DataSettings, findings: list[Finding]) -> pd.DataFrame:
-    """Keep `max_images` images, each class in proportion, the same ones for the same seed.
+    """Keep at most `max_images` images, stratified by class and deterministic for a seed.
 
-    Raises DataError where a class would be left without any.
+    Raises DataError if a class would lose all its images.
     """
     if settings.max_images is None or len(rows) <= settings.max_images:
         return rows
@@ -66,9 +66,9 @@ def sample(rows: pd.DataFrame, settings: DataSettings, findings: list[Finding]) 
 
 
 def _places(rows: pd.DataFrame, seed: int) -> pd.Series[float]:
-    """A relative place, from 0 to 1, of each image within its class and given split.
+    """Return a random relative rank, from 0 to 1, of each image within its class and given split.
 
-    Ranking by it takes all classes evenly. The same ids and seed give the same places.
+    Sorting by it samples all classes evenly. The same ids and seed give the same ranks.
     """
     order = np.random.default_rng(seed).permutation(len(rows))
     shuffled = rows.sort_values("id").iloc[order]
@@ -89,7 +89,7 @@ def _leave_out(
 def require_two_classes(
     rows: pd.DataFrame, before: pd.DataFrame, title: str, settings: DataSettings
 ) -> None:
-    """Raise DataError, with the largest classes, where fewer than two are left of those before."""
+    """Raise DataError, naming the largest classes, if fewer than two of `before` remain."""
     found = rows["label"].nunique()
     if found >= 2:
         return
@@ -108,7 +108,7 @@ def require_two_classes(
 
 
 def refuse_too_many_classes(rows: pd.DataFrame, title: str, settings: DataSettings) -> None:
-    """Refuse, before anything is decoded, a label column of names or numbers of single images."""
+    """Raise DataError, before decoding, for a label column with nearly one value per image."""
     sizes = rows["label"].value_counts()
     classes = len(sizes) if settings.max_classes is None else min(len(sizes), settings.max_classes)
     if classes <= MAX_CLASSES:

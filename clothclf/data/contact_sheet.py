@@ -1,4 +1,4 @@
-"""A labelled contact sheet: some training images of every class on one page."""
+"""Labelled contact sheet with training images of every class."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LABEL_WIDTH = 130
 
 
 def draw_contact_sheet(data: DataSet, columns: int) -> Image.Image:
-    """Draw a row for each class, with its label, its size and its first `columns` images."""
+    """Draw one row per class: its label, its number of images and its first `columns` images."""
     split = data.split("train")
     size = split.pixels.shape[1]
     font = ImageFont.load_default(size=13)

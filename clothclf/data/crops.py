@@ -1,4 +1,4 @@
-"""Random crops of whole batches, on the device where they are."""
+"""Batched random crops on the device of the images."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from torch.nn import functional
 
 
 def padded_crop(pixels: Tensor, shift: Tensor, padding: int) -> Tensor:
-    """Pad by reflection and cut each image out again at its own place.
+    """Pad images by reflection and crop each at its own offset.
 
-    `pixels` is uint8 [n, size, size, 3], `shift` rows and columns in the padded image [n, 2].
+    `pixels` is uint8 [n, size, size, 3]; `shift` [n, 2] is the row and column in the padded image.
     """
     if padding == 0:
         return pixels
@@ -20,14 +20,14 @@ def padded_crop(pixels: Tensor, shift: Tensor, padding: int) -> Tensor:
     rows = shift[:, :1] + torch.arange(height, device=pixels.device)
     columns = shift[:, 1:] + torch.arange(width, device=pixels.device)
     image = torch.arange(count, device=pixels.device)[:, None, None]
-    # Indexing with [n, h, 1] and [n, 1, w] around a slice puts the channels last.
+    # Advanced indices around a slice move the channels last.
     return padded[image, :, rows[:, :, None], columns[:, None, :]]
 
 
 def resized_crop(pixels: Tensor, box: Tensor) -> Tensor:
-    """Cut a rectangle out of each image and scale it to full size, bilinearly.
+    """Crop a rectangle from each image and resize it to full size, with bilinear interpolation.
 
-    `pixels` is uint8 [n, size, size, 3], `box` top, left, height and width as shares [n, 4].
+    `pixels` is uint8 [n, size, size, 3]; `box` [n, 4] is top, left, height and width as fractions.
     """
     top, left, height, width = box.float().unbind(1)
     zero = torch.zeros_like(top)

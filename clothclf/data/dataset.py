@@ -1,4 +1,4 @@
-"""A prepared data set: the manifest of its images, their pixels, what was found on the way."""
+"""Prepared data set: manifest, decoded pixels and findings."""
 
 from __future__ import annotations
 
@@ -23,34 +23,33 @@ MANIFEST_COLUMNS = ("id", "label", "split", "pixel_hash", "pixel_row")
 class DataSet:
     """Images with labels and splits.
 
-    `manifest` has a row for each image: id, label, split, pixel_hash, pixel_row (its row in the
-    pixel array). `findings` has a row for all that was repaired or dropped: action, reason, id,
-    detail.
+    `manifest` has one row per image: id, label, split, pixel_hash, pixel_row (row in the pixel
+    array). `findings` has one row per repaired or dropped item: action, reason, image_id, detail.
     """
 
     manifest: pd.DataFrame
     findings: pd.DataFrame
     summary: DataSummary
     pixels: Path
-    """File of the uint8 array [images, size, size, 3]."""
+    """Path of the array uint8 [images, size, size, 3]."""
     stored_side: int = 0
-    """Median length of the images' shorter side as they are stored, in pixels."""
+    """Median shorter side of the stored images, in pixels."""
 
     def split(self, name: str) -> SplitImages:
-        """The images of one split, in manifest order; `name` is train, valid or test."""
+        """Return the images of one split, in manifest order; `name` is train, valid or test."""
         return SplitImages.open(self.manifest, self.summary.classes, self.pixels, name)
 
 
 @dataclass(frozen=True)
 class SplitImages:
-    """One split, ready to index: ids, class numbers int64 [n], and the shared pixel array."""
+    """One split: ids, class indices int64 [n], and the shared pixel array with rows int64 [n]."""
 
     ids: list[str]
     targets: npt.NDArray[np.int64]
     rows: npt.NDArray[np.int64]
     pixels: Images
     content: str = ""
-    """Hash over the images' pixels, in order, at their size."""
+    """Hash of the images' pixels, in order, and of their size."""
 
     @classmethod
     def open(
@@ -60,10 +59,10 @@ class SplitImages:
         pixels: Path | Images,
         name: str,
     ) -> SplitImages:
-        """Open one split of a manifest; `pixels` is the file of the array, or the array opened.
+        """Open one split of a manifest; `pixels` is the path of the array, or the opened array.
 
-        Splits of one data set should share it: each mapping counts its pages anew as memory.
-        Raises DataError where the split is unknown or the pixels are gone or cut short.
+        Splits of one data set should share the array: each mapping counts its pages as memory.
+        Raises DataError if the split is unknown or the pixels are missing or truncated.
         """
         if name not in SPLITS:
             raise DataError(f"no split {name!r}: it is one of {', '.join(SPLITS)}")
@@ -72,7 +71,7 @@ class SplitImages:
         array = open_pixels(pixels) if isinstance(pixels, Path) else pixels
         return cls(
             ids=part["id"].astype(str).tolist(),
-            # Copies: torch takes no read-only arrays, and pandas hands out nothing else.
+            # Copies, because pandas returns read-only arrays, which torch does not accept.
             targets=part["label"].map(numbers).to_numpy(dtype=np.int64, copy=True),
             rows=part["pixel_row"].to_numpy(dtype=np.int64, copy=True),
             pixels=array,
@@ -83,15 +82,15 @@ class SplitImages:
         return len(self.ids)
 
     def images(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-        """Copy images out of the array: uint8 [len(positions), size, size, 3]."""
+        """Copy images from the array: uint8 [len(positions), size, size, 3]."""
         images: npt.NDArray[np.uint8] = self.pixels[self.rows[positions]]
         return images
 
 
 def open_pixels(file: Path, rebuild: Rebuild | None = None) -> CheckedImages:
-    """Map the array of decoded images; they stay on disk until they are read, and are checked.
+    """Memory-map the array of decoded images, which is verified as it is read.
 
-    Where the file is gone or damaged, `rebuild` writes it again; without, raises DataError.
+    If the file is missing or damaged, `rebuild` writes it again; raises DataError without it.
     """
     return CheckedImages(file, rebuild)
 
@@ -102,14 +101,14 @@ def _content(part: pd.DataFrame, size: int) -> str:
 
 
 def fingerprint(manifest: pd.DataFrame) -> str:
-    """Hash over id, pixels, label and split of every image, whatever the row order."""
+    """Hash the id, pixels, label and split of every image, independent of row order."""
     columns = manifest[["id", "pixel_hash", "label", "split"]].astype(str)
     lines = sorted("\t".join(row) for row in columns.itertuples(index=False, name=None))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
 def duplicate_statistics(manifest: pd.DataFrame) -> dict[str, int]:
-    """Count twins (same pixels): groups, images, label conflicts, groups split apart."""
+    """Count exact duplicates: groups, images, label conflicts, and groups across splits."""
     groups = manifest.groupby("pixel_hash").agg(
         size=("id", "size"), labels=("label", "nunique"), splits=("split", "nunique")
     )
@@ -123,6 +122,6 @@ def duplicate_statistics(manifest: pd.DataFrame) -> dict[str, int]:
 
 
 def count_findings(findings: pd.DataFrame, action: str) -> dict[str, int]:
-    """Findings of one action counted by reason, most frequent first."""
+    """Count the findings of one action by reason, most frequent first."""
     counts: Any = findings.loc[findings["action"] == action, "reason"].value_counts()
     return {str(reason): int(count) for reason, count in counts.items()}

@@ -1,4 +1,4 @@
-"""From the bytes of an image to RGB pixels, whatever its format; hostile files are refused."""
+"""Decode image files of any supported format to RGB; refuse hostile files."""
 
 from __future__ import annotations
 
@@ -26,46 +26,46 @@ from clothclf.data.rgb import strips, to_rgb, upright
 from clothclf.errors import DataError
 
 MAX_PIXELS = 64_000_000
-"""Larger images are refused before they are decoded (64 megapixels take 192 MB as RGB)."""
+"""Maximum number of pixels, checked before decoding (64 megapixels take 192 MB as RGB)."""
 MAX_SIDE = 65_535
-"""Resizing one much longer line of pixels would take gigabytes of weights."""
+"""Maximum side in pixels. Resizing a much longer side would take gigabytes of weights."""
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 HEIC = "HEIC or AVIF, which is not read: convert to JPEG"
 _HEIC_BRANDS = (
     *(b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"),
     *(b"avif", b"avis"),
 )
-"""What stands at the beginning of such files."""
+"""Brands at the start of HEIC and AVIF files."""
 
 
 SHARP_SIDE = 1024
-"""Large JPEGs are decoded at a half, a quarter or an eighth, the smallest whose sides are still so
-long: no image is looked at larger, and photographs take a third of the time."""
+"""Minimum side in pixels of JPEGs decoded at 1/2, 1/4 or 1/8 size. No image is used at a larger
+size, and photographs decode in a third of the time."""
 
 BYTES_PER_PIXEL = 20
-"""Of an image while it is decoded and converted, whatever its mode, at most."""
+"""Maximum memory per pixel while an image of any mode is decoded and converted, in bytes."""
 _IMAGES = Budget(MAX_PIXELS * BYTES_PER_PIXEL)
-"""Of all threads together, on however many cores."""
+"""Memory budget shared by all threads, whatever the number of cores."""
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """An RGB image and how it was stored."""
+    """RGB image, and its mode and size in the file."""
 
     image: Image.Image
-    """Upright; smaller than stored where that was a large JPEG."""
+    """Upright RGB image; large JPEGs are smaller than stored."""
     stored_mode: str
-    """Pillow's mode of the file: RGB, L, CMYK, P, RGBA, I;16 …"""
+    """Pillow mode of the file, such as RGB, L, CMYK, P, RGBA or I;16."""
     stored_size: tuple[int, int]
-    """Width and height in pixels, upright."""
+    """Width and height of the upright image in the file, in pixels."""
 
 
 @contextlib.contextmanager
 def decoding(content: bytes) -> Iterator[Decoded]:
-    """Decode an image to RGB: rotated as its EXIF says, transparency on white, first frame only.
+    """Decode an image to RGB: EXIF orientation applied, transparency on white, first frame only.
 
-    Until the block ends, the memory that the image takes is spoken for. Raises DataError where
-    the file is no image, is cut short, is too large, or would take too long.
+    The image's memory is reserved until the block ends. Raises DataError if the file is not an
+    image, is truncated or too large, or would take too long to decode.
     """
     try:
         beside = inspect(content)
@@ -86,7 +86,7 @@ def decoding(content: bytes) -> Iterator[Decoded]:
 
 
 def _open(content: bytes) -> ImageFile.ImageFile:
-    """A file whose header is read; raises DataError where it says of too much."""
+    """Open an image and read its header; raises DataError if it is too large."""
     file = limited(content)
     image = Image.open(file, formats=FORMATS)
     pixels = image.width * image.height
@@ -115,21 +115,21 @@ def _decode(image: ImageFile.ImageFile, stored: tuple[int, int]) -> Decoded:
 
 
 def _shorten_transparency(image: ImageFile.ImageFile) -> None:
-    """Of 16-bit colours Pillow keeps the upper 8 bits, but not of the one that is clear."""
+    """Reduce the transparent colour to 8 bits, as Pillow does for other 16-bit colours."""
     clear = image.info.get("transparency")
     if isinstance(clear, tuple) and image.tile[0].args == "RGB;16B":
         image.info["transparency"] = tuple(level >> 8 for level in clear)
 
 
 def resized(image: Image.Image, size: int) -> npt.NDArray[np.uint8]:
-    """An image as uint8 [size, size, 3], as training and prediction see it."""
+    """Resize an image to uint8 [size, size, 3], for training and prediction alike."""
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
 
 
 def pixel_hash(image: Image.Image) -> str:
-    """A hash of an image's pixels and size: equal for twins, whatever their files are."""
+    """Hash an image's pixels and size; equal for exact duplicates, whatever their file format."""
     digest = hashlib.blake2b(digest_size=16)
-    # In strips: whole, the pixels of a photograph would be in memory twice.
+    # In strips, to avoid a second copy of a whole photograph in memory.
     for _, strip in strips(image):
         digest.update(strip.tobytes())
     digest.update(f"{image.width}x{image.height}".encode())
@@ -137,12 +137,12 @@ def pixel_hash(image: Image.Image) -> str:
 
 
 def _told(error: Exception, content: bytes) -> DataError:
-    """What is wrong with a file, whatever its decoder raised: many kinds, where it is damaged."""
+    """Convert any exception of a decoder to a DataError that says what is wrong with the file."""
     if isinstance(error, DataError):
         return error
     if content[4:8] == b"ftyp" and content[8:12] in _HEIC_BRANDS:
         return DataError(HEIC)
-    # An object's address differs from process to process, and equal data have equal findings.
+    # Remove object addresses, which differ between processes, so that findings are reproducible.
     text = _OBJECT.sub("", str(error))
     return DataError(text.splitlines()[0] if text else "no image")
 

@@ -1,4 +1,4 @@
-"""Images that the user leaves out by name, such as label errors that somebody has confirmed."""
+"""Exclude images by id, such as confirmed label errors."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ MAX_BYTES = 64 * 2**20
 def without_excluded(
     rows: pd.DataFrame, path: Path, title: str, findings: list[Finding]
 ) -> pd.DataFrame:
-    """The rows but for those whose `id` the file names; each of these is a finding.
+    """Drop the rows whose `id` is listed in the file; each becomes a finding.
 
-    Ids that are not there, or left out for another reason, do no harm. Raises DataError where the
-    file cannot be read, names no image at all, or all of a class.
+    Ids that are missing or already dropped are ignored. Raises DataError if the file cannot be
+    read, lists no image of the data set, or lists every image of a class.
     """
     ids = read_ids(path)
     named = rows["id"].isin(ids)
@@ -45,9 +45,9 @@ def without_excluded(
 
 
 def read_ids(path: Path) -> set[str]:
-    """Ids of a CSV's column `id`, or of the lines of any other text, where `#` begins a remark.
+    """Read ids from column `id` of a CSV, or one per line of any other file; `#` starts a comment.
 
-    Raises DataError.
+    Raises DataError if the file cannot be read or is too large.
     """
     try:
         with path.open("rb") as file:
@@ -58,7 +58,7 @@ def read_ids(path: Path) -> set[str]:
         raise DataError(f"data.exclude: {path}: is larger than {MAX_BYTES // 2**20} MiB")
     if path.suffix.lower() == ".csv":
         ids = read_table(content, f"data.exclude: {path}", "id").values("id")
-        ids += [unquoted(image_id) for image_id in ids]  # as bench writes them
+        ids += [unquoted(image_id) for image_id in ids]  # bench writes ids quoted
     else:
         text = content.decode("utf-8-sig", errors="surrogateescape")
         lines = [line.strip() for line in text.splitlines()]

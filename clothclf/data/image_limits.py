@@ -1,7 +1,7 @@
-"""Limits on an image file's work, checked before and while it is decoded.
+"""Limits on the cost of decoding an image file, checked before and during decoding.
 
-A decoder cannot be interrupted inside its C code, so its work is bounded by what the file says of
-itself: scans, blocks, directory entries, tile size.
+A decoder cannot be interrupted inside its C code, so its work is bounded by what the file declares:
+scans, blocks, directory entries and tile size.
 """
 
 from __future__ import annotations
@@ -18,52 +18,53 @@ from clothclf.errors import DataError
 
 SLOW = "image takes too long to decode"
 MAX_SCANS = 100
-"""Of a JPEG: each goes over the whole image. Encoders write about 10; libtiff allows as many."""
+"""Maximum scans of a JPEG. Each covers the whole image; encoders write about 10, and libtiff has
+the same limit."""
 MAX_SEGMENTS = 20_000
-"""Of a JPEG, between scans too."""
+"""Maximum segments of a JPEG, including those between scans."""
 MAX_READS = 250_000
-"""Of one file: about 3 for each marker of a JPEG, 2 for a GIF's block, 4 for a PNG's chunk."""
+"""Maximum reads of one file: about 3 per JPEG marker, 2 per GIF block, 4 per PNG chunk."""
 MAX_RUN_PIXELS = 8_000_000
-"""Of a run-length BMP, which Pillow decodes in Python."""
+"""Maximum pixels of a run-length encoded BMP, which Pillow decodes in Python."""
 MAX_SECONDS = 30.0
-"""Of one thread's CPU time for one image, where its decoder asks for more data."""
+"""Maximum CPU time per image in seconds, checked when the decoder reads more data."""
 MAX_ENTRIES = 10_000
-"""Of a TIFF's or EXIF's directories together."""
+"""Maximum entries in all directories of a TIFF or EXIF."""
 MAX_VALUES = 300_000
-"""Of their entries together; the strips of an uncompressed TIFF take two each."""
+"""Maximum values of all entries; each strip of an uncompressed TIFF takes two."""
 MAX_ENTRY_BYTES = 128 * 2**20
 MAX_EXIF_BYTES = 4 * 2**20
 MAX_TILE_PIXELS = 64_000_000
 
 CHECK_EVERY = 64
-"""Reads between two looks at the clock."""
+"""Number of reads between checks of the limits."""
 
 
 def limited(content: bytes) -> io.BytesIO:
-    """An encoded image in memory that cannot be read in more than `MAX_READS` pieces."""
-    # A file of fewer bytes has not so many pieces, and most images are read 15 us sooner.
+    """Wrap an encoded image in memory so that it allows at most `MAX_READS` reads."""
+    # A smaller file cannot need as many reads; skipping the check saves 15 us for most images.
     return LimitedFile(content) if len(content) > MAX_READS else io.BytesIO(content)
 
 
 class LimitedFile(io.BytesIO):
-    """An encoded image in memory; reading it raises DataError beyond the limits.
+    """Encoded image in memory; reading raises DataError beyond the limits.
 
-    Reading also ends where the thread was stopped, with CancelledError.
+    Reading raises CancelledError if the thread was stopped.
     """
 
     def __init__(self, content: bytes) -> None:
-        """Begin at the first byte."""
+        """Start at the first byte, with fresh limits."""
         super().__init__(content)
         self._reads = 0
         self._most = MAX_READS
         self._end_s = time.thread_time() + MAX_SECONDS
 
     def allow(self, reads: int) -> None:
-        """Let so many more reads pass."""
+        """Raise the limit by `reads`."""
         self._most += reads
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read as BytesIO does."""
+        """Read like BytesIO, within the limits."""
         self._reads += 1
         if self._reads % CHECK_EVERY == 0:
             raise_if_stopped()
@@ -75,9 +76,9 @@ class LimitedFile(io.BytesIO):
 
 
 def inspect(content: bytes) -> int:
-    """Bytes that a file's decoder holds beside the image; raises DataError beyond the limits.
+    """Return the decoder's buffer size in bytes; raises DataError beyond the limits.
 
-    0 for what is no JPEG or TIFF: other formats have no such buffers.
+    Returns 0 for formats other than JPEG and TIFF, which have no such buffers.
     """
     if content.startswith(b"\xff\xd8\xff"):
         return _inspect_jpeg(content)
@@ -89,7 +90,7 @@ def inspect(content: bytes) -> int:
 # JPEG
 
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-"""Not a filling byte, nor one inside compressed data."""
+"""JPEG marker; excludes fill bytes and bytes inside compressed data."""
 _NO_PAYLOAD = frozenset((0x01, 0xC8, 0xD8, 0xD9, *range(0xF0, 0xFE)))
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
@@ -110,20 +111,20 @@ def _inspect_jpeg(content: bytes) -> int:
             if len(exif) > MAX_EXIF_BYTES:
                 raise DataError(f"{SLOW}: its EXIF has over {MAX_EXIF_BYTES // 2**20} MiB")
         elif marker == _END and scans:
-            break  # before a scan, decoders go on to the next image of the file
+            break  # without a scan, decoders continue with the next image of the file
         elif marker == _SCAN:
             scans += 1
             if scans == 1:
                 inspect_directories(exif)
                 if not progressive and content[start : start + 1] == bytes([components]):
-                    return 0  # one scan with all components: nothing after it is read
+                    return 0  # one scan with all components: decoders read nothing after it
             if scans > MAX_SCANS:
                 raise DataError(f"{SLOW}: it has over {MAX_SCANS} scans")
     return 2 * coefficients
 
 
 def _segments(content: bytes) -> Iterator[tuple[int, int, int]]:
-    """Markers, with start and end of what belongs to them; compressed data is skipped."""
+    """Yield each marker with the start and end of its payload; skip compressed data."""
     at = 2
     for _ in range(MAX_SEGMENTS):
         match = _MARKER.search(content, at)
@@ -140,14 +141,14 @@ def _segments(content: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def _coefficients(frame: bytes) -> tuple[int, int]:
-    """Coefficients that a decoder of several scans holds (2 bytes each), and components."""
+    """Return the number of coefficients (2 bytes each) of a multi-scan decoder, and components."""
     height, width, components = struct.unpack_from(">HHB", frame, 1)
     sampling = [(byte >> 4, byte & 15) for byte in frame[7 : 6 + 3 * components : 3]]
     most = max((h for h, _ in sampling), default=1) * max((v for _, v in sampling), default=1)
     return width * height * sum(h * v for h, v in sampling) // max(1, most), components
 
 
-# TIFF, and EXIF, which is one
+# TIFF, and EXIF, which has the same format
 
 _TIFF_STARTS = (b"II*\0", b"II\0*", b"MM\0*", b"MM*\0", b"II+\0", b"MM\0+")
 _SIZES = {
@@ -156,13 +157,13 @@ _SIZES = {
 }  # fmt: skip
 _INTEGERS = {1: "B", 3: "H", 4: "L", 6: "b", 8: "h", 9: "l", 13: "L", 16: "Q"}
 _BELOW = (34665, 34853, 40965)
-"""Entries that lead to further directories: EXIF, GPS, interoperability."""
+"""Tags of subdirectories: EXIF, GPS, interoperability."""
 _TILE_WIDTH, _TILE_LENGTH = 322, 323
 
 
 @dataclass
 class _Sums:
-    """Of all directories of one file."""
+    """Totals over all directories of one file."""
 
     entries: int = 0
     values: int = 0
@@ -175,14 +176,14 @@ def _inspect_tiff(content: bytes) -> int:
     width, length = tags.get(_TILE_WIDTH, 0), tags.get(_TILE_LENGTH, 0)
     if width * length > MAX_TILE_PIXELS:
         raise DataError(f"its tiles of {width} x {length} pixels are too large")
-    # Of one tile, libtiff and Pillow hold a copy each; up to 4 samples of up to 32 bits.
+    # libtiff and Pillow each hold a copy of one tile, with up to 4 samples of up to 32 bits.
     return 2 * width * length * 16
 
 
 def inspect_directories(data: bytes) -> dict[int, int]:
-    """Single integers of a TIFF's or EXIF's first directory, by tag.
+    """Return the single integers of the first directory of a TIFF or EXIF, by tag.
 
-    Raises DataError where its directories hold more than the limits.
+    Raises DataError if its directories exceed the limits.
     """
     data = data.removeprefix(_EXIF).removeprefix(_EXIF)
     if data[:4] not in _TIFF_STARTS:
@@ -196,7 +197,7 @@ def inspect_directories(data: bytes) -> dict[int, int]:
         while waiting:
             below = _directory(data, waiting.pop(), order, big, sums)
             waiting += [below[tag] for tag in _BELOW if tag in below]
-    except struct.error:  # cut short: the decoder says what of
+    except struct.error:  # truncated: the decoder reports it
         return {}
     return tags
 
@@ -227,7 +228,7 @@ def _directory(data: bytes, at: int, order: str, big: bool, sums: _Sums) -> dict
 def _add(sums: _Sums, data: bytes, at: int, kind: int, values: int) -> None:
     length = values * _SIZES[kind]
     if at + length > len(data):
-        return  # damaged, and not read
+        return  # damaged: decoders do not read it
     sums.size += length
     sums.values += values if _SIZES[kind] > 1 else 0
     if sums.values > MAX_VALUES or sums.size > MAX_ENTRY_BYTES:

@@ -1,7 +1,7 @@
-"""Files and folders of a cache that processes use: a lock says so, and dies with its process.
+"""Shared locks on cached files and folders, so that they are not deleted while in use.
 
-It is the system's lock on the file or folder itself, shared by all who use it. So it stays when a
-folder is filled under another name and then renamed, and needs no file of its own.
+These are system locks (flock) on the file or folder itself: they end with their process, survive a
+rename of the folder, and need no lock file.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ import threading
 from pathlib import Path
 
 MAX_HELD = 64
-"""Folders that one process keeps in use, the latest ones: a study has one for each image size."""
+"""Maximum folders that one process holds, the most recent: a study uses one per image size."""
 
 _held: dict[Path, int] = {}
 _lock = threading.Lock()
 
 
 def hold(path: Path) -> bool:
-    """Keep a folder from being deleted by `delete_unused` while this process lives.
+    """Protect a folder from `delete_unused` until this process ends.
 
-    Return False where it is not there.
+    Return False if it does not exist.
     """
     path = path.absolute()
     try:
         handle = lock_shared(path)
-    except OSError:  # not ours to read: its users will say so
+    except OSError:  # no permission: whoever opens it reports that
         return False
     if handle is not None:
         keep_lock(path, handle)
@@ -35,9 +35,9 @@ def hold(path: Path) -> bool:
 
 
 def lock_shared(path: Path) -> int | None:
-    """Lock a file or folder as used; return the open descriptor, None where it is not there.
+    """Take a shared lock on a file or folder; return its descriptor, or None if it is missing.
 
-    Closing the descriptor gives the lock back.
+    Closing the descriptor releases the lock.
     """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -45,12 +45,12 @@ def lock_shared(path: Path) -> int | None:
         return None
     if _lock_handle(handle, fcntl.LOCK_SH) and _is_at(handle, path):
         return handle
-    os.close(handle)  # deleted while we waited for the lock
+    os.close(handle)  # deleted while waiting for the lock
     return None
 
 
 def keep_lock(path: Path, handle: int) -> None:
-    """Hold a lock of `lock_shared` until this process ends; `path` is where the folder now lies."""
+    """Keep a lock of `lock_shared` until this process ends; `path` is the folder's current path."""
     with _lock:
         dropped = [_held.pop(path)] if path in _held else []
         _held[path] = handle
@@ -61,9 +61,9 @@ def keep_lock(path: Path, handle: int) -> None:
 
 
 def delete_unused(path: Path) -> bool:
-    """Delete a file or a folder, unless a process uses it; return whether it is gone.
+    """Delete a file or folder unless a process uses it; return whether it is gone.
 
-    A folder vanishes in one step. Raises OSError where it cannot be deleted.
+    Folders are renamed first, so that they disappear atomically. Raises OSError if deleting fails.
     """
     if path.is_symlink():
         path.unlink(missing_ok=True)
@@ -82,7 +82,7 @@ def delete_unused(path: Path) -> bool:
         os.rename(path, aside)
         shutil.rmtree(aside)
         return True
-    except FileNotFoundError:  # another process was first
+    except FileNotFoundError:  # another process deleted it first
         return True
     finally:
         os.close(handle)
@@ -93,7 +93,7 @@ def _lock_handle(handle: int, kind: int) -> bool:
         fcntl.flock(handle, kind)
     except BlockingIOError:
         return False
-    except OSError:  # a file system without locks: its users make again what they miss
+    except OSError:  # no lock support: users of the cache rebuild what is missing
         pass
     return True
 

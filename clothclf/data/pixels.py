@@ -1,4 +1,4 @@
-"""Decode once: a folder with every image as uint8 at one size, mapped and shared by all runs."""
+"""Cache of decoded images: uint8 at one size, memory-mapped and shared by all runs."""
 
 from __future__ import annotations
 
@@ -34,37 +34,37 @@ from clothclf.data.sources.listing import Source
 from clothclf.errors import DataError
 
 DECODER_VERSION = 3
-"""Raise it when the same file would give other pixels."""
+"""Increase when the same file would decode to different pixels."""
 
 LET_GO_BYTES = 2**26
-"""Of decoded images, after which those written leave this process's memory."""
+"""Bytes of decoded images after which written pages are released from this process's memory."""
 
 AHEAD = 256
-"""Images that threads are asked to decode before the first of them is taken: enough for all."""
+"""Maximum number of pending images, which keeps all threads busy."""
 _Row = dict[str, object]
 
 Progress = Callable[[int, int], None]
-"""Called with images done and images in all."""
+"""Called with the number of images done and in total."""
 Note = Callable[[str], None]
-"""Called with a sentence that the user should read."""
+"""Called with a message for the user."""
 DECODED_AGAIN = (
     "the decoded images are damaged, or written by an earlier version: decoding them again"
 )
 
 
 class PixelCache:
-    """Images of one source at one size.
+    """Decoded images of one source at one size.
 
-    `table` has a row for each image, in the order of the array: id, pixel_hash (of the image
-    as stored, not resized; empty where it does not decode), width, height, stored_mode, problem.
+    `table` has one row per image, in the order of the array: id, pixel_hash (of the image as
+    stored, not resized; empty if it does not decode), width, height, stored_mode, problem.
     `array` is uint8 [images, size, size, 3].
     """
 
     def __init__(self, folder: Path, rebuild: Rebuild | None = None) -> None:
-        """Open a cache that `open_or_build` made; raises DataError where it is not whole.
+        """Open a cache written by `open_or_build`; raises DataError if it is incomplete.
 
-        Pixels are compared with their checksums when they are read: a few here, the others later.
-        `rebuild` writes the cache again where these are found to be damaged then.
+        Pixels are verified as they are read: a few blocks here, the others later. `rebuild` writes
+        the cache again if a later block is damaged.
         """
         self.path = folder / "pixels.npy"
         try:
@@ -87,10 +87,10 @@ def open_or_build(
     progress: Progress | None = None,
     note: Note | None = None,
 ) -> PixelCache:
-    """Open the images `ids` of a source at `image_size` pixels, decoding them the first time.
+    """Open the images `ids` of a source at `image_size` pixels; decode them on first use.
 
-    A damaged cache, or one without checksums, is built again, and `note` is told. The cache is kept
-    from `bench data clean` while this process lives. Raises DataError where it cannot be written.
+    A damaged cache, or one without checksums, is rebuilt after a call to `note`. `bench data clean`
+    does not delete the cache while this process runs. Raises DataError if it cannot be written.
     """
     key_text = "\n".join([str(DECODER_VERSION), source.stamp(), str(image_size), *ids])
     folder = (
@@ -115,13 +115,13 @@ def open_or_build(
     hold(folder)
     try:
         return PixelCache(folder, build)
-    except DataError:  # not there yet, or damaged
+    except DataError:  # missing or damaged
         build()
     return PixelCache(folder, build)
 
 
 def _describe(folder: Path, count: int) -> dict[str, object]:
-    """What `cache.json` says of a whole cache, from its small files."""
+    """Return the content of `cache.json` for a complete cache, from its small files."""
     return {
         "version": DECODER_VERSION,
         "pictures": count,
@@ -137,7 +137,7 @@ def _build(
         folder / "pixels.npy", mode="w+", dtype=np.uint8, shape=(len(ids), size, size, 3)
     )
     if hasattr(os, "posix_fallocate"):
-        # A full disk is told here; met while writing to mapped memory, it would kill the process.
+        # Detect a full disk here; a write to mapped memory would kill the process with SIGBUS.
         with (folder / "pixels.npy").open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
     rows: list[dict[str, object]] = []
@@ -147,8 +147,8 @@ def _build(
     def decode(position: int) -> dict[str, object]:
         return _decode_one(source, ids[position], size, array[position])
 
-    # Pillow releases the interpreter lock while it decodes and resizes. Its warnings on odd files
-    # are silenced here, since the filters belong to the process and not to a thread.
+    # Pillow releases the GIL while it decodes and resizes. Its warnings are silenced here, because
+    # warning filters are per process, not per thread.
     with warnings.catch_warnings(), decoding_threads() as pool:
         warnings.simplefilter("ignore")
         for row in _in_order(pool, decode, len(ids)):
@@ -166,9 +166,9 @@ def _build(
 
 
 def _in_order(pool: Executor, call: Callable[[int], _Row], count: int) -> Iterator[_Row]:
-    """Results for 0 to `count`, in order, few of them asked for ahead.
+    """Yield the results of `call` for 0 to `count` - 1 in order, with few calls pending.
 
-    `pool.map` asks for all at once, which takes gigabytes for millions.
+    `pool.map` submits all calls at once, which takes gigabytes for millions of images.
     """
     waiting: deque[Future[_Row]] = deque()
     try:
@@ -184,7 +184,7 @@ def _in_order(pool: Executor, call: Callable[[int], _Row], count: int) -> Iterat
 
 
 def _let_go(array: np.memmap[Any, np.dtype[np.uint8]]) -> None:
-    """Take written images out of this process's memory; the system writes them to the file."""
+    """Release written images from this process's memory; the system writes them to the file."""
     mapping = getattr(array, "_mmap", None)
     if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
         mapping.madvise(mmap.MADV_DONTNEED)

@@ -1,4 +1,4 @@
-"""From settings to a data set: list, decode once, filter classes, split; every loss is counted."""
+"""Prepare a data set from settings: list, decode, filter classes and split, recording findings."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ UNREADABLE = "image does not decode"
 CONVERTED = "image converted to RGB"
 ODD_SIZE = "image of another size, resized"
 MAX_ODD_SIZES = 0.5
-"""Share of images of other sizes than the commonest, below which each of them is told."""
+"""Fraction of images that differ from the most common size, below which each is a finding."""
 
 
 def prepare(
@@ -54,9 +54,10 @@ def prepare(
 ) -> DataSet:
     """Prepare the data set that the settings describe.
 
-    `cache` holds the demo's drawings and the decoded pixels; what is there already is used again,
-    unless it is damaged: `note` is told of it.
-    Raises DataError: nothing to read, a missing column, fewer than 2 classes, a class too small.
+    `cache` holds the demo images and decoded pixels, which are reused; if they are damaged, `note`
+    is called and they are rebuilt.
+    Raises DataError for an unreadable source, a missing column, fewer than 2 classes, or a class
+    that is too small.
     """
     source = open_source(settings, cache)
     chosen = list_wanted(source, settings)
@@ -68,7 +69,7 @@ def prepare(
     )
     rows = _decodable(rows, pixels, source, findings)
     usable = rows
-    # Of a sample, each class has fewer images than it was chosen for.
+    # Classes were chosen by all their images; a sample of them has fewer.
     least = 1 if _is_sampled(settings) else settings.min_images_per_class
     rows = large_classes(rows, least, findings)
     rows = largest_classes(rows, settings.max_classes, findings)
@@ -77,7 +78,7 @@ def prepare(
         rows = without_excluded(rows, settings.exclude, source.title, findings)
 
     def look() -> Images:
-        # At one size, so that the split is the same whatever size a study learns from.
+        # A fixed size makes the split independent of the image size of the study.
         ids = pixels.table["id"].tolist()
         return open_or_build(source, ids, LOOKED_AT, cache, progress, note).array
 
@@ -98,15 +99,15 @@ def prepare(
 def _before_decoding(
     chosen: Chosen, source: Source, settings: DataSettings, findings: list[Finding]
 ) -> pd.DataFrame:
-    """The rows whose images are worth decoding; raises DataError where no study can be made."""
+    """Return the rows whose images to decode; raises DataError if no study is possible."""
     _require_rows(chosen, source)
-    # A class with too few rows cannot pass; there is no need to decode its images.
+    # A class with too few rows is dropped anyway, so its images need no decoding.
     rows = large_classes(chosen.rows, settings.min_images_per_class, findings)
     require_two_classes(rows, chosen.rows, source.title, settings)
     refuse_too_many_classes(rows, source.title, settings)
     if not _is_sampled(settings):
         return rows
-    # The largest by all their images, not by those that are kept of each.
+    # Rank classes by all their images, before each class is sampled.
     rows = largest_classes(rows, settings.max_classes, findings)
     if settings.max_images_per_class is not None:
         rows = some_of_each_class(rows, settings, findings)
@@ -118,16 +119,16 @@ def _before_decoding(
 
 
 def _is_sampled(settings: DataSettings) -> bool:
-    """Whether images are drawn before any is decoded; one that does not decode is missing."""
+    """Whether images are sampled before decoding; undecodable ones are not replaced."""
     return settings.max_images is not None or settings.max_images_per_class is not None
 
 
 def _groups(
     rows: pd.DataFrame, split: SplitSettings, look: Callable[[], Images], cache: Path
 ) -> pd.Series[str]:
-    """The group of each image; those of one group go to the same split.
+    """Return the group of each image; images of one group go to the same split.
 
-    `look` gives the images to be compared, where any are.
+    `look` returns the images to compare for near-duplicates, if they are compared.
     """
     if split.keep_near_duplicates_together:
         return near_duplicate_groups(rows, look(), cache)
@@ -135,7 +136,7 @@ def _groups(
 
 
 def _split_note(given: list[str]) -> str:
-    """Which splits the source gave, and which were drawn all the same."""
+    """Describe which splits the source gave and which were drawn; empty if all were drawn."""
     drawn = drawn_splits(given)
     if set(drawn) == set(SPLITS):
         return ""
@@ -148,9 +149,9 @@ def _split_note(given: list[str]) -> str:
 def _decodable(
     rows: pd.DataFrame, pixels: PixelCache, source: Source, findings: list[Finding]
 ) -> pd.DataFrame:
-    """Drop images that do not decode; note those that were converted or resized unevenly.
+    """Drop images that do not decode; record those converted to RGB or of an unusual size.
 
-    Raises DataError where none does.
+    Raises DataError if no image decodes.
     """
     table = pixels.table
     bad = table["problem"] != ""
@@ -172,7 +173,7 @@ def _decodable(
     )
     sizes = good["width"].astype(str) + "x" + good["height"].astype(str)
     odd = sizes != sizes.mode().get(0)
-    # Photographs have no common size that another one would be odd beside.
+    # Photographs often have no common size, so no size is unusual.
     if odd.mean() < MAX_ODD_SIZES:
         findings.extend(
             Finding("repaired", ODD_SIZE, str(name), str(size))

@@ -1,4 +1,4 @@
-"""From a decoded image of any mode to upright RGB with 8 bits."""
+"""Convert decoded images of any mode to upright 8-bit RGB."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from clothclf.errors import DataError
 
 LEVELS = "image has levels of no known range; save it with 8 or 16 bits"
 STRIP_PIXELS = 2**20
-"""Converted at one time: an image and its copies would be in memory whole."""
+"""Pixels converted at a time, so that no second copy of a whole image is in memory."""
 
 _ORIENTATION = 0x0112
 _TURNS = {
@@ -25,21 +25,21 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _BITS, _SAMPLE_FORMAT, _UNSIGNED = 258, 339, 1
-"""Of TIFF."""
+"""TIFF tags for bits per sample and sample format, and the value for unsigned integers."""
 
 
 def upright(image: Image.Image, loaded: Image.Image) -> Image.Image:
-    """Turn or mirror `image` as the EXIF or XMP of `loaded`, the file it came from, says."""
+    """Apply the orientation in the EXIF or XMP of `loaded`, the original file, to `image`."""
     turn = _TURNS.get(loaded.getexif().get(_ORIENTATION, 1))
     return image if turn is None else image.transpose(turn)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert an image of any mode to RGB, transparency on white.
+    """Convert an image of any mode to RGB, with transparency on white.
 
-    Levels of up to 16 unsigned bits are scaled by all that the bits hold. Signed ones, those of 32
-    bits and floats are of no declared range: it is 0 to 1, to 255, to 65,535 or to all that the
-    integer holds, the first that the levels fit in and fill a sixteenth of. Raises DataError where
+    Unsigned levels of up to 16 bits are scaled by the full range of their bits. Signed levels,
+    32-bit levels and floats declare no range: the first of 0 to 1, 255, 65,535 and the integer's
+    maximum is used that contains all levels and whose sixteenth they reach. Raises DataError if
     there is none.
     """
     if image.mode == "RGB" and "transparency" not in image.info:
@@ -52,7 +52,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def strips(image: Image.Image) -> Iterator[tuple[tuple[int, int, int, int], Image.Image]]:
-    """An image in parts of whole rows, each with its box (left, top, right, bottom)."""
+    """Yield an image in strips of whole rows, each with its box (left, top, right, bottom)."""
     rows = max(1, STRIP_PIXELS // image.width)
     for top in range(0, image.height, rows):
         box = (0, top, image.width, min(top + rows, image.height))
@@ -84,24 +84,24 @@ def _from_levels(image: Image.Image) -> Image.Image:
 
 def _levels(image: Image.Image, strip: Image.Image) -> npt.NDArray[np.generic]:
     levels = np.asarray(strip)
-    # Pillow puts unsigned 32 bits into signed ones.
+    # Pillow stores unsigned 32-bit levels as signed.
     return levels.view(np.uint32) if _declared(image) == (32, _UNSIGNED) else levels
 
 
 def _declared(image: Image.Image) -> tuple[int, int]:
-    """Bits of a level, and the kind of number, as a TIFF declares them."""
+    """Return the bits per sample and the sample format that a TIFF declares."""
     tags = getattr(image, "tag_v2", {})
     bits, kind = tags.get(_BITS, (16,)), tags.get(_SAMPLE_FORMAT, (_UNSIGNED,))
     return bits[0], kind[0]
 
 
 def _white_level(image: Image.Image) -> float:
-    """The level that becomes 255; never taken from the brightest, or dark images turn bright."""
+    """Return the level that maps to 255; not the maximum, which would brighten dark images."""
     bits, kind = _declared(image)
     if image.mode.startswith("I;16"):
         return 2.0**bits - 1
     low, high = _extremes(image)
-    overshoot = 0.05 if image.mode == "F" else 0.0  # of resampled floats
+    overshoot = 0.05 if image.mode == "F" else 0.0  # resampling of floats overshoots
     for white in (1.0, 255.0, *_wide_whites(image.mode, bits, kind)):
         fills = high >= white / 16 or white == 1
         if fills and -overshoot * white <= low and high <= (1 + overshoot) * white:
@@ -118,7 +118,7 @@ def _wide_whites(mode: str, bits: int, kind: int) -> tuple[float, ...]:
 
 
 def _extremes(image: Image.Image) -> tuple[float, float]:
-    """The lowest and highest level, 0 and what is no number aside."""
+    """Return the lowest and highest level, including 0 and without NaN and infinities."""
     low = high = 0.0
     for _, strip in strips(image):
         levels = _levels(image, strip)

@@ -1,4 +1,4 @@
-"""Which images of a batch are one process's, of several that train a network together."""
+"""Shard of a batch for one process in distributed training."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Shard:
-    """A process's number among so many; alone, it has every image."""
+    """Rank of a process and number of processes; a single process gets every image."""
 
     rank: int = 0
     processes: int = 1
 
     def is_sharded(self, count: int) -> bool:
-        """Whether a batch of so many is cut; one with too few for each to have some is not."""
+        """Whether a batch of `count` images is sharded, which takes an image per process."""
         return 1 < self.processes <= count
 
     def of(self, part: slice) -> slice:
-        """Those of a batch that are this process's: equal shares, of the first ones one more.
+        """Return this process's slice of a batch: equal parts, the first ones with one more.
 
-        Of a batch that is not cut, each has all.
+        If the batch is not sharded, every process gets all of it.
         """
         count = part.stop - part.start
         if not self.is_sharded(count):
@@ -30,4 +30,4 @@ class Shard:
 
 
 ALL = Shard()
-"""Of a process that trains alone."""
+"""Shard of a process that trains alone."""

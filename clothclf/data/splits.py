@@ -1,6 +1,6 @@
-"""Stratified, seeded splits into training, validation and test that keep groups on one side.
+"""Stratified, seeded splits into training, validation and test that keep groups together.
 
-Splits that a source gives are kept, and completed where one is missing."""
+Splits given by the source are kept, and missing ones are drawn."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SPLIT_NAMES = {
     **dict.fromkeys(("valid", "validation", "val", "dev"), "valid"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-"""How folders, files and columns name the three splits; capitals do not count."""
+"""Names of the three splits in folders, files and columns, in lower case."""
 
 
 def assign_splits(
@@ -30,11 +30,11 @@ def assign_splits(
 ) -> list[str]:
     """Return the split of each image.
 
-    Within each class the shares are met to the nearest image, as far as groups allow: images
-    of one group go together, and a group whose images carry several labels counts for its
-    most frequent one. The same input and seed give the same splits, whatever the row order.
-    Where splits are `given` (train, valid or test for every image), they are kept, and what is
-    to be drawn (`drawn_splits`) is drawn in the same way from the images given to training.
+    Within each class the fractions are met to the nearest image, as far as groups allow: images
+    of one group stay together, and a group with several labels counts for its most frequent one.
+    The same input and seed give the same splits, independent of row order. If splits are `given`
+    (train, valid or test for every image), they are kept, and missing ones (`drawn_splits`) are
+    drawn in the same way from the given training images.
     Raises DataError naming a class that is too small to have an image in each split.
     """
     frame = pd.DataFrame({"label": labels.to_numpy(), "group": groups.to_numpy()})
@@ -51,9 +51,9 @@ def assign_splits(
 
 
 def drawn_splits(given: Collection[str]) -> tuple[str, ...]:
-    """The splits to draw where these are given: none, or training and each that is missing.
+    """Return the splits to draw given these: none, or training and each missing one.
 
-    Images that are all given to training are as good as given to none.
+    If all images are given to training, all three splits are drawn.
     """
     missing = tuple(name for name in SPLITS if name != "train" and name not in given)
     return ("train", *missing) if missing else ()
@@ -71,7 +71,7 @@ def _draw(frame: pd.DataFrame, seed: int, shares: Mapping[str, float]) -> list[s
 
 
 def _groups_of(groups: list[str], labels: list[str]) -> dict[str, list[str]]:
-    """The groups of each label; a group with several labels belongs to its most frequent one."""
+    """Return the groups of each label; a group with several labels counts for the most frequent."""
     home: dict[str, tuple[int, str]] = {}
     for (group, label), votes in Counter(zip(groups, labels, strict=True)).items():
         rank = (-votes, label)
@@ -85,14 +85,14 @@ def _groups_of(groups: list[str], labels: list[str]) -> dict[str, list[str]]:
 def _fill(
     groups: list[str], sizes: Mapping[str, int], shares: Mapping[str, float]
 ) -> dict[str, str]:
-    """Put shuffled groups, the large ones first, where the largest share is still wanted.
+    """Assign shuffled groups, largest first, to the split that misses the largest fraction.
 
-    `shares`, of training first, count in proportion to each other. A group goes where it fits;
-    one that fits nowhere goes where most images are wanted.
+    `shares` are relative weights, training first. A group that fits no split goes to the split
+    that misses the most images.
     """
     splits, parts = list(shares), list(shares.values())
     whole = sum(parts)
-    # What should add up to 1, and does but for a rounding error, is left as it is.
+    # Do not normalize weights that add up to 1 within rounding error.
     if abs(whole - 1) > 1e-6:
         parts = [part / whole for part in parts]
     total = sum(sizes[group] for group in groups)
@@ -112,7 +112,7 @@ def _fill(
 
 
 def _check_filled(frame: pd.DataFrame, splits: list[str], drawn: tuple[str, ...]) -> None:
-    """Every class needs an image to train on, and one in each split that was drawn."""
+    """Raise DataError if a class has no image in training or in a drawn split."""
     counts = pd.crosstab(frame["label"], pd.Series(splits, index=frame.index, dtype=object))
     needed = list(drawn) or ["train"]
     counts = counts.reindex(columns=needed, fill_value=0)

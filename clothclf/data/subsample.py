@@ -1,4 +1,4 @@
-"""Fewer images of a split data set, for a cheaper look at it: none changes sides."""
+"""Subsample a split data set; no image moves to another split."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ SURPLUS_OF_SPLIT = "image beyond data.at_most"
 def subsampled(
     manifest: pd.DataFrame, settings: DataSettings, findings: list[Finding]
 ) -> pd.DataFrame:
-    """The manifest's rows that `data.at_most` leaves, in their order; the others are findings.
+    """Keep the manifest's rows within `data.at_most`, in order; the others become findings.
 
-    The same images for the same split seed, and those of a smaller number are among those of a
-    larger one. Raises DataError where a split would lose a class.
+    Samples are deterministic for a split seed and nested: a smaller sample is a subset of a larger
+    one. Raises DataError if a split would lose a class.
     """
     limits = {name: getattr(settings.at_most, name) for name in SPLITS}
     if not any(limits.values()):
@@ -27,7 +27,7 @@ def subsampled(
     order = np.random.default_rng(settings.split.seed).permutation(len(manifest))
     shuffled = manifest.sort_values("id").iloc[order]
     by_class = shuffled.groupby(["split", "label"])
-    # Relative places take all classes evenly; the first of each class comes before all others.
+    # Relative ranks sample all classes evenly; the first image of each class ranks first.
     place = by_class.cumcount() / by_class["id"].transform("size")
     ranked = shuffled.assign(place=place).sort_values("place", kind="stable")
     kept = ranked.index

@@ -1,4 +1,4 @@
-"""How the training images of one epoch are changed, drawn from the seed and its number alone."""
+"""Order and augmentation parameters of one epoch, drawn from the seed and the epoch number."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ import numpy.typing as npt
 from clothclf.settings import AugmentSettings
 
 ASPECT = math.log(4 / 3)
-"""Logarithm of the longest shape that a resized crop has, of width by height or the reverse."""
+"""Logarithm of the maximum aspect ratio of a resized crop, for width by height and the reverse."""
 
 
 @dataclass(frozen=True)
 class Views:
-    """How each training image is changed in one epoch, drawn before it starts."""
+    """Order and augmentation of the training images of one epoch, drawn before it starts."""
 
     order: npt.NDArray[np.int64]
-    """Images [n] in the order that they come: a permutation, unless classes are balanced."""
+    """Image indices [n] in training order: a permutation, unless classes are balanced."""
     flip: npt.NDArray[np.bool_]
-    """Mirror the image at each place of the order [n]."""
+    """Whether to flip the image at each position of the order [n]."""
     shift: npt.NDArray[np.int64]
-    """Rows and columns the crop starts at, in pixels of the padded image [n, 2]."""
+    """Row and column of the crop in the padded image, in pixels [n, 2]."""
     box: npt.NDArray[np.float64] | None = None
-    """Top, left, height and width of a resized crop, as shares of the image's side [n, 4]."""
+    """Top, left, height and width of a resized crop, as fractions of the image's side [n, 4]."""
     seeds: npt.NDArray[np.int64] | None = None
-    """For RandAugment, erasing, and mixing of the batch that begins there [n, 3]."""
+    """Seeds for RandAugment, erasing, and mixing of the batch that starts there [n, 3]."""
 
     def digest(self) -> str:
-        """A hash of all of them, so that it can be shown that two epochs saw the same."""
+        """Hash all arrays, to show that two epochs are identical."""
         parts = (self.order, self.flip, self.shift, self.box, self.seeds)
         text = b"".join(np.ascontiguousarray(part).tobytes() for part in parts if part is not None)
         return hashlib.sha256(text).hexdigest()[:12]
@@ -44,9 +44,9 @@ def draw_views(
     augment: AugmentSettings,
     classes: npt.NDArray[np.int64] | None = None,
 ) -> Views:
-    """Draw an epoch of `count` images from the seed and the epoch's number (from 1).
+    """Draw an epoch of `count` images from the seed and the epoch number (from 1).
 
-    With `classes`, each image's class number [count], every class is drawn as often.
+    With `classes`, the class index of each image [count], all classes are drawn equally often.
     """
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(count) if classes is None else _draw_evenly(classes, rng)
@@ -61,9 +61,9 @@ def draw_views(
 
 
 def _draw_evenly(classes: npt.NDArray[np.int64], rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """As many images as there are, as many of each class as of any other, give or take one.
+    """Draw `len(classes)` images with equal numbers of each class, within one.
 
-    Those of a class come all before one of them comes again.
+    Every image of a class is drawn before any of them repeats.
     """
     kinds = np.unique(classes)
     wanted = np.full(len(kinds), len(classes) // len(kinds))
@@ -77,10 +77,10 @@ def _draw_evenly(classes: npt.NDArray[np.int64], rng: np.random.Generator) -> np
 
 
 def _draw_boxes(count: int, least: float, rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """Rectangles [n, 4] that keep `least` to all of a square's area."""
+    """Draw rectangles [count, 4] that cover from `least` to all of a square's area."""
     area = rng.uniform(least, 1, count)
     longer = np.exp(rng.uniform(-ASPECT, ASPECT, count) / 2)
-    # One that is too long for the square is cut at its edge.
+    # Clip rectangles that are too long for the square.
     height, width = np.minimum(np.sqrt(area) / longer, 1), np.minimum(np.sqrt(area) * longer, 1)
     top, left = rng.random(count) * (1 - height), rng.random(count) * (1 - width)
     return np.stack([top, left, height, width], axis=1)

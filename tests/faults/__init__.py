@@ -1,1 +1,1 @@
-"""Faults injected for real: `make faults` runs all, the suite a quick part."""
+"""Fault injection tests: `make faults` runs all of them, the normal suite a fast subset."""

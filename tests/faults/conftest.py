@@ -1,4 +1,4 @@
-"""The undisturbed study, run once for all that is compared with it."""
+"""Fixtures: an undisturbed reference study, run once, and a small file system."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tests.faults import study
 
 
 class Undisturbed:
-    """A finished study, and how long it took."""
+    """A finished study and its duration."""
 
     def __init__(self, folder: Path) -> None:
-        """Run it."""
+        """Run the study."""
         started = time.monotonic()
         study.finish(folder)
         self.seconds = time.monotonic() - started
@@ -29,13 +29,13 @@ class Undisturbed:
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
-    """The study that nothing happened to."""
+    """Reference study without any injected fault."""
     return Undisturbed(tmp_path_factory.mktemp("undisturbed"))
 
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
-    """A folder on a file system of 24 MiB, in memory."""
+    """Folder on an in-memory file system of 24 MiB."""
     folder = tmp_path / "small"
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)]
@@ -48,7 +48,7 @@ def small(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(folder: Path, left: int) -> Path:
-    """Leave no more than so many bytes on the folder's file system; return what fills it."""
+    """Fill the folder's file system until `left` bytes are free; return the filler file."""
     ballast = folder / "ballast"
     free = shutil.disk_usage(folder).free
     with ballast.open("wb") as file, contextlib.suppress(OSError):
@@ -57,6 +57,6 @@ def fill(folder: Path, left: int) -> Path:
 
 
 def forbid_writing(folder: Path, forbidden: bool = True) -> None:
-    """Make a file system of its own read-only, which stops even root; or undo it."""
+    """Remount a file system read-only, which stops even root, or writable again."""
     mode = "ro" if forbidden else "rw"
     subprocess.run(["mount", "-o", f"remount,{mode},size=24m", str(folder)], check=True)

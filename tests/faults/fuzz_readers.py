@@ -1,9 +1,9 @@
-"""Coverage-guided fuzzing of the readers of tables, archives and parquet, by atheris (libFuzzer).
+"""Coverage-guided fuzzing of the readers of tables, archives and parquet, with Atheris (libFuzzer).
 
     pip install -e '.[fuzz]' && python -m tests.faults.fuzz_readers --seconds 600
 
-It works in a process of its own, under a limit of memory and of time for each input, and ends with
-one sentence: what was tried, or which input does what no reader may do, and where it is kept.
+Runs in a separate process, with limits on memory and on time per input. Ends with one sentence:
+what was tried, or which input fails and where it is saved.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ MEMORY_BYTES = 4 * 2**30
 SECONDS_PER_INPUT = 10
 MAX_INPUT_BYTES = 4096
 TABLE, ARCHIVE, PARQUET = b"T", b"Z", b"P"
-"""First byte of an input: which reader it is for."""
+"""First byte of an input, which selects the reader."""
 
 
 def seeds() -> list[bytes]:
-    """Inputs to begin with: tables, archives and parquet files, whole and odd."""
+    """Seed corpus: tables, archives and parquet files, valid and malformed."""
     head = "id,articleType,name\n"
     rows = (
         head + '1,Tops,one\n2,Shirts,"two, too"\n3,Caps,"a\nb"\n../4,Tops\n\n5,Tops,"open\n6,A,b\n'
@@ -67,7 +67,7 @@ def _parquet_seeds() -> list[bytes]:
 
 
 def read(content: bytes, place: Path) -> None:
-    """Give an input to its reader; only a UserError may come of it."""
+    """Pass an input to its reader; it may only raise UserError."""
     from clothclf.data.sources.hub import HubSource
     from clothclf.data.sources.kaggle import KaggleSource
     from clothclf.data.sources.listing import Wanted
@@ -104,12 +104,12 @@ def _demand(holds: bool, otherwise: str) -> None:
 
 
 def fuzz(folder: Path, options: list[str]) -> None:
-    """Fuzz until libFuzzer's options say that it is enough; it ends the process."""
+    """Fuzz until libFuzzer's limits are reached; this ends the process."""
     import atheris
 
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**26, 2**26))
-    # Imported before they are traced, or loading them would count as found.
+    # Imported before instrumentation, so that loading them does not count as new coverage.
     import pandas  # noqa: F401
     import pyarrow.parquet  # noqa: F401
 
@@ -124,7 +124,7 @@ def fuzz(folder: Path, options: list[str]) -> None:
 
 
 def supervise(seconds: int, seed: int, keep: Path) -> int:
-    """Run the fuzzer in a process of its own; say in a sentence how it ended."""
+    """Run the fuzzer in a separate process; describe in one sentence how it ended."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         corpus = folder / "corpus"
@@ -174,7 +174,7 @@ def _sentence(log: str, found: list[Path], code: int, seed: int) -> str:
 
 
 def main() -> int:
-    """Parse the command line; returns the exit code."""
+    """Parse the command line; return the exit code."""
     if sys.argv[1:2] == ["--child"]:
         fuzz(Path(sys.argv[2]), sys.argv[3:])
         return 0

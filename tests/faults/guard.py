@@ -1,4 +1,4 @@
-"""Watches what a piece of code does to the machine: files it writes, programs it starts."""
+"""Records the side effects of a block: files that it writes and programs that it starts."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _installed: list[bool] = []
 
 @contextlib.contextmanager
 def nothing_but(folder: Path) -> Iterator[None]:
-    """Fail where the block, in any thread, changes a file outside `folder` or starts a program."""
+    """Fail if the block, in any thread, changes a file outside `folder` or starts a program."""
     if not _installed:
-        sys.addaudithook(_hear)  # cannot be taken away again: it listens while there is a watch
+        sys.addaudithook(_hear)  # audit hooks cannot be removed: it is active only during a watch
         _installed.append(True)
     seen: list[str] = []
     watch = (folder.resolve(), seen)
@@ -54,6 +54,6 @@ def _writes(arguments: tuple[object, ...]) -> bool:
 
 def _belongs(line: str, folder: Path) -> bool:
     path = line.partition(" ")[2]
-    # Python keeps what it compiled beside what it imports.
+    # Python writes bytecode caches beside imported modules.
     own = "__pycache__" in path or path == os.devnull
     return own or os.path.abspath(path).startswith(f"{folder}{os.sep}")

@@ -1,4 +1,4 @@
-"""A study of two short runs, what it should come to, and how to look at what is left of it."""
+"""A study of two short runs, its expected result, and checks of what it leaves behind."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ measure: false
 def start(
     folder: Path, *arguments: str, variables: Mapping[str, str] | None = None
 ) -> subprocess.Popen[str]:
-    """Start `bench` in a folder, as the leader of a group of its own; output goes to a file.
+    """Start `bench` in a folder, in its own process group; output goes to a file.
 
-    `variables` are its whole environment.
+    `variables` are its complete environment.
     """
     (folder / "faults.yaml").write_text(STUDY) if not (folder / "faults.yaml").exists() else None
     with (folder / "output.txt").open("a") as output:
@@ -51,18 +51,18 @@ def start(
 
 
 def output(folder: Path) -> str:
-    """All that was said so far."""
+    """Return the output so far."""
     return (folder / "output.txt").read_text()
 
 
 def finish(folder: Path, *arguments: str) -> None:
-    """Run the study to its end."""
+    """Run the study to completion."""
     code = start(folder, "run", "--all", *arguments).wait(300)
     assert code == 0, output(folder)[-3000:]
 
 
 def records(folder: Path) -> dict[int, RunRecord]:
-    """Finished runs by seed; every file beside a record is as it was written."""
+    """Finished runs by seed; checks that the files of each record are unchanged."""
     found = {}
     for run in study_folders(folder / "mlruns", "faults"):
         record = run.verified_record()
@@ -73,7 +73,7 @@ def records(folder: Path) -> dict[int, RunRecord]:
 
 
 def figures(folder: Path) -> dict[int, Any]:
-    """All that a run measured but its times."""
+    """All measured values of a run except times."""
     return {
         seed: (
             record.test,
@@ -90,7 +90,7 @@ def figures(folder: Path) -> dict[int, Any]:
 
 
 def processes_of(folder: Path) -> list[str]:
-    """Command lines of processes that work in a folder or name it."""
+    """Command lines of processes that run in a folder or mention it."""
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
@@ -107,7 +107,7 @@ def processes_of(folder: Path) -> list[str]:
 
 
 def assert_no_process(folder: Path, seconds: float = 5.0) -> None:
-    """All processes of a study are gone, or go within a moment."""
+    """All processes of a study have ended, or end soon."""
     end = time.monotonic() + seconds
     while processes_of(folder):
         assert time.monotonic() < end, processes_of(folder)
@@ -122,7 +122,7 @@ def assert_no_lock(folder: Path) -> None:
 
 
 def assert_whole_in_mlflow(folder: Path, uri: str | None = None) -> None:
-    """Each finished run stands there once, each epoch's point once, and nothing is open."""
+    """Each finished run is in the store once, each epoch is logged once, and no run is open."""
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=uri or f"sqlite:///{folder}/mlruns/mlflow.db")

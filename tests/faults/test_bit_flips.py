@@ -1,6 +1,6 @@
-"""A bit that has flipped in a file below the tracking folder changes no figure of a report.
+"""A flipped bit in any file of the tracking folder changes no figure of a report.
 
-Each kind of file gets 9 flips, 200 in the slow variant; BENCH_FLIP_SEED draws others.
+Each kind of file gets 9 flips, or 200 in the slow variant; BENCH_FLIP_SEED draws others.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ KINDS = (
 
 @pytest.fixture(scope="module")
 def kept(tiny_study: StudyRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny study's folder with an audit of its data and the answer of a selection."""
+    """Folder of the tiny study, with an audit of its data and the answer of a selection."""
     folder = tmp_path_factory.mktemp("kept") / "study"
     shutil.copytree(tiny_study.folder, folder)
     root = folder / "mlruns"
     for found in study_folders(root, "tiny"):
-        (found.path / files.LOG).write_text("a line\n")  # else it may be empty
+        (found.path / files.LOG).write_text("a line\n")  # may be empty otherwise
     records = [found.record() for found in study_folders(root, "tiny")]
     finished = [record for record in records if record is not None]
     assert len(finished) == 2
@@ -66,7 +66,7 @@ def kept(tiny_study: StudyRun, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def told(folder: Path, arguments: Sequence[str]) -> tuple[int, str]:
-    """A command's exit code and its output; an unexpected error is raised."""
+    """Return a command's exit code and output; raise unexpected errors."""
     setting = f"tracking.folder={folder / 'mlruns'}"
     done = CliRunner().invoke(main, [*arguments, "-c", str(folder / "tiny.yaml"), "--set", setting])
     if done.exception is not None and not isinstance(done.exception, SystemExit):
@@ -78,7 +78,7 @@ def told(folder: Path, arguments: Sequence[str]) -> tuple[int, str]:
 def rows_of(output: str) -> dict[str, dict[str, Any]]:
     (comparison,) = json.loads(output)["comparisons"]
     rows = {row["architecture"]: row for row in comparison["rows"]}
-    # Compared with another one or with none: which figures those are depends on what is left.
+    # Figures relative to the best run depend on which runs are left.
     return {
         name: {key: value for key, value in row.items() if "best" not in key}
         for name, row in rows.items()
@@ -86,7 +86,7 @@ def rows_of(output: str) -> dict[str, dict[str, Any]]:
 
 
 def assert_no_other_figure(whole: str, flipped: str) -> None:
-    """Each figure is as it was, or is not there."""
+    """Each figure is unchanged or missing."""
     before, after = rows_of(whole), rows_of(flipped)
     assert set(after) <= set(before)
     for name, row in after.items():
@@ -95,7 +95,7 @@ def assert_no_other_figure(whole: str, flipped: str) -> None:
 
 
 def flip(path: Path, random_bit: random.Random) -> int:
-    """Flip one bit of a file; return which."""
+    """Flip one bit of a file; return its index."""
     content = bytearray(path.read_bytes())
     bit = random_bit.randrange(8 * len(content))
     content[bit // 8] ^= 1 << bit % 8
@@ -104,7 +104,7 @@ def flip(path: Path, random_bit: random.Random) -> int:
 
 
 def flips(kept: Path, kind: str, count: int) -> None:
-    """Flip `count` bits in files of a kind, one at a time, and report after each."""
+    """Flip `count` bits in files of a kind, one at a time, with a report after each."""
     root = kept / "mlruns"
     paths = sorted(path for path in root.rglob(kind) if path.stat().st_size)
     assert paths
@@ -142,7 +142,7 @@ def test_two_hundred_flipped_bits_change_no_figure(kind: str, kept: Path) -> Non
 
 @pytest.mark.slow
 def test_flipped_bits_of_the_store_end_in_a_sentence(kept: Path, tmp_path: Path) -> None:
-    """Or are of no account: MLflow's store is a copy, which no figure of a report is read from."""
+    """Or it has no effect: MLflow's store is a copy, which no report reads figures from."""
     bits = random.Random(SEED)
     for number in range(LONG // 10):
         folder = tmp_path / str(number)

@@ -1,6 +1,6 @@
-"""What is cached goes away during a study: by `bench data clean`, or by hand.
+"""The cache is deleted during a study, by `bench data clean` or by hand.
 
-The moments are drawn from a seed that is printed; BENCH_FAULTS_SEED repeats them.
+The moments are drawn from a seed, which is printed; BENCH_FAULTS_SEED repeats them.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from tests.faults.test_machine import wait_for
 
 
 def clean(folder: Path) -> str:
-    """Run `bench data clean`; return what it says."""
+    """Run `bench data clean`; return its output."""
     done = run_bench(folder, "data", "clean", "-c", "faults.yaml")
     assert done.code == 0, done.err
     return done.out
 
 
 def clean_at(undisturbed: Undisturbed, folder: Path, moments_s: list[float], *more: str) -> None:
-    """Run the study, clean at these moments after its start, and look at what came of it."""
+    """Run the study, clean at these moments after its start, and check the result."""
     print(f"seed {SEED}, cleaned after {moments_s} s")
     process = study.start(folder, "run", "--all", *more)
     started = time.monotonic()
@@ -60,14 +60,14 @@ def test_cleaning_at_some_moments_takes_nothing_from_a_running_study(
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(20))
 def test_cleaning_at_twenty_moments(number: int, undisturbed: Undisturbed, tmp_path: Path) -> None:
-    """One run after the other, and two at a time, by turns."""
+    """Alternately with one run and with two concurrent runs."""
     moment = random.Random(f"{SEED} {number}").uniform(0, 1) * undisturbed.seconds
     more = ("--workers", "2") if number % 2 else ()
     clean_at(undisturbed, tmp_path, [moment / (1.5 if more else 1)], *more)
 
 
 def test_cleaning_leaves_what_a_process_uses_and_names_it(tmp_path: Path) -> None:
-    """Here this process has prepared the data, and uses its images."""
+    """This process has prepared the data and uses its images."""
     (tmp_path / "faults.yaml").write_text(study.STUDY)
     data = DataSettings(image_size=32, demo=DemoSettings(images_per_class=10))
     pixels = prepare(data, tmp_path / "mlruns/cache").pixels
@@ -80,7 +80,7 @@ def test_cleaning_leaves_what_a_process_uses_and_names_it(tmp_path: Path) -> Non
 
 
 def test_preparing_goes_well_while_the_cache_is_cleaned_all_the_time(tmp_path: Path) -> None:
-    """Drawings, decoded images at many sizes and small files; whatever is prepared can be read."""
+    """Demo images, decoded images of many sizes and small files; all prepared data are readable."""
     over = threading.Event()
     cleanings = 0
 
@@ -116,7 +116,7 @@ def test_preparing_goes_well_while_the_cache_is_cleaned_all_the_time(tmp_path: P
 def test_a_run_whose_cache_is_gone_decodes_its_images_again(
     undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
-    """Deleted by hand while the first run trains: the second makes its own, and says so."""
+    """Deleted by hand while the first run trains: the second decodes its images and says so."""
     process = study.start(tmp_path, "run", "--all")
     wait_for(tmp_path, "epoch 1/")
     shutil.rmtree(tmp_path / "mlruns/cache")

@@ -1,4 +1,4 @@
-"""A file system that is full, of its own: in memory, and small."""
+"""A full disk, on a small in-memory file system."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.faults.conftest import Undisturbed, fill
 def test_a_full_disk_ends_a_study_in_one_sentence_and_harms_nothing(
     left_kib: int, small: Path, undisturbed: Undisturbed
 ) -> None:
-    """Full before anything begins, or in the middle of a run; with room, the study goes on."""
+    """Full at the start or during a run; with free space, the study resumes."""
     (small / "faults.yaml").write_text(study.STUDY.replace("seeds: [0, 1]", "seeds: [0]"))
     study.finish(small)
     earlier = study.figures(small)

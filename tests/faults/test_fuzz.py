@@ -1,7 +1,7 @@
-"""Arbitrary tables, configs and assignments: read, or a UserError; never anything else.
+"""Arbitrary tables, configs and assignments are read or raise UserError, never anything else.
 
-A few seconds each by default; BENCH_FUZZ_SECONDS=600 gives each test so many seconds, with
-another seed in each round.
+Each test takes a few seconds; with BENCH_FUZZ_SECONDS=600 it runs that many seconds, with another
+seed in each round.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from clothclf.errors import UserError
 from tests.faults.guard import nothing_but
 
 SECONDS = float(os.environ.get("BENCH_FUZZ_SECONDS", "0"))
-# Derandomized: the normal suite tries the same inputs each time; further rounds have own seeds.
+# Derandomized: the normal suite repeats the same inputs; further rounds use other seeds.
 QUICK = settings(
     max_examples=150,
     deadline=5000,
@@ -40,7 +40,7 @@ PROFILE = LONG if SECONDS else QUICK
 
 
 def lasting(check: Callable[[], None]) -> None:
-    """Run a property once, and again with other seeds until BENCH_FUZZ_SECONDS are over."""
+    """Run a property once, and with other seeds until BENCH_FUZZ_SECONDS have passed."""
     end = time.monotonic() + SECONDS
     with tempfile.TemporaryDirectory() as folder, nothing_but(Path(folder)):
         before = Path.cwd()
@@ -58,7 +58,7 @@ def lasting(check: Callable[[], None]) -> None:
             os.chdir(before)
 
 
-# The reader of tables
+# Table reader
 
 WORDS = ("id", "articleType", "1", "2", "a b", "../1", "/etc/passwd", "=1+1", "\ufeff")
 CELLS = st.one_of(st.sampled_from(WORDS), st.text(max_size=12))
@@ -69,7 +69,7 @@ ENCODINGS = st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-3
 
 @st.composite
 def tables(draw: st.DrawFn) -> bytes:
-    """Something like a table, with whatever may be wrong with one."""
+    """Table-like text with any kind of defect."""
     header = draw(st.sampled_from(["id,articleType", "id,articleType,name", "articleType,id"]))
     text = header + draw(ENDS)
     for line in draw(st.lists(LINES, max_size=12)):
@@ -108,7 +108,7 @@ def a_listing_accounts_for_every_row(content: bytes) -> None:
     assert all(is_one_line(label) and label for label in listing.rows["label"])
 
 
-# The loader of configs
+# Config loader
 
 KEYS = st.one_of(
     st.sampled_from(
@@ -156,7 +156,7 @@ TOKENS = st.sampled_from(
 
 @st.composite
 def mutated(draw: st.DrawFn) -> bytes:
-    """A valid config with values changed, then bytes changed."""
+    """Valid config with changed values, then with changed bytes."""
     values = yaml.safe_load(to_yaml(StudySettings(study="s", architectures=({"name": "a"},))))
     for _ in range(draw(st.integers(0, 3))):
         target = values

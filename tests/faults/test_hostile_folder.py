@@ -1,4 +1,4 @@
-"""Whatever Python files lie in the current folder, no process of bench runs them."""
+"""No process of bench runs Python files of the current folder, whatever their names."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ NAMES = (
     *("statistics", "random", "json", "json/__init__", "string", "uuid", "signal", "selectors"),
     *("torch", "timm", "numpy", "flopth", "mlflow", "uvicorn", "benchmark", "clothclf", "ray"),
 )
-"""Of modules that bench and its libraries import, some by the way and late."""
+"""Modules that bench and its libraries import, some of them late or conditionally."""
 HOSTILE = "from pathlib import Path\nPath({marker!r}).touch()\nraise RuntimeError('not ours')\n"
 
 
 @pytest.fixture
 def hostile(tmp_path: Path) -> Path:
-    """A folder with a config and with files that take the names of Python's and others' modules."""
+    """Folder with a config and with files named like modules of Python and other packages."""
     folder = tmp_path / "current"
     folder.mkdir()
     (folder / "tiny.yaml").write_text(TINY)
@@ -36,7 +36,7 @@ def hostile(tmp_path: Path) -> Path:
 
 
 def run(folder: Path, *arguments: str) -> str:
-    """Run the installed command in a folder; no file of the folder ran. Its whole output."""
+    """Run the installed command in a folder; check that no file there ran; return all output."""
     done = subprocess.run(
         [BENCH, *arguments, "-c", "tiny.yaml"],
         cwd=folder,
@@ -70,7 +70,7 @@ def test_no_child_imports_from_the_current_folder(command: Sequence[str], hostil
 
 @pytest.mark.slow
 def test_a_study_runs_there(hostile: Path) -> None:
-    """Its runs, counts and probes, one process each, and two for one network."""
+    """Its runs, counts and probes, in one process each, and in two processes for one network."""
     assert "accuracy" in run(hostile, "run", "test_resnet", "--set", "model.precision=auto")
     assert "accuracy" in run(
         hostile, "run", "test_resnet", "--seed", "1", "--processes-per-run", "2",
@@ -124,7 +124,7 @@ def test_a_cluster_is_started_there(hostile: Path) -> None:
 
 
 def test_own_architectures_are_still_found_there(tmp_path: Path) -> None:
-    """By name, as asked; a file beside them is not taken for a library's module."""
+    """By name, as requested; a file beside them does not shadow a library's module."""
     (tmp_path / "statistics.py").write_text("raise RuntimeError('not ours')\n")
     (tmp_path / "my_parts.py").write_text("WIDTH = 4\n")
     (tmp_path / "my_nets.py").write_text(

@@ -1,4 +1,4 @@
-"""Images made to exhaust a decoder: each takes bounded time and memory, and so do many at once."""
+"""Images that exhaust a decoder take bounded time and memory, alone and in large numbers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Results = dict[str, dict[str, object]]
 
 
 def measured(names: Iterable[str]) -> Results:
-    """What decoding these images takes, in a process of its own."""
+    """Measure the cost of decoding these images, in a separate process."""
     command = [sys.executable, "-m", "tests.faults.hostile_images", *names]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -37,13 +37,13 @@ def measured(names: Iterable[str]) -> Results:
 
 @pytest.fixture(scope="module")
 def hostile() -> Results:
-    """Of all hostile images."""
+    """Measurements of all hostile images."""
     return measured(HOSTILE)
 
 
 @pytest.fixture(scope="module")
 def largest() -> Results:
-    """Of the largest image of each mode."""
+    """Measurements of the largest image of each mode."""
     return measured(LARGE)
 
 
@@ -75,7 +75,7 @@ finally:
 
 
 def folder_of(images: dict[str, bytes], path: Path, copies: int) -> Path:
-    """A data set of two classes with each of these images so many times."""
+    """Data set of two classes with `copies` of each image."""
     for name, content in images.items():
         original = path / name
         original.write_bytes(content)
@@ -87,7 +87,7 @@ def folder_of(images: dict[str, bytes], path: Path, copies: int) -> Path:
 
 
 def stats(data: Path, cores: int) -> subprocess.Popen[str]:
-    """`bench data stats` on a folder, as on a machine of so many cores."""
+    """Run `bench data stats` on a folder, as on a machine with `cores` CPU cores."""
     settings = [
         *("data.source=folder", f"data.path={data}", "data.image_size=32"),
         *("data.split.keep_twins_together=false", f"tracking.folder={data.parent / 'runs'}"),
@@ -103,7 +103,7 @@ def stats(data: Path, cores: int) -> subprocess.Popen[str]:
 
 
 def peak(data: Path, cores: int) -> int:
-    """Most bytes that `bench data stats` held."""
+    """Peak memory of `bench data stats` in bytes."""
     process = stats(data, cores)
     _, errors = process.communicate(timeout=500)
     assert process.returncode == 0, errors
@@ -111,7 +111,7 @@ def peak(data: Path, cores: int) -> int:
 
 
 def test_memory_does_not_grow_with_the_threads_that_decode(tmp_path: Path) -> None:
-    """Freed memory of one thread serves the others."""
+    """Memory freed by one thread is reused by the others."""
     image = saved(Image.new("RGBA", (4000, 4000), (9, 9, 9, 9)), "PNG", compress_level=1)
     assert peak(folder_of({"a.png": image}, tmp_path, 24), cores=16) < 1600 * MIB
 
@@ -124,7 +124,7 @@ def test_many_of_the_largest_images_stay_within_4_gib(cores: int, tmp_path: Path
 
 
 def test_ctrl_c_is_answered_within_seconds_while_images_are_decoded(tmp_path: Path) -> None:
-    """Those that wait for memory give up; they do not take their turn first."""
+    """Threads that wait for memory give up instead of taking their turn."""
     data = folder_of({"a.png": large("RGBA", "PNG")}, tmp_path, 40)
     process = stats(data, cores=16)
     cache = tmp_path / "runs" / "cache" / "pixels"

@@ -1,4 +1,4 @@
-"""Hostile files: each is dropped with a counted reason, or refused in one sentence with code 2."""
+"""Hostile files are dropped with a counted reason, or refused in one sentence with exit code 2."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ Member = tuple[str | zipfile.ZipInfo, bytes]
 
 @pytest.fixture(autouse=True)
 def stays_inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Whatever the input: no file outside the folder changes, and no program starts."""
+    """For any input, no file outside the folder changes and no program starts."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "c.yaml").write_text(CONFIG)
     with nothing_but(tmp_path):
@@ -54,7 +54,7 @@ def stays_inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def refusal(*arguments: str) -> str:
-    """What `bench` says, in one printable sentence and with exit code 2."""
+    """Return the message of `bench`: one printable sentence, with exit code 2."""
     done = CliRunner().invoke(main, [*arguments])
     assert done.exit_code == 2, (done.exit_code, done.output, done.exception)
     lines = [line for line in done.stderr.splitlines() if line.startswith("bench: ")]
@@ -84,7 +84,7 @@ def member(name: str, kind: int, content: bytes = b"x") -> Member:
 
 
 def bundled(images: list[Member], method: int = zipfile.ZIP_DEFLATED) -> Path:
-    """A clean archive of 24 images with further members, or others in their place."""
+    """Valid archive of 24 images with additional or replaced members."""
     table, clean = KaggleBuilder.contents(COUNTS)
     replaced = {item if isinstance(item, str) else item.filename for item, _ in images}
     path = Path("data.zip")
@@ -129,7 +129,7 @@ def test_a_bad_member_is_dropped_and_counted(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["../evil", "/tmp/evil", "a/../../evil", "e\x1b[2J", "e\nvil"])
 def test_members_that_point_elsewhere_change_nothing(name: str, tmp_path: Path) -> None:
-    """Also in the names of folders, which messages would show."""
+    """Also in folder names, which messages would show."""
     clean = prepared(bundled([]))
     path = bundled([(f"{name}/styles.csv", b"id\n"), (f"{name}/images/1.jpg", b"x")])
     assert prepared(path) == clean
@@ -138,7 +138,7 @@ def test_members_that_point_elsewhere_change_nothing(name: str, tmp_path: Path) 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_packing_that_cannot_be_undone_in_parts_is_not_undone(method: int) -> None:
-    """A kilobyte of bzip2 is a gigabyte of zeros, and zipfile asks for all of it at once."""
+    """A kilobyte of bzip2 can be a gigabyte of zeros, which zipfile reads at once."""
     path = bundled([])
     with zipfile.ZipFile(path, "w", method) as archive:
         archive.writestr("images/1000.jpg", b"x")
@@ -152,7 +152,7 @@ def test_packing_that_cannot_be_undone_in_parts_is_not_undone(method: int) -> No
 
 
 def lie(path: Path, name: str, size: int) -> None:
-    """Change the size that both headers of a member declare."""
+    """Change the size declared in both headers of a member."""
     content = bytearray(path.read_bytes())
     for mark, name_at, size_at in ((b"PK\x03\x04", 30, 22), (b"PK\x01\x02", 46, 24)):
         place = content.find(mark)
@@ -164,14 +164,14 @@ def lie(path: Path, name: str, size: int) -> None:
 
 @pytest.mark.parametrize("size", [0, 10, 2**32 - 2])
 def test_a_declared_size_is_not_believed(size: int) -> None:
-    """Smaller than the member or four gigabytes: nothing more than the member is unpacked."""
+    """Smaller than the member, or four gigabytes: nothing beyond the member is unpacked."""
     path = bundled([(FIRST, draw_jpeg(1))])
     lie(path, FIRST, size)
     assert prepared(path).dropped == {UNREADABLE: 1}
 
 
 def test_members_that_share_bytes_are_refused() -> None:
-    """So a few kilobytes are petabytes: each name leads to the same packed zeros."""
+    """A few kilobytes could unpack to petabytes: each name refers to the same compressed zeros."""
     path = bundled([])
     content = path.read_bytes()
     start = content.rfind(b"PK\x05\x06")
@@ -188,7 +188,7 @@ def test_members_that_share_bytes_are_refused() -> None:
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_a_member_that_is_there_twice_is_used_only_if_both_are_equal() -> None:
-    """Programs take the first or the last: which one is meant cannot be known."""
+    """Programs use the first or the last; which one is meant is unknown."""
     table, clean = KaggleBuilder.contents(COUNTS)
     path = bundled([])
     with zipfile.ZipFile(path, "a") as archive:
@@ -202,7 +202,7 @@ def test_a_member_that_is_there_twice_is_used_only_if_both_are_equal() -> None:
 
 @pytest.mark.parametrize("name", [b"\0ame", b"n\0me", b"\xff\xfe\xff\xff"])
 def test_a_member_whose_name_is_no_text_is_passed_over(name: bytes) -> None:
-    """zipfile cuts a name at its first NUL: nothing may be left of it."""
+    """zipfile truncates a name at its first NUL, which may leave an empty name."""
     clean = prepared(bundled([]))
     path = bundled([("name", b"x")])
     path.write_bytes(path.read_bytes().replace(b"name", name))
@@ -275,7 +275,7 @@ def saved(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def png_with_text(size: int) -> bytes:
-    """An image with a packed comment that unpacks to `size` bytes."""
+    """Image with a compressed comment that unpacks to `size` bytes."""
     content = saved(Image.new("RGB", (4, 4)), "PNG")
     backbone = b"zTXtc\0\0" + zlib.compress(bytes(size), 9)
     chunk = (
@@ -307,7 +307,7 @@ def test_large_16_bit_images_are_scaled_in_parts() -> None:
     tracemalloc.start()
     try:
         decode_rgb(content)
-        # As float64 at once it would be 128 MB, and again for each step.
+        # As float64 at once it would take 128 MB, and again for each step.
         assert tracemalloc.get_traced_memory()[1] < 120_000_000
     finally:
         tracemalloc.stop()
@@ -389,7 +389,7 @@ def test_a_lying_header_is_refused(name: str) -> None:
 
 
 def test_a_packed_checkpoint_is_not_unpacked() -> None:
-    """torch stores its tensors as they are; packed, a megabyte would be a gigabyte."""
+    """torch stores tensors uncompressed; in a compressed file, a megabyte could be a gigabyte."""
     torch.save({"fc.weight": torch.zeros(500, 1000)}, "plain.pth")
     with (
         zipfile.ZipFile("plain.pth") as plain,
@@ -401,7 +401,7 @@ def test_a_packed_checkpoint_is_not_unpacked() -> None:
 
 
 class Hostile:
-    """Makes a folder when it is unpickled."""
+    """Creates a folder when unpickled."""
 
     def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
         return os.mkdir, ("run",)
@@ -409,7 +409,7 @@ class Hostile:
 
 @pytest.mark.parametrize("suffix", ["pth", "pt", "bin"])
 def test_no_code_in_a_bare_pickle_is_run(suffix: str) -> None:
-    """Not torch's own format, but its older ones are bare pickles too."""
+    """Older torch formats are bare pickles, too."""
     Path(f"w.{suffix}").write_bytes(pickle.dumps(Hostile()))
     assert "is not a readable weights file" in weights_fault(f"w.{suffix}")
     assert not Path("run").exists()
@@ -509,7 +509,7 @@ LABELS = {key: text for key, text in HOSTILE.items() if text.isprintable() and 0
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_studys_name_is_plain_or_refused(name: str) -> None:
-    """It names a folder and an experiment."""
+    """It becomes the name of a folder and of an experiment."""
     with pytest.raises(SettingsError, match="study: string should match") as caught:
         study_of(study=HOSTILE[name])
     assert len(str(caught.value)) < 300
@@ -526,7 +526,7 @@ def study_of(**values: object) -> StudySettings:
     "name", ["a shell's text", "a path", "a terminal's codes", "300 characters", "nothing"]
 )
 def test_an_architectures_name_is_known_or_refused(name: str) -> None:
-    """Asked for on the command line it is refused; no folder is made of it."""
+    """On the command line it is refused, and no folder is created from it."""
     done = CliRunner().invoke(main, ["run", "-c", "c.yaml", "--dry-run", "--", HOSTILE[name]])
     assert done.exit_code == 2, done.output
     assert "Traceback" not in done.output
@@ -537,7 +537,7 @@ def test_an_architectures_name_is_known_or_refused(name: str) -> None:
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_report_shows_hostile_text_as_text(name: str, tmp_path: Path) -> None:
-    """In the data's title, a weights file's name, a reason and an architecture not begun."""
+    """In the data's title, a weights file's name, a reason, and an architecture without a run."""
     text = HOSTILE[name] or " "
     summary = DATA.__class__(**{**vars(DATA), "title": text})
     weights = Weights("file", text, "0" * 64, None, note=text)
@@ -571,7 +571,7 @@ def test_a_hostile_class_name_is_drawn_as_text(name: str) -> None:
 
 
 def test_many_classes_are_a_image_of_bounded_size() -> None:
-    """Growing with each of some thousand classes it would take gigabytes, after the training."""
+    """Its size would grow with each of thousands of classes and take gigabytes, after training."""
     count = 120
     results = tuple(ClassResult(str(number), 1, 1.0, 1.0, 1.0) for number in range(count))
     confusion = tuple((0,) * count for _ in range(count))
@@ -580,7 +580,7 @@ def test_many_classes_are_a_image_of_bounded_size() -> None:
 
 
 def test_hostile_class_names_are_classes_like_any_other(kaggle: KaggleBuilder) -> None:
-    """Kept as they are where they are one short line; the rest is dropped and counted."""
+    """One-line names are kept unchanged; others are dropped and counted."""
     file = io.StringIO()
     writer = csv.writer(file)
     writer.writerow(["id", "articleType"])
@@ -591,7 +591,7 @@ def test_hostile_class_names_are_classes_like_any_other(kaggle: KaggleBuilder) -
             images[number] = draw_jpeg(len(images))
             writer.writerow([number, label])
     summary = prepared(kaggle.folder(file.getvalue(), images))
-    # A NUL is taken out of a table, and what is left is a plain name.
+    # NULs are removed from a table, which leaves a valid name.
     assert set(summary.classes) == {*LABELS.values(), "ab"}
     assert summary.dropped == {"label is not one short line": 15, "no label": 5}
 

@@ -1,6 +1,6 @@
-"""Killed at any moment, a study ends as if nothing had happened.
+"""A study that is killed at any moment ends as if nothing had happened.
 
-The moments are drawn from a seed that is printed; BENCH_FAULTS_SEED repeats them.
+The moments are drawn from a seed, which is printed; BENCH_FAULTS_SEED repeats them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SEED = int(os.environ.get("BENCH_FAULTS_SEED", time.time_ns() % 2**32))
 
 
 def kill_at(folder: Path, moment_s: float, *arguments: str) -> bool:
-    """Start the study and kill its whole group after some seconds; whether it was still there."""
+    """Kill the study's process group after some seconds; return whether it was still running."""
     process = study.start(folder, "run", "--all", *arguments)
     end = time.monotonic() + moment_s
     while process.poll() is None and time.monotonic() < end:
@@ -51,7 +51,7 @@ def test_killed_once_at_some_moment(undisturbed: Undisturbed, tmp_path: Path) ->
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(100))
 def test_killed_at_a_hundred_moments(number: int, undisturbed: Undisturbed, tmp_path: Path) -> None:
-    """One run after the other, and two at a time, by turns."""
+    """Alternately with one run and with two concurrent runs."""
     draw = random.Random(f"{SEED} {number}")
     arguments = ("--workers", "2") if number % 2 else ()
     moment = draw.uniform(0, 1) * undisturbed.seconds / (1.5 if arguments else 1)
@@ -60,7 +60,7 @@ def test_killed_at_a_hundred_moments(number: int, undisturbed: Undisturbed, tmp_
 
 
 def test_a_killed_run_in_the_store_is_closed_by_the_next_start(tmp_path: Path) -> None:
-    """And only that of a dead process: one that lives keeps its run open."""
+    """Only runs of dead processes: a live process keeps its run open."""
     from benchmark.runs.spec import RunSpec
     from benchmark.tracking.heartbeat import HOST_TAG, PROCESS_TAG, heartbeat_tags, is_dead
     from benchmark.tracking.mlflow_store import MlflowStore

@@ -1,4 +1,4 @@
-"""What the machine does to a study: too little memory, a crash, a stop."""
+"""Faults of the machine: too little memory, a crash, a stop signal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.faults.conftest import Undisturbed
 
 
 def wait_for(folder: Path, words: str, seconds: float = 120) -> None:
-    """Wait until the study has said something."""
+    """Wait until the study has printed a text."""
     end = time.monotonic() + seconds
     while words not in study.output(folder):
         assert time.monotonic() < end, study.output(folder)
@@ -28,7 +28,7 @@ def wait_for(folder: Path, words: str, seconds: float = 120) -> None:
 def test_asked_once_it_stops_within_seconds_and_goes_on_later(
     number: signal.Signals, undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
-    """With its step done and kept, and its MLflow run closed."""
+    """Its current step is done and saved, and its MLflow run is closed."""
     process = study.start(tmp_path, "run", "--all")
     wait_for(tmp_path, "epoch 2/")
     asked = time.monotonic()
@@ -65,7 +65,7 @@ def test_asked_twice_it_stops_at_once_and_loses_nothing(
 def test_a_run_that_crashes_is_a_failure_and_the_others_go_on(
     undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
-    """A segmentation fault in the first run's process; asked to, it is tried again."""
+    """A segmentation fault in the first run's process; on request, the run is retried."""
     process = study.start(tmp_path, "run", "--all")
     wait_for(tmp_path, "epoch 1/")
     worker = subprocess.run(
@@ -107,9 +107,9 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_begins(tmp_path
 
 @pytest.mark.slow
 def test_two_hundred_runs_leave_nothing_behind(tmp_path: Path) -> None:
-    """The parent's memory and open files stay as they are, and the store holds every run once.
+    """The parent's memory and open files stay constant, and the store has every run once.
 
-    From run to run less than a hundredth of the time goes by with none at work.
+    Between runs, less than a hundredth of the time is idle.
     """
     (tmp_path / "faults.yaml").write_text(
         study.STUDY.replace("seeds: [0, 1]", f"seeds: {list(range(200))}").replace(

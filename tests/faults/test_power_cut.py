@@ -1,4 +1,4 @@
-"""Whatever a power cut leaves of a run folder's files, it is noticed and done again."""
+"""Damage of a power failure to a run folder is detected and repaired."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _noise(path: Path) -> None:
 
 def _flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
-    if content:  # a log may still be empty
+    if content:  # a log may be empty
         content[len(content) // 2] ^= 1
     path.write_bytes(bytes(content))
 
@@ -51,7 +51,7 @@ DAMAGES: dict[str, Damage] = {
 def test_no_damaged_file_of_a_finished_run_is_believed(
     damage: str, undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
-    """Each file that a record tells of, and the record itself."""
+    """Every file listed in a record, and the record itself."""
     whole = next(study_folders(undisturbed.folder / "mlruns", "faults"))
     record = whole.verified_record()
     assert record is not None
@@ -67,7 +67,7 @@ def test_no_damaged_file_of_a_finished_run_is_believed(
 def test_damaged_runs_are_done_again_to_the_same_figures(
     undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
-    """One run's record is cut, another's model is noise."""
+    """One run's record is truncated, another's model is noise."""
     shutil.copytree(undisturbed.folder / "mlruns", tmp_path / "mlruns")
     first, second = study_folders(tmp_path / "mlruns", "faults")
     DAMAGES["cut in half"](first.path / files.RECORD)
@@ -82,7 +82,7 @@ def test_damaged_runs_are_done_again_to_the_same_figures(
 def test_what_a_killed_run_left_is_not_believed_when_damaged(
     share: float, damage: str, undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
-    """Every file of unfinished runs, checkpoints and kept stages among them, and of the cache."""
+    """Every file of unfinished runs, including checkpoints and cached stages, and of the cache."""
     kill_at(tmp_path, share * undisturbed.seconds)
     for folder in study_folders(tmp_path / "mlruns", "faults"):
         for path in [path for path in folder.path.rglob("*") if path.is_file()]:

@@ -1,4 +1,4 @@
-"""A tracking server that is away, or goes away: the study goes on, the store is filled later."""
+"""An unreachable tracking server does not stop the study; the store is filled later."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.faults.conftest import Undisturbed, fill, forbid_writing
 
 
 class Server:
-    """A real MLflow server on loopback, with a store of its own."""
+    """Real MLflow server on the loopback interface, with its own store."""
 
     def __init__(self, folder: Path) -> None:
         """Choose a free port."""
@@ -33,7 +33,7 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start the server and wait until it responds."""
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
         command += ["--port", str(self.port), "--workers", "1"]
         command += ["--backend-store-uri", f"sqlite:///{self.folder}/server.db"]
@@ -52,14 +52,14 @@ class Server:
                 time.sleep(0.2)
 
     def stop(self) -> None:
-        """Kill it and what it started."""
+        """Kill the server and its child processes."""
         if self._process is not None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
 
     def hold(self, held: bool = True) -> None:
-        """Let it take connections and never answer; or let it go on."""
+        """Suspend the server, which then accepts connections but never responds; or resume it."""
         assert self._process is not None
         os.killpg(self._process.pid, signal.SIGSTOP if held else signal.SIGCONT)
 
@@ -72,7 +72,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 def test_a_server_that_is_not_there_is_told_at_the_start(tmp_path: Path, server: Server) -> None:
-    """With the default as a way out; nothing has been trained."""
+    """The message suggests the default store; nothing has been trained."""
     (tmp_path / "faults.yaml").write_text(study.STUDY)
     done = run_bench(
         tmp_path, "run", "--all", "-c", "faults.yaml", "--set", f"tracking.uri={server.uri}"
@@ -107,7 +107,7 @@ def wait_for_first_epoch(folder: Path) -> None:
 
 
 def assert_filled_later(folder: Path, uri: str) -> None:
-    """`bench sync` logs each run that the store lacks, once, and then finds all of them there."""
+    """`bench sync` logs each missing run once; a second call finds all of them in the store."""
     setting = ("--set", f"tracking.uri={uri}")
     first = run_bench(folder, "sync", "-c", "faults.yaml", *setting)
     assert first.code == 0, first.err
@@ -138,7 +138,7 @@ def test_a_server_that_fails_on_the_way_is_filled_later_without_doubles(
 def test_a_store_that_cannot_be_written_on_the_way_is_filled_later(
     fault: str, tmp_path: Path, small: Path, undisturbed: Undisturbed
 ) -> None:
-    """The store alone is on a full disk, or another program keeps it; the run folders have room."""
+    """Only the store is on a full disk or locked by another program; run folders have space."""
     uri = f"sqlite:///{small}/store.db"
     process = study.start(tmp_path, "run", "--all", "--set", f"tracking.uri={uri}")
     wait_for_first_epoch(tmp_path)
@@ -161,7 +161,7 @@ def test_a_store_that_cannot_be_written_on_the_way_is_filled_later(
 def test_what_cannot_be_written_is_told_at_the_start(
     fault: str, what: str, tmp_path: Path, small: Path
 ) -> None:
-    """Before anything is trained; the store has a way out, the folder another name."""
+    """Before training; the message suggests another store, or another folder name."""
     (tmp_path / "faults.yaml").write_text(study.STUDY)
     fill(small, 0) if fault == "full" else forbid_writing(small)
     setting = f"tracking.uri=sqlite:///{small}/store.db"
@@ -188,7 +188,7 @@ def test_a_lost_store_is_rebuilt_from_the_run_folders(
 
 
 def test_two_first_starts_at_once_share_the_work(undisturbed: Undisturbed, tmp_path: Path) -> None:
-    """On a store that is not there yet, and every run once."""
+    """With a store that does not exist yet, every run is done once."""
     processes = [study.start(tmp_path, "run", "--all") for _ in range(2)]
     assert [process.wait(300) for process in processes] == [0, 0], study.output(tmp_path)
     assert study.figures(tmp_path) == undisturbed.figures
@@ -207,7 +207,7 @@ with opening(f"sqlite:///{sys.argv[1]}/mlflow.db"):
 
 @pytest.mark.slow
 def test_a_new_store_waits_for_the_disk_a_few_times_alone(tmp_path: Path) -> None:
-    """A disk that takes 300 ms each time would keep a study silent for minutes."""
+    """With a disk that takes 300 ms per sync, a study would print nothing for minutes."""
     counts = tmp_path / "counts.txt"
     trace = ["strace", "-f", "-c", "-e", "trace=fsync,fdatasync", "-o", str(counts)]
     if shutil.which("strace") is None or subprocess.run([*trace, "true"]).returncode:

@@ -1,1 +1,1 @@
-"""What is wrong with a data set: near-duplicates, suspected label errors, odd images."""
+"""Data set audit: near-duplicates, suspected label errors and unusual images."""

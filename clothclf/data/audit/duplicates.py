@@ -1,7 +1,7 @@
-"""Near-duplicates: one photograph that is in the data several times, and never the same pixels.
+"""Near-duplicate detection: copies of one photograph whose pixels differ.
 
-Re-encoded, resized, brightened, shifted or cropped by a pixel or two, or slightly recoloured. A
-perceptual hash proposes pairs, and a comparison of the images themselves decides (`likeness`).
+Copies may be re-encoded, resized, brightened, shifted or cropped by a pixel or two, or slightly
+recoloured. A perceptual hash proposes pairs, and a comparison of the images decides (`likeness`).
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from clothclf.data.audit.likeness import differences
 from clothclf.data.checked import Images
 
 MAX_BITS = 31
-"""Of 256: what PDQ's authors take for the same image."""
+"""Maximum Hamming distance in bits, of 256: the PDQ authors' threshold for the same image."""
 MAX_DIFFERENCE = 12.0
-"""Levels of 0 to 255, in the worst part of the image. Among 27,283 real product images, all of
-60 pairs looked at below 10 were one photograph and 19 of 24 between 10 and 12, and half of those
-between 12 and 14 were not; at 16 and more, groups chain up."""
+"""Maximum difference in the worst window, in levels of 0 to 255. Among 27,283 real product images,
+all 60 inspected pairs below 10 and 19 of 24 between 10 and 12 were one photograph, and half of
+those between 12 and 14 were not; from 16, unrelated groups are chained together."""
 LOOKED_AT = 112
-"""Side in pixels of the images by which a split keeps near-duplicates together, whatever sizes a
-study learns from: all of them have one split."""
+"""Side in pixels of the images compared to keep near-duplicates in one split. It is fixed, so that
+studies with different image sizes have the same split."""
 VERSION = 1
-"""Raise it when the same images would give other pairs."""
+"""Increase when the same images would give different pairs."""
 PAIRS_AT_ONCE = 1024
 
 COLUMNS = ("first", "second", "bits", "difference")
@@ -41,12 +41,12 @@ COLUMNS = ("first", "second", "bits", "difference")
 def near_duplicate_groups(
     rows: pd.DataFrame, pixels: Images, cache: Path | None = None
 ) -> pd.Series[str]:
-    """The group of each image: twins and near-duplicates, and what hangs together by them.
+    """Return the group of each image: connected components of exact and near-duplicates.
 
-    `rows` has a line for each image, with its `pixel_hash` and its `pixel_row` in `pixels`,
-    uint8 [images, size, size, 3]. A group's name is the least of its pixel hashes, so that a
-    image without near-duplicates has the group that it has among twins. The pairs found are kept
-    below `cache`.
+    `rows` has one row per image, with its `pixel_hash` and its `pixel_row` in `pixels`,
+    uint8 [images, size, size, 3]. A group is named by its smallest pixel hash, so that an image
+    without near-duplicates has the same group as among exact duplicates. Pairs are cached in
+    `cache`.
     """
     pairs = near_duplicate_pairs(rows, pixels, cache)
     names = sorted(set(rows["pixel_hash"]))
@@ -63,13 +63,13 @@ def near_duplicate_groups(
 def near_duplicate_pairs(
     rows: pd.DataFrame, pixels: Images, cache: Path | None = None
 ) -> pd.DataFrame:
-    """Pairs of near-duplicates that are no twins, enough of them to join every group.
+    """Find pairs of near-duplicates, without exact duplicates, enough to connect every group.
 
-    `first` and `second` are pixel hashes, `bits` the Hamming distance of the two perceptual hashes
-    (of 256), `difference` that of the images in levels of 0 to 255. Arguments are those of
+    `first` and `second` are pixel hashes, `bits` the Hamming distance of the perceptual hashes (of
+    256), and `difference` that of the images in levels of 0 to 255. Arguments are those of
     `near_duplicate_groups`.
     """
-    # One of each twins, in an order that does not depend on that of the rows.
+    # One image per set of exact duplicates, in an order independent of the rows' order.
     alone = rows.drop_duplicates("pixel_hash").sort_values("pixel_hash")
     kept = _kept_at(alone, pixels.shape[1], cache) if cache is not None else None
     if kept is not None:
@@ -94,7 +94,7 @@ def _find(alone: pd.DataFrame, pixels: Images) -> pd.DataFrame:
     parts = [pd.DataFrame(columns=list(COLUMNS))]
     for candidates in near(hashes, MAX_BITS, groups):
         for some in _nearest_first(candidates):
-            # Where most images are alike, a few pairs join them, and the others need no look.
+            # Skip pairs already in one group: in a set of similar images, a few pairs connect all.
             some = some.some(groups[some.first] != groups[some.second])
             apart = differences(pixels, places[some.first], places[some.second], some.shift)
             same = apart <= MAX_DIFFERENCE
@@ -121,7 +121,7 @@ def _nearest_first(candidates: Candidates) -> list[Candidates]:
 def _join(
     groups: npt.NDArray[np.int64], first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
-    """Groups [n] with the pairs' groups made one; a group's number is the place of its first."""
+    """Merge the groups [n] of each pair; a group's number is the index of its first member."""
     count = len(groups)
     edges = coo_array(
         (np.ones(len(first), dtype=np.int8), (groups[first], groups[second])), shape=(count, count)

@@ -1,10 +1,10 @@
-"""A perceptual hash of every decoded image, and which images are near by it.
+"""Perceptual hashes of decoded images, and the search for pairs with similar hashes.
 
-The hash is PDQ's (Facebook 2019, "The TMK+PDQF Video-Hashing Algorithm and the PDQ Image-Hashing
-Algorithm"): 16 x 16 coefficients of the cosine transform of the brightness, above their median or
-not. Here it is taken of 32 x 32 cells. It hardly feels another compression, size or brightness,
-but a shift by one part in fifty changes a quarter of its bits; so each image is hashed as it is
-and shifted to eight sides, which comes to two matrix products.
+The hash is PDQ (Facebook 2019, "The TMK+PDQF Video-Hashing Algorithm and the PDQ Image-Hashing
+Algorithm"): 16 x 16 coefficients of the cosine transform of the brightness, each compared with
+their median. Here it is computed from 32 x 32 cells. It is robust to compression, size and
+brightness, but a shift by 1/50 of the side changes a quarter of its bits. So each image is hashed
+unshifted and shifted in eight directions, which takes two matrix products.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ import numpy.typing as npt
 from clothclf.data.checked import Images
 
 CELLS = 32
-"""An image is reduced to so many cells in each direction."""
+"""Number of cells per side to which an image is reduced."""
 COEFFICIENTS = 16
-"""In each direction, without the constant one: 256 bits."""
+"""Coefficients per side, without the constant one: 256 bits."""
 SHIFT = 1.5 / 112
-"""Of the eight shifted hashes, in parts of the image's side."""
+"""Shift of the eight shifted hashes, as a fraction of the image's side."""
 UNSHIFTED = 4
-"""Place of the hash of the image as it is, among the nine."""
+"""Index of the unshifted hash among the nine."""
 LUMA = (0.299, 0.587, 0.114)
-"""Share of each channel in the brightness (ITU-R BT.601)."""
+"""Weight of each channel in the brightness (ITU-R BT.601)."""
 BLANK_BELOW = 1.0
-"""Standard deviation of the brightness, in levels of 0 to 255, below which a hash means nothing."""
+"""Standard deviation of the brightness, in levels of 0 to 255, below which hashes are invalid."""
 
 COARSE = 8
-"""Of the coarse coefficients in each direction, the constant one among them."""
+"""Coarse coefficients per side, including the constant one."""
 COARSE_DISTANCE = 0.03
-"""Largest cosine distance of the coarse coefficients for which hashes are compared: 99 % of shifts
-by 2 of 112 pixels stay below it, and one pair of 250 among plain product images."""
+"""Maximum cosine distance of the coarse coefficients for which hashes are compared. 99 % of shifts
+by 2 of 112 pixels are below it, and one in 250 pairs of plain product images."""
 ROWS_AT_ONCE, COLUMNS_AT_ONCE = 256, 16_384
-"""Of the table of all pairs, which is never held as a whole: memory grows with the images alone,
-and stays below 400 MB where every pair is a near one."""
+"""Block size of the table of all pairs, which is never in memory as a whole. Memory grows only with
+the number of images, and stays below 400 MB even if every pair is similar."""
 CHUNK_BYTES = 4_000_000
-"""Of float32 brightness: larger pieces fall out of the processor's cache."""
+"""Chunk size of float32 brightness: larger chunks do not fit the CPU cache."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,11 @@ class Hashes:
     """Hashes of n images."""
 
     bits: npt.NDArray[np.uint64]
-    """[9, n, 4]: 256 bits of the image shifted up left, up, up right, left, not at all …"""
+    """Hash bits [9, n, 4], 256 per image: shifted up left, up, up right, left, unshifted, ..."""
     coarse: npt.NDArray[np.float32]
-    """[n, 63]: the lowest coefficients, of length 1."""
+    """Lowest coefficients [n, 63], normalized to length 1."""
     blank: npt.NDArray[np.bool_]
-    """[n]: the image has one colour, and its hash means nothing."""
+    """Whether each image [n] is a single colour, so that its hash is invalid."""
 
     def __len__(self) -> int:
         return len(self.coarse)
@@ -61,26 +61,26 @@ class Hashes:
 
 @dataclass(frozen=True)
 class Candidates:
-    """Pairs of images with near hashes."""
+    """Pairs of images with similar hashes."""
 
     first: npt.NDArray[np.int64]
     second: npt.NDArray[np.int64]
     bits: npt.NDArray[np.int64]
-    """Hamming distance of the two, of 256, at the best of the first one's shifts."""
+    """Hamming distance, of 256, at the best shift of the first image."""
     shift: npt.NDArray[np.int64]
-    """Which of the nine that was."""
+    """Index of the best shift among the nine."""
 
     def some(self, chosen: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> Candidates:
-        """Those at some places."""
+        """Select pairs by mask or index."""
         return Candidates(
             self.first[chosen], self.second[chosen], self.bits[chosen], self.shift[chosen]
         )
 
 
 def cell_means(size: int, shift: float = 0.0) -> npt.NDArray[np.float32]:
-    """Weights float32 [CELLS, size] that average a line of pixels into cells.
+    """Return weights float32 [CELLS, size] that average a line of pixels into cells.
 
-    `shift` moves the cells by so many parts of the line; what lies outside is as at the edge.
+    `shift` moves the cells by a fraction of the line; the edge pixel extends beyond the image.
     """
     edges = np.clip(np.linspace(0, size, CELLS + 1) + shift * size, 0, size)
     pixel = np.arange(size)
@@ -93,12 +93,12 @@ def cell_means(size: int, shift: float = 0.0) -> npt.NDArray[np.float32]:
 
 
 def shifts_of(place: int) -> tuple[float, float]:
-    """Down and to the right, in parts of the side: the shift at one of the nine places."""
+    """Return one of the nine shifts: down and right, as fractions of the side."""
     return (place // 3 - 1) * SHIFT, (place % 3 - 1) * SHIFT
 
 
 def hash_images(pixels: Images, rows: npt.NDArray[np.int64]) -> Hashes:
-    """Hash some images of an array uint8 [images, size, size, 3]; it is read in pieces."""
+    """Hash the images at `rows` of an array uint8 [images, size, size, 3], read in chunks."""
     size = pixels.shape[1]
     waves = _cosines() @ np.stack([cell_means(size, place * SHIFT) for place in (-1, 0, 1)])
     transform = waves.reshape(-1, size)
@@ -116,17 +116,17 @@ def hash_images(pixels: Images, rows: npt.NDArray[np.int64]) -> Hashes:
         found.blank[part] = brightness.std(axis=(1, 2)) < BLANK_BELOW
         _hash(transform @ brightness @ transform.T, found, part)
 
-    # numpy lets go of the interpreter's lock in all that takes time here.
+    # NumPy releases the GIL in all slow operations here.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(fill, range(0, count, step)))
     return found
 
 
 def near(hashes: Hashes, most_bits: int, groups: npt.NDArray[np.int64]) -> Iterator[Candidates]:
-    """Pairs of images whose hashes differ in `most_bits` at most, in pieces, none twice.
+    """Yield chunks of the pairs whose hashes differ by at most `most_bits` bits, each pair once.
 
-    Those that `groups` [n] has in one group already are passed over; it may change on the way.
-    All pairs are looked at, by their coarse coefficients: time grows with the square of n.
+    Pairs within one group of `groups` [n] are skipped; the caller may update it during iteration.
+    The coarse coefficients of all pairs are compared: time is quadratic in n.
     """
     seen = np.flatnonzero(~hashes.blank)
     coarse = hashes.coarse[seen]
@@ -147,14 +147,14 @@ def near(hashes: Hashes, most_bits: int, groups: npt.NDArray[np.int64]) -> Itera
 
 
 def _cosines() -> npt.NDArray[np.float32]:
-    """The cosine transform's waves [COEFFICIENTS + 1, CELLS], the constant one first."""
+    """Return the basis of the cosine transform [COEFFICIENTS + 1, CELLS], constant first."""
     wave, cell = np.arange(COEFFICIENTS + 1)[:, None], np.arange(CELLS)[None]
     found: npt.NDArray[np.float32] = np.cos(np.pi * (2 * cell + 1) * wave / (2 * CELLS))
     return found.astype(np.float32)
 
 
 def _brightness(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Brightness [n, size, size] of images [n, size, size, 3]."""
+    """Compute the brightness [n, size, size] of images [n, size, size, 3]."""
     found: npt.NDArray[np.float32] = images[..., 0] * np.float32(LUMA[0])
     for channel in (1, 2):
         found += images[..., channel] * np.float32(LUMA[channel])
@@ -162,7 +162,7 @@ def _brightness(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
 
 
 def _hash(waves: npt.NDArray[np.float32], found: Hashes, part: slice) -> None:
-    """Write the hashes of a piece from its transforms [n, 3 * 17, 3 * 17]."""
+    """Write the hashes of a chunk from its transforms [n, 3 * 17, 3 * 17]."""
     count = len(waves)
     by_shift = waves.reshape(count, 3, COEFFICIENTS + 1, 3, COEFFICIENTS + 1)
     lowest = by_shift[:, 1, :COARSE, 1, :COARSE].reshape(count, -1)[:, 1:]
@@ -178,11 +178,11 @@ def _hash(waves: npt.NDArray[np.float32], found: Hashes, part: slice) -> None:
 def _distances(
     hashes: Hashes, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Hamming distance of each pair at the best shift of the first, and which that is."""
+    """Return the Hamming distance of each pair at the best shift of the first, and that shift."""
     theirs = hashes.bits[UNSHIFTED][second]
     best = np.full(len(first), 257, dtype=np.int64)
     shift = np.zeros(len(first), dtype=np.int64)
-    # As they are first: among equals, that is what two images are.
+    # Unshifted first, so that it wins ties.
     for place in sorted(range(9), key=lambda place: place != UNSHIFTED):
         differing = np.bitwise_count(hashes.bits[place][first] ^ theirs).sum(1, dtype=np.int64)
         better = differing < best

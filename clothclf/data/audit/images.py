@@ -1,4 +1,4 @@
-"""How bright and how rich in contrast each image is, and which are odd by it."""
+"""Brightness and contrast of each image, and images with unusual values."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ DARK = "very dark"
 BRIGHT = "very bright"
 
 FLAT_BELOW = 8.0
-"""Standard deviation of the brightness, in levels of 0 to 255."""
+"""Minimum standard deviation of the brightness, in levels of 0 to 255."""
 DARK_BELOW, BRIGHT_ABOVE = 48.0, 240.0
-"""Levels of 0 to 255 that a twentieth of an image at most lies beyond, or it is not odd."""
+"""Limits in levels of 0 to 255: an image is unusual if at least 95 % of its pixels are beyond."""
 LOOKED_AT = 56
-"""About so many pixels are looked at in each direction."""
+"""Approximate number of pixels sampled per side."""
 IMAGES_AT_ONCE = 512
 
 
 def measure_images(pixels: Images, rows: npt.NDArray[np.int64]) -> pd.DataFrame:
-    """A line for each of `rows` of an array uint8 [images, size, size, 3].
+    """Measure the images at `rows` of an array uint8 [images, size, size, 3]; one row per image.
 
-    `brightness` and `contrast` are mean and standard deviation of the brightness, in levels of 0
-    to 255; `oddity` is BLANK, FLAT, DARK, BRIGHT or empty.
+    `brightness` and `contrast` are the mean and standard deviation of the brightness, in levels of
+    0 to 255; `oddity` is BLANK, FLAT, DARK, BRIGHT or empty.
     """
     step = max(1, pixels.shape[1] // LOOKED_AT)
-    # Mean, deviation, and the levels that a twentieth lies below and above.
+    # Mean, standard deviation, and 5th and 95th percentile.
     figures = np.empty((4, len(rows)))
     for start in range(0, len(rows), IMAGES_AT_ONCE):
         part = slice(start, start + IMAGES_AT_ONCE)

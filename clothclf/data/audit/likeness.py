@@ -1,8 +1,8 @@
-"""Whether two images are one but for brightness, compression, and a small shift or zoom.
+"""Difference of two images apart from brightness, compression, and a small shift or zoom.
 
-A hash alone cannot tell: all dark wallets on white ground have much the same one. So the second
-image is explained by the first one's pixels and gradients, by least squares (as Lucas and Kanade
-1981 register images), and what is left over is looked at where it is largest.
+Hashes are not enough: all dark wallets on a white background have similar ones. So the second image
+is fitted by the first one's pixels and gradients with least squares (image registration as in
+Lucas and Kanade 1981), and the residual is taken where it is largest.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from clothclf.data.checked import Images
 
 PAIRS_AT_ONCE = 256
 WINDOW = 4
-"""Cells along the side of the windows in which the difference is taken: 8 x 8 windows."""
+"""Side of a window in cells; the difference is computed in 8 x 8 windows."""
 DARK, BRIGHT = 6.0, 249.0
-"""Levels beyond which a change of brightness is cut off, so that no factor can be read there."""
+"""Levels beyond which brightness changes are clipped; such pixels are left out of the fit."""
 STIFFNESS = 30.0
-"""How strongly the fit holds on to no change at all; it matters where nearly all is white."""
+"""Ridge penalty of the fit towards no change; it matters for nearly white images."""
 
 Thumbnails = npt.NDArray[np.float32]
-"""[n, CELLS, CELLS, 3], in levels of 0 to 255."""
+"""Images float32 [n, CELLS, CELLS, 3], in levels of 0 to 255."""
 
 
 def differences(
@@ -31,10 +31,11 @@ def differences(
     second: npt.NDArray[np.int64],
     shift: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.float64]:
-    """How far each pair of images is from being the same, in levels of 0 to 255.
+    """Compute the difference of each pair of images, in levels of 0 to 255.
 
-    Root mean square of what brightness, contrast, shift and zoom leave unexplained, in the worst
-    of 64 windows. `first` and `second` are rows of `pixels`; `shift` is one of the nine of a hash.
+    It is the root mean square of the residual after fitting brightness, contrast, shift and zoom,
+    in the worst of 64 windows. `first` and `second` are rows of `pixels`; `shift` is the index of
+    one of a hash's nine shifts.
     """
     found = np.empty(len(first))
     for start in range(0, len(first), PAIRS_AT_ONCE):
@@ -59,7 +60,7 @@ def _thumbnails(
 
 
 def _unexplained(ours: Thumbnails, theirs: Thumbnails) -> npt.NDArray[np.float64]:
-    """What is left of `theirs`, explained by `ours`, in the worst window of each pair [n]."""
+    """Fit `theirs` by `ours`; return the residual in the worst window of each pair [n]."""
     count = len(ours)
     changes = _changes(ours, theirs)
     telling = (np.minimum(ours, theirs) > DARK) & (np.maximum(ours, theirs) < BRIGHT)
@@ -72,7 +73,7 @@ def _unexplained(ours: Thumbnails, theirs: Thumbnails) -> npt.NDArray[np.float64
     factors = np.linalg.solve(normal + hold, (weighted @ missing).astype(np.float64))
     explained = ours + (changes @ factors.astype(np.float32)).reshape(ours.shape)
     left = theirs - np.clip(explained, 0, 255)
-    # White may have been brighter than white can be, and black darker.
+    # Clipped pixels may have been brighter than white or darker than black.
     left = np.where(ours > BRIGHT, np.minimum(left, 0), left)
     left = np.where(ours < DARK, np.maximum(left, 0), left) ** 2
     windows = CELLS // WINDOW
@@ -82,10 +83,10 @@ def _unexplained(ours: Thumbnails, theirs: Thumbnails) -> npt.NDArray[np.float64
 
 
 def _changes(ours: Thumbnails, theirs: Thumbnails) -> npt.NDArray[np.float32]:
-    """What a small change of each kind does to every value of `ours`: [n, values, 6].
+    """Return the derivatives of `ours` by each parameter of the fit: [n, values, 6].
 
-    Contrast, brightness, a shift and a zoom in either direction. Gradients are means of both
-    images': so a shift by half a cell is explained as well as a tenth (Malis 2004).
+    The parameters are contrast, brightness, and shift and zoom in both directions. Gradients are
+    averaged over both images, which fits shifts of half a cell as well as of a tenth (Malis 2004).
     """
     both = (ours + theirs) / 2
     down, right = np.gradient(both, axis=1), np.gradient(both, axis=2)

@@ -1,4 +1,4 @@
-"""The audit's contact sheet: groups of near-duplicates, then suspected labels, to be looked at."""
+"""Contact sheet of an audit: groups of near-duplicates, then suspected label errors."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from PIL import Image, ImageDraw, ImageFont
 from clothclf.data.checked import Images
 
 SIDE = 112
-"""Pixels of an image on the sheet."""
+"""Side of an image on the sheet, in pixels."""
 GAP = 12
 LINE = 15
-"""Pixels from one line of text to the next."""
+"""Line height of text, in pixels."""
 HEADING = 34
 WIDTH = 10
-"""Images beside each other."""
+"""Maximum number of images per row."""
 INK, FAINT, WARNING, FRAME = "#1a1a1a", "#6b6b6b", "#b3261e", "#c9c9c9"
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -24,25 +24,25 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 @dataclass(frozen=True)
 class Tile:
-    """One image and what stands below it, a line each."""
+    """One image with its caption lines."""
 
     row: int
-    """In the array of images."""
+    """Row in the array of images."""
     lines: tuple[str, ...]
     warned: int = -1
-    """Which of the lines is set off; none below 0."""
+    """Index of the highlighted line; none if negative."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """Images under one heading; those of a group stand in one frame."""
+    """Images under one heading, with a frame around each group."""
 
     heading: str
     groups: Sequence[Sequence[Tile]]
 
 
 def draw_sheet(pixels: Images, sections: Sequence[Section]) -> Image.Image:
-    """Draw the sections below each other, from images uint8 [images, size, size, 3]."""
+    """Draw the sections one below the other, from images uint8 [images, size, size, 3]."""
     drawn = [_Layout(section) for section in sections]
     width = GAP + WIDTH * (SIDE + GAP)
     sheet = Image.new("RGB", (width, GAP + sum(layout.height for layout in drawn)), "white")
@@ -67,7 +67,7 @@ def draw_sheet(pixels: Images, sections: Sequence[Section]) -> Image.Image:
 
 
 class _Layout:
-    """Where the tiles and frames of a section stand, from its top left."""
+    """Positions of a section's tiles and frames, relative to its top left corner."""
 
     def __init__(self, section: Section) -> None:
         self.section = section
@@ -77,7 +77,7 @@ class _Layout:
         self.tall = SIDE + GAP + lines * LINE + 4
         place, down = 0, HEADING
         for group in section.groups:
-            # A group that does not fit into what is left of the line begins a new one.
+            # A group that does not fit the rest of the row starts a new row.
             if place and place + len(group) > WIDTH:
                 place, down = 0, down + self.tall + 4
             shown = group[:WIDTH]
@@ -92,7 +92,7 @@ class _Layout:
 
 
 def _fitted(draw: ImageDraw.ImageDraw, text: str, font: Font) -> str:
-    """As much of a text as stands below an image; what cannot be printed is left out."""
+    """Truncate text to the width of an image; remove unprintable characters."""
     whole = "".join(character for character in text if character.isprintable())
     text = whole
     while text and draw.textlength(text + "…" * (text != whole), font) > SIDE:

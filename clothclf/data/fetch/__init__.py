@@ -1,1 +1,1 @@
-"""Data sets from the network: fetched once, resumed where stopped, checked, then in place."""
+"""Data set downloads: resumable, verified by checksum, and moved into place when complete."""

@@ -1,4 +1,4 @@
-"""The fashion images of the published study: from Kaggle or the hub, or told how by hand."""
+"""Download the fashion images of the published study from Kaggle or the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ HUB_FILES = (
     "data/train-00000-of-00002-6cff4c59f91661c3.parquet",
     "data/train-00001-of-00002-bb459e5ac5f01e71.parquet",
 )
-"""At the commit that is the default."""
+"""Names of the parquet files at the default commit."""
 
 Place = Literal["auto", "hub", "kaggle"]
 
 
 def fetch_fashion(place: Place, folder: Path, progress: Progress | None = None) -> Fetched:
-    """Fetch the images to a folder; `auto` tries Kaggle, then the hub.
+    """Download the images to a folder; `auto` tries Kaggle, then the hub.
 
-    What is in the folder already is compared with its checksums. Raises DataError with a way to
-    do it by hand where no place gives them.
+    An existing download in the folder is verified by checksum. If no download succeeds, raises
+    DataError with instructions to download by hand.
     """
     if (there := there_already(folder, place, (KAGGLE_DATASET, HUB_DATASET))) is not None:
         return there
@@ -45,7 +45,7 @@ def fetch_fashion(place: Place, folder: Path, progress: Progress | None = None) 
 
 
 def there_already(folder: Path, place: Place, datasets: tuple[str, ...]) -> Fetched | None:
-    """What was fetched to a folder before; raises DataError where it is something else."""
+    """Return an existing download in a folder; raises DataError if it is another data set."""
     there = fetched_before(folder, thorough=True)
     if there is None:
         return None
@@ -58,7 +58,7 @@ def there_already(folder: Path, place: Place, datasets: tuple[str, ...]) -> Fetc
 
 
 def by_hand(folder: Path) -> str:
-    """What to do without this program, with addresses, and the settings that then find it."""
+    """Return instructions to download by hand: addresses, and the settings to use the files."""
     at_hub = f"https://huggingface.co/datasets/{HUB_DATASET}"
     lines = [
         "By hand, either of these, with a browser or curl -L -o FILE ADDRESS:",

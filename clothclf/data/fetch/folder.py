@@ -1,6 +1,6 @@
-"""A folder that is fetched: filled beside its place over as many attempts as it takes, then moved.
+"""Download folders: filled under a temporary name over any number of attempts, then renamed.
 
-Under its own name it is whole or not there. A record within says where it came from.
+Under its own name a folder is complete. A record in it says where its files came from.
 """
 
 from __future__ import annotations
@@ -22,38 +22,38 @@ from clothclf.errors import DataError
 RECORD = "fetched.json"
 
 Progress = Callable[[int, int], None]
-"""Called with bytes done and bytes in all."""
+"""Called with the number of bytes done and in total."""
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """A data set that lies whole in a folder."""
+    """Complete download of a data set in a folder."""
 
     folder: Path
     source: Literal["hub", "kaggle"]
-    """What `data.source` is to read it by."""
+    """Value of `data.source` to read it."""
     dataset: str
-    """As in its address: owner/name."""
+    """Name of the data set: owner/name, as in its address."""
     version: str
-    """Commit or number of the version."""
+    """Commit or version number."""
     files: int
     size: int
-    """Bytes of all files."""
+    """Total size of all files in bytes."""
     sha256: dict[str, str] = field(default_factory=dict)
-    """Checksum by relative name, as the sender told it; empty where it told one for all."""
+    """Checksums from the server by relative file name; empty if it has only one for all files."""
     was_there: bool = False
 
     @property
     def origin(self) -> str:
-        """Data set and version, in short."""
+        """Short name: data set and abbreviated version."""
         return f"{self.dataset}@{self.version[:8]}"
 
 
 def fetched_before(folder: Path, thorough: bool = False) -> Fetched | None:
-    """What was fetched to a folder; None where it is not there, or empty.
+    """Return the existing download in a folder; None if the folder is missing or empty.
 
-    `thorough` reads all of it to compare checksums. Raises DataError where something else is
-    there, or files are missing or changed.
+    `thorough` reads all files to verify their checksums. Raises DataError if the folder has other
+    content, or files are missing or changed.
     """
     try:
         if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
@@ -81,10 +81,10 @@ _AGAIN = "delete the folder and fetch it again"
 
 @contextlib.contextmanager
 def filling(folder: Path) -> Iterator[Path]:
-    """Yield a folder beside `folder` to fill; left by an error, it is there for the next attempt.
+    """Yield a temporary folder beside `folder` to fill, which is kept for the next try on error.
 
-    What was put into its folder `whole` is moved into place by `put_in_place`. One process at a
-    time fills it; another waits. Raises DataError where nothing can be written there.
+    `put_in_place` moves its subfolder `whole` into place. One process at a time fills it; others
+    wait. Raises DataError if it cannot be written.
     """
     unfinished = folder.parent / f".{folder.name}.part"
     try:
@@ -101,7 +101,7 @@ def filling(folder: Path) -> Iterator[Path]:
 
 
 def put_in_place(unfinished: Path, fetched: Fetched) -> Fetched:
-    """Move `whole` to its own name, with a record; return the record."""
+    """Write the record into `whole` and rename it to its own name; return the record."""
     whole = unfinished / "whole"
     files, size = _count(whole)
     record = {
@@ -113,12 +113,12 @@ def put_in_place(unfinished: Path, fetched: Fetched) -> Fetched:
         "sha256": fetched.sha256,
     }
     write_text(whole / RECORD, json.dumps(record, indent=1) + "\n")
-    os.rename(whole, fetched.folder)  # an empty folder may be there, nothing else
+    os.rename(whole, fetched.folder)  # fails unless the target is missing or empty
     return Fetched(fetched.folder, **record)  # type: ignore[arg-type]
 
 
 def _count(folder: Path) -> tuple[int, int]:
-    """Files of a folder but the record and hidden ones, and their bytes."""
+    """Count a folder's files and their bytes, without the record and hidden files."""
     files = [Path(top, name) for top, _, names in os.walk(folder) for name in names]
     ours = [path for path in files if path != folder / RECORD and not path.name.startswith(".")]
     return len(ours), sum(path.stat().st_size for path in ours)

@@ -1,4 +1,4 @@
-"""Parquet files of a data set on the Hugging Face hub, at one commit, each by its checksum."""
+"""Download a data set's parquet files from the Hugging Face hub, at one commit, with checksums."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ _SAFE_PART = re.compile(r"[\w][\w.,=+@ -]{0,199}")
 
 @dataclass(frozen=True)
 class _File:
-    """A file of the data set, as the hub lists it."""
+    """File of a data set, as listed by the hub."""
 
     name: str
     size: int
     sha256: str
-    """Empty for small files, of which the hub tells git's own checksum."""
+    """SHA-256; empty for small files, for which the hub has only the git blob id."""
     git_id: str
 
     def is_whole(self, path: Path) -> bool:
-        """Whether a file on disk is this one, by size and checksum."""
+        """Whether the file on disk has this size and checksum."""
         if not path.is_file() or path.stat().st_size != self.size:
             return False
         if self.sha256:
@@ -48,9 +48,9 @@ class _File:
 
 
 def keep_from_hub(settings: HubSettings, cache: Path) -> Fetched:
-    """The data set in the cache, fetched the first time; then the hub is not asked again.
+    """Return the data set from the cache; download it on first use and never contact the hub again.
 
-    A branch or tag stays at the commit that it was first found at. Raises DataError.
+    A branch or tag stays at the commit of the first download. Raises DataError as `fetch_from_hub`.
     """
     kept = cache / "hub" / settings.dataset.replace("/", "--")
     try:
@@ -72,18 +72,18 @@ def keep_from_hub(settings: HubSettings, cache: Path) -> Fetched:
 
 
 def _known_commit(settings: HubSettings, kept: Path) -> str | None:
-    """The commit that is asked for, or that a branch or tag was first found at."""
+    """Return the requested commit, or the cached commit of a branch or tag; None if unknown."""
     if _COMMIT.fullmatch(settings.wanted_revision):
         return settings.wanted_revision
     try:
         commit = _reference(settings, kept).read_text("utf-8").strip()
     except (OSError, ValueError):
-        return None  # not asked before, or damaged
+        return None  # not cached, or damaged
     return commit if _COMMIT.fullmatch(commit) else None
 
 
 def _find_commit(settings: HubSettings, kept: Path) -> str:
-    """Ask the hub for the commit of a branch or tag, and keep it."""
+    """Look up the commit of a branch or tag on the hub, and cache it."""
     commit, _ = _list(settings)
     reference = _reference(settings, kept)
     try:
@@ -101,15 +101,15 @@ def _reference(settings: HubSettings, kept: Path) -> Path:
 def fetch_from_hub(
     settings: HubSettings, folder: Path, progress: Progress | None = None
 ) -> Fetched:
-    """Fetch the data set's parquet files to a folder that is not there yet, or is empty.
+    """Download the data set's parquet files to a missing or empty folder.
 
-    Stopped, it goes on where it was when it is called again. Raises DataError: the hub cannot be
-    reached or refuses, nothing of use is there, a checksum is wrong, the disk is full.
+    Resumes an interrupted download. Raises DataError if the hub is unreachable or denies access,
+    the data set has no usable files, a checksum does not match, or the disk is full.
     """
     commit, files = _list(settings)
     with filling(folder) as unfinished:
         if (there := fetched_before(folder)) is not None:
-            return there  # another process was first
+            return there  # another process downloaded it first
         _require_space(folder, files, unfinished / "whole")
         with _errors_as_text(settings), _bars(shown=progress is None):
             done, total = 0, sum(file.size for file in files)
@@ -125,7 +125,7 @@ def fetch_from_hub(
 
 
 def _list(settings: HubSettings) -> tuple[str, list[_File]]:
-    """The commit that the revision is at, and its parquet files."""
+    """Return the commit of the revision, and its parquet files."""
     if fault := hub_error("the Hugging Face hub"):
         raise DataError(fault)
     with _errors_as_text(settings):
@@ -155,7 +155,7 @@ def _list(settings: HubSettings) -> tuple[str, list[_File]]:
 
 
 def _download(file: _File, url: str, folder: Path, count: _Sum | None) -> None:
-    """Bring one file into a folder, under its name once it is whole; go on where a part is."""
+    """Download one file into a folder, resuming a partial one; rename it when it is complete."""
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers
 
@@ -175,7 +175,7 @@ def _download(file: _File, url: str, folder: Path, count: _Sum | None) -> None:
             os.replace(part, target)
             return
         part.unlink()
-        if not had:  # else what was there before may be what is wrong
+        if not had:  # otherwise the earlier partial file may be the damaged part
             raise DataError(
                 f"{file.name}: what came from the hub has another checksum than the hub tells of "
                 "it; fetch it again, and if it stays so, look for a proxy that changes downloads"
@@ -184,7 +184,7 @@ def _download(file: _File, url: str, folder: Path, count: _Sum | None) -> None:
 
 @dataclass(frozen=True)
 class _Sum:
-    """Progress of one file as part of all."""
+    """Progress of one file, reported as part of the total."""
 
     told: Progress
     before: int
@@ -195,7 +195,7 @@ class _Sum:
 
 
 class _Counted(io.FileIO):
-    """A file to append to that tells how large it has become."""
+    """File opened for appending that reports its size after each write."""
 
     def __init__(self, path: Path, count: _Sum | None) -> None:
         super().__init__(path, "a")
@@ -214,7 +214,7 @@ def _address(settings: HubSettings) -> str:
 
 @contextlib.contextmanager
 def _bars(shown: bool) -> Iterator[None]:
-    """Show the hub client's own bars only where nobody else tells of progress."""
+    """Hide the hub client's progress bars unless `shown`."""
     from huggingface_hub.utils import (
         are_progress_bars_disabled,
         disable_progress_bars,
@@ -233,7 +233,7 @@ def _bars(shown: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _errors_as_text(settings: HubSettings) -> Iterator[None]:
-    """Turn what the hub's client raises into one sentence."""
+    """Convert exceptions of the hub client to DataError."""
     try:
         from huggingface_hub import errors
     except ImportError:
@@ -263,9 +263,9 @@ def _errors_as_text(settings: HubSettings) -> Iterator[None]:
         raise DataError(f"{name}: the hub refuses: {_status(error)}") from None
     except OSError as error:
         if error.errno is not None:
-            raise  # of our own disk
+            raise  # local disk
         raise DataError(_broken(name, error)) from None
-    except Exception as error:  # the client and its network library raise many kinds
+    except Exception as error:  # the client and its network library raise many types
         raise DataError(_broken(name, error)) from None
 
 
@@ -294,7 +294,7 @@ def _require_space(folder: Path, files: list[_File], whole: Path) -> None:
 
 
 def _remove_others(folder: Path, names: set[str]) -> None:
-    """Remove what an earlier attempt at another commit left."""
+    """Remove files of an earlier attempt at another commit."""
     for path in folder.rglob("*"):
         if path.is_file() and path.relative_to(folder).as_posix() not in names:
             path.unlink()

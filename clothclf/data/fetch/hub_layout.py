@@ -1,4 +1,4 @@
-"""Which of a data set's parquet files belong together, and the split that a file's name says."""
+"""Select the parquet files of a data set, and read their split from file names."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ MAX_FILES = 10_000
 
 
 def parquet_files(names: Iterable[str], where: str) -> list[str]:
-    """Of all files of a data set, by relative names with `/`, those that hold its rows, sorted.
+    """Return the sorted parquet files of a data set, given all its relative names (with `/`).
 
-    They lie at the top, in `data/`, in a folder for each split, or all below one other folder.
-    Raises DataError where there is none, or where several folders hold a data set each.
+    They are at the top level, in `data/`, in one folder per split, or all below one other folder.
+    Raises DataError if there are none, or if several folders each hold a data set.
     """
     found = sorted(name for name in names if name.lower().endswith(".parquet"))
     found = [name for name in found if not any(part.startswith(".") for part in name.split("/"))]
@@ -40,9 +40,10 @@ def parquet_files(names: Iterable[str], where: str) -> list[str]:
 
 
 def split_of(name: str) -> str:
-    """The split that a file's name, else its folder's, says; empty where none does.
+    """Return the split in a file's name, or else in its folder's; empty if there is none.
 
-    `train-00000-of-00002-6cff4c59.parquet`, `my_test.parquet` and `validation/0000.parquet` do.
+    For example `train-00000-of-00002-6cff4c59.parquet`, `my_test.parquet`,
+    `validation/0000.parquet`.
     """
     for part in reversed(name.lower().removesuffix(".parquet").split("/")):
         for word in re.split(r"[^a-z]+", part):
@@ -52,7 +53,7 @@ def split_of(name: str) -> str:
 
 
 def missing_shards(names: Iterable[str]) -> list[str]:
-    """Of files that say `00000-of-00002`, those that are not there, as far as can be told."""
+    """Return the missing files of sets numbered like `00000-of-00002`."""
     shards: dict[tuple[str, int], set[int]] = {}
     for name in names:
         if found := re.search(r"^(.*?)-(\d{1,6})-of-(\d{1,6})\b", name):

@@ -1,4 +1,4 @@
-"""A data set on Kaggle, by Kaggle's own client, which goes on where it was and checks the sum."""
+"""Download a data set from Kaggle with Kaggle's client, which resumes and verifies checksums."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _CACHE = "KAGGLEHUB_CACHE"
 
 
 def fetch_from_kaggle(dataset: str, folder: Path) -> Fetched:
-    """Fetch a data set, owner/name, to a folder that is not there yet, or is empty; unpack it.
+    """Download a data set, owner/name, to a missing or empty folder, and unpack it.
 
-    Stopped, it goes on where it was when it is called again. Kaggle's client tells of its progress
-    on standard error. Raises DataError: the client is not installed, Kaggle cannot be reached or
-    refuses, a checksum is wrong, the disk is full.
+    Resumes an interrupted download. Kaggle's client shows its progress on standard error. Raises
+    DataError if the client is not installed, Kaggle is unreachable or denies access, a checksum
+    does not match, or the disk is full.
     """
-    # The client prints to the standard output that it finds when it is imported.
+    # The client binds standard output when it is imported.
     with contextlib.redirect_stdout(sys.stderr):
         try:
             import kagglehub
@@ -31,17 +31,17 @@ def fetch_from_kaggle(dataset: str, folder: Path) -> Fetched:
             raise DataError(
                 "kagglehub is not installed: pip install 'bench-architectures[kaggle]'"
             ) from None
-        # The client itself would wait without end for an answer that does not come.
+        # The client itself has no timeout for a server that does not respond.
         if fault := connection_error(get_endpoint(get_env()), "Kaggle"):
             raise DataError(fault)
         with filling(folder) as unfinished:
             if (there := fetched_before(folder)) is not None:
-                return there  # another process was first
+                return there  # another process downloaded it first
             with _errors_as_text(dataset), _cache_in(unfinished / "kagglehub"):
                 got = Path(kagglehub.dataset_download(dataset))
             version = got.name if got.name.isdecimal() else ""
             if not got.resolve().is_relative_to(unfinished.resolve()):
-                # On Kaggle's own machines the data sets are there already, to be read only.
+                # On Kaggle's own machines data sets are already mounted, read-only.
                 return Fetched(got, "kaggle", dataset, version, 0, 0, was_there=True)
             (unfinished / "whole").rmdir()
             os.rename(got, unfinished / "whole")
@@ -50,7 +50,7 @@ def fetch_from_kaggle(dataset: str, folder: Path) -> Fetched:
 
 @contextlib.contextmanager
 def _cache_in(folder: Path) -> Iterator[None]:
-    """Have the client work in a folder of ours, where what was stopped is found again."""
+    """Set the client's cache folder, so that interrupted downloads can resume."""
     before = os.environ.get(_CACHE)
     os.environ[_CACHE] = str(folder)
     try:
@@ -63,7 +63,7 @@ def _cache_in(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _errors_as_text(dataset: str) -> Iterator[None]:
-    """Turn what Kaggle's client raises into one sentence."""
+    """Convert exceptions of Kaggle's client to DataError."""
     from kagglehub import exceptions
 
     address = f"https://www.kaggle.com/datasets/{dataset}"
@@ -74,7 +74,7 @@ def _errors_as_text(dataset: str) -> Iterator[None]:
             f"{dataset}: what came from Kaggle has another checksum than Kaggle tells of it; "
             "fetch it again"
         ) from None
-    except OSError as error:  # of our own disk, or of the network: `requests` raises these
+    except OSError as error:  # local disk, or network: exceptions of `requests` are OSError
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status is None and error.errno is not None:
             raise

@@ -1,4 +1,4 @@
-"""Sources of labelled images: one file for each kind, one contract for all."""
+"""Sources of labelled images: one module per kind, with a common interface."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ["Chosen", "Finding", "Listing", "Source", "Wanted", "list_wanted", "o
 
 
 def open_source(settings: DataSettings, cache: Path) -> Source:
-    """Open the source that the settings name; raises DataError where it is not there.
+    """Open the source named in the settings; raises DataError if it does not exist.
 
-    Below `cache` the demo's images are drawn, and what the hub has is kept.
+    `cache` stores the demo images and downloads from the hub.
     """
     if settings.source == "demo":
         from clothclf.data.sources.demo import open_demo

@@ -1,4 +1,4 @@
-"""The embedded default: drawn images, kept in the cache and read as Kaggle's layout is."""
+"""Built-in demo data set: synthetic drawings in Kaggle's layout, stored in the cache."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from clothclf.data.sources.kaggle import KaggleSource
 from clothclf.settings import DemoSettings
 
 DRAWING_VERSION = 1
-"""Raise it when the drawings change: images drawn before are then drawn again."""
+"""Increase when the drawings change, so that cached images are drawn again."""
 
 _COLUMNS = (
     *("id", "gender", "masterCategory", "subCategory", "articleType", "baseColour"),
@@ -25,7 +25,7 @@ _JPEG_QUALITY = 75
 
 
 def open_demo(settings: DemoSettings, cache: Path) -> KaggleSource:
-    """Draw the images unless they are in the cache already; return them as a source."""
+    """Draw the images unless they are cached; return them as a source."""
     name = f"v{DRAWING_VERSION}-{settings.images_per_class}-seed{settings.seed}"
     folder = cache / "demo" / name
     if not hold(folder):
@@ -36,10 +36,10 @@ def open_demo(settings: DemoSettings, cache: Path) -> KaggleSource:
 
 
 def write_demo(folder: Path, images_per_class: int, seed: int) -> None:
-    """Write `folder`/styles.csv and `folder`/images/<id>.jpg, the same bytes for the same numbers.
+    """Write `folder`/styles.csv and `folder`/images/<id>.jpg, deterministic for the same arguments.
 
-    An image depends only on the seed, its class and its place within the class, so a larger demo
-    holds every image of a smaller one, under other ids.
+    An image depends only on the seed, its class and its index within the class, so a larger demo
+    contains every image of a smaller one, under other ids.
     """
     images = folder / "images"
     images.mkdir(parents=True, exist_ok=True)
@@ -54,7 +54,7 @@ def write_demo(folder: Path, images_per_class: int, seed: int) -> None:
         master, sub, usage, *_ = CATALOGUE[label]
         name = f"Synthetic {colour.lower()} {label} {product}"
         rows.append((product, "", master, sub, label, colour, "", "", usage, name))
-    # The table comes last: where it exists, every image it names does too.
+    # Write the table last: if it exists, all its images do too.
     with (folder / "styles.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_COLUMNS)

@@ -1,4 +1,4 @@
-"""Drawn clothing for the demo: shapes, colours, patterns and faults of eleven article types."""
+"""Drawings of eleven article types for the demo: shapes, colours, patterns and camera defects."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _PALETTE: dict[str, _Colour] = {
 
 
 def _mix(first: _Colour, second: _Colour, share: float) -> _Colour:
-    """Blend two colours; `share`, from 0 to 1, is the part of the second."""
+    """Blend two colours; `share`, from 0 to 1, is the weight of the second."""
     red, green, blue = (round(a + (b - a) * share) for a, b in zip(first, second, strict=True))
     return red, green, blue
 
@@ -59,7 +59,7 @@ def _mirrored(outline: _Outline) -> list[_Point]:
 
 
 def _rounded(corners: _Outline, radius: float) -> list[_Point]:
-    """Cut every corner of a closed outline along a quadratic Bezier arc."""
+    """Round every corner of a closed outline with a quadratic Bezier arc."""
     outline: list[_Point] = []
     for index, (x, y) in enumerate(corners):
         ends: list[_Point] = []
@@ -73,9 +73,9 @@ def _rounded(corners: _Outline, radius: float) -> list[_Point]:
 
 
 class _Sketch:
-    """One product's supersampled image in the making: its chances, its colours and its pose.
+    """Supersampled image of one product while it is drawn: random generator, colours and pose.
 
-    Painters draw in image pixels around the product's centre, x to the right and y down.
+    Painters use image pixels relative to the product's centre, x to the right and y down.
     """
 
     def __init__(self, rng: np.random.Generator, patterns: str) -> None:
@@ -85,7 +85,7 @@ class _Sketch:
         self.colour_name = names[first]
         self.base = _mix(_PALETTE[names[first]], _PALETTE[names[second]], self.pick(0, 0.12))
         self.accent = _PALETTE[names[second]]
-        # Black cloth shows its seams as highlights, every other colour as shadows.
+        # Seams are lighter than black cloth, and darker than cloth of any other colour.
         dark = sum(self.base) < 180
         self.edge = _mix(self.base, _WHITE, 0.3) if dark else _mix(self.base, _BLACK, 0.35)
         self.metal = _mix(_SILVER, _GOLD, self.pick(0, 1))
@@ -117,7 +117,7 @@ class _Sketch:
         ]
 
     def _weave(self) -> Image.Image | None:
-        """Cover the whole image with the pattern, to be cut out later; plain needs no cover."""
+        """Draw the pattern over a whole image, to be masked later; None for plain fabric."""
         if self.pattern == "plain":
             return None
         fabric = Image.new("RGB", self.image.size, self.base)
@@ -154,8 +154,8 @@ class _Sketch:
         self._draw.line(self._place(points), colour, round(width * _SUPERSAMPLING), joint="curve")
 
 
-# Each pair is a uniform range of image pixels (flare and taper are ratios). A part whose size
-# comes out negative is left out. Neighbours overlap on purpose, or the task would be trivial.
+# Each pair is a uniform range in image pixels (flare and taper are ratios). A part with a negative
+# size is left out. Ranges of similar classes overlap on purpose, or the task would be trivial.
 _GARMENTS: dict[str, tuple[_Range, ...]] = {
     # length, chest, flare, sleeve, neck, depth, collar, placket, motif
     "Tshirts": ((42, 59), (13, 18), (0.9, 1), (8, 20), (4, 7), (3, 8), (-9, 3), (-30, 12), (-6, 8)),
@@ -180,7 +180,7 @@ def _paint_garment(sketch: _Sketch, label: str) -> None:
     ranges = (sketch.pick(*span) for span in _GARMENTS[label])
     length, chest, flare, sleeve, neck, depth, collar, placket, motif = ranges
     top = -length / 2
-    # Without sleeves the shoulders end further in.
+    # Garments without sleeves have narrower shoulders.
     width = chest * (sketch.pick(0.8, 0.95) if sleeve > 0 else 0.7)
     shoulder = (max(width, neck + 2), top + sketch.pick(1.5, 4))
     armpit = (chest, top + sketch.pick(12, 16))
@@ -188,7 +188,7 @@ def _paint_garment(sketch: _Sketch, label: str) -> None:
     side = [(neck, top), shoulder, armpit, waist, (chest * flare, -top)]
     sketch.fill(_arc((0, top + 1), (neck, 2.5), 0, 360, 12), sketch.edge)
     if sleeve > 0:
-        # Long sleeves have to hang steeply to stay inside the image.
+        # Long sleeves must hang steeply to stay inside the image.
         angle = math.radians(sketch.pick(12, 22) if sleeve > 20 else sketch.pick(28, 58))
         across, down, opening = math.sin(angle), math.cos(angle), sketch.pick(6, 9)
         cuff = (shoulder[0] + across * sleeve, shoulder[1] + down * sleeve)
@@ -205,7 +205,7 @@ def _paint_garment(sketch: _Sketch, label: str) -> None:
 def _paint_front(
     sketch: _Sketch, neckline: _Outline, collar: float, placket: float, motif: float
 ) -> None:
-    """Add what tells garments apart at second sight, in sizes of image pixels."""
+    """Draw the details that distinguish garments: collar, placket and motif, in image pixels."""
     (neck, top), throat = neckline[-1], neckline[len(neckline) // 2][1]
     seam = _mix(sketch.base, sketch.edge, sketch.pick(0.2, 1))
     if collar > 0:
@@ -236,7 +236,7 @@ def _paint_shoe(sketch: _Sketch, label: str) -> None:
     arch = [(-24, seat), (-8, seat + heel * 0.4), (6, ball)]
     welt = [(x, y + sole) for x, y in reversed(arch)]
     sketch.fill([*arch, (27, ball - 1), (26, context), *welt], rubber)
-    # A low heel lies within the sole, so that it merges into a flat shoe.
+    # A low heel stays within the sole, as in a flat shoe.
     stem = -22 + sketch.pick(0, 9)
     sketch.fill(
         [(-24, seat), (-23, context), (stem, context), (stem + 3, seat + heel * 0.3)], rubber
@@ -286,7 +286,7 @@ def _paint_sunglasses(sketch: _Sketch, _label: str) -> None:
     cheek = [(outer, tall * 0.5), (gap + wide, tall), (gap + 1, tall * sketch.pick(0.2, 0.8))]
     temple = [(outer, -tall * 0.7), (outer + 3, -tall - 4), (outer - 4, -tall - 7)]
     glint = [(gap + wide * 0.6, -tall * 0.5), (gap + wide, -tall * 0.1)]
-    # Seen from one side, the far half is narrower.
+    # In perspective, the far half is narrower.
     for side in (1.0, -turn):
         sketch.line([(x * side, y) for x, y in temple], sketch.base, rim + 0.4)
         lens = [(x * side, y) for x, y in ((gap, -tall), (outer, -tall - 1), *cheek)]
@@ -319,11 +319,11 @@ def _paint_bag(sketch: _Sketch, label: str) -> None:
 
 
 def _photograph(drawing: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Downscale a drawing and add the faults of a camera, leaving its ground near white."""
+    """Downscale a drawing and add camera defects, while the background stays nearly white."""
     small = drawing.reduce(_SUPERSAMPLING)
     if rng.random() < 0.6:
         small = small.filter(ImageFilter.GaussianBlur(rng.uniform(0.2, 0.8)))
-    # Working on the distance from white lets the lighting vary without greying the ground.
+    # Scaling the distance from white varies the lighting without greying the background.
     ink = 255 - np.asarray(small, dtype=np.float32)
     sideways = np.linspace(-1, 1, _WIDTH, dtype=np.float32)[None, :, None]
     ink *= rng.uniform(0.8, 1.15) + rng.uniform(-0.15, 0.15) * sideways
@@ -332,7 +332,7 @@ def _photograph(drawing: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 class Category(NamedTuple):
-    """Where an article type stands in Kaggle's catalogue, and how it is drawn."""
+    """Categories of an article type in Kaggle's catalogue, and its painter and patterns."""
 
     master: str
     sub: str
@@ -363,7 +363,7 @@ LABELS: tuple[str, ...] = tuple(CATALOGUE)
 def draw_product(label: str, rng: np.random.Generator) -> tuple[Image.Image, str]:
     """Draw one product of an article type in `LABELS`; return the image and its colour's name.
 
-    The image is RGB, 60 wide and 80 high, on white ground.
+    The image is RGB, 60 x 80 pixels (width x height), on a white background.
     """
     category = CATALOGUE[label]
     sketch = _Sketch(rng, category.patterns)

@@ -1,6 +1,6 @@
-"""Files of a folder or of a zip archive, read by name; nothing is unpacked or followed out.
+"""Read files of a folder or zip archive by name, without unpacking and never outside of it.
 
-Names are relative, with `/` between their parts, in both.
+Names are relative, with `/` as the separator.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from clothclf.data.sources.listing import is_one_line
 from clothclf.errors import DataError
 
 MAX_FILES = 3_000_000
-"""Below a folder, or in an archive: as many as a table may have lines."""
+"""Maximum number of files in a folder or archive; same as the maximum lines of a table."""
 
 UNUSABLE_NAME = "file name is not plain text"
 NOT_PLAIN = "no plain file: a link, a pipe or a device"
@@ -27,36 +27,36 @@ LEADS_OUT = "file name leads out of the archive"
 REPEATED = "file is in the archive again"
 
 _HEADER_BYTES = 30
-"""Before each member, at least."""
+"""Minimum size of the header before each member, in bytes."""
 
 
 class Files(Protocol):
-    """What a source needs of the place its files lie in."""
+    """Interface to the files of a source, in a folder or an archive."""
 
     def folders(self) -> list[str]:
-        """Names of the top level's folders, sorted."""
+        """Return the sorted names of the top-level folders."""
 
     def names(self, folder: str) -> list[str]:
-        """Names of the plain files right in `folder`, sorted; links to plain files count."""
+        """Return the sorted names of regular files directly in `folder`, including links."""
 
     def all_names(self) -> list[str]:
-        """Names of all plain files at any depth, sorted; raises DataError where too many."""
+        """Return the sorted names of all regular files; raises DataError if there are too many."""
 
     def left_out(self) -> list[tuple[str, str]]:
-        """Names of everything else that is no folder, sorted, and why; after `all_names`."""
+        """Return skipped files, sorted, each with a reason; call it after `all_names`."""
 
     def has(self, name: str) -> bool:
-        """Whether there is a plain file of this name."""
+        """Whether a regular file of this name exists."""
 
     def read(self, name: str, limit: int) -> bytes:
-        """Return a file's content; raises DataError where it has more than `limit` bytes."""
+        """Return a file's content; raises DataError if it has more than `limit` bytes."""
 
     def stamp(self, names: list[str]) -> str:
-        """Text that changes when one of the files does, from sizes and times."""
+        """Return text that changes when one of the files does, from sizes and times."""
 
 
 def open_files(path: Path) -> Files:
-    """Open a folder or a zip archive; raises DataError where `path` is neither."""
+    """Open a folder or zip archive; raises DataError if `path` is neither."""
     try:
         if not path.exists():
             raise DataError(
@@ -65,15 +65,15 @@ def open_files(path: Path) -> Files:
             )
         if path.is_dir():
             return _Folder(path)
-        if not path.is_file():  # a pipe would be waited for without end
+        if not path.is_file():  # opening a pipe would block
             raise DataError(f"data.path: {path} is neither a zip archive nor a folder")
         return _Zip(path)
-    except (OSError, ValueError) as error:  # a path too long, with a NUL, or not ours to read
+    except (OSError, ValueError) as error:  # a path that is too long, has a NUL or no permission
         raise DataError(f"data.path: {str(path)!r} cannot be read: {error}") from None
 
 
 class _Folder:
-    """Files below a folder; links that lead out of it are not followed."""
+    """Files below a folder; links that point outside of it are not followed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
@@ -88,7 +88,7 @@ class _Folder:
         if not (self.path / folder).is_dir():
             return []
         with _errors_as_text(self.path / folder), os.scandir(self.path / folder) as items:
-            # A pipe or a device would be waited for without end: plain files only.
+            # Regular files only: opening a pipe or device would block.
             plain = (item for item in items if os.path.isfile(item.path))
             return sorted(f"{folder}/{item.name}" for item in plain)
 
@@ -101,7 +101,7 @@ class _Folder:
             with _errors_as_text(self.path / folder), os.scandir(self.path / folder) as items:
                 for item in items:
                     if item.is_dir():
-                        if item.is_symlink():  # it may lead out, or in a circle
+                        if item.is_symlink():  # it may point outside, or form a loop
                             raise DataError(
                                 f"{item.path}: is a link to a folder, which is not followed; put "
                                 "the folder itself there"
@@ -140,13 +140,13 @@ class _Folder:
 def _errors_as_text(path: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, RuntimeError) as error:  # links in a circle are a RuntimeError
+    except (OSError, RuntimeError) as error:  # a loop of links is a RuntimeError
         reason = error.strerror if isinstance(error, OSError) else error
         raise DataError(f"{path}: cannot be read: {reason}") from None
 
 
 class _Member(NamedTuple):
-    """What reading a member of an archive needs."""
+    """Fields needed to read a member of an archive."""
 
     offset: int
     packed_size: int
@@ -155,7 +155,7 @@ class _Member(NamedTuple):
     method: int
     flags: int
     stored_name: str
-    """As the archive has it, before zipfile made another of it."""
+    """Name in the archive, before zipfile changes it."""
 
     @classmethod
     def of(cls, info: zipfile.ZipInfo) -> _Member:
@@ -170,7 +170,7 @@ class _Member(NamedTuple):
         )
 
     def info(self, name: str) -> zipfile.ZipInfo:
-        """As zipfile wants it."""
+        """Return the equivalent `zipfile.ZipInfo`."""
         info = zipfile.ZipInfo(name)
         info.header_offset, info.compress_size, info.file_size = self[:3]
         info.CRC, info.compress_type, info.flag_bits, info.orig_filename = self[3:]
@@ -178,19 +178,19 @@ class _Member(NamedTuple):
 
 
 class _Zip:
-    """Members of a zip archive; those that are no plain file by name and kind are left out.
+    """Members of a zip archive; those with unsafe names or that are not regular files are skipped.
 
-    Refused whole where members share bytes: so a small archive unpacks to any size.
+    An archive whose members share bytes is refused: a small one could unpack to any size.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        # One archive for all threads: opening it once for each would read its long table of
-        # contents again, and members are small beside the decoding that follows.
+        # One archive for all threads: opening it per thread would read its long directory again,
+        # and reading a member is fast compared to decoding it.
         self._lock = threading.Lock()
         try:
             self._archive = zipfile.ZipFile(path)
-        except Exception as error:  # zipfile raises many kinds on damaged archives
+        except Exception as error:  # zipfile raises many types on damaged archives
             raise DataError(
                 f"data.path: {path} is not a readable zip archive ({error}); download it again, "
                 "or give its unpacked folder"
@@ -216,7 +216,7 @@ class _Zip:
                 self._left_out.append((info.filename, REPEATED))
             if (first.crc, first.size) != (member.crc, member.size):
                 self._repeated.add(info.filename)
-        # zipfile's own table takes five times the memory, for each of a million members.
+        # zipfile's own table takes five times the memory per member.
         infos.clear()
         self._archive.NameToInfo.clear()
         self._by_folder: dict[str, list[str]] = {}
@@ -249,7 +249,7 @@ class _Zip:
                 "keep one of them"
             )
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            # zipfile unpacks the others whole, however large, before it hands out the first byte.
+            # zipfile unpacks other methods completely before it returns the first byte.
             raise DataError(
                 f"{where}: is packed with a method other than deflate; pack the archive again, or "
                 "give its unpacked folder"
@@ -263,7 +263,7 @@ class _Zip:
         try:
             with self._lock, self._archive.open(info) as file:
                 content = file.read(limit + 1)
-        except Exception as error:  # zipfile raises a dozen kinds on damaged members
+        except Exception as error:  # zipfile raises many types on damaged members
             raise DataError(f"{where}: cannot be read: {error}") from None
         return _within(content, limit, where)
 
@@ -273,7 +273,7 @@ class _Zip:
 
 
 def _problem(name: str, is_plain: bool) -> str:
-    """Why a file cannot be used, by its name and kind; empty where it can."""
+    """Return why a file cannot be used, from its name and type; empty if it can."""
     if not is_one_line(name):
         return UNUSABLE_NAME
     return "" if is_plain else NOT_PLAIN
@@ -281,17 +281,17 @@ def _problem(name: str, is_plain: bool) -> str:
 
 def _member_fault(info: zipfile.ZipInfo) -> str:
     name = info.filename
-    if "\0" in info.orig_filename or not name:  # zipfile cuts a name at its first NUL
+    if "\0" in info.orig_filename or not name:  # zipfile truncates a name at its first NUL
         return UNUSABLE_NAME
     if name.startswith("/") or ".." in name.split("/"):
         return LEADS_OUT
-    # Archives made elsewhere than on Unix say nothing of the kind.
+    # Archives not made on Unix do not store the file type.
     kind = stat.S_IFMT(info.external_attr >> 16)
     return _problem(name, kind in (0, stat.S_IFREG))
 
 
 def _overlap(infos: list[zipfile.ZipInfo]) -> str:
-    """Names of two members that lie on the same bytes, or nothing."""
+    """Return the names of two members that share bytes; empty if there are none."""
     ordered = sorted(infos, key=lambda info: info.header_offset)
     for first, second in itertools.pairwise(ordered):
         if first.header_offset + _HEADER_BYTES + first.compress_size > second.header_offset:

@@ -1,7 +1,7 @@
-"""A folder of images for each class, zipped or not, with or without folders for the splits.
+"""Image folder with one subfolder per class, optionally zipped or with folders for the splits.
 
-`cats/1.jpg`, or `train/cats/1.jpg` where there are folders train, valid (validation, val) or test
-at the top; both also below folders that hold nothing else.
+`cats/1.jpg`, or `train/cats/1.jpg` with top folders train, valid (validation, val) or test. Both
+may be below folders that contain nothing else.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from clothclf.settings.data import CLASS_FOLDER
 
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
-    *(".heic", ".heif", ".avif"),  # refused when they are decoded, by their name
+    *(".heic", ".heif", ".avif"),  # refused with a clear message when they are decoded
 )
 
 NO_IMAGE = "file is no image by its name"
@@ -33,10 +33,10 @@ _LAYOUT = "expected a folder for each class with its images right in it"
 
 
 class FolderSource:
-    """Images whose class is the name of their folder, and whose split that of the one above."""
+    """Images with the class from their folder's name and the split from the folder above."""
 
     def __init__(self, path: Path) -> None:
-        """Find the class folders; raises DataError where images lie at different depths."""
+        """Find the class folders; raises DataError if images are at different depths."""
         self.title = plain_title(path.name or str(path))
         self.synthetic = False
         self.path = path
@@ -59,15 +59,15 @@ class FolderSource:
         prefix = "".join(f"{part}/" for part in self._root)
         self._prefix = prefix
         self._names = [name[len(prefix) :] for name in names if name.startswith(prefix)]
-        # Beside the folder that holds everything there may be a licence or a checksum.
+        # Beside the root folder there may be a licence or a checksum.
         beside = [name for name in names if not name.startswith(prefix)]
         self._left_out += [(name, NO_IMAGE) for name in beside]
 
     def list_images(self, wanted: Wanted) -> Listing:
-        """List every file with its class, whatever the column of the label is called."""
+        """List every file with its class, whatever name `wanted.label` has."""
         parts = [name.split("/") for name in self._names]
         place = 1 if self._has_splits else 0
-        # A file beside the class folders has no class, but is told to be no image.
+        # A file beside the class folders has no class; it is reported as not an image.
         classes = [each[place] if len(each) > place + 1 else "." for each in parts]
         splits = [each[0] if len(each) > 1 else "train" for each in parts]
         faults = ["" if _is_image(name) else NO_IMAGE for name in self._names]
@@ -81,22 +81,22 @@ class FolderSource:
         )
 
     def read_bytes(self, image_id: str) -> bytes:
-        """Return the encoded image; raises DataError where it is too large or damaged."""
+        """Return the encoded image; raises DataError if it is too large or damaged."""
         return self._files.read(self._prefix + image_id, MAX_IMAGE_BYTES)
 
     def stamp(self) -> str:
-        """Text that changes when the archive or an image of the folder does."""
+        """Return text that changes when the archive or an image of the folder does."""
         return self._files.stamp([self._prefix + name for name in self._names if _is_image(name)])
 
 
 def _is_hidden(name: str) -> bool:
-    """Whether a file is one that systems leave behind: nobody means it to be an image."""
+    """Whether a file is hidden or created by the operating system."""
     parts = name.split("/")
     return any((part.startswith(".") and part != "..") or part == "__MACOSX" for part in parts)
 
 
 def _is_hidden_picture(name: str) -> bool:
-    """Whether a hidden file may be an image that somebody misses; macOS's shadows are none."""
+    """Whether a hidden file may be a real image, unlike macOS resource forks."""
     parts = name.split("/")
     shadow = "__MACOSX" in parts or parts[-1].startswith("._")
     return _is_hidden(name) and _is_image(name) and not shadow
@@ -107,7 +107,7 @@ def _is_image(name: str) -> bool:
 
 
 def _find_root(images: list[list[str]]) -> list[str]:
-    """The folders that hold all images and only one folder each, as archives have them."""
+    """Return the leading folders common to all images, which archives often have."""
     root: list[str] = []
     while all(len(parts) - len(root) > 2 for parts in images):
         tops = {parts[len(root)] for parts in images}
@@ -118,7 +118,7 @@ def _find_root(images: list[list[str]]) -> list[str]:
 
 
 def _has_split_folders(images: list[list[str]], path: Path) -> bool:
-    """Whether the top folders are splits with class folders; raises DataError where some are."""
+    """Whether the top folders are splits with class folders; raises DataError if only some are."""
     deep = {parts[0] for parts in images if len(parts) > 2}
     tops = sorted({parts[0] for parts in images if len(parts) > 1})
     splits = [top for top in tops if top.lower() in SPLIT_NAMES]

@@ -1,8 +1,8 @@
-"""The Hugging Face hub's layout: parquet files with the images' bytes and columns of labels.
+"""Parquet files in the layout of the Hugging Face hub, with encoded images and label columns.
 
-`train-00000-of-00002-….parquet` and its like, in `data/` or at the top, as the hub's `datasets`
-library writes them. An image is a struct of `bytes` and `path`, of which the path is never
-followed, or plain bytes. Numbers of classes are read as the names that the file's footer gives.
+The `datasets` library writes files such as `train-00000-of-00002-….parquet`, in `data/` or at the
+top level. An image is a struct of `bytes` and `path`, or plain bytes; the path is never opened.
+Class indices are converted to the class names in the file's footer.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ NO_CLASS_NAME = "number of a class without a name"
 
 
 class _Place(NamedTuple):
-    """Where a row stands."""
+    """File and row number of a row."""
 
     file: int
     row: int
 
 
 class HubSource:
-    """A parquet file, or a folder of them. Nothing but their footers is read before it is asked."""
+    """Parquet file, or folder of parquet files. Opening it reads only their footers."""
 
     def __init__(self, path: Path, image: str | None = None, title: str | None = None) -> None:
-        """Find the files and their column of images; raises DataError where there is none."""
+        """Find the files and their image column; raises DataError if there is none."""
         name = title or path.name or str(path)
         self.title = "".join(c if c.isprintable() else "?" for c in name)[:200]
         self.synthetic = False
@@ -62,7 +62,7 @@ class HubSource:
         self._reading: list[int] = []
 
     def list_images(self, wanted: Wanted) -> Listing:
-        """List every row of every file with the columns wanted; raises DataError."""
+        """List every row of every file with the requested columns; raises DataError."""
         for file in self._files:
             file.prepare_bytes(self._leaf)
         columns, nameless = {}, [False] * self._starts[-1]
@@ -80,8 +80,8 @@ class HubSource:
         )
 
     def read_bytes(self, image_id: str) -> bytes:
-        """Return the encoded image; raises DataError where its cell is empty or too large."""
-        if self._rows is None:  # without having listed: the names alone
+        """Return the encoded image; raises DataError if its cell is empty or too large."""
+        if self._rows is None:  # not listed yet: any column will do, to map ids to rows
             self.list_images(Wanted(label=self._files[0].columns[0]))
         place = self._place((self._rows or {})[image_id])
         starts = self._group_starts[place.file]
@@ -90,7 +90,7 @@ class HubSource:
         return self._files[place.file].read_bytes(self._leaf, group, place.row - starts[group])
 
     def stamp(self) -> str:
-        """Text that changes when one of the files does, or another column is the image's."""
+        """Return text that changes when one of the files or the image column does."""
         try:
             stats = [(name, (self._root / name).stat()) for name in self._names]
         except OSError as error:
@@ -99,7 +99,7 @@ class HubSource:
         return f"{self._root.resolve()} {self._leaf} {files}"
 
     def _texts(self, column: str, nameless: list[bool]) -> list[str]:
-        """A column of all files as text; `nameless` is set where a class's number has no name."""
+        """Return a column of all files as text; set `nameless` if a class index has no name."""
         texts: list[str] = []
         for file, start in zip(self._files, self._starts, strict=False):
             found = file.texts(column)
@@ -107,7 +107,7 @@ class HubSource:
                 for row, number in enumerate(found, start):
                     known = number.isdecimal() and len(number) < 10 and int(number) < len(names)
                     nameless[row] |= not known and number not in ("", "-1")
-                    # The hub's own mark of a row without a label is -1.
+                    # On the hub, -1 marks a row without a label.
                     if known:
                         found[row - start] = names[int(number)]
                     elif number == "-1":
@@ -116,16 +116,16 @@ class HubSource:
         return texts
 
     def _splits(self) -> list[str]:
-        """The split of every row by its file's name; none where all are of the same."""
+        """Return the split of every row, from file names; empty if all rows are in one split."""
         splits = [split_of(name) for name in self._names]
         if len(set(splits)) < 2:
             return []
         return [s for s, file in zip(splits, self._files, strict=True) for _ in range(file.rows)]
 
     def _ids(self) -> list[str]:
-        """Column `id`, else the row's number; where an id comes again, the number is added to it.
+        """Return column `id`, or else row numbers; append the row number to repeated ids.
 
-        So splits may count their images alike, and a product may have several.
+        Ids may repeat across splits, or for several images of a product.
         """
         if not all(ID_COLUMN in file.columns for file in self._files):
             return [str(row) for row in range(self._starts[-1])]
@@ -150,7 +150,7 @@ class HubSource:
         return f"{self._names[place.file][-60:]} row {place.row}"
 
     def _let_others_go(self, file: int) -> None:
-        """Keep the rows of two files in memory, the last that were read."""
+        """Release the rows of all files but `file` and the one read before it."""
         if file not in self._reading:
             self._reading = [*self._reading[-1:], file]
             for other, each in enumerate(self._files):
@@ -159,7 +159,7 @@ class HubSource:
 
 
 def open_hub(settings: DataSettings, cache: Path) -> HubSource:
-    """Open the files of `data.path`, or without it the hub's data set, fetched to `cache` once."""
+    """Open the files of `data.path`, or else the hub's data set, downloaded to `cache` once."""
     if settings.path is not None:
         return HubSource(settings.path, settings.image)
     from clothclf.data.fetch.hub import keep_from_hub
@@ -169,7 +169,7 @@ def open_hub(settings: DataSettings, cache: Path) -> HubSource:
 
 
 def _find(path: Path) -> tuple[Path, list[str]]:
-    """The folder of the files, and their names below it."""
+    """Return the folder of the files, and their names below it."""
     try:
         if path.is_file():
             return path.parent, [path.name]
@@ -178,10 +178,10 @@ def _find(path: Path) -> tuple[Path, list[str]]:
                 f"data.path: {path} does not exist; give a parquet file, or a folder of them as "
                 "the hub has it, or leave data.path out to read data.hub"
             )
-        if not path.is_dir():  # a pipe would be waited for without end
+        if not path.is_dir():  # opening a pipe would block
             raise DataError(f"data.path: {path} is neither a parquet file nor a folder")
         names = parquet_files(_walk(path), f"data.path: {path}")
-    except (OSError, ValueError) as error:  # a path too long, with a NUL, or not ours to read
+    except (OSError, ValueError) as error:  # a path that is too long, has a NUL or no permission
         raise DataError(f"data.path: {str(path)!r} cannot be read: {error}") from None
     if missing := missing_shards(names):
         raise DataError(
@@ -192,7 +192,7 @@ def _find(path: Path) -> tuple[Path, list[str]]:
 
 
 def _walk(path: Path) -> list[str]:
-    """Names of the plain files below a folder, a few folders deep; no linked folder is entered."""
+    """Return the names of regular files up to `_DEEPEST` folders deep; links are not followed."""
     names = []
     for folder, folders, files in os.walk(path):
         here = Path(folder).relative_to(path)
@@ -203,7 +203,7 @@ def _walk(path: Path) -> list[str]:
 
 
 def _image_leaf(files: Sequence[ParquetFile], asked: str | None) -> str:
-    """Path of the bytes of the images, the same in all files; raises DataError."""
+    """Return the parquet path of the image bytes; raises DataError if it differs between files."""
     first = files[0]
     if asked is None:
         asked = _image_column(first)
@@ -253,7 +253,7 @@ def _is_bytes(kind: pa.DataType) -> bool:
 
 
 def _class_names(file: ParquetFile, column: str) -> list[str]:
-    """Names by number of a column of classes; empty where the footer gives none."""
+    """Return the class names of a column, by index; empty if the footer has none."""
     feature = file.features.get(column, {})
     names = feature.get("names") if feature.get("_type") == "ClassLabel" else None
     if not isinstance(names, list) or not pa.types.is_integer(file.type_of(column)):

@@ -1,4 +1,4 @@
-"""A CSV or parquet table of images' paths and labels; the images lie in its folder or below."""
+"""CSV or parquet table with image paths and labels; the images are in its folder or below."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ IMAGE_COLUMNS = (
     *("path", "file", "filename", "file_name", "filepath", "file_path"),
     *("image", "img", "image_path", "img_path", "picture", "photo"),
 )
-"""Names of the column of paths that are looked for, the likeliest first."""
+"""Common names of the path column, in order of preference."""
 
 NO_PATH = "row without a path"
 NO_FILE = "path without a file"
@@ -34,12 +34,12 @@ UNUSABLE_PATH = "path is not plain text"
 
 
 class TableSource:
-    """A table; the rows' ids are the images' paths, relative to its folder."""
+    """Table of images, whose ids are the image paths relative to its folder."""
 
     def __init__(self, path: Path, image: str | None) -> None:
-        """Look for the table; `image` is its column of paths, or None to look for the usual.
+        """Open the table; `image` is its path column, or None to try the common names.
 
-        Raises DataError where there is none.
+        Raises DataError if the table does not exist.
         """
         self.title = plain_title(path.name or str(path))
         self.synthetic = False
@@ -51,13 +51,13 @@ class TableSource:
                 raise DataError(
                     f"data.path: {path} {kind}; source table needs a .csv or .parquet file"
                 )
-        except (OSError, ValueError) as error:  # a path too long, or with a NUL
+        except (OSError, ValueError) as error:  # a path that is too long or has a NUL
             raise DataError(f"data.path: {str(path)!r} cannot be read: {error}") from None
         self._files = open_files(path.parent)
         self._paths: list[str] = []
 
     def list_images(self, wanted: Wanted) -> Listing:
-        """List every row with the columns wanted; raises DataError."""
+        """List every row with the requested columns; raises DataError."""
         is_parquet = self.path.suffix.lower() in (".parquet", ".pq")
         read = self._read_parquet if is_parquet else self._read_csv
         paths, columns, places, findings = read(wanted)
@@ -67,18 +67,18 @@ class TableSource:
         return Listing(ids, columns, faults=faults, places=places, findings=tuple(findings))
 
     def read_bytes(self, image_id: str) -> bytes:
-        """Return the encoded image; raises DataError where it is too large or leads out."""
+        """Return the encoded image; raises DataError if it is too large or outside the folder."""
         return self._files.read(image_id, MAX_IMAGE_BYTES)
 
     def stamp(self) -> str:
-        """Text that changes when the table or an image that it names does."""
+        """Return text that changes when the table or one of its images does."""
         return self._files.stamp([self.path.name, *self._paths])
 
     def _read_csv(self, wanted: Wanted) -> _Rows:
         content = self._files.read(self.path.name, MAX_TABLE_BYTES)
         table = read_table(content, str(self.path), key=self._image_column)
         columns = {name: table.values(name) for name in wanted.columns}
-        # As parquet has them: programs write whole numbers with .0 where a value is missing.
+        # Same as for parquet: programs write whole numbers with .0 if a value is missing.
         columns[wanted.label] = [_whole(text) for text in columns[wanted.label]]
         paths = table.values(self._image_column(table.columns))
         return paths, columns, [f"line {line}" for line in table.lines], table.findings
@@ -107,11 +107,11 @@ class TableSource:
         )
 
     def _relative(self, path: str) -> str:
-        """A row's path as a plain name below the table's folder; empty where the row has none."""
+        """Normalize a row's path relative to the table's folder; empty if the row has none."""
         if not path:
             return ""
         if "\\" in path and not ("/" in path or self._has(path)):
-            path = path.replace("\\", "/")  # as Windows writes them
+            path = path.replace("\\", "/")  # Windows separators
         if path.startswith("/"):
             folder = self.path.parent.resolve().as_posix()
             path = path.removeprefix(f"{folder}/")
@@ -129,12 +129,12 @@ class TableSource:
     def _has(self, path: str) -> bool:
         try:
             return self._files.has(path)
-        except (OSError, ValueError):  # a name longer than systems take, or with a NUL
+        except (OSError, ValueError):  # a name that is too long or has a NUL
             return False
 
 
 def _whole(text: str) -> str:
-    """A whole number without its `.0`, any other text as it is."""
+    """Remove `.0` from a whole number; return other text unchanged."""
     return text.partition(".")[0] if _WHOLE_NUMBER.fullmatch(text) else text
 
 

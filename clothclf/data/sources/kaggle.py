@@ -1,7 +1,7 @@
-"""Kaggle's layout, zipped or unpacked: styles.csv and images/<id>.jpg, at the top or one down.
+"""Kaggle's layout, zipped or not: styles.csv and images/<id>.jpg, at the top or one folder down.
 
-Kaggle's own "Fashion Product Images (Small)" has rows with an unquoted comma in the product's name
-and ids without an image. Members are read by name, so that an archive cannot write anywhere.
+Kaggle's "Fashion Product Images (Small)" has rows with an unquoted comma in the product name and
+ids without an image. Members are read by name, so that an archive cannot write anywhere.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ NO_IMAGE = "id without an image"
 
 
 class KaggleSource:
-    """The data set as downloaded (zip) or unpacked (folder), also one folder down."""
+    """Data set as downloaded (zip) or unpacked (folder), at the top or one folder down."""
 
     def __init__(self, path: Path, title: str | None = None, synthetic: bool = False) -> None:
-        """Find styles.csv in `path`; raises DataError where there is none."""
+        """Find styles.csv in `path`; raises DataError if there is none."""
         self.title = plain_title(title or path.name)
         self.synthetic = synthetic
         self.path = path
@@ -39,7 +39,7 @@ class KaggleSource:
         }
 
     def list_images(self, wanted: Wanted) -> Listing:
-        """List every row of styles.csv with the columns wanted; raises DataError."""
+        """List every row of styles.csv with the requested columns; raises DataError."""
         where = f"{self.path}/{self._root}{TABLE}"
         content = self._files.read(self._root + TABLE, MAX_TABLE_BYTES)
         table = read_table(content, where, key="id")
@@ -53,21 +53,21 @@ class KaggleSource:
         )
 
     def read_bytes(self, image_id: str) -> bytes:
-        """Return the encoded image; raises DataError where it is too large or damaged."""
+        """Return the encoded image; raises DataError if it is too large or damaged."""
         return self._files.read(self._images[image_id], MAX_IMAGE_BYTES)
 
     def stamp(self) -> str:
-        """Text that changes when the archive or a file of the folder does."""
+        """Return text that changes when the archive or a file of the folder does."""
         return self._files.stamp([self._root + TABLE, *self._images.values()])
 
     def _problem(self, image_id: str) -> str:
-        """Why a row's id cannot be used; empty where it can."""
+        """Return why a row's id cannot be used; empty if it can."""
         if not _SAFE_ID.fullmatch(image_id):
             return UNUSABLE_ID
         return "" if image_id in self._images else NO_IMAGE
 
     def _find_root(self) -> str:
-        """The folder of styles.csv with its `/`: the top, else the first one down with images/."""
+        """Return the folder of styles.csv, with `/`: the top, or else the first with images/."""
         tops = ["", *(f"{name}/" for name in self._files.folders())]
         with_table = [top for top in tops if self._files.has(top + TABLE)]
         if not with_table:

@@ -1,7 +1,7 @@
-"""The contract of a source: what is wanted of it, the images it lists, and their bytes.
+"""Interface of a source: query, listing of its images, and their bytes.
 
-A source lists everything it has, as text, and says what it knows to be wrong. Which rows a study
-takes is decided in one place for all sources, `clothclf.data.sources.selection`.
+A source lists all its rows as text, and marks those that it knows to be unusable.
+`clothclf.data.sources.selection` selects the rows of a study, in the same way for all sources.
 """
 
 from __future__ import annotations
@@ -15,84 +15,85 @@ from typing import Literal, Protocol
 from clothclf.errors import DataError, did_you_mean
 
 MAX_IMAGE_BYTES = 64 * 2**20
-"""Larger files are no images to learn from, or are meant to fill the memory."""
+"""Maximum size of an encoded image in bytes. Larger files are not images, or are decompression
+bombs."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One row or image that was repaired or dropped, and why."""
+    """A repaired or dropped row or image, with the reason."""
 
     action: Literal["repaired", "dropped"]
     reason: str
-    """One of a few fixed phrases, so that findings can be counted by reason."""
+    """Fixed phrase, so that findings can be counted by reason."""
     image_id: str
     detail: str = ""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a study asks of a source: the columns it needs."""
+    """Query of a study to a source: the columns that it needs."""
 
     label: str
-    """Column that holds the class."""
+    """Column with the class."""
     where: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Column by column, the values whose rows are wanted."""
+    """Filters: for each column, the values of the rows to keep."""
     split: str | None = None
-    """Column that names the split of each image; None where there is none."""
+    """Column with the split of each image; None if there is none."""
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Every column that the listing must have: for the label, the filters and the split."""
+        """Required columns of the listing: those of the label, the filters and the split."""
         split = () if self.split is None else (self.split,)
         return tuple(dict.fromkeys([self.label, *self.where, *split]))
 
 
 @dataclass(frozen=True)
 class Listing:
-    """All that a source has, before any image is decoded; every sequence is as long as `ids`."""
+    """All rows of a source, before decoding; all non-empty sequences have the length of `ids`."""
 
     ids: Sequence[str]
-    """Name of each image, by which its bytes are read; empty where a row has none."""
+    """Name of each image, used to read its bytes; empty if a row has none."""
     columns: Mapping[str, Sequence[str]]
-    """At least the columns wanted, as text (see `as_text`); empty text where there is no value."""
+    """At least the requested columns, as text (see `as_text`); empty text for missing values."""
     splits: Sequence[str] = ()
-    """The split that the source itself gives each image, in any of `SPLIT_NAMES`; else nothing.
-    A column of splits that the study names comes first."""
+    """Split of each image as given by the source, any of `SPLIT_NAMES`; empty if there is none.
+    A split column named by the study takes precedence."""
     faults: Sequence[str] = ()
-    """Why a row cannot be used, one of a few fixed phrases; empty text where it can."""
+    """Reason why each row cannot be used, a fixed phrase; empty text if it can."""
     places: Sequence[str] = ()
-    """Where each row stands, for findings: `line 12`."""
+    """Location of each row for findings, such as `line 12`."""
     findings: tuple[Finding, ...] = ()
-    """What was repaired while reading; rows that are dropped are counted from `faults`."""
+    """Repairs made while reading; dropped rows are counted from `faults`."""
 
 
 class Source(Protocol):
-    """Where labelled images come from. Reading never writes, runs or unpacks anything."""
+    """Source of labelled images. Reading never writes, executes or unpacks anything."""
 
     title: str
-    """For reports, such as `fashion.zip`: one short line."""
+    """Short one-line name for reports, such as `fashion.zip`."""
     synthetic: bool
-    """Whether the images are drawn, not photographed."""
+    """Whether the images are synthetic drawings, not photographs."""
 
     def list_images(self, wanted: Wanted) -> Listing:
-        """List every image, with the columns wanted.
+        """List every image with the requested columns.
 
-        Raises DataError where the source cannot be read or has no such column (`no_column`).
+        Raises DataError if the source cannot be read or lacks a column (see `no_column`).
         """
 
     def read_bytes(self, image_id: str) -> bytes:
-        """Return the encoded image, at most `MAX_IMAGE_BYTES` of it.
+        """Return the encoded image, at most `MAX_IMAGE_BYTES` long.
 
-        Many threads call it at a time. Raises DataError where the image cannot be read; it is
-        then left out and counted.
+        Must be thread-safe. Raises DataError if the image cannot be read; it is then dropped and
+        counted.
         """
 
     def stamp(self) -> str:
-        """Text that changes when the source's files do; cheap, from sizes and times."""
+        """Return text that changes when the source's files do; fast, from sizes and times."""
 
 
 def as_text(value: object) -> str:
-    """A table's value as text: nothing for None and NaN, no `.0` on whole numbers, no blanks."""
+    """Convert a table's value to stripped text: None and NaN to empty text, 2.0 to `2`."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, float) and value.is_integer():
@@ -101,32 +102,32 @@ def as_text(value: object) -> str:
 
 
 def no_column(where: str, name: str, columns: Iterable[str]) -> DataError:
-    """The error of a table that lacks a column, with what it has."""
+    """Create the error for a missing column, with a list of the table's columns."""
     known = list(columns)
     names = ", ".join(column[:40] for column in known[:20])
     hint = did_you_mean(name, known)
-    # `id` is the layout's own; the others are what the config says.
+    # Column `id` belongs to the layout; the config names all others.
     remedy = "" if name == "id" else "; data.label, image, where and split.column name them"
     return DataError(f"{where}: no column {name!r}{hint}; its columns are: {names}{remedy}")
 
 
 _BREAKS_OUT = re.compile("[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters, line ends, what reverses the text around it, and halves of characters."""
+"""Control characters, line ends, bidirectional controls and lone surrogates."""
 
 
 def is_one_line(text: str) -> bool:
-    """Whether a name or label is text that stays within its line and field.
+    """Whether a name or label has no characters that break out of its line or field.
 
-    More than `str.isprintable` takes: the odd blanks and joiners of file names and emoji as well.
+    Unlike `str.isprintable`, accepts special spaces and the joiners of emoji.
     """
     return _BREAKS_OUT.search(text) is None
 
 
 def escaped(text: str) -> str:
-    """A name with what is unsafe in it written as Python does: `a\\nb`, `caf\\udce9`."""
+    """Escape unsafe characters of a name as in Python: `a\\nb`, `caf\\udce9`."""
     return _BREAKS_OUT.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def plain_title(name: str) -> str:
-    """A name as one short line for reports."""
+    """Convert a name to one short line for reports."""
     return "".join(c if c.isprintable() else "?" for c in name)[:200]

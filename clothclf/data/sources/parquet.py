@@ -1,7 +1,7 @@
-"""One parquet file: its columns as text, and its cells of bytes, without ever holding all of it.
+"""Read a parquet file with bounded memory: columns as text, and binary cells one by one.
 
-What a file unpacks to is known from its pages' headers before anything is unpacked, and refused
-where it would fill the memory.
+Page headers give the unpacked size before anything is unpacked; files that would exhaust memory
+are refused.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from clothclf.errors import DataError, first_line
 MAX_ROWS = 3_000_000
 MAX_COLUMNS = 1000
 MAX_TEXT_BYTES = 2**29
-"""Of one column of text or numbers, unpacked."""
+"""Maximum unpacked size of a column of text or numbers."""
 MAX_PAGE_BYTES = 2**29
-"""Of one page of images, unpacked: a hundred photographs of 5 MB."""
+"""Maximum unpacked size of a page of images: a hundred photographs of 5 MB."""
 MAX_GROWTH = 100
-"""Images are packed already; a column of them that unpacks to so many times the file is a bomb,
-unless it is small all the same."""
+"""Maximum ratio of the unpacked size of an image column to the file size. Images are compressed
+already, so a larger ratio is a decompression bomb, unless it unpacks to at most `SMALL_BYTES`."""
 SMALL_BYTES = 2**28
 
 _CELL_CHARACTERS = 1000
@@ -47,10 +47,10 @@ _ROWS_AT_ONCE = 64
 
 
 class ParquetFile:
-    """A parquet file that was written by others. Many threads may read it at a time."""
+    """Untrusted parquet file. Reading is thread-safe."""
 
     def __init__(self, path: Path) -> None:
-        """Read the footer; raises DataError where it is no parquet, cut short or too large."""
+        """Read the footer; raises DataError if it is not parquet, truncated or too large."""
         self.path = path
         with self._told():
             with path.open("rb") as content:
@@ -75,7 +75,7 @@ class ParquetFile:
 
     @cached_property
     def features(self) -> dict[str, dict[str, Any]]:
-        """What the `datasets` library wrote of each column into the footer; empty without it."""
+        """Column features in the footer, as written by the `datasets` library; empty without it."""
         try:
             info = json.loads((self._schema.metadata or {})[b"huggingface"])
             found = info["info"]["features"].items()
@@ -84,7 +84,7 @@ class ParquetFile:
             return {}
 
     def type_of(self, column: str) -> pa.DataType:
-        """Arrow's type of a column; raises DataError where it is missing or there twice."""
+        """Return the Arrow type of a column; raises DataError if it is missing or not unique."""
         count = self.columns.count(column)
         if count == 0:
             raise no_column(str(self.path), column, self.columns)
@@ -93,7 +93,7 @@ class ParquetFile:
         return self._schema.field(column).type
 
     def texts(self, column: str) -> list[str]:
-        """A column's values as text, row by row; raises DataError where they are no text."""
+        """Return a column as text, row by row; raises DataError if it is not text or numbers."""
         kind = self.type_of(column)
         value = kind.value_type if pa.types.is_dictionary(kind) else kind
         if not _is_plain(value):
@@ -104,7 +104,7 @@ class ParquetFile:
         unpacked = sum(page.unpacked_bytes for page in self._pages(column))
         if unpacked > MAX_TEXT_BYTES:
             raise self._bomb(column, unpacked, MAX_TEXT_BYTES)
-        # As a dictionary a value that a million rows share is in memory once.
+        # A dictionary stores a value shared by a million rows once.
         shared = [column] if _is_text(kind) else []
         texts: list[str] = []
         with self._told(), self._open(shared) as file:
@@ -117,9 +117,9 @@ class ParquetFile:
         return texts
 
     def prepare_bytes(self, leaf: str) -> None:
-        """See that a column of bytes can be read row by row; `leaf` is its path, as `image.bytes`.
+        """Check the sizes of a binary column before reading it; `leaf` is its path (`image.bytes`).
 
-        Raises DataError where it would fill the memory.
+        Raises DataError if reading it would exhaust memory.
         """
         whole = largest = 0
         for page in self._pages(leaf):
@@ -132,13 +132,13 @@ class ParquetFile:
                 f"{self.path}: column {leaf!r} unpacks to {_mebibytes(whole)}, more than "
                 f"{MAX_GROWTH} times the file: images are not packed so tightly"
             )
-        # No cell is larger than the page that holds it, or that its dictionary holds.
+        # No cell is larger than its page, or than the page of its dictionary.
         self._rows_at_once[leaf] = max(1, min(_ROWS_AT_ONCE, _AT_ONCE_BYTES // max(1, largest)))
 
     def read_bytes(self, leaf: str, group: int, row: int) -> bytes:
-        """The cell of one row of a row group; raises DataError where it is empty or too large.
+        """Return the cell of one row of a row group; raises DataError if it is empty or too large.
 
-        Quick where rows are asked for in about their order.
+        Fast if rows are read approximately in order.
         """
         with self._lock:
             window = self._windows.pop((leaf, group), None)
@@ -147,7 +147,7 @@ class ParquetFile:
             with self._told():
                 content = window.cell(row)
             self._windows[leaf, group] = window
-            while len(self._windows) > 2:  # two, for the threads that are still at the one before
+            while len(self._windows) > 2:  # some threads may still read the previous row group
                 self._windows.popitem(last=False)
         if content is None:
             raise DataError("the cell is empty")
@@ -156,7 +156,7 @@ class ParquetFile:
         return content
 
     def let_go(self) -> None:
-        """Close what is open for reading bytes."""
+        """Close all open readers of binary columns."""
         with self._lock:
             self._windows.clear()
 
@@ -181,7 +181,7 @@ class ParquetFile:
             yield file
 
     def _pages(self, leaf: str) -> Iterator[Page]:
-        """The pages of all row groups of a column, or of one part of a column of structs."""
+        """Yield the pages of a column, or of one field of a struct column, over all row groups."""
         with self._told(), self.path.open("rb") as file:
             for group in self._groups:
                 if leaf not in group.chunks:
@@ -214,17 +214,17 @@ class ParquetFile:
 
 
 class _Window:
-    """The last rows of a column of bytes that were read, and how to read on."""
+    """Sliding window over the most recently read rows of a binary column."""
 
     def __init__(self, batches: Iterator[pa.Array]) -> None:
         self._batches = batches
         self._kept: deque[pa.Array] = deque()
         self.first = 0
-        """Row of the group that is the oldest kept."""
+        """First row of the row group that is still in memory."""
         self._end = 0
 
     def cell(self, row: int) -> bytes | None:
-        """The bytes of a row, which is `first` or a later one; None where the cell is empty."""
+        """Return the bytes of a row, `first` or later; None if the cell is empty."""
         while row >= self._end:
             batch = next(self._batches, None)
             if batch is None:
@@ -260,7 +260,7 @@ def _chunk_texts(chunk: pa.Array) -> list[str]:
 
 
 def _safe_list(values: pa.Array) -> list[Any]:
-    """Values as Python's own; text that is not UTF-8 keeps what can be read of it."""
+    """Convert values to Python objects; replace invalid UTF-8 in text."""
     if not _is_text(values.type):
         return list(values.to_pylist())
     raw = values.cast(pa.large_binary()).to_pylist()

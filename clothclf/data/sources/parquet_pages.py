@@ -1,7 +1,7 @@
-"""What a parquet file says of its own layout: its footer, and the header before each page.
+"""Parse the footer and page headers of a parquet file.
 
-A reader makes room for what a page's header says, whatever the footer does; so both are read here
-before anything is unpacked. Numbers of fields are those of parquet's `parquet.thrift`.
+A reader allocates the size in a page's header, whatever the footer says, so both are read before
+anything is unpacked. Field numbers are those of parquet's `parquet.thrift`.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from typing import Any, BinaryIO, NamedTuple
 from clothclf.data.sources.thrift import Struct, ThriftError, read_struct
 
 DELTA_BYTE_ARRAY = 7
-"""The encoding by which a value repeats the start of the one before: kilobytes become gigabytes."""
+"""Encoding in which values repeat the prefix of the previous one: kilobytes become gigabytes."""
 MAX_FOOTER_BYTES = 2**24
 MAX_HEADER_BYTES = 2**24
 _MAGIC, _ENCRYPTED = b"PAR1", b"PARE"
 _FIRST_READ = 4096
 _BEYOND = 100
-"""Bytes that readers look past a column's end, since old writers counted too few."""
+"""Bytes that readers read past a column's end, because old writers stored too small a size."""
 
 
 class LayoutError(Exception):
-    """The file is no parquet, or does not say of itself what every parquet file says."""
+    """The file is not a parquet file, or its metadata is damaged."""
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """One column's pages in one row group."""
+    """Pages of one column in one row group."""
 
     start: int
     length: int
@@ -39,14 +39,14 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Group:
-    """A row group; columns by their path, as `image.bytes`."""
+    """Row group, with column chunks by path, such as `image.bytes`."""
 
     rows: int
     chunks: dict[str, Chunk]
 
 
 class Page(NamedTuple):
-    """One page of a column, as its header describes it."""
+    """Page of a column, as described by its header."""
 
     unpacked_bytes: int
     values: int
@@ -55,7 +55,7 @@ class Page(NamedTuple):
 
 
 def read_footer(file: BinaryIO) -> list[Group]:
-    """The row groups of a file; raises LayoutError, and OSError where it cannot be read."""
+    """Return the row groups of a file; raises LayoutError, or OSError if it cannot be read."""
     start = file.read(4)
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - 8))
@@ -95,9 +95,9 @@ def _group(fields: Struct) -> Group:
 
 
 def pages(file: BinaryIO, chunk: Chunk) -> Iterator[Page]:
-    """Yield a chunk's pages until its values are counted.
+    """Yield a chunk's pages until all its values are covered.
 
-    Raises LayoutError, and OSError where the file cannot be read.
+    Raises LayoutError, or OSError if the file cannot be read.
     """
     position, seen = chunk.start, 0
     while seen < chunk.values and position < chunk.start + chunk.length + _BEYOND:
@@ -121,7 +121,7 @@ def pages(file: BinaryIO, chunk: Chunk) -> Iterator[Page]:
 
 
 def _read_header(file: BinaryIO, position: int) -> tuple[Struct, int]:
-    """A page's header and its length in bytes."""
+    """Return a page's header and its length in bytes."""
     size = _FIRST_READ
     while True:
         file.seek(position)

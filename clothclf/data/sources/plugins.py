@@ -1,7 +1,7 @@
-"""Sources of other packages, by the entry point group `bench.sources`; what they do is checked.
+"""Source plug-ins from other packages, found by the entry point group `bench.sources`.
 
-An entry point names a callable that takes the DataSettings and returns a Source. Whatever a
-plug-in raises or returns, the user is told in one sentence which plug-in it was.
+An entry point names a callable that takes the DataSettings and returns a Source. All return values
+are validated, and all errors are converted to a one-line message that names the plug-in.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 def open_plugin(settings: DataSettings) -> Source:
-    """Open the plug-in's source that `data.source` names; raises DataError, naming it."""
+    """Open the plug-in named by `data.source`; raises DataError that names the plug-in."""
     entry = _find(settings.source)
     where = f"data.source: plug-in {entry.name!r} ({entry.value})"
     build = _told(where, "cannot be loaded", entry.load)
@@ -73,10 +73,10 @@ def _has_method(source: object, name: str) -> bool:
 
 
 def _told(where: str, what: str, act: Callable[[], T]) -> T:
-    """Do something of the plug-in's; what it raises becomes one sentence that names it."""
+    """Call a plug-in; convert exceptions to a one-line DataError that names it."""
     try:
         return act()
-    except DataError as error:  # the plug-in's own sentence
+    except DataError as error:  # the plug-in's own message
         raise DataError(f"{where}: {_one_line(error)}") from None
     except (Exception, SystemExit) as error:
         kind = type(error).__name__
@@ -88,7 +88,7 @@ def _one_line(error: BaseException) -> str:
 
 
 class _Checked:
-    """A plug-in's source, none of whose answers is believed unseen."""
+    """Wrapper that validates everything a plug-in's source returns."""
 
     def __init__(self, source: Source, where: str, settings: DataSettings) -> None:
         self.title = plain_title(source.title)
@@ -99,14 +99,14 @@ class _Checked:
         self._stamp = f"{where} {told}"
 
     def list_images(self, wanted: Wanted) -> Listing:
-        """The plug-in's listing; raises DataError where it raises, or it is not as agreed."""
+        """Return the plug-in's listing; raises DataError on exceptions and invalid listings."""
         listing = _told(self._where, "failed", lambda: self._source.list_images(wanted))
         if fault := _listing_error(listing, wanted):
             raise DataError(f"{self._where}: returned no usable listing: {fault}")
         return listing
 
     def read_bytes(self, image_id: str) -> bytes:
-        """The plug-in's image; raises DataError where it raises, or it is no bytes."""
+        """Return the plug-in's image; raises DataError on exceptions or invalid content."""
         content = _told(self._where, "failed", lambda: self._source.read_bytes(image_id))
         if not isinstance(content, bytes):
             raise DataError(f"{self._where}: read_bytes returned {type(content).__name__}")
@@ -115,7 +115,7 @@ class _Checked:
         return content
 
     def stamp(self) -> str:
-        """The plug-in's stamp, with its name and settings: two plug-ins never share images."""
+        """Return the plug-in's stamp with its name and settings, so that caches are not shared."""
         return f"{self._stamp} {_told(self._where, 'failed', self._source.stamp)}"
 
 
@@ -139,7 +139,7 @@ def _listing_error(listing: Any, wanted: Wanted) -> str:
             return f"{name} has {len(values):,} values for {len(listing.ids):,} ids"
         if odd := {type(value).__name__ for value in values} - {"str"}:
             return f"{name} holds {sorted(odd)[0]}, not text alone"
-    # Ids stand in tables, files and messages.
+    # Ids appear in tables, files and messages.
     if odd_id := next((name for name in listing.ids if not is_one_line(name)), None):
         return f"the id {odd_id[:80]!r} is not plain text"
     if not all(isinstance(finding, Finding) for finding in listing.findings):

@@ -1,6 +1,6 @@
-"""Which of a source's rows a study takes: those with a name, a label and the values asked for.
+"""Select the rows of a study from a source's listing: those with an id and a label that match.
 
-Every source is treated alike here, and every row that is not taken is a finding.
+All sources are treated alike, and every dropped row becomes a finding.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from clothclf.settings import DataSettings
 MAX_LABEL_CHARACTERS = 100
 _DETAIL_CHARACTERS = 100
 _NO_VALUE = ("nan", "<na>", "null", "#n/a")
-"""What programs write into tables where there is no value; capitals do not count."""
+"""Markers of missing values in tables, in lower case."""
 
 FILTERED = "not among data.where"
 NO_ID = "row without an id"
@@ -40,17 +40,17 @@ DUPLICATE_ID = "duplicate id"
 
 @dataclass(frozen=True)
 class Chosen:
-    """The rows that a study takes of a source, and what became of the others."""
+    """Rows selected from a source, and findings for the others."""
 
     rows: pd.DataFrame
-    """Columns `id`, `label` and `split` (text; no split is given where it is empty), ids unique."""
+    """Text columns `id` (unique), `label` and `split` (empty if not given)."""
     rows_read: int
-    """Rows that the source has, those left out included."""
+    """Number of rows in the source, including dropped ones."""
     findings: tuple[Finding, ...]
 
 
 def list_wanted(source: Source, settings: DataSettings) -> Chosen:
-    """List a source and choose from it as the settings say; raises DataError."""
+    """List a source and select its rows as the settings say; raises DataError."""
     wanted = wanted_of(settings)
     listing = source.list_images(wanted)
     if settings.split.given == "ignore":
@@ -59,15 +59,15 @@ def list_wanted(source: Source, settings: DataSettings) -> Chosen:
 
 
 def wanted_of(settings: DataSettings) -> Wanted:
-    """What the settings ask of a source."""
+    """Return the query that the settings make to a source."""
     split = settings.split.column if settings.split.given == "keep" else None
     return Wanted(settings.label, settings.where, split)
 
 
 def choose(listing: Listing, wanted: Wanted, title: str) -> Chosen:
-    """Take the rows that can be used and were asked for; `title` is the source's.
+    """Select usable rows that match the query; `title` is the source's title.
 
-    Of equal ids the first usable one stays. Raises DataError where a filter leaves nothing.
+    The first usable row of each id is kept. Raises DataError if a filter matches no rows.
     """
     asked = _asked_for(listing, wanted.where, title)
     given = listing.columns[wanted.split] if wanted.split else listing.splits
@@ -77,7 +77,7 @@ def choose(listing: Listing, wanted: Wanted, title: str) -> Chosen:
             f"data.split.column: {title}: column {wanted.split!r} names no split: none of its "
             f"values is train, valid or test; its most frequent values are: {_frequent(splits)}"
         )
-    # Where nothing is given to validation or test, all is drawn, and no row lacks its split.
+    # Without validation or test rows all splits are drawn, so no row lacks its split.
     split_faults = _split_errors(splits) if {"valid", "test"} & set(splits) else ()
     labels = listing.columns[wanted.label]
     nothing = [""] * len(listing.ids)
@@ -115,7 +115,7 @@ def _split_errors(splits: Sequence[str]) -> list[str]:
 
 
 def _composed(text: str) -> str:
-    """Text without blanks around it, its accents in one form: two would make two classes of one."""
+    """Strip text and normalize it to NFC, so that one class is not split by its encoding."""
     return unicodedata.normalize("NFC", text.strip())
 
 
@@ -124,7 +124,7 @@ def _label_error(image_id: str, category: str) -> str:
         return NO_ID
     if not category or category.lower() in _NO_VALUE:
         return NO_LABEL
-    # Labels name classes in tables, images and metrics: no control characters there.
+    # Labels appear in tables, images and metrics, so they must not have control characters.
     if len(category) > MAX_LABEL_CHARACTERS or not is_one_line(category):
         return UNUSABLE_LABEL
     return ""
@@ -133,7 +133,7 @@ def _label_error(image_id: str, category: str) -> str:
 def _asked_for(
     listing: Listing, where: Mapping[str, tuple[str, ...]], title: str
 ) -> Sequence[bool]:
-    """Whether each row has one of the values asked for, in every column of the filters."""
+    """Return for each row whether it matches the filters of all columns."""
     asked = [True] * len(listing.ids)
     for column, values in where.items():
         found = [_composed(value) for value in listing.columns[column]]

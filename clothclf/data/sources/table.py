@@ -1,4 +1,4 @@
-"""A CSV table as rows of text, whatever state it is in; what was mended is told row by row."""
+"""Read CSV tables as text, even malformed ones, and report each repair."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ NUL = "NUL characters removed"
 MAX_COLUMNS = 1000
 MAX_LINES = 3_000_000
 MAX_CELLS = 30_000_000
-"""Columns times lines: short rows are filled up, and take memory for every column."""
+"""Maximum columns times lines: short rows are padded, and take memory for every column."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Text of every row; all rows are as long as `columns`."""
+    """CSV table as text; all rows are as long as `columns`."""
 
     where: str
-    """The file, for messages."""
+    """File name for messages."""
     columns: list[str]
     rows: list[list[str]] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
-    """Line of the file at which each row ends, counted from 1."""
+    """Line number at which each row ends, from 1."""
     findings: list[Finding] = field(default_factory=list)
 
     def column(self, name: str) -> int:
-        """Place of a column; raises DataError where it is missing or there twice."""
+        """Return the index of a column; raises DataError if it is missing or not unique."""
         places = [place for place, column in enumerate(self.columns) if column == name]
         if not places:
             raise no_column(self.where, name, self.columns)
@@ -47,16 +47,16 @@ class Table:
         return places[0]
 
     def values(self, name: str) -> list[str]:
-        """A column's text, row by row, without blanks around it; raises DataError as `column`."""
+        """Return a column's stripped text, row by row; raises DataError as `column`."""
         place = self.column(name)
         return [row[place].strip() for row in self.rows]
 
 
 def read_table(content: bytes, where: str, key: str | Callable[[Sequence[str]], str]) -> Table:
-    """Read a CSV table with a header; findings name their row by its column `key`.
+    """Read a CSV table with a header; findings identify rows by column `key`.
 
-    `key` may be what chooses that column among the header's names.
-    Raises DataError where there is no header of text, no column `key`, or a field without end.
+    `key` may be a function that selects that column from the header's names. Raises DataError if
+    there is no text header, no column `key`, or an unterminated field.
     """
     text = _decode(content)
     _refuse_bombs(text, where)
@@ -81,7 +81,7 @@ def read_table(content: bytes, where: str, key: str | Callable[[Sequence[str]], 
 
 
 def _refuse_bombs(text: str, where: str) -> None:
-    """Refuse a table that a zip archive holds in kilobytes and memory in gigabytes."""
+    """Raise DataError for a table that is kilobytes in a zip archive but gigabytes in memory."""
     lines = max(text.count("\n"), text.count("\r")) + 1
     ends = [place for mark in "\r\n" if (place := text.find(mark)) >= 0]
     columns = text.count(",", 0, min(ends, default=len(text))) + 1
@@ -93,7 +93,7 @@ def _refuse_bombs(text: str, where: str) -> None:
 
 
 def _rows(lines: list[str], table: Table, place: int) -> Iterator[tuple[int, list[str]]]:
-    """Yield each row below the header with the number of its last line; blank lines are no rows."""
+    """Yield each row below the header with the number of its last line; skip blank lines."""
     reader = csv.reader(iter(lines[1:]))
     while (start := reader.line_num) < len(lines) - 1:
         fields, fault = [], ""
@@ -119,7 +119,7 @@ def _rows(lines: list[str], table: Table, place: int) -> Iterator[tuple[int, lis
 
 
 def _with_header_in_one(lines: list[str]) -> list[str]:
-    """The lines of a table whose header has line breaks in its quotes, without these breaks."""
+    """Return the lines of a table with a multi-line quoted header joined to one line."""
     reader = csv.reader(iter(lines), strict=True)
     try:
         names = next(reader, [])
@@ -130,12 +130,12 @@ def _with_header_in_one(lines: list[str]) -> list[str]:
         return lines
     header = io.StringIO()
     csv.writer(header).writerow(" ".join(name.split()) for name in names)
-    # Blank lines are no rows, and keep the numbers of those below.
+    # Blank lines are skipped later, and preserve the line numbers of the rows below.
     return [header.getvalue(), *["\n"] * (count - 1), *lines[count:]]
 
 
 def _is_standard(lines: list[str], width: int) -> bool:
-    """Whether lines are one row as RFC 4180 has it; the breaks within its quotes are then meant."""
+    """Whether lines are one valid RFC 4180 row, whose quoted line breaks are intended."""
     try:
         rows = list(csv.reader(lines, strict=True))
     except csv.Error:
@@ -144,14 +144,14 @@ def _is_standard(lines: list[str], width: int) -> bool:
 
 
 def _are_rows(lines: list[str], width: int, place: int) -> bool:
-    """Whether most lines inside quotes are rows: then a quote without an end swallowed them."""
+    """Whether most lines inside quotes are rows, which an unterminated quote swallowed."""
     alone = [_alone(line) for line in lines if line.strip()]
     rows = [fields for fields in alone if len(fields) >= width and fields[place].strip()]
     return 2 * len(rows) > len(alone)
 
 
 def _alone(line: str) -> list[str]:
-    """The fields of one line, whatever quotes were open before it, however long they are."""
+    """Parse one line on its own, without open quotes from before and without a length limit."""
     line = line.rstrip("\r\n")
     try:
         return next(csv.reader([line]), [])
@@ -160,21 +160,21 @@ def _alone(line: str) -> list[str]:
 
 
 def _decode(content: bytes) -> str:
-    """A file's text; bytes that are not UTF-8 are marked, for `as_written` to read them."""
+    """Decode a file; bytes that are not UTF-8 become surrogates, for `as_written`."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         try:
             text = content.decode("utf-16", errors="surrogatepass")
-        except UnicodeDecodeError:  # cut short
+        except UnicodeDecodeError:  # truncated
             text = content.decode("utf-16", errors="replace")
-        # Halves of characters become a control character, which no label may have.
+        # Lone surrogates become a control character, which is not allowed in labels.
         return _MARKED.sub("\x1a", text)
     return content.decode("utf-8-sig", errors="surrogateescape")
 
 
 def as_written(text: str) -> str:
-    """Text with bytes that `_decode` has marked, read as Windows-1252 or, failing that, Latin-1.
+    """Decode surrogates from `_decode` as Windows-1252 or, failing that, Latin-1.
 
-    Whatever it was written in, other bytes stay other text.
+    Different bytes always give different text.
     """
     if not _MARKED.search(text):
         return text
@@ -189,13 +189,13 @@ _MARKED = re.compile("[\ud800-\udfff]")
 
 
 def _mend(fields: list[str], width: int, place: int, findings: list[Finding]) -> list[str]:
-    """Bring a row to the header's width, and note all that is odd about it."""
+    """Pad or join a row to the header's width, and record its repairs."""
     is_utf8 = _MARKED.search("".join(fields)) is None
     if not is_utf8:
         fields = [as_written(field) for field in fields]
     key = fields[place].strip()[:100] if place < len(fields) else ""
     if len(fields) > width:
-        # The last column is free text: what stands too much belongs to it.
+        # The last column is free text, so surplus fields belong to it.
         fields = [*fields[: width - 1], ",".join(fields[width - 1 :])]
         findings.append(Finding("repaired", UNQUOTED_COMMA, key, fields[-1][:200]))
     elif len(fields) < width:
@@ -204,7 +204,7 @@ def _mend(fields: list[str], width: int, place: int, findings: list[Finding]) ->
     text = "".join(fields)
     if "\n" in text or "\r" in text:
         breaks = len(text.replace("\r\n", "\n").replace("\r", "\n").split("\n")) - 1
-        # An unbalanced quote swallows the rows after it; that must not pass unseen.
+        # Report line breaks: an unbalanced quote may have swallowed the rows after it.
         findings.append(Finding("repaired", LINE_BREAK, key, f"{breaks} line breaks"))
     if not is_utf8:
         findings.append(Finding("repaired", NOT_UTF8, key, "read as Windows-1252"))

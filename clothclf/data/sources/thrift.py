@@ -1,6 +1,6 @@
-"""Structs in Thrift's compact protocol, in which a parquet file describes itself.
+"""Read structs in Thrift's compact protocol, the format of parquet metadata.
 
-Arrow's own classes for these descriptions end the process on some damaged ones.
+Arrow's own metadata classes abort the process on some damaged files.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 Struct = dict[int, Any]
-"""Fields by their number. Of lists only those of structs and of text are kept, else None."""
+"""Fields by number. Lists of structs and of text are kept; other lists are None."""
 
 _DEEPEST = 12
 _BOOLS, _BYTE, _INTEGERS, _DOUBLE, _BINARY, _LISTS, _STRUCT = (
@@ -23,13 +23,13 @@ _BOOLS, _BYTE, _INTEGERS, _DOUBLE, _BINARY, _LISTS, _STRUCT = (
 
 
 class ThriftError(Exception):
-    """The bytes are no such struct."""
+    """The bytes are not a valid struct."""
 
 
 def read_struct(content: bytes, at: int, depth: int = 0) -> tuple[Struct, int]:
-    """The struct that begins at a byte, and the byte after it.
+    """Return the struct that starts at byte `at`, and the position after it.
 
-    Raises ThriftError, and IndexError where the content ends before the struct does.
+    Raises ThriftError, or IndexError if the content ends before the struct does.
     """
     if depth > _DEEPEST:
         raise ThriftError("it is nested too deep")
@@ -42,7 +42,7 @@ def read_struct(content: bytes, at: int, depth: int = 0) -> tuple[Struct, int]:
         else:
             number, at = _integer(content, at)
         kind = head & 15
-        if kind in _BOOLS:  # a bool stands in the kind itself
+        if kind in _BOOLS:  # the kind itself encodes the value
             fields[number] = kind == 1
         else:
             fields[number], at = _value(content, at, kind, depth)

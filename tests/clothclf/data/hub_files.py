@@ -1,4 +1,4 @@
-"""Writes parquet files as the Hugging Face hub's `datasets` library does."""
+"""Writes parquet files like the Hugging Face hub's `datasets` library."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
 def cells(contents: Sequence[bytes | None]) -> pa.Array:
-    """Images as the hub stores them: their bytes, and a path that leads nowhere."""
+    """Images as stored on the hub: their bytes, and a path that does not exist."""
     found = [None if each is None else {"bytes": each, "path": "/etc/passwd"} for each in contents]
     return pa.array(found, PICTURE)
 
@@ -27,7 +27,7 @@ def write(
     features: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Path:
-    """Write a parquet file; `features` is what `datasets` notes of the columns."""
+    """Write a parquet file; `features` is the column metadata of `datasets`."""
     table = pa.table(dict(columns))
     if features is not None:
         table = table.replace_schema_metadata(
@@ -39,7 +39,7 @@ def write(
 
 
 def fashion(path: Path, ids: Sequence[int], labels: Sequence[str], **options: Any) -> Path:
-    """A file with the columns of ashraq/fashion-product-images-small; each id has its image."""
+    """File with the columns of ashraq/fashion-product-images-small; each id has its own image."""
     count = len(ids)
     text = {"dtype": "string", "_type": "Value"}
     columns = {

@@ -1,4 +1,4 @@
-"""Files and folders appear whole or not at all."""
+"""Files and folders are written atomically."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ with new_folder(Path(sys.argv[1]) / "folder") as unfinished:
 def test_what_a_killed_process_left_is_swept_by_the_next_that_fills_a_folder(
     tmp_path: Path,
 ) -> None:
-    """Whatever it is to be called; what another process is filling stays."""
+    """Whatever name it was to have; folders that another process is filling stay."""
     for _ in range(3):
         subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
     (left,) = tmp_path.iterdir()

@@ -1,4 +1,4 @@
-"""RandAugment, erasing, mixing, crops and balanced classes, drawn from seed and epoch alone."""
+"""RandAugment, erasing, mixing, crops and balanced classes depend only on seed and epoch."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def batches(seed: int = 5, size: int = 8, count: int = 37, **augment: Any) -> Im
 
 @pytest.mark.parametrize("augment", ALL, ids=str)
 def test_an_epochs_draws_are_of_its_seed_and_number_alone(augment: dict[str, Any]) -> None:
-    """Not of what ran before, and another number or seed gives others."""
+    """They do not depend on what ran before; another epoch or seed gives other draws."""
     made = batches(**augment)
     images, targets = epoch(made, 2)
     epoch(made, 1)
@@ -88,13 +88,13 @@ def test_a_digest_tells_the_new_draws_apart(augment: dict[str, Any]) -> None:
 
 
 def test_digests_of_plain_recipes_are_what_they_were() -> None:
-    """Records made before are compared with new ones by them."""
+    """Digests of existing records must stay comparable with new ones."""
     assert draw_views(37, 2, 5, AugmentSettings(crop_padding=3)).digest() == "99f393c5512f"
 
 
 @pytest.mark.parametrize("count", [37, 32])
 def test_mixup_blends_images_and_labels_by_one_share(count: int) -> None:
-    """Each with the one from the other end of the batch; the last of an odd batch stays alone."""
+    """Images are paired from both ends of the batch; the last of an odd batch is not mixed."""
     plain, mixed = batches(count=count, **PLAIN), batches(count=count, mixup=0.4, **PLAIN)
     for (images, targets), (blend, shares) in zip(plain.train(1), mixed.train(1), strict=True):
         paired = len(targets) - len(targets) % 2
@@ -107,7 +107,7 @@ def test_mixup_blends_images_and_labels_by_one_share(count: int) -> None:
 
 
 def lowest_share(shares: torch.Tensor, targets: torch.Tensor) -> float:
-    """What a mixed image keeps of its own label, read from one whose partner has another."""
+    """Weight of an image's own label, read from an image whose partner has another label."""
     differs = (targets != targets.flip(0)).nonzero()[0, 0]
     return float(shares[differs, targets[differs]])
 
@@ -131,7 +131,7 @@ def test_a_share_of_batches_is_mixed() -> None:
     made = batches(size=2, count=400, mixup=1.0, mix_probability=0.25)
     shares = torch.cat([targets for _, targets in made.train(1)])
     mixed = float((shares.max(1).values < 1).float().mean())
-    assert 0.1 < mixed < 0.3  # pairs of one class do not show
+    assert 0.1 < mixed < 0.3  # pairs of the same class are not visible
 
 
 def test_erased_rectangles_have_the_mean_colour() -> None:
@@ -191,7 +191,7 @@ def test_resized_crops_keep_their_share_and_stay_inside() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_balanced_sampling_draws_every_class_as_often(seed: int) -> None:
-    """As many in all as there are, each class give or take one, its images by turns."""
+    """The number of images is unchanged; classes differ by at most one, and images take turns."""
     targets = np.repeat([0, 1, 2], [50, 7, 23])
     views = draw_views(80, 1, seed, AugmentSettings(), targets)
     counts = np.bincount(targets[views.order])

@@ -1,4 +1,4 @@
-"""Batches: every image once, changed as drawn from seed and epoch, equal to a plain reference."""
+"""Batches contain every image once, augmented by seed and epoch, equal to a simple reference."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from clothclf.settings import AugmentSettings
 SIZE = 12
 MEAN_STD = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 RAW = Normalization((0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255))
-"""Leaves pixels as they are, 0 to 255."""
+"""Normalization that leaves pixels unchanged, from 0 to 255."""
 
 
 def split(count: int, seed: int) -> SplitImages:
@@ -48,7 +48,7 @@ def batches(
 
 
 def epoch(made: ImageBatches, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """All images of an epoch as [n, height, width, 3], and their targets."""
+    """Return all images of an epoch as [n, height, width, 3], and their targets."""
     parts = list(made.train(number))
     images = torch.cat([images for images, _ in parts]).permute(0, 2, 3, 1).numpy()
     return images, torch.cat([targets for _, targets in parts]).numpy()
@@ -70,7 +70,7 @@ def test_every_image_comes_once_an_epoch_with_its_label() -> None:
 
 @pytest.mark.parametrize("padding", [0, 3])
 def test_an_epoch_depends_on_seed_and_number_alone(padding: int) -> None:
-    """What ran before, or is made anew, changes nothing; another number or seed does."""
+    """Earlier epochs and new instances change nothing; another epoch or seed does."""
     made = batches(padding)
     first = epoch(made, 2)[0]
     epoch(made, 1)
@@ -85,7 +85,7 @@ def test_an_epoch_depends_on_seed_and_number_alone(padding: int) -> None:
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("padding", [0, 1, 4])
 def test_images_equal_a_plain_reference(padding: int, seed: int) -> None:
-    """Reflect, cut, mirror: one image at a time with numpy gives the same pixels exactly."""
+    """Padding, cropping and flipping images one by one with NumPy gives exactly the same pixels."""
     made = batches(padding, seed=seed)
     train = made.splits["train"]
     drawn = draw_views(len(train), 1, seed, made.augment)
@@ -117,7 +117,7 @@ def test_without_augmentation_nothing_is_changed() -> None:
 
 
 def test_normalisation_is_that_of_the_architecture() -> None:
-    """(pixel / 255 - mean) / deviation, in channels-last memory."""
+    """(pixel / 255 - mean) / std, in channels-last memory."""
     levels = torch.arange(256, dtype=torch.uint8)
     pixels = levels.reshape(1, 16, 16, 1).expand(1, 16, 16, 3).contiguous()
     got = MEAN_STD.apply(pixels)
@@ -146,7 +146,7 @@ def test_mirrored_images_are_numpys() -> None:
 
 @pytest.mark.parametrize("flip", [False, True])
 def test_features_take_the_place_of_their_images(flip: bool) -> None:
-    """With pixels themselves as features, both kinds of batches are the same, epoch by epoch."""
+    """With pixels as features, both kinds of batches are equal in every epoch."""
     made = batches(flip=flip)
 
     def flat(mirrored: bool) -> torch.Tensor:
@@ -164,7 +164,7 @@ def test_features_take_the_place_of_their_images(flip: bool) -> None:
 
 
 def test_pixels_are_read_from_disk(tmp_path: Path) -> None:
-    """A memory-mapped array gives torch a writable copy of its own."""
+    """A memory-mapped array gives torch a writable copy."""
     part = split(9, 3)
     np.save(tmp_path / "pixels.npy", part.pixels)
     mapped = SplitImages(
@@ -177,7 +177,7 @@ def test_pixels_are_read_from_disk(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("count", "size"), [(33, 16), (32, 16), (1, 16), (5, 1), (47, 16), (3, 2)])
 def test_batches_cover_an_epoch_and_none_but_a_lone_image_is_alone(count: int, size: int) -> None:
-    """Every place once, in order; a remainder of one joins the batch before it."""
+    """Every index once, in order; a remainder of one image joins the batch before it."""
     parts = training_parts(count, size)
     assert [place for part in parts for place in range(part.start, part.stop)] == list(range(count))
     sizes = [part.stop - part.start for part in parts]

@@ -1,4 +1,4 @@
-"""Threads that decode images share one budget, in turn, and can be ended."""
+"""Decoding threads share one memory budget in FIFO order, and can be cancelled."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_more_than_the_total_is_given_alone() -> None:
 
 
 def test_a_large_claim_is_not_passed_by_small_ones() -> None:
-    """It would wait as long as small ones come."""
+    """Small claims would otherwise starve it."""
     budget, order = Budget(100), []
 
     def work(amount: int) -> None:
@@ -69,17 +69,17 @@ def test_threads_that_wait_give_up_where_the_block_is_left_early() -> None:
         with pytest.raises(KeyboardInterrupt):
             interrupted()
         assert all(isinstance(reason(future), CancelledError) for future in waiting)
-    assert claim_once(budget, 100)  # nothing is held, and nobody is left in the queue
+    assert claim_once(budget, 100)  # nothing is reserved, and no thread is queued
 
 
 def claim_once(budget: Budget, amount: int) -> bool:
-    """Hold an amount for a moment."""
+    """Reserve an amount briefly."""
     with budget.claim(amount):
         return True
 
 
 def reason(future: Future[bool]) -> BaseException | None:
-    """Why a future has no result."""
+    """Return the exception of a finished future, if any."""
     try:
         return future.exception(timeout=0)
     except CancelledError as error:

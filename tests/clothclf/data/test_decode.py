@@ -1,4 +1,4 @@
-"""Images of every kind become RGB as a viewer would show them; hostile ones are refused."""
+"""Images of every kind decode to RGB as a viewer shows them; hostile files are refused."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_grey_and_black_and_white_have_equal_channels() -> None:
 
 
 def test_transparency_lies_on_white() -> None:
-    """Clear becomes white, half-clear black becomes grey, opaque stays."""
+    """Transparent pixels become white, half-transparent black becomes grey, opaque pixels stay."""
     pixels = np.zeros((1, 3, 4), dtype=np.uint8)
     pixels[0, :, 3] = 0, 128, 255
     assert decoded(saved(Image.fromarray(pixels)))[0, :, 0].tolist() == [255, 127, 0]
@@ -89,7 +89,7 @@ def test_sixteen_bits_keep_their_scale(top: int) -> None:
 
 
 def numbers(levels: np.ndarray, bits: int, kind: int) -> bytes:
-    """A TIFF of unsigned (1), signed (2) or floating (3) numbers."""
+    """TIFF with unsigned (1), signed (2) or floating-point (3) samples."""
     height, width = levels.shape
     content = levels.tobytes()
     size: list[TagValue] = [(256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, bits)]
@@ -120,7 +120,7 @@ def test_wide_levels_are_scaled_by_what_they_are(name: str) -> None:
 @pytest.mark.parametrize("top", [3.0, 1023.0, 1e6, -1.0])
 @pytest.mark.parametrize("kind", [2, 3])
 def test_levels_of_no_known_range_are_refused(top: float, kind: int) -> None:
-    """Scaled by a guess they would be black, or a dark image would turn bright."""
+    """A guessed scale would make them black, or brighten a dark image."""
     levels = (RAMP * top).astype(np.int32 if kind == 2 else np.float32)
     with pytest.raises(DataError, match=LEVELS):
         decode_rgb(numbers(levels, 32, kind))
@@ -139,7 +139,7 @@ def test_twelve_bits_keep_their_scale() -> None:
 
 
 def test_a_clear_level_of_16_bits_is_white() -> None:
-    """Of grey and of colours."""
+    """In grey and colour images."""
     levels = np.array([[0x1234, 0x1299, 0]], dtype=np.uint16)
     grey = decoded(saved(Image.fromarray(levels), transparency=0x1234))
     assert grey[0, :, 0].tolist() == [255, 0x12, 0]
@@ -151,7 +151,7 @@ def test_a_clear_level_of_16_bits_is_white() -> None:
 
 
 def test_an_image_of_several_strips_is_converted_whole() -> None:
-    """Its parts lie one below the other, without a seam."""
+    """Strips are joined without a seam."""
     pixels = noise(STRIP_PIXELS // 1000 * 2 + 9, 1000, 4)
     layer = Image.fromarray(pixels)
     whole = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
@@ -160,9 +160,9 @@ def test_an_image_of_several_strips_is_converted_whole() -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_rotation_is_applied(orientation: int) -> None:
-    """However a camera was held, the decoded image is the upright one."""
+    """Whatever the camera's orientation, the decoded image is upright."""
     upright = np.zeros((16, 24, 3), dtype=np.uint8)
-    upright[:8, :8] = 255  # a white corner, at the top left
+    upright[:8, :8] = 255  # white corner at the top left
     turns = {
         1: lambda p: p,
         2: lambda p: p[:, ::-1],
@@ -189,7 +189,7 @@ def test_of_an_animation_the_first_frame_counts(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"])
 def test_a_file_that_is_cut_short_is_refused_at_every_length(kind: str) -> None:
-    """Never a grey lower half: an image is whole or it is a DataError of one line."""
+    """No image with a grey lower half: either complete, or a one-line DataError."""
     content = saved(Image.fromarray(noise(40, 30, 3)), kind)
     for keep in (len(content) // 4, len(content) // 2, len(content) * 3 // 4):
         with pytest.raises(DataError) as caught:
@@ -208,7 +208,7 @@ def test_what_is_no_image_is_refused(content: bytes) -> None:
 
 
 def test_formats_that_run_other_programs_are_not_tried() -> None:
-    """Pillow hands PostScript to Ghostscript; only plain image formats are opened."""
+    """Pillow passes PostScript to Ghostscript; only plain image formats are opened."""
     with pytest.raises(DataError):
         decode_rgb(saved(Image.new("RGB", (8, 8)), "EPS"))
 
@@ -225,7 +225,7 @@ def png_header(width: int, height: int) -> bytes:
 
 @pytest.mark.parametrize(("width", "height"), [(60_000, 60_000), (MAX_PIXELS + 1, 1), (9000, 9000)])
 def test_a_decompression_bomb_is_refused_by_its_header(width: int, height: int) -> None:
-    """No memory is asked for: the fault is the size, not the missing pixels."""
+    """It is refused for its size before memory is allocated, not for its missing pixels."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with pytest.raises(DataError, match="pixels"):
@@ -234,7 +234,7 @@ def test_a_decompression_bomb_is_refused_by_its_header(width: int, height: int) 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_random_bytes_behind_a_good_start_never_crash() -> None:
-    """Damage of every kind is a DataError or an image, and nothing else."""
+    """Damage of any kind gives a DataError or an image, and nothing else."""
     rng = np.random.default_rng(1)
     outcomes = set()
     for kind in ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"):
@@ -254,14 +254,14 @@ def test_random_bytes_behind_a_good_start_never_crash() -> None:
 
 
 def photograph(width: int, height: int) -> Image.Image:
-    """Soft shapes with some grain, as cameras give them."""
+    """Soft shapes with some grain, as in photographs."""
     shapes = Image.fromarray(noise(height // 50, width // 50, 3))
     grain = Image.fromarray(noise(height, width, 3))
     return Image.blend(shapes.resize((width, height), Image.Resampling.BICUBIC), grain, 0.05)
 
 
 def test_a_large_jpeg_is_decoded_smaller_and_looks_the_same() -> None:
-    """Within two levels at the sizes that are trained on; its size is told as it is stored."""
+    """Within two levels at training sizes; the stored size is reported."""
     image = photograph(3000, 2100)
     content = saved(image, "JPEG", quality=90)
     result = decode_rgb(content)
@@ -297,7 +297,7 @@ def test_a_turned_photograph_is_told_upright() -> None:
 
 
 def test_twins_have_one_hash_and_others_another() -> None:
-    """Of the pixels and their shape, not of the file, whatever number of strips it is made of."""
+    """Hashes depend on pixels and shape, not on the file or the number of strips."""
     tall = noise(200, 12, 3)
     first = pixel_hash(Image.fromarray(tall))
     assert pixel_hash(decode_rgb(saved(Image.fromarray(tall), "BMP")).image) == first

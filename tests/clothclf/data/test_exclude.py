@@ -1,4 +1,4 @@
-"""Images that the user leaves out by name."""
+"""Images excluded by id."""
 
 from __future__ import annotations
 

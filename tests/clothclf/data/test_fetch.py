@@ -1,6 +1,6 @@
-"""Data sets from the network: whole or not there, resumed, checked, and every refusal in words.
+"""Downloads are complete or absent, resumable and verified, with a clear message on errors.
 
-Kaggle's and the hub's own clients run for real, against a server that speaks their protocols.
+The real clients of Kaggle and the hub run against a server that implements their protocols.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Use = Callable[[str], None]
 
 @pytest.fixture
 def use(monkeypatch: pytest.MonkeyPatch) -> Use:
-    """Take an address for the hub's, with no proxy between."""
+    """Use an address as the hub's, without a proxy."""
     for name in list(os.environ):
         if "proxy" in name.lower() or name in ("HF_TOKEN", "HF_HUB_OFFLINE"):
             monkeypatch.delenv(name)
@@ -58,7 +58,7 @@ def fashion(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 def fault(settings: HubSettings, folder: Path) -> str:
-    """The one-line message that fetching ends with; nothing is then under the final name."""
+    """Return the one-line message of a failed download; nothing has the final name then."""
     with pytest.raises(DataError) as caught:
         fetch_from_hub(settings, folder)
     assert "\n" not in str(caught.value)
@@ -67,7 +67,7 @@ def fault(settings: HubSettings, folder: Path) -> str:
 
 
 def holds(folder: Path, files: dict[str, bytes]) -> bool:
-    """Whether a folder has these files and a record, and nothing else."""
+    """Whether a folder contains exactly these files and a record."""
     found = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
     record = found.pop(RECORD, None)
     return record is not None and {n: p.read_bytes() for n, p in found.items()} == files
@@ -93,7 +93,7 @@ def test_files_are_fetched_and_read(use: Use, tmp_path: Path, fashion: dict[str,
 def test_files_may_be_handed_out_elsewhere(
     use: Use, tmp_path: Path, fashion: dict[str, bytes]
 ) -> None:
-    """As the hub does: its own address leads to that of a content server."""
+    """As on the hub, whose address redirects to a content server."""
     hub = Hub()
     hub.elsewhere = True
     hub.add_dataset(NAME, fashion)
@@ -118,7 +118,7 @@ def test_small_files_are_checked_by_gits_own_sum(use: Use, tmp_path: Path) -> No
 
 
 PIECE = 10 * 2**20
-"""What the hub's client writes at a time: less than that is fetched again."""
+"""Chunk size of the hub's client in bytes: an incomplete chunk is downloaded again."""
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +151,7 @@ fetch_from_hub(HubSettings(dataset=sys.argv[1], revision=sys.argv[2]), Path(sys.
 def test_a_killed_fetch_goes_on_where_it_was(
     use: Use, tmp_path: Path, large: dict[str, bytes], fashion: dict[str, bytes]
 ) -> None:
-    """Nothing is under the final name until all is there; what came is not fetched again."""
+    """Nothing has the final name until it is complete; received bytes are not downloaded again."""
     hub, folder = Hub(), tmp_path / "fashion"
     files = {"a.parquet": fashion[FIRST], **large}
     hub.add_dataset(NAME, files)
@@ -191,7 +191,7 @@ def test_a_damaged_part_is_fetched_anew(
 
 
 def test_a_wrong_checksum(use: Use, tmp_path: Path, fashion: dict[str, bytes]) -> None:
-    """As many bytes as promised, one of them another."""
+    """The size is as promised, but one byte differs."""
     hub = Hub()
     hub.add_dataset(NAME, fashion, wrong=True)
     with hub.running() as address:
@@ -264,12 +264,12 @@ def test_more_than_fits_the_disk(use: Use, tmp_path: Path, fashion: dict[str, by
     assert hub.ranges == []
 
 
-# What is there already.
+# Existing downloads
 
 
 @pytest.fixture
 def there(use: Use, tmp_path: Path, fashion: dict[str, bytes]) -> Fetched:
-    """A data set that has been fetched; the hub is gone."""
+    """A downloaded data set; the hub is unreachable."""
     hub = Hub()
     hub.add_dataset(NAME, fashion)
     with hub.running() as address:
@@ -315,13 +315,13 @@ def test_another_data_set_is_not_taken_for_it(there: Fetched) -> None:
         fetch_fashion("auto", there.folder)
 
 
-# `data.source: hub` without a path.
+# `data.source: hub` without a path
 
 
 def test_without_a_path_the_data_set_is_fetched_once(
     use: Use, tmp_path: Path, fashion: dict[str, bytes]
 ) -> None:
-    """A branch stays at the commit it was found at, also when the hub is gone."""
+    """A branch stays at the commit of the first download, even if the hub is unreachable."""
     hub = Hub()
     hub.add_dataset(NAME, fashion, revision="main")
     settings = DataSettings(source="hub", hub=HubSettings(dataset=NAME), image_size=8)
@@ -358,14 +358,14 @@ def test_an_unreachable_hub_is_told_at_once(use: Use, tmp_path: Path) -> None:
 
 
 def test_a_data_set_of_the_hub_that_nothing_reads_is_refused(tmp_path: Path) -> None:
-    """A path comes before it: so a config serves where the hub is out of reach, too."""
+    """A path takes precedence, so that a config also works without access to the hub."""
     with pytest.raises(ValueError, match=r"source demo takes no data\.hub: set data\.source: hub"):
         DataSettings(hub=SETTINGS)
     DataSettings(source="hub", path=tmp_path, hub=SETTINGS)
 
 
 def test_the_images_where_neither_place_answers(use: Use, tmp_path: Path) -> None:
-    """Both reasons, and how to do it by hand."""
+    """The message has both reasons, and instructions to download by hand."""
     use("http://127.0.0.1:1")
     with pytest.raises(DataError) as caught:
         fetch_fashion("hub", tmp_path / "fashion")
@@ -380,13 +380,13 @@ def test_the_images_where_neither_place_answers(use: Use, tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
-# Kaggle, whose client is an extra.
+# Kaggle, whose client is an optional dependency
 
 ARCHIVE = "/storage/archive.zip"
 
 
 class Kaggle(Hub):
-    """Answers as Kaggle's own server does: a version, then an address of the whole archive."""
+    """Server with Kaggle's protocol: a version, then the address of the whole archive."""
 
     def __init__(self, archive: bytes, checksum: bytes | None = None) -> None:
         super().__init__()
@@ -402,7 +402,7 @@ class Kaggle(Hub):
 
 @pytest.fixture
 def use_kaggle(use: Use, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Use:
-    """Take an address for Kaggle's, as its client's own setting for developers does."""
+    """Use an address as Kaggle's, with the client's own setting for developers."""
     environment = pytest.importorskip("kagglesdk.kaggle_env", reason="needs the extra kaggle")
     monkeypatch.setenv("KAGGLE_API_ENVIRONMENT", "LOCALHOST")
     monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path / "nothing"))
@@ -412,7 +412,7 @@ def use_kaggle(use: Use, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Use
 
 @pytest.fixture
 def archive(kaggle: KaggleBuilder) -> bytes:
-    """The data set's zip, with images that do not pack."""
+    """The data set's zip, with incompressible images."""
     return kaggle.zip(counts={"Tops": 8, "Shirts": 7}).read_bytes()
 
 

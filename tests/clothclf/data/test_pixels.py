@@ -1,4 +1,4 @@
-"""The pixel cache: exact, made once, never believed when damaged."""
+"""The pixel cache is exact, built once, and never used when damaged."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ IDS = [str(number) for number in range(1, 41)]
 
 
 class CountingSource(KaggleSource):
-    """A real source that counts how often an image is read."""
+    """Real source that counts how often each image is read."""
 
     reads = 0
 
@@ -35,7 +35,7 @@ class CountingSource(KaggleSource):
 
 @pytest.fixture
 def images() -> dict[str, bytes]:
-    """Of several sizes; the third does not decode."""
+    """Images of several sizes; the third does not decode."""
     made = {name: draw_jpeg(int(name), 10 + int(name) % 5, 20) for name in IDS}
     made["3"] = b"no image"
     return made
@@ -49,7 +49,7 @@ def source(kaggle: KaggleBuilder, images: dict[str, bytes]) -> CountingSource:
 def test_pixels_are_those_of_a_bilinear_resize(
     source: CountingSource, images: dict[str, bytes], tmp_path: Path
 ) -> None:
-    """Bit for bit what Pillow gives, and the table says what each image was."""
+    """Bit-identical to Pillow's result; the table describes each image."""
     cache = open_or_build(source, IDS, 24, tmp_path / "cache")
     assert cache.array.shape == (len(IDS), 24, 24, 3)
     for row, name in enumerate(IDS):
@@ -68,7 +68,7 @@ def test_pixels_are_those_of_a_bilinear_resize(
 def test_equal_pixels_have_equal_hashes_whatever_the_file(
     kaggle: KaggleBuilder, tmp_path: Path
 ) -> None:
-    """Twins are found by pixels, not by bytes; the same bytes in another shape are no twin."""
+    """Exact duplicates have equal pixels, not bytes; equal bytes in another shape are different."""
     pixels = np.random.default_rng(0).integers(0, 256, (4, 8, 3), dtype=np.uint8)
 
     def png(image: np.ndarray, level: int) -> bytes:
@@ -113,13 +113,13 @@ def test_progress_ends_with_all_images(source: CountingSource, tmp_path: Path) -
 
 
 def test_few_images_are_decoded_ahead(kaggle: KaggleBuilder, tmp_path: Path) -> None:
-    """Asked for all at once, a million files take gigabytes before the first is decoded."""
+    """Submitting a million files at once would take gigabytes before the first is decoded."""
     ids = [str(number) for number in range(3000)]
     source = CountingSource(kaggle.folder("id,articleType\n", dict.fromkeys(ids, b"no image")))
     ahead: list[int] = []
 
     def notify(done: int, total: int) -> None:
-        time.sleep(0.2)  # for threads that could run on
+        time.sleep(0.2)  # time for threads to run ahead
         ahead.append(source.reads - done)
 
     open_or_build(source, ids, 8, tmp_path / "cache", notify)
@@ -127,7 +127,7 @@ def test_few_images_are_decoded_ahead(kaggle: KaggleBuilder, tmp_path: Path) -> 
 
 
 def test_an_interrupted_build_leaves_nothing_behind(source: CountingSource, tmp_path: Path) -> None:
-    """Ctrl-C in the middle: no folder passes for whole, and the next try builds it."""
+    """After Ctrl-C no folder passes for complete, and the next call builds it."""
 
     def interrupt(done: int, total: int) -> None:
         raise KeyboardInterrupt
@@ -191,7 +191,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def overwrite(file: Path, row: int) -> None:
-    """Change an image on disk, as a failing disk would."""
+    """Change an image on disk, like a failing disk."""
     array = np.load(file, mmap_mode="r+")
     array[row] = 255 - array[row]
     array.flush()
@@ -202,7 +202,7 @@ def overwrite(file: Path, row: int) -> None:
 def test_a_damaged_block_is_never_read_and_decoded_again(
     kaggle: KaggleBuilder, tmp_path: Path, row: int
 ) -> None:
-    """Whichever of many it is, when opening the cache or when its images are read."""
+    """For any block, on opening the cache or on reading its images."""
     ids = [str(number) for number in range(160)]
     images = {name: draw_jpeg(int(name)) for name in ids}
     source = CountingSource(kaggle.folder("id,articleType\n", images))
@@ -222,7 +222,7 @@ def test_a_damaged_block_is_never_read_and_decoded_again(
 
 @pytest.mark.usefixtures("small_blocks")
 def test_no_flipped_bit_is_ever_read(source: CountingSource, tmp_path: Path) -> None:
-    """200 of them anywhere in the file, every other one in its header."""
+    """200 bits anywhere in the file, every second one in its header."""
     file = open_or_build(source, IDS, 24, tmp_path / "cache").path
     whole, checksums = file.read_bytes(), checked.checksum_file(file).read_bytes()
     pixels, draw = np.load(file), random.Random(0)
@@ -242,7 +242,7 @@ def test_no_flipped_bit_is_ever_read(source: CountingSource, tmp_path: Path) -> 
 def test_a_damaged_block_is_an_error_where_nothing_can_decode(
     source: CountingSource, tmp_path: Path
 ) -> None:
-    """One image of a block that is not looked at when the file is opened."""
+    """One image in a block that is not verified when the file is opened."""
     file = open_or_build(source, IDS, 24, tmp_path / "cache").path
     overwrite(file, 4)
     array = open_pixels(file)
@@ -256,7 +256,7 @@ def test_a_damaged_block_is_an_error_where_nothing_can_decode(
 def test_a_cache_without_checksums_is_built_again_in_one_sentence(
     source: CountingSource, tmp_path: Path
 ) -> None:
-    """As versions before wrote it."""
+    """As written by earlier versions."""
     told: list[str] = []
     whole = open_or_build(source, IDS, 24, tmp_path / "cache", note=told.append)
     assert told == []

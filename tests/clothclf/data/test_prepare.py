@@ -1,4 +1,4 @@
-"""From a source to a data set: what is left out is counted, and the same input is the same data."""
+"""Preparing a data set: everything dropped is counted, and equal input gives equal data."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COUNTS = {"Tops": 30, "Shirts": 20, "Caps": 10}
 
 
 def run(path: Path, **options: object) -> DataSet:
-    """Prepare a Kaggle data set; every row read is kept or dropped for one reason."""
+    """Prepare a Kaggle data set; every row is kept, or dropped for one reason."""
     settings = DataSettings.model_validate(
         {"source": "kaggle", "path": path, "image_size": 8, **options}
     )
@@ -56,7 +56,7 @@ def test_a_clean_source_is_taken_whole(clean: Path) -> None:
 
 
 def test_the_pixels_belong_to_their_ids(clean: Path) -> None:
-    """Each image of each split has its own pixels and its own label."""
+    """Each image of each split has its own pixels and label."""
     made = run(clean, min_images_per_class=15, max_images=40)
     labels = dict(zip(made.manifest["id"], made.manifest["label"], strict=True))
     for name in ("train", "valid", "test"):
@@ -73,14 +73,14 @@ def test_the_pixels_belong_to_their_ids(clean: Path) -> None:
     ("least", "kept"), [(10, {"Tops", "Shirts", "Caps"}), (11, {"Tops", "Shirts"})]
 )
 def test_at_least_so_many_images_keep_a_class(clean: Path, least: int, kept: set[str]) -> None:
-    """A class of exactly the least stays: the published code's off-by-one is not ours."""
+    """A class of exactly the minimum size stays, unlike in the published code (off by one)."""
     made = run(clean, min_images_per_class=least)
     assert set(made.summary.classes) == kept
     assert made.summary.dropped == ({} if "Caps" in kept else {classes.SMALL_CLASS: 10})
 
 
 def test_a_class_that_falls_below_by_broken_images_goes(clean: Path) -> None:
-    """The least counts images that can be used, not rows."""
+    """The minimum counts usable images, not rows."""
     (clean / "images/1059.jpg").write_bytes(b"broken")
     made = run(clean, min_images_per_class=10)
     assert made.summary.classes == ("Shirts", "Tops")
@@ -106,7 +106,7 @@ def test_a_sample_is_in_proportion_and_seeded(clean: Path) -> None:
 
 
 def test_only_a_sample_is_decoded(clean: Path, tmp_path: Path) -> None:
-    """What is left out by name is left out before the draw."""
+    """Excluded images are dropped before sampling."""
     everything = run(clean, max_images=30)
     named = tmp_path / "left-out.txt"
     named.write_text(f"{everything.manifest['id'][0]}\n")
@@ -144,7 +144,7 @@ def test_no_usable_row_is_refused_with_the_reasons(kaggle: KaggleBuilder) -> Non
 
 
 def test_everything_odd_is_counted_by_reason(kaggle: KaggleBuilder) -> None:
-    """One of each kind; what is dropped and what is kept make up all the rows."""
+    """One image of each kind; dropped and kept rows add up to all rows."""
     table, images = kaggle.contents({"Tops": 20, "Shirts": 20})
     grey = io.BytesIO()
     Image.open(io.BytesIO(images["1000"])).convert("L").save(grey, "JPEG")
@@ -175,7 +175,7 @@ def test_everything_odd_is_counted_by_reason(kaggle: KaggleBuilder) -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_rows_are_kept_or_dropped_in_any_mess(kaggle: KaggleBuilder, seed: int) -> None:
-    """Whatever is wrong with a table: read = kept + dropped (which `run` sees to)."""
+    """Whatever is wrong with a table: read = kept + dropped (checked by `run`)."""
     table, images = kaggle.contents({"Tops": 25, "Shirts": 25, "Caps": 8})
     rng = random.Random(seed)
     header, *rows = table.splitlines()
@@ -190,7 +190,7 @@ def test_rows_are_kept_or_dropped_in_any_mess(kaggle: KaggleBuilder, seed: int) 
         lambda row: row.replace("T", "\0T").replace("S", "\ufeff S"),
         lambda row: "",
     ]
-    # Half of the rows stay as they are, so that two classes are left to split.
+    # Half of the rows are unchanged, so that two classes are left to split.
     mess = [row if rng.random() < 0.5 else rng.choice(spoil)(row) for row in rows]
     for name in rng.sample(sorted(images), 6):
         images[name] = rng.choice([b"", b"junk", images[name][:100]])
@@ -201,7 +201,7 @@ def test_rows_are_kept_or_dropped_in_any_mess(kaggle: KaggleBuilder, seed: int) 
 
 
 def test_twins_stay_on_one_side_unless_asked_otherwise(kaggle: KaggleBuilder) -> None:
-    """40 of 80 images are 20 pairs of twins, one pair with two labels."""
+    """40 of 80 images are 20 pairs of exact duplicates, one pair with two labels."""
     table, images = kaggle.contents({"Tops": 40, "Shirts": 40})
     for number in (*range(1000, 1019), *range(1040, 1060)):
         images[str(number)] = draw_jpeg(number // 2)
@@ -218,7 +218,7 @@ def test_twins_stay_on_one_side_unless_asked_otherwise(kaggle: KaggleBuilder) ->
 
 
 def test_the_fingerprint_follows_the_data_and_nothing_else(kaggle: KaggleBuilder) -> None:
-    """Row order and the archive's form do not count; a label, a pixel and the split do."""
+    """Labels, pixels and splits change it; row order and the archive's format do not."""
     table, images = kaggle.contents({"Tops": 20, "Shirts": 20})
     header, *rows = table.splitlines()
     random.Random(0).shuffle(rows)
@@ -271,7 +271,7 @@ def test_what_is_gone_is_one_sentence(clean: Path, tmp_path: Path) -> None:
 
 
 def test_a_class_is_cut_to_so_many_before_anything_is_decoded(clean: Path) -> None:
-    """Seeded, after the classes were chosen by their whole size; the others are not even read."""
+    """Seeded, after classes are chosen by their full size; other images are never read."""
 
     def ids(seed: int, most: int = 8) -> set[str]:
         split = SplitSettings(seed=seed)
@@ -288,7 +288,7 @@ def test_a_class_is_cut_to_so_many_before_anything_is_decoded(clean: Path) -> No
 
 
 def folder_of(path: Path, counts: dict[str, int]) -> Path:
-    """A folder with so many images in each `split/class`, all different."""
+    """Folder with the given number of different images in each `split/class`."""
     seed = 0
     for name, count in counts.items():
         (path / name).mkdir(parents=True)
@@ -348,7 +348,7 @@ def test_a_data_set_of_which_nothing_decodes_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_real_data_set_is_known(real_zip: Path, tmp_path: Path) -> None:
-    """What the project's documents say of the published data set, from its archive."""
+    """The figures that the documentation gives for the published data set, from its archive."""
     settings = DataSettings(source="kaggle", path=real_zip, min_images_per_class=900, image_size=16)
     summary = prepare(settings, tmp_path / "cache").summary
     assert len(summary.classes) == 12

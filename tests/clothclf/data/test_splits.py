@@ -1,4 +1,4 @@
-"""Splits: exact shares in every class, repeatable, and groups that stay on one side."""
+"""Splits have exact fractions in every class, are reproducible, and keep groups together."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_each_class_is_split_to_the_nearest_image(
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_groups_stay_together_and_shares_stay_near(seed: int) -> None:
-    """With single images to fill up with, groups of up to 4 cost no exactness."""
+    """With enough single images, groups of up to 4 do not affect the fractions."""
     frame = pd.concat([table(seed, most_twins=4), table(seed + 100)], ignore_index=True)
     frame["group"] = frame["group"] + np.where(frame.index < len(frame) / 2, "x", "y")
     got = split(frame, SplitSettings(seed=seed))
@@ -64,7 +64,7 @@ def test_groups_stay_together_and_shares_stay_near(seed: int) -> None:
 
 
 def test_a_large_group_goes_where_it_fits() -> None:
-    """Half a class being one group, it belongs in training, the only side with room for it."""
+    """A group of half a class goes to training, the only split with room for it."""
     groups = ["big"] * 11 + [f"g{number}" for number in range(11)]
     frame = pd.DataFrame({"label": ["a"] * 22, "group": groups})
     for seed in SEEDS:
@@ -90,7 +90,7 @@ def test_the_seed_decides() -> None:
 
 
 def test_a_group_with_two_labels_stays_together_with_the_more_frequent() -> None:
-    """A conflict is not torn apart, and it counts for one class only."""
+    """The group is not divided, and counts for one class only."""
     rows = [(label, f"{label}{number}") for label in "ab" for number in range(40)]
     frame = pd.DataFrame([*rows, ("a", "ab"), ("a", "ab"), ("b", "ab")])
     frame.columns = ["label", "group"]
@@ -100,7 +100,7 @@ def test_a_group_with_two_labels_stays_together_with_the_more_frequent() -> None
         sides = defaultdict(int)
         for group, side in zip(frame["group"], got, strict=True):
             sides[group[0], side] += 1
-        assert sides["b", "test"] == 8  # of b's own 40; the conflict is on a's account
+        assert sides["b", "test"] == 8  # of b's own 40; the conflict counts for a
 
 
 def test_a_class_too_small_for_three_sides_is_named() -> None:
@@ -122,7 +122,7 @@ def test_four_images_are_enough() -> None:
     assert set(SPLITS) == set(split(frame))
 
 
-# Splits that are given
+# Given splits
 
 
 def given_split(
@@ -132,7 +132,7 @@ def given_split(
 
 
 def test_given_splits_are_kept_as_they_are() -> None:
-    """Even where they put twins on both sides: they are told, not moved."""
+    """Exact duplicates across given splits are reported, not moved."""
     frame = table(0, most_twins=5)
     given = np.random.default_rng(0).choice(SPLITS, len(frame)).tolist()
     assert given_split(frame, given) == given
@@ -140,7 +140,7 @@ def test_given_splits_are_kept_as_they_are() -> None:
 
 @pytest.mark.parametrize("missing", ["valid", "test"])
 def test_a_missing_split_is_drawn_from_training(missing: str) -> None:
-    """By the shares of the two, in every class, and groups stay on one side."""
+    """In proportion to the two fractions, in every class, and groups stay together."""
     frame = table(1, most_twins=3)
     other = ({"valid", "test"} - {missing}).pop()
     held = frame["group"].map({g: i % 5 == 0 for i, g in enumerate(frame["group"].unique())})

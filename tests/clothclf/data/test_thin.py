@@ -1,4 +1,4 @@
-"""Fewer images of a split data set."""
+"""Subsampling of a split data set."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_split_keeps_its_number_and_all_its_classes(
 
 @given(COUNTS, st.integers(5, 60))
 def test_other_splits_and_sides_stay(counts: list[tuple[int, int, int]], most: int) -> None:
-    """What is left out of one split is in no other, so that test images stay unseen."""
+    """Dropped images are in no other split, so that test images stay unseen."""
     whole = manifest(counts).set_index("id")
     kept = thin(whole.reset_index(), train=most).set_index("id")
     assert (kept["split"] == whole.loc[kept.index, "split"]).all()

@@ -1,4 +1,4 @@
-"""Near-duplicates: one photograph in another dress is found, another photograph is not."""
+"""Near-duplicate detection finds altered copies of a photograph and no other photographs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SIDE = 112
 
 
 def photographs(count: int, seed: int = 0) -> Pictures:
-    """Images with detail of many sizes, as photographs have; none like another."""
+    """Synthetic photographs with detail at many scales, all different."""
     rng = np.random.default_rng(seed)
     found = np.empty((count, SIDE, SIDE, 3), dtype=np.uint8)
     for place in range(count):
@@ -65,7 +65,7 @@ def vary(images: Pictures, variant: str) -> Pictures:
 
 
 def table(images: Pictures) -> pd.DataFrame:
-    """A line for each image, each with pixels of its own."""
+    """Manifest with one row per image, each with a unique pixel hash."""
     names = [f"{place:04d}" for place in range(len(images))]
     found: pd.DataFrame = pd.DataFrame(
         {"id": names, "pixel_hash": names, "pixel_row": np.arange(len(images))}
@@ -82,7 +82,7 @@ def test_another_version_of_a_photograph_is_found_and_no_other_photograph(varian
     assert groups.tolist() == expected
 
 
-# Measured over 27,283 images, with 1,500 of them changed: 1.000, 1.000, 0.975, 1.000, 0.935.
+# Measured on 27,283 images, with 1,500 of them altered: 1.000, 1.000, 0.975, 1.000, 0.935.
 LEAST_FOUND = {
     "encoded at quality 50": 0.99,
     "resized to five eighths and back": 0.98,
@@ -94,7 +94,7 @@ LEAST_FOUND = {
 
 @pytest.fixture(scope="module")
 def real_pictures(real_zip: Path, tmp_path_factory: pytest.TempPathFactory) -> Pictures:
-    """300 real product images on white ground, hard to tell apart."""
+    """300 real product images on a white background, which are hard to tell apart."""
     settings = DataSettings(
         source="kaggle",
         path=real_zip,
@@ -121,7 +121,7 @@ def test_plain_product_images_do_not_chain_into_one_group(real_pictures: Picture
 
 
 def test_twins_have_the_group_of_their_pixels(tmp_path: Path) -> None:
-    """Where nothing else is alike, groups are those of the pixel hashes, letter by letter."""
+    """Without near-duplicates, groups are exactly those of the pixel hashes."""
     images = photographs(20)
     rows = table(images).assign(pixel_hash=lambda rows: rows["pixel_row"].floordiv(2).astype(str))
     images[1::2] = images[::2]
@@ -139,7 +139,7 @@ def test_pairs_do_not_depend_on_the_order_of_the_rows() -> None:
 
 
 def test_images_of_one_colour_are_like_none() -> None:
-    """Their hashes are of noise alone; the same pixels are twins without a hash."""
+    """Hashes of single-colour images are noise; equal pixels still make them exact duplicates."""
     images = np.full((10, SIDE, SIDE, 3), 250, dtype=np.uint8)
     images += np.arange(10, dtype=np.uint8)[:, None, None, None] % 5
     rows = table(images)
@@ -147,7 +147,7 @@ def test_images_of_one_colour_are_like_none() -> None:
 
 
 def test_where_all_images_are_alike_few_pairs_join_them() -> None:
-    """A film's frames: with all pairs compared, 300 images would take 44,850 looks."""
+    """Like frames of a film: comparing all pairs of 300 images would take 44,850 comparisons."""
     rng = np.random.default_rng(0)
     frame = photographs(1)[0].astype(np.int16)
     noise = rng.integers(-3, 4, (300, SIDE, SIDE, 3), dtype=np.int16)
@@ -162,7 +162,7 @@ def test_what_was_found_is_kept_and_found_anew_where_it_is_damaged(tmp_path: Pat
     rows = table(images)
     first = near_duplicate_pairs(rows, images, tmp_path)
     (kept,) = tmp_path.glob("near-duplicates/*.json")
-    # Read, not looked for: the images have gone.
+    # Read from the cache, not computed: the images are gone.
     again = near_duplicate_pairs(rows, np.zeros_like(images), tmp_path)
     pd.testing.assert_frame_equal(first, again, check_dtype=False)
     kept.write_text(kept.read_text().replace("0003", "0004"))
@@ -170,7 +170,7 @@ def test_what_was_found_is_kept_and_found_anew_where_it_is_damaged(tmp_path: Pat
 
 
 def test_every_pair_within_the_distance_is_proposed() -> None:
-    """Against all pairs, one by one, over several tiles of the table."""
+    """Compared with a brute-force search over all pairs, across several blocks of the table."""
     originals = photographs(200)
     images = np.concatenate([originals, vary(originals, "encoded at quality 50")])
     hashes = hash_images(images, np.arange(len(images)))
@@ -190,7 +190,7 @@ def test_every_pair_within_the_distance_is_proposed() -> None:
 
 
 def test_near_duplicates_can_be_kept_on_one_side(tmp_path: Path) -> None:
-    """Of a folder in which every photograph has a second version, none is learnt and tested."""
+    """In a folder with two versions of every photograph, none is in both training and test."""
     originals = photographs(40)
     for place, image in enumerate(originals):
         folder = tmp_path / "pictures" / ("a" if place % 2 else "b")

@@ -1,4 +1,4 @@
-"""Odd images are told by their brightness."""
+"""Images with unusual brightness or contrast are detected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Suspected label errors: planted ones are found, few others are, and folds are fair."""
+"""Suspected label errors: planted errors are found, few others are, and folds are balanced."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Numbers = npt.NDArray[np.int64]
 def features_of(
     settings: DataSettings, architecture: str, weights: Weights, cache: Path
 ) -> tuple[torch.Tensor, Numbers]:
-    """Features [n, features] of all images of a data set, and their class numbers [n]."""
+    """Features [n, features] of all images of a data set, and their class indices [n]."""
     data = prepare(settings, cache)
     size = data.split("train").pixels.shape[1]
     classes = len(data.summary.classes)
@@ -56,18 +56,18 @@ def features_of(
 
 
 class Found(NamedTuple):
-    """How well planted errors are found, 0 to 1."""
+    """Scores of the search for planted errors, from 0 to 1."""
 
     top: float
-    """Planted ones among the first half as many suspects as were planted."""
+    """Fraction of planted errors among the first n / 2 suspects, for n planted errors."""
     recall: float
-    """Found ones among those planted."""
+    """Fraction of planted errors that are found."""
     suggested: float
-    """Right suggestions among those found."""
+    """Fraction of found errors with the right suggestion."""
 
 
 def plant_and_find(features: torch.Tensor, labels: Numbers, share: float = 0.05) -> Found:
-    """Give some images the label of another class, and look for them."""
+    """Change the labels of some images to another class, and search for them."""
     rng = np.random.default_rng(0)
     planted = rng.choice(len(labels), int(share * len(labels)), replace=False)
     classes = int(labels.max()) + 1
@@ -91,9 +91,9 @@ def plant_and_find(features: torch.Tensor, labels: Numbers, share: float = 0.05)
 
 
 def test_errors_planted_in_drawn_images_are_found(tmp_path: Path) -> None:
-    """Even by a tiny backbone with random weights, right for 0.89; measured 0.71, 0.67 and 1.00.
+    """A tiny random backbone with an accuracy of 0.89 suffices; measured 0.71, 0.67 and 1.00.
 
-    Of all labels one in twenty is wrong: among the first suspects every second at least.
+    One in twenty labels is wrong; at least half of the first suspects are planted errors.
     """
     settings = DataSettings(
         where={"articleType": ("Watches", "Sunglasses", "Handbags", "Shirts", "Heels")},
@@ -109,7 +109,7 @@ def test_errors_planted_in_drawn_images_are_found(tmp_path: Path) -> None:
 def test_errors_planted_in_real_images_are_found(
     real_zip: Path, real_weights: Path, tmp_path: Path
 ) -> None:
-    """Of 600 images of six classes, by an ImageNet backbone; measured 1.00, 0.87 and 1.00."""
+    """600 images of six classes with an ImageNet backbone; measured 1.00, 0.87 and 1.00."""
     settings = DataSettings(
         source="kaggle",
         path=real_zip,
@@ -130,7 +130,7 @@ def test_errors_planted_in_real_images_are_found(
 def test_groups_stay_in_one_fold_and_classes_are_spread_evenly() -> None:
     rng = np.random.default_rng(0)
     labels = rng.choice(4, 500, p=(0.6, 0.3, 0.08, 0.02))
-    groups = [str(place // 2) for place in range(500)]  # with several labels, some
+    groups = [str(place // 2) for place in range(500)]  # some groups have several labels
     folds = assign_folds(labels, groups, seed=1)
     frame = pd.DataFrame({"fold": folds, "group": groups, "label": labels})
     assert (frame.groupby("group")["fold"].nunique() == 1).all()
@@ -148,7 +148,7 @@ def test_a_fold_is_drawn_from_the_seed_and_not_from_the_order_of_the_classes() -
 
 
 def test_no_head_has_learnt_the_images_that_it_answers() -> None:
-    """Of pure noise with as many features as images, a head that had would answer all right."""
+    """On pure noise with as many features as images, leaked labels would give perfect accuracy."""
     rng = np.random.default_rng(0)
     features = torch.tensor(rng.standard_normal((200, 200)), dtype=torch.float32)
     labels = rng.integers(0, 2, 200)
@@ -158,12 +158,12 @@ def test_no_head_has_learnt_the_images_that_it_answers() -> None:
 
 
 def test_confident_answers_are_measured_by_the_class_that_is_answered() -> None:
-    """By hand, from the definition: a class whose own images get 0.9 is believed from 0.9 on."""
+    """By hand, from the definition: a class's threshold is the mean confidence of its images."""
     labels = np.array([0, 0, 1, 1, 1])
     probabilities = np.array(
         [[0.9, 0.1], [0.95, 0.05], [0.4, 0.6], [0.3, 0.7], [0.92, 0.08]], dtype=np.float32
     )
-    # Thresholds: 0.925 for the first class, 0.46 for the second: 0.92 is not believed.
+    # The thresholds are 0.925 and 0.46, so 0.92 for the first class is not confident.
     folds = np.array([0, 1, 0, 1, 2])
     assert find_suspects(probabilities, labels, folds).tolist() == []
     probabilities[4] = (0.93, 0.07)

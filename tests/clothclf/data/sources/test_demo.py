@@ -1,4 +1,4 @@
-"""Check that the demo data set is reproducible, complete, and neither trivial nor hopeless."""
+"""The demo data set is reproducible, complete, and neither trivial nor impossible to learn."""
 
 from __future__ import annotations
 
@@ -56,34 +56,34 @@ def draw_all(per_class: int, seed: int) -> NDArray[np.float32]:
 
 
 def test_same_numbers_give_the_same_bytes(demo: Path, tmp_path: Path) -> None:
-    """The demo is a function of its arguments, down to the bytes of every file."""
+    """The same arguments give the same bytes of every file."""
     write_demo(tmp_path, PER_CLASS, seed=3)
     assert read_files(tmp_path) == read_files(demo)
 
 
 def test_another_seed_gives_other_images(demo: Path, tmp_path: Path) -> None:
-    """No image of one seed comes back under another."""
+    """Different seeds share no image."""
     write_demo(tmp_path, PER_CLASS, seed=4)
     others = pictures_by_class(tmp_path)
     assert all(not others[label] & old for label, old in pictures_by_class(demo).items())
 
 
 def test_larger_demo_holds_the_smaller_one(demo: Path, tmp_path: Path) -> None:
-    """An image does not depend on how many others are drawn, nor in which order."""
+    """An image does not depend on the number or order of other images."""
     write_demo(tmp_path, PER_CLASS - 2, seed=3)
     larger = pictures_by_class(demo)
     assert all(few <= larger[label] for label, few in pictures_by_class(tmp_path).items())
 
 
 def test_table_has_kaggles_columns_and_line_ends(demo: Path) -> None:
-    """The table reads like Kaggle's: the same header, Unix line ends on every platform."""
+    """The table has Kaggle's header, and Unix line ends on every platform."""
     content = (demo / "styles.csv").read_bytes()
     assert content.decode("utf-8").splitlines()[0] == KAGGLE_HEADER
     assert b"\r" not in content
 
 
 def test_every_class_has_its_share_under_shuffled_unique_ids(demo: Path) -> None:
-    """Ids count up from 10000 without saying anything about the class."""
+    """Ids count up from 10000 and say nothing about the class."""
     rows = read_rows(demo)
     labels = [row["articleType"] for row in rows]
     assert [int(row["id"]) for row in rows] == list(range(10_000, 10_000 + len(rows)))
@@ -102,7 +102,7 @@ def test_rows_describe_their_product(demo: Path) -> None:
 
 
 def test_files_are_small_jpegs_and_match_the_table(demo: Path) -> None:
-    """There is one 60 x 80 RGB JPEG for each row, and no other image."""
+    """Each row has one 60 x 80 RGB JPEG, and there are no other images."""
     ids = {row["id"] for row in read_rows(demo)}
     assert {path.stem for path in (demo / "images").iterdir()} == ids
     for path in (demo / "images").iterdir():
@@ -112,7 +112,7 @@ def test_files_are_small_jpegs_and_match_the_table(demo: Path) -> None:
 
 @pytest.mark.parametrize("label", LABELS)
 def test_product_stands_on_white_ground(label: str) -> None:
-    """The corners stay near white, and something is drawn between them."""
+    """The corners are nearly white, and something is drawn between them."""
     for seed in range(5):
         pixels = np.asarray(draw_product(label, np.random.default_rng(seed))[0])
         corners = pixels[[0, 0, -1, -1], [0, -1, 0, -1]]
@@ -122,14 +122,14 @@ def test_product_stands_on_white_ground(label: str) -> None:
 
 
 def test_mean_images_of_classes_differ() -> None:
-    """No two classes are the same drawing under two names."""
+    """No two classes have the same drawings."""
     means = draw_all(per_class=25, seed=0).mean(axis=1).reshape(len(LABELS), -1)
     distances = np.abs(means[:, None] - means[None]).mean(axis=2)
     assert distances[~np.eye(len(LABELS), dtype=bool)].min() > 0.015
 
 
 def test_task_is_neither_hopeless_nor_trivial() -> None:
-    """Nearest class mean on the pixels is far above chance (1 in 11) and far from perfect."""
+    """Nearest-class-mean accuracy on pixels is far above chance (1 in 11) and far from perfect."""
     means = draw_all(per_class=40, seed=0).mean(axis=1).reshape(len(LABELS), -1)
     fresh = draw_all(per_class=20, seed=1).reshape(len(LABELS), 20, 1, -1)
     nearest = ((fresh - means) ** 2).sum(axis=3).argmin(axis=2)

@@ -1,4 +1,4 @@
-"""A folder for each class: its layouts are told apart, and odd ones refused in one sentence."""
+"""Image folders: layouts are recognized, and invalid ones are refused with a one-line message."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SPLIT = ("Train/cats/1.jpg", "Train/dogs/1.jpg", "val/cats/1.jpg", "val/dogs/1.j
 
 
 def write(place: Path, names: tuple[str, ...], kind: str = "folder") -> Path:
-    """Files that hold their own names, below a folder or in an archive."""
+    """Write files that contain their own names, in a folder or an archive."""
     if kind == "zip":
         path = place / "data.zip"
         with zipfile.ZipFile(path, "w") as archive:
@@ -38,7 +38,7 @@ def write(place: Path, names: tuple[str, ...], kind: str = "folder") -> Path:
 
 
 def read(path: Path) -> Chosen:
-    """List a folder; every file read is kept or dropped."""
+    """List a folder; every file is either kept or dropped."""
     source = FolderSource(path)
     listing = choose(source.list_images(WANTED), WANTED, source.title)
     assert listing.rows_read == len(listing.rows) + len(listing.findings)
@@ -55,7 +55,7 @@ def fault(path: Path) -> str:
 @pytest.mark.parametrize("root", ["", "pictures/", "a/b/"])
 @pytest.mark.parametrize("kind", ["folder", "zip"])
 def test_folders_name_the_classes(tmp_path: Path, kind: str, root: str) -> None:
-    """At the top, or below folders that hold nothing else; ids do not tell which."""
+    """At the top, or below folders without other content; ids are the same in both."""
     path = write(tmp_path, tuple(root + name for name in FLAT), kind)
     rows = read(path).rows
     assert rows["id"].tolist() == list(FLAT)
@@ -67,7 +67,7 @@ def test_folders_name_the_classes(tmp_path: Path, kind: str, root: str) -> None:
 @pytest.mark.parametrize("root", ["", "pictures/"])
 @pytest.mark.parametrize("kind", ["folder", "zip"])
 def test_folders_above_the_classes_name_the_splits(tmp_path: Path, kind: str, root: str) -> None:
-    """Whatever they call them, and whatever capitals they use."""
+    """Any common name of a split, in any capitalization."""
     rows = read(write(tmp_path, tuple(root + name for name in SPLIT), kind)).rows
     assert rows["split"].tolist() == ["train", "train", "valid", "valid"]
     assert rows["label"].tolist() == ["cats", "dogs", "cats", "dogs"]
@@ -105,7 +105,7 @@ ODD_NAMES = (
     *("Screen\u202fshots/9.41\u202fPM.jpg", "Screen\u202fshots/caf\u00e9\u00a01.jpg"),
     *("\U0001f469\u200d\U0001f52c/\u2764\ufe0f.jpg", "\u05d0\u200f/1.jpg", "\uf8ff/1.jpg"),
 )
-"""Narrow and hard blanks, joined emoji, marks of direction, Apple's own sign."""
+"""Thin and no-break spaces, joined emoji, direction marks, and Apple's private character."""
 
 
 @pytest.mark.parametrize("kind", ["folder", "zip"])
@@ -118,7 +118,7 @@ def test_names_that_stay_within_their_line_are_read(tmp_path: Path, kind: str) -
 
 
 BAD_NAMES = ("cats/a\nb.jpg", "ca\x1bts/1.jpg", "cats/gpj.\u202e1.jpg", "cats/\u2028.jpg")
-"""What could leave its line or field, or turn round the text about it."""
+"""Characters that could break out of a line or field, or reverse the text around them."""
 
 
 def test_everything_in_a_folder_is_kept_or_counted(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_everything_in_a_folder_is_kept_or_counted(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_everything_in_an_archive_is_kept_or_counted(tmp_path: Path) -> None:
-    """Only its folders are no files."""
+    """Only its folders are not counted as files."""
     path = write(tmp_path, (*FLAT, *BAD_NAMES), "zip")
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("cats/", b"")
@@ -195,7 +195,7 @@ def test_what_is_not_there_is_told(tmp_path: Path) -> None:
 
 
 def test_a_link_to_a_folder_is_refused(tmp_path: Path) -> None:
-    """It could lead anywhere, or in a circle."""
+    """It could point outside, or form a loop."""
     path = write(tmp_path, FLAT)
     (path / "loop").symlink_to(path, target_is_directory=True)
     assert "is a link to a folder, which is not followed" in fault(path)
@@ -210,7 +210,7 @@ def test_a_link_that_leads_out_is_not_read(tmp_path: Path) -> None:
 
 
 def test_pipes_are_no_images(tmp_path: Path) -> None:
-    """They would be waited for without end."""
+    """Opening a pipe would block."""
     path = write(tmp_path, FLAT)
     os.mkfifo(path / "cats/3.jpg")
     assert read(path).rows["id"].tolist() == list(FLAT)

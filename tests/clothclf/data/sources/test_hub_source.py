@@ -1,4 +1,4 @@
-"""The hub's parquet: read row by row, named and split by its files, refused in one sentence."""
+"""Parquet files of the hub: reading by row, class names, splits by file, and one-line errors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def listed(path: Path, label: str = LABEL, **options: Any) -> Listing:
 
 
 def fault(path: Path, label: str = LABEL, **options: Any) -> str:
-    """The one-line message that a data set is refused with."""
+    """Return the one-line message with which a data set is refused."""
     with pytest.raises(DataError) as caught:
         listed(path, label, **options)
     assert "\n" not in str(caught.value)
@@ -61,7 +61,7 @@ def test_the_usual_layout_is_one_data_set(tmp_path: Path, folder: str) -> None:
 
 
 def test_prepared_it_is_what_kaggles_layout_of_the_same_rows_is(tmp_path: Path, kaggle) -> None:
-    """The same images and labels have the same fingerprint, whatever they came in."""
+    """The same images and labels have the same fingerprint in any layout."""
     counts = {"Tops": 6, "Shirts": 5}
     labels = [label for label, count in counts.items() for _ in range(count)]
     columns = {
@@ -104,7 +104,7 @@ def test_the_split_that_a_name_says(name: str, split: str) -> None:
 
 
 def test_a_lone_split_is_none(tmp_path: Path) -> None:
-    """A data set that only has `test` files is split as any other."""
+    """A data set with only `test` files is split like any other."""
     path = tmp_path / "test-00000-of-00001.parquet"
     hub_files.fashion(path, range(20), ["Tops", "Shirts"] * 10)
     found = prepare(settings(tmp_path), tmp_path / "cache")
@@ -112,7 +112,7 @@ def test_a_lone_split_is_none(tmp_path: Path) -> None:
 
 
 def test_numbers_of_classes_get_their_names(tmp_path: Path) -> None:
-    """-1 is the hub's mark of no label; a number without a name is told apart."""
+    """On the hub, -1 means no label; an index without a name has a reason of its own."""
     classes = {"label": {"_type": "ClassLabel", "names": ["cat", "dog"]}}
     columns = {
         "label": pa.array([1, 0, -1, None, 7], pa.int64()),
@@ -157,7 +157,7 @@ def test_of_several_columns_of_images_the_usual_or_the_named_is_read(tmp_path: P
 
 
 def test_ids_that_come_again_are_told_apart(tmp_path: Path) -> None:
-    """Each row keeps its own image and label, also where splits count alike."""
+    """Each row keeps its own image and label, even if ids repeat across splits."""
     hub_files.fashion(tmp_path / "train.parquet", [1, 2], ["Tops", "Shirts"])
     columns = {"id": [2, 2], LABEL: ["Wallets"] * 2, "image": hub_files.cells([b"x", b"y"])}
     hub_files.write(tmp_path / "test.parquet", columns)
@@ -191,7 +191,7 @@ def test_an_empty_cell_is_one_image_less(tmp_path: Path) -> None:
 
 
 def test_the_path_of_a_image_is_never_followed(tmp_path: Path) -> None:
-    """It may lead anywhere on this machine."""
+    """It could point to any file on the machine."""
     secret = tmp_path / "secret.jpg"
     secret.write_bytes(draw_jpeg(1))
     outside = pa.array([{"bytes": None, "path": str(secret)}], hub_files.PICTURE)
@@ -223,7 +223,7 @@ def test_the_stamp_changes_with_the_files_and_the_column(tmp_path: Path) -> None
     assert HubSource(path, image="left").stamp() != left
 
 
-# What cannot be used.
+# Invalid files
 
 
 def test_what_is_no_parquet(tmp_path: Path) -> None:
@@ -239,7 +239,7 @@ def test_a_file_that_is_cut_short(tmp_path: Path, share: float) -> None:
 
 
 def test_a_file_with_other_bytes_within_is_told_or_is_fewer_images(tmp_path: Path) -> None:
-    """Whatever byte is wrong: one sentence, or an image that is left out."""
+    """Any changed byte gives a one-line error or a dropped image."""
     path = hub_files.fashion(tmp_path / "a.parquet", range(6), ["Tops"] * 6, row_group_size=2)
     whole = path.read_bytes()
     for place in range(4, len(whole), 97):
@@ -248,7 +248,7 @@ def test_a_file_with_other_bytes_within_is_told_or_is_fewer_images(tmp_path: Pat
 
 
 def test_a_footer_with_other_bytes_never_ends_the_process(tmp_path: Path) -> None:
-    """Arrow's own view of a column's description does, where its histogram has another length."""
+    """Arrow's own metadata classes crash if the length of a histogram is changed."""
     path = hub_files.fashion(tmp_path / "a.parquet", [1, 2], ["Tops", "Caps"], store_schema=False)
     whole = path.read_bytes()
     footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
@@ -258,7 +258,7 @@ def test_a_footer_with_other_bytes_never_ends_the_process(tmp_path: Path) -> Non
 
 
 def read_all(path: Path) -> str:
-    """Read and decode every image of a file; what it is refused with, if it is."""
+    """Read and decode every image of a file; return the error message, if any."""
     try:
         source = HubSource(path)
         for image_id in filter(None, source.list_images(Wanted(LABEL)).ids):
@@ -313,7 +313,7 @@ def test_labels_that_are_missing_or_too_many(tmp_path: Path) -> None:
 
 
 def test_a_page_that_unpacks_to_a_gigabyte(tmp_path: Path, monkeypatch) -> None:
-    """Refused by its own header, before it is unpacked, whatever the file's end says."""
+    """Refused by its page header before unpacking, whatever the footer says."""
     monkeypatch.setattr(parquet, "MAX_PAGE_BYTES", 2**20)
     columns = {LABEL: ["Tops"] * 4, "image": hub_files.cells([bytes(2**20 + n) for n in range(4)])}
     options = {"compression": "zstd", "use_dictionary": False}
@@ -356,7 +356,7 @@ print(total, peak() - before)
 
 
 def grown(path: Path) -> tuple[int, int]:
-    """Bytes of all images of a file, and bytes of memory that reading them took at most."""
+    """Return the bytes of all images of a file, and the peak memory for reading them."""
     if not Path("/proc/self/status").is_file():
         pytest.skip("this system does not tell the peak of memory")
     done = subprocess.run(
@@ -386,7 +386,7 @@ def test_a_value_that_all_rows_share_is_held_once(tmp_path: Path) -> None:
 
 
 def test_a_image_that_all_rows_share_is_held_a_few_times(tmp_path: Path) -> None:
-    """400 rows of one image of half a megabyte, kept once in the file's dictionary."""
+    """400 rows with one image of half a megabyte, stored once in the file's dictionary."""
     image = os.urandom(2**19)
     columns = {"label": ["x"] * 400, "image": hub_files.cells([image] * 400)}
     path = hub_files.write(tmp_path / "a.parquet", columns)
@@ -397,7 +397,7 @@ def test_a_image_that_all_rows_share_is_held_a_few_times(tmp_path: Path) -> None
 
 
 def test_page_headers_are_what_they_are_written_as(tmp_path: Path) -> None:
-    """Pages, values and sizes of a file whose layout is known."""
+    """Pages, values and sizes of a file with a known layout."""
     path = hub_files.write(
         tmp_path / "a.parquet", {"n": pa.array(range(1000), pa.int64())}, use_dictionary=False,
         compression="none", data_page_size=800, write_batch_size=100,
@@ -412,7 +412,7 @@ def test_page_headers_are_what_they_are_written_as(tmp_path: Path) -> None:
 
 
 def test_the_real_images(tmp_path: Path, real_zip: Path) -> None:
-    """Kaggle's archive written as the hub's parquet gives the same images."""
+    """Kaggle's archive written in the hub's parquet layout gives the same images."""
     from clothclf.data.sources.kaggle import KaggleSource
 
     theirs = KaggleSource(real_zip)

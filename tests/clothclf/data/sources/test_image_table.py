@@ -1,4 +1,4 @@
-"""A table of paths and labels: images are found beside it and nowhere else."""
+"""Tables of image paths and labels: images are read below the table's folder and nowhere else."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WANTED = Wanted("label")
 
 
 def write(place: Path, table: str, images: tuple[str, ...] = ("a/1.jpg", "2.jpg")) -> Path:
-    """A CSV and images that hold their own names."""
+    """Write a CSV and images that contain their own names."""
     folder = place / "data"
     for name in images:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -29,7 +29,7 @@ def write(place: Path, table: str, images: tuple[str, ...] = ("a/1.jpg", "2.jpg"
 
 
 def read(path: Path, wanted: Wanted = WANTED, image: str | None = None) -> Chosen:
-    """List a table; every row read is kept or dropped."""
+    """List a table; every row is either kept or dropped."""
     source = TableSource(path, image)
     listing = choose(source.list_images(wanted), wanted, source.title)
     dropped = [finding for finding in listing.findings if finding.action == "dropped"]
@@ -79,7 +79,7 @@ def test_an_absolute_path_into_the_folder_is_one_below_it(tmp_path: Path) -> Non
 
 
 def test_each_unusable_row_is_dropped_for_its_own_reason(tmp_path: Path) -> None:
-    """Nothing outside the table's folder is even asked for."""
+    """Files outside the table's folder are never accessed."""
     (tmp_path / "secret.jpg").write_text("secret")
     rows = [
         *("a/1.jpg,cat", "2.jpg,", "2.jpg,NaN", "2.jpg,dog", "2.jpg,cat", ",dog", "3.jpg,dog"),
@@ -107,7 +107,7 @@ def test_a_link_that_leads_out_is_not_read(tmp_path: Path) -> None:
 
 
 def test_a_parquet_is_read_like_a_csv(tmp_path: Path) -> None:
-    """Numbers of classes become text, and NaN is no label."""
+    """Class indices become text, and NaN is a missing label."""
     path = write(tmp_path, "").with_suffix(".parquet")
     pd.DataFrame(
         {"path": ["a/1.jpg", "2.jpg", "2.jpg"], "label": [3.0, float("nan"), 12]}
@@ -158,14 +158,14 @@ def test_the_stamp_follows_table_and_images(tmp_path: Path) -> None:
 
 
 def test_labels_with_and_without_point_zero_are_one_class_as_in_parquet(tmp_path: Path) -> None:
-    """Programs write 3.0 where a column of whole numbers has a gap."""
+    """Programs write 3.0 if a column of whole numbers has a missing value."""
     table = "path,label\na/1.jpg,3\n2.jpg,3.0\n3.jpg,3.50\n4.jpg,03.0\n"
     path = write(tmp_path, table, ("a/1.jpg", "2.jpg", "3.jpg", "4.jpg"))
     assert read(path).rows["label"].tolist() == ["3", "3", "3.50", "03.0"]
 
 
 def test_accents_in_two_forms_are_one_class(tmp_path: Path) -> None:
-    """A letter with its accent, or followed by it: macOS and others write them differently."""
+    """Precomposed or combining accents: macOS and other systems write them differently."""
     composed, apart = "H\u00fcte", "Hu\u0308te"
     path = write(tmp_path, f"path,label\na/1.jpg,{composed}\n2.jpg,{apart}\n")
     for asked in (composed, apart):

@@ -1,4 +1,4 @@
-"""The Kaggle reader takes what users bring: mended and counted, or refused in one sentence."""
+"""The Kaggle reader repairs and counts malformed input, or refuses it with a one-line message."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ONE_TWO = {"1": b"first", "2": b"second"}
 
 @pytest.fixture(autouse=True)
 def nothing_outside(tmp_path: Path):
-    """No test of hostile input may leave a file beside the folder it was given."""
+    """Fail if a test writes a file outside its own folder."""
     before = sorted(tmp_path.parent.iterdir())
     yield
     assert sorted(tmp_path.parent.iterdir()) == before
@@ -44,7 +44,7 @@ def ids(listing: Chosen) -> list[str]:
 
 
 def read(path: Path) -> Chosen:
-    """List a data set; every row read is kept or dropped, never both, never neither."""
+    """List a data set; every row is either kept or dropped, never both."""
     listing = choose(KaggleSource(path).list_images(Wanted(LABEL)), Wanted(LABEL), "data")
     dropped = sum(finding.action == "dropped" for finding in listing.findings)
     assert listing.rows_read == len(listing.rows) + dropped
@@ -52,7 +52,7 @@ def read(path: Path) -> Chosen:
 
 
 def fault(path: Path, label: str = LABEL) -> str:
-    """The one-line message that a data set is refused with."""
+    """Return the one-line message with which a data set is refused."""
     with pytest.raises(DataError) as caught:
         KaggleSource(path).list_images(Wanted(label))
     assert "\n" not in str(caught.value)
@@ -79,7 +79,7 @@ def test_zip_and_folder_are_read_at_the_top_and_one_down(
 
 @pytest.mark.parametrize("kind", ["zip", "folder"])
 def test_of_two_copies_the_top_one_is_read(kaggle: KaggleBuilder, kind: str) -> None:
-    """Kaggle's archive holds the data set twice, the second one folder down."""
+    """Kaggle's archive contains the data set twice, the second copy one folder down."""
     build = getattr(kaggle, kind)
     build(HEADER + "9,Caps,copy\n", {"9": b"copy"}, root="a/")
     path = build(TWO_ROWS, ONE_TWO)
@@ -109,7 +109,7 @@ def test_a_path_that_no_system_takes_is_one_sentence(name: str) -> None:
 
 
 def test_an_unquoted_comma_is_repaired_and_counted(kaggle: KaggleBuilder) -> None:
-    """What stands too much belongs to the last column; the label is right all the same."""
+    """Surplus fields belong to the last column; the label is still correct."""
     rows = HEADER + "1,Tops,red, round, and new\n2,Shirts,two\n"
     listing = read(kaggle.folder(rows, ONE_TWO))
     assert ids(listing) == ["1", "2"]
@@ -154,7 +154,7 @@ def test_short_rows_are_told_and_kept_if_they_have_a_label(kaggle: KaggleBuilder
 
 
 def test_a_quote_without_an_end_loses_no_row(kaggle: KaggleBuilder) -> None:
-    """It would swallow the rows up to the next quote: they are read by themselves, and told."""
+    """Rows that it swallows, up to the next quote, are parsed on their own and reported."""
     rows = HEADER + '1,Tops,"never closed\n2,Shirts,two\n\n3,Caps,15" screen\n4,Caps,four\n'
     listing = read(kaggle.folder(rows, {**ONE_TWO, "3": b"third", "4": b"fourth"}))
     assert ids(listing) == ["1", "2", "3", "4"]
@@ -163,7 +163,7 @@ def test_a_quote_without_an_end_loses_no_row(kaggle: KaggleBuilder) -> None:
 
 
 def test_a_long_swallowed_stretch_is_read_too(kaggle: KaggleBuilder) -> None:
-    """More than a CSV field may hold; and no row's line number is lost on the way."""
+    """Longer than a CSV field may be; line numbers stay correct."""
     many = "".join(f"{number},Caps,{'x' * 50}\n" for number in range(1000, 6000))
     listing = read(kaggle.folder(HEADER + '1,Tops,"never closed\n' + many, ONE_TWO))
     assert listing.rows_read == 5001
@@ -279,7 +279,7 @@ def test_a_link_within_the_folder_is_read(kaggle: KaggleBuilder) -> None:
 
 
 def test_dangling_links_pipes_and_folders_are_no_images(kaggle: KaggleBuilder) -> None:
-    """None of them is waited for, and the listing counts them as missing."""
+    """None of them blocks, and they are counted as missing."""
     rows = HEADER + "1,Tops,a\n2,Tops,b\n3,Tops,c\n4,Tops,d\n5,Tops,e\n"
     path = kaggle.folder(rows, {"1": b"first"})
     (path / "images/2.jpg").symlink_to("nowhere.jpg")
@@ -320,7 +320,7 @@ def test_members_that_point_elsewhere_are_passed_over(kaggle: KaggleBuilder) -> 
 def test_a_member_that_unpacks_too_large_is_refused(
     kaggle: KaggleBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A bomb: 50 MB of zeros in 50 KB. No more than the limit is ever unpacked."""
+    """A bomb of 50 MB of zeros in 50 KB. Only the limit is ever unpacked."""
     path = kaggle.zip(TWO_ROWS)
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("images/1.jpg", bytes(50_000_000))
@@ -352,7 +352,7 @@ def test_a_damaged_member_is_told_by_name(kaggle: KaggleBuilder) -> None:
 def test_an_encrypted_archive_is_refused_with_the_remedy(kaggle: KaggleBuilder) -> None:
     path = kaggle.zip(TWO_ROWS, ONE_TWO)
     content = bytearray(path.read_bytes())
-    # zipfile writes no encrypted members: set their flag in every local and central header.
+    # zipfile cannot write encrypted members: set their flag in every local and central header.
     for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         place = content.find(mark)
         while place >= 0:
@@ -375,7 +375,7 @@ def test_threads_read_one_archive_side_by_side(kaggle: KaggleBuilder) -> None:
 
 
 def test_the_stamp_follows_the_files(kaggle: KaggleBuilder) -> None:
-    """Equal while nothing changes; another one when an image or the table does."""
+    """It stays the same without changes, and differs if an image or the table changes."""
     path = kaggle.folder(TWO_ROWS, ONE_TWO)
     stamps = [KaggleSource(path).stamp(), KaggleSource(path).stamp()]
     assert stamps[0] == stamps[1]

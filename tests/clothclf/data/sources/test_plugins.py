@@ -1,4 +1,4 @@
-"""Sources of other packages: found by their entry point, and told by name when they misbehave."""
+"""Source plug-ins: found by entry point, and named in every error message."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def open_it(settings):
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
-    """Install a package with the plug-in `shelf`, as pip leaves one behind."""
+    """Install a package with the plug-in `shelf`, with the files that pip would write."""
 
     def write(module: str) -> None:
         name = f"shelf_{tmp_path.name.replace('-', '_')}"
@@ -83,7 +83,7 @@ def test_a_plug_in_is_a_source_like_any_other(install: Install, tmp_path: Path) 
 
 
 def test_stamps_of_other_options_differ(install: Install, tmp_path: Path) -> None:
-    """A plug-in that says the same of different images must not share their cache."""
+    """Plug-ins with equal stamps for different images must not share a cache."""
     install(GOOD)
     stamps = {open_source(settings(options={"count": n}), tmp_path).stamp() for n in (4, 5)}
     assert len(stamps) == 2
@@ -136,7 +136,7 @@ def test_a_plug_in_that_misbehaves_is_one_sentence_that_names_it(
 
 
 def test_a_image_that_a_plug_in_cannot_read_is_left_out(install: Install, tmp_path: Path) -> None:
-    """As with any source, an image's fault is the image's and not the study's."""
+    """As with any source, an unreadable image is dropped and does not end the study."""
     backbone = "if image_id == '2':\n            raise OSError('gone')\n        return 7"
     install(GOOD.replace("return image_id.encode()", backbone))
     source = open_source(settings(), tmp_path)

@@ -1,4 +1,4 @@
-"""Which rows a study takes: filters, labels and splits, the same for every source."""
+"""Row selection by filters, labels and splits, the same for every source."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_rows_with_no_split_or_an_unknown_one_are_left_out() -> None:
 
 
 def test_all_given_to_training_is_no_split() -> None:
-    """The hub's data sets are often of one file for training: there is nothing to keep."""
+    """Many data sets of the hub have only a training file: there is no split to keep."""
     assert set(taken(split="train train extra train").rows["split"]) == {""}
 
 

@@ -1,4 +1,4 @@
-"""CSV as the standard has it is read as it is; only what a standard reader refuses is mended."""
+"""Valid CSV is read unchanged; only what a strict reader rejects is repaired."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STANDARD = {
 
 @pytest.mark.parametrize("name", STANDARD)
 def test_standard_csv_is_read_as_the_standard_says(name: str) -> None:
-    """Nothing is lost; a line break within quotes is told, and nothing is repaired."""
+    """Nothing is lost; a quoted line break is reported, and nothing is repaired."""
     header, *rows = csv.reader(io.StringIO(STANDARD[name], newline=""))
     key = " ".join(header[0].split())
     table = read_table(STANDARD[name].encode(), "t.csv", key)
@@ -54,7 +54,7 @@ def test_what_a_standard_writer_writes_is_read_back(rows: list[tuple[str, ...]],
 
 @pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "iso-8859-2", "shift-jis", "koi8-r"])
 def test_labels_in_other_encodings_stay_apart(encoding: str) -> None:
-    """No two labels become one, whatever the file was written in."""
+    """Different labels stay different in any encoding."""
     labels = {
         "shift-jis": ["\u30cf\u30fc\u30c8", "\u30cf\u30fc\u30c9"],
         "koi8-r": ["\u0448\u0430\u043f\u043a\u0430", "\u0448\u0443\u0431\u0430"],
