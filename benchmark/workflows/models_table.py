@@ -152,7 +152,7 @@ def _none_left(names: Sequence[str], counts: Sequence[QuickCount]) -> str:
         return f"none of {len(names)} architectures can be counted: {counts[0].fault}"
     macs, params, name = min(known)
     return (
-        f"the limits leave none of {len(names)} architectures; the smallest, {name}, has "
+        f"the limits exclude all {len(names)} architectures; the smallest, {name}, has "
         f"{macs / 1e9:.3g} GMACs and {params / 1e6:.3g} million parameters"
     )
 
