@@ -1,5 +1,7 @@
 # run: the demo study and its report · test: the suite · check: lint, types, declared dependencies and layers · perf: benchmarks · faults: injected faults · cluster: Ray, a shared store, several GPUs
 PYTHON ?= python3
+# pip leaves compiling to the first import, which is repeated in each process unless it is written.
+unexport PYTHONDONTWRITEBYTECODE
 
 run: .venv/installed
 	.venv/bin/bench run --all && .venv/bin/bench report -o report.md
