@@ -86,4 +86,4 @@ def test_python_is_started_by_one_module_alone() -> None:
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.Attribute) and node.attr == "executable"
     }
-    assert found == {"clothclf/orphans.py"}
+    assert found == {"clothclf/process/command.py"}

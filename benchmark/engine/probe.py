@@ -21,7 +21,7 @@ from benchmark.runs.spec import RunSpec
 from benchmark.text.numbers import duration
 from clothclf.data.atomic import write_text
 from clothclf.errors import TrainingError
-from clothclf.orphans import module_command
+from clothclf.process.start import run_module
 from clothclf.results import Probe
 from clothclf.settings import Precision
 
@@ -140,14 +140,11 @@ def _latest(spec: RunSpec) -> Path:
 def ask(spec: RunSpec, timeout_s: float) -> Probe:
     """Probe without using or writing the cache; raises TrainingError as `probe` does."""
     try:
-        child = subprocess.run(
-            module_command(CHILD),
-            input=json.dumps({"spec": spec.model_dump(mode="json"), "asked_at": time.time()}),
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            env=run_environment(),
-            check=False,
+        child = run_module(
+            CHILD,
+            stdin=json.dumps({"spec": spec.model_dump(mode="json"), "asked_at": time.time()}),
+            environment=run_environment(),
+            timeout_s=timeout_s,
         )
     except subprocess.TimeoutExpired:
         raise TrainingError(f"{spec.name}: some steps took over {timeout_s:g} seconds") from None

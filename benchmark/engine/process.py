@@ -6,7 +6,6 @@ import contextlib
 import datetime
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
@@ -22,7 +21,8 @@ from benchmark.runs.folder import RunFolder
 from benchmark.runs.record import Failure, RunRecord, Stage
 from benchmark.runs.spec import RunSpec
 from clothclf.allocator import ALLOCATOR
-from clothclf.orphans import module_command, signal_name
+from clothclf.process.command import signal_name
+from clothclf.process.start import kill_group, start_module
 
 GRACE_S = 30.0
 """Seconds to wait for a process that has closed its pipe; a busy machine may be slow."""
@@ -72,19 +72,18 @@ class RunProcess:
             environment.setdefault("OMP_NUM_THREADS", str(threads))
         if limits.visible_gpus is not None:
             environment["CUDA_VISIBLE_DEVICES"] = limits.visible_gpus
-        with (folder.path / files.LOG).open("ab") as log:
-            self._process = subprocess.Popen(
-                module_command(*self._module(), str(folder.path), *options),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env=environment,
-                # Start a new session, so that Ctrl-C in a terminal only reaches the parent.
-                start_new_session=True,
+        reading, writing = os.pipe()
+        with os.fdopen(writing), (folder.path / files.LOG).open("ab") as log:
+            self._pipe = os.fdopen(reading, "rb", buffering=0)
+            self._process = start_module(
+                *self._module(),
+                str(folder.path),
+                *options,
+                environment=environment,
+                stdout=writing,
+                stderr=log.fileno(),
             )
-        assert self._process.stdout is not None  # noqa: S101 - requested above
-        self._pipe = self._process.stdout
-        os.set_blocking(self._pipe.fileno(), False)
+        os.set_blocking(reading, False)
 
     def _module(self) -> list[str]:
         """Return the module to execute: the worker, or the launcher of several processes."""
@@ -135,15 +134,12 @@ class RunProcess:
     def ask_to_stop(self) -> None:
         """Request a stop after the current step, with a checkpoint."""
         self._asked_to_stop = True
-        with contextlib.suppress(ProcessLookupError):
-            self._process.terminate()
+        self._process.terminate()
 
     def end(self, why: str = "") -> None:
         """Kill the process and its children; `why` is the reason of the failure."""
         self._why_ended = self._why_ended or why
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        kill_group(self._process)
         self._pipe.close()
         if self._meeting:
             shutil.rmtree(self._meeting, ignore_errors=True)
@@ -153,7 +149,7 @@ class RunProcess:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(GRACE_S)
         self.end()
-        code = self._process.returncode
+        code = self._process.wait()
         record = self.folder.record()
         if record is not None:
             return record  # written last, so a later crash does not matter

@@ -20,7 +20,7 @@ from benchmark.runs.root import open_store, tracking_uri
 from benchmark.tracking.comparison_view import address
 from benchmark.tracking.mlflow_store import MlflowStore
 from benchmark.tracking.sqlite_store import PREFIX
-from clothclf.orphans import module_command
+from clothclf.process.command import module_command
 
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",

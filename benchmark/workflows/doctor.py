@@ -21,7 +21,7 @@ from benchmark.runs.folder import study_folders
 from benchmark.runs.root import cache_folder, open_store, tracking_uri
 from clothclf.errors import UserError, first_line
 from clothclf.memory import available_memory_bytes
-from clothclf.orphans import code_command
+from clothclf.process.command import code_command
 
 State = Literal["ok", "warning", "fault"]
 DISTRIBUTION = "bench-architectures"

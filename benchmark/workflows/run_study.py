@@ -20,7 +20,7 @@ from benchmark.errors import ReportError, TrackingError
 from benchmark.planning.study_plan import folder_writer, plan_study
 from benchmark.report.render import columns, describe_protocol, table_cells
 from benchmark.report.write import Report, make_report
-from benchmark.runs.folder import RunFolder
+from benchmark.runs.folder import RunFolder, study_folders
 from benchmark.runs.listener import Listener
 from benchmark.runs.root import open_store, tracking_uri
 from benchmark.runs.spec import RunSpec
@@ -30,6 +30,7 @@ from benchmark.terminal.output import (
     print_table,
 )
 from clothclf.data.dataset import DataSet
+from clothclf.process import fork_server
 
 DROP_FIRST = ("weights", "training time", "FLOPs", "macro-F1", "vs. best")
 """Columns to drop first on a narrow terminal."""
@@ -54,6 +55,8 @@ def run_study(
     processes = module.check_resources(resources, study.device)
     console = make_console()
     root = open_store(study)
+    if not dry_run and not any(study_folders(root, study.study)):
+        fork_server.preload("benchmark.engine.pipeline")  # imports while the data are prepared
     plan, data = plan_study(study, asked, root, console, may_probe=not dry_run)
     _describe(console, plan, data, root)
     if dry_run:

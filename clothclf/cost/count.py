@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from clothclf.errors import CostError
-from clothclf.orphans import module_command, signal_name
+from clothclf.process.command import signal_name
+from clothclf.process.start import run_module
 from clothclf.results import Cost, CounterResult, ReceptiveField
 from clothclf.settings import HeadSettings
 
@@ -59,59 +60,38 @@ def count_cost(request: CostRequest, timeout_s: float = 600) -> Cost:
     return cost_from_dict(ask_child("cost", request, timeout_s))
 
 
-def ask_child(task: Task, request: CostRequest, timeout_s: float) -> Any:
-    """Run a child process for one task and return its result; raises CostError."""
-    question = encode_question(task, request)
-    return ask(request.architecture, child_command(), question, child_environment(), timeout_s)
+def ask_child(
+    task: Task, request: CostRequest, timeout_s: float = 600, memory: int | None = None
+) -> Any:
+    """Run a child process for one task and return its result; raises CostError.
+
+    `memory` limits the count, in bytes.
+    """
+    question = {"task": task, "request": request.to_dict(), "memory": memory}
+    # No accelerators, to which flopth would move the model.
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": ""}
+    return ask(CHILD, request.architecture, question, environment, timeout_s)
 
 
 def ask(
+    module: str,
     architecture: str,
-    command: list[str],
-    question: str,
+    question: dict[str, Any],
     environment: dict[str, str],
     timeout_s: float,
     doing: Doing = "counting",
 ) -> Any:
-    """Run a process for one request and return its result; raises CostError."""
+    """Run a module for one request and return its result; raises CostError."""
+    text = json.dumps(question)
     try:
-        child = subprocess.run(
-            command,
-            input=question,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            env=environment,
-            check=False,
-        )
+        child = run_module(module, stdin=text, environment=environment, timeout_s=timeout_s)
     except subprocess.TimeoutExpired:
         raise CostError(f"{architecture}: {doing} took longer than {timeout_s:g} seconds") from None
-    return decode_answer(architecture, child.stdout, child.returncode, child.stderr, doing)
-
-
-def child_command(*options: str) -> list[str]:
-    """Return the command that starts a counting process."""
-    return module_command(CHILD, *options)
-
-
-def child_environment() -> dict[str, str]:
-    """Return the environment without accelerators, to which flopth would move the model."""
-    return {**os.environ, "CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": ""}
-
-
-def encode_question(task: Task, request: CostRequest, **limits: float) -> str:
-    """Encode a request as one line of JSON; limits are `memory` in bytes and `timeout_s`."""
-    return json.dumps({"task": task, "request": request.to_dict(), **limits}) + "\n"
-
-
-def decode_answer(
-    architecture: str, line: str, exit_code: int, log: str = "", doing: Doing = "counting"
-) -> Any:
-    """Return the result in the child's output; raises CostError if it reported an error or died."""
     try:
-        answer = json.loads(line)
+        answer = json.loads(child.stdout)
     except ValueError:
-        raise CostError(f"{architecture}: {describe_death(exit_code, log, doing)}") from None
+        death = describe_death(child.returncode, child.stderr, doing)
+        raise CostError(f"{architecture}: {death}") from None
     if "error" in answer:
         message = answer["error"]
         raise CostError(message if architecture in message else f"{architecture}: {message}")

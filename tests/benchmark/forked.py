@@ -1,7 +1,8 @@
 """Run `bench` in a process that is forked from one that has made its imports.
 
 Those take longer than a tiny study. The process that is forked from has imported and done nothing
-else, and what a command does is seen by nobody after it.
+else, and what a command does is seen by nobody after it. The server of which the command forks its
+runs is a fork of it too.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+from clothclf.process import fork_server
+from clothclf.process.command import die_with_parent
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["tests.benchmark.preload"])
@@ -46,6 +50,7 @@ def _command(
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(variables)
+    _serve_forks()
     for descriptor, path in ((1, out), (2, err)):
         with path.open("wb") as file:
             os.dup2(file.fileno(), descriptor)
@@ -59,3 +64,15 @@ def _command(
         main()
     finally:
         atexit._run_exitfuncs()
+
+
+def _serve_forks() -> None:
+    """Start the server of the command's child processes, with all its imports made."""
+    requests, connection = fork_server.socket_pair()
+    parent = os.getpid()
+    if os.fork() == 0:
+        die_with_parent(parent)
+        os.setsid()
+        fork_server.serve(requests, connection)
+    connection.close()
+    fork_server.use(fork_server.ForkServer(requests))

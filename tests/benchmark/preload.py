@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 
 from benchmark.tracking.connection import quiet_environment
@@ -13,7 +14,10 @@ quiet_environment()
 import mlflow  # noqa: E402
 import mlflow.store.tracking.sqlalchemy_store  # noqa: E402, F401
 import pandas as pd  # noqa: E402, F401
-import timm  # noqa: E402, F401
-import torch._dynamo  # noqa: E402, F401 - an optimiser imports it
 
-import benchmark.cli  # noqa: E402, F401
+import benchmark.cli  # noqa: E402
+import benchmark.engine.pipeline  # noqa: E402, F401
+from clothclf.process import fork_server  # noqa: E402
+
+for name in fork_server.PRELOAD:
+    importlib.import_module(name)

@@ -20,7 +20,7 @@ from benchmark.runs.record import Failure, RunRecord
 from benchmark.runs.spec import RunSpec, folder_name
 from clothclf.data.dataset import DataSet
 from clothclf.data.prepare import prepare
-from clothclf.orphans import signal_name
+from clothclf.process.command import signal_name
 from clothclf.settings import DataSettings, DemoSettings, ModelSettings, TrainSettings
 from tests.benchmark.examples import make_spec
 

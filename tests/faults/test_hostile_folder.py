@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from clothclf.orphans import code_command, module_command
+from clothclf.process.command import code_command, module_command
 from tests.benchmark.conftest import TINY, environment, free_port, heed_signals
 
 BENCH = Path(sys.executable).with_name("bench")

@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmark.engine.process import ending
 from benchmark.engine.worker import UNFINISHED, end_process
 from benchmark.runs.events import Failed
-from clothclf.orphans import module_command
+from clothclf.process.command import module_command
 
 STOP_GRACE_S = 15
 """Seconds for a step and a checkpoint; less than the scheduler waits for the run."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +12,6 @@ from clothclf.allocator import ALLOCATOR
 from clothclf.cost.count import CostRequest, ask
 from clothclf.cost.measure.busy import wait_until_idle
 from clothclf.errors import CostError
-from clothclf.orphans import module_command
 from clothclf.results import MeasuredCost
 from clothclf.settings import Device
 
@@ -47,9 +45,9 @@ def measure_cost(
 
     def measure() -> MeasuredCost:
         answer = ask(
+            CHILD,
             request.architecture,
-            child_command(),
-            json.dumps(question) + "\n",
+            question,
             {**ALLOCATOR, **os.environ},
             timeout_s,
             doing="measuring",
@@ -69,11 +67,6 @@ def calmest(measure: Callable[[], MeasuredCost], wait: Callable[[], bool]) -> Me
     while results[-1].busy and len(results) < MAX_ATTEMPTS and wait():
         results.append(measure())
     return min(results, key=lambda result: (bool(result.busy), result.latency_ms_median))
-
-
-def child_command() -> list[str]:
-    """Return the command that starts a measuring process."""
-    return module_command(CHILD)
 
 
 def measured_from_dict(values: dict[str, Any]) -> MeasuredCost:

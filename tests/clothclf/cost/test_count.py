@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +13,7 @@ from torch import nn
 
 from clothclf.cost import count as count_module
 from clothclf.cost import counting as counting_module
-from clothclf.cost.count import CostRequest, child_command, cost_from_dict, cost_to_dict, count_cost
+from clothclf.cost.count import CostRequest, cost_from_dict, cost_to_dict, count_cost
 from clothclf.cost.counters.fvcore_counter import count_with_fvcore
 from clothclf.cost.counters.torch_counter import count_with_torch
 from clothclf.cost.detail import module_tree
@@ -134,9 +133,11 @@ def test_a_refusal_is_one_sentence_with_the_reason(
     ],
 )
 def test_a_child_that_dies_or_hangs_is_told_of(
-    monkeypatch: pytest.MonkeyPatch, program: str, told: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str, told: str
 ) -> None:
-    monkeypatch.setattr(count_module, "child_command", lambda: [sys.executable, "-c", program])
+    (tmp_path / "broken_child.py").write_text(program)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(count_module, "CHILD", "broken_child")
     with pytest.raises(CostError, match=f"vgg16.*{told}"):
         count_cost(own("vgg16", 64), timeout_s=2)
 
@@ -265,33 +266,6 @@ def test_fvcore_counts_the_same_when_products_are_not_computed() -> None:
         [sys.executable, "-c", PRODUCTS_SKIPPED, *names], capture_output=True, text=True
     )
     assert told.returncode == 0, told.stderr
-
-
-def test_a_killed_fork_is_told_of_and_the_server_goes_on() -> None:
-    """A killed fork returns an error, and the next request is counted."""
-    program = (
-        "import os, signal, sys, clothclf.cost.counting as counting\n"
-        "from clothclf.cost import child\n"
-        "true = counting.count_here\n"
-        "def count_here(request, *more):\n"
-        "    if request.architecture == 'resnet18': os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    return true(request, *more)\n"
-        "counting.count_here = count_here\n"
-        "sys.argv.append('--serve')\n"
-        "child.main()"
-    )
-    questions = [count_module.encode_question("cost", own(n)) for n in ("resnet18", "test_resnet")]
-    told = subprocess.run(
-        [sys.executable, "-c", program], input="".join(questions), capture_output=True, text=True
-    )
-    first, second = told.stdout.splitlines()
-    with pytest.raises(CostError, match=signal.SIGKILL.name):
-        count_module.decode_answer("resnet18", first, 0)
-    assert cost_from_dict(count_module.decode_answer("test_resnet", second, 0)).macs
-
-
-def test_the_child_is_started_as_a_module_that_ends_with_this_process() -> None:
-    assert child_command("--serve")[-3:] == [str(os.getpid()), "clothclf.cost.child", "--serve"]
 
 
 def test_it_is_the_listed_size_that_is_counted() -> None:

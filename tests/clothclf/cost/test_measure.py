@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -111,9 +112,11 @@ def test_a_refusal_is_one_sentence(asked: CostRequest, device: str, told: str) -
     ],
 )
 def test_a_process_that_dies_or_hangs_is_told_of(
-    monkeypatch: pytest.MonkeyPatch, program: str, told: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str, told: str
 ) -> None:
-    monkeypatch.setattr(measure_module, "child_command", lambda: [sys.executable, "-c", program])
+    (tmp_path / "broken_child.py").write_text(program)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(measure_module, "CHILD", "broken_child")
     with pytest.raises(CostError, match=f"vgg16: {told}"):
         measure_cost(request("vgg16"), "cpu", timeout_s=2)
 

@@ -20,7 +20,7 @@ from benchmark.engine.executors.ray import versions
 from benchmark.engine.executors.ray.errors import error_text
 from benchmark.errors import ClusterError
 from clothclf.errors import first_line
-from clothclf.orphans import module_command
+from clothclf.process.command import module_command
 
 CONNECT_TIMEOUT_S = 5.0
 JOIN_TIMEOUT_S = 60.0

@@ -1,7 +1,6 @@
 """Command lines for child processes that never import from the current folder.
 
-Processes started with `module_command` also end when their parent ends, for any reason. This is
-set up before any large import: a process that is still starting could outlive its parent.
+Processes started with `module_command` also end when their parent ends, for any reason.
 """
 
 from __future__ import annotations
@@ -28,13 +27,14 @@ def code_command(code: str, *arguments: str) -> list[str]:
 
 
 def module_command(module: str, *arguments: str) -> list[str]:
-    """Return the command that runs a module, which ends with this process at the latest."""
-    code = "from clothclf.orphans import run_module; run_module()"
+    """Return the command that runs a module in a new interpreter that ends with this process."""
+    code = "from clothclf.process.command import main; main()"
     return code_command(code, str(os.getpid()), module, *arguments)
 
 
-def run_module() -> None:
+def main() -> None:
     """Run the module named in `sys.argv` like `python -m`; called by `module_command`."""
+    # Set up before any large import: a process that is still starting could outlive its parent.
     die_with_parent(int(sys.argv[1]))
     sys.argv = sys.argv[2:]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

@@ -1,0 +1,89 @@
+"""Start Python modules in child processes, which end with this process at the latest.
+
+On Linux, they are forked from a process that has imported torch and timm already; elsewhere, and
+with BENCH_START_METHOD=spawn, each is a new interpreter.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from clothclf.process.command import module_command
+from clothclf.process.fork_server import ForkedProcess, fork_module
+
+Process = subprocess.Popen[bytes] | ForkedProcess
+
+
+@dataclass(frozen=True)
+class Completed:
+    """Exit code and output of a child process; a negative code is the number of a signal."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def start_module(
+    module: str,
+    *arguments: str,
+    environment: Mapping[str, str],
+    stdin: int = subprocess.DEVNULL,
+    stdout: int = subprocess.DEVNULL,
+    stderr: int = subprocess.DEVNULL,
+) -> Process:
+    """Run a module like `python -m`, in a session of its own, so that Ctrl-C does not reach it.
+
+    `stdin`, `stdout` and `stderr` are file descriptors or subprocess.DEVNULL.
+    """
+    forked = fork_module(module, arguments, environment, (stdin, stdout, stderr))
+    if forked is not None:
+        return forked
+    return subprocess.Popen(
+        module_command(module, *arguments),
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        env=environment,
+        start_new_session=True,
+    )
+
+
+def run_module(
+    module: str, *arguments: str, stdin: str, environment: Mapping[str, str], timeout_s: float
+) -> Completed:
+    """Run a module to its end; raises subprocess.TimeoutExpired after killing it."""
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(3)]
+        files[0].write(stdin.encode())
+        files[0].seek(0)
+        streams = [file.fileno() for file in files]
+        process = start_module(
+            module,
+            *arguments,
+            environment=environment,
+            stdin=streams[0],
+            stdout=streams[1],
+            stderr=streams[2],
+        )
+        try:
+            code = process.wait(timeout_s)
+        except BaseException:  # a timeout, Ctrl-C
+            kill_group(process)
+            raise
+        for file in files[1:]:
+            file.seek(0)
+        out, error = (file.read().decode(errors="replace") for file in files[1:])
+    return Completed(code, out, error)
+
+
+def kill_group(process: Process) -> None:
+    """Kill a child and all processes that it has started, and wait for it."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
