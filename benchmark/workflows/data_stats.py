@@ -69,7 +69,7 @@ def _balance(manifest: pd.DataFrame) -> list[str]:
     smallest, largest = sizes.index[0], sizes.index[-1]
     lines = [
         f"classes      {len(sizes):,}, of {sizes.iloc[0]:,} ({smallest}) to {sizes.iloc[-1]:,} "
-        f"images ({largest}); always answering {largest} is right in "
+        f"images ({largest}); always predicting {largest} gives an accuracy of "
         f"{sizes.iloc[-1] / len(manifest):.1%}"
     ]
     counts = pd.crosstab(manifest["label"], manifest["split"])
