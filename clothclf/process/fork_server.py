@@ -325,6 +325,9 @@ def _become(request: dict[str, Any], streams: Sequence[int], parent: int) -> NoR
         for target, stream in enumerate(streams):
             os.dup2(stream, target)
             os.close(stream)
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", 1, errors="backslashreplace", closefd=False)  # noqa: SIM115
         os.chdir(request["folder"])
         _set_environment(request["environment"])
         sys.argv = [request["module"], *request["arguments"]]
