@@ -117,7 +117,7 @@ def _machine() -> dict[str, float]:
 def _processes(folder: str) -> Iterator[psutil.Process]:
     """Iterate over the process of a run, identified by its folder, and its descendants."""
     with contextlib.suppress(psutil.Error):
-        for child in psutil.Process().children():
+        for child in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.Error):
                 if folder in child.cmdline():
                     yield child

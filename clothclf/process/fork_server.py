@@ -28,6 +28,9 @@ from typing import Any, NoReturn
 
 from clothclf.process.command import code_command, die_with_parent
 
+with contextlib.suppress(ImportError):  # only required where processes are forked
+    from setproctitle import setproctitle
+
 PRELOAD = ["timm", "torch._dynamo", "fvcore.nn", "flopth", "clothclf.cost.measure.measuring"]
 """Modules that the server imports; callers add their own with `preload`."""
 START_METHOD = "BENCH_START_METHOD"
@@ -331,6 +334,7 @@ def _become(request: dict[str, Any], streams: Sequence[int], parent: int) -> NoR
         os.chdir(request["folder"])
         _set_environment(request["environment"])
         sys.argv = [request["module"], *request["arguments"]]
+        setproctitle(" ".join(["python -m", *sys.argv]))
         runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
         code = 0
     except SystemExit as end:
