@@ -49,7 +49,7 @@ def largest() -> Results:
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_image_takes_little_time_and_memory(name: str, hostile: Results) -> None:
-    assert hostile[name]["seconds"] < 10, hostile[name]
+    assert hostile[name]["seconds"] < 20, hostile[name]  # idle: 5; other tests share the cores
     assert hostile[name]["bytes"] < 300 * MIB, hostile[name]
 
 
