@@ -141,9 +141,9 @@ def _split_note(given: list[str]) -> str:
     if set(drawn) == set(SPLITS):
         return ""
     if not drawn:
-        return "train, valid and test as the source gives them"
+        return "train, valid and test given by the source"
     kept = next(name for name in SPLITS if name not in drawn)
-    return f"{kept} as the source gives it; {drawn[1]} drawn from its train"
+    return f"{kept} given by the source; {drawn[1]} drawn from its training split"
 
 
 def _decodable(

@@ -31,7 +31,7 @@ def open_source(settings: DataSettings, cache: Path) -> Source:
 
         return open_plugin(settings)
     if settings.path is None:
-        raise DataError(f"data.path: source {settings.source} needs it")
+        raise DataError(f"data.path: required by source {settings.source}")
     return _open_path(settings.source, settings.path, settings.image)
 
 

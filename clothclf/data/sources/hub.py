@@ -29,7 +29,7 @@ _DEEPEST = 4
 _USUAL_NAMES = ("image", "img", "picture", "photo", "jpg", "png")
 
 UNUSABLE_ID = "id is not one short line"
-NO_CLASS_NAME = "number of a class without a name"
+NO_CLASS_NAME = "class number without a name"
 
 
 class _Place(NamedTuple):
@@ -52,7 +52,8 @@ class HubSource:
         self._starts = list(itertools.accumulate((f.rows for f in self._files), initial=0))
         if self._starts[-1] > MAX_ROWS:
             raise DataError(
-                f"data.path: {path}: has {self._starts[-1]:,} rows; at most {MAX_ROWS:,} are read"
+                f"data.path: {path}: has {self._starts[-1]:,} rows; at most {MAX_ROWS:,} are "
+                "supported"
             )
         self._group_starts = [
             list(itertools.accumulate(file.group_rows, initial=0)) for file in self._files
@@ -175,8 +176,8 @@ def _find(path: Path) -> tuple[Path, list[str]]:
             return path.parent, [path.name]
         if not path.exists():
             raise DataError(
-                f"data.path: {path} does not exist; give a parquet file, or a folder of them as "
-                "the hub has it, or leave data.path out to read data.hub"
+                f"data.path: {path} does not exist; give a parquet file or a folder of parquet "
+                "files, or remove data.path to read data.hub"
             )
         if not path.is_dir():  # opening a pipe would block
             raise DataError(f"data.path: {path} is neither a parquet file nor a folder")
@@ -211,7 +212,7 @@ def _image_leaf(files: Sequence[ParquetFile], asked: str | None) -> str:
     for file in files[1:]:
         if _leaf(file, asked) != leaf:
             raise DataError(
-                f"{file.path}: keeps its images in another way than {first.path.name}; give the "
+                f"{file.path}: stores its images differently than {first.path.name}; give the "
                 "folder of one data set"
             )
     return leaf
@@ -227,7 +228,9 @@ def _image_column(file: ParquetFile) -> str:
         return (usual or candidates)[0]
     names = ", ".join(column[:40] for column in (candidates or file.columns)[:20])
     if candidates:
-        raise DataError(f"{file.path}: has several columns of images: {names}; say data.image")
+        raise DataError(
+            f"{file.path}: has several columns of images: {names}; set data.image to one of them"
+        )
     raise DataError(f"{file.path}: has no column of images (their bytes); its columns are: {names}")
 
 

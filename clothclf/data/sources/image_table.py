@@ -29,7 +29,7 @@ IMAGE_COLUMNS = (
 
 NO_PATH = "row without a path"
 NO_FILE = "path without a file"
-OUTSIDE = "path leads out of the table's folder"
+OUTSIDE = "path points outside the table's folder"
 UNUSABLE_PATH = "path is not plain text"
 
 
@@ -49,7 +49,7 @@ class TableSource:
             if not path.is_file():
                 kind = "is a folder" if path.is_dir() else "does not exist"
                 raise DataError(
-                    f"data.path: {path} {kind}; source table needs a .csv or .parquet file"
+                    f"data.path: {path} {kind}; source table requires a .csv or .parquet file"
                 )
         except (OSError, ValueError) as error:  # a path that is too long or has a NUL
             raise DataError(f"data.path: {str(path)!r} cannot be read: {error}") from None
@@ -102,8 +102,8 @@ class TableSource:
                 return by_name[name]
         names = ", ".join(column[:40] for column in columns[:20])
         raise DataError(
-            f"{self.path}: which column holds the images' paths? say it by data.image; its "
-            f"columns are: {names}"
+            f"{self.path}: cannot determine the column of image paths; set data.image to one of "
+            f"its columns: {names}"
         )
 
     def _relative(self, path: str) -> str:

@@ -72,8 +72,8 @@ class KaggleSource:
         with_table = [top for top in tops if self._files.has(top + TABLE)]
         if not with_table:
             raise DataError(
-                f"data.path: {self.path} has no {TABLE}, at its top or one folder down; expected "
-                f"{TABLE} beside images/, as Kaggle's archive has them"
+                f"data.path: {self.path} has no {TABLE}, at its top level or one folder below; "
+                f"expected {TABLE} beside images/, as in Kaggle's archive"
             )
         for top in with_table:
             if self._files.names(top + "images"):

@@ -107,7 +107,7 @@ def no_column(where: str, name: str, columns: Iterable[str]) -> DataError:
     names = ", ".join(column[:40] for column in known[:20])
     hint = did_you_mean(name, known)
     # Column `id` belongs to the layout; the config names all others.
-    remedy = "" if name == "id" else "; data.label, image, where and split.column name them"
+    remedy = "" if name == "id" else "; check data.label, image, where and split.column"
     return DataError(f"{where}: no column {name!r}{hint}; its columns are: {names}{remedy}")
 
 

@@ -70,7 +70,7 @@ class ParquetFile:
         if columns > MAX_COLUMNS or self.rows > MAX_ROWS:
             raise DataError(
                 f"{self.path}: is too large a table: {columns:,} columns and {self.rows:,} rows; "
-                f"at most {MAX_COLUMNS:,} and {MAX_ROWS:,} are read"
+                f"at most {MAX_COLUMNS:,} and {MAX_ROWS:,} are supported"
             )
 
     @cached_property
@@ -129,8 +129,8 @@ class ParquetFile:
             raise self._bomb(leaf, largest, MAX_PAGE_BYTES)
         if whole > max(SMALL_BYTES, MAX_GROWTH * self.path.stat().st_size):
             raise DataError(
-                f"{self.path}: column {leaf!r} unpacks to {_mebibytes(whole)}, more than "
-                f"{MAX_GROWTH} times the file: images are not packed so tightly"
+                f"{self.path}: column {leaf!r} decompresses to {_mebibytes(whole)}, more than "
+                f"{MAX_GROWTH} times the file, which is implausible for images"
             )
         # No cell is larger than its page, or than the page of its dictionary.
         self._rows_at_once[leaf] = max(1, min(_ROWS_AT_ONCE, _AT_ONCE_BYTES // max(1, largest)))
@@ -190,7 +190,8 @@ class ParquetFile:
                     if page.encoding == DELTA_BYTE_ARRAY:
                         raise DataError(
                             f"{self.path}: column {leaf!r} is stored as DELTA_BYTE_ARRAY, which "
-                            "is not read; write the file again with pyarrow, pandas or datasets"
+                            "is not supported; write the file again with pyarrow, pandas or "
+                            "datasets"
                         )
                     yield page
 
@@ -208,8 +209,8 @@ class ParquetFile:
 
     def _bomb(self, column: str, size: int, limit: int) -> DataError:
         return DataError(
-            f"{self.path}: column {column!r} unpacks to {_mebibytes(size)} at once, and at most "
-            f"{_mebibytes(limit)} are read; write the file again with smaller pages"
+            f"{self.path}: column {column!r} decompresses to {_mebibytes(size)} at once, more "
+            f"than {_mebibytes(limit)}; write the file again with smaller pages"
         )
 
 

@@ -35,7 +35,7 @@ def open_plugin(settings: DataSettings) -> Source:
     where = f"data.source: plug-in {entry.name!r} ({entry.value})"
     build = _told(where, "cannot be loaded", entry.load)
     if not callable(build):
-        raise DataError(f"{where}: is no callable that takes the settings and returns a source")
+        raise DataError(f"{where}: is not a callable that takes the settings and returns a source")
     source = _told(where, "failed", lambda: build(settings))
     lacks = [
         name for name in ("list_images", "read_bytes", "stamp") if not _has_method(source, name)
@@ -46,7 +46,7 @@ def open_plugin(settings: DataSettings) -> Source:
         lacks.append("synthetic (a bool)")
     if lacks:
         kind = type(source).__name__
-        raise DataError(f"{where}: returned no source: its {kind} lacks {', '.join(lacks)}")
+        raise DataError(f"{where}: did not return a source: its {kind} lacks {', '.join(lacks)}")
     return _Checked(source, where, settings)
 
 
@@ -63,8 +63,8 @@ def _find(name: str) -> EntryPoint:
     names = sorted({entry.name for entry in installed})
     hint = did_you_mean(name, [*BUILT_IN_SOURCES, *names])
     raise DataError(
-        f"data.source: no source {name[:80]!r}{hint}; there are {', '.join(BUILT_IN_SOURCES)}, and "
-        f"of plug-ins {', '.join(names) or 'none is installed'}"
+        f"data.source: unknown source {name[:80]!r}{hint}; built-in sources are "
+        f"{', '.join(BUILT_IN_SOURCES)}; plug-ins: {', '.join(names) or 'none'}"
     )
 
 
@@ -102,7 +102,7 @@ class _Checked:
         """Return the plug-in's listing; raises DataError on exceptions and invalid listings."""
         listing = _told(self._where, "failed", lambda: self._source.list_images(wanted))
         if fault := _listing_error(listing, wanted):
-            raise DataError(f"{self._where}: returned no usable listing: {fault}")
+            raise DataError(f"{self._where}: returned an invalid listing: {fault}")
         return listing
 
     def read_bytes(self, image_id: str) -> bytes:
@@ -138,7 +138,7 @@ def _listing_error(listing: Any, wanted: Wanted) -> str:
         if len(values) != len(listing.ids) and not (may_be_empty and not values):
             return f"{name} has {len(values):,} values for {len(listing.ids):,} ids"
         if odd := {type(value).__name__ for value in values} - {"str"}:
-            return f"{name} holds {sorted(odd)[0]}, not text alone"
+            return f"{name} holds {sorted(odd)[0]}, which is not text"
     # Ids appear in tables, files and messages.
     if odd_id := next((name for name in listing.ids if not is_one_line(name)), None):
         return f"the id {odd_id[:80]!r} is not plain text"

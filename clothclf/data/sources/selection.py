@@ -34,7 +34,7 @@ NO_ID = "row without an id"
 NO_LABEL = "no label"
 UNUSABLE_LABEL = "label is not one short line"
 UNKNOWN_SPLIT = "split is not train, valid or test"
-NO_SPLIT = "no split given, unlike others"
+NO_SPLIT = "no split given, unlike for other rows"
 DUPLICATE_ID = "duplicate id"
 
 
@@ -74,7 +74,7 @@ def choose(listing: Listing, wanted: Wanted, title: str) -> Chosen:
     splits = [SPLIT_NAMES.get(name.strip().lower(), name.strip()) for name in given]
     if wanted.split and splits and not set(SPLIT_NAMES.values()) & set(splits):
         raise DataError(
-            f"data.split.column: {title}: column {wanted.split!r} names no split: none of its "
+            f"data.split.column: {title}: column {wanted.split!r} contains no split: none of its "
             f"values is train, valid or test; its most frequent values are: {_frequent(splits)}"
         )
     # Without validation or test rows all splits are drawn, so no row lacks its split.

@@ -61,8 +61,8 @@ def test_another_column_of_paths_is_named(tmp_path: Path) -> None:
 
 def test_without_a_column_of_paths_the_columns_are_named(tmp_path: Path) -> None:
     message = fault(write(tmp_path, "label,where\ncat,a/1.jpg\n"))
-    assert "which column holds the images' paths? say it by data.image" in message
-    assert "its columns are: label, where" in message
+    assert "cannot determine the column of image paths; set data.image" in message
+    assert "one of its columns: label, where" in message
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_a_link_that_leads_out_is_not_read(tmp_path: Path) -> None:
     path = write(tmp_path, "path,label\n3.jpg,cat\n")
     (tmp_path / "secret.jpg").write_text("secret")
     (path.parent / "3.jpg").symlink_to(tmp_path / "secret.jpg")
-    with pytest.raises(DataError, match="a link that leads out of"):
+    with pytest.raises(DataError, match="a link that points outside"):
         TableSource(path, None).read_bytes("3.jpg")
 
 
@@ -134,7 +134,7 @@ def test_a_table_that_is_none_is_one_sentence(tmp_path: Path, content: str, says
 
 
 def test_what_is_no_table_is_told(tmp_path: Path) -> None:
-    assert "does not exist; source table needs a .csv or .parquet" in fault(tmp_path / "no.csv")
+    assert "does not exist; source table requires a .csv or .parquet" in fault(tmp_path / "no.csv")
     assert "is a folder" in fault(tmp_path)
     assert "data.path:" in fault(Path("nul\0"))
     (tmp_path / "not.parquet").write_text("path,label\n")

@@ -188,7 +188,7 @@ def test_a_field_without_end_is_refused_with_its_line(kaggle: KaggleBuilder) -> 
     rows = TWO_ROWS + '3,Tops,"' + "x" * 200_000 + "\n"
     message = fault(kaggle.folder(rows, ONE_TWO))
     assert "styles.csv, line 4:" in message
-    assert "a quote without an end" in message
+    assert "an unclosed quote" in message
 
 
 @pytest.mark.parametrize(
@@ -264,12 +264,12 @@ def test_a_link_that_leads_out_of_the_folder_is_not_read(
     (path / "images/1.jpg").unlink()
     (path / "images/1.jpg").symlink_to(secret)
     source = KaggleSource(path)
-    with pytest.raises(DataError, match="a link that leads out of"):
+    with pytest.raises(DataError, match="a link that points outside"):
         source.read_bytes("1")
     assert source.read_bytes("2") == b"second"
     (path / "styles.csv").rename(tmp_path / "other.csv")
     (path / "styles.csv").symlink_to(tmp_path / "other.csv")
-    assert "a link that leads out of" in fault(path)
+    assert "a link that points outside" in fault(path)
 
 
 def test_a_link_within_the_folder_is_read(kaggle: KaggleBuilder) -> None:

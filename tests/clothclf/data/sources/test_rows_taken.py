@@ -79,7 +79,7 @@ def test_all_given_to_training_is_no_split() -> None:
 
 
 def test_a_column_without_any_split_is_refused() -> None:
-    with pytest.raises(DataError, match=r"column 'split' names no split.*: x 3, y 1"):
+    with pytest.raises(DataError, match=r"column 'split' contains no split.*: x 3, y 1"):
         taken(split="x y x x")
 
 
