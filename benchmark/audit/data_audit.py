@@ -161,7 +161,7 @@ def _find_suspects(
 
     size = entry.image_size
     if not isinstance(size, int):
-        raise ValueError(f"{entry.name}: its size is not in pixels")
+        raise ValueError(f"{entry.name}: unresolved image size")
     data = _at_size(study, size, console)
     if data.manifest["id"].tolist() != images["id"].tolist():
         raise DataError("data.path: the images changed during the audit; run the command again")

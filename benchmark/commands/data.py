@@ -72,7 +72,13 @@ def stats(
     show_default=True,
     help="PNG file to write.",
 )
-@click.option("--columns", type=click.IntRange(1, 40), default=10, show_default=True)
+@click.option(
+    "--columns",
+    type=click.IntRange(1, 40),
+    default=10,
+    show_default=True,
+    help="Number of images per class.",
+)
 def preview(config: Path, assignments: tuple[str, ...], output: Path, columns: int) -> None:
     """Draw a contact sheet of some training images per class.
 

@@ -67,7 +67,7 @@ def models(
     are listed. Parameters and MACs are those of the network with its own classifier, for one image,
     in the deployed form; (d) marks networks whose training form differs. Counts are cached below
     the study's tracking folder; counting all of timm takes minutes the first time. Tags name
-    published weights, the default first. The column "at hand" shows weights that are in the model
+    published weights, the default first. The column "available" shows weights that are in the model
     hub's cache or in the folder of --weights.
 
     \b

@@ -60,7 +60,7 @@ def winner_options(function: _Function) -> _Function:
     @functools.wraps(function)
     def one_of_them(*args: Any, asked: str | None, from_select: bool, **options: Any) -> Any:
         if asked is not None and from_select:
-            raise click.UsageError("--run and --from-select: give one of them")
+            raise click.UsageError("give either --run or --from-select")
         return function(*args, asked=asked, from_select=from_select, **options)
 
     wrapped: Any = from_select_option(one_of_them)
@@ -112,7 +112,7 @@ class Count(click.ParamType[float]):
         except ValueError:
             count = math.nan
         if not 0 < count < math.inf:
-            self.fail(f"{value!r} is no count above 0, such as 10 or 10{self.unit}", param, ctx)
+            self.fail(f"{value!r} is not a number above 0, such as 10 or 10{self.unit}", param, ctx)
         return count
 
 
@@ -203,7 +203,7 @@ def output_format(
     if named is not None and form not in (None, named):
         own = next((suffix for suffix, name in suffixes.items() if name == form), "of another name")
         raise click.UsageError(
-            f"-o {output} names the format {named}, --format {form} another; "
-            f"use the suffix {own}, or leave out --format"
+            f"-o {output} implies the format {named}, but --format is {form}; use the suffix "
+            f"{own}, or remove --format"
         )
     return form or named or default

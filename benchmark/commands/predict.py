@@ -58,7 +58,7 @@ def predict(
     Examples:
       bench predict shirt.jpg
       bench predict shirt.jpg --run efficientnet_b0-s0 --format json
-      bench predict photos/ -c configs/fashion.yaml -o answers.csv
+      bench predict photos/ -c configs/fashion.yaml -o predictions.csv
     """
     from benchmark.inference.predict import images_of, predict_files
     from benchmark.workflows.winner import find_winner
@@ -71,7 +71,7 @@ def predict(
     from benchmark.inference.predictor import open_predictor
 
     predictor = open_predictor(found, device)
-    click.echo(f"answered by {found.name}, {why}", err=True)
+    click.echo(f"predicted by {found.name}, {why}", err=True)
     unread = 0
 
     def counted() -> Iterable[Predicted]:

@@ -42,7 +42,7 @@ def register(
     for option, value in (("--name", name), ("--alias", alias)):
         if value is not None and not re.fullmatch(NAME, value):
             raise click.UsageError(
-                f"{option}: {value[:100]!r} is no name: letters, digits, dots, - and _ alone"
+                f"{option}: {value[:100]!r} is not a valid name; use letters, digits, dots, - and _"
             )
     study = load(config, assignments)
     found, why = find_winner(asked, lambda: study, config, from_select)
@@ -51,5 +51,5 @@ def register(
     from benchmark.workflows.register import register as register_run
 
     made = register_run(study, found, name or study.study, alias)
-    state = "is new" if made.new else "was there before"
+    state = "is new" if made.new else "already exists"
     click.echo(f"{made.uri}: version {made.version} of {made.name} {state}")

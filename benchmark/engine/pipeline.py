@@ -48,7 +48,7 @@ TRAINED: TypeAdapter[tuple[TrainingResult, Evaluation, str, int]] = TypeAdapter(
     tuple[TrainingResult, Evaluation, str, int]
 )
 """Training result, test evaluation, hash of the initial backbone, maximum resident bytes."""
-ONE_IS_ENOUGH = "the frozen backbone runs once, and its head is trained by one process alone"
+ONE_IS_ENOUGH = "features of the frozen backbone are cached, and one process trains its head"
 
 
 class Stop:
@@ -202,7 +202,7 @@ class Pipeline:
         An error is reported, and the run continues without the cost.
         """
         if not self.spec.count:
-            return None, "it was not to be counted"
+            return None, "counting is disabled"
         kept = self.kept.result("cost", COST)
         if kept is not None:
             return kept, ""

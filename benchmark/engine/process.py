@@ -130,7 +130,7 @@ class RunProcess:
         limit = self.limits.timeout_s
         if limit is None or time.monotonic() - self._started <= limit:
             return ""
-        return f"it took longer than limits.timeout_s, {limit:g} seconds"
+        return f"it exceeded limits.timeout_s, {limit:g} seconds"
 
     def ask_to_stop(self) -> None:
         """Request a stop after the current step, with a checkpoint."""
@@ -180,8 +180,8 @@ def ending(code: int) -> str:
     if code < 0:
         name = signal_name(-code)
         hint = "; the system may have run out of memory" if name == "SIGKILL" else ""
-        return f"was ended by {name}{hint}"
-    return f"ended with code {code} and no record"
+        return f"was killed by {name}{hint}"
+    return f"ended with code {code} without a record"
 
 
 def failure_of(spec: RunSpec, stage: Stage, reason: str, log_tail: str = "") -> Failure:

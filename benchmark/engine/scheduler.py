@@ -28,7 +28,9 @@ LOOK_EVERY_S = 0.25
 """Polling interval in seconds for stop requests, timeouts and runs of other processes."""
 STOP_GRACE_S = 20.0
 """Seconds for a step and a checkpoint, enough for the largest networks on a slow machine."""
-STOPPING = "stopping: the step is finished and kept; Ctrl-C again stops at once"
+STOPPING = (
+    "Stopping after the current step, which is saved. Press Ctrl-C again to stop immediately."
+)
 
 
 @dataclass(frozen=True)

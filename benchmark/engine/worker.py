@@ -99,7 +99,7 @@ def _in_words(error: Exception) -> str:
 
     reason = first_line(error)
     if is_out_of_memory(error):
-        return f"memory is too short, even for one image at a time ({reason})"
+        return f"out of memory, even with one image at a time ({reason})"
     return reason
 
 

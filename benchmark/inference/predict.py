@@ -42,12 +42,12 @@ def images_of(asked: Sequence[Path]) -> list[Path]:
                 if file.suffix.lower() in ENDINGS and file.is_file()
             )
             if not inside:
-                raise DataError(f"{path}: has no images in it ({', '.join(ENDINGS)})")
+                raise DataError(f"{path}: contains no images ({', '.join(ENDINGS)})")
             found += inside
         elif path.exists():
             found.append(path)
         else:
-            raise DataError(f"{path}: there is no such file or folder")
+            raise DataError(f"{path}: no such file or folder")
     return found
 
 

@@ -42,8 +42,8 @@ class FoundRun:
         """Raise ReportError if the saved model is missing or has changed."""
         if not self.has(files.MODEL):
             raise ReportError(
-                f"{self.folder.path / files.MODEL}: is not as the run saved it; "
-                "`bench run` does the run again"
+                f"{self.folder.path / files.MODEL}: is missing or has changed; `bench run` "
+                "repeats the run"
             )
 
 
@@ -56,12 +56,14 @@ def find_run(asked: str, study: Callable[[], StudySettings]) -> FoundRun:
     finished.
     """
     if len(asked) > MAX_PATH or any(len(part.encode()) > 255 for part in asked.split("/")):
-        raise ReportError(f"{asked[:80]}…: no run has a name of {len(asked):,} characters")
+        raise ReportError(
+            f"{asked[:80]}…: {len(asked):,} characters are too long for the name of a run"
+        )
     path = Path(asked)
     if (path / files.SPEC).is_file():
         return _finished(RunFolder(path))
     if path.is_dir():
-        raise ReportError(f"{asked}: is no run's folder: it has no {files.SPEC}")
+        raise ReportError(f"{asked}: is not a run folder; it has no {files.SPEC}")
     settings = study()
     root = settings.tracking.folder.absolute()
     known = [
@@ -72,15 +74,14 @@ def find_run(asked: str, study: Callable[[], StudySettings]) -> FoundRun:
     found = _matching(asked, known)
     if not found:
         names = sorted({name for item in known for name in (item[1].name, item[1].run_id)})
-        hint = did_you_mean(asked, names) or (_listed(known) if known else "; it has none at all")
+        hint = did_you_mean(asked, names) or (_listed(known) if known else "; it has no runs")
         raise ReportError(f"study {settings.study!r} has no run {asked!r} in {root}{hint}")
     if len(found) > 1:
         found = _as_settings_say(found, settings)
     if len(found) > 1:
         raise ReportError(
-            f"{asked!r} may be any of {len(found)} runs of study {settings.study!r}"
-            f"{_listed(found)}; give a run_id, or the beginning of one, or with -c and --set the "
-            "settings of one of them"
+            f"{asked!r} matches {len(found)} runs of study {settings.study!r}{_listed(found)}; "
+            "give a run_id or a prefix of it, or the settings of one of them with -c and --set"
         )
     return _finished(found[0][0])
 
@@ -129,15 +130,15 @@ def _finished(folder: RunFolder) -> FoundRun:
     failure = folder.failure()
     if failure is not None:
         raise ReportError(
-            f"{folder.path}: the run failed in {failure.stage}: {failure.reason}; "
-            "`bench run --retry-failed` tries again"
+            f"{folder.path}: the run failed in {failure.stage}: {failure.reason}; `bench run "
+            "--retry-failed` retries it"
         )
     if folder.has_ended():
         raise ReportError(
-            f"{folder.path}: the run's record is damaged, or another version of bench wrote it; "
-            "`bench run` does the run again"
+            f"{folder.path}: the record is damaged or from another version of bench; `bench run` "
+            "repeats the run"
         )
-    raise ReportError(f"{folder.path}: the run is unfinished; `bench run` goes on with it")
+    raise ReportError(f"{folder.path}: the run is unfinished; `bench run` resumes it")
 
 
 def with_teachers_by_id(study: StudySettings) -> StudySettings:

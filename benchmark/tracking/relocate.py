@@ -100,7 +100,9 @@ def _sentence(moves: Sequence[_Move], root: Path, kept: int) -> str:
         f"tracking.folder: {root} was copied or moved from {former}; MLflow now finds and writes "
         f"artifacts below {root / ARTIFACTS}"
     )
-    return f"{told}, but for {kept} runs whose artifacts lie in {former} alone" if kept else told
+    return (
+        f"{told}, except for {kept} runs whose artifacts exist only in {former}" if kept else told
+    )
 
 
 def local_path(location: str) -> Path | None:

@@ -52,7 +52,9 @@ def run_name(spec: RunSpec, root: Path) -> str:
 def spec_tags(spec: RunSpec) -> dict[str, str]:
     """Return the tags that are known before the run starts."""
     data = spec.data_summary
-    synthetic = " Synthetic images: the figures say nothing about real ones." * data.synthetic
+    synthetic = (
+        " The images are synthetic: results do not transfer to real images." * data.synthetic
+    )
     return {
         **spec.tags,
         RUN_ID_TAG: spec.run_id,

@@ -38,7 +38,7 @@ COLUMNS = (
     "FLOPs",
     "flopth",
     "fvcore",
-    "flopth against fvcore",
+    "flopth vs. fvcore",
     "verdict",
     "activations",
     "weights",

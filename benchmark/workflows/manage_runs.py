@@ -97,14 +97,13 @@ def find_listed(asked: str, listed: Sequence[ListedRun], study: str) -> ListedRu
     found = found or [run for run in listed if asked and run.run_id.startswith(asked)]
     if not found:
         names = sorted({name for run in listed for name in (run.name, run.run_id)})
-        hint = did_you_mean(asked, names) or "; `bench runs list` shows those it has"
+        hint = did_you_mean(asked, names) or "; `bench runs list` lists its runs"
         raise StoreError(f"study {study!r} has no run {asked[:80]!r}{hint}")
     if len(found) > 1:
         titles = ", ".join(run.title for run in found[:MAX_LISTED])
         more = f" and {len(found) - MAX_LISTED} more" if len(found) > MAX_LISTED else ""
         raise StoreError(
-            f"{asked!r} may be any of {len(found)} runs of study {study!r}: {titles}{more}; "
-            "give run_ids"
+            f"{asked!r} matches {len(found)} runs of study {study!r}: {titles}{more}; give run_ids"
         )
     return found[0]
 
@@ -129,8 +128,8 @@ def delete_runs(study: StudySettings, runs: Sequence[ListedRun]) -> None:
             raise
         except Exception as error:  # database, network or MLflow errors
             raise TrackingError(
-                f"{store.shown_uri}: MLflow fails: {first_line(error)}; no run folder is deleted, "
-                "`bench sync` logs the runs again"
+                f"{store.shown_uri}: MLflow failed: {first_line(error)}; no run folder was "
+                "deleted; `bench sync` logs the runs again"
             ) from None
         for run in runs:
             forget_samples(run.folder)
@@ -152,6 +151,6 @@ def locked(folders: Sequence[RunFolder]) -> Iterator[None]:
                 locks.enter_context(lock)
             except filelock.Timeout:
                 raise StoreError(
-                    f"{folder.path}: is running in another process; stop that first"
+                    f"{folder.path}: is running in another process; stop that process first"
                 ) from None
         yield

@@ -14,7 +14,7 @@ from clothclf.csv_text import csv_text
 from clothclf.errors import ArchitectureError
 from clothclf.results import size_text
 
-COLUMNS = ("architecture", "px", "parameters", "GMACs", "weights' tags", "at hand")
+COLUMNS = ("architecture", "px", "parameters", "GMACs", "weight tags", "available")
 """Columns of the table. Parameters in millions, with timm's classifier; GMACs of one image."""
 SHOWN_TAGS = 3
 
@@ -69,7 +69,7 @@ def list_models(
     from clothclf.models.architectures import default_size, tags
 
     if wanted.weights is not None and not wanted.weights.is_dir():
-        raise ArchitectureError(f"--weights {wanted.weights}: there is no such folder")
+        raise ArchitectureError(f"--weights {wanted.weights}: no such folder")
     names = [entry.name for entry in named_entries(patterns)]
     sides = [wanted.image_size or default_size(name) for name in names]
     # 0 requests timm's own size, which is not square for some architectures.

@@ -37,7 +37,7 @@ def show_plan(study: StudySettings, asked: Sequence[str]) -> int:
             found = estimate(spec, timed)
         except TrainingError as error:
             faults += 1
-            rows.append([spec.name, spec.precision, "-", "-", f"cannot be begun: {error}"])
+            rows.append([spec.name, spec.precision, "-", "-", f"cannot start: {error}"])
             continue
         if RunFolder.of(root, spec).record() is not None:
             state = "finished"
@@ -49,7 +49,7 @@ def show_plan(study: StudySettings, asked: Sequence[str]) -> int:
         rows.append([spec.name, found.precision, duration(found.seconds), memory, state])
     print_table(make_console(stderr=False), COLUMNS, rows, f"plan of {study.study}")
     if busy:
-        console.print(f"{busy}: these times are longer than an idle machine's", style="yellow")
+        console.print(f"{busy}: times are longer than on an idle machine", style="yellow")
     if seconds:
         at_most = "at most " if study.train.patience else ""
         console.print(f"time to finish: {at_most}{duration(seconds)}")
@@ -62,4 +62,4 @@ def fit_in_words(found: Estimate) -> str:
     if found.working_memory_bytes <= available:
         return "to run"
     needed = mebibytes(found.working_memory_bytes)
-    return f"will not fit: needs {needed}, {mebibytes(available)} are free"
+    return f"does not fit: needs {needed}, {mebibytes(available)} available"

@@ -110,7 +110,7 @@ def _describe(console: Console, plan: Sequence[RunSpec], data: DataSet, root: Pa
     for counts, word in ((data.summary.dropped, "dropped"), (data.summary.repaired, "repaired")):
         for reason, count in counts.items():
             console.print(f"data: {count:,} {word}: {reason}")
-    console.print(f"plan: {len(plan)} runs, kept in {root}")
+    console.print(f"plan: {len(plan)} runs in {root}")
 
 
 def _print_plan(plan: Sequence[RunSpec], root: Path, force: bool) -> None:
@@ -125,15 +125,15 @@ def _print_plan(plan: Sequence[RunSpec], root: Path, force: bool) -> None:
     print_table(make_console(stderr=False), columns, rows)
     if undecided:
         make_console().print(
-            f"model.precision is auto: `bench run` probes {undecided} of the runs before they "
-            "begin, which decides their precision, and with it their run_id"
+            f"model.precision is auto: `bench run` first probes {undecided} of the runs to "
+            "determine their precision, which is part of their run_id"
         )
 
 
 def _conclude(console: Console, study: StudySettings, outcome: StudyOutcome) -> Report | None:
     """Print the table and failures; return the report, or None if there is nothing to report."""
     if not outcome.finished and not outcome.failed and not outcome.failed_before:
-        console.print("nothing to train: every run was finished before")
+        console.print("nothing to train: all runs are already finished")
     failed = len(outcome.failed) + len(outcome.failed_before)
     try:
         report = make_report(study, Path(f"{study.study}.yaml"))
@@ -148,13 +148,13 @@ def _conclude(console: Console, study: StudySettings, outcome: StudyOutcome) -> 
         if newest.pick is not None:
             console.print(newest.pick.sentence)
     if outcome.retried:
-        told = f"{len(outcome.retried)} of the runs were begun again after their node was lost"
+        told = f"{len(outcome.retried)} runs were restarted after their node was lost"
         console.print(told)
     lost = sum(failure.lost for failure in outcome.failed)
     if failed > lost:
-        console.print(f"{failed - lost} of the runs failed", style="red")
+        console.print(f"{failed - lost} runs failed", style="red")
     if lost:
-        told = f"{lost} of the runs were lost with their nodes; the next `bench run` tries again"
+        told = f"{lost} runs were lost with their nodes; the next `bench run` retries them"
         console.print(told, style="red")
     return report
 

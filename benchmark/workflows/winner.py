@@ -26,7 +26,7 @@ def find_winner(
     model is damaged.
     """
     if asked is not None:
-        found, why = find_run(asked, study), "as asked"
+        found, why = find_run(asked, study), "as requested"
     elif from_select:
         found, why = _selected(study())
     else:
@@ -46,7 +46,8 @@ def _pick(study: StudySettings, config: Path) -> tuple[FoundRun, str]:
     row = pick.trade_off if pick is not None else None
     if row is None:
         none = ReportError(
-            f"study {study.study!r} has no finished run to pick; run it first, or name one: --run"
+            f"study {study.study!r} has no finished run to pick; run it first, or give a run with "
+            "--run"
         )
         if any(analysis.rows for analysis in report.analyses):
             raise none
@@ -54,7 +55,9 @@ def _pick(study: StudySettings, config: Path) -> tuple[FoundRun, str]:
     record = min(row.records, key=_valid_loss)
     folder = RunFolder.of(study.tracking.folder.absolute(), record.spec)
     seeds = len(row.records)
-    of_seeds = f"; of its {seeds} seeds, that of the lowest validation loss" if seeds > 1 else ""
+    of_seeds = (
+        f"; of its {seeds} seeds, the one with the lowest validation loss" if seeds > 1 else ""
+    )
     return FoundRun(folder, record), f"the pick of study {study.study}{of_seeds}"
 
 

@@ -60,7 +60,7 @@ def test_the_command_lists_and_refuses_in_words(bench: Bench) -> None:
     assert listed.out.splitlines()[1].startswith("test_resnet,32,")
     refused = bench("models", "test_resnet", "--max-params", "many")
     assert refused.code == 2
-    assert "no count above 0, such as 10 or 10M" in refused.err
+    assert "is not a number above 0, such as 10 or 10M" in refused.err
 
 
 def test_the_deployed_form_is_listed_and_what_training_takes_is_told(bench: Bench) -> None:

@@ -514,7 +514,7 @@ def test_the_winner_is_used_by_the_same_config(whole: tuple[Path, Finished]) -> 
     for arguments in (command, ["predict", "-c", "study.yaml", image]):
         used = run_bench(folder, *arguments)
         assert used.code == 0, used.err
-        assert f"answered by {answer(folder)[0]}-s0" in used.err
+        assert f"predicted by {answer(folder)[0]}-s0" in used.err
         assert "the winner of selection choosing-" in used.err
 
 
@@ -599,7 +599,7 @@ def test_what_is_too_large_or_refuses_the_size_is_left_out(bench: Bench) -> None
 def test_a_budget_that_is_no_time_is_refused(bench: Bench, budget: str) -> None:
     done = bench("select", "-c", "tiny.yaml", f"--budget={budget}", "test_resnet")
     assert done.code == 2
-    assert "write a time such as 30m" in done.err
+    assert "use a value such as 30m" in done.err
     assert len(done.err.splitlines()) == 1
 
 

@@ -177,10 +177,10 @@ def _fetch(file_ref: FileRef, target: Path, home: str) -> None:
             for start in range(0, file_ref.size, CHUNK_BYTES):
                 content, sha256 = ray.get(remote.remote(str(file_ref.path), start))
                 if hashlib.sha256(content).hexdigest() != sha256:
-                    raise OSError(f"{file_ref.called} came damaged")
+                    raise OSError(f"{file_ref.called} was damaged in transfer")
                 file.write(content)
         if not file_ref.is_at(unfinished):
-            raise OSError(f"{file_ref.called} ({file_ref.path}) changed on the way")
+            raise OSError(f"{file_ref.called} ({file_ref.path}) changed during the transfer")
 
 
 def _start(bundle: RunBundle, spec: RunSpec, folder: RunFolder) -> RunProcess:
@@ -245,4 +245,4 @@ def _shared(node: str, bundle: RunBundle) -> str:
     cores = found["Resources"].get("CPU", 0.0)
     if own >= cores:
         return ""
-    return f"other runs could use its node ({own:g} of its {cores:g} CPUs were the run's own)"
+    return f"other runs could use its node (the run had {own:g} of {cores:g} CPUs)"

@@ -134,11 +134,11 @@ class RayRun:
                     where = f"its node {self._node} was lost" if self._begun else "it was lost"
                     told = f"{where} ({error_text(error)})"
                     if self._attempt > MAX_RETRIES:
-                        reason = f"{told}, and so were those of the attempts before, 4 in all"
+                        reason = f"{told}; all {MAX_RETRIES + 1} attempts were lost"
                         self._result = self._failed(reason, lost=True)
                         return
                     retry = f"retry {self._attempt} of {MAX_RETRIES}"
-                    self._say(Note(text=f"{told}; it begins again elsewhere, {retry}"))
+                    self._say(Note(text=f"{told}; restarting on another node, {retry}"))
         except Exception as error:
             if not self._asked_to_stop:
                 where = f"node {self._node}: " if self._begun else ""
@@ -174,7 +174,7 @@ class RayRun:
             return self._failed(end.reason)
         if end.how == "failure":
             theirs = self.folder.read(THEIR_FAILURE, Failure)
-            reason = theirs.reason if theirs else "its process failed and left no reason"
+            reason = theirs.reason if theirs else "its process failed without a message"
             return self._failed(reason, stage=theirs.stage if theirs else self.stage)
         return None
 
@@ -183,11 +183,11 @@ class RayRun:
         theirs = self.folder.read(THEIR_RECORD, RunRecord)
         (self.folder.path / THEIR_RECORD).unlink(missing_ok=True)
         if theirs is None:
-            raise OSError("its record came damaged")
+            raise OSError("its record was damaged in transfer")
         here = self.folder.hashes()
         for name, sha256 in theirs.files.items():
             if name != files.SPEC and here.get(name) != sha256:
-                raise OSError(f"its file {name} came damaged")
+                raise OSError(f"its file {name} was damaged in transfer")
         measured = theirs.measured
         if measured is not None and shared:
             busy = "; ".join(part for part in (shared, measured.busy) if part)
@@ -246,4 +246,4 @@ class _Incoming:
 def _check(file: Path, chunk: Chunk) -> None:
     if file_sha256(file) != chunk.sha256:
         file.unlink()
-        raise OSError(f"its file {chunk.name} came damaged")
+        raise OSError(f"its file {chunk.name} was damaged in transfer")
