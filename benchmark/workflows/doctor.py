@@ -37,9 +37,9 @@ print(torch.__version__, torch.get_num_threads())
 """
 DEVICE = """
 import sys
-from clothclf.device import choose_device, device_name
+from clothclf.device import select_device, device_name
 try:
-    device = choose_device(sys.argv[1])
+    device = select_device(sys.argv[1])
 except Exception as error:
     sys.exit(str(error))
 print(device_name(device))
@@ -47,9 +47,9 @@ print(device_name(device))
 WEIGHTS = """
 import json, sys
 from clothclf.models.weights import needs_hub
-from clothclf.connectivity import hub_fault
+from clothclf.connectivity import hub_error
 needed = {name: needs_hub(name) for name in sys.argv[1:]}
-fault = hub_fault("the model hub") if True in needed.values() else None
+fault = hub_error("the model hub") if True in needed.values() else None
 print(json.dumps([needed, fault]))
 """
 

@@ -308,7 +308,7 @@ def test_unlike_test_sets_are_refused_unless_unpaired(
     refused = compare("vgg16-s0", "resnet18-s0")
     assert refused.exit_code == 2
     assert refused.stdout == ""
-    assert f"different images ({why}" in refused.stderr
+    assert f"different test images ({why}" in refused.stderr
     assert "--unpaired" in refused.stderr
     assert refused.stderr.count("\n") == 1
 
@@ -496,7 +496,7 @@ def test_a_record_without_answers_is_refused(compare: Compare, tmp_path: Path) -
     folder.write(files.RECORD, make_record(spec, 0.8, 1000))
     result = compare("vgg16-s0", "resnet18-s0")
     assert result.exit_code == 2
-    assert "the run has no manifest.parquet" in result.stderr
+    assert "the run did not save manifest.parquet" in result.stderr
 
 
 def test_a_folder_that_is_no_run_is_told(compare: Compare, tmp_path: Path) -> None:
@@ -686,7 +686,7 @@ def test_each_condition_that_holds_has_its_sentence(runs: Compare) -> None:
     assert result.exit_code == 1
     accuracy, macs = result.stderr.splitlines()
     assert accuracy == (
-        "bench: resnet18-s0 against vgg16-s0: accuracy drops 2.00 points, more than 1, "
+        "bench: resnet18-s0 vs. vgg16-s0: accuracy drops 2.00 points, more than 1, "
         "from 90.00 to 88.00"
     )
     assert "MACs rise 20.0 %, more than 10 %, from 1.000 G to 1.200 G" in macs

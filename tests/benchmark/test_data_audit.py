@@ -81,7 +81,7 @@ def test_every_format_has_the_figure_and_says_who_found_the_suspects(study: Stud
     assert float(rows["resnet18"]["test_accuracy_without_suspects"]) == 90 / 98
     assert "91.84 %" in made["html"]
     for form in ("md", "html", "json"):
-        assert "of 2 of 100 test images are suspected" in made[form]
+        assert "2 of 100 test images have suspected label errors" in made[form]
         assert "found by a model (a head on resnet18, weights w" in made[form]
 
 
@@ -141,7 +141,7 @@ def test_an_audit_of_a_study_that_has_run_is_in_its_report(
     folder, done = audited
     assert done.code == 0, done.err
     assert "test_resnet" in done.out
-    assert "features of" not in done.err
+    assert "features of train" not in done.err
     report = run_bench(folder, "report", "-c", "tiny.yaml")
     assert report.code == 0, report.err
     assert "### Without suspected label errors" in report.out

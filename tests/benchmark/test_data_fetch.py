@@ -44,7 +44,7 @@ def test_out_of_reach_it_says_at_once_how_to_do_it_by_hand(bench: Bench, tmp_pat
     assert "Traceback" not in done.err
     assert f"from the hub: the Hugging Face hub {NOBODY} cannot be reached" in done.err
     assert "https://www.kaggle.com/api/v1/datasets/download/paramaggarwal/" in done.err
-    assert "both into images/fashion; then: data.source=hub data.path=images/f" in done.err
+    assert "both into pictures/fashion; then: data.source=hub data.path=pictures/f" in done.err
     assert not (tmp_path / "pictures").exists()
 
 

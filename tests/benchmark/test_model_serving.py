@@ -184,7 +184,7 @@ def test_a_backbone_from_a_file_is_loaded_again_and_checked(
     images, answers = test_images(tmp_path, folder)
     assert_same_answers(model.predict(pd.DataFrame({"image": images})), answers)
     save_start(start, 2)
-    with pytest.raises(WeightsError, match=r"another file by now.*tracking\.weights=full"):
+    with pytest.raises(WeightsError, match=r"have changed in.*tracking\.weights=full"):
         restore(*saved_of(folder))
     start.unlink()
     with pytest.raises(WeightsError, match=r"is not there.*tracking\.weights=full"):

@@ -121,7 +121,7 @@ def test_two_hundred_runs_leave_nothing_behind(tmp_path: Path) -> None:
     seen: dict[int, tuple[int, int]] = {}
     looks = idle = 0
     while process.poll() is None:
-        done = study.output(tmp_path).count("in all")
+        done = study.output(tmp_path).count("s total")
         try:
             status = Path(f"/proc/{process.pid}/status").read_text()
             files = len(os.listdir(f"/proc/{process.pid}/fd"))

@@ -193,7 +193,7 @@ def test_two_first_starts_at_once_share_the_work(undisturbed: Undisturbed, tmp_p
     assert [process.wait(300) for process in processes] == [0, 0], study.output(tmp_path)
     assert study.figures(tmp_path) == undisturbed.figures
     study.assert_whole_in_mlflow(tmp_path)
-    assert study.output(tmp_path).count("in all") == 2, study.output(tmp_path)
+    assert study.output(tmp_path).count("s total") == 2, study.output(tmp_path)
 
 
 CREATE = """
