@@ -114,7 +114,7 @@ def look_at(data: DataSet, cache: Path) -> pd.DataFrame:
     return table
 
 
-def near_duplicates_in_words(study: StudySettings) -> str:
+def describe_near_duplicates(study: StudySettings) -> str:
     """Count near-duplicates, excluding exact duplicates, in total and across splits."""
     data = prepare_to_look(study, make_console())
     cache = cache_folder(study.tracking.folder.absolute())

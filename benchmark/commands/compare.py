@@ -95,22 +95,22 @@ def compare(
 
 
 def _compare(
-    asked: tuple[str, str], config: Path, assignments: tuple[str, ...], unpaired: bool
+    requested: tuple[str, str], config: Path, assignments: tuple[str, ...], unpaired: bool
 ) -> Compared:
     from benchmark.compare.compare import compare_runs, compare_studies
     from benchmark.errors import ReportError
     from benchmark.runs.find import find_run
 
-    studies = [_is_study(name) for name in asked]
+    studies = [_is_study(name) for name in requested]
     if all(studies):
-        baseline, new = ((name, load(Path(name), assignments)) for name in asked)
+        baseline, new = ((name, load(Path(name), assignments)) for name in requested)
         return compare_studies(baseline, new, unpaired)
     if any(studies):
         raise ReportError(
-            f"{asked[0]} and {asked[1]}: one is a study config, the other a run; give two runs or "
-            "two configs"
+            f"{requested[0]} and {requested[1]}: one is a study config, the other a "
+            "run; give two runs or two configs"
         )
-    first, second = (find_run(name, lambda: load(config, assignments)) for name in asked)
+    first, second = (find_run(name, lambda: load(config, assignments)) for name in requested)
     return compare_runs(first, second, unpaired)
 
 

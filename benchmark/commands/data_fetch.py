@@ -93,17 +93,17 @@ def _progress() -> Iterator[Progress]:
     console = Console(stderr=True)
     bar = Progress("fetch", BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=console)
     task = bar.add_task("fetch", total=None)
-    started = told = time.monotonic()
+    started = printed_at = time.monotonic()
 
     def draw(done: int, total: int) -> None:
         bar.start()
         bar.update(task, completed=done, total=total)
 
     def say(done: int, total: int) -> None:
-        nonlocal told
+        nonlocal printed_at
         now = time.monotonic()
-        if now - told >= _PLAIN_LINE_EVERY_S or (done == total and now - started > 1):
-            told = now
+        if now - printed_at >= _PLAIN_LINE_EVERY_S or (done == total and now - started > 1):
+            printed_at = now
             click.echo(f"fetch: {done / 2**20:,.1f} of {total / 2**20:,.1f} MiB", err=True)
 
     try:

@@ -40,7 +40,7 @@ SUFFIXES = {".onnx": "onnx", ".pt2": "torch", ".pt": "torchscript"}
 def export(
     config: Path,
     assignments: tuple[str, ...],
-    asked: str | None,
+    requested: str | None,
     from_select: bool,
     form: str | None,
     output: Path | None,
@@ -64,7 +64,7 @@ def export(
     form = _format(form, output)
     from benchmark.workflows.winner import find_winner
 
-    found, why = find_winner(asked, lambda: load(config, assignments), config, from_select)
+    found, why = find_winner(requested, lambda: load(config, assignments), config, from_select)
     click.echo(f"exporting {found.name}, {why}", err=True)
 
     from benchmark.export.export import export as export_run

@@ -87,9 +87,9 @@ def models(
         if total > REPORT_ABOVE and (done % REPORT_ABOVE == 0 or done == total):
             click.echo(f"{done:,} of {total:,} counted", err=True)
 
-    wanted = table.Wanted(image_size, weights, max_gmacs, max_params, sort)
+    query = table.Query(image_size, weights, max_gmacs, max_params, sort)
     cache = cache_folder(open_store(load(config, assignments)))
-    found = table.list_models(patterns or ("*",), wanted, cache, notify)
+    found = table.list_models(patterns or ("*",), query, cache, notify)
     if written == "csv":
         write_output(table.as_csv(found), output)
     elif written == "json":
@@ -97,8 +97,8 @@ def models(
     else:
         rows = [table.cells(item) for item in found]
         print_table(make_console(stderr=False), table.COLUMNS, rows, f"{len(rows):,} architectures")
-        if told := table.note(found):
-            click.echo(told)
+        if message := table.note(found):
+            click.echo(message)
     for item in found:
         if item.fault:
             click.echo(f"bench: {item.fault}", err=True)

@@ -108,9 +108,9 @@ def report(
     images = not (no_images or no_pictures)
     form = output_format(form, written, SUFFIXES, "md")
     study = load(config, assignments)
-    made, told = report_or_finalists(study, config, _criteria(**criteria_met), from_select)
-    if told:
-        click.echo(told, err=True)
+    made, message = report_or_finalists(study, config, _criteria(**criteria_met), from_select)
+    if message:
+        click.echo(message, err=True)
     if checked is not None:
         ctx.exit(_check(made, checked, form, images))
     if plots is not None:

@@ -121,8 +121,8 @@ def select(
     )
     criteria = Criteria(prefer=prefer)
     sets = [part for text in assignments for part in ("--set", text)]
-    asked = ("-c", str(config), *sets)
-    options = Options(workers, retry_failed, dry_run, check_sample, output, criteria, asked)
+    arguments = ("-c", str(config), *sets)
+    options = Options(workers, retry_failed, dry_run, check_sample, output, criteria, arguments)
     ctx.exit(run_selection(study, request, options))
 
 

@@ -136,8 +136,8 @@ def parse_yaml(text: str, origin: str, such_as: str = "`study:` and `data:`") ->
     except RecursionError:
         raise SettingsError(f"{origin}: not valid YAML: nested too deeply") from None
     except Exception as error:  # constructors, for example of `!!int ""`, raise any exception
-        told = isinstance(error, (yaml.YAMLError, ValueError)) and str(error)
-        first = str(error).splitlines()[0] if told else "a value does not match its tag"
+        has_message = isinstance(error, (yaml.YAMLError, ValueError)) and str(error)
+        first = str(error).splitlines()[0] if has_message else "a value does not match its tag"
         raise SettingsError(f"{origin}: not valid YAML: {first}") from None
     if not isinstance(values, dict):
         raise SettingsError(f"{origin}: must contain keys such as {such_as}")
@@ -157,10 +157,10 @@ def describe_error(
     given = fault.get("input")
     if isinstance(given, str):
         fault = {**fault, "input": shown_uri(given)}
-    dotted, told = faults.describe_error(fault, model)
+    dotted, message = faults.describe_error(fault, model)
     for assigned, text in (origins or {}).items():
         if dotted == assigned or dotted.startswith(assigned + "."):
             origin = text
     if fault["type"] == "json_invalid":
         return f"{origin}: nested too deeply, or contains an incomplete character"
-    return f"{origin}: {dotted or 'the file'}: {told}"
+    return f"{origin}: {dotted or 'the file'}: {message}"

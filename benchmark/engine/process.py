@@ -59,8 +59,8 @@ class RunProcess:
         self._rest = b""
         self._started = time.monotonic()
         self._why_ended = ""
-        self._asked_to_stop = False
-        self._meeting = ""
+        self._stop_requested = False
+        self._rendezvous = ""
         options = [] if measure else ["--without-measuring"]
         if limits.memory_bytes:
             options += ["--memory-bytes", str(limits.memory_bytes // limits.processes)]
@@ -90,14 +90,14 @@ class RunProcess:
         """Return the module to execute: the worker, or the launcher of several processes."""
         if self.limits.processes == 1:
             return ["benchmark.engine.worker"]
-        self._meeting = tempfile.mkdtemp(prefix="bench-meeting-")
+        self._rendezvous = tempfile.mkdtemp(prefix="bench-rendezvous-")
         processes = str(self.limits.processes)
         return [
             "benchmark.engine.distributed.launch_ranks",
             "--processes",
             processes,
-            "--meeting",
-            self._meeting,
+            "--rendezvous",
+            self._rendezvous,
         ]
 
     def fileno(self) -> int:
@@ -132,9 +132,9 @@ class RunProcess:
             return ""
         return f"it exceeded limits.timeout_s, {limit:g} seconds"
 
-    def ask_to_stop(self) -> None:
+    def request_stop(self) -> None:
         """Request a stop after the current step, with a checkpoint."""
-        self._asked_to_stop = True
+        self._stop_requested = True
         with contextlib.suppress(ProcessLookupError):
             self._process.terminate()
 
@@ -145,8 +145,8 @@ class RunProcess:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._pipe.close()
-        if self._meeting:
-            shutil.rmtree(self._meeting, ignore_errors=True)
+        if self._rendezvous:
+            shutil.rmtree(self._rendezvous, ignore_errors=True)
 
     def outcome(self) -> RunRecord | Failure | None:
         """Return the result after the pipe is closed, or None if the run stopped and can resume."""
@@ -157,7 +157,7 @@ class RunProcess:
         record = self.folder.record()
         if record is not None:
             return record  # written last, so a later crash does not matter
-        if not self._why_ended and (self._asked_to_stop or code == UNFINISHED):
+        if not self._why_ended and (self._stop_requested or code == UNFINISHED):
             return None
         failure = self._failure(self._why_ended or f"its process {ending(code)}")
         with contextlib.suppress(OSError):  # a full disk must not stop the other runs

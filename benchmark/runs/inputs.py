@@ -18,7 +18,7 @@ from clothclf.data.splits import SPLITS
 from clothclf.device import has_room_for
 from clothclf.errors import ArchitectureError, DataError
 from clothclf.models.build import build_classifier
-from clothclf.models.own import source_sha256
+from clothclf.models.custom import source_sha256
 
 if TYPE_CHECKING:
     from clothclf.data.pixels import Note

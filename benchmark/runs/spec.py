@@ -186,7 +186,7 @@ def make_plan(
 def _source_sha256(architecture: str) -> str:
     if ":" not in architecture:
         return ""
-    from clothclf.models.own import source_sha256
+    from clothclf.models.custom import source_sha256
 
     return source_sha256(architecture)
 

@@ -124,15 +124,15 @@ def unusable(uri: str, why: str) -> str:
 
 def refused(uri: str, error: BaseException) -> str:
     """Return the message for a failed authentication or authorization; empty for other errors."""
-    told = _not_let_in(error)
-    return f"tracking.uri: {shown_uri(uri)} {told}" if told else ""
+    message = _not_let_in(error)
+    return f"tracking.uri: {shown_uri(uri)} {message}" if message else ""
 
 
 def first_line(error: BaseException) -> str:
     """Return the first line of an error without passwords, or its type if it has no message."""
-    told = _not_let_in(error)
-    if told:
-        return f"the server {told}"
+    message = _not_let_in(error)
+    if message:
+        return f"the server {message}"
     return without_password(errors.first_line(error))
 
 

@@ -45,8 +45,8 @@ def run_name(spec: RunSpec, root: Path) -> str:
     if not others:
         return spec.name
     own, *theirs = differing_settings([spec, *others])
-    told = own if own and own not in theirs else f"{own} {spec.run_id[:6]}".strip()
-    return f"{spec.name} {told}"
+    suffix = own if own and own not in theirs else f"{own} {spec.run_id[:6]}".strip()
+    return f"{spec.name} {suffix}"
 
 
 def spec_tags(spec: RunSpec) -> dict[str, str]:

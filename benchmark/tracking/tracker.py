@@ -72,8 +72,8 @@ class Tracker:
     def on_interrupted(self, folder: RunFolder, spec: RunSpec) -> None:
         """Mark the run as killed."""
         self._watches.pop(spec.run_id, None)
-        for told, results in self._curves.forget(spec.run_id):
-            self._log_epochs(told, results)
+        for run, results in self._curves.forget(spec.run_id):
+            self._log_epochs(run, results)
         self._try(lambda: self._store.kill(spec.run_id))
 
     def on_tick(self) -> None:

@@ -95,16 +95,16 @@ def run_checks(study: StudySettings) -> list[CheckResult]:
 def _packages(study: StudySettings) -> CheckResult:
     wrong = []
     for line in importlib.metadata.requires(DISTRIBUTION) or []:
-        wanted = Requirement(line)
-        if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
+        requirement = Requirement(line)
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
         try:
-            version = importlib.metadata.version(wanted.name)
+            version = importlib.metadata.version(requirement.name)
         except importlib.metadata.PackageNotFoundError:
-            wrong.append(f"{wanted.name} is not installed")
+            wrong.append(f"{requirement.name} is not installed")
             continue
-        if not wanted.specifier.contains(version, prereleases=True):
-            wrong.append(f"{wanted.name} {version} does not satisfy {wanted.specifier}")
+        if not requirement.specifier.contains(version, prereleases=True):
+            wrong.append(f"{requirement.name} {version} does not satisfy {requirement.specifier}")
     if wrong:
         return CheckResult("packages", "error", "; ".join(wrong), f"pip install -U {DISTRIBUTION}")
     return CheckResult("packages", "ok", "all requirements are satisfied")
@@ -199,10 +199,10 @@ def _runs(study: StudySettings) -> CheckResult:
 
 
 def _data(study: StudySettings) -> CheckResult:
-    from clothclf.data.sources import list_wanted, open_source
+    from clothclf.data.sources import list_rows, open_source
 
     root = open_store(study)
-    chosen = list_wanted(open_source(study.data, cache_folder(root)), study.data)
+    chosen = list_rows(open_source(study.data, cache_folder(root)), study.data)
     labels = chosen.rows["label"].nunique()
     return CheckResult("data", "ok", f"{len(chosen.rows):,} images with {labels} labels")
 

@@ -88,22 +88,23 @@ def _end(folder: RunFolder) -> tuple[State, float | None, str]:
         return "running", None, at
 
 
-def find_listed(asked: str, listed: Sequence[ListedRun], study: str) -> ListedRun:
+def find_listed(requested: str, listed: Sequence[ListedRun], study: str) -> ListedRun:
     """Find a run by name, run_id (or a prefix of it) or folder name; raises StoreError.
 
     Unlike in other commands, an ambiguous name is always an error, because deleting is final.
     """
-    found = [run for run in listed if asked in (run.name, run.run_id, run.folder.path.name)]
-    found = found or [run for run in listed if asked and run.run_id.startswith(asked)]
+    found = [run for run in listed if requested in (run.name, run.run_id, run.folder.path.name)]
+    found = found or [run for run in listed if requested and run.run_id.startswith(requested)]
     if not found:
         names = sorted({name for run in listed for name in (run.name, run.run_id)})
-        hint = did_you_mean(asked, names) or "; `bench runs list` lists its runs"
-        raise StoreError(f"study {study!r} has no run {asked[:80]!r}{hint}")
+        hint = did_you_mean(requested, names) or "; `bench runs list` lists its runs"
+        raise StoreError(f"study {study!r} has no run {requested[:80]!r}{hint}")
     if len(found) > 1:
         titles = ", ".join(run.title for run in found[:MAX_LISTED])
         more = f" and {len(found) - MAX_LISTED} more" if len(found) > MAX_LISTED else ""
         raise StoreError(
-            f"{asked!r} matches {len(found)} runs of study {study!r}: {titles}{more}; give run_ids"
+            f"{requested!r} matches {len(found)} runs of study {study!r}: {titles}{more}; "
+            "give run_ids"
         )
     return found[0]
 

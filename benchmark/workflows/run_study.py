@@ -37,13 +37,13 @@ DROP_FIRST = ("weights", "training time", "FLOPs", "macro-F1", "vs. best")
 
 def run_study(
     study: StudySettings,
-    asked: Sequence[str],
+    requested: Sequence[str],
     policy: Policy,
     dry_run: bool = False,
     executor: str = "local",
     resources: Resources = DEFAULT_RESOURCES,
 ) -> int:
-    """Run the architectures in `asked`, or all of the study; return 0, or 1 if a run failed.
+    """Run the architectures in `requested`, or all of the study; return 0, or 1 if a run failed.
 
     `executor` is a name from `executors.registry`, and `resources` applies to it. Raises UserError
     for invalid input before the first run starts, and KeyboardInterrupt, with progress saved,
@@ -54,13 +54,13 @@ def run_study(
     processes = module.check_resources(resources, study.device)
     console = make_console()
     root = open_store(study)
-    plan, data = plan_study(study, asked, root, console, may_probe=not dry_run)
+    plan, data = plan_study(study, requested, root, console, may_probe=not dry_run)
     _describe(console, plan, data, root)
     if dry_run:
         sizes = sorted({spec.image_size for spec in plan})
         name = f"recipe {study.recipe}" if study.recipe else "recipe"
-        told = describe_protocol(sizes, study.model, study.train)
-        console.print(f"{name}: {told}", markup=False, highlight=False)
+        message = describe_protocol(sizes, study.model, study.train)
+        console.print(f"{name}: {message}", markup=False, highlight=False)
         _print_plan(plan, root, policy.force)
         return 0
 
@@ -148,14 +148,14 @@ def _conclude(console: Console, study: StudySettings, outcome: StudyOutcome) -> 
         if newest.pick is not None:
             console.print(newest.pick.sentence)
     if outcome.retried:
-        told = f"{len(outcome.retried)} runs were restarted after their node was lost"
-        console.print(told)
+        message = f"{len(outcome.retried)} runs were restarted after their node was lost"
+        console.print(message)
     lost = sum(failure.lost for failure in outcome.failed)
     if failed > lost:
         console.print(f"{failed - lost} runs failed", style="red")
     if lost:
-        told = f"{lost} runs were lost with their nodes; the next `bench run` retries them"
-        console.print(told, style="red")
+        message = f"{lost} runs were lost with their nodes; the next `bench run` retries them"
+        console.print(message, style="red")
     return report
 
 

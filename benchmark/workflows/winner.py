@@ -13,20 +13,20 @@ from benchmark.runs.record import RunRecord
 
 
 def find_winner(
-    asked: str | None,
+    requested: str | None,
     study: Callable[[], StudySettings],
     config: Path,
     from_select: bool = False,
 ) -> tuple[FoundRun, str]:
-    """Find the run `asked`, or the pick of the study's report; return it with the reason.
+    """Find the run `requested`, or the pick of the study's report; return it with the reason.
 
     With `from_select`, or if the study has no finished run of its own, use the winner of the
     study's latest selection. The pick ranks architectures by test accuracy; of several seeds, the
     run with the lowest validation loss is used. Raises ReportError if there is no such run, or its
     model is damaged.
     """
-    if asked is not None:
-        found, why = find_run(asked, study), "as requested"
+    if requested is not None:
+        found, why = find_run(requested, study), "as requested"
     elif from_select:
         found, why = _selected(study())
     else:

@@ -71,7 +71,7 @@ def decoding(content: bytes) -> Iterator[Decoded]:
         beside = inspect(content)
         image = _open(content)
     except Exception as error:
-        raise _told(error, content) from None
+        raise _data_error(error, content) from None
     stored = image.size
     if min(stored) >= 2 * SHARP_SIDE:
         scale = SHARP_SIDE / min(stored)
@@ -80,7 +80,7 @@ def decoding(content: bytes) -> Iterator[Decoded]:
         try:
             decoded = _decode(image, stored)
         except Exception as error:
-            raise _told(error, content) from None
+            raise _data_error(error, content) from None
         del image
         yield decoded
 
@@ -136,7 +136,7 @@ def pixel_hash(image: Image.Image) -> str:
     return digest.hexdigest()
 
 
-def _told(error: Exception, content: bytes) -> DataError:
+def _data_error(error: Exception, content: bytes) -> DataError:
     """Convert any exception of a decoder to a DataError that says what is wrong with the file."""
     if isinstance(error, DataError):
         return error

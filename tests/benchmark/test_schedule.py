@@ -152,7 +152,7 @@ def test_a_stopped_run_goes_on_and_ends_as_if_it_had_not_been(
     stop = StopRequest()
 
     def ask(spec: RunSpec, epoch: int) -> None:
-        stop.asked = epoch >= 2
+        stop.requested = epoch >= 2
 
     first = Recorder(ask)
     with pytest.raises(KeyboardInterrupt):

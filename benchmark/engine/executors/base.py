@@ -77,7 +77,7 @@ class RunAtWork(Protocol):
     def lateness(self) -> str:
         """Return the reason to end a run that exceeds its timeout; empty otherwise."""
 
-    def ask_to_stop(self) -> None:
+    def request_stop(self) -> None:
         """Request a stop after the current step, with a checkpoint."""
 
     def end(self, why: str = "") -> None:

@@ -138,8 +138,8 @@ def gpus_to_give() -> list[str]:
     """Return the available GPUs by their names in CUDA_VISIBLE_DEVICES."""
     import torch
 
-    told = os.environ.get("CUDA_VISIBLE_DEVICES")
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     count = torch.cuda.device_count()
-    if told:
-        return [name.strip() for name in told.split(",") if name.strip()][:count]
+    if visible:
+        return [name.strip() for name in visible.split(",") if name.strip()][:count]
     return [str(number) for number in range(count)]

@@ -73,8 +73,8 @@ def keep_from_hub(settings: HubSettings, cache: Path) -> Fetched:
 
 def _known_commit(settings: HubSettings, kept: Path) -> str | None:
     """Return the requested commit, or the cached commit of a branch or tag; None if unknown."""
-    if _COMMIT.fullmatch(settings.wanted_revision):
-        return settings.wanted_revision
+    if _COMMIT.fullmatch(settings.requested_revision):
+        return settings.requested_revision
     try:
         commit = _reference(settings, kept).read_text("utf-8").strip()
     except (OSError, ValueError):
@@ -95,7 +95,7 @@ def _find_commit(settings: HubSettings, kept: Path) -> str:
 
 
 def _reference(settings: HubSettings, kept: Path) -> Path:
-    return kept / "refs" / quote(settings.wanted_revision, safe="")
+    return kept / "refs" / quote(settings.requested_revision, safe="")
 
 
 def fetch_from_hub(
@@ -133,7 +133,7 @@ def _list(settings: HubSettings) -> tuple[str, list[_File]]:
 
         info = HfApi(endpoint=hub_address()).dataset_info(
             settings.dataset,
-            revision=settings.wanted_revision,
+            revision=settings.requested_revision,
             files_metadata=True,
             timeout=LIST_TIMEOUT_S,
         )
@@ -187,12 +187,12 @@ def _download(file: _File, url: str, folder: Path, count: _Sum | None) -> None:
 class _Sum:
     """Progress of one file, reported as part of the total."""
 
-    told: Progress
+    notify: Progress
     before: int
     total: int
 
-    def tell(self, size: int) -> None:
-        self.told(self.before + size, self.total)
+    def update(self, size: int) -> None:
+        self.notify(self.before + size, self.total)
 
 
 class _Counted(io.FileIO):
@@ -205,7 +205,7 @@ class _Counted(io.FileIO):
     def write(self, content: object) -> int:
         written = super().write(content)  # type: ignore[arg-type]
         if self._count is not None:
-            self._count.tell(self.tell())
+            self._count.update(self.tell())
         return written
 
 
@@ -258,7 +258,7 @@ def _errors_as_text(settings: HubSettings) -> Iterator[None]:
         ) from None
     except errors.RevisionNotFoundError:
         raise DataError(
-            f"data.hub.revision: {name} has no revision {settings.wanted_revision!r}"
+            f"data.hub.revision: {name} has no revision {settings.requested_revision!r}"
         ) from None
     except errors.HfHubHTTPError as error:
         raise DataError(f"{name}: the hub refused the request: {_status(error)}") from None

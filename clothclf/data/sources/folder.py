@@ -13,7 +13,7 @@ from clothclf.data.sources.files import open_files
 from clothclf.data.sources.listing import (
     MAX_IMAGE_BYTES,
     Listing,
-    Wanted,
+    Query,
     escaped,
     plain_title,
 )
@@ -63,8 +63,8 @@ class FolderSource:
         beside = [name for name in names if not name.startswith(prefix)]
         self._left_out += [(name, NO_IMAGE) for name in beside]
 
-    def list_images(self, wanted: Wanted) -> Listing:
-        """List every file with its class, whatever name `wanted.label` has."""
+    def list_images(self, query: Query) -> Listing:
+        """List every file with its class, whatever name `query.label` has."""
         parts = [name.split("/") for name in self._names]
         place = 1 if self._has_splits else 0
         # A file beside the class folders has no class; it is reported as not an image.
@@ -75,7 +75,7 @@ class FolderSource:
         classes += nothing
         return Listing(
             ids=[*self._names, *(escaped(name) for name, _ in self._left_out)],
-            columns={wanted.label: classes, CLASS_FOLDER: classes},
+            columns={query.label: classes, CLASS_FOLDER: classes},
             splits=splits + nothing if self._has_splits else (),
             faults=[*faults, *(reason for _, reason in self._left_out)],
         )

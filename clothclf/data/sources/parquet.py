@@ -52,7 +52,7 @@ class ParquetFile:
     def __init__(self, path: Path) -> None:
         """Read the footer; raises DataError if it is not parquet, truncated or too large."""
         self.path = path
-        with self._told():
+        with self._as_data_errors():
             with path.open("rb") as content:
                 self._groups = read_footer(content)
             self.group_rows: Sequence[int] = [group.rows for group in self._groups]
@@ -107,7 +107,7 @@ class ParquetFile:
         # A dictionary stores a value shared by a million rows once.
         shared = [column] if _is_text(kind) else []
         texts: list[str] = []
-        with self._told(), self._open(shared) as file:
+        with self._as_data_errors(), self._open(shared) as file:
             for group in range(len(self.group_rows)):
                 table = file.read_row_group(group, columns=[column], use_threads=False)
                 for chunk in table.column(column).chunks:
@@ -144,7 +144,7 @@ class ParquetFile:
             window = self._windows.pop((leaf, group), None)
             if window is None or row < window.first:
                 window = _Window(self._batches(leaf, group))
-            with self._told():
+            with self._as_data_errors():
                 content = window.cell(row)
             self._windows[leaf, group] = window
             while len(self._windows) > 2:  # some threads may still read the previous row group
@@ -182,7 +182,7 @@ class ParquetFile:
 
     def _pages(self, leaf: str) -> Iterator[Page]:
         """Yield the pages of a column, or of one field of a struct column, over all row groups."""
-        with self._told(), self.path.open("rb") as file:
+        with self._as_data_errors(), self.path.open("rb") as file:
             for group in self._groups:
                 if leaf not in group.chunks:
                     raise LayoutError(f"is damaged: a row group lacks column {leaf!r}")
@@ -196,7 +196,7 @@ class ParquetFile:
                     yield page
 
     @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
+    def _as_data_errors(self) -> Iterator[None]:
         try:
             yield
         except DataError:

@@ -14,8 +14,8 @@ from clothclf.data.sources.listing import (
     MAX_IMAGE_BYTES,
     Finding,
     Listing,
+    Query,
     Source,
-    Wanted,
     is_one_line,
     plain_title,
 )
@@ -33,10 +33,10 @@ def open_plugin(settings: DataSettings) -> Source:
     """Open the plug-in named by `data.source`; raises DataError that names the plug-in."""
     entry = _find(settings.source)
     where = f"data.source: plug-in {entry.name!r} ({entry.value})"
-    build = _told(where, "cannot be loaded", entry.load)
+    build = _call(where, "cannot be loaded", entry.load)
     if not callable(build):
         raise DataError(f"{where}: is not a callable that takes the settings and returns a source")
-    source = _told(where, "failed", lambda: build(settings))
+    source = _call(where, "failed", lambda: build(settings))
     lacks = [
         name for name in ("list_images", "read_bytes", "stamp") if not _has_method(source, name)
     ]
@@ -72,7 +72,7 @@ def _has_method(source: object, name: str) -> bool:
     return callable(getattr(source, name, None))
 
 
-def _told(where: str, what: str, act: Callable[[], T]) -> T:
+def _call(where: str, what: str, act: Callable[[], T]) -> T:
     """Call a plug-in; convert exceptions to a one-line DataError that names it."""
     try:
         return act()
@@ -95,19 +95,19 @@ class _Checked:
         self.synthetic = source.synthetic
         self._source = source
         self._where = where
-        told = settings.model_dump_json(include={"source", "path", "image", "options"})
-        self._stamp = f"{where} {told}"
+        chosen = settings.model_dump_json(include={"source", "path", "image", "options"})
+        self._stamp = f"{where} {chosen}"
 
-    def list_images(self, wanted: Wanted) -> Listing:
+    def list_images(self, query: Query) -> Listing:
         """Return the plug-in's listing; raises DataError on exceptions and invalid listings."""
-        listing = _told(self._where, "failed", lambda: self._source.list_images(wanted))
-        if fault := _listing_error(listing, wanted):
+        listing = _call(self._where, "failed", lambda: self._source.list_images(query))
+        if fault := _listing_error(listing, query):
             raise DataError(f"{self._where}: returned an invalid listing: {fault}")
         return listing
 
     def read_bytes(self, image_id: str) -> bytes:
         """Return the plug-in's image; raises DataError on exceptions or invalid content."""
-        content = _told(self._where, "failed", lambda: self._source.read_bytes(image_id))
+        content = _call(self._where, "failed", lambda: self._source.read_bytes(image_id))
         if not isinstance(content, bytes):
             raise DataError(f"{self._where}: read_bytes returned {type(content).__name__}")
         if len(content) > MAX_IMAGE_BYTES:
@@ -116,19 +116,19 @@ class _Checked:
 
     def stamp(self) -> str:
         """Return the plug-in's stamp with its name and settings, so that caches are not shared."""
-        return f"{self._stamp} {_told(self._where, 'failed', self._source.stamp)}"
+        return f"{self._stamp} {_call(self._where, 'failed', self._source.stamp)}"
 
 
-def _listing_error(listing: Any, wanted: Wanted) -> str:
+def _listing_error(listing: Any, query: Query) -> str:
     if not isinstance(listing, Listing):
         return f"it is a {type(listing).__name__}, not a Listing"
     if not isinstance(listing.columns, Mapping):
         return f"its columns are a {type(listing.columns).__name__}, not a mapping of names"
-    if missing := [name for name in wanted.columns if name not in listing.columns]:
+    if missing := [name for name in query.columns if name not in listing.columns]:
         return f"it has no column {missing[0]!r}"
     parts: dict[str, Sequence[str]] = {
         "ids": listing.ids,
-        **{f"columns[{name!r}]": listing.columns[name] for name in wanted.columns},
+        **{f"columns[{name!r}]": listing.columns[name] for name in query.columns},
         **{name: getattr(listing, name) for name in ("splits", "faults", "places")},
     }
     for name, values in parts.items():

@@ -75,7 +75,7 @@ def read_table(content: bytes, where: str, key: str | Callable[[Sequence[str]], 
     if "\0" in text:
         table.findings.append(Finding("repaired", NUL, "", f"{text.count(chr(0))} in the file"))
     for number, fields in _rows(lines, table, place):
-        table.rows.append(_mend(fields, len(header), place, table.findings))
+        table.rows.append(_repair(fields, len(header), place, table.findings))
         table.lines.append(number)
     return table
 
@@ -188,7 +188,7 @@ def as_written(text: str) -> str:
 _MARKED = re.compile("[\ud800-\udfff]")
 
 
-def _mend(fields: list[str], width: int, place: int, findings: list[Finding]) -> list[str]:
+def _repair(fields: list[str], width: int, place: int, findings: list[Finding]) -> list[str]:
     """Pad or join a row to the header's width, and record its repairs."""
     is_utf8 = _MARKED.search("".join(fields)) is None
     if not is_utf8:

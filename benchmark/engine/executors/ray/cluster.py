@@ -119,8 +119,8 @@ def _has_token() -> bool:
 
 
 def _token_file() -> Path:
-    told = os.environ.get(TOKEN_FILE)
-    return Path(told) if told else Path.home() / ".ray" / "auth_token"
+    path = os.environ.get(TOKEN_FILE)
+    return Path(path) if path else Path.home() / ".ray" / "auth_token"
 
 
 def _probe_connection(address: str) -> None:
@@ -135,14 +135,14 @@ def _probe_connection(address: str) -> None:
             check=False,
         )
         # Ray may print other lines around the result.
-        told = json.loads(next(x for x in child.stdout.splitlines() if x.startswith("{")))
+        error = json.loads(next(x for x in child.stdout.splitlines() if x.startswith("{")))
     except subprocess.TimeoutExpired:
         raise ClusterError(_not_let_in(address)) from None
     except (StopIteration, ValueError):
         last = (child.stderr.strip().splitlines() or ["no message"])[-1]
         raise ClusterError(f"--address {address}: Ray could not join the cluster: {last}") from None
-    if told:
-        raise ClusterError(_why_not(address, told["kind"], told["text"]))
+    if error:
+        raise ClusterError(_why_not(address, error["kind"], error["text"]))
 
 
 def _connect(address: str) -> None:
@@ -213,18 +213,18 @@ def _demand_same_libraries() -> None:
     find = versions.finder()
     here = find()
     faults = []
-    asked = {}
+    nodes = {}
     for node in alive_nodes():
         there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         remote = ray.remote(num_cpus=0, scheduling_strategy=there, max_retries=0)(find)
-        asked[remote.remote()] = f"{node['NodeManagerAddress']} ({node['NodeID'][:8]})"
-    ready, silent = ray.wait(list(asked), num_returns=len(asked), timeout=REPLY_TIMEOUT_S)
-    for answer in ready:
+        nodes[remote.remote()] = f"{node['NodeManagerAddress']} ({node['NodeID'][:8]})"
+    ready, silent = ray.wait(list(nodes), num_returns=len(nodes), timeout=REPLY_TIMEOUT_S)
+    for reply in ready:
         try:
-            faults.append(versions.difference(here, ray.get(answer), asked[answer]))
+            faults.append(versions.difference(here, ray.get(reply), nodes[reply]))
         except Exception as error:
-            faults.append(f"node {asked[answer]} cannot run tasks: {error_text(error)}")
-    faults += [f"node {asked[answer]} does not respond" for answer in silent]
-    told = sorted(fault for fault in faults if fault)
-    if told:
-        raise ClusterError("\n".join(f"--executor ray: {fault}" for fault in told))
+            faults.append(f"node {nodes[reply]} cannot run tasks: {error_text(error)}")
+    faults += [f"node {nodes[reply]} does not respond" for reply in silent]
+    messages = sorted(fault for fault in faults if fault)
+    if messages:
+        raise ClusterError("\n".join(f"--executor ray: {fault}" for fault in messages))

@@ -68,9 +68,9 @@ class StopSignal:
 
 def node_folder() -> Path:
     """Return this node's folder for data, weights and current runs."""
-    told = os.environ.get(FOLDER_VARIABLE)
-    if told:
-        return Path(told).absolute()
+    folder = os.environ.get(FOLDER_VARIABLE)
+    if folder:
+        return Path(folder).absolute()
     cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(cache) / "bench-architectures"
 
@@ -137,8 +137,8 @@ def _unpack(bundle: RunBundle, folder: RunFolder) -> RunSpec:
         target = place(folder.path, name)
         target.parent.mkdir(exist_ok=True)
         shutil.copyfile(_at_hand(file_ref, bundle.home), target)
-    asked = RunSpec.model_validate_json(bundle.spec)
-    weights = asked.weights
+    original = RunSpec.model_validate_json(bundle.spec)
+    weights = original.weights
     if bundle.weights is not None:
         weights = dataclasses.replace(weights, path=_at_hand(bundle.weights, bundle.home))
     paths = {
@@ -146,7 +146,7 @@ def _unpack(bundle: RunBundle, folder: RunFolder) -> RunSpec:
         "cache": node_folder() / "cache",
         "weights": weights,
     }
-    spec = asked.model_copy(update=paths)
+    spec = original.model_copy(update=paths)
     folder.write(files.SPEC, spec)
     return spec
 
@@ -191,11 +191,11 @@ def _start(bundle: RunBundle, spec: RunSpec, folder: RunFolder) -> RunProcess:
     return RunProcess(spec, folder, limits)
 
 
-def _events(process: RunProcess, asked: Any) -> Iterator[Lines]:
+def _events(process: RunProcess, stop_request: Any) -> Iterator[Lines]:
     """Yield the events of the process until it ends; forward a stop request to it."""
     import ray
 
-    told = False
+    forwarded = False
     with selectors.DefaultSelector() as selector:
         selector.register(process, selectors.EVENT_READ)
         while True:
@@ -210,9 +210,9 @@ def _events(process: RunProcess, asked: Any) -> Iterator[Lines]:
             if late:
                 process.end(late)
                 return
-            if not told and ray.wait([asked], timeout=0, fetch_local=False)[0]:
-                told = True
-                process.ask_to_stop()
+            if not forwarded and ray.wait([stop_request], timeout=0, fetch_local=False)[0]:
+                forwarded = True
+                process.request_stop()
 
 
 def _results(folder: RunFolder, bundle: RunBundle) -> Iterator[Chunk]:

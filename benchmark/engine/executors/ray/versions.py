@@ -63,8 +63,8 @@ def difference(here: dict[str, str], there: dict[str, str], node: str) -> str:
         differing = [text for text in differing if not text.startswith(CODE)]
     if not differing:
         return ""
-    told = "; ".join(differing)
+    message = "; ".join(differing)
     return (
-        f"node {node} has {told}; install the same versions on all nodes (pinned in "
+        f"node {node} has {message}; install the same versions on all nodes (pinned in "
         "constraints.txt)"
     )

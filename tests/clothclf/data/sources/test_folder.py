@@ -13,11 +13,11 @@ import pytest
 from clothclf.data.sources import folder as reasons
 from clothclf.data.sources.files import LEADS_OUT, NOT_PLAIN, REPEATED, UNUSABLE_NAME
 from clothclf.data.sources.folder import FolderSource
-from clothclf.data.sources.listing import Wanted
+from clothclf.data.sources.listing import Query
 from clothclf.data.sources.selection import Chosen, choose
 from clothclf.errors import DataError
 
-WANTED = Wanted("articleType")
+WANTED = Query("articleType")
 FLAT = ("cats/1.jpg", "cats/2.PNG", "dogs/1.jpg")
 SPLIT = ("Train/cats/1.jpg", "Train/dogs/1.jpg", "val/cats/1.jpg", "val/dogs/1.jpg")
 

@@ -11,11 +11,11 @@ import pytest
 from clothclf.data.sources import image_table as reasons
 from clothclf.data.sources import selection
 from clothclf.data.sources.image_table import TableSource
-from clothclf.data.sources.listing import Wanted
+from clothclf.data.sources.listing import Query
 from clothclf.data.sources.selection import Chosen, choose
 from clothclf.errors import DataError
 
-WANTED = Wanted("label")
+WANTED = Query("label")
 
 
 def write(place: Path, table: str, images: tuple[str, ...] = ("a/1.jpg", "2.jpg")) -> Path:
@@ -28,7 +28,7 @@ def write(place: Path, table: str, images: tuple[str, ...] = ("a/1.jpg", "2.jpg"
     return folder / "table.csv"
 
 
-def read(path: Path, wanted: Wanted = WANTED, image: str | None = None) -> Chosen:
+def read(path: Path, wanted: Query = WANTED, image: str | None = None) -> Chosen:
     """List a table; every row is either kept or dropped."""
     source = TableSource(path, image)
     listing = choose(source.list_images(wanted), wanted, source.title)
@@ -169,7 +169,7 @@ def test_accents_in_two_forms_are_one_class(tmp_path: Path) -> None:
     composed, apart = "H\u00fcte", "Hu\u0308te"
     path = write(tmp_path, f"path,label\na/1.jpg,{composed}\n2.jpg,{apart}\n")
     for asked in (composed, apart):
-        rows = read(path, Wanted("label", {"label": (asked,)})).rows
+        rows = read(path, Query("label", {"label": (asked,)})).rows
         assert rows["label"].tolist() == [composed, composed]
 
 

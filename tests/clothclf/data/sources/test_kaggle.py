@@ -14,7 +14,7 @@ import pytest
 from clothclf.data.sources import files, selection, table
 from clothclf.data.sources import kaggle as kaggle_reasons
 from clothclf.data.sources.kaggle import KaggleSource
-from clothclf.data.sources.listing import Wanted
+from clothclf.data.sources.listing import Query
 from clothclf.data.sources.selection import Chosen, choose
 from clothclf.errors import DataError
 
@@ -45,7 +45,7 @@ def ids(listing: Chosen) -> list[str]:
 
 def read(path: Path) -> Chosen:
     """List a data set; every row is either kept or dropped, never both."""
-    listing = choose(KaggleSource(path).list_images(Wanted(LABEL)), Wanted(LABEL), "data")
+    listing = choose(KaggleSource(path).list_images(Query(LABEL)), Query(LABEL), "data")
     dropped = sum(finding.action == "dropped" for finding in listing.findings)
     assert listing.rows_read == len(listing.rows) + dropped
     return listing
@@ -54,7 +54,7 @@ def read(path: Path) -> Chosen:
 def fault(path: Path, label: str = LABEL) -> str:
     """Return the one-line message with which a data set is refused."""
     with pytest.raises(DataError) as caught:
-        KaggleSource(path).list_images(Wanted(label))
+        KaggleSource(path).list_images(Query(label))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clothclf.data.sources import list_wanted, open_source
+from clothclf.data.sources import list_rows, open_source
 from clothclf.errors import DataError
 from clothclf.settings import DataSettings
 
@@ -63,7 +63,7 @@ def settings(**options: object) -> DataSettings:
 
 def ask_everything(tmp_path: Path) -> None:
     source = open_source(settings(), tmp_path)
-    list_wanted(source, settings())
+    list_rows(source, settings())
     source.stamp()
 
 
@@ -78,7 +78,7 @@ def test_a_plug_in_is_a_source_like_any_other(install: Install, tmp_path: Path) 
     install(GOOD)
     asked = settings(options={"count": 6}, where={"x": "a"})
     source = open_source(asked, tmp_path)
-    assert list_wanted(source, asked).rows["id"].tolist() == ["0", "2", "4"]
+    assert list_rows(source, asked).rows["id"].tolist() == ["0", "2", "4"]
     assert source.read_bytes("3") == b"3"
 
 
