@@ -38,7 +38,7 @@ SUFFIXES = {".csv": "csv", ".json": "json"}
     metavar="N",
     help="Only list models with at most N million parameters; 10 or 10M.",
 )
-@click.option("--weights", type=click.Path(path_type=Path), help="Folder to look for weights in.")
+@click.option("--weights", type=click.Path(path_type=Path), help="Folder of weights files to list.")
 @click.option(
     "--sort",
     type=click.Choice(["name", "params", "macs"]),

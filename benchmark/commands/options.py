@@ -149,7 +149,7 @@ def selection_options(function: _Function) -> _Function:
         click.option("--max-gmacs", type=Count("G"), metavar="N",
                      help="Only use architectures with at most N GMACs, at their image size."),
         click.option("--image-size", metavar="PX",
-                     help="Input size in pixels, a list such as 64,96,112, or native: timm's."),
+                     help="Input size in pixels, a list such as 64,96,112, or native (timm's)."),
     )  # fmt: skip
     wrapped: Any = with_assignments
     for option in added:

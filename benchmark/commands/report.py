@@ -32,13 +32,22 @@ MAX_SHOWN = 20
 @format_option(list(SUFFIXES.values()), "md")
 @output_option
 @click.option(
-    "--max-gmacs", type=Number(0), help="Only pick models with at most N GMACs (10^9 MACs)."
+    "--max-gmacs",
+    type=Number(0),
+    metavar="N",
+    help="Only pick models with at most N GMACs (10^9 MACs).",
 )
 @click.option(
-    "--max-params", type=Number(0), help="Only pick models with at most N million parameters."
+    "--max-params",
+    type=Number(0),
+    metavar="N",
+    help="Only pick models with at most N million parameters.",
 )
 @click.option(
-    "--max-latency-ms", type=Number(0), help="Only pick models with at most N ms latency."
+    "--max-latency-ms",
+    type=Number(0),
+    metavar="N",
+    help="Only pick models with at most N ms latency.",
 )
 @click.option(
     "--min-accuracy", type=Number(0, 1), help="Minimum test accuracy of the pick, 0 to 1."

@@ -35,7 +35,7 @@ from clothclf.settings import (
     TrainSettings,
     with_current_keys,
 )
-from clothclf.settings.faults import details_of
+from clothclf.settings.validation_errors import details_of
 
 
 class TrackingSettings(Settings):

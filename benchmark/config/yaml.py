@@ -14,8 +14,8 @@ from pydantic import BaseModel
 from benchmark.config.credentials import shown_uri
 from clothclf.bounded_file import read_at_most
 from clothclf.errors import SettingsError, did_you_mean
-from clothclf.settings import faults
-from clothclf.settings.faults import SHOWN_CHARACTERS
+from clothclf.settings import validation_errors
+from clothclf.settings.validation_errors import SHOWN_CHARACTERS
 
 MAX_CONFIG_BYTES = 1_000_000
 MAX_NUMBER_CHARACTERS = 40
@@ -157,7 +157,7 @@ def describe_error(
     given = fault.get("input")
     if isinstance(given, str):
         fault = {**fault, "input": shown_uri(given)}
-    dotted, message = faults.describe_error(fault, model)
+    dotted, message = validation_errors.describe_error(fault, model)
     for assigned, text in (origins or {}).items():
         if dotted == assigned or dotted.startswith(assigned + "."):
             origin = text

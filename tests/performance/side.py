@@ -27,7 +27,7 @@ Side = Literal[
     "reference frozen", "our frozen", "reference finetune", "our finetune", "minimal finetune"
 ]
 EPOCHS = 10
-"""Epochs of the frozen study; the reference side trains one after a warm-up, which counts ten times."""
+"""Epochs of the frozen study; the reference side trains one of them, which counts ten times."""
 WARM_UP = 64
 """Images in those steps."""
 
