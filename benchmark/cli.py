@@ -52,7 +52,7 @@ class _Bench(click.Group):
             ctx.exit(EXIT_BAD_INPUT)
         except KeyboardInterrupt:
             click.echo(
-                "bench: interrupted; all that was done is kept, ask again to go on", err=True
+                "bench: Interrupted. Progress is saved; run the same command to resume.", err=True
             )
             ctx.exit(EXIT_INTERRUPTED)
         except BrokenPipeError:

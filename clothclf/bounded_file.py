@@ -26,8 +26,8 @@ def read_at_most(path: Path, count: int) -> bytes:
         os.set_blocking(handle, not is_pipe)
         while len(content) < count:
             if is_pipe and not select.select([handle], [], [], PIPE_TIMEOUT_S)[0]:
-                told = f"it is a pipe, and nobody writes to it for {PIPE_TIMEOUT_S:g} seconds"
-                raise TimeoutError(errno.ETIMEDOUT, told)
+                message = f"it is a pipe that had no data for {PIPE_TIMEOUT_S:g} seconds"
+                raise TimeoutError(errno.ETIMEDOUT, message)
             part = os.read(handle, min(CHUNK_BYTES, count - len(content)))
             if not part:
                 break

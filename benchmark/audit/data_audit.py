@@ -114,7 +114,7 @@ def look_at(data: DataSet, cache: Path) -> pd.DataFrame:
     return table
 
 
-def near_duplicates_in_words(study: StudySettings) -> str:
+def describe_near_duplicates(study: StudySettings) -> str:
     """Count near-duplicates, excluding exact duplicates, in total and across splits."""
     data = prepare_to_look(study, make_console())
     cache = cache_folder(study.tracking.folder.absolute())
@@ -161,7 +161,7 @@ def _find_suspects(
 
     size = entry.image_size
     if not isinstance(size, int):
-        raise ValueError(f"{entry.name}: its size is not in pixels")
+        raise ValueError(f"{entry.name}: unresolved image size")
     data = _at_size(study, size, console)
     if data.manifest["id"].tolist() != images["id"].tolist():
         raise DataError("data.path: the images changed during the audit; run the command again")

@@ -105,7 +105,7 @@ def _near(result: DataAudit) -> Part:
     across = sum(group["split"].nunique() > 1 for group in groups)
     sentences = [
         f"{images:,} images in {_several(len(groups), 'group')} are near-duplicates: the same "
-        "photograph re-encoded, resized, brightened, slightly shifted or recoloured. For exact "
+        "photograph re-encoded, resized, brightened, slightly shifted or recolored. For exact "
         "duplicates, with identical pixels, see bench data stats.",
         f"{across:,} of the groups span several splits"
         f"{': training images leak into validation or test' if across else ''}.",
@@ -205,7 +205,7 @@ def _odd(result: DataAudit) -> Part:
         f"{images['width'].max()}, heights {images['height'].min()} to "
         f"{images['height'].max()} pixels, aspect ratios (width / height) {aspect.min():.2f} to "
         f"{aspect.max():.2f}.",
-        f"Colour modes: {modes}.",
+        f"Color modes: {modes}.",
         f"Brightness (0 to 255, 5th to 95th percentile): "
         f"{images['brightness'].quantile(0.05):.0f} to "
         f"{images['brightness'].quantile(0.95):.0f}; contrast "

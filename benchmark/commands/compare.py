@@ -35,7 +35,9 @@ SUFFIXES = {".md": "md", ".json": "json"}
     help="Exit with code 1 if NEW is worse by more than CONDITION; repeatable.",
 )
 @click.option("--certain", is_flag=True, help="Fail on a drop only if its interval excludes zero.")
-@click.option("--unpaired", is_flag=True, help="Treat different test sets as independent samples.")
+@click.option(
+    "--unpaired", is_flag=True, help="Compare runs with different test sets as independent samples."
+)
 @format_option(["table", *SUFFIXES.values()], "table, or md for a file")
 @output_option
 @click.pass_context
@@ -81,7 +83,7 @@ def compare(
     written = output_format(form, output, SUFFIXES, "md" if is_file(output) else "table")
     conditions = [read_condition(text) for text in fail_if]
     if certain and not conditions:
-        raise click.UsageError("--certain says when --fail-if holds, and there is none")
+        raise click.UsageError("--certain requires --fail-if")
     compared = _compare((baseline, new), config, assignments, unpaired)
     judgement = judge(conditions, compared, certain)
     _write(written, output, compared, judgement)
@@ -93,22 +95,22 @@ def compare(
 
 
 def _compare(
-    asked: tuple[str, str], config: Path, assignments: tuple[str, ...], unpaired: bool
+    requested: tuple[str, str], config: Path, assignments: tuple[str, ...], unpaired: bool
 ) -> Compared:
     from benchmark.compare.compare import compare_runs, compare_studies
     from benchmark.errors import ReportError
     from benchmark.runs.find import find_run
 
-    studies = [_is_study(name) for name in asked]
+    studies = [_is_study(name) for name in requested]
     if all(studies):
-        baseline, new = ((name, load(Path(name), assignments)) for name in asked)
+        baseline, new = ((name, load(Path(name), assignments)) for name in requested)
         return compare_studies(baseline, new, unpaired)
     if any(studies):
         raise ReportError(
-            f"{asked[0]} and {asked[1]}: one is a study's config, the other a run; "
-            "give two runs, or two configs"
+            f"{requested[0]} and {requested[1]}: one is a study config, the other a "
+            "run; give two runs or two configs"
         )
-    first, second = (find_run(name, lambda: load(config, assignments)) for name in asked)
+    first, second = (find_run(name, lambda: load(config, assignments)) for name in requested)
     return compare_runs(first, second, unpaired)
 
 

@@ -83,8 +83,10 @@ def cost(
     written = output_format(form, output, SUFFIXES, "md" if is_file(output) else "table")
     if all_timm:
         if architectures or measure or written != "csv" or output is None:
-            told = "--all-timm takes no names and no --measure, and wants -o FILE.csv"
-            raise click.UsageError(told)
+            message = (
+                "--all-timm requires -o FILE.csv, and takes neither ARCHITECTURES nor --measure"
+            )
+            raise click.UsageError(message)
         _count_all_of_timm(output, quick)
         return
 

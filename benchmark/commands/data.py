@@ -47,14 +47,14 @@ def stats(
     Example:
       bench data stats -c configs/fashion.yaml --set data.path=archive.zip --findings found.csv
     """
-    from benchmark.audit.data_audit import near_duplicates_in_words
+    from benchmark.audit.data_audit import describe_near_duplicates
     from benchmark.terminal.output import prepare_with_progress
     from benchmark.workflows.data_stats import describe
 
     study = load(config, assignments)
     prepared = prepare_with_progress(study)
     if STANDARD_OUTPUT not in (findings, manifest):
-        click.echo(describe(prepared, near_duplicates_in_words(study)), nl=False)
+        click.echo(describe(prepared, describe_near_duplicates(study)), nl=False)
     if findings is not None:
         write_output(frame_csv(prepared.findings), findings)
     if manifest is not None:
@@ -72,7 +72,13 @@ def stats(
     show_default=True,
     help="PNG file to write.",
 )
-@click.option("--columns", type=click.IntRange(1, 40), default=10, show_default=True)
+@click.option(
+    "--columns",
+    type=click.IntRange(1, 40),
+    default=10,
+    show_default=True,
+    help="Number of images per class.",
+)
 def preview(config: Path, assignments: tuple[str, ...], output: Path, columns: int) -> None:
     """Draw a contact sheet of some training images per class.
 

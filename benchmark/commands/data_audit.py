@@ -81,4 +81,4 @@ def audit(
         from benchmark.audit.sheet import draw_audit
 
         write_png(draw_audit(found, show), sheet)
-    click.echo(f"suspects kept in {found.kept}", err=True)
+    click.echo(f"suspects saved to {found.kept}", err=True)

@@ -50,14 +50,13 @@ def fetch(name: str, to: Path, place: Place, revision: str | None) -> None:
       bench data fetch uoft-cs/cifar10
     """
     fetched = _fetch(name, to, place, revision)
-    what = "is there already, unchanged" if fetched.was_there else "fetched"
+    what = "already fetched, unchanged" if fetched.was_there else "fetched"
     click.echo(f"{fetched.origin} {what}: {fetched.folder}", err=True)
     click.echo(f"data.source={fetched.source} data.path={fetched.folder}")
     example = "-c configs/fashion.yaml " if name == "fashion" else ""
     click.echo(
-        f"look at it: bench data stats {example}--set data.source={fetched.source} "
-        f"--set data.path={fetched.folder}"
-        f"{'' if name == 'fashion' else ' --set data.label=COLUMN'}",
+        f"next: bench data stats {example}--set data.source={fetched.source} --set "
+        f"data.path={fetched.folder}{'' if name == 'fashion' else ' --set data.label=COLUMN'}",
         err=True,
     )
 
@@ -69,9 +68,11 @@ def _fetch(name: str, to: Path, place: Place, revision: str | None) -> Fetched:
     from clothclf.settings import HubSettings
 
     if name != "fashion" and not re.fullmatch(r"[\w][\w.-]*/[\w][\w.-]*", name):
-        raise click.UsageError(f"{name!r} is neither fashion nor OWNER/NAME")
+        raise click.UsageError(
+            f"{name!r} is not the name of a data set; give fashion or OWNER/NAME"
+        )
     if revision is not None and (name == "fashion" or place == "kaggle"):
-        raise click.UsageError("--revision is for a data set of the hub, OWNER/NAME")
+        raise click.UsageError("--revision requires a data set of the hub, OWNER/NAME")
     folder = to / name.rpartition("/")[2]
     with _progress() as progress:
         if name == "fashion":
@@ -92,17 +93,17 @@ def _progress() -> Iterator[Progress]:
     console = Console(stderr=True)
     bar = Progress("fetch", BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=console)
     task = bar.add_task("fetch", total=None)
-    started = told = time.monotonic()
+    started = printed_at = time.monotonic()
 
     def draw(done: int, total: int) -> None:
         bar.start()
         bar.update(task, completed=done, total=total)
 
     def say(done: int, total: int) -> None:
-        nonlocal told
+        nonlocal printed_at
         now = time.monotonic()
-        if now - told >= _PLAIN_LINE_EVERY_S or (done == total and now - started > 1):
-            told = now
+        if now - printed_at >= _PLAIN_LINE_EVERY_S or (done == total and now - started > 1):
+            printed_at = now
             click.echo(f"fetch: {done / 2**20:,.1f} of {total / 2**20:,.1f} MiB", err=True)
 
     try:

@@ -24,9 +24,9 @@ def doctor(ctx: click.Context, config: Path, assignments: tuple[str, ...]) -> No
       bench doctor -c configs/fashion.yaml --set data.path=archive.zip
     """
     from benchmark.terminal.output import make_console, print_table
-    from benchmark.workflows.doctor import examine
+    from benchmark.workflows.doctor import run_checks
 
-    findings = examine(load(config, assignments))
-    rows = [[item.what, item.state, item.found, item.remedy] for item in findings]
-    print_table(make_console(stderr=False), ("what", "state", "found", "what to do"), rows)
-    ctx.exit(1 if any(item.state == "fault" for item in findings) else 0)
+    results = run_checks(load(config, assignments))
+    rows = [[item.check, item.state, item.result, item.remedy] for item in results]
+    print_table(make_console(stderr=False), ("check", "state", "result", "remedy"), rows)
+    ctx.exit(1 if any(item.state == "error" for item in results) else 0)

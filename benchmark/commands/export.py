@@ -40,7 +40,7 @@ SUFFIXES = {".onnx": "onnx", ".pt2": "torch", ".pt": "torchscript"}
 def export(
     config: Path,
     assignments: tuple[str, ...],
-    asked: str | None,
+    requested: str | None,
     from_select: bool,
     form: str | None,
     output: Path | None,
@@ -64,7 +64,7 @@ def export(
     form = _format(form, output)
     from benchmark.workflows.winner import find_winner
 
-    found, why = find_winner(asked, lambda: load(config, assignments), config, from_select)
+    found, why = find_winner(requested, lambda: load(config, assignments), config, from_select)
     click.echo(f"exporting {found.name}, {why}", err=True)
 
     from benchmark.export.export import export as export_run
@@ -73,13 +73,11 @@ def export(
     path = output or Path(f"{found.record.spec.name.replace('/', '-')}{suffix}")
     checked = export_run(found, form, path, most)
     if found.record.spec.precision != "float32":
-        click.echo(
-            f"it was trained in {found.record.spec.precision} and is exported in float32", err=True
-        )
-    how = ", re-parameterised" if checked.deployed else ""
+        click.echo(f"trained in {found.record.spec.precision}, exported in float32", err=True)
+    how = ", re-parameterized" if checked.deployed else ""
     written = path if is_file(path) else "standard output"
     click.echo(
-        f"written to {written}{how}: {checked.images:,} {checked.of} get the same class, "
+        f"written to {written}{how}: same class for {checked.images:,} {checked.of}, "
         f"probabilities within {checked.largest_difference:.1e}",
         err=True,
     )
@@ -89,5 +87,5 @@ def _format(form: str | None, output: Path | None) -> str:
     """Output format; raises UsageError if the suffix is unknown or contradicts `--format`."""
     if output is not None and output.suffix and output.suffix.lower() not in SUFFIXES:
         known = ", ".join(f"{suffix} ({name})" for suffix, name in SUFFIXES.items())
-        raise click.UsageError(f"-o {output}: the suffix names no format; use one of {known}")
+        raise click.UsageError(f"-o {output}: unknown suffix; use one of {known}")
     return output_format(form, output, SUFFIXES, "onnx")

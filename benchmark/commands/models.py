@@ -38,7 +38,7 @@ SUFFIXES = {".csv": "csv", ".json": "json"}
     metavar="N",
     help="Only list models with at most N million parameters; 10 or 10M.",
 )
-@click.option("--weights", type=click.Path(path_type=Path), help="Folder to look for weights in.")
+@click.option("--weights", type=click.Path(path_type=Path), help="Folder of weights files to list.")
 @click.option(
     "--sort",
     type=click.Choice(["name", "params", "macs"]),
@@ -67,7 +67,7 @@ def models(
     are listed. Parameters and MACs are those of the network with its own classifier, for one image,
     in the deployed form; (d) marks networks whose training form differs. Counts are cached below
     the study's tracking folder; counting all of timm takes minutes the first time. Tags name
-    published weights, the default first. The column "at hand" shows weights that are in the model
+    published weights, the default first. The column "available" shows weights that are in the model
     hub's cache or in the folder of --weights.
 
     \b
@@ -87,9 +87,9 @@ def models(
         if total > REPORT_ABOVE and (done % REPORT_ABOVE == 0 or done == total):
             click.echo(f"{done:,} of {total:,} counted", err=True)
 
-    wanted = table.Wanted(image_size, weights, max_gmacs, max_params, sort)
+    query = table.Query(image_size, weights, max_gmacs, max_params, sort)
     cache = cache_folder(open_store(load(config, assignments)))
-    found = table.list_models(patterns or ("*",), wanted, cache, notify)
+    found = table.list_models(patterns or ("*",), query, cache, notify)
     if written == "csv":
         write_output(table.as_csv(found), output)
     elif written == "json":
@@ -97,8 +97,8 @@ def models(
     else:
         rows = [table.cells(item) for item in found]
         print_table(make_console(stderr=False), table.COLUMNS, rows, f"{len(rows):,} architectures")
-        if told := table.note(found):
-            click.echo(told)
+        if message := table.note(found):
+            click.echo(message)
     for item in found:
         if item.fault:
             click.echo(f"bench: {item.fault}", err=True)

@@ -55,17 +55,17 @@ def _keep_recipe(ctx: click.Context, param: click.Parameter, value: str | None) 
 
 
 def winner_options(function: _Function) -> _Function:
-    """Add `--run` and `--from-select`, passed as `asked` and `from_select`; mutually exclusive."""
+    """Add `--run` and `--from-select`, as `requested` and `from_select`; mutually exclusive."""
 
     @functools.wraps(function)
-    def one_of_them(*args: Any, asked: str | None, from_select: bool, **options: Any) -> Any:
-        if asked is not None and from_select:
-            raise click.UsageError("--run and --from-select: give one of them")
-        return function(*args, asked=asked, from_select=from_select, **options)
+    def one_of_them(*args: Any, requested: str | None, from_select: bool, **options: Any) -> Any:
+        if requested is not None and from_select:
+            raise click.UsageError("give either --run or --from-select")
+        return function(*args, requested=requested, from_select=from_select, **options)
 
     wrapped: Any = from_select_option(one_of_them)
     with_both: _Function = click.option(
-        "--run", "asked", metavar="RUN", help="Use this run instead of the study's pick."
+        "--run", "requested", metavar="RUN", help="Use this run instead of the study's pick."
     )(wrapped)
     return with_both
 
@@ -112,7 +112,7 @@ class Count(click.ParamType[float]):
         except ValueError:
             count = math.nan
         if not 0 < count < math.inf:
-            self.fail(f"{value!r} is no count above 0, such as 10 or 10{self.unit}", param, ctx)
+            self.fail(f"{value!r} is not a number above 0, such as 10 or 10{self.unit}", param, ctx)
         return count
 
 
@@ -149,7 +149,7 @@ def selection_options(function: _Function) -> _Function:
         click.option("--max-gmacs", type=Count("G"), metavar="N",
                      help="Only use architectures with at most N GMACs, at their image size."),
         click.option("--image-size", metavar="PX",
-                     help="Input size in pixels, a list such as 64,96,112, or native: timm's."),
+                     help="Input size in pixels, a list such as 64,96,112, or native (timm's)."),
     )  # fmt: skip
     wrapped: Any = with_assignments
     for option in added:
@@ -182,14 +182,14 @@ OUTPUT = click.Path(path_type=Path, dir_okay=False, allow_dash=True)
 
 def output_option(function: _Function) -> _Function:
     """Add `-o/--output`, passed as `output`."""
-    told = "Write to FILE instead of standard output (-)."
-    return click.option("-o", "--output", type=OUTPUT, metavar="FILE", help=told)(function)
+    text = "Write to FILE instead of standard output (-)."
+    return click.option("-o", "--output", type=OUTPUT, metavar="FILE", help=text)(function)
 
 
 def format_option(formats: Sequence[str], default: str) -> Callable[[_Function], _Function]:
     """Add `--format`, passed as `form`; `default` describes the default in words."""
-    told = f"Output format.  [default: from the suffix of --output, else {default}]"
-    return click.option("--format", "form", type=click.Choice(list(formats)), help=told)
+    text = f"Output format.  [default: from the suffix of --output, else {default}]"
+    return click.option("--format", "form", type=click.Choice(list(formats)), help=text)
 
 
 def output_format(
@@ -203,7 +203,7 @@ def output_format(
     if named is not None and form not in (None, named):
         own = next((suffix for suffix, name in suffixes.items() if name == form), "of another name")
         raise click.UsageError(
-            f"-o {output} names the format {named}, --format {form} another; "
-            f"use the suffix {own}, or leave out --format"
+            f"-o {output} implies the format {named}, but --format is {form}; use the suffix "
+            f"{own}, or remove --format"
         )
     return form or named or default

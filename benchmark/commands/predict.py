@@ -42,7 +42,7 @@ def predict(
     images: tuple[Path, ...],
     config: Path,
     assignments: tuple[str, ...],
-    asked: str | None,
+    requested: str | None,
     from_select: bool,
     form: str | None,
     device: str,
@@ -58,7 +58,7 @@ def predict(
     Examples:
       bench predict shirt.jpg
       bench predict shirt.jpg --run efficientnet_b0-s0 --format json
-      bench predict photos/ -c configs/fashion.yaml -o answers.csv
+      bench predict photos/ -c configs/fashion.yaml -o predictions.csv
     """
     from benchmark.inference.predict import images_of, predict_files
     from benchmark.workflows.winner import find_winner
@@ -66,12 +66,12 @@ def predict(
     default = "csv" if any(path.is_dir() for path in images) else "table"
     kind = output_format(form, output, SUFFIXES, default)
     paths = images_of(images)
-    found, why = find_winner(asked, lambda: load(config, assignments), config, from_select)
+    found, why = find_winner(requested, lambda: load(config, assignments), config, from_select)
 
     from benchmark.inference.predictor import open_predictor
 
     predictor = open_predictor(found, device)
-    click.echo(f"answered by {found.name}, {why}", err=True)
+    click.echo(f"predicted by {found.name}, {why}", err=True)
     unread = 0
 
     def counted() -> Iterable[Predicted]:
@@ -89,13 +89,13 @@ def predict(
 def _table(items: Iterable[Predicted]) -> str:
     lines = []
     for item in items:
-        told = item.fault
+        text = item.fault
         if item.answer is not None:
             first, *others = (f"{label} {share:.4f}" for label, share in item.answer.top)
-            told = f"{first} ({', '.join(others)})" if others else first
+            text = f"{first} ({', '.join(others)})" if others else first
         # Escape terminal control codes, which file names may contain.
         name = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(item.path))
-        lines.append(f"{name}: {told}\n")
+        lines.append(f"{name}: {text}\n")
     return "".join(lines)
 
 
@@ -109,9 +109,9 @@ def _csv(items: Iterable[Predicted]) -> str:
     rows = []
     for item in items:
         top = () if item.answer is None else item.answer.top
-        told = [value for label, share in top for value in (label, f"{share:.6f}")]
-        blank = [""] * (2 * len(places) - len(told))
-        rows.append([str(item.path), *told, *blank, item.fault])
+        cells = [value for label, share in top for value in (label, f"{share:.6f}")]
+        blank = [""] * (2 * len(places) - len(cells))
+        rows.append([str(item.path), *cells, *blank, item.fault])
     return csv_text(columns, rows)
 
 

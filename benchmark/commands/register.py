@@ -19,7 +19,7 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 def register(
     config: Path,
     assignments: tuple[str, ...],
-    asked: str | None,
+    requested: str | None,
     from_select: bool,
     name: str | None,
     alias: str | None,
@@ -42,14 +42,14 @@ def register(
     for option, value in (("--name", name), ("--alias", alias)):
         if value is not None and not re.fullmatch(NAME, value):
             raise click.UsageError(
-                f"{option}: {value[:100]!r} is no name: letters, digits, dots, - and _ alone"
+                f"{option}: {value[:100]!r} is not a valid name; use letters, digits, dots, - and _"
             )
     study = load(config, assignments)
-    found, why = find_winner(asked, lambda: study, config, from_select)
+    found, why = find_winner(requested, lambda: study, config, from_select)
     click.echo(f"registering {found.name}, {why}", err=True)
 
     from benchmark.workflows.register import register as register_run
 
     made = register_run(study, found, name or study.study, alias)
-    state = "is new" if made.new else "was there before"
+    state = "is new" if made.new else "already exists"
     click.echo(f"{made.uri}: version {made.version} of {made.name} {state}")

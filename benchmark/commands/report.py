@@ -32,13 +32,22 @@ MAX_SHOWN = 20
 @format_option(list(SUFFIXES.values()), "md")
 @output_option
 @click.option(
-    "--max-gmacs", type=Number(0), help="Only pick models with at most N GMACs (10^9 MACs)."
+    "--max-gmacs",
+    type=Number(0),
+    metavar="N",
+    help="Only pick models with at most N GMACs (10^9 MACs).",
 )
 @click.option(
-    "--max-params", type=Number(0), help="Only pick models with at most N million parameters."
+    "--max-params",
+    type=Number(0),
+    metavar="N",
+    help="Only pick models with at most N million parameters.",
 )
 @click.option(
-    "--max-latency-ms", type=Number(0), help="Only pick models with at most N ms latency."
+    "--max-latency-ms",
+    type=Number(0),
+    metavar="N",
+    help="Only pick models with at most N ms latency.",
 )
 @click.option(
     "--min-accuracy", type=Number(0, 1), help="Minimum test accuracy of the pick, 0 to 1."
@@ -60,7 +69,9 @@ MAX_SHOWN = 20
     "memory, time.",
 )
 @click.option("--plots", type=click.Path(path_type=Path), help="Also write plots to this folder.")
-@click.option("--no-images", is_flag=True, help="Leave images of the data out of the HTML report.")
+@click.option(
+    "--no-images", is_flag=True, help="Do not include images of the data in the HTML report."
+)
 @click.option("--no-pictures", is_flag=True, hidden=True, deprecated="use --no-images")
 @click.option(
     "--check", "checked", type=click.Path(path_type=Path), help="Check a report against the store."
@@ -106,9 +117,9 @@ def report(
     images = not (no_images or no_pictures)
     form = output_format(form, written, SUFFIXES, "md")
     study = load(config, assignments)
-    made, told = report_or_finalists(study, config, _criteria(**criteria_met), from_select)
-    if told:
-        click.echo(told, err=True)
+    made, message = report_or_finalists(study, config, _criteria(**criteria_met), from_select)
+    if message:
+        click.echo(message, err=True)
     if checked is not None:
         ctx.exit(_check(made, checked, form, images))
     if plots is not None:
@@ -132,9 +143,9 @@ def _criteria(front: str, **limits: Any) -> Criteria:
     for key in keys:
         if key not in COLUMNS:
             hint = did_you_mean(key, list(COLUMNS)) or f" (known: {', '.join(COLUMNS)})"
-            raise UserError(f"--front {front}: no column {key!r}{hint}")
+            raise UserError(f"--front {front}: unknown column {key!r}{hint}")
     if len(keys) != 2:
-        raise UserError(f"--front {front}: name two columns, such as accuracy,latency")
+        raise UserError(f"--front {front}: give two columns, such as accuracy,latency")
     return Criteria(front=(keys[0], keys[1]), **limits)
 
 
@@ -153,5 +164,5 @@ def _check(made: Report, path: Path, form: str, images: bool) -> int:
     if len(found) > MAX_SHOWN:
         click.echo(f"{path}: and {len(found) - MAX_SHOWN:,} more differences")
     if not found:
-        click.echo(f"{path}: all {count_numbers(written):,} numbers are as the store gives them")
+        click.echo(f"{path}: all {count_numbers(written):,} numbers match the store")
     return 1 if found else 0

@@ -104,7 +104,9 @@ def run(
       bench run --all --executor ray --address head:6379 --gpus-per-run 0.5 --cpus-per-run 2
     """
     if run_all == bool(architectures):
-        raise click.UsageError("name architectures, or say --all for those of the config")
+        raise click.UsageError(
+            "give ARCHITECTURES, or --all to run every architecture of the config"
+        )
     given = {
         "train.epochs": epochs,
         "train.batch_size": batch_size,

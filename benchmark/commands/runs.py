@@ -77,7 +77,7 @@ def delete_command(
     from benchmark.workflows.manage_runs import delete_runs, find_listed, list_runs
 
     if bool(names) == failed:
-        raise click.UsageError("name the runs to delete, or give --failed")
+        raise click.UsageError("give the runs to delete, or --failed")
     study = load(config, assignments)
     listed = list_runs(study)
     if failed:
@@ -96,9 +96,13 @@ def delete_command(
                 f"This cannot be undone. Type {expected} to delete", type=str, err=True
             )
         except click.Abort:
-            raise StoreError("not confirmed, nothing is deleted; --yes deletes unasked") from None
+            raise StoreError(
+                "not confirmed; nothing was deleted (--yes skips the confirmation)"
+            ) from None
         if typed.strip() != expected:
-            raise StoreError(f"not confirmed: {typed[:80]!r} is not {expected}; nothing is deleted")
+            raise StoreError(
+                f"not confirmed: {typed[:80]!r} is not {expected}; nothing was deleted"
+            )
     delete_runs(study, chosen)
     for run in chosen:
         click.echo(f"deleted {run.title}")

@@ -51,7 +51,13 @@ UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
     metavar="N",
     help="Also train N random candidates in full, and report how well the ranking agrees.",
 )
-@click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=2,
+    show_default=True,
+    help="Maximum number of concurrent runs; fine-tuned networks need at least 4 CPU cores each.",
+)
 @click.option("--retry-failed", is_flag=True, help="Retry runs that failed before.")
 @click.option("--dry-run", is_flag=True, help="Print the schedule and exit.")
 @click.option(
@@ -115,8 +121,8 @@ def select(
     )
     criteria = Criteria(prefer=prefer)
     sets = [part for text in assignments for part in ("--set", text)]
-    asked = ("-c", str(config), *sets)
-    options = Options(workers, retry_failed, dry_run, check_sample, output, criteria, asked)
+    arguments = ("-c", str(config), *sets)
+    options = Options(workers, retry_failed, dry_run, check_sample, output, criteria, arguments)
     ctx.exit(run_selection(study, request, options))
 
 
@@ -127,5 +133,7 @@ def _seconds(text: str) -> float:
     parts = re.findall(r"(\d{1,6}(?:\.\d{1,6})?)([hms])", text)
     seconds = sum(float(number) * UNITS[unit] for number, unit in parts)
     if "".join(number + unit for number, unit in parts) != text or not seconds:
-        raise SelectError(f"--budget {text[:40]!r}: write a time such as 30m, 2h or 1h30m")
+        raise SelectError(
+            f"--budget {text[:40]!r}: invalid duration; use a value such as 30m, 2h or 1h30m"
+        )
     return seconds

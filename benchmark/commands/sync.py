@@ -26,4 +26,4 @@ def sync(config: Path, assignments: tuple[str, ...]) -> None:
 
     study = load(config, assignments)
     brought, known = sync_store(study)
-    click.echo(f"{brought} runs logged, {known} were there")
+    click.echo(f"{brought} runs logged, {known} already logged")

@@ -11,8 +11,19 @@ from benchmark.commands.options import load, study_options
 
 @click.command()
 @study_options
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on; 0.0.0.0 for all network interfaces.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=5000,
+    show_default=True,
+    help="TCP port to listen on.",
+)
 def ui(config: Path, assignments: tuple[str, ...], host: str, port: int) -> None:
     """Serve the MLflow UI for the study's store.
 

@@ -69,7 +69,7 @@ def _password_in(path: Path) -> str:
         why = getattr(error, "strerror", None) or "it is not text"
         raise TrackingError(f"{PASSWORD_FILE}: {path} cannot be read: {why}") from None
     if not text or len(text) > MAX_PASSWORD or "\n" in text:
-        raise TrackingError(f"{PASSWORD_FILE}: {path} must hold one line, the password")
+        raise TrackingError(f"{PASSWORD_FILE}: {path} must contain one line, the password")
     return text
 
 

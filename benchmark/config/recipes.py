@@ -101,9 +101,9 @@ def _parse(recipe: str, origin: str) -> tuple[str, dict[str, Any]]:
     path = Path(recipe)
     if path.suffix in (".yaml", ".yml") and (own := read_file(path)) is not None:
         return shown, parse_yaml(own, shown, such_as)
-    hint = did_you_mean(recipe, shipped) or f" (shipped: {', '.join(shipped)})"
+    hint = did_you_mean(recipe, shipped) or f" (built-in: {', '.join(shipped)})"
     raise SettingsError(
-        f"{origin}: recipe: {shown!r} is no recipe that is shipped, and no YAML file{hint}"
+        f"{origin}: recipe: {shown!r} is neither a built-in recipe nor a YAML file{hint}"
     )
 
 

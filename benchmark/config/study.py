@@ -35,7 +35,7 @@ from clothclf.settings import (
     TrainSettings,
     with_current_keys,
 )
-from clothclf.settings.faults import details_of
+from clothclf.settings.validation_errors import details_of
 
 
 class TrackingSettings(Settings):
@@ -53,8 +53,8 @@ class TrackingSettings(Settings):
     def _no_password(cls, value: str | None) -> str | None:
         if value is not None and has_password(value):
             raise ValueError(
-                "leave the password out, configs are kept with every run: set "
-                f"{USER} and {PASSWORD} or {PASSWORD_FILE}, or give the whole URI in {URI}"
+                f"remove the password, because configs are saved with every run; set {USER} and "
+                f"{PASSWORD} or {PASSWORD_FILE}, or the whole URI in {URI}"
             )
         return value
 
@@ -62,7 +62,7 @@ class TrackingSettings(Settings):
     @classmethod
     def _a_path_that_systems_take(cls, value: Path) -> Path:
         if "\0" in str(value) or any(len(part.encode()) > 255 for part in value.parts):
-            raise ValueError("no system takes such a path: it has a NUL or a name too long")
+            raise ValueError("invalid path: it contains a NUL character or a name that is too long")
         return value
 
 
@@ -116,7 +116,7 @@ class StudySettings(Settings):
     def _teachers_see_images(self) -> StudySettings:
         if self.train.teacher.runs and self.model.mode == "frozen":
             raise ValueError(
-                "train.teacher: a network whose body is frozen is not taught; set model.mode to "
+                "train.teacher: distillation does not train a frozen backbone; set model.mode to "
                 "finetune or scratch"
             )
         return self
@@ -131,7 +131,7 @@ class StudySettings(Settings):
     @classmethod
     def _no_seed_twice(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         if len(set(value)) != len(value):
-            raise ValueError("a seed stands there twice")
+            raise ValueError("must not list a seed twice")
         return value
 
 
@@ -199,7 +199,7 @@ def _assign(values: dict[str, Any], assignment: str) -> str:
         if inner is None:
             inner = target[key] = {}
         if not isinstance(inner, dict):
-            raise SettingsError(f"{_origin(assignment)}: {key} holds a value, not further keys")
+            raise SettingsError(f"{_origin(assignment)}: {key} is a value, not a section")
         target = inner
     target[keys[-1]] = value["value"]
     return ".".join(keys)

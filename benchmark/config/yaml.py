@@ -14,8 +14,8 @@ from pydantic import BaseModel
 from benchmark.config.credentials import shown_uri
 from clothclf.bounded_file import read_at_most
 from clothclf.errors import SettingsError, did_you_mean
-from clothclf.settings import faults
-from clothclf.settings.faults import SHOWN_CHARACTERS
+from clothclf.settings import validation_errors
+from clothclf.settings.validation_errors import SHOWN_CHARACTERS
 
 MAX_CONFIG_BYTES = 1_000_000
 MAX_NUMBER_CHARACTERS = 40
@@ -31,7 +31,7 @@ def read_file(config: Path) -> str | None:
             # Limit the bytes read, not the file size: a device has no size and no end.
             content = read_at_most(config, MAX_CONFIG_BYTES + 1)
             if len(content) > MAX_CONFIG_BYTES:
-                raise SettingsError(f"{config}: larger than 1 MB; this is not a study's config")
+                raise SettingsError(f"{config}: larger than 1 MB; not a study config")
             return content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise SettingsError(
@@ -63,7 +63,7 @@ def read_config(config: Path) -> str:
             return (shipped_folder() / name).read_text("utf-8")
     name = f"{config.name}{SUFFIXES[0]}" if named else config.name
     near = dict.fromkeys([*config_names(config.parent), *known])
-    hint = did_you_mean(name, near) or f" (shipped: {', '.join(known)})"
+    hint = did_you_mean(name, near) or f" (built-in: {', '.join(known)})"
     raise SettingsError(f"{config}: no such config file{hint}")
 
 
@@ -92,7 +92,7 @@ class _StrictLoader(yaml.SafeLoader):
         seen: set[str] = set()
         for key, _ in node.value:
             if str(key.value) in seen:
-                problem = f"the key {key.value!r} stands there twice"
+                problem = f"duplicate key {key.value!r}"
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
             seen.add(str(key.value))
         values = super().construct_mapping(node, deep)
@@ -105,7 +105,10 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_number(self, node: yaml.ScalarNode) -> int | float:
         """Parse a number of limited length; longer ones take minutes to parse, or overflow."""
         if len(node.value) > MAX_NUMBER_CHARACTERS:
-            problem = f"a number of {len(node.value)} characters"
+            problem = (
+                f"a number has {len(node.value)} characters, at most {MAX_NUMBER_CHARACTERS} are "
+                "allowed"
+            )
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
         kind = (
             super().construct_yaml_int if node.tag.endswith("int") else super().construct_yaml_float
@@ -133,11 +136,11 @@ def parse_yaml(text: str, origin: str, such_as: str = "`study:` and `data:`") ->
     except RecursionError:
         raise SettingsError(f"{origin}: not valid YAML: nested too deeply") from None
     except Exception as error:  # constructors, for example of `!!int ""`, raise any exception
-        told = isinstance(error, (yaml.YAMLError, ValueError)) and str(error)
-        first = str(error).splitlines()[0] if told else "a value does not fit its tag"
+        has_message = isinstance(error, (yaml.YAMLError, ValueError)) and str(error)
+        first = str(error).splitlines()[0] if has_message else "a value does not match its tag"
         raise SettingsError(f"{origin}: not valid YAML: {first}") from None
     if not isinstance(values, dict):
-        raise SettingsError(f"{origin}: must hold keys such as {such_as}")
+        raise SettingsError(f"{origin}: must contain keys such as {such_as}")
     return values
 
 
@@ -154,10 +157,10 @@ def describe_error(
     given = fault.get("input")
     if isinstance(given, str):
         fault = {**fault, "input": shown_uri(given)}
-    dotted, told = faults.describe_error(fault, model)
+    dotted, message = validation_errors.describe_error(fault, model)
     for assigned, text in (origins or {}).items():
         if dotted == assigned or dotted.startswith(assigned + "."):
             origin = text
     if fault["type"] == "json_invalid":
-        return f"{origin}: nested too deeply, or half of a character in its text"
-    return f"{origin}: {dotted or 'the file'}: {told}"
+        return f"{origin}: nested too deeply, or contains an incomplete character"
+    return f"{origin}: {dotted or 'the file'}: {message}"

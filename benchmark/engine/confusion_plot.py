@@ -25,7 +25,7 @@ def draw_confusion(evaluation: Evaluation, path: Path, title: str) -> None:
     # Labels are plain text: `$` must not start a formula.
     axes.set_xticks(range(len(labels)), labels, rotation=45, ha="right", parse_math=False)
     axes.set_yticks(range(len(labels)), labels, parse_math=False)
-    axes.set_xlabel("answer")
+    axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
     heading = f"{title}: {100 * evaluation.accuracy:.1f} % of {evaluation.images} test images"
     axes.set_title(heading, parse_math=False)

@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import dataclass
 
 from benchmark.runs.spec import RunSpec, cost_request
-from clothclf.cost.cache import kept_at
+from clothclf.cost.cache import cache_path
 from clothclf.results import Probe
 from clothclf.settings import Precision
 
@@ -52,7 +52,7 @@ def estimate(spec: RunSpec, found: Probe) -> Estimate:
         forwards = epochs * images["valid"] + images["test"]
         forwards += images["train"] if spec.model.standardize_features else 0
     seconds = found.startup_s + steps_s + forwards * times.forward_s
-    if not kept_at(cost_request(spec), spec.cache).exists():
+    if not cache_path(cost_request(spec), spec.cache).exists():
         seconds += COUNTING_PER_STARTUP * found.startup_s
     if spec.measure:
         seconds += found.startup_s + MEASURING_WINDOWS_S

@@ -21,7 +21,7 @@ def limit_memory(byte_count: int) -> None:
         return
     left = byte_count - 1024 * held
     if left <= 0:
-        raise MemoryError(f"the model alone takes {held // 1024:,} MiB, beyond limits.memory_mib")
+        raise MemoryError(f"the model alone uses {held // 1024:,} MiB, more than limits.memory_mib")
     limit = 1024 * reserved + left
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 

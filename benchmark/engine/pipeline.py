@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from pydantic import TypeAdapter
+from torch.distributed import destroy_process_group
 
 from benchmark.engine.confusion_plot import draw_confusion
 from benchmark.engine.memory_limit import limit_memory
@@ -33,7 +34,7 @@ from clothclf.errors import CostError, TrainingStopped
 from clothclf.models.features import can_cache_features
 from clothclf.models.weights import state_hash
 from clothclf.results import Cost, EpochResult, Evaluation, MeasuredCost, TrainingResult
-from clothclf.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup, leave
+from clothclf.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from clothclf.training.evaluate import evaluate, predict, predictions_table
 from clothclf.training.loop import Watcher, train
 
@@ -48,7 +49,7 @@ TRAINED: TypeAdapter[tuple[TrainingResult, Evaluation, str, int]] = TypeAdapter(
     tuple[TrainingResult, Evaluation, str, int]
 )
 """Training result, test evaluation, hash of the initial backbone, maximum resident bytes."""
-ONE_IS_ENOUGH = "the frozen backbone runs once, and its head is trained by one process alone"
+ONE_IS_ENOUGH = "features of the frozen backbone are cached, and one process trains its head"
 
 
 class Stop:
@@ -56,18 +57,18 @@ class Stop:
 
     def __init__(self) -> None:
         """Start without a request."""
-        self.asked = False
+        self.requested = False
         self.anywhere = True
 
-    def ask(self) -> None:
+    def request(self) -> None:
         """Request a stop from a signal handler; raise TrainingStopped unless training polls."""
-        self.asked = True
+        self.requested = True
         if self.anywhere:
             raise TrainingStopped
 
 
 class Pipeline:
-    """Executes one run: `carry_out` runs the stages and writes the record last.
+    """Executes one run: `run` runs the stages and writes the record last.
 
     Stages that an earlier process finished are not repeated.
     """
@@ -96,7 +97,7 @@ class Pipeline:
         self.group = group
         self.kept = StageCache(folder)
 
-    def carry_out(self, measure: bool = True) -> RunRecord | None:
+    def run(self, measure: bool = True) -> RunRecord | None:
         """Run all stages and return the record; `stage` names the one that raised an error.
 
         Without `measure`, a run with a stage `measure` ends before it and returns None.
@@ -141,7 +142,7 @@ class Pipeline:
 
     @contextlib.contextmanager
     def _stage(self, stage: Stage) -> Iterator[None]:
-        if self.stop.asked:  # and a library swallowed the exception of `Stop.ask`
+        if self.stop.requested:  # and a library swallowed the exception of `Stop.request`
             raise TrainingStopped
         self.stage = stage
         self.emit(StageStarted(stage=stage))
@@ -169,7 +170,7 @@ class Pipeline:
                 classifier, images, spec.train, watcher, spec.cache, checkpoints, group, teacher
             )
             if group.size > 1:
-                leave()
+                destroy_process_group()
         self.stage_seconds["train"] = training.seconds  # including earlier attempts
         with self._stage("evaluate"):
             test = self._evaluate(classifier, images)
@@ -193,7 +194,7 @@ class Pipeline:
         self.stop.anywhere = False
         yield
         self.stop.anywhere = True
-        if self.stop.asked:
+        if self.stop.requested:
             raise TrainingStopped
 
     def _count(self) -> tuple[Cost | None, str]:
@@ -202,7 +203,7 @@ class Pipeline:
         An error is reported, and the run continues without the cost.
         """
         if not self.spec.count:
-            return None, "it was not to be counted"
+            return None, "counting is disabled"
         kept = self.kept.result("cost", COST)
         if kept is not None:
             return kept, ""
@@ -268,7 +269,7 @@ class Pipeline:
             on_epoch=on_epoch,
             on_resumed=on_resumed,
             on_note=lambda text: self.emit(Note(text=text)),
-            should_stop=lambda: self.stop.asked,
+            should_stop=lambda: self.stop.requested,
         )
 
     def _evaluate(self, classifier: Classifier, images: ImageBatches) -> Evaluation:

@@ -71,7 +71,7 @@ def time_run(
                 continue
             age_s = time.time() - file.stat().st_mtime
             if age_s <= MAX_AGE_S:
-                notify(f"{spec.name}: was timed {duration(max(0.0, age_s))} ago")
+                notify(f"{spec.name}: using the probe of {duration(max(0.0, age_s))} ago")
                 return found
     notify(f"probing {spec.name}")
     return _ask_and_keep(spec, timeout_s)
@@ -87,7 +87,7 @@ def with_precision(spec: RunSpec, notify: Callable[[str], None], may_probe: bool
     try:
         found = probe(spec)
     except TrainingError as error:
-        notify(f"{spec.name}: float32, since the probe failed: {error}")
+        notify(f"{spec.name}: using float32 because the probe failed: {error}")
         return spec
     chosen = faster_precision(found)
     return spec.model_copy(update={"precision": chosen})
@@ -147,12 +147,14 @@ def ask(spec: RunSpec, timeout_s: float) -> Probe:
             timeout_s=timeout_s,
         )
     except subprocess.TimeoutExpired:
-        raise TrainingError(f"{spec.name}: some steps took over {timeout_s:g} seconds") from None
+        raise TrainingError(
+            f"{spec.name}: the probe took longer than {timeout_s:g} seconds"
+        ) from None
     try:
         answer = json.loads(child.stdout)
     except ValueError:
-        last = (child.stderr.strip().splitlines() or ["it left no message"])[-1]
-        told = f"the probing process ended with code {child.returncode}: {last}"
+        last = (child.stderr.strip().splitlines() or ["no message"])[-1]
+        told = f"the probe process ended with code {child.returncode}: {last}"
         raise TrainingError(f"{spec.name}: {told}") from None
     if "error" in answer:
         raise TrainingError(answer["error"])

@@ -59,8 +59,8 @@ def answer(spec: RunSpec, asked_at: float) -> dict[str, Any]:
             classifier, images, spec.train, precisions, startup_s, highest_resident_bytes, teacher
         )
     except (UserError, RuntimeError, MemoryError) as error:
-        told = first_line(error)
-        return {"error": f"{spec.name}: {told}"}
+        message = first_line(error)
+        return {"error": f"{spec.name}: {message}"}
     return {"probe": dataclasses.asdict(found)}
 
 

@@ -59,8 +59,8 @@ class RunProcess:
         self._rest = b""
         self._started = time.monotonic()
         self._why_ended = ""
-        self._asked_to_stop = False
-        self._meeting = ""
+        self._stop_requested = False
+        self._rendezvous = ""
         options = [] if measure else ["--without-measuring"]
         if limits.memory_bytes:
             options += ["--memory-bytes", str(limits.memory_bytes // limits.processes)]
@@ -89,14 +89,14 @@ class RunProcess:
         """Return the module to execute: the worker, or the launcher of several processes."""
         if self.limits.processes == 1:
             return ["benchmark.engine.worker"]
-        self._meeting = tempfile.mkdtemp(prefix="bench-meeting-")
+        self._rendezvous = tempfile.mkdtemp(prefix="bench-rendezvous-")
         processes = str(self.limits.processes)
         return [
             "benchmark.engine.distributed.launch_ranks",
             "--processes",
             processes,
-            "--meeting",
-            self._meeting,
+            "--rendezvous",
+            self._rendezvous,
         ]
 
     def fileno(self) -> int:
@@ -129,11 +129,11 @@ class RunProcess:
         limit = self.limits.timeout_s
         if limit is None or time.monotonic() - self._started <= limit:
             return ""
-        return f"it took longer than limits.timeout_s, {limit:g} seconds"
+        return f"it exceeded limits.timeout_s, {limit:g} seconds"
 
-    def ask_to_stop(self) -> None:
+    def request_stop(self) -> None:
         """Request a stop after the current step, with a checkpoint."""
-        self._asked_to_stop = True
+        self._stop_requested = True
         self._process.terminate()
 
     def end(self, why: str = "") -> None:
@@ -141,8 +141,8 @@ class RunProcess:
         self._why_ended = self._why_ended or why
         kill_group(self._process)
         self._pipe.close()
-        if self._meeting:
-            shutil.rmtree(self._meeting, ignore_errors=True)
+        if self._rendezvous:
+            shutil.rmtree(self._rendezvous, ignore_errors=True)
 
     def outcome(self) -> RunRecord | Failure | None:
         """Return the result after the pipe is closed, or None if the run stopped and can resume."""
@@ -153,7 +153,7 @@ class RunProcess:
         record = self.folder.record()
         if record is not None:
             return record  # written last, so a later crash does not matter
-        if not self._why_ended and (self._asked_to_stop or code == UNFINISHED):
+        if not self._why_ended and (self._stop_requested or code == UNFINISHED):
             return None
         failure = self._failure(self._why_ended or f"its process {ending(code)}")
         with contextlib.suppress(OSError):  # a full disk must not stop the other runs
@@ -176,8 +176,8 @@ def ending(code: int) -> str:
     if code < 0:
         name = signal_name(-code)
         hint = "; the system may have run out of memory" if name == "SIGKILL" else ""
-        return f"was ended by {name}{hint}"
-    return f"ended with code {code} and no record"
+        return f"was killed by {name}{hint}"
+    return f"ended with code {code} without a record"
 
 
 def failure_of(spec: RunSpec, stage: Stage, reason: str, log_tail: str = "") -> Failure:

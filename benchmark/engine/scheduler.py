@@ -28,7 +28,9 @@ LOOK_EVERY_S = 0.25
 """Polling interval in seconds for stop requests, timeouts and runs of other processes."""
 STOP_GRACE_S = 20.0
 """Seconds for a step and a checkpoint, enough for the largest networks on a slow machine."""
-STOPPING = "stopping: the step is finished and kept; Ctrl-C again stops at once"
+STOPPING = (
+    "Stopping after the current step, which is saved. Press Ctrl-C again to stop immediately."
+)
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def run_plan(
         for listener in listeners:
             if isinstance(listener, StudyListener):
                 around.enter_context(listener.on_study(plan))
-        return schedule.carry_out(plan)
+        return schedule.run(plan)
 
 
 @dataclass
@@ -122,7 +124,7 @@ class _Schedule:
         self.given_up = False
         self.executor = policy.executor or LocalExecutor(policy.limits(), policy.workers)
 
-    def carry_out(self, plan: Sequence[RunSpec]) -> StudyOutcome:
+    def run(self, plan: Sequence[RunSpec]) -> StudyOutcome:
         queue = deque(plan)
         try:
             while queue or self.running:
@@ -138,7 +140,7 @@ class _Schedule:
         except BaseException:
             self._end_all()
             raise
-        if self.stop.asked:
+        if self.stop.requested:
             raise KeyboardInterrupt
         return self.outcome
 
@@ -146,7 +148,7 @@ class _Schedule:
         return self.executor.has_room(spec, len(self.running))
 
     def _is_ending(self) -> bool:
-        return self.stop.asked or self.given_up or self._is_late()
+        return self.stop.requested or self.given_up or self._is_late()
 
     def _is_late(self) -> bool:
         until = self.policy.until
@@ -286,8 +288,8 @@ class _Schedule:
     def _stop_running(self) -> None:
         """Request all processes to stop, wait, and kill those that take too long."""
         for running in self.running:
-            running.process.ask_to_stop()
-        if self.stop.asked:
+            running.process.request_stop()
+        if self.stop.requested:
             for listener in self.listeners:
                 listener.on_event(self.running[0].process.spec, Note(text=STOPPING))
         end = time.monotonic() + STOP_GRACE_S

@@ -16,8 +16,8 @@ class StopRequest:
 
     def __init__(self) -> None:
         """Start without a request."""
-        self.asked = False
-        self.insisted = False
+        self.requested = False
+        self.repeated = False
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[StopRequest]:
@@ -40,7 +40,7 @@ class StopRequest:
                 signal.signal(number, handler)
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
-        self.insisted = self.asked
-        self.asked = True
-        if self.insisted:
+        self.repeated = self.requested
+        self.requested = True
+        if self.repeated:
             raise KeyboardInterrupt

@@ -23,8 +23,8 @@ def open_teacher(spec: RunSpec, student: Classifier, device: torch.device) -> Te
         record = folder.record()
         if record is None or record.run_id != teacher.run_id:
             raise WeightsError(
-                f"train.teacher.runs: run {teacher.run_id} is not in {teacher.folder} any more, or "
-                "that folder cannot be reached from here"
+                f"train.teacher.runs: run {teacher.run_id} is no longer in {teacher.folder}, or "
+                "the folder is not accessible from this machine"
             )
         networks.append((restore_run(FoundRun(folder, record)), record.spec.image_size))
     return Teacher(networks, spec.train.teacher.share, student.normalization, device)

@@ -56,8 +56,8 @@ def main(folder: RunFolder, measure: bool, memory_bytes: int | None = None) -> i
     stop = Stop()
     pipeline = Pipeline(spec, folder, pipe.emit, stop, memory_bytes)
     try:
-        signal.signal(signal.SIGTERM, lambda number, frame: stop.ask())
-        return UNFINISHED if pipeline.carry_out(measure) is None else 0
+        signal.signal(signal.SIGTERM, lambda number, frame: stop.request())
+        return UNFINISHED if pipeline.run(measure) is None else 0
     except TrainingStopped:
         return UNFINISHED
     except BrokenPipeError:
@@ -70,7 +70,7 @@ def main(folder: RunFolder, measure: bool, memory_bytes: int | None = None) -> i
 def report_failure(pipe: EventPipe, error: Exception, whose: str = "") -> None:
     """Send the reason of the failure, and write the traceback to the log."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    pipe.emit(Failed(reason=whose + _in_words(error)))
+    pipe.emit(Failed(reason=whose + _describe(error)))
     with contextlib.suppress(OSError):  # disk full
         traceback.print_exception(error)
         sys.stderr.flush()
@@ -84,7 +84,7 @@ def end_process(code: int) -> NoReturn:
     os._exit(code)
 
 
-def what_is_asked() -> argparse.ArgumentParser:
+def argument_parser() -> argparse.ArgumentParser:
     """Return the argument parser of a run's process."""
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
@@ -93,16 +93,18 @@ def what_is_asked() -> argparse.ArgumentParser:
     return parser
 
 
-def _in_words(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     """Return the reason of a failure in one sentence."""
     from clothclf.training.step import is_out_of_memory
 
     reason = first_line(error)
     if is_out_of_memory(error):
-        return f"memory is too short, even for one image at a time ({reason})"
+        return f"out of memory, even with one image at a time ({reason})"
     return reason
 
 
 if __name__ == "__main__":
-    asked = what_is_asked().parse_args()
-    end_process(main(RunFolder(asked.folder), not asked.without_measuring, asked.memory_bytes))
+    options = argument_parser().parse_args()
+    end_process(
+        main(RunFolder(options.folder), not options.without_measuring, options.memory_bytes)
+    )

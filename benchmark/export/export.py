@@ -46,13 +46,13 @@ class Checked:
     largest_difference: float
     """Largest difference in probability."""
     deployed: bool = False
-    """Whether the network was re-parameterised for export."""
+    """Whether the network was re-parameterized for export."""
 
 
 def export(found: FoundRun, form: str, output: Path, most: int | None = None) -> Checked:
     """Export a finished run to `output`, and verify that its predictions match the classifier.
 
-    A network that can be re-parameterised is exported in its deployed form. Predictions are
+    A network that can be re-parameterized is exported in its deployed form. Predictions are
     compared on the run's test images, at most `most`. Raises ExportError, without leaving a file,
     if a prediction differs, a library is missing, or torch cannot export the model.
     """
@@ -79,12 +79,12 @@ def _test_images(found: FoundRun, size: int, most: int | None) -> tuple[Images, 
     spec = found.record.spec
     try:
         if not found.has(files.MANIFEST):
-            raise DataError("its manifest is not what the run wrote")
+            raise DataError("its manifest has changed")
         manifest = pd.read_parquet(found.folder.path / files.MANIFEST)
         array = open_pixels(spec.pixels)
         test = SplitImages.open(manifest, spec.data_summary.classes, array, "test")
         if array.shape[1] != size or test.rows.max(initial=0) >= len(array):
-            raise DataError("other images")
+            raise DataError("the images have changed")
         places = np.arange(len(test) if most is None else min(most, len(test)))
         return test.images(places), f"of the run's {len(test):,} test images"
     except (DataError, OSError, ValueError):

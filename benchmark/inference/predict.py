@@ -27,13 +27,13 @@ class Predicted:
     fault: str = ""
 
 
-def images_of(asked: Sequence[Path]) -> list[Path]:
+def images_of(requested: Sequence[Path]) -> list[Path]:
     """Return the given files, with folders replaced by all images in and below them, by name.
 
     Raises DataError if a path does not exist or a folder has no images.
     """
     found: list[Path] = []
-    for path in asked:
+    for path in requested:
         if path.is_dir():
             # Links to folders are not followed, because they may form a cycle.
             inside = sorted(
@@ -42,12 +42,12 @@ def images_of(asked: Sequence[Path]) -> list[Path]:
                 if file.suffix.lower() in ENDINGS and file.is_file()
             )
             if not inside:
-                raise DataError(f"{path}: has no images in it ({', '.join(ENDINGS)})")
+                raise DataError(f"{path}: contains no images ({', '.join(ENDINGS)})")
             found += inside
         elif path.exists():
             found.append(path)
         else:
-            raise DataError(f"{path}: there is no such file or folder")
+            raise DataError(f"{path}: no such file or folder")
     return found
 
 

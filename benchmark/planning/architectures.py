@@ -47,7 +47,7 @@ class ArchitectureMatch:
     def image_size(self) -> int:
         """Image side in pixels."""
         if not isinstance(self.entry.image_size, int):
-            raise ValueError(f"{self.entry.name}: its size is not in pixels")
+            raise ValueError(f"{self.entry.name}: unresolved image size")
         return self.entry.image_size
 
 

@@ -15,7 +15,7 @@ from benchmark.runs.settings import comparable_settings
 from benchmark.runs.spec import RunSpec
 from clothclf.settings import ArchitectureSettings
 
-UNREADABLE = "settings that this bench cannot read"
+UNREADABLE = "settings that this version of bench cannot read"
 """Description of a spec that is damaged or in another format."""
 
 

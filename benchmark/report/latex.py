@@ -14,7 +14,7 @@ COLUMNS = (
     "Architecture",
     "Accuracy (\\%)",
     "95\\,\\% interval",
-    "$p$ against the best",
+    "$p$ vs.\\ best",
     "Macro-F1",
     "MACs",
     "Parameters",

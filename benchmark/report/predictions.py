@@ -101,8 +101,8 @@ def read_run(folder: Path, record: RunRecord, test: TestSet) -> RunPredictions:
     )
     if not same:
         raise ReportError(
-            f"{path}: answers other test images than the runs beside it, or has other labels for "
-            "them; runs of different test sets cannot be compared"
+            f"{path}: its test images or labels differ from those of the other runs; runs with "
+            "different test sets cannot be compared"
         )
     return RunPredictions(record, table[shares].to_numpy(dtype=np.float32))
 
@@ -110,7 +110,7 @@ def read_run(folder: Path, record: RunRecord, test: TestSet) -> RunPredictions:
 def _numbers(labels: pd.Series, classes: tuple[str, ...], path: Path) -> npt.NDArray[np.int64]:
     numbers = labels.map({label: number for number, label in enumerate(classes)})
     if numbers.isna().any():
-        raise ReportError(f"{path}: has labels that are none of the study's classes")
+        raise ReportError(f"{path}: contains labels that are not classes of the study")
     return numbers.to_numpy(dtype=np.int64)
 
 
@@ -121,17 +121,17 @@ def _read(path: Path, record: RunRecord, columns: list[str]) -> pd.DataFrame:
     """
     if path.name not in record.files:
         raise ReportError(
-            f"{path.parent}: the run has kept no {path.name}, so it cannot be compared"
+            f"{path.parent}: the run did not save {path.name}, so it cannot be compared"
         )
     try:
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != record.files[path.name]:
-            raise ReportError(f"{path}: is not what the run wrote; `bench run` does the run again")
+            raise ReportError(
+                f"{path}: has changed since the run wrote it; `bench run` repeats the run"
+            )
         return pd.read_parquet(io.BytesIO(content), columns=columns)
     except ReportError:
         raise
     except Exception as error:  # errors of pyarrow and of the system
         first = first_line(error)
-        raise ReportError(
-            f"{path}: cannot be read: {first}; `bench run` does the run again"
-        ) from None
+        raise ReportError(f"{path}: cannot be read: {first}; `bench run` repeats the run") from None

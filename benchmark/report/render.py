@@ -267,7 +267,7 @@ def describe_protocol(
     parts = [f"{_sides(image_sizes)} px"]
     if model.mode == "frozen":
         parts.append(f"frozen backbone, batch norm {model.batch_norm}")
-        parts += ["standardised features"] if model.standardize_features else []
+        parts += ["standardized features"] if model.standardize_features else []
     else:
         parts.append("all parameters trained" + (" from scratch" * (model.mode == "scratch")))
     parts.append(

@@ -42,26 +42,28 @@ class FoundRun:
         """Raise ReportError if the saved model is missing or has changed."""
         if not self.has(files.MODEL):
             raise ReportError(
-                f"{self.folder.path / files.MODEL}: is not as the run saved it; "
-                "`bench run` does the run again"
+                f"{self.folder.path / files.MODEL}: is missing or has changed; `bench run` "
+                "repeats the run"
             )
 
 
-def find_run(asked: str, study: Callable[[], StudySettings]) -> FoundRun:
+def find_run(requested: str, study: Callable[[], StudySettings]) -> FoundRun:
     """Find a finished run by the path of its folder, else among the runs of the study.
 
-    `study` is only called if `asked` is not a path. Runs of the study match by run_id, name, folder
-    name or a prefix of the run_id. If several match, the one that the study's settings would
+    `study` is only called if `requested` is not a path. Runs of the study match by run_id, name,
+    folder name or a prefix of the run_id. If several match, the one that the study's settings would
     produce is returned. Raises ReportError if no run matches, if several do, or if the run is not
     finished.
     """
-    if len(asked) > MAX_PATH or any(len(part.encode()) > 255 for part in asked.split("/")):
-        raise ReportError(f"{asked[:80]}…: no run has a name of {len(asked):,} characters")
-    path = Path(asked)
+    if len(requested) > MAX_PATH or any(len(part.encode()) > 255 for part in requested.split("/")):
+        raise ReportError(
+            f"{requested[:80]}…: {len(requested):,} characters are too long for the name of a run"
+        )
+    path = Path(requested)
     if (path / files.SPEC).is_file():
         return _finished(RunFolder(path))
     if path.is_dir():
-        raise ReportError(f"{asked}: is no run's folder: it has no {files.SPEC}")
+        raise ReportError(f"{requested}: is not a run folder; it has no {files.SPEC}")
     settings = study()
     root = settings.tracking.folder.absolute()
     known = [
@@ -69,18 +71,17 @@ def find_run(asked: str, study: Callable[[], StudySettings]) -> FoundRun:
         for folder in study_folders(root, settings.study)
         if (spec := folder.spec()) is not None
     ]
-    found = _matching(asked, known)
+    found = _matching(requested, known)
     if not found:
         names = sorted({name for item in known for name in (item[1].name, item[1].run_id)})
-        hint = did_you_mean(asked, names) or (_listed(known) if known else "; it has none at all")
-        raise ReportError(f"study {settings.study!r} has no run {asked!r} in {root}{hint}")
+        hint = did_you_mean(requested, names) or (_listed(known) if known else "; it has no runs")
+        raise ReportError(f"study {settings.study!r} has no run {requested!r} in {root}{hint}")
     if len(found) > 1:
         found = _as_settings_say(found, settings)
     if len(found) > 1:
         raise ReportError(
-            f"{asked!r} may be any of {len(found)} runs of study {settings.study!r}"
-            f"{_listed(found)}; give a run_id, or the beginning of one, or with -c and --set the "
-            "settings of one of them"
+            f"{requested!r} matches {len(found)} runs of study {settings.study!r}{_listed(found)}; "
+            "give a run_id or a prefix of it, or the settings of one of them with -c and --set"
         )
     return _finished(found[0][0])
 
@@ -102,11 +103,13 @@ def _as_settings_say(
 
 
 def _matching(
-    asked: str, known: Sequence[tuple[RunFolder, RunSpec]]
+    requested: str, known: Sequence[tuple[RunFolder, RunSpec]]
 ) -> list[tuple[RunFolder, RunSpec]]:
-    """Return the runs that match in full, else those whose run_id starts with `asked`."""
-    named = [item for item in known if asked in (item[1].run_id, item[1].name, item[0].path.name)]
-    return named or [item for item in known if asked and item[1].run_id.startswith(asked)]
+    """Return the runs that match in full, else those whose run_id starts with `requested`."""
+    named = [
+        item for item in known if requested in (item[1].run_id, item[1].name, item[0].path.name)
+    ]
+    return named or [item for item in known if requested and item[1].run_id.startswith(requested)]
 
 
 def _listed(found: Sequence[tuple[RunFolder, RunSpec]]) -> str:
@@ -129,20 +132,22 @@ def _finished(folder: RunFolder) -> FoundRun:
     failure = folder.failure()
     if failure is not None:
         raise ReportError(
-            f"{folder.path}: the run failed in {failure.stage}: {failure.reason}; "
-            "`bench run --retry-failed` tries again"
+            f"{folder.path}: the run failed in {failure.stage}: {failure.reason}; `bench run "
+            "--retry-failed` retries it"
         )
     if folder.has_ended():
         raise ReportError(
-            f"{folder.path}: the run's record is damaged, or another version of bench wrote it; "
-            "`bench run` does the run again"
+            f"{folder.path}: the record is damaged or from another version of bench; `bench run` "
+            "repeats the run"
         )
-    raise ReportError(f"{folder.path}: the run is unfinished; `bench run` goes on with it")
+    raise ReportError(f"{folder.path}: the run is unfinished; `bench run` resumes it")
 
 
 def with_teachers_by_id(study: StudySettings) -> StudySettings:
     """Return the study with its teachers replaced by their run_ids; missing ones stay as named."""
-    return with_teachers(study, [_run_id(asked, study) for asked in study.train.teacher.runs])
+    return with_teachers(
+        study, [_run_id(requested, study) for requested in study.train.teacher.runs]
+    )
 
 
 def with_teachers(study: StudySettings, run_ids: Sequence[str]) -> StudySettings:
@@ -158,8 +163,8 @@ def without_teacher(study: StudySettings) -> StudySettings:
     return study.model_copy(update={"train": train})
 
 
-def _run_id(asked: str, study: StudySettings) -> str:
+def _run_id(requested: str, study: StudySettings) -> str:
     try:
-        return find_run(asked, lambda: without_teacher(study)).record.run_id
+        return find_run(requested, lambda: without_teacher(study)).record.run_id
     except ReportError:
-        return asked
+        return requested

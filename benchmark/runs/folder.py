@@ -143,8 +143,8 @@ class RunFolder:
                 return f"its record has format {version}, and this bench reads {RECORD_VERSION}"
         record = self.read(RECORD, RunRecord)
         if record is not None and record.run_id != record.spec.run_id:
-            return "another version of bench made it, or its settings were changed since"
-        return "its record, or a file beside it, is damaged"
+            return "another version of bench wrote it, or its settings have changed"
+        return "its record or a result file is damaged"
 
     def failure(self) -> Failure | None:
         """Return the failure of the run, or None if it has not failed."""

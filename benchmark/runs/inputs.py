@@ -18,7 +18,7 @@ from clothclf.data.splits import SPLITS
 from clothclf.device import has_room_for
 from clothclf.errors import ArchitectureError, DataError
 from clothclf.models.build import build_classifier
-from clothclf.models.own import source_sha256
+from clothclf.models.custom import source_sha256
 
 if TYPE_CHECKING:
     from clothclf.data.pixels import Note
@@ -41,13 +41,13 @@ def decode_again(spec: RunSpec, manifest: pd.DataFrame, note: Note) -> Path:
     """Decode a run's images again; return the path. Raises DataError if the data have changed."""
     from clothclf.data.prepare import prepare  # slow to import, and rarely needed
 
-    note(f"{spec.name}: the decoded images are gone or damaged: decoding them again")
+    note(f"{spec.name}: the decoded images are missing or damaged; decoding them again")
     settings = spec.data.model_copy(update={"image_size": spec.image_size})
     data = prepare(settings, spec.cache)
     same_rows = data.manifest["pixel_row"].tolist() == manifest["pixel_row"].tolist()
     if data.summary.fingerprint != spec.data_summary.fingerprint or not same_rows:
         raise DataError(
-            f"{spec.name}: its images have changed since it was planned; run the study again"
+            f"{spec.name}: the images have changed since the run was planned; run the study again"
         )
     return data.pixels
 
@@ -60,8 +60,8 @@ def build_from(spec: RunSpec) -> Classifier:
     """
     if spec.source_sha256 and source_sha256(spec.architecture) != spec.source_sha256:
         raise ArchitectureError(
-            f"architecture {spec.architecture!r}: its file is not what it was when the run was "
-            "planned; run it again, or put the old file back"
+            f"architecture {spec.architecture!r}: its file has changed since the run was planned; "
+            "run it again, or restore the old file"
         )
     return build_classifier(
         spec.architecture,

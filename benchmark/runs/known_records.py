@@ -44,5 +44,5 @@ class Records(Sequence[RunRecord]):
 def _read(folder: RunFolder) -> RunRecord:
     record = folder.record()
     if record is None:
-        raise StoreError(f"{folder.path}: its record is gone or damaged; run the study again")
+        raise StoreError(f"{folder.path}: its record is missing or damaged; run the study again")
     return record

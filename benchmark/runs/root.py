@@ -27,8 +27,8 @@ def open_store(study: StudySettings) -> Path:
         str(root).encode("utf-8")
     except UnicodeEncodeError:
         raise StoreError(
-            f"tracking.folder: {str(root)!r}: its name is not UTF-8, so no record can name it; "
-            "name another with --set tracking.folder=…"
+            f"tracking.folder: {str(root)!r}: the name is not valid UTF-8; choose another folder "
+            "with --set tracking.folder=…"
         ) from None
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -36,8 +36,8 @@ def open_store(study: StudySettings) -> Path:
             file.write(bytes(MIN_FREE_BYTES))
     except OSError as error:
         raise StoreError(
-            f"tracking.folder: {root} cannot be written to ({error.strerror}); "
-            "mend its permissions or name another with --set tracking.folder=…"
+            f"tracking.folder: {root} is not writable ({error.strerror}); change its permissions "
+            "or choose another folder with --set tracking.folder=…"
         ) from None
     return root
 

@@ -89,12 +89,14 @@ def differing_settings(specs: Sequence[RunSpec]) -> list[str]:
     Training settings come first. Keys are shortened to their last part unless that is ambiguous.
     The texts are empty if the runs agree in all settings that affect results.
     """
-    told = [settings_of_spec(spec) for spec in specs]
-    keys = {key for settings in told for key in settings if not key.startswith("data.images.")}
+    all_settings = [settings_of_spec(spec) for spec in specs]
+    keys = {
+        key for settings in all_settings for key in settings if not key.startswith("data.images.")
+    }
     apart = [
         key
         for key in sorted(keys - _ASIDE, key=lambda key: (not key.startswith("train."), key))
-        if len({settings.get(key, ABSENT) for settings in told}) > 1
+        if len({settings.get(key, ABSENT) for settings in all_settings}) > 1
     ]
     for implied, prefix in _IMPLIED.items():
         if any(key.startswith(prefix) and key != implied for key in apart):
@@ -103,7 +105,9 @@ def differing_settings(specs: Sequence[RunSpec]) -> list[str]:
     names = [
         short if last.count(short) == 1 else key for short, key in zip(last, apart, strict=True)
     ]
-    return [_shown(names, [settings.get(key, ABSENT) for key in apart]) for settings in told]
+    return [
+        _shown(names, [settings.get(key, ABSENT) for key in apart]) for settings in all_settings
+    ]
 
 
 def _shown(names: Sequence[str], values: Sequence[str]) -> str:

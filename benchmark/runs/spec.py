@@ -186,7 +186,7 @@ def make_plan(
 def _source_sha256(architecture: str) -> str:
     if ":" not in architecture:
         return ""
-    from clothclf.models.own import source_sha256
+    from clothclf.models.custom import source_sha256
 
     return source_sha256(architecture)
 
@@ -194,7 +194,7 @@ def _source_sha256(architecture: str) -> str:
 def _size(study: StudySettings, entry: ArchitectureSettings) -> int:
     size = entry.image_size or study.data.image_size
     if not isinstance(size, int):
-        raise ValueError(f"{entry.name}: its size in pixels has not been worked out: {size}")
+        raise ValueError(f"{entry.name}: unresolved image size: {size}")
     return size
 
 

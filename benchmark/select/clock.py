@@ -24,7 +24,7 @@ class Clock:
         self._phase = SETUP
         self._since = time.monotonic() - process_age_s()
         self._file: tuple[Path, str] | None = None
-        self._kept_at = self._since
+        self._saved_at = self._since
         self._stopped = False
 
     def keep(self, root: Path, name: str, begun: bool) -> None:
@@ -42,7 +42,7 @@ class Clock:
     def tick(self) -> None:
         """Save the time regularly, in case the process is killed."""
         self._count()
-        if self._since - self._kept_at >= SAVE_INTERVAL_S:
+        if self._since - self._saved_at >= SAVE_INTERVAL_S:
             self._write()
 
     def stop(self) -> None:
@@ -73,7 +73,7 @@ class Clock:
         self._since = now
 
     def _write(self) -> None:
-        self._kept_at = self._since
+        self._saved_at = self._since
         if self._file is not None:
             with contextlib.suppress(OSError):  # on a full disk, the runs report the error
                 write_spent(*self._file, Spent(seconds=self._seconds))

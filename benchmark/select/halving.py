@@ -42,7 +42,7 @@ def ranked(scores: Sequence[RungScore]) -> list[RungScore]:
     return sorted(scores, key=key)
 
 
-def cut(scores: Sequence[RungScore], keep: int, valid_images: int) -> Promotion:
+def promote(scores: Sequence[RungScore], keep: int, valid_images: int) -> Promotion:
     """Promote the best `keep` candidates of a rung with `valid_images` validation images."""
     order = ranked(scores)
     promoted, dropped = order[:keep], order[keep:]

@@ -25,5 +25,5 @@ class Options:
     output: Path | None = None
     """Output file: JSON for the suffix .json, else Markdown."""
     criteria: Criteria = NO_CRITERIA
-    asked: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
     """Arguments for config and settings, to print in follow-up commands."""

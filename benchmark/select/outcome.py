@@ -25,7 +25,7 @@ class RungResult:
     scores: dict[str, RungScore]
     """Scores of finished candidates by name."""
     failures: dict[str, str]
-    cut: Promotion
+    promotion: Promotion
     """Promoted and eliminated candidates; finalists are never eliminated."""
     stopped: tuple[str, ...] = ()
     """Candidates that were stopped by the time limit."""
@@ -35,7 +35,7 @@ class RungResult:
 class Check:
     """Comparison with full training on a sample of architectures."""
 
-    asked: int
+    sample_size: int
     failures: dict[str, str]
     agreement: Agreement | None
 
@@ -141,7 +141,7 @@ def _candidate_result(outcome: Outcome, candidate: Candidate) -> CandidateResult
     entered = [r for r in outcome.rungs if name in {*r.scores, *r.failures, *r.stopped}]
     accuracies = {r.label: r.scores[name].accuracy for r in entered if name in r.scores}
     last = entered[-1]
-    noisy = name in last.cut.noisy
+    noisy = name in last.promotion.noisy
     return CandidateResult(
         candidate,
         last.label,
@@ -172,13 +172,13 @@ def _end(outcome: Outcome, last: RungResult, name: str) -> str:
     if best is not None and last.rung.kind != "probe":
         same = within_noise(best[1].accuracy, own.accuracy, last.valid_images)
         return "finalist, within noise of the winner" if same else "finalist"
-    if own in last.cut.kept:
+    if own in last.promotion.kept:
         return f"promoted in {last.label}"
-    border = last.cut.kept[-1].accuracy
+    border = last.promotion.kept[-1].accuracy
     gap = f"{100 * (border - own.accuracy):.1f} points below the last promoted"
     if border == own.accuracy:
         gap = "equal to the last promoted, which has fewer MACs or sorts first by name"
-    if name in last.cut.noisy:
+    if name in last.promotion.noisy:
         spread = 100 * noise(border, own.accuracy, last.valid_images)
         return f"eliminated in {last.label}, {gap}: within noise (± {spread:.1f})"
     return f"eliminated in {last.label}, {gap}"
@@ -186,4 +186,4 @@ def _end(outcome: Outcome, last: RungResult, name: str) -> str:
 
 def noisy_names(result: RungResult) -> Sequence[str]:
     """Names of candidates that a rung eliminated within noise, best first."""
-    return [item.name for item in result.cut.dropped if item.name in result.cut.noisy]
+    return [item.name for item in result.promotion.dropped if item.name in result.promotion.noisy]

@@ -173,7 +173,7 @@ def _notify(outcome: Outcome, options: Options, root: Path, console: Console) ->
         console.print(line)
     winner = outcome.selection.winner
     if winner is not None:
-        command = shlex.join(["bench", "predict", "IMAGE", *options.asked, "--from-select"])
+        command = shlex.join(["bench", "predict", "IMAGE", *options.arguments, "--from-select"])
         for line in (f"run of the winner: {root / winner.run}", f"use the winner: {command}"):
             console.print(line, soft_wrap=True, markup=False, highlight=False)
     if options.output is None:

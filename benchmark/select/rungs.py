@@ -14,7 +14,7 @@ from benchmark.select.rung import MIN_EPOCHS, ImageCounts, Rung, Training
 from benchmark.select.selection import Final
 from clothclf.settings import AtMostSettings, AugmentSettings, DataSettings, TrainSettings
 
-# On standardised features, one learning rate suits all backbones.
+# On standardized features, one learning rate suits all backbones.
 PROBE = TrainSettings(
     batch_size=PROBE_BATCH,
     learning_rate=0.01,
@@ -52,7 +52,7 @@ def rung_study(
 def probe_study(
     study: StudySettings, number: int, rung: Rung, image_counts: ImageCounts
 ) -> StudySettings:
-    """Study of heads on standardised features of frozen backbones, for a rung."""
+    """Study of heads on standardized features of frozen backbones, for a rung."""
     train = HEADS if rung.kind == "heads" else PROBE
     model = {
         "mode": "frozen",

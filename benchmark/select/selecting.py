@@ -11,7 +11,7 @@ from benchmark.runs.folder import RunFolder
 from benchmark.select import tables
 from benchmark.select.agreement import agree, draw_sample
 from benchmark.select.clock import ANSWER, CHECK
-from benchmark.select.halving import RungScore, cut
+from benchmark.select.halving import RungScore, promote
 from benchmark.select.last_rungs import final_s, plan_final, plan_seeds, whole_rung
 from benchmark.select.options import ANSWERING_S, Options
 from benchmark.select.outcome import Check, Outcome, RungResult, find_winner
@@ -89,7 +89,7 @@ class Selecting:
         tables.conclude(self.context.console, self.results, result)
         self.results.append(result)
         self.runs.append(runs)
-        return [item.name for item in result.cut.kept]
+        return [item.name for item in result.promotion.kept]
 
     def _run(self, number: int, rung: Rung, label: str, names: list[str]) -> RungRuns:
         selection = self.selection
@@ -117,7 +117,7 @@ class Selecting:
             for name in runs.records
         }
         keep = len(scores) if rung.keep is None else rung.keep
-        decided = cut(list(scores.values()), keep, runs.valid_images)
+        decided = promote(list(scores.values()), keep, runs.valid_images)
         return RungResult(
             label, rung, runs.valid_images, scores, runs.failures, decided, rung.stopped
         )

@@ -62,7 +62,7 @@ def deployed_note(forms: Sequence[tuple[str, int | None, int | None]]) -> str:
     more = len(two) - len(listed)
     listed += [f"{more} more architectures"] if more > 0 else []
     return (
-        f"{DEPLOYED.strip()} marks values of the deployed form, re-parameterised after training. "
+        f"{DEPLOYED.strip()} marks values of the deployed form, re-parameterized after training. "
         "Latency, throughput, inference memory and exported files also use it; flopth, fvcore and "
         f"trainable parameters use the training form: {', '.join(listed)}."
     )

@@ -105,12 +105,18 @@ def timeout_for(size: int) -> Iterator[None]:
 def unusable(uri: str, why: str) -> str:
     """Return the error message for a store that cannot be used."""
     if "CERTIFICATE_VERIFY_FAILED" in why:
-        why = f"its certificate is not trusted; name its authority's in {AUTHORITIES[0]}"
+        why = (
+            f"its certificate is not trusted; set {AUTHORITIES[0]} to the file of its certificate "
+            "authority"
+        )
     if uri.startswith(PREFIX):
-        way_out = "mend that, or move the file away: `bench sync` rebuilds it from the run folders"
+        way_out = (
+            "fix the error, or move the file away and rebuild it with `bench sync` from the run "
+            "folders"
+        )
     else:
         way_out = (
-            "start the server, mend the URI, or leave it out to use the SQLite store in "
+            "start the server, correct the URI, or remove it to use the SQLite store in "
             "tracking.folder"
         )
     return f"tracking.uri: {shown_uri(uri)} cannot be used: {why}; {way_out}"
@@ -118,15 +124,15 @@ def unusable(uri: str, why: str) -> str:
 
 def refused(uri: str, error: BaseException) -> str:
     """Return the message for a failed authentication or authorization; empty for other errors."""
-    told = _not_let_in(error)
-    return f"tracking.uri: {shown_uri(uri)} {told}" if told else ""
+    message = _not_let_in(error)
+    return f"tracking.uri: {shown_uri(uri)} {message}" if message else ""
 
 
 def first_line(error: BaseException) -> str:
     """Return the first line of an error without passwords, or its type if it has no message."""
-    told = _not_let_in(error)
-    if told:
-        return f"the server {told}"
+    message = _not_let_in(error)
+    if message:
+        return f"the server {message}"
     return without_password(errors.first_line(error))
 
 
@@ -134,14 +140,17 @@ def _not_let_in(error: BaseException) -> str:
     status = _status(error)
     user = os.environ.get(USER, "")
     if status == FORBIDDEN:
-        return f"does not allow this to user {user!r}; ask who runs it for the right to manage runs"
+        return (
+            f"denies user {user!r} this request; the server's administrator can grant permission "
+            "to manage runs"
+        )
     if status != UNKNOWN:
         return ""
     if not user and not os.environ.get(TOKEN):
-        return f"wants to know who asks; set {USER}, and {PASSWORD} or {PASSWORD_FILE}"
+        return f"requires a login; set {USER}, and {PASSWORD} or {PASSWORD_FILE}"
     if not user:
-        return f"does not accept the token in {TOKEN}; mend it"
-    return f"does not accept user {user!r} with that password; mend {USER} and {PASSWORD}"
+        return f"rejects the token in {TOKEN}; correct it"
+    return f"rejects user {user!r} with this password; correct {USER} and {PASSWORD}"
 
 
 def _status(error: BaseException) -> int | None:

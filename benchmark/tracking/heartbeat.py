@@ -34,10 +34,10 @@ def is_ours(tags: Mapping[str, str]) -> bool:
 
 def is_dead(tags: Mapping[str, str]) -> bool:
     """Return whether the process that wrote these tags has ended."""
-    told = tags.get(PROCESS_TAG, "")
-    number = told.partition(" ")[0]
+    process = tags.get(PROCESS_TAG, "")
+    number = process.partition(" ")[0]
     if tags.get(HOST_TAG) == platform.node() and number.isdigit():
-        return _process(int(number)) != told
+        return _process(int(number)) != process
     try:
         return time.time() - float(tags.get(HEARTBEAT_TAG, "0")) > SILENCE_S
     except ValueError:

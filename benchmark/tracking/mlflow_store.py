@@ -105,8 +105,8 @@ class MlflowStore:
         except TrackingError:
             raise
         except Exception as error:  # sqlalchemy, http and MLflow errors alike
-            told = refused(uri, error) or unusable(uri, first_line(error))
-            raise TrackingError(told) from None
+            message = refused(uri, error) or unusable(uri, first_line(error))
+            raise TrackingError(message) from None
 
     def _close_dead(self) -> None:
         """Mark open runs of dead processes as killed, which MLflow does not do by itself."""
@@ -259,10 +259,10 @@ class MlflowStore:
         """
         if self._finished is None:
             ended = self._search("attributes.status = 'FINISHED'")
-            told = [
+            message = [
                 run.data.tags.get(RUN_ID_TAG, "") for run in ended if attempts.is_of_this_kind(run)
             ]
-            counts = Counter(told)
+            counts = Counter(message)
             self._finished = {run_id for run_id, count in counts.items() if count == 1}
         return self._finished
 

@@ -96,11 +96,15 @@ def _move(database: sqlite3.Connection, move: _Move) -> int:
 def _sentence(moves: Sequence[_Move], root: Path, kept: int) -> str:
     places = {place for move in moves if (place := local_path(move.former))}
     former = ", ".join(sorted({str(place.parents[1]) for place in places}))
-    told = (
+    message = (
         f"tracking.folder: {root} was copied or moved from {former}; MLflow now finds and writes "
         f"artifacts below {root / ARTIFACTS}"
     )
-    return f"{told}, but for {kept} runs whose artifacts lie in {former} alone" if kept else told
+    return (
+        f"{message}, except for {kept} runs whose artifacts exist only in {former}"
+        if kept
+        else message
+    )
 
 
 def local_path(location: str) -> Path | None:

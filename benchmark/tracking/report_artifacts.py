@@ -69,7 +69,7 @@ def _log(
     table: pd.DataFrame,
     figures: Sequence[Path],
 ) -> str:
-    note = "The study's report: its table, plots and texts are among the artifacts."
+    note = "Report of the study. Its table, plots and texts are artifacts of this run."
     tags = {
         **heartbeat_tags(),
         KIND_TAG: REPORT_KIND,

@@ -45,14 +45,16 @@ def run_name(spec: RunSpec, root: Path) -> str:
     if not others:
         return spec.name
     own, *theirs = differing_settings([spec, *others])
-    told = own if own and own not in theirs else f"{own} {spec.run_id[:6]}".strip()
-    return f"{spec.name} {told}"
+    suffix = own if own and own not in theirs else f"{own} {spec.run_id[:6]}".strip()
+    return f"{spec.name} {suffix}"
 
 
 def spec_tags(spec: RunSpec) -> dict[str, str]:
     """Return the tags that are known before the run starts."""
     data = spec.data_summary
-    synthetic = " Synthetic images: the figures say nothing about real ones." * data.synthetic
+    synthetic = (
+        " The images are synthetic: results do not transfer to real images." * data.synthetic
+    )
     return {
         **spec.tags,
         RUN_ID_TAG: spec.run_id,

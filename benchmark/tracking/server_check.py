@@ -35,17 +35,19 @@ def look_at_server(store: MlflowStore) -> tuple[str, list[str]]:
         answer.raise_for_status()
         latency_s = _latency(store)
     except Exception as error:  # network, http and MLflow errors alike
-        raise TrackingError(f"{store.shown_uri} cannot be asked: {first_line(error)}") from None
+        raise TrackingError(f"{store.shown_uri} cannot be queried: {first_line(error)}") from None
     _artifact_there_and_back(store)
     off_s = _clock_off(answer.headers.get("Date"))
     concerns = _versions(answer.text.strip())
     if abs(off_s) > CLOCK_OFF_S:
-        concerns.append(f"its clock and ours lie {abs(off_s):.0f} s apart: set both")
+        concerns.append(
+            f"its clock and this machine's differ by {abs(off_s):.0f} s; synchronize them"
+        )
     if latency_s > SLOW_S:
-        concerns.append(f"{1000 * latency_s:.0f} ms for a call: see docs/scale.md")
+        concerns.append(f"{1000 * latency_s:.0f} ms per request; see docs/scale.md")
     found = (
-        f"{store.shown_uri} takes runs and artifacts: MLflow {answer.text.strip()[:20]}, "
-        f"{1000 * latency_s:.0f} ms for a call, clocks {abs(off_s):.0f} s apart"
+        f"{store.shown_uri} accepts runs and artifacts: MLflow {answer.text.strip()[:20]}, "
+        f"{1000 * latency_s:.0f} ms per request, clocks differ by {abs(off_s):.0f} s"
     )
     return found, concerns
 
@@ -77,10 +79,10 @@ def _versions(server: str) -> list[str]:
     try:
         ours, theirs = Version(mlflow.__version__), Version(server)
     except InvalidVersion:
-        return [f"it does not tell its version as MLflow does ({server[:40]!r}): is it MLflow?"]
+        return [f"{server[:40]!r} is not a version of MLflow; is tracking.uri an MLflow server?"]
     if theirs.major == ours.major and theirs.release[:2] >= ours.release[:2]:
         return []
-    return [f"its MLflow {theirs} and ours {ours} differ: make the server's at least as new"]
+    return [f"its MLflow is {theirs}; install {ours} or a later {ours.major}.x on the server"]
 
 
 def _artifact_there_and_back(store: MlflowStore) -> None:
@@ -100,13 +102,15 @@ def _artifact_there_and_back(store: MlflowStore) -> None:
             back.mkdir()
             got = Path(keeper.download_artifacts(sent.name, str(back))).read_text()
             if got != sent.name:
-                raise TrackingError(f"{store.shown_uri}: an artifact comes back changed")
+                raise TrackingError(
+                    f"{store.shown_uri}: an artifact was returned with different content"
+                )
             step = "cannot be deleted"
             keeper.delete_artifacts(sent.name)
     except TrackingError:
         raise
     except Exception as error:  # network, S3 and MLflow errors alike
         raise TrackingError(
-            f"{store.shown_uri}: an artifact {step}: {first_line(error)}; look at the server's "
-            "--artifacts-destination and at the keys for it"
+            f"{store.shown_uri}: an artifact {step}: {first_line(error)}; check the server's "
+            "--artifacts-destination and its credentials"
         ) from None

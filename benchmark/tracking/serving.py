@@ -58,9 +58,9 @@ class ImageModel:
     def _pixels(self, number: int, text: object) -> npt.NDArray[np.uint8]:
         """Decode and resize an image as in training; return uint8 [size, size, 3]."""
         if not isinstance(text, str):
-            _refuse(f"image {number}: is no text; send base64 of an encoded image")
+            _refuse(f"image {number}: is not text; send an encoded image as base64")
         if len(text) > MAX_IMAGE_BYTES_READ * 4 // 3 + 4:
-            _refuse(f"image {number}: has over {MAX_IMAGE_BYTES_READ // 2**20} MiB")
+            _refuse(f"image {number}: is larger than {MAX_IMAGE_BYTES_READ // 2**20} MiB")
         try:
             content = base64.b64decode("".join(text.split()), validate=True)
         except (binascii.Error, ValueError):

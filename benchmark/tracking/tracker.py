@@ -72,8 +72,8 @@ class Tracker:
     def on_interrupted(self, folder: RunFolder, spec: RunSpec) -> None:
         """Mark the run as killed."""
         self._watches.pop(spec.run_id, None)
-        for told, results in self._curves.forget(spec.run_id):
-            self._log_epochs(told, results)
+        for run, results in self._curves.forget(spec.run_id):
+            self._log_epochs(run, results)
         self._try(lambda: self._store.kill(spec.run_id))
 
     def on_tick(self) -> None:
@@ -117,12 +117,12 @@ class Tracker:
         except Exception as error:  # database, network and disk errors must not end a study
             if not self._pause_s:
                 self._warn(
-                    f"MLflow does not take what runs report ({first_line(error)}); all of it is "
-                    "kept in the run folders and logged when it answers, or later by `bench sync`"
+                    f"MLflow is not available ({first_line(error)}); results are saved in the run "
+                    "folders and logged once it responds, or later with `bench sync`"
                 )
             self._pause_s = min(MAX_PAUSE_S, 2 * self._pause_s or FIRST_PAUSE_S)
             self._ask_again = time.monotonic() + self._pause_s
             return
         if self._pause_s:
-            self._warn("MLflow answers again")
+            self._warn("MLflow responds again")
         self._pause_s = self._ask_again = 0.0

@@ -70,7 +70,7 @@ def serve(study: StudySettings, host: str, port: int) -> None:
             answered = _answers(server, host, port)
             if answered:
                 page = address(f"http://{host}:{port}", store.experiment_id)
-                print(f"{page}  (Ctrl-C ends it)", flush=True)
+                print(f"{page}  (press Ctrl-C to stop)", flush=True)
             code = server.wait()
         finally:
             _stop(server)
@@ -110,10 +110,10 @@ def _check_port(host: str, port: int) -> None:
         if error.errno == errno.EADDRINUSE:
             free = port + 1 if port < 65535 else port - 1
             raise TrackingError(
-                f"--port {port}: is in use on {host} by another program; try --port {free}"
+                f"--port {port}: is used by another program on {host}; try --port {free}"
             ) from None
         raise TrackingError(
-            f"--host {host} --port {port}: cannot be listened on: {error.strerror}"
+            f"--host {host} --port {port}: cannot listen: {error.strerror}"
         ) from None
 
 

@@ -38,7 +38,7 @@ COLUMNS = (
     "FLOPs",
     "flopth",
     "fvcore",
-    "flopth against fvcore",
+    "flopth vs. fvcore",
     "verdict",
     "activations",
     "weights",
@@ -58,7 +58,7 @@ class Costed:
 
 
 def study_requests(
-    study: StudySettings, asked: Sequence[str], classes: int | None
+    study: StudySettings, requested: Sequence[str], classes: int | None
 ) -> list[CostRequest]:
     """Requests for the given architectures, or all of a study, with its heads and image sizes."""
     # The data is not read here: use the maximum number of classes of the study.
@@ -72,19 +72,19 @@ def study_requests(
             frozen=study.model.mode == "frozen",
             standardize=study.model.standardize_features,
         )
-        for entry in sized(study, expand(match_architectures(study, asked)))
+        for entry in sized(study, expand(match_architectures(study, requested)))
     ]
 
 
 def plain_requests(
-    asked: Sequence[str], image_size: int | None, classes: int | None
+    requested: Sequence[str], image_size: int | None, classes: int | None
 ) -> list[CostRequest]:
     """Requests for timm's networks, by default with their own input size and classes."""
     from clothclf.models.architectures import expand_names
 
     return [
         CostRequest(name, image_size or 0, classes or 0, HeadSettings(), False, own_classifier=True)
-        for name in expand_names(asked)
+        for name in expand_names(requested)
     ]
 
 

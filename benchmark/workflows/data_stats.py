@@ -28,18 +28,20 @@ def describe(data: DataSet, near_duplicates: str = "") -> str:
     for action, counts in (("dropped", summary.dropped), ("repaired", summary.repaired)):
         lines += [f"{action:<12} {count:,}: {reason}" for reason, count in counts.items()]
     lines.append(
-        f"twins        {summary.twin_images:,} images in {summary.twin_groups:,} groups with the "
-        f"same pixels; {summary.twins_across_splits:,} groups across splits"
+        f"duplicates   {summary.twin_images:,} images in {summary.twin_groups:,} groups of exact "
+        f"duplicates; {summary.twins_across_splits:,} groups across splits"
     )
     lines += [
         f"             {' = '.join(ids)}" for ids in twin_groups(data.manifest)[:DUPLICATES_SHOWN]
     ]
     if summary.split_note and summary.twins_across_splits:
         lines.append(
-            "             given splits are kept: what is learnt of such twins is also tested"
+            "             given splits are kept: these duplicates leak into validation or test"
         )
-    lines += [f"near-twins   {near_duplicates}"] if near_duplicates else []
-    lines.append(f"conflicts    {summary.label_conflicts:,} twin groups carry several labels")
+    lines += [f"similar      {near_duplicates}"] if near_duplicates else []
+    lines.append(
+        f"conflicts    {summary.label_conflicts:,} groups of exact duplicates have several labels"
+    )
     lines += _conflicts(data.manifest)
     lines += ["", *_balance(data.manifest), *_classes(data.manifest)]
     return "\n".join(lines) + "\n"
@@ -68,7 +70,7 @@ def _balance(manifest: pd.DataFrame) -> list[str]:
     sizes = manifest["label"].value_counts().sort_index().sort_values(kind="stable")
     smallest, largest = sizes.index[0], sizes.index[-1]
     lines = [
-        f"classes      {len(sizes):,}, of {sizes.iloc[0]:,} ({smallest}) to {sizes.iloc[-1]:,} "
+        f"classes      {len(sizes):,}, from {sizes.iloc[0]:,} ({smallest}) to {sizes.iloc[-1]:,} "
         f"images ({largest}); always predicting {largest} gives an accuracy of "
         f"{sizes.iloc[-1] / len(manifest):.1%}"
     ]

@@ -23,10 +23,10 @@ from clothclf.errors import UserError, first_line
 from clothclf.memory import available_memory_bytes
 from clothclf.process.command import code_command
 
-State = Literal["ok", "warning", "fault"]
+State = Literal["ok", "warning", "error"]
 DISTRIBUTION = "bench-architectures"
 IMPORT_TIMEOUT_S = 180
-DAMAGED_FILE = "a file beside its record is damaged"
+DAMAGED_FILE = "a result file is damaged"
 MIN_FREE_BYTES = 2 * 2**30
 """Free disk space and memory in bytes below which a typical study may fail."""
 IMPORTS = """
@@ -55,19 +55,19 @@ print(json.dumps([needed, fault]))
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """Result of one check."""
 
-    what: str
+    check: str
     state: State
-    found: str
+    result: str
     remedy: str = ""
     """Suggested fix; may be empty if the state is `ok`."""
 
 
-def examine(study: StudySettings) -> list[Finding]:
-    """Run all checks; an exception in a check becomes a finding."""
-    looks: dict[str, Callable[[StudySettings], Finding]] = {
+def run_checks(study: StudySettings) -> list[CheckResult]:
+    """Run all checks; an exception in a check becomes an error."""
+    checks: dict[str, Callable[[StudySettings], CheckResult]] = {
         "packages": _packages,
         "torch": _imports,
         "device": _device,
@@ -79,78 +79,80 @@ def examine(study: StudySettings) -> list[Finding]:
         "data": _data,
         "weights": _weights,
     }
-    findings = []
-    for what, look in looks.items():
+    results = []
+    for name, check in checks.items():
         try:
-            found = look(study)
+            found = check(study)
         except UserError as error:
-            found = Finding(what, "fault", str(error))
+            found = CheckResult(name, "error", str(error))
         except Exception as error:  # one failing check must not prevent the others
             first = first_line(error)
-            found = Finding(what, "fault", f"could not be examined: {first}")
-        findings.append(found)
-    return findings
+            found = CheckResult(name, "error", f"check failed: {first}")
+        results.append(found)
+    return results
 
 
-def _packages(study: StudySettings) -> Finding:
+def _packages(study: StudySettings) -> CheckResult:
     wrong = []
     for line in importlib.metadata.requires(DISTRIBUTION) or []:
-        wanted = Requirement(line)
-        if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
+        requirement = Requirement(line)
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
         try:
-            version = importlib.metadata.version(wanted.name)
+            version = importlib.metadata.version(requirement.name)
         except importlib.metadata.PackageNotFoundError:
-            wrong.append(f"{wanted.name} is not installed")
+            wrong.append(f"{requirement.name} is not installed")
             continue
-        if not wanted.specifier.contains(version, prereleases=True):
-            wrong.append(f"{wanted.name} is {version}, not {wanted.specifier}")
+        if not requirement.specifier.contains(version, prereleases=True):
+            wrong.append(f"{requirement.name} {version} does not satisfy {requirement.specifier}")
     if wrong:
-        return Finding("packages", "fault", "; ".join(wrong), f"pip install -U {DISTRIBUTION}")
-    return Finding("packages", "ok", "all that is required, in versions that fit")
+        return CheckResult("packages", "error", "; ".join(wrong), f"pip install -U {DISTRIBUTION}")
+    return CheckResult("packages", "ok", "all requirements are satisfied")
 
 
-def _imports(study: StudySettings) -> Finding:
+def _imports(study: StudySettings) -> CheckResult:
     """Import torch in a separate process, which a broken installation may crash."""
     done = _python(IMPORTS)
     if done.returncode == 0:
         version, threads = done.stdout.split()
-        return Finding("torch", "ok", f"torch {version} with {threads} threads, timm, counters")
-    remedy = "install torch and torchvision anew in one command, so that they fit each other"
-    return Finding("torch", "fault", _last_line(done), remedy)
+        return CheckResult("torch", "ok", f"torch {version} with {threads} threads, timm, counters")
+    remedy = "reinstall torch and torchvision in one command, so that their versions match"
+    return CheckResult("torch", "error", _last_line(done), remedy)
 
 
-def _device(study: StudySettings) -> Finding:
+def _device(study: StudySettings) -> CheckResult:
     done = _python(DEVICE, study.device)
     if done.returncode == 0:
-        return Finding("device", "ok", f"{study.device}: {done.stdout.strip()}")
-    return Finding("device", "fault", _last_line(done), "set device: auto, or another")
+        return CheckResult("device", "ok", f"{study.device}: {done.stdout.strip()}")
+    return CheckResult(
+        "device", "error", _last_line(done), "set device to auto or to an available device"
+    )
 
 
-def _memory(study: StudySettings) -> Finding:
+def _memory(study: StudySettings) -> CheckResult:
     free = available_memory_bytes()
     found = f"{free / 2**30:.1f} GiB free"
     if free < MIN_FREE_BYTES:
-        return Finding("memory", "warning", found, "close other programs; see `bench plan`")
-    return Finding("memory", "ok", found)
+        return CheckResult("memory", "warning", found, "close other programs; see `bench plan`")
+    return CheckResult("memory", "ok", found)
 
 
-def _folder(study: StudySettings) -> Finding:
-    return Finding("folder", "ok", f"{open_store(study)} can be written")
+def _folder(study: StudySettings) -> CheckResult:
+    return CheckResult("folder", "ok", f"{open_store(study)} is writable")
 
 
-def _disk(study: StudySettings) -> Finding:
+def _disk(study: StudySettings) -> CheckResult:
     root = open_store(study)
     free = shutil.disk_usage(root).free
     found = f"{free / 2**30:.1f} GiB free below {root}"
     if free < MIN_FREE_BYTES:
         kept = sum(p.stat().st_size for p in cache_folder(root).rglob("*") if p.is_file())
-        remedy = f"make room; `bench data clean` would free {kept / 2**30:.1f} GiB"
-        return Finding("disk", "warning", found, remedy)
-    return Finding("disk", "ok", found)
+        remedy = f"free disk space; `bench data clean` would free {kept / 2**30:.1f} GiB"
+        return CheckResult("disk", "warning", found, remedy)
+    return CheckResult("disk", "ok", found)
 
 
-def _tracking(study: StudySettings) -> Finding:
+def _tracking(study: StudySettings) -> CheckResult:
     root = open_store(study)
     uri = tracking_uri(study)
     path = Path(uri.removeprefix("sqlite:///"))
@@ -161,8 +163,8 @@ def _tracking(study: StudySettings) -> Finding:
             except sqlite3.DatabaseError as error:
                 verdict = str(error)
         if verdict != "ok":
-            remedy = f"move {path} away, then `bench sync` rebuilds it from the run folders"
-            return Finding("tracking", "fault", f"{path} is damaged: {verdict}", remedy)
+            remedy = f"move {path} away; `bench sync` then rebuilds it from the run folders"
+            return CheckResult("tracking", "error", f"{path} is damaged: {verdict}", remedy)
     from benchmark.tracking.mlflow_store import MlflowStore
 
     moved: list[str] = []
@@ -171,13 +173,13 @@ def _tracking(study: StudySettings) -> Finding:
         from benchmark.tracking.server_check import look_at_server
 
         found, concerns = look_at_server(store)
-        return Finding("tracking", "warning" if concerns else "ok", found, "; ".join(concerns))
+        return CheckResult("tracking", "warning" if concerns else "ok", found, "; ".join(concerns))
     if moved:
-        return Finding("tracking", "warning", "; ".join(moved), "corrected, nothing more to do")
-    return Finding("tracking", "ok", f"{store.shown_uri} takes runs")
+        return CheckResult("tracking", "warning", "; ".join(moved), "corrected; no action needed")
+    return CheckResult("tracking", "ok", f"{store.shown_uri} accepts runs")
 
 
-def _runs(study: StudySettings) -> Finding:
+def _runs(study: StudySettings) -> CheckResult:
     finished = failed = unfinished = 0
     damaged = []
     for folder in study_folders(open_store(study), study.study):
@@ -191,24 +193,24 @@ def _runs(study: StudySettings) -> Finding:
             unfinished += 1
     found = f"{finished} finished, {failed} failed, {unfinished} unfinished"
     if damaged:
-        found += f", not believed: {', '.join(damaged)}"
-        return Finding("runs", "warning", found, "`bench run --all` does these again")
-    return Finding("runs", "ok", found)
+        found += f", invalid: {', '.join(damaged)}"
+        return CheckResult("runs", "warning", found, "`bench run --all` repeats these")
+    return CheckResult("runs", "ok", found)
 
 
-def _data(study: StudySettings) -> Finding:
-    from clothclf.data.sources import list_wanted, open_source
+def _data(study: StudySettings) -> CheckResult:
+    from clothclf.data.sources import list_rows, open_source
 
     root = open_store(study)
-    chosen = list_wanted(open_source(study.data, cache_folder(root)), study.data)
+    chosen = list_rows(open_source(study.data, cache_folder(root)), study.data)
     labels = chosen.rows["label"].nunique()
-    return Finding("data", "ok", f"{len(chosen.rows):,} images with {labels} labels are listed")
+    return CheckResult("data", "ok", f"{len(chosen.rows):,} images with {labels} labels")
 
 
-def _weights(study: StudySettings) -> Finding:
+def _weights(study: StudySettings) -> CheckResult:
     setting = study.model.weights
     if study.model.mode == "scratch" or setting == "none":
-        return Finding("weights", "ok", "random, as asked")
+        return CheckResult("weights", "ok", "random, as configured")
     # Wildcards, lists and entries with their own weights are resolved when a study starts.
     entries = [entry for entry in study.architectures if entry.weights is None]
     names = [entry.name for entry in entries if not any(mark in entry.name for mark in "*?[@")]
@@ -218,35 +220,39 @@ def _weights(study: StudySettings) -> Finding:
     files = {name: path / f"{name.replace(':', '.')}.safetensors" for name in names}
     missing = [name for name, file in files.items() if not file.is_file()]
     if path.is_file() or (path.is_dir() and not missing):
-        return Finding("weights", "ok", f"{path}")
-    found = f"{path} has none for {', '.join(missing)}" if path.is_dir() else f"no {path}"
-    remedy = "put <architecture>.safetensors there, or set model.weights to none"
-    return Finding("weights", "fault", found, remedy)
+        return CheckResult("weights", "ok", f"{path}")
+    found = (
+        f"{path} has no weights for {', '.join(missing)}"
+        if path.is_dir()
+        else f"{path} does not exist"
+    )
+    remedy = "add <architecture>.safetensors, or set model.weights to none"
+    return CheckResult("weights", "error", found, remedy)
 
 
-def _hub_weights(setting: str, names: list[str]) -> Finding:
+def _hub_weights(setting: str, names: list[str]) -> CheckResult:
     """Check which weights are in the hub's cache, and whether the others can be downloaded.
 
     Runs in a separate process, because it imports torch.
     """
     done = _python(WEIGHTS, *names)
     if done.returncode != 0:
-        return Finding("weights", "fault", _last_line(done), "see torch above")
+        return CheckResult("weights", "error", _last_line(done), "see torch above")
     needed, fault = json.loads(done.stdout)
     groups = {
-        "at hand": [name for name in names if needed[name] is False],
-        "to be fetched from the hub": [name for name in names if needed[name]],
+        "available": [name for name in names if needed[name] is False],
+        "to be downloaded from the hub": [name for name in names if needed[name]],
         "not published": [name for name in names if needed[name] is None],
     }
     parts = [f"{', '.join(some)} {what}" for what, some in groups.items() if some]
-    found = f"{setting}: {'; '.join(parts) or 'looked for when a study begins'}"
+    found = f"{setting}: {'; '.join(parts) or 'resolved when a study starts'}"
     if fault is None and not groups["not published"]:
-        return Finding("weights", "ok", found)
+        return CheckResult("weights", "ok", found)
     remedy = f"set model.weights to a folder or to none{', or HF_ENDPOINT' if fault else ''}"
     found = f"{found}; {fault}" if fault else found
     if setting == "auto":
-        return Finding("weights", "warning", f"{found}; those will be random", remedy)
-    return Finding("weights", "fault", found, remedy)
+        return CheckResult("weights", "warning", f"{found}; these will be random", remedy)
+    return CheckResult("weights", "error", found, remedy)
 
 
 def _python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:

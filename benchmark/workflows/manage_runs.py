@@ -88,22 +88,22 @@ def _end(folder: RunFolder) -> tuple[State, float | None, str]:
         return "running", None, at
 
 
-def find_listed(asked: str, listed: Sequence[ListedRun], study: str) -> ListedRun:
+def find_listed(requested: str, listed: Sequence[ListedRun], study: str) -> ListedRun:
     """Find a run by name, run_id (or a prefix of it) or folder name; raises StoreError.
 
     Unlike in other commands, an ambiguous name is always an error, because deleting is final.
     """
-    found = [run for run in listed if asked in (run.name, run.run_id, run.folder.path.name)]
-    found = found or [run for run in listed if asked and run.run_id.startswith(asked)]
+    found = [run for run in listed if requested in (run.name, run.run_id, run.folder.path.name)]
+    found = found or [run for run in listed if requested and run.run_id.startswith(requested)]
     if not found:
         names = sorted({name for run in listed for name in (run.name, run.run_id)})
-        hint = did_you_mean(asked, names) or "; `bench runs list` shows those it has"
-        raise StoreError(f"study {study!r} has no run {asked[:80]!r}{hint}")
+        hint = did_you_mean(requested, names) or "; `bench runs list` lists its runs"
+        raise StoreError(f"study {study!r} has no run {requested[:80]!r}{hint}")
     if len(found) > 1:
         titles = ", ".join(run.title for run in found[:MAX_LISTED])
         more = f" and {len(found) - MAX_LISTED} more" if len(found) > MAX_LISTED else ""
         raise StoreError(
-            f"{asked!r} may be any of {len(found)} runs of study {study!r}: {titles}{more}; "
+            f"{requested!r} matches {len(found)} runs of study {study!r}: {titles}{more}; "
             "give run_ids"
         )
     return found[0]
@@ -129,8 +129,8 @@ def delete_runs(study: StudySettings, runs: Sequence[ListedRun]) -> None:
             raise
         except Exception as error:  # database, network or MLflow errors
             raise TrackingError(
-                f"{store.shown_uri}: MLflow fails: {first_line(error)}; no run folder is deleted, "
-                "`bench sync` logs the runs again"
+                f"{store.shown_uri}: MLflow failed: {first_line(error)}; no run folder was "
+                "deleted; `bench sync` logs the runs again"
             ) from None
         for run in runs:
             forget_samples(run.folder)
@@ -152,6 +152,6 @@ def locked(folders: Sequence[RunFolder]) -> Iterator[None]:
                 locks.enter_context(lock)
             except filelock.Timeout:
                 raise StoreError(
-                    f"{folder.path}: is running in another process; stop that first"
+                    f"{folder.path}: is running in another process; stop that process first"
                 ) from None
         yield

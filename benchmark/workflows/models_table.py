@@ -14,7 +14,7 @@ from clothclf.csv_text import csv_text
 from clothclf.errors import ArchitectureError
 from clothclf.results import size_text
 
-COLUMNS = ("architecture", "px", "parameters", "GMACs", "weights' tags", "at hand")
+COLUMNS = ("architecture", "px", "parameters", "GMACs", "weight tags", "available")
 """Columns of the table. Parameters in millions, with timm's classifier; GMACs of one image."""
 SHOWN_TAGS = 3
 
@@ -45,7 +45,7 @@ class Listed:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Query:
     """Query options in addition to the patterns."""
 
     image_size: int | None = None
@@ -59,7 +59,7 @@ class Wanted:
 
 
 def list_models(
-    patterns: Sequence[str], wanted: Wanted, cache: Path, progress: Notify | None = None
+    patterns: Sequence[str], query: Query, cache: Path, progress: Notify | None = None
 ) -> list[Listed]:
     """List architectures that match the patterns and limits; counts are cached below `cache`.
 
@@ -68,12 +68,12 @@ def list_models(
     """
     from clothclf.models.architectures import default_size, tags
 
-    if wanted.weights is not None and not wanted.weights.is_dir():
-        raise ArchitectureError(f"--weights {wanted.weights}: there is no such folder")
+    if query.weights is not None and not query.weights.is_dir():
+        raise ArchitectureError(f"--weights {query.weights}: no such folder")
     names = [entry.name for entry in named_entries(patterns)]
-    sides = [wanted.image_size or default_size(name) for name in names]
+    sides = [query.image_size or default_size(name) for name in names]
     # 0 requests timm's own size, which is not square for some architectures.
-    requests = [own_request(name, wanted.image_size or 0) for name in names]
+    requests = [own_request(name, query.image_size or 0) for name in names]
     counts = count_many(requests, cache, progress)
     found = [
         Listed(
@@ -89,12 +89,12 @@ def list_models(
             training_params=count.training_params,
         )
         for name, side, count in zip(names, sides, counts, strict=True)
-        if _within(count, wanted)
+        if _within(count, query)
     ]
     if not found:
         raise ArchitectureError(_none_left(names, counts))
-    there = [Listed(**{**vars(item), "at_hand": _at_hand(item, wanted.weights)}) for item in found]
-    return sorted(there, key=lambda item: _order(item, wanted.sort))
+    there = [Listed(**{**vars(item), "at_hand": _at_hand(item, query.weights)}) for item in found]
+    return sorted(there, key=lambda item: _order(item, query.sort))
 
 
 def cells(item: Listed) -> list[str]:
@@ -134,9 +134,9 @@ def as_json(found: Sequence[Listed]) -> str:
     return json.dumps([asdict(item) for item in found], indent=1) + "\n"
 
 
-def _within(count: QuickCount, wanted: Wanted) -> bool:
+def _within(count: QuickCount, query: Query) -> bool:
     """Whether a count is within the limits; without a count, only if there are no limits."""
-    limits = ((count.macs, wanted.max_gmacs, 1e9), (count.params, wanted.max_params, 1e6))
+    limits = ((count.macs, query.max_gmacs, 1e9), (count.params, query.max_params, 1e6))
     return all(
         most is None or (value is not None and value <= most * unit) for value, most, unit in limits
     )

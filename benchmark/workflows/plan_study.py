@@ -19,11 +19,11 @@ from clothclf.memory import available_memory_bytes
 COLUMNS = ("architecture and seed", "precision", "time", "peak memory", "state")
 
 
-def show_plan(study: StudySettings, asked: Sequence[str]) -> int:
+def show_plan(study: StudySettings, requested: Sequence[str]) -> int:
     """Print the plan; return 1 if a run cannot be started or does not fit, else 0."""
     console = make_console()
     root = open_store(study)
-    specs, _ = plan_study(study, asked, root, console)
+    specs, _ = plan_study(study, requested, root, console)
     rows, seconds, faults = [], 0.0, 0
     busy = busy_now()
     for number, spec in enumerate(specs, 1):
@@ -37,29 +37,29 @@ def show_plan(study: StudySettings, asked: Sequence[str]) -> int:
             found = estimate(spec, timed)
         except TrainingError as error:
             faults += 1
-            rows.append([spec.name, spec.precision, "-", "-", f"cannot be begun: {error}"])
+            rows.append([spec.name, spec.precision, "-", "-", f"cannot start: {error}"])
             continue
         if RunFolder.of(root, spec).record() is not None:
             state = "finished"
         else:
-            state = fit_in_words(found)
+            state = describe_fit(found)
             faults += state != "to run"
             seconds += found.seconds
         memory = mebibytes(found.peak_memory_bytes)
         rows.append([spec.name, found.precision, duration(found.seconds), memory, state])
     print_table(make_console(stderr=False), COLUMNS, rows, f"plan of {study.study}")
     if busy:
-        console.print(f"{busy}: these times are longer than an idle machine's", style="yellow")
+        console.print(f"{busy}: times are longer than on an idle machine", style="yellow")
     if seconds:
         at_most = "at most " if study.train.patience else ""
         console.print(f"time to finish: {at_most}{duration(seconds)}")
     return 1 if faults else 0
 
 
-def fit_in_words(found: Estimate) -> str:
+def describe_fit(found: Estimate) -> str:
     """Describe whether a run fits in the available memory, for the column `state`."""
     available = available_memory_bytes()
     if found.working_memory_bytes <= available:
         return "to run"
     needed = mebibytes(found.working_memory_bytes)
-    return f"will not fit: needs {needed}, {mebibytes(available)} are free"
+    return f"does not fit: needs {needed}, {mebibytes(available)} available"

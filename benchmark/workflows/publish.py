@@ -22,7 +22,7 @@ def publish_unless_there(report: Report, store: MlflowStore) -> None:
     try:
         found = store.has_report()
     except Exception as error:  # database, network or disk
-        raise TrackingError(f"{store.shown_uri}: MLflow fails: {first_line(error)}") from None
+        raise TrackingError(f"{store.shown_uri}: MLflow failed: {first_line(error)}") from None
     if not found:
         publish(report, store)
 
@@ -45,6 +45,6 @@ def publish(report: Report, store: MlflowStore | None = None) -> str:
             return store.log_report(texts, table, write_plots(report.analyses[0], Path(folder)))
     except Exception as error:  # database, network or disk
         raise TrackingError(
-            f"{store.shown_uri}: MLflow does not take the report: {first_line(error)}; "
-            "`bench report --log` tries again"
+            f"{store.shown_uri}: the report could not be logged to MLflow: {first_line(error)}; "
+            "retry with `bench report --log`"
         ) from None

@@ -38,13 +38,13 @@ DROP_FIRST = ("weights", "training time", "FLOPs", "macro-F1", "vs. best")
 
 def run_study(
     study: StudySettings,
-    asked: Sequence[str],
+    requested: Sequence[str],
     policy: Policy,
     dry_run: bool = False,
     executor: str = "local",
     resources: Resources = DEFAULT_RESOURCES,
 ) -> int:
-    """Run the architectures in `asked`, or all of the study; return 0, or 1 if a run failed.
+    """Run the architectures in `requested`, or all of the study; return 0, or 1 if a run failed.
 
     `executor` is a name from `executors.registry`, and `resources` applies to it. Raises UserError
     for invalid input before the first run starts, and KeyboardInterrupt, with progress saved,
@@ -57,13 +57,13 @@ def run_study(
     root = open_store(study)
     if not dry_run and not any(study_folders(root, study.study)):
         fork_server.preload("benchmark.engine.pipeline")  # imports while the data are prepared
-    plan, data = plan_study(study, asked, root, console, may_probe=not dry_run)
+    plan, data = plan_study(study, requested, root, console, may_probe=not dry_run)
     _describe(console, plan, data, root)
     if dry_run:
         sizes = sorted({spec.image_size for spec in plan})
         name = f"recipe {study.recipe}" if study.recipe else "recipe"
-        told = describe_protocol(sizes, study.model, study.train)
-        console.print(f"{name}: {told}", markup=False, highlight=False)
+        message = describe_protocol(sizes, study.model, study.train)
+        console.print(f"{name}: {message}", markup=False, highlight=False)
         _print_plan(plan, root, policy.force)
         return 0
 
@@ -113,7 +113,7 @@ def _describe(console: Console, plan: Sequence[RunSpec], data: DataSet, root: Pa
     for counts, word in ((data.summary.dropped, "dropped"), (data.summary.repaired, "repaired")):
         for reason, count in counts.items():
             console.print(f"data: {count:,} {word}: {reason}")
-    console.print(f"plan: {len(plan)} runs, kept in {root}")
+    console.print(f"plan: {len(plan)} runs in {root}")
 
 
 def _print_plan(plan: Sequence[RunSpec], root: Path, force: bool) -> None:
@@ -128,15 +128,15 @@ def _print_plan(plan: Sequence[RunSpec], root: Path, force: bool) -> None:
     print_table(make_console(stderr=False), columns, rows)
     if undecided:
         make_console().print(
-            f"model.precision is auto: `bench run` probes {undecided} of the runs before they "
-            "begin, which decides their precision, and with it their run_id"
+            f"model.precision is auto: `bench run` first probes {undecided} of the runs to "
+            "determine their precision, which is part of their run_id"
         )
 
 
 def _conclude(console: Console, study: StudySettings, outcome: StudyOutcome) -> Report | None:
     """Print the table and failures; return the report, or None if there is nothing to report."""
     if not outcome.finished and not outcome.failed and not outcome.failed_before:
-        console.print("nothing to train: every run was finished before")
+        console.print("nothing to train: all runs are already finished")
     failed = len(outcome.failed) + len(outcome.failed_before)
     try:
         report = make_report(study, Path(f"{study.study}.yaml"))
@@ -151,14 +151,14 @@ def _conclude(console: Console, study: StudySettings, outcome: StudyOutcome) -> 
         if newest.pick is not None:
             console.print(newest.pick.sentence)
     if outcome.retried:
-        told = f"{len(outcome.retried)} of the runs were begun again after their node was lost"
-        console.print(told)
+        message = f"{len(outcome.retried)} runs were restarted after their node was lost"
+        console.print(message)
     lost = sum(failure.lost for failure in outcome.failed)
     if failed > lost:
-        console.print(f"{failed - lost} of the runs failed", style="red")
+        console.print(f"{failed - lost} runs failed", style="red")
     if lost:
-        told = f"{lost} of the runs were lost with their nodes; the next `bench run` tries again"
-        console.print(told, style="red")
+        message = f"{lost} runs were lost with their nodes; the next `bench run` retries them"
+        console.print(message, style="red")
     return report
 
 

@@ -29,7 +29,7 @@ def sync_store(study: StudySettings) -> tuple[int, int]:
                 known += 1
         except Exception as error:  # database, network or MLflow errors
             raise TrackingError(
-                f"{folder.path}: MLflow does not take it: {first_line(error)}; {brought} runs were "
-                "logged before, ask again for the rest"
+                f"{folder.path}: could not be logged to MLflow: {first_line(error)}; {brought} "
+                "runs were logged; run the same command again to log the rest"
             ) from None
     return brought, known

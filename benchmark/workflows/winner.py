@@ -13,20 +13,20 @@ from benchmark.runs.record import RunRecord
 
 
 def find_winner(
-    asked: str | None,
+    requested: str | None,
     study: Callable[[], StudySettings],
     config: Path,
     from_select: bool = False,
 ) -> tuple[FoundRun, str]:
-    """Find the run `asked`, or the pick of the study's report; return it with the reason.
+    """Find the run `requested`, or the pick of the study's report; return it with the reason.
 
     With `from_select`, or if the study has no finished run of its own, use the winner of the
     study's latest selection. The pick ranks architectures by test accuracy; of several seeds, the
     run with the lowest validation loss is used. Raises ReportError if there is no such run, or its
     model is damaged.
     """
-    if asked is not None:
-        found, why = find_run(asked, study), "as asked"
+    if requested is not None:
+        found, why = find_run(requested, study), "as requested"
     elif from_select:
         found, why = _selected(study())
     else:
@@ -46,7 +46,8 @@ def _pick(study: StudySettings, config: Path) -> tuple[FoundRun, str]:
     row = pick.trade_off if pick is not None else None
     if row is None:
         none = ReportError(
-            f"study {study.study!r} has no finished run to pick; run it first, or name one: --run"
+            f"study {study.study!r} has no finished run to pick; run it first, or give a run with "
+            "--run"
         )
         if any(analysis.rows for analysis in report.analyses):
             raise none
@@ -54,7 +55,9 @@ def _pick(study: StudySettings, config: Path) -> tuple[FoundRun, str]:
     record = min(row.records, key=_valid_loss)
     folder = RunFolder.of(study.tracking.folder.absolute(), record.spec)
     seeds = len(row.records)
-    of_seeds = f"; of its {seeds} seeds, that of the lowest validation loss" if seeds > 1 else ""
+    of_seeds = (
+        f"; of its {seeds} seeds, the one with the lowest validation loss" if seeds > 1 else ""
+    )
     return FoundRun(folder, record), f"the pick of study {study.study}{of_seeds}"
 
 

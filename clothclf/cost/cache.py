@@ -10,7 +10,7 @@ from pathlib import Path
 
 from clothclf.cost.count import CostRequest, cost_from_dict, cost_to_dict, count_cost
 from clothclf.data.atomic import write_text
-from clothclf.models.own import is_own, source_sha256
+from clothclf.models.custom import is_custom, source_sha256
 from clothclf.results import Cost
 
 FORMAT = 2
@@ -25,7 +25,7 @@ def cached_count(request: CostRequest, folder: Path) -> Cost:
     The key includes the versions of the counters. Raises CostError like `count_cost`; failures are
     not cached.
     """
-    path = kept_at(request, folder)
+    path = cache_path(request, folder)
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         entry = json.loads(path.read_text("utf-8"))
         if entry["check"] == _checksum(entry["cost"]):
@@ -38,10 +38,10 @@ def cached_count(request: CostRequest, folder: Path) -> Cost:
     return cost
 
 
-def kept_at(request: CostRequest, folder: Path) -> Path:
+def cache_path(request: CostRequest, folder: Path) -> Path:
     """Return the cache file of a request with the installed counters."""
     versions = [importlib.metadata.version(name) for name in COUNTERS]
-    own = [source_sha256(request.architecture)] if is_own(request.architecture) else []
+    own = [source_sha256(request.architecture)] if is_custom(request.architecture) else []
     parts = json.dumps([FORMAT, request.to_dict(), versions, *own], sort_keys=True)
     return folder / "costs" / f"{hashlib.sha256(parts.encode()).hexdigest()[:16]}.json"
 

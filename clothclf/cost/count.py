@@ -102,10 +102,10 @@ def describe_death(exit_code: int, log: str = "", doing: Doing = "counting") -> 
     """Describe why a process gave no result; negative exit codes are signals."""
     if exit_code < 0:
         name = signal_name(-exit_code)
-        why = ", as the system does when memory runs out" if name == "SIGKILL" else ""
-        return f"the {doing} process was ended by {name}{why}"
-    last = (log.strip().splitlines() or ["it left no message"])[-1]
-    return f"the {doing} process ended with exit code {exit_code} and no answer: {last}"
+        why = "; the system may have run out of memory" if name == "SIGKILL" else ""
+        return f"the {doing} process was killed by {name}{why}"
+    last = (log.strip().splitlines() or ["no message"])[-1]
+    return f"the {doing} process ended with exit code {exit_code} without a result: {last}"
 
 
 def cost_from_dict(values: dict[str, Any]) -> Cost:

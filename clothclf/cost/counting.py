@@ -204,7 +204,7 @@ def _try_deployed(
                 raise CostError(f"comparing outputs takes {_gibibytes(needed, memory)}")
             check_deployed_form(request, network.features)
     except CostError as error:
-        return None, f"counted as it trains: {error}"
+        return None, f"counted in its training form: {error}"
     return form, ""
 
 

@@ -16,8 +16,8 @@ BEGIN = "<!-- begin: written by python -m clothclf.cost.summary -->"
 END = "<!-- end -->"
 
 COUNTERS = {
-    "flopth, as it comes": "macs_flopth",
-    "fvcore, as it comes": "macs_fvcore",
+    "flopth, unmodified": "macs_flopth",
+    "fvcore, unmodified": "macs_fvcore",
     "torch's FlopCounterMode, halved": "macs_torch",
 }
 # One architecture of each kind, by year.

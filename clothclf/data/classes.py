@@ -95,15 +95,15 @@ def require_two_classes(
         return
     if before["label"].nunique() == 1:
         raise DataError(
-            f"data.path: {title}: all its {len(before):,} usable images are of one class, "
-            f"{before['label'].iloc[0]!r}, and 2 are needed"
+            f"data.path: {title}: all {len(before):,} usable images belong to one class, "
+            f"{before['label'].iloc[0]!r}; at least 2 are required"
         )
     largest = before["label"].value_counts().head(3)
     sizes = ", ".join(f"{label} {count}" for label, count in largest.items()) or "none"
     raise DataError(
         f"data.min_images_per_class: {settings.min_images_per_class} leaves {found} of "
-        f"{before['label'].nunique()} classes{_of_column(settings)}, and 2 are needed; "
-        f"the largest are {sizes}"
+        f"{before['label'].nunique()} classes{_of_column(settings)}; at least 2 are required; the "
+        f"largest are {sizes}"
     )
 
 
@@ -118,9 +118,9 @@ def refuse_too_many_classes(rows: pd.DataFrame, title: str, settings: DataSettin
     by_size = f"data.min_images_per_class ({least} leaves {left:,}) or " if left >= 2 else ""
     largest = ", ".join(f"{str(label)[:40]} {count}" for label, count in sizes.head(3).items())
     raise DataError(
-        f"data.label: {title}: {classes:,} classes{_of_column(settings)} in {len(rows):,} "
-        f"images are too many: at most {MAX_CLASSES:,} can be compared; the largest are "
-        f"{largest}; name another column, or keep fewer by {by_size}data.max_classes"
+        f"data.label: {title}: {classes:,} classes{_of_column(settings)} in {len(rows):,} images "
+        f"are too many: at most {MAX_CLASSES:,} are supported; the largest are {largest}; choose "
+        f"another column, or limit the classes with {by_size}data.max_classes"
     )
 
 

@@ -30,7 +30,7 @@ MAX_PIXELS = 64_000_000
 MAX_SIDE = 65_535
 """Maximum side in pixels. Resizing a much longer side would take gigabytes of weights."""
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-HEIC = "HEIC or AVIF, which is not read: convert to JPEG"
+HEIC = "HEIC or AVIF is not supported; convert to JPEG"
 _HEIC_BRANDS = (
     *(b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"),
     *(b"avif", b"avis"),
@@ -71,7 +71,7 @@ def decoding(content: bytes) -> Iterator[Decoded]:
         beside = inspect(content)
         image = _open(content)
     except Exception as error:
-        raise _told(error, content) from None
+        raise _data_error(error, content) from None
     stored = image.size
     if min(stored) >= 2 * SHARP_SIDE:
         scale = SHARP_SIDE / min(stored)
@@ -80,7 +80,7 @@ def decoding(content: bytes) -> Iterator[Decoded]:
         try:
             decoded = _decode(image, stored)
         except Exception as error:
-            raise _told(error, content) from None
+            raise _data_error(error, content) from None
         del image
         yield decoded
 
@@ -93,7 +93,7 @@ def _open(content: bytes) -> ImageFile.ImageFile:
     if pixels > MAX_PIXELS:
         raise DataError(f"{image.width} x {image.height} pixels are too many")
     if max(image.size) > MAX_SIDE:
-        raise DataError(f"{image.width} x {image.height} pixels are too long a line")
+        raise DataError(f"{image.width} x {image.height} pixels: one side is too long")
     if image.format == "BMP" and image.tile[0].codec_name == "bmp_rle":
         if pixels > MAX_RUN_PIXELS:
             raise DataError(f"{SLOW}: a run-length BMP of {pixels:,} pixels")
@@ -136,7 +136,7 @@ def pixel_hash(image: Image.Image) -> str:
     return digest.hexdigest()
 
 
-def _told(error: Exception, content: bytes) -> DataError:
+def _data_error(error: Exception, content: bytes) -> DataError:
     """Convert any exception of a decoder to a DataError that says what is wrong with the file."""
     if isinstance(error, DataError):
         return error
@@ -144,7 +144,7 @@ def _told(error: Exception, content: bytes) -> DataError:
         return DataError(HEIC)
     # Remove object addresses, which differ between processes, so that findings are reproducible.
     text = _OBJECT.sub("", str(error))
-    return DataError(text.splitlines()[0] if text else "no image")
+    return DataError(text.splitlines()[0] if text else "not an image")
 
 
 _OBJECT = re.compile(r" ?<[^<>]* at 0x[0-9a-fA-F]+>")

@@ -28,15 +28,15 @@ def without_excluded(
     if not named.any():
         first = sorted(ids)[:1]
         raise DataError(
-            f"data.exclude: {path}: none of its {len(ids):,} ids is that of an image of {title}"
-            f"{f', {first[0][:80]!r} for one' if first else ''}; `bench data stats --manifest` "
-            "lists the ids"
+            f"data.exclude: {path}: none of its {len(ids):,} ids matches an image of "
+            f"{title}{f' (the first is {first[0][:80]!r})' if first else ''}; `bench data stats "
+            "--manifest` lists the ids"
         )
     lost = sorted(set(rows["label"]) - set(rows.loc[~named, "label"]))
     if lost:
         raise DataError(
-            f"data.exclude: {path}: names every image of class {lost[0]!r}; leave the class out "
-            "by data.where instead"
+            f"data.exclude: {path}: excludes every image of class {lost[0]!r}; exclude the class "
+            "with data.where instead"
         )
     left_out = rows.loc[named, ["id", "label"]].itertuples(index=False, name=None)
     findings.extend(Finding("dropped", EXCLUDED, str(name), str(label)) for name, label in left_out)

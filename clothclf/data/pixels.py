@@ -47,9 +47,7 @@ Progress = Callable[[int, int], None]
 """Called with the number of images done and in total."""
 Note = Callable[[str], None]
 """Called with a message for the user."""
-DECODED_AGAIN = (
-    "the decoded images are damaged, or written by an earlier version: decoding them again"
-)
+DECODED_AGAIN = "the decoded images are damaged or from an earlier version; decoding them again"
 
 
 class PixelCache:

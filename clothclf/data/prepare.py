@@ -31,7 +31,7 @@ from clothclf.data.exclude import without_excluded
 from clothclf.data.image_limits import SLOW
 from clothclf.data.pixels import Note, PixelCache, Progress, open_or_build
 from clothclf.data.rgb import LEVELS
-from clothclf.data.sources import Chosen, Finding, Source, list_wanted, open_source
+from clothclf.data.sources import Chosen, Finding, Source, list_rows, open_source
 from clothclf.data.splits import SPLITS, assign_splits, drawn_splits
 from clothclf.data.subsample import subsampled
 from clothclf.errors import DataError
@@ -60,7 +60,7 @@ def prepare(
     that is too small.
     """
     source = open_source(settings, cache)
-    chosen = list_wanted(source, settings)
+    chosen = list_rows(source, settings)
     findings = list(chosen.findings)
     rows = _before_decoding(chosen, source, settings, findings)
     pixels = open_or_build(source, rows["id"].tolist(), settings.shown_size, cache, progress, note)
@@ -141,9 +141,9 @@ def _split_note(given: list[str]) -> str:
     if set(drawn) == set(SPLITS):
         return ""
     if not drawn:
-        return "train, valid and test as the source gives them"
+        return "train, valid and test given by the source"
     kept = next(name for name in SPLITS if name not in drawn)
-    return f"{kept} as the source gives it; {drawn[1]} drawn from its train"
+    return f"{kept} given by the source; {drawn[1]} drawn from its training split"
 
 
 def _decodable(

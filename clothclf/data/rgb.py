@@ -10,7 +10,7 @@ from PIL import Image
 
 from clothclf.errors import DataError
 
-LEVELS = "image has levels of no known range; save it with 8 or 16 bits"
+LEVELS = "image has pixel values of unknown range; save it with 8 or 16 bits"
 STRIP_PIXELS = 2**20
 """Pixels converted at a time, so that no second copy of a whole image is in memory."""
 

@@ -123,8 +123,8 @@ def _check_filled(frame: pd.DataFrame, splits: list[str], drawn: tuple[str, ...]
     members = frame["label"] == label
     if not drawn or (set(splits) - set(drawn) and small.iloc[0]["train"] == 0):
         raise DataError(
-            f"data.split.given: class {label!r} has {members.sum()} images, none of them given "
-            "to training; give it some, leave the class out by data.where, or set "
+            f"data.split.given: class {label!r} has {members.sum()} images, none of them in the "
+            "training split; add some, exclude the class with data.where, or set "
             "data.split.given: ignore"
         )
     empty = " and ".join(name for name in needed if small.iloc[0][name] == 0)
@@ -134,6 +134,6 @@ def _check_filled(frame: pd.DataFrame, splits: list[str], drawn: tuple[str, ...]
     given = " given to training" if set(splits) - set(drawn) else ""
     exact_duplicates = f" ({groups} different ones)" if groups < images else ""
     raise DataError(
-        f"data.split: class {label!r} has {images} images{given}{exact_duplicates}, too few to put "
-        f"any into {empty}; raise data.min_images_per_class or data.max_images"
+        f"data.split: class {label!r} has {images} images{given}{exact_duplicates}, too few for "
+        f"the {empty} split; raise data.min_images_per_class or data.max_images"
     )

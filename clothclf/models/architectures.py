@@ -11,7 +11,7 @@ from torch import nn
 
 from clothclf.data.batches import Normalization
 from clothclf.errors import ArchitectureError, did_you_mean, first_line
-from clothclf.models.own import create_own, is_own, source_sha256
+from clothclf.models.custom import create_custom, is_custom, source_sha256
 
 WILDCARDS = frozenset("*?[")
 
@@ -36,7 +36,7 @@ def expand_names(patterns: Sequence[str]) -> list[str]:
 
 
 def _matches(pattern: str) -> list[str]:
-    if is_own(pattern):
+    if is_custom(pattern):
         source_sha256(pattern)
         return [pattern]
     timm = _timm()
@@ -60,8 +60,8 @@ def create(name: str, **options: Any) -> nn.Module:
 
     Raises ArchitectureError with one sentence.
     """
-    if is_own(name):
-        return create_own(name, **options)
+    if is_custom(name):
+        return create_custom(name, **options)
     timm = _timm()
     try:
         model: nn.Module = timm.create_model(name, **options)
@@ -107,7 +107,7 @@ def size_of(name: str, image_size: int | str) -> int:
 
 def tags(name: str) -> list[str]:
     """Return the tags of timm's weights for an architecture, its default first."""
-    if is_own(name):
+    if is_custom(name):
         return []
     names: list[str] = _timm().list_pretrained(f"{name.partition('.')[0]}.*")
     default = pretrained_config(name.partition(".")[0])
@@ -120,7 +120,7 @@ def pretrained_config(name: str) -> Any:
 
     Raises ArchitectureError for an unknown tag.
     """
-    if is_own(name):
+    if is_custom(name):
         return None
     timm = _timm()
     try:

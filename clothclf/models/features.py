@@ -20,8 +20,8 @@ from clothclf.data.batches import FeatureBatches, ImageBatches
 from clothclf.data.in_use import hold
 from clothclf.errors import DataError
 from clothclf.models.classifier import Classifier
+from clothclf.models.custom import SOURCE
 from clothclf.models.fold import folded
-from clothclf.models.own import SOURCE
 from clothclf.models.weights import state_hash
 from clothclf.settings import AugmentSettings
 

@@ -18,7 +18,7 @@ from clothclf.data.atomic import file_sha256
 from clothclf.errors import ArchitectureError, WeightsError, first_line
 from clothclf.models.architectures import create_for_size, pretrained_config
 from clothclf.models.classifier import feature_count
-from clothclf.models.own import is_own
+from clothclf.models.custom import is_custom
 from clothclf.results import Weights
 
 MAX_CLASSES = 100_000
@@ -135,7 +135,7 @@ def load_backbone(name: str, image_size: int, weights: Weights) -> nn.Module:
     if weights.path is None:
         return create_for_size(name, image_size, num_classes=0)
     content = _read(weights.path)
-    if is_own(name):
+    if is_custom(name):
         return _load_own(name, image_size, content)
     classes = _classes_in(content.shapes, name)
     if classes > MAX_CLASSES:

@@ -15,7 +15,7 @@ from pydantic import (
     ValidationError,
 )
 
-from clothclf.settings.faults import invalid_settings
+from clothclf.settings.validation_errors import invalid_settings
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 MIN_SIDE, MAX_SIDE = 8, 1024

@@ -84,7 +84,7 @@ class HubSettings(Settings):
     the commit of `main` at the first download."""
 
     @property
-    def wanted_revision(self) -> str:
+    def requested_revision(self) -> str:
         """Revision to request from the hub."""
         pinned = HUB_REVISION if self.dataset == HUB_DATASET else "main"
         return self.revision or pinned

@@ -383,7 +383,7 @@ def test_odd_names_of_runs_are_user_errors(compare: Compare, tmp_path: Path, nam
 def test_a_study_without_runs_says_so(compare: Compare) -> None:
     result = compare("vgg16-s0", "resnet18-s0")
     assert result.exit_code == 2
-    assert "has none at all" in result.stderr
+    assert "it has no runs" in result.stderr
 
 
 def test_a_name_of_several_runs_lists_them(compare: Compare, tmp_path: Path) -> None:
@@ -392,7 +392,7 @@ def test_a_name_of_several_runs_lists_them(compare: Compare, tmp_path: Path) -> 
     ]
     result = compare("vgg16-s0", records[0].run_id)
     assert result.exit_code == 2
-    assert "may be any of 3 runs" in result.stderr
+    assert "matches 3 runs" in result.stderr
     told_apart = [f"vgg16-s0 ({records[n - 1].run_id}, epochs={n})" for n in (1, 2, 3)]
     assert all(title in result.stderr for title in told_apart)
 
@@ -462,7 +462,7 @@ def test_runs_that_did_not_end_well_are_named_so(compare: Compare, tmp_path: Pat
     damaged.write_text(damaged.read_text().replace('"accuracy": 0.9', '"accuracy": 0.99'))
     for name, reason in (
         ("resnet18-s0", "failed in train: the loss is not finite; `bench run --retry-failed`"),
-        ("resnet34-s0", "is unfinished; `bench run` goes on with it"),
+        ("resnet34-s0", "is unfinished; `bench run` resumes it"),
         ("resnet50-s0", "record is damaged"),
     ):
         result = compare("vgg16-s0", name)
@@ -483,7 +483,7 @@ def test_answers_that_are_not_what_the_run_wrote_are_refused(
         path.write_bytes((RunFolder.of(root, other.spec).path / name).read_bytes() + b"x")
         result = compare("vgg16-s0", "resnet18-s0")
         assert result.exit_code == 2
-        assert f"{path}: is not what the run wrote" in result.stderr
+        assert f"{path}: has changed since the run wrote it" in result.stderr
         path.write_bytes(before)
 
 
@@ -496,14 +496,14 @@ def test_a_record_without_answers_is_refused(compare: Compare, tmp_path: Path) -
     folder.write(files.RECORD, make_record(spec, 0.8, 1000))
     result = compare("vgg16-s0", "resnet18-s0")
     assert result.exit_code == 2
-    assert "the run has kept no manifest.parquet" in result.stderr
+    assert "the run did not save manifest.parquet" in result.stderr
 
 
 def test_a_folder_that_is_no_run_is_told(compare: Compare, tmp_path: Path) -> None:
     keep(tmp_path / "mlruns")
     result = compare("vgg16-s0", "mlruns")
     assert result.exit_code == 2
-    assert "mlruns: is no run's folder" in result.stderr
+    assert "mlruns: is not a run folder" in result.stderr
 
 
 # Two studies

@@ -63,7 +63,7 @@ def test_what_is_fetched_is_used_as_it_says(
     again = bench("data", "fetch", NAME)
     assert again.code == 0, again.err
     assert again.out == done.out
-    assert "is there already, unchanged: data/clothes" in again.err
+    assert "already fetched, unchanged: data/clothes" in again.err
 
 
 def test_a_study_of_the_hub_needs_no_path(
@@ -86,10 +86,10 @@ def test_a_study_of_the_hub_needs_no_path(
 def test_a_name_that_is_none(bench: Bench, name: str) -> None:
     done = bench("data", "fetch", "--", name)
     assert done.code == 2
-    assert "is neither fashion nor OWNER/NAME" in done.err
+    assert "give fashion or OWNER/NAME" in done.err
 
 
 def test_a_revision_of_what_has_none(bench: Bench) -> None:
     done = bench("data", "fetch", "fashion", "--revision", "main")
     assert done.code == 2
-    assert "--revision is for a data set of the hub" in done.err
+    assert "--revision requires a data set of the hub" in done.err

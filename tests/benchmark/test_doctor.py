@@ -15,7 +15,7 @@ def test_all_is_well_with_a_study_that_ran(tiny_study: StudyRun) -> None:
     done = run_bench(tiny_study.folder, "doctor", "-c", "tiny.yaml")
     assert done.code == 0, done.out
     assert "2 finished, 0 failed, 0 unfinished" in done.out
-    assert "fault" not in done.out
+    assert "error" not in done.out
 
 
 def _no_folder(folder: Path) -> list[str]:
@@ -30,12 +30,12 @@ def _damaged_store(folder: Path) -> list[str]:
 
 
 FAULTS: dict[str, tuple[Callable[[Path], list[str]], str]] = {
-    "folder": (_no_folder, "cannot be written"),
+    "folder": (_no_folder, "is not writable"),
     "tracking": (_damaged_store, "bench sync"),
     "tracking uri": (lambda folder: ["tracking.uri=http://127.0.0.1:9"], "start the server"),
     "device": (lambda folder: ["device=cuda:63"], "cuda:63 is not available"),
     "data": (lambda folder: ["data={source: kaggle, path: none.zip}"], "none.zip"),
-    "weights": (lambda folder: ["model.weights=nowhere"], "no nowhere"),
+    "weights": (lambda folder: ["model.weights=nowhere"], "nowhere does not exist"),
 }
 
 
@@ -46,7 +46,7 @@ def test_a_fault_is_found_and_a_way_out_told(fault: str, bench: Bench, tmp_path:
     done = bench("doctor", "-c", "tiny.yaml", *settings)
     assert done.code == 1, done.out
     rows = [line.split() for line in done.out.splitlines()]
-    assert next(row[0] for row in rows if row[1:2] == ["fault"]) == fault.split()[0]
+    assert next(row[0] for row in rows if row[1:2] == ["error"]) == fault.split()[0]
     assert words in " ".join(done.out.split())
     assert "Traceback" not in done.out + done.err
 
@@ -70,15 +70,17 @@ def test_weights_that_need_a_hub_that_is_away_are_told(
     done = bench("doctor", "-c", "tiny.yaml", "--set", f"model.weights={setting}")
     assert done.code == code, done.out
     assert "weights ok" not in " ".join(done.out.split())
-    assert "test_resnet at hand; test_efficientnet to be fetched from the hub" in _found(done.out)
+    assert "test_resnet available; test_efficientnet to be downloaded from the hub" in _found(
+        done.out
+    )
     assert "127.0.0.1:9 cannot be reached" in _found(done.out)
 
 
 def _found(out: str) -> str:
     """What the last row of the doctor's table says in its column of findings."""
     lines = out.splitlines()
-    header = next(line for line in lines if "what to do" in line)
-    start, end = header.index("found"), header.index("what to do")
+    header = next(line for line in lines if "remedy" in line)
+    start, end = header.index("result"), header.index("remedy")
     row = next(place for place, line in enumerate(lines) if line.split()[:1] == ["weights"])
     return " ".join(line[start:end].strip() for line in lines[row:] if line.strip())
 
@@ -87,7 +89,7 @@ def test_weights_at_hand_need_no_hub(bench: Bench, hub_away: Path) -> None:
     settings = ("--set", "model.weights=pretrained", "--set", "architectures=[test_resnet]")
     done = bench("doctor", "-c", "tiny.yaml", *settings)
     assert done.code == 0, done.out
-    assert "test_resnet at hand" in _found(done.out)
+    assert "test_resnet available" in _found(done.out)
     assert "cannot be reached" not in done.out
 
 

@@ -80,7 +80,7 @@ def test_a_folder_with_splits(tmp_path: Path) -> None:
                 (folder / f"{number}.jpg").write_bytes(draw_jpeg(seed))
     told = study(tmp_path, "pets")
     assert told["images"] == {"train": 16, "valid": 4, "test": 8}
-    assert told["split_note"] == "test as the source gives it; valid drawn from its train"
+    assert told["split_note"] == "test given by the source; valid drawn from its training split"
     assert told["classes"] == ["cats", "dogs"]
 
 
@@ -99,7 +99,7 @@ def test_a_table_with_a_column_of_splits(tmp_path: Path) -> None:
     told = study(tmp_path, "birds")
     assert told["images"] == {"train": 12, "valid": 6, "test": 6}
     assert told["dropped"] == {"path without a file": 1, "no label": 1}
-    assert told["split_note"] == "train, valid and test as the source gives them"
+    assert told["split_note"] == "train, valid and test given by the source"
 
 
 def test_parquet_files_as_the_hub_has_them(tmp_path: Path) -> None:
@@ -198,12 +198,12 @@ TABLE = ("data.source=table", "data.path=data/t.csv", "data.label=kind")
 def test_a_folder_of_one_class(tmp_path: Path) -> None:
     images(tmp_path, "cats/1.jpg", "cats/2.jpg")
     told = refusal(tmp_path, *FOLDER)
-    assert "all its 2 usable images are of one class, 'cats', and 2 are needed" in told
+    assert "all 2 usable images belong to one class, 'cats'; at least 2 are required" in told
 
 
 def test_a_folder_of_mixed_depth(tmp_path: Path) -> None:
     images(tmp_path, "cats/1.jpg", "dogs/small/1.jpg")
-    assert "1 of 2 images lie deeper than the class folders" in refusal(tmp_path, *FOLDER)
+    assert "1 of 2 images are deeper than the class folders" in refusal(tmp_path, *FOLDER)
 
 
 def test_a_folder_of_nothing_but_heic(tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ def test_a_label_of_ten_thousand_values(tmp_path: Path) -> None:
 
 
 def test_a_source_that_is_none(tmp_path: Path) -> None:
-    assert "no source 'imagefolder' (did you mean folder" in refusal(
+    assert "unknown source 'imagefolder' (did you mean folder" in refusal(
         tmp_path, "data.source=imagefolder"
     )
 
@@ -303,7 +303,7 @@ def test_a_folder_whose_name_is_not_utf8_is_refused_for_results_and_no_more(tmp_
     done = run_bench(here, "data", "stats", "-c", "pets.yaml")
     assert done.code == 2, done.err
     assert "tracking.folder: " in done.err
-    assert "its name is not UTF-8" in done.err
+    assert "the name is not valid UTF-8" in done.err
     elsewhere = ("--set", f"tracking.folder={tmp_path / 'results'}")
     done = run_bench(here, "data", "stats", "-c", "pets.yaml", *elsewhere)
     assert done.code == 0, done.err

@@ -258,7 +258,7 @@ def test_where_the_decoded_images_are_gone_the_page_says_so(tmp_path: Path) -> N
     made = make_study(tmp_path, ("resnet18", "vgg16"), seeds=(0,), epochs=2)
     shutil.rmtree(tmp_path / "cache")
     page = Page(write(made))
-    assert "The decoded images are gone" in page.text
+    assert "The decoded images, a cache, are missing" in page.text
     assert not [tag for tag, _ in page.elements if tag == "img"]
 
 

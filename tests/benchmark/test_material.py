@@ -59,7 +59,7 @@ def test_images_are_decoded_again_and_it_is_told(
         spec.pixels.unlink()
         spec.pixels.write_bytes(content[:third] + bytes(len(content) - third))
     after = images(*planned, told)
-    assert told == [f"{spec.name}: the decoded images are gone or damaged: decoding them again"]
+    assert told == [f"{spec.name}: the decoded images are missing or damaged; decoding them again"]
     assert before.keys() == after.keys()
     assert all(np.array_equal(before[name], after[name]) for name in before)
 
@@ -68,5 +68,5 @@ def test_other_images_than_planned_are_refused(planned: tuple[RunSpec, RunFolder
     spec, folder = planned
     spec.pixels.unlink()
     other = DATA.model_copy(update={"demo": DemoSettings(images_per_class=11)})
-    with pytest.raises(DataError, match="its images have changed since it was planned"):
+    with pytest.raises(DataError, match="the images have changed since the run was planned"):
         open_splits(spec.model_copy(update={"data": other}), folder, print)

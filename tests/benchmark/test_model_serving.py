@@ -106,7 +106,7 @@ def png(width: int, height: int) -> bytes:
         ("not base64!", "image 1: is not base64"),
         (encoded(b"GIF89a, almost"), "image 1: cannot be decoded"),
         (encoded(png(9000, 9000)), "9000 x 9000 pixels are too many"),
-        ("A" * (45 * 2**20), "image 1: has over 32 MiB"),
+        ("A" * (45 * 2**20), "image 1: is larger than 32 MiB"),
         ("", "image 1: cannot be decoded"),
         (encoded(scans(20_000)), "image takes too long to decode: it has over 100 scans"),
     ],

@@ -8,45 +8,45 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.workflows.models_table import Wanted, as_csv, as_json, cells, list_models
+from benchmark.workflows.models_table import Query, as_csv, as_json, cells, list_models
 from clothclf.errors import UserError
 from tests.benchmark.conftest import Bench
 
 
 def test_figures_are_timms_own_network_at_its_own_size(tmp_path: Path) -> None:
     """The published ResNet-18: 11.7 million parameters, 1.8 GMACs."""
-    (found,) = list_models(["resnet18"], Wanted(), tmp_path)
+    (found,) = list_models(["resnet18"], Query(), tmp_path)
     assert (found.image_size, found.params, found.macs) == (224, 11_689_512, 1_814_073_344)
     assert found.tags[0] == "a1_in1k"
 
 
 def test_a_size_changes_macs_and_no_parameters(tmp_path: Path) -> None:
-    (small,) = list_models(["resnet18"], Wanted(image_size=112), tmp_path)
+    (small,) = list_models(["resnet18"], Query(image_size=112), tmp_path)
     assert small.params == 11_689_512
     assert (small.macs or 0) < 1_814_073_344 / 3
 
 
 def test_weights_in_a_folder_are_at_hand(tmp_path: Path) -> None:
     (tmp_path / "test_resnet.safetensors").touch()
-    found = list_models(["test_resnet", "test_vit"], Wanted(weights=tmp_path), tmp_path / "cache")
+    found = list_models(["test_resnet", "test_vit"], Query(weights=tmp_path), tmp_path / "cache")
     assert [item.at_hand for item in found] == [("test_resnet.safetensors",), ()]
     with pytest.raises(UserError, match="there is no such folder"):
-        list_models(["test_resnet"], Wanted(weights=tmp_path / "no"), tmp_path)
+        list_models(["test_resnet"], Query(weights=tmp_path / "no"), tmp_path)
 
 
 def test_limits_and_order(tmp_path: Path) -> None:
     names = ["test_vit", "test_resnet", "test_efficientnet"]
-    by_macs = list_models(names, Wanted(sort="macs"), tmp_path)
+    by_macs = list_models(names, Query(sort="macs"), tmp_path)
     assert [item.macs for item in by_macs] == sorted(item.macs or 0 for item in by_macs)
     least = min(item.params or 0 for item in by_macs) / 1e6
-    kept = list_models(names, Wanted(max_params=least), tmp_path)
+    kept = list_models(names, Query(max_params=least), tmp_path)
     assert [item.params for item in kept] == [round(least * 1e6)]
     with pytest.raises(UserError, match=r"exclude all 3 .* the smallest, "):
-        list_models(names, Wanted(max_params=least / 2), tmp_path)
+        list_models(names, Query(max_params=least / 2), tmp_path)
 
 
 def test_formats_hold_the_same_figures(tmp_path: Path) -> None:
-    found = list_models(["test_resnet", "resnet18.*"], Wanted(image_size=64), tmp_path)
+    found = list_models(["test_resnet", "resnet18.*"], Query(image_size=64), tmp_path)
     rows = list(csv.DictReader(as_csv(found).splitlines()))
     told = json.loads(as_json(found))
     assert [int(row["macs"]) for row in rows] == [item["macs"] for item in told]
@@ -60,7 +60,7 @@ def test_the_command_lists_and_refuses_in_words(bench: Bench) -> None:
     assert listed.out.splitlines()[1].startswith("test_resnet,32,")
     refused = bench("models", "test_resnet", "--max-params", "many")
     assert refused.code == 2
-    assert "no count above 0, such as 10 or 10M" in refused.err
+    assert "is not a number above 0, such as 10 or 10M" in refused.err
 
 
 def test_the_deployed_form_is_listed_and_what_training_takes_is_told(bench: Bench) -> None:
@@ -71,5 +71,5 @@ def test_the_deployed_form_is_listed_and_what_training_takes_is_told(bench: Benc
 
 
 def test_the_listed_size_is_the_counted_one(tmp_path: Path) -> None:
-    (tall,) = list_models(["vit_base_patch16_sapiens2"], Wanted(), tmp_path)
+    (tall,) = list_models(["vit_base_patch16_sapiens2"], Query(), tmp_path)
     assert cells(tall)[1] == "1024x768"

@@ -242,7 +242,7 @@ def test_a_suffix_that_contradicts_the_format_is_refused(
     output = f"x{suffix.get(arguments[0], '.onnx' if arguments[0] == 'export' else '.csv')}"
     done = run_bench(tmp_path, *arguments, "-o", output)
     assert done.code == 2
-    assert f"-o {output} names the format" in done.err
+    assert f"-o {output} implies the format" in done.err
     assert f"--format {arguments[-1]} another" in done.err
     assert not list(tmp_path.iterdir())
 

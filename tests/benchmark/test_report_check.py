@@ -23,7 +23,7 @@ def test_each_altered_number_is_found_and_an_untouched_report_passes(
     whole = path.read_text()
     untouched = run_bench(tiny_study.folder, *shared, "--check", str(path))
     assert untouched.code == 0, untouched.out
-    assert f"all {count_numbers(whole):,} numbers are as the store gives them" in untouched.out
+    assert f"all {count_numbers(whole):,} numbers match the store" in untouched.out
     accuracy = re.search(r"\d\d\.\d\d|0\.\d{4,}", whole)
     assert accuracy is not None
     altered = whole[: accuracy.end() - 1] + ("1" if accuracy[0][-1] != "1" else "2")

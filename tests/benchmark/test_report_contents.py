@@ -189,7 +189,7 @@ def test_a_record_of_another_format_is_refused_in_words(tmp_path: Path) -> None:
     spoilt = RunFolder.of(tmp_path, make_spec("vgg16"))
     (spoilt.path / files.SPEC).write_text("{}")
     (spoilt.path / files.RECORD).unlink()
-    assert "1 with settings that this bench cannot read" in text(study_in(tmp_path))
+    assert "1 with settings that this version of bench cannot read" in text(study_in(tmp_path))
 
 
 def test_every_format_says_the_same(tmp_path: Path) -> None:

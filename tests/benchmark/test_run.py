@@ -105,7 +105,7 @@ def test_a_dry_run_probes_nothing_and_says_what_is_decided_later(
     done = bench(*asked, "--dry-run")
     assert done.code == 0, done.err
     assert not (tmp_path / "mlruns/cache/probes").exists()
-    assert "`bench run` probes 1 of the runs before they begin" in done.err
+    assert "`bench run` first probes 1 of the runs" in done.err
     assert re.search(r"- +test_resnet-s0 +random +to run", done.out)
 
 
@@ -126,7 +126,7 @@ def test_asking_again_trains_nothing_and_says_so(tiny_study: StudyRun) -> None:
     before = {name: record.finished_at for name, record in records(tiny_study.folder).items()}
     again = run_bench(tiny_study.folder, "run", "--all", "-c", "tiny.yaml")
     assert again.code == 0
-    assert "nothing to train: every run was finished before" in again.err
+    assert "nothing to train: all runs are already finished" in again.err
     assert {n: r.finished_at for n, r in records(tiny_study.folder).items()} == before
 
 

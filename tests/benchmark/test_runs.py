@@ -124,12 +124,12 @@ def test_all_failed_runs_are_deleted_at_once(runs: Runs, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("arguments", "typed", "words"),
     [
-        (["vgg16-s0"], "vgg16-s1\n", "'vgg16-s1' is not vgg16-s0; nothing is deleted"),
-        (["vgg16-s0"], "", "--yes deletes unasked"),
+        (["vgg16-s0"], "vgg16-s1\n", "'vgg16-s1' is not vgg16-s0; nothing was deleted"),
+        (["vgg16-s0"], "", "--yes skips the confirmation"),
         (["vgg16-s9", "--yes"], None, "has no run 'vgg16-s9' (did you mean vgg16-s0?)"),
-        (["resnet18-s0", "--yes"], None, "may be any of 2 runs"),
-        ([], None, "name the runs to delete, or give --failed"),
-        (["vgg16-s0", "--failed"], None, "name the runs to delete, or give --failed"),
+        (["resnet18-s0", "--yes"], None, "matches 2 runs"),
+        ([], None, "give the runs to delete, or --failed"),
+        (["vgg16-s0", "--failed"], None, "give the runs to delete, or --failed"),
         (["vgg16-s0", "--yes", "--set", "tracking.uri=http://127.0.0.1:9"], None, "start the serv"),
     ],
 )

@@ -100,7 +100,7 @@ def test_a_killed_run_is_a_failure_with_its_stage_and_signal(
 
     (result,) = run_plan([spec], tmp_path, filler(data), [Killer()]).failed
     assert result.stage == "cost"
-    assert f"its process was ended by {signal_name(number)}" in result.reason
+    assert f"its process was killed by {signal_name(number)}" in result.reason
     kept = folder.failure()
     assert kept is not None
     assert kept.model_copy(update={"check": ""}) == result
@@ -152,7 +152,7 @@ def test_a_stopped_run_goes_on_and_ends_as_if_it_had_not_been(
     stop = StopRequest()
 
     def ask(spec: RunSpec, epoch: int) -> None:
-        stop.asked = epoch >= 2
+        stop.requested = epoch >= 2
 
     first = Recorder(ask)
     with pytest.raises(KeyboardInterrupt):
@@ -175,7 +175,7 @@ def test_a_stopped_run_goes_on_and_ends_as_if_it_had_not_been(
 def test_a_run_that_takes_too_long_is_ended_and_told(data: DataSet, tmp_path: Path) -> None:
     spec = spec_on(data, **LONG)
     (failure,) = run_plan([spec], tmp_path, filler(data), [], Policy(timeout_s=8.0)).failed
-    assert failure.reason == "it took longer than limits.timeout_s, 8 seconds"
+    assert failure.reason == "it exceeded limits.timeout_s, 8 seconds"
     assert processes_in(RunFolder.of(tmp_path, spec).path) == []
 
 

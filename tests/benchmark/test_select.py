@@ -24,7 +24,7 @@ from benchmark.runs.folder import study_folders
 from benchmark.runs.record import RunRecord
 from benchmark.select.agreement import agree, draw_sample, wilson
 from benchmark.select.clock import Clock, process_age_s
-from benchmark.select.halving import RungScore, cut, final_order, halvings, noise, ranked
+from benchmark.select.halving import RungScore, final_order, halvings, noise, promote, ranked
 from benchmark.select.last_rungs import final_s, plan_final, plan_seeds, whole_rung
 from benchmark.select.outcome import (
     Outcome,
@@ -93,7 +93,7 @@ def test_the_order_does_not_depend_on_who_finished_first(
 def test_nobody_is_dropped_who_is_better_than_one_who_stays(
     scores: list[RungScore], keep: int
 ) -> None:
-    decided = cut(scores, keep, 20)
+    decided = promote(scores, keep, 20)
     assert len(decided.kept) == min(keep, len(scores))
     assert {*decided.kept, *decided.dropped} == set(scores)
     if decided.dropped:
@@ -107,8 +107,8 @@ def test_fewer_macs_then_the_name_win_a_tie() -> None:
 
 def test_a_small_gap_on_few_images_is_noise_and_on_many_is_not() -> None:
     scores = [RungScore("a", 0.80, 1), RungScore("b", 0.77, 1)]
-    assert cut(scores, 1, 100).noisy == {"b"}
-    assert cut(scores, 1, 10_000).noisy == frozenset()
+    assert promote(scores, 1, 100).noisy == {"b"}
+    assert promote(scores, 1, 10_000).noisy == frozenset()
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.integers(1, 1000))
@@ -282,7 +282,7 @@ def test_time_beyond_all_epochs_goes_to_further_seeds() -> None:
 def rung_result(kind: RungKind, **accuracies: float) -> RungResult:
     rung = Rung(kind=kind, architectures=2, train=9, valid=9, test=9, epochs=1, seconds=1)
     scores = {name: RungScore(name, accuracy, 1) for name, accuracy in accuracies.items()}
-    return RungResult(kind, rung, 9, scores, {}, cut(list(scores.values()), 2, 9))
+    return RungResult(kind, rung, 9, scores, {}, promote(list(scores.values()), 2, 9))
 
 
 def test_a_head_that_is_better_than_all_whole_networks_is_the_answer() -> None:
@@ -514,7 +514,7 @@ def test_the_winner_is_used_by_the_same_config(whole: tuple[Path, Finished]) -> 
     for arguments in (command, ["predict", "-c", "study.yaml", image]):
         used = run_bench(folder, *arguments)
         assert used.code == 0, used.err
-        assert f"answered by {answer(folder)[0]}-s0" in used.err
+        assert f"predicted by {answer(folder)[0]}-s0" in used.err
         assert "the winner of selection choosing-" in used.err
 
 
@@ -599,7 +599,7 @@ def test_what_is_too_large_or_refuses_the_size_is_left_out(bench: Bench) -> None
 def test_a_budget_that_is_no_time_is_refused(bench: Bench, budget: str) -> None:
     done = bench("select", "-c", "tiny.yaml", f"--budget={budget}", "test_resnet")
     assert done.code == 2
-    assert "write a time such as 30m" in done.err
+    assert "use a value such as 30m" in done.err
     assert len(done.err.splitlines()) == 1
 
 

@@ -98,7 +98,7 @@ def test_a_named_run_and_the_selection_are_not_asked_for_at_once(selected: Path)
     arguments = ["export", "-c", "study.yaml", "--run", "vgg16-s0", "--from-select"]
     done = CliRunner().invoke(main, arguments)
     assert done.exit_code == 2
-    assert "--run and --from-select" in done.stderr
+    assert "--run or --from-select" in done.stderr
 
 
 def test_an_answer_of_before_they_had_checksums_is_found(selected: Path) -> None:

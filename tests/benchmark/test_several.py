@@ -151,7 +151,7 @@ def listening_sockets(processes: object) -> list[str]:
 def test_a_killed_process_is_a_failure_with_its_number_stage_and_signal(story: Story) -> None:
     (failure,) = story.failed.failed
     assert failure.stage == "train"
-    assert failure.reason.startswith("process 2 of 2 was ended by SIGKILL")
+    assert failure.reason.startswith("process 2 of 2 was killed by SIGKILL")
 
 
 @needs_proc
@@ -197,7 +197,7 @@ def test_a_frozen_backbone_leaves_its_head_to_one_process(data: DataSet, tmp_pat
     (record,) = run_plan([spec], tmp_path, filler(data), [hand], TWO).finished
     assert isinstance(record, RunRecord)
     assert record.environment.processes == 1
-    assert any("one process alone" in note for note in hand.notes)
+    assert any("one process trains" in note for note in hand.notes)
 
 
 FAULTY = """\
@@ -229,9 +229,9 @@ def test_a_fault_of_one_process_is_told_with_its_number(
 
 
 def test_what_killed_a_process_is_told_before_what_others_died_of() -> None:
-    assert reason({0: 1, 2: -9}, 4).startswith("process 3 of 4 was ended by SIGKILL")
-    assert reason({0: -15, 2: -9}, 4).startswith("process 3 of 4 was ended by SIGKILL")
-    assert reason({0: -15, 1: 1, 3: 1}, 4) == "process 2 of 4 ended with code 1 and no record"
+    assert reason({0: 1, 2: -9}, 4).startswith("process 3 of 4 was killed by SIGKILL")
+    assert reason({0: -15, 2: -9}, 4).startswith("process 3 of 4 was killed by SIGKILL")
+    assert reason({0: -15, 1: 1, 3: 1}, 4) == "process 2 of 4 ended with code 1 without a record"
 
 
 def test_gpus_that_are_not_there_are_told_in_a_sentence() -> None:
@@ -242,9 +242,9 @@ def test_gpus_that_are_not_there_are_told_in_a_sentence() -> None:
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
-        ({"gpus_per_run": 0.5}, "only --executor ray gives out parts of a GPU"),
-        ({"gpus_per_run": 2, "processes_per_run": 3}, "leave out --processes-per-run 3"),
-        ({"processes_per_run": 2, "workers": 2}, "leave out --workers"),
+        ({"gpus_per_run": 0.5}, "fractions of a GPU require --executor ray"),
+        ({"gpus_per_run": 2, "processes_per_run": 3}, "remove --processes-per-run 3"),
+        ({"processes_per_run": 2, "workers": 2}, "remove --workers"),
     ],
 )
 def test_what_does_not_go_together_is_refused(asked: dict[str, int], told: str) -> None:

@@ -558,7 +558,7 @@ def test_a_damaged_file_of_answers_is_named_and_the_others_are_still_compared(
     assert len(analysis.pairs) == 1
     (note,) = analysis.notes
     assert str(path) in note
-    assert "is not what the run wrote" in note
+    assert "has changed since the run wrote it" in note
 
 
 @pytest.mark.parametrize("name", ["predictions.parquet", "manifest.parquet"])
@@ -580,4 +580,4 @@ def test_a_file_that_reads_well_but_is_not_the_runs_is_not_believed(
     assert analysis.statistics == [None]
     assert analysis.rows[0].accuracy == record.test.accuracy
     (note,) = analysis.notes
-    assert f"{path}: is not what the run wrote" in note
+    assert f"{path}: has changed since the run wrote it" in note

@@ -17,12 +17,12 @@ def test_the_first_asks_and_the_second_insists(number: signal.Signals) -> None:
     try:
         request = StopRequest()
         with request.listening():
-            assert not request.asked
+            assert not request.requested
             os.kill(os.getpid(), number)
-            assert request.asked
+            assert request.requested
             with pytest.raises(KeyboardInterrupt):
                 os.kill(os.getpid(), number)
-        assert request.insisted
+        assert request.repeated
         assert signal.getsignal(number) is signal.default_int_handler
     finally:
         signal.signal(number, before)
@@ -33,6 +33,6 @@ def test_an_ignored_signal_stays_ignored() -> None:
     try:
         with StopRequest().listening() as request:
             os.kill(os.getpid(), signal.SIGINT)
-        assert not request.asked
+        assert not request.requested
     finally:
         signal.signal(signal.SIGINT, before)

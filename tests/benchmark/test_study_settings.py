@@ -44,15 +44,15 @@ def test_an_assignment_is_blamed_for_its_own_fault(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("study: s\nstudy: t\narchitectures: [a]\n", "stands there twice"),
+        ("study: s\nstudy: t\narchitectures: [a]\n", "duplicate key"),
         ("a: &x [1]\nb: *x\n", "aliases are not allowed"),
         ("study: [", "not valid YAML"),
-        ("- a\n", "must hold keys"),
-        ("", "must hold keys"),
+        ("- a\n", "must contain keys"),
+        ("", "must contain keys"),
         ("study: !!python/object/apply:os.system [ls]\n", "not valid YAML"),
         ("study: s\narchitectures: []\n", "architectures"),
         ("study: 'a b'\narchitectures: [a]\n", "study"),
-        (MINIMAL + "seeds: [1, 1]\n", "a seed stands there twice"),
+        (MINIMAL + "seeds: [1, 1]\n", "must not list a seed twice"),
         (MINIMAL + "train: {epochs: 0}\n", "train.epochs"),
         (MINIMAL + "train: {epochs: true}\n", "train.epochs"),
         (MINIMAL + "train: {learning_rate: .nan}\n", "train.learning_rate"),
@@ -229,10 +229,10 @@ def test_a_recipes_options_are_none_of_another_optimizer(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("recipe", "says"),
     [
-        ("finetune-fats", r"--set recipe=.*no recipe that is shipped.*did you mean finetune-fast"),
-        ("nowhere.yaml", r"no YAML file \(shipped: finetune-best, finetune-fast, published\)"),
+        ("finetune-fats", r"--set recipe=.*neither a built-in recipe.*did you mean finetune-fast"),
+        ("nowhere.yaml", r"a YAML file \(built-in: finetune-best, finetune-fast, published\)"),
         ("3", "recipe: input should be a valid string"),
-        ("{here}/no_keys.yaml", r"no_keys.yaml: must hold keys such as `model:` and `train:`"),
+        ("{here}/no_keys.yaml", r"no_keys.yaml: must contain keys such as `model:` and `train:`"),
         ("{here}/fault.yaml", r"fault.yaml: train.epoch: unknown key \(did you mean epochs"),
         ("{here}/study.yaml", r"study.yaml: study: unknown key"),
     ],

@@ -89,7 +89,7 @@ def test_a_teacher_whose_model_is_damaged_is_refused(taught: Path, tmp_path: Pat
         file.write(b"more")
     done = student(taught, damaged)
     assert done.code == 2, done.err
-    assert "model.safetensors: is not as the run saved it" in done.err
+    assert "model.safetensors: is missing or has changed" in done.err
 
 
 def test_a_selection_has_no_teacher(taught: Path) -> None:

@@ -113,7 +113,7 @@ def test_ctrl_c_leaves_a_clean_terminal(tmp_path: Path) -> None:
     assert "runs done" not in text
     assert re.search(r"\[1/4\] test_resnet-s0: stopped", text)
     assert re.search(r"\[2/4\] test_resnet-s1: stopped", text)
-    assert "bench: interrupted; all that was done is kept" in text
+    assert "bench: Interrupted. Progress is saved" in text
     assert shown.widest <= 80
 
 
@@ -155,7 +155,7 @@ ROWS = [
         "-",
         "-",
         "-",
-        "failed in train: memory is too short, even for one image",
+        "failed in train: out of memory, even with one image",
     ],
 ]
 

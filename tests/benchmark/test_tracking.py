@@ -171,7 +171,7 @@ def test_a_store_that_fails_in_the_middle_does_not_end_the_study(
         tracker.on_started(folder, record.spec, False)
         tracker.on_finished(folder, record)
     (warning,) = warnings
-    assert "kept in the run folders" in warning
+    assert "saved in the run folders" in warning
 
 
 def a_record(study: StudyRun) -> tuple[RunFolder, RunRecord]:

@@ -71,8 +71,8 @@ def test_without_a_name_it_is_the_pick_of_the_report(tiny_study: StudyRun) -> No
     path = next((tiny_study.folder / "mlruns/cache/demo").rglob("*.jpg"))
     report = run_bench(tiny_study.folder, "report", "-c", "tiny.yaml", "--format", "json")
     done = run_bench(tiny_study.folder, "predict", str(path), "-c", "tiny.yaml")
-    (taken,) = (line for line in done.err.splitlines() if line.startswith("answered by"))
-    name = taken.removeprefix("answered by ").partition("-s0")[0]
+    (taken,) = (line for line in done.err.splitlines() if line.startswith("predicted by"))
+    name = taken.removeprefix("predicted by ").partition("-s0")[0]
     assert f'"{name}"' in report.out
     assert "the pick of study tiny" in taken
 
@@ -165,7 +165,7 @@ def test_a_run_is_registered_once(tiny_study: StudyRun, tmp_path: Path) -> None:
     first, second = (run_bench(folder, *command) for _ in range(2))
     assert (first.code, second.code) == (0, 0), first.err + second.err
     assert "version 1 of tiny is new" in first.out
-    assert "version 1 of tiny was there before" in second.out
+    assert "version 1 of tiny already exists" in second.out
     client = MlflowClient(tracking_uri=f"sqlite:///{folder}/mlruns/mlflow.db")
     (version,) = client.search_model_versions("name = 'tiny'")
     assert version.tags["architecture"] == "test_resnet"
@@ -175,14 +175,14 @@ def test_a_run_is_registered_once(tiny_study: StudyRun, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("predict", "nowhere.jpg"), "nowhere.jpg: there is no such file or folder"),
-        (("predict", "."), "has no images in it"),
+        (("predict", "nowhere.jpg"), "nowhere.jpg: no such file or folder"),
+        (("predict", "."), "contains no images"),
         (("predict", "tiny.yaml", "--run", "test_resnet-s9"), "has no run 'test_resnet-s9'"),
         (("export", "--run", "test_resnet-s0", "-o", "/proc/x.onnx"), "/proc/x.onnx: cannot be"),
         (("export", "--format", "caffe"), "'caffe' is not one of"),
         (("export", "-o", "x.tflite"), "use one of .onnx (onnx), .pt2 (torch), .pt (torchscript)"),
-        (("export", "-o", "x.pt2", "--format", "onnx"), "use the suffix .onnx, or leave out"),
-        (("register", "--name", "a/b"), "--name: 'a/b' is no name"),
+        (("export", "-o", "x.pt2", "--format", "onnx"), "use the suffix .onnx, or remove"),
+        (("register", "--name", "a/b"), "--name: 'a/b' is not a valid name"),
     ],
 )
 def test_bad_input_is_one_sentence(
@@ -203,7 +203,7 @@ def test_a_damaged_model_is_not_used(tiny_study: StudyRun, tmp_path: Path) -> No
     path = next((tiny_study.folder / "mlruns/cache/demo").rglob("*.jpg"))
     done = run_bench(tiny_study.folder, "predict", str(path), "--run", str(copy))
     assert done.code == 2
-    assert "model.safetensors: is not as the run saved it" in done.err
+    assert "model.safetensors: is missing or has changed" in done.err
 
 
 def test_a_network_is_exported_as_it_is_deployed(bench: Bench, tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_a_network_is_exported_as_it_is_deployed(bench: Bench, tmp_path: Path) -
         "-o", str(file),
     )  # fmt: skip
     assert done.code == 0, done.err
-    assert "re-parameterised" in done.err
+    assert "re-parameterized" in done.err
     names = torch.export.load(str(file)).state_dict
     assert names
     assert not any("conv_kxk" in name for name in names)

@@ -113,7 +113,7 @@ def test_a_busy_machine_is_said_and_its_times_are_not_kept_for_later(bench: Benc
     finally:
         for process in spin:
             process.kill()
-    assert "cores while measuring: these times are longer than an idle machine's" in told.err
+    assert "cores while measuring: times are longer than on an idle machine" in told.err
     assert "probing test_resnet-s0" in bench("plan", "test_resnet", "-c", "tiny.yaml").err
 
 
@@ -208,7 +208,7 @@ def test_the_ui_refuses_a_port_in_use(tiny_study: StudyRun) -> None:
     assert (done.code, done.out) == (2, "")
     told = [line for line in done.err.splitlines() if line]
     assert len(told) == 1
-    assert f"--port {port}: is in use on 127.0.0.1" in told[0]
+    assert f"--port {port}: is used by another program on 127.0.0.1" in told[0]
 
 
 def _groups(group: click.Group) -> Iterator[click.Group]:

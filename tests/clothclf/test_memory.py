@@ -9,7 +9,7 @@ import pytest
 
 import clothclf.memory
 from benchmark.engine.estimate import Estimate
-from benchmark.workflows.plan_study import fit_in_words
+from benchmark.workflows.plan_study import describe_fit
 from clothclf.memory import available_memory_bytes
 
 MIB = 2**20
@@ -74,4 +74,4 @@ def test_a_plan_says_what_a_control_group_has_no_room_for(
 ) -> None:
     monkeypatch.setattr(clothclf.memory, "SYSTEM", version_2)
     found = Estimate("float32", 10.0, 90 * MIB, 80 * MIB)
-    assert fit_in_words(found) == "will not fit: needs 80 MiB, 60 MiB are free"
+    assert describe_fit(found) == "does not fit: needs 80 MiB, 60 MiB available"

@@ -96,7 +96,7 @@ class SimulatedRun:
         """It never is."""
         return ""
 
-    def ask_to_stop(self) -> None:
+    def request_stop(self) -> None:
         """It ends when it ends."""
 
     def end(self, why: str = "") -> None:

@@ -105,7 +105,7 @@ def test_it_is_there_already_for_sync(
     variables = told(shared) | {"MLFLOW_TRACKING_PASSWORD_FILE": str(tmp_path / "password")}
     del variables["MLFLOW_TRACKING_PASSWORD"]
     done = run_bench(landed[0], "sync", "-c", "tiny.yaml", variables=variables, timeout_s=600)
-    assert (done.code, done.out.strip()) == (0, "0 runs logged, 2 were there"), done.err
+    assert (done.code, done.out.strip()) == (0, "0 runs logged, 2 already logged"), done.err
 
 
 def test_a_wrong_password_is_refused_in_a_sentence(
@@ -117,7 +117,7 @@ def test_a_wrong_password_is_refused_in_a_sentence(
     )
     assert done.code == 2
     (line,) = [line for line in done.err.splitlines() if line.startswith("bench:")]
-    assert f"{shared.uri} does not accept user '{ADMIN}' with that password" in line
+    assert f"{shared.uri} rejects user '{ADMIN}' with this password" in line
     assert "MLFLOW_TRACKING_PASSWORD" in line
     assert WRONG not in done.err + done.out
 
@@ -146,8 +146,8 @@ def test_doctor_examines_the_server(
     """Its version, clock and pace, and an artifact, which it takes away again."""
     client_of(shared, monkeypatch)
     found, concerns = look_at_server(MlflowStore(shared.uri, "examined", tmp_path))
-    assert f"takes runs and artifacts: MLflow {mlflow.__version__}" in found
-    assert [told for told in concerns if "for a call" not in told] == []  # a busy machine is slow
+    assert f"accepts runs and artifacts: MLflow {mlflow.__version__}" in found
+    assert [told for told in concerns if "per request" not in told] == []  # a busy machine is slow
     assert not [name for name in shared.objects.names() if "doctor" in name]
 
 
@@ -166,7 +166,7 @@ def test_a_driver_reaches_it_by_tls(
     client_of(shared, monkeypatch)
     monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", str(tls.authority))
     found, _ = look_at_server(MlflowStore(tls.uri, "by tls", tmp_path))
-    assert f"takes runs and artifacts: MLflow {mlflow.__version__}" in found
+    assert f"accepts runs and artifacts: MLflow {mlflow.__version__}" in found
     monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", "")
     with pytest.raises(TrackingError, match="certificate is not trusted") as caught:
         MlflowStore(tls.uri, "by tls", tmp_path)
@@ -241,7 +241,7 @@ def test_a_store_that_loses_server_and_database_has_all_of_two_drivers_in_the_en
         done = run_bench(folder, "sync", "-c", "faults.yaml", variables=told(shared), timeout_s=600)
         assert done.code == 0, done.err
         done = run_bench(folder, "sync", "-c", "faults.yaml", variables=told(shared), timeout_s=600)
-        assert (done.code, done.out.strip()) == (0, "0 runs logged, 2 were there"), done.err
+        assert (done.code, done.out.strip()) == (0, "0 runs logged, 2 already logged"), done.err
     client_of(shared, monkeypatch)
     assert study.figures(folders[0]) == study.figures(folders[1])
     study.assert_whole_in_mlflow(folders[0], shared.uri)
@@ -276,7 +276,7 @@ def test_a_password_that_is_changed_on_the_way_does_not_stop_a_study(
         wait_for(tmp_path, "epoch 1/")
         users.update_user_password("anna", "second-password-of-anna")
         assert driver.wait(600) == 0
-    assert "does not accept user 'anna' with that password" in study.output(tmp_path)
+    assert "rejects user 'anna' with this password" in study.output(tmp_path)
     assert "Traceback" not in study.output(tmp_path)
     variables["MLFLOW_TRACKING_PASSWORD"] = "second-password-of-anna"  # noqa: S105 - nobody's
     done = run_bench(tmp_path, "sync", "-c", "anna.yaml", variables=variables, timeout_s=600)

@@ -70,7 +70,7 @@ def read(content: bytes, place: Path) -> None:
     """Pass an input to its reader; it may only raise UserError."""
     from clothclf.data.sources.hub import HubSource
     from clothclf.data.sources.kaggle import KaggleSource
-    from clothclf.data.sources.listing import Wanted
+    from clothclf.data.sources.listing import Query
     from clothclf.data.sources.selection import choose
     from clothclf.data.sources.table import read_table
     from clothclf.errors import UserError
@@ -84,7 +84,7 @@ def read(content: bytes, place: Path) -> None:
             return
         place.write_bytes(content)
         source = HubSource(place) if kind == PARQUET else KaggleSource(place)
-        wanted = Wanted("articleType")
+        wanted = Query("articleType")
         listing = choose(source.list_images(wanted), wanted, source.title)
         dropped = sum(finding.action == "dropped" for finding in listing.findings)
         _demand(listing.rows_read == len(listing.rows) + dropped, "a row without account")

@@ -122,5 +122,5 @@ def test_a_run_whose_cache_is_gone_decodes_its_images_again(
     shutil.rmtree(tmp_path / "mlruns/cache")
     assert process.wait(300) == 0, study.output(tmp_path)[-3000:]
     told = study.output(tmp_path)
-    assert told.count("the decoded images are gone or damaged: decoding them again") == 1
+    assert told.count("the decoded images are missing or damaged; decoding them again") == 1
     assert study.figures(tmp_path) == undisturbed.figures

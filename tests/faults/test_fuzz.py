@@ -20,7 +20,7 @@ from hypothesis.configuration import set_hypothesis_home_dir
 
 from benchmark.config.study import StudySettings, load_study, to_yaml
 from clothclf.data.sources.kaggle import KaggleSource
-from clothclf.data.sources.listing import Wanted, is_one_line
+from clothclf.data.sources.listing import Query, is_one_line
 from clothclf.data.sources.selection import choose
 from clothclf.data.sources.table import read_table
 from clothclf.errors import UserError
@@ -98,7 +98,7 @@ def a_listing_accounts_for_every_row(content: bytes) -> None:
         (folder / "images" / f"{name}.jpg").write_bytes(b"x")
     (folder / "styles.csv").write_bytes(content)
     try:
-        wanted = Wanted("articleType")
+        wanted = Query("articleType")
         listing = choose(KaggleSource(folder).list_images(wanted), wanted, "data")
     except UserError:
         return

@@ -145,7 +145,7 @@ def test_packing_that_cannot_be_undone_in_parts_is_not_undone(method: int) -> No
         archive.writestr("styles.csv", bytes(10**8))
     tracemalloc.start()
     try:
-        assert "styles.csv: is packed with a method other than deflate" in stats(path)
+        assert "styles.csv: is compressed with a method other than deflate" in stats(path)
         assert tracemalloc.get_traced_memory()[1] < 2 * 10**7
     finally:
         tracemalloc.stop()
@@ -197,7 +197,7 @@ def test_a_member_that_is_there_twice_is_used_only_if_both_are_equal() -> None:
     assert prepared(path).dropped == {UNREADABLE: 1}
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("styles.csv", table.replace("Tops", "Caps"))
-    assert "styles.csv: stands in the archive more than once" in stats(path)
+    assert "styles.csv: occurs more than once in the archive" in stats(path)
 
 
 @pytest.mark.parametrize("name", [b"\0ame", b"n\0me", b"\xff\xfe\xff\xff"])
@@ -287,7 +287,7 @@ def png_with_text(size: int) -> bytes:
 @pytest.mark.parametrize("size", [(70_000, 1), (1, 70_000)])
 def test_a_line_of_pixels_is_refused(size: tuple[int, int]) -> None:
     """Resizing it would take memory for each of its pixels, once for each row."""
-    with pytest.raises(DataError, match="too long a line"):
+    with pytest.raises(DataError, match="one side is too long"):
         decode_rgb(saved(Image.new("L", size), "PNG"))
 
 
@@ -435,22 +435,22 @@ BAD_CONFIGS: dict[str, tuple[str, str]] = {
     "a module": (CONFIG + "x: !!python/module:antigravity\n", "not valid YAML"),
     "deep nesting": (CONFIG + f"x: {DEEP}\n", "nested too deeply"),
     "endless nesting": (CONFIG + "x: " + "[" * 200_000, "nested too deeply"),
-    "a key twice, below": (CONFIG + "train: {epochs: 1, epochs: 2}\n", "stands there twice"),
+    "a key twice, below": (CONFIG + "train: {epochs: 1, epochs: 2}\n", "duplicate key"),
     "a date as key": (CONFIG + "2024-01-01: 1\n", "is not text"),
     "bytes as key": (CONFIG + "!!binary aGk=: 1\n", "is not text"),
     "a list as key": (CONFIG + "? [a]\n: 1\n", "not valid YAML"),
     "a huge number": (CONFIG + f"seeds: [0x{'f' * 100_000}]\n", "a number of 100002 characters"),
     "a huge number by sixties": (CONFIG + f"seeds: [1{':59' * 99_999}]\n", "a number of"),
     "a number that overflows": (CONFIG + f"seeds: [1{':59' * 300}.5]\n", "a number of"),
-    "an empty number": (CONFIG + 'seeds: [!!int ""]\n', "a value does not fit its tag"),
-    "no truth": (CONFIG + "measure: !!bool perhaps\n", "a value does not fit its tag"),
-    "no date": (CONFIG + "device: !!timestamp never\n", "a value does not fit its tag"),
-    "half a character": (CONFIG + 'device: "\\ud800"\n', "half of a character"),
+    "an empty number": (CONFIG + 'seeds: [!!int ""]\n', "a value does not match its tag"),
+    "no truth": (CONFIG + "measure: !!bool perhaps\n", "a value does not match its tag"),
+    "no date": (CONFIG + "device: !!timestamp never\n", "a value does not match its tag"),
+    "half a character": (CONFIG + 'device: "\\ud800"\n', "an incomplete character"),
     "a NUL": (CONFIG + "device: cpu\0\n", "not valid YAML"),
     "two documents": (CONFIG + "---\n" + CONFIG, "found another document"),
     "a huge value": (CONFIG + f"device: {'x' * 900_000}\n", "device: string should match"),
-    "a NUL in a folder's name": (CONFIG + 'tracking: {folder: "a\\0b"}\n', "no system takes"),
-    "a folder's name too long": (CONFIG + f"tracking: {{folder: {'x' * 300}}}\n", "no system"),
+    "a NUL in a folder's name": (CONFIG + 'tracking: {folder: "a\\0b"}\n', "invalid path"),
+    "a folder's name too long": (CONFIG + f"tracking: {{folder: {'x' * 300}}}\n", "invalid path"),
     "a huge file": (CONFIG + "#" * 1_000_001, "larger than 1 MB"),
 }
 

@@ -36,7 +36,7 @@ def test_asked_once_it_stops_within_seconds_and_goes_on_later(
     process.send_signal(number)
     assert process.wait(30) == 130
     assert time.monotonic() - asked < 10
-    assert "all that was done is kept" in study.output(tmp_path)
+    assert "Interrupted. Progress is saved" in study.output(tmp_path)
     assert "Traceback" not in study.output(tmp_path)
     study.assert_no_process(tmp_path)
     study.finish(tmp_path)
@@ -74,7 +74,7 @@ def test_a_run_that_crashes_is_a_failure_and_the_others_go_on(
     ).stdout.split()[0]
     os.kill(int(worker), signal.SIGSEGV)
     assert process.wait(120) == 1
-    assert "failed in train: its process was ended by SIGSEGV" in study.output(tmp_path)
+    assert "failed in train: its process was killed by SIGSEGV" in study.output(tmp_path)
     assert sorted(study.records(tmp_path)) == [1]
     again = run_bench(tmp_path, "run", "--all", "-c", "faults.yaml")
     assert again.code == 1
@@ -91,7 +91,7 @@ def test_a_run_that_fits_in_no_way_is_a_failure_in_one_sentence(tmp_path: Path) 
     )
     process = study.start(tmp_path, "run", "--all", "--set", "limits.memory_mib=700")
     assert process.wait(300) == 1
-    assert "memory is too short" in study.output(tmp_path)
+    assert "out of memory, even with one image" in study.output(tmp_path)
     assert "Traceback" not in study.output(tmp_path)
 
 

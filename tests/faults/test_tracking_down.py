@@ -79,7 +79,7 @@ def test_a_server_that_is_not_there_is_told_at_the_start(tmp_path: Path, server:
     )
     assert done.code == 2
     (line,) = [line for line in done.err.splitlines() if line.startswith("bench:")]
-    assert "start the server, mend the URI, or leave it out to use the SQLite store" in line
+    assert "start the server, correct the URI, or remove it to use the SQLite store" in line
     assert study.records(tmp_path) == {}
 
 
@@ -95,7 +95,7 @@ def test_a_server_that_never_answers_is_told_within_a_minute(
         tmp_path, "run", "--all", "-c", "faults.yaml", "--set", f"tracking.uri={server.uri}"
     )
     assert done.code == 2, done.err
-    assert "leave it out to use the SQLite store" in done.err
+    assert "remove it to use the SQLite store" in done.err
     assert time.monotonic() - started < 60
 
 
@@ -112,7 +112,7 @@ def assert_filled_later(folder: Path, uri: str) -> None:
     first = run_bench(folder, "sync", "-c", "faults.yaml", *setting)
     assert first.code == 0, first.err
     again = run_bench(folder, "sync", "-c", "faults.yaml", *setting)
-    assert (again.code, again.out.strip()) == (0, "0 runs logged, 2 were there"), again.err
+    assert (again.code, again.out.strip()) == (0, "0 runs logged, 2 already logged"), again.err
     study.assert_whole_in_mlflow(folder, uri)
 
 
@@ -126,7 +126,7 @@ def test_a_server_that_fails_on_the_way_is_filled_later_without_doubles(
     wait_for_first_epoch(tmp_path)
     server.stop() if fault == "dies" else server.hold()
     assert process.wait(300) == 0, study.output(tmp_path)
-    assert study.output(tmp_path).count("MLflow does not take what runs report") == 1
+    assert study.output(tmp_path).count("MLflow is not available") == 1
     assert "Traceback" not in study.output(tmp_path)
     assert study.figures(tmp_path) == undisturbed.figures
     server.start() if fault == "dies" else server.hold(False)
@@ -147,7 +147,7 @@ def test_a_store_that_cannot_be_written_on_the_way_is_filled_later(
         if ballast is None:
             other.execute("BEGIN EXCLUSIVE")
         assert process.wait(300) == 0, study.output(tmp_path)
-    assert "MLflow does not take what runs report" in study.output(tmp_path)
+    assert "MLflow is not available" in study.output(tmp_path)
     assert "Traceback" not in study.output(tmp_path)
     assert study.figures(tmp_path) == undisturbed.figures
     if ballast is not None:
@@ -171,7 +171,7 @@ def test_what_cannot_be_written_is_told_at_the_start(
     assert done.code == 2, done.err
     assert "Traceback" not in done.err
     (line,) = [line for line in done.err.splitlines() if line.startswith("bench:")]
-    assert ("leave it out" if what == "store" else "name another") in line
+    assert ("remove it" if what == "store" else "choose another") in line
     assert study.records(tmp_path) == {}
 
 
@@ -183,7 +183,7 @@ def test_a_lost_store_is_rebuilt_from_the_run_folders(
     for path in (tmp_path / "mlruns").glob("mlflow.db*"):
         path.unlink()
     done = run_bench(tmp_path, "sync", "-c", "faults.yaml")
-    assert (done.code, done.out.strip()) == (0, "2 runs logged, 0 were there"), done.err
+    assert (done.code, done.out.strip()) == (0, "2 runs logged, 0 already logged"), done.err
     study.assert_whole_in_mlflow(tmp_path)
 
 

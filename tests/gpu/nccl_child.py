@@ -8,10 +8,11 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.distributed import destroy_process_group
 
 from clothclf.device import make_repeatable
 from clothclf.training.distributed.distributed_step import DistributedStep
-from clothclf.training.distributed.process_group import join, leave
+from clothclf.training.distributed.process_group import init_process_group
 from clothclf.training.objective import Objective
 from clothclf.training.optimizer import make_optimizer
 from clothclf.training.step import EagerStep, Step
@@ -31,7 +32,7 @@ def losses(step: Step, device: torch.device) -> list[float]:
 def main(folder: Path) -> None:
     """Print the losses with the others (there are none) and alone, and the synchronised norms."""
     make_repeatable()
-    group = join(folder, "cuda")
+    group = init_process_group(folder, "cuda")
     module = build(mode="finetune").to(group.device).train()
     optimizer = make_optimizer(module, recipe())
     together = DistributedStep(module, optimizer, Objective(), None, group, lambda: BATCH)
@@ -43,7 +44,7 @@ def main(folder: Path) -> None:
         "together": losses(together, group.device),
         "alone": losses(alone, group.device),
     }
-    leave()
+    destroy_process_group()
     print(json.dumps(told))
 
 

@@ -16,7 +16,7 @@ def main(names: list[str]) -> None:
     for name in names or CASES:
         rows = run(name)
         for row in rows:
-            print(f"{name}: {row.what}: {row.outcome} (wanted: {row.wanted})", flush=True)
+            print(f"{name}: {row.what}: {row.outcome} (target: {row.target})", flush=True)
         if rows:
             write_part(name, rows)
         else:

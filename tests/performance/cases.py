@@ -1,4 +1,4 @@
-"""The cases: what is compared with what, on how many images, and which ratio is wanted."""
+"""The cases: what is compared with what, on how many images, and which ratio is the target."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from benchmark.runs.record import RunRecord
 from clothclf.settings import Precision
 from tests.performance.gpu import gpu
 from tests.performance.harness import Row, compare, ratio_of, seconds_of
-from tests.performance.material import WEIGHTS, ZIP
+from tests.performance.run_inputs import WEIGHTS, ZIP
 from tests.performance.scaling import scaling
 from tests.performance.side import Question, ask
 
@@ -30,17 +30,17 @@ def pipeline(folder: Path) -> list[Row]:
     from clothclf.models.build import build_classifier
     from clothclf.models.weights import RANDOM
     from clothclf.settings import HeadSettings, ModelSettings
-    from tests.performance import material, plain
+    from tests.performance import reference, run_inputs
 
-    inputs = material.gather(folder)
+    inputs = run_inputs.gather(folder)
     settings = ModelSettings(mode="finetune")
     classifier = build_classifier(
-        "efficientnet_b0", HeadSettings(), settings, 11, material.SIZE, RANDOM, 0
+        "efficientnet_b0", HeadSettings(), settings, 11, run_inputs.SIZE, RANDOM, 0
     )
     images = inputs.batches(classifier)
     config = {"mean": classifier.normalization.mean, "std": classifier.normalization.std}
     count = min(8000, len(images.splits["train"])) // 16 * 16
-    batches = plain.loader(inputs.files("train", count), config, shuffle=True)
+    batches = reference.loader(inputs.files("train", count), config, shuffle=True)
 
     def slow() -> float:
         return seconds_of(lambda: sum(len(targets) for _, targets in batches))
@@ -78,10 +78,10 @@ def frozen(folder: Path) -> list[Row]:
         def side(
             which: str, name: str = name, count: int = count, p: Precision = precision
         ) -> float:
-            side = "plain frozen" if which == "plain" else "our frozen"
+            side = "reference frozen" if which == "reference" else "our frozen"
             return ask(Question(side, name, count, str(folder), p))  # type: ignore[arg-type]
 
-        pairs = [(side("plain"), side("ours")) for _ in range(ROUNDS)]
+        pairs = [(side("reference"), side("ours")) for _ in range(ROUNDS)]
         rows.append(
             Row(
                 f"`{name}`, frozen, 10 epochs, {precision}, {count:,} training images",
@@ -93,21 +93,21 @@ def frozen(folder: Path) -> list[Row]:
 
 
 def finetune(folder: Path) -> list[Row]:
-    """Epochs of fine-tuning against the plain loop and against a bare one."""
+    """Epochs of fine-tuning against the reference loop and the minimal loop."""
     rows = []
     cases: list[tuple[str, int, Precision, str]] = [
         ("efficientnet_b0", 320, "float32", "at most 0.7"),
         ("densenet121", 160, "bfloat16", "at most 0.6"),
         ("vgg16", 64, "bfloat16", "at most 0.4"),
     ]
-    for name, count, precision, wanted in cases:
+    for name, count, precision, target in cases:
         ours = Question("our finetune", name, count, str(folder), precision)
-        plain = Question("plain finetune", name, count, str(folder))
-        pairs = [(ask(ours), ask(plain)) for _ in range(ROUNDS)]
+        reference = Question("reference finetune", name, count, str(folder))
+        pairs = [(ask(ours), ask(reference)) for _ in range(ROUNDS)]
         what = f"`{name}`, one epoch, batch 16, {precision}"
-        rows.append(Row(f"{what}, against the plain loop", f"{ratio_of(pairs)}", wanted))
-        bare = ask(Question("bare finetune", name, count, str(folder), precision))
-        rows.append(Row(f"{what}, against a bare loop", f"{bare:.3f}", "at most 1.03"))
+        rows.append(Row(f"{what}, against the reference loop", f"{ratio_of(pairs)}", target))
+        minimal = ask(Question("minimal finetune", name, count, str(folder), precision))
+        rows.append(Row(f"{what}, against the minimal loop", f"{minimal:.3f}", "at most 1.03"))
     return rows
 
 
@@ -149,7 +149,7 @@ sys.exit(code)
 
 
 def whole(folder: Path) -> list[Row]:
-    """The frozen study on all real images as the command line does it, against the plain loop."""
+    """The frozen study on all real images with `bench run`, against the reference loop."""
     if not ZIP.is_file() or not WEIGHTS.is_dir():
         return [Row("the whole study", "the real data are not beside the project", "-")]
     name, sample = "tf_efficientnet_lite0", 1600
@@ -158,7 +158,7 @@ def whole(folder: Path) -> list[Row]:
     with _inside(folder):
         _bench("data", "stats", "-c", "real.yaml")
     for precision in ("float32", "bfloat16"):
-        plain_s = ask(Question("plain frozen", name, sample, str(folder)))
+        reference_s = ask(Question("reference frozen", name, sample, str(folder)))
         command = [sys.executable, "-c", WATCHED, f"model.precision={precision}"]
         started = time.perf_counter()
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
@@ -166,14 +166,15 @@ def whole(folder: Path) -> list[Row]:
         logging_s = json.loads(done.stdout.splitlines()[-1])
         record = _records(folder)[precision]
         inputs = record.spec.data_summary.images["train"]
-        plain_s *= inputs / sample
+        reference_s *= inputs / sample
         costing_s = sum(record.stage_seconds[stage] for stage in ("cost", "measure"))
         rows += [
             Row(
                 f"`bench run` of `{name}`, {precision}, {inputs:,} training images",
                 f"{ours_s:.0f} s, {costing_s:.0f} s of them counting and measuring cost; "
-                f"{plain_s / ours_s:.1f} times as fast as the plain loop's {plain_s:.0f} s, "
-                f"{plain_s / (ours_s - costing_s):.1f} without cost",
+                f"{reference_s / ours_s:.1f} times as fast as the reference loop's "
+                f"{reference_s:.0f} s, "
+                f"{reference_s / (ours_s - costing_s):.1f} without cost",
                 "at least 10",
             ),
             Row(
@@ -197,26 +198,26 @@ from benchmark.runs.root import open_store
 from benchmark.config.study import load_study
 study = load_study(Path("real.yaml"), sys.argv[1:])
 specs, _ = study_run.plan_study(study, [], open_store(study), terminal.make_console())
-foretold = {spec.run_id: estimate(spec, probe(spec)) for spec in specs}
+predicted = {spec.run_id: estimate(spec, probe(spec)) for spec in specs}
 rows, began = [], {}
 class Timed(terminal.TerminalListener):
     def on_started(self, folder, spec, resumed):
         began[spec.run_id] = time.perf_counter()
     def on_finished(self, folder, record):
         seconds = time.perf_counter() - began[record.run_id]
-        told = foretold[record.run_id]
-        memory = told.peak_memory_bytes, record.peak_memory_bytes
-        rows.append([record.spec.architecture, told.seconds, seconds, *memory])
+        estimated = predicted[record.run_id]
+        memory = estimated.peak_memory_bytes, record.peak_memory_bytes
+        rows.append([record.spec.architecture, estimated.seconds, seconds, *memory])
 study_run.TerminalListener = Timed
 code = study_run.run_study(study, [], Policy())
 print(json.dumps(rows))
 sys.exit(code)
 """
-"""What `bench plan` says of a study, and what then happens."""
+"""Predictions of `bench plan` for a study, and what its runs then take."""
 
 
 def planning(folder: Path) -> list[Row]:
-    """What is foretold of runs on the real images, against what they take."""
+    """Predicted and actual time and memory of runs on the real images."""
     if not ZIP.is_file() or not WEIGHTS.is_dir():
         return [Row("planning", "the real data are not beside the project", "-")]
     rows = []
@@ -236,13 +237,14 @@ def planning(folder: Path) -> list[Row]:
     for what, assignments in cases:
         command = [sys.executable, "-c", PLANNED, *assignments]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
-        for name, told_s, found_s, told_bytes, found_bytes in json.loads(
+        for name, predicted_s, measured_s, predicted_bytes, measured_bytes in json.loads(
             done.stdout.splitlines()[-1]
         ):
             outcome = (
-                f"{told_s:.0f} s foretold, {found_s:.0f} s found ({told_s / found_s:.2f} times); "
-                f"{told_bytes / 2**20:,.0f} MiB, {found_bytes / 2**20:,.0f} MiB "
-                f"({told_bytes / found_bytes:.2f} times)"
+                f"{predicted_s:.0f} s predicted, {measured_s:.0f} s measured "
+                f"({predicted_s / measured_s:.2f} times); "
+                f"{predicted_bytes / 2**20:,.0f} MiB, {measured_bytes / 2**20:,.0f} MiB "
+                f"({predicted_bytes / measured_bytes:.2f} times)"
             )
             rows.append(Row(f"`{name}`, {what}", outcome, "within 20 %"))
     return rows
@@ -295,7 +297,7 @@ import json, sys, time
 from pathlib import Path
 from clothclf.cost.measure.peak_memory import highest_resident_bytes
 from clothclf.data.prepare import prepare
-from tests.performance.material import real_settings
+from tests.performance.run_inputs import real_settings
 started = time.perf_counter()
 prepare(real_settings(), Path(sys.argv[1]))
 print(json.dumps([time.perf_counter() - started, highest_resident_bytes()]))
@@ -328,11 +330,11 @@ def reporting(folder: Path) -> list[Row]:
     _tiny_study(folder)
     with _inside(folder):
         _bench("run", "--all", "-c", "tiny.yaml")
-        for count, wanted in ((1_000, "under 5 s"), (10_000, "under 30 s")):
+        for count, target in ((1_000, "under 5 s"), (10_000, "under 30 s")):
             multiply_runs(folder / "mlruns", count)
             report = ("report", "-c", "tiny.yaml", "-o", "report.md")
             seconds = seconds_of(lambda report=report: _bench(*report))  # type: ignore[misc]
-            rows.append(Row(f"`bench report` over {count:,} runs", f"{seconds:.1f} s", wanted))
+            rows.append(Row(f"`bench report` over {count:,} runs", f"{seconds:.1f} s", target))
     return rows
 
 

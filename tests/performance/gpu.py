@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.performance.harness import Row, ratio_of
-from tests.performance.material import SIZE
+from tests.performance.run_inputs import SIZE
 
 CASES = (
     ("tf_efficientnet_lite0", "sgd"),

@@ -33,11 +33,11 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a case's table: what was compared, on what, the outcome, and what was wanted."""
+    """A line of a case's table: what was compared, on what, the outcome, and the target."""
 
     what: str
     outcome: str
-    wanted: str
+    target: str
 
 
 def compare(slow: Callable[[], float], fast: Callable[[], float], rounds: int) -> Ratio:
@@ -66,8 +66,8 @@ def write_part(case: str, rows: Sequence[Row], page: Path = PAGE) -> None:
     _, closed, after = rest.partition(end)
     if not found or not closed:
         raise SystemExit(f"{page}: no part for {case}: it wants the lines {begin} and {end}")
-    lines = ["| what | measured | wanted |", "| --- | --- | --- |"]
-    lines += [f"| {row.what} | {row.outcome} | {row.wanted} |" for row in rows]
+    lines = ["| what | measured | target |", "| --- | --- | --- |"]
+    lines += [f"| {row.what} | {row.outcome} | {row.target} |" for row in rows]
     part = "\n".join([_machine(), "", *lines])
     page.write_text(f"{before}{begin}\n{part}\n{end}{after}", "utf-8")
 

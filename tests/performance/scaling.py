@@ -45,8 +45,8 @@ def _line(what: str, unit: str, points: Sequence[tuple[int, float]]) -> Row:
     x, y = np.array(points, dtype=float).T
     slope, start = np.polyfit(x, y, 1)
     explained = 1 - ((y - slope * x - start) ** 2).sum() / ((y - y.mean()) ** 2).sum()
-    told = ", ".join(f"{count}: {seconds:.2f} s" for count, seconds in points)
-    outcome = f"{told}; {1e3 * slope:.1f} ms for each {unit}, R² {explained:.3f}"
+    times = ", ".join(f"{count}: {seconds:.2f} s" for count, seconds in points)
+    outcome = f"{times}; {1e3 * slope:.1f} ms for each {unit}, R² {explained:.3f}"
     return Row(f"seconds by {what}", outcome, "a line")
 
 

@@ -1,6 +1,6 @@
 """One side of a comparison in a process of its own: `python -m tests.performance.side QUESTION`.
 
-The plain side runs as a script would; ours with the allocator settings that every run is given.
+The reference side runs as a script would; ours with the allocator settings that every run is given.
 The question is JSON: side, architecture, images, precision, folder. The answer is a line of JSON.
 """
 
@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from clothclf.models.classifier import Classifier
     from clothclf.settings import TrainSettings
 
-Side = Literal["plain frozen", "our frozen", "plain finetune", "our finetune", "bare finetune"]
+Side = Literal[
+    "reference frozen", "our frozen", "reference finetune", "our finetune", "minimal finetune"
+]
 EPOCHS = 10
-"""Of the frozen study; the plain side takes one, after some steps to warm up, and is counted ten
-times."""
+"""Epochs of the frozen study; the reference side trains one of them, which counts ten times."""
 WARM_UP = 64
 """Images in those steps."""
 
@@ -45,7 +46,7 @@ class Question:
 
 def ask(question: Question) -> float:
     """Seconds that a fresh process measured."""
-    ours = not question.side.startswith("plain")
+    ours = not question.side.startswith("reference")
     done = subprocess.run(
         [
             sys.executable,
@@ -65,21 +66,21 @@ def ask(question: Question) -> float:
     return float(json.loads(done.stdout.strip().splitlines()[-1]))
 
 
-def plain_frozen(question: Question) -> float:
+def reference_frozen(question: Question) -> float:
     """Ten epochs of training and validation, from one of each."""
     import torch
 
-    from tests.performance import material, plain
+    from tests.performance import reference, run_inputs
 
-    inputs = material.gather(Path(question.folder))
-    model, config = plain.build(question.architecture, 11, frozen=True)
+    inputs = run_inputs.gather(Path(question.folder))
+    model, config = reference.build(question.architecture, 11, frozen=True)
     parameters = [item for item in model.parameters() if item.requires_grad]
     optimizer = torch.optim.SGD(parameters, lr=0.001, momentum=0.9)
-    train = plain.loader(inputs.files("train", question.inputs), config, shuffle=True)
-    valid = plain.loader(inputs.files("valid", question.inputs // 4), config, shuffle=False)
-    warm_up = plain.loader(inputs.files("train", WARM_UP), config, shuffle=True)
-    plain.train_epoch(model, warm_up, optimizer)
-    epoch = plain.train_epoch(model, train, optimizer) + plain.evaluate(model, valid)
+    train = reference.loader(inputs.files("train", question.inputs), config, shuffle=True)
+    valid = reference.loader(inputs.files("valid", question.inputs // 4), config, shuffle=False)
+    warm_up = reference.loader(inputs.files("train", WARM_UP), config, shuffle=True)
+    reference.train_epoch(model, warm_up, optimizer)
+    epoch = reference.train_epoch(model, train, optimizer) + reference.evaluate(model, valid)
     return EPOCHS * epoch
 
 
@@ -91,20 +92,20 @@ def our_frozen(question: Question) -> float:
     return train(classifier, images, recipe(EPOCHS), Watcher()).seconds
 
 
-def plain_finetune(question: Question) -> float:
+def reference_finetune(question: Question) -> float:
     """One epoch of training, every parameter, after some steps to warm up."""
     import torch
 
-    from tests.performance import material, plain
+    from tests.performance import reference, run_inputs
 
-    inputs = material.gather(Path(question.folder))
-    model, config = plain.build(question.architecture, 11, frozen=False)
+    inputs = run_inputs.gather(Path(question.folder))
+    model, config = reference.build(question.architecture, 11, frozen=False)
     optimizer = torch.optim.SGD(model.train().parameters(), lr=0.001, momentum=0.9)
-    batches = plain.loader(inputs.files("train", question.inputs), config, shuffle=True)
-    plain.train_epoch(
-        model, plain.loader(inputs.files("train", WARM_UP), config, shuffle=True), optimizer
+    batches = reference.loader(inputs.files("train", question.inputs), config, shuffle=True)
+    reference.train_epoch(
+        model, reference.loader(inputs.files("train", WARM_UP), config, shuffle=True), optimizer
     )
-    return plain.train_epoch(model, batches, optimizer)
+    return reference.train_epoch(model, batches, optimizer)
 
 
 def our_finetune(question: Question) -> float:
@@ -116,8 +117,8 @@ def our_finetune(question: Question) -> float:
     return question.inputs / result.epochs[-1].images_per_second
 
 
-def bare_finetune(question: Question) -> float:
-    """The ratio of our epoch to a bare loop over tensors in memory, in turn in this process."""
+def minimal_finetune(question: Question) -> float:
+    """Ratio of our epoch to the minimal loop over tensors in memory, in turn in this process."""
     import statistics
 
     import torch
@@ -126,16 +127,16 @@ def bare_finetune(question: Question) -> float:
     from clothclf.training.loop import Watcher, train
 
     ours, images = prepare_ours(question, frozen=False)
-    bare, _ = prepare_ours(question, frozen=False)
+    model, _ = prepare_ours(question, frozen=False)
     batches = list(images.train(1))
-    optimizer = torch.optim.SGD(bare.parameters(), lr=0.001, momentum=0.9)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.001, momentum=0.9)
 
-    def bare_epoch() -> float:
-        bare.train()
+    def minimal_epoch() -> float:
+        model.train()
         started = time.perf_counter()
         for inputs, targets in batches:
             optimizer.zero_grad()
-            functional.cross_entropy(bare(inputs), targets).backward()  # type: ignore[no-untyped-call]
+            functional.cross_entropy(model(inputs), targets).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         return time.perf_counter() - started
 
@@ -143,8 +144,8 @@ def bare_finetune(question: Question) -> float:
         result = train(ours, images, recipe(1), Watcher())
         return question.inputs / result.epochs[0].images_per_second
 
-    bare_epoch(), our_epoch()
-    return statistics.median(our_epoch() / bare_epoch() for _ in range(5))
+    minimal_epoch(), our_epoch()
+    return statistics.median(our_epoch() / minimal_epoch() for _ in range(5))
 
 
 def prepare_ours(question: Question, frozen: bool) -> tuple[Classifier, ImageBatches]:
@@ -153,13 +154,13 @@ def prepare_ours(question: Question, frozen: bool) -> tuple[Classifier, ImageBat
     from clothclf.models.build import build_classifier
     from clothclf.models.weights import RANDOM
     from clothclf.settings import HeadSettings, ModelSettings
-    from tests.performance import material
+    from tests.performance import run_inputs
 
     make_repeatable()
-    inputs = material.gather(Path(question.folder))
+    inputs = run_inputs.gather(Path(question.folder))
     settings = ModelSettings(mode="frozen" if frozen else "finetune")
     classifier = build_classifier(
-        question.architecture, HeadSettings(), settings, 11, material.SIZE, RANDOM, 0,
+        question.architecture, HeadSettings(), settings, 11, run_inputs.SIZE, RANDOM, 0,
         question.precision,
     )  # fmt: skip
     images = inputs.batches(classifier)
@@ -180,11 +181,11 @@ def recipe(epochs: int) -> TrainSettings:
 
 
 SIDES = {
-    "plain frozen": plain_frozen,
+    "reference frozen": reference_frozen,
     "our frozen": our_frozen,
-    "plain finetune": plain_finetune,
+    "reference finetune": reference_finetune,
     "our finetune": our_finetune,
-    "bare finetune": bare_finetune,
+    "minimal finetune": minimal_finetune,
 }
 
 if __name__ == "__main__":

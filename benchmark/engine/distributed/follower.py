@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 
+from torch.distributed import destroy_process_group
+
 from benchmark.engine.memory_limit import limit_memory
 from benchmark.engine.pipeline import Stop
 from benchmark.engine.teacher import open_teacher
@@ -13,7 +15,7 @@ from benchmark.runs.inputs import build_from, make_batches, open_splits
 from benchmark.runs.spec import RunSpec
 from clothclf.device import make_repeatable
 from clothclf.models.features import can_cache_features
-from clothclf.training.distributed.process_group import ProcessGroup, leave
+from clothclf.training.distributed.process_group import ProcessGroup
 from clothclf.training.loop import Watcher, train
 
 
@@ -36,8 +38,8 @@ def run_follower(
     teacher = open_teacher(spec, classifier, group.device)
     # Until here SIGTERM ends the process; from now on training polls, and all stop at one step.
     stop.anywhere = False
-    signal.signal(signal.SIGTERM, lambda number, frame: stop.ask())
-    watcher = Watcher(should_stop=lambda: stop.asked)
+    signal.signal(signal.SIGTERM, lambda number, frame: stop.request())
+    watcher = Watcher(should_stop=lambda: stop.requested)
     checkpoints = folder.path / files.CHECKPOINTS
     train(classifier, images, spec.train, watcher, spec.cache, checkpoints, group, teacher)
-    leave()
+    destroy_process_group()

@@ -30,10 +30,10 @@ PRIVATE = {
 }
 
 
-def launch(processes: int, meeting: Path, arguments: Sequence[str]) -> int:
+def launch(processes: int, rendezvous: Path, arguments: Sequence[str]) -> int:
     """Start the processes and wait for all; return 0, UNFINISHED, or 1 after reporting why.
 
-    `meeting` is an empty folder for the rendezvous of this launch.
+    `rendezvous` is an empty folder for the rendezvous of this launch.
     """
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -46,15 +46,15 @@ def launch(processes: int, meeting: Path, arguments: Sequence[str]) -> int:
         nproc_per_node=processes,
         run_id="bench",
         rdzv_backend="c10d",
-        rdzv_endpoint=str(meeting / "agent"),
+        rdzv_endpoint=str(rendezvous / "agent"),
         rdzv_configs={"store_type": "file"},
         local_addr="127.0.0.1",
         max_restarts=0,
-        logs_specs=DefaultLogsSpecs(log_dir=str(meeting)),
+        logs_specs=DefaultLogsSpecs(log_dir=str(rendezvous)),
         shutdown_timeout=STOP_GRACE_S,
     )
     python, *own = module_command(
-        "benchmark.engine.distributed.rank_main", *arguments, "--meeting", str(meeting)
+        "benchmark.engine.distributed.rank_main", *arguments, "--rendezvous", str(rendezvous)
     )
     try:
         elastic_launch(config, python)(*own)
@@ -88,6 +88,6 @@ def reason(codes: Mapping[int, int], processes: int) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--processes", type=int, required=True)
-    parser.add_argument("--meeting", type=Path, required=True)
-    asked, rest = parser.parse_known_args()
-    end_process(launch(asked.processes, asked.meeting, rest))
+    parser.add_argument("--rendezvous", type=Path, required=True)
+    options, rest = parser.parse_known_args()
+    end_process(launch(options.processes, options.rendezvous, rest))

@@ -11,9 +11,9 @@ from pathlib import Path
 from benchmark.engine.worker import (
     UNFINISHED,
     EventPipe,
+    argument_parser,
     end_process,
     report_failure,
-    what_is_asked,
 )
 from benchmark.runs import folder as files
 from benchmark.runs.folder import RunFolder
@@ -24,7 +24,7 @@ OTHERS_FIRST_S = 3.0
 
 
 def main(
-    folder: RunFolder, meeting: Path, measure: bool = True, memory_bytes: int | None = None
+    folder: RunFolder, rendezvous: Path, measure: bool = True, memory_bytes: int | None = None
 ) -> int:
     """Execute the run of a folder as its first process or a follower; return the exit code.
 
@@ -38,23 +38,23 @@ def main(
         return 1
     from benchmark.engine.distributed.follower import run_follower
     from benchmark.engine.pipeline import Pipeline, Stop
-    from clothclf.training.distributed.process_group import join
+    from clothclf.training.distributed.process_group import init_process_group
 
     stop = Stop()
     try:
-        group = join(meeting, spec.device)
+        group = init_process_group(rendezvous, spec.device)
         if rank:
             run_follower(spec, folder, group, stop, memory_bytes)
             return 0
         pipeline = Pipeline(spec, folder, pipe.emit, stop, memory_bytes, group)
-        signal.signal(signal.SIGTERM, lambda number, frame: stop.ask())
-        return UNFINISHED if pipeline.carry_out(measure) is None else 0
+        signal.signal(signal.SIGTERM, lambda number, frame: stop.request())
+        return UNFINISHED if pipeline.run(measure) is None else 0
     except TrainingStopped:
         return UNFINISHED
     except BrokenPipeError:
         return 1
     except Exception as error:
-        if stop.asked:  # the other processes may have ended during a collective
+        if stop.requested:  # the other processes may have ended during a collective
             return UNFINISHED
         _notify(pipe, error, rank, size)
         return 1
@@ -69,8 +69,8 @@ def _notify(pipe: EventPipe, error: Exception, rank: int, size: int) -> None:
 
 
 if __name__ == "__main__":
-    parser = what_is_asked()
-    parser.add_argument("--meeting", type=Path, required=True)
-    asked = parser.parse_args()
-    measure = not asked.without_measuring
-    end_process(main(RunFolder(asked.folder), asked.meeting, measure, asked.memory_bytes))
+    parser = argument_parser()
+    parser.add_argument("--rendezvous", type=Path, required=True)
+    options = parser.parse_args()
+    measure = not options.without_measuring
+    end_process(main(RunFolder(options.folder), options.rendezvous, measure, options.memory_bytes))

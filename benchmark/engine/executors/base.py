@@ -56,8 +56,8 @@ def one_process_per_gpu(gpus: float, processes: int) -> int:
     needed = max(1, int(gpus))
     if processes not in (1, needed):
         raise SettingsError(
-            f"--gpus-per-run {gpus:g} has a process for each GPU: leave out "
-            f"--processes-per-run {processes}"
+            f"--gpus-per-run {gpus:g} starts one process per GPU; remove --processes-per-run "
+            f"{processes}"
         )
     return needed
 
@@ -77,7 +77,7 @@ class RunAtWork(Protocol):
     def lateness(self) -> str:
         """Return the reason to end a run that exceeds its timeout; empty otherwise."""
 
-    def ask_to_stop(self) -> None:
+    def request_stop(self) -> None:
         """Request a stop after the current step, with a checkpoint."""
 
     def end(self, why: str = "") -> None:

@@ -24,7 +24,7 @@ def check_resources(resources: Resources, device: str) -> int:
     contradictory.
     """
     if resources.address or resources.cpus_per_run:
-        raise SettingsError("--address and --cpus-per-run go with --executor ray")
+        raise SettingsError("--address and --cpus-per-run require --executor ray")
     from clothclf.device import select_device
 
     gpus, processes = resources.gpus_per_run, resources.processes_per_run
@@ -32,14 +32,14 @@ def check_resources(resources: Resources, device: str) -> int:
     if gpus is not None:
         if gpus != int(gpus):
             raise SettingsError(
-                f"--gpus-per-run {gpus:g}: only --executor ray gives out parts of a GPU; ask for "
-                "whole ones, or give several --workers"
+                f"--gpus-per-run {gpus:g}: fractions of a GPU require --executor ray; give a "
+                "whole number, or several --workers"
             )
         processes = one_process_per_gpu(gpus, processes)
     if processes > 1 and workers > 1:
         raise SettingsError(
-            f"--workers {workers} with {processes} processes for each run: these take the machine "
-            "for one run at a time; leave out --workers"
+            f"--workers {workers} with {processes} processes per run: such runs execute one at a "
+            "time; remove --workers"
         )
     if not gpus and processes == 1:
         select_device(device)
@@ -49,8 +49,8 @@ def check_resources(resources: Resources, device: str) -> int:
     if gpus is not None and gpu_count(device) < processes:
         there = gpu_count(device)
         raise DeviceError(
-            f"--gpus-per-run {processes}: GPUs found for device: {device}: {there}; ask for fewer, "
-            "or try several processes on a CPU with --processes-per-run"
+            f"--gpus-per-run {processes}: GPUs found for device: {device}: {there}; request "
+            "fewer, or use several CPU processes with --processes-per-run"
         )
     if processes > 1:
         check_devices(device, processes)
@@ -138,8 +138,8 @@ def gpus_to_give() -> list[str]:
     """Return the available GPUs by their names in CUDA_VISIBLE_DEVICES."""
     import torch
 
-    told = os.environ.get("CUDA_VISIBLE_DEVICES")
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     count = torch.cuda.device_count()
-    if told:
-        return [name.strip() for name in told.split(",") if name.strip()][:count]
+    if visible:
+        return [name.strip() for name in visible.split(",") if name.strip()][:count]
     return [str(number) for number in range(count)]

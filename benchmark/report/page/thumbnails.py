@@ -11,10 +11,7 @@ from benchmark.report.analysis import TestImage
 SIDE = 96
 """Largest side in pixels."""
 QUALITY = 78
-GONE = (
-    "The decoded images are gone, or not as they were written: they are a cache. "
-    "`bench run` makes them again."
-)
+GONE = "The decoded images, a cache, are missing or damaged. `bench run` creates them again."
 
 
 class Thumbnails:

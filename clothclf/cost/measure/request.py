@@ -85,5 +85,6 @@ def known_device(name: str) -> str:
         return DEVICE.validate_python(name)
     except ValidationError:
         raise CostError(
-            f"device: {name!r} is none of auto, cpu, cuda, cuda:N (a GPU's number) and mps"
+            f"device: {name!r} is not one of auto, cpu, cuda, cuda:N (N is the number of a GPU) "
+            "and mps"
         ) from None

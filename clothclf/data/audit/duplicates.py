@@ -71,12 +71,12 @@ def near_duplicate_pairs(
     """
     # One image per set of exact duplicates, in an order independent of the rows' order.
     alone = rows.drop_duplicates("pixel_hash").sort_values("pixel_hash")
-    kept = _kept_at(alone, pixels.shape[1], cache) if cache is not None else None
+    kept = _cache_path(alone, pixels.shape[1], cache) if cache is not None else None
     if kept is not None:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            told = json.loads(kept.read_text("utf-8"))
-            if told["check"] == _check(told["pairs"]):
-                again: pd.DataFrame = pd.DataFrame(told["pairs"], columns=list(COLUMNS))
+            entry = json.loads(kept.read_text("utf-8"))
+            if entry["check"] == _check(entry["pairs"]):
+                again: pd.DataFrame = pd.DataFrame(entry["pairs"], columns=list(COLUMNS))
                 return again
     found = _find(alone, pixels)
     if kept is not None:
@@ -133,7 +133,7 @@ def _join(
     return numbers
 
 
-def _kept_at(alone: pd.DataFrame, size: int, cache: Path) -> Path:
+def _cache_path(alone: pd.DataFrame, size: int, cache: Path) -> Path:
     text = "\n".join([str(VERSION), str(size), *alone["pixel_hash"]])
     return cache / "near-duplicates" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
 

@@ -63,9 +63,9 @@ def _unexplained(ours: Thumbnails, theirs: Thumbnails) -> npt.NDArray[np.float64
     """Fit `theirs` by `ours`; return the residual in the worst window of each pair [n]."""
     count = len(ours)
     changes = _changes(ours, theirs)
-    telling = (np.minimum(ours, theirs) > DARK) & (np.maximum(ours, theirs) < BRIGHT)
-    telling = telling.reshape(count, -1, 1)
-    weighted = (changes * telling).transpose(0, 2, 1)
+    informative = (np.minimum(ours, theirs) > DARK) & (np.maximum(ours, theirs) < BRIGHT)
+    informative = informative.reshape(count, -1, 1)
+    weighted = (changes * informative).transpose(0, 2, 1)
     missing = (theirs - ours).reshape(count, -1, 1)
     normal = (weighted @ changes).astype(np.float64)
     scale = np.trace(normal, axis1=1, axis2=2) / normal.shape[1]

@@ -51,8 +51,8 @@ def there_already(folder: Path, place: Place, datasets: tuple[str, ...]) -> Fetc
         return None
     if there.dataset not in datasets or place not in ("auto", there.source):
         raise DataError(
-            f"{folder}: holds {there.origin}, from {there.source}; delete it, or name another "
-            "place with --to"
+            f"{folder}: contains {there.origin} from {there.source}; delete it, or choose another "
+            "folder with --to"
         )
     return there
 
@@ -61,7 +61,7 @@ def by_hand(folder: Path) -> str:
     """Return instructions to download by hand: addresses, and the settings to use the files."""
     at_hub = f"https://huggingface.co/datasets/{HUB_DATASET}"
     lines = [
-        "By hand, either of these, with a browser or curl -L -o FILE ADDRESS:",
+        "To download one of them by hand, use a browser or curl -L -o FILE URL:",
         f"  https://www.kaggle.com/api/v1/datasets/download/{KAGGLE_DATASET}",
         "    as archive.zip; then: data.source=kaggle data.path=archive.zip",
         *(f"  {at_hub}/resolve/{HUB_REVISION}/{name}" for name in HUB_FILES),

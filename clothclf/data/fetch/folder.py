@@ -60,17 +60,15 @@ def fetched_before(folder: Path, thorough: bool = False) -> Fetched | None:
             return None
         if not (folder / RECORD).is_file():
             raise DataError(
-                f"{folder}: is there already, and was not fetched by bench; name another with --to"
+                f"{folder}: exists and was not fetched by bench; choose another folder with --to"
             )
         record = json.loads((folder / RECORD).read_text("utf-8"))
         found = Fetched(folder, **record, was_there=True)
         if (found.files, found.size) != _count(folder):
-            raise DataError(f"{folder}: has files that are missing or changed; {_AGAIN}")
+            raise DataError(f"{folder}: has missing or changed files; {_AGAIN}")
         for name, checksum in found.sha256.items() if thorough else ():
             if file_sha256(folder / name) != checksum:
-                raise DataError(
-                    f"{folder / name}: has another checksum than when it came; {_AGAIN}"
-                )
+                raise DataError(f"{folder / name}: has changed since it was downloaded; {_AGAIN}")
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise DataError(f"{folder}: cannot be used: {error}; {_AGAIN}") from None
     return found

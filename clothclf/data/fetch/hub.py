@@ -63,8 +63,8 @@ def keep_from_hub(settings: HubSettings, cache: Path) -> Fetched:
         return there
     if fault := hub_error("the Hugging Face hub"):
         raise DataError(
-            f"{fault}; data.hub: {settings.dataset} is to be read from there: give its downloaded "
-            "files as data.path instead"
+            f"{fault}; to use {settings.dataset} (data.hub) offline, set data.path to its "
+            "downloaded files"
         )
     if commit is None:
         commit = _find_commit(settings, kept)
@@ -73,8 +73,8 @@ def keep_from_hub(settings: HubSettings, cache: Path) -> Fetched:
 
 def _known_commit(settings: HubSettings, kept: Path) -> str | None:
     """Return the requested commit, or the cached commit of a branch or tag; None if unknown."""
-    if _COMMIT.fullmatch(settings.wanted_revision):
-        return settings.wanted_revision
+    if _COMMIT.fullmatch(settings.requested_revision):
+        return settings.requested_revision
     try:
         commit = _reference(settings, kept).read_text("utf-8").strip()
     except (OSError, ValueError):
@@ -95,7 +95,7 @@ def _find_commit(settings: HubSettings, kept: Path) -> str:
 
 
 def _reference(settings: HubSettings, kept: Path) -> Path:
-    return kept / "refs" / quote(settings.wanted_revision, safe="")
+    return kept / "refs" / quote(settings.requested_revision, safe="")
 
 
 def fetch_from_hub(
@@ -133,7 +133,7 @@ def _list(settings: HubSettings) -> tuple[str, list[_File]]:
 
         info = HfApi(endpoint=hub_address()).dataset_info(
             settings.dataset,
-            revision=settings.wanted_revision,
+            revision=settings.requested_revision,
             files_metadata=True,
             timeout=LIST_TIMEOUT_S,
         )
@@ -141,15 +141,15 @@ def _list(settings: HubSettings) -> tuple[str, list[_File]]:
         commit = str(info.sha)
     where = f"{settings.dataset}@{commit[:8]}"
     if not _COMMIT.fullmatch(commit):
-        raise DataError(f"{where}: the hub names no commit")
+        raise DataError(f"{where}: the hub reports no commit")
     files = []
     for name in parquet_files(listed, where):
         item = listed[name]
         if not all(_SAFE_PART.fullmatch(part) for part in name.split("/")):
-            raise DataError(f"{where}: has a file of an unusable name, {name[:100]!r}")
+            raise DataError(f"{where}: has a file with an invalid name, {name[:100]!r}")
         sha256 = str(item.lfs.sha256) if item.lfs else ""
         if item.size is None or item.size < 0 or not (sha256 or item.blob_id):
-            raise DataError(f"{where}: the hub tells no size or checksum of {name}")
+            raise DataError(f"{where}: the hub reports no size or checksum of {name}")
         files.append(_File(name, item.size, sha256, item.blob_id or ""))
     return commit, files
 
@@ -177,8 +177,9 @@ def _download(file: _File, url: str, folder: Path, count: _Sum | None) -> None:
         part.unlink()
         if not had:  # otherwise the earlier partial file may be the damaged part
             raise DataError(
-                f"{file.name}: what came from the hub has another checksum than the hub tells of "
-                "it; fetch it again, and if it stays so, look for a proxy that changes downloads"
+                f"{file.name}: the download does not match the checksum that the hub reports; "
+                "fetch it again, and if the error persists, check for a proxy that changes "
+                "downloads"
             )
 
 
@@ -186,12 +187,12 @@ def _download(file: _File, url: str, folder: Path, count: _Sum | None) -> None:
 class _Sum:
     """Progress of one file, reported as part of the total."""
 
-    told: Progress
+    notify: Progress
     before: int
     total: int
 
-    def tell(self, size: int) -> None:
-        self.told(self.before + size, self.total)
+    def update(self, size: int) -> None:
+        self.notify(self.before + size, self.total)
 
 
 class _Counted(io.FileIO):
@@ -204,7 +205,7 @@ class _Counted(io.FileIO):
     def write(self, content: object) -> int:
         written = super().write(content)  # type: ignore[arg-type]
         if self._count is not None:
-            self._count.tell(self.tell())
+            self._count.update(self.tell())
         return written
 
 
@@ -247,20 +248,20 @@ def _errors_as_text(settings: HubSettings) -> Iterator[None]:
         raise
     except errors.GatedRepoError:
         raise DataError(
-            f"{name}: the hub hands it out to those who accepted its terms: accept them at "
+            f"{name}: the data set requires you to accept its terms: accept them at "
             f"{_address(settings)}, then log in with `hf auth login`"
         ) from None
     except errors.RepositoryNotFoundError:
         raise DataError(
-            f"data.hub.dataset: the hub has no data set {name}, or it is private: look at "
+            f"data.hub.dataset: the hub has no data set {name}, or it is private; check "
             f"{_address(settings)}, or log in with `hf auth login`"
         ) from None
     except errors.RevisionNotFoundError:
         raise DataError(
-            f"data.hub.revision: {name} has no revision {settings.wanted_revision!r}"
+            f"data.hub.revision: {name} has no revision {settings.requested_revision!r}"
         ) from None
     except errors.HfHubHTTPError as error:
-        raise DataError(f"{name}: the hub refuses: {_status(error)}") from None
+        raise DataError(f"{name}: the hub refused the request: {_status(error)}") from None
     except OSError as error:
         if error.errno is not None:
             raise  # local disk
@@ -271,14 +272,18 @@ def _errors_as_text(settings: HubSettings) -> Iterator[None]:
 
 def _broken(name: str, error: Exception) -> str:
     return (
-        f"{name}: the connection to the hub broke ({first_line(error)[:200]}); run the same "
-        "command again to go on from there"
+        f"{name}: the connection to the hub was lost ({first_line(error)[:200]}); run the same "
+        "command to resume"
     )
 
 
 def _status(error: Exception) -> str:
     code = getattr(getattr(error, "response", None), "status_code", None)
-    meaning = {401: " (log in with `hf auth login`)", 403: " (no permission)", 429: " (too often)"}
+    meaning = {
+        401: " (log in with `hf auth login`)",
+        403: " (no permission)",
+        429: " (too many requests)",
+    }
     return first_line(error)[:200] if code is None else f"HTTP {code}{meaning.get(code, '')}"
 
 
@@ -288,8 +293,8 @@ def _require_space(folder: Path, files: list[_File], whole: Path) -> None:
     free = shutil.disk_usage(folder.parent).free
     if missing > free:
         raise DataError(
-            f"{folder}: needs {missing / 2**20:,.0f} MiB, and {free / 2**20:,.0f} MiB are free "
-            "there; name another place with --to"
+            f"{folder}: needs {missing / 2**20:,.0f} MiB, but {free / 2**20:,.0f} MiB are "
+            "free; choose another folder with --to"
         )
 
 

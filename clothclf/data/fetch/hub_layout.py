@@ -21,10 +21,12 @@ def parquet_files(names: Iterable[str], where: str) -> list[str]:
     found = sorted(name for name in names if name.lower().endswith(".parquet"))
     found = [name for name in found if not any(part.startswith(".") for part in name.split("/"))]
     if not found:
-        raise DataError(f"{where}: has no .parquet files, at its top, in data/ or one folder down")
+        raise DataError(
+            f"{where}: has no .parquet files at its top level, in data/ or one folder below"
+        )
     if len(found) > MAX_FILES:
         raise DataError(
-            f"{where}: has {len(found):,} parquet files; at most {MAX_FILES:,} are read"
+            f"{where}: has {len(found):,} parquet files; at most {MAX_FILES:,} are supported"
         )
     usual = [name for name in found if all(_is_usual(part) for part in name.split("/")[:-1])]
     if usual:
@@ -33,8 +35,9 @@ def parquet_files(names: Iterable[str], where: str) -> list[str]:
     if len(folders) > 1:
         names_of = ", ".join(folder[:40] for folder in folders[:5])
         raise DataError(
-            f"{where}: holds {len(folders)} data sets, in the folders {names_of}"
-            f"{' and others' if len(folders) > 5 else ''}; give the folder of one as data.path"
+            f"{where}: contains {len(folders)} data sets, in the folders "
+            f"{names_of}{' and others' if len(folders) > 5 else ''}; set data.path to the folder "
+            "of one"
         )
     return found
 

@@ -71,8 +71,8 @@ def _errors_as_text(dataset: str) -> Iterator[None]:
         yield
     except exceptions.DataCorruptionError:
         raise DataError(
-            f"{dataset}: what came from Kaggle has another checksum than Kaggle tells of it; "
-            "fetch it again"
+            f"{dataset}: the download does not match the checksum that Kaggle reports; fetch it "
+            "again"
         ) from None
     except OSError as error:  # local disk, or network: exceptions of `requests` are OSError
         status = getattr(getattr(error, "response", None), "status_code", None)
@@ -86,14 +86,14 @@ def _errors_as_text(dataset: str) -> Iterator[None]:
 def _refusal(status: int | None, address: str, error: Exception) -> str:
     if status in (401, 403):
         return (
-            f"Kaggle refuses (HTTP {status}): make a token at https://www.kaggle.com/settings and "
-            f"set KAGGLE_API_TOKEN to it; look at {address}"
+            f"Kaggle denied access (HTTP {status}); create a token at "
+            f"https://www.kaggle.com/settings, set KAGGLE_API_TOKEN to it, and check {address}"
         )
     if status == 404:
-        return f"Kaggle has no such data set: look at {address}"
+        return f"Kaggle has no such data set; check {address}"
     if status is not None:
-        return f"Kaggle refuses (HTTP {status})"
+        return f"Kaggle refused the request (HTTP {status})"
     return (
-        f"the download from Kaggle broke ({first_line(error)[:200]}); run the same command again "
-        "to go on from there"
+        f"the connection to Kaggle was lost ({first_line(error)[:200]}); run the same command to "
+        "resume"
     )

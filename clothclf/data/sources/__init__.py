@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clothclf.data.sources.listing import Finding, Listing, Source, Wanted
-from clothclf.data.sources.selection import Chosen, list_wanted
+from clothclf.data.sources.listing import Finding, Listing, Query, Source
+from clothclf.data.sources.selection import Chosen, list_rows
 from clothclf.errors import DataError
 from clothclf.settings import DataSettings
 from clothclf.settings.data import BUILT_IN_SOURCES
 
-__all__ = ["Chosen", "Finding", "Listing", "Source", "Wanted", "list_wanted", "open_source"]
+__all__ = ["Chosen", "Finding", "Listing", "Query", "Source", "list_rows", "open_source"]
 
 
 def open_source(settings: DataSettings, cache: Path) -> Source:
@@ -31,7 +31,7 @@ def open_source(settings: DataSettings, cache: Path) -> Source:
 
         return open_plugin(settings)
     if settings.path is None:
-        raise DataError(f"data.path: source {settings.source} needs it")
+        raise DataError(f"data.path: required by source {settings.source}")
     return _open_path(settings.source, settings.path, settings.image)
 
 

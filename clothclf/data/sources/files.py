@@ -22,9 +22,9 @@ MAX_FILES = 3_000_000
 """Maximum number of files in a folder or archive; same as the maximum lines of a table."""
 
 UNUSABLE_NAME = "file name is not plain text"
-NOT_PLAIN = "no plain file: a link, a pipe or a device"
-LEADS_OUT = "file name leads out of the archive"
-REPEATED = "file is in the archive again"
+NOT_PLAIN = "not a regular file: a link, a pipe or a device"
+LEADS_OUT = "file name points outside the archive"
+REPEATED = "file occurs again in the archive"
 
 _HEADER_BYTES = 30
 """Minimum size of the header before each member, in bytes."""
@@ -61,7 +61,7 @@ def open_files(path: Path) -> Files:
         if not path.exists():
             raise DataError(
                 f"data.path: {path} does not exist; download the data set and give the path of "
-                "its zip, or that of its unpacked folder"
+                "its zip or unpacked folder"
             )
         if path.is_dir():
             return _Folder(path)
@@ -103,8 +103,8 @@ class _Folder:
                     if item.is_dir():
                         if item.is_symlink():  # it may point outside, or form a loop
                             raise DataError(
-                                f"{item.path}: is a link to a folder, which is not followed; put "
-                                "the folder itself there"
+                                f"{item.path}: is a link to a folder, which is not followed; "
+                                "replace it with the folder"
                             )
                         waiting.append(f"{folder}{item.name}/")
                     elif reason := _problem(f"{folder}{item.name}", item.is_file()):
@@ -125,7 +125,7 @@ class _Folder:
         path = self.path / name
         with _errors_as_text(path):
             if not path.resolve().is_relative_to(self.path):
-                raise DataError(f"{path}: is a link that leads out of {self.path}")
+                raise DataError(f"{path}: is a link that points outside {self.path}")
             with path.open("rb") as file:
                 content = file.read(limit + 1)
         return _within(content, limit, str(path))
@@ -199,7 +199,7 @@ class _Zip:
         if fault := _overlap(infos):
             raise DataError(
                 f"data.path: {path} is not a usable zip archive: its members {fault} share the "
-                "same bytes; pack its folder again, or give the folder"
+                "same bytes; create the archive again, or give its unpacked folder"
             )
         self._members: dict[str, _Member] = {}
         self._left_out: list[tuple[str, str]] = []
@@ -245,14 +245,14 @@ class _Zip:
         info = self._members[name].info(name)
         if name in self._repeated:
             raise DataError(
-                f"{where}: stands in the archive more than once, with different content; "
-                "keep one of them"
+                f"{where}: occurs more than once in the archive, with different content; keep one "
+                "of them"
             )
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             # zipfile unpacks other methods completely before it returns the first byte.
             raise DataError(
-                f"{where}: is packed with a method other than deflate; pack the archive again, or "
-                "give its unpacked folder"
+                f"{where}: is compressed with a method other than deflate; create the archive "
+                "again, or give its unpacked folder"
             )
         if info.file_size > limit:
             raise _too_large(limit, where)
@@ -300,7 +300,7 @@ def _overlap(infos: list[zipfile.ZipInfo]) -> str:
 
 
 def _too_many(path: Path) -> DataError:
-    return DataError(f"data.path: {path} has more than {MAX_FILES:,} files; give a part of it")
+    return DataError(f"data.path: {path} has more than {MAX_FILES:,} files; give a subset")
 
 
 def _within(content: bytes, limit: int, where: str) -> bytes:

@@ -13,7 +13,7 @@ from clothclf.data.sources.files import open_files
 from clothclf.data.sources.listing import (
     MAX_IMAGE_BYTES,
     Listing,
-    Wanted,
+    Query,
     escaped,
     plain_title,
 )
@@ -26,10 +26,10 @@ IMAGE_SUFFIXES = (
     *(".heic", ".heif", ".avif"),  # refused with a clear message when they are decoded
 )
 
-NO_IMAGE = "file is no image by its name"
+NO_IMAGE = "file name has no image suffix"
 HIDDEN = "image is hidden, or in a hidden folder"
 
-_LAYOUT = "expected a folder for each class with its images right in it"
+_LAYOUT = "expected one folder per class that directly contains its images"
 
 
 class FolderSource:
@@ -50,7 +50,7 @@ class FolderSource:
             endings = ", ".join(IMAGE_SUFFIXES[:6])
             raise DataError(
                 f"data.path: {path} has no images: {len(names):,} files, none of them with a "
-                f"name that ends in {endings} or the like; {_LAYOUT}"
+                f"suffix such as {endings}; {_LAYOUT}"
             )
         self._root = _find_root(images)
         down = len(self._root)
@@ -63,8 +63,8 @@ class FolderSource:
         beside = [name for name in names if not name.startswith(prefix)]
         self._left_out += [(name, NO_IMAGE) for name in beside]
 
-    def list_images(self, wanted: Wanted) -> Listing:
-        """List every file with its class, whatever name `wanted.label` has."""
+    def list_images(self, query: Query) -> Listing:
+        """List every file with its class, whatever name `query.label` has."""
         parts = [name.split("/") for name in self._names]
         place = 1 if self._has_splits else 0
         # A file beside the class folders has no class; it is reported as not an image.
@@ -75,7 +75,7 @@ class FolderSource:
         classes += nothing
         return Listing(
             ids=[*self._names, *(escaped(name) for name, _ in self._left_out)],
-            columns={wanted.label: classes, CLASS_FOLDER: classes},
+            columns={query.label: classes, CLASS_FOLDER: classes},
             splits=splits + nothing if self._has_splits else (),
             faults=[*faults, *(reason for _, reason in self._left_out)],
         )
@@ -127,19 +127,19 @@ def _has_split_folders(images: list[list[str]], path: Path) -> bool:
     names = ", ".join(splits)
     if others := [top for top in tops if top not in splits]:
         raise DataError(
-            f"data.path: {path} has the split folders {names} and beside them {others[0]!r}, which "
-            "is none of train, valid and test; rename it or move it away"
+            f"data.path: {path} has the split folders {names} and also {others[0]!r}, which is "
+            "not one of train, valid and test; rename it or move it away"
         )
     if flat := [parts for parts in images if len(parts) == 2]:
         raise DataError(
-            f"data.path: {path}: {'/'.join(flat[0])} lies right in the split folder "
-            f"{flat[0][0]!r}; expected a folder for each class in it, or use data.source: table"
+            f"data.path: {path}: {'/'.join(flat[0])} is directly in the split folder "
+            f"{flat[0][0]!r}; expected one folder per class in it, or use data.source: table"
         )
     twice = [name for name, n in Counter(SPLIT_NAMES[s.lower()] for s in splits).items() if n > 1]
     if twice:
         raise DataError(
             f"data.path: {path} has the split folders {names}, several of them for {twice[0]}; "
-            "put them into one"
+            "merge them"
         )
     return True
 
@@ -150,12 +150,12 @@ def _require_one_depth(images: list[list[str]], has_splits: bool, path: Path) ->
     if shallow := [parts for parts in images if len(parts) < depth]:
         where = "beside the class folders" if len(shallow) < len(images) else "in no class folder"
         raise DataError(
-            f"data.path: {path}: {len(shallow):,} images lie {where}, the first is "
+            f"data.path: {path}: {len(shallow):,} images are {where}, the first is "
             f"{'/'.join(shallow[0])}; {layout}"
         )
     if deep := [parts for parts in images if len(parts) > depth]:
         some = "all" if len(deep) == len(images) else f"{len(deep):,} of {len(images):,}"
         raise DataError(
-            f"data.path: {path}: {some} images lie deeper than the class folders, the first is "
+            f"data.path: {path}: {some} images are deeper than the class folders, the first is "
             f"{'/'.join(deep[0])}; {layout}, or name the classes in a table (data.source: table)"
         )

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from clothclf.data.fetch.hub_layout import missing_shards, parquet_files, split_of
-from clothclf.data.sources.listing import Listing, Wanted, is_one_line
+from clothclf.data.sources.listing import Listing, Query, is_one_line
 from clothclf.data.sources.parquet import MAX_ROWS, ParquetFile
 from clothclf.errors import DataError
 from clothclf.settings import DataSettings
@@ -29,7 +29,7 @@ _DEEPEST = 4
 _USUAL_NAMES = ("image", "img", "picture", "photo", "jpg", "png")
 
 UNUSABLE_ID = "id is not one short line"
-NO_CLASS_NAME = "number of a class without a name"
+NO_CLASS_NAME = "class number without a name"
 
 
 class _Place(NamedTuple):
@@ -52,7 +52,8 @@ class HubSource:
         self._starts = list(itertools.accumulate((f.rows for f in self._files), initial=0))
         if self._starts[-1] > MAX_ROWS:
             raise DataError(
-                f"data.path: {path}: has {self._starts[-1]:,} rows; at most {MAX_ROWS:,} are read"
+                f"data.path: {path}: has {self._starts[-1]:,} rows; at most {MAX_ROWS:,} are "
+                "supported"
             )
         self._group_starts = [
             list(itertools.accumulate(file.group_rows, initial=0)) for file in self._files
@@ -61,12 +62,12 @@ class HubSource:
         self._rows: dict[str, int] | None = None
         self._reading: list[int] = []
 
-    def list_images(self, wanted: Wanted) -> Listing:
+    def list_images(self, query: Query) -> Listing:
         """List every row of every file with the requested columns; raises DataError."""
         for file in self._files:
             file.prepare_bytes(self._leaf)
         columns, nameless = {}, [False] * self._starts[-1]
-        for column in wanted.columns:
+        for column in query.columns:
             columns[column] = self._texts(column, nameless)
         splits = self._splits()
         ids = self._ids()
@@ -76,13 +77,13 @@ class HubSource:
             columns=columns,
             splits=splits,
             faults=[_problem(*row) for row in zip(ids, nameless, strict=True)],
-            places=[self._place_in_words(row) for row in range(len(ids))],
+            places=[self._describe_place(row) for row in range(len(ids))],
         )
 
     def read_bytes(self, image_id: str) -> bytes:
         """Return the encoded image; raises DataError if its cell is empty or too large."""
         if self._rows is None:  # not listed yet: any column will do, to map ids to rows
-            self.list_images(Wanted(label=self._files[0].columns[0]))
+            self.list_images(Query(label=self._files[0].columns[0]))
         place = self._place((self._rows or {})[image_id])
         starts = self._group_starts[place.file]
         group = bisect.bisect_right(starts, place.row) - 1
@@ -145,7 +146,7 @@ class HubSource:
         file = bisect.bisect_right(self._starts, row) - 1
         return _Place(file, row - self._starts[file])
 
-    def _place_in_words(self, row: int) -> str:
+    def _describe_place(self, row: int) -> str:
         place = self._place(row)
         return f"{self._names[place.file][-60:]} row {place.row}"
 
@@ -175,8 +176,8 @@ def _find(path: Path) -> tuple[Path, list[str]]:
             return path.parent, [path.name]
         if not path.exists():
             raise DataError(
-                f"data.path: {path} does not exist; give a parquet file, or a folder of them as "
-                "the hub has it, or leave data.path out to read data.hub"
+                f"data.path: {path} does not exist; give a parquet file or a folder of parquet "
+                "files, or remove data.path to read data.hub"
             )
         if not path.is_dir():  # opening a pipe would block
             raise DataError(f"data.path: {path} is neither a parquet file nor a folder")
@@ -202,16 +203,16 @@ def _walk(path: Path) -> list[str]:
     return names
 
 
-def _image_leaf(files: Sequence[ParquetFile], asked: str | None) -> str:
+def _image_leaf(files: Sequence[ParquetFile], column: str | None) -> str:
     """Return the parquet path of the image bytes; raises DataError if it differs between files."""
     first = files[0]
-    if asked is None:
-        asked = _image_column(first)
-    leaf = _leaf(first, asked)
+    if column is None:
+        column = _image_column(first)
+    leaf = _leaf(first, column)
     for file in files[1:]:
-        if _leaf(file, asked) != leaf:
+        if _leaf(file, column) != leaf:
             raise DataError(
-                f"{file.path}: keeps its images in another way than {first.path.name}; give the "
+                f"{file.path}: stores its images differently than {first.path.name}; give the "
                 "folder of one data set"
             )
     return leaf
@@ -227,7 +228,9 @@ def _image_column(file: ParquetFile) -> str:
         return (usual or candidates)[0]
     names = ", ".join(column[:40] for column in (candidates or file.columns)[:20])
     if candidates:
-        raise DataError(f"{file.path}: has several columns of images: {names}; say data.image")
+        raise DataError(
+            f"{file.path}: has several columns of images: {names}; set data.image to one of them"
+        )
     raise DataError(f"{file.path}: has no column of images (their bytes); its columns are: {names}")
 
 

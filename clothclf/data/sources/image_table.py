@@ -12,7 +12,7 @@ from clothclf.data.sources.listing import (
     MAX_IMAGE_BYTES,
     Finding,
     Listing,
-    Wanted,
+    Query,
     is_one_line,
     no_column,
     plain_title,
@@ -29,7 +29,7 @@ IMAGE_COLUMNS = (
 
 NO_PATH = "row without a path"
 NO_FILE = "path without a file"
-OUTSIDE = "path leads out of the table's folder"
+OUTSIDE = "path points outside the table's folder"
 UNUSABLE_PATH = "path is not plain text"
 
 
@@ -49,18 +49,18 @@ class TableSource:
             if not path.is_file():
                 kind = "is a folder" if path.is_dir() else "does not exist"
                 raise DataError(
-                    f"data.path: {path} {kind}; source table needs a .csv or .parquet file"
+                    f"data.path: {path} {kind}; source table requires a .csv or .parquet file"
                 )
         except (OSError, ValueError) as error:  # a path that is too long or has a NUL
             raise DataError(f"data.path: {str(path)!r} cannot be read: {error}") from None
         self._files = open_files(path.parent)
         self._paths: list[str] = []
 
-    def list_images(self, wanted: Wanted) -> Listing:
+    def list_images(self, query: Query) -> Listing:
         """List every row with the requested columns; raises DataError."""
         is_parquet = self.path.suffix.lower() in (".parquet", ".pq")
         read = self._read_parquet if is_parquet else self._read_csv
-        paths, columns, places, findings = read(wanted)
+        paths, columns, places, findings = read(query)
         ids = [self._relative(path) for path in paths]
         faults = [self._problem(path) for path in ids]
         self._paths = [path for path, fault in zip(ids, faults, strict=True) if not fault]
@@ -74,21 +74,21 @@ class TableSource:
         """Return text that changes when the table or one of its images does."""
         return self._files.stamp([self.path.name, *self._paths])
 
-    def _read_csv(self, wanted: Wanted) -> _Rows:
+    def _read_csv(self, query: Query) -> _Rows:
         content = self._files.read(self.path.name, MAX_TABLE_BYTES)
         table = read_table(content, str(self.path), key=self._image_column)
-        columns = {name: table.values(name) for name in wanted.columns}
+        columns = {name: table.values(name) for name in query.columns}
         # Same as for parquet: programs write whole numbers with .0 if a value is missing.
-        columns[wanted.label] = [_whole(text) for text in columns[wanted.label]]
+        columns[query.label] = [_whole(text) for text in columns[query.label]]
         paths = table.values(self._image_column(table.columns))
         return paths, columns, [f"line {line}" for line in table.lines], table.findings
 
-    def _read_parquet(self, wanted: Wanted) -> _Rows:
+    def _read_parquet(self, query: Query) -> _Rows:
         from clothclf.data.sources.parquet import ParquetFile
 
         file = ParquetFile(self.path)
         paths = file.texts(self._image_column(file.columns))
-        columns = {name: file.texts(name) for name in wanted.columns}
+        columns = {name: file.texts(name) for name in query.columns}
         return paths, columns, [f"row {number}" for number in range(1, file.rows + 1)], []
 
     def _image_column(self, columns: Sequence[str]) -> str:
@@ -102,8 +102,8 @@ class TableSource:
                 return by_name[name]
         names = ", ".join(column[:40] for column in columns[:20])
         raise DataError(
-            f"{self.path}: which column holds the images' paths? say it by data.image; its "
-            f"columns are: {names}"
+            f"{self.path}: cannot determine the column of image paths; set data.image to one of "
+            f"its columns: {names}"
         )
 
     def _relative(self, path: str) -> str:

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from clothclf.data.sources.files import open_files
-from clothclf.data.sources.listing import MAX_IMAGE_BYTES, Listing, Wanted, plain_title
+from clothclf.data.sources.listing import MAX_IMAGE_BYTES, Listing, Query, plain_title
 from clothclf.data.sources.table import read_table
 from clothclf.errors import DataError
 
@@ -38,7 +38,7 @@ class KaggleSource:
             if name.lower().endswith((".jpg", ".jpeg", ".png"))
         }
 
-    def list_images(self, wanted: Wanted) -> Listing:
+    def list_images(self, query: Query) -> Listing:
         """List every row of styles.csv with the requested columns; raises DataError."""
         where = f"{self.path}/{self._root}{TABLE}"
         content = self._files.read(self._root + TABLE, MAX_TABLE_BYTES)
@@ -46,7 +46,7 @@ class KaggleSource:
         ids = table.values("id")
         return Listing(
             ids=ids,
-            columns={name: table.values(name) for name in wanted.columns},
+            columns={name: table.values(name) for name in query.columns},
             faults=[self._problem(image_id) for image_id in ids],
             places=[f"line {line}" for line in table.lines],
             findings=tuple(table.findings),
@@ -72,8 +72,8 @@ class KaggleSource:
         with_table = [top for top in tops if self._files.has(top + TABLE)]
         if not with_table:
             raise DataError(
-                f"data.path: {self.path} has no {TABLE}, at its top or one folder down; expected "
-                f"{TABLE} beside images/, as Kaggle's archive has them"
+                f"data.path: {self.path} has no {TABLE}, at its top level or one folder below; "
+                f"expected {TABLE} beside images/, as in Kaggle's archive"
             )
         for top in with_table:
             if self._files.names(top + "images"):

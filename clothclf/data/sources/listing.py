@@ -31,7 +31,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Query:
     """Query of a study to a source: the columns that it needs."""
 
     label: str
@@ -46,6 +46,10 @@ class Wanted:
         """Required columns of the listing: those of the label, the filters and the split."""
         split = () if self.split is None else (self.split,)
         return tuple(dict.fromkeys([self.label, *self.where, *split]))
+
+
+Wanted = Query
+"""Former name, which plug-ins may import."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ class Source(Protocol):
     synthetic: bool
     """Whether the images are synthetic drawings, not photographs."""
 
-    def list_images(self, wanted: Wanted) -> Listing:
+    def list_images(self, query: Query) -> Listing:
         """List every image with the requested columns.
 
         Raises DataError if the source cannot be read or lacks a column (see `no_column`).
@@ -107,7 +111,7 @@ def no_column(where: str, name: str, columns: Iterable[str]) -> DataError:
     names = ", ".join(column[:40] for column in known[:20])
     hint = did_you_mean(name, known)
     # Column `id` belongs to the layout; the config names all others.
-    remedy = "" if name == "id" else "; data.label, image, where and split.column name them"
+    remedy = "" if name == "id" else "; check data.label, image, where and split.column"
     return DataError(f"{where}: no column {name!r}{hint}; its columns are: {names}{remedy}")
 
 

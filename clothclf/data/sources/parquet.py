@@ -52,7 +52,7 @@ class ParquetFile:
     def __init__(self, path: Path) -> None:
         """Read the footer; raises DataError if it is not parquet, truncated or too large."""
         self.path = path
-        with self._told():
+        with self._as_data_errors():
             with path.open("rb") as content:
                 self._groups = read_footer(content)
             self.group_rows: Sequence[int] = [group.rows for group in self._groups]
@@ -70,7 +70,7 @@ class ParquetFile:
         if columns > MAX_COLUMNS or self.rows > MAX_ROWS:
             raise DataError(
                 f"{self.path}: is too large a table: {columns:,} columns and {self.rows:,} rows; "
-                f"at most {MAX_COLUMNS:,} and {MAX_ROWS:,} are read"
+                f"at most {MAX_COLUMNS:,} and {MAX_ROWS:,} are supported"
             )
 
     @cached_property
@@ -107,7 +107,7 @@ class ParquetFile:
         # A dictionary stores a value shared by a million rows once.
         shared = [column] if _is_text(kind) else []
         texts: list[str] = []
-        with self._told(), self._open(shared) as file:
+        with self._as_data_errors(), self._open(shared) as file:
             for group in range(len(self.group_rows)):
                 table = file.read_row_group(group, columns=[column], use_threads=False)
                 for chunk in table.column(column).chunks:
@@ -129,8 +129,8 @@ class ParquetFile:
             raise self._bomb(leaf, largest, MAX_PAGE_BYTES)
         if whole > max(SMALL_BYTES, MAX_GROWTH * self.path.stat().st_size):
             raise DataError(
-                f"{self.path}: column {leaf!r} unpacks to {_mebibytes(whole)}, more than "
-                f"{MAX_GROWTH} times the file: images are not packed so tightly"
+                f"{self.path}: column {leaf!r} decompresses to {_mebibytes(whole)}, more than "
+                f"{MAX_GROWTH} times the file, which is implausible for images"
             )
         # No cell is larger than its page, or than the page of its dictionary.
         self._rows_at_once[leaf] = max(1, min(_ROWS_AT_ONCE, _AT_ONCE_BYTES // max(1, largest)))
@@ -144,7 +144,7 @@ class ParquetFile:
             window = self._windows.pop((leaf, group), None)
             if window is None or row < window.first:
                 window = _Window(self._batches(leaf, group))
-            with self._told():
+            with self._as_data_errors():
                 content = window.cell(row)
             self._windows[leaf, group] = window
             while len(self._windows) > 2:  # some threads may still read the previous row group
@@ -182,7 +182,7 @@ class ParquetFile:
 
     def _pages(self, leaf: str) -> Iterator[Page]:
         """Yield the pages of a column, or of one field of a struct column, over all row groups."""
-        with self._told(), self.path.open("rb") as file:
+        with self._as_data_errors(), self.path.open("rb") as file:
             for group in self._groups:
                 if leaf not in group.chunks:
                     raise LayoutError(f"is damaged: a row group lacks column {leaf!r}")
@@ -190,12 +190,13 @@ class ParquetFile:
                     if page.encoding == DELTA_BYTE_ARRAY:
                         raise DataError(
                             f"{self.path}: column {leaf!r} is stored as DELTA_BYTE_ARRAY, which "
-                            "is not read; write the file again with pyarrow, pandas or datasets"
+                            "is not supported; write the file again with pyarrow, pandas or "
+                            "datasets"
                         )
                     yield page
 
     @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
+    def _as_data_errors(self) -> Iterator[None]:
         try:
             yield
         except DataError:
@@ -208,8 +209,8 @@ class ParquetFile:
 
     def _bomb(self, column: str, size: int, limit: int) -> DataError:
         return DataError(
-            f"{self.path}: column {column!r} unpacks to {_mebibytes(size)} at once, and at most "
-            f"{_mebibytes(limit)} are read; write the file again with smaller pages"
+            f"{self.path}: column {column!r} decompresses to {_mebibytes(size)} at once, more "
+            f"than {_mebibytes(limit)}; write the file again with smaller pages"
         )
 
 

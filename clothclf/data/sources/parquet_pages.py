@@ -61,11 +61,11 @@ def read_footer(file: BinaryIO) -> list[Group]:
     file.seek(max(0, size - 8))
     length, end = struct.unpack("<I4s", file.read(8).rjust(8, b"\0"))
     if _ENCRYPTED in (start, end):
-        raise LayoutError("is encrypted; write it again without")
+        raise LayoutError("is encrypted; write it again without encryption")
     if start != _MAGIC:
         raise LayoutError("is not a parquet file")
     if end != _MAGIC or length > size - 12:
-        raise LayoutError("is cut short: its end is missing; download it again")
+        raise LayoutError("is truncated; download it again")
     if length > MAX_FOOTER_BYTES:
         raise LayoutError(f"has too large a footer, of {length / 2**20:,.0f} MiB")
     file.seek(size - 8 - length)

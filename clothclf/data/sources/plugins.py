@@ -14,8 +14,8 @@ from clothclf.data.sources.listing import (
     MAX_IMAGE_BYTES,
     Finding,
     Listing,
+    Query,
     Source,
-    Wanted,
     is_one_line,
     plain_title,
 )
@@ -33,10 +33,10 @@ def open_plugin(settings: DataSettings) -> Source:
     """Open the plug-in named by `data.source`; raises DataError that names the plug-in."""
     entry = _find(settings.source)
     where = f"data.source: plug-in {entry.name!r} ({entry.value})"
-    build = _told(where, "cannot be loaded", entry.load)
+    build = _call(where, "cannot be loaded", entry.load)
     if not callable(build):
-        raise DataError(f"{where}: is no callable that takes the settings and returns a source")
-    source = _told(where, "failed", lambda: build(settings))
+        raise DataError(f"{where}: is not a callable that takes the settings and returns a source")
+    source = _call(where, "failed", lambda: build(settings))
     lacks = [
         name for name in ("list_images", "read_bytes", "stamp") if not _has_method(source, name)
     ]
@@ -46,7 +46,7 @@ def open_plugin(settings: DataSettings) -> Source:
         lacks.append("synthetic (a bool)")
     if lacks:
         kind = type(source).__name__
-        raise DataError(f"{where}: returned no source: its {kind} lacks {', '.join(lacks)}")
+        raise DataError(f"{where}: did not return a source: its {kind} lacks {', '.join(lacks)}")
     return _Checked(source, where, settings)
 
 
@@ -63,8 +63,8 @@ def _find(name: str) -> EntryPoint:
     names = sorted({entry.name for entry in installed})
     hint = did_you_mean(name, [*BUILT_IN_SOURCES, *names])
     raise DataError(
-        f"data.source: no source {name[:80]!r}{hint}; there are {', '.join(BUILT_IN_SOURCES)}, and "
-        f"of plug-ins {', '.join(names) or 'none is installed'}"
+        f"data.source: unknown source {name[:80]!r}{hint}; built-in sources are "
+        f"{', '.join(BUILT_IN_SOURCES)}; plug-ins: {', '.join(names) or 'none'}"
     )
 
 
@@ -72,7 +72,7 @@ def _has_method(source: object, name: str) -> bool:
     return callable(getattr(source, name, None))
 
 
-def _told(where: str, what: str, act: Callable[[], T]) -> T:
+def _call(where: str, what: str, act: Callable[[], T]) -> T:
     """Call a plug-in; convert exceptions to a one-line DataError that names it."""
     try:
         return act()
@@ -95,19 +95,19 @@ class _Checked:
         self.synthetic = source.synthetic
         self._source = source
         self._where = where
-        told = settings.model_dump_json(include={"source", "path", "image", "options"})
-        self._stamp = f"{where} {told}"
+        chosen = settings.model_dump_json(include={"source", "path", "image", "options"})
+        self._stamp = f"{where} {chosen}"
 
-    def list_images(self, wanted: Wanted) -> Listing:
+    def list_images(self, query: Query) -> Listing:
         """Return the plug-in's listing; raises DataError on exceptions and invalid listings."""
-        listing = _told(self._where, "failed", lambda: self._source.list_images(wanted))
-        if fault := _listing_error(listing, wanted):
-            raise DataError(f"{self._where}: returned no usable listing: {fault}")
+        listing = _call(self._where, "failed", lambda: self._source.list_images(query))
+        if fault := _listing_error(listing, query):
+            raise DataError(f"{self._where}: returned an invalid listing: {fault}")
         return listing
 
     def read_bytes(self, image_id: str) -> bytes:
         """Return the plug-in's image; raises DataError on exceptions or invalid content."""
-        content = _told(self._where, "failed", lambda: self._source.read_bytes(image_id))
+        content = _call(self._where, "failed", lambda: self._source.read_bytes(image_id))
         if not isinstance(content, bytes):
             raise DataError(f"{self._where}: read_bytes returned {type(content).__name__}")
         if len(content) > MAX_IMAGE_BYTES:
@@ -116,19 +116,19 @@ class _Checked:
 
     def stamp(self) -> str:
         """Return the plug-in's stamp with its name and settings, so that caches are not shared."""
-        return f"{self._stamp} {_told(self._where, 'failed', self._source.stamp)}"
+        return f"{self._stamp} {_call(self._where, 'failed', self._source.stamp)}"
 
 
-def _listing_error(listing: Any, wanted: Wanted) -> str:
+def _listing_error(listing: Any, query: Query) -> str:
     if not isinstance(listing, Listing):
         return f"it is a {type(listing).__name__}, not a Listing"
     if not isinstance(listing.columns, Mapping):
         return f"its columns are a {type(listing.columns).__name__}, not a mapping of names"
-    if missing := [name for name in wanted.columns if name not in listing.columns]:
+    if missing := [name for name in query.columns if name not in listing.columns]:
         return f"it has no column {missing[0]!r}"
     parts: dict[str, Sequence[str]] = {
         "ids": listing.ids,
-        **{f"columns[{name!r}]": listing.columns[name] for name in wanted.columns},
+        **{f"columns[{name!r}]": listing.columns[name] for name in query.columns},
         **{name: getattr(listing, name) for name in ("splits", "faults", "places")},
     }
     for name, values in parts.items():
@@ -138,7 +138,7 @@ def _listing_error(listing: Any, wanted: Wanted) -> str:
         if len(values) != len(listing.ids) and not (may_be_empty and not values):
             return f"{name} has {len(values):,} values for {len(listing.ids):,} ids"
         if odd := {type(value).__name__ for value in values} - {"str"}:
-            return f"{name} holds {sorted(odd)[0]}, not text alone"
+            return f"{name} holds {sorted(odd)[0]}, which is not text"
     # Ids appear in tables, files and messages.
     if odd_id := next((name for name in listing.ids if not is_one_line(name)), None):
         return f"the id {odd_id[:80]!r} is not plain text"

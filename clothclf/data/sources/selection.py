@@ -15,8 +15,8 @@ import pandas as pd
 from clothclf.data.sources.listing import (
     Finding,
     Listing,
+    Query,
     Source,
-    Wanted,
     escaped,
     is_one_line,
 )
@@ -34,7 +34,7 @@ NO_ID = "row without an id"
 NO_LABEL = "no label"
 UNUSABLE_LABEL = "label is not one short line"
 UNKNOWN_SPLIT = "split is not train, valid or test"
-NO_SPLIT = "no split given, unlike others"
+NO_SPLIT = "no split given, unlike for other rows"
 DUPLICATE_ID = "duplicate id"
 
 
@@ -49,53 +49,53 @@ class Chosen:
     findings: tuple[Finding, ...]
 
 
-def list_wanted(source: Source, settings: DataSettings) -> Chosen:
+def list_rows(source: Source, settings: DataSettings) -> Chosen:
     """List a source and select its rows as the settings say; raises DataError."""
-    wanted = wanted_of(settings)
-    listing = source.list_images(wanted)
+    query = query_of(settings)
+    listing = source.list_images(query)
     if settings.split.given == "ignore":
         listing = replace(listing, splits=())
-    return choose(listing, wanted, source.title)
+    return choose(listing, query, source.title)
 
 
-def wanted_of(settings: DataSettings) -> Wanted:
+def query_of(settings: DataSettings) -> Query:
     """Return the query that the settings make to a source."""
     split = settings.split.column if settings.split.given == "keep" else None
-    return Wanted(settings.label, settings.where, split)
+    return Query(settings.label, settings.where, split)
 
 
-def choose(listing: Listing, wanted: Wanted, title: str) -> Chosen:
+def choose(listing: Listing, query: Query, title: str) -> Chosen:
     """Select usable rows that match the query; `title` is the source's title.
 
     The first usable row of each id is kept. Raises DataError if a filter matches no rows.
     """
-    asked = _asked_for(listing, wanted.where, title)
-    given = listing.columns[wanted.split] if wanted.split else listing.splits
+    matches = _matches(listing, query.where, title)
+    given = listing.columns[query.split] if query.split else listing.splits
     splits = [SPLIT_NAMES.get(name.strip().lower(), name.strip()) for name in given]
-    if wanted.split and splits and not set(SPLIT_NAMES.values()) & set(splits):
+    if query.split and splits and not set(SPLIT_NAMES.values()) & set(splits):
         raise DataError(
-            f"data.split.column: {title}: column {wanted.split!r} names no split: none of its "
+            f"data.split.column: {title}: column {query.split!r} contains no split: none of its "
             f"values is train, valid or test; its most frequent values are: {_frequent(splits)}"
         )
     # Without validation or test rows all splits are drawn, so no row lacks its split.
     split_faults = _split_errors(splits) if {"valid", "test"} & set(splits) else ()
-    labels = listing.columns[wanted.label]
+    labels = listing.columns[query.label]
     nothing = [""] * len(listing.ids)
     findings = list(listing.findings)
     kept: dict[str, tuple[str, str]] = {}
     rows = zip(
-        *(listing.ids, labels, splits or nothing, asked),
+        *(listing.ids, labels, splits or nothing, matches),
         *(listing.faults or nothing, split_faults or nothing, listing.places or nothing),
         strict=True,
     )
-    for name, category, split, is_asked, fault, split_fault, place in rows:
+    for name, category, split, is_match, fault, split_fault, place in rows:
         image_id, label = name.strip(), _composed(category)
-        reason = FILTERED if not is_asked else _label_error(image_id, label) or fault or split_fault
+        reason = FILTERED if not is_match else _label_error(image_id, label) or fault or split_fault
         if not reason and image_id in kept:
             reason = DUPLICATE_ID
         if reason:
-            told = escaped(image_id[:_DETAIL_CHARACTERS])
-            findings.append(Finding("dropped", reason, told, place))
+            shown = escaped(image_id[:_DETAIL_CHARACTERS])
+            findings.append(Finding("dropped", reason, shown, place))
         else:
             kept[image_id] = (label, split if split_faults else "")
     frame = pd.DataFrame(
@@ -130,22 +130,20 @@ def _label_error(image_id: str, category: str) -> str:
     return ""
 
 
-def _asked_for(
-    listing: Listing, where: Mapping[str, tuple[str, ...]], title: str
-) -> Sequence[bool]:
+def _matches(listing: Listing, where: Mapping[str, tuple[str, ...]], title: str) -> Sequence[bool]:
     """Return for each row whether it matches the filters of all columns."""
-    asked = [True] * len(listing.ids)
+    matches = [True] * len(listing.ids)
     for column, values in where.items():
         found = [_composed(value) for value in listing.columns[column]]
         some, present = {_composed(value) for value in values}, set(found)
         for value in values:
             if _composed(value) not in present:
                 raise DataError(_no_value(title, column, value, found))
-        asked = [so_far and value in some for so_far, value in zip(asked, found, strict=True)]
-    if where and listing.ids and not any(asked):
+        matches = [so_far and value in some for so_far, value in zip(matches, found, strict=True)]
+    if where and listing.ids and not any(matches):
         filters = " and ".join(f"{name} {' or '.join(some)}" for name, some in where.items())
         raise DataError(f"data.where: {title}: no row has {filters[:300]}; widen the filters")
-    return asked
+    return matches
 
 
 def _no_value(title: str, column: str, value: str, found: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from clothclf.errors import DataError
 UNQUOTED_COMMA = "unquoted comma in the row"
 SHORT_ROW = "row with too few columns"
 LINE_BREAK = "line break inside quotes"
-STRAY_QUOTE = "quote without an end"
+STRAY_QUOTE = "unclosed quote"
 NOT_UTF8 = "text is not UTF-8"
 NUL = "NUL characters removed"
 
@@ -63,7 +63,7 @@ def read_table(content: bytes, where: str, key: str | Callable[[Sequence[str]], 
     lines = _with_header_in_one(list(io.StringIO(text.replace("\0", ""), newline="")))
     header = [name.strip() for name in _alone(lines[0])] if lines else []
     if not any(header):
-        raise DataError(f"{where}: is empty; expected a first line with the columns' names")
+        raise DataError(f"{where}: is empty; expected a first line with column names")
     if not all(is_one_line(name) and "\ufffd" not in name for name in header):
         raise DataError(
             f"{where}: is not a CSV table: its first line is not plain text; save it as UTF-8"
@@ -75,7 +75,7 @@ def read_table(content: bytes, where: str, key: str | Callable[[Sequence[str]], 
     if "\0" in text:
         table.findings.append(Finding("repaired", NUL, "", f"{text.count(chr(0))} in the file"))
     for number, fields in _rows(lines, table, place):
-        table.rows.append(_mend(fields, len(header), place, table.findings))
+        table.rows.append(_repair(fields, len(header), place, table.findings))
         table.lines.append(number)
     return table
 
@@ -88,7 +88,7 @@ def _refuse_bombs(text: str, where: str) -> None:
     if columns > MAX_COLUMNS or lines > MAX_LINES or columns * lines > MAX_CELLS:
         raise DataError(
             f"{where}: is too large a table: {columns:,} columns and {lines:,} lines; at most "
-            f"{MAX_COLUMNS:,}, {MAX_LINES:,} and {MAX_CELLS:,} cells are read"
+            f"{MAX_COLUMNS:,}, {MAX_LINES:,} and {MAX_CELLS:,} cells are supported"
         )
 
 
@@ -106,13 +106,13 @@ def _rows(lines: list[str], table: Table, place: int) -> Iterator[tuple[int, lis
         if last > first and not _is_standard(some, width) and _are_rows(some[1:], width, place):
             alone = [_alone(line) for line in some]
             key = as_written(alone[0][place][:100]) if place < len(alone[0]) else ""
-            detail = f"{last - first} lines after it read by themselves"
+            detail = f"{last - first} lines after it parsed separately"
             table.findings.append(Finding("repaired", STRAY_QUOTE, key, detail))
             yield from ((n, each) for n, each in enumerate(alone, first + 1) if each)
         elif fault:
             raise DataError(
-                f"{table.where}, line {first + 1}: is not readable as CSV: {fault}; "
-                "look for a quote without an end"
+                f"{table.where}, line {first + 1}: is not readable as CSV: {fault}; look for an "
+                "unclosed quote"
             )
         elif fields:
             yield last + 1, fields
@@ -188,7 +188,7 @@ def as_written(text: str) -> str:
 _MARKED = re.compile("[\ud800-\udfff]")
 
 
-def _mend(fields: list[str], width: int, place: int, findings: list[Finding]) -> list[str]:
+def _repair(fields: list[str], width: int, place: int, findings: list[Finding]) -> list[str]:
     """Pad or join a row to the header's width, and record its repairs."""
     is_utf8 = _MARKED.search("".join(fields)) is None
     if not is_utf8:

@@ -75,7 +75,7 @@ class ProcessGroup:
 SINGLE_PROCESS = ProcessGroup()
 
 
-def join(folder: Path, device: str) -> ProcessGroup:
+def init_process_group(folder: Path, device: str) -> ProcessGroup:
     """Initialize the process group of torchrun's processes; each uses one GPU or shares the CPU.
 
     The rendezvous is a file in `folder`, so that no network port is opened. Raises DeviceError if
@@ -88,17 +88,12 @@ def join(folder: Path, device: str) -> ProcessGroup:
         torch.cuda.set_device(own)
     dist.init_process_group(
         "gloo" if own.type == "cpu" else "cpu:gloo,cuda:nccl",
-        store=dist.FileStore(str(folder / "meeting"), size),  # type: ignore[attr-defined]
+        store=dist.FileStore(str(folder / "rendezvous"), size),  # type: ignore[attr-defined]
         rank=rank,
         world_size=size,
         timeout=TIMEOUT,
     )
     return ProcessGroup(rank, size, own)
-
-
-def leave() -> None:
-    """Destroy the process group."""
-    dist.destroy_process_group()
 
 
 def check_devices(device: str, processes: int) -> None:

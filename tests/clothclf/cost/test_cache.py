@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from clothclf.cost import cache as kept
-from clothclf.cost.cache import cached_count, kept_at
+from clothclf.cost.cache import cache_path, cached_count
 from clothclf.cost.count import CostRequest
 from clothclf.errors import CostError
 from clothclf.settings import HeadSettings
@@ -39,7 +39,7 @@ def test_the_second_time_no_process_is_started(
 @pytest.mark.parametrize("content", ["", "{}", '{"check": "0", "cost": {}}', "[1]"])
 def test_what_is_damaged_is_counted_again(content: str, folder: Path) -> None:
     whole = cached_count(REQUEST, folder)
-    path = kept_at(REQUEST, folder)
+    path = cache_path(REQUEST, folder)
     text = path.read_text()
     path.write_text(content or text.replace(str(whole.macs), str((whole.macs or 0) + 1)))
     assert cached_count(REQUEST, folder) == whole
@@ -50,4 +50,4 @@ def test_what_cannot_be_counted_is_not_kept(tmp_path: Path) -> None:
     request = CostRequest("no_such_network", 32, 11, HeadSettings())
     with pytest.raises(CostError):
         cached_count(request, tmp_path)
-    assert not kept_at(request, tmp_path).exists()
+    assert not cache_path(request, tmp_path).exists()

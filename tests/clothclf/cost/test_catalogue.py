@@ -94,7 +94,7 @@ def test_the_summary_says_how_far_each_counter_lies() -> None:
     text = summarize(rows)
     assert "Of 5 architectures, 4 have a headline." in text
     assert "| agreed | 2 | 40.0% |" in text
-    assert "| flopth, as it comes | 3 | 33.3% | 66.7% | 3.0% | -90.0% (vit) |" in text
+    assert "| flopth, unmodified | 3 | 33.3% | 66.7% | 3.0% | -90.0% (vit) |" in text
     assert "| flopth: tokens in Linear | 1 |" in text
     assert "| vgg16 | 224 px |" in text
 
@@ -102,7 +102,7 @@ def test_the_summary_says_how_far_each_counter_lies() -> None:
 def test_a_deployed_form_is_no_distance_of_a_counter() -> None:
     deployed = row("b", 275, 1052, "explained")
     text = summarize([replace(deployed, training_macs="1052", training_params="5")])
-    assert "| flopth, as it comes | 1 | 100.0% | 100.0% | 0.0% |" in text
+    assert "| flopth, unmodified | 1 | 100.0% | 100.0% | 0.0% |" in text
 
 
 def test_the_summary_replaces_its_region_alone(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_a_measurement_survives_json(resnet: MeasuredCost) -> None:
         (request("vgg16", 8), "cpu", "vgg16.*8 x 8"),
         (request("resnet_18"), "cpu", "resnet_18"),
         (request("resnet18"), "cuda:99", "cuda:99 is not available"),
-        (request("resnet18"), "tpu", "'tpu' is none of auto, cpu"),
+        (request("resnet18"), "tpu", "'tpu' is not one of auto, cpu"),
     ],
     ids=["size", "name", "missing-device", "unknown-device"],
 )
@@ -106,8 +106,8 @@ def test_a_refusal_is_one_sentence(asked: CostRequest, device: str, told: str) -
 @pytest.mark.parametrize(
     ("program", "told"),
     [
-        ("import os; os.kill(os.getpid(), 9)", "the measuring process was ended by SIGKILL"),
-        ("import os; os.kill(os.getpid(), 40)", "the measuring process was ended by signal 40"),
+        ("import os; os.kill(os.getpid(), 9)", "the measuring process was killed by SIGKILL"),
+        ("import os; os.kill(os.getpid(), 40)", "the measuring process was killed by signal 40"),
         ("import time; time.sleep(60)", "measuring took longer than 2 seconds"),
     ],
 )

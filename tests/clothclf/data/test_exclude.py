@@ -44,7 +44,7 @@ def test_leaving_out_decodes_nothing_again(tmp_path: Path) -> None:
     ("file", "text", "message"),
     [
         ("gone.txt", None, "cannot be read"),
-        ("none.txt", "nobody\n", "none of its 1 ids is that of an image .*'nobody' for one"),
+        ("none.txt", "nobody\n", "none of its 1 ids matches an image .*the first is 'nobody'"),
         ("empty.txt", "", "none of its 0 ids"),
         ("bad.csv", "name\n1\n", "no column 'id'"),
     ],

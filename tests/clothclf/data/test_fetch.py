@@ -111,7 +111,7 @@ def test_small_files_are_checked_by_gits_own_sum(use: Use, tmp_path: Path) -> No
     with hub.running() as address:
         use(address)
         fetch_from_hub(SETTINGS, tmp_path / "right")
-        assert "another checksum" in fault(
+        assert "does not match the checksum" in fault(
             HubSettings(dataset="shop/wrong", revision=COMMIT), tmp_path / "wrong"
         )
     assert holds(tmp_path / "right", {"small.parquet": small})
@@ -197,19 +197,19 @@ def test_a_wrong_checksum(use: Use, tmp_path: Path, fashion: dict[str, bytes]) -
     with hub.running() as address:
         use(address)
         told = fault(SETTINGS, tmp_path / "fashion")
-    assert told.startswith(f"{FIRST}: what came from the hub has another checksum")
+    assert told.startswith(f"{FIRST}: the download does not match the checksum")
     assert not list(tmp_path.rglob("*.parquet"))
 
 
 @pytest.mark.parametrize(
     ("status", "code", "says"),
     [
-        (404, "RepoNotFound", "the hub has no data set shop/fashion, or it is private: look at"),
-        (401, "RepoNotFound", "the hub has no data set shop/fashion, or it is private: look at"),
-        (403, "GatedRepo", "the hub hands it out to those who accepted its terms"),
+        (404, "RepoNotFound", "the hub has no data set shop/fashion, or it is private; check"),
+        (401, "RepoNotFound", "the hub has no data set shop/fashion, or it is private; check"),
+        (403, "GatedRepo", "the data set requires you to accept its terms"),
         (404, "RevisionNotFound", f"shop/fashion has no revision '{COMMIT}'"),
-        (403, "", "shop/fashion: the hub refuses: HTTP 403 (no permission)"),
-        (500, "", "shop/fashion: the hub refuses: HTTP 500"),
+        (403, "", "shop/fashion: the hub refused the request: HTTP 403 (no permission)"),
+        (500, "", "shop/fashion: the hub refused the request: HTTP 500"),
     ],
 )
 def test_what_the_hub_refuses(use: Use, tmp_path: Path, status: int, code: str, says: str) -> None:
@@ -229,16 +229,16 @@ def test_a_file_that_is_not_there_after_all(
     del hub.files[f"/datasets/{NAME}/resolve/{COMMIT}/{SECOND}"]
     with hub.running() as address:
         use(address)
-        assert "the hub refuses: HTTP 404" in fault(SETTINGS, tmp_path / "fashion")
+        assert "the hub refused the request: HTTP 404" in fault(SETTINGS, tmp_path / "fashion")
 
 
 @pytest.mark.parametrize(
     ("name", "says"),
     [
         ("../../evil.parquet", "has no .parquet files"),
-        ("/etc/evil.parquet", "unusable name"),
-        ("data/a\\..\\evil.parquet", "unusable name"),
-        ("data/\nevil.parquet", "unusable name"),
+        ("/etc/evil.parquet", "invalid name"),
+        ("data/a\\..\\evil.parquet", "invalid name"),
+        ("data/\nevil.parquet", "invalid name"),
         ("data.csv", "has no .parquet files"),
     ],
 )
@@ -260,7 +260,7 @@ def test_more_than_fits_the_disk(use: Use, tmp_path: Path, fashion: dict[str, by
     hub.answers[address_of] = (*hub.answers[address_of][:2], json.dumps(listing).encode())
     with hub.running() as address:
         use(address)
-        assert "MiB are free there; name another place" in fault(SETTINGS, tmp_path / "fashion")
+        assert "MiB are free; choose another folder" in fault(SETTINGS, tmp_path / "fashion")
     assert hub.ranges == []
 
 
@@ -287,10 +287,10 @@ def test_what_is_there_is_known_again(there: Fetched) -> None:
 def test_a_file_that_changed_is_noticed(there: Fetched) -> None:
     path = there.folder / SECOND
     path.write_bytes(path.read_bytes()[:-1] + b"?")
-    with pytest.raises(DataError, match="has another checksum than when it came; delete the fold"):
+    with pytest.raises(DataError, match="has changed since it was downloaded; delete the fold"):
         fetched_before(there.folder, thorough=True)
     path.unlink()
-    with pytest.raises(DataError, match="has files that are missing or changed"):
+    with pytest.raises(DataError, match="has missing or changed files"):
         fetched_before(there.folder)
 
 
@@ -305,13 +305,15 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     mine = tmp_path / "fashion" / "mine.txt"
     mine.parent.mkdir()
     mine.write_text("mine")
-    with pytest.raises(DataError, match="was not fetched by bench; name another with --to"):
+    with pytest.raises(
+        DataError, match="was not fetched by bench; choose another folder with --to"
+    ):
         fetch_fashion("auto", mine.parent)
     assert mine.read_text() == "mine"
 
 
 def test_another_data_set_is_not_taken_for_it(there: Fetched) -> None:
-    with pytest.raises(DataError, match="holds shop/fashion@00000000, from hub; delete it"):
+    with pytest.raises(DataError, match="contains shop/fashion@00000000 from hub; delete it"):
         fetch_fashion("auto", there.folder)
 
 
@@ -354,7 +356,7 @@ def test_an_unreachable_hub_is_told_at_once(use: Use, tmp_path: Path) -> None:
     assert time.perf_counter() - started < 5
     told = str(caught.value)
     assert told.startswith("the Hugging Face hub http://127.0.0.1:1 cannot be reached")
-    assert told.endswith("give its downloaded files as data.path instead")
+    assert told.endswith("set data.path to its downloaded files")
 
 
 def test_a_data_set_of_the_hub_that_nothing_reads_is_refused(tmp_path: Path) -> None:
@@ -443,7 +445,7 @@ def test_kaggles_archive_goes_on_where_it_was_cut(
     server.is_sharded = [2**20 + 1000]
     with server.running() as address:
         use_kaggle(address)
-        with pytest.raises(DataError, match=r"the download from Kaggle broke .*; run the same"):
+        with pytest.raises(DataError, match=r"the connection to Kaggle was lost .*; run the same"):
             fetch_from_kaggle("shop/clothes", folder)
         assert not folder.exists()
         fetch_from_kaggle("shop/clothes", folder)
@@ -455,7 +457,7 @@ def test_kaggles_archive_goes_on_where_it_was_cut(
 def test_a_wrong_checksum_of_kaggles(use_kaggle: Use, tmp_path: Path, archive: bytes) -> None:
     with Kaggle(archive, checksum=b"something else").running() as address:
         use_kaggle(address)
-        with pytest.raises(DataError, match="came from Kaggle has another checksum"):
+        with pytest.raises(DataError, match="does not match the checksum that Kaggle reports"):
             fetch_from_kaggle("shop/clothes", tmp_path / "fashion")
     assert not (tmp_path / "fashion").exists()
 
@@ -465,10 +467,10 @@ def test_a_wrong_checksum_of_kaggles(use_kaggle: Use, tmp_path: Path, archive: b
     [
         (
             404,
-            "shop/clothes: Kaggle has no such data set: look at https://www.kaggle.com/datasets/",
+            "shop/clothes: Kaggle has no such data set; check https://www.kaggle.com/datasets/",
         ),
-        (403, "Kaggle refuses (HTTP 403): make a token at https://www.kaggle.com/settings"),
-        (500, "shop/clothes: Kaggle refuses (HTTP 500)"),
+        (403, "Kaggle denied access (HTTP 403); create a token at https://www.kaggle.com/settings"),
+        (500, "shop/clothes: Kaggle refused the request (HTTP 500)"),
     ],
 )
 def test_what_kaggle_refuses(

@@ -306,7 +306,9 @@ def test_a_split_that_is_given_is_kept_and_completed(tmp_path: Path) -> None:
     assert made.summary.images == {"train": 24, "valid": 6, "test": 10}
     kept = made.manifest[made.manifest["split"] == "test"]
     assert all(name.startswith("test/") for name in kept["id"])
-    assert made.summary.split_note == "test as the source gives it; valid drawn from its train"
+    assert (
+        made.summary.split_note == "test given by the source; valid drawn from its training split"
+    )
 
 
 def test_a_split_that_is_given_can_be_ignored(tmp_path: Path) -> None:
@@ -320,7 +322,7 @@ def test_a_split_that_is_given_can_be_ignored(tmp_path: Path) -> None:
 def test_a_sample_takes_of_every_given_split(tmp_path: Path, limit: dict[str, int]) -> None:
     made = run(folder_of(tmp_path / "data", GIVEN), source="folder", **limit)
     assert made.summary.images["test"] in (5, 6)
-    assert made.summary.split_note.startswith("test as the source gives it")
+    assert made.summary.split_note.startswith("test given by the source")
 
 
 def test_twins_across_given_splits_are_told_and_not_moved(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_a_group_with_two_labels_stays_together_with_the_more_frequent() -> None
 def test_a_class_too_small_for_three_sides_is_named() -> None:
     rows = [("big", f"b{number}") for number in range(50)] + [("tiny", "t1"), ("tiny", "t2")]
     frame = pd.DataFrame(rows, columns=["label", "group"])
-    with pytest.raises(DataError, match="class 'tiny' has 2 images, too few to put any into"):
+    with pytest.raises(DataError, match="class 'tiny' has 2 images, too few for the"):
         split(frame)
 
 
@@ -167,7 +167,9 @@ def test_a_class_that_is_not_given_to_training_is_refused() -> None:
         ["train", "train", "train", "train", "test", "test", "test", "test"],
         ["test"] * 8,
     ):
-        with pytest.raises(DataError, match=r"class '[ab]' has [35] images, none of them given"):
+        with pytest.raises(
+            DataError, match=r"class '[ab]' has [35] images, none of them in the training"
+        ):
             given_split(frame, given)
 
 

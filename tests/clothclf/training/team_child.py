@@ -14,7 +14,11 @@ from clothclf.data.batches import ImageBatches
 from clothclf.data.shard import Shard
 from clothclf.errors import TrainingStopped
 from clothclf.settings import AugmentSettings, HeadSettings
-from clothclf.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup, join
+from clothclf.training.distributed.process_group import (
+    SINGLE_PROCESS,
+    ProcessGroup,
+    init_process_group,
+)
 from clothclf.training.distributed.synced_norm import SyncedNorms
 from clothclf.training.loop import Watcher, train
 from tests.clothclf.training.test_loop import CPU, SPLITS, build, numbers, recipe
@@ -110,7 +114,7 @@ def norm(share: Shard) -> list[Tensor]:
 def main(folder: Path) -> None:
     """Train every case in a group, then stop and resume with more and fewer processes."""
     torch.set_num_threads(1)
-    group = join(folder, "cpu")
+    group = init_process_group(folder, "cpu")
     found: dict[str, Any] = {name: figures(case, group) for name, case in (EXACT | ROUNDED).items()}
     found["never stopped"] = figures(DROPOUT, group)
     found["stopped"] = figures(DROPOUT, group, folder / "together", 7)

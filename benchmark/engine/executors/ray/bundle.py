@@ -175,7 +175,7 @@ def place(folder: Path, name: str) -> Path:
     """
     parts = PurePosixPath(name).parts
     if not 1 <= len(parts) <= 2 or any(p in ("", "..", "/") or "\0" in p for p in parts):
-        raise ValueError(f"{name!r} is no name of a run's file")
+        raise ValueError(f"{name!r} is not a valid name of a run's file")
     return folder.joinpath(*parts)
 
 

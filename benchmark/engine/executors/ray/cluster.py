@@ -29,7 +29,9 @@ REPLY_TIMEOUT_S = 120.0
 """Seconds for every node to start a worker and report its versions."""
 MODE, TOKEN, TOKEN_FILE = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 PROBE_CONNECTION = "benchmark.engine.executors.ray.probe_connection"
-OPEN = f"{MODE}=disabled: whoever reaches this Ray cluster's ports can run any code on its nodes"
+OPEN = (
+    f"{MODE}=disabled: anyone who can reach this Ray cluster's ports can run any code on its nodes"
+)
 
 
 def check_reachable(resources: Resources) -> None:
@@ -51,9 +53,9 @@ def check_reachable(resources: Resources) -> None:
         )
     if not _is_open() and not _has_token():
         raise ClusterError(
-            f"--address {address}: there is no token for this cluster: give its own in {TOKEN}, in "
-            f"the file that {TOKEN_FILE} names, or in ~/.ray/auth_token (`ray get-auth-token` "
-            "prints it there)"
+            f"--address {address}: no token for this cluster; set {TOKEN}, set {TOKEN_FILE} to a "
+            "file with it, or write it to ~/.ray/auth_token (`ray get-auth-token` prints it on "
+            "the cluster)"
         )
     if address != "auto":
         _connect(address)
@@ -117,8 +119,8 @@ def _has_token() -> bool:
 
 
 def _token_file() -> Path:
-    told = os.environ.get(TOKEN_FILE)
-    return Path(told) if told else Path.home() / ".ray" / "auth_token"
+    path = os.environ.get(TOKEN_FILE)
+    return Path(path) if path else Path.home() / ".ray" / "auth_token"
 
 
 def _probe_connection(address: str) -> None:
@@ -133,14 +135,14 @@ def _probe_connection(address: str) -> None:
             check=False,
         )
         # Ray may print other lines around the result.
-        told = json.loads(next(x for x in child.stdout.splitlines() if x.startswith("{")))
+        error = json.loads(next(x for x in child.stdout.splitlines() if x.startswith("{")))
     except subprocess.TimeoutExpired:
         raise ClusterError(_not_let_in(address)) from None
     except (StopIteration, ValueError):
-        last = (child.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise ClusterError(f"--address {address}: Ray gave up joining: {last}") from None
-    if told:
-        raise ClusterError(_why_not(address, told["kind"], told["text"]))
+        last = (child.stderr.strip().splitlines() or ["no message"])[-1]
+        raise ClusterError(f"--address {address}: Ray could not join the cluster: {last}") from None
+    if error:
+        raise ClusterError(_why_not(address, error["kind"], error["text"]))
 
 
 def _connect(address: str) -> None:
@@ -151,27 +153,26 @@ def _connect(address: str) -> None:
         socket.create_connection((host, int(port)), CONNECT_TIMEOUT_S).close()
     except (OSError, OverflowError) as error:
         raise ClusterError(
-            f"--address {address}: no Ray answers there ({first_line(error)}); is its head node up "
-            "(ray start --head), and reachable from here?"
+            f"--address {address}: no Ray cluster responds ({first_line(error)}); check that its "
+            "head node is running (ray start --head) and reachable from this machine"
         ) from None
 
 
 def _why_not(address: str, kind: str, text: str) -> str:
     line = " ".join(text.split())
     if kind == "ConnectionError" and address == "auto":
-        return "--address auto: no Ray runs on this machine: join a cluster with ray start"
+        return "--address auto: Ray is not running on this machine; join a cluster with ray start"
     if kind == "AuthenticationError" or line.startswith("Failed to connect to Ray cluster"):
         return _not_let_in(address)
     if "ersion mismatch" in line:
-        return f"--address {address}: {line}: install the same on all machines"
+        return f"--address {address}: {line}; install the same versions on all machines"
     return f"--address {address}: {line[:300]}"
 
 
 def _not_let_in(address: str) -> str:
     return (
-        f"--address {address}: what answers there is no Ray cluster that lets us in: is it Ray's "
-        f"own port (6379), and is our token the cluster's ({TOKEN}, {TOKEN_FILE} or "
-        "~/.ray/auth_token)?"
+        f"--address {address}: no Ray cluster there grants access; check that the port is Ray's "
+        f"(6379) and the token is the cluster's ({TOKEN}, {TOKEN_FILE} or ~/.ray/auth_token)"
     )
 
 
@@ -212,18 +213,18 @@ def _demand_same_libraries() -> None:
     find = versions.finder()
     here = find()
     faults = []
-    asked = {}
+    nodes = {}
     for node in alive_nodes():
         there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         remote = ray.remote(num_cpus=0, scheduling_strategy=there, max_retries=0)(find)
-        asked[remote.remote()] = f"{node['NodeManagerAddress']} ({node['NodeID'][:8]})"
-    ready, silent = ray.wait(list(asked), num_returns=len(asked), timeout=REPLY_TIMEOUT_S)
-    for answer in ready:
+        nodes[remote.remote()] = f"{node['NodeManagerAddress']} ({node['NodeID'][:8]})"
+    ready, silent = ray.wait(list(nodes), num_returns=len(nodes), timeout=REPLY_TIMEOUT_S)
+    for reply in ready:
         try:
-            faults.append(versions.difference(here, ray.get(answer), asked[answer]))
+            faults.append(versions.difference(here, ray.get(reply), nodes[reply]))
         except Exception as error:
-            faults.append(f"node {asked[answer]} cannot run anything: {error_text(error)}")
-    faults += [f"node {asked[answer]} does not answer" for answer in silent]
-    told = sorted(fault for fault in faults if fault)
-    if told:
-        raise ClusterError("\n".join(f"--executor ray: {fault}" for fault in told))
+            faults.append(f"node {nodes[reply]} cannot run tasks: {error_text(error)}")
+    faults += [f"node {nodes[reply]} does not respond" for reply in silent]
+    messages = sorted(fault for fault in faults if fault)
+    if messages:
+        raise ClusterError("\n".join(f"--executor ray: {fault}" for fault in messages))

@@ -29,13 +29,13 @@ def error_text(error: BaseException, folder: str = "") -> str:
     for found in (error, cause):
         if isinstance(found, exceptions.ObjectStoreFullError | exceptions.OutOfDiskError):
             return (
-                "Ray's object store and the disk that it spills to are full: free them, or start "
-                "nodes with a larger one (ray start --object-store-memory BYTES)"
+                "Ray's object store and the disk that it spills to are full; free space, or start "
+                "nodes with a larger object store (ray start --object-store-memory BYTES)"
             )
         if isinstance(found, OSError) and found.errno == errno.ENOSPC:
-            return f"the disk of {found.filename or folder} is full: free some of it"
+            return f"the disk of {found.filename or folder} is full; free some space"
     if isinstance(error, exceptions.OutOfMemoryError):
-        return "its node ran out of memory, and Ray ended the run: give it more --cpus-per-run"
+        return "its node ran out of memory and Ray stopped the run; raise --cpus-per-run"
     found = cause if isinstance(cause, BaseException) else error
     if isinstance(found, OSError) and found.strerror:
         return f"{found.filename or folder}: {found.strerror}"

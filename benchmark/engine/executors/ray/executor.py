@@ -125,12 +125,13 @@ def check_resources(resources: Resources, device: str) -> int:
     check_reachable(resources)
     gpus, processes = resources.gpus_per_run or 0.0, resources.processes_per_run
     if gpus > 1 and gpus != int(gpus):
-        raise SettingsError(f"--gpus-per-run {gpus:g}: give whole GPUs, or a part of one")
+        raise SettingsError(f"--gpus-per-run {gpus:g}: give a whole number, or a fraction below 1")
     if gpus >= 1:
         return one_process_per_gpu(gpus, processes)
     if processes > max(1, cpus_per_run(resources)):
         raise SettingsError(
-            f"--processes-per-run {processes}: each needs a CPU: give --cpus-per-run {processes}"
+            f"--processes-per-run {processes}: each process needs a CPU; set --cpus-per-run "
+            f"{processes}"
         )
     return processes
 
@@ -142,7 +143,8 @@ def open_executor(
     """Join the cluster within the context; see `base.ExecutorModule`. Raises ClusterError."""
     if device not in ("auto", "cpu", "cuda"):
         raise ClusterError(
-            f"device: {device} with --executor ray: Ray chooses the GPU; give cuda, auto or cpu"
+            f"device: {device} with --executor ray: Ray chooses the GPU; set device to cuda, auto "
+            "or cpu"
         )
     with joined(resources, notify):
         executor = RayExecutor(resources, limits, device)
@@ -169,6 +171,6 @@ def _no_place(cpus: float, gpus: float) -> str:
         for found in alive_nodes()
     )
     return (
-        f"--executor ray: no node has {need} for a run ({have or 'there is no node with CPUs'}): "
-        "ask for less with --cpus-per-run or --gpus-per-run"
+        f"--executor ray: no node has {need} for a run ({have or 'no node has CPUs'}); lower "
+        "--cpus-per-run or --gpus-per-run"
     )

@@ -68,9 +68,9 @@ class StopSignal:
 
 def node_folder() -> Path:
     """Return this node's folder for data, weights and current runs."""
-    told = os.environ.get(FOLDER_VARIABLE)
-    if told:
-        return Path(told).absolute()
+    folder = os.environ.get(FOLDER_VARIABLE)
+    if folder:
+        return Path(folder).absolute()
     cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(cache) / "bench-architectures"
 
@@ -137,8 +137,8 @@ def _unpack(bundle: RunBundle, folder: RunFolder) -> RunSpec:
         target = place(folder.path, name)
         target.parent.mkdir(exist_ok=True)
         shutil.copyfile(_at_hand(file_ref, bundle.home), target)
-    asked = RunSpec.model_validate_json(bundle.spec)
-    weights = asked.weights
+    original = RunSpec.model_validate_json(bundle.spec)
+    weights = original.weights
     if bundle.weights is not None:
         weights = dataclasses.replace(weights, path=_at_hand(bundle.weights, bundle.home))
     paths = {
@@ -146,7 +146,7 @@ def _unpack(bundle: RunBundle, folder: RunFolder) -> RunSpec:
         "cache": node_folder() / "cache",
         "weights": weights,
     }
-    spec = asked.model_copy(update=paths)
+    spec = original.model_copy(update=paths)
     folder.write(files.SPEC, spec)
     return spec
 
@@ -177,10 +177,10 @@ def _fetch(file_ref: FileRef, target: Path, home: str) -> None:
             for start in range(0, file_ref.size, CHUNK_BYTES):
                 content, sha256 = ray.get(remote.remote(str(file_ref.path), start))
                 if hashlib.sha256(content).hexdigest() != sha256:
-                    raise OSError(f"{file_ref.called} came damaged")
+                    raise OSError(f"{file_ref.called} was damaged in transfer")
                 file.write(content)
         if not file_ref.is_at(unfinished):
-            raise OSError(f"{file_ref.called} ({file_ref.path}) changed on the way")
+            raise OSError(f"{file_ref.called} ({file_ref.path}) changed during the transfer")
 
 
 def _start(bundle: RunBundle, spec: RunSpec, folder: RunFolder) -> RunProcess:
@@ -191,11 +191,11 @@ def _start(bundle: RunBundle, spec: RunSpec, folder: RunFolder) -> RunProcess:
     return RunProcess(spec, folder, limits)
 
 
-def _events(process: RunProcess, asked: Any) -> Iterator[Lines]:
+def _events(process: RunProcess, stop_request: Any) -> Iterator[Lines]:
     """Yield the events of the process until it ends; forward a stop request to it."""
     import ray
 
-    told = False
+    forwarded = False
     with selectors.DefaultSelector() as selector:
         selector.register(process, selectors.EVENT_READ)
         while True:
@@ -210,9 +210,9 @@ def _events(process: RunProcess, asked: Any) -> Iterator[Lines]:
             if late:
                 process.end(late)
                 return
-            if not told and ray.wait([asked], timeout=0, fetch_local=False)[0]:
-                told = True
-                process.ask_to_stop()
+            if not forwarded and ray.wait([stop_request], timeout=0, fetch_local=False)[0]:
+                forwarded = True
+                process.request_stop()
 
 
 def _results(folder: RunFolder, bundle: RunBundle) -> Iterator[Chunk]:
@@ -245,4 +245,4 @@ def _shared(node: str, bundle: RunBundle) -> str:
     cores = found["Resources"].get("CPU", 0.0)
     if own >= cores:
         return ""
-    return f"other runs could use its node ({own:g} of its {cores:g} CPUs were the run's own)"
+    return f"other runs could use its node (the run had {own:g} of {cores:g} CPUs)"

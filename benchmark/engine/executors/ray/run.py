@@ -55,7 +55,7 @@ class RayRun:
         self._node = ""
         self._result: RunRecord | Failure | None = None
         self._why_ended = ""
-        self._asked_to_stop = self._ended = False
+        self._stop_requested = self._ended = False
         self._epochs_told = 0
         self._rest = b""
         self._read_end, self._write_end = os.pipe()
@@ -93,9 +93,9 @@ class RayRun:
         """Return an empty text: the node checks the timeout, which excludes time in the queue."""
         return ""
 
-    def ask_to_stop(self) -> None:
+    def request_stop(self) -> None:
         """Request a stop after the current step; cancel a task that has not started."""
-        self._asked_to_stop = True
+        self._stop_requested = True
         task = self._task
         if task is not None:
             task.request_stop()
@@ -105,7 +105,7 @@ class RayRun:
     def end(self, why: str = "") -> None:
         """Kill the worker, and with it the run's process."""
         self._why_ended = self._why_ended or why
-        self._asked_to_stop = self._ended = True
+        self._stop_requested = self._ended = True
         if self._task is not None and self._thread.is_alive():
             self._task.cancel(True)
         if self._read_end >= 0:
@@ -114,7 +114,7 @@ class RayRun:
 
     def outcome(self) -> RunRecord | Failure | None:
         """Return the result, or None if the run stopped and can resume."""
-        self._thread.join(1 if self._asked_to_stop else GRACE_S)
+        self._thread.join(1 if self._stop_requested else GRACE_S)
         self.end()
         if self._result is None and self._why_ended:
             self._result = self._failed(self._why_ended)
@@ -123,24 +123,24 @@ class RayRun:
     def _go(self) -> None:
         """Execute attempts until the run ends or has lost too many nodes."""
         try:
-            while not self._asked_to_stop:
+            while not self._stop_requested:
                 self._attempt += 1
                 try:
                     self._take_in()
                     return
                 except lost_errors() as error:
-                    if self._asked_to_stop:
+                    if self._stop_requested:
                         return
                     where = f"its node {self._node} was lost" if self._begun else "it was lost"
-                    told = f"{where} ({error_text(error)})"
+                    reason = f"{where} ({error_text(error)})"
                     if self._attempt > MAX_RETRIES:
-                        reason = f"{told}, and so were those of the attempts before, 4 in all"
+                        reason = f"{reason}; all {MAX_RETRIES + 1} attempts were lost"
                         self._result = self._failed(reason, lost=True)
                         return
                     retry = f"retry {self._attempt} of {MAX_RETRIES}"
-                    self._say(Note(text=f"{told}; it begins again elsewhere, {retry}"))
+                    self._say(Note(text=f"{reason}; restarting on another node, {retry}"))
         except Exception as error:
-            if not self._asked_to_stop:
+            if not self._stop_requested:
                 where = f"node {self._node}: " if self._begun else ""
                 self._result = self._failed(where + error_text(error, str(self.folder.path)))
         finally:
@@ -150,14 +150,14 @@ class RayRun:
         """Execute one attempt, from its submission to its result."""
         self._begun = False
         self._task = self._submit(self._attempt)
-        if self._asked_to_stop:  # a stop was requested before there was a task
+        if self._stop_requested:  # a stop was requested before there was a task
             self._task.cancel(False)
         incoming = _Incoming(self.folder)
         for message in self._task.messages:
             if isinstance(message, Begun):
                 self._begun, self._node = True, message.node
                 self._say(Note(text=f"on node {message.node}"))
-                if self._asked_to_stop:
+                if self._stop_requested:
                     self._task.request_stop()
             elif isinstance(message, Lines):
                 self._write(message.text)
@@ -174,7 +174,7 @@ class RayRun:
             return self._failed(end.reason)
         if end.how == "failure":
             theirs = self.folder.read(THEIR_FAILURE, Failure)
-            reason = theirs.reason if theirs else "its process failed and left no reason"
+            reason = theirs.reason if theirs else "its process failed without a message"
             return self._failed(reason, stage=theirs.stage if theirs else self.stage)
         return None
 
@@ -183,11 +183,11 @@ class RayRun:
         theirs = self.folder.read(THEIR_RECORD, RunRecord)
         (self.folder.path / THEIR_RECORD).unlink(missing_ok=True)
         if theirs is None:
-            raise OSError("its record came damaged")
+            raise OSError("its record was damaged in transfer")
         here = self.folder.hashes()
         for name, sha256 in theirs.files.items():
             if name != files.SPEC and here.get(name) != sha256:
-                raise OSError(f"its file {name} came damaged")
+                raise OSError(f"its file {name} was damaged in transfer")
         measured = theirs.measured
         if measured is not None and shared:
             busy = "; ".join(part for part in (shared, measured.busy) if part)
@@ -246,4 +246,4 @@ class _Incoming:
 def _check(file: Path, chunk: Chunk) -> None:
     if file_sha256(file) != chunk.sha256:
         file.unlink()
-        raise OSError(f"its file {chunk.name} came damaged")
+        raise OSError(f"its file {chunk.name} was damaged in transfer")

@@ -55,7 +55,7 @@ def finder() -> Callable[[], dict[str, str]]:
 def difference(here: dict[str, str], there: dict[str, str], node: str) -> str:
     """Describe the differences of another machine in one sentence; empty if there are none."""
     differing = [
-        f"{name} {there.get(name) or '(none)'} where this machine has {version or '(none)'}"
+        f"{name} {there.get(name) or '(none)'} (this machine: {version or '(none)'})"
         for name, version in here.items()
         if there.get(name) != version
     ]
@@ -63,5 +63,8 @@ def difference(here: dict[str, str], there: dict[str, str], node: str) -> str:
         differing = [text for text in differing if not text.startswith(CODE)]
     if not differing:
         return ""
-    told = "; ".join(differing)
-    return f"node {node} has {told}: install the same on all nodes (constraints.txt pins them)"
+    message = "; ".join(differing)
+    return (
+        f"node {node} has {message}; install the same versions on all nodes (pinned in "
+        "constraints.txt)"
+    )

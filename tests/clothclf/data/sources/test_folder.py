@@ -13,11 +13,11 @@ import pytest
 from clothclf.data.sources import folder as reasons
 from clothclf.data.sources.files import LEADS_OUT, NOT_PLAIN, REPEATED, UNUSABLE_NAME
 from clothclf.data.sources.folder import FolderSource
-from clothclf.data.sources.listing import Wanted
+from clothclf.data.sources.listing import Query
 from clothclf.data.sources.selection import Chosen, choose
 from clothclf.errors import DataError
 
-WANTED = Wanted("articleType")
+WANTED = Query("articleType")
 FLAT = ("cats/1.jpg", "cats/2.PNG", "dogs/1.jpg")
 SPLIT = ("Train/cats/1.jpg", "Train/dogs/1.jpg", "val/cats/1.jpg", "val/dogs/1.jpg")
 
@@ -170,16 +170,16 @@ def test_a_name_that_is_no_text_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "says"),
     [
-        ((*FLAT, "7.jpg"), "1 images lie beside the class folders, the first is 7.jpg"),
-        (("7.jpg", "8.jpg"), "2 images lie in no class folder"),
-        ((*FLAT, "cats/wild/1.jpg"), "1 of 4 images lie deeper than the class folders"),
-        (("a/cats/1.jpg", "b/dogs/1.jpg"), "all images lie deeper than the class folders"),
-        ((*SPLIT, "val/3.jpg"), "val/3.jpg lies right in the split folder 'val'"),
-        (("train/3.jpg", "test/3.jpg"), "lies right in the split folder 'test'"),
-        ((*SPLIT, "extra/cats/1.jpg"), "beside them 'extra', which is none of train"),
-        ((*SPLIT, "valid/cats/1.jpg"), "several of them for valid; put them into one"),
-        ((*SPLIT, "val/a/b/1.jpg"), "1 of 5 images lie deeper"),
-        (("cats/1.txt", "notes.md"), "has no images: 2 files, none of them with a name that"),
+        ((*FLAT, "7.jpg"), "1 images are beside the class folders, the first is 7.jpg"),
+        (("7.jpg", "8.jpg"), "2 images are in no class folder"),
+        ((*FLAT, "cats/wild/1.jpg"), "1 of 4 images are deeper than the class folders"),
+        (("a/cats/1.jpg", "b/dogs/1.jpg"), "all images are deeper than the class folders"),
+        ((*SPLIT, "val/3.jpg"), "val/3.jpg is directly in the split folder 'val'"),
+        (("train/3.jpg", "test/3.jpg"), "is directly in the split folder 'test'"),
+        ((*SPLIT, "extra/cats/1.jpg"), "also 'extra', which is not one of train"),
+        ((*SPLIT, "valid/cats/1.jpg"), "several of them for valid; merge them"),
+        ((*SPLIT, "val/a/b/1.jpg"), "1 of 5 images are deeper"),
+        (("cats/1.txt", "notes.md"), "has no images: 2 files, none of them with a suffix"),
         ((), "has no images: 0 files"),
     ],
 )
@@ -205,7 +205,7 @@ def test_a_link_that_leads_out_is_not_read(tmp_path: Path) -> None:
     path = write(tmp_path, FLAT)
     (tmp_path / "secret.jpg").write_text("secret")
     (path / "cats/3.jpg").symlink_to(tmp_path / "secret.jpg")
-    with pytest.raises(DataError, match="a link that leads out of"):
+    with pytest.raises(DataError, match="a link that points outside"):
         FolderSource(path).read_bytes("cats/3.jpg")
 
 

@@ -11,11 +11,11 @@ import pytest
 from clothclf.data.sources import image_table as reasons
 from clothclf.data.sources import selection
 from clothclf.data.sources.image_table import TableSource
-from clothclf.data.sources.listing import Wanted
+from clothclf.data.sources.listing import Query
 from clothclf.data.sources.selection import Chosen, choose
 from clothclf.errors import DataError
 
-WANTED = Wanted("label")
+WANTED = Query("label")
 
 
 def write(place: Path, table: str, images: tuple[str, ...] = ("a/1.jpg", "2.jpg")) -> Path:
@@ -28,7 +28,7 @@ def write(place: Path, table: str, images: tuple[str, ...] = ("a/1.jpg", "2.jpg"
     return folder / "table.csv"
 
 
-def read(path: Path, wanted: Wanted = WANTED, image: str | None = None) -> Chosen:
+def read(path: Path, wanted: Query = WANTED, image: str | None = None) -> Chosen:
     """List a table; every row is either kept or dropped."""
     source = TableSource(path, image)
     listing = choose(source.list_images(wanted), wanted, source.title)
@@ -61,8 +61,8 @@ def test_another_column_of_paths_is_named(tmp_path: Path) -> None:
 
 def test_without_a_column_of_paths_the_columns_are_named(tmp_path: Path) -> None:
     message = fault(write(tmp_path, "label,where\ncat,a/1.jpg\n"))
-    assert "which column holds the images' paths? say it by data.image" in message
-    assert "its columns are: label, where" in message
+    assert "cannot determine the column of image paths; set data.image" in message
+    assert "one of its columns: label, where" in message
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_a_link_that_leads_out_is_not_read(tmp_path: Path) -> None:
     path = write(tmp_path, "path,label\n3.jpg,cat\n")
     (tmp_path / "secret.jpg").write_text("secret")
     (path.parent / "3.jpg").symlink_to(tmp_path / "secret.jpg")
-    with pytest.raises(DataError, match="a link that leads out of"):
+    with pytest.raises(DataError, match="a link that points outside"):
         TableSource(path, None).read_bytes("3.jpg")
 
 
@@ -134,7 +134,7 @@ def test_a_table_that_is_none_is_one_sentence(tmp_path: Path, content: str, says
 
 
 def test_what_is_no_table_is_told(tmp_path: Path) -> None:
-    assert "does not exist; source table needs a .csv or .parquet" in fault(tmp_path / "no.csv")
+    assert "does not exist; source table requires a .csv or .parquet" in fault(tmp_path / "no.csv")
     assert "is a folder" in fault(tmp_path)
     assert "data.path:" in fault(Path("nul\0"))
     (tmp_path / "not.parquet").write_text("path,label\n")
@@ -169,7 +169,7 @@ def test_accents_in_two_forms_are_one_class(tmp_path: Path) -> None:
     composed, apart = "H\u00fcte", "Hu\u0308te"
     path = write(tmp_path, f"path,label\na/1.jpg,{composed}\n2.jpg,{apart}\n")
     for asked in (composed, apart):
-        rows = read(path, Wanted("label", {"label": (asked,)})).rows
+        rows = read(path, Query("label", {"label": (asked,)})).rows
         assert rows["label"].tolist() == [composed, composed]
 
 

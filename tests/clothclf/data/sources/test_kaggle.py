@@ -14,7 +14,7 @@ import pytest
 from clothclf.data.sources import files, selection, table
 from clothclf.data.sources import kaggle as kaggle_reasons
 from clothclf.data.sources.kaggle import KaggleSource
-from clothclf.data.sources.listing import Wanted
+from clothclf.data.sources.listing import Query
 from clothclf.data.sources.selection import Chosen, choose
 from clothclf.errors import DataError
 
@@ -45,7 +45,7 @@ def ids(listing: Chosen) -> list[str]:
 
 def read(path: Path) -> Chosen:
     """List a data set; every row is either kept or dropped, never both."""
-    listing = choose(KaggleSource(path).list_images(Wanted(LABEL)), Wanted(LABEL), "data")
+    listing = choose(KaggleSource(path).list_images(Query(LABEL)), Query(LABEL), "data")
     dropped = sum(finding.action == "dropped" for finding in listing.findings)
     assert listing.rows_read == len(listing.rows) + dropped
     return listing
@@ -54,7 +54,7 @@ def read(path: Path) -> Chosen:
 def fault(path: Path, label: str = LABEL) -> str:
     """Return the one-line message with which a data set is refused."""
     with pytest.raises(DataError) as caught:
-        KaggleSource(path).list_images(Wanted(label))
+        KaggleSource(path).list_images(Query(label))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -188,7 +188,7 @@ def test_a_field_without_end_is_refused_with_its_line(kaggle: KaggleBuilder) -> 
     rows = TWO_ROWS + '3,Tops,"' + "x" * 200_000 + "\n"
     message = fault(kaggle.folder(rows, ONE_TWO))
     assert "styles.csv, line 4:" in message
-    assert "a quote without an end" in message
+    assert "an unclosed quote" in message
 
 
 @pytest.mark.parametrize(
@@ -264,12 +264,12 @@ def test_a_link_that_leads_out_of_the_folder_is_not_read(
     (path / "images/1.jpg").unlink()
     (path / "images/1.jpg").symlink_to(secret)
     source = KaggleSource(path)
-    with pytest.raises(DataError, match="a link that leads out of"):
+    with pytest.raises(DataError, match="a link that points outside"):
         source.read_bytes("1")
     assert source.read_bytes("2") == b"second"
     (path / "styles.csv").rename(tmp_path / "other.csv")
     (path / "styles.csv").symlink_to(tmp_path / "other.csv")
-    assert "a link that leads out of" in fault(path)
+    assert "a link that points outside" in fault(path)
 
 
 def test_a_link_within_the_folder_is_read(kaggle: KaggleBuilder) -> None:

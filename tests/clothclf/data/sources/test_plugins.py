@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clothclf.data.sources import list_wanted, open_source
+from clothclf.data.sources import list_rows, open_source
 from clothclf.errors import DataError
 from clothclf.settings import DataSettings
 
@@ -63,7 +63,7 @@ def settings(**options: object) -> DataSettings:
 
 def ask_everything(tmp_path: Path) -> None:
     source = open_source(settings(), tmp_path)
-    list_wanted(source, settings())
+    list_rows(source, settings())
     source.stamp()
 
 
@@ -78,7 +78,7 @@ def test_a_plug_in_is_a_source_like_any_other(install: Install, tmp_path: Path) 
     install(GOOD)
     asked = settings(options={"count": 6}, where={"x": "a"})
     source = open_source(asked, tmp_path)
-    assert list_wanted(source, asked).rows["id"].tolist() == ["0", "2", "4"]
+    assert list_rows(source, asked).rows["id"].tolist() == ["0", "2", "4"]
     assert source.read_bytes("3") == b"3"
 
 
@@ -94,12 +94,12 @@ def test_a_name_that_is_not_there_is_told_with_those_that_are(
 ) -> None:
     install(GOOD)
     asked = DataSettings(source="shelv")
-    with pytest.raises(DataError, match=r"'shelv' \(did you mean shelf\?\).*of plug-ins .*shelf"):
+    with pytest.raises(DataError, match=r"'shelv' \(did you mean shelf\?\).*plug-ins: .*shelf"):
         open_source(asked, tmp_path)
 
 
 def test_a_name_like_a_built_in_one_is_told(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no source 'kagle' \(did you mean kaggle"):
+    with pytest.raises(DataError, match=r"unknown source 'kagle' \(did you mean kaggle"):
         open_source(DataSettings(source="kagle"), tmp_path)
 
 
@@ -111,16 +111,19 @@ RAISES = "    raise ValueError('broken\\nshelf')\n"
     [
         ("import nothing_like_this\n", "cannot be loaded with ModuleNotFoundError: No module"),
         ("x = 1\n", "cannot be loaded with AttributeError"),
-        ("open_it = 1\n", "is no callable"),
+        ("open_it = 1\n", "is not a callable"),
         ("raise SystemExit(3)\n", "cannot be loaded with SystemExit: 3"),
         (f"def open_it(settings):\n{RAISES}", "failed with ValueError: broken shelf"),
-        ("def open_it(settings):\n    return []\n", "returned no source: its list lacks list_im"),
+        (
+            "def open_it(settings):\n    return []\n",
+            "did not return a source: its list lacks list_im",
+        ),
         (GOOD.replace("title = ", "name = "), "lacks title (text)"),
         (GOOD.replace("return Listing(", "return len("), "failed with TypeError"),
         (GOOD.replace("return Listing(ids, ", "return (ids, "), "it is a tuple, not a Listing"),
         (GOOD.replace("for name in wanted.columns}", "for name in ()}"), "has no column 'article"),
         (GOOD.replace("Listing(ids, ", "Listing(ids[1:], "), "has 4 values for 3 ids"),
-        (GOOD.replace("[str(number) for", "[number for"), "ids holds int, not text alone"),
+        (GOOD.replace("[str(number) for", "[number for"), "ids holds int, which is not text"),
         (GOOD.replace("str(number) for", "str(number) + '\\n' for"), "is not plain text"),
         (GOOD.replace("Listing(ids,", "Listing('0123',"), "ids is a str, not a list of text"),
         (GOOD.replace('return "1"', "return 1 / 0"), "failed with ZeroDivisionError: division"),

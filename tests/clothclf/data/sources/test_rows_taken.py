@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from clothclf.data.sources import selection
-from clothclf.data.sources.listing import Listing, Wanted, as_text
+from clothclf.data.sources.listing import Listing, Query, as_text
 from clothclf.data.sources.selection import Chosen, choose
 from clothclf.errors import DataError
 
@@ -18,7 +18,7 @@ def taken(
     labels: str = "a b a b", where: dict[str, tuple[str, ...]] | None = None, **columns: str
 ) -> Chosen:
     texts = {name: text.split() for name, text in {"kind": labels, **columns}.items()}
-    wanted = Wanted("kind", where or {}, "split" if "split" in columns else None)
+    wanted = Query("kind", where or {}, "split" if "split" in columns else None)
     chosen = choose(Listing(IDS, texts), wanted, "data")
     assert chosen.rows_read == len(chosen.rows) + len(chosen.findings)
     return chosen
@@ -66,7 +66,7 @@ def test_splits_are_known_by_all_their_names() -> None:
 def test_rows_with_no_split_or_an_unknown_one_are_left_out() -> None:
     chosen = choose(
         Listing(IDS, {"kind": list("abab"), "split": ["train", "test", "extra", ""]}),
-        Wanted("kind", {}, "split"),
+        Query("kind", {}, "split"),
         "data",
     )
     assert chosen.rows["id"].tolist() == ["1", "2"]
@@ -79,7 +79,7 @@ def test_all_given_to_training_is_no_split() -> None:
 
 
 def test_a_column_without_any_split_is_refused() -> None:
-    with pytest.raises(DataError, match=r"column 'split' names no split.*: x 3, y 1"):
+    with pytest.raises(DataError, match=r"column 'split' contains no split.*: x 3, y 1"):
         taken(split="x y x x")
 
 

@@ -25,7 +25,7 @@ CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
-class Material:
+class RunInputs:
     """A prepared data set, and the same images as JPEG files in a folder."""
 
     name: str
@@ -45,13 +45,13 @@ class Material:
         return [(self.jpegs / f"{image_id}.jpg", int(target)) for image_id, target in pairs]
 
 
-def gather(folder: Path) -> Material:
+def gather(folder: Path) -> RunInputs:
     """Prepare the real data, or the demo's drawings, below `folder`."""
     if ZIP.is_file():
         data = prepare(real_settings(), folder / "cache")
-        return Material("the real images", data, _unpack(folder / "jpegs"))
+        return RunInputs("the real images", data, _unpack(folder / "jpegs"))
     data = prepare(DataSettings(image_size=SIZE), folder / "cache")
-    return Material("the demo's drawings", data, _write(data, folder / "jpegs"))
+    return RunInputs("the demo's drawings", data, _write(data, folder / "jpegs"))
 
 
 def real_settings() -> DataSettings:

@@ -10,12 +10,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from clothclf.cost.cache import kept_at
+from clothclf.cost.cache import cache_path
 from clothclf.cost.count import CostRequest, count_cost
 from clothclf.errors import ArchitectureError, WeightsError
 from clothclf.models.architectures import create_for_size, default_size, expand_names
 from clothclf.models.check_weights import check_architecture
-from clothclf.models.own import SOURCE, load_function, source_sha256
+from clothclf.models.custom import SOURCE, load_function, source_sha256
 from clothclf.models.weights import WeightsResolver, load_backbone
 from clothclf.settings import HeadSettings
 
@@ -114,12 +114,12 @@ def test_the_source_is_hashed_without_running_it(module: str, tmp_path: Path) ->
 
 def test_what_is_kept_of_an_architecture_ends_with_its_code(module: str, tmp_path: Path) -> None:
     request = CostRequest(f"{module}:small", 16, 2, HeadSettings())
-    before = kept_at(request, tmp_path)
+    before = cache_path(request, tmp_path)
     model = create_for_size(f"{module}:small", 16, num_classes=0)
     assert getattr(model, SOURCE) == source_sha256(f"{module}:small")
     with (tmp_path / f"{module}.py").open("a") as file:
         file.write("# changed\n")
-    assert kept_at(request, tmp_path) != before
+    assert cache_path(request, tmp_path) != before
 
 
 def test_a_counting_process_finds_the_module(module: str) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from tests.performance.material import SIZE
+from tests.performance.run_inputs import SIZE
 
 Files = list[tuple[Path, int]]
 

@@ -23,7 +23,7 @@ SOURCE = "source_sha256"
 """Attribute of a custom network: SHA-256 of the file that defines its function."""
 
 
-def is_own(name: str) -> bool:
+def is_custom(name: str) -> bool:
     """Return whether a name is a custom architecture's (`module:function`)."""
     return ":" in name
 
@@ -36,7 +36,7 @@ def source_sha256(name: str) -> str:
     return hashlib.sha256(_source(name).read_bytes()).hexdigest()
 
 
-def create_own(name: str, **options: Any) -> nn.Module:
+def create_custom(name: str, **options: Any) -> nn.Module:
     """Call `function(num_classes=…, img_size=…)` with the options that it accepts.
 
     Raises ArchitectureError, with one sentence, for any exception in the module.
