@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from typing import Any
@@ -14,6 +15,7 @@ from benchmark.commands.data import data
 from benchmark.commands.doctor import doctor
 from benchmark.commands.export import export
 from benchmark.commands.models import models
+from benchmark.commands.options import log_options
 from benchmark.commands.plan import plan
 from benchmark.commands.predict import predict
 from benchmark.commands.register import register
@@ -23,7 +25,10 @@ from benchmark.commands.runs import runs
 from benchmark.commands.select import select
 from benchmark.commands.sync import sync
 from benchmark.commands.ui import ui
+from benchmark.config.logging_config import configure_logging
 from clothclf.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 EXIT_FAILED_RUN = 1
 EXIT_BAD_INPUT = 2
@@ -39,12 +44,14 @@ class _Bench(click.Group):
             if getattr(sys, name) is None:
                 # In this order, each stream gets its own descriptor, so that no other file can.
                 setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+        configure_logging()
         return super().main(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
         except UserError as error:
+            logger.debug("user error", exc_info=True)
             for line in str(error).splitlines():
                 # Escape terminal control codes, which file names may contain.
                 shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
@@ -60,6 +67,7 @@ class _Bench(click.Group):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(EXIT_FAILED_RUN)
         except OSError as error:
+            logger.debug("operating system error", exc_info=True)
             # For example a full disk or a deleted folder; progress is saved.
             named = f"{error.filename}: " if error.filename else ""
             click.echo(f"bench: {named}{error.strerror or error}", err=True)
@@ -86,4 +94,5 @@ for _command in (
     *(run, plan, report, compare, cost, models, data, select),
     *(predict, export, register, runs, sync, doctor, ui),
 ):
+    log_options(_command)
     main.add_command(_command)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import functools
 import json
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
+
+from benchmark.config.logging_config import LOG_LEVEL, configure_logging
 
 if TYPE_CHECKING:
     from benchmark.config.study import StudySettings
@@ -48,6 +51,34 @@ def study_options(function: _Function) -> _Function:
         show_default=True,
         help="Study config: a YAML file, or the name of a built-in one.",
     )(function)
+
+
+def log_options(command: click.Command) -> None:
+    """Add `--verbose` and `--debug` to a command, and to all commands of a group."""
+    if isinstance(command, click.Group):
+        for each in command.commands.values():
+            log_options(each)
+        return
+    levels = (
+        (["-v", "--verbose"], "info", "Log what is read, started, cached and stored."),
+        (["--debug"], "debug", "Log in detail, with tracebacks of errors and failed runs."),
+    )
+    for names, level, text in levels:
+        option = click.Option(
+            names,
+            is_flag=True,
+            expose_value=False,
+            is_eager=True,
+            callback=functools.partial(_set_log_level, level),
+            help=text,
+        )
+        command.params.append(option)
+
+
+def _set_log_level(level: str, ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        configure_logging(level)
+        os.environ[LOG_LEVEL] = level  # also for the processes of runs
 
 
 def _keep_recipe(ctx: click.Context, param: click.Parameter, value: str | None) -> None:

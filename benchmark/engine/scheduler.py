@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import selectors
 import time
 from collections import deque
@@ -23,6 +24,8 @@ from benchmark.runs.known_records import Records
 from benchmark.runs.listener import Listener, StudyListener
 from benchmark.runs.record import Failure, RunRecord
 from benchmark.runs.spec import RunSpec, folder_name
+
+logger = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 0.25
 """Polling interval in seconds for stop requests, timeouts and runs of other processes."""
@@ -204,6 +207,7 @@ class _Schedule:
             resumed = folder.start(spec, fresh=force)
             self.prepare_folder(folder, spec)
             self.begun.add(spec.run_id)
+            logger.info("starting %s in %s", spec.name, folder.path)
             self.running.append(_Running(self.executor.start(spec, folder, measure), lock))
             self._notify(lambda listener: listener.on_started(folder, spec, resumed))
         except OSError as error:
@@ -267,6 +271,7 @@ class _Schedule:
         self.executor.ended(running.process)
         if isinstance(result, RunRecord):
             self.outcome.finished.add(folder)
+            logger.info("finished %s", spec.name)
             self._notify(lambda listener: listener.on_finished(folder, result))
             if result.attempts > 1:
                 self.outcome.retried.append(spec.run_id)
@@ -282,6 +287,8 @@ class _Schedule:
 
     def _failed(self, folder: RunFolder, failure: Failure) -> None:
         self.outcome.failed.append(failure)
+        name, stage = failure.spec.name, failure.stage
+        logger.debug("%s failed in stage %s; end of its log:\n%s", name, stage, failure.log_tail)
         self.given_up = self.given_up or self.policy.fail_fast
         self._notify(lambda listener: listener.on_failed(folder, failure))
 

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
 import os
 import signal
 import sys
 import time
-import traceback
 from pathlib import Path
 from typing import NoReturn
 
+from benchmark.config.logging_config import configure_logging
 from benchmark.runs import folder as files
-from benchmark.runs.events import Event, Failed, Progress
+from benchmark.runs.events import (
+    EpochDone,
+    Event,
+    Failed,
+    Note,
+    Progress,
+    Resumed,
+    StageStarted,
+    describe,
+)
 from benchmark.runs.folder import RunFolder
 from clothclf.errors import TrainingStopped, first_line
+
+logger = logging.getLogger("benchmark.engine.worker")  # its own name is __main__
 
 PROGRESS_EVERY_S = 0.2
 UNFINISHED = 75
@@ -33,7 +45,9 @@ class EventPipe:
 
     def emit(self, event: Event) -> None:
         """Send an event; progress at most five times per second, except for the last step."""
-        if isinstance(event, Progress):
+        if isinstance(event, (StageStarted, EpochDone, Resumed, Note)):
+            logger.info("%s", describe(event))
+        elif isinstance(event, Progress):
             now = time.monotonic()
             if event.done < event.total and now - self._last_progress < PROGRESS_EVERY_S:
                 return
@@ -49,6 +63,7 @@ def main(folder: RunFolder, measure: bool, memory_bytes: int | None = None) -> i
     if spec is None:
         print(f"{folder.path}: no readable {files.SPEC}", file=sys.stderr)
         return 1
+    configure_logging("info", spec.name)
     # Exit instead of raising: a library could swallow an exception during its import.
     signal.signal(signal.SIGTERM, lambda number, frame: end_process(UNFINISHED))
     from benchmark.engine.pipeline import Pipeline, Stop  # torch; prints cannot reach the pipe
@@ -71,9 +86,7 @@ def report_failure(pipe: EventPipe, error: Exception, whose: str = "") -> None:
     """Send the reason of the failure, and write the traceback to the log."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     pipe.emit(Failed(reason=whose + _describe(error)))
-    with contextlib.suppress(OSError):  # disk full
-        traceback.print_exception(error)
-        sys.stderr.flush()
+    logger.error("failed", exc_info=error)
 
 
 def end_process(code: int) -> NoReturn:

@@ -71,3 +71,20 @@ class Unmeasured(Settings):
 
 Event = StageStarted | Progress | EpochDone | Resumed | Note | Failed | Unmeasured
 EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])
+
+
+def describe(event: StageStarted | EpochDone | Resumed | Note) -> str:
+    """Return an event as one line of text."""
+    if isinstance(event, StageStarted):
+        return f"stage {event.stage}"
+    if isinstance(event, Resumed):
+        return f"resumed after {event.epochs} epochs and {event.steps} steps"
+    if isinstance(event, Note):
+        return event.text
+    result = event.result
+    speed = "" if event.cached_features else f", {result.images_per_second:,.0f} images/s"
+    return (
+        f"epoch {result.epoch}/{event.epochs}: loss {result.train_loss:.3f}, "
+        f"valid loss {result.valid_loss:.3f}, valid accuracy {100 * result.valid_accuracy:.1f} %"
+        f"{speed}"
+    )

@@ -150,7 +150,7 @@ class RunFolder:
         """Return the failure of the run, or None if it has not failed."""
         return self.read(FAILURE, Failure)
 
-    def log_tail(self, lines: int = 20) -> str:
+    def log_tail(self, lines: int = 50) -> str:
         """Return the last lines that the run's process printed."""
         path = self.path / LOG
         if not path.is_file():

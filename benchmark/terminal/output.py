@@ -191,7 +191,7 @@ class TerminalListener:
         elif self._table is not None:
             self._table.refresh()
         elif isinstance(event, events.EpochDone):
-            self._notify(spec, _epoch(event))
+            self._notify(spec, events.describe(event))
 
     def on_finished(self, folder: RunFolder, record: RunRecord) -> None:
         """Print the result of the run."""
@@ -248,16 +248,6 @@ class TerminalListener:
             self._notify(spec, text, style)
         else:
             self._say(spec, text, style)
-
-
-def _epoch(event: events.EpochDone) -> str:
-    result = event.result
-    speed = "" if event.cached_features else f", {result.images_per_second:,.0f} images/s"
-    return (
-        f"epoch {result.epoch}/{event.epochs}: loss {result.train_loss:.3f}, "
-        f"valid loss {result.valid_loss:.3f}, valid accuracy {100 * result.valid_accuracy:.1f} %"
-        f"{speed}"
-    )
 
 
 def _result(record: RunRecord) -> str:

@@ -6,12 +6,15 @@ import contextlib
 import hashlib
 import importlib.metadata
 import json
+import logging
 from pathlib import Path
 
 from clothclf.cost.count import CostRequest, cost_from_dict, cost_to_dict, count_cost
 from clothclf.data.atomic import write_text
 from clothclf.models.custom import is_custom, source_sha256
 from clothclf.results import Cost
+
+logger = logging.getLogger(__name__)
 
 FORMAT = 2
 """Version of the cache's content; increase it when the same counters would give other results."""
@@ -29,7 +32,9 @@ def cached_count(request: CostRequest, folder: Path) -> Cost:
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         entry = json.loads(path.read_text("utf-8"))
         if entry["check"] == _checksum(entry["cost"]):
+            logger.debug("cost of %s read from %s", request.architecture, path)
             return cost_from_dict(entry["cost"])
+    logger.info("counting %s", request.architecture)
     cost = count_cost(request)
     # Hash what JSON reads back: its dictionary keys are strings.
     values = json.loads(json.dumps(cost_to_dict(cost)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +40,8 @@ from clothclf.results import DataSummary
 from clothclf.settings import DataSettings
 from clothclf.settings.data import SplitSettings
 
+logger = logging.getLogger(__name__)
+
 UNREADABLE = "image does not decode"
 CONVERTED = "image converted to RGB"
 ODD_SIZE = "image of another size, resized"
@@ -60,6 +63,7 @@ def prepare(
     that is too small.
     """
     source = open_source(settings, cache)
+    logger.info("reading %s", source.title)
     chosen = list_rows(source, settings)
     findings = list(chosen.findings)
     rows = _before_decoding(chosen, source, settings, findings)

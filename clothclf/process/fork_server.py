@@ -13,6 +13,7 @@ import ctypes
 import gc
 import importlib
 import json
+import logging
 import os
 import runpy
 import selectors
@@ -30,6 +31,8 @@ from clothclf.process.command import code_command, die_with_parent
 
 with contextlib.suppress(ImportError):  # only required where processes are forked
     from setproctitle import setproctitle
+
+logger = logging.getLogger(__name__)
 
 PRELOAD = ["timm", "torch._dynamo", "fvcore.nn", "flopth", "clothclf.cost.measure.measuring"]
 """Modules that the server imports; callers add their own with `preload`."""
@@ -162,6 +165,7 @@ def fork_module(
                 return None
             forked = server.fork(request, (chosen[0], chosen[1], chosen[2]))
             if forked is not None:
+                logger.debug("forked process %d: %s %s", forked.pid, module, arguments)
                 return forked
             with _lock:
                 _disconnect(server)
