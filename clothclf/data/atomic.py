@@ -52,7 +52,7 @@ def _new_temporary(path: Path, is_folder: bool) -> tuple[str, int]:
         lock = lock_shared(Path(name))
         if lock is not None:  # None: deleted before it was locked
             return name, lock
-    raise FileNotFoundError(errno.ENOENT, "new files vanish at once", str(path))
+    raise FileNotFoundError(errno.ENOENT, "new files disappear immediately", str(path))
 
 
 def _sync(path: Path) -> None:

@@ -131,7 +131,7 @@ def _check_filled(frame: pd.DataFrame, splits: list[str], drawn: tuple[str, ...]
     images = int(small.iloc[0].sum())
     drawn_from = members & pd.Series(splits, index=frame.index).isin(drawn)
     groups = frame.loc[drawn_from, "group"].nunique()
-    given = " given to training" if set(splits) - set(drawn) else ""
+    given = " in the training split" if set(splits) - set(drawn) else ""
     exact_duplicates = f" ({groups} different ones)" if groups < images else ""
     raise DataError(
         f"data.split: class {label!r} has {images} images{given}{exact_duplicates}, too few for "

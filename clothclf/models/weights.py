@@ -255,7 +255,7 @@ def _why_unreadable(error: Exception) -> str:
     if not isinstance(error, pickle.UnpicklingError) and "weights_only" not in text:
         return first_line(error)
     found = re.search(r"GLOBAL (\S+)", text)
-    what = f"{found[1]} beside tensors" if found else "something else than tensors, or is damaged"
+    what = f"{found[1]} besides tensors" if found else "more than tensors, or is damaged"
     return f"it holds {what}; save the state_dict alone, as safetensors or with torch.save"
 
 

@@ -182,5 +182,5 @@ def test_a_class_may_lack_a_split_that_is_given() -> None:
 def test_a_class_too_small_to_draw_from_is_refused() -> None:
     frame = pd.DataFrame({"label": list("aaaaaabb"), "group": list("12345678")})
     given = ["train"] * 5 + ["test", "train", "test"]
-    with pytest.raises(DataError, match="class 'b' has 1 images given to training, too few"):
+    with pytest.raises(DataError, match="class 'b' has 1 images in the training split, too few"):
         given_split(frame, given)

@@ -165,7 +165,7 @@ def test_no_code_in_a_pickle_is_run(folder: Path) -> None:
 
     torch.save({"a": Hostile()}, folder / "w.pth")
     told = refusal(folder / "w.pth", "test_resnet")
-    assert "is not a readable weights file: it holds posix.mkdir beside tensors" in told
+    assert "is not a readable weights file: it holds posix.mkdir besides tensors" in told
     assert not (folder / "run").exists()
 
 
