@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmark.runs.spec import RunSpec
+from benchmark.runs.upgrade import upgraded_model
 from clothclf.data.atomic import file_sha256
 from clothclf.errors import WeightsError
 from clothclf.results import Weights
@@ -24,10 +25,15 @@ class SavedModel(Settings):
 
     run_id: str
     spec: RunSpec
-    body_sha256: str
+    backbone_sha256: str
     """Hash of the backbone before training, to verify a backbone that was not saved."""
     tensors_sha256: str
     """Hash of the tensor file."""
+
+    @classmethod
+    def upgrade(cls, values: Any) -> Any:
+        """Rename former keys."""
+        return upgraded_model(values)
 
     @property
     def is_self_contained(self) -> bool:
@@ -52,7 +58,7 @@ def restore(saved: SavedModel, tensors: Path) -> Classifier:
     else:
         weights = _weights(saved)
         classifier = build_from(saved.spec.model_copy(update={"weights": weights}))
-        if state_hash(classifier.backbone) != saved.body_sha256:
+        if state_hash(classifier.backbone) != saved.backbone_sha256:
             raise WeightsError(
                 f"run {saved.run_id}: its backbone ({weights.name} weights) differs from the one "
                 "it was trained with, possibly due to another version of torch or timm; use the "

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from benchmark.config.study import StudySettings
+from benchmark.runs.upgrade import upgraded_spec
 from clothclf.cost.count import CostRequest
 from clothclf.results import DataSummary, Weights
 from clothclf.settings import (
@@ -87,6 +88,11 @@ class RunSpec(Settings):
         data = values.get("data")
         size = data.get("image_size") if isinstance(data, dict) else getattr(data, "image_size", 0)
         return {**values, "image_size": size}
+
+    @classmethod
+    def upgrade(cls, values: Any) -> Any:
+        """Rename former keys."""
+        return upgraded_spec(values)
 
     @property
     def run_id(self) -> str:

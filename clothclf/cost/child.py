@@ -69,12 +69,14 @@ def serve(answers: TextIO) -> None:
     torch must not compute anything before a fork, since its threads do not survive it.
     """
     warnings.simplefilter("ignore")
-    import flopth  # noqa: F401
     import timm  # noqa: F401
 
+    from clothclf.cost.counters.registry import COUNTERS
     from clothclf.cost.counting import settle_process
 
     settle_process()
+    for counter in COUNTERS.values():
+        counter.load()
     # Forks then neither traverse nor copy the objects that exist now.
     gc.collect()
     gc.freeze()

@@ -79,10 +79,15 @@ class Settings(BaseModel):
         with contextlib.suppress(ValidationError):
             return cls.model_validate_json(text)
         try:
-            values = with_current_keys(cls, json.loads(text))
+            values = with_current_keys(cls, cls.upgrade(json.loads(text)))
         except (ValueError, RecursionError):
             values = None
         return cls.model_validate_json(json.dumps(values))
+
+    @classmethod
+    def upgrade(cls, values: Any) -> Any:
+        """Return the values of stored JSON in the current version; override it in stored types."""
+        return values
 
     # Without this, pydantic would also call `__init__` for nested settings and when reading JSON.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
