@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from benchmark.runs.spec import RunSpec
 from benchmark.runs.upgrade import upgraded_model
@@ -23,17 +24,14 @@ SELF_CONTAINED = "train with --set tracking.weights=full for a self-contained mo
 class SavedModel(Settings):
     """Metadata needed with the saved tensors to restore a classifier."""
 
+    upgrade: ClassVar[Callable[[Any], Any]] = staticmethod(upgraded_model)
+
     run_id: str
     spec: RunSpec
     backbone_sha256: str
     """Hash of the backbone before training, to verify a backbone that was not saved."""
     tensors_sha256: str
     """Hash of the tensor file."""
-
-    @classmethod
-    def upgrade(cls, values: Any) -> Any:
-        """Rename former keys."""
-        return upgraded_model(values)
 
     @property
     def is_self_contained(self) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
 
 from benchmark.runs.spec import RunSpec
 from benchmark.runs.upgrade import RECORD_VERSION, upgraded
@@ -34,16 +35,13 @@ class Environment(Settings):
 class _Stored(Settings):
     """A file of a run that is read in earlier versions too."""
 
+    upgrade: ClassVar[Callable[[Any], Any]] = staticmethod(upgraded)
+
     version: Literal[3] = RECORD_VERSION
     check: str = ""
     """SHA-256 of the file with this field empty."""
     run_id: str
     spec: RunSpec
-
-    @classmethod
-    def upgrade(cls, values: Any) -> Any:
-        """Upgrade earlier versions."""
-        return upgraded(values)
 
 
 class RunRecord(_Stored):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -44,6 +44,8 @@ class TeacherRun(Settings):
 
 class RunSpec(Settings):
     """The resolved settings of one run, sent to its process as JSON."""
+
+    upgrade: ClassVar[Callable[[Any], Any]] = staticmethod(upgraded_spec)
 
     study: str
     architecture: str
@@ -88,11 +90,6 @@ class RunSpec(Settings):
         data = values.get("data")
         size = data.get("image_size") if isinstance(data, dict) else getattr(data, "image_size", 0)
         return {**values, "image_size": size}
-
-    @classmethod
-    def upgrade(cls, values: Any) -> Any:
-        """Rename former keys."""
-        return upgraded_spec(values)
 
     @property
     def run_id(self) -> str:

@@ -188,7 +188,7 @@ def as_csv(found: Sequence[Costed], faults: dict[str, str]) -> str:
     ]
     counted = {item.cost.architecture for item in found}
     rows += [
-        CatalogueRow.failed(name, reason).cells()
+        {**CatalogueRow.failed(name, reason).cells()}
         for name, reason in faults.items()
         if name not in counted
     ]

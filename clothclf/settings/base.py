@@ -65,6 +65,9 @@ class Settings(BaseModel):
     former_keys: ClassVar[Mapping[str, str]] = {}
     """Deprecated keys, which are still read, with their current names."""
 
+    upgrade: ClassVar[Callable[[Any], Any]] = staticmethod(lambda values: values)
+    """Function from the raw values of stored JSON, of earlier versions too, to current ones."""
+
     def __init__(self, /, **values: Any) -> None:
         """Validate the values; raises InvalidSettingsError with one line per error."""
         __tracebackhide__ = True
@@ -83,11 +86,6 @@ class Settings(BaseModel):
         except (ValueError, RecursionError):
             values = None
         return cls.model_validate_json(json.dumps(values))
-
-    @classmethod
-    def upgrade(cls, values: Any) -> Any:
-        """Return the values of stored JSON in the current version; override it in stored types."""
-        return values
 
     # Without this, pydantic would also call `__init__` for nested settings and when reading JSON.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
