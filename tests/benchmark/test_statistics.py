@@ -567,7 +567,7 @@ def test_a_file_that_reads_well_but_is_not_the_runs_is_not_believed(
     name: str, tmp_path: Path
 ) -> None:
     """As a flipped bit may leave it: there would be an interval, of other figures."""
-    images = draw_pictures(60, exact_duplicates=10)
+    images = draw_pictures(60, duplicates=10)
     shares = draw_answers(images.targets, drawn_right(60, 0.8, 0), 3)
     record = keep_answers(tmp_path, images, shares)
     path = RunFolder.of(tmp_path, record.spec).path / name

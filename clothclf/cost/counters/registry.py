@@ -41,7 +41,7 @@ COUNTERS = {
     )
 }
 HEADLINE = "torch"
-"""Counter that gives the headline. `counting` runs it first, and passes its record to the others."""
+"""Counter that gives the headline. It runs first; its record is passed to the others."""
 COMPARED = tuple(name for name in COUNTERS if name != HEADLINE)
 """Counters that are compared with the headline."""
 PACKAGES = tuple(counter.package for counter in COUNTERS.values())
