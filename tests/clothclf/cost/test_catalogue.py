@@ -68,10 +68,22 @@ def test_what_is_there_is_not_counted_again(
     assert rows[0].macs == lines[3].split(",")[3]
 
 
+def test_a_file_from_before_a_counter_was_added_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "costs.csv"
+    cells = row("vgg16", 1_000, 1_010, "agreed").cells()
+    del cells["macs_fvcore"]
+    file.write_text(f"{','.join(cells)}\n{','.join(cells.values())}\n")
+    (read,) = read_catalogue(file)
+    assert read.macs_by_counter == {"flopth": "1010", "fvcore": "", "torch": "1000"}
+    file.write_text(file.read_text().replace("params", "parameters"))
+    with pytest.raises(CostError, match="not a cost table"):
+        read_catalogue(file)
+
+
 def test_a_file_that_is_something_else_is_left_alone(tmp_path: Path) -> None:
     file = tmp_path / "notes.csv"
     file.write_text("a,b\n1,2\n")
-    with pytest.raises(CostError, match="no table of costs"):
+    with pytest.raises(CostError, match="not a cost table"):
         count_catalogue(["test_vit"], file, workers=1, on_row=lambda _: None)
     assert file.read_text() == "a,b\n1,2\n"
 
