@@ -31,12 +31,12 @@ class DataSummary:
     dropped: dict[str, int]
     """Number of rows and images excluded, by reason."""
     repaired: dict[str, int]
-    twin_groups: int
+    exact_duplicate_groups: int
     """Number of groups of exact duplicates (images with the same pixels)."""
-    twin_images: int
+    exact_duplicate_images: int
     label_conflicts: int
     """Groups of exact duplicates with more than one label."""
-    twins_across_splits: int
+    exact_duplicates_across_splits: int
     """Groups of exact duplicates in more than one split: leakage."""
     split_note: str = ""
     """Which splits the source provides, in words; empty if all were drawn."""
@@ -71,7 +71,7 @@ class CounterResult:
     """Operators or layers that were ignored, with their number of calls."""
     convention: str
     """What the counter counts, and with which factor, in words."""
-    fault: str = ""
+    error: str = ""
     """Why the counter failed; empty if it succeeded."""
 
 
@@ -114,16 +114,12 @@ class Cost:
     macs: int | None
     """Headline: multiply-adds of convolutions, linear layers, matrix products and attention.
 
-    Counts the deployed form; the counters below count the training form.
+    Counts the deployed form; `counters` count the training form.
     """
-    torch: CounterResult
-    """Result of torch's FlopCounterMode, halved since it counts 2 per multiply-add."""
-    fvcore: CounterResult
-    """Unmodified result of fvcore, which includes norms and pooling."""
-    flopth: CounterResult
-    """Unmodified result of flopth, which includes elementwise layers."""
-    flopth_verdict: Verdict
-    fvcore_verdict: Verdict
+    counters: dict[str, CounterResult]
+    """Unmodified result of each counter, by its name in `cost.counters.registry`."""
+    verdicts: dict[str, Verdict]
+    """Verdict on each counter but torch's, which gives the headline."""
     reason: str
     """Why counters differ from the headline, in words; empty if all agree."""
     receptive_field: ReceptiveField | None
@@ -146,16 +142,20 @@ class Cost:
 
     @property
     def verdict(self) -> Verdict:
-        """Worse of the two counters' verdicts."""
+        """Worst of the counters' verdicts."""
         order: tuple[Verdict, ...] = ("disputed", "unchecked", "explained", "agreed")
-        return min(self.flopth_verdict, self.fvcore_verdict, key=order.index)
+        return min(self.verdicts.values(), key=order.index, default="unchecked")
+
+    def counted_macs(self, counter: str) -> int | None:
+        """Return the figure of one counter; None if it failed or did not count."""
+        result = self.counters.get(counter)
+        return None if result is None else result.macs
 
     @property
     def relative_difference(self) -> float | None:
         """Signed relative difference of flopth from fvcore; None if either has no figure."""
-        if self.flopth.macs is None or not self.fvcore.macs:
-            return None
-        return self.flopth.macs / self.fvcore.macs - 1
+        flopth, fvcore = self.counted_macs("flopth"), self.counted_macs("fvcore")
+        return None if flopth is None or not fvcore else flopth / fvcore - 1
 
 
 def size_text(width: int, height: int | None) -> str:
@@ -328,11 +328,13 @@ class Evaluation:
     """Metrics of predictions compared with labels."""
 
     images: int
-    loss: float
-    """Mean cross-entropy in nats."""
-    accuracy: float
-    macro_f1: float
-    """Unweighted mean of the F1 scores of all classes."""
+    metrics: dict[str, float]
+    """Value of each metric that is defined, by its name in `training.metrics`."""
     per_class: tuple[ClassResult, ...]
     confusion: tuple[tuple[int, ...], ...]
     """Counts [classes, classes]: rows are true classes, columns predicted classes."""
+
+    @property
+    def accuracy(self) -> float:
+        """Fraction of correct predictions, 0 to 1."""
+        return self.metrics["accuracy"]

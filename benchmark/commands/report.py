@@ -65,8 +65,8 @@ MAX_SHOWN = 20
     default="accuracy,macs",
     show_default=True,
     metavar="GAIN,COST",
-    help="Two columns of the Pareto front: accuracy, f1, macs, params, latency, throughput, "
-    "memory, time.",
+    help="Two columns of the Pareto front: a metric (such as accuracy, f1, auroc), macs, params, "
+    "latency, throughput, memory, time. An unknown name lists all of them.",
 )
 @click.option("--plots", type=click.Path(path_type=Path), help="Also write plots to this folder.")
 @click.option(

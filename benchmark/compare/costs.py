@@ -70,7 +70,7 @@ def _millions(count: float) -> str:
 
 
 def _uncounted(row: Row) -> str:
-    return "" if row.cost else f"costs of {row.name} were not counted: {row.cost_fault}"
+    return "" if row.cost else f"costs of {row.name} were not counted: {row.cost_error}"
 
 
 def _no_macs(row: Row) -> str:

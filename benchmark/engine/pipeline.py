@@ -106,25 +106,25 @@ class Pipeline:
         started_at = _now()
         make_repeatable()
         device = select_device(spec.device) if self.group.size == 1 else self.group.device
-        cost, cost_fault = self._count()
+        cost, cost_error = self._count()
         trained = self.kept.result("save", TRAINED)
         self.group.from_first(trained is not None)  # informs the other processes
         if trained is None:
             trained = self._train(device)
-        training, test, body_sha256, peak_memory_bytes = trained
+        training, test, backbone_sha256, peak_memory_bytes = trained
         if spec.measure and not measure:
             return None
-        measured, measured_fault = self._measure()
+        measured, measured_error = self._measure()
         record = RunRecord(
             run_id=spec.run_id,
             spec=spec,
             cost=cost,
-            cost_fault=cost_fault,
+            cost_error=cost_error,
             measured=measured,
-            measured_fault=measured_fault,
+            measured_error=measured_error,
             training=training,
             test=test,
-            body_sha256=body_sha256,
+            backbone_sha256=backbone_sha256,
             environment=describe_environment(
                 device_name(device),
                 torch.get_num_threads(),
@@ -157,7 +157,7 @@ class Pipeline:
             splits = open_splits(spec, self.folder, lambda text: self.emit(Note(text=text)))
         with self._stage("build"):
             classifier = build_from(spec)
-            body_sha256 = state_hash(classifier.backbone)
+            backbone_sha256 = state_hash(classifier.backbone)
         if self.memory_bytes is not None:
             limit_memory(self.memory_bytes)
         with self._stage("train"), self._stopping_by_itself():
@@ -176,7 +176,7 @@ class Pipeline:
             test = self._evaluate(classifier, images)
         with self._stage("save"):
             self._save_model(classifier)
-            trained = (training, test, body_sha256, highest_resident_bytes())
+            trained = (training, test, backbone_sha256, highest_resident_bytes())
             made = (files.EPOCHS, files.PREDICTIONS, files.CONFUSION, files.MODEL)
             self.kept.keep("save", TRAINED, trained, self.stage_seconds, made)
         return trained

@@ -94,7 +94,7 @@ def restore_run(found: FoundRun) -> Classifier:
     saved = SavedModel(
         run_id=record.run_id,
         spec=record.spec,
-        body_sha256=record.body_sha256,
+        backbone_sha256=record.backbone_sha256,
         tensors_sha256=record.files[files.MODEL],
     )
     return restore(saved, found.folder.path / files.MODEL)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from benchmark.runs.spec import RunSpec
+from benchmark.runs.upgrade import upgraded_model
 from clothclf.data.atomic import file_sha256
 from clothclf.errors import WeightsError
 from clothclf.results import Weights
@@ -22,9 +24,11 @@ SELF_CONTAINED = "train with --set tracking.weights=full for a self-contained mo
 class SavedModel(Settings):
     """Metadata needed with the saved tensors to restore a classifier."""
 
+    upgrade: ClassVar[Callable[[Any], Any]] = staticmethod(upgraded_model)
+
     run_id: str
     spec: RunSpec
-    body_sha256: str
+    backbone_sha256: str
     """Hash of the backbone before training, to verify a backbone that was not saved."""
     tensors_sha256: str
     """Hash of the tensor file."""
@@ -52,7 +56,7 @@ def restore(saved: SavedModel, tensors: Path) -> Classifier:
     else:
         weights = _weights(saved)
         classifier = build_from(saved.spec.model_copy(update={"weights": weights}))
-        if state_hash(classifier.backbone) != saved.body_sha256:
+        if state_hash(classifier.backbone) != saved.backbone_sha256:
             raise WeightsError(
                 f"run {saved.run_id}: its backbone ({weights.name} weights) differs from the one "
                 "it was trained with, possibly due to another version of torch or timm; use the "

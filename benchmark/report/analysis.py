@@ -23,6 +23,7 @@ from benchmark.report.statistics import Interval, Resampling
 from benchmark.report.suspects import WithoutSuspects, without_suspects
 from benchmark.report.table import Row, make_rows
 from clothclf.results import ClassResult
+from clothclf.training.metrics import class_results, f1_scores
 
 MAX_ROWS_READ = 60
 """Maximum rows to compare in pairs, most accurate first; pairs grow quadratically."""
@@ -159,6 +160,7 @@ def _row_statistics(
     shares = [item.probabilities for item in predictions]
     errors = [statistics.calibration_error(share, test.labels) for share in shares]
     covered = [statistics.accuracy_at_coverage(share, test.labels) for share in shares]
+    per_class = class_results(confusion, test.classes, len(predictions))
     figures = RowStatistics(
         accuracy=statistics.percentile_interval(drawn),
         macro_f1=None if scores is None else statistics.percentile_interval(scores),
@@ -166,7 +168,7 @@ def _row_statistics(
         calibration_error=plain_statistics.fmean(errors),
         accuracy_at_coverage=plain_statistics.fmean(covered),
         confusion=confusion,
-        per_class=_per_class(confusion, test.classes, len(predictions)),
+        per_class=tuple(sorted(per_class, key=lambda result: (result.f1, result.label))),
         hardest=_hardest(confusion, test.classes, len(predictions)),
     )
     return figures, drawn
@@ -192,23 +194,9 @@ def resampled_figures(
         else:
             sums = resampling.sums(statistics.class_counts(predicted_classes, test.labels, count))
             hits, actual, predicted = np.split(sums, 3, axis=1)
-            scores.append(statistics.macro_f1(hits, actual, predicted))
+            scores.append(f1_scores(hits, actual, predicted).mean(axis=-1))
         accuracies.append(hits.sum(axis=1) / images)
     return np.mean(accuracies, axis=0), np.mean(scores, axis=0) if scores else None
-
-
-def _per_class(
-    confusion: npt.NDArray[np.int64], classes: Sequence[str], seeds: int
-) -> tuple[ClassResult, ...]:
-    hits = np.diag(confusion).astype(float)
-    actual, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
-    precision, recall = hits / np.maximum(predicted, 1), hits / np.maximum(actual, 1)
-    f1 = 2 * hits / np.maximum(actual + predicted, 1)
-    results = [
-        ClassResult(label, int(actual[i]) // seeds, precision[i], recall[i], f1[i])
-        for i, label in enumerate(classes)
-    ]
-    return tuple(sorted(results, key=lambda result: (result.f1, result.label)))
 
 
 def _hardest(

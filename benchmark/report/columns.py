@@ -1,4 +1,7 @@
-"""Registry of columns that can be ranked, plotted or limited: key, unit and direction."""
+"""Registry of columns that can be ranked, plotted or limited: key, unit and direction.
+
+Every metric of `clothclf.training.metrics` is a column.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from dataclasses import dataclass
 
 from benchmark.report.measured import conditions
 from benchmark.report.table import Row
+from clothclf.training.metrics import METRICS, Metric
 
 
 @dataclass(frozen=True)
@@ -46,11 +50,17 @@ def _training_time(row: Row) -> float | None:
     return row.train_s if row.train_time_known else None
 
 
+def _of_metric(metric: Metric) -> Column:
+    def value(row: Row) -> float | None:
+        return metric.scaled(row.metrics.get(metric.name))
+
+    return Column(metric.option, metric.axis_title, metric.higher_is_better, value)
+
+
 COLUMNS = {
     column.key: column
     for column in (
-        Column("accuracy", "test accuracy (%)", True, lambda row: 100 * row.accuracy),
-        Column("f1", "macro-F1", True, lambda row: row.macro_f1),
+        *map(_of_metric, METRICS.values()),
         Column("macs", "MACs (G)", False, lambda row: row.macs / 1e9 if row.macs else None, True),
         Column(
             "params",

@@ -11,7 +11,11 @@ from benchmark.report import fairness, measured, render
 from benchmark.report.analysis import Analysis
 from benchmark.report.collect import Collection
 from benchmark.report.pick import Pick
+from benchmark.runs.upgrade import FORMER_DATA_KEYS
+from clothclf.cost.counters.registry import COMPARED
 from clothclf.csv_text import csv_text
+from clothclf.results import DataSummary
+from clothclf.training.metrics import METRICS
 
 
 def render_csv(study: StudySettings, collection: Collection, analyses: Sequence[Analysis]) -> str:
@@ -62,13 +66,13 @@ def flat_row(analysis: Analysis, place: int) -> dict[str, object]:
         "test_macro_f1": row.macro_f1,
         "test_macro_f1_low": f1 and f1.low,
         "test_macro_f1_high": f1 and f1.high,
+        **{f"test_{name}": row.metrics.get(name) for name in METRICS},
         "calibration_error": figures.calibration_error if figures else None,
         "accuracy_at_90_coverage": figures.accuracy_at_coverage if figures else None,
         "valid_accuracy": row.valid_accuracy,
         "macs": cost.macs if cost else None,
         "flops": cost.flops if cost else None,
-        "macs_flopth": cost.flopth.macs if cost else None,
-        "macs_fvcore": cost.fvcore.macs if cost else None,
+        **{f"macs_{name}": cost.counted_macs(name) if cost else None for name in COMPARED},
         "params": cost.params if cost else None,
         "training_macs": cost.training_macs if cost else None,
         "training_params": cost.training_params if cost else None,
@@ -105,7 +109,7 @@ def _comparison(analysis: Analysis) -> dict[str, object]:
     comparison, spec = analysis.comparison, analysis.comparison.specs[0]
     names = [row.name for row in analysis.rows]
     return {
-        "data": dataclasses.asdict(spec.data_summary),
+        "data": _data(spec.data_summary),
         "protocol": {
             "id": spec.protocol_id,
             "image_size": render.sizes(analysis.comparison),
@@ -135,6 +139,12 @@ def _comparison(analysis: Analysis) -> dict[str, object]:
         "pick": _pick(analysis.pick),
         **_suspects(analysis),
     }
+
+
+def _data(summary: DataSummary) -> dict[str, object]:
+    """Return the summary, also under the keys of earlier reports."""
+    values = dataclasses.asdict(summary)
+    return values | {former: values[key] for former, key in FORMER_DATA_KEYS.items()}
 
 
 def _suspects(analysis: Analysis) -> dict[str, object]:

@@ -70,7 +70,7 @@ def _sureness(analysis: Analysis) -> list[str]:
     cells = render.sureness_cells(analysis)
     if cells:
         parts.append("### Uncertainty and errors")
-        parts.append(markdown_table(cells, render.SURENESS_COLUMNS))
+        parts.append(markdown_table(cells, render.sureness_columns(analysis)))
     if analysis.without is not None:
         parts += ["### Without suspected label errors", inline(analysis.without.sentence)]
         cells = suspects.cells(analysis.without, [row.name for row in analysis.rows])
@@ -85,7 +85,7 @@ def _costs(rows: Sequence[Row]) -> list[str]:
     parts.append(_bullets([f"{name}: {reason}" for name, reason in reasons if reason]))
     known = [(row.name, row.measured, row.macs) for row in rows if row.measured is not None]
     parts += measured.sections(known)
-    missing = [f"{row.name}: {row.measured_fault}" for row in rows if row.measured_fault]
+    missing = [f"{row.name}: {row.measured_error}" for row in rows if row.measured_error]
     return [*parts, *(["### Not measured", _bullets(missing)] if missing else [])]
 
 

@@ -16,8 +16,10 @@ from benchmark.text.recipes import (
     label_words,
     optimizer_words,
 )
+from clothclf.cost.counters.registry import COMPARED
 from clothclf.results import DataSummary
 from clothclf.settings import ModelSettings, TrainSettings
+from clothclf.training.metrics import METRICS, Metric
 
 COLUMNS = (
     "architecture",
@@ -175,21 +177,37 @@ def pair_note(analysis: Analysis) -> str:
     )
 
 
-SURENESS_COLUMNS = (
-    "architecture",
-    "macro-F1, 95 % CI",
-    "standard error (test-set sampling)",
-    "standard deviation (seeds)",
-    "calibration error (ECE)",
-    "accuracy at 90 % coverage",
-    "hardest classes",
-    "most frequent confusions",
-)
-"""Standard error and standard deviation are of the accuracy, in points."""
+def sureness_columns(analysis: Analysis) -> tuple[str, ...]:
+    """Columns of the table of metrics, uncertainty, calibration and confusions.
+
+    Standard error and standard deviation are of the accuracy, in points.
+    """
+    return (
+        "architecture",
+        "macro-F1, 95 % CI",
+        *(metric.title for metric in _other_metrics(analysis)),
+        "standard error (test-set sampling)",
+        "standard deviation (seeds)",
+        "calibration error (ECE)",
+        "accuracy at 90 % coverage",
+        "hardest classes",
+        "most frequent confusions",
+    )
+
+
+def _other_metrics(analysis: Analysis) -> list[Metric]:
+    """Metrics of any row that are not in the main table."""
+    known = {name for row in analysis.rows for name in row.metrics}
+    return [
+        metric
+        for name, metric in METRICS.items()
+        if name in known and name not in ("accuracy", "macro_f1")
+    ]
 
 
 def sureness_cells(analysis: Analysis) -> list[list[str]]:
-    """Cells of the table of uncertainty, calibration and confusions."""
+    """Cells of the table of metrics, uncertainty, calibration and confusions."""
+    metrics = _other_metrics(analysis)
     cells = []
     for row, figures in zip(analysis.rows, analysis.statistics, strict=True):
         if figures is None:
@@ -203,6 +221,7 @@ def sureness_cells(analysis: Analysis) -> list[list[str]]:
             [
                 row.name,
                 f"{f1.low:.4f} to {f1.high:.4f}" if f1 else "-",
+                *(metric.text(row.metrics.get(metric.name)) for metric in metrics),
                 f"{100 * figures.test_deviation:.2f}",
                 "one seed" if spread is None else f"{100 * spread:.2f}",
                 f"{100 * figures.calibration_error:.2f} %",
@@ -217,8 +236,7 @@ def sureness_cells(analysis: Analysis) -> list[list[str]]:
 COST_COLUMNS = (
     "architecture",
     "MACs",
-    "flopth",
-    "fvcore",
+    *COMPARED,
     "flopth vs. fvcore",
     "verdict",
     "receptive field",
@@ -229,12 +247,12 @@ def cost_cells(row: Row) -> list[str]:
     """Cells of a row's costs, by counter."""
     cost = row.cost
     if cost is None:
-        return [row.name, *["-"] * 4, f"not counted: {row.cost_fault}", "-"]
+        missing = ["-"] * (len(COST_COLUMNS) - 3)
+        return [row.name, *missing, f"not counted: {row.cost_error}", "-"]
     return [
         row.name,
         Headline.of(cost).macs,
-        giga(cost.flopth.macs),
-        giga(cost.fvcore.macs),
+        *(giga(cost.counted_macs(name)) for name in COMPARED),
         relative_text(cost.relative_difference),
         cost.verdict,
         str(cost.receptive_field) if cost.receptive_field else "-",
@@ -250,8 +268,9 @@ def describe_data(data: DataSummary) -> str:
         f"{data.title}; {len(data.classes)} classes, "
         f"{sum(images.values()):,} images: {images['train']:,} training, {images['valid']:,} "
         f"validation, {images['test']:,} test{given}; {left_out:,} excluded; "
-        f"{data.twin_groups} groups of exact duplicates, {data.twins_across_splits} of them "
-        f"across splits; fingerprint {data.fingerprint}"
+        f"{data.exact_duplicate_groups} groups of exact duplicates, "
+        f"{data.exact_duplicates_across_splits} of them across splits; "
+        f"fingerprint {data.fingerprint}"
     )
 
 

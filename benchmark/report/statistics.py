@@ -75,14 +75,8 @@ def percentile_interval(drawn: Floats, level: float = LEVEL) -> Interval:
     return Interval(float(low), float(high))
 
 
-def macro_f1(hits: Floats, actual: Floats, predicted: Floats) -> Floats:
-    """Mean F1 over classes; arguments are [..., classes], and an absent class counts as 0."""
-    shares: Floats = (2 * hits / np.maximum(actual + predicted, 1)).mean(axis=-1)
-    return shares
-
-
 def class_counts(predictions: Ints, targets: Ints, classes: int) -> Floats:
-    """Counts by image for `macro_f1`: hits, actual and predicted, joined [n, 3 x classes]."""
+    """Counts by image for `f1_scores`: hits, actual and predicted, joined [n, 3 x classes]."""
     counts = np.zeros((len(predictions), 3 * classes))
     rows = np.arange(len(predictions))
     counts[rows, targets] = predictions == targets

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from benchmark.report.collect import Comparison
 from benchmark.runs.record import RunRecord
 from clothclf.results import Cost, MeasuredCost
+from clothclf.training.metrics import METRICS
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,20 +24,19 @@ class Row:
     precision: str
     """Numeric precision of the backbone."""
     seeds: tuple[int, ...]
-    accuracy: float
-    """Test accuracy, 0 to 1."""
+    metrics: dict[str, float]
+    """Test metrics that all seeds have, by name in `training.metrics`."""
     accuracy_deviation: float | None
     """Standard deviation over seeds; None for a single seed."""
-    macro_f1: float
     valid_accuracy: float
     train_s: float
     """Mean training time in seconds, including the feature pass even if it was cached."""
     epochs: float
     cost: Cost | None
-    cost_fault: str
+    cost_error: str
     measured: MeasuredCost | None
     """Measurement of the first seed on an idle machine; all seeds have the same network."""
-    measured_fault: str
+    measured_error: str
     records: tuple[RunRecord, ...]
     """Finished runs, sorted by seed."""
     image_size: int
@@ -51,6 +51,16 @@ class Row:
         size = f" @ {self.image_size}" if self.sizes_differ else ""
         head = "" if self.hidden is None else f" (head {self.hidden})"
         return f"{self.architecture}{size}{head}"
+
+    @property
+    def accuracy(self) -> float:
+        """Test accuracy, 0 to 1."""
+        return self.metrics["accuracy"]
+
+    @property
+    def macro_f1(self) -> float:
+        """Test macro-F1, 0 to 1."""
+        return self.metrics["macro_f1"]
 
     @property
     def macs(self) -> int | None:
@@ -94,16 +104,19 @@ def _row(records: list[RunRecord], sizes_differ: bool) -> Row:
         weights_origin=first.spec.weights.origin,
         precision=first.spec.precision,
         seeds=tuple(record.spec.seed for record in records),
-        accuracy=statistics.fmean(accuracies),
+        metrics={
+            name: statistics.fmean(record.test.metrics[name] for record in records)
+            for name in METRICS
+            if all(name in record.test.metrics for record in records)
+        },
         accuracy_deviation=statistics.stdev(accuracies) if len(accuracies) > 1 else None,
-        macro_f1=statistics.fmean(record.test.macro_f1 for record in records),
         valid_accuracy=statistics.fmean(record.training.best.valid_accuracy for record in records),
         train_s=statistics.fmean(record.training.full_seconds for record in records),
         epochs=statistics.fmean(len(record.training.epochs) for record in records),
         cost=first.cost,
-        cost_fault=first.cost_fault,
+        cost_error=first.cost_error,
         measured=measurement,
-        measured_fault=first.measured_fault if measurement is None else "",
+        measured_error=first.measured_error if measurement is None else "",
         records=tuple(records),
         image_size=first.spec.image_size,
         sizes_differ=sizes_differ,

@@ -8,8 +8,11 @@ import subprocess
 from pathlib import Path
 
 from benchmark.runs.record import Environment
+from clothclf.cost.counters.registry import PACKAGES
 
-LIBRARIES = ("torch", "timm", "mlflow", "flopth", "fvcore", "pandas", "pillow", "numpy")
+LIBRARIES = tuple(
+    dict.fromkeys(("torch", "timm", "mlflow", *PACKAGES, "pandas", "pillow", "numpy"))
+)
 
 
 def describe_environment(device: str, threads: int, processes: int = 1) -> Environment:

@@ -13,8 +13,9 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from benchmark.runs.record import RECORD_VERSION, Failure, RunRecord
+from benchmark.runs.record import Failure, RunRecord
 from benchmark.runs.spec import RunSpec, folder_name
+from benchmark.runs.upgrade import OLDEST_VERSION, RECORD_VERSION
 from clothclf.data.atomic import file_sha256, write_text
 from clothclf.settings import Settings
 
@@ -139,8 +140,11 @@ class RunFolder:
             return ""
         with contextlib.suppress(OSError, ValueError):
             version = json.loads((self.path / RECORD).read_text("utf-8")).get("version")
-            if isinstance(version, int) and version != RECORD_VERSION:
-                return f"its record has format {version}, and this bench reads {RECORD_VERSION}"
+            if isinstance(version, int) and not OLDEST_VERSION <= version <= RECORD_VERSION:
+                return (
+                    f"its record has format {version}, and this bench reads {OLDEST_VERSION} to "
+                    f"{RECORD_VERSION}"
+                )
         record = self.read(RECORD, RunRecord)
         if record is not None and record.run_id != record.spec.run_id:
             return "another version of bench wrote it, or its settings have changed"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
 
 from benchmark.runs.spec import RunSpec
+from benchmark.runs.upgrade import RECORD_VERSION, upgraded
 from clothclf.results import Cost, Evaluation, MeasuredCost, TrainingResult
 from clothclf.settings import Settings
-
-RECORD_VERSION: Literal[2] = 2
 
 Stage = Literal["start", "data", "build", "cost", "train", "evaluate", "save", "measure"]
 
@@ -32,25 +32,32 @@ class Environment(Settings):
     """Commit of the checkout of bench; empty if it was installed as a package."""
 
 
-class RunRecord(Settings):
-    """A finished run: its settings, its measurements and its environment."""
+class _Stored(Settings):
+    """A file of a run that is read in earlier versions too."""
 
-    version: Literal[2] = RECORD_VERSION
+    upgrade: ClassVar[Callable[[Any], Any]] = staticmethod(upgraded)
+
+    version: Literal[3] = RECORD_VERSION
     check: str = ""
     """SHA-256 of the file with this field empty."""
     run_id: str
     spec: RunSpec
+
+
+class RunRecord(_Stored):
+    """A finished run: its settings, its measurements and its environment."""
+
     cost: Cost | None
-    cost_fault: str
+    cost_error: str
     """Why the cost could not be counted; empty otherwise."""
     measured: MeasuredCost | None
     """Time and memory on the device of the run; None if not requested or not possible."""
-    measured_fault: str
+    measured_error: str
     """Why time and memory could not be measured; empty otherwise."""
     training: TrainingResult
     test: Evaluation
     """Evaluation of the split `spec.evaluate`: the test split, except in probes of a selection."""
-    body_sha256: str
+    backbone_sha256: str
     """SHA-256 of the backbone's parameters before training, which identifies a random backbone."""
     environment: Environment
     stage_seconds: dict[str, float]
@@ -65,14 +72,9 @@ class RunRecord(Settings):
     """SHA-256 of each result file by name."""
 
 
-class Failure(Settings):
+class Failure(_Stored):
     """A failed run: its settings, the stage and the reason."""
 
-    version: Literal[2] = RECORD_VERSION
-    check: str = ""
-    """SHA-256 of the file with this field empty."""
-    run_id: str
-    spec: RunSpec
     stage: Stage
     reason: str
     """Reason of the failure in one sentence."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from benchmark.config.study import StudySettings
+from benchmark.runs.upgrade import upgraded_spec
 from clothclf.cost.count import CostRequest
 from clothclf.results import DataSummary, Weights
 from clothclf.settings import (
@@ -43,6 +44,8 @@ class TeacherRun(Settings):
 
 class RunSpec(Settings):
     """The resolved settings of one run, sent to its process as JSON."""
+
+    upgrade: ClassVar[Callable[[Any], Any]] = staticmethod(upgraded_spec)
 
     study: str
     architecture: str

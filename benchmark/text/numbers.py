@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from clothclf.cost.counters.registry import COMPARED
 from clothclf.results import Cost
 
 COUNTERS_AGREE_WITHIN = 0.02
@@ -63,8 +64,9 @@ def deployed_note(forms: Sequence[tuple[str, int | None, int | None]]) -> str:
     listed += [f"{more} more architectures"] if more > 0 else []
     return (
         f"{DEPLOYED.strip()} marks values of the deployed form, re-parameterized after training. "
-        "Latency, throughput, inference memory and exported files also use it; flopth, fvcore and "
-        f"trainable parameters use the training form: {', '.join(listed)}."
+        "Latency, throughput, inference memory and exported files also use it; "
+        f"{', '.join(COMPARED)} and trainable parameters use the training form: "
+        f"{', '.join(listed)}."
     )
 
 

@@ -36,7 +36,7 @@ def write_model(record: RunRecord, mlflow_id: str, folder: Path) -> dict[str, st
     saved = SavedModel(
         run_id=record.run_id,
         spec=record.spec,
-        body_sha256=record.body_sha256,
+        backbone_sha256=record.backbone_sha256,
         tensors_sha256=record.files[files.MODEL],
     )
     (data / SAVED).write_text(saved.model_dump_json(indent=1) + "\n", "utf-8")

@@ -16,6 +16,7 @@ from benchmark.text.recipes import (
     label_words,
     optimizer_words,
 )
+from clothclf.cost.counters.registry import COMPARED
 from clothclf.results import EpochResult
 
 RUN_ID_TAG = "bench.run_id"
@@ -108,7 +109,7 @@ def record_tags(record: RunRecord) -> dict[str, str]:
         "bench.processor": environment.processor,
         "bench.training_route": record.training.route,
         "bench.cost_verdict": record.cost.verdict if record.cost else "unchecked",
-        "bench.cost_reason": record.cost.reason if record.cost else record.cost_fault,
+        "bench.cost_reason": record.cost.reason if record.cost else record.cost_error,
     }
     if record.measured is not None and record.measured.busy:
         tags["bench.measured_busy"] = record.measured.busy
@@ -171,11 +172,7 @@ def final_metrics(record: RunRecord) -> dict[str, float]:
 def _test_metrics(record: RunRecord) -> dict[str, float]:
     if record.spec.evaluate != "test":
         return {}
-    return {
-        "test/accuracy": record.test.accuracy,
-        "test/macro_f1": record.test.macro_f1,
-        "test/loss": record.test.loss,
-    }
+    return {f"test/{name}": value for name, value in record.test.metrics.items()}
 
 
 def _cost_metrics(record: RunRecord) -> dict[str, float]:
@@ -193,8 +190,7 @@ def _cost_metrics(record: RunRecord) -> dict[str, float]:
         "cost/training_mparams": (cost.training_params, 1e6),
         "cost/macs": (cost.macs, 1),
         "cost/params": (cost.params, 1),
-        "counters/flopth_gmacs": (cost.flopth.macs, 1e9),
-        "counters/fvcore_gmacs": (cost.fvcore.macs, 1e9),
+        **{f"counters/{name}_gmacs": (cost.counted_macs(name), 1e9) for name in COMPARED},
     }
     return {name: count / unit for name, (count, unit) in counted.items() if count is not None}
 

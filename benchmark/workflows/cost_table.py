@@ -22,6 +22,7 @@ from benchmark.text.numbers import (
 from clothclf.cost.catalogue import COLUMNS as CSV_COLUMNS
 from clothclf.cost.catalogue import CatalogueRow, count_catalogue
 from clothclf.cost.count import CostRequest, cost_to_dict, count_cost
+from clothclf.cost.counters.registry import COMPARED
 from clothclf.cost.detail import ModuleRow
 from clothclf.cost.measure.request import measure_cost
 from clothclf.csv_text import csv_text
@@ -36,8 +37,7 @@ COLUMNS = (
     "parameters",
     "MACs",
     "FLOPs",
-    "flopth",
-    "fvcore",
+    *COMPARED,
     "flopth vs. fvcore",
     "verdict",
     "activations",
@@ -145,8 +145,7 @@ def cells(cost: Cost) -> list[str]:
         headline.params,
         headline.macs,
         headline.flops,
-        giga(cost.flopth.macs),
-        giga(cost.fvcore.macs),
+        *(giga(cost.counted_macs(name)) for name in COMPARED),
         relative_text(cost.relative_difference),
         cost.verdict,
         millions(cost.activations),
@@ -185,11 +184,11 @@ def as_markdown(found: Sequence[Costed]) -> str:
 def as_csv(found: Sequence[Costed], faults: dict[str, str]) -> str:
     """Format as CSV, one row per architecture, unrounded; failed ones have the reason."""
     rows: list[dict[str, object]] = [
-        {**vars(CatalogueRow.of(item.cost)), **_flat(item)} for item in found
+        {**CatalogueRow.of(item.cost).cells(), **_flat(item)} for item in found
     ]
     counted = {item.cost.architecture for item in found}
     rows += [
-        vars(CatalogueRow.failed(name, reason))
+        {**CatalogueRow.failed(name, reason).cells()}
         for name, reason in faults.items()
         if name not in counted
     ]
@@ -207,12 +206,23 @@ def as_json(found: Sequence[Costed], faults: dict[str, str]) -> str:
         {
             "flops": item.cost.flops,
             "verdict": item.cost.verdict,
-            **cost_to_dict(item.cost),
+            **_counted(item.cost),
             "measured": None if item.measured is None else asdict(item.measured),
         }
         for item in found
     ]
     return json.dumps({"costs": counted, "faults": faults}, indent=1) + "\n"
+
+
+def _counted(cost: Cost) -> dict[str, object]:
+    """Return the cost with each counter's result and verdict under keys of its own."""
+    values = cost_to_dict(cost)
+    results, verdicts = values.pop("counters"), values.pop("verdicts")
+    return {
+        **values,
+        **{name: {**result, "fault": result["error"]} for name, result in results.items()},
+        **{f"{name}_verdict": verdict for name, verdict in verdicts.items()},
+    }
 
 
 DETAIL_COLUMNS = ("module", "kind", "parameters", "MACs", "share", "output shape")

@@ -28,13 +28,14 @@ def describe(data: DataSet, near_duplicates: str = "") -> str:
     for action, counts in (("dropped", summary.dropped), ("repaired", summary.repaired)):
         lines += [f"{action:<12} {count:,}: {reason}" for reason, count in counts.items()]
     lines.append(
-        f"duplicates   {summary.twin_images:,} images in {summary.twin_groups:,} groups of exact "
-        f"duplicates; {summary.twins_across_splits:,} groups across splits"
+        f"duplicates   {summary.exact_duplicate_images:,} images in "
+        f"{summary.exact_duplicate_groups:,} groups of exact duplicates; "
+        f"{summary.exact_duplicates_across_splits:,} groups across splits"
     )
     lines += [
         f"             {' = '.join(ids)}" for ids in twin_groups(data.manifest)[:DUPLICATES_SHOWN]
     ]
-    if summary.split_note and summary.twins_across_splits:
+    if summary.split_note and summary.exact_duplicates_across_splits:
         lines.append(
             "             given splits are kept: these duplicates leak into validation or test"
         )

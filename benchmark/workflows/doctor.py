@@ -32,7 +32,10 @@ MIN_FREE_BYTES = 2 * 2**30
 IMPORTS = """
 import torch, torchvision
 torch.ops.torchvision.nms
-import timm, flopth, fvcore.nn
+import timm
+from clothclf.cost.counters.registry import COUNTERS
+for counter in COUNTERS.values():
+    counter.load()
 print(torch.__version__, torch.get_num_threads())
 """
 DEVICE = """

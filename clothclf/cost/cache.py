@@ -10,16 +10,15 @@ import logging
 from pathlib import Path
 
 from clothclf.cost.count import CostRequest, cost_from_dict, cost_to_dict, count_cost
+from clothclf.cost.counters.registry import PACKAGES
 from clothclf.data.atomic import write_text
 from clothclf.models.custom import is_custom, source_sha256
 from clothclf.results import Cost
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 """Version of the cache's content; increase it when the same counters would give other results."""
-COUNTERS = ("torch", "timm", "fvcore", "flopth")
-"""Packages whose versions are part of the cache key."""
 
 
 def cached_count(request: CostRequest, folder: Path) -> Cost:
@@ -45,7 +44,7 @@ def cached_count(request: CostRequest, folder: Path) -> Cost:
 
 def cache_path(request: CostRequest, folder: Path) -> Path:
     """Return the cache file of a request with the installed counters."""
-    versions = [importlib.metadata.version(name) for name in COUNTERS]
+    versions = [importlib.metadata.version(name) for name in ("timm", *PACKAGES)]
     own = [source_sha256(request.architecture)] if is_custom(request.architecture) else []
     parts = json.dumps([FORMAT, request.to_dict(), versions, *own], sort_keys=True)
     return folder / "costs" / f"{hashlib.sha256(parts.encode()).hexdigest()[:16]}.json"

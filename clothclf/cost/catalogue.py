@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from clothclf.cost.count import CostRequest, cost_from_dict
+from clothclf.cost.counters.registry import COUNTERS
 from clothclf.cost.worker_pool import ask_many
 from clothclf.errors import CostError
 from clothclf.results import Cost
@@ -30,9 +31,8 @@ class CatalogueRow:
     params: str
     macs: str
     flops: str
-    macs_flopth: str
-    macs_fvcore: str
-    macs_torch: str
+    macs_by_counter: dict[str, str]
+    """MACs by the counter's name; `macs_NAME` in the file."""
     verdict: str
     reason: str
     activations: str
@@ -56,9 +56,7 @@ class CatalogueRow:
             params=text(cost.params),
             macs=text(cost.macs),
             flops=text(cost.flops),
-            macs_flopth=text(cost.flopth.macs),
-            macs_fvcore=text(cost.fvcore.macs),
-            macs_torch=text(cost.torch.macs),
+            macs_by_counter={name: text(cost.counted_macs(name)) for name in COUNTERS},
             verdict=cost.verdict,
             reason=cost.reason,
             activations=text(cost.activations),
@@ -70,12 +68,27 @@ class CatalogueRow:
     @staticmethod
     def failed(architecture: str, reason: str) -> CatalogueRow:
         """Create the row of an architecture that could not be counted."""
-        blank = {field.name: "" for field in fields(CatalogueRow)}
         known = {"architecture": architecture, "verdict": "unchecked", "reason": reason}
-        return CatalogueRow(**{**blank, **known})
+        return CatalogueRow.from_cells(known)
+
+    @staticmethod
+    def from_cells(cells: Mapping[str, str]) -> CatalogueRow:
+        """Create a row from the values of COLUMNS; missing ones are empty."""
+        by_counter = {name: cells.get(f"macs_{name}", "") for name in COUNTERS}
+        plain = {name: cells.get(name, "") for name in COLUMNS if name in _FIELDS}
+        return CatalogueRow(macs_by_counter=by_counter, **plain)
+
+    def cells(self) -> dict[str, str]:
+        """Return the values of COLUMNS."""
+        by_counter = {f"macs_{name}": macs for name, macs in self.macs_by_counter.items()}
+        values = {**vars(self), **by_counter}
+        return {name: values[name] for name in COLUMNS}
 
 
-COLUMNS = [field.name for field in fields(CatalogueRow)]
+_FIELDS = [field.name for field in fields(CatalogueRow)]
+_PLACE = _FIELDS.index("macs_by_counter")
+COLUMNS = [*_FIELDS[:_PLACE], *(f"macs_{name}" for name in COUNTERS), *_FIELDS[_PLACE + 1 :]]
+"""Columns of the file."""
 
 
 def count_catalogue(
@@ -102,7 +115,7 @@ def count_catalogue(
         row = CatalogueRow.failed(name, error) if error else CatalogueRow.of(cost_from_dict(result))
         rows[name] = row
         with file.open("a", newline="", encoding="utf-8") as out:
-            csv.DictWriter(out, COLUMNS).writerow(vars(row))
+            csv.DictWriter(out, COLUMNS).writerow(row.cells())
         on_row(row)
 
     per_worker = int(max(memory_gib / workers - BASE_GIB, 0.5) * GIB)
@@ -114,15 +127,17 @@ def count_catalogue(
 def read_catalogue(file: Path) -> list[CatalogueRow]:
     """Read the rows of a file, ignoring a truncated last line; none if there is no file.
 
-    Raises CostError if the file has other columns.
+    Columns of counters that were added since are empty. Raises CostError if the file has unknown
+    columns, or lacks others.
     """
     if not file.exists() or not file.stat().st_size:
         return []
     with file.open(newline="", encoding="utf-8") as lines:
         reader = csv.DictReader(lines)
-        if reader.fieldnames != COLUMNS:
+        lacking = set(COLUMNS) - set(reader.fieldnames or ())
+        if set(reader.fieldnames or ()) - set(COLUMNS) or lacking & set(_FIELDS):
             raise CostError(f"{file} is not a cost table: its columns are not {','.join(COLUMNS)}")
-        return [CatalogueRow(**row) for row in reader if None not in row.values()]
+        return [CatalogueRow.from_cells(row) for row in reader if None not in row.values()]
 
 
 def _write_all(file: Path, rows: Sequence[CatalogueRow]) -> None:
@@ -132,7 +147,7 @@ def _write_all(file: Path, rows: Sequence[CatalogueRow]) -> None:
     with draft.open("w", newline="", encoding="utf-8") as out:
         writer = csv.DictWriter(out, COLUMNS)
         writer.writeheader()
-        writer.writerows(vars(row) for row in rows)
+        writer.writerows(row.cells() for row in rows)
     draft.replace(file)
 
 

@@ -113,7 +113,7 @@ def cost_from_dict(values: dict[str, Any]) -> Cost:
     field = values["receptive_field"]
     return Cost(**{
         **values,
-        **{name: CounterResult(**values[name]) for name in ("torch", "fvcore", "flopth")},
+        "counters": {name: CounterResult(**it) for name, it in values["counters"].items()},
         "receptive_field": None if field is None else ReceptiveField(**field),
     })  # fmt: skip
 

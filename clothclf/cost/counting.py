@@ -9,22 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from clothclf.cost.count import CostRequest
-from clothclf.cost.counters.flopth_counter import CONVENTION as FLOPTH_CONVENTION
-from clothclf.cost.counters.flopth_counter import count_with_flopth
-from clothclf.cost.counters.fvcore_counter import AS_IT_COMES, FvcoreCount, count_with_fvcore
-from clothclf.cost.counters.torch_counter import ForwardRecord, count_with_torch
+from clothclf.cost.counters.base import CountContext, Counted, require_memory
+from clothclf.cost.counters.registry import COMPARED, COUNTERS, HEADLINE
+from clothclf.cost.counters.torch_counter import FLOAT32_BYTES, ForwardRecord, count_with_torch
 from clothclf.cost.deployed_form import check_deployed_form
-from clothclf.cost.explain import (
-    CounterVerdict,
-    cross_check,
-    explain_flopth,
-    explain_fvcore,
-    judge,
-)
-from clothclf.cost.fake_kernels import skip_products
+from clothclf.cost.explain import verdicts_on
 from clothclf.cost.network import (
     Network,
-    build_on_cpu,
     build_on_meta,
     class_count,
     input_size,
@@ -40,10 +31,6 @@ from clothclf.models.architectures import create_for_size
 from clothclf.models.classifier import feature_count
 from clothclf.models.deploy import deployed
 from clothclf.results import Cost, CounterResult
-
-# Estimated number of simultaneously live tensors of the largest size, including workspaces.
-LIVE_TENSORS = 6
-FLOAT32_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -63,18 +50,10 @@ class Form:
         )
 
 
-@dataclass(frozen=True)
-class _Attempt:
-    """fvcore's count, or the error."""
-
-    count: FvcoreCount | None
-    error: str
-
-
 def count_here(request: CostRequest, quick: bool = False, memory: int | None = None) -> Cost:
-    """Count with all three counters, or with torch's only if `quick`.
+    """Count with all counters, or with torch's only if `quick`.
 
-    `memory` limits fvcore's tensors, in bytes; by default half of the available memory. Raises
+    `memory` limits real tensors, in bytes; by default half of the available memory. Raises
     CostError if the architecture cannot be built or run at this size.
     """
     request = resolve(request)
@@ -86,18 +65,14 @@ def count_here(request: CostRequest, quick: bool = False, memory: int | None = N
     trains = Form.of(network.model, record)
     classes = class_count(request, network.model)
     trainable = trainable_count(request, network.model)
-    # Before fvcore, whose counter disables matrix products in this process.
+    # Before the other counters, which disable matrix products in this process.
     other, why = _try_deployed(request, network, record, memory)
+    field = None if quick else receptive_field(network.backbone, network.image)
+    counted = {} if quick else _count_with_others(request, network, record, memory)
+    verdicts = verdicts_on(record.result.macs, counted)
+    remarks = [why, *(verdict.reason for verdict in verdicts.values())]
     if quick:
-        attempt, field = _Attempt(None, "not requested"), None
-        flopth = _no_figure(FLOPTH_CONVENTION, "not requested")
-    else:
-        attempt = _try_fvcore(request, network, record, memory)
-        field = receptive_field(network.backbone, network.image)
-        # Last, since flopth modifies this process and the model.
-        flopth = _try_flopth(network)
-    verdicts = _verdicts(record, attempt, flopth)
-    remarks = [why, *(verdict.reason for verdict in verdicts)]
+        remarks.append("not compared with other counters")
     return Cost(
         architecture=request.architecture,
         image_size=width,
@@ -107,11 +82,8 @@ def count_here(request: CostRequest, quick: bool = False, memory: int | None = N
         **vars(other or trains),
         training_macs=trains.macs if other else None,
         training_params=trains.params if other else None,
-        torch=record.result,
-        fvcore=_fvcore_result(attempt),
-        flopth=flopth,
-        flopth_verdict=verdicts[0].verdict,
-        fvcore_verdict=verdicts[1].verdict,
+        counters={HEADLINE: record.result, **{name: it.result for name, it in counted.items()}},
+        verdicts={name: verdict.verdict for name, verdict in verdicts.items()},
         reason="; ".join(dict.fromkeys(remark for remark in remarks if remark)),
         receptive_field=field,
     )
@@ -199,82 +171,30 @@ def _try_deployed(
         form = count_deployed_on_meta(request, network.model)
         if form is not None:
             # Both forms in double precision, on two images.
-            needed = 2 * FLOAT32_BYTES * 2 * (parameter_count(network.model) + _work_space(record))
-            if needed > memory:
-                raise CostError(f"comparing outputs takes {_gibibytes(needed, memory)}")
+            elements = parameter_count(network.model) + record.live_elements
+            require_memory(2 * FLOAT32_BYTES * 2 * elements, memory, "comparing outputs")
             check_deployed_form(request, network.features)
     except CostError as error:
         return None, f"counted in its training form: {error}"
     return form, ""
 
 
-def _try_fvcore(
+def _count_with_others(
     request: CostRequest, network: Network, record: ForwardRecord, memory: int
-) -> _Attempt:
-    needed = _memory_needed(network, record)
-    if needed > memory:
-        return _Attempt(
-            None,
-            f"fvcore needs real tensors, which take {_gibibytes(needed, memory)}",
-        )
-    try:
-        skip_products()
-        real = build_on_cpu(request, network.features)
-        return _Attempt(count_with_fvcore(real.model, real.image), "")
-    except Exception as error:  # architectures raise arbitrary exceptions
-        return _Attempt(None, f"fvcore fails: {first_line(error)}")
-
-
-def _memory_needed(network: Network, record: ForwardRecord) -> int:
-    """Estimate the bytes that a forward pass touches: convolution kernels and activations.
-
-    Matrices of linear layers are neither written nor read, so they occupy no physical memory.
-    """
-    kernels = sum(p.numel() for p in network.model.parameters() if p.ndim > 2)
-    return FLOAT32_BYTES * (kernels + _work_space(record))
-
-
-def _work_space(record: ForwardRecord) -> int:
-    """Estimate the elements that a forward pass of one image holds, without parameters."""
-    return LIVE_TENSORS * record.largest_tensor
-
-
-def _gibibytes(needed: int, memory: int) -> str:
-    return f"{needed / 2**30:.1f} GiB of memory ({memory / 2**30:.1f} GiB may be used)"
-
-
-def _try_flopth(network: Network) -> CounterResult:
-    try:
-        return count_with_flopth(network.model, network.image)
-    except Exception as error:  # flopth fails on layers that return tuples, among others
-        message = f"flopth fails: {type(error).__name__}: {first_line(error)}"
-        return _no_figure(FLOPTH_CONVENTION, message)
-
-
-def _no_figure(convention: str, error: str) -> CounterResult:
-    return CounterResult(None, {}, {}, {}, convention, fault=error)
-
-
-def _fvcore_result(attempt: _Attempt) -> CounterResult:
-    if attempt.count is None:
-        return _no_figure(AS_IT_COMES, attempt.error)
-    return attempt.count.as_it_comes
-
-
-def _verdicts(
-    record: ForwardRecord, attempt: _Attempt, flopth: CounterResult
-) -> tuple[CounterVerdict, CounterVerdict]:
-    """Return the verdicts on flopth and on fvcore."""
-    headline, count = record.result.macs or 0, attempt.count
-    check = cross_check(headline, count.multiply_adds if count else None, attempt.error)
-    if check.verdict == "disputed":
-        return check, check
-    fused = bool(count and "attention" in count.multiply_adds.by_operator)
-    on_flopth = judge("flopth", headline, flopth, explain_flopth(record, fused))
-    if count is None:
-        return on_flopth, check
-    own = count.as_it_comes
-    return on_flopth, judge("fvcore", headline, own, explain_fvcore(own, count.gaps))
+) -> dict[str, Counted]:
+    """Count with every counter that is compared with the headline; an error is a result."""
+    counted: dict[str, Counted] = {}
+    for name in sorted(COMPARED, key=lambda name: COUNTERS[name].last):
+        counter = COUNTERS[name].load()
+        try:
+            counted[name] = counter.count(CountContext(request, network, record, memory, counted))
+        except Exception as error:  # architectures and counters raise arbitrary exceptions
+            message = first_line(error)
+            if not isinstance(error, CostError):
+                message = f"it fails: {type(error).__name__}: {message}"
+            failed = CounterResult(None, {}, {}, {}, counter.CONVENTION, error=message)
+            counted[name] = Counted(failed)
+    return {name: counted[name] for name in COMPARED}
 
 
 def settle_process() -> None:

@@ -10,16 +10,12 @@ from pathlib import Path
 from statistics import median
 
 from clothclf.cost.catalogue import CatalogueRow, read_catalogue
+from clothclf.cost.counters.registry import COMPARED, COUNTERS
 from clothclf.errors import CostError
 
 BEGIN = "<!-- begin: written by python -m clothclf.cost.summary -->"
 END = "<!-- end -->"
 
-COUNTERS = {
-    "flopth, unmodified": "macs_flopth",
-    "fvcore, unmodified": "macs_fvcore",
-    "torch's FlopCounterMode, halved": "macs_torch",
-}
 # One architecture of each kind, by year.
 EXAMPLES = (
     "vgg16",
@@ -84,19 +80,19 @@ def _coverage(rows: Sequence[CatalogueRow]) -> str:
 
 def _deviations(rows: Sequence[CatalogueRow]) -> str:
     lines = []
-    for counter, column in COUNTERS.items():
+    for name, counter in COUNTERS.items():
         deviations = {
             # Counters count the training form, whatever the headline is of.
-            row.architecture: int(getattr(row, column)) / int(row.training_macs or row.macs) - 1
+            row.architecture: int(macs) / int(row.training_macs or row.macs) - 1
             for row in rows
-            if row.macs and getattr(row, column)
+            if row.macs and (macs := row.macs_by_counter[name])
         }
         if not deviations:
             continue
         sizes = [abs(value) for value in deviations.values()]
         worst = max(deviations, key=lambda name: abs(deviations[name]))
         lines.append((
-            counter,
+            counter.title,
             str(len(deviations)),
             _share(size <= 0.02 for size in sizes),
             _share(size <= 0.05 for size in sizes),
@@ -111,7 +107,7 @@ def _causes(rows: Sequence[CatalogueRow]) -> str:
     named: Counter[str] = Counter()
     for row in rows:
         for part in row.reason.split("; "):
-            match = re.match(r"(flopth|fvcore) [+-][\d.]+%: (.*)", part)
+            match = re.match(rf"({'|'.join(COMPARED)}) [+-][\d.]+%: (.*)", part)
             if match:
                 causes = re.findall(r"(?:^|%, )(.+?) [+-][\d.]+(?=%)", match[2])
                 named.update(f"{match[1]}: {cause}" for cause in causes)
@@ -128,7 +124,7 @@ def _examples(rows: Sequence[CatalogueRow]) -> str:
             row.architecture,
             f"{row.image_size} px",
             _millions(row.params),
-            *(_giga(getattr(row, name)) for name in ("macs", *COUNTERS.values())),
+            *(_giga(macs) for macs in (row.macs, *row.macs_by_counter.values())),
             row.receptive_field,
         )
         for row in (by_name[name] for name in EXAMPLES if name in by_name)
@@ -137,7 +133,7 @@ def _examples(rows: Sequence[CatalogueRow]) -> str:
         return ""
     head = (
         *("architecture", "image", "parameters", "headline MACs"),
-        *("flopth", "fvcore", "torch", "receptive field"),
+        *(*COUNTERS, "receptive field"),
     )
     return f"Examples:\n\n{_table(head, lines)}"
 

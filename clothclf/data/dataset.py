@@ -114,10 +114,10 @@ def duplicate_statistics(manifest: pd.DataFrame) -> dict[str, int]:
     )
     exact_duplicates = groups[groups["size"] > 1]
     return {
-        "twin_groups": len(exact_duplicates),
-        "twin_images": int(exact_duplicates["size"].sum()),
+        "exact_duplicate_groups": len(exact_duplicates),
+        "exact_duplicate_images": int(exact_duplicates["size"].sum()),
         "label_conflicts": int((exact_duplicates["labels"] > 1).sum()),
-        "twins_across_splits": int((exact_duplicates["splits"] > 1).sum()),
+        "exact_duplicates_across_splits": int((exact_duplicates["splits"] > 1).sum()),
     }
 
 

@@ -65,6 +65,9 @@ class Settings(BaseModel):
     former_keys: ClassVar[Mapping[str, str]] = {}
     """Deprecated keys, which are still read, with their current names."""
 
+    upgrade: ClassVar[Callable[[Any], Any]] = staticmethod(lambda values: values)
+    """Function from the raw values of stored JSON, of earlier versions too, to current ones."""
+
     def __init__(self, /, **values: Any) -> None:
         """Validate the values; raises InvalidSettingsError with one line per error."""
         __tracebackhide__ = True
@@ -79,7 +82,7 @@ class Settings(BaseModel):
         with contextlib.suppress(ValidationError):
             return cls.model_validate_json(text)
         try:
-            values = with_current_keys(cls, json.loads(text))
+            values = with_current_keys(cls, cls.upgrade(json.loads(text)))
         except (ValueError, RecursionError):
             values = None
         return cls.model_validate_json(json.dumps(values))

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import torch
 
 from clothclf.data.batches import ImageBatches
 from clothclf.models.classifier import Classifier
 from clothclf.models.features import BackboneFeatures
-from clothclf.results import ClassResult, Evaluation, Predictions
+from clothclf.results import Evaluation, Predictions
+from clothclf.training.metrics import class_results, compute_metrics, confusion_matrix
 
 
 @torch.inference_mode()
@@ -35,35 +34,14 @@ def predict(
 
 
 def evaluate(predictions: Predictions, classes: tuple[str, ...]) -> Evaluation:
-    """Compute accuracy, macro F1, per-class metrics and the confusion matrix.
-
-    A class without true or predicted images has an F1 of 0, like in scikit-learn.
-    """
-    confusion = confusion_matrix(predictions, len(classes))
-    hits = np.diag(confusion).astype(float)
-    actual, predicted = confusion.sum(1), confusion.sum(0)
-    precision = hits / np.maximum(predicted, 1)
-    recall = hits / np.maximum(actual, 1)
-    f1 = 2 * hits / np.maximum(actual + predicted, 1)
-    right = predictions.probabilities[np.arange(len(predictions.ids)), predictions.targets]
+    """Compute the metrics, the metrics of each class and the confusion matrix."""
+    confusion = confusion_matrix(predictions)
     return Evaluation(
         images=len(predictions.ids),
-        loss=float(-np.log(np.maximum(right.astype(float), 1e-30)).mean()),
-        accuracy=float(hits.sum() / len(predictions.ids)),
-        macro_f1=float(f1.mean()),
-        per_class=tuple(
-            ClassResult(label, int(actual[i]), float(precision[i]), float(recall[i]), float(f1[i]))
-            for i, label in enumerate(classes)
-        ),
-        confusion=tuple(tuple(int(count) for count in row) for row in confusion),
+        metrics=compute_metrics(predictions),
+        per_class=class_results(confusion, classes),
+        confusion=tuple(tuple(row) for row in confusion.tolist()),
     )
-
-
-def confusion_matrix(predictions: Predictions, classes: int) -> npt.NDArray[np.int64]:
-    """Return counts [classes, classes]: rows are true classes, columns predicted classes."""
-    matrix = np.zeros((classes, classes), dtype=np.int64)
-    np.add.at(matrix, (predictions.targets, predictions.probabilities.argmax(1)), 1)
-    return matrix
 
 
 def predictions_table(predictions: Predictions, classes: tuple[str, ...]) -> pd.DataFrame:

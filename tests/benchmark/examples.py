@@ -30,10 +30,10 @@ DATA = DataSummary(
     rows_read=100,
     dropped={},
     repaired={},
-    twin_groups=0,
-    twin_images=0,
+    exact_duplicate_groups=0,
+    exact_duplicate_images=0,
     label_conflicts=0,
-    twins_across_splits=0,
+    exact_duplicates_across_splits=0,
 )
 
 
@@ -71,11 +71,12 @@ def make_cost(architecture: str, macs: int, flopth: int | None = None) -> Cost:
         weight_bytes=4 * (macs // 100),
         activations=None,
         macs=macs,
-        torch=counter(macs),
-        fvcore=counter(macs),
-        flopth=counter(macs if flopth is None else flopth),
-        flopth_verdict="agreed",
-        fvcore_verdict="agreed",
+        counters={
+            "torch": counter(macs),
+            "fvcore": counter(macs),
+            "flopth": counter(macs if flopth is None else flopth),
+        },
+        verdicts={"flopth": "agreed", "fvcore": "agreed"},
         reason="",
         receptive_field=None,
     )
@@ -107,22 +108,20 @@ def make_record(
         run_id=spec.run_id,
         spec=spec,
         cost=None if macs is None else make_cost(spec.architecture, macs),
-        cost_fault="" if macs is not None else "not tried",
+        cost_error="" if macs is not None else "not tried",
         measured=measured,
-        measured_fault="",
+        measured_error="",
         training=TrainingResult((epoch,), 1, False, "features", 2.0),
         test=Evaluation(
             images=20,
-            loss=0.5,
-            accuracy=accuracy,
-            macro_f1=accuracy,
+            metrics={"accuracy": accuracy, "macro_f1": accuracy, "loss": 0.5},
             per_class=(
                 ClassResult("a", 10, accuracy, accuracy, accuracy),
                 ClassResult("b", 10, accuracy, accuracy, accuracy),
             ),
             confusion=((right, 10 - right), (10 - right, right)),
         ),
-        body_sha256="0" * 64,
+        backbone_sha256="0" * 64,
         environment=Environment(
             bench="0",
             python="3",

@@ -212,7 +212,7 @@ def test_names_of_others_are_text_and_nothing_else(tmp_path: Path) -> None:
         classes = (HOSTILE, *analysis.test.classes[1:])
         test = dataclasses.replace(analysis.test, classes=classes)
         rows = [
-            dataclasses.replace(row, weights=HOSTILE, measured_fault=HOSTILE, cost_fault=HOSTILE)
+            dataclasses.replace(row, weights=HOSTILE, measured_error=HOSTILE, cost_error=HOSTILE)
             for row in analysis.rows
         ]
         statistics = [

@@ -163,7 +163,7 @@ def saved_of(folder: RunFolder) -> tuple[SavedModel, Path]:
     saved = SavedModel(
         run_id=record.run_id,
         spec=record.spec,
-        body_sha256=record.body_sha256,
+        backbone_sha256=record.backbone_sha256,
         tensors_sha256=record.files["model.safetensors"],
     )
     return saved, folder.path / "model.safetensors"
@@ -224,7 +224,7 @@ def test_a_finetuned_model_needs_nothing_else(tmp_path: Path) -> None:
 def test_a_backbone_that_comes_out_differently_is_refused(tiny_study: StudyRun) -> None:
     """As under another version of torch."""
     saved, tensors = saved_of(next(study_folders(tiny_study.folder / "mlruns", "tiny")))
-    other = saved.model_copy(update={"body_sha256": "0" * 64})
+    other = saved.model_copy(update={"backbone_sha256": "0" * 64})
     with pytest.raises(WeightsError, match=r"differs from the one.*tracking\.weights=full"):
         restore(other, tensors)
 

@@ -21,7 +21,9 @@ from benchmark.runs import folder as files
 from benchmark.runs.folder import RunFolder
 from benchmark.runs.record import Failure, RunRecord
 from benchmark.runs.spec import RunSpec
+from benchmark.tracking.run_fields import final_metrics
 from clothclf.settings import ArchitectureSettings, DataSettings, TrainSettings
+from clothclf.training.metrics import METRICS
 from tests.benchmark.examples import DATA, make_cost, make_measured, make_record, make_spec
 
 
@@ -182,10 +184,10 @@ def test_a_record_of_another_format_is_refused_in_words(tmp_path: Path) -> None:
         record = make_record(make_spec(name), 0.8, 1000)
         keep(tmp_path, record)
         path = RunFolder.of(tmp_path, record.spec).path / files.RECORD
-        path.write_text(path.read_text().replace('"version": 2', f'"version": {version}', 1))
+        path.write_text(path.read_text().replace('"version": 3', f'"version": {version}', 1))
     said = text(study_in(tmp_path))
     for version in (1, 99):
-        assert f"its record has format {version}, and this bench reads 2" in said
+        assert f"its record has format {version}, and this bench reads 2 to 3" in said
     spoilt = RunFolder.of(tmp_path, make_spec("vgg16"))
     (spoilt.path / files.SPEC).write_text("{}")
     (spoilt.path / files.RECORD).unlink()
@@ -206,6 +208,34 @@ def test_every_format_says_the_same(tmp_path: Path) -> None:
         assert int(finished[row["architecture"]]["flops"]) == 2 * row["macs"]
     assert comparison["pick"]["trade_off"] == "efficientnet_b0"
     assert comparison["failed"][0]["reason"] == "why"
+
+
+def test_every_metric_is_in_every_format_and_a_column(tmp_path: Path) -> None:
+    """Without a format writer that names it."""
+    record = make_record(make_spec(), 0.8, 1000)
+    values = {name: 0.5 + place / 100 for place, name in enumerate(METRICS)}
+    test = dataclasses.replace(record.test, metrics={**values, "accuracy": 0.8})
+    keep(tmp_path, record.model_copy(update={"test": test}))
+    study = study_in(tmp_path)
+    (row,) = csv.DictReader(io.StringIO(text(study, "csv")))
+    (nested,) = json.loads(text(study, "json"))["comparisons"][0]["rows"]
+    (made,) = make_rows(collect(study, tmp_path).comparisons[0])
+    logged = final_metrics(record.model_copy(update={"test": test}))
+    for name, metric in METRICS.items():
+        value = test.metrics[name]
+        assert float(row[f"test_{name}"]) == nested[f"test_{name}"] == value
+        assert logged[f"test/{name}"] == value
+        assert COLUMNS[metric.option].of(made) == metric.scaled(value)
+
+
+def test_a_metric_that_one_seed_lacks_is_not_averaged(tmp_path: Path) -> None:
+    for seed, more in enumerate(({"auroc": 0.9}, {})):
+        record = make_record(make_spec(seed=seed), 0.8, 1000)
+        test = dataclasses.replace(record.test, metrics={**record.test.metrics, **more})
+        keep(tmp_path, record.model_copy(update={"test": test}))
+    (row,) = make_rows(collect(study_in(tmp_path), tmp_path).comparisons[0])
+    assert set(row.metrics) == {"accuracy", "macro_f1", "loss"}
+    assert COLUMNS["auroc"].of(row) is None
 
 
 def test_counters_that_lie_apart_are_marked(tmp_path: Path) -> None:

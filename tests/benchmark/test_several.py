@@ -185,7 +185,7 @@ def test_it_ends_with_the_figures_of_one_process(
         assert one.train_loss == pytest.approx(other.train_loss, rel=1e-5)
         assert one.valid_loss == pytest.approx(other.valid_loss, rel=1e-5)
         assert one.valid_accuracy == other.valid_accuracy
-    assert together.test.loss == pytest.approx(alone.test.loss, rel=1e-5)
+    assert together.test.metrics["loss"] == pytest.approx(alone.test.metrics["loss"], rel=1e-5)
     assert (together.environment.processes, alone.environment.processes) == (2, 1)
     assert sorted(together.files) == sorted(alone.files)
 

@@ -26,6 +26,7 @@ from benchmark.report.predictions import read_predictions
 from benchmark.report.statistics import Resampling
 from benchmark.runs.folder import RunFolder
 from benchmark.runs.record import RunRecord
+from clothclf.training.metrics import f1_scores
 from tests.benchmark.answered import Pictures, draw_answers, draw_pictures, keep_answers
 
 SAME = 1e-9
@@ -207,7 +208,7 @@ def test_macro_f1_by_hand() -> None:
     answers = np.array([0, 0, 1, 1, 0, 2])
     sums = statistics.class_counts(answers, targets, 3).sum(axis=0)
     assert sums.tolist() == [2, 1, 1, 3, 2, 1, 3, 2, 1]
-    score = statistics.macro_f1(*np.split(sums, 3))
+    score = f1_scores(*np.split(sums, 3)).mean()
     assert score == pytest.approx((4 / 6 + 2 / 4 + 2 / 2) / 3, abs=SAME)
 
 
@@ -223,7 +224,7 @@ def test_macro_f1_is_that_of_scikit_learn(table: npt.NDArray[np.int64]) -> None:
     targets, answers = table.T
     sums = statistics.class_counts(answers, targets, 5).sum(axis=0)
     theirs = metrics.f1_score(targets, answers, labels=range(5), average="macro", zero_division=0)
-    assert statistics.macro_f1(*np.split(sums, 3)) == pytest.approx(theirs, abs=SAME)
+    assert f1_scores(*np.split(sums, 3)).mean() == pytest.approx(theirs, abs=SAME)
 
 
 # Seeds
@@ -566,7 +567,7 @@ def test_a_file_that_reads_well_but_is_not_the_runs_is_not_believed(
     name: str, tmp_path: Path
 ) -> None:
     """As a flipped bit may leave it: there would be an interval, of other figures."""
-    images = draw_pictures(60, exact_duplicates=10)
+    images = draw_pictures(60, duplicates=10)
     shares = draw_answers(images.targets, drawn_right(60, 0.8, 0), 3)
     record = keep_answers(tmp_path, images, shares)
     path = RunFolder.of(tmp_path, record.spec).path / name

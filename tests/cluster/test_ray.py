@@ -56,7 +56,7 @@ def figures(root: Path, study: str = "tiny") -> dict[str, Any]:
                 record.training.best_epoch,
                 [(e.train_loss, e.valid_loss, e.valid_accuracy) for e in record.training.epochs],
                 record.training.draws,
-                record.body_sha256,
+                record.backbone_sha256,
                 record.files["predictions.parquet"],
                 record.files["model.safetensors"],
             )

@@ -565,7 +565,7 @@ def test_a_report_shows_hostile_text_as_text(name: str, tmp_path: Path) -> None:
 def test_a_hostile_class_name_is_drawn_as_text(name: str) -> None:
     labels = (LABELS[name], "b")
     results = tuple(ClassResult(label, 1, 1.0, 1.0, 1.0) for label in labels)
-    evaluation = Evaluation(2, 0.5, 1.0, 1.0, results, ((1, 0), (0, 1)))
+    evaluation = Evaluation(2, {"accuracy": 1.0}, results, ((1, 0), (0, 1)))
     draw_confusion(evaluation, Path("c.png"), LABELS[name])
     assert Image.open("c.png").format == "PNG"
 
@@ -575,7 +575,7 @@ def test_many_classes_are_a_image_of_bounded_size() -> None:
     count = 120
     results = tuple(ClassResult(str(number), 1, 1.0, 1.0, 1.0) for number in range(count))
     confusion = tuple((0,) * count for _ in range(count))
-    draw_confusion(Evaluation(count, 0.5, 1.0, 1.0, results, confusion), Path("c.png"), "t")
+    draw_confusion(Evaluation(count, {"accuracy": 1.0}, results, confusion), Path("c.png"), "t")
     assert max(Image.open("c.png").size) < 5000
 
 

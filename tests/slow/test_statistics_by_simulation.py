@@ -17,6 +17,7 @@ from scipy import stats
 
 from benchmark.report import statistics
 from benchmark.report.statistics import Resampling
+from clothclf.training.metrics import f1_scores
 
 pytestmark = pytest.mark.slow
 
@@ -135,7 +136,7 @@ def resampled_f1(resampling: Resampling, counts: Sequence[Floats], classes: int)
     """Macro-F1 [draws, trials] of several trials' `class_counts` [n, 3 x classes], in one go."""
     sums = resampling.sums(np.concatenate(counts, axis=1))
     sums = sums.reshape(len(sums), len(counts), 3, classes)
-    return statistics.macro_f1(sums[:, :, 0], sums[:, :, 1], sums[:, :, 2])
+    return f1_scores(sums[:, :, 0], sums[:, :, 1], sums[:, :, 2]).mean(axis=-1)
 
 
 @pytest.mark.parametrize(

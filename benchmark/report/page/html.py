@@ -123,7 +123,7 @@ def _comparison(
         "costs": html_tables.cost_table(analysis),
         "reasons": [(row.name, row.cost.reason) for row in rows if row.cost and row.cost.reason],
         "measured": html_tables.measured_tables(analysis),
-        "not_measured": [(row.name, row.measured_fault) for row in rows if row.measured_fault],
+        "not_measured": [(row.name, row.measured_error) for row in rows if row.measured_error],
         "fairness": html_tables.fairness_table(analysis),
         "images": page_images.image_groups(analysis) if images else None,
         "summary": spec.data_summary,

@@ -231,7 +231,7 @@ def pair_table(analysis: Analysis) -> Table:
 def sureness_table(analysis: Analysis) -> Table:
     """Uncertainty, calibration and confusions of every row with saved predictions."""
     cells = render.sureness_cells(analysis)
-    return plain("Uncertainty and errors", render.SURENESS_COLUMNS, cells)
+    return plain("Uncertainty and errors", render.sureness_columns(analysis), cells)
 
 
 def without_suspects(analysis: Analysis) -> tuple[str, Table] | None:

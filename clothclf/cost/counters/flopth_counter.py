@@ -10,8 +10,11 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from flopth import flopth
 from torch import Tensor, nn
 
+from clothclf.cost.counters.base import Causes, CountContext, Counted
+from clothclf.cost.counters.torch_counter import ForwardRecord
 from clothclf.results import CounterResult
 
 CONVENTION = (
@@ -21,14 +24,23 @@ CONVENTION = (
 )
 
 
+def count(context: CountContext) -> Counted:
+    """Count on the meta device, and explain the difference from the headline."""
+    result = count_with_flopth(context.network.model, context.network.image)
+    fused = any(
+        "attention" in counted.multiply_adds.by_operator
+        for counted in context.earlier.values()
+        if counted.multiply_adds is not None
+    )
+    return Counted(result, explain_flopth(context.record, fused))
+
+
 def count_with_flopth(model: nn.Module, image: Tensor) -> CounterResult:
     """Count `model(image)` with flopth, in a disposable process and on a disposable model.
 
     flopth replaces `__call__` of layer classes for the rest of the process and adds buffers to the
     model. The model may be on the meta device. Exceptions of flopth or the model are not caught.
     """
-    from flopth import flopth
-
     # Give each class its own `__call__`: otherwise a subclass inherits its base's replacement, for
     # which flopth's table has no entry, or one that recurses.
     for layer_class in {type(module) for module in model.modules()}:
@@ -115,3 +127,41 @@ def rule(layer: nn.Module, input_shape: tuple[int, ...], output_shape: tuple[int
         # tokens or the height of a map if there are more dimensions.
         return Rule("linear", input_shape[0] * input_shape[1] * output_shape[1])
     return Rule("nothing", 0)
+
+
+def explain_flopth(record: ForwardRecord, fused_attention: bool) -> Causes:
+    """Return the causes of flopth's difference: its rules applied to the recorded calls."""
+    causes: Counter[str] = Counter()
+    last = {call.name: call for call in record.calls}
+    for call in record.calls:
+        if call is not last[call.name]:
+            causes["layers called again, counted once"] -= call.macs
+            continue
+        if call.input_shape is None or call.output_shape is None:
+            causes[f"{type(call.layer).__name__} not supported"] -= call.macs
+            continue
+        expected = rule(call.layer, call.input_shape, call.output_shape)
+        cause = _flopth_cause(expected.kind, call.layer, len(call.input_shape))
+        causes[cause] += expected.count - call.macs
+    names = {
+        "convolution": "functional convolutions",
+        "linear": "functional linear layers",
+        "matrix product": "fused attention" if fused_attention else "matrix products",
+        "attention": "fused attention",
+    }
+    for operators in record.inside.values():
+        for operator, macs in operators.items():
+            causes[names.get(operator, operator)] -= macs
+    return {what: count for what, count in causes.items() if count}
+
+
+def _flopth_cause(kind: str, layer: nn.Module, dimensions: int) -> str:
+    if kind == "convolution":
+        if getattr(layer, "transposed", False):
+            return "transposed convolutions"
+        return "biases of convolutions"
+    if kind == "linear":
+        return "tokens in Linear" if dimensions == 3 else "maps in Linear"
+    if kind == "nothing":
+        return f"{type(layer).__name__} not supported"
+    return kind

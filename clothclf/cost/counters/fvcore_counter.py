@@ -12,6 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from clothclf.cost.counters.base import Causes, CountContext, Counted, require_memory
+from clothclf.cost.counters.torch_counter import FLOAT32_BYTES
+from clothclf.cost.fake_kernels import skip_products
+from clothclf.cost.network import build_on_cpu
 from clothclf.results import CounterResult
 
 with warnings.catch_warnings():
@@ -19,7 +23,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", FutureWarning)
     from fvcore.nn import FlopCountAnalysis
 
-AS_IT_COMES = (
+CONVENTION = (
     "1 for each multiply-add of convolutions, linear layers and matrix products; norms 2 or 5 and "
     "pools and upsampling 1 to 4 for each element; fused attention, LSTM and padding='same' nothing"
 )
@@ -27,6 +31,25 @@ MULTIPLY_ADDS = (
     "fvcore's trace, with exact handles for convolutions, linear layers, matrix products, "
     "attention and LSTM, and nothing else: 1 for each multiply-add"
 )
+
+# Operators that fvcore counts, but that are not multiply-adds of the headline.
+_BESIDE = {
+    "batch_norm": "norms",
+    "layer_norm": "norms",
+    "group_norm": "norms",
+    "instance_norm": "norms",
+    "adaptive_avg_pool2d": "pools",
+    "upsample_nearest2d": "upsampling",
+    "upsample_bilinear2d": "upsampling",
+    "grid_sampler": "upsampling",
+}
+# Operators for which fvcore has no handle.
+_LACKING = {
+    "scaled_dot_product_attention": "fused attention",
+    "_convolution_mode": "convolutions with padding='same'",
+    "lstm": "LSTM",
+    "baddbmm": "products with an addition (baddbmm)",
+}
 
 Handle = Callable[[list[Any], list[Any]], Any]
 
@@ -45,6 +68,19 @@ class FvcoreCount:
     """Multiply-adds only, to cross-check torch's counter."""
     gaps: dict[str, int]
     """fvcore's own figure minus the exact one, by multiply-add operator."""
+
+
+def count(context: CountContext) -> Counted:
+    """Count on real tensors, and explain the difference from the headline."""
+    # Matrices of linear layers are neither written nor read, so they occupy no physical memory.
+    kernels = sum(p.numel() for p in context.network.model.parameters() if p.ndim > 2)
+    needed = FLOAT32_BYTES * (kernels + context.record.live_elements)
+    require_memory(needed, context.memory, "its trace on real tensors")
+    skip_products()
+    real = build_on_cpu(context.request, context.network.features)
+    found = count_with_fvcore(real.model, real.image)
+    causes = explain_fvcore(found.as_it_comes, found.gaps)
+    return Counted(found.as_it_comes, causes, found.multiply_adds)
 
 
 def count_with_fvcore(model: nn.Module, image: Tensor) -> FvcoreCount:
@@ -74,8 +110,8 @@ def count_with_fvcore(model: nn.Module, image: Tensor) -> FvcoreCount:
             by_operator=own,
             by_module=_totals(modules, _OWN),
             not_counted=_short(unsupported + Counter(_select(operators, _MISSED))),
-            convention=AS_IT_COMES,
-            fault=f"its handle for {failed} fails" if failed else "",
+            convention=CONVENTION,
+            error=f"its handle for {failed} fails" if failed else "",
         ),
         multiply_adds=CounterResult(
             macs=sum(exact.values()),
@@ -86,6 +122,20 @@ def count_with_fvcore(model: nn.Module, image: Tensor) -> FvcoreCount:
         ),
         gaps=_select(operators, _OVER) | {k: -v for k, v in _select(operators, _UNDER).items()},
     )
+
+
+def explain_fvcore(own: CounterResult, gaps: Causes) -> Causes:
+    """Return the causes of fvcore's difference.
+
+    These are the operators that it counts beside multiply-adds, and `gaps` in its multiply-adds.
+    """
+    causes: Counter[str] = Counter()
+    for operator, count in own.by_operator.items():
+        if operator in _BESIDE:
+            causes[_BESIDE[operator]] += count
+    for operator, gap in gaps.items():
+        causes[_LACKING.get(operator, f"its handle for {operator}")] += gap
+    return dict(causes)
 
 
 def _drop_hooks(model: nn.Module) -> None:

@@ -21,6 +21,9 @@ CONVENTION = (
     "(torch counts 2, halved here); biases, norms, activations and pools are free"
 )
 
+FLOAT32_BYTES = 4
+# Estimated number of simultaneously live tensors of the largest size, including workspaces.
+LIVE_TENSORS = 6
 # Names of torch's operators in reports. A linear layer without bias and a product of two matrices
 # are the same operator (mm).
 OPERATORS = {
@@ -75,6 +78,11 @@ class ForwardRecord:
     """MACs of each module including its submodules, over all calls."""
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Output shape of each module's last call, if it returned a tensor."""
+
+    @property
+    def live_elements(self) -> int:
+        """Estimated elements that the forward pass holds at once, without parameters."""
+        return LIVE_TENSORS * self.largest_tensor
 
 
 def count_with_torch(model: nn.Module, image: Tensor, by_layer: bool = True) -> ForwardRecord:

@@ -6,13 +6,16 @@ import pytest
 import torch
 from torch import nn
 
+from clothclf.cost.counters.base import Counted
+from clothclf.cost.counters.flopth_counter import explain_flopth
+from clothclf.cost.counters.fvcore_counter import explain_fvcore
 from clothclf.cost.counters.torch_counter import count_with_torch
-from clothclf.cost.explain import cross_check, explain_flopth, explain_fvcore, judge
+from clothclf.cost.explain import cross_check, judge, verdicts_on
 from clothclf.results import CounterResult
 
 
 def result(macs: int | None, operators: dict[str, int] | None = None) -> CounterResult:
-    return CounterResult(macs, operators or {}, {}, {"lstm": 1}, "", fault="" if macs else "broke")
+    return CounterResult(macs, operators or {}, {}, {"lstm": 1}, "", error="" if macs else "broke")
 
 
 @pytest.mark.parametrize(
@@ -48,13 +51,18 @@ def test_a_counter_without_a_figure_says_why() -> None:
 
 @pytest.mark.parametrize(("check", "verdict"), [(10_000_999, "agreed"), (10_001_100, "disputed")])
 def test_the_headline_needs_both_counters_to_a_ten_thousandth(check: int, verdict: str) -> None:
-    assert cross_check(10_000_000, result(check), "").verdict == verdict
+    """One counter that disagrees makes the verdicts on all counters disputed."""
+    own = result(10_000_000)
+    counted = {"flopth": Counted(own), "fvcore": Counted(own, multiply_adds=result(check))}
+    verdicts = verdicts_on(10_000_000, counted)
+    assert {name: it.verdict for name, it in verdicts.items()} == dict.fromkeys(counted, verdict)
 
 
 def test_a_disputed_headline_is_shown_with_its_range() -> None:
-    reason = cross_check(2_000_000_000, result(1_000_000_000), "").reason
-    assert "between 1 G and 2 G" in reason
-    assert "lstm" in reason
+    disputed = cross_check("fvcore", 2_000_000_000, result(1_000_000_000))
+    assert disputed is not None
+    assert "between 1 G and 2 G (torch 2 G, fvcore 1 G" in disputed.reason
+    assert "lstm" in disputed.reason
 
 
 class Mixed(nn.Module):

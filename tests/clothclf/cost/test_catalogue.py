@@ -40,10 +40,12 @@ def test_each_name_is_a_row_in_order_and_a_failure_has_its_reason(
     for row in (rows[0], rows[2]):
         assert row.image_size == "160"
         assert int(row.flops) == 2 * int(row.macs)
-        assert row.macs == row.macs_torch
+        assert row.macs == row.macs_by_counter["torch"]
         assert row.training_macs == ""
     deployed = rows[3]
-    assert int(deployed.macs) < int(deployed.training_macs) == int(deployed.macs_torch)
+    assert (
+        int(deployed.macs) < int(deployed.training_macs) == int(deployed.macs_by_counter["torch"])
+    )
     assert int(deployed.params) < int(deployed.training_params)
     assert rows[0].receptive_field.startswith("global (attention")
     assert rows[2].receptive_field == "167 px"
@@ -62,24 +64,35 @@ def test_what_is_there_is_not_counted_again(
     rows = read_catalogue(file)
     assert [row.architecture for row in rows] == ["test_resnet", "test_vit"]
     assert rows[1].image_size == "161"
-    assert (rows[0].verdict, rows[0].macs_flopth) == ("unchecked", "")
+    assert (rows[0].verdict, rows[0].macs_by_counter["flopth"]) == ("unchecked", "")
     assert rows[0].macs == lines[3].split(",")[3]
+
+
+def test_a_file_from_before_a_counter_was_added_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "costs.csv"
+    cells = row("vgg16", 1_000, 1_010, "agreed").cells()
+    del cells["macs_fvcore"]
+    file.write_text(f"{','.join(cells)}\n{','.join(cells.values())}\n")
+    (read,) = read_catalogue(file)
+    assert read.macs_by_counter == {"flopth": "1010", "fvcore": "", "torch": "1000"}
+    file.write_text(file.read_text().replace("params", "parameters"))
+    with pytest.raises(CostError, match="not a cost table"):
+        read_catalogue(file)
 
 
 def test_a_file_that_is_something_else_is_left_alone(tmp_path: Path) -> None:
     file = tmp_path / "notes.csv"
     file.write_text("a,b\n1,2\n")
-    with pytest.raises(CostError, match="no table of costs"):
+    with pytest.raises(CostError, match="not a cost table"):
         count_catalogue(["test_vit"], file, workers=1, on_row=lambda _: None)
     assert file.read_text() == "a,b\n1,2\n"
 
 
 def row(name: str, macs: int, flopth: int | None, verdict: str, reason: str = "") -> CatalogueRow:
-    blank = dict.fromkeys(COLUMNS, "")
     figures = {"macs": str(macs), "macs_torch": str(macs), "macs_fvcore": str(macs)}
     named = {"architecture": name, "verdict": verdict, "reason": reason, "image_size": "224"}
-    return CatalogueRow(
-        **{**blank, **figures, **named, "macs_flopth": "" if flopth is None else str(flopth)}
+    return CatalogueRow.from_cells(
+        {**figures, **named, "macs_flopth": "" if flopth is None else str(flopth)}
     )
 
 
@@ -110,7 +123,7 @@ def test_the_summary_replaces_its_region_alone(tmp_path: Path) -> None:
     with catalogue.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
-        writer.writerow(vars(row("vgg16", 1_000, 1_010, "agreed")))
+        writer.writerow(row("vgg16", 1_000, 1_010, "agreed").cells())
     document.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     write_summary(catalogue, document)
     write_summary(catalogue, document)

@@ -208,12 +208,12 @@ def test_twins_stay_on_one_side_unless_asked_otherwise(kaggle: KaggleBuilder) ->
     images["1019"], images["1060"] = draw_jpeg(5), draw_jpeg(5)
     path = kaggle.folder(table, images)
     together = run(path).summary
-    assert (together.twin_groups, together.twin_images) == (20, 40 - 1 + 1)
+    assert (together.exact_duplicate_groups, together.exact_duplicate_images) == (20, 40 - 1 + 1)
     assert together.label_conflicts == 1
-    assert together.twins_across_splits == 0
+    assert together.exact_duplicates_across_splits == 0
     apart = run(path, split=SplitSettings(keep_twins_together=False)).summary
-    assert (apart.twin_groups, apart.label_conflicts) == (20, 1)
-    assert apart.twins_across_splits > 3
+    assert (apart.exact_duplicate_groups, apart.label_conflicts) == (20, 1)
+    assert apart.exact_duplicates_across_splits > 3
     assert apart.fingerprint != together.fingerprint
 
 
@@ -330,7 +330,7 @@ def test_twins_across_given_splits_are_told_and_not_moved(tmp_path: Path) -> Non
     (path / "test/a/0.jpg").write_bytes((path / "train/a/0.jpg").read_bytes())
     made = run(path, source="folder")
     assert made.summary.images["test"] == 10
-    assert made.summary.twins_across_splits == 1
+    assert made.summary.exact_duplicates_across_splits == 1
 
 
 def test_heic_is_left_out_with_its_own_reason(tmp_path: Path) -> None:
@@ -357,8 +357,8 @@ def test_the_real_data_set_is_known(real_zip: Path, tmp_path: Path) -> None:
     assert sum(summary.images.values()) == 27_283
     assert summary.rows_read == 44_072
     assert summary.images_per_class["Tshirts"] == 7065
-    assert (summary.twin_groups, summary.twin_images) == (513, 1121)
-    assert (summary.label_conflicts, summary.twins_across_splits) == (3, 0)
+    assert (summary.exact_duplicate_groups, summary.exact_duplicate_images) == (513, 1121)
+    assert (summary.label_conflicts, summary.exact_duplicates_across_splits) == (3, 0)
     for label, count in summary.images_per_class.items():
         assert count >= 900, label
     assert abs(summary.images["test"] - 0.2 * 27_283) < 8

@@ -8,6 +8,7 @@ from sklearn import metrics
 
 from clothclf.results import Predictions
 from clothclf.training.evaluate import evaluate, predictions_table
+from clothclf.training.metrics import METRICS, auroc, balanced_accuracy, top5_accuracy
 
 CLASSES = ("Caps", "Shirts", "Tops", "Watches")
 
@@ -36,7 +37,7 @@ def test_metrics_equal_scikit_learns(seed: int, answered: int, actual: int) -> N
     assert got.images == 97
     assert got.accuracy == pytest.approx(metrics.accuracy_score(made.targets, answers), abs=1e-12)
     f1 = metrics.f1_score(made.targets, answers, labels=numbers, average="macro", zero_division=0)
-    assert got.macro_f1 == pytest.approx(f1, abs=1e-12)
+    assert got.metrics["macro_f1"] == pytest.approx(f1, abs=1e-12)
     for number, result in enumerate(got.per_class):
         assert result.label == CLASSES[number]
         values = (result.precision, result.recall, result.f1, result.images)
@@ -44,20 +45,62 @@ def test_metrics_equal_scikit_learns(seed: int, answered: int, actual: int) -> N
     confusion = metrics.confusion_matrix(made.targets, answers, labels=numbers)
     assert np.array_equal(got.confusion, confusion)
     right = made.probabilities[np.arange(97), made.targets].astype(float)
-    assert got.loss == pytest.approx(-np.log(np.maximum(right, 1e-30)).mean(), abs=1e-12)
+    assert got.metrics["loss"] == pytest.approx(-np.log(np.maximum(right, 1e-30)).mean(), abs=1e-12)
+
+
+@pytest.mark.parametrize(("answered", "actual"), [(4, 4), (3, 4), (4, 3), (1, 2)])
+def test_balanced_accuracy_is_scikit_learns(answered: int, actual: int) -> None:
+    made = predictions(1, answered, actual)
+    theirs = metrics.balanced_accuracy_score(made.targets, made.probabilities.argmax(1))
+    assert balanced_accuracy(made) == pytest.approx(theirs, abs=1e-12)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 7])
+@pytest.mark.parametrize("decimals", [1, 7])
+def test_auroc_is_scikit_learns(classes: int, decimals: int) -> None:
+    """Also with many equal probabilities."""
+    made = drawn(classes, decimals)
+    shares = made.probabilities.astype(float)
+    shares = shares / shares.sum(1, keepdims=True)
+    scores = shares[:, 1] if classes == 2 else shares
+    theirs = metrics.roc_auc_score(made.targets, scores, multi_class="ovr", average="macro")
+    own = auroc(Predictions(made.ids, made.targets, shares))
+    assert own == pytest.approx(theirs, abs=1e-9)
+
+
+def test_top5_accuracy_is_scikit_learns() -> None:
+    made = drawn(9, decimals=7)
+    theirs = metrics.top_k_accuracy_score(made.targets, made.probabilities, k=5, labels=range(9))
+    assert top5_accuracy(made) == pytest.approx(theirs, abs=1e-12)
+
+
+def test_a_metric_without_a_meaning_is_absent() -> None:
+    """Top-5 of five classes, and AUROC of a class without images."""
+    known = set(METRICS) - {"top5_accuracy"}
+    assert set(evaluate(predictions(0), CLASSES).metrics) == known
+    assert set(evaluate(predictions(0, actual=3), CLASSES).metrics) == known - {"auroc"}
+
+
+def drawn(classes: int, decimals: int) -> Predictions:
+    """Random predictions that are often right; few decimals make equal probabilities."""
+    rng = np.random.default_rng(classes)
+    targets = np.arange(120) % classes
+    shares = rng.dirichlet(np.ones(classes), 120) + 0.3 * np.eye(classes)[targets]
+    shares = np.maximum(shares.round(decimals), 10.0**-decimals)
+    return Predictions([f"{n}" for n in range(120)], targets, shares.astype(np.float32))
 
 
 def test_the_loss_is_scikit_learns_log_loss() -> None:
     made = predictions(0)
     shares = made.probabilities.astype(float)
     expected = metrics.log_loss(made.targets, shares / shares.sum(1, keepdims=True))
-    assert evaluate(made, CLASSES).loss == pytest.approx(expected, abs=1e-6)
+    assert evaluate(made, CLASSES).metrics["loss"] == pytest.approx(expected, abs=1e-6)
 
 
 def test_an_answer_of_no_chance_has_a_finite_loss() -> None:
     shares = np.array([[0.0, 1, 0, 0]], dtype=np.float32)
     made = Predictions(["1"], np.array([0]), shares)
-    assert evaluate(made, CLASSES).loss == pytest.approx(69.08, abs=0.01)
+    assert evaluate(made, CLASSES).metrics["loss"] == pytest.approx(69.08, abs=0.01)
 
 
 def test_the_table_has_a_row_for_each_image() -> None:

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from clothclf.cost.counters.registry import PACKAGES
+
 MATTER = (
-    "bench-architectures",
-    "torch",
-    "timm",
-    "numpy",
-    "pandas",
-    "pillow",
-    "flopth",
-    "fvcore",
+    *("bench-architectures", "torch", "timm", "numpy", "pandas", "pillow"),
+    *(name for name in PACKAGES if name != "torch"),
     "safetensors",
 )
 """Libraries that affect the results of a run."""
