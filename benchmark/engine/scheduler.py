@@ -63,6 +63,9 @@ class Policy:
         return Limits(self.timeout_s, self.memory_bytes, processes=self.processes_per_run)
 
 
+DEFAULT_POLICY = Policy()
+
+
 @dataclass(frozen=True)
 class StudyOutcome:
     """Results of the runs of a plan."""

@@ -9,7 +9,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.inference.predictor import BATCH_SIZE, Answer, Predictor, read_image
+from benchmark.config.study import StudySettings
+from benchmark.inference.predictor import (
+    BATCH_SIZE,
+    Answer,
+    Predictor,
+    open_predictor,
+    read_image,
+)
+from benchmark.runs.find import find_run
 from clothclf.data.budget import decoding_threads
 from clothclf.data.sources.listing import MAX_IMAGE_BYTES
 from clothclf.errors import DataError
@@ -25,6 +33,18 @@ class Predicted:
     path: Path
     answer: Answer | None
     fault: str = ""
+
+
+def predict(
+    study: StudySettings, run: str, images: Sequence[Path], device: str = "auto"
+) -> list[Predicted]:
+    """Predict the classes of image files and of all images in folders, with a run of the study.
+
+    `run` is a name, a run_id or a prefix of it, or a folder. Raises ReportError if there is no such
+    finished run, and DataError if a path does not exist.
+    """
+    predictor = open_predictor(find_run(run, lambda: study), device)
+    return list(predict_files(predictor, images_of(images)))
 
 
 def images_of(requested: Sequence[Path]) -> list[Path]:

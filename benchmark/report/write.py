@@ -39,10 +39,12 @@ class Report:
         return [flat_row(first, place) for place in range(len(first.rows))]
 
 
-def make_report(study: StudySettings, config: Path, criteria: Criteria = NO_CRITERIA) -> Report:
+def read_report(
+    study: StudySettings, config: Path | None = None, criteria: Criteria = NO_CRITERIA
+) -> Report:
     """Read and analyse the runs of a study; raises ReportError if there are none.
 
-    `config` is the study's path as the user gave it, for the message.
+    `config` is the study's path as the user gave it, if there is one, for the message.
     """
     root = study.tracking.folder.absolute()
     collection = collect(study, root)
@@ -50,7 +52,7 @@ def make_report(study: StudySettings, config: Path, criteria: Criteria = NO_CRIT
         others = f"; found {'; '.join(collection.elsewhere)}" if collection.elsewhere else ""
         raise ReportError(
             f"study {study.study!r} has no runs with these settings in {root}{others}; "
-            f"run it first: bench run --all -c {config}"
+            f"run it first: bench run --all{f' -c {config}' if config else ''}"
         )
     analyses = [analyse(comparison, root, criteria) for comparison in collection.comparisons]
     return Report(study, collection, analyses)

@@ -10,7 +10,7 @@ from benchmark.errors import ReportError
 from benchmark.report.analysis import analyse
 from benchmark.report.collect import Collection, Comparison
 from benchmark.report.pick import Criteria
-from benchmark.report.write import Report, make_report
+from benchmark.report.write import Report, read_report
 from benchmark.select.answer import find_selected
 
 
@@ -26,7 +26,7 @@ def report_or_finalists(
     if from_select:
         return _finalists(study, criteria)
     try:
-        report = make_report(study, config, criteria)
+        report = read_report(study, config, criteria)
     except ReportError as error:
         try:
             return _finalists(study, criteria)

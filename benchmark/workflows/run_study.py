@@ -14,12 +14,12 @@ from benchmark.config.study import StudySettings
 from benchmark.engine.executors.base import DEFAULT_RESOURCES, Resources
 from benchmark.engine.executors.registry import find_executor
 from benchmark.engine.probe import cached_probe
-from benchmark.engine.scheduler import Policy, StudyOutcome, run_plan
+from benchmark.engine.scheduler import DEFAULT_POLICY, Policy, StudyOutcome, run_plan
 from benchmark.engine.stopping import StopRequest
 from benchmark.errors import ReportError, TrackingError
 from benchmark.planning.study_plan import folder_writer, plan_study
 from benchmark.report.render import columns, describe_protocol, table_cells
-from benchmark.report.write import Report, make_report
+from benchmark.report.write import Report, read_report
 from benchmark.runs.folder import RunFolder, study_folders
 from benchmark.runs.listener import Listener
 from benchmark.runs.root import open_store, tracking_uri
@@ -38,8 +38,8 @@ DROP_FIRST = ("weights", "training time", "FLOPs", "macro-F1", "vs. best")
 
 def run_study(
     study: StudySettings,
-    requested: Sequence[str],
-    policy: Policy,
+    requested: Sequence[str] = (),
+    policy: Policy = DEFAULT_POLICY,
     dry_run: bool = False,
     executor: str = "local",
     resources: Resources = DEFAULT_RESOURCES,
@@ -139,7 +139,7 @@ def _conclude(console: Console, study: StudySettings, outcome: StudyOutcome) -> 
         console.print("nothing to train: all runs are already finished")
     failed = len(outcome.failed) + len(outcome.failed_before)
     try:
-        report = make_report(study, Path(f"{study.study}.yaml"))
+        report = read_report(study, Path(f"{study.study}.yaml"))
     except ReportError:  # no run was started with these settings
         report = None
     if report is not None:

@@ -36,10 +36,10 @@ def find_winner(
 
 
 def _pick(study: StudySettings, config: Path) -> tuple[FoundRun, str]:
-    from benchmark.report.write import make_report
+    from benchmark.report.write import read_report
 
     try:
-        report = make_report(study, config)
+        report = read_report(study, config)
     except ReportError as error:
         return _selected_or(error, study)
     pick = report.analyses[0].pick

@@ -23,7 +23,7 @@ from benchmark.compare.fail_if import GRAMMAR, read_condition
 from benchmark.config.study import load_study
 from benchmark.errors import ReportError
 from benchmark.report.pick import why_text
-from benchmark.report.write import make_report
+from benchmark.report.write import read_report
 from benchmark.runs import folder as files
 from benchmark.runs.find import find_run, with_teachers_by_id
 from benchmark.runs.folder import RunFolder
@@ -147,7 +147,7 @@ def test_compare_and_report_give_one_answer_for_a_pair(compare: Compare, tmp_pat
         keep(tmp_path / "mlruns", share, architecture=name)
     asked = ("vgg16-s0", "resnet18-s0")
     (contrast,) = told(compare(*asked, "--format", "json"))["contrasts"]
-    report = make_report(load_study(Path("study.yaml")), Path("study.yaml")).analyses[0]
+    report = read_report(load_study(Path("study.yaml")), Path("study.yaml")).analyses[0]
     pair = report.pairs[0, 1]
     assert [row.name for row in report.rows[:2]] == ["vgg16", "resnet18"]
     assert contrast["mcnemar_p"] == pair.mcnemar_p == 0.03125

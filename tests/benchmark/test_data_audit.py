@@ -18,7 +18,7 @@ from rich.console import Console
 from benchmark.audit import data_audit
 from benchmark.config.study import StudySettings, load_study
 from benchmark.report.check import differences
-from benchmark.report.write import make_report
+from benchmark.report.write import read_report
 from benchmark.runs.audits import Audit, Suspect, find_audit, store_audit
 from tests.benchmark.answered import Pictures, draw_answers, draw_pictures, keep_answers
 from tests.benchmark.conftest import Bench, Finished, StudyRun, run_bench
@@ -57,7 +57,7 @@ def study(tmp_path: Path) -> StudySettings:
 
 
 def texts(study: StudySettings) -> dict[str, str]:
-    made = make_report(study, Path("s.yaml"))
+    made = read_report(study, Path("s.yaml"))
     return {form: made.text(form) for form in FORMATS}
 
 

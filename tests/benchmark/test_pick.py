@@ -13,7 +13,7 @@ from benchmark.report.analysis import Analysis, analyse
 from benchmark.report.collect import collect
 from benchmark.report.columns import COLUMNS, pareto_front
 from benchmark.report.pick import Criteria
-from benchmark.report.write import make_report
+from benchmark.report.write import read_report
 from benchmark.tracking.run_fields import final_metrics
 from clothclf.results import MeasuredCost
 from tests.benchmark.answered import draw_answers, draw_pictures, keep_answers
@@ -119,7 +119,7 @@ def test_a_disturbed_latency_stands_in_the_table_alone(store: Path) -> None:
     for name in ("large", "small"):
         shutil.rmtree(next((store / "runs" / "s").glob(f"{name}-s0*")))
     finish(store, "middle", 948, 10**9, make_measured(31.25, busy="others used 1.0 of 2 cores"))
-    report = make_report(study_in(store, "middle"), Path("s.yaml"))
+    report = read_report(study_in(store, "middle"), Path("s.yaml"))
     page, markdown = report.text("html"), report.text("md")
     assert "<dt>latency</dt>" not in page
     assert page.count("31.2 ms") == page.count("31.2 ms<small>machine busy") + page.count("(busy)")
@@ -130,7 +130,7 @@ def test_a_disturbed_latency_stands_in_the_table_alone(store: Path) -> None:
 
 
 def test_latency_of_an_idle_machine_is_a_tile(store: Path) -> None:
-    page = make_report(study_in(store, "middle"), Path("s.yaml")).text("html")
+    page = read_report(study_in(store, "middle"), Path("s.yaml")).text("html")
     assert "<dt>latency</dt>" in page
 
 

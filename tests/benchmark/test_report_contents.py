@@ -16,7 +16,7 @@ from benchmark.report.collect import collect
 from benchmark.report.columns import COLUMNS, pareto_front
 from benchmark.report.pick import choose_pick
 from benchmark.report.table import make_rows
-from benchmark.report.write import make_report
+from benchmark.report.write import read_report
 from benchmark.runs import folder as files
 from benchmark.runs.folder import RunFolder
 from benchmark.runs.record import Failure, RunRecord
@@ -51,7 +51,7 @@ def fail(root: Path, spec: RunSpec, reason: str) -> None:
 
 
 def text(study: StudySettings, form: str = "md") -> str:
-    return make_report(study, Path("s.yaml")).text(form)
+    return read_report(study, Path("s.yaml")).text(form)
 
 
 def published(root: Path) -> StudySettings:
@@ -271,7 +271,7 @@ def test_training_time_includes_features_that_came_from_the_cache(tmp_path: Path
         training = dataclasses.replace(record.training, seconds=2.0, reused_seconds=reused_seconds)
         keep(tmp_path, record.model_copy(update={"training": training}))
     study = study_in(tmp_path, "vgg16", "resnet18")
-    (known, unknown) = make_report(study, Path("s.yaml")).analyses[0].rows
+    (known, unknown) = read_report(study, Path("s.yaml")).analyses[0].rows
     time = COLUMNS["time"]
     assert (known.train_s, time.of(known)) == (42.0, 42.0)
     assert (unknown.train_s, time.of(unknown)) == (2.0, None)

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from benchmark.config.study import load_study
 from benchmark.inference.restore import SavedModel
-from benchmark.report.write import make_report
+from benchmark.report.write import read_report
 from benchmark.runs import folder as files
 from benchmark.runs.folder import RunFolder
 from benchmark.runs.record import Failure, RunRecord
@@ -85,7 +85,7 @@ def test_the_report_has_the_figures_that_version_2_reported(root: Path) -> None:
     config = root.parent / "tiny.yaml"
     config.write_text(TINY.replace("measure: false", "measure: true"))
     study = load_study(config, [f"tracking.folder={root}"])
-    text = make_report(study, config).text("csv")
+    text = read_report(study, config).text("csv")
     rows = list(csv.DictReader(io.StringIO(text)))
     earlier = list(csv.DictReader((STORED / "report.csv").read_text().splitlines()))
     assert len(earlier) == len(rows) == 2

@@ -28,7 +28,7 @@ from safetensors.torch import save_file
 from benchmark.cli import main
 from benchmark.config.study import StudySettings, TrackingSettings, load_study
 from benchmark.engine.confusion_plot import draw_confusion
-from benchmark.report.write import FORMATS, make_report
+from benchmark.report.write import FORMATS, read_report
 from clothclf.data.prepare import prepare
 from clothclf.errors import DataError, SettingsError, WeightsError
 from clothclf.models.weights import WeightsResolver, load_backbone
@@ -548,7 +548,7 @@ def test_a_report_shows_hostile_text_as_text(name: str, tmp_path: Path) -> None:
         architectures=(ArchitectureSettings(name=text[:200]),),
         tracking=TrackingSettings(folder=tmp_path),
     )
-    made = make_report(study, Path("s.yaml"))
+    made = read_report(study, Path("s.yaml"))
     report = made.text("md")
     assert "<script" not in report
     assert "](" not in report.replace("]\\(", "")
