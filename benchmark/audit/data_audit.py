@@ -14,13 +14,13 @@ import pandas as pd
 from rich.console import Console
 
 from benchmark.config.study import StudySettings
-from benchmark.planning.architectures import expand, match_architectures, sized
-from benchmark.planning.weights import weights_of
+from benchmark.planning.architecture_names import expand, match_architectures, sized
+from benchmark.planning.initial_weights import weights_of
 from benchmark.runs.audits import Audit, Suspect, store_audit
 from benchmark.runs.root import cache_folder, open_store
 from benchmark.terminal.output import make_console, prepare_with_progress
 from clothclf.data.audit.duplicates import LOOKED_AT, near_duplicate_groups
-from clothclf.data.audit.images import measure_images
+from clothclf.data.audit.unusual_images import measure_images
 from clothclf.data.dataset import DataSet, SplitImages, open_pixels
 from clothclf.data.pixels import PixelCache
 from clothclf.data.splits import SPLITS

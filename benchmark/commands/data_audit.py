@@ -78,7 +78,7 @@ def audit(
     if table is not None:
         write_output(audit_text.suspects_csv(found.audit), table)
     if sheet is not None:
-        from benchmark.audit.sheet import draw_audit
+        from benchmark.audit.sheet_images import draw_audit
 
         write_png(draw_audit(found, show), sheet)
     click.echo(f"suspects saved to {found.kept}", err=True)

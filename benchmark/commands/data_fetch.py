@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from clothclf.data.fetch.download_folder import Fetched, Progress
     from clothclf.data.fetch.fashion import Place
-    from clothclf.data.fetch.folder import Fetched, Progress
 
 _PLAIN_LINE_EVERY_S = 5.0
 

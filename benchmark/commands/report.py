@@ -123,7 +123,7 @@ def report(
     if checked is not None:
         ctx.exit(_check(made, checked, form, images))
     if plots is not None:
-        from benchmark.report.charts.files import write_plots
+        from benchmark.report.charts.chart_files import write_plots
 
         for path in write_plots(made.analyses[0], plots):
             click.echo(f"written to {path}", err=True)

@@ -109,9 +109,9 @@ def select(
     study = load(config, (*assignments, *shorthands))
 
     from benchmark.report.pick import Criteria
-    from benchmark.select.options import Options
-    from benchmark.select.run import run_selection
-    from benchmark.select.selection import Request
+    from benchmark.select.execution import Options
+    from benchmark.select.select import run_selection
+    from benchmark.select.selection_state import Request
 
     request = Request(
         patterns=patterns,

@@ -7,16 +7,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmark.compare.config_differences import SettingChange, settings_changed
 from benchmark.compare.contrast import Contrast, Contrasts, Side
 from benchmark.compare.in_report import InReport, find_in_report
-from benchmark.compare.settings import SettingChange, settings_changed
 from benchmark.config.study import StudySettings
 from benchmark.errors import ReportError
 from benchmark.report import statistics
 from benchmark.report.collect import Comparison, collect
-from benchmark.report.table import Row, make_rows
+from benchmark.report.rows import Row, make_rows
 from benchmark.runs.find import FoundRun
-from benchmark.runs.folder import RunFolder
+from benchmark.runs.run_folder import RunFolder
 
 
 @dataclass(frozen=True)

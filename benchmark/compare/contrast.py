@@ -16,8 +16,8 @@ from benchmark.report import statistics
 from benchmark.report.analysis import resampled_figures
 from benchmark.report.pairs import ALPHA, compare_pairs, noise_of_seeds
 from benchmark.report.predictions import RunPredictions, TestSet, read_run, read_test_set
+from benchmark.report.rows import Row
 from benchmark.report.statistics import Interval, Resampling
-from benchmark.report.table import Row
 
 Floats = npt.NDArray[np.float64]
 

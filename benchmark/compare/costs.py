@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from benchmark.report.measured import conditions
-from benchmark.report.table import Row
+from benchmark.report.rows import Row
 from benchmark.text.numbers import duration, giga, millions
 from clothclf.results import MeasuredCost
 

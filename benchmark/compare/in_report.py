@@ -9,7 +9,7 @@ from benchmark.report.analysis import analyse
 from benchmark.report.collect import beside
 from benchmark.report.pairs import Pair
 from benchmark.runs.find import FoundRun
-from benchmark.runs.folder import runs_root
+from benchmark.runs.run_folder import runs_root
 
 
 @dataclass(frozen=True)

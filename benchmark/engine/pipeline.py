@@ -15,15 +15,15 @@ from pydantic import TypeAdapter
 from torch.distributed import destroy_process_group
 
 from benchmark.engine.confusion_plot import draw_confusion
+from benchmark.engine.load_teacher import open_teacher
 from benchmark.engine.memory_limit import limit_memory
 from benchmark.engine.stages import StageCache
-from benchmark.engine.teacher import open_teacher
-from benchmark.runs import folder as files
+from benchmark.runs import run_folder as files
 from benchmark.runs.environment import describe_environment
 from benchmark.runs.events import EpochDone, Event, Note, Progress, Resumed, StageStarted
-from benchmark.runs.folder import RunFolder
 from benchmark.runs.inputs import build_from, make_batches, open_splits
 from benchmark.runs.record import RunRecord, Stage
+from benchmark.runs.run_folder import RunFolder
 from benchmark.runs.spec import RunSpec, cost_request
 from clothclf.cost.cache import cached_count
 from clothclf.cost.measure.peak_memory import highest_resident_bytes

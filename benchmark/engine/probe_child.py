@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.runs.spec import RunSpec
-from clothclf.cost.child import private_stdout
+from clothclf.cost.count_child import private_stdout
 from clothclf.data.dataset import SplitImages, open_pixels
 from clothclf.errors import UserError, first_line
 from clothclf.settings import Precision
@@ -28,12 +28,12 @@ def main() -> None:
 
 def answer(spec: RunSpec, asked_at: float) -> dict[str, Any]:
     """Probe a run; return the probe, or an error message if the run cannot start."""
-    from benchmark.engine.teacher import open_teacher
+    from benchmark.engine.load_teacher import open_teacher
     from benchmark.runs.inputs import build_from  # torch; prints cannot reach the result
     from clothclf.cost.measure.peak_memory import highest_resident_bytes
     from clothclf.data.batches import ImageBatches
     from clothclf.device import make_repeatable, select_device
-    from clothclf.training.probe import probe_training
+    from clothclf.training.step_times import probe_training
 
     precisions: list[Precision] = ["float32"]
     if spec.model.precision == "auto":

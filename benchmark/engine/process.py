@@ -15,10 +15,10 @@ from pydantic import ValidationError
 
 from benchmark.config.credentials import environment_of_runs
 from benchmark.engine.worker import UNFINISHED
-from benchmark.runs import folder as files
+from benchmark.runs import run_folder as files
 from benchmark.runs.events import EVENT, Event, Failed, StageStarted
-from benchmark.runs.folder import RunFolder
 from benchmark.runs.record import Failure, RunRecord, Stage
+from benchmark.runs.run_folder import RunFolder
 from benchmark.runs.spec import RunSpec
 from clothclf.allocator import ALLOCATOR
 from clothclf.process.command import signal_name

@@ -19,10 +19,10 @@ from benchmark.engine.executors.local import LocalExecutor
 from benchmark.engine.process import Limits, failure_of
 from benchmark.engine.stopping import StopRequest
 from benchmark.runs.events import Note, Unmeasured
-from benchmark.runs.folder import RunFolder, runs_root
 from benchmark.runs.known_records import Records
 from benchmark.runs.listener import Listener, StudyListener
 from benchmark.runs.record import Failure, RunRecord
+from benchmark.runs.run_folder import RunFolder, runs_root
 from benchmark.runs.spec import RunSpec, folder_name
 
 logger = logging.getLogger(__name__)

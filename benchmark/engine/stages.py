@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from benchmark.runs.folder import STAGES, RunFolder
 from benchmark.runs.record import Stage
+from benchmark.runs.run_folder import STAGES, RunFolder
 from clothclf.data.atomic import file_sha256
 from clothclf.settings import Settings
 

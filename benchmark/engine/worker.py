@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from benchmark.config.logging_config import configure_logging
-from benchmark.runs import folder as files
+from benchmark.runs import run_folder as files
 from benchmark.runs.events import (
     EpochDone,
     Event,
@@ -24,7 +24,7 @@ from benchmark.runs.events import (
     StageStarted,
     describe,
 )
-from benchmark.runs.folder import RunFolder
+from benchmark.runs.run_folder import RunFolder
 from clothclf.errors import TrainingStopped, first_line
 
 logger = logging.getLogger("benchmark.engine.worker")  # its own name is __main__

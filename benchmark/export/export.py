@@ -19,7 +19,7 @@ import torch
 from benchmark.errors import ExportError
 from benchmark.export.exported import CARD, INPUT, OUTPUT, Exported, card
 from benchmark.inference.predictor import BATCH_SIZE, restore_run
-from benchmark.runs import folder as files
+from benchmark.runs import run_folder as files
 from benchmark.runs.find import FoundRun
 from clothclf.data.atomic import output_file
 from clothclf.data.dataset import SplitImages, open_pixels

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from benchmark.inference.restore import SavedModel, restore
-from benchmark.runs import folder as files
+from benchmark.runs import run_folder as files
 from benchmark.runs.find import FoundRun
 from benchmark.runs.spec import RunSpec
 from clothclf.data.decode import decoding, resized

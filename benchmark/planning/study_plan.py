@@ -9,13 +9,13 @@ from rich.console import Console
 
 from benchmark.config.study import StudySettings, to_yaml
 from benchmark.engine.probe import with_precision
-from benchmark.planning.architectures import ArchitectureMatch, find_architectures
+from benchmark.planning.architecture_names import ArchitectureMatch, find_architectures
+from benchmark.planning.initial_weights import weights_of
 from benchmark.planning.teachers import find_teachers
-from benchmark.planning.weights import weights_of
-from benchmark.runs import folder as files
+from benchmark.runs import run_folder as files
 from benchmark.runs.find import with_teachers
-from benchmark.runs.folder import RunFolder
 from benchmark.runs.root import cache_folder
+from benchmark.runs.run_folder import RunFolder
 from benchmark.runs.spec import RunSpec, make_plan
 from benchmark.terminal.output import prepare_with_progress
 from clothclf.csv_text import frame_csv

@@ -6,7 +6,7 @@ import pandas as pd
 
 from benchmark.config.study import StudySettings
 from benchmark.errors import ReportError
-from benchmark.runs import folder as files
+from benchmark.runs import run_folder as files
 from benchmark.runs.find import FoundRun, find_run, without_teacher
 from benchmark.runs.spec import TeacherRun
 from clothclf.data.dataset import DataSet

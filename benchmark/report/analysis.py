@@ -19,9 +19,9 @@ from benchmark.report.collect import Comparison
 from benchmark.report.pairs import Pair, compare_pairs
 from benchmark.report.pick import NO_CRITERIA, Criteria, Pick, choose_pick
 from benchmark.report.predictions import RunPredictions, TestSet, has_predictions, read_predictions
+from benchmark.report.rows import Row, make_rows
 from benchmark.report.statistics import Interval, Resampling
 from benchmark.report.suspects import WithoutSuspects, without_suspects
-from benchmark.report.table import Row, make_rows
 from clothclf.results import ClassResult
 from clothclf.training.metrics import class_results, f1_scores
 

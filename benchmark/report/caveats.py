@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from benchmark.report.analysis import Analysis
-from benchmark.report.table import Row
+from benchmark.report.rows import Row
 from benchmark.report.training_notes import dominated_loss, training_notes
 from benchmark.text.numbers import deployed_note
 

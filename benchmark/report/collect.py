@@ -9,9 +9,9 @@ from typing import Any
 
 from benchmark.config.study import StudySettings
 from benchmark.runs.find import with_teachers_by_id
-from benchmark.runs.folder import study_folders
 from benchmark.runs.record import Failure, RunRecord
-from benchmark.runs.settings import comparable_settings
+from benchmark.runs.run_folder import study_folders
+from benchmark.runs.setting_differences import comparable_settings
 from benchmark.runs.spec import RunSpec
 from clothclf.settings import ArchitectureSettings
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmark.report.measured import conditions
-from benchmark.report.table import Row
+from benchmark.report.rows import Row
 from clothclf.training.metrics import METRICS, Metric
 
 

@@ -9,7 +9,7 @@ from benchmark.report import fairness, measured, render, suspects
 from benchmark.report.analysis import Analysis
 from benchmark.report.caveats import caveats
 from benchmark.report.collect import Collection
-from benchmark.report.table import Row
+from benchmark.report.rows import Row
 from benchmark.text.numbers import inline, markdown_table
 
 

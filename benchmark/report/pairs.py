@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from benchmark.report import statistics
 from benchmark.report.predictions import RunPredictions, TestSet
+from benchmark.report.rows import Row
 from benchmark.report.statistics import Interval
-from benchmark.report.table import Row
 
 ALPHA = 0.05
 """Significance level for adjusted p-values."""

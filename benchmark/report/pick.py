@@ -9,7 +9,7 @@ from typing import Literal
 
 from benchmark.report.columns import COLUMNS, Column, measured_alike, pareto_front
 from benchmark.report.pairs import ALPHA, Pair
-from benchmark.report.table import Row
+from benchmark.report.rows import Row
 
 Prefer = Literal["balance", "accuracy", "speed", "size"]
 PRICES: dict[Prefer, tuple[str, float]] = {

@@ -13,9 +13,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from benchmark.errors import ReportError
-from benchmark.runs import folder as files
-from benchmark.runs.folder import RunFolder
+from benchmark.runs import run_folder as files
 from benchmark.runs.record import RunRecord
+from benchmark.runs.run_folder import RunFolder
 from clothclf.errors import first_line
 
 

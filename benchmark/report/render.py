@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from benchmark.report.analysis import Analysis
 from benchmark.report.collect import Comparison
 from benchmark.report.pick import p_text, why_text
-from benchmark.report.table import Row
+from benchmark.report.rows import Row
 from benchmark.text.numbers import Headline, giga, relative_text
-from benchmark.text.recipes import (
+from benchmark.text.recipe_text import (
     augment_words,
     has_momentum,
     label_words,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from benchmark.runs.folder import RunFolder
+from benchmark.runs.run_folder import RunFolder
 from clothclf.settings import Settings
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from benchmark.config.study import StudySettings
 from benchmark.errors import ReportError
-from benchmark.runs import folder as files
-from benchmark.runs.folder import RunFolder, study_folders
+from benchmark.runs import run_folder as files
 from benchmark.runs.record import RunRecord
-from benchmark.runs.settings import comparable_settings, differing_settings
+from benchmark.runs.run_folder import RunFolder, study_folders
+from benchmark.runs.setting_differences import comparable_settings, differing_settings
 from benchmark.runs.spec import RunSpec
 from clothclf.errors import did_you_mean
 from clothclf.settings.training import TeacherSettings

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import torch
 
-from benchmark.runs import folder as files
-from benchmark.runs.folder import RunFolder
+from benchmark.runs import run_folder as files
+from benchmark.runs.run_folder import RunFolder
 from benchmark.runs.spec import RunSpec
 from clothclf.data.batches import ImageBatches
 from clothclf.data.dataset import SplitImages, open_pixels

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import overload
 
 from benchmark.errors import StoreError
-from benchmark.runs.folder import RunFolder
 from benchmark.runs.record import RunRecord
+from benchmark.runs.run_folder import RunFolder
 
 
 class Records(Sequence[RunRecord]):

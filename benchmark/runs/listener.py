@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from benchmark.runs.events import Event
-from benchmark.runs.folder import RunFolder
 from benchmark.runs.record import Failure, RunRecord
+from benchmark.runs.run_folder import RunFolder
 from benchmark.runs.spec import RunSpec
 
 

@@ -13,9 +13,9 @@ from typing import Literal
 from benchmark.config.study import StudySettings
 from benchmark.errors import ReportError
 from benchmark.runs.find import FoundRun
-from benchmark.runs.folder import RunFolder
 from benchmark.runs.record import RunRecord
-from benchmark.runs.settings import comparable_settings
+from benchmark.runs.run_folder import RunFolder
+from benchmark.runs.setting_differences import comparable_settings
 from benchmark.select.outcome import Outcome
 from clothclf.settings import Settings
 

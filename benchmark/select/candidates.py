@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmark.config.study import StudySettings
-from benchmark.planning.architectures import ArchitectureMatch, find_architectures
-from benchmark.planning.weights import weights_of
-from benchmark.select.selection import Candidate
+from benchmark.planning.architecture_names import ArchitectureMatch, find_architectures
+from benchmark.planning.initial_weights import weights_of
+from benchmark.select.selection_state import Candidate
 from clothclf.errors import UserError
 from clothclf.results import Weights
 from clothclf.settings import ArchitectureSettings

@@ -7,7 +7,7 @@ import os
 import time
 from pathlib import Path
 
-from benchmark.select.selection import Spent, read_spent, write_spent
+from benchmark.select.selection_state import Spent, read_spent, write_spent
 
 SAVE_INTERVAL_S = 5.0
 SETUP, ANSWER, CHECK = "setup", "answer", "check"

@@ -16,13 +16,13 @@ from benchmark.engine.scheduler import Policy, run_plan
 from benchmark.engine.stopping import StopRequest
 from benchmark.planning.study_plan import folder_writer, prepare_sizes
 from benchmark.runs.events import Event
-from benchmark.runs.folder import RunFolder
 from benchmark.runs.listener import Listener
 from benchmark.runs.record import Failure, RunRecord
 from benchmark.runs.root import cache_folder, tracking_uri
+from benchmark.runs.run_folder import RunFolder
 from benchmark.runs.spec import RunSpec, make_plan
 from benchmark.select.clock import Clock
-from benchmark.select.selection import Candidate
+from benchmark.select.selection_state import Candidate
 from benchmark.terminal.output import TerminalListener
 from clothclf.data.dataset import DataSet
 from clothclf.results import Weights

@@ -7,19 +7,19 @@ import time
 from benchmark.config.study import StudySettings
 from benchmark.report.analysis import Analysis, analyse
 from benchmark.report.collect import Comparison
-from benchmark.runs.folder import RunFolder
-from benchmark.select import tables
+from benchmark.runs.run_folder import RunFolder
+from benchmark.select import select_text
 from benchmark.select.agreement import agree, draw_sample
 from benchmark.select.clock import ANSWER, CHECK
+from benchmark.select.execution import ANSWERING_S, Options
 from benchmark.select.halving import RungScore, promote
 from benchmark.select.last_rungs import final_s, plan_final, plan_seeds, whole_rung
-from benchmark.select.options import ANSWERING_S, Options
 from benchmark.select.outcome import Check, Outcome, RungResult, find_winner
 from benchmark.select.run_rung import RungRuns, SelectionContext, plan_rung, run
 from benchmark.select.rung import Rung, Speed
+from benchmark.select.rung_schedule import BudgetError, make_schedule
 from benchmark.select.rungs import final_study, rung_label, rung_study, training_of
-from benchmark.select.schedule import BudgetError, make_schedule
-from benchmark.select.selection import Selection, Winner, write_selection
+from benchmark.select.selection_state import Selection, Winner, write_selection
 from benchmark.select.timing import time_finalist
 from benchmark.text.numbers import duration
 
@@ -77,16 +77,16 @@ class Selecting:
         label = rung_label(rung, number)
         names = [name for name in staying[: rung.architectures] if name not in rung.stopped]
         self.clock.enter(label)
-        tables.announce(self.context.console, rung, label, len(names))
+        select_text.announce(self.context.console, rung, label, len(names))
         runs = self._run(number, rung, label, names)
         if runs.stopped:
             stopped = rung.model_copy(update={"stopped": (*rung.stopped, *runs.stopped)})
             rungs = self.selection.rungs
             self._write(rungs=(*rungs[:number], stopped, *rungs[number + 1 :]))
-            stopped_names = tables.names(runs.stopped)
+            stopped_names = select_text.names(runs.stopped)
             self.context.console.print(f"{label}: out of time before {stopped_names} finished")
         result = self._judge(label, self.selection.rungs[number], runs)
-        tables.conclude(self.context.console, self.results, result)
+        select_text.conclude(self.context.console, self.results, result)
         self.results.append(result)
         self.runs.append(runs)
         return [item.name for item in result.promotion.kept]

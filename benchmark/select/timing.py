@@ -12,7 +12,7 @@ from benchmark.runs.root import cache_folder
 from benchmark.runs.spec import RunSpec, make_plan
 from benchmark.select.rung import Speed
 from benchmark.select.rungs import fine_tuning
-from benchmark.select.selection import Candidate
+from benchmark.select.selection_state import Candidate
 from clothclf.cost.measure.busy import busy_now
 from clothclf.cost.quick import backbone_request, count_many
 from clothclf.data.dataset import DataSet

@@ -16,9 +16,9 @@ from rich.text import Text
 from benchmark.config.study import StudySettings
 from benchmark.report.training_notes import early_stop, training_notes
 from benchmark.runs import events
-from benchmark.runs.folder import RunFolder
 from benchmark.runs.record import Failure, RunRecord
 from benchmark.runs.root import cache_folder, open_store
+from benchmark.runs.run_folder import RunFolder
 from benchmark.runs.spec import RunSpec
 from benchmark.terminal.live_table import LiveTable
 from benchmark.terminal.progress import StudyProgress

@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from benchmark.runs import folder as files
-from benchmark.runs.folder import RunFolder
+from benchmark.runs import run_folder as files
 from benchmark.runs.record import RunRecord
-from benchmark.tracking import model
+from benchmark.runs.run_folder import RunFolder
+from benchmark.tracking import mlflow_model
 from benchmark.tracking.connection import timeout_for
 
 AT_ONCE = 8
@@ -23,7 +23,7 @@ def log_results(
 ) -> dict[str, str]:
     """Log the files and the model of a finished run; return the tags that announce the model."""
     with tempfile.TemporaryDirectory() as made:
-        tags = model.write_model(record, mlflow_id, Path(made))
+        tags = mlflow_model.write_model(record, mlflow_id, Path(made))
         wanted = [*_of_the_model(Path(made), folder), *_beside_it(folder)]
         first, *others = wanted
         with timeout_for(sum(path.stat().st_size for path, _ in wanted)):
@@ -39,8 +39,8 @@ def _of_the_model(made: Path, folder: RunFolder) -> Iterator[tuple[Path, str]]:
     """Iterate over the files of the MLflow model, each with its artifact folder."""
     for path in sorted(made.rglob("*")):
         if path.is_file():
-            yield path, (Path(model.ARTIFACT) / path.parent.relative_to(made)).as_posix()
-    yield folder.path / files.MODEL, f"{model.ARTIFACT}/{model.DATA}"
+            yield path, (Path(mlflow_model.ARTIFACT) / path.parent.relative_to(made)).as_posix()
+    yield folder.path / files.MODEL, f"{mlflow_model.ARTIFACT}/{mlflow_model.DATA}"
 
 
 def _beside_it(folder: RunFolder) -> Iterator[tuple[Path, None]]:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.config.credentials import shown_uri, take_credentials
 from benchmark.errors import TrackingError
-from benchmark.runs.folder import RunFolder
 from benchmark.runs.record import Failure, RunRecord
+from benchmark.runs.run_folder import RunFolder
 from benchmark.runs.spec import RunSpec
 from benchmark.tracking import attempts, comparison_view, run_fields
 from benchmark.tracking.artifacts import log_failure, log_results

@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmark.runs.folder import RunFolder, runs_root
 from benchmark.runs.record import RunRecord
-from benchmark.runs.settings import differing_settings
+from benchmark.runs.run_folder import RunFolder, runs_root
+from benchmark.runs.setting_differences import differing_settings
 from benchmark.runs.spec import RunSpec, folder_name
-from benchmark.text.recipes import (
+from benchmark.text.recipe_text import (
     augment_words,
     has_momentum,
     label_words,

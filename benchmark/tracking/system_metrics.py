@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 from pydantic import ValidationError
 
-from benchmark.runs.folder import RunFolder
+from benchmark.runs.run_folder import RunFolder
 from clothclf.settings import Settings
 
 PLACE = ".system"

@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Sequence
 
 from benchmark.runs.events import EpochDone, Event
-from benchmark.runs.folder import RunFolder
 from benchmark.runs.record import Failure, RunRecord
+from benchmark.runs.run_folder import RunFolder
 from benchmark.runs.spec import RunSpec
 from benchmark.tracking.connection import first_line
-from benchmark.tracking.curves import Curves
+from benchmark.tracking.epoch_queue import Curves
 from benchmark.tracking.mlflow_store import MlflowStore
 from benchmark.tracking.system_metrics import SystemWatch, forget_samples
 from clothclf.results import EpochResult

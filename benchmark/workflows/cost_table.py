@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmark.config.study import StudySettings
-from benchmark.planning.architectures import expand, match_architectures, sized
+from benchmark.planning.architecture_names import expand, match_architectures, sized
 from benchmark.report import measured
 from benchmark.text.numbers import (
     Headline,

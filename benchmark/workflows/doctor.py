@@ -17,8 +17,8 @@ from typing import Literal
 from packaging.requirements import Requirement
 
 from benchmark.config.study import StudySettings
-from benchmark.runs.folder import study_folders
 from benchmark.runs.root import cache_folder, open_store, tracking_uri
+from benchmark.runs.run_folder import study_folders
 from clothclf.errors import UserError, first_line
 from clothclf.memory import available_memory_bytes
 from clothclf.process.command import code_command

@@ -13,10 +13,10 @@ import filelock
 
 from benchmark.config.study import StudySettings
 from benchmark.errors import StoreError, TrackingError
-from benchmark.runs import folder as files
-from benchmark.runs.folder import RunFolder, study_folders
+from benchmark.runs import run_folder as files
 from benchmark.runs.root import open_store, tracking_uri
-from benchmark.runs.settings import differing_settings
+from benchmark.runs.run_folder import RunFolder, study_folders
+from benchmark.runs.setting_differences import differing_settings
 from clothclf.errors import did_you_mean
 
 State = Literal["finished", "failed", "running", "unfinished", "unreadable"]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmark.planning.architectures import named_entries
+from benchmark.planning.architecture_names import named_entries
 from benchmark.text.numbers import deployed_mark, deployed_note, millions
 from clothclf.cost.quick import QuickCount, count_many, own_request
 from clothclf.csv_text import csv_text

@@ -8,8 +8,8 @@ from benchmark.config.study import StudySettings
 from benchmark.engine.estimate import Estimate, estimate
 from benchmark.engine.probe import time_run
 from benchmark.planning.study_plan import plan_study
-from benchmark.runs.folder import RunFolder
 from benchmark.runs.root import open_store
+from benchmark.runs.run_folder import RunFolder
 from benchmark.terminal.output import make_console, print_table
 from benchmark.text.numbers import duration, mebibytes
 from clothclf.cost.measure.busy import busy_now

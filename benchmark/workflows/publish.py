@@ -34,7 +34,7 @@ def publish(report: Report, store: MlflowStore | None = None) -> str:
     """
     import pandas as pd
 
-    from benchmark.report.charts.files import write_plots
+    from benchmark.report.charts.chart_files import write_plots
 
     study = report.study
     store = store or MlflowStore(tracking_uri(study), study.study, open_store(study))

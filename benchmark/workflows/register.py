@@ -10,8 +10,8 @@ from benchmark.errors import TrackingError
 from benchmark.runs.find import FoundRun
 from benchmark.runs.root import open_store, tracking_uri
 from benchmark.tracking.connection import first_line
+from benchmark.tracking.mlflow_model import ARTIFACT
 from benchmark.tracking.mlflow_store import MlflowStore
-from benchmark.tracking.model import ARTIFACT
 from benchmark.tracking.run_fields import RUN_ID_TAG
 
 

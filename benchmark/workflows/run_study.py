@@ -20,9 +20,9 @@ from benchmark.errors import ReportError, TrackingError
 from benchmark.planning.study_plan import folder_writer, plan_study
 from benchmark.report.render import columns, describe_protocol, table_cells
 from benchmark.report.write import Report, read_report
-from benchmark.runs.folder import RunFolder, study_folders
 from benchmark.runs.listener import Listener
 from benchmark.runs.root import open_store, tracking_uri
+from benchmark.runs.run_folder import RunFolder, study_folders
 from benchmark.runs.spec import RunSpec
 from benchmark.terminal.output import (
     TerminalListener,

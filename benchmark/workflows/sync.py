@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from benchmark.config.study import StudySettings
 from benchmark.errors import TrackingError
-from benchmark.runs.folder import study_folders
 from benchmark.runs.root import open_store, tracking_uri
+from benchmark.runs.run_folder import study_folders
 from benchmark.tracking.connection import first_line
 from benchmark.tracking.mlflow_store import MlflowStore
 

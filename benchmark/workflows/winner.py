@@ -8,8 +8,8 @@ from pathlib import Path
 from benchmark.config.study import StudySettings
 from benchmark.errors import ReportError
 from benchmark.runs.find import FoundRun, find_run
-from benchmark.runs.folder import RunFolder
 from benchmark.runs.record import RunRecord
+from benchmark.runs.run_folder import RunFolder
 
 
 def find_winner(

@@ -21,7 +21,7 @@ selection; `modules`: the rows of the module tree."""
 Doing = Literal["counting", "measuring"]
 """Purpose of a child process, for error messages."""
 
-CHILD = "clothclf.cost.child"
+CHILD = "clothclf.cost.count_child"
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from benchmark.report.predictions import TestSet
-from benchmark.runs import folder as files
-from benchmark.runs.folder import RunFolder
+from benchmark.runs import run_folder as files
 from benchmark.runs.record import RunRecord
+from benchmark.runs.run_folder import RunFolder
 from clothclf.results import MeasuredCost, Predictions
 from tests.benchmark.examples import DATA, make_record, make_spec
 

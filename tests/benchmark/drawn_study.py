@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from benchmark.config.study import StudySettings, TrackingSettings
 from benchmark.report.collect import Collection, collect
-from benchmark.runs import folder as files
-from benchmark.runs.folder import RunFolder
+from benchmark.runs import run_folder as files
 from benchmark.runs.record import Failure
+from benchmark.runs.run_folder import RunFolder
 from clothclf.data.dataset import DataSet
 from clothclf.data.prepare import prepare
 from clothclf.results import EpochResult, Predictions, TrainingResult

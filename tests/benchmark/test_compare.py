@@ -24,10 +24,10 @@ from benchmark.config.study import load_study
 from benchmark.errors import ReportError
 from benchmark.report.pick import why_text
 from benchmark.report.write import read_report
-from benchmark.runs import folder as files
+from benchmark.runs import run_folder as files
 from benchmark.runs.find import find_run, with_teachers_by_id
-from benchmark.runs.folder import RunFolder
 from benchmark.runs.record import Failure, RunRecord
+from benchmark.runs.run_folder import RunFolder
 from clothclf.results import MeasuredCost, Weights
 from clothclf.settings import DataSettings, HeadSettings, ModelSettings, TrainSettings
 from clothclf.settings.training import TeacherSettings

@@ -12,7 +12,7 @@ import pytest
 
 from benchmark.engine.executors.base import Resources, RunAtWork
 from benchmark.engine.executors.local import LocalExecutor
-from benchmark.engine.executors.memory import MemoryNeeds
+from benchmark.engine.executors.memory_needs import MemoryNeeds
 from benchmark.engine.executors.ray import executor as ray_executor
 from benchmark.engine.executors.ray import versions
 from benchmark.engine.executors.ray.bundle import (
@@ -25,13 +25,13 @@ from benchmark.engine.executors.ray.bundle import (
     read_chunk,
 )
 from benchmark.engine.executors.ray.cluster import check_reachable, places
-from benchmark.engine.executors.ray.run import RayRun, Task
+from benchmark.engine.executors.ray.ray_run import RayRun, Task
 from benchmark.engine.process import Limits, RunProcess
 from benchmark.engine.scheduler import Policy, run_plan
 from benchmark.errors import ClusterError
 from benchmark.runs.events import Event, Note
-from benchmark.runs.folder import RunFolder
 from benchmark.runs.record import Failure
+from benchmark.runs.run_folder import RunFolder
 from benchmark.runs.spec import RunSpec
 from clothclf.errors import SettingsError
 from tests.benchmark.conftest import free_port

@@ -9,8 +9,8 @@ import pytest
 
 from benchmark.report.collect import Comparison, collect
 from benchmark.report.fairness import Fairness, fairness
-from benchmark.runs.folder import study_folders
 from benchmark.runs.record import RunRecord
+from benchmark.runs.run_folder import study_folders
 from clothclf.data.batches import draw_views
 from clothclf.results import Weights
 from clothclf.settings import AugmentSettings

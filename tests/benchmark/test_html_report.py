@@ -22,15 +22,15 @@ from PIL import Image, ImageFont
 
 from benchmark.report.analysis import Analysis, all_wrong, analyse
 from benchmark.report.charts import style as chart_style
+from benchmark.report.charts.chart_files import plots, write_plots
 from benchmark.report.charts.confusion import MAX_CLASSES, shown_classes
-from benchmark.report.charts.files import plots, write_plots
 from benchmark.report.charts.labels import PLOT, Point, place_labels
 from benchmark.report.charts.pareto import cost_columns, log_ticks, pareto_data
 from benchmark.report.charts.shared import names_of
 from benchmark.report.columns import COLUMNS, pareto_front
 from benchmark.report.page.html import render_html
 from benchmark.report.pick import Criteria
-from benchmark.report.table import make_rows
+from benchmark.report.rows import make_rows
 from clothclf.results import Weights
 from tests.benchmark.drawn_study import Made, fail, make_study
 from tests.benchmark.examples import make_record, make_spec

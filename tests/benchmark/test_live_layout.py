@@ -14,7 +14,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from benchmark.runs.events import EpochDone, Progress
-from benchmark.runs.folder import RunFolder
+from benchmark.runs.run_folder import RunFolder
 from benchmark.terminal.live_layout import Layout, Line
 from benchmark.terminal.output import TerminalListener
 from benchmark.terminal.progress import StudyProgress

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.runs.folder import MANIFEST, RunFolder
 from benchmark.runs.inputs import open_splits
+from benchmark.runs.run_folder import MANIFEST, RunFolder
 from benchmark.runs.spec import RunSpec
 from clothclf.data.prepare import prepare
 from clothclf.errors import DataError

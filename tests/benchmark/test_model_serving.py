@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from benchmark.inference.restore import SavedModel, restore
-from benchmark.runs.folder import RunFolder, study_folders
+from benchmark.runs.run_folder import RunFolder, study_folders
 from clothclf.errors import WeightsError
 from tests.benchmark.conftest import Bench, StudyRun, run_bench
 from tests.benchmark.test_tracking import runs_of

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from benchmark.config.study import StudySettings
-from benchmark.planning.architectures import match_architectures
+from benchmark.planning.architecture_names import match_architectures
 from benchmark.runs.spec import RunSpec, folder_name, make_plan
 from clothclf.results import Weights
 from clothclf.settings import (

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmark.text.recipes import augment_words, label_words, optimizer_words
+from benchmark.text.recipe_text import augment_words, label_words, optimizer_words
 from clothclf.settings import AugmentSettings, EmaSettings, TrainSettings
 
 

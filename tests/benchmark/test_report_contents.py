@@ -15,11 +15,11 @@ from benchmark.config.study import StudySettings, TrackingSettings
 from benchmark.report.collect import collect
 from benchmark.report.columns import COLUMNS, pareto_front
 from benchmark.report.pick import choose_pick
-from benchmark.report.table import make_rows
+from benchmark.report.rows import make_rows
 from benchmark.report.write import read_report
-from benchmark.runs import folder as files
-from benchmark.runs.folder import RunFolder
+from benchmark.runs import run_folder as files
 from benchmark.runs.record import Failure, RunRecord
+from benchmark.runs.run_folder import RunFolder
 from benchmark.runs.spec import RunSpec
 from benchmark.tracking.run_fields import final_metrics
 from clothclf.settings import ArchitectureSettings, DataSettings, TrainSettings

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 from benchmark.config.study import load_study
-from benchmark.runs import folder as files
-from benchmark.runs.folder import RunFolder, study_folders
+from benchmark.runs import run_folder as files
 from benchmark.runs.record import RunRecord
+from benchmark.runs.run_folder import RunFolder, study_folders
 from clothclf.cost.counters.registry import COUNTERS
 from tests.benchmark.conftest import Bench, StudyRun, run_bench
 from tests.benchmark.test_tracking import runs_of

@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from benchmark.cli import main
-from benchmark.runs import folder as files
-from benchmark.runs.folder import RunFolder
+from benchmark.runs import run_folder as files
 from benchmark.runs.record import Failure
+from benchmark.runs.run_folder import RunFolder
 from benchmark.runs.spec import RunSpec
 from benchmark.tracking.mlflow_store import MlflowStore
 from benchmark.workflows.manage_runs import locked

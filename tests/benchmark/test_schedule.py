@@ -13,10 +13,10 @@ import pytest
 
 from benchmark.engine.scheduler import Policy, run_plan
 from benchmark.engine.stopping import StopRequest
-from benchmark.runs import folder as files
+from benchmark.runs import run_folder as files
 from benchmark.runs.events import EpochDone, Event, Resumed, StageStarted
-from benchmark.runs.folder import RunFolder
 from benchmark.runs.record import Failure, RunRecord
+from benchmark.runs.run_folder import RunFolder
 from benchmark.runs.spec import RunSpec, folder_name
 from clothclf.data.dataset import DataSet
 from clothclf.data.prepare import prepare

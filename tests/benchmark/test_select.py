@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from benchmark.errors import SelectError
-from benchmark.runs.folder import study_folders
 from benchmark.runs.record import RunRecord
+from benchmark.runs.run_folder import study_folders
 from benchmark.select.agreement import agree, draw_sample, wilson
 from benchmark.select.clock import Clock, process_age_s
 from benchmark.select.halving import RungScore, final_order, halvings, noise, promote, ranked
@@ -34,9 +34,9 @@ from benchmark.select.outcome import (
     find_winner,
 )
 from benchmark.select.rung import ImageCounts, Rung, RungKind, Speed, Training
+from benchmark.select.rung_schedule import expected_s, make_schedule
 from benchmark.select.rungs import fine_tuning, shortened
-from benchmark.select.schedule import expected_s, make_schedule
-from benchmark.select.selection import Candidate, Request, Selection
+from benchmark.select.selection_state import Candidate, Request, Selection
 from benchmark.select.timing import fit_speed
 from clothclf.settings import ArchitectureSettings
 from tests.benchmark.conftest import (
@@ -610,7 +610,7 @@ def test_too_small_a_budget_says_what_it_takes(bench: Bench) -> None:
 
 
 def test_a_damaged_selection_is_named(bench: Bench, tmp_path: Path) -> None:
-    from benchmark.select.selection import read_selection
+    from benchmark.select.selection_state import read_selection
 
     (tmp_path / "selections").mkdir()
     (tmp_path / "selections" / "x.json").write_text('{"version": 1}')

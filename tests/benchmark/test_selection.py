@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from benchmark.config.study import SelectionSettings, StudySettings
-from benchmark.planning.architectures import expand, find_architectures, named_entries, sized
+from benchmark.planning.architecture_names import expand, find_architectures, named_entries, sized
 from clothclf.cost.quick import MAX_IN_PROCESS, backbone_request, count_many
 from clothclf.errors import ArchitectureError, UserError
 from clothclf.models.check_weights import check_architecture

@@ -16,10 +16,10 @@ from benchmark.engine.executors.base import Resources
 from benchmark.engine.executors.local import check_resources
 from benchmark.engine.scheduler import Policy, StudyOutcome, run_plan
 from benchmark.engine.stopping import StopRequest
-from benchmark.runs import folder as files
+from benchmark.runs import run_folder as files
 from benchmark.runs.events import EpochDone, Event, Note, Progress
-from benchmark.runs.folder import RunFolder
 from benchmark.runs.record import Failure, RunRecord
+from benchmark.runs.run_folder import RunFolder
 from benchmark.runs.spec import RunSpec
 from clothclf.data.dataset import DataSet
 from clothclf.data.prepare import prepare

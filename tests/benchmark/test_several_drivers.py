@@ -12,9 +12,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from benchmark.runs import folder as files
-from benchmark.runs.folder import RunFolder
+from benchmark.runs import run_folder as files
 from benchmark.runs.record import Failure
+from benchmark.runs.run_folder import RunFolder
 from benchmark.runs.spec import RunSpec
 from benchmark.tracking import attempts, report_artifacts
 from benchmark.tracking import heartbeat as life

@@ -24,8 +24,8 @@ from benchmark.report.collect import Comparison
 from benchmark.report.pairs import Pair, compare_pairs
 from benchmark.report.predictions import read_predictions
 from benchmark.report.statistics import Resampling
-from benchmark.runs.folder import RunFolder
 from benchmark.runs.record import RunRecord
+from benchmark.runs.run_folder import RunFolder
 from clothclf.training.metrics import f1_scores
 from tests.benchmark.answered import Pictures, draw_answers, draw_pictures, keep_answers
 

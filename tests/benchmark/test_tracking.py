@@ -15,8 +15,8 @@ import pandas as pd
 import pytest
 
 from benchmark.errors import TrackingError
-from benchmark.runs.folder import RunFolder, study_folders
 from benchmark.runs.record import RunRecord
+from benchmark.runs.run_folder import RunFolder, study_folders
 from benchmark.runs.spec import RunSpec
 from benchmark.tracking.comparison_view import RUNS_ONLY
 from benchmark.tracking.mlflow_store import MlflowStore

@@ -21,7 +21,7 @@ from benchmark.report.training_notes import (
     training_notes,
 )
 from benchmark.runs.events import Progress, StageStarted
-from benchmark.runs.folder import RunFolder
+from benchmark.runs.run_folder import RunFolder
 from benchmark.terminal.output import SILENCE_S, TerminalListener
 from clothclf.results import EpochResult, TrainingResult
 from tests.benchmark.drawn_study import make_study

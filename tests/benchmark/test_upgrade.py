@@ -20,9 +20,9 @@ from pydantic import ValidationError
 from benchmark.config.study import load_study
 from benchmark.inference.restore import SavedModel
 from benchmark.report.write import read_report
-from benchmark.runs import folder as files
-from benchmark.runs.folder import RunFolder
+from benchmark.runs import run_folder as files
 from benchmark.runs.record import Failure, RunRecord
+from benchmark.runs.run_folder import RunFolder
 from benchmark.runs.upgrade import RECORD_VERSION
 from tests.benchmark.conftest import TINY
 

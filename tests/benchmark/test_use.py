@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from benchmark.runs.folder import PREDICTIONS, RunFolder, study_folders
+from benchmark.runs.run_folder import PREDICTIONS, RunFolder, study_folders
 from tests.benchmark.conftest import Bench, StudyRun, run_bench
 
 

@@ -20,8 +20,8 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-from benchmark.runs.folder import study_folders
 from benchmark.runs.record import RunRecord
+from benchmark.runs.run_folder import study_folders
 from tests.benchmark.conftest import COMMAND, StudyRun, free_port
 from tests.benchmark.test_tracking import runs_of
 

@@ -28,8 +28,8 @@ import psutil
 from benchmark.config.study import StudySettings, to_yaml
 from benchmark.engine.scheduler import Policy, run_plan
 from benchmark.runs.events import Event
-from benchmark.runs.folder import RunFolder
 from benchmark.runs.record import Failure, RunRecord
+from benchmark.runs.run_folder import RunFolder
 from benchmark.runs.spec import RunSpec
 from benchmark.tracking.mlflow_store import MlflowStore
 from benchmark.tracking.tracker import Tracker

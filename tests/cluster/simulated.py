@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.runs import folder as files
+from benchmark.runs import run_folder as files
 from benchmark.runs.events import EpochDone, Event
-from benchmark.runs.folder import RunFolder
 from benchmark.runs.record import Failure, RunRecord
+from benchmark.runs.run_folder import RunFolder
 from benchmark.runs.spec import RunSpec
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ class SimulatedExecutor:
 
 def made_here(folder: Path) -> RunFolder:
     """A real run to copy: a small one that is trained here, unless it is there."""
-    from benchmark.runs.folder import study_folders
+    from benchmark.runs.run_folder import study_folders
     from tests.benchmark.conftest import run_bench
 
     (folder / "like.yaml").write_text(LIKE)

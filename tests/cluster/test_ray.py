@@ -19,8 +19,8 @@ import psutil
 import pytest
 from mlflow.tracking import MlflowClient
 
-from benchmark.runs.folder import study_folders
 from benchmark.runs.record import RunRecord
+from benchmark.runs.run_folder import study_folders
 from tests.cluster.ray_nodes import ADDRESS, BENCH, Cluster, cluster
 
 TINY = """\

@@ -15,7 +15,7 @@ import mlflow
 import pytest
 
 from benchmark.errors import TrackingError
-from benchmark.runs.folder import study_folders
+from benchmark.runs.run_folder import study_folders
 from benchmark.tracking.mlflow_store import MlflowStore
 from benchmark.tracking.server_check import look_at_server
 from tests.benchmark.conftest import COMMAND, Finished, environment, run_bench

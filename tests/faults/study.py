@@ -11,8 +11,8 @@ from typing import Any
 
 import filelock
 
-from benchmark.runs.folder import study_folders
 from benchmark.runs.record import RunRecord
+from benchmark.runs.run_folder import study_folders
 from tests.benchmark.conftest import COMMAND, environment, heed_signals
 
 EPOCHS = 6

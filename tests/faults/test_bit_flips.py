@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from benchmark.cli import main
 from benchmark.config.study import load_study
 from benchmark.runs.audits import Audit, Suspect, store_audit
-from benchmark.runs.folder import study_folders
+from benchmark.runs.run_folder import study_folders
 from benchmark.select.answer import write_result
 from benchmark.workflows.manage_runs import folder as files
 from tests.benchmark.conftest import StudyRun, run_bench

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.runs import folder as files
-from benchmark.runs.folder import RunFolder, study_folders
+from benchmark.runs import run_folder as files
+from benchmark.runs.run_folder import RunFolder, study_folders
 from tests.faults import study
 from tests.faults.conftest import Undisturbed
 from tests.faults.test_kill import kill_at

@@ -286,7 +286,7 @@ def _real_study(name: str) -> str:
 
 def _records(folder: Path) -> dict[str, RunRecord]:
     """Finished runs of the real study by precision."""
-    from benchmark.runs.folder import study_folders
+    from benchmark.runs.run_folder import study_folders
 
     found = [run.record() for run in study_folders(folder / "mlruns", "real")]
     return {record.spec.precision: record for record in found if record is not None}
@@ -340,8 +340,8 @@ def reporting(folder: Path) -> list[Row]:
 
 def multiply_runs(root: Path, count: int) -> None:
     """Fill a study's store with copies of its first run, answers and all."""
-    from benchmark.runs import folder as files
-    from benchmark.runs.folder import RunFolder, study_folders
+    from benchmark.runs import run_folder as files
+    from benchmark.runs.run_folder import RunFolder, study_folders
 
     first = next(study_folders(root, "tiny"))
     record = first.record()

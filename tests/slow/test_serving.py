@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from benchmark.runs.folder import study_folders
+from benchmark.runs.run_folder import study_folders
 from tests.benchmark.conftest import TINY, free_port, run_bench
 from tests.benchmark.test_model_serving import assert_same_answers, encoded, test_images
 from tests.benchmark.test_tracking import runs_of

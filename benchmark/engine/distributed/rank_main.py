@@ -15,8 +15,8 @@ from benchmark.engine.worker import (
     end_process,
     report_failure,
 )
-from benchmark.runs import folder as files
-from benchmark.runs.folder import RunFolder
+from benchmark.runs import run_folder as files
+from benchmark.runs.run_folder import RunFolder
 from clothclf.errors import TrainingStopped
 
 OTHERS_FIRST_S = 3.0

@@ -9,8 +9,8 @@ from typing import Protocol
 
 from benchmark.engine.process import Limits
 from benchmark.runs.events import Event
-from benchmark.runs.folder import RunFolder
 from benchmark.runs.record import Failure, RunRecord
+from benchmark.runs.run_folder import RunFolder
 from benchmark.runs.spec import RunSpec
 from clothclf.errors import SettingsError
 

@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from benchmark.engine.executors.base import Executor, Resources, RunAtWork, one_process_per_gpu
-from benchmark.engine.executors.memory import MemoryNeeds
+from benchmark.engine.executors.memory_needs import MemoryNeeds
 from benchmark.engine.process import Limits, RunProcess
-from benchmark.runs.folder import RunFolder
+from benchmark.runs.run_folder import RunFolder
 from benchmark.runs.spec import RunSpec
 from clothclf.errors import DeviceError, SettingsError
 from clothclf.memory import available_memory_bytes

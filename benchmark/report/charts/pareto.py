@@ -11,7 +11,7 @@ from benchmark.report.charts.labels import MARGIN, Point, place_labels
 from benchmark.report.charts.shared import Data, layered, names_of
 from benchmark.report.charts.style import Colours
 from benchmark.report.columns import COLUMNS, Column, measured_alike, pareto_front
-from benchmark.report.table import Row
+from benchmark.report.rows import Row
 
 if TYPE_CHECKING:
     import altair as alt

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from benchmark.report.charts.style import Colours, config
-from benchmark.report.table import Row
+from benchmark.report.rows import Row
 
 if TYPE_CHECKING:
     import altair as alt

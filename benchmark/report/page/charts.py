@@ -11,7 +11,7 @@ from benchmark.report.charts import pareto as chart_pareto
 from benchmark.report.charts import seeds as chart_seeds
 from benchmark.report.charts import shared as charts
 from benchmark.report.charts.style import VARIABLES
-from benchmark.report.table import Row
+from benchmark.report.rows import Row
 
 
 def page_data(analysis: Analysis) -> dict[str, Any]:

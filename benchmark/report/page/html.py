@@ -20,10 +20,10 @@ from benchmark.report.charts.pareto import cost_columns
 from benchmark.report.charts.shared import vega_lite_version
 from benchmark.report.charts.style import DARK, LIGHT
 from benchmark.report.collect import Collection
-from benchmark.report.page import images as page_images
+from benchmark.report.page import misclassified as page_images
 from benchmark.report.page import tables as html_tables
 from benchmark.report.page.charts import page_data
-from benchmark.report.table import Row
+from benchmark.report.rows import Row
 from benchmark.text.numbers import Headline
 
 PAGE = Path(__file__).parent

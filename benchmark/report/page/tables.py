@@ -11,7 +11,7 @@ from benchmark.report.analysis import Analysis
 from benchmark.report.charts.shared import names_of
 from benchmark.report.pairs import ALPHA, Pair
 from benchmark.report.pick import p_text
-from benchmark.report.table import Row
+from benchmark.report.rows import Row
 from benchmark.text.numbers import Headline
 
 _NUMBER = re.compile(r"[+-]?\d[\d,]*(\.\d+)?(?![\w.])")

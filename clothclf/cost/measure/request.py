@@ -15,7 +15,7 @@ from clothclf.errors import CostError
 from clothclf.results import MeasuredCost
 from clothclf.settings import Device
 
-CHILD = "clothclf.cost.measure.child"
+CHILD = "clothclf.cost.measure.measure_child"
 DEVICE: TypeAdapter[str] = TypeAdapter(Device)
 MAX_ATTEMPTS = 3
 MAX_WAIT_S = 5.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from clothclf.data.fetch.folder import Fetched, Progress, fetched_before
+from clothclf.data.fetch.download_folder import Fetched, Progress, fetched_before
 from clothclf.data.fetch.hub import fetch_from_hub
 from clothclf.data.fetch.kaggle import fetch_from_kaggle
 from clothclf.errors import DataError

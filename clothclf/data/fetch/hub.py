@@ -15,7 +15,13 @@ from urllib.parse import quote
 
 from clothclf.connectivity import hub_address, hub_error
 from clothclf.data.atomic import file_sha256, write_text
-from clothclf.data.fetch.folder import Fetched, Progress, fetched_before, filling, put_in_place
+from clothclf.data.fetch.download_folder import (
+    Fetched,
+    Progress,
+    fetched_before,
+    filling,
+    put_in_place,
+)
 from clothclf.data.fetch.hub_layout import parquet_files
 from clothclf.data.in_use import hold
 from clothclf.errors import DataError, first_line

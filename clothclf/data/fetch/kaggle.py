@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from clothclf.connectivity import connection_error
-from clothclf.data.fetch.folder import Fetched, fetched_before, filling, put_in_place
+from clothclf.data.fetch.download_folder import Fetched, fetched_before, filling, put_in_place
 from clothclf.errors import DataError, first_line
 
 _CACHE = "KAGGLEHUB_CACHE"

@@ -145,7 +145,7 @@ def test_a_child_that_dies_or_hangs_is_told_of(
 
 def test_what_libraries_print_does_not_reach_the_answer() -> None:
     program = (
-        "from clothclf.cost.child import private_stdout\n"
+        "from clothclf.cost.count_child import private_stdout\n"
         "import os\n"
         "answers = private_stdout()\n"
         "print('noise'); os.system('echo more noise'); answers.write('answer'); answers.flush()"

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from clothclf.data.fetch.download_folder import RECORD, Fetched, fetched_before
 from clothclf.data.fetch.fashion import fetch_fashion
-from clothclf.data.fetch.folder import RECORD, Fetched, fetched_before
 from clothclf.data.fetch.hub import fetch_from_hub, keep_from_hub
 from clothclf.data.fetch.kaggle import fetch_from_kaggle
 from clothclf.data.prepare import prepare

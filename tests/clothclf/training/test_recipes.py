@@ -22,8 +22,8 @@ from clothclf.training.evaluate import predict
 from clothclf.training.loop import Watcher, train
 from clothclf.training.objective import Objective, balanced_weights, make_objective
 from clothclf.training.optimizer import make_optimizer
-from clothclf.training.probe import probe_training
 from clothclf.training.step import EagerStep
+from clothclf.training.step_times import probe_training
 from tests.clothclf.training.test_loop import CPU, SPLITS, build, feed, numbers, recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")

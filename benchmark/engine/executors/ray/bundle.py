@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from benchmark.engine.process import Limits
-from benchmark.runs import folder as files
-from benchmark.runs.folder import RunFolder
+from benchmark.runs import run_folder as files
+from benchmark.runs.run_folder import RunFolder
 from benchmark.runs.spec import RunSpec
 from clothclf.data.atomic import file_sha256
 from clothclf.data.checked import checksum_file

@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmark.engine.executors.base import Resources
 from benchmark.engine.executors.ray import versions
-from benchmark.engine.executors.ray.errors import error_text
+from benchmark.engine.executors.ray.ray_errors import error_text
 from benchmark.errors import ClusterError
 from clothclf.errors import first_line
 from clothclf.process.command import module_command

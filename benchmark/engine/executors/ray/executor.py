@@ -13,10 +13,10 @@ from benchmark.engine.executors.base import Executor, Resources, RunAtWork, one_
 from benchmark.engine.executors.ray import node, versions
 from benchmark.engine.executors.ray.bundle import FileRefs, Message, RunBundle, make_bundle
 from benchmark.engine.executors.ray.cluster import alive_nodes, check_reachable, joined, places
-from benchmark.engine.executors.ray.run import RayRun, Task
+from benchmark.engine.executors.ray.ray_run import RayRun, Task
 from benchmark.engine.process import Limits
 from benchmark.errors import ClusterError
-from benchmark.runs.folder import RunFolder
+from benchmark.runs.run_folder import RunFolder
 from benchmark.runs.spec import RunSpec
 from clothclf.errors import SettingsError
 

@@ -31,11 +31,11 @@ from benchmark.engine.executors.ray.bundle import (
     place,
     read_chunk,
 )
-from benchmark.engine.executors.ray.errors import error_text
+from benchmark.engine.executors.ray.ray_errors import error_text
 from benchmark.engine.process import RunProcess
-from benchmark.runs import folder as files
-from benchmark.runs.folder import RunFolder
+from benchmark.runs import run_folder as files
 from benchmark.runs.record import Failure, RunRecord
+from benchmark.runs.run_folder import RunFolder
 from benchmark.runs.spec import RunSpec
 from clothclf.data.atomic import new_file, write_bytes
 from clothclf.data.checked import checksum_file

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clothclf.data.audit.images import BLANK, BRIGHT, DARK, FLAT, measure_images
+from clothclf.data.audit.unusual_images import BLANK, BRIGHT, DARK, FLAT, measure_images
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from clothclf.cost.child import private_stdout
 from clothclf.cost.count import CostRequest
+from clothclf.cost.count_child import private_stdout
 from clothclf.errors import UserError
 
 

@@ -6,7 +6,7 @@ import torch
 
 from benchmark.inference.predictor import restore_run
 from benchmark.runs.find import FoundRun
-from benchmark.runs.folder import RunFolder
+from benchmark.runs.run_folder import RunFolder
 from benchmark.runs.spec import RunSpec
 from clothclf.errors import WeightsError
 from clothclf.models.classifier import Classifier

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from benchmark.config.study import StudySettings
 from benchmark.errors import SelectError
-from benchmark.runs.folder import RunFolder
+from benchmark.runs.run_folder import RunFolder
 from benchmark.runs.spec import PROTOCOL_VERSION
 from benchmark.select.rung import ImageCounts, Rung, Speed
 from clothclf.settings import ArchitectureSettings, Settings

@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmark.engine.executors.ray.bundle import Begun, Chunk, Ended, Lines, Message, place
-from benchmark.engine.executors.ray.errors import error_text, lost_errors
+from benchmark.engine.executors.ray.ray_errors import error_text, lost_errors
 from benchmark.engine.process import GRACE_S, failure_of
-from benchmark.runs import folder as files
+from benchmark.runs import run_folder as files
 from benchmark.runs.events import EVENT, EpochDone, Event, Note, StageStarted
-from benchmark.runs.folder import RunFolder
 from benchmark.runs.record import Failure, RunRecord, Stage
+from benchmark.runs.run_folder import RunFolder
 from benchmark.runs.spec import RunSpec
 from clothclf.data.atomic import file_sha256
 

@@ -16,19 +16,19 @@ from benchmark.engine.stopping import StopRequest
 from benchmark.errors import SelectError, TrackingError
 from benchmark.planning.study_plan import check_device, prepare_sizes, warn_of_shrinking
 from benchmark.runs.root import cache_folder, open_store, tracking_uri
-from benchmark.select import tables
+from benchmark.select import select_text
 from benchmark.select.agreement import MIN_SAMPLED
 from benchmark.select.answer import store_result
 from benchmark.select.candidates import find_candidates, resolve_weights
 from benchmark.select.clock import ANSWER, Clock
-from benchmark.select.options import ANSWERING_S, ROUNDED_UP, Options
+from benchmark.select.execution import ANSWERING_S, ROUNDED_UP, Options
 from benchmark.select.outcome import Outcome
 from benchmark.select.run_rung import SelectionContext
 from benchmark.select.rung import ImageCounts
+from benchmark.select.rung_schedule import BudgetError, expected_s, make_schedule, too_small
 from benchmark.select.rungs import rung_study, training_of
-from benchmark.select.schedule import BudgetError, expected_s, make_schedule, too_small
 from benchmark.select.selecting import Selecting
-from benchmark.select.selection import (
+from benchmark.select.selection_state import (
     Candidate,
     Final,
     Request,
@@ -107,7 +107,7 @@ def _begin(
     if stored is not None:
         state = "is complete" if stored.complete else "is resumed"
         console.print(f"selection {name} {state}")
-        tables.describe(console, stored.candidates, name, stored.rungs, stored.final)
+        select_text.describe(console, stored.candidates, name, stored.rungs, stored.final)
         return stored, resolve_weights([it.architecture for it in stored.remaining], study)[0]
     images = data.summary.images
     image_counts = ImageCounts(
@@ -128,7 +128,7 @@ def _begin(
     except BudgetError as error:
         least_s = (request.budget_s - left_s + expected_s(error.shortest)) * ROUNDED_UP
         raise SelectError(too_small(request.budget_s, len(gmacs), least_s)) from None
-    tables.describe(console, candidates, name, rungs, final)
+    select_text.describe(console, candidates, name, rungs, final)
     expected = duration(request.budget_s - left_s + expected_s(rungs))
     console.print(f"expected time: {expected} of a budget of {duration(request.budget_s)}")
     selection = Selection(
@@ -160,16 +160,16 @@ def _all_excluded(candidates: tuple[Candidate, ...]) -> str:
 
 
 def _notify(outcome: Outcome, options: Options, root: Path, console: Console) -> None:
-    columns, rows = tables.main_table(outcome)
+    columns, rows = select_text.main_table(outcome)
     if options.output != STANDARD_OUTPUT:
         print_table(
             make_console(stderr=False),
             columns,
             rows,
             f"selection {outcome.selection.name}",
-            tables.DROP_FIRST,
+            select_text.DROP_FIRST,
         )
-    for line in tables.sentences(outcome):
+    for line in select_text.sentences(outcome):
         console.print(line)
     winner = outcome.selection.winner
     if winner is not None:
@@ -181,7 +181,7 @@ def _notify(outcome: Outcome, options: Options, root: Path, console: Console) ->
     from benchmark.terminal.output_file import write_output
 
     as_json = options.output.suffix == ".json"
-    text = tables.as_json(outcome) if as_json else tables.as_markdown(outcome)
+    text = select_text.as_json(outcome) if as_json else select_text.as_markdown(outcome)
     write_output(text, options.output)
 
 
@@ -197,10 +197,10 @@ def _publish(outcome: Outcome, study: StudySettings, root: Path, console: Consol
     last = selection.rungs[number]
     named = rung_study(study, selection.final, number, last, selection.image_counts)
     texts = {
-        "selection.md": tables.as_markdown(outcome),
-        "selection.json": tables.as_json(outcome),
+        "selection.md": select_text.as_markdown(outcome),
+        "selection.json": select_text.as_json(outcome),
     }
-    columns, rows = tables.main_table(outcome)
+    columns, rows = select_text.main_table(outcome)
     try:
         store = MlflowStore(tracking_uri(named), named.study, root)
         store.log_report(texts, pd.DataFrame(rows, columns=list(columns)), [])

@@ -23,9 +23,9 @@ from benchmark.select.outcome import (
     noisy_names,
 )
 from benchmark.select.rung import Rung
+from benchmark.select.rung_schedule import expected_s
 from benchmark.select.rungs import rung_label
-from benchmark.select.schedule import expected_s
-from benchmark.select.selection import Candidate, Final
+from benchmark.select.selection_state import Candidate, Final
 from benchmark.terminal.output import make_console, print_table
 from benchmark.text.numbers import duration, giga, inline, markdown_table, millions
 

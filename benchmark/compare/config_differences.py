@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmark.report.table import Row
+from benchmark.report.rows import Row
 from benchmark.runs.record import RunRecord
-from benchmark.runs.settings import ABSENT, flat, settings_of_spec
+from benchmark.runs.setting_differences import ABSENT, flat, settings_of_spec
 
 
 @dataclass(frozen=True)

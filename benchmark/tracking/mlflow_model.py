@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.inference.restore import SavedModel
-from benchmark.runs import folder as files
+from benchmark.runs import run_folder as files
 from benchmark.runs.record import RunRecord
 
 ARTIFACT = "model"
