@@ -618,7 +618,7 @@ def last_summary(root: Path) -> Any:
 def test_a_study_and_a_run_cannot_be_compared(studies: Compare) -> None:
     result = studies("old.yaml", "vgg16-s0")
     assert result.exit_code == 2
-    assert "give two runs, or two configs" in result.stderr
+    assert "give two runs or two configs" in result.stderr
 
 
 def test_studies_without_runs_or_without_common_ones_are_told(

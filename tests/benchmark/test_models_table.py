@@ -30,7 +30,7 @@ def test_weights_in_a_folder_are_at_hand(tmp_path: Path) -> None:
     (tmp_path / "test_resnet.safetensors").touch()
     found = list_models(["test_resnet", "test_vit"], Query(weights=tmp_path), tmp_path / "cache")
     assert [item.at_hand for item in found] == [("test_resnet.safetensors",), ()]
-    with pytest.raises(UserError, match="there is no such folder"):
+    with pytest.raises(UserError, match="no such folder"):
         list_models(["test_resnet"], Query(weights=tmp_path / "no"), tmp_path)
 
 

@@ -103,7 +103,7 @@ def story(data: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Story:
         failed = run_plan([spec], root, filler(data), [Hand(kill_the_second)], TWO)
         left_after_kill = processes_in(folder.path)
         stop = StopRequest()
-        hand = Hand(lambda: setattr(stop, "asked", True), after_epoch=1)
+        hand = Hand(lambda: setattr(stop, "requested", True), after_epoch=1)
         try:
             run_plan([spec], root, filler(data), [hand], TWO, stop)
             stopped = False

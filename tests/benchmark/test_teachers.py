@@ -110,7 +110,7 @@ def test_a_teacher_that_is_gone_fails_the_run_in_words(taught: Path, tmp_path: P
     (own,) = (taught / "mlruns" / "runs" / "pupil").glob("test_resnet-*")
     spec = RunSpec.model_validate_json((own / "spec.json").read_text())
     gone = spec.teachers[0].model_copy(update={"folder": tmp_path / "gone"})
-    with pytest.raises(UserError, match=r"is not in .*gone any more"):
+    with pytest.raises(UserError, match=r"is no longer in .*gone"):
         open_teacher(
             spec.model_copy(update={"teachers": (gone,)}), build_from(spec), torch.device("cpu")
         )

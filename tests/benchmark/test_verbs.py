@@ -76,7 +76,7 @@ def test_cost_can_be_measured_too(bench: Bench) -> None:
 def test_a_device_that_is_not_there_is_told_and_the_count_is_kept(bench: Bench) -> None:
     done = bench("cost", "test_resnet", "--image-size", "32", "--measure", "--device", "cuda:9")
     assert done.code == 1
-    assert "cuda:9 is not there" in done.err
+    assert "cuda:9 is not available" in done.err
     assert "Traceback" not in done.err
     assert "test_resnet" in done.out
 
@@ -120,7 +120,7 @@ def test_a_busy_machine_is_said_and_its_times_are_not_kept_for_later(bench: Benc
 def test_a_plan_of_what_cannot_be_begun_fails_with_the_reason(bench: Bench) -> None:
     done = bench("plan", "test_resnet", "-c", "tiny.yaml", "--set", "device=cuda:9")
     assert done.code == 1
-    assert "cuda:9 is not there" in done.out
+    assert "cuda:9 is not available" in done.out
     assert "Traceback" not in done.err
 
 

@@ -439,7 +439,7 @@ BAD_CONFIGS: dict[str, tuple[str, str]] = {
     "a date as key": (CONFIG + "2024-01-01: 1\n", "is not text"),
     "bytes as key": (CONFIG + "!!binary aGk=: 1\n", "is not text"),
     "a list as key": (CONFIG + "? [a]\n: 1\n", "not valid YAML"),
-    "a huge number": (CONFIG + f"seeds: [0x{'f' * 100_000}]\n", "a number of 100002 characters"),
+    "a huge number": (CONFIG + f"seeds: [0x{'f' * 100_000}]\n", "a number has 100002 characters"),
     "a huge number by sixties": (CONFIG + f"seeds: [1{':59' * 99_999}]\n", "a number of"),
     "a number that overflows": (CONFIG + f"seeds: [1{':59' * 300}.5]\n", "a number of"),
     "an empty number": (CONFIG + 'seeds: [!!int ""]\n', "a value does not match its tag"),
