@@ -21,15 +21,20 @@ HIDDEN = "***"
 MAX_PASSWORD = 10_000
 """Maximum characters of a password file; a larger file was probably given by mistake."""
 
+MAX_SHOWN = 4_000
+"""Maximum characters of a text that is shown; patterns take long to search a larger one."""
+
 FILES = ("sqlite", "file")
 """URI schemes whose paths may contain an @ but never a password."""
 
 _SCHEME = r"([A-Za-z][A-Za-z0-9+.-]*)://"
 _URI = re.compile(_SCHEME + "(.*)", re.DOTALL)
-_URI_IN_TEXT = re.compile(rf"\b{_SCHEME}(\S*?)(?=[)'\".,;:>]*(?:\s|$))")
+_URI_IN_TEXT = re.compile(rf"\b{_SCHEME}(\S*)")
+_AFTER_URI = ")'\".,;:>"
+"""Characters at the end of a URI in a text that belong to the text."""
 # libpq's `passfile` is not a secret: it is the path of a file with the password.
 _SECRET_KEY = re.compile(
-    r"(\w*(?:pass(?!file)\w*|pwd|token|secret|credentials?|api_?key|access_?key)\s*=\s*)"
+    r"((?<!\w)\w*?(?:pass(?!file)\w*|pwd|token|secret|credentials?|api_?key|access_?key)\s*=\s*)"
     r"(\{(?:[^}]|\}\})*\}|'[^']*'(?![^;&\s])|[^;&\s]*)",
     re.IGNORECASE,
 )
@@ -75,7 +80,7 @@ def _password_in(path: Path) -> str:
 
 def has_password(uri: str) -> bool:
     """Whether a URI or connection string contains a password; configs must not."""
-    return bool(_password_of(uri) or _SECRET_KEY.search(unquote(uri)))
+    return bool(_password_of(uri) or _SECRET_KEY.search(unquote(uri)[:MAX_SHOWN]))
 
 
 def shown_uri(uri: str) -> str:
@@ -88,13 +93,20 @@ def shown_uri(uri: str) -> str:
 
 
 def without_password(text: str) -> str:
-    """Redact passwords in a text, and its URIs like `shown_uri`.
+    """Redact passwords in a text, and its URIs like `shown_uri`; shorten it to MAX_SHOWN.
 
     A URI in a text ends at white space.
     """
     for secret in _known_secrets():
         text = text.replace(secret, HIDDEN)
-    return _SECRET_KEY.sub(rf"\1{HIDDEN}", _URI_IN_TEXT.sub(_shown, text))
+    text = text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
+    return _SECRET_KEY.sub(rf"\1{HIDDEN}", _URI_IN_TEXT.sub(_shown_in_text, text))
+
+
+def _shown_in_text(found: re.Match[str]) -> str:
+    uri = found[0].rstrip(_AFTER_URI)
+    whole = _URI.fullmatch(uri)
+    return (_shown(whole) if whole else uri) + found[0][len(uri) :]
 
 
 def _shown(uri: re.Match[str]) -> str:

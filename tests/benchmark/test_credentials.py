@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -166,3 +167,16 @@ def test_processes_of_runs_are_not_told_of_the_store(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", SECRET)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"postgresql://u:{SECRET}@h/db")
     assert not [value for value in environment_of_runs().values() if SECRET in value]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x" * 900_000, "pass" * 225_000, "http://x" + ")" * 900_000, "http://" * 128_000],
+    ids=["word", "keys", "brackets", "addresses"],
+)
+def test_a_huge_value_is_redacted_in_linear_time(text: str) -> None:
+    """Values of configs are shown in messages, and a pattern may take quadratic time."""
+    started = time.process_time()
+    assert len(shown_uri(text)) < 10_000
+    has_password(text)
+    assert time.process_time() - started < 3
