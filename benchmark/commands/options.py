@@ -232,9 +232,11 @@ def output_format(
     """
     named = suffixes.get(output.suffix.lower()) if output is not None else None
     if named is not None and form not in (None, named):
-        own = next((suffix for suffix, name in suffixes.items() if name == form), "of another name")
+        own = next(
+            (f"suffix {text}" for text, name in suffixes.items() if name == form), "another suffix"
+        )
         raise click.UsageError(
-            f"-o {output} implies the format {named}, but --format is {form}; use the suffix "
-            f"{own}, or remove --format"
+            f"-o {output} implies the format {named}, but --format is {form}; "
+            f"use {own}, or remove --format"
         )
     return form or named or default

@@ -181,7 +181,7 @@ def test_a_run_is_registered_once(tiny_study: StudyRun, tmp_path: Path) -> None:
         (("export", "--run", "test_resnet-s0", "-o", "/proc/x.onnx"), "/proc/x.onnx: cannot be"),
         (("export", "--format", "caffe"), "'caffe' is not one of"),
         (("export", "-o", "x.tflite"), "use one of .onnx (onnx), .pt2 (torch), .pt (torchscript)"),
-        (("export", "-o", "x.pt2", "--format", "onnx"), "use the suffix .onnx, or remove"),
+        (("export", "-o", "x.pt2", "--format", "onnx"), "use suffix .onnx, or remove"),
         (("register", "--name", "a/b"), "--name: 'a/b' is not a valid name"),
     ],
 )
