@@ -83,25 +83,19 @@ def cost(
     written = output_format(form, output, SUFFIXES, "md" if is_file(output) else "table")
     if all_timm:
         if architectures or measure or written != "csv" or output is None:
-            message = (
+            raise click.UsageError(
                 "--all-timm requires -o FILE.csv, and takes neither ARCHITECTURES nor --measure"
             )
-            raise click.UsageError(message)
         _count_all_of_timm(output, quick)
         return
 
-    from benchmark.workflows.cost_table import count_all, plain_requests, study_requests
+    from benchmark.workflows.cost_table import count_all
     from clothclf.cost.measure.request import known_device
 
     measure_on = known_device(device) if measure else None
-
     by_default = ctx.get_parameter_source("config") is click.core.ParameterSource.DEFAULT
-    if architectures and by_default and not assignments:
-        requests = plain_requests(architectures, image_size, num_classes)
-    else:
-        if image_size is not None:
-            assignments = (*assignments, f"data.image_size={image_size}")
-        requests = study_requests(load(config, assignments), architectures, num_classes)
+    study = None if architectures and by_default and not assignments else config
+    requests = _requests(architectures, study, assignments, image_size, num_classes)
     found, faults = count_all(requests, _notify, measure_on)
     _write(written, output, found, faults)
     if detail:
@@ -109,6 +103,23 @@ def cost(
     for fault in faults.values():
         click.echo(f"bench: {fault}", err=True)
     ctx.exit(1 if faults else 0)
+
+
+def _requests(
+    architectures: tuple[str, ...],
+    config: Path | None,
+    assignments: tuple[str, ...],
+    image_size: int | None,
+    num_classes: int | None,
+) -> list[CostRequest]:
+    """Request the architectures as the study trains them, or without a study as timm does."""
+    from benchmark.workflows.cost_table import plain_requests, study_requests
+
+    if config is None:
+        return plain_requests(architectures, image_size, num_classes)
+    if image_size is not None:
+        assignments = (*assignments, f"data.image_size={image_size}")
+    return study_requests(load(config, assignments), architectures, num_classes)
 
 
 def _notify(text: str) -> None:

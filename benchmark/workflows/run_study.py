@@ -7,6 +7,7 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -31,6 +32,9 @@ from benchmark.terminal.output import (
 )
 from clothclf.data.dataset import DataSet
 from clothclf.process import fork_server
+
+if TYPE_CHECKING:
+    from benchmark.tracking.mlflow_store import MlflowStore
 
 DROP_FIRST = ("weights", "training time", "FLOPs", "macro-F1", "vs. best")
 """Columns to drop first on a narrow terminal."""
@@ -60,16 +64,11 @@ def run_study(
     plan, data = plan_study(study, requested, root, console, may_probe=not dry_run)
     _describe(console, plan, data, root)
     if dry_run:
-        sizes = sorted({spec.image_size for spec in plan})
-        name = f"recipe {study.recipe}" if study.recipe else "recipe"
-        message = describe_protocol(sizes, study.model, study.train)
-        console.print(f"{name}: {message}", markup=False, highlight=False)
-        _print_plan(plan, root, policy.force)
+        _print_plan(console, study, plan, root, policy.force)
         return 0
 
     from benchmark.tracking.mlflow_store import MlflowStore
     from benchmark.tracking.tracker import Tracker
-    from benchmark.workflows.publish import publish, publish_unless_there
 
     limits = study.limits
     memory_bytes = None if limits.memory_mib is None else limits.memory_mib * 2**20
@@ -95,12 +94,9 @@ def run_study(
         report = _conclude(console, study, outcome)
         if report is not None:
             try:
-                if outcome.finished or outcome.failed:
-                    publish(report, store)
-                else:  # an earlier command published it, unless it was killed
-                    publish_unless_there(report, store)
+                _publish(report, store, bool(outcome.finished or outcome.failed))
             except TrackingError as error:
-                console.print(str(error), style="yellow")
+                warn(str(error))
     return 1 if outcome.failed or outcome.failed_before else 0
 
 
@@ -116,7 +112,22 @@ def _describe(console: Console, plan: Sequence[RunSpec], data: DataSet, root: Pa
     console.print(f"plan: {len(plan)} runs in {root}")
 
 
-def _print_plan(plan: Sequence[RunSpec], root: Path, force: bool) -> None:
+def _publish(report: Report, store: MlflowStore, is_new: bool) -> None:
+    from benchmark.workflows.publish import publish, publish_unless_there
+
+    if is_new:
+        publish(report, store)
+    else:  # an earlier command published it, unless it was killed
+        publish_unless_there(report, store)
+
+
+def _print_plan(
+    console: Console, study: StudySettings, plan: Sequence[RunSpec], root: Path, force: bool
+) -> None:
+    sizes = sorted({spec.image_size for spec in plan})
+    name = f"recipe {study.recipe}" if study.recipe else "recipe"
+    message = describe_protocol(sizes, study.model, study.train)
+    console.print(f"{name}: {message}", markup=False, highlight=False)
     rows, undecided = [], 0
     for spec in plan:
         done = not force and RunFolder.of(root, spec).record() is not None
