@@ -1,4 +1,4 @@
-# run: the demo study and its report · test: the suite · check: lint, types, declared dependencies and layers · perf: benchmarks · faults: injected faults · cluster: Ray, a shared store, several GPUs
+# run: the demo study and its report · test: the suite · check: lint, types, declared dependencies and layers · diagram: the packages in docs/architecture.md · perf: benchmarks · faults: injected faults · cluster: Ray, a shared store, several GPUs
 PYTHON ?= python3
 # pip leaves compiling to the first import, which is repeated in each process unless it is written.
 unexport PYTHONDONTWRITEBYTECODE
@@ -21,6 +21,9 @@ faults: .venv/installed
 cluster: .venv/installed
 	.venv/bin/pytest tests/cluster
 
+diagram: .venv/installed
+	.venv/bin/python docs/draw_packages.py
+
 perf: .venv/installed
 	.venv/bin/python -m tests.performance
 
@@ -29,4 +32,4 @@ perf: .venv/installed
 	.venv/bin/pip install --quiet --no-compile --constraint constraints.txt --editable '.[test]'
 	touch $@
 
-.PHONY: run test test-all check perf faults cluster
+.PHONY: run test test-all check diagram perf faults cluster

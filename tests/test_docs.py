@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,3 +70,8 @@ def test_links_between_documents_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)", path.read_text()):
         if "://" not in target:
             assert (path.parent / target).exists(), target
+
+
+def test_the_diagram_of_packages_is_that_of_the_imports() -> None:
+    drawing = runpy.run_path(str(ROOT / "docs" / "draw_packages.py"))
+    assert drawing["PAGE"].read_text("utf-8") == drawing["page"](), "run docs/draw_packages.py"
