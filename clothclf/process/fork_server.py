@@ -16,6 +16,7 @@ import json
 import logging
 import os
 import runpy
+import select
 import selectors
 import signal
 import socket
@@ -44,6 +45,7 @@ GPU_DRIVERS = ("/dev/nvidiactl", "/dev/kfd")
 MALLOPT = {"MALLOC_TRIM_THRESHOLD_": -1, "MALLOC_TOP_PAD_": -2, "MALLOC_MMAP_THRESHOLD_": -3}
 """Parameters of mallopt(3) by environment variable, which glibc reads only when it starts."""
 MAX_INT = 2**31 - 1
+LOOK_EVERY_S = 0.1
 READ_EARLY = ("PYTHON", "LD_", "HF_", "TORCH", "TIMM_", "OMP_", "MKL_", "KMP_", "OPENBLAS_")
 """Prefixes of environment variables that Python and libraries read only when they are loaded."""
 SET_LATE = ("PYTHONWARNINGS", "OMP_NUM_THREADS")
@@ -56,28 +58,33 @@ _server: ForkServer | None = None
 class ForkServer:
     """Connection to a server process. Several processes may share it."""
 
-    def __init__(self, requests: socket.socket) -> None:
-        """Send requests to this end of a `socket_pair`, to a server with this environment."""
+    def __init__(self, requests: socket.socket, life: int | None = None) -> None:
+        """Send requests to this end of a `socket_pair`, to a server with this environment.
+
+        `life` is the end of a pipe that stays open as long as this process lives.
+        """
         self.requests = requests
+        self.life = life
         self._read = _read_early(os.environ)
 
     @staticmethod
     def start() -> ForkServer:
         """Start a server, which imports in the background and ends with this process."""
         ours, theirs = socket_pair()
-        with theirs:
-            ends = [ours.fileno(), theirs.fileno()]
+        watched, life = os.pipe()
+        with theirs, os.fdopen(watched):
+            ends = [ours.fileno(), theirs.fileno(), watched]
             code = "from clothclf.process.fork_server import main; main()"
-            arguments = (str(os.getpid()), *map(str, ends), json.dumps(PRELOAD))
-            subprocess.Popen(
-                code_command(code, *arguments),
+            server = subprocess.Popen(
+                code_command(code, *map(str, ends), json.dumps(PRELOAD)),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 pass_fds=ends,
                 start_new_session=True,
             )
-        return ForkServer(ours)
+        server.returncode = 0  # nobody waits for it: it ends with this process
+        return ForkServer(ours, life)
 
     def can_fork(self, environment: Mapping[str, str]) -> bool:
         """Whether libraries are loaded as they would be in this environment."""
@@ -100,7 +107,7 @@ class ForkedProcess:
     """Child of the server, with the methods of subprocess.Popen that its users need."""
 
     def __init__(self, status: socket.socket) -> None:
-        """Wait until the server has forked; raises ValueError if it has died."""
+        """Wait for the fork; `pid` is 0 if it failed. Raises ValueError if the server has died."""
         self._status = status
         self._lines = status.makefile("rb")
         self.pid = int(self._lines.readline())
@@ -164,6 +171,8 @@ def fork_module(
             if not server.can_fork(environment):
                 return None
             forked = server.fork(request, (chosen[0], chosen[1], chosen[2]))
+            if forked is not None and not forked.pid:
+                return None
             if forked is not None:
                 logger.debug("forked process %d: %s %s", forked.pid, module, arguments)
                 return forked
@@ -209,6 +218,8 @@ def _disconnect(server: ForkServer) -> None:
     if _server is server:
         _server = None
         server.requests.close()
+        if server.life is not None:
+            os.close(server.life)
 
 
 def socket_pair() -> tuple[socket.socket, socket.socket]:
@@ -217,17 +228,31 @@ def socket_pair() -> tuple[socket.socket, socket.socket]:
 
 
 def main() -> NoReturn:
-    """Import and serve; the arguments are the parent, both ends of the connection and modules."""
-    parent, requests, connection = map(int, sys.argv[1:4])
-    die_with_parent(parent)
+    """Import and serve; the arguments are descriptors for `serve`, and modules."""
+    requests, connection, life = map(int, sys.argv[1:4])
+    imported = threading.Event()
+    watcher = threading.Thread(target=_exit_with_parent, args=(life, imported))
+    watcher.start()
     for name in json.loads(sys.argv[4]):
         with contextlib.suppress(Exception):  # the child that needs it reports the error
             importlib.import_module(name)
-    serve(socket.socket(fileno=requests), socket.socket(fileno=connection))
+    imported.set()
+    watcher.join()  # no thread may run during a fork
+    serve(socket.socket(fileno=requests), socket.socket(fileno=connection), life)
 
 
-def serve(requests: socket.socket, connection: socket.socket) -> NoReturn:
-    """Fork a child for each request; children send their own requests to `requests`."""
+def _exit_with_parent(life: int, imported: threading.Event) -> None:
+    # Not by prctl: Linux sends its signal when the thread ends that started this process.
+    while not imported.is_set():
+        if select.select([life], [], [], LOOK_EVERY_S)[0]:
+            os._exit(0)
+
+
+def serve(requests: socket.socket, connection: socket.socket, life: int) -> NoReturn:
+    """Fork a child for each request; children send their own requests to `requests`.
+
+    Exits, and its children with it, when the other end of the pipe `life` is closed.
+    """
     use(ForkServer(requests))
     warnings.simplefilter("ignore")  # children run with PYTHONWARNINGS=ignore, or do the same
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -235,7 +260,7 @@ def serve(requests: socket.socket, connection: socket.socket) -> NoReturn:
     # Forks then neither traverse nor copy the objects that exist now.
     gc.collect()
     gc.freeze()
-    server = _Server(connection)
+    server = _Server(connection, life)
     while True:
         server.step()
 
@@ -243,8 +268,9 @@ def serve(requests: socket.socket, connection: socket.socket) -> NoReturn:
 class _Server:
     """The server's side: its children, and the sockets on which their status is awaited."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, life: int) -> None:
         self._connection = connection
+        self._life = life
         self._children: dict[int, socket.socket] = {}
         self._woken, self._wake = socket.socketpair()
         self._woken.setblocking(False)
@@ -252,6 +278,7 @@ class _Server:
         signal.set_wakeup_fd(self._wake.fileno())
         self._selector = selectors.DefaultSelector()
         self._selector.register(connection, selectors.EVENT_READ, self._fork)
+        self._selector.register(life, selectors.EVENT_READ, lambda: os._exit(0))
         self._selector.register(self._woken, selectors.EVENT_READ, lambda: self._woken.recv(4096))
 
     def step(self) -> None:
@@ -262,8 +289,6 @@ class _Server:
 
     def _fork(self) -> None:
         _, descriptors, _, _ = socket.recv_fds(self._connection, 16, 4)
-        if len(descriptors) != 4:
-            os._exit(0)
         status = socket.socket(fileno=descriptors[0])
         with status.makefile("rb") as lines:
             line = lines.readline()
@@ -271,14 +296,18 @@ class _Server:
             pid = 0
         else:
             parent = os.getpid()
-            pid = os.fork()
+            try:
+                pid = os.fork()
+            except OSError:  # too many processes
+                pid = -1
+                self._send(status, 0)
             if pid == 0:
                 self._forget()
                 status.close()
                 _become(json.loads(line), descriptors[1:], parent)
         for descriptor in descriptors[1:]:
             os.close(descriptor)
-        if pid:
+        if pid > 0:
             self._children[pid] = status
             self._selector.register(status, selectors.EVENT_READ, lambda: self._orphaned(pid))
             self._send(status, pid)
@@ -289,6 +318,7 @@ class _Server:
         """In a fork: close what belongs to the server and to its other children."""
         signal.set_wakeup_fd(-1)
         self._selector.close()
+        os.close(self._life)
         for end in (self._connection, self._woken, self._wake, *self._children.values()):
             end.close()
 

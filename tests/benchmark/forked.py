@@ -17,7 +17,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from clothclf.process import fork_server
-from clothclf.process.command import die_with_parent
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["tests.benchmark.preload"])
@@ -69,10 +68,11 @@ def _command(
 def _serve_forks() -> None:
     """Start the server of the command's child processes, with all its imports made."""
     requests, connection = fork_server.socket_pair()
-    parent = os.getpid()
+    watched, life = os.pipe()
     if os.fork() == 0:
-        die_with_parent(parent)
+        os.close(life)
         os.setsid()
-        fork_server.serve(requests, connection)
+        fork_server.serve(requests, connection, watched)
     connection.close()
-    fork_server.use(fork_server.ForkServer(requests))
+    os.close(watched)
+    fork_server.use(fork_server.ForkServer(requests, life))

@@ -239,3 +239,33 @@ print(json.dumps({
     assert found["after"] == found["before"]
     assert found["children"] == ""
     assert len(set(found["own"])) == 1  # type: ignore[call-overload]
+
+
+def test_a_server_outlives_the_thread_that_started_it(tmp_path: Path) -> None:
+    """Linux sends the signal of a parent's death when the thread ends that forked."""
+    code = """
+import threading
+found = []
+thread = threading.Thread(target=lambda: found.append(json.loads(run("child", "0").stdout)))
+thread.start()
+thread.join()
+time.sleep(0.5)
+print(json.dumps({"parents": [found[0]["parent"], json.loads(run("child", "0").stdout)["parent"]]}))
+"""
+    (found,) = run_code(tmp_path, code)
+    first, second = found["parents"]  # type: ignore[misc]
+    assert first == second
+
+
+def test_a_server_that_is_still_importing_ends_with_its_parent(tmp_path: Path) -> None:
+    (tmp_path / "slow_import.py").write_text(
+        "import os, pathlib, time\n"
+        "pathlib.Path(__file__).with_name('pid').write_text(str(os.getpid()))\n"
+        "time.sleep(600)\n"
+    )
+    code = 'fork_server.preload("slow_import")\nwhile not os.path.exists("pid"): time.sleep(0.05)\n'
+    run_code(tmp_path, code)
+    end = time.monotonic() + 5
+    while is_alive(int((tmp_path / "pid").read_text())):
+        assert time.monotonic() < end
+        time.sleep(0.05)
