@@ -690,7 +690,7 @@ def test_each_condition_that_holds_has_its_sentence(runs: Compare) -> None:
         "from 90.00 to 88.00"
     )
     assert "MACs rise 20.0 %, more than 10 %, from 1.000 G to 1.200 G" in macs
-    assert "**Fails**" in runs("vgg16-s0", "resnet18-s0", *asked, "--format", "md").stdout
+    assert "**Failed**" in runs("vgg16-s0", "resnet18-s0", *asked, "--format", "md").stdout
     written = runs("vgg16-s0", "resnet18-s0", *asked, "--format", "json").stdout
     assert len(json.loads(written)["fails"]) == 2
 

@@ -257,7 +257,7 @@ def test_what_is_found_is_told_by_reason(tmp_path: Path) -> None:
     assert "14 read, 13 images kept" in done.out
     assert "dropped      1: image does not decode" in done.out
     assert "repaired     1: image converted to RGB" in done.out
-    assert "2, of 6 (dogs) to 7 images (cats); always predicting cats" in done.out
+    assert "2, from 6 (dogs) to 7 images (cats); always predicting cats" in done.out
 
 
 def write_pets(folder: Path, labels: tuple[str, ...], ids: tuple[str, ...] = ()) -> None:

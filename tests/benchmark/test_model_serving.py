@@ -187,7 +187,7 @@ def test_a_backbone_from_a_file_is_loaded_again_and_checked(
     with pytest.raises(WeightsError, match=r"have changed in.*tracking\.weights=full"):
         restore(*saved_of(folder))
     start.unlink()
-    with pytest.raises(WeightsError, match=r"is not there.*tracking\.weights=full"):
+    with pytest.raises(WeightsError, match=r"are missing.*tracking\.weights=full"):
         restore(*saved_of(folder))
 
 
