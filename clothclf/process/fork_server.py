@@ -366,9 +366,10 @@ def _become(request: dict[str, Any], streams: Sequence[int], parent: int) -> NoR
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
         sys.stderr = open(2, "w", 1, errors="backslashreplace", closefd=False)  # noqa: SIM115
         os.chdir(request["folder"])
-        _set_environment(request["environment"])
         sys.argv = [request["module"], *request["arguments"]]
+        # Before the environment changes, which is how it finds the memory of the title.
         setproctitle(" ".join(["python -m", *sys.argv]))
+        _set_environment(request["environment"])
         runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
         code = 0
     except SystemExit as end:

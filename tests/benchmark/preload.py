@@ -5,7 +5,11 @@ from __future__ import annotations
 import importlib
 import os
 
+from setproctitle import getproctitle
+
 from benchmark.tracking.connection import quiet_environment
+
+getproctitle()  # finds the memory of the title by the first environment
 
 # Looked at when torch and MLflow are imported; a command has an environment of its own.
 os.environ["OMP_NUM_THREADS"] = "1"

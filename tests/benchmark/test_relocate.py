@@ -79,7 +79,7 @@ def test_doctor_reports_a_copy_once(copy: Path) -> None:
     study = load_study(copy / "tiny.yaml", [f"tracking.folder={copy / 'mlruns'}"])
     first, second = _tracking(study), _tracking(study)
     assert (first.state, second.state) == ("warning", "ok")
-    assert "copied or moved from" in first.found
+    assert "copied or moved from" in first.result
 
 
 def test_a_finished_run_whose_artifacts_lie_in_the_original_alone_keeps_them(

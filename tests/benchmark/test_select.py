@@ -614,5 +614,5 @@ def test_a_damaged_selection_is_named(bench: Bench, tmp_path: Path) -> None:
 
     (tmp_path / "selections").mkdir()
     (tmp_path / "selections" / "x.json").write_text('{"version": 1}')
-    with pytest.raises(SelectError, match=r"x\.json: is not as bench wrote it; delete it"):
+    with pytest.raises(SelectError, match=r"x\.json: is damaged; delete it"):
         read_selection(tmp_path, "x")

@@ -117,4 +117,4 @@ def test_an_answer_that_is_not_as_it_was_written_is_not_believed(selected: Path)
     path.write_text(path.read_text().replace(f'"winner": "{winner}"', f'"winner": "{other}"'))
     done = report("--from-select")
     assert done.exit_code == 2
-    assert "no selection that came to an answer" in done.stderr
+    assert "has no completed selection" in done.stderr

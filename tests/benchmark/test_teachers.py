@@ -68,8 +68,8 @@ def test_a_teacher_may_be_named_in_any_way(taught: Path) -> None:
 @pytest.mark.parametrize(
     ("teacher", "more", "told"),
     [
-        ("nobody", (), "train.teacher.runs: study 'student' has no run 'nobody'"),
-        (None, ("--set", "data.split.seed=5"), "images that this study validates or tests with"),
+        ("nobody", (), "train.teacher.runs: study 'pupil' has no run 'nobody'"),
+        (None, ("--set", "data.split.seed=5"), "of this study's validation or test split"),
         (None, ("--set", "data.max_classes=2"), "has different classes than the study"),
         (None, ("--set", "model.mode=frozen"), "set model.mode to finetune or scratch"),
     ],
@@ -95,7 +95,7 @@ def test_a_teacher_whose_model_is_damaged_is_refused(taught: Path, tmp_path: Pat
 def test_a_selection_has_no_teacher(taught: Path) -> None:
     done = student(taught, teacher_of(taught), "--budget", "10m", command="select")
     assert done.code == 2
-    assert "a selection trains without a teacher" in done.err
+    assert "a selection does not support distillation" in done.err
 
 
 def test_a_teacher_that_is_gone_fails_the_run_in_words(taught: Path, tmp_path: Path) -> None:

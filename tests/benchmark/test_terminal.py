@@ -47,7 +47,7 @@ def test_a_study_draws_one_table_and_leaves_a_line_for_each_run(tmp_path: Path, 
     assert COLOUR.search(shown.raw)
     assert "Traceback" not in text
     for number, name in enumerate(RUNS, 1):
-        assert re.search(rf"\[{number}/2\] {name}: test accuracy \d+\.\d\d %, epoch \d", text)
+        assert re.search(rf"\[{number}/2\] {name}: test accuracy \d+\.\d\d %, best epoch \d", text)
     # While the first runs, the second waits.
     first = shown.frames_with(f"  {RUNS[0]} ", f"  {RUNS[1]} ", "waiting", "0 of 2 runs done")
     assert first

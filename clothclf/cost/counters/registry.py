@@ -35,8 +35,8 @@ class MacCounter:
 COUNTERS = {
     counter.name: counter
     for counter in (
-        MacCounter("flopth", "flopth, as it comes", "flopth", last=True),
-        MacCounter("fvcore", "fvcore, as it comes", "fvcore"),
+        MacCounter("flopth", "flopth, unmodified", "flopth", last=True),
+        MacCounter("fvcore", "fvcore, unmodified", "fvcore"),
         MacCounter("torch", "torch's FlopCounterMode, halved", "torch"),
     )
 }
