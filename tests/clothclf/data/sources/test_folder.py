@@ -96,7 +96,7 @@ def test_files_that_are_no_images_are_told_and_what_systems_leave_is_not(tmp_pat
 @pytest.mark.parametrize("kind", ["folder", "zip"])
 def test_files_beside_the_folder_of_all_classes_are_told(tmp_path: Path, kind: str) -> None:
     names = tuple(f"images/{name}" for name in FLAT)
-    found = read(write(tmp_path, (*names, "LICENSE", "pictures/sizes.txt"), kind))
+    found = read(write(tmp_path, (*names, "LICENSE", "images/sizes.txt"), kind))
     told = Counter((finding.reason, finding.image_id) for finding in found.findings)
     assert told == {(reasons.NO_IMAGE, "sizes.txt"): 1, (reasons.NO_IMAGE, "LICENSE"): 1}
 

@@ -386,5 +386,5 @@ def test_the_stamp_follows_the_files(kaggle: KaggleBuilder) -> None:
     assert len(set(stamps)) == 3
     archive = kaggle.zip(TWO_ROWS, ONE_TWO)
     before = files.open_files(archive).stamp([])
-    kaggle.zip(images={"5": b"more"}, root="b/")
+    kaggle.zip(files={"5": b"more"}, root="b/")
     assert files.open_files(archive).stamp([]) != before
