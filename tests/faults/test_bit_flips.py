@@ -18,10 +18,10 @@ from click.testing import CliRunner
 
 from benchmark.cli import main
 from benchmark.config.study import load_study
+from benchmark.runs import run_folder as files
 from benchmark.runs.audits import Audit, Suspect, store_audit
 from benchmark.runs.run_folder import study_folders
 from benchmark.select.answer import write_result
-from benchmark.workflows.manage_runs import folder as files
 from tests.benchmark.conftest import StudyRun, run_bench
 
 SEED = int(os.environ.get("BENCH_FLIP_SEED", "0"))
