@@ -163,7 +163,7 @@ def damage(folder: Path, kind: str) -> None:
     "kind",
     [
         *(f"cache.json {how}" for how in ("missing", "empty", "truncated", "noise", "list")),
-        *(f"images.parquet {how}" for how in ("missing", "empty", "truncated", "noise")),
+        *(f"pictures.parquet {how}" for how in ("missing", "empty", "truncated", "noise")),
         *(f"pixels.npy {how}" for how in ("missing", "empty", "truncated", "noise", "zeroed")),
     ],
 )

@@ -121,7 +121,7 @@ def test_a_silent_hub_is_given_five_seconds_in_all(use: Use, silent: str) -> Non
     seconds, answers = resolve(*NAMES)
     assert 4.5 < seconds < 6
     assert {weights.origin for weights in answers} == {"random"}
-    assert "no answer within 5 seconds" in answers[0].note or "timed out" in answers[0].note
+    assert "did not respond within 5 seconds" in answers[0].note or "timed out" in answers[0].note
 
 
 def test_what_is_no_web_server_is_told_at_once(use: Use) -> None:

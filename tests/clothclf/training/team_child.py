@@ -76,7 +76,7 @@ def figures(
         classifier.double()
         classifier.register_forward_pre_hook(lambda module, inputs: (inputs[0].double(),))
     images = ImageBatches(
-        SPLITS, classifier.normalization, augment, settings.batch_size, 0, CPU, share=group.share
+        SPLITS, classifier.normalization, augment, settings.batch_size, 0, CPU, shard=group.shard
     )
     # Two batches, for three processes.
     images.held_out_batch_size = 16
@@ -122,7 +122,7 @@ def main(folder: Path) -> None:
     # For one process, and from one.
     found["left"] = figures(EXACT["batch norm"], group, folder / "left", 3)
     found["taken over"] = figures(EXACT["batch norm"], group, folder / "taken over")
-    torch.save(norm(group.share), folder / f"norm-{group.rank}.pt")
+    torch.save(norm(group.shard), folder / f"norm-{group.rank}.pt")
     if group.is_first:
         (folder / "found.json").write_text(json.dumps(found))
 

@@ -197,7 +197,7 @@ def test_training_stops_when_validation_stops_falling_and_keeps_the_best(mode: s
     assert result.best.valid_loss == min(losses)
     assert losses.index(min(losses)) + 1 == result.best_epoch
     again = evaluate(predict(classifier, images, "valid"), ("a", "b", "c"))
-    assert again.loss == pytest.approx(result.best.valid_loss, abs=1e-4)
+    assert again.metrics["loss"] == pytest.approx(result.best.valid_loss, abs=1e-4)
     assert again.accuracy == pytest.approx(result.best.valid_accuracy)
 
 

