@@ -32,7 +32,7 @@ def test_threads_together_hold_no_more_than_the_total() -> None:
 
 def test_more_than_the_total_is_given_alone() -> None:
     budget = Budget(100)
-    with budget.claim(1000), ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1) as pool, budget.claim(1000):
         other = pool.submit(claim_once, budget, 1)
         time.sleep(0.05)
         assert not other.done()
