@@ -48,8 +48,8 @@ MAX_INT = 2**31 - 1
 LOOK_EVERY_S = 0.1
 READ_EARLY = ("PYTHON", "LD_", "HF_", "TORCH", "TIMM_", "OMP_", "MKL_", "KMP_", "OPENBLAS_")
 """Prefixes of environment variables that Python and libraries read only when they are loaded."""
-SET_LATE = ("PYTHONWARNINGS", "OMP_NUM_THREADS")
-"""Those among them that have the same effect in a fork."""
+SET_LATE = ("PYTHONWARNINGS", "OMP_NUM_THREADS", "TORCHINDUCTOR_CACHE_DIR")
+"""Those among them that have the same effect in a fork; the last one is set by torch itself."""
 
 _lock = threading.Lock()
 _server: ForkServer | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tests.benchmark.conftest import Bench
+from tests.benchmark.conftest import TINY, Bench, environment, run_bench
 
 FAILING = ("run", "test_resnet", "-c", "tiny.yaml", "--set", "train.learning_rate=1e38")
 LINE = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} "
@@ -49,3 +49,13 @@ def test_debug_shows_where_a_user_error_comes_from(bench: Bench) -> None:
     assert done.code == 2
     assert "Traceback" in done.err
     assert done.err.splitlines()[-1].startswith("bench: --set train.epochs=none")
+
+
+def test_a_new_interpreter_forks_its_runs(tmp_path: Path) -> None:
+    """Also after its own imports, of which some set environment variables."""
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    asked = ("run", "test_resnet", "-c", "tiny.yaml", "--debug", "--set", "seeds=[0,1]")
+    done = run_bench(tmp_path, *asked, variables=environment())
+    assert done.code == 0, done.err
+    forked = [line for line in logged(done.err, "DEBUG") if "forked process" in line]
+    assert sum("benchmark.engine.worker" in line for line in forked) == 2
