@@ -78,7 +78,8 @@ def describe(event: StageStarted | EpochDone | Resumed | Note) -> str:
     if isinstance(event, StageStarted):
         return f"stage {event.stage}"
     if isinstance(event, Resumed):
-        return f"resumed after {event.epochs} epochs and {event.steps} steps"
+        steps = f" and {event.steps:,} steps" if event.steps else ""
+        return f"resumed after {event.epochs} epochs{steps}"
     if isinstance(event, Note):
         return event.text
     result = event.result

@@ -183,11 +183,8 @@ class TerminalListener:
     def on_event(self, spec: RunSpec, event: events.Event) -> None:
         """Update the run's row, or print a line for the epoch."""
         self._progress.update(spec, event)
-        if isinstance(event, events.Note):
-            self._notify(spec, event.text)
-        elif isinstance(event, events.Resumed):
-            steps = f" and {event.steps:,} steps" if event.steps else ""
-            self._notify(spec, f"resumed after {event.epochs} epochs{steps}")
+        if isinstance(event, (events.Note, events.Resumed)):
+            self._notify(spec, events.describe(event))
         elif self._table is not None:
             self._table.refresh()
         elif isinstance(event, events.EpochDone):
