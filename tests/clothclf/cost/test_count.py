@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,10 +21,8 @@ from clothclf.cost.quick import count_backbone
 from clothclf.errors import CostError
 from clothclf.models.build import build_classifier
 from clothclf.models.weights import RANDOM
-from clothclf.results import Cost, size_text
+from clothclf.results import size_text
 from clothclf.settings import HeadSettings, ModelSettings
-
-Count = Callable[[CostRequest], Cost]
 
 
 def own(name: str, size: int = 0) -> CostRequest:
@@ -41,9 +38,9 @@ def own(name: str, size: int = 0) -> CostRequest:
     ],
 )
 def test_flopth_gives_the_published_figures(
-    counting: Count, name: str, hidden: int | None, giga: float, million: float
+    name: str, hidden: int | None, giga: float, million: float
 ) -> None:
-    cost = counting(CostRequest(name, 112, 11, HeadSettings(hidden=hidden)))
+    cost = count_cost(CostRequest(name, 112, 11, HeadSettings(hidden=hidden)))
     flopth = cost.counted_macs("flopth")
     assert flopth is not None
     assert flopth / 1e9 == pytest.approx(giga, rel=0.005)
@@ -65,9 +62,9 @@ def test_flopth_gives_the_published_figures(
     ],
 )
 def test_headlines_hold_where_flopth_fails_and_the_failure_is_named(
-    counting: Count, name: str, giga: float, failure: str
+    name: str, giga: float, failure: str
 ) -> None:
-    cost = counting(own(name, 224))
+    cost = count_cost(own(name, 224))
     assert cost.macs is not None
     assert cost.macs / 1e9 == pytest.approx(giga, rel=0.001)
     assert cost.flops == 2 * cost.macs
@@ -76,8 +73,8 @@ def test_headlines_hold_where_flopth_fails_and_the_failure_is_named(
 
 
 @pytest.mark.slow
-def test_a_counter_that_fails_leaves_the_headline_and_says_why(counting: Count) -> None:
-    cost = counting(own("sequencer2d_s"))
+def test_a_counter_that_fails_leaves_the_headline_and_says_why() -> None:
+    cost = count_cost(own("sequencer2d_s"))
     assert cost.macs is not None
     assert cost.macs > 8e9
     assert (cost.counted_macs("flopth"), cost.verdicts["flopth"]) == (None, "unchecked")
@@ -85,9 +82,9 @@ def test_a_counter_that_fails_leaves_the_headline_and_says_why(counting: Count) 
     assert "LSTM" in cost.reason
 
 
-def test_the_head_is_part_of_what_is_counted(counting: Count) -> None:
-    plain = counting(CostRequest("test_resnet", 64, 11, HeadSettings()))
-    hidden = counting(CostRequest("test_resnet", 64, 11, HeadSettings(hidden=32)))
+def test_the_head_is_part_of_what_is_counted() -> None:
+    plain = count_cost(CostRequest("test_resnet", 64, 11, HeadSettings()))
+    hidden = count_cost(CostRequest("test_resnet", 64, 11, HeadSettings(hidden=32)))
     features = plain.trainable_params // 11 - 1
     assert plain.trainable_params == 11 * (features + 1)
     assert hidden.trainable_params == 32 * (features + 1) + 11 * 33
@@ -115,13 +112,11 @@ def test_params_and_bytes_are_those_of_the_classifier_that_trains() -> None:
         (CostRequest("vgg16", 8, 10, HeadSettings()), "8 x 8"),
     ],
 )
-def test_a_refusal_is_one_sentence_with_the_reason(
-    counting: Count, request_: CostRequest, told: str
-) -> None:
+def test_a_refusal_is_one_sentence_with_the_reason(request_: CostRequest, told: str) -> None:
     with pytest.raises(CostError, match=told) as caught:
-        counting(request_)
+        count_cost(request_)
     assert "\n" not in str(caught.value)
-    assert "resnet18" in str(counting(own("resnet18", 64)).architecture)  # the rest goes on
+    assert "resnet18" in str(count_cost(own("resnet18", 64)).architecture)  # the rest goes on
 
 
 @pytest.mark.parametrize(
@@ -164,8 +159,8 @@ def test_asking_imports_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
 
 
-def test_a_cost_survives_json(counting: Count) -> None:
-    cost = counting(own("test_vit"))
+def test_a_cost_survives_json() -> None:
+    cost = count_cost(own("test_vit"))
     assert cost_from_dict(cost_to_dict(cost)) == cost
 
 
@@ -299,9 +294,9 @@ def test_a_count_on_another_image_is_refused() -> None:
     [("mobileone_s0", 0.2751, 1.0519), ("ghostnetv3_130", 0.2693, 0.6548)],
 )
 def test_networks_are_counted_as_they_are_deployed(
-    counting: Count, name: str, deployed: float, training: float
+    name: str, deployed: float, training: float
 ) -> None:
-    cost = counting(own(name))
+    cost = count_cost(own(name))
     assert cost.macs is not None
     assert cost.training_macs is not None
     assert cost.training_params is not None
@@ -316,13 +311,13 @@ def test_networks_are_counted_as_they_are_deployed(
     assert (quick["params"], quick["training_params"]) == (cost.params, cost.training_params)
 
 
-def test_a_network_with_one_form_has_no_second_figure(counting: Count) -> None:
-    cost = counting(own("test_resnet"))
+def test_a_network_with_one_form_has_no_second_figure() -> None:
+    cost = count_cost(own("test_resnet"))
     assert (cost.training_macs, cost.training_params, cost.image_height) == (None, None, None)
 
 
-def test_a_cost_of_before_is_still_read(counting: Count) -> None:
-    cost = counting(own("test_resnet"))
+def test_a_cost_of_before_is_still_read() -> None:
+    cost = count_cost(own("test_resnet"))
     new = ("training_macs", "training_params", "image_height")
     values = {name: value for name, value in cost_to_dict(cost).items() if name not in new}
     assert cost_from_dict(values) == cost
