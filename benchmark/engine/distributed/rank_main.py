@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+from benchmark.config.logging_config import configure_logging
 from benchmark.engine.worker import (
     UNFINISHED,
     EventPipe,
@@ -36,6 +37,7 @@ def main(
     if spec is None:
         print(f"{folder.path}: no readable {files.SPEC}", file=sys.stderr)
         return 1
+    configure_logging("info", f"{spec.name} process {rank + 1}")
     from benchmark.engine.distributed.follower import run_follower
     from benchmark.engine.pipeline import Pipeline, Stop
     from clothclf.training.distributed.process_group import init_process_group
