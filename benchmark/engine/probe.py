@@ -119,8 +119,8 @@ def _read(file: Path) -> Probe | None:
     """Read a cached probe, or None if invalid; old files without a checksum are accepted."""
     try:
         values = json.loads(file.read_bytes())
-        told = values.pop("check", None)
-        return PROBE.validate_python(values) if told in (None, _check(values)) else None
+        check = values.pop("check", None)
+        return PROBE.validate_python(values) if check in (None, _check(values)) else None
     except (OSError, ValueError, TypeError, AttributeError):  # also for JSON of another structure
         return None
 
@@ -154,8 +154,8 @@ def ask(spec: RunSpec, timeout_s: float) -> Probe:
         answer = json.loads(child.stdout)
     except ValueError:
         last = (child.stderr.strip().splitlines() or ["no message"])[-1]
-        told = f"the probe process ended with code {child.returncode}: {last}"
-        raise TrainingError(f"{spec.name}: {told}") from None
+        death = f"the probe process ended with code {child.returncode}: {last}"
+        raise TrainingError(f"{spec.name}: {death}") from None
     if "error" in answer:
         raise TrainingError(answer["error"])
     return PROBE.validate_python(answer["probe"])

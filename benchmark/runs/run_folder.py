@@ -98,10 +98,10 @@ class RunFolder:
             value = kind.from_json(text)
         except (OSError, UnicodeDecodeError, ValidationError):
             return None
-        told = getattr(value, "check", None)
-        if told is not None and (checked or CHECK.search(text)):
+        check = getattr(value, "check", None)
+        if check is not None and (checked or CHECK.search(text)):
             bare = CHECK.sub('"check": ""', text, count=1)
-            if hashlib.sha256(bare.encode()).hexdigest() != told:
+            if hashlib.sha256(bare.encode()).hexdigest() != check:
                 return None
         return value
 
