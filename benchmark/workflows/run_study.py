@@ -31,7 +31,7 @@ from benchmark.terminal.output import (
     print_table,
 )
 from clothclf.data.dataset import DataSet
-from clothclf.process import fork_server
+from clothclf.process import fork_client
 
 if TYPE_CHECKING:
     from benchmark.tracking.mlflow_store import MlflowStore
@@ -60,7 +60,7 @@ def run_study(
     console = make_console()
     root = open_store(study)
     if not dry_run and not any(study_folders(root, study.study)):
-        fork_server.preload("benchmark.engine.pipeline")  # imports while the data are prepared
+        fork_client.preload("benchmark.engine.pipeline")  # imports while the data are prepared
     plan, data = plan_study(study, requested, root, console, may_probe=not dry_run)
     _describe(console, plan, data, root)
     if dry_run:

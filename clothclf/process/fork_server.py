@@ -1,9 +1,8 @@
-"""Fork child processes from a server process that has imported torch and timm once.
+"""Server process that imports torch and timm once and forks child processes on request.
 
-Importing takes longer than a small run. The server only imports: it computes nothing and does not
-initialize CUDA, so that a fork starts like a new interpreter, with its own threads, allocator
-settings and environment. Same idea as multiprocessing's start method `forkserver`, which cannot
-redirect output or set the environment.
+The server only imports: it computes nothing and does not initialize CUDA, so that a fork starts
+like a new interpreter, with its own threads, allocator settings and environment. Same idea as
+multiprocessing's start method `forkserver`, which cannot redirect output or set the environment.
 """
 
 from __future__ import annotations
@@ -13,14 +12,12 @@ import ctypes
 import gc
 import importlib
 import json
-import logging
 import os
 import runpy
 import select
 import selectors
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import traceback
@@ -28,208 +25,25 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from clothclf.process.command import code_command, die_with_parent
+from setproctitle import setproctitle
 
-with contextlib.suppress(ImportError):  # only required where processes are forked
-    from setproctitle import setproctitle
+from clothclf.process.command import die_with_parent
+from clothclf.process.fork_client import ForkServer, use
 
-logger = logging.getLogger(__name__)
-
-PRELOAD = ["timm", "torch._dynamo", "fvcore.nn", "flopth", "clothclf.cost.measure.measuring"]
-"""Modules that the server imports; callers add their own with `preload`."""
-START_METHOD = "BENCH_START_METHOD"
-"""Environment variable: `forkserver` (default on Linux) or `spawn`."""
-NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
-GPU_DRIVERS = ("/dev/nvidiactl", "/dev/kfd")
-"""Present where the driver of a GPU by NVIDIA or AMD is loaded."""
 MALLOPT = {"MALLOC_TRIM_THRESHOLD_": -1, "MALLOC_TOP_PAD_": -2, "MALLOC_MMAP_THRESHOLD_": -3}
 """Parameters of mallopt(3) by environment variable, which glibc reads only when it starts."""
 MAX_INT = 2**31 - 1
 LOOK_EVERY_S = 0.1
 READ_EARLY = ("PYTHON", "LD_", "HF_", "TORCH", "TIMM_", "OMP_", "MKL_", "KMP_", "OPENBLAS_")
 """Prefixes of environment variables that Python and libraries read only when they are loaded."""
-SET_LATE = ("PYTHONWARNINGS", "OMP_NUM_THREADS", "TORCHINDUCTOR_CACHE_DIR")
-"""Those among them that have the same effect in a fork; the last one is set by torch itself."""
-
-_lock = threading.Lock()
-_server: ForkServer | None = None
-
-
-class ForkServer:
-    """Connection to a server process. Several processes may share it."""
-
-    def __init__(self, requests: socket.socket, life: int | None = None) -> None:
-        """Send requests to this end of a `socket_pair`, to a server with this environment.
-
-        `life` is the end of a pipe that stays open as long as this process lives.
-        """
-        self.requests = requests
-        self.life = life
-        self._read = _read_early(os.environ)
-
-    @staticmethod
-    def start() -> ForkServer:
-        """Start a server, which imports in the background and ends with this process."""
-        ours, theirs = socket_pair()
-        watched, life = os.pipe()
-        with theirs, os.fdopen(watched):
-            ends = [ours.fileno(), theirs.fileno(), watched]
-            code = "from clothclf.process.fork_server import main; main()"
-            server = subprocess.Popen(
-                code_command(code, *map(str, ends), json.dumps(PRELOAD)),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                pass_fds=ends,
-                start_new_session=True,
-            )
-        server.returncode = 0  # nobody waits for it: it ends with this process
-        return ForkServer(ours, life)
-
-    def can_fork(self, environment: Mapping[str, str]) -> bool:
-        """Whether libraries are loaded as they would be in this environment."""
-        return self._read == _read_early(environment)
-
-    def fork(self, request: dict[str, Any], streams: tuple[int, int, int]) -> ForkedProcess | None:
-        """Fork a child, or return None if the server has died."""
-        ours, theirs = socket.socketpair()
-        try:
-            with theirs:
-                socket.send_fds(self.requests, [b"fork"], [theirs.fileno(), *streams])
-            ours.sendall(json.dumps(request).encode() + b"\n")
-            return ForkedProcess(ours)
-        except (OSError, ValueError):
-            ours.close()
-            return None
-
-
-class ForkedProcess:
-    """Child of the server, with the methods of subprocess.Popen that its users need."""
-
-    def __init__(self, status: socket.socket) -> None:
-        """Wait for the fork; `pid` is 0 if it failed. Raises ValueError if the server has died."""
-        self._status = status
-        self._lines = status.makefile("rb")
-        self.pid = int(self._lines.readline())
-        self.returncode: int | None = None
-
-    def wait(self, timeout: float | None = None) -> int:
-        """Return the exit code; raises subprocess.TimeoutExpired."""
-        if self.returncode is None:
-            with selectors.DefaultSelector() as selector:
-                selector.register(self._status, selectors.EVENT_READ)
-                if not selector.select(timeout):
-                    raise subprocess.TimeoutExpired(str(self.pid), timeout or 0.0)
-            # Without an answer, the server has been killed, and its children with it.
-            self.returncode = int(self._lines.readline() or -signal.SIGKILL)
-            self._lines.close()
-            self._status.close()
-        return self.returncode
-
-    def poll(self) -> int | None:
-        """Return the exit code, or None while the process runs."""
-        try:
-            return self.wait(0)
-        except subprocess.TimeoutExpired:
-            return None
-
-    def terminate(self) -> None:
-        """Send SIGTERM unless the process has ended."""
-        if self.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGTERM)
-
-
-def preload(*modules: str) -> None:
-    """Start the server now, which also imports these modules; does nothing if it has started."""
-    with _lock:
-        PRELOAD.extend(name for name in modules if name not in PRELOAD)
-        if is_supported():
-            _connect()
-
-
-def fork_module(
-    module: str,
-    arguments: Sequence[str],
-    environment: Mapping[str, str],
-    streams: tuple[int, int, int],
-) -> ForkedProcess | None:
-    """Fork a child that runs a module, or return None if a new interpreter must run it."""
-    if not is_supported(environment):
-        return None
-    request = {
-        "module": module,
-        "arguments": list(arguments),
-        "environment": dict(environment),
-        "folder": os.getcwd(),
-    }
-    with open(os.devnull, "r+b", buffering=0) as null:
-        chosen = [null.fileno() if s == subprocess.DEVNULL else s for s in streams]
-        for _ in range(2):  # again if the server was killed meanwhile
-            with _lock:
-                server = _connect()
-            if not server.can_fork(environment):
-                return None
-            forked = server.fork(request, (chosen[0], chosen[1], chosen[2]))
-            if forked is not None and not forked.pid:
-                return None
-            if forked is not None:
-                logger.debug("forked process %d: %s %s", forked.pid, module, arguments)
-                return forked
-            with _lock:
-                _disconnect(server)
-    return None
-
-
-def is_supported(environment: Mapping[str, str] = NO_GPU) -> bool:
-    """Whether children are forked: on Linux, unless they may use CUDA or START_METHOD is `spawn`.
-
-    CUDA does not support forks of a process that has used it, as a library could on import.
-    """
-    if sys.platform != "linux" or os.environ.get(START_METHOD) == "spawn":
-        return False
-    no_gpu = environment.get("CUDA_VISIBLE_DEVICES") == ""
-    return no_gpu or not any(os.path.exists(path) for path in GPU_DRIVERS)
-
-
-def use(server: ForkServer) -> None:
-    """Fork all further children from this server."""
-    global _server
-    _server = server
-
-
-def _read_early(environment: Mapping[str, str]) -> dict[str, str]:
-    return {
-        name: value
-        for name, value in environment.items()
-        if name.startswith(READ_EARLY) and name not in SET_LATE
-    }
-
-
-def _connect() -> ForkServer:
-    global _server
-    if _server is None:
-        _server = ForkServer.start()
-    return _server
-
-
-def _disconnect(server: ForkServer) -> None:
-    global _server
-    if _server is server:
-        _server = None
-        server.requests.close()
-        if server.life is not None:
-            os.close(server.life)
-
-
-def socket_pair() -> tuple[socket.socket, socket.socket]:
-    """Return the ends of a server's connection: for requests, and for `serve`."""
-    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+SET_LATE = ("PYTHONWARNINGS", "OMP_NUM_THREADS")
+"""Those among them that have the same effect in a fork."""
 
 
 def main() -> NoReturn:
     """Import and serve; the arguments are descriptors for `serve`, and modules."""
     requests, connection, life = map(int, sys.argv[1:4])
+    before = dict(os.environ)
     imported = threading.Event()
     watcher = threading.Thread(target=_exit_with_parent, args=(life, imported))
     watcher.start()
@@ -238,7 +52,7 @@ def main() -> NoReturn:
             importlib.import_module(name)
     imported.set()
     watcher.join()  # no thread may run during a fork
-    serve(socket.socket(fileno=requests), socket.socket(fileno=connection), life)
+    serve(socket.socket(fileno=requests), socket.socket(fileno=connection), life, before)
 
 
 def _exit_with_parent(life: int, imported: threading.Event) -> None:
@@ -248,10 +62,16 @@ def _exit_with_parent(life: int, imported: threading.Event) -> None:
             os._exit(0)
 
 
-def serve(requests: socket.socket, connection: socket.socket, life: int) -> NoReturn:
+def serve(
+    requests: socket.socket,
+    connection: socket.socket,
+    life: int,
+    before: Mapping[str, str] = os.environ,
+) -> NoReturn:
     """Fork a child for each request; children send their own requests to `requests`.
 
-    Exits, and its children with it, when the other end of the pipe `life` is closed.
+    Exits, and its children with it, when the other end of the pipe `life` is closed. `before` is
+    the environment before the imports, which set variables themselves.
     """
     use(ForkServer(requests))
     warnings.simplefilter("ignore")  # children run with PYTHONWARNINGS=ignore, or do the same
@@ -260,7 +80,7 @@ def serve(requests: socket.socket, connection: socket.socket, life: int) -> NoRe
     # Forks then neither traverse nor copy the objects that exist now.
     gc.collect()
     gc.freeze()
-    server = _Server(connection, life)
+    server = _Server(connection, life, before)
     while True:
         server.step()
 
@@ -268,7 +88,8 @@ def serve(requests: socket.socket, connection: socket.socket, life: int) -> NoRe
 class _Server:
     """The server's side: its children, and the sockets on which their status is awaited."""
 
-    def __init__(self, connection: socket.socket, life: int) -> None:
+    def __init__(self, connection: socket.socket, life: int, before: Mapping[str, str]) -> None:
+        self._before, self._now = _read_early(before), _read_early(os.environ)
         self._connection = connection
         self._life = life
         self._children: dict[int, socket.socket] = {}
@@ -292,27 +113,38 @@ class _Server:
         status = socket.socket(fileno=descriptors[0])
         with status.makefile("rb") as lines:
             line = lines.readline()
-        if not line.endswith(b"\n"):  # who asked has died
-            pid = 0
-        else:
-            parent = os.getpid()
-            try:
-                pid = os.fork()
-            except OSError:  # too many processes
-                pid = -1
-                self._send(status, 0)
-            if pid == 0:
-                self._forget()
-                status.close()
-                _become(json.loads(line), descriptors[1:], parent)
+        pid = 0
+        if line.endswith(b"\n"):  # else the process that sent it has died
+            pid = self._fork_for(json.loads(line), status, descriptors[1:])
+            self._send(status, pid)
         for descriptor in descriptors[1:]:
             os.close(descriptor)
-        if pid > 0:
+        if pid:
             self._children[pid] = status
             self._selector.register(status, selectors.EVENT_READ, lambda: self._orphaned(pid))
-            self._send(status, pid)
         else:
             status.close()
+
+    def _fork_for(
+        self, request: dict[str, Any], status: socket.socket, streams: Sequence[int]
+    ) -> int:
+        """Return the child's process ID, or 0 if the request needs a new interpreter."""
+        wanted = _read_early(request["environment"])
+        if any(
+            wanted.get(name) not in (self._before.get(name), self._now.get(name))
+            for name in {*wanted, *self._before}
+        ):
+            return 0
+        parent = os.getpid()
+        try:
+            pid = os.fork()
+        except OSError:  # too many processes
+            return 0
+        if pid == 0:
+            self._forget()
+            status.close()
+            _become(request, streams, parent)
+        return pid
 
     def _forget(self) -> None:
         """In a fork: close what belongs to the server and to its other children."""
@@ -342,6 +174,14 @@ class _Server:
     def _send(status: socket.socket, number: int) -> None:
         with contextlib.suppress(OSError):  # who asked has died
             status.sendall(f"{number}\n".encode())
+
+
+def _read_early(environment: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: value
+        for name, value in environment.items()
+        if name.startswith(READ_EARLY) and name not in SET_LATE
+    }
 
 
 def _kill_group(pid: int) -> None:

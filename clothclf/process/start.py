@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from clothclf.process.command import module_command
-from clothclf.process.fork_server import ForkedProcess, fork_module
+from clothclf.process.fork_client import ForkedProcess, fork_module
 
 Process = subprocess.Popen[bytes] | ForkedProcess
 

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from clothclf.process import fork_server
+from clothclf.process import fork_client, fork_server
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["tests.benchmark.preload"])
@@ -67,7 +67,7 @@ def _command(
 
 def _serve_forks() -> None:
     """Start the server of the command's child processes, with all its imports made."""
-    requests, connection = fork_server.socket_pair()
+    requests, connection = fork_client.socket_pair()
     watched, life = os.pipe()
     if os.fork() == 0:
         os.close(life)
@@ -75,4 +75,4 @@ def _serve_forks() -> None:
         fork_server.serve(requests, connection, watched)
     connection.close()
     os.close(watched)
-    fork_server.use(fork_server.ForkServer(requests, life))
+    fork_client.use(fork_client.ForkServer(requests, life))

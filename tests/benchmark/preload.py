@@ -21,7 +21,7 @@ import pandas as pd  # noqa: E402, F401
 
 import benchmark.cli  # noqa: E402
 import benchmark.engine.pipeline  # noqa: E402, F401
-from clothclf.process import fork_server  # noqa: E402
+from clothclf.process import fork_client  # noqa: E402
 
-for name in fork_server.PRELOAD:
+for name in fork_client.PRELOAD:
     importlib.import_module(name)

@@ -79,9 +79,9 @@ def test_it_ends_at_once_where_its_parent_is_gone_already(tmp_path: Path) -> Non
 
 SERVER = """\
 import json, os, sys, time
-from clothclf.process import fork_server
+from clothclf.process import fork_client
 from clothclf.process.start import run_module, start_module
-fork_server.PRELOAD[:] = ["colorsys"]
+fork_client.PRELOAD[:] = ["colorsys"]
 
 def run(module, *arguments, stdin="", timeout_s=60, **variables):
     environment = {**os.environ, **variables}
@@ -263,7 +263,7 @@ def test_a_server_that_is_still_importing_ends_with_its_parent(tmp_path: Path) -
         "pathlib.Path(__file__).with_name('pid').write_text(str(os.getpid()))\n"
         "time.sleep(600)\n"
     )
-    code = 'fork_server.preload("slow_import")\nwhile not os.path.exists("pid"): time.sleep(0.05)\n'
+    code = 'fork_client.preload("slow_import")\nwhile not os.path.exists("pid"): time.sleep(0.05)\n'
     run_code(tmp_path, code)
     end = time.monotonic() + 5
     while is_alive(int((tmp_path / "pid").read_text())):
