@@ -10,6 +10,7 @@ import click
 from benchmark.commands.options import (
     format_option,
     load,
+    margin_option,
     output_format,
     output_option,
     study_options,
@@ -38,6 +39,7 @@ SUFFIXES = {".md": "md", ".json": "json"}
 @click.option(
     "--unpaired", is_flag=True, help="Compare runs with different test sets as independent samples."
 )
+@margin_option
 @format_option(["table", *SUFFIXES.values()], "table, or md for a file")
 @output_option
 @click.pass_context
@@ -50,6 +52,7 @@ def compare(
     fail_if: tuple[str, ...],
     certain: bool,
     unpaired: bool,
+    margin: float,
     form: str | None,
     output: Path | None,
 ) -> None:
@@ -64,6 +67,7 @@ def compare(
     \b
     Conditions of --fail-if (scores in points, costs in percent):
       accuracy drops 0.5      macro-f1 drops 1
+      accuracy not within 0.5 (unless a larger drop is excluded with 95 % confidence)
       macs rise 10 %          params rise 10 %         latency rises 20 %
 
     \b
@@ -84,7 +88,7 @@ def compare(
     conditions = [read_condition(text) for text in fail_if]
     if certain and not conditions:
         raise click.UsageError("--certain requires --fail-if")
-    compared = _compare((baseline, new), config, assignments, unpaired)
+    compared = _compare((baseline, new), config, assignments, unpaired, margin / 100)
     judgement = judge(conditions, compared, certain)
     _write(written, output, compared, judgement)
     for sentence in judgement.held:
@@ -95,7 +99,11 @@ def compare(
 
 
 def _compare(
-    requested: tuple[str, str], config: Path, assignments: tuple[str, ...], unpaired: bool
+    requested: tuple[str, str],
+    config: Path,
+    assignments: tuple[str, ...],
+    unpaired: bool,
+    margin: float,
 ) -> Compared:
     from benchmark.compare.compare import compare_runs, compare_studies
     from benchmark.errors import ReportError
@@ -104,14 +112,14 @@ def _compare(
     studies = [_is_study(name) for name in requested]
     if all(studies):
         baseline, new = ((name, load(Path(name), assignments)) for name in requested)
-        return compare_studies(baseline, new, unpaired)
+        return compare_studies(baseline, new, unpaired, margin)
     if any(studies):
         raise ReportError(
             f"{requested[0]} and {requested[1]}: one is a study config, the other a "
             "run; give two runs or two configs"
         )
     first, second = (find_run(name, lambda: load(config, assignments)) for name in requested)
-    return compare_runs(first, second, unpaired)
+    return compare_runs(first, second, unpaired, margin)
 
 
 def _is_study(name: str) -> bool:

@@ -121,6 +121,16 @@ class Number(click.FloatRange):
         return number
 
 
+margin_option = click.option(
+    "--margin",
+    type=Number(0, min_open=True),
+    default=1.0,
+    show_default=True,
+    metavar="N",
+    help="Accuracies that differ by less than N points are equivalent.",
+)
+
+
 class Count(click.ParamType[float]):
     """Positive count in units of 10^6 or 10^9: `10`, or with a suffix, `10M`, `0.5G`."""
 

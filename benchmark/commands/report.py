@@ -12,6 +12,7 @@ from benchmark.commands.options import (
     format_option,
     from_select_option,
     load,
+    margin_option,
     output_format,
     output_option,
     study_options,
@@ -19,7 +20,7 @@ from benchmark.commands.options import (
 from benchmark.terminal.output_file import write_output
 
 if TYPE_CHECKING:
-    from benchmark.report.pick import Criteria
+    from benchmark.report.pick_rule import Criteria
     from benchmark.report.write import Report
 
 SUFFIXES = {".md": "md", ".csv": "csv", ".json": "json", ".tex": "latex", ".html": "html"}
@@ -50,16 +51,49 @@ MAX_SHOWN = 20
     help="Only pick models with at most N ms latency.",
 )
 @click.option(
-    "--min-accuracy", type=Number(0, 1), help="Minimum test accuracy of the pick, 0 to 1."
+    "--min-accuracy",
+    type=Number(0, 1),
+    help="Minimum accuracy of the pick on the split of --choose-on, 0 to 1.",
 )
 @click.option(
     "--prefer",
     type=click.Choice(["balance", "accuracy", "speed", "size"]),
     default="balance",
     show_default=True,
-    help="Cost that the pick weighs against accuracy: MACs (balance), none (accuracy), latency "
-    "(speed) or parameters (size).",
+    help="accuracy: the most accurate; speed, size: lowest latency, fewest parameters within "
+    "--max-drop; balance: weigh accuracy against --cost.",
 )
+@click.option(
+    "--cost",
+    type=click.Choice(["macs", "latency", "params", "memory"]),
+    default="macs",
+    show_default=True,
+    help="Cost that --prefer balance weighs against accuracy.",
+)
+@click.option(
+    "--points-per-10x",
+    type=Number(0),
+    default=2.0,
+    show_default=True,
+    metavar="N",
+    help="Points of accuracy that each 10x increase in --cost must gain.",
+)
+@click.option(
+    "--max-drop",
+    type=Number(0),
+    default=2.0,
+    show_default=True,
+    metavar="N",
+    help="Points of accuracy that --prefer speed and size may lose to the most accurate.",
+)
+@click.option(
+    "--choose-on",
+    type=click.Choice(["validation", "test"]),
+    default="validation",
+    show_default=True,
+    help="Split whose accuracies choose; test reproduces published practice.",
+)
+@margin_option
 @click.option(
     "--front",
     default="accuracy,macs",
@@ -136,7 +170,7 @@ def report(
 
 def _criteria(front: str, **limits: Any) -> Criteria:
     from benchmark.report.columns import COLUMNS
-    from benchmark.report.pick import Criteria
+    from benchmark.report.pick_rule import Criteria
     from clothclf.errors import UserError, did_you_mean
 
     keys = tuple(key.strip() for key in front.split(","))

@@ -108,7 +108,7 @@ def select(
     shorthands = tuple(f"{key}={value}" for key, value in limits.items() if value is not None)
     study = load(config, (*assignments, *shorthands))
 
-    from benchmark.report.pick import Criteria
+    from benchmark.report.pick_rule import Criteria
     from benchmark.select.execution import Options
     from benchmark.select.select import run_selection
     from benchmark.select.selection_state import Request

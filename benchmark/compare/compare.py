@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.compare.config_differences import SettingChange, settings_changed
-from benchmark.compare.contrast import Contrast, Contrasts, Side
+from benchmark.compare.contrast import Contrast, Contrasts, Side, adjust
 from benchmark.compare.in_report import InReport, find_in_report
 from benchmark.config.study import StudySettings
 from benchmark.errors import ReportError
-from benchmark.report import statistics
 from benchmark.report.collect import Comparison, collect
+from benchmark.report.pairs import MARGIN
 from benchmark.report.rows import Row, make_rows
 from benchmark.runs.find import FoundRun
 from benchmark.runs.run_folder import RunFolder
@@ -35,20 +35,25 @@ class Compared:
     """Result of two runs in the report of their study; None if they are not in the same report."""
 
 
-def compare_runs(baseline: FoundRun, new: FoundRun, unpaired: bool = False) -> Compared:
+def compare_runs(
+    baseline: FoundRun, new: FoundRun, unpaired: bool = False, margin: float = MARGIN
+) -> Compared:
     """Compare two finished runs; runs of one study use the p-value adjustment of its report.
 
     Raises ReportError if predictions cannot be read, or if the test sets differ and `unpaired` is
     not set, which compares them as independent samples.
     """
     sides = [_side_of_run(found) for found in (baseline, new)]
-    contrast = Contrasts(unpaired).of(f"{sides[1].name} vs. {sides[0].name}", *sides)
+    contrast = Contrasts(unpaired, margin).of(f"{sides[1].name} vs. {sides[0].name}", *sides)
     in_report = find_in_report(baseline, new)
     if in_report is not None and in_report.one_run_each and not contrast.unpaired:
+        pair = in_report.pair
+        interval = pair.interval if in_report.sign > 0 else pair.interval.negated()
         contrast = dataclasses.replace(
             contrast,
-            mcnemar_adjusted=in_report.pair.mcnemar_adjusted,
-            bootstrap_adjusted=in_report.pair.bootstrap_adjusted,
+            accuracy=dataclasses.replace(contrast.accuracy, interval=interval),
+            mcnemar_adjusted=pair.mcnemar_adjusted,
+            bootstrap_adjusted=pair.bootstrap_adjusted,
             adjusted_for=in_report.pairs,
         )
     return Compared(
@@ -64,7 +69,10 @@ def compare_runs(baseline: FoundRun, new: FoundRun, unpaired: bool = False) -> C
 
 
 def compare_studies(
-    baseline: tuple[str, StudySettings], new: tuple[str, StudySettings], unpaired: bool = False
+    baseline: tuple[str, StudySettings],
+    new: tuple[str, StudySettings],
+    unpaired: bool = False,
+    margin: float = MARGIN,
 ) -> Compared:
     """Compare the rows of two studies on their newest data, each given with its display name.
 
@@ -80,7 +88,7 @@ def compare_studies(
             f"{baseline[0]} and {new[0]} have no finished architecture in common: "
             f"{_names(rows[0])} vs. {_names(rows[1])}"
         )
-    contrasts = Contrasts(unpaired)
+    contrasts = Contrasts(unpaired, margin)
     made = []
     for name, first, second in matched:
         pairs = zip((first, second), newest, strict=True)
@@ -89,7 +97,7 @@ def compare_studies(
     return Compared(
         baseline=baseline[0],
         new=new[0],
-        contrasts=tuple(_adjusted(made)),
+        contrasts=tuple(adjust(made)),
         only_baseline=_alone(rows[0], [first for _, first, _ in matched], newest[1][1]),
         only_new=_alone(rows[1], [second for _, _, second in matched], newest[0][1]),
         settings=settings_changed(matched),
@@ -151,17 +159,3 @@ def _alone(rows: Sequence[Row], matched: Sequence[Row], other_side: Comparison) 
 
 def _names(rows: Sequence[Row]) -> str:
     return ", ".join(row.name for row in rows)
-
-
-def _adjusted(contrasts: Sequence[Contrast]) -> Iterator[Contrast]:
-    paired = [item.mcnemar_p for item in contrasts if item.mcnemar_p is not None]
-    mcnemar = iter(statistics.holm(paired))
-    bootstrap = statistics.holm([item.bootstrap_p for item in contrasts])
-    for item, resampled in zip(contrasts, bootstrap, strict=True):
-        exact = None if item.mcnemar_p is None else next(mcnemar)
-        yield dataclasses.replace(
-            item,
-            mcnemar_adjusted=exact,
-            bootstrap_adjusted=resampled,
-            adjusted_for=len(contrasts),
-        )

@@ -14,7 +14,14 @@ from benchmark.compare.costs import CostChange, cost_changes
 from benchmark.errors import ReportError
 from benchmark.report import statistics
 from benchmark.report.analysis import resampled_figures
-from benchmark.report.pairs import ALPHA, compare_pairs, noise_of_seeds
+from benchmark.report.pairs import (
+    ALPHA,
+    MARGIN,
+    Verdict,
+    compare_pairs,
+    seed_variance,
+    verdict_of,
+)
 from benchmark.report.predictions import RunPredictions, TestSet, read_run, read_test_set
 from benchmark.report.rows import Row
 from benchmark.report.statistics import Interval, Resampling
@@ -68,9 +75,12 @@ class Contrast:
     mcnemar_adjusted: float | None
     """Adjusted for `adjusted_for` tests (Holm)."""
     bootstrap_adjusted: float
-    seed_noise: float | None
-    """Difference in accuracy that seeds alone explain; None for single seeds."""
+    """Adjusted for the same tests (max-T); includes the variation of several seeds."""
+    margin: float
+    """Margin of equivalence, 0 to 1."""
     costs: tuple[CostChange, ...]
+    drawn: Floats = dataclasses.field(repr=False)
+    """Difference in accuracy in each resampled test set [draws]."""
     adjusted_for: int = 1
     """Number of tests in the adjustment: pairs of the study's report, or architectures."""
 
@@ -80,17 +90,45 @@ class Contrast:
         return max(self.mcnemar_adjusted or 0.0, self.bootstrap_adjusted)
 
     @property
-    def tied(self) -> bool:
-        """Whether the difference may be due to chance in the images or the seeds."""
-        noisy = self.seed_noise is not None and abs(self.accuracy.difference) <= self.seed_noise
-        return self.p >= ALPHA or noisy
+    def verdict(self) -> Verdict:
+        """`apart`, `equivalent` (within the margin) or `undecided`, from the interval."""
+        if self.accuracy.interval is None:
+            return "undecided"
+        return verdict_of(self.accuracy.interval, self.margin)
+
+
+def adjust(contrasts: Sequence[Contrast]) -> list[Contrast]:
+    """Adjust intervals, p-values and verdicts for the number of contrasts."""
+    differences = statistics.simultaneous_differences(
+        [item.accuracy.difference for item in contrasts],
+        [item.drawn for item in contrasts],
+        [seed_variance(item.baseline.row, item.new.row) for item in contrasts],
+    )
+    exact = iter(statistics.holm([p for item in contrasts if (p := item.mcnemar_p) is not None]))
+    adjusted = []
+    for item, found in zip(contrasts, differences, strict=True):
+        mcnemar = None if item.mcnemar_p is None else next(exact)
+        interval = found.interval
+        if mcnemar is not None and mcnemar >= ALPHA:
+            interval = interval.including_zero()
+        adjusted.append(
+            dataclasses.replace(
+                item,
+                accuracy=dataclasses.replace(item.accuracy, interval=interval),
+                mcnemar_adjusted=mcnemar,
+                bootstrap_adjusted=found.p,
+                adjusted_for=len(contrasts),
+            )
+        )
+    return adjusted
 
 
 class Contrasts:
     """Compares sides; resamples each test set only once."""
 
-    def __init__(self, unpaired: bool) -> None:
+    def __init__(self, unpaired: bool, margin: float = MARGIN) -> None:
         self._unpaired = unpaired
+        self._margin = margin
         self._resamplings: dict[tuple[int, bytes], tuple[Resampling, Floats]] = {}
 
     def of(self, name: str, baseline: Side, new: Side) -> Contrast:
@@ -110,36 +148,36 @@ class Contrasts:
         drawn, scores = self._draw(ours, test, 0)
         new_drawn, new_scores = self._draw(theirs, other_test, int(bool(difference)))
         f1 = None if scores is None or new_scores is None else new_scores - scores
-        accuracy = _change(baseline.row.accuracy, new.row.accuracy, new_drawn - drawn)
-        resampled_p = statistics.bootstrap_p(accuracy.difference, new_drawn - drawn)
         contrast = Contrast(
             name=name,
             baseline=baseline,
             new=new,
             images=(len(test), len(other_test)),
             unpaired=difference,
-            accuracy=accuracy,
+            accuracy=_change(baseline.row.accuracy, new.row.accuracy, new_drawn - drawn),
             macro_f1=_change(baseline.row.macro_f1, new.row.macro_f1, f1),
             only_baseline=None,
             only_new=None,
             mcnemar_p=None,
-            bootstrap_p=resampled_p,
+            bootstrap_p=statistics.bootstrap_p(
+                new.row.accuracy - baseline.row.accuracy, new_drawn - drawn
+            ),
             mcnemar_adjusted=None,
-            bootstrap_adjusted=resampled_p,
-            seed_noise=noise_of_seeds(baseline.row, new.row),
+            bootstrap_adjusted=1.0,
+            margin=self._margin,
             costs=cost_changes(baseline.row, new.row),
+            drawn=new_drawn - drawn,
         )
-        if difference:
-            return contrast
-        both = [tuple(theirs), tuple(ours)]
-        pairs = compare_pairs([new.row, baseline.row], both, test, {0: new_drawn, 1: drawn})
-        return dataclasses.replace(
-            contrast,
-            only_baseline=pairs[0, 1].only_second,
-            only_new=pairs[0, 1].only_first,
-            mcnemar_p=pairs[0, 1].mcnemar_p,
-            mcnemar_adjusted=pairs[0, 1].mcnemar_p,
-        )
+        if not difference:
+            both = [tuple(theirs), tuple(ours)]
+            pairs = compare_pairs([new.row, baseline.row], both, test, {0: new_drawn, 1: drawn})
+            contrast = dataclasses.replace(
+                contrast,
+                only_baseline=pairs[0, 1].only_second,
+                only_new=pairs[0, 1].only_first,
+                mcnemar_p=pairs[0, 1].mcnemar_p,
+            )
+        return adjust([contrast])[0]
 
     def _draw(
         self, predictions: Sequence[RunPredictions], test: TestSet, seed: int

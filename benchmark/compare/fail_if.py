@@ -12,11 +12,12 @@ from benchmark.compare.costs import CostChange
 from benchmark.errors import ReportError
 
 GRAMMAR = (
-    "accuracy drops POINTS, macro-f1 drops POINTS, macs rise PERCENT %, params rise PERCENT %, "
-    "latency rises PERCENT %"
+    "accuracy drops POINTS, macro-f1 drops POINTS, accuracy not within POINTS, macro-f1 not within "
+    "POINTS, macs rise PERCENT %, params rise PERCENT %, latency rises PERCENT %"
 )
 _CONDITION = re.compile(
-    r"(?P<score>accuracy|macro-f1) drops? (?P<points>\d+(\.\d+)?)( ?points?)?"
+    r"(?P<score>accuracy|macro-f1) (drops?|(?P<margin>not within)) "
+    r"(?P<points>\d+(\.\d+)?)( ?points?)?"
     r"|(?P<cost>macs|params|latency) rises? (?P<percent>\d+(\.\d+)?) ?%"
 )
 MAX_LENGTH = 100
@@ -35,6 +36,8 @@ class Condition:
     """Limit in points for accuracy and macro-F1, else in percent."""
     text: str
     """As the user wrote it."""
+    non_inferiority: bool = False
+    """Whether a drop beyond the limit must be excluded with 95 % confidence (`not within`)."""
 
     @property
     def of_score(self) -> bool:
@@ -50,7 +53,8 @@ def read_condition(text: str) -> Condition:
         shown = text if len(text) <= MAX_LENGTH else f"{text[:MAX_LENGTH]}…"
         raise ReportError(f"--fail-if {shown!r}: invalid condition; use one of: {GRAMMAR}")
     figure = match["score"] or match["cost"]
-    return Condition(figure, float(match["points"] or match["percent"]), text)
+    limit = float(match["points"] or match["percent"])
+    return Condition(figure, limit, text, match["margin"] is not None)
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,8 @@ class _MissingError(Exception):
 def _held(condition: Condition, contrast: Contrast, certain: bool) -> str:
     if condition.of_score:
         change = contrast.accuracy if condition.figure == "accuracy" else contrast.macro_f1
+        if condition.non_inferiority:
+            return _inferior(condition, contrast, change)
         return _dropped(condition, contrast, change, certain)
     (cost,) = (cost for cost in contrast.costs if cost.key == condition.figure)
     return _risen(condition, contrast, cost)
@@ -112,6 +118,19 @@ def _dropped(condition: Condition, contrast: Contrast, change: Change, certain: 
     return (
         f"{contrast.name}: {condition.figure} drops {drop:.2f} points, more than "
         f"{condition.limit:g}, from {100 * change.baseline:.2f} to {100 * change.new:.2f}{sure}"
+    )
+
+
+def _inferior(condition: Condition, contrast: Contrast, change: Change) -> str:
+    if change.interval is None:
+        raise _MissingError("it has too many classes for a confidence interval")
+    low = 100 * change.interval.low
+    if low >= -condition.limit - ROUNDING:
+        return ""
+    return (
+        f"{contrast.name}: {condition.figure} may drop by more than {condition.limit:g} points: "
+        f"{100 * change.difference:+.2f}, 95 % confidence interval {low:+.2f} to "
+        f"{100 * change.interval.high:+.2f}"
     )
 
 

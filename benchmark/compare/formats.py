@@ -10,7 +10,8 @@ from benchmark.compare.contrast import Change, Contrast, Side
 from benchmark.compare.costs import CostChange
 from benchmark.compare.fail_if import Judgement
 from benchmark.compare.in_report import InReport
-from benchmark.report.pick import p_text, why_text
+from benchmark.report.pairs import p_text
+from benchmark.report.pick import verdict_text
 from benchmark.report.statistics import LEVEL
 from benchmark.text.numbers import inline, markdown_table
 
@@ -67,17 +68,25 @@ def verdict(contrast: Contrast) -> str:
     """State in one sentence whether the accuracy changed."""
     new, baseline = contrast.new.name, contrast.baseline.name
     points = 100 * contrast.accuracy.difference
-    details = f"{_interval(contrast.accuracy)}; {_p(contrast)}{_adjusted(contrast)}"
-    if contrast.tied:
-        return f"{new} is tied with {baseline}: {points:+.2f} points of accuracy ({details})."
-    word = "more" if points > 0 else "less"
-    return f"{new} is {abs(points):.2f} points {word} accurate than {baseline} ({details})."
+    details = f"{_interval(contrast.accuracy)}; {p_text(contrast.p)}{_adjusted(contrast)}"
+    if contrast.verdict == "apart":
+        word = "more" if points > 0 else "less"
+        return f"{new} is {abs(points):.2f} points {word} accurate than {baseline} ({details})."
+    if contrast.verdict == "equivalent":
+        return (
+            f"{new} and {baseline} are equivalent within {100 * contrast.margin:g} points: "
+            f"{points:+.2f} points of accuracy ({details})."
+        )
+    return (
+        f"Undecided whether {new} or {baseline} is more accurate: {points:+.2f} points of accuracy "
+        f"({details})."
+    )
 
 
 def _adjusted(contrast: Contrast) -> str:
     if contrast.adjusted_for == 1:
         return ""
-    return f", adjusted for the {contrast.adjusted_for} pairs of the study's report (Holm)"
+    return f", adjusted for the {contrast.adjusted_for} pairs of the study's report"
 
 
 def how_sure(contrast: Contrast) -> str:
@@ -94,13 +103,6 @@ def how_sure(contrast: Contrast) -> str:
         f"Paired on {contrast.images[0]:,} test images, exact duplicates resampled together. "
         f"Unadjusted: exact McNemar {p_text(contrast.mcnemar_p)}, {resampled}."
     )
-
-
-def _p(contrast: Contrast) -> str:
-    noise = contrast.seed_noise
-    if noise is not None and abs(contrast.accuracy.difference) <= noise:
-        return f"{p_text(contrast.p)}, seeds alone explain {100 * noise:.2f} points"
-    return p_text(contrast.p)
 
 
 def _interval(change: Change) -> str:
@@ -150,7 +152,9 @@ def _accuracy_table(compared: Compared) -> Table:
         alone = "-"
         if item.only_baseline is not None and item.only_new is not None:
             alone = f"{item.only_baseline:g} and {item.only_new:g}"
-        mark = "tied" if item.tied else "better" if item.accuracy.difference > 0 else "worse"
+        mark: str = item.verdict
+        if mark == "apart":
+            mark = "better" if item.accuracy.difference > 0 else "worse"
         rows.append(
             (
                 item.name,
@@ -190,17 +194,18 @@ def _notes(compared: Compared) -> list[str]:
             if item.unpaired
         }
         if len(compared.contrasts) > 1:
-            notes.add(f"p-values are adjusted for {len(compared.contrasts)} architectures (Holm).")
+            notes.add(
+                f"Intervals and p-values are adjusted for {len(compared.contrasts)} architectures."
+            )
     return sorted(notes)
 
 
 def _over_seeds(in_report: InReport) -> str:
     pair = in_report.pair
-    verdict = "tied" if pair.tied else "different"
     return (
-        f"Over all seeds, the report of study {in_report.study} finds the two architectures "
-        f"{verdict}: {100 * in_report.sign * pair.difference:+.2f} points, {why_text(pair)}, "
-        f"adjusted for {in_report.pairs} pairs (Holm)."
+        f"Over all seeds, in the report of study {in_report.study}: {verdict_text(pair)}, "
+        f"{100 * in_report.sign * pair.difference:+.2f} points, "
+        f"{p_text(pair.p)}, adjusted for {in_report.pairs} pairs."
     )
 
 
@@ -261,8 +266,8 @@ def _contrast(item: Contrast) -> dict[str, object]:
         "bootstrap_p": item.bootstrap_p,
         "bootstrap_adjusted": item.bootstrap_adjusted,
         "adjusted_for": item.adjusted_for,
-        "seed_noise": item.seed_noise,
-        "tied": item.tied,
+        "margin": item.margin,
+        "verdict": item.verdict,
         "costs": {cost.key: _cost_figures(cost) for cost in item.costs},
     }
 

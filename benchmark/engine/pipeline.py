@@ -33,7 +33,14 @@ from clothclf.device import device_name, make_repeatable, select_device
 from clothclf.errors import CostError, TrainingStopped
 from clothclf.models.features import can_cache_features
 from clothclf.models.weights import state_hash
-from clothclf.results import Cost, EpochResult, Evaluation, MeasuredCost, TrainingResult
+from clothclf.results import (
+    Cost,
+    EpochResult,
+    Evaluation,
+    MeasuredCost,
+    Predictions,
+    TrainingResult,
+)
 from clothclf.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from clothclf.training.evaluate import evaluate, predict, predictions_table
 from clothclf.training.loop import Watcher, train
@@ -177,7 +184,8 @@ class Pipeline:
         with self._stage("save"):
             self._save_model(classifier)
             trained = (training, test, backbone_sha256, highest_resident_bytes())
-            made = (files.EPOCHS, files.PREDICTIONS, files.CONFUSION, files.MODEL)
+            made = [files.EPOCHS, files.PREDICTIONS, files.CONFUSION, files.MODEL]
+            made += [files.VALID_PREDICTIONS] if spec.evaluate == "test" else []
             self.kept.keep("save", TRAINED, trained, self.stage_seconds, made)
         return trained
 
@@ -273,14 +281,25 @@ class Pipeline:
         )
 
     def _evaluate(self, classifier: Classifier, images: ImageBatches) -> Evaluation:
-        """Evaluate the final model on the split of the spec. Nothing else uses the test split."""
+        """Evaluate the final model on the split of the spec. Nothing else uses the test split.
+
+        Also stores the predictions for the validation split, on which reports choose.
+        """
         classes = self.spec.data_summary.classes
-        predictions = predict(classifier, images, self.spec.evaluate, self.spec.cache)
-        table = predictions_table(predictions, classes)
-        table.to_parquet(self.folder.path / files.PREDICTIONS, index=False)
+        predictions = self._predict(classifier, images, self.spec.evaluate, files.PREDICTIONS)
+        if self.spec.evaluate == "test":
+            self._predict(classifier, images, "valid", files.VALID_PREDICTIONS)
         evaluation = evaluate(predictions, classes)
         draw_confusion(evaluation, self.folder.path / files.CONFUSION, self.spec.name)
         return evaluation
+
+    def _predict(
+        self, classifier: Classifier, images: ImageBatches, split: str, name: str
+    ) -> Predictions:
+        predictions = predict(classifier, images, split, self.spec.cache)
+        table = predictions_table(predictions, self.spec.data_summary.classes)
+        table.to_parquet(self.folder.path / name, index=False)
+        return predictions
 
     def _save_model(self, classifier: Classifier) -> None:
         from safetensors.torch import save_file

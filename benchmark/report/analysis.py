@@ -6,7 +6,7 @@ Every report format is written from an `Analysis`, so all formats agree.
 from __future__ import annotations
 
 import statistics as plain_statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +16,17 @@ import numpy.typing as npt
 from benchmark.errors import ReportError
 from benchmark.report import statistics
 from benchmark.report.collect import Comparison
+from benchmark.report.confidence_set import Rank, rank_rows
 from benchmark.report.pairs import Pair, compare_pairs
-from benchmark.report.pick import NO_CRITERIA, Criteria, Pick, choose_pick
-from benchmark.report.predictions import RunPredictions, TestSet, has_predictions, read_predictions
+from benchmark.report.pick import Pick, choose_pick
+from benchmark.report.pick_rule import NO_CRITERIA, Criteria, Drawn
+from benchmark.report.predictions import (
+    RunPredictions,
+    Split,
+    TestSet,
+    has_predictions,
+    read_predictions,
+)
 from benchmark.report.rows import Row, make_rows
 from benchmark.report.statistics import Interval, Resampling
 from benchmark.report.suspects import WithoutSuspects, without_suspects
@@ -83,6 +91,8 @@ class Analysis:
     notes: tuple[str, ...]
     """Reasons why rows have no statistics."""
     pick: Pick | None
+    ranks: dict[int, Rank]
+    """Uncertainty of the ranking by test accuracy, by indices into `rows`."""
     without: WithoutSuspects | None = None
     """Accuracy without suspected label errors; None unless the data has been audited."""
 
@@ -93,25 +103,60 @@ def analyse(comparison: Comparison, root: Path, criteria: Criteria = NO_CRITERIA
     test, predictions, notes = _predictions_by_row(rows, root)
     figures: list[RowStatistics | None] = [None] * len(rows)
     pairs: dict[tuple[int, int], Pair] = {}
+    drawn: dict[int, npt.NDArray[np.float64]] = {}
     if test is not None:
         resampling = Resampling(test.groups)
         images = resampling.sums(np.ones((len(test), 1)))[:, 0]
-        drawn: dict[int, npt.NDArray[np.float64]] = {}
         for place, row_predictions in enumerate(predictions):
             if row_predictions:
                 figures[place], drawn[place] = _row_statistics(
                     row_predictions, test, resampling, images
                 )
-        pairs = compare_pairs(rows, predictions, test, drawn)
-    pick = choose_pick(rows, criteria, pairs)
+        pairs = compare_pairs(rows, predictions, test, drawn, criteria.margin / 100)
+    if criteria.choose_on == "test":
+        choosing = _drawn(drawn, len(rows), len(test) if test else 0)
+    else:
+        choosing, more_notes = _drawn_on_validation(rows, root)
+        notes += more_notes
+    pick = choose_pick(rows, criteria, pairs, choosing)
+    ranks = rank_rows(rows, drawn, pairs)
     without = without_suspects(
         root, comparison.specs[0].data_summary.fingerprint, test, predictions
     )
-    return Analysis(comparison, rows, figures, pairs, predictions, test, notes, pick, without)
+    return Analysis(
+        comparison, rows, figures, pairs, predictions, test, notes, pick, ranks, without
+    )
+
+
+def _drawn(drawn: Mapping[int, npt.NDArray[np.float64]], count: int, images: int) -> Drawn | None:
+    """Resampled accuracies of all `count` rows; None unless each has them."""
+    if not count or len(drawn) < count:
+        return None
+    return Drawn(np.stack([drawn[place] for place in range(count)]), images)
+
+
+def _drawn_on_validation(rows: Sequence[Row], root: Path) -> tuple[Drawn | None, tuple[str, ...]]:
+    """Resampled validation accuracies, with notes; None if a run did not store its predictions."""
+    stored = [
+        all(has_predictions(root, record, "valid") for record in row.records[:MAX_SEEDS])
+        for row in rows
+    ]
+    if not all(stored) or len(rows) > MAX_ROWS_READ:
+        return None, ()
+    valid, predictions, notes = _predictions_by_row(rows, root, "valid")
+    if valid is None or not all(predictions):
+        return None, notes
+    resampling = Resampling(valid.groups)
+    images = resampling.sums(np.ones((len(valid), 1)))[:, 0]
+    drawn = {}
+    for place, of_seeds in enumerate(predictions):
+        right = np.stack([item.answers == valid.labels for item in of_seeds], axis=1)
+        drawn[place] = (resampling.sums(right) / images[:, None]).mean(axis=1)
+    return _drawn(drawn, len(rows), len(valid)), ()
 
 
 def _predictions_by_row(
-    rows: Sequence[Row], root: Path
+    rows: Sequence[Row], root: Path, split: Split = "test"
 ) -> tuple[TestSet | None, list[tuple[RunPredictions, ...]], tuple[str, ...]]:
     test: TestSet | None = None
     by_row: list[tuple[RunPredictions, ...]] = []
@@ -119,12 +164,12 @@ def _predictions_by_row(
     lacking: list[str] = []
     for row in rows[:MAX_ROWS_READ]:
         records = row.records[:MAX_SEEDS]
-        if not all(has_predictions(root, record) for record in records):
+        if not all(has_predictions(root, record, split) for record in records):
             by_row.append(())
             lacking.append(row.name)
             continue
         try:
-            own, predictions = read_predictions(root, records)
+            own, predictions = read_predictions(root, records, split)
             if test is not None and (own.ids, own.labels.tolist()) != (
                 test.ids,
                 test.labels.tolist(),
@@ -132,7 +177,8 @@ def _predictions_by_row(
                 raise ReportError(f"{row.name}: its test set differs from the rows above it")
         except ReportError as error:
             by_row.append(())
-            notes.append(f"no confidence interval: {error}")
+            lost = "confidence interval" if split == "test" else "check of the choice"
+            notes.append(f"no {lost}: {error}")
             continue
         test = test or own
         by_row.append(tuple(predictions))

@@ -76,6 +76,9 @@ COLUMNS = {
     )
 }
 
+MEASURED = frozenset({"latency", "throughput", "memory"})
+"""Keys of columns that are comparable only under the same measurement conditions."""
+
 
 def pareto_front(
     rows: Sequence[Row], gain: Column = COLUMNS["accuracy"], cost: Column = COLUMNS["macs"]

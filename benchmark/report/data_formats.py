@@ -39,7 +39,7 @@ def _places(analysis: Analysis) -> range:
 def flat_row(analysis: Analysis, place: int) -> dict[str, object]:
     """Unrounded values of a row; None where a value is missing."""
     row, figures = analysis.rows[place], analysis.statistics[place]
-    pair = analysis.pairs.get((0, place))
+    pair, rank = analysis.pairs.get((0, place)), analysis.ranks.get(place)
     spec, cost = analysis.comparison.specs[0], row.cost
     f1 = figures.macro_f1 if figures else None
     return {
@@ -62,7 +62,11 @@ def flat_row(analysis: Analysis, place: int) -> dict[str, object]:
         "test_set_deviation": figures.test_deviation if figures else None,
         "against_best": pair and -pair.difference,
         "against_best_p": pair and pair.p,
-        "tied_with_best": pair and pair.tied,
+        "verdict_against_best": pair and pair.verdict,
+        "may_be_best": rank and rank.may_be_best,
+        "probability_best": rank and rank.probability_best,
+        "rank_low": rank and rank.low,
+        "rank_high": rank and rank.high,
         "test_macro_f1": row.macro_f1,
         "test_macro_f1_low": f1 and f1.low,
         "test_macro_f1_high": f1 and f1.high,
@@ -125,7 +129,8 @@ def _comparison(analysis: Analysis) -> dict[str, object]:
                 **dataclasses.asdict(pair),
                 "first": names[pair.first],
                 "second": names[pair.second],
-                "tied": pair.tied,
+                "verdict": pair.verdict,
+                "smallest_difference": pair.smallest_difference,
             }
             for pair in analysis.pairs.values()
         ],
@@ -173,9 +178,13 @@ def _pick(pick: Pick | None) -> dict[str, object] | None:
         return None
     return {
         "most_accurate": pick.most_accurate.name,
-        "trade_off": pick.trade_off.name if pick.trade_off else None,
+        "trade_off": pick.chosen.name if pick.chosen else None,
+        "runner_up": pick.runner_up.name if pick.runner_up else None,
         "wishes": dataclasses.asdict(pick.criteria),
         "pareto_front": [row.name for row in pick.front],
         "sentence": pick.sentence,
+        "runner_up_sentence": pick.runner_up_sentence,
+        "notes": pick.notes,
+        "rule": pick.rule,
         "sensitivity": pick.sensitivity,
     }

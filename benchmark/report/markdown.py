@@ -40,7 +40,8 @@ def _comparison(analysis: Analysis, not_begun: Sequence[str]) -> list[str]:
     ]
     pick = analysis.pick
     if pick is not None:
-        parts.append(f"**Pick**: {inline(pick.sentence)} {inline(pick.sensitivity)}".rstrip())
+        parts.append(f"**Pick**: {inline(pick.text)}")
+        parts.append(inline(pick.reasons))
         parts.append(_front(analysis))
     parts.append(markdown_table(render.table_cells(analysis, not_begun), render.columns(analysis)))
     parts.append(_bullets(caveats(analysis)))
@@ -65,7 +66,8 @@ def _front(analysis: Analysis) -> str:
 def _sureness(analysis: Analysis) -> list[str]:
     parts = []
     if analysis.pairs:
-        parts += ["### Pairwise comparisons", render.pair_note(analysis)]
+        parts += ["### Pairwise comparisons", inline(render.confidence_set_text(analysis))]
+        parts.append(render.pair_note(analysis))
         parts.append(markdown_table(render.pair_cells(analysis), render.PAIR_COLUMNS))
     cells = render.sureness_cells(analysis)
     if cells:

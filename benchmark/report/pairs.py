@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
+import math
 import statistics as plain_statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +15,27 @@ import numpy.typing as npt
 from benchmark.report import statistics
 from benchmark.report.predictions import RunPredictions, TestSet
 from benchmark.report.rows import Row
-from benchmark.report.statistics import Interval
+from benchmark.report.statistics import Interval, SeedVariance
 
 ALPHA = 0.05
-"""Significance level for adjusted p-values."""
+"""Significance level for adjusted p-values: 1 - statistics.LEVEL."""
+MARGIN = 0.01
+"""Default margin of equivalence: accuracies that differ by less are the same in practice."""
+POWER = 0.8
+"""Probability with which a comparison should be decided, for the numbers of images and seeds."""
+
+Verdict = Literal["apart", "equivalent", "undecided"]
+
+
+def verdict_of(interval: Interval, margin: float) -> Verdict:
+    """Verdict on a difference from its 95 % interval.
+
+    `equivalent`: the interval lies within `margin` of 0, that is, two one-sided tests at 2.5 %
+    reject a larger difference (Schuirmann 1987). `apart`: it excludes 0. Else `undecided`.
+    """
+    if -margin <= interval.low and interval.high <= margin:
+        return "equivalent"
+    return "apart" if interval.low > 0 or interval.high < 0 else "undecided"
 
 
 @dataclass(frozen=True)
@@ -30,6 +48,10 @@ class Pair:
     difference: float
     """Accuracy of the first minus accuracy of the second, 0 to 1."""
     interval: Interval
+    """95 % interval of the difference; all pairs' intervals hold together.
+
+    Includes the variation of several seeds, and 0 unless both tests find a difference.
+    """
     only_first: float
     """Images that only the first predicts correctly; mean over seeds."""
     only_second: float
@@ -40,8 +62,15 @@ class Pair:
     mcnemar_adjusted: float
     """Adjusted for the number of pairs (Holm)."""
     bootstrap_adjusted: float
-    seed_noise: float | None
-    """Difference of the two means that seeds alone explain; None for single seeds."""
+    """Adjusted for the number of pairs (max-T); includes the variation of several seeds."""
+    error: float
+    """Standard error of the difference, from test-set sampling and several seeds."""
+    seed_share: float
+    """Share of the squared standard error that is due to the seeds; 0 for single seeds."""
+    critical: float
+    """Half-width of the interval in standard errors, before it is made to include 0."""
+    margin: float = MARGIN
+    """Margin of equivalence, 0 to 1."""
 
     @property
     def p(self) -> float:
@@ -49,10 +78,56 @@ class Pair:
         return max(self.mcnemar_adjusted, self.bootstrap_adjusted)
 
     @property
-    def tied(self) -> bool:
-        """Whether the difference may be due to chance in the test images or the seeds."""
-        noisy = self.seed_noise is not None and abs(self.difference) <= self.seed_noise
-        return self.p >= ALPHA or noisy
+    def verdict(self) -> Verdict:
+        """`apart`, `equivalent` (within the margin) or `undecided`."""
+        return verdict_of(self.interval, self.margin)
+
+    @property
+    def smallest_difference(self) -> float:
+        """Smallest true difference that this test set shows with 80 % probability, 0 to 1."""
+        return (self.critical + _POWER_QUANTILE) * self.error
+
+    def needed(self, images: int, seeds: int) -> Needed:
+        """What would decide an undecided pair if the observed difference is the true one.
+
+        `images` are the test images and `seeds` the seeds of each row at hand.
+        """
+        target = max(abs(self.difference), self.margin - abs(self.difference))
+        allowed = (target / (self.critical + _POWER_QUANTILE)) ** 2
+        of_seeds = self.seed_share * self.error**2
+        of_images = self.error**2 - of_seeds
+        more_images = of_images / (allowed - of_seeds) if allowed > of_seeds else math.inf
+        more_seeds = of_seeds / (allowed - of_images) if allowed > of_images else math.inf
+        if math.isinf(min(more_images, more_seeds)):
+            return Needed()
+        if self.seed_share and more_seeds <= more_images:
+            return Needed(seeds=math.ceil(more_seeds * seeds))
+        return Needed(images=math.ceil(more_images * images))
+
+
+_POWER_QUANTILE = plain_statistics.NormalDist().inv_cdf(POWER)
+
+
+@dataclass(frozen=True)
+class Needed:
+    """Test images or seeds that would decide a pair; both None if neither alone would."""
+
+    images: int | None = None
+    seeds: int | None = None
+
+    def __str__(self) -> str:
+        if self.seeds is not None:
+            return f"about {self.seeds:,} seeds each would decide"
+        if self.images is not None:
+            return f"about {rounded_up(self.images):,} test images would decide"
+        return "more images and more seeds would decide"
+
+
+def rounded_up(number: float) -> int:
+    """Round up to two digits: an estimate is no more exact."""
+    whole = math.ceil(number)
+    unit = 10 ** max(0, len(str(whole)) - 2)
+    return int(-(-whole // unit) * unit)
 
 
 def compare_pairs(
@@ -60,6 +135,7 @@ def compare_pairs(
     predictions: Sequence[tuple[RunPredictions, ...]],
     test: TestSet,
     drawn: dict[int, npt.NDArray[np.float64]],
+    margin: float = MARGIN,
 ) -> dict[tuple[int, int], Pair]:
     """Test every pair of rows with predictions; keys are indices into `rows`, smaller first.
 
@@ -69,27 +145,47 @@ def compare_pairs(
     right = {
         place: [item.answers == test.labels for item in predictions[place]] for place in places
     }
-    pairs = []
-    for one, other in itertools.combinations(places, 2):
-        counts = _differing(rows[one], rows[other], right[one], right[other])
-        difference = rows[one].accuracy - rows[other].accuracy
-        apart = drawn[one] - drawn[other]
-        pairs.append(
-            Pair(
-                first=one,
-                second=other,
-                difference=difference,
-                interval=statistics.percentile_interval(apart),
-                only_first=plain_statistics.fmean(a for a, _ in counts),
-                only_second=plain_statistics.fmean(b for _, b in counts),
-                mcnemar_p=statistics.median_p([statistics.mcnemar_exact(*c) for c in counts]),
-                bootstrap_p=statistics.bootstrap_p(difference, apart),
-                mcnemar_adjusted=1.0,
-                bootstrap_adjusted=1.0,
-                seed_noise=noise_of_seeds(rows[one], rows[other]),
-            )
+    keys = list(itertools.combinations(places, 2))
+    counts = [_differing(rows[i], rows[j], right[i], right[j]) for i, j in keys]
+    exact = [statistics.median_p([statistics.mcnemar_exact(*c) for c in pair]) for pair in counts]
+    differences = statistics.simultaneous_differences(
+        [rows[i].accuracy - rows[j].accuracy for i, j in keys],
+        [drawn[i] - drawn[j] for i, j in keys],
+        [seed_variance(rows[i], rows[j]) for i, j in keys],
+    )
+    adjusted = statistics.holm(exact)
+    return {
+        (i, j): Pair(
+            first=i,
+            second=j,
+            difference=found.value,
+            interval=found.interval if mcnemar < ALPHA else found.interval.including_zero(),
+            only_first=plain_statistics.fmean(a for a, _ in pair),
+            only_second=plain_statistics.fmean(b for _, b in pair),
+            mcnemar_p=p_value,
+            bootstrap_p=statistics.bootstrap_p(found.value, drawn[i] - drawn[j]),
+            mcnemar_adjusted=mcnemar,
+            bootstrap_adjusted=found.p,
+            error=found.error,
+            seed_share=found.seed_share,
+            critical=found.critical,
+            margin=margin,
         )
-    return {(pair.first, pair.second): pair for pair in _adjusted(pairs)}
+        for (i, j), found, pair, p_value, mcnemar in zip(
+            keys, differences, counts, exact, adjusted, strict=True
+        )
+    }
+
+
+def seed_variance(one: Row, other: Row) -> SeedVariance | None:
+    """Variance over seeds of the difference of two mean accuracies; None for single seeds."""
+    deviations = [one.accuracy_deviation, other.accuracy_deviation]
+    return SeedVariance.of(deviations, [len(one.seeds), len(other.seeds)])
+
+
+def p_text(p: float) -> str:
+    """Format a p-value."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}" if p < 0.01 else f"p = {p:.2f}"
 
 
 def _differing(
@@ -111,21 +207,4 @@ def _differing(
             int((right_other[j] & ~right_one[i]).sum()),
         )
         for i, j in matches
-    ]
-
-
-def noise_of_seeds(one: Row, other: Row) -> float | None:
-    """Difference of two mean accuracies that seeds alone explain; None for single seeds."""
-    if one.accuracy_deviation is None or other.accuracy_deviation is None:
-        return None
-    deviations = [one.accuracy_deviation, other.accuracy_deviation]
-    return statistics.seed_noise(deviations, [len(one.seeds), len(other.seeds)])
-
-
-def _adjusted(pairs: Sequence[Pair]) -> list[Pair]:
-    mcnemar = statistics.holm([pair.mcnemar_p for pair in pairs])
-    bootstrap = statistics.holm([pair.bootstrap_p for pair in pairs])
-    return [
-        dataclasses.replace(pair, mcnemar_adjusted=m, bootstrap_adjusted=b)
-        for pair, m, b in zip(pairs, mcnemar, bootstrap, strict=True)
     ]

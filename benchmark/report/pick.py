@@ -1,62 +1,30 @@
-"""Pick an architecture: the most accurate one, the best trade-off, and the reason."""
+"""Pick an architecture: choose on validation, and read out on test what the pick costs."""
 
 from __future__ import annotations
 
 import math
+import statistics as plain_statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from benchmark.report.columns import COLUMNS, Column, measured_alike, pareto_front
-from benchmark.report.pairs import ALPHA, Pair
+from benchmark.report.columns import COLUMNS, pareto_front
+from benchmark.report.pairs import Pair, rounded_up
+from benchmark.report.pick_rule import NO_CRITERIA, Criteria, Drawn, Rule
 from benchmark.report.rows import Row
 
-Prefer = Literal["balance", "accuracy", "speed", "size"]
-PRICES: dict[Prefer, tuple[str, float]] = {
-    "balance": ("macs", 2.0),
-    "accuracy": ("macs", 0.0),
-    "speed": ("latency", 5.0),
-    "size": ("params", 5.0),
+WORDS: dict[str, tuple[str, str, str]] = {
+    "macs": ("MACs", "fewer", "more"),
+    "latency": ("latency", "lower", "higher"),
+    "params": ("parameters", "fewer", "more"),
+    "memory": ("inference memory", "less", "more"),
 }
-"""Cost column, and the points of accuracy that each 10x increase of it must gain."""
+"""Name of each cost in sentences, and the words for less and for more of it."""
 MAX_NAMED = 3
 """Maximum number of architectures that a sentence names."""
-WORDS = {"macs": "MACs", "latency": "latency", "params": "parameters"}
-
-
-@dataclass(frozen=True)
-class Criteria:
-    """Limits and preference of the user."""
-
-    max_gmacs: float | None = None
-    """Maximum MACs of one image, in 10^9."""
-    max_params: float | None = None
-    """Maximum parameters, in 10^6."""
-    max_latency_ms: float | None = None
-    """Maximum measured latency of one image (median)."""
-    min_accuracy: float | None = None
-    """Minimum test accuracy, 0 to 1."""
-    prefer: Prefer = "balance"
-    front: tuple[str, str] = ("accuracy", "macs")
-    """Keys of the two columns of the Pareto front."""
-
-    def limits(self) -> list[tuple[Column, float, str]]:
-        """Column, limit in its unit, and text, for each limit that is set."""
-        share = None if self.min_accuracy is None else 100 * self.min_accuracy
-        limits = (
-            ("macs", self.max_gmacs, "at most {:g} GMACs"),
-            ("params", self.max_params, "at most {:g} M parameters"),
-            ("latency", self.max_latency_ms, "at most {:g} ms"),
-            ("accuracy", share, "at least {:g} % accuracy"),
-        )
-        return [
-            (COLUMNS[key], limit, words.format(limit))
-            for key, limit, words in limits
-            if limit is not None
-        ]
-
-
-NO_CRITERIA = Criteria()
+SAME = 1.05
+"""Costs whose ratio is below this are the same in a sentence."""
+CERTAIN = 0.9
+"""Share of resampled validation sets with the same pick from which on the choice is decided."""
 
 
 @dataclass(frozen=True)
@@ -64,189 +32,253 @@ class Pick:
     """Recommendation of a report."""
 
     most_accurate: Row
-    trade_off: Row | None
+    """Row with the highest test accuracy."""
+    reference: Row
+    """Most accurate row within the limits, on the split that chooses."""
+    chosen: Row | None
     """The pick; None if no architecture meets the criteria."""
+    runner_up: Row | None
+    """What the rule would pick without `chosen`."""
     front: list[Row]
     """Pareto front of the two columns in the criteria, best by the second column first."""
     criteria: Criteria
-    fitting: list[Row]
-    """Rows that meet the criteria; all rows without criteria."""
     sentence: str
+    """The pick, with the evidence from the test set and its price."""
+    runner_up_sentence: str
+    notes: tuple[str, ...]
+    """What makes the choice uncertain, one sentence each."""
+    rule: str
+    """How the pick was chosen, in one sentence."""
     sensitivity: str
     """Changes that would lead to a different pick; may be empty."""
+
+    @property
+    def text(self) -> str:
+        """Pick, runner-up and notes as one paragraph."""
+        return " ".join(
+            part for part in (self.sentence, self.runner_up_sentence, *self.notes) if part
+        )
+
+    @property
+    def reasons(self) -> str:
+        """Rule and sensitivity as one paragraph."""
+        return " ".join(part for part in (self.rule, self.sensitivity) if part)
 
 
 def choose_pick(
     rows: Sequence[Row],
     criteria: Criteria = NO_CRITERIA,
     pairs: Mapping[tuple[int, int], Pair] | None = None,
+    drawn: Drawn | None = None,
 ) -> Pick | None:
-    """Pick among finished rows; None if there are none.
+    """Pick among finished rows that meet the criteria; None if there are none.
 
-    The pick maximizes accuracy minus the price in PRICES for each factor of 10 in cost, among the
-    rows that meet the criteria. With `prefer: accuracy` it is the cheapest of the rows tied with
-    the most accurate one. `pairs` holds the tested pairs by their indices in `rows`.
+    - `prefer: accuracy`: the most accurate.
+    - `prefer: speed` and `prefer: size`: the lowest latency and the fewest parameters among those
+      that lose at most `max_drop` points to the most accurate.
+    - `prefer: balance`: the highest accuracy less `points_per_10x` for each factor of 10 in cost.
+
+    Accuracies that choose are of the split `choose_on`. `pairs` holds the tested pairs by their
+    indices in `rows`; `drawn` tells whether another set of images would choose otherwise.
     """
     if not rows:
         return None
-    return _Choice(rows, criteria, pairs or {}).pick()
+    return _Choice(rows, criteria, pairs or {}, drawn).pick()
 
 
 class _Choice:
+    """Puts a rule's choice into words."""
+
     def __init__(
-        self, rows: Sequence[Row], criteria: Criteria, pairs: Mapping[tuple[int, int], Pair]
+        self,
+        rows: Sequence[Row],
+        criteria: Criteria,
+        pairs: Mapping[tuple[int, int], Pair],
+        drawn: Drawn | None,
     ) -> None:
         self.rows = list(rows)
         self.places = {row: place for place, row in enumerate(rows)}
         self.criteria = criteria
         self.pairs = pairs
-        self.best = max(rows, key=lambda row: row.accuracy)
-        key, self.price = PRICES[criteria.prefer]
-        self.cost = COLUMNS[key]
-        self.cost_words = WORDS[key]
-        self.alike = measured_alike(rows)
-        self.fitting = [row for row in rows if not self._excess(row)]
+        self.drawn = drawn
+        self.rule = Rule(rows, criteria)
+        self.reference = self.rule.reference()
 
     def pick(self) -> Pick:
         gain, cost = (COLUMNS[key] for key in self.criteria.front)
-        front = pareto_front(self.rows, gain, cost)
-        chosen = self._chosen()
-        if chosen is None:
-            sentence, sensitivity = self._none_fits(), ""
+        chosen = self.rule.chosen()
+        runner_up = self.rule.chosen(without=chosen) if chosen else None
+        return Pick(
+            most_accurate=max(self.rows, key=lambda row: row.accuracy),
+            reference=self.reference,
+            chosen=chosen,
+            runner_up=runner_up,
+            front=pareto_front(self.rows, gain, cost),
+            criteria=self.criteria,
+            sentence=self._sentence(chosen) if chosen else self._none_fits(),
+            runner_up_sentence=self._runner_up(chosen, runner_up) if chosen and runner_up else "",
+            notes=tuple(self._notes(chosen)) if chosen and runner_up else (),
+            rule=self._rule_text() if runner_up else "",
+            sensitivity=self._sensitivity(chosen) if chosen else "",
+        )
+
+    def _sentence(self, chosen: Row) -> str:
+        if len(self.rows) == 1:
+            return f"{chosen.name} is the only finished architecture; there is nothing to compare."
+        limits = " and ".join(text for _, _, text in self.criteria.limits())
+        within = f" ({limits})" if limits else ""
+        if chosen is self.reference:
+            count = sum(not self.rule.excess(row) for row in self.rows)
+            on = "," if self.criteria.choose_on == "test" else " on validation,"
+            among = f"the most accurate of {count}{on}" if count > 1 else "the only one that fits,"
+            return f"Pick {chosen.name}{within}: {among} {_percent(chosen)} on test."
+        parts = [self._evidence(chosen, self.reference), *self._prices(chosen, self.reference)]
+        return f"Pick {chosen.name}{within}: {', '.join(parts)}."
+
+    def _runner_up(self, chosen: Row, runner_up: Row) -> str:
+        parts = [self._evidence(runner_up, chosen), *self._prices(runner_up, chosen)]
+        return f"Runner-up: {runner_up.name}, {', '.join(parts)}."
+
+    def _evidence(self, row: Row, other: Row) -> str:
+        """Test accuracy of a row beside another one, with the interval of the difference."""
+        points = 100 * (row.accuracy - other.accuracy)
+        side = "above" if points > 0 else "below"
+        text = f"{points_text(abs(points))} points {side} {other.name}"
+        pair = self.pairs.get(tuple(sorted((self.places[row], self.places[other]))))  # type: ignore[arg-type]
+        if pair is None:
+            return text
+        row_first = pair.first == self.places[row]
+        interval = pair.interval if row_first == (points > 0) else pair.interval.negated()
+        low, high = points_text(100 * interval.low), points_text(100 * interval.high)
+        verdict = "" if pair.verdict == "apart" else f", {verdict_text(pair)}"
+        return f"{text} (95 % CI {low} to {high}{verdict})"
+
+    def _prices(self, row: Row, other: Row) -> list[str]:
+        """Costs of a row as multiples of another's, in words."""
+        keys = dict.fromkeys(("macs", "latency", self.criteria.ranked_cost))
+        texts = []
+        for key in keys:
+            ours, theirs = self.rule.value(key, row), self.rule.value(key, other)
+            if not ours or not theirs:
+                continue
+            name, less, more = WORDS[key]
+            if ours * SAME < theirs:
+                texts.append(f"{_times(theirs / ours)} {less} {name}")
+            elif theirs * SAME < ours:
+                texts.append(f"{_times(ours / theirs)} {more} {name}")
+        return texts
+
+    def _notes(self, chosen: Row) -> list[str]:
+        notes = [self._uncertainty(chosen)] if self.drawn is not None else []
+        if self.criteria.choose_on == "validation":
+            on_test = Rule(self.rows, self.criteria.on_test()).chosen()
+            if on_test is not None and on_test is not chosen:
+                notes.append(f"Test accuracies would have picked {on_test.name}.")
         else:
-            sentence, sensitivity = self._sentence(chosen), self._sensitivity(chosen)
-        return Pick(self.best, chosen, front, self.criteria, self.fitting, sentence, sensitivity)
+            notes.append(
+                "Chosen on the test split, as is common practice, so its accuracy is optimistic."
+            )
+        return [note for note in notes if note]
 
-    def _value(self, column: Column, row: Row) -> float | None:
-        """Value of a column; None for latency if rows were measured under different conditions."""
-        return None if column.key == "latency" and not self.alike else column.of(row)
+    def _uncertainty(self, chosen: Row) -> str:
+        """Sentence on what other sets of images would pick; empty if nearly all agree."""
+        if self.drawn is None:
+            return ""
+        picks = self.rule.choose(self.drawn.accuracies)
+        shares = {row: float((picks == place).mean()) for row, place in self.places.items()}
+        certain = shares[chosen]
+        if certain >= CERTAIN:
+            return ""
+        others = sorted((row for row in self.rows if row is not chosen), key=lambda r: -shares[r])
+        named = [row for row in (chosen, *others[: MAX_NAMED - 1]) if shares[row] > 0]
+        split = "test" if self.criteria.choose_on == "test" else "validation"
+        texts = ", ".join(f"{row.name} in {100 * shares[row]:.0f} %" for row in named)
+        normal = plain_statistics.NormalDist()
+        deviate = normal.inv_cdf(certain) if 0 < certain < 1 else 0.0
+        if deviate <= normal.inv_cdf(0.55):
+            end = "by this rule, either is a fair choice"
+        else:
+            needed = self.drawn.images * (normal.inv_cdf(CERTAIN) / deviate) ** 2
+            end = f"about {rounded_up(needed):,} {split} images would decide"
+        sets = f"resampled {split} sets of {self.drawn.images:,} images"
+        return f"Undecided: {sets} pick {texts}; {end}."
 
-    def _excess(self, row: Row) -> float:
-        """Largest relative excess over a limit; 0 if the row meets all limits."""
-        worst = 0.0
-        for column, limit, _ in self.criteria.limits():
-            value = self._value(column, row)
-            if value is None:
-                return math.inf
-            beyond = column.loss(value) - column.loss(limit)
-            worst = max(worst, beyond / abs(limit) if limit else beyond)
-        return worst
-
-    def _chosen(self) -> Row | None:
-        if not self.fitting:
-            return None
-        if self.criteria.prefer == "accuracy":
-            best = max(self.fitting, key=lambda row: row.accuracy)
-            tied = [row for row in self.fitting if row is best or self._tied(row, best)]
-            return min(tied, key=lambda row: self._value(self.cost, row) or math.inf)
-        known = [row for row in self.fitting if self._value(self.cost, row) is not None]
-        if not known:
-            return max(self.fitting, key=lambda row: row.accuracy)
-        return max(known, key=self._worth)
-
-    def _worth(self, row: Row) -> float:
-        return 100 * row.accuracy - self.price * self._log10_cost(row)
-
-    def _log10_cost(self, row: Row) -> float:
-        return math.log10(max(self._value(self.cost, row) or 1e-9, 1e-9))
-
-    def _pair(self, one: Row, other: Row) -> Pair | None:
-        first, second = sorted((self.places[one], self.places[other]))
-        return self.pairs.get((first, second))
-
-    def _tied(self, one: Row, other: Row) -> bool:
-        pair = self._pair(one, other)
-        return pair is not None and pair.tied
-
-    def _limits_text(self) -> str:
-        words = [text for _, _, text in self.criteria.limits()]
-        return f" with {' and '.join(words)}" if words else ""
+    def _rule_text(self) -> str:
+        criteria = self.criteria
+        name = WORDS[self.rule.cost_key][0]
+        on = criteria.choose_on
+        if not self.rule.by_cost:
+            text = f"highest {on} accuracy"
+        elif criteria.prefer == "balance":
+            price = f"{criteria.points_per_10x:g} points for each 10x of {name}"
+            text = f"highest {on} accuracy less {price}"
+        else:
+            lowest = "lowest" if self.rule.cost_key == "latency" else "fewest"
+            text = (
+                f"{lowest} {name} among those at most {criteria.max_drop:g} points less accurate "
+                f"on {on} than the best"
+            )
+        if self.rule.cost_key != criteria.ranked_cost:
+            text += f", since {WORDS[criteria.ranked_cost][0]} cannot be compared"
+        lacking = [
+            row.name
+            for row, cost in zip(self.rows, self.rule.costs, strict=True)
+            if cost is None and self.rule.by_cost
+        ]
+        if lacking:
+            which = (
+                ", ".join(lacking) if len(lacking) <= MAX_NAMED else f"{len(lacking)} architectures"
+            )
+            text += f"; excludes {which} with unknown {name}"
+        return f"Rule: {text}."
 
     def _none_fits(self) -> str:
-        closest = min(self.rows, key=self._excess)
+        closest = min(self.rows, key=self.rule.excess)
         limits = " and ".join(text for _, _, text in self.criteria.limits())
         text = f"No architecture meets the criteria ({limits})"
-        if math.isinf(self._excess(closest)):
+        if math.isinf(self.rule.excess(closest)):
             return (
                 f"{text}: a required value was not measured, was measured on a busy machine, or "
                 "is not comparable between architectures."
             )
         missed = []
-        for column, limit, _ in self.criteria.limits():
-            value = self._value(column, closest)
+        for key, limit, _ in self.criteria.limits():
+            column, value = COLUMNS[key], self.rule.value(key, closest)
             if value is not None and column.loss(value) > column.loss(limit):
-                missed.append(f"{value:.4g} in {column.title}")
+                title = (
+                    f"{self.criteria.choose_on} accuracy (%)" if key == "accuracy" else column.title
+                )
+                missed.append(f"{value:.4g} in {title}")
         return f"{text}; the closest is {closest.name} with {', '.join(missed)}."
-
-    def _sentence(self, chosen: Row) -> str:
-        best = self.best
-        if len(self.rows) == 1:
-            return f"{best.name} is the only finished architecture; there is nothing to compare."
-        rule = self._rule()
-        if chosen is best:
-            text = f"{best.name} is the most accurate ({_percent(best)}) and the pick{rule}"
-            tied = [row.name for row in self.rows if row is not best and self._tied(row, best)]
-            return f"{text}; tied with {', '.join(tied)}." if tied else f"{text}."
-        points = 100 * (best.accuracy - chosen.accuracy)
-        pair = self._pair(best, chosen)
-        if pair is not None and pair.tied:
-            text = (
-                f"{chosen.name} is tied with {best.name} ({why_text(pair)}), {points:.2f} points "
-                f"below its accuracy of {_percent(best)},"
-            )
-        else:
-            p_value = f" ({p_text(pair.p)})" if pair else ""
-            text = (
-                f"{best.name} is the most accurate ({_percent(best)}); {chosen.name} is "
-                f"{points:.2f} points less accurate{p_value}"
-            )
-        shares = []
-        if best.macs and chosen.macs:
-            shares.append(f"{_share(chosen.macs, best.macs)} the MACs")
-        if best.cost and chosen.cost:
-            shares.append(f"{_share(chosen.cost.params, best.cost.params)} the parameters")
-        cheap = f" with {' and '.join(shares)}" if shares else ""
-        return f"{text}{cheap}: {chosen.name} is the pick{rule}."
-
-    def _rule(self) -> str:
-        criteria_met = self._limits_text()
-        if self.criteria.prefer == "accuracy":
-            return f"{criteria_met}, preferring accuracy, then fewer MACs"
-        if all(self._value(self.cost, row) is None for row in self.fitting):
-            return f"{criteria_met}, by accuracy alone: {self.cost_words} cannot be compared"
-        lacking = [row.name for row in self.fitting if self._value(self.cost, row) is None]
-        which = ", ".join(lacking) if len(lacking) <= MAX_NAMED else f"{len(lacking)} architectures"
-        without = f", excluding {which} with unknown {self.cost_words}" if lacking else ""
-        return (
-            f"{criteria_met}{without} (each 10x increase in {self.cost_words} must gain at least "
-            f"{self.price:g} points of accuracy)"
-        )
 
     def _sensitivity(self, chosen: Row) -> str:
         parts = []
-        others = [
-            row
-            for row in self.fitting
-            if row is not chosen and self._value(self.cost, row) is not None
-        ]
-        if self.criteria.prefer != "accuracy" and others:
-            parts += self._prices(chosen, others)
-            closest = min(others, key=lambda row: self._worth(chosen) - self._worth(row))
-            gap = self._worth(chosen) - self._worth(closest)
+        fitting = [row for row in self.rows if not self.rule.excess(row)]
+        others = [row for row in fitting if row is not chosen]
+        if self.rule.by_cost:
+            others = [row for row in others if self.rule.cost(row) is not None]
+        if others and self.rule.by_cost and self.criteria.prefer != "balance":
+            parts += self._drops(chosen, others)
+        elif others:
+            priced = self.rule.by_cost
+            parts += self._thresholds(chosen, others) if priced else []
+            worth = self.rule.worth if priced else lambda row: 100 * self.rule.accuracy(row)
+            closest = max(others, key=worth)
+            gap = worth(chosen) - worth(closest)
             parts.append(f"to {closest.name} if it were {gap:.2f} points more accurate")
-        if len(self.fitting) < len(self.rows):
-            free = _Choice(self.rows, Criteria(prefer=self.criteria.prefer), self.pairs)._chosen()
+        if len(fitting) < len(self.rows):
+            free = Rule(self.rows, self.criteria.without_limits()).chosen()
             if free is not None and free is not chosen:
                 parts.append(f"to {free.name} without these limits")
         return f"The pick would change {'; '.join(parts)}." if parts else ""
 
-    def _prices(self, chosen: Row, others: Sequence[Row]) -> list[str]:
+    def _thresholds(self, chosen: Row, others: Sequence[Row]) -> list[str]:
         """Picks at a higher and at a lower price of each 10x increase, with the thresholds."""
         more: list[tuple[float, Row]] = []
         less: list[tuple[float, Row]] = []
         for row in others:
-            decades = self._log10_cost(chosen) - self._log10_cost(row)
-            points = 100 * (chosen.accuracy - row.accuracy)
+            decades = self.rule.log10_cost(chosen) - self.rule.log10_cost(row)
+            points = 100 * (self.rule.accuracy(chosen) - self.rule.accuracy(row))
             if decades > 0 and points > 0:
                 more.append((points / decades, row))
             elif decades < 0 and points < 0:
@@ -254,31 +286,46 @@ class _Choice:
         parts = []
         if more:
             price, row = min(more, key=lambda item: item[0])
-            parts.append(
-                f"to {row.name} if each 10x increase had to gain more than {price:.2f} points"
-            )
+            parts.append(f"to {row.name} at more than {price:.2f} points for each 10x")
         if less:
             price, row = max(less, key=lambda item: item[0])
-            parts.append(
-                f"to {row.name} if each 10x increase had to gain less than {price:.2f} points"
-            )
+            parts.append(f"to {row.name} at less than {price:.2f} points for each 10x")
+        return parts
+
+    def _drops(self, chosen: Row, others: Sequence[Row]) -> list[str]:
+        """Picks at a larger and at a smaller drop in accuracy, with the thresholds."""
+        best = max(self.rule.accuracy(row) for row in [chosen, *others])
+
+        def drop(row: Row) -> float:
+            return 100 * (best - self.rule.accuracy(row))
+
+        cost = self.rule.log10_cost
+        parts = []
+        cheaper = [row for row in others if cost(row) < cost(chosen)]
+        if cheaper:
+            row = min(cheaper, key=drop)
+            parts.append(f"to {row.name} if a drop of {drop(row):.2f} points were acceptable")
+        better = [row for row in others if drop(row) < drop(chosen)]
+        if better:
+            row = min(better, key=cost)
+            parts.append(f"to {row.name} if a drop of {drop(chosen):.2f} points were too much")
         return parts
 
 
-def p_text(p: float) -> str:
-    """Format a p-value."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}" if p < 0.01 else f"p = {p:.2f}"
+def verdict_text(pair: Pair) -> str:
+    """Verdict on a pair in words, with the margin of equivalence."""
+    if pair.verdict == "equivalent":
+        return f"equivalent within {100 * pair.margin:g}"
+    return pair.verdict
 
 
-def why_text(pair: Pair) -> str:
-    """Reason for a tie or a difference: the p-value, or the noise of the seeds."""
-    if pair.p >= ALPHA or not pair.tied:
-        return p_text(pair.p)
-    return f"seeds ± {100 * (pair.seed_noise or 0):.2f}"
+def points_text(points: float) -> str:
+    """Format points of accuracy with one decimal, or two if one would show zero."""
+    return f"{points:.2f}" if 0 < abs(points) < 0.05 else f"{points:.1f}"
 
 
-def _share(part: float, whole: float) -> str:
-    return f"1/{whole / part:.3g} of" if part <= whole else f"{part / whole:.3g} times"
+def _times(ratio: float) -> str:
+    return f"{ratio:.0f}x" if ratio >= 10 else f"{ratio:.1f}x"
 
 
 def _percent(row: Row) -> str:

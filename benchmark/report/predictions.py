@@ -1,4 +1,4 @@
-"""Read the test predictions of several runs, aligned by image; different test sets are an error."""
+"""Read the predictions of several runs, aligned by image; different test sets are an error."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +19,16 @@ from benchmark.runs.record import RunRecord
 from benchmark.runs.run_folder import RunFolder
 from clothclf.errors import first_line
 
+Split = Literal["test", "valid"]
+FILES: dict[Split, str] = {"test": files.PREDICTIONS, "valid": files.VALID_PREDICTIONS}
+"""File of a run's predictions for each split."""
+NAMES: dict[Split, str] = {"test": "test", "valid": "validation"}
+"""Name of each split in messages."""
+
 
 @dataclass(frozen=True)
 class TestSet:
-    """The images of a test split, in one order for all runs."""
+    """The images of a test or validation split, in one order for all runs."""
 
     __test__ = False  # not a test case for pytest
 
@@ -55,30 +62,30 @@ class RunPredictions:
         return found
 
 
-def has_predictions(root: Path, record: RunRecord) -> bool:
+def has_predictions(root: Path, record: RunRecord, split: Split = "test") -> bool:
     """Return whether the predictions of a run are stored; False for a hand-written record."""
-    return files.PREDICTIONS in record.files and RunFolder.of(root, record.spec).path.is_dir()
+    return FILES[split] in record.files and RunFolder.of(root, record.spec).path.is_dir()
 
 
 def read_predictions(
-    root: Path, records: Sequence[RunRecord]
+    root: Path, records: Sequence[RunRecord], split: Split = "test"
 ) -> tuple[TestSet, list[RunPredictions]]:
-    """Return the test set that all `records` share, and the predictions of each in its order.
+    """Return the split that all `records` share, and the predictions of each in its order.
 
     Raises ReportError if a file is missing or damaged, or if the images or labels of a run differ
     from those of the first one.
     """
     folders = [RunFolder.of(root, record.spec).path for record in records]
-    test = read_test_set(folders[0], records[0])
-    return test, [read_run(*found, test) for found in zip(folders, records, strict=True)]
+    test = read_test_set(folders[0], records[0], split)
+    return test, [read_run(*found, test, split) for found in zip(folders, records, strict=True)]
 
 
-def read_test_set(folder: Path, record: RunRecord) -> TestSet:
-    """Read the test set of one run from its `folder`; raises as `read_predictions`."""
+def read_test_set(folder: Path, record: RunRecord, split: Split = "test") -> TestSet:
+    """Read the images of a split of one run from its `folder`; raises as `read_predictions`."""
     path = folder / files.MANIFEST
     columns = ["id", "label", "split", "pixel_hash", "pixel_row"]
     table = _read(path, record, columns)
-    table = table[table["split"] == "test"].sort_values("id", kind="stable")
+    table = table[table["split"] == split].sort_values("id", kind="stable")
     classes = record.spec.data_summary.classes
     hashes = tuple(table["pixel_hash"].astype(str))
     return TestSet(
@@ -91,9 +98,11 @@ def read_test_set(folder: Path, record: RunRecord) -> TestSet:
     )
 
 
-def read_run(folder: Path, record: RunRecord, test: TestSet) -> RunPredictions:
+def read_run(
+    folder: Path, record: RunRecord, test: TestSet, split: Split = "test"
+) -> RunPredictions:
     """Read the predictions of one run in the order of `test`; raises as `read_predictions`."""
-    path = folder / files.PREDICTIONS
+    path = folder / FILES[split]
     shares = [f"p/{label}" for label in test.classes]
     table = _read(path, record, ["id", "label", *shares]).sort_values("id", kind="stable")
     same = tuple(table["id"].astype(str)) == test.ids and np.array_equal(
@@ -101,8 +110,8 @@ def read_run(folder: Path, record: RunRecord, test: TestSet) -> RunPredictions:
     )
     if not same:
         raise ReportError(
-            f"{path}: its test images or labels differ from those of the other runs; runs with "
-            "different test sets cannot be compared"
+            f"{path}: its {NAMES[split]} images or labels differ from those of the other runs; "
+            f"runs with different {NAMES[split]} sets cannot be compared"
         )
     return RunPredictions(record, table[shares].to_numpy(dtype=np.float32))
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from benchmark.report.analysis import Analysis
 from benchmark.report.collect import Comparison
-from benchmark.report.pick import p_text, why_text
+from benchmark.report.pairs import Pair, p_text
+from benchmark.report.pick import verdict_text
 from benchmark.report.rows import Row
 from benchmark.text.numbers import Headline, giga, relative_text
 from benchmark.text.recipe_text import (
@@ -127,14 +128,13 @@ def interval_text(analysis: Analysis, place: int) -> str:
 
 
 def against_best_text(analysis: Analysis, place: int) -> str:
-    """Difference in points to the most accurate row, with its p-value."""
+    """Difference in points to the most accurate row, with the verdict."""
     if place == 0:
         return "best"
     pair = analysis.pairs.get((0, place))
     if pair is None:
         return f"{100 * (analysis.rows[place].accuracy - analysis.rows[0].accuracy):+.2f}"
-    text = f"{-100 * pair.difference:+.2f}, {why_text(pair)}"
-    return f"tied ({text})" if pair.tied else text
+    return f"{-100 * pair.difference:+.2f}, {verdict_text(pair)}"
 
 
 PAIR_COLUMNS = (
@@ -147,8 +147,9 @@ PAIR_COLUMNS = (
     "McNemar (exact)",
     "paired bootstrap",
     "verdict",
+    "to decide",
 )
-"""Columns of the table of pairs; p-values are adjusted for the number of pairs (Holm)."""
+"""Columns of the table of pairs; `pair_note` says how they are adjusted."""
 
 
 def pair_cells(analysis: Analysis) -> list[list[str]]:
@@ -163,17 +164,47 @@ def pair_cells(analysis: Analysis) -> list[list[str]]:
             f"{pair.only_second:.4g}",
             p_text(pair.mcnemar_adjusted),
             p_text(pair.bootstrap_adjusted),
-            "tied" if pair.tied else "differ",
+            verdict_text(pair),
+            needed_text(analysis, pair),
         ]
         for pair in analysis.pairs.values()
     ]
 
 
+def needed_text(analysis: Analysis, pair: Pair) -> str:
+    """What would decide an undecided pair; a dash for the others."""
+    if pair.verdict != "undecided" or analysis.test is None:
+        return "-"
+    seeds = min(len(analysis.rows[place].seeds) for place in (pair.first, pair.second))
+    return str(pair.needed(len(analysis.test), seeds))
+
+
 def pair_note(analysis: Analysis) -> str:
-    """State the adjustment of the report's p-values."""
+    """Explain the verdicts and the adjustment for the number of pairs."""
+    pairs = analysis.pairs.values()
+    margin = 100 * next(iter(pairs)).margin
+    smallest = 100 * max(pair.smallest_difference for pair in pairs)
     return (
-        f"All p-values are adjusted for {len(analysis.pairs)} pairwise comparisons "
-        "(Holm-Bonferroni)."
+        f"Intervals and p-values are adjusted for {len(pairs)} pairwise comparisons (bootstrap: "
+        "max-T, McNemar: Holm). apart: the interval excludes 0; equivalent: it lies within "
+        f"{margin:g} points of 0; undecided: neither. This test set shows true differences of "
+        f"{smallest:.1f} points in every pair with 80 % probability."
+    )
+
+
+def confidence_set_text(analysis: Analysis) -> str:
+    """Sentence that names the architectures that may be the most accurate; may be empty."""
+    ranks = analysis.ranks
+    if len(ranks) < 2:
+        return ""
+    names = [
+        f"{analysis.rows[place].name} ({100 * rank.probability_best:.0f} %)"
+        for place, rank in ranks.items()
+        if rank.may_be_best
+    ]
+    return (
+        f"95 % confidence set of the most accurate architecture: {', '.join(names)}; in brackets, "
+        "the share of resampled test sets in which it is the most accurate."
     )
 
 
@@ -184,6 +215,7 @@ def sureness_columns(analysis: Analysis) -> tuple[str, ...]:
     """
     return (
         "architecture",
+        "rank, 95 % CI",
         "macro-F1, 95 % CI",
         *(metric.title for metric in _other_metrics(analysis)),
         "standard error (test-set sampling)",
@@ -209,7 +241,7 @@ def sureness_cells(analysis: Analysis) -> list[list[str]]:
     """Cells of the table of metrics, uncertainty, calibration and confusions."""
     metrics = _other_metrics(analysis)
     cells = []
-    for row, figures in zip(analysis.rows, analysis.statistics, strict=True):
+    for place, (row, figures) in enumerate(zip(analysis.rows, analysis.statistics, strict=True)):
         if figures is None:
             continue
         f1, spread = figures.macro_f1, row.accuracy_deviation
@@ -220,6 +252,7 @@ def sureness_cells(analysis: Analysis) -> list[list[str]]:
         cells.append(
             [
                 row.name,
+                analysis.ranks[place].text,
                 f"{f1.low:.4f} to {f1.high:.4f}" if f1 else "-",
                 *(metric.text(row.metrics.get(metric.name)) for metric in metrics),
                 f"{100 * figures.test_deviation:.2f}",

@@ -32,6 +32,14 @@ class Interval:
     low: float
     high: float
 
+    def including_zero(self) -> Interval:
+        """Widen the interval so that it includes 0."""
+        return Interval(min(self.low, 0.0), max(self.high, 0.0))
+
+    def negated(self) -> Interval:
+        """Interval of the difference the other way round."""
+        return Interval(-self.high, -self.low)
+
 
 class Resampling:
     """Cluster bootstrap of a test set: the weight of each image in each of `draws` resamples.
@@ -134,24 +142,151 @@ def holm(values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def seed_noise(deviations: Sequence[float], counts: Sequence[int]) -> float | None:
-    """Half-width of the Welch interval of a difference of two means over seeds (LEVEL).
+@dataclass(frozen=True)
+class SeedVariance:
+    """Variance of a difference of two means over seeds, with its degrees of freedom (Welch)."""
 
-    `deviations` are the two standard deviations over seeds, `counts` the two numbers of seeds.
-    None if either has a single seed.
+    variance: float
+    freedom: float
+
+    @staticmethod
+    def of(deviations: Sequence[float | None], counts: Sequence[int]) -> SeedVariance | None:
+        """Compute from two standard deviations over seeds and their numbers of seeds.
+
+        None if either has a single seed.
+        """
+        known = [deviation for deviation in deviations if deviation is not None]
+        if len(known) < len(deviations) or min(counts) < 2:
+            return None
+        parts = [deviation**2 / count for deviation, count in zip(known, counts, strict=True)]
+        spread = sum(part**2 / (count - 1) for part, count in zip(parts, counts, strict=True))
+        total = sum(parts)
+        return SeedVariance(total, total**2 / spread if spread else math.inf)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A difference of two accuracies and its uncertainty, adjusted for a family of comparisons."""
+
+    value: float
+    interval: Interval
+    """Simultaneous interval; excludes 0 exactly if `p` is below 1 - LEVEL."""
+    p: float
+    """Adjusted p-value of a zero difference."""
+    error: float
+    """Standard error, from test-set sampling and, with several seeds, from the seeds."""
+    seed_share: float
+    """Share of the squared standard error that is due to the seeds, 0 to 1."""
+    critical: float
+    """Half-width of the interval in standard errors."""
+
+
+def simultaneous_differences(
+    values: Sequence[float],
+    drawn: Sequence[Floats],
+    seeds: Sequence[SeedVariance | None],
+    level: float = LEVEL,
+) -> list[Difference]:
+    """Intervals and p-values of a family of differences that hold together at `level`.
+
+    Single-step max-T method (Westfall and Young, Resampling-Based Multiple Testing, 1993): the
+    critical value is the quantile of the largest standardized deviation, over the whole family, of
+    `drawn` (one array [draws] for each difference, from one resampling) from `values`. With several
+    seeds, the standard error includes their variance, and the critical value becomes that of
+    Student's t with Satterthwaite's degrees of freedom at the same tail probability.
     """
-    from scipy.special import stdtrit
+    from scipy.special import ndtr, stdtrit
 
-    if min(counts) < 2:
-        return None
-    parts = [deviation**2 / count for deviation, count in zip(deviations, counts, strict=True)]
-    total = sum(parts)
-    if total == 0:
-        return 0.0
-    freedom = total**2 / sum(
-        part**2 / (count - 1) for part, count in zip(parts, counts, strict=True)
-    )
-    return float(stdtrit(freedom, (1 + LEVEL) / 2)) * math.sqrt(total)
+    errors = [float(draws.std(ddof=1)) for draws in drawn]
+    largest = np.zeros(len(drawn[0]) if len(drawn) else 0)
+    for value, draws, error in zip(values, drawn, errors, strict=True):
+        if error:
+            np.maximum(largest, np.abs(draws - value) / error, out=largest)
+    largest.sort()
+    # The largest number of draws beyond the critical value for which p is below 1 - level.
+    beyond = max(0, math.ceil((1 - level) * (1 + len(largest))) - 2)
+    normal = float(largest[len(largest) - 1 - beyond]) if len(largest) else math.inf
+    results = []
+    for value, sampling, seed in zip(values, errors, seeds, strict=True):
+        error, seed_share, freedom = _with_seeds(sampling, seed)
+        critical = normal
+        if math.isfinite(freedom):
+            critical = -float(stdtrit(freedom, ndtr(-normal)))
+        results.append(
+            Difference(
+                value=value,
+                interval=Interval(value - critical * error, value + critical * error),
+                p=_share_reaching(largest, _standardized(abs(value), error, freedom)),
+                error=error,
+                seed_share=seed_share,
+                critical=critical,
+            )
+        )
+    return results
+
+
+def best_p_values(
+    values: Floats, drawn: Floats, seeds: Sequence[Sequence[SeedVariance | None]]
+) -> list[float]:
+    """p-value for each of k architectures of the hypothesis that it is the most accurate.
+
+    Multiple comparisons with the best (Hsu, Annals of Statistics 12, 1984), resampled: compares
+    the largest standardized lead of another architecture with its distribution over `drawn` [k,
+    draws]. `values` [k] are the observed accuracies and `seeds` [k][k] the variances of their
+    differences. Those with p of at least 1 - level are a confidence set: it includes the best with
+    a probability of at least `level`.
+    """
+    deviations = drawn - values[:, None]
+    p_values = []
+    for place, value in enumerate(values):
+        differences = deviations - deviations[place]
+        sampling = differences.std(axis=1, ddof=1)
+        others = [other for other in range(len(values)) if sampling[other] > 0]
+        largest = np.zeros(drawn.shape[1])
+        lead = 0.0
+        for other in range(len(values)):
+            error, _, freedom = _with_seeds(float(sampling[other]), seeds[place][other])
+            lead = max(lead, _standardized(float(values[other] - value), error, freedom))
+        for other in others:
+            np.maximum(largest, differences[other] / sampling[other], out=largest)
+        largest.sort()
+        p_values.append(_share_reaching(largest, lead))
+    return p_values
+
+
+def _with_seeds(sampling: float, seed: SeedVariance | None) -> tuple[float, float, float]:
+    """Standard error with the seeds, their share of its square, and degrees of freedom."""
+    if seed is None or not seed.variance:
+        return sampling, 0.0, math.inf
+    error = math.sqrt(sampling**2 + seed.variance)
+    share = seed.variance / error**2
+    return error, share, seed.freedom / share**2
+
+
+def _standardized(value: float, error: float, freedom: float) -> float:
+    """Value in standard errors, as the normal deviate of the same tail probability."""
+    from scipy.special import ndtri, stdtr
+
+    if not error:
+        return math.inf if value > 0 else 0.0
+    if math.isinf(freedom):
+        return value / error
+    return -float(ndtri(stdtr(freedom, -value / error)))
+
+
+def _share_reaching(ordered: Floats, statistic: float) -> float:
+    """p-value of a statistic among resampled ones, in ascending order."""
+    reached = len(ordered) - int(np.searchsorted(ordered, statistic))
+    return (1 + reached) / (1 + len(ordered))
+
+
+def power(difference: float, error: float, critical: float) -> float:
+    """Probability that an interval of `critical` standard errors excludes 0 on the right side."""
+    from scipy.special import ndtr
+
+    if not error:
+        return float(difference != 0)
+    return float(ndtr(abs(difference) / error - critical))
 
 
 def calibration_error(

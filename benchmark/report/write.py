@@ -13,7 +13,7 @@ from benchmark.report.collect import Collection, collect
 from benchmark.report.data_formats import flat_row, render_csv, render_json
 from benchmark.report.latex import render_latex
 from benchmark.report.markdown import render_markdown
-from benchmark.report.pick import NO_CRITERIA, Criteria
+from benchmark.report.pick_rule import NO_CRITERIA, Criteria
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.report.pick import NO_CRITERIA, Criteria
+from benchmark.report.pick_rule import NO_CRITERIA, Criteria
 
 ANSWERING_S = 12.0
 """Seconds reserved after the last run, for the table and MLflow."""

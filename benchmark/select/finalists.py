@@ -9,7 +9,7 @@ from benchmark.config.study import StudySettings
 from benchmark.errors import ReportError
 from benchmark.report.analysis import analyse
 from benchmark.report.collect import Collection, Comparison
-from benchmark.report.pick import Criteria
+from benchmark.report.pick_rule import Criteria
 from benchmark.report.write import Report, read_report
 from benchmark.select.answer import find_selected
 

@@ -145,7 +145,7 @@ def sentences(outcome: Outcome) -> list[str]:
     lines = [_winner(outcome)]
     if outcome.finalists is not None and outcome.finalists.pick is not None:
         pick = outcome.finalists.pick
-        lines.append(f"Pick among the finalists: {pick.sentence}")
+        lines.append(f"Among the finalists: {pick.text}")
     origins = {row.weights_origin for row in outcome.finalists.rows} if outcome.finalists else set()
     if len(origins) > 1:
         lines.append(
@@ -258,7 +258,7 @@ def as_json(outcome: Outcome) -> str:
     value = {
         "selection": selection.model_dump(mode="json"),
         "winner": outcome.winner,
-        "pick": pick.trade_off.architecture if pick and pick.trade_off else None,
+        "pick": pick.chosen.architecture if pick and pick.chosen else None,
         "architectures": [
             _result_values(candidate_result) for candidate_result in candidate_results(outcome)
         ],

@@ -160,7 +160,7 @@ def _conclude(console: Console, study: StudySettings, outcome: StudyOutcome) -> 
             make_console(stderr=False), columns(newest), table_cells(newest), title, DROP_FIRST
         )
         if newest.pick is not None:
-            console.print(newest.pick.sentence)
+            console.print(newest.pick.text)
     if outcome.retried:
         message = f"{len(outcome.retried)} runs were restarted after their node was lost"
         console.print(message)

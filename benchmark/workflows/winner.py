@@ -21,8 +21,8 @@ def find_winner(
     """Find the run `requested`, or the pick of the study's report; return it with the reason.
 
     With `from_select`, or if the study has no finished run of its own, use the winner of the
-    study's latest selection. The pick ranks architectures by test accuracy; of several seeds, the
-    run with the lowest validation loss is used. Raises ReportError if there is no such run, or its
+    study's latest selection. The pick is chosen on validation; of several seeds, the run
+     with the lowest validation loss is used. Raises ReportError if there is no such run, or its
     model is damaged.
     """
     if requested is not None:
@@ -43,7 +43,7 @@ def _pick(study: StudySettings, config: Path) -> tuple[FoundRun, str]:
     except ReportError as error:
         return _selected_or(error, study)
     pick = report.analyses[0].pick
-    row = pick.trade_off if pick is not None else None
+    row = pick.chosen if pick is not None else None
     if row is None:
         none = ReportError(
             f"study {study.study!r} has no finished run to pick; run it first, or give a run with "

@@ -73,9 +73,14 @@ def keep_answers(
     architecture: str = "vgg16",
     macs: int | None = 10**9,
     measured: MeasuredCost | None = None,
+    valid: tuple[Pictures, npt.NDArray[np.float32]] | float | None = None,
     **changes: Any,
 ) -> RunRecord:
-    """Write a finished run below the tracking folder `root`; `changes` are of its spec."""
+    """Write a finished run below the tracking folder `root`; `changes` are of its spec.
+
+    `valid` holds validation images and their probabilities, or the validation accuracy alone; by
+    default it is the test accuracy.
+    """
     from clothclf.training.evaluate import evaluate, predictions_table
 
     summary = dataclasses.replace(
@@ -91,20 +96,37 @@ def keep_answers(
     # A run writes its answers in the order of the split, whatever that is.
     table = predictions_table(predictions, images.classes).sample(frac=1, random_state=spec.seed)
     table.to_parquet(folder.path / files.PREDICTIONS, index=False)
-    _manifest(images).to_parquet(folder.path / files.MANIFEST, index=False)
-    told = {"test": evaluate(predictions, images.classes), "files": folder.hashes()}
-    record = make_record(spec, 0.5, macs, measured).model_copy(update=told)
+    evaluation = evaluate(predictions, images.classes)
+    valid_accuracy = evaluation.accuracy if valid is None else valid
+    splits = {"test": images}
+    if isinstance(valid_accuracy, tuple):
+        splits["valid"], shares = valid_accuracy
+        valid_predictions = Predictions(list(splits["valid"].ids), splits["valid"].targets, shares)
+        table = predictions_table(valid_predictions, images.classes)
+        table.to_parquet(folder.path / files.VALID_PREDICTIONS, index=False)
+        valid_accuracy = evaluate(valid_predictions, images.classes).accuracy
+    _manifest(splits).to_parquet(folder.path / files.MANIFEST, index=False)
+    record = make_record(spec, 0.5, macs, measured)
+    (epoch,) = record.training.epochs
+    epochs = (dataclasses.replace(epoch, valid_accuracy=valid_accuracy),)
+    told = {
+        "test": evaluation,
+        "files": folder.hashes(),
+        "training": dataclasses.replace(record.training, epochs=epochs),
+    }
+    record = record.model_copy(update=told)
     folder.write(files.RECORD, record)
     return record
 
 
-def _manifest(images: Pictures) -> pd.DataFrame:
-    labels = [images.classes[number] for number in images.targets]
-    test = pd.DataFrame(
-        {"id": images.ids, "label": labels, "split": "test", "pixel_hash": images.hashes}
-    )
-    seen = pd.DataFrame(
-        {"id": ["1", "2"], "label": images.classes[0], "split": "train", "pixel_hash": ["x", "y"]}
-    )
-    table = pd.concat([seen, test], ignore_index=True)
+def _manifest(splits: dict[str, Pictures]) -> pd.DataFrame:
+    first = splits["test"].classes[0]
+    parts = [
+        pd.DataFrame({"id": ["1", "2"], "label": first, "split": "train", "pixel_hash": ["x", "y"]})
+    ]
+    for split, images in splits.items():
+        labels = [images.classes[number] for number in images.targets]
+        columns = {"id": images.ids, "label": labels, "split": split, "pixel_hash": images.hashes}
+        parts.append(pd.DataFrame(columns))
+    table = pd.concat(parts, ignore_index=True)
     return table.assign(pixel_row=np.arange(len(table)))

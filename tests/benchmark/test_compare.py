@@ -22,7 +22,7 @@ from benchmark.cli import main
 from benchmark.compare.fail_if import GRAMMAR, read_condition
 from benchmark.config.study import load_study
 from benchmark.errors import ReportError
-from benchmark.report.pick import why_text
+from benchmark.report.pairs import p_text
 from benchmark.report.write import read_report
 from benchmark.runs import run_folder as files
 from benchmark.runs.find import find_run, with_teachers_by_id
@@ -103,7 +103,7 @@ def test_two_runs_by_name(compare: Compare, tmp_path: Path) -> None:
     assert contrast["mcnemar_p"] == pytest.approx(stats.binomtest(0, 20).pvalue, abs=1e-9)
     assert contrast["bootstrap_p"] < 0.001
     assert contrast["paired"] is True
-    assert contrast["tied"] is False
+    assert contrast["verdict"] == "apart"
     assert contrast["costs"]["macs"]["ratio"] == 0.25
     assert contrast["costs"]["params"]["ratio"] == 0.25
 
@@ -153,10 +153,10 @@ def test_compare_and_report_give_one_answer_for_a_pair(compare: Compare, tmp_pat
     assert contrast["mcnemar_p"] == pair.mcnemar_p == 0.03125
     assert contrast["mcnemar_adjusted"] == pair.mcnemar_adjusted
     assert contrast["bootstrap_adjusted"] == pair.bootstrap_adjusted
-    assert (contrast["tied"], contrast["adjusted_for"]) == (pair.tied, 3) == (True, 3)
+    assert (contrast["verdict"], contrast["adjusted_for"]) == (pair.verdict, 3) == ("undecided", 3)
     shown = " ".join(compare(*asked).stdout.split())
-    assert "resnet18-s0 is tied with vgg16-s0" in shown
-    assert f"{why_text(pair)}, adjusted for the 3 pairs of the study's report (Holm)" in shown
+    assert "Undecided whether resnet18-s0 or vgg16-s0 is more accurate: -1.50 points" in shown
+    assert f"{p_text(pair.p)}, adjusted for the 3 pairs of the study's report" in shown
     assert "Unadjusted: exact McNemar p = 0.03" in shown
 
 
@@ -165,7 +165,7 @@ def test_a_run_that_was_copied_is_compared_by_one_test(compare: Compare, tmp_pat
         keep(tmp_path / "mlruns", share, architecture=name)
     shutil.copytree(next((tmp_path / "mlruns/runs/s").glob("vgg16-s0*")), tmp_path / "kept")
     (contrast,) = told(compare("kept", "resnet18-s0", "--format", "json"))["contrasts"]
-    assert (contrast["tied"], contrast["adjusted_for"]) == (False, 1)
+    assert (contrast["verdict"], contrast["adjusted_for"]) == ("apart", 1)
 
 
 def test_what_the_report_says_over_all_seeds_is_said_of_two_runs(
@@ -175,17 +175,17 @@ def test_what_the_report_says_over_all_seeds_is_said_of_two_runs(
         for seed in (0, 1):
             keep(tmp_path / "mlruns", share, architecture=name, seed=seed)
     shown = " ".join(compare("vgg16-s0", "resnet18-s0").stdout.split())
-    assert "the report of study s finds the two architectures tied: -1.50 points" in shown
-    assert "adjusted for 3 pairs (Holm)" in shown
+    assert "in the report of study s: undecided, -1.50 points" in shown
+    assert "adjusted for 3 pairs." in shown
     (contrast,) = told(compare("vgg16-s0", "resnet18-s0", "--format", "json"))["contrasts"]
     assert contrast["adjusted_for"] == 1
 
 
-def test_a_run_is_tied_with_itself(compare: Compare, tmp_path: Path) -> None:
+def test_a_run_is_equivalent_to_itself(compare: Compare, tmp_path: Path) -> None:
     record = keep(tmp_path / "mlruns", 0.9)
     result = compare("vgg16-s0", record.run_id)
     assert result.exit_code == 0
-    assert "vgg16-s0 is tied with vgg16-s0: +0.00 points" in result.stdout
+    assert "vgg16-s0 and vgg16-s0 are equivalent within 1 points: +0.00 points" in result.stdout
     assert "No configuration differences." in result.stdout
 
 
@@ -537,10 +537,10 @@ def test_two_studies_are_matched_by_architecture(studies: Compare) -> None:
     result = told(studies("old.yaml", "new.yaml", "--format", "json"))
     by_name = {item["name"]: item for item in result["contrasts"]}
     assert set(by_name) == {"vgg16", "resnet18"}
-    assert by_name["vgg16"]["tied"] is True
+    assert by_name["vgg16"]["verdict"] == "undecided"
     worse = by_name["resnet18"]
     assert worse["accuracy"]["difference"] == pytest.approx(-0.07)
-    assert worse["tied"] is False
+    assert worse["verdict"] == "apart"
     assert worse["baseline"]["seeds"] == worse["new"]["seeds"] == [0, 1]
     assert result["only_baseline"] == ["resnet34"]
     assert result["only_new"] == ["resnet50"]
@@ -555,8 +555,8 @@ def test_studies_as_text_list_what_is_only_in_one(studies: Compare) -> None:
         assert "Only in the baseline: resnet34." in text
         assert "Only in the new study: resnet50." in text
         assert re.search(r"resnet18 .*85\.25 %.*78\.25 %.*-7\.00 .*worse", text)
-        assert re.search(r"vgg16 .*\+0\.50 .*tied", text)
-        assert "p-values are adjusted for 2 architectures (Holm)." in text
+        assert re.search(r"vgg16 .*\+0\.50 .*undecided", text)
+        assert "Intervals and p-values are adjusted for 2 architectures." in text
 
 
 def test_a_difference_that_holds_for_one_architecture_alone_names_it(

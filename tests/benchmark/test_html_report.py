@@ -29,7 +29,7 @@ from benchmark.report.charts.pareto import cost_columns, log_ticks, pareto_data
 from benchmark.report.charts.shared import names_of
 from benchmark.report.columns import COLUMNS, pareto_front
 from benchmark.report.page.html import render_html
-from benchmark.report.pick import Criteria
+from benchmark.report.pick_rule import Criteria
 from benchmark.report.rows import make_rows
 from clothclf.results import Weights
 from tests.benchmark.drawn_study import Made, fail, make_study

@@ -15,6 +15,7 @@ from benchmark.config.study import StudySettings, TrackingSettings
 from benchmark.report.collect import collect
 from benchmark.report.columns import COLUMNS, pareto_front
 from benchmark.report.pick import choose_pick
+from benchmark.report.pick_rule import Criteria
 from benchmark.report.rows import make_rows
 from benchmark.report.write import read_report
 from benchmark.runs import run_folder as files
@@ -66,13 +67,14 @@ def published(root: Path) -> StudySettings:
 def test_the_pick_weighs_accuracy_against_cost(tmp_path: Path) -> None:
     """On the published figures: VGG16 is ahead, EfficientNet-B0 the better bargain."""
     study = published(tmp_path)
-    pick = choose_pick(make_rows(collect(study, tmp_path).comparisons[0]))
+    rows = make_rows(collect(study, tmp_path).comparisons[0])
+    pick = choose_pick(rows, Criteria(choose_on="test"))
     assert pick is not None
-    assert pick.trade_off is not None
+    assert pick.chosen is not None
     assert pick.most_accurate.architecture == "vgg16"
-    assert pick.trade_off.architecture == "efficientnet_b0"
+    assert pick.chosen.architecture == "efficientnet_b0"
     assert [row.architecture for row in pick.front] == ["efficientnet_b0", "vgg16"]
-    assert "2.60 points less accurate with 1/39 of the MACs" in pick.sentence
+    assert pick.sentence == "Pick efficientnet_b0: 2.6 points below vgg16, 39x fewer MACs."
 
 
 def test_no_row_of_the_front_is_beaten_by_any_row(tmp_path: Path) -> None:

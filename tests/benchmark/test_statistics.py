@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from benchmark.report.analysis import Analysis, all_wrong, analyse, only_right
 from benchmark.report.collect import Comparison
 from benchmark.report.pairs import Pair, compare_pairs
 from benchmark.report.predictions import read_predictions
-from benchmark.report.statistics import Resampling
+from benchmark.report.statistics import Floats, Resampling, SeedVariance
 from benchmark.runs.record import RunRecord
 from benchmark.runs.run_folder import RunFolder
 from clothclf.training.metrics import f1_scores
@@ -230,19 +231,68 @@ def test_macro_f1_is_that_of_scikit_learn(table: npt.NDArray[np.int64]) -> None:
 # Seeds
 
 
-def test_seed_noise_is_the_half_width_of_welchs_interval() -> None:
+def test_the_variance_of_seeds_is_welchs() -> None:
     generator = np.random.default_rng(0)
     for first, second in ((3, 3), (2, 5), (10, 4)):
         one, other = generator.normal(0.9, 0.01, first), generator.normal(0.88, 0.02, second)
         theirs = stats.ttest_ind(one, other, equal_var=False).confidence_interval(0.95)
         deviations = [float(one.std(ddof=1)), float(other.std(ddof=1))]
-        ours = statistics.seed_noise(deviations, [first, second])
-        assert ours == pytest.approx((theirs.high - theirs.low) / 2, abs=SAME)
+        ours = SeedVariance.of(deviations, [first, second])
+        assert ours is not None
+        half = float(stats.t.ppf(0.975, ours.freedom)) * math.sqrt(ours.variance)
+        assert half == pytest.approx((theirs.high - theirs.low) / 2, abs=SAME)
 
 
-def test_seed_noise_needs_two_seeds_each_and_may_be_none_at_all() -> None:
-    assert statistics.seed_noise([0.0, 0.01], [1, 3]) is None
-    assert statistics.seed_noise([0.0, 0.0], [3, 3]) == 0.0
+def test_the_variance_of_seeds_needs_two_seeds_each_and_may_be_zero() -> None:
+    assert SeedVariance.of([None, 0.01], [1, 3]) is None
+    assert SeedVariance.of([0.0, 0.0], [3, 3]) == SeedVariance(0.0, math.inf)
+
+
+# Families of differences
+
+
+def drawn_differences(values: Sequence[float], errors: Sequence[float]) -> list[Floats]:
+    generator = np.random.default_rng(0)
+    return [
+        value + error * generator.standard_normal(2000)
+        for value, error in zip(values, errors, strict=True)
+    ]
+
+
+@settings(deadline=None, max_examples=100, derandomize=True)
+@given(
+    st.lists(st.tuples(st.floats(-0.2, 0.2), st.floats(0.001, 0.1)), min_size=1, max_size=8),
+    st.one_of(st.none(), st.tuples(st.floats(1e-6, 1e-2), st.floats(1, 30))),
+)
+def test_an_interval_excludes_zero_exactly_if_p_is_below_the_level(
+    family: list[tuple[float, float]], seed: tuple[float, float] | None
+) -> None:
+    values = [value for value, _ in family]
+    drawn = drawn_differences(values, [error for _, error in family])
+    seeds = [SeedVariance(*seed) if seed else None] * len(values)
+    for found in statistics.simultaneous_differences(values, drawn, seeds):
+        excludes = found.interval.low > 0 or found.interval.high < 0
+        assert excludes == (found.p < 0.05)
+
+
+def test_one_difference_has_students_interval_and_p() -> None:
+    (draws,) = drawn_differences([0.03], [0.01])
+    for seed, freedom in ((None, math.inf), (SeedVariance(0.0003, 4.0), 4 * (4 / 3) ** 2)):
+        (found,) = statistics.simultaneous_differences([0.03], [draws], [seed])
+        error = math.sqrt(draws.var(ddof=1) + (seed.variance if seed else 0))
+        half = float(stats.t.ppf(0.975, freedom)) * error
+        assert found.interval.high - found.value == pytest.approx(half, rel=0.05)
+        assert found.p == pytest.approx(2 * float(stats.t.sf(0.03 / error, freedom)), abs=0.02)
+
+
+def test_more_comparisons_widen_intervals_and_equal_ones_do_not() -> None:
+    single, *others = drawn_differences([0.02] * 20, [0.01] * 20)
+    family = [single, *others]
+    (one,) = statistics.simultaneous_differences([0.02], [single], [None])
+    many = statistics.simultaneous_differences([0.02] * 20, family, [None] * 20)
+    same = statistics.simultaneous_differences([0.02] * 20, [single] * 20, [None] * 20)
+    assert many[0].critical > 1.3 * one.critical
+    assert same[0].critical == pytest.approx(one.critical)
 
 
 # Calibration and coverage
@@ -388,9 +438,8 @@ def test_a_pair_by_hand(tmp_path: Path) -> None:
     assert pair.mcnemar_p == pair.mcnemar_adjusted == pytest.approx(2 * 7 / 64)
     assert pair.interval.low < 4 / 12 < pair.interval.high
     assert pair.p == pair.mcnemar_p > pair.bootstrap_p
-    assert pair.tied
-    tied = [second for (first, second), pair in analysis.pairs.items() if first == 0 and pair.tied]
-    assert [analysis.rows[place].name for place in tied] == ["other"]
+    assert pair.interval.low == 0  # although the bootstrap alone finds a difference
+    assert pair.verdict == "undecided"
     assert [image.id for image in all_wrong(analysis)] == ["1010", "1011"]
     alone = only_right(analysis)
     assert [image.id for image in alone[0]] == [f"{1000 + i}" for i in range(4, 9)]
@@ -456,17 +505,17 @@ def test_counts_by_image_do_not_depend_on_the_order_of_images(tmp_path: Path) ->
     assert one.interval.low == pytest.approx(other.interval.low, abs=0.01)
 
 
-def test_identical_answers_are_a_tie(tmp_path: Path) -> None:
+def test_identical_answers_are_equivalent(tmp_path: Path) -> None:
     images = draw_pictures(100)
     shares = draw_answers(images.targets, drawn_right(100, 0.8, 0), 3)
     records = [keep_answers(tmp_path, images, shares, name) for name in ("one", "other")]
     (pair,) = analysis_of(tmp_path, *records).pairs.values()
     assert (pair.difference, pair.interval.low, pair.interval.high) == (0, 0, 0)
     assert told(pair) == [1, 1, 1, 1]
-    assert pair.tied
+    assert pair.verdict == "equivalent"
 
 
-def test_a_clear_difference_is_none_unless_seeds_move_it_as_far(tmp_path: Path) -> None:
+def test_a_clear_difference_is_undecided_if_seeds_move_it_as_far(tmp_path: Path) -> None:
     images = draw_pictures(1000)
 
     def compared(root: Path, accuracies: dict[str, tuple[float, float]]) -> Pair:
@@ -486,12 +535,12 @@ def test_a_clear_difference_is_none_unless_seeds_move_it_as_far(tmp_path: Path) 
 
     steady = compared(tmp_path / "steady", {"one": (0.901, 0.899), "other": (0.801, 0.799)})
     assert steady.p < 0.001
-    assert not steady.tied
+    assert steady.verdict == "apart"
     wild = compared(tmp_path / "wild", {"one": (0.95, 0.85), "other": (0.85, 0.75)})
-    assert wild.p < 0.001
-    assert wild.seed_noise is not None
-    assert wild.seed_noise > wild.difference
-    assert wild.tied
+    assert wild.mcnemar_p < 0.001
+    assert wild.seed_share > 0.9
+    assert wild.verdict == "undecided"
+    assert wild.needed(1000, 2).seeds is not None
 
 
 def test_twins_widen_the_interval(tmp_path: Path) -> None:
@@ -520,8 +569,9 @@ def test_with_twins_the_bootstrap_has_the_say(tmp_path: Path) -> None:
     (pair,) = analysis_of(tmp_path, *records).pairs.values()
     assert (pair.only_first, pair.only_second) == (20, 8)
     assert pair.mcnemar_p < 0.05
-    assert pair.p == pair.bootstrap_p > 0.05
-    assert pair.tied
+    assert pair.p == pair.bootstrap_adjusted > 0.05
+    assert pair.bootstrap_p > 0.05
+    assert pair.verdict == "undecided"
 
 
 def test_another_test_set_is_refused_by_the_name_of_its_file(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ FIGURES = {
 def coloured(analysis: Analysis) -> list[str]:
     """Names of highlighted rows: the pick and the most accurate ones."""
     names = names_of(analysis.rows)
-    pick = analysis.pick.trade_off if analysis.pick else None
+    pick = analysis.pick.chosen if analysis.pick else None
     places = sorted(range(len(names)), key=lambda place: analysis.rows[place] is not pick)
     return [names[place] for place in sorted(places[: len(DASHES)])]
 

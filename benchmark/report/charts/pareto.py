@@ -54,7 +54,7 @@ def cost_columns(analysis: Analysis) -> list[Column]:
 def pareto_data(analysis: Analysis, cost: Column) -> Data:
     """Chart data: a point for each row with a known cost, in row order; accuracy in percent."""
     front = pareto_front(analysis.rows, cost=cost)
-    pick = analysis.pick.trade_off if analysis.pick else None
+    pick = analysis.pick.chosen if analysis.pick else None
     points = []
     for row, figures, name in zip(
         analysis.rows, analysis.statistics, names_of(analysis.rows), strict=True

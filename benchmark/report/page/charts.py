@@ -65,7 +65,7 @@ def _confusion(analysis: Analysis) -> dict[str, Any] | None:
 def first_shown(analysis: Analysis) -> int | None:
     """Index of the row shown first: the pick, else the first row with predictions."""
     places = [place for place, figures in enumerate(analysis.statistics) if figures is not None]
-    pick = analysis.pick.trade_off if analysis.pick else None
+    pick = analysis.pick.chosen if analysis.pick else None
     picked = [place for place in places if analysis.rows[place] is pick]
     return next(iter([*picked, *places]), None)
 

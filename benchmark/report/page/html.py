@@ -136,6 +136,8 @@ def _comparison(
         "last": max((record.finished_at for record in records), default=""),
         "runs": len(records),
         "architectures": len(rows),
+        "pair_note": render.pair_note(analysis) if analysis.pairs else "",
+        "confidence_set": render.confidence_set_text(analysis),
         "sizes_differ": any(row.sizes_differ for row in rows),
     }
 
@@ -143,9 +145,9 @@ def _comparison(
 def _tiles(analysis: Analysis) -> list[tuple[str, str, str]]:
     """Tiles of the pick: title, value, and comparison with the most accurate architecture."""
     pick = analysis.pick
-    if pick is None or pick.trade_off is None:
+    if pick is None or pick.chosen is None:
         return []
-    row, best = pick.trade_off, pick.most_accurate
+    row, best = pick.chosen, pick.reference
     figures = analysis.statistics[analysis.rows.index(row)]
     sure = figures.accuracy if figures else None
     interval = f"{100 * sure.low:.2f} to {100 * sure.high:.2f}" if sure else "no interval"

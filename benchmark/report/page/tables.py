@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from benchmark.report import fairness, measured, render, suspects
 from benchmark.report.analysis import Analysis
 from benchmark.report.charts.shared import names_of
-from benchmark.report.pairs import ALPHA, Pair
-from benchmark.report.pick import p_text
+from benchmark.report.pairs import p_text
+from benchmark.report.pick import verdict_text
 from benchmark.report.rows import Row
 from benchmark.text.numbers import Headline
 
@@ -27,7 +27,7 @@ class Cell:
     note: str = ""
     """Small text below the cell."""
     marks: tuple[str, ...] = ()
-    """Badges: `pick`, `best` or `tied`."""
+    """Badges: `pick`, `best` or `may be best`."""
 
 
 @dataclass(frozen=True)
@@ -118,10 +118,10 @@ def main_table(analysis: Analysis, not_begun: Sequence[str]) -> Table:
 
 def _line(analysis: Analysis, place: int, name: str) -> Line:
     row, figures, pick = analysis.rows[place], analysis.statistics[place], analysis.pick
-    picked = pick is not None and pick.trade_off is row
-    pair = analysis.pairs.get((0, place)) if place else None
+    picked = pick is not None and pick.chosen is row
     marks = ("pick",) * picked + ("best",) * (place == 0)
-    marks += ("tied",) * (pair is not None and pair.tied)
+    rank = analysis.ranks.get(place)
+    marks += ("may be best",) * (place > 0 and rank is not None and rank.may_be_best)
     sure, f1 = (figures.accuracy, figures.macro_f1) if figures else (None, None)
     cost, headline = row.cost, Headline.of(row.cost)
     seeds = ", ".join(str(seed) for seed in row.seeds)
@@ -157,17 +157,8 @@ def _against_best(analysis: Analysis, place: int) -> Cell:
     if place == 0:
         return Cell("best", 0.0)
     pair = analysis.pairs.get((0, place))
-    note = "not tested" if pair is None else _why(pair)
+    note = "not tested" if pair is None else verdict_text(pair)
     return Cell(f"{100 * behind:+.2f}".replace("-", "−"), behind, note)
-
-
-def _why(pair: Pair) -> str:
-    """The p-value of a difference, or the noise of the seeds if that explains it."""
-    if not pair.tied:
-        return p_text(pair.p)
-    if pair.p >= ALPHA or pair.seed_noise is None:
-        return f"{p_text(pair.p)}, tied"
-    return f"seeds: ± {100 * pair.seed_noise:.2f}"
 
 
 def _count(text: str, value: int | None) -> Cell:
@@ -196,8 +187,6 @@ def pair_table(analysis: Analysis) -> Table:
     lines = []
     for pair in analysis.pairs.values():
         first, second = names[pair.first], names[pair.second]
-        verdict = "tied" if pair.tied else "differ"
-        noise = "one seed" if pair.seed_noise is None else f"± {100 * pair.seed_noise:.2f}"
         cells = (
             Cell(first, first.casefold()),
             Cell(second, second.casefold()),
@@ -210,8 +199,8 @@ def pair_table(analysis: Analysis) -> Table:
             Cell(f"{pair.only_second:.4g}", pair.only_second),
             Cell(p_text(pair.mcnemar_adjusted), pair.mcnemar_adjusted),
             Cell(p_text(pair.bootstrap_adjusted), pair.bootstrap_adjusted),
-            Cell(noise, pair.seed_noise),
-            Cell(verdict, verdict, "by seeds" if pair.tied and pair.p < ALPHA else ""),
+            Cell(verdict_text(pair), pair.verdict),
+            Cell(render.needed_text(analysis, pair)),
         )
         lines.append(Line(cells, key=f"{pair.first} {pair.second}"))
     columns = (
@@ -222,10 +211,10 @@ def pair_table(analysis: Analysis) -> Table:
         "correct: second only",
         "McNemar",
         "bootstrap",
-        "seed noise",
         "verdict",
+        "to decide",
     )
-    return Table("Pairs of architectures", columns, tuple(lines), frozenset({0, 1, 8}))
+    return Table("Pairs of architectures", columns, tuple(lines), frozenset({0, 1, 7, 8}))
 
 
 def sureness_table(analysis: Analysis) -> Table:
