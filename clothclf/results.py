@@ -257,6 +257,9 @@ class TrainingResult:
     0 if none were read; None if the cache does not record it.
     """
 
+    temperature: float | None = None
+    """Temperature of the probabilities, fitted on validation; None in records from before."""
+
     @property
     def best(self) -> EpochResult:
         """Result of the epoch whose parameters the model has."""

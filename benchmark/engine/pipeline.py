@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import json
 import time
@@ -41,6 +42,7 @@ from clothclf.results import (
     Predictions,
     TrainingResult,
 )
+from clothclf.training.calibration import fit_temperature
 from clothclf.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from clothclf.training.evaluate import evaluate, predict, predictions_table
 from clothclf.training.loop import Watcher, train
@@ -180,7 +182,8 @@ class Pipeline:
                 destroy_process_group()
         self.stage_seconds["train"] = training.seconds  # including earlier attempts
         with self._stage("evaluate"):
-            test = self._evaluate(classifier, images)
+            test, temperature = self._evaluate(classifier, images)
+            training = dataclasses.replace(training, temperature=temperature)
         with self._stage("save"):
             self._save_model(classifier)
             trained = (training, test, backbone_sha256, highest_resident_bytes())
@@ -280,18 +283,23 @@ class Pipeline:
             should_stop=lambda: self.stop.requested,
         )
 
-    def _evaluate(self, classifier: Classifier, images: ImageBatches) -> Evaluation:
+    def _evaluate(
+        self, classifier: Classifier, images: ImageBatches
+    ) -> tuple[Evaluation, float | None]:
         """Evaluate the final model on the split of the spec. Nothing else uses the test split.
 
-        Also stores the predictions for the validation split, on which reports choose.
+        Also stores the predictions for the validation split, on which reports choose, and returns
+        the temperature that fits them.
         """
         classes = self.spec.data_summary.classes
         predictions = self._predict(classifier, images, self.spec.evaluate, files.PREDICTIONS)
+        temperature = None
         if self.spec.evaluate == "test":
-            self._predict(classifier, images, "valid", files.VALID_PREDICTIONS)
+            valid = self._predict(classifier, images, "valid", files.VALID_PREDICTIONS)
+            temperature = fit_temperature(valid.probabilities, valid.targets)
         evaluation = evaluate(predictions, classes)
         draw_confusion(evaluation, self.folder.path / files.CONFUSION, self.spec.name)
-        return evaluation
+        return evaluation, temperature
 
     def _predict(
         self, classifier: Classifier, images: ImageBatches, split: str, name: str

@@ -20,7 +20,7 @@ CARD = "bench.json"
 
 
 class Exported(nn.Module):
-    """Normalisation, classifier and softmax in float32.
+    """Normalization, classifier, temperature and softmax in float32.
 
     Takes resized RGB images, uint8 [n, size, size, 3], and returns probabilities, float32
     [n, classes].
@@ -43,7 +43,7 @@ class Exported(nn.Module):
         # Normalise each channel as in training, to get the same rounding.
         scaled = (images.float() - self.mean) * self.scale
         scores: Tensor = self.classifier(scaled.permute(0, 3, 1, 2))
-        return scores.softmax(1)
+        return (scores / self.classifier.temperature).softmax(1)
 
 
 def card(record: RunRecord) -> str:
@@ -57,6 +57,7 @@ def card(record: RunRecord) -> str:
             "image_size": spec.image_size,
             "input": f"{INPUT}: uint8 [n, {spec.image_size}, {spec.image_size}, 3], RGB",
             "resize": "to image_size x image_size, bilinear with antialiasing (Pillow's BILINEAR)",
+            "temperature": record.training.temperature or 1.0,
             "output": f"{OUTPUT}: float32 [n, {len(spec.data_summary.classes)}]",
             f"{spec.evaluate}_accuracy": record.test.accuracy,
         },

@@ -84,20 +84,14 @@ class Predictor:
     def _batch_probabilities(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         images = torch.from_numpy(pixels).to(self._device)
         scores = self._classifier(self._classifier.normalization.apply(images))
-        probabilities: npt.NDArray[np.float32] = scores.softmax(1).cpu().numpy()
+        scaled = scores / self._classifier.temperature
+        probabilities: npt.NDArray[np.float32] = scaled.softmax(1).cpu().numpy()
         return probabilities
 
 
 def restore_run(found: FoundRun) -> Classifier:
     """Restore the trained classifier of a finished run; raises WeightsError."""
-    record = found.record
-    saved = SavedModel(
-        run_id=record.run_id,
-        spec=record.spec,
-        backbone_sha256=record.backbone_sha256,
-        tensors_sha256=record.files[files.MODEL],
-    )
-    return restore(saved, found.folder.path / files.MODEL)
+    return restore(SavedModel.of(found.record), found.folder.path / files.MODEL)
 
 
 def open_predictor(found: FoundRun, device: str = "auto") -> Predictor:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from benchmark.runs.record import RunRecord
+from benchmark.runs.run_folder import MODEL
 from benchmark.runs.spec import RunSpec
 from benchmark.runs.upgrade import upgraded_model
 from clothclf.data.atomic import file_sha256
@@ -32,6 +34,19 @@ class SavedModel(Settings):
     """Hash of the backbone before training, to verify a backbone that was not saved."""
     tensors_sha256: str
     """Hash of the tensor file."""
+    temperature: float = 1.0
+    """Divides the scores, so that probabilities are calibrated; 1 if it was not fitted."""
+
+    @classmethod
+    def of(cls, record: RunRecord) -> SavedModel:
+        """Return the metadata of a finished run."""
+        return cls(
+            run_id=record.run_id,
+            spec=record.spec,
+            backbone_sha256=record.backbone_sha256,
+            tensors_sha256=record.files[MODEL],
+            temperature=record.training.temperature or 1.0,
+        )
 
     @property
     def is_self_contained(self) -> bool:
@@ -63,6 +78,7 @@ def restore(saved: SavedModel, tensors: Path) -> Classifier:
                 f"versions in the run's record, or {SELF_CONTAINED}"
             )
     _load(classifier, state, saved)
+    classifier.temperature = saved.temperature
     return classifier.requires_grad_(False).eval()
 
 

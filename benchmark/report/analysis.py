@@ -31,6 +31,7 @@ from benchmark.report.rows import Row, make_rows
 from benchmark.report.statistics import Interval, Resampling
 from benchmark.report.suspects import WithoutSuspects, without_suspects
 from clothclf.results import ClassResult
+from clothclf.training.calibration import calibration_error, with_temperature
 from clothclf.training.metrics import class_results, f1_scores
 
 MAX_ROWS_READ = 60
@@ -63,7 +64,9 @@ class RowStatistics:
     test_deviation: float
     """Standard error of the accuracy from test-set sampling."""
     calibration_error: float
-    """Expected calibration error, 0 to 1."""
+    """Expected calibration error of the stored probabilities, 0 to 1."""
+    calibrated_error: float | None
+    """The same with each run's temperature; None if a run has none."""
     accuracy_at_coverage: float
     """Accuracy on the 90 % of images with the highest confidence."""
     confusion: npt.NDArray[np.int64]
@@ -204,7 +207,12 @@ def _row_statistics(
         np.add.at(confusion, (test.labels, item.answers), 1)
     drawn, scores = resampled_figures(predictions, test, resampling, images)
     shares = [item.probabilities for item in predictions]
-    errors = [statistics.calibration_error(share, test.labels) for share in shares]
+    errors = [calibration_error(share, test.labels) for share in shares]
+    calibrated = [
+        calibration_error(with_temperature(item.probabilities, temperature), test.labels)
+        for item in predictions
+        if (temperature := item.record.training.temperature) is not None
+    ]
     covered = [statistics.accuracy_at_coverage(share, test.labels) for share in shares]
     per_class = class_results(confusion, test.classes, len(predictions))
     figures = RowStatistics(
@@ -212,6 +220,9 @@ def _row_statistics(
         macro_f1=None if scores is None else statistics.percentile_interval(scores),
         test_deviation=float(drawn.std(ddof=1)),
         calibration_error=plain_statistics.fmean(errors),
+        calibrated_error=(
+            plain_statistics.fmean(calibrated) if len(calibrated) == len(predictions) else None
+        ),
         accuracy_at_coverage=plain_statistics.fmean(covered),
         confusion=confusion,
         per_class=tuple(sorted(per_class, key=lambda result: (result.f1, result.label))),

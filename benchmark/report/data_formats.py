@@ -72,6 +72,7 @@ def flat_row(analysis: Analysis, place: int) -> dict[str, object]:
         "test_macro_f1_high": f1 and f1.high,
         **{f"test_{name}": row.metrics.get(name) for name in METRICS},
         "calibration_error": figures.calibration_error if figures else None,
+        "calibration_error_with_temperature": figures.calibrated_error if figures else None,
         "accuracy_at_90_coverage": figures.accuracy_at_coverage if figures else None,
         "valid_accuracy": row.valid_accuracy,
         "macs": cost.macs if cost else None,

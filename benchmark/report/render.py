@@ -220,7 +220,7 @@ def sureness_columns(analysis: Analysis) -> tuple[str, ...]:
         *(metric.title for metric in _other_metrics(analysis)),
         "standard error (test-set sampling)",
         "standard deviation (seeds)",
-        "calibration error (ECE)",
+        "calibration error (ECE), with temperature",
         "accuracy at 90 % coverage",
         "hardest classes",
         "most frequent confusions",
@@ -257,13 +257,19 @@ def sureness_cells(analysis: Analysis) -> list[list[str]]:
                 *(metric.text(row.metrics.get(metric.name)) for metric in metrics),
                 f"{100 * figures.test_deviation:.2f}",
                 "one seed" if spread is None else f"{100 * spread:.2f}",
-                f"{100 * figures.calibration_error:.2f} %",
+                calibration_text(figures.calibration_error, figures.calibrated_error),
                 f"{100 * figures.accuracy_at_coverage:.2f} %",
                 ", ".join(classes),
                 ", ".join(pairs),
             ]
         )
     return cells
+
+
+def calibration_text(error: float, calibrated: float | None) -> str:
+    """Calibration error in percent, before and after the temperature."""
+    text = f"{100 * error:.2f} %"
+    return text if calibrated is None else f"{text}, {100 * calibrated:.2f} %"
 
 
 COST_COLUMNS = (

@@ -1,4 +1,4 @@
-"""Confidence intervals, paired tests and calibration from predictions on the same test set.
+"""Confidence intervals and paired tests from predictions on the same test set.
 
 Independent of runs and files: images are rows of arrays, in the same order for all models.
 """
@@ -21,7 +21,6 @@ SEED = 0
 """Seed of the resampling, so that the same predictions always give the same intervals."""
 CHUNK = 100
 """Resampled test sets drawn at a time, to limit memory."""
-CALIBRATION_BINS = 15
 COVERAGE = 0.9
 
 
@@ -287,22 +286,6 @@ def power(difference: float, error: float, critical: float) -> float:
     if not error:
         return float(difference != 0)
     return float(ndtr(abs(difference) / error - critical))
-
-
-def calibration_error(
-    probabilities: npt.ArrayLike, targets: Ints, bins: int = CALIBRATION_BINS
-) -> float:
-    """Expected calibration error, 0 to 1, of probabilities [n, classes] (Guo et al. 2017).
-
-    Images are binned with equal width by the probability of the predicted class. The error is the
-    mean absolute gap between accuracy and mean confidence of the bins, weighted by their images.
-    """
-    shares = np.asarray(probabilities, dtype=np.float64)
-    confidence = shares.max(axis=1)
-    correct = shares.argmax(axis=1) == targets
-    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    gaps = np.bincount(place, weights=correct - confidence, minlength=bins)
-    return float(np.abs(gaps).sum() / len(targets))
 
 
 def accuracy_at_coverage(

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.inference.restore import SavedModel
-from benchmark.runs import run_folder as files
 from benchmark.runs.record import RunRecord
 
 ARTIFACT = "model"
@@ -33,13 +32,8 @@ def write_model(record: RunRecord, mlflow_id: str, folder: Path) -> dict[str, st
     """
     data = folder / DATA
     data.mkdir(parents=True)
-    saved = SavedModel(
-        run_id=record.run_id,
-        spec=record.spec,
-        backbone_sha256=record.backbone_sha256,
-        tensors_sha256=record.files[files.MODEL],
-    )
-    (data / SAVED).write_text(saved.model_dump_json(indent=1) + "\n", "utf-8")
+    text = SavedModel.of(record).model_dump_json(indent=1)
+    (data / SAVED).write_text(text + "\n", "utf-8")
     example = {"columns": ["image"], "data": [[_drawn(record.spec.image_size)]]}
     (folder / EXAMPLE).write_text(json.dumps(example), "utf-8")
     (folder / SERVING_EXAMPLE).write_text(json.dumps({"dataframe_split": example}), "utf-8")

@@ -116,6 +116,8 @@ class Classifier(nn.Module):
         """Whether only the head trains at the moment."""
         self.drifting = settings.batch_norm == "drifting"
         self.normalization = normalization(backbone)
+        self.temperature = 1.0
+        """Divides the scores for calibrated probabilities; training leaves it at 1."""
         if self.frozen:
             backbone.requires_grad_(False)
 

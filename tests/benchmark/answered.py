@@ -18,6 +18,7 @@ from benchmark.runs import run_folder as files
 from benchmark.runs.record import RunRecord
 from benchmark.runs.run_folder import RunFolder
 from clothclf.results import MeasuredCost, Predictions
+from clothclf.training.calibration import with_temperature
 from tests.benchmark.examples import DATA, make_record, make_spec
 
 
@@ -130,3 +131,15 @@ def _manifest(splits: dict[str, Pictures]) -> pd.DataFrame:
         parts.append(pd.DataFrame(columns))
     table = pd.concat(parts, ignore_index=True)
     return table.assign(pixel_row=np.arange(len(table)))
+
+
+def calibrated_answers(folder: RunFolder) -> pd.DataFrame:
+    """A run's stored test predictions, with the probabilities that its model gives in use."""
+    record = folder.record()
+    assert record is not None
+    table = pd.read_parquet(folder.path / files.PREDICTIONS)
+    shares = [name for name in table if name.startswith("p/")]
+    temperature = record.training.temperature
+    assert temperature is not None
+    table[shares] = with_temperature(table[shares].to_numpy(), temperature)
+    return table

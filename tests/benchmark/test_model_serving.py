@@ -15,6 +15,7 @@ from PIL import Image
 from benchmark.inference.restore import SavedModel, restore
 from benchmark.runs.run_folder import RunFolder, study_folders
 from clothclf.errors import WeightsError
+from tests.benchmark.answered import calibrated_answers
 from tests.benchmark.conftest import Bench, StudyRun, run_bench
 from tests.benchmark.test_tracking import runs_of
 from tests.faults.hostile_images import scans
@@ -26,7 +27,7 @@ def encoded(content: bytes) -> str:
 
 def test_images(folder: Path, run: RunFolder) -> tuple[list[str], pd.DataFrame]:
     """The test split's encoded images, and what the run answered to them."""
-    answers = pd.read_parquet(run.path / "predictions.parquet")
+    answers = calibrated_answers(run)
     images = next((folder / "mlruns" / "cache" / "demo").iterdir()) / "images"
     return [encoded((images / f"{name}.jpg").read_bytes()) for name in answers["id"]], answers
 
@@ -160,13 +161,7 @@ def save_start(path: Path, seed: int) -> None:
 def saved_of(folder: RunFolder) -> tuple[SavedModel, Path]:
     record = folder.record()
     assert record is not None
-    saved = SavedModel(
-        run_id=record.run_id,
-        spec=record.spec,
-        backbone_sha256=record.backbone_sha256,
-        tensors_sha256=record.files["model.safetensors"],
-    )
-    return saved, folder.path / "model.safetensors"
+    return SavedModel.of(record), folder.path / "model.safetensors"
 
 
 @pytest.mark.parametrize("batch_norm", ["fixed", pytest.param("drifting", marks=pytest.mark.slow)])

@@ -46,7 +46,8 @@ def test_every_run_leaves_its_whole_story(tiny_study: StudyRun) -> None:
         present = {item.name for item in folder.path.iterdir()}
         assert present == {
             *("spec.json", "config.yaml", "manifest.parquet", "findings.csv", "epochs.jsonl"),
-            *("cost.json", "predictions.parquet", "confusion.png", "model.safetensors"),
+            *("cost.json", "predictions.parquet", "predictions_valid.parquet"),
+            *("confusion.png", "model.safetensors"),
             *("log.txt", "record.json"),
         }
         assert record.files == folder.hashes()

@@ -27,6 +27,7 @@ from benchmark.report.predictions import read_predictions
 from benchmark.report.statistics import Floats, Resampling, SeedVariance
 from benchmark.runs.record import RunRecord
 from benchmark.runs.run_folder import RunFolder
+from clothclf.training.calibration import calibration_error
 from clothclf.training.metrics import f1_scores
 from tests.benchmark.answered import Pictures, draw_answers, draw_pictures, keep_answers
 
@@ -308,14 +309,14 @@ def test_calibration_error_by_hand() -> None:
     shares = two_classes(0.55, 0.6, 0.95, 0.75, 0.75)
     targets = np.array([0, 1, 0, 0, 1])
     expected = (abs(1 - 0.55 - 0.6) + abs(1 - 0.95) + abs(1 - 1.5)) / 5
-    told = statistics.calibration_error(shares, targets, bins=10)
+    told = calibration_error(shares, targets, bins=10)
     assert told == pytest.approx(expected, abs=SAME)
 
 
 def test_sure_and_right_is_calibrated_sure_and_wrong_is_not() -> None:
     shares = two_classes(1.0, 1.0, 1.0, 1.0)
-    assert statistics.calibration_error(shares, np.zeros(4, dtype=int)) == 0
-    assert statistics.calibration_error(shares, np.ones(4, dtype=int)) == 1
+    assert calibration_error(shares, np.zeros(4, dtype=int)) == 0
+    assert calibration_error(shares, np.ones(4, dtype=int)) == 1
 
 
 def test_accuracy_at_coverage_by_hand() -> None:
@@ -343,7 +344,7 @@ def test_coverage_and_calibration_do_not_depend_on_the_order(
     order = data.draw(st.permutations(range(len(images))))
     shares = two_classes(*(confidence for confidence, _ in images))
     targets = np.array([int(not right) for _, right in images])
-    for figure in (statistics.accuracy_at_coverage, statistics.calibration_error):
+    for figure in (statistics.accuracy_at_coverage, calibration_error):
         told = figure(shares, targets)
         assert figure(shares[order], targets[order]) == pytest.approx(told, abs=SAME)
         assert 0 <= told <= 1

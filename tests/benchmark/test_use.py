@@ -9,11 +9,11 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from PIL import Image
 
-from benchmark.runs.run_folder import PREDICTIONS, RunFolder, study_folders
+from benchmark.runs.run_folder import RunFolder, study_folders
+from tests.benchmark.answered import calibrated_answers
 from tests.benchmark.conftest import Bench, StudyRun, run_bench
 
 
@@ -25,16 +25,12 @@ def a_run(study: StudyRun, architecture: str = "test_resnet") -> RunFolder:
     )
 
 
-def answers_of(folder: RunFolder) -> pd.DataFrame:
-    return pd.read_parquet(folder.path / PREDICTIONS)
-
-
 def image(study: StudyRun, name: str) -> Path:
     return next((study.folder / "mlruns/cache/demo").rglob(f"{name}.jpg"))
 
 
 def test_files_are_answered_as_the_run_answered_them(tiny_study: StudyRun) -> None:
-    answers = answers_of(a_run(tiny_study)).head(5)
+    answers = calibrated_answers(a_run(tiny_study)).head(5)
     paths = [str(image(tiny_study, name)) for name in answers["id"]]
     done = run_bench(
         tiny_study.folder, "predict", *paths, "--run", "test_resnet-s0", "-c", "tiny.yaml",
@@ -90,7 +86,7 @@ def test_an_onnx_file_needs_no_bench_to_answer_as_the_run_did(
     assert done.code == 0, done.err
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     card = json.loads(session.get_modelmeta().custom_metadata_map["bench.json"])
-    answers = answers_of(a_run(tiny_study))
+    answers = calibrated_answers(a_run(tiny_study))
     size = (card["image_size"], card["image_size"])
     pixels = np.stack(
         [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmark.report import render
 from benchmark.report.analysis import Analysis, RowStatistics
 from benchmark.report.charts import confusion as chart_confusion
 from benchmark.report.charts import curves as chart_curves
@@ -96,7 +97,9 @@ def _predictions_of(
             [pair.label, pair.answer, round(pair.images, 2), _short(pair.share)]
             for pair in figures.hardest
         ],
-        "calibration": _short(figures.calibration_error),
+        "calibration": render.calibration_text(
+            figures.calibration_error, figures.calibrated_error
+        ),
         "coverage": _short(figures.accuracy_at_coverage),
         "cells": chart_confusion.cells(figures.confusion, shown, len(row.seeds)),
     }  # fmt: skip

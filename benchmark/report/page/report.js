@@ -186,7 +186,7 @@ function answers(root, page) {
 const percent = (share) => `${(100 * share).toFixed(2)} %`;
 
 function showClasses(place, item) {
-  place.querySelector("[data-calibration]").textContent = percent(item.calibration);
+  place.querySelector("[data-calibration]").textContent = item.calibration;
   place.querySelector("[data-coverage]").textContent = percent(item.coverage);
   const table = place.querySelector("[data-classes]");
   table.tBodies[0].replaceChildren(...item.classes.map(([label, images, ...shares]) => {
