@@ -121,6 +121,14 @@ class Number(click.FloatRange):
         return number
 
 
+prefer_option = click.option(
+    "--prefer",
+    type=click.Choice(["balance", "accuracy", "speed", "size"]),
+    default="balance",
+    show_default=True,
+    help="Pick by: accuracy: the most accurate; speed, size: the lowest latency, the fewest "
+    "parameters of those that lose at most 2 points (--max-drop); balance: accuracy against MACs.",
+)
 margin_option = click.option(
     "--margin",
     type=Number(0, min_open=True),

@@ -15,6 +15,7 @@ from benchmark.commands.options import (
     margin_option,
     output_format,
     output_option,
+    prefer_option,
     study_options,
 )
 from benchmark.terminal.output_file import write_output
@@ -55,14 +56,7 @@ MAX_SHOWN = 20
     type=Number(0, 1),
     help="Minimum accuracy of the pick on the split of --choose-on, 0 to 1.",
 )
-@click.option(
-    "--prefer",
-    type=click.Choice(["balance", "accuracy", "speed", "size"]),
-    default="balance",
-    show_default=True,
-    help="accuracy: the most accurate; speed, size: lowest latency, fewest parameters within "
-    "--max-drop; balance: weigh accuracy against --cost.",
-)
+@prefer_option
 @click.option(
     "--cost",
     type=click.Choice(["macs", "latency", "params", "memory"]),

@@ -8,7 +8,7 @@ from typing import Literal
 
 import click
 
-from benchmark.commands.options import OUTPUT, Number, load, study_options
+from benchmark.commands.options import OUTPUT, Number, load, prefer_option, study_options
 
 UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 
@@ -60,14 +60,7 @@ UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 )
 @click.option("--retry-failed", is_flag=True, help="Retry runs that failed before.")
 @click.option("--dry-run", is_flag=True, help="Print the schedule and exit.")
-@click.option(
-    "--prefer",
-    type=click.Choice(["balance", "accuracy", "speed", "size"]),
-    default="balance",
-    show_default=True,
-    help="Cost that the pick among finalists weighs against accuracy: MACs (balance), none "
-    "(accuracy), latency (speed) or parameters (size).",
-)
+@prefer_option
 @click.option("-o", "--output", type=OUTPUT, help="Also write the result to a .md or .json file.")
 @click.pass_context
 def select(

@@ -11,7 +11,7 @@ from benchmark.compare.costs import CostChange
 from benchmark.compare.fail_if import Judgement
 from benchmark.compare.in_report import InReport
 from benchmark.report.pairs import p_text
-from benchmark.report.pick import verdict_text
+from benchmark.report.pick import margin_text, verdict_text
 from benchmark.report.statistics import LEVEL
 from benchmark.text.numbers import inline, markdown_table
 
@@ -74,7 +74,7 @@ def verdict(contrast: Contrast) -> str:
         return f"{new} is {abs(points):.2f} points {word} accurate than {baseline} ({details})."
     if contrast.verdict == "equivalent":
         return (
-            f"{new} and {baseline} are equivalent within {100 * contrast.margin:g} points: "
+            f"{new} and {baseline} are equivalent within {margin_text(contrast.margin)}: "
             f"{points:+.2f} points of accuracy ({details})."
         )
     return (

@@ -40,7 +40,7 @@ def _comparison(analysis: Analysis, not_begun: Sequence[str]) -> list[str]:
     ]
     pick = analysis.pick
     if pick is not None:
-        parts.append(f"**Pick**: {inline(pick.text)}")
+        parts.append(f"**{inline(pick.sentence)}** {inline(pick.beside)}".rstrip())
         parts.append(inline(pick.reasons))
         parts.append(_front(analysis))
     parts.append(markdown_table(render.table_cells(analysis, not_begun), render.columns(analysis)))

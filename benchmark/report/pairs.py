@@ -21,8 +21,6 @@ ALPHA = 0.05
 """Significance level for adjusted p-values: 1 - statistics.LEVEL."""
 MARGIN = 0.01
 """Default margin of equivalence: accuracies that differ by less are the same in practice."""
-POWER = 0.8
-"""Probability with which a comparison should be decided, for the numbers of images and seeds."""
 
 Verdict = Literal["apart", "equivalent", "undecided"]
 
@@ -105,7 +103,7 @@ class Pair:
         return Needed(images=math.ceil(more_images * images))
 
 
-_POWER_QUANTILE = plain_statistics.NormalDist().inv_cdf(POWER)
+_POWER_QUANTILE = plain_statistics.NormalDist().inv_cdf(statistics.POWER)
 
 
 @dataclass(frozen=True)

@@ -55,9 +55,12 @@ class Pick:
     @property
     def text(self) -> str:
         """Pick, runner-up and notes as one paragraph."""
-        return " ".join(
-            part for part in (self.sentence, self.runner_up_sentence, *self.notes) if part
-        )
+        return f"{self.sentence} {self.beside}".rstrip()
+
+    @property
+    def beside(self) -> str:
+        """Runner-up and notes as one paragraph; may be empty."""
+        return " ".join(part for part in (self.runner_up_sentence, *self.notes) if part)
 
     @property
     def reasons(self) -> str:
@@ -315,8 +318,13 @@ class _Choice:
 def verdict_text(pair: Pair) -> str:
     """Verdict on a pair in words, with the margin of equivalence."""
     if pair.verdict == "equivalent":
-        return f"equivalent within {100 * pair.margin:g}"
+        return f"equivalent within {margin_text(pair.margin)}"
     return pair.verdict
+
+
+def margin_text(margin: float) -> str:
+    """Format a margin, 0 to 1, in points."""
+    return f"{100 * margin:g} point{'s' * (abs(100 * margin - 1) > 1e-9)}"
 
 
 def points_text(points: float) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from benchmark.report.analysis import Analysis
 from benchmark.report.collect import Comparison
 from benchmark.report.pairs import Pair, p_text
-from benchmark.report.pick import verdict_text
+from benchmark.report.pick import margin_text, verdict_text
 from benchmark.report.rows import Row
 from benchmark.text.numbers import Headline, giga, relative_text
 from benchmark.text.recipe_text import (
@@ -182,12 +182,12 @@ def needed_text(analysis: Analysis, pair: Pair) -> str:
 def pair_note(analysis: Analysis) -> str:
     """Explain the verdicts and the adjustment for the number of pairs."""
     pairs = analysis.pairs.values()
-    margin = 100 * next(iter(pairs)).margin
+    margin = margin_text(next(iter(pairs)).margin)
     smallest = 100 * max(pair.smallest_difference for pair in pairs)
     return (
         f"Intervals and p-values are adjusted for {len(pairs)} pairwise comparisons (bootstrap: "
         "max-T, McNemar: Holm). apart: the interval excludes 0; equivalent: it lies within "
-        f"{margin:g} points of 0; undecided: neither. This test set shows true differences of "
+        f"{margin} of 0; undecided: neither. This test set shows true differences of "
         f"{smallest:.1f} points in every pair with 80 % probability."
     )
 

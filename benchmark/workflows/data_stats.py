@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pandas as pd
 
+from benchmark.report.statistics import POWER, smallest_difference
 from clothclf.data.dataset import DataSet
 from clothclf.data.splits import SPLITS
 
 DUPLICATES_SHOWN = 3
 CONFLICTS_SHOWN = 20
+DIFFERING = (0.05, 0.2)
+"""Shares of test images on which only one of two similar architectures is usually right."""
 
 
 def describe(data: DataSet, near_duplicates: str = "") -> str:
@@ -44,8 +47,19 @@ def describe(data: DataSet, near_duplicates: str = "") -> str:
         f"conflicts    {summary.label_conflicts:,} groups of exact duplicates have several labels"
     )
     lines += _conflicts(data.manifest)
+    lines.append(_smallest_difference(summary.images["test"]))
     lines += ["", *_balance(data.manifest), *_classes(data.manifest)]
     return "\n".join(lines) + "\n"
+
+
+def _smallest_difference(images: int) -> str:
+    """Describe which difference between two architectures the test split can show."""
+    points = [100 * smallest_difference(images, differing) for differing in DIFFERING]
+    return (
+        f"test split   {images:,} images show a difference in accuracy of {points[0]:.1f} to "
+        f"{points[1]:.1f} points between two architectures that are right on different images in "
+        f"{DIFFERING[0]:.0%} to {DIFFERING[1]:.0%} of cases ({POWER:.0%} power, one seed)"
+    )
 
 
 def twin_groups(manifest: pd.DataFrame) -> list[list[str]]:

@@ -185,7 +185,7 @@ def test_a_run_is_equivalent_to_itself(compare: Compare, tmp_path: Path) -> None
     record = keep(tmp_path / "mlruns", 0.9)
     result = compare("vgg16-s0", record.run_id)
     assert result.exit_code == 0
-    assert "vgg16-s0 and vgg16-s0 are equivalent within 1 points: +0.00 points" in result.stdout
+    assert "vgg16-s0 and vgg16-s0 are equivalent within 1 point: +0.00 points" in result.stdout
     assert "No configuration differences." in result.stdout
 
 

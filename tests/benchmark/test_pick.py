@@ -63,12 +63,12 @@ def test_the_pick_is_one_sentence_with_its_evidence_and_price(store: Path) -> No
     """Two images of 1,000 tell large and middle apart, which no test calls a difference."""
     pick = pick_of(store)
     assert pick.sentence == (
-        "Pick middle: 0.2 points below large (95 % CI -0.1 to 0.5, equivalent within 1), 10x fewer "
-        "MACs, 2.0x lower latency."
+        "Pick middle: 0.2 points below large (95 % CI -0.1 to 0.5, equivalent within 1 point), "
+        "10x fewer MACs, 2.0x lower latency."
     )
     assert pick.runner_up_sentence == (
-        "Runner-up: large, 0.2 points above middle (95 % CI -0.1 to 0.5, equivalent within 1), 10x "
-        "more MACs, 2.0x higher latency."
+        "Runner-up: large, 0.2 points above middle (95 % CI -0.1 to 0.5, equivalent within 1 "
+        "point), 10x more MACs, 2.0x higher latency."
     )
     assert pick.rule == "Rule: highest validation accuracy less 2 points for each 10x of MACs."
 

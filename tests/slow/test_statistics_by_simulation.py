@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +17,14 @@ import pytest
 from scipy import stats
 
 from benchmark.report import statistics
+from benchmark.report.collect import Comparison
+from benchmark.report.confidence_set import Rank, rank_rows
+from benchmark.report.pairs import Pair, compare_pairs
+from benchmark.report.predictions import RunPredictions, TestSet
+from benchmark.report.rows import Row, make_rows
 from benchmark.report.statistics import Resampling
 from clothclf.training.metrics import f1_scores
+from tests.benchmark.examples import make_record, make_spec
 
 pytestmark = pytest.mark.slow
 
@@ -295,25 +302,132 @@ def test_holm_keeps_the_level_of_all_pairs_together() -> None:
         assert share_below(alone) > 0.15
 
 
-# Seeds
+# Families of comparisons, as reports make them
 
 
-@pytest.mark.parametrize(
-    ("counts", "deviations"),
-    [((3, 3), (0.01, 0.01)), ((3, 5), (0.01, 0.02)), ((10, 10), (0.02, 0.005))],
-)
-def test_seeds_alone_go_beyond_their_noise_in_one_of_twenty(
-    counts: tuple[int, int], deviations: tuple[float, float]
-) -> None:
-    """With three seeds in fewer: Welch's approximation is then on the safe side."""
-    generator = np.random.default_rng(8)
-    beyond = []
-    for _ in range(TRIALS):
-        drawn = [
-            generator.normal(0.9, deviation, count)
-            for count, deviation in zip(counts, deviations, strict=True)
+@dataclass(frozen=True)
+class Planted:
+    """Simulated studies: architectures of known accuracy on images that are hard for all."""
+
+    accuracies: tuple[float, ...]
+    images: int = 1000
+    agreement: float = 1.0
+    """Deviation of the images' common hardness, in units of the architectures' own noise."""
+    duplicates: float = 0.0
+    """Share of images that are there twice."""
+    seeds: int = 1
+    seed_deviation: float = 0.0
+    """Standard deviation of an architecture's score between seeds."""
+
+
+STUDIES = 1000
+PLANTED = {
+    "equal": Planted((0.85,) * 5),
+    "one ahead": Planted((0.87, 0.85, 0.85, 0.85, 0.84)),
+    "a ladder": Planted((0.90, 0.89, 0.88, 0.86, 0.80), images=2000),
+    "little agreement": Planted((0.85, 0.85, 0.84, 0.84), agreement=0.3),
+    "duplicates": Planted((0.85, 0.85, 0.84, 0.83), duplicates=0.4),
+    "three seeds": Planted((0.86, 0.85, 0.85, 0.84), seeds=3, seed_deviation=0.05),
+    "a margin": Planted((0.86, 0.85), images=8000, agreement=2.0),
+}
+
+
+def simulated(planted: Planted, seed: int) -> tuple[Bools, npt.NDArray[np.int64]]:
+    """Correctness [architectures, seeds, n, STUDIES], and groups [n] of the images."""
+    generator = np.random.default_rng(seed)
+    copies = round(planted.duplicates * planted.images)
+    single = planted.images - copies
+    hardness = planted.agreement * generator.standard_normal((single, STUDIES))
+    right = []
+    for accuracy in planted.accuracies:
+        spread = np.sqrt(1 + planted.agreement**2 + planted.seed_deviation**2)
+        cut = stats.norm.isf(accuracy) * spread
+        own = generator.standard_normal((planted.seeds, single, STUDIES))
+        shift = planted.seed_deviation * generator.standard_normal((planted.seeds, 1, STUDIES))
+        right.append(hardness + own + shift > cut)
+    outcomes = np.stack(right)
+    groups = np.concatenate([np.arange(single), np.arange(copies)])
+    return np.concatenate([outcomes, outcomes[:, :, :copies]], axis=2), groups
+
+
+def reports(
+    planted: Planted, seed: int = 0
+) -> Iterator[tuple[dict[int, Rank], dict[tuple[int, int], Pair]]]:
+    """For each study, the ranks of its rows, and its pairs."""
+    outcomes, groups = simulated(planted, seed)
+    count, seeds = outcomes.shape[:2]
+    resampling = Resampling(groups, draws=DRAWS)
+    images = resampling.sums(np.ones((len(groups), 1)))
+    drawn = np.stack(
+        [
+            np.mean([resampling.sums(of_seed) / images for of_seed in of_row], axis=0)
+            for of_row in outcomes
         ]
-        noise = statistics.seed_noise([float(x.std(ddof=1)) for x in drawn], counts)
-        assert noise is not None
-        beyond.append(abs(drawn[0].mean() - drawn[1].mean()) > noise)
-    assert 0.02 < np.mean(beyond) <= TOO_OFTEN
+    )  # [architectures, draws, STUDIES]
+    by_seed = outcomes.mean(axis=2)
+    labels = np.ones(len(groups), dtype=np.int64)
+    for study in range(STUDIES):
+        rows = [row_of(f"a{place}", by_seed[place, :, study].tolist()) for place in range(count)]
+        predictions = [
+            tuple(
+                RunPredictions(row.records[0], probabilities(outcomes[place, number, :, study]))
+                for number in range(seeds)
+            )
+            for place, row in enumerate(rows)
+        ]
+        test = TestSet(tuple(map(str, range(len(groups)))), labels, groups, labels, ("a", "b"))
+        accuracies = {place: drawn[place, :, study] for place in range(count)}
+        pairs = compare_pairs(rows, predictions, test, accuracies)
+        yield rank_rows(rows, accuracies, pairs), pairs
+
+
+def probabilities(right: Bools) -> npt.NDArray[np.float32]:
+    return np.stack([~right, right], axis=1).astype(np.float32)
+
+
+def row_of(name: str, accuracies: list[float]) -> Row:
+    records = [make_record(make_spec(name, seed=n), a) for n, a in enumerate(accuracies)]
+    (row,) = make_rows(Comparison(records, [], []))
+    return row
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_verdicts_and_the_confidence_set_err_in_one_of_twenty_studies(name: str) -> None:
+    planted = PLANTED[name]
+    truth = np.array(planted.accuracies)
+    best = {place for place in range(len(truth)) if truth[place] == truth.max()}
+    kept, apart, equivalent = dict.fromkeys(best, 0), 0, 0
+    for ranks, pairs in reports(planted):
+        for place in best:
+            kept[place] += ranks[place].may_be_best
+        differences = {pair: truth[pair.first] - truth[pair.second] for pair in pairs.values()}
+        apart += any(
+            pair.verdict == "apart" and pair.difference * difference <= 0
+            for pair, difference in differences.items()
+        )
+        equivalent += any(
+            pair.verdict == "equivalent" and abs(difference) >= pair.margin - 1e-9
+            for pair, difference in differences.items()
+        )
+    assert min(kept.values()) / STUDIES >= 1 - TOO_OFTEN
+    assert apart / STUDIES <= TOO_OFTEN
+    assert equivalent / STUDIES <= TOO_OFTEN
+
+
+@pytest.mark.parametrize("chance", [0.5, 0.8, 0.95])
+@pytest.mark.parametrize(
+    ("images", "differing"), [(1000, 0.1), (2000, 0.05), (2000, 0.2), (5000, 0.1)]
+)
+def test_the_predicted_power_is_the_simulated_one(
+    images: int, differing: float, chance: float
+) -> None:
+    difference = statistics.smallest_difference(images, differing, chance)
+    outcomes = apart(images, differing, difference, seed=images)
+    drawn = means(outcomes, np.arange(images))
+    found = []
+    for place, draws in enumerate(drawn.T):
+        own = outcomes[:, place]
+        (item,) = statistics.simultaneous_differences([float(own.mean())], [draws], [None])
+        exact = statistics.mcnemar_exact(int((own > 0).sum()), int((own < 0).sum()))
+        found.append(item.interval.low > 0 and exact < 0.05)
+    assert np.mean(found) == pytest.approx(chance, abs=0.03)

@@ -27,7 +27,7 @@ class Cell:
     note: str = ""
     """Small text below the cell."""
     marks: tuple[str, ...] = ()
-    """Badges: `pick`, `best` or `may be best`."""
+    """Badges: `pick`, `best` or `maybe-best`."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def _line(analysis: Analysis, place: int, name: str) -> Line:
     picked = pick is not None and pick.chosen is row
     marks = ("pick",) * picked + ("best",) * (place == 0)
     rank = analysis.ranks.get(place)
-    marks += ("may be best",) * (place > 0 and rank is not None and rank.may_be_best)
+    marks += ("maybe-best",) * (place > 0 and rank is not None and rank.may_be_best)
     sure, f1 = (figures.accuracy, figures.macro_f1) if figures else (None, None)
     cost, headline = row.cost, Headline.of(row.cost)
     seeds = ", ".join(str(seed) for seed in row.seeds)
