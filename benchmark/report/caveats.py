@@ -21,7 +21,10 @@ def caveats(analysis: Analysis) -> list[str]:
     comparison, rows = analysis.comparison, analysis.rows
     lines = []
     if comparison.specs[0].data_summary.synthetic:
-        lines.append("The images are synthetic: results do not transfer to real images.")
+        lines.append(
+            "The images are drawn, so results do not transfer to real images: run the study on "
+            "yours (data.source)."
+        )
     images = comparison.specs[0].data_summary.images["test"]
     if len(rows) > 1 and not analysis.pairs:
         apart = 100 * chance_difference(rows[0].accuracy, images)
@@ -33,21 +36,25 @@ def caveats(analysis: Analysis) -> list[str]:
         lines.append(f"With fewer than {FEW_IMAGES} test images, intervals are too narrow.")
     if rows and all(len(row.seeds) == 1 for row in rows):
         lines.append(
-            "One seed per architecture: intervals do not include the variation between seeds."
+            "One seed per architecture: intervals do not include the variation between trainings; "
+            "add seeds (--seed 0 --seed 1 --seed 2)."
         )
     random = [row.name for row in rows if row.weights_origin == "random"]
     if random:
         notes = {s.weights.note for s in comparison.specs if s.weights.note}
         why = f" ({'; '.join(sorted(notes))})" if notes else ""
         which = "all" if len(random) == len(rows) else ", ".join(random)
-        lines.append(f"Weights are random for {which}{why}.")
+        lines.append(
+            f"Weights are random for {which}{why}; pretrained ones usually change the order "
+            "(model.weights)."
+        )
         if len(random) < len(rows):
             lines.append("Do not compare rows with random and rows with pretrained weights.")
     busy = [row.name for row in rows if row.measured and row.measured.busy]
     if busy:
         lines.append(
             "Other processes used the machine while latency and throughput were measured; these "
-            f"values are not ranked: {', '.join(busy)}."
+            f"values are not ranked: {', '.join(busy)}. Run them on an idle machine to rank them."
         )
     lines += _reused_features(rows)
     costs = [(row.name, row.cost) for row in rows if row.cost]

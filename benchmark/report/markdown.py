@@ -42,9 +42,8 @@ def _comparison(analysis: Analysis, not_begun: Sequence[str]) -> list[str]:
     if pick is not None:
         parts.append(f"**{inline(pick.sentence)}** {inline(pick.beside)}".rstrip())
         parts.append(inline(pick.reasons))
-        parts.append(_front(analysis))
+        parts += [_bullets(caveats(analysis)), _front(analysis)]
     parts.append(markdown_table(render.table_cells(analysis, not_begun), render.columns(analysis)))
-    parts.append(_bullets(caveats(analysis)))
     if analysis.rows:
         parts += _sureness(analysis)
         parts += _costs(analysis.rows)

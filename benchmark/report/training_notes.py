@@ -13,6 +13,8 @@ RISE = 0.05
 """Relative rise of the validation loss after the best epoch that triggers a note."""
 GAIN = 0.01
 """Gain in validation accuracy over the same epochs that triggers a note, 0 to 1."""
+RECENT = 2
+"""Number of last epochs over which the validation accuracy may still rise."""
 HARDEST_SHARE = 0.01
 """Share of a split's images that counts as few."""
 IMPLAUSIBLE_LOSS = 20.0
@@ -25,6 +27,14 @@ OVERCONFIDENT = (
     "validation loss rises after the best epoch while validation accuracy improves: the network "
     "becomes overconfident; try a lower train.learning_rate or train.label_smoothing"
 )
+RISING = (
+    "validation accuracy still rises at the last epoch although the loss does not fall; more "
+    "train.epochs may help"
+)
+SPLIT = (
+    "batches were split to fit in memory, which changes batch norm; lower train.batch_size for all "
+    "architectures"
+)
 WORSE_THAN_GUESSING = (
     "validation loss is worse than chance although accuracy is better: a few images dominate the "
     "loss and thus the choice of the best epoch"
@@ -34,10 +44,15 @@ WORSE_THAN_GUESSING = (
 def training_notes(training: TrainingResult, epochs: int, classes: int) -> list[str]:
     """Notes on a training of at most `epochs` epochs with `classes` classes."""
     best, last = training.best, training.epochs[-1]
+    accuracies = [epoch.valid_accuracy for epoch in training.epochs]
     rises = last.valid_loss > (1 + RISE) * best.valid_loss
     notes = {
         FIRST: best.epoch == 1 < last.epoch,
         LAST: best.epoch == epochs > 1,
+        RISING: best.epoch < epochs == len(accuracies) > RECENT
+        and accuracies[-1] == max(accuracies)
+        and accuracies[-1] > accuracies[-1 - RECENT] + GAIN,
+        SPLIT: training.parts > 1,
         OVERCONFIDENT: rises and last.valid_accuracy > best.valid_accuracy + GAIN,
         WORSE_THAN_GUESSING: best.valid_loss > math.log(classes)
         and best.valid_accuracy > 2 / classes,

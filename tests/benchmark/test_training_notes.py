@@ -16,6 +16,8 @@ from benchmark.report.training_notes import (
     FIRST,
     LAST,
     OVERCONFIDENT,
+    RISING,
+    SPLIT,
     WORSE_THAN_GUESSING,
     dominated_loss,
     training_notes,
@@ -47,6 +49,7 @@ def training(losses: list[float], accuracies: list[float], seconds: float = 2.0)
         ([0.4, 0.41, 0.41, 0.41], [0.8, 0.8, 0.8, 0.8], [FIRST]),
         ([0.8, 0.7, 0.6, 0.5, 0.4], [0.6, 0.7, 0.8, 0.8, 0.8], [LAST]),
         ([0.6, 0.4, 0.5, 0.6], [0.7, 0.8, 0.82, 0.83], [OVERCONFIDENT]),
+        ([0.6, 0.5, 0.4, 0.405, 0.41], [0.7, 0.8, 0.8, 0.81, 0.83], [RISING]),
         ([0.6, 0.4, 0.5, 0.6], [0.7, 0.8, 0.8, 0.79], []),
         ([9.0, 3.0, 4.0], [0.6, 0.6, 0.6], [WORSE_THAN_GUESSING]),
         ([9.0, 3.0, 3.1], [0.1, 0.1, 0.1], []),
@@ -56,6 +59,11 @@ def test_a_recipe_that_does_not_suit_shows_in_the_epochs(
     losses: list[float], accuracies: list[float], notes: list[str]
 ) -> None:
     assert training_notes(training(losses, accuracies), ALLOWED, 11) == notes
+
+
+def test_batches_that_were_split_are_told() -> None:
+    split = dataclasses.replace(training([0.5, 0.4, 0.41], [0.8, 0.8, 0.8]), parts=2)
+    assert training_notes(split, ALLOWED, 11) == [SPLIT]
 
 
 def test_a_mean_loss_that_few_images_make_is_told_from_an_honest_one() -> None:
