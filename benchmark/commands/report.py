@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,7 +127,8 @@ def report(
 
     Reports accuracy with its uncertainty, and costs. A table contains only runs with the same data
     and protocol; failed and unfinished runs are listed with their reason. Limits such as
-    --max-gmacs filter the pick, not the table.
+    --max-gmacs filter the pick, not the table. A terminal shows the pick and the table; a pipe or
+    --format md gets the whole report as Markdown.
 
     --check FILE recomputes every number of a report that was written with the same options, prints
     those that differ, and exits with code 1 if there are any.
@@ -143,7 +145,7 @@ def report(
 
     written = checked or output
     images = not (no_images or no_pictures)
-    form = output_format(form, written, SUFFIXES, "md")
+    asked, form = form, output_format(form, written, SUFFIXES, "md")
     study = load(config, assignments)
     made, message = report_or_finalists(study, config, _criteria(**criteria_met), from_select)
     if message:
@@ -155,7 +157,13 @@ def report(
 
         for path in write_plots(made.analyses[0], plots):
             click.echo(f"written to {path}", err=True)
-    write_output(made.text(form, images), output)
+    if asked is None and output is None and sys.stdout.isatty():
+        from benchmark.terminal.output import make_console
+        from benchmark.terminal.report_view import print_report
+
+        print_report(made, make_console(stderr=False))
+    else:
+        write_output(made.text(form, images), output)
     if log:
         from benchmark.workflows.publish import publish
 

@@ -42,7 +42,8 @@ def _comparison(analysis: Analysis, not_begun: Sequence[str]) -> list[str]:
     if pick is not None:
         parts.append(f"**{inline(pick.sentence)}** {inline(pick.beside)}".rstrip())
         parts.append(inline(pick.reasons))
-        parts += [_bullets(caveats(analysis)), _front(analysis)]
+        parts.append(_front(analysis))
+    parts.append(_bullets(caveats(analysis)))
     parts.append(markdown_table(render.table_cells(analysis, not_begun), render.columns(analysis)))
     if analysis.rows:
         parts += _sureness(analysis)

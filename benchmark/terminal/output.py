@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 from rich import box
 from rich.cells import cell_len
@@ -28,6 +30,8 @@ from clothclf.data.dataset import DataSet
 from clothclf.data.prepare import prepare
 
 PIPED_WIDTH = 200
+_FIGURE = re.compile(r"[-+]?\d[\d,.]*(\s|%|$)|[-–]?$")
+"""Start of a cell in a column of figures, which is aligned to the right."""
 SILENCE_S = 30.0
 """Maximum time between progress lines without a live table."""
 MAX_FIRST_COLUMN = 40
@@ -96,7 +100,9 @@ def print_table(
         whole = {n for n in shown[:-1] if n or widths[n] <= MAX_FIRST_COLUMN}
     table = Table(title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD)
     for number in shown:
-        table.add_column(columns[number], overflow="fold", no_wrap=number in whole)
+        figures = number and all(_FIGURE.match(row[number]) for row in cells)
+        justify: Literal["left", "right"] = "right" if figures else "left"
+        table.add_column(columns[number], overflow="fold", no_wrap=number in whole, justify=justify)
     for row in cells:
         table.add_row(*(Text(row[number]) for number in shown))
     console.print(table)

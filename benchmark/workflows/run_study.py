@@ -19,25 +19,19 @@ from benchmark.engine.scheduler import DEFAULT_POLICY, Policy, StudyOutcome, run
 from benchmark.engine.stopping import StopRequest
 from benchmark.errors import ReportError, TrackingError
 from benchmark.planning.study_plan import folder_writer, plan_study
-from benchmark.report.render import columns, describe_protocol, table_cells
+from benchmark.report.render import describe_protocol
 from benchmark.report.write import Report, read_report
 from benchmark.runs.listener import Listener
 from benchmark.runs.root import open_store, tracking_uri
 from benchmark.runs.run_folder import RunFolder, study_folders
 from benchmark.runs.spec import RunSpec
-from benchmark.terminal.output import (
-    TerminalListener,
-    make_console,
-    print_table,
-)
+from benchmark.terminal.output import TerminalListener, make_console, print_table
+from benchmark.terminal.report_view import print_comparison, print_pick
 from clothclf.data.dataset import DataSet
 from clothclf.process import fork_client
 
 if TYPE_CHECKING:
     from benchmark.tracking.mlflow_store import MlflowStore
-
-DROP_FIRST = ("weights", "training time", "FLOPs", "macro-F1", "vs. best")
-"""Columns to drop first on a narrow terminal."""
 
 
 def run_study(
@@ -155,12 +149,8 @@ def _conclude(console: Console, study: StudySettings, outcome: StudyOutcome) -> 
         report = None
     if report is not None:
         newest = report.analyses[0]
-        title = f"{study.study}, on {newest.comparison.specs[0].data_summary.title}"
-        print_table(
-            make_console(stderr=False), columns(newest), table_cells(newest), title, DROP_FIRST
-        )
-        if newest.pick is not None:
-            console.print(newest.pick.text)
+        print_comparison(report, newest, make_console(stderr=False))
+        print_pick(newest, console)
     if outcome.retried:
         message = f"{len(outcome.retried)} runs were restarted after their node was lost"
         console.print(message)

@@ -25,7 +25,9 @@ from benchmark.runs.spec import RunSpec
 from benchmark.tracking.run_fields import final_metrics
 from clothclf.settings import ArchitectureSettings, DataSettings, TrainSettings
 from clothclf.training.metrics import METRICS
+from tests.benchmark.conftest import COMMAND
 from tests.benchmark.examples import DATA, make_cost, make_measured, make_record, make_spec
+from tests.benchmark.pseudo_terminal import run_in_terminal
 
 
 def study_in(root: Path, *names: str) -> StudySettings:
@@ -322,3 +324,25 @@ def two_forms(root: Path) -> StudySettings:
     keep(root, record.model_copy(update={"cost": cost}))
     keep(root, make_record(make_spec("vgg16"), 0.7, 10**9))
     return study_in(root, "mobileone_s0", "vgg16")
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_a_terminal_shows_the_pick_and_an_aligned_table(tmp_path: Path, width: int) -> None:
+    """A file and `--format md` get the whole report; see also `test_pick`."""
+    names = [entry.name for entry in published(tmp_path / "mlruns").architectures]
+    text = f"study: s\ndata: {{source: demo}}\narchitectures: [{', '.join(names)}]\n"
+    (tmp_path / "study.yaml").write_text(text)
+    command = [*COMMAND, "report", "-c", "study.yaml"]
+    shown = run_in_terminal(command, tmp_path, (width, 40))
+    lines = shown.scrollback
+    assert shown.code == 0
+    assert shown.widest <= width
+    assert lines[0].startswith("Pick efficientnet_b0: 2.6 points below vgg16, 39x fewer MACs.")
+    rows = [line for line in lines if " G " in line]
+    assert len(rows) == 3
+    assert len({line.index(" G ") for line in rows}) == 1
+    (picked,) = (line for line in rows if "(pick)" in line)
+    assert picked.split()[0] == "efficientnet_b0"
+    assert any(line.startswith("Next: bench report -o report.html") for line in lines)
+    whole = run_in_terminal([*command, "--format", "md"], tmp_path, (200, 100))
+    assert any(line.startswith("| architecture |") for line in whole.scrollback)

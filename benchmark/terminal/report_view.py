@@ -1,0 +1,56 @@
+"""Print a report on a terminal: the pick first, then the table, caveats and next commands."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.text import Text
+
+from benchmark.report.analysis import Analysis
+from benchmark.report.caveats import caveats
+from benchmark.report.render import columns, table_cells
+from benchmark.report.write import Report
+from benchmark.terminal.output import print_table
+from benchmark.text.printable import printable
+
+DROP_FIRST = ("weights", "training time", "FLOPs", "macro-F1", "vs. best")
+"""Columns of the main table to hide first on a narrow terminal."""
+PICK = " (pick)"
+"""Marks the pick in the table."""
+
+
+def print_report(report: Report, console: Console) -> None:
+    """Print every comparison of a report, and commands to go on with."""
+    for number, analysis in enumerate(report.analyses):
+        print_pick(analysis, console)
+        print_comparison(report, analysis, console, report.collection.not_begun * (not number))
+        for line in caveats(analysis):
+            console.print(Text(f"- {printable(line)}"))
+    if report.collection.elsewhere:
+        others = printable("; ".join(report.collection.elsewhere))
+        console.print(Text(f"Other protocol or data settings, not in this table: {others}"))
+    console.print(Text(NEXT), style="dim")
+
+
+NEXT = "Next: bench report -o report.html, bench ui, bench predict IMAGE, bench export"
+
+
+def print_pick(analysis: Analysis, console: Console) -> None:
+    """Print the pick, its runner-up, and what makes the choice uncertain."""
+    pick = analysis.pick
+    if pick is None:
+        return
+    console.print(Text(printable(pick.sentence)), style="bold")
+    if pick.beside:
+        console.print(Text(printable(pick.beside)))
+
+
+def print_comparison(
+    report: Report, analysis: Analysis, console: Console, not_begun: list[str] | None = None
+) -> None:
+    """Print the main table, with the pick marked; runs that have not started come last."""
+    cells = table_cells(analysis, not_begun or [])
+    for row, line in zip(analysis.rows, cells, strict=False):
+        if analysis.pick is not None and row is analysis.pick.chosen and len(analysis.rows) > 1:
+            line[0] += PICK
+    title = f"{report.study.study}, on {analysis.comparison.specs[0].data_summary.title}"
+    print_table(console, columns(analysis), cells, title, DROP_FIRST)
