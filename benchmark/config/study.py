@@ -101,7 +101,7 @@ class StudySettings(Settings):
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1)] = (0,)
     device: Device = "auto"
     measure: bool = True
-    """Measure latency, throughput and memory after each run, which takes 10 to 20 s."""
+    """Measure latency, throughput and memory after each run, which takes 5 to 15 s."""
     limits: LimitsSettings = LimitsSettings()
     tracking: TrackingSettings = TrackingSettings()
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmark.text.numbers import inline, markdown_table, mebibytes
+from clothclf.cost.measure.median import relative_half_width
 from clothclf.results import MeasuredCost
 
 COLUMNS = (
     "architecture",
     "latency, median",
+    "passes, 95 % interval",
     "latency, p95",
     "GMAC/s",
     "best throughput",
@@ -42,6 +44,7 @@ def cells(name: str, measured: MeasuredCost, macs: int | None) -> list[str]:
     return [
         name,
         f"{measured.latency_ms_median:.1f} ms{' (busy)' * bool(measured.busy)}",
+        _repeats(measured),
         f"{measured.latency_ms_p95:.1f} ms",
         _achieved(measured, macs, 1),
         f"{measured.best_images_per_second:.0f} images/s at batch {batch}",
@@ -114,6 +117,13 @@ FLAT_COLUMNS = (
     "training_batch_size",
     "busy",
 )
+
+
+def _repeats(measured: MeasuredCost) -> str:
+    """Number of timed passes, and half the width of the median's interval."""
+    half_width = relative_half_width(measured.latency_ms)
+    interval = "" if half_width is None else f", median ± {100 * half_width:.1f} %"
+    return f"{len(measured.latency_ms)}{interval}"
 
 
 def _achieved(measured: MeasuredCost, macs: int | None, batch: int) -> str:

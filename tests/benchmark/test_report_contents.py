@@ -257,7 +257,9 @@ def test_measurements_stand_beside_counts_and_a_busy_machine_is_said(tmp_path: P
     study = study_in(tmp_path, "vgg16", "resnet18")
     said = text(study)
     assert "### Measured on cpu, 2 threads, float32, 112 x 112 px" in said
-    assert "| vgg16 | 5.0 ms | 6.0 ms | 200.0 | 400 images/s at batch 4 | 400.0 | 50 MiB |" in said
+    assert (
+        "| vgg16 | 5.0 ms | 3 | 6.0 ms | 200.0 | 400 images/s at batch 4 | 400.0 | 50 MiB |" in said
+    )
     assert "resnet18: not comparable, the machine was busy: other processes used 1.0" in said
 
 

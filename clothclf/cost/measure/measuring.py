@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,7 @@ from torch.nn import functional
 from clothclf.cost.count import CostRequest
 from clothclf.cost.deployed_form import check_deployed_form
 from clothclf.cost.measure.busy import BusyWatch
+from clothclf.cost.measure.median import relative_half_width
 from clothclf.cost.measure.peak_memory import Work, peak_bytes, working_bytes
 from clothclf.cost.network import (
     LARGE,
@@ -39,23 +41,34 @@ WORKING_MEMORY_ON_CPU = 4 * 2**30
 
 @dataclass(frozen=True)
 class Effort:
-    """Duration of a measurement: until both minimums are reached, or one of the maximums."""
+    """Duration of a measurement: until all minimums are reached, or one of the maximums."""
 
     min_s: float
     min_passes: int
     max_s: float
     max_passes: int
+    half_width: float | None = None
+    """Relative half-width of the median's interval to reach, if any."""
 
-    def is_enough(self, seconds: float, passes: int) -> bool:
-        """Return whether to stop; exceeds `max_s` by at most one pass."""
-        if seconds >= self.max_s or passes >= self.max_passes:
+    def is_enough(self, seconds: Sequence[float]) -> bool:
+        """Return whether to stop after these passes; exceeds `max_s` by at most one pass."""
+        total = math.fsum(seconds)
+        if total >= self.max_s or len(seconds) >= self.max_passes:
             return True
-        return seconds >= self.min_s and passes >= self.min_passes
+        if total < self.min_s or len(seconds) < self.min_passes:
+            return False
+        if self.half_width is None:
+            return True
+        reached = relative_half_width(seconds)
+        return reached is not None and reached < self.half_width
 
 
-ON_LATENCY = Effort(min_s=1.0, min_passes=30, max_s=5.0, max_passes=1000)
-ON_THROUGHPUT = Effort(min_s=1.0, min_passes=2, max_s=3.0, max_passes=1000)
+# The record stores the time of every pass, so their number is limited.
+ON_LATENCY = Effort(min_s=2.0, min_passes=10, max_s=8.0, max_passes=1000, half_width=0.03)
+ON_THROUGHPUT = Effort(min_s=0.5, min_passes=2, max_s=3.0, max_passes=1000)
 MAX_PASS_S = 2.0
+# Numbers drawn for a parameter, at most; a prime, so that rows of the parameter differ.
+DRAWN = 1_000_003
 ON_WARM_UP = Effort(min_s=0.0, min_passes=10, max_s=3.0, max_passes=100)
 # Warm-up ends once the median of a window is less than SETTLED_GAIN faster than the previous one.
 WARM_UP_WINDOW = 5
@@ -190,7 +203,7 @@ def time_pass(work: Work, device: torch.device) -> float:
 def time_passes(work: Work, device: torch.device, effort: Effort) -> list[float]:
     """Return the seconds of each pass; runs at least one."""
     seconds = [time_pass(work, device)]
-    while not effort.is_enough(math.fsum(seconds), len(seconds)):
+    while not effort.is_enough(seconds):
         seconds.append(time_pass(work, device))
     return seconds
 
@@ -285,7 +298,13 @@ def _draw_unset_weights(model: nn.Module) -> None:
         if parameter.numel() >= LARGE and parameter.is_floating_point():
             inputs = parameter.numel() / len(parameter)
             bound = math.sqrt(6 / inputs)
-            nn.init.uniform_(parameter, -bound, bound)
+            if parameter.numel() < 2 * DRAWN or not parameter.is_contiguous():
+                nn.init.uniform_(parameter, -bound, bound)
+                continue
+            # Copying is several times as fast as drawing, and these are millions of numbers.
+            numbers = torch.empty(DRAWN, dtype=parameter.dtype).uniform_(-bound, bound)
+            for part in parameter.view(-1).split(DRAWN):
+                part.copy_(numbers[: len(part)])
 
 
 def _precision(device: torch.device) -> str:

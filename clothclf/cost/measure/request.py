@@ -28,7 +28,7 @@ def measure_cost(
     timeout_s: float = 600,
     training_batch_size: int = 16,
 ) -> MeasuredCost:
-    """Measure one architecture in a child process, in about 10 to 20 seconds.
+    """Measure one architecture in a child process, in about 5 to 15 seconds.
 
     `device` is `auto | cpu | cuda | cuda:N | mps`. The child uses torch's defaults, including its
     number of threads, and random weights and images. Nothing else should run meanwhile: if other

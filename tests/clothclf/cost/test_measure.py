@@ -16,7 +16,14 @@ from torch.utils.benchmark import Timer
 from clothclf.cost.count import CostRequest
 from clothclf.cost.measure import request as measure_module
 from clothclf.cost.measure.busy import BusyWatch, describe_load, describe_others, wait_until_idle
-from clothclf.cost.measure.measuring import BATCH_SIZES, Bench, time_pass, warm_up
+from clothclf.cost.measure.measuring import (
+    BATCH_SIZES,
+    ON_LATENCY,
+    Bench,
+    time_pass,
+    warm_up,
+)
+from clothclf.cost.measure.median import relative_half_width
 from clothclf.cost.measure.peak_memory import working_bytes
 from clothclf.cost.measure.request import calmest, measure_cost, measured_from_dict
 from clothclf.cost.network import parameter_count
@@ -176,6 +183,35 @@ def test_own_work_is_not_others() -> None:
 def test_asking_imports_no_torch() -> None:
     program = "import sys, clothclf.cost.measure.request; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
+@pytest.mark.parametrize(("count", "rank"), [(6, 1), (8, 1), (9, 2), (20, 6), (50, 18), (100, 40)])
+def test_the_interval_of_a_median_has_the_ranks_of_the_sign_test(count: int, rank: int) -> None:
+    """Ranks as in tables of the sign test at 5 %, two-sided, plus one."""
+    values = list(range(1, count + 1))
+    half_width = (count + 1 - 2 * rank) / 2
+    assert relative_half_width(values[::-1]) == half_width / statistics.median(values)
+
+
+def test_a_median_needs_six_values_for_an_interval() -> None:
+    assert relative_half_width([1.0] * 5) is None
+    assert relative_half_width([1.0] * 6) == 0
+    assert relative_half_width([1.0, 2.0] * 1000) == pytest.approx(0.5 / 1.5)
+
+
+@pytest.mark.parametrize(
+    ("times", "longest_s"),
+    [([0.05], 2.0), ([0.04, 0.06], 8.0), ([1e-4], 0.1), ([3.0], 8.0)],
+    ids=["steady", "uneven", "fast", "slow"],
+)
+def test_latency_is_timed_until_its_interval_is_narrow(
+    times: list[float], longest_s: float
+) -> None:
+    """2 s are enough if the median is known to 3 %, else 8 s, and never more than 1,000 passes."""
+    passes: list[float] = []
+    while not ON_LATENCY.is_enough(passes):
+        passes.append(times[len(passes) % len(times)])
+    assert sum(passes) == pytest.approx(longest_s, abs=max(times) + 1e-9)
 
 
 @pytest.mark.slow
