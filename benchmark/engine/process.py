@@ -16,16 +16,17 @@ from pydantic import ValidationError
 from benchmark.config.credentials import environment_of_runs
 from benchmark.engine.worker import UNFINISHED
 from benchmark.runs import run_folder as files
-from benchmark.runs.events import EVENT, Event, Failed, StageStarted
+from benchmark.runs.events import EVENT, Event, Failed, Note, StageStarted
 from benchmark.runs.record import Failure, RunRecord, Stage
 from benchmark.runs.run_folder import RunFolder
 from benchmark.runs.spec import RunSpec
 from clothclf.allocator import ALLOCATOR
 from clothclf.process.command import signal_name
-from clothclf.process.start import kill_group, start_module
+from clothclf.process.start import ended_with_server, kill_group, start_module
 
 GRACE_S = 30.0
 """Seconds to wait for a process that has closed its pipe; a busy machine may be slow."""
+LOST_SERVER = "its process ended because the server that forks processes was killed"
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,11 @@ class RunProcess:
         self._why_ended = ""
         self._stop_requested = False
         self._rendezvous = ""
-        options = [] if measure else ["--without-measuring"]
+        self._restarted = False
+        self._options = [] if measure else ["--without-measuring"]
         if limits.memory_bytes:
-            options += ["--memory-bytes", str(limits.memory_bytes // limits.processes)]
-        environment = run_environment()
+            self._options += ["--memory-bytes", str(limits.memory_bytes // limits.processes)]
+        self._environment = environment = run_environment()
         if limits.threads:
             environment["OMP_NUM_THREADS"] = str(max(1, limits.threads // limits.processes))
         elif limits.processes > 1:
@@ -72,18 +74,40 @@ class RunProcess:
             environment.setdefault("OMP_NUM_THREADS", str(threads))
         if limits.visible_gpus is not None:
             environment["CUDA_VISIBLE_DEVICES"] = limits.visible_gpus
+        self._start()
+
+    def _start(self) -> None:
         reading, writing = os.pipe()
-        with os.fdopen(writing), (folder.path / files.LOG).open("ab") as log:
+        with os.fdopen(writing), (self.folder.path / files.LOG).open("ab") as log:
             self._pipe = os.fdopen(reading, "rb", buffering=0)
             self._process = start_module(
                 *self._module(),
-                str(folder.path),
-                *options,
-                environment=environment,
+                str(self.folder.path),
+                *self._options,
+                environment=self._environment,
                 stdout=writing,
                 stderr=log.fileno(),
             )
         os.set_blocking(reading, False)
+
+    def _restart(self) -> bool:
+        """Start the process again, but only once, if it ended with the server that forked it."""
+        if self._restarted or self._stop_requested or self._why_ended:
+            return False
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(GRACE_S)
+        if not ended_with_server(self._process) or self.folder.record() is not None:
+            return False
+        self._restarted = True
+        self.end()
+        self.stage, self._rest = "start", b""
+        try:
+            self.folder.start(self.spec)
+            self._start()
+        except OSError as error:
+            self._why_ended = f"{LOST_SERVER}, and it cannot start again: {error.strerror or error}"
+            return False
+        return True
 
     def _module(self) -> list[str]:
         """Return the module to execute: the worker, or the launcher of several processes."""
@@ -122,6 +146,8 @@ class RunProcess:
                 # The first reason counts: other processes of the run may fail as a consequence.
                 self._why_ended = self._why_ended or event.reason
             events.append(event)
+        if not part and self._restart():
+            return [*events, Note(text=f"{self.spec.name}: {LOST_SERVER}; it starts again")], False
         return events, not part
 
     def lateness(self) -> str:

@@ -87,6 +87,8 @@ class ForkedProcess:
         self._lines = status.makefile("rb")
         self.pid = int(self._lines.readline())
         self.returncode: int | None = None
+        self.server_died = False
+        """Whether the process ended because its server did."""
 
     def wait(self, timeout: float | None = None) -> int:
         """Return the exit code; raises subprocess.TimeoutExpired."""
@@ -96,7 +98,9 @@ class ForkedProcess:
                 if not selector.select(timeout):
                     raise subprocess.TimeoutExpired(str(self.pid), timeout or 0.0)
             # Without an answer, the server has been killed, and its children with it.
-            self.returncode = int(self._lines.readline() or -signal.SIGKILL)
+            answer = self._lines.readline()
+            self.server_died = not answer
+            self.returncode = int(answer or -signal.SIGKILL)
             self._lines.close()
             self._status.close()
         return self.returncode

@@ -57,29 +57,40 @@ def start_module(
 def run_module(
     module: str, *arguments: str, stdin: str, environment: Mapping[str, str], timeout_s: float
 ) -> Completed:
-    """Run a module to its end; raises subprocess.TimeoutExpired after killing it."""
-    with contextlib.ExitStack() as stack:
-        files = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(3)]
-        files[0].write(stdin.encode())
-        files[0].seek(0)
-        streams = [file.fileno() for file in files]
-        process = start_module(
-            module,
-            *arguments,
-            environment=environment,
-            stdin=streams[0],
-            stdout=streams[1],
-            stderr=streams[2],
-        )
-        try:
-            code = process.wait(timeout_s)
-        except BaseException:  # a timeout, Ctrl-C
-            kill_group(process)
-            raise
-        for file in files[1:]:
-            file.seek(0)
-        out, error = (file.read().decode(errors="replace") for file in files[1:])
+    """Run a module to its end, again if it ended with its server.
+
+    Raises subprocess.TimeoutExpired after killing it.
+    """
+    for _ in range(2):
+        with contextlib.ExitStack() as stack:
+            files = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(3)]
+            files[0].write(stdin.encode())
+            files[0].seek(0)
+            streams = [file.fileno() for file in files]
+            process = start_module(
+                module,
+                *arguments,
+                environment=environment,
+                stdin=streams[0],
+                stdout=streams[1],
+                stderr=streams[2],
+            )
+            try:
+                code = process.wait(timeout_s)
+            except BaseException:  # a timeout, Ctrl-C
+                kill_group(process)
+                raise
+            for file in files[1:]:
+                file.seek(0)
+            out, error = (file.read().decode(errors="replace") for file in files[1:])
+        if not ended_with_server(process):
+            break
     return Completed(code, out, error)
+
+
+def ended_with_server(process: Process) -> bool:
+    """Return whether a process that has been waited for ended because its server was killed."""
+    return isinstance(process, ForkedProcess) and process.server_died
 
 
 def kill_group(process: Process) -> None:

@@ -220,6 +220,27 @@ print(code, json.loads(again.stdout)["loaded"], flush=True)
         os.kill(own, signal.SIGKILL)
 
 
+@pytest.mark.parametrize(("deaths", "code"), [(1, 0), (2, -9)])
+def test_what_ends_with_its_server_runs_again_once(tmp_path: Path, deaths: int, code: int) -> None:
+    """With the same input, in a fork of a new server; not again and again."""
+    (tmp_path / "killer.py").write_text(
+        "import os, pathlib, sys, time\n"
+        "log = pathlib.Path('log')\n"
+        "with log.open('a') as file: file.write(sys.stdin.read())\n"
+        "if len(log.read_text()) <= int(sys.argv[1]):\n"
+        "    os.kill(os.getppid(), 9)\n"
+        "    time.sleep(600)\n"
+        "print('done', 'colorsys' in sys.modules)\n"
+    )
+    code_text = f"""
+done = run("killer", "{deaths}", stdin="x")
+print(json.dumps({{"code": done.returncode, "out": done.stdout, "log": open("log").read()}}))
+"""
+    (found,) = run_code(tmp_path, code_text)
+    out = "done True\n" if code == 0 else ""
+    assert found == {"code": code, "out": out, "log": "xx"}
+
+
 def test_children_leave_no_descriptor_and_no_process(tmp_path: Path) -> None:
     code = """
 def count(pid): return len(os.listdir(f"/proc/{pid}/fd"))

@@ -89,9 +89,9 @@ def figures(folder: Path) -> dict[int, Any]:
     }
 
 
-def processes_of(folder: Path) -> list[str]:
-    """Command lines of processes that run in a folder or mention it."""
-    found = []
+def processes_of(folder: Path) -> dict[int, str]:
+    """Command lines of processes that run in a folder or mention it, by process ID."""
+    found = {}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
@@ -102,7 +102,7 @@ def processes_of(folder: Path) -> list[str]:
         except OSError:
             continue
         if state not in "ZX" and (place == str(folder) or str(folder) in command):
-            found.append(command)
+            found[int(entry.name)] = command
     return found
 
 
