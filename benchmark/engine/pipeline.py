@@ -32,7 +32,7 @@ from clothclf.cost.measure.request import measure_cost
 from clothclf.data.atomic import new_file, write_text
 from clothclf.device import device_name, make_repeatable, select_device
 from clothclf.errors import CostError, TrainingStopped
-from clothclf.models.features import can_cache_features
+from clothclf.models.features import BackboneFeatures, can_cache_features
 from clothclf.models.weights import state_hash
 from clothclf.results import (
     Cost,
@@ -172,17 +172,26 @@ class Pipeline:
         with self._stage("train"), self._stopping_by_itself():
             group = self._process_group(classifier)
             images = make_batches(spec, splits, classifier, device, group.shard)
+            features = BackboneFeatures(classifier, images, spec.cache, backbone_sha256)
             teacher = open_teacher(spec, classifier, device)
             checkpoints = self.folder.path / files.CHECKPOINTS
             watcher = self._watcher()
             training = train(
-                classifier, images, spec.train, watcher, spec.cache, checkpoints, group, teacher
+                classifier,
+                images,
+                spec.train,
+                watcher,
+                spec.cache,
+                checkpoints,
+                group,
+                teacher,
+                features,
             )
             if group.size > 1:
                 destroy_process_group()
         self.stage_seconds["train"] = training.seconds  # including earlier attempts
         with self._stage("evaluate"):
-            test, temperature = self._evaluate(classifier, images)
+            test, temperature = self._evaluate(classifier, images, features)
             training = dataclasses.replace(training, temperature=temperature)
         with self._stage("save"):
             self._save_model(classifier)
@@ -284,7 +293,7 @@ class Pipeline:
         )
 
     def _evaluate(
-        self, classifier: Classifier, images: ImageBatches
+        self, classifier: Classifier, images: ImageBatches, features: BackboneFeatures
     ) -> tuple[Evaluation, float | None]:
         """Evaluate the final model on the split of the spec. Nothing else uses the test split.
 
@@ -292,22 +301,21 @@ class Pipeline:
         the temperature that fits them.
         """
         classes = self.spec.data_summary.classes
-        predictions = self._predict(classifier, images, self.spec.evaluate, files.PREDICTIONS)
+
+        def store(split: str, name: str) -> Predictions:
+            predictions = predict(classifier, images, split, self.spec.cache, features)
+            table = predictions_table(predictions, classes)
+            table.to_parquet(self.folder.path / name, index=False)
+            return predictions
+
+        predictions = store(self.spec.evaluate, files.PREDICTIONS)
         temperature = None
         if self.spec.evaluate == "test":
-            valid = self._predict(classifier, images, "valid", files.VALID_PREDICTIONS)
+            valid = store("valid", files.VALID_PREDICTIONS)
             temperature = fit_temperature(valid.probabilities, valid.targets)
         evaluation = evaluate(predictions, classes)
         draw_confusion(evaluation, self.folder.path / files.CONFUSION, self.spec.name)
         return evaluation, temperature
-
-    def _predict(
-        self, classifier: Classifier, images: ImageBatches, split: str, name: str
-    ) -> Predictions:
-        predictions = predict(classifier, images, split, self.spec.cache)
-        table = predictions_table(predictions, self.spec.data_summary.classes)
-        table.to_parquet(self.folder.path / name, index=False)
-        return predictions
 
     def _save_model(self, classifier: Classifier) -> None:
         from safetensors.torch import save_file

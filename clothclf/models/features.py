@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import time
@@ -53,14 +54,32 @@ class BackboneFeatures:
     other heads, learning rates and seeds of a study reuse the features.
     """
 
-    def __init__(self, classifier: Classifier, images: ImageBatches, folder: Path | None) -> None:
-        """`folder` is the cache, shared by all runs; None disables it."""
+    def __init__(
+        self,
+        classifier: Classifier,
+        images: ImageBatches,
+        folder: Path | None,
+        backbone_sha256: str = "",
+    ) -> None:
+        """`folder` is the cache, shared by all runs; None disables it.
+
+        `backbone_sha256` is the `state_hash` of the backbone, if known.
+        """
         self._classifier = classifier
         self._images = images
         self._folder = folder
-        self._backbone: str = "" if folder is None else state_hash(classifier.backbone)
+        self._known_backbone = backbone_sha256
         self.reused_s: float | None = 0.0
         """Seconds that features read from the cache originally took; None if unknown."""
+
+    @functools.cached_property
+    def _backbone(self) -> str:
+        return self._known_backbone or state_hash(self._classifier.backbone)
+
+    @functools.cached_property
+    def _folded(self) -> Classifier:
+        size = next(iter(self._images.splits.values())).pixels.shape[1]
+        return folded(self._classifier.to(self._images.device), size)
 
     def batches(self, on_step: Step = lambda done, total: None) -> FeatureBatches:
         """Return batches of features instead of training and validation images."""
@@ -146,13 +165,11 @@ class BackboneFeatures:
     @torch.inference_mode()
     def _fill(self, features: Tensor, split: str, on_images: Callable[[int], None]) -> None:
         """Compute the features of each view into `features` [views, n, features]."""
-        size = self._images.splits[split].pixels.shape[1]
-        classifier = folded(self._classifier.to(self._images.device), size)
         done = 0
         for view, out in enumerate(features):
             start = 0
             for images, _ in self._images.in_order(split, flip=view == 1):
-                out[start : start + len(images)] = classifier.features(images)
+                out[start : start + len(images)] = self._folded.features(images)
                 start += len(images)
                 done += len(images)
                 on_images(done)

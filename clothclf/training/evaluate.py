@@ -16,16 +16,20 @@ from clothclf.training.metrics import class_results, compute_metrics, confusion_
 
 @torch.inference_mode()
 def predict(
-    classifier: Classifier, images: ImageBatches, split: str, cache: Path | None = None
+    classifier: Classifier,
+    images: ImageBatches,
+    split: str,
+    cache: Path | None = None,
+    features: BackboneFeatures | None = None,
 ) -> Predictions:
     """Predict the class probabilities of every image of a split, without augmentation.
 
-    Features of a deterministic backbone are cached in `cache`.
+    The `features` of a deterministic backbone are cached in `cache` if not given.
     """
     classifier.to(images.device).eval()
     if classifier.backbone_is_deterministic():
-        features = BackboneFeatures(classifier, images, cache).of(split)[0]
-        probabilities = classifier.head(features).softmax(1).cpu()
+        features = features or BackboneFeatures(classifier, images, cache)
+        probabilities = classifier.head(features.of(split)[0]).softmax(1).cpu()
     else:
         parts = [classifier(inputs).softmax(1).cpu() for inputs, _ in images.in_order(split)]
         probabilities = torch.cat(parts)

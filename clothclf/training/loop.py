@@ -71,13 +71,15 @@ def train(
     checkpoints: Path | None = None,
     group: ProcessGroup = SINGLE_PROCESS,
     teacher: Teacher | None = None,
+    features: BackboneFeatures | None = None,
 ) -> TrainingResult:
     """Train in place, on the device of `images`; the model gets the parameters of the best epoch.
 
     A deterministic backbone runs once per view of an image, with the same result as running every
-    epoch; its features are cached in `cache`. Resumes from `checkpoints`, a folder used only by
-    this training, with the same result as without interruption. Raises TrainingError if a loss is
-    not finite, and TrainingStopped, after writing a checkpoint, if the watcher requests it.
+    epoch; its `features` are cached in `cache` if not given. Resumes from `checkpoints`, a folder
+    used only by this training, with the same result as without interruption. Raises TrainingError
+    if a loss is not finite, and TrainingStopped, after writing a checkpoint, if the watcher
+    requests it.
 
     Every process of a `group` must call this, with its shard in `images`; the first one writes the
     checkpoints. The number of processes may change on resume. A `group` of several processes and a
@@ -95,7 +97,7 @@ def train(
 
     reused_s: float | None = 0.0
     if can_cache_features(classifier, images.augment):
-        features = BackboneFeatures(classifier, images, cache)
+        features = features or BackboneFeatures(classifier, images, cache)
         batches = features.batches(on_features)
         module, reused_s = classifier.head, features.reused_s
     if group.is_first:  # the others receive its parameters

@@ -13,7 +13,7 @@ from clothclf.data.dataset import SplitImages
 from clothclf.models.build import build_classifier
 from clothclf.models.classifier import Classifier
 from clothclf.models.features import BackboneFeatures
-from clothclf.models.weights import RANDOM
+from clothclf.models.weights import RANDOM, state_hash
 from clothclf.settings import AugmentSettings, HeadSettings, ModelSettings, Precision
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -102,6 +102,35 @@ def test_damaged_features_are_computed_again(damage: str, tmp_path: Path) -> Non
     assert torch.equal(
         BackboneFeatures(classifier, feed(classifier), tmp_path).of("train", 2), before
     )
+
+
+def test_norms_are_folded_once_for_all_splits() -> None:
+    """Two images at a time try the folded norms: one pass to find them, one to compare."""
+    classifier = build()
+    tried = 0
+
+    def count(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        nonlocal tried
+        tried += len(inputs[0]) == 2
+
+    classifier.backbone.register_forward_pre_hook(count)
+    features = BackboneFeatures(classifier, feed(classifier), None)
+    for split in ("train", "valid", "test"):
+        features.of(split)
+    # The copy has the hook, too, and is compared.
+    assert tried == 3
+
+
+def test_a_known_hash_of_the_backbone_is_not_computed_again(tmp_path: Path) -> None:
+    """It names the same cached features, and another one names others."""
+    classifier = build()
+    images = feed(classifier)
+    BackboneFeatures(classifier, images, tmp_path).of("valid")
+    known = state_hash(classifier.backbone)
+    BackboneFeatures(classifier, images, tmp_path, known).of("valid")
+    assert len(files_in(tmp_path)) == 1
+    BackboneFeatures(classifier, images, tmp_path, "another").of("valid")
+    assert len(files_in(tmp_path)) == 2
 
 
 def test_training_never_reaches_the_kept_file(tmp_path: Path) -> None:
