@@ -167,8 +167,9 @@ def in_folder(made: Cluster, name: str, text: str = TINY) -> tuple[str, ...]:
 def test_the_demo_study_has_the_figures_of_this_machine(two_nodes: Cluster, tmp_path: Path) -> None:
     """Six runs of the demo's three architectures; figures of speed are marked where shared."""
     text = (Path(__file__).parents[2] / "configs" / "demo.yaml").read_text()
-    text = text.replace("seeds: [0]", "seeds: [0, 1]\ndevice: cpu").replace("100", "10")
-    text = text.replace("epochs: 10", "epochs: 3")
+    text = text.replace("seeds: [0]", "seeds: [0, 1]\ndevice: cpu")
+    text = text.replace("images_per_class: 60", "images_per_class: 10")
+    text = text.replace("epochs: 24", "epochs: 3")
     folder = in_folder(two_nodes, "demo", text)
     done = two_nodes.bench(*study_arguments(*ON_RAY, *folder), check=False)
     assert done.returncode == 0, done.stderr
