@@ -13,7 +13,7 @@ from clothclf.settings import Precision
 # Measured on two CPU cores with networks from EfficientNet-Lite0 to VGG16.
 # Counting starts another process, which imports three counters besides torch.
 COUNTING_PER_STARTUP = 1.6
-# So does measuring; its windows take about a second each, and longer for large networks.
+# So does measuring: from 2 s for latency and half a second per batch size, longer for large ones.
 MEASURING_WINDOWS_S = 6.0
 MEASURING_BATCHES = 8
 HELD_OUT_BATCH = 64
