@@ -303,7 +303,7 @@ def _draw_unset_weights(model: nn.Module) -> None:
                 continue
             # Copying is several times as fast as drawing, and these are millions of numbers.
             numbers = torch.empty(DRAWN, dtype=parameter.dtype).uniform_(-bound, bound)
-            for part in parameter.view(-1).split(DRAWN):
+            for part in torch.split(parameter.view(-1), DRAWN):
                 part.copy_(numbers[: len(part)])
 
 
