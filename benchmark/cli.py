@@ -57,10 +57,9 @@ class _Bench(click.Group):
                 shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
                 click.echo(f"bench: {shown}", err=True)
             ctx.exit(EXIT_BAD_INPUT)
-        except KeyboardInterrupt:
-            click.echo(
-                "bench: Interrupted. Progress is saved; run the same command to resume.", err=True
-            )
+        except KeyboardInterrupt as interrupt:
+            saved = "Interrupted. Progress is saved; run the same command to resume."
+            click.echo(f"bench: {str(interrupt) or saved}", err=True)
             ctx.exit(EXIT_INTERRUPTED)
         except BrokenPipeError:
             # The reader closed the pipe, as in `bench report | head`.

@@ -65,11 +65,24 @@ def test_every_example_is_understood(line: str) -> None:
         load_study(context.params["config"], context.params["assignments"])
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def anchors(path: Path) -> set[str]:
+    """Anchors of a page: its own ids, and its headings as GitHub names them."""
+    text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.S | re.M)
+    headings = re.findall(r"^#+ (.+)$", text, re.M)
+    named = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return named | set(re.findall(r'<a id="([^"]+)">', text))
+
+
+@pytest.mark.parametrize(
+    "path", [*DOCUMENTS, ROOT / "docs/example/README.md"], ids=lambda path: path.name
+)
 def test_links_between_documents_lead_somewhere(path: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)", path.read_text()):
+    for target in re.findall(r"\]\(([^)\s]+)", path.read_text()):
         if "://" not in target:
-            assert (path.parent / target).exists(), target
+            file, _, anchor = target.partition("#")
+            page = path.parent / file if file else path
+            assert page.exists(), target
+            assert not anchor or anchor in anchors(page), target
 
 
 def test_the_diagram_of_packages_is_that_of_the_imports() -> None:

@@ -61,7 +61,7 @@ def export(
       bench export -o clothes.onnx
       bench export --run vgg16-s0 -o vgg16.pt2
     """
-    form = _format(form, output)
+    form = output_format(form, output, SUFFIXES, "onnx")
     from benchmark.workflows.winner import find_winner
 
     found, why = find_winner(requested, lambda: load(config, assignments), config, from_select)
@@ -81,11 +81,3 @@ def export(
         f"probabilities within {checked.largest_difference:.1e}",
         err=True,
     )
-
-
-def _format(form: str | None, output: Path | None) -> str:
-    """Output format; raises UsageError if the suffix is unknown or contradicts `--format`."""
-    if output is not None and output.suffix and output.suffix.lower() not in SUFFIXES:
-        known = ", ".join(f"{suffix} ({name})" for suffix, name in SUFFIXES.items())
-        raise click.UsageError(f"-o {output}: unknown suffix; use one of {known}")
-    return output_format(form, output, SUFFIXES, "onnx")

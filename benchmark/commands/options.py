@@ -246,9 +246,14 @@ def output_format(
 ) -> str:
     """Output format from `--format` or the suffix of `--output`, else the default.
 
-    `suffixes` maps suffixes to formats. Raises UsageError if the two contradict each other.
+    `suffixes` maps suffixes to formats. Raises UsageError if the two contradict each other, or if
+    the suffix is unknown and there is no `--format`.
     """
-    named = suffixes.get(output.suffix.lower()) if output is not None else None
+    suffix = output.suffix.lower() if output is not None else ""
+    named = suffixes.get(suffix)
+    if suffix and named is None and form is None:
+        known = ", ".join(f"{text} ({name})" for text, name in suffixes.items())
+        raise click.UsageError(f"-o {output}: unknown suffix; use one of {known}, or add --format")
     if named is not None and form not in (None, named):
         own = next(
             (f"suffix {text}" for text, name in suffixes.items() if name == form), "another suffix"

@@ -72,6 +72,8 @@ def serve(study: StudySettings, host: str, port: int) -> None:
                 page = address(f"http://{host}:{port}", store.experiment_id)
                 print(f"{page}  (press Ctrl-C to stop)", flush=True)
             code = server.wait()
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("The MLflow UI has stopped.") from None
         finally:
             _stop(server)
     if code or not answered:

@@ -247,6 +247,30 @@ def test_a_suffix_that_contradicts_the_format_is_refused(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("report",),
+        ("cost", "test_resnet"),
+        ("compare", "a", "b"),
+        ("models",),
+        ("predict", "a.jpg"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_an_unknown_suffix_is_refused(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    done = run_bench(tmp_path, *arguments, "-o", "x.pt2")
+    assert done.code == 2
+    assert "-o x.pt2: unknown suffix; use one of ." in done.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_format_decides_if_the_suffix_is_unknown(tmp_path: Path) -> None:
+    done = run_bench(tmp_path, "cost", "test_resnet", "--format", "csv", "-o", "costs.txt")
+    assert done.code == 0, done.err
+    assert (tmp_path / "costs.txt").read_text().startswith("architecture,")
+
+
 def test_the_suffix_of_a_cost_table_chooses_its_format(tmp_path: Path) -> None:
     for output in ("costs.csv", "costs.json"):
         done = run_bench(tmp_path, "cost", "test_resnet", "-o", output)

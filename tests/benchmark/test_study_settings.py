@@ -208,6 +208,13 @@ def test_a_recipe_option_goes_before_the_file_and_after_assignments(tmp_path: Pa
     assert load_study(tmp_path / "resolved.yaml") == study
 
 
+@pytest.mark.parametrize("recipe", shipped_recipes())
+def test_every_shipped_recipe_replaces_the_demos(recipe: str) -> None:
+    """The demo standardizes features, which no other recipe does."""
+    study = load_study(Path("configs/demo.yaml"), [], recipe)
+    assert not study.model.standardize_features
+
+
 def test_two_recipes_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text(MINIMAL)

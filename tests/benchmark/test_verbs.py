@@ -161,19 +161,23 @@ def test_cleaning_deletes_what_can_be_made_again_and_nothing_else(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_ui_serves_the_studys_store(tiny_study: StudyRun, number: signal.Signals) -> None:
+def test_the_ui_serves_the_studys_store(
+    tiny_study: StudyRun, tmp_path: Path, number: signal.Signals
+) -> None:
     """The printed address answers at once, and no process of the server outlives the command."""
     port = free_port()
-    process = subprocess.Popen(
-        [*COMMAND, "ui", "-c", "tiny.yaml", "--port", str(port)],
-        cwd=tiny_study.folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-        env={k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")},
-        preexec_fn=heed_signals,
-    )
+    messages = tmp_path / "messages"
+    with messages.open("w") as stderr:
+        process = subprocess.Popen(
+            [*COMMAND, "ui", "-c", "tiny.yaml", "--port", str(port)],
+            cwd=tiny_study.folder,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            start_new_session=True,
+            env={k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")},
+            preexec_fn=heed_signals,
+        )
     try:
         assert process.stdout is not None
         address = process.stdout.readline().split()[0]
@@ -195,6 +199,7 @@ def test_the_ui_serves_the_studys_store(tiny_study: StudyRun, number: signal.Sig
         process.send_signal(number)
         assert process.wait(60) == 130
         assert not [server for server in servers if server.is_running()]
+        assert messages.read_text().endswith("bench: The MLflow UI has stopped.\n")
     finally:
         process.terminate()
         process.wait(60)
