@@ -21,7 +21,7 @@ class DataSummary:
     title: str
     synthetic: bool
     fingerprint: str
-    """Hash of the ID, pixels, label and split of every image."""
+    """Hash of the ID, pixels, label, split and group of every image."""
     classes: tuple[str, ...]
     """Class names, sorted; the index of a name is its class number."""
     images: dict[str, int]
@@ -40,6 +40,10 @@ class DataSummary:
     """Groups of exact duplicates in more than one split: leakage."""
     split_note: str = ""
     """Which splits the source provides, in words; empty if all were drawn."""
+    groups: int = 0
+    """Number of groups of `data.split.group`; 0 if it is not set."""
+    groups_across_splits: int = 0
+    """Groups with images in more than one split, which the source provides: leakage."""
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from benchmark.terminal.output import make_console, prepare_with_progress
 from clothclf.data.audit.duplicates import LOOKED_AT, near_duplicate_groups
 from clothclf.data.audit.unusual_images import measure_images
 from clothclf.data.dataset import DataSet, SplitImages, open_pixels
+from clothclf.data.groups import NEAR_DUPLICATE_GROUP, clusters
 from clothclf.data.pixels import PixelCache
 from clothclf.data.splits import SPLITS
 from clothclf.errors import DataError
@@ -42,7 +43,7 @@ class DataAudit:
 
     data: DataSet
     images: pd.DataFrame
-    """Manifest columns plus group (of near-duplicates), width, height, stored_mode, brightness,
+    """Manifest columns plus near_duplicate_group, width, height, stored_mode, brightness,
     contrast and oddity for each image."""
     audit: Audit
     """Suspected label errors, as stored."""
@@ -53,7 +54,7 @@ class DataAudit:
         """Groups other than exact duplicates: those across splits first, then the largest."""
         groups = [
             group
-            for _, group in self.images.groupby("group")
+            for _, group in self.images.groupby(NEAR_DUPLICATE_GROUP)
             if len(group) > 1 and group["pixel_hash"].nunique() > 1
         ]
         return sorted(groups, key=_by_weight)
@@ -62,7 +63,7 @@ class DataAudit:
         """Groups of exact and near-duplicates with several labels."""
         groups = [
             group
-            for _, group in self.images.groupby("group")
+            for _, group in self.images.groupby(NEAR_DUPLICATE_GROUP)
             if len(group) > 1 and group["label"].nunique() > 1
         ]
         return sorted(groups, key=_by_weight)
@@ -105,7 +106,9 @@ def look_at(data: DataSet, cache: Path) -> pd.DataFrame:
     rows = manifest["pixel_row"].to_numpy(dtype=np.int64)
     table: pd.DataFrame = pd.concat(
         [
-            manifest.assign(group=near_duplicate_groups(manifest, array, cache)),
+            manifest.assign(
+                **{NEAR_DUPLICATE_GROUP: near_duplicate_groups(manifest, array, cache)}
+            ),
             stored.iloc[rows].reset_index(drop=True),
             measure_images(array, rows),
         ],
@@ -201,7 +204,7 @@ def _suspects_by_heads(
 
     numbers = {label: number for number, label in enumerate(classes)}
     labels = ordered["label"].map(numbers).to_numpy(dtype=np.int64)
-    folds = suspects.assign_folds(labels, ordered["group"].tolist(), seed)
+    folds = suspects.assign_folds(labels, clusters(ordered).tolist(), seed)
     probabilities = suspects.out_of_fold(features, labels, folds)
     places = suspects.find_suspects(probabilities, labels, folds)
     table = suspects.suspects_table(ordered, classes, probabilities, places)

@@ -50,6 +50,7 @@ def stats(
     from benchmark.audit.data_audit import describe_near_duplicates
     from benchmark.terminal.output import prepare_with_progress
     from benchmark.workflows.data_stats import describe
+    from clothclf.data.groups import GROUP_COLUMNS
 
     study = load(config, assignments)
     prepared = prepare_with_progress(study)
@@ -58,8 +59,9 @@ def stats(
     if findings is not None:
         write_output(frame_csv(prepared.findings), findings)
     if manifest is not None:
-        columns = ["id", "label", "split", "pixel_hash"]
-        write_output(frame_csv(prepared.manifest[columns]), manifest)
+        columns = ["id", "label", "split", "pixel_hash", *GROUP_COLUMNS]
+        shown = prepared.manifest.columns.intersection(columns, sort=False)
+        write_output(frame_csv(prepared.manifest[shown]), manifest)
 
 
 @data.command()

@@ -25,15 +25,24 @@ def caveats(analysis: Analysis) -> list[str]:
             "The images are drawn, so results do not transfer to real images: run the study on "
             "yours (data.source)."
         )
-    images = comparison.specs[0].data_summary.images["test"]
+    data, column = comparison.specs[0].data_summary, comparison.specs[0].data.split.group
+    if data.groups_across_splits:
+        lines.append(
+            f"{data.groups_across_splits:,} of {data.groups:,} groups of {column} have images in "
+            "several of the given splits, which may raise the test accuracy; data.split.given: "
+            "ignore draws splits that keep groups together."
+        )
+    images = data.images["test"]
     if len(rows) > 1 and not analysis.pairs:
         apart = 100 * chance_difference(rows[0].accuracy, images)
         lines.append(
             f"With {images:,} test images, differences in accuracy below about {apart:.1f} points "
             "may be due to chance."
         )
-    if analysis.test is not None and images < FEW_IMAGES:
-        lines.append(f"With fewer than {FEW_IMAGES} test images, intervals are too narrow.")
+    clusters = images if analysis.test is None else len(set(analysis.test.groups.tolist()))
+    if analysis.test is not None and clusters < FEW_IMAGES:
+        what = "test images" if images < FEW_IMAGES else "independent groups of test images"
+        lines.append(f"With fewer than {FEW_IMAGES} {what}, intervals are too narrow.")
     if rows and all(len(row.seeds) == 1 for row in rows):
         lines.append(
             "One seed per architecture: intervals do not include the variation between trainings; "

@@ -12,11 +12,13 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow.parquet as pq
 
 from benchmark.errors import ReportError
 from benchmark.runs import run_folder as files
 from benchmark.runs.record import RunRecord
 from benchmark.runs.run_folder import RunFolder
+from clothclf.data.groups import GROUP_COLUMNS, clusters
 from clothclf.errors import first_line
 
 Split = Literal["test", "valid"]
@@ -36,7 +38,8 @@ class TestSet:
     labels: npt.NDArray[np.int64]
     """Class numbers [n]."""
     groups: npt.NDArray[np.int64]
-    """Group numbers [n]; exact duplicates share a number."""
+    """Group numbers [n]; exact duplicates share a number, and with `data.split.group` or
+    `keep_near_duplicates_together` all images that these connect."""
     pixel_rows: npt.NDArray[np.int64]
     """Rows [n] of the images in the array of decoded images."""
     classes: tuple[str, ...]
@@ -84,14 +87,16 @@ def read_test_set(folder: Path, record: RunRecord, split: Split = "test") -> Tes
     """Read the images of a split of one run from its `folder`; raises as `read_predictions`."""
     path = folder / files.MANIFEST
     columns = ["id", "label", "split", "pixel_hash", "pixel_row"]
-    table = _read(path, record, columns)
-    table = table[table["split"] == split].sort_values("id", kind="stable")
+    table = _read(path, record, columns, GROUP_COLUMNS).sort_values("id", kind="stable")
+    is_grouped = not table.columns.intersection(GROUP_COLUMNS).empty
+    table["cluster"] = clusters(table) if is_grouped else table["pixel_hash"]
+    table = table[table["split"] == split]
     classes = record.spec.data_summary.classes
     hashes = tuple(table["pixel_hash"].astype(str))
     return TestSet(
         ids=tuple(table["id"].astype(str)),
         labels=_numbers(table["label"], classes, path),
-        groups=np.unique(hashes, return_inverse=True)[1].astype(np.int64),
+        groups=np.unique(table["cluster"], return_inverse=True)[1].astype(np.int64),
         pixel_rows=table["pixel_row"].to_numpy(dtype=np.int64),
         classes=classes,
         pixel_hashes=hashes,
@@ -123,7 +128,9 @@ def _numbers(labels: pd.Series, classes: tuple[str, ...], path: Path) -> npt.NDA
     return numbers.to_numpy(dtype=np.int64)
 
 
-def _read(path: Path, record: RunRecord, columns: list[str]) -> pd.DataFrame:
+def _read(
+    path: Path, record: RunRecord, columns: list[str], optional: Sequence[str] = ()
+) -> pd.DataFrame:
     """Read columns of a run's table after verifying the checksum of the same bytes.
 
     A flipped bit may leave a table that is readable but wrong.
@@ -138,6 +145,8 @@ def _read(path: Path, record: RunRecord, columns: list[str]) -> pd.DataFrame:
             raise ReportError(
                 f"{path}: has changed since the run wrote it; `bench run` repeats the run"
             )
+        present = pq.read_schema(io.BytesIO(content)).names if optional else ()
+        columns = [*columns, *(name for name in optional if name in present)]
         return pd.read_parquet(io.BytesIO(content), columns=columns)
     except ReportError:
         raise

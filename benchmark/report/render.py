@@ -303,11 +303,13 @@ def describe_data(data: DataSummary) -> str:
     images = data.images
     left_out = sum(data.dropped.values())
     given = f" ({data.split_note})" if data.split_note else ""
+    across = f"{data.groups_across_splits:,} of them across splits"
+    groups = f"{data.groups:,} groups, {across}; " if data.groups else ""
     return (
         f"{data.title}; {len(data.classes)} classes, "
         f"{sum(images.values()):,} images: {images['train']:,} training, {images['valid']:,} "
         f"validation, {images['test']:,} test{given}; {left_out:,} excluded; "
-        f"{data.exact_duplicate_groups} groups of exact duplicates, "
+        f"{groups}{data.exact_duplicate_groups} groups of exact duplicates, "
         f"{data.exact_duplicates_across_splits} of them across splits; "
         f"fingerprint {data.fingerprint}"
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmark.config.study import StudySettings
 from benchmark.runs.spec import OF_EACH_RUN, RunSpec, protocol_settings
+from clothclf.settings import identity
 
 ABSENT = "-"
 MAX_SHOWN = 4
@@ -22,7 +23,8 @@ def comparable_settings(item: StudySettings | RunSpec) -> dict[str, Any]:
     The paths of the images and the source of the weights may differ: the fingerprint identifies
     the data, and each row names its weights.
     """
-    data = item.data.model_dump(mode="json", exclude={"path", "image_size"})
+    data = identity(item.data)
+    del data["path"], data["image_size"]
     if item.data.source != "demo":
         data.pop("demo")
     size: int | str = OF_EACH_RUN

@@ -6,6 +6,8 @@ import pandas as pd
 
 from benchmark.report.statistics import POWER, smallest_difference
 from clothclf.data.dataset import DataSet
+from clothclf.data.groups import GROUP
+from clothclf.data.sources.listing import escaped
 from clothclf.data.splits import SPLITS
 
 DUPLICATES_SHOWN = 3
@@ -30,6 +32,7 @@ def describe(data: DataSet, near_duplicates: str = "") -> str:
         lines.append(f"splits       {summary.split_note}")
     for action, counts in (("dropped", summary.dropped), ("repaired", summary.repaired)):
         lines += [f"{action:<12} {count:,}: {reason}" for reason, count in counts.items()]
+    lines += _groups(data)
     lines.append(
         f"duplicates   {summary.exact_duplicate_images:,} images in "
         f"{summary.exact_duplicate_groups:,} groups of exact duplicates; "
@@ -48,6 +51,8 @@ def describe(data: DataSet, near_duplicates: str = "") -> str:
     )
     lines += _conflicts(data.manifest)
     lines.append(_smallest_difference(summary.images["test"]))
+    if summary.groups:
+        lines.append("             images of one group are not independent: expect larger ones")
     lines += ["", *_balance(data.manifest), *_classes(data.manifest)]
     return "\n".join(lines) + "\n"
 
@@ -60,6 +65,20 @@ def _smallest_difference(images: int) -> str:
         f"{points[1]:.1f} points between two architectures that are right on different images in "
         f"{DIFFERING[0]:.0%} to {DIFFERING[1]:.0%} of cases ({POWER:.0%} power, one seed)"
     )
+
+
+def _groups(data: DataSet) -> list[str]:
+    """Describe the groups of `data.split.group`; empty if it is not set."""
+    if GROUP not in data.manifest:
+        return []
+    sizes = data.manifest[GROUP].value_counts().sort_index().sort_values(kind="stable")
+    across = data.summary.groups_across_splits
+    line = (
+        f"groups       {len(sizes):,}, the largest ({escaped(str(sizes.index[-1])[:40])}) has "
+        f"{sizes.iloc[-1]:,} images; {across:,} groups across splits"
+    )
+    leak = "             given splits are kept: these groups leak into validation or test"
+    return [line, *([leak] if across else [])]
 
 
 def twin_groups(manifest: pd.DataFrame) -> list[list[str]]:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from clothclf.data.checked import CheckedImages, Images, Rebuild
+from clothclf.data.groups import GROUP
 from clothclf.data.splits import SPLITS
 from clothclf.errors import DataError
 from clothclf.results import DataSummary
@@ -24,7 +25,8 @@ class DataSet:
     """Images with labels and splits.
 
     `manifest` has one row per image: id, label, split, pixel_hash, pixel_row (row in the pixel
-    array). `findings` has one row per repaired or dropped item: action, reason, image_id, detail.
+    array), and those of `groups.GROUP_COLUMNS` that the settings ask for. `findings` has one row
+    per repaired or dropped item: action, reason, image_id, detail.
     """
 
     manifest: pd.DataFrame
@@ -101,8 +103,9 @@ def _content(part: pd.DataFrame, size: int) -> str:
 
 
 def fingerprint(manifest: pd.DataFrame) -> str:
-    """Hash the id, pixels, label and split of every image, independent of row order."""
-    columns = manifest[["id", "pixel_hash", "label", "split"]].astype(str)
+    """Hash the id, pixels, label, split and group of every image, independent of row order."""
+    group = [GROUP] if GROUP in manifest else []
+    columns = manifest[["id", "pixel_hash", "label", "split", *group]].astype(str)
     lines = sorted("\t".join(row) for row in columns.itertuples(index=False, name=None))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
@@ -119,6 +122,14 @@ def duplicate_statistics(manifest: pd.DataFrame) -> dict[str, int]:
         "label_conflicts": int((exact_duplicates["labels"] > 1).sum()),
         "exact_duplicates_across_splits": int((exact_duplicates["splits"] > 1).sum()),
     }
+
+
+def group_statistics(manifest: pd.DataFrame) -> dict[str, int]:
+    """Count the groups of `data.split.group`, and those with images in several splits."""
+    if GROUP not in manifest:
+        return {}
+    splits = manifest.groupby(GROUP)["split"].nunique()
+    return {"groups": len(splits), "groups_across_splits": int((splits > 1).sum())}
 
 
 def count_findings(findings: pd.DataFrame, action: str) -> dict[str, int]:

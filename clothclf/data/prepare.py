@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from clothclf.data.audit.duplicates import LOOKED_AT, near_duplicate_groups
-from clothclf.data.checked import Images
 from clothclf.data.classes import (
     large_classes,
     largest_classes,
@@ -26,9 +24,11 @@ from clothclf.data.dataset import (
     count_findings,
     duplicate_statistics,
     fingerprint,
+    group_statistics,
 )
 from clothclf.data.decode import HEIC
-from clothclf.data.exclude import without_excluded
+from clothclf.data.exclude import read_ids, without_excluded
+from clothclf.data.groups import GROUP, GROUP_COLUMNS, NEAR_DUPLICATE_GROUP, groups_to_split
 from clothclf.data.image_limits import SLOW
 from clothclf.data.pixels import Note, PixelCache, Progress, open_or_build
 from clothclf.data.rgb import LEVELS
@@ -38,7 +38,6 @@ from clothclf.data.subsample import subsampled
 from clothclf.errors import DataError
 from clothclf.results import DataSummary
 from clothclf.settings import DataSettings
-from clothclf.settings.data import SplitSettings
 
 logger = logging.getLogger(__name__)
 
@@ -59,14 +58,15 @@ def prepare(
 
     `cache` holds the demo images and decoded pixels, which are reused; if they are damaged, `note`
     is called and they are rebuilt.
-    Raises DataError for an unreadable source, a missing column, fewer than 2 classes, or a class
-    that is too small.
+    Raises DataError for an unreadable source, a missing column or group, fewer than 2 classes, or a
+    class that is too small or whose groups are too large.
     """
     source = open_source(settings, cache)
     logger.info("reading %s", source.title)
     chosen = list_rows(source, settings)
     findings = list(chosen.findings)
     rows = _before_decoding(chosen, source, settings, findings)
+    _require_groups(rows, source, settings)
     pixels = open_or_build(source, rows["id"].tolist(), settings.shown_size, cache, progress, note)
     rows = rows.assign(
         pixel_row=np.arange(len(rows)), pixel_hash=pixels.table["pixel_hash"].to_numpy()
@@ -80,15 +80,16 @@ def prepare(
     require_two_classes(rows, usable, source.title, settings)
     if settings.exclude is not None and settings.max_images is None:
         rows = without_excluded(rows, settings.exclude, source.title, findings)
-
-    def look() -> Images:
+    if settings.split.keep_near_duplicates_together:
         # A fixed size makes the split independent of the image size of the study.
         ids = pixels.table["id"].tolist()
-        return open_or_build(source, ids, LOOKED_AT, cache, progress, note).array
-
-    groups = _groups(rows, settings.split, look, cache)
+        looked_at = open_or_build(source, ids, LOOKED_AT, cache, progress, note).array
+        near = near_duplicate_groups(rows, looked_at, cache)
+        rows = rows.assign(**{NEAR_DUPLICATE_GROUP: near})
+    groups = groups_to_split(rows, settings.split)
     splits = assign_splits(rows["label"], groups, settings.split, rows["split"])
-    manifest = rows.assign(split=splits)[list(MANIFEST_COLUMNS)].reset_index(drop=True)
+    columns = [*MANIFEST_COLUMNS, *(name for name in GROUP_COLUMNS if name in rows)]
+    manifest = rows.assign(split=splits)[columns].reset_index(drop=True)
     manifest = subsampled(manifest, settings, findings)
     table = pd.DataFrame(
         [(f.action, f.reason, f.image_id, f.detail) for f in findings],
@@ -127,16 +128,19 @@ def _is_sampled(settings: DataSettings) -> bool:
     return settings.max_images is not None or settings.max_images_per_class is not None
 
 
-def _groups(
-    rows: pd.DataFrame, split: SplitSettings, look: Callable[[], Images], cache: Path
-) -> pd.Series[str]:
-    """Return the group of each image; images of one group go to the same split.
-
-    `look` returns the images to compare for near-duplicates, if they are compared.
-    """
-    if split.keep_near_duplicates_together:
-        return near_duplicate_groups(rows, look(), cache)
-    return rows["pixel_hash"] if split.keep_twins_together else rows["id"]
+def _require_groups(rows: pd.DataFrame, source: Source, settings: DataSettings) -> None:
+    """Raise DataError if an image, unless it is excluded, has no group although one is asked."""
+    if GROUP not in rows:
+        return
+    missing = rows.loc[rows[GROUP] == "", "id"]
+    if settings.exclude is not None:
+        missing = missing[~missing.isin(read_ids(settings.exclude))]
+    if len(missing):
+        raise DataError(
+            f"data.split.group: {source.title}: {len(missing):,} of {len(rows):,} images have no "
+            f"value in column {settings.split.group!r}, the first is {missing.iloc[0][:200]}; fill "
+            "in the values, or list the images in data.exclude"
+        )
 
 
 def _split_note(given: list[str]) -> str:
@@ -223,4 +227,5 @@ def _summarise(
         dropped=count_findings(findings, "dropped"),
         repaired=count_findings(findings, "repaired"),
         **duplicate_statistics(manifest),
+        **group_statistics(manifest),
     )

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 import pandas as pd
 
+from clothclf.data.groups import split_groups
 from clothclf.errors import DataError
 from clothclf.settings import SplitSettings
 
@@ -20,6 +21,8 @@ SPLIT_NAMES = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 """Names of the three splits in folders, files and columns, in lower case."""
+MAX_SIZES = 5
+"""Maximum number of group sizes in an error."""
 
 
 def assign_splits(
@@ -31,11 +34,13 @@ def assign_splits(
     """Return the split of each image.
 
     Within each class the fractions are met to the nearest image, as far as groups allow: images
-    of one group stay together, and a group with several labels counts for its most frequent one.
+    of one group stay together, and a group with several labels counts for its most frequent one,
+    or with `settings.group` for each of them (`split_groups`).
     The same input and seed give the same splits, independent of row order. If splits are `given`
     (train, valid or test for every image), they are kept, and missing ones (`drawn_splits`) are
     drawn in the same way from the given training images.
-    Raises DataError naming a class that is too small to have an image in each split.
+    Raises DataError naming a class that is too small, or whose groups are too large, to have an
+    image in each split.
     """
     frame = pd.DataFrame({"label": labels.to_numpy(), "group": groups.to_numpy()})
     splits = [""] * len(frame) if given is None else [str(split) for split in given]
@@ -43,10 +48,12 @@ def assign_splits(
     if drawn:
         pool = [place for place, split in enumerate(splits) if split in ("", "train")]
         shares = {name: getattr(settings, name) for name in drawn}
-        chosen = _draw(frame.iloc[pool], settings.seed, shares)
+        labels_drawn, groups_drawn = (frame[name].iloc[pool].tolist() for name in frame)
+        draw = _draw if settings.group is None else split_groups
+        chosen = draw(labels_drawn, groups_drawn, settings.seed, shares)
         for place, split in zip(pool, chosen, strict=True):
             splits[place] = split
-    _check_filled(frame, splits, drawn)
+    _check_filled(frame, splits, drawn, settings.group)
     return splits
 
 
@@ -59,15 +66,16 @@ def drawn_splits(given: Collection[str]) -> tuple[str, ...]:
     return ("train", *missing) if missing else ()
 
 
-def _draw(frame: pd.DataFrame, seed: int, shares: Mapping[str, float]) -> list[str]:
-    names, homes = frame["group"].tolist(), frame["label"].tolist()
-    sizes = Counter(names)
+def _draw(
+    labels: list[str], groups: list[str], seed: int, shares: Mapping[str, float]
+) -> list[str]:
+    sizes = Counter(groups)
     chosen: dict[str, str] = {}
-    for position, (_, members) in enumerate(sorted(_groups_of(names, homes).items())):
+    for position, (_, members) in enumerate(sorted(_groups_of(groups, labels).items())):
         order = np.random.default_rng([seed, position]).permutation(len(members))
         in_order = sorted(members)
         chosen |= _fill([in_order[index] for index in order], sizes, shares)
-    return [chosen[group] for group in names]
+    return [chosen[group] for group in groups]
 
 
 def _groups_of(groups: list[str], labels: list[str]) -> dict[str, list[str]]:
@@ -111,7 +119,9 @@ def _fill(
     return chosen
 
 
-def _check_filled(frame: pd.DataFrame, splits: list[str], drawn: tuple[str, ...]) -> None:
+def _check_filled(
+    frame: pd.DataFrame, splits: list[str], drawn: tuple[str, ...], column: str | None
+) -> None:
     """Raise DataError if a class has no image in training or in a drawn split."""
     counts = pd.crosstab(frame["label"], pd.Series(splits, index=frame.index, dtype=object))
     needed = list(drawn) or ["train"]
@@ -130,8 +140,17 @@ def _check_filled(frame: pd.DataFrame, splits: list[str], drawn: tuple[str, ...]
     empty = " and ".join(name for name in needed if small.iloc[0][name] == 0)
     images = int(small.iloc[0].sum())
     drawn_from = members & pd.Series(splits, index=frame.index).isin(drawn)
-    groups = frame.loc[drawn_from, "group"].nunique()
+    sizes = frame.loc[drawn_from, "group"].value_counts()
+    groups = len(sizes)
     given = " in the training split" if set(splits) - set(drawn) else ""
+    if column is not None:
+        largest = ", ".join(f"{size:,}" for size in sizes.head(MAX_SIZES))
+        raise DataError(
+            f"data.split.group: class {label!r} has {images:,} images{given} in {groups:,} "
+            f"group{'s' * (groups != 1)} of {column!r} ({'the largest of ' * (groups > MAX_SIZES)}"
+            f"{largest} images), which leave none for the {empty} split; choose a column of "
+            "smaller groups, or exclude the class with data.where or data.min_images_per_class"
+        )
     exact_duplicates = f" ({groups} different ones)" if groups < images else ""
     raise DataError(
         f"data.split: class {label!r} has {images} images{given}{exact_duplicates}, too few for "

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from clothclf.settings.base import Fraction, ImageSizes, Settings
+from clothclf.settings.base import LATER, Fraction, ImageSizes, Settings
 
 BUILT_IN_SOURCES = ("demo", "kaggle", "folder", "table", "hub")
 """Built-in values of `data.source`; any other name is a plug-in."""
@@ -39,6 +39,9 @@ class SplitSettings(Settings):
     split is drawn from training by the fractions. `ignore` draws all splits."""
     column: Name | None = None
     """Column with each image's split: train, valid or test, or a common synonym."""
+    group: Annotated[Name | None, LATER] = None
+    """Column whose values (a product, patient, video or photographer) are kept in one split each.
+    Reports resample whole groups, and audits keep them in one fold."""
 
     @model_validator(mode="after")
     def _shares_add_up(self) -> SplitSettings:
@@ -167,6 +170,15 @@ class DataSettings(Settings):
             )
         if self.split.column is not None:
             raise ValueError("source folder takes no data.split.column: its folders are the split")
+        return self
+
+    @model_validator(mode="after")
+    def _source_has_groups(self) -> DataSettings:
+        if self.split.group is not None and self.source in ("demo", "folder"):
+            raise ValueError(
+                f"source {self.source} takes no data.split.group: it has no column of groups; list "
+                "the images in a table that has one, with data.source: table"
+            )
         return self
 
 

@@ -30,6 +30,8 @@ class Pictures:
     targets: npt.NDArray[np.int64]
     hashes: tuple[str, ...]
     classes: tuple[str, ...]
+    groups: tuple[str, ...] = ()
+    """Values of `data.split.group`; empty where it is not asked for."""
 
     @property
     def fingerprint(self) -> str:
@@ -128,8 +130,8 @@ def _manifest(splits: dict[str, Pictures]) -> pd.DataFrame:
     for split, images in splits.items():
         labels = [images.classes[number] for number in images.targets]
         columns = {"id": images.ids, "label": labels, "split": split, "pixel_hash": images.hashes}
-        parts.append(pd.DataFrame(columns))
-    table = pd.concat(parts, ignore_index=True)
+        parts.append(pd.DataFrame(columns | ({"group": images.groups} if images.groups else {})))
+    table = pd.concat(parts, ignore_index=True).fillna("")
     return table.assign(pixel_row=np.arange(len(table)))
 
 

@@ -98,6 +98,23 @@ def test_without_an_audit_of_the_data_nothing_is_said(study: StudySettings) -> N
     assert texts(study) == before
 
 
+@pytest.mark.parametrize("column", ["group", "near_duplicate_group", "pixel_hash"])
+def test_a_group_is_in_one_fold(column: str) -> None:
+    """Labels that only the other images of a group know cannot be learnt from another fold."""
+    torch = pytest.importorskip("torch")
+    place = np.arange(300) // 3
+    codes = torch.randn(100, 200, generator=torch.Generator().manual_seed(0))
+    labels = np.random.default_rng(0).choice(["a", "b"], 100)[place]
+    own = [str(n) for n in range(300)]
+    images = pd.DataFrame({"id": own, "label": labels, "split": "train"})
+    images = images.assign(group=own, near_duplicate_group=own, pixel_hash=own)
+    apart, _ = data_audit._suspects_by_heads(codes[place].clone(), images, ["a", "b"], 0)
+    together = images.assign(**{column: place.astype(str)})
+    chance, _ = data_audit._suspects_by_heads(codes[place].clone(), together, ["a", "b"], 0)
+    assert apart > 0.85
+    assert chance < 0.7
+
+
 def test_a_report_with_suspects_is_derived_again(study: StudySettings) -> None:
     root, images = study.tracking.folder, draw_pictures(100)
     store_audit(root, audit_of(images, ["1000", "1001"]))

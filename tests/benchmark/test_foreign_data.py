@@ -163,7 +163,7 @@ def test_a_package_that_fails_is_one_sentence(shelf: Path) -> None:
     assert done.err.count("plug-in 'shelf' (shelf:open_shelf): failed with KeyError: 'x'") == 1
 
 
-@pytest.mark.parametrize("name", ["summer", "shares", "pets", "birds", "leaves", "shelf"])
+@pytest.mark.parametrize("name", ["summer", "shares", "groups", "pets", "birds", "leaves", "shelf"])
 def test_every_config_of_the_document_is_valid(name: str, tmp_path: Path) -> None:
     from benchmark.config.study import load_study
 

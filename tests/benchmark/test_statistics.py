@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
@@ -21,12 +22,15 @@ from statsmodels.stats.multitest import multipletests
 from benchmark.errors import ReportError
 from benchmark.report import statistics
 from benchmark.report.analysis import Analysis, all_wrong, analyse, only_right
+from benchmark.report.caveats import caveats
 from benchmark.report.collect import Comparison
 from benchmark.report.pairs import Pair, compare_pairs
 from benchmark.report.predictions import read_predictions
+from benchmark.report.render import describe_data
 from benchmark.report.statistics import Floats, Resampling, SeedVariance
 from benchmark.runs.record import RunRecord
 from benchmark.runs.run_folder import RunFolder
+from clothclf.settings import DataSettings, SplitSettings
 from clothclf.training.calibration import calibration_error
 from clothclf.training.metrics import f1_scores
 from tests.benchmark.answered import Pictures, draw_answers, draw_pictures, keep_answers
@@ -557,6 +561,51 @@ def test_twins_widen_the_interval(tmp_path: Path) -> None:
         assert figures is not None
         widths.append(figures.accuracy.high - figures.accuracy.low)
     assert widths[0] / widths[1] == pytest.approx(math.sqrt(2), rel=0.06)
+
+
+def test_groups_of_like_answers_widen_the_interval_and_are_joined_by_twins(tmp_path: Path) -> None:
+    """Of 400 images in groups of four, answered alike: as many as 100 count, with twins 50."""
+    count = 400
+    plain = draw_pictures(count)
+    shares = draw_answers(plain.targets, np.repeat(drawn_right(count // 8, 0.8, 1), 8), 3)
+    groups = tuple(f"g{place // 4}" for place in range(count))
+    # The first image of every second group is the last of the group before.
+    twins = tuple(f"{place - 1 if place % 8 == 4 else place}" for place in range(count))
+    alone = dataclasses.replace(plain, groups=tuple(map(str, range(count))))
+    grouped = dataclasses.replace(plain, groups=groups)
+    joined = dataclasses.replace(grouped, hashes=twins)
+    widths = []
+    for name, images in {"p": plain, "a": alone, "g": grouped, "j": joined}.items():
+        (figures,) = analysis_of(
+            tmp_path / name, keep_answers(tmp_path / name, images, shares)
+        ).statistics
+        assert figures is not None
+        widths.append(figures.accuracy.high - figures.accuracy.low)
+    one, own, four, eight = np.array(widths) / widths[0]
+    assert own == pytest.approx(one, rel=0.06)
+    assert four == pytest.approx(2, rel=0.08)
+    assert eight == pytest.approx(math.sqrt(8), rel=0.08)
+
+
+def test_groups_in_several_given_splits_and_few_of_them_are_caveats(tmp_path: Path) -> None:
+    images = dataclasses.replace(draw_pictures(60), groups=tuple(f"g{n % 20}" for n in range(60)))
+    shares = draw_answers(images.targets, drawn_right(60, 0.8, 0), 3)
+    record = keep_answers(tmp_path, images, shares)
+    few = "With fewer than 50 independent groups of test images, intervals are too narrow."
+    assert few in caveats(analysis_of(tmp_path, record))
+    spec = record.spec.model_copy(
+        update={
+            "data": DataSettings(source="kaggle", path="x", split=SplitSettings(group="product")),
+            "data_summary": dataclasses.replace(
+                record.spec.data_summary, groups=40, groups_across_splits=7
+            ),
+        }
+    )
+    lines = caveats(analysis_of(tmp_path, record.model_copy(update={"spec": spec})))
+    assert any(
+        line.startswith("7 of 40 groups of product have images in several") for line in lines
+    )
+    assert "40 groups, 7 of them across splits" in describe_data(spec.data_summary)
 
 
 def test_with_twins_the_bootstrap_has_the_say(tmp_path: Path) -> None:

@@ -79,7 +79,8 @@ class TableSource:
         table = read_table(content, str(self.path), key=self._image_column)
         columns = {name: table.values(name) for name in query.columns}
         # Same as for parquet: programs write whole numbers with .0 if a value is missing.
-        columns[query.label] = [_whole(text) for text in columns[query.label]]
+        for name in {query.label, query.group or query.label}:
+            columns[name] = [_whole(text) for text in columns[name]]
         paths = table.values(self._image_column(table.columns))
         return paths, columns, [f"line {line}" for line in table.lines], table.findings
 

@@ -40,12 +40,14 @@ class Query:
     """Filters: for each column, the values of the rows to keep."""
     split: str | None = None
     """Column with the split of each image; None if there is none."""
+    group: str | None = None
+    """Column with the group of each image; None if there is none."""
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Required columns of the listing: those of the label, the filters and the split."""
-        split = () if self.split is None else (self.split,)
-        return tuple(dict.fromkeys([self.label, *self.where, *split]))
+        """Required columns of the listing: those of the label, the filters, split and group."""
+        more = [name for name in (self.split, self.group) if name is not None]
+        return tuple(dict.fromkeys([self.label, *self.where, *more]))
 
 
 Wanted = Query
@@ -111,7 +113,9 @@ def no_column(where: str, name: str, columns: Iterable[str]) -> DataError:
     names = ", ".join(column[:40] for column in known[:20])
     hint = did_you_mean(name, known)
     # Column `id` belongs to the layout; the config names all others.
-    remedy = "" if name == "id" else "; check data.label, image, where and split.column"
+    remedy = (
+        "" if name == "id" else "; check data.label, image, where, split.column and split.group"
+    )
     return DataError(f"{where}: no column {name!r}{hint}; its columns are: {names}{remedy}")
 
 

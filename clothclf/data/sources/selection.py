@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from clothclf.data.groups import GROUP
 from clothclf.data.sources.listing import (
     Finding,
     Listing,
@@ -43,7 +44,8 @@ class Chosen:
     """Rows selected from a source, and findings for the others."""
 
     rows: pd.DataFrame
-    """Text columns `id` (unique), `label` and `split` (empty if not given)."""
+    """Text columns `id` (unique), `label` and `split` (empty if not given); also `group` (empty if
+    missing) where the query has one."""
     rows_read: int
     """Number of rows in the source, including dropped ones."""
     findings: tuple[Finding, ...]
@@ -61,7 +63,7 @@ def list_rows(source: Source, settings: DataSettings) -> Chosen:
 def query_of(settings: DataSettings) -> Query:
     """Return the query that the settings make to a source."""
     split = settings.split.column if settings.split.given == "keep" else None
-    return Query(settings.label, settings.where, split)
+    return Query(settings.label, settings.where, split, settings.split.group)
 
 
 def choose(listing: Listing, query: Query, title: str) -> Chosen:
@@ -81,14 +83,15 @@ def choose(listing: Listing, query: Query, title: str) -> Chosen:
     split_faults = _split_errors(splits) if {"valid", "test"} & set(splits) else ()
     labels = listing.columns[query.label]
     nothing = [""] * len(listing.ids)
+    groups = listing.columns[query.group] if query.group else nothing
     findings = list(listing.findings)
-    kept: dict[str, tuple[str, str]] = {}
+    kept: dict[str, tuple[str, str, str]] = {}
     rows = zip(
-        *(listing.ids, labels, splits or nothing, matches),
+        *(listing.ids, labels, splits or nothing, groups, matches),
         *(listing.faults or nothing, split_faults or nothing, listing.places or nothing),
         strict=True,
     )
-    for name, category, split, is_match, fault, split_fault, place in rows:
+    for name, category, split, group, is_match, fault, split_fault, place in rows:
         image_id, label = name.strip(), _composed(category)
         reason = FILTERED if not is_match else _label_error(image_id, label) or fault or split_fault
         if not reason and image_id in kept:
@@ -97,15 +100,17 @@ def choose(listing: Listing, query: Query, title: str) -> Chosen:
             shown = escaped(image_id[:_DETAIL_CHARACTERS])
             findings.append(Finding("dropped", reason, shown, place))
         else:
-            kept[image_id] = (label, split if split_faults else "")
+            kept[image_id] = (label, split if split_faults else "", _value(group))
     frame = pd.DataFrame(
         {
             "id": list(kept),
-            "label": [label for label, _ in kept.values()],
-            "split": [split for _, split in kept.values()],
+            "label": [label for label, _, _ in kept.values()],
+            "split": [split for _, split, _ in kept.values()],
         },
         dtype=str,
     )
+    if query.group:
+        frame[GROUP] = [group for _, _, group in kept.values()]
     return Chosen(frame, len(listing.ids), tuple(findings))
 
 
@@ -119,10 +124,16 @@ def _composed(text: str) -> str:
     return unicodedata.normalize("NFC", text.strip())
 
 
+def _value(text: str) -> str:
+    """Normalize text; empty for a marker of a missing value."""
+    value = _composed(text)
+    return "" if value.lower() in _NO_VALUE else value
+
+
 def _label_error(image_id: str, category: str) -> str:
     if not image_id:
         return NO_ID
-    if not category or category.lower() in _NO_VALUE:
+    if not _value(category):
         return NO_LABEL
     # Labels appear in tables, images and metrics, so they must not have control characters.
     if len(category) > MAX_LABEL_CHARACTERS or not is_one_line(category):

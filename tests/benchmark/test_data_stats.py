@@ -1,0 +1,22 @@
+"""`bench data stats` of data with groups."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmark.workflows.data_stats import describe
+from tests.clothclf.data.test_groups import ROWS, run, table
+
+
+def test_groups_are_counted_with_the_largest_and_those_across_splits(tmp_path: Path) -> None:
+    rows = [(name, label, "big" if label == "a" and product < "a2" else product)
+            for name, label, product in ROWS]  # fmt: skip
+    parts = [["train", "train", "valid", "test"][n % 4] for n in range(len(rows))]
+    given = [(*row, part) for row, part in zip(rows, parts, strict=True)]
+    path = table(tmp_path, given, "path,label,product,part")
+    drawn = describe(run(path))
+    assert "groups       19, the largest (big) has 8 images; 0 groups across splits\n" in drawn
+    kept = describe(run(path, split={"column": "part"}))
+    assert "the largest (big) has 8 images; 19 groups across splits\n" in kept
+    assert "given splits are kept: these groups leak into validation or test" in kept
+    assert "groups   " not in describe(run(path, group=None))
