@@ -27,14 +27,14 @@ MAX_SHOWN = 4_000
 FILES = ("sqlite", "file")
 """URI schemes whose paths may contain an @ but never a password."""
 
-_SCHEME = r"([A-Za-z][A-Za-z0-9+.-]*)://"
+_SCHEME = r"([A-Za-z][A-Za-z0-9_+.-]*)://"  # SQLAlchemy's have an underscore: oracle+cx_oracle
 _URI = re.compile(_SCHEME + "(.*)", re.DOTALL)
 _URI_IN_TEXT = re.compile(rf"\b{_SCHEME}(\S*)")
 _AFTER_URI = ")'\".,;:>"
 """Characters at the end of a URI in a text that belong to the text."""
 # libpq's `passfile` is not a secret: it is the path of a file with the password.
 _SECRET_KEY = re.compile(
-    r"((?<!\w)\w*?(?:pass(?!file)\w*|pwd|token|secret|credentials?|api_?key|access_?key)\s*=\s*)"
+    r"((?<!\w)\w*?(?:pass(?!file)\w*|pwd|token|secret|credentials?|(?:api|access|account)[-_]?key)\s*=\s*)"
     r"(\{(?:[^}]|\}\})*\}|'[^']*'(?![^;&\s])|[^;&\s]*)",
     re.IGNORECASE,
 )

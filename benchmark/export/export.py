@@ -182,10 +182,11 @@ def _to_onnx(model: Exported, size: int, card_text: str, path: Path) -> Runtime:
     proto = program.model_proto
     onnx.helper.set_model_props(proto, {CARD: card_text})
     onnx.checker.check_model(proto)
-    path.write_bytes(proto.SerializeToString())
+    content = proto.SerializeToString()
+    path.write_bytes(content)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     return lambda some: session.run([OUTPUT], {INPUT: some})[0]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,8 @@ def find_run(requested: str, study: Callable[[], StudySettings]) -> FoundRun:
     produce is returned. Raises ReportError if no run matches, if several do, or if the run is not
     finished.
     """
-    if len(requested) > MAX_PATH or any(len(part.encode()) > 255 for part in requested.split("/")):
+    parts = requested.split("/")
+    if len(requested) > MAX_PATH or any(len(os.fsencode(part)) > 255 for part in parts):
         raise ReportError(
             f"{requested[:80]}…: {len(requested):,} characters are too long for the name of a run"
         )

@@ -33,7 +33,7 @@ from clothclf.data.in_use import hold
 from clothclf.data.sources.listing import Source
 from clothclf.errors import DataError
 
-DECODER_VERSION = 3
+DECODER_VERSION = 4
 """Increase when the same file would decode to different pixels."""
 
 LET_GO_BYTES = 2**26

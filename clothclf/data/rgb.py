@@ -26,6 +26,7 @@ _TURNS = {
 }
 _BITS, _SAMPLE_FORMAT, _UNSIGNED = 258, 339, 1
 """TIFF tags for bits per sample and sample format, and the value for unsigned integers."""
+_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
 
 
 def upright(image: Image.Image, loaded: Image.Image) -> Image.Image:
@@ -76,6 +77,8 @@ def _from_levels(image: Image.Image) -> Image.Image:
         levels = _levels(image, strip)
         scaled = np.nan_to_num(levels.astype(np.float64) / white * 255, nan=0.0)
         grey = np.clip(scaled, 0, 255).astype(np.uint8)
+        if _is_inverted(image):
+            grey = 255 - grey
         if isinstance(clear, int):
             grey[levels == clear] = 255
         result.paste(Image.fromarray(grey).convert("RGB"), box)
@@ -95,6 +98,11 @@ def _declared(image: Image.Image) -> tuple[int, int]:
     return bits[0], kind[0]
 
 
+def _is_inverted(image: Image.Image) -> bool:
+    """Whether level 0 is white, which Pillow applies only to levels of up to 8 bits."""
+    return getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+
+
 def _white_level(image: Image.Image) -> float:
     """Return the level that maps to 255; not the maximum, which would brighten dark images."""
     bits, kind = _declared(image)
@@ -102,6 +110,8 @@ def _white_level(image: Image.Image) -> float:
         return 2.0**bits - 1
     low, high = _extremes(image)
     overshoot = 0.05 if image.mode == "F" else 0.0  # resampling of floats overshoots
+    if 0 < high < 1 / 255:  # all would become black
+        raise DataError(f"{LEVELS}: {low:g} to {high:g}")
     for white in (1.0, 255.0, *_wide_whites(image.mode, bits, kind)):
         fills = high >= white / 16 or white == 1
         if fills and -overshoot * white <= low and high <= (1 + overshoot) * white:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import logging
 import time
 import zlib
 from collections.abc import Callable
@@ -25,6 +26,8 @@ from clothclf.models.custom import SOURCE
 from clothclf.models.fold import folded
 from clothclf.models.weights import state_hash
 from clothclf.settings import AugmentSettings
+
+logger = logging.getLogger(__name__)
 
 FORMAT = 2
 """Version of the cache's content; increase it when features of the same input would change."""
@@ -112,6 +115,8 @@ class BackboneFeatures:
         try:
             array, seconds = _open(path, self._shape(split, views))
         except DataError:
+            if path.exists():
+                logger.warning("the cached features are damaged; computing them again")
             array = self._compute_and_write(path, split, views, on_images)
         else:
             known = self.reused_s is not None and seconds is not None

@@ -54,7 +54,9 @@ def _command(
         with path.open("wb") as file:
             os.dup2(file.fileno(), descriptor)
     sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
-    sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False, buffering=1)
+    sys.stderr = open(  # noqa: SIM115
+        2, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False
+    )
     sys.path.insert(0, "")
     sys.argv = ["-c", *arguments]
     from benchmark.cli import main

@@ -79,6 +79,8 @@ def test_a_file_without_a_password_is_named(
         "mssql+pyodbc:///?odbc_connect=DRIVER%3D%7BODBC%7D%3BUID%3Danna%3BPWD%3DTr1cky",
         "DRIVER={ODBC};SERVER=database;UID=anna;PWD={Tr1cky;x}",
         "host=database user=anna password=Tr1cky",
+        "oracle+cx_oracle://anna:Tr1cky@database:1521/?service_name=mlflow",
+        "DefaultEndpointsProtocol=https;AccountName=anna;AccountKey=Tr1cky",
     ],
 )
 def test_no_config_may_hold_a_password(uri: str, tmp_path: Path) -> None:

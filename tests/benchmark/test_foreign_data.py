@@ -293,6 +293,12 @@ def test_names_that_are_not_utf8_are_left_out_and_counted(tmp_path: Path) -> Non
         assert done.code == 0, done.err
         assert "caf\\udce9.jpg" in output.read_text("utf-8")
     assert any(item["file"] == f"pets/cats/{latin}" for item in json.loads(output.read_text()))
+    done = run_bench(tmp_path, "predict", "pets/cats", "-c", "pets.yaml", "--run", latin)
+    assert (done.code, done.err.count("bench: ")) == (2, 1), done.err
+    model = tmp_path / os.fsdecode(b"caf\xe9.onnx")
+    done = run_bench(tmp_path, "export", "-c", "pets.yaml", "-o", str(model))
+    assert done.code == 0, done.err
+    assert model.is_file()
 
 
 def test_a_folder_whose_name_is_not_utf8_is_refused_for_results_and_no_more(tmp_path: Path) -> None:

@@ -88,13 +88,13 @@ def test_sixteen_bits_keep_their_scale(top: int) -> None:
     assert np.array_equal(np.asarray(result.image)[..., 1], expected)
 
 
-def numbers(levels: np.ndarray, bits: int, kind: int) -> bytes:
-    """TIFF with unsigned (1), signed (2) or floating-point (3) samples."""
+def numbers(levels: np.ndarray, bits: int, kind: int, white: int = 1) -> bytes:
+    """TIFF with unsigned (1), signed (2) or floating-point (3) samples; `white` 0 inverts them."""
     height, width = levels.shape
     content = levels.tobytes()
     size: list[TagValue] = [(256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, bits)]
     strip: list[TagValue] = [(273, 4, 1, 122), (278, 4, 1, height), (279, 4, 1, len(content))]
-    return tiff([*size, (259, 3, 1, 1), (262, 3, 1, 1), *strip, (339, 3, 1, kind)], content)
+    return tiff([*size, (259, 3, 1, 1), (262, 3, 1, white), *strip, (339, 3, 1, kind)], content)
 
 
 RAMP = np.linspace(0, 1, 64).reshape(8, 8)
@@ -117,8 +117,36 @@ def test_wide_levels_are_scaled_by_what_they_are(name: str) -> None:
     assert np.abs(grey - RAMP * 255).max() <= 1.5
 
 
-@pytest.mark.parametrize("top", [3.0, 1023.0, 1e6, -1.0])
-@pytest.mark.parametrize("kind", [2, 3])
+@pytest.mark.parametrize(
+    ("levels", "bits", "kind"),
+    [
+        ((RAMP * 255).astype(np.uint8), 8, 1),
+        ((RAMP * 65535).astype(np.uint16), 16, 1),
+        (RAMP.astype(np.float32), 32, 3),
+    ],
+    ids=["8 bits", "16 bits", "floats"],
+)
+def test_levels_whose_lowest_is_white_are_inverted(
+    levels: np.ndarray, bits: int, kind: int
+) -> None:
+    grey = decoded(numbers(levels, bits, kind, white=0))[..., 0].astype(float)
+    assert np.abs(255 - grey - RAMP * 255).max() <= 1.5
+
+
+@pytest.mark.parametrize(
+    ("top", "kind"),
+    [
+        (3.0, 2),
+        (3.0, 3),
+        (1023.0, 2),
+        (1023.0, 3),
+        (1e6, 2),
+        (1e6, 3),
+        (-1.0, 2),
+        (-1.0, 3),
+        (1e-3, 3),
+    ],
+)
 def test_levels_of_no_known_range_are_refused(top: float, kind: int) -> None:
     """A guessed scale would make them black, or brighten a dark image."""
     levels = (RAMP * top).astype(np.int32 if kind == 2 else np.float32)

@@ -84,7 +84,9 @@ def test_what_changes_the_features_finds_none(
 
 
 @pytest.mark.parametrize("damage", ["cut", "noise", "one row", "no-description"])
-def test_damaged_features_are_computed_again(damage: str, tmp_path: Path) -> None:
+def test_damaged_features_are_computed_again(
+    damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     classifier = build()
     before = BackboneFeatures(classifier, feed(classifier), tmp_path).of("train", 2).clone()
     (file,) = files_in(tmp_path)
@@ -98,7 +100,9 @@ def test_damaged_features_are_computed_again(damage: str, tmp_path: Path) -> Non
         file.write_bytes(content[: -2 * row] + bytes(row) + content[-row:])
     else:
         (file.parent / "features.json").unlink()
+    assert caplog.messages == []
     assert pictures_computed(classifier, tmp_path) == 140
+    assert caplog.messages == ["the cached features are damaged; computing them again"]
     assert torch.equal(
         BackboneFeatures(classifier, feed(classifier), tmp_path).of("train", 2), before
     )
