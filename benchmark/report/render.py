@@ -134,7 +134,7 @@ def against_best_text(analysis: Analysis, place: int) -> str:
     pair = analysis.pairs.get((0, place))
     if pair is None:
         return f"{100 * (analysis.rows[place].accuracy - analysis.rows[0].accuracy):+.2f}"
-    return f"{-100 * pair.difference:+.2f}, {verdict_text(pair)}"
+    return f"{100 * (0 - pair.difference):+.2f}, {verdict_text(pair)}"
 
 
 PAIR_COLUMNS = (
