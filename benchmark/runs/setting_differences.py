@@ -30,7 +30,7 @@ def comparable_settings(item: StudySettings | RunSpec) -> dict[str, Any]:
         size = item.image_size if isinstance(item, RunSpec) else item.data.shown_size
     # Probes of a selection do not use the test split, so reports leave them out.
     evaluate = item.evaluate if isinstance(item, RunSpec) else "test"
-    protocol = protocol_settings(size, item.model, item.train)
+    protocol = protocol_settings(size, item.model, item.train, item.tuning)
     return {"data": data, "evaluate": evaluate, **protocol}
 
 
@@ -61,6 +61,7 @@ def settings_of_spec(spec: RunSpec) -> dict[str, str]:
                 "precision": spec.precision,
             },
             "train": spec.train.model_dump(mode="json"),
+            **({"tuning": spec.tuning.model_dump(mode="json")} if spec.tuning else {}),
             "start": {
                 "weights": spec.weights.name,
                 "origin": spec.weights.origin,

@@ -35,7 +35,7 @@ from benchmark.select.outcome import (
 )
 from benchmark.select.rung import ImageCounts, Rung, RungKind, Speed, Training
 from benchmark.select.rung_schedule import expected_s, make_schedule
-from benchmark.select.rungs import fine_tuning, shortened
+from benchmark.select.rungs import fine_tuning
 from benchmark.select.selection_state import Candidate, Request, Selection
 from benchmark.select.timing import fit_speed
 from clothclf.settings import ArchitectureSettings
@@ -212,7 +212,7 @@ def test_two_timed_networks_give_both_factors_back(per_gmac: float, per_root: fl
 
 def test_a_shortened_recipe_is_valid_and_keeps_its_phases() -> None:
     recipe = fine_tuning().model_copy(update={"epochs": 8, "head_epochs": 2, "warmup_epochs": 2.0})
-    short = shortened(recipe, 4)
+    short = recipe.shortened(4)
     assert (short.epochs, short.head_epochs, short.warmup_epochs) == (4, 1, 1.0)
     assert type(short).model_validate(short.model_dump()) == short
 
