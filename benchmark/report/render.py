@@ -10,6 +10,7 @@ from benchmark.report.collect import Comparison
 from benchmark.report.pairs import Pair, p_text
 from benchmark.report.pick import margin_text, verdict_text
 from benchmark.report.rows import Row
+from benchmark.report.tuning import space_text
 from benchmark.text.numbers import Headline, giga, relative_text
 from benchmark.text.recipe_text import (
     augment_words,
@@ -19,7 +20,7 @@ from benchmark.text.recipe_text import (
 )
 from clothclf.cost.counters.registry import COMPARED
 from clothclf.results import DataSummary
-from clothclf.settings import ModelSettings, TrainSettings
+from clothclf.settings import ModelSettings, TrainSettings, TuningSettings
 from clothclf.training.metrics import METRICS, Metric
 
 COLUMNS = (
@@ -319,7 +320,10 @@ def sizes(comparison: Comparison) -> tuple[int, ...]:
 
 
 def describe_protocol(
-    image_sizes: Sequence[int], model: ModelSettings, train: TrainSettings
+    image_sizes: Sequence[int],
+    model: ModelSettings,
+    train: TrainSettings,
+    tuning: TuningSettings | None = None,
 ) -> str:
     """Describe the protocol in one line."""
     parts = [f"{_sides(image_sizes)} px"]
@@ -340,6 +344,7 @@ def describe_protocol(
     augment += [f"crop with {train.augment.crop_padding} px"] if train.augment.crop_padding else []
     augment += augment_words(train.augment)
     parts.append(" and ".join(augment) or "no augmentation")
+    parts += [space_text(tuning)] if tuning else []
     parts += [f"precision {model.precision}"] if model.precision != "float32" else []
     parts.append("test split evaluated once, at the epoch with the lowest validation loss")
     return "; ".join(parts)

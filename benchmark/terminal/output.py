@@ -17,6 +17,7 @@ from rich.text import Text
 
 from benchmark.config.study import StudySettings
 from benchmark.report.training_notes import early_stop, training_notes
+from benchmark.report.tuning import settings_text
 from benchmark.runs import events
 from benchmark.runs.record import Failure, RunRecord
 from benchmark.runs.root import cache_folder, open_store
@@ -202,6 +203,8 @@ class TerminalListener:
         spec, training = record.spec, record.training
         if reason := early_stop(training, spec.train.epochs, spec.train.patience):
             self._notify(spec, reason)
+        if training.tuning is not None:
+            self._notify(spec, f"tuned: {settings_text(training.tuning)}")
         seconds = sum(record.stage_seconds.values())
         best = f"best epoch {training.best_epoch}"
         self._notify_end(spec, f"{_result(record)}, {best}, {seconds:.0f} s total")

@@ -126,7 +126,7 @@ def _print_plan(
 ) -> None:
     sizes = sorted({spec.image_size for spec in plan})
     name = f"recipe {study.recipe}" if study.recipe else "recipe"
-    message = describe_protocol(sizes, study.model, study.train)
+    message = describe_protocol(sizes, study.model, study.train, study.tuning)
     console.print(f"{name}: {message}", markup=False, highlight=False)
     rows, undecided = [], 0
     for spec in plan:
