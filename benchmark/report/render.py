@@ -10,13 +10,13 @@ from benchmark.report.collect import Comparison
 from benchmark.report.pairs import Pair, p_text
 from benchmark.report.pick import margin_text, verdict_text
 from benchmark.report.rows import Row
-from benchmark.report.tuning import space_text
 from benchmark.text.numbers import Headline, giga, relative_text
 from benchmark.text.recipe_text import (
     augment_words,
     has_momentum,
     label_words,
     optimizer_words,
+    space_text,
 )
 from clothclf.cost.counters.registry import COMPARED
 from clothclf.results import DataSummary

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 from benchmark.report.rows import Row
 from benchmark.runs.record import RunRecord
+from benchmark.text.recipe_text import settings_text
 from clothclf.results import Trial, TuningResult
-from clothclf.settings import RangeSettings, TuningSettings
+from clothclf.settings import RangeSettings
 
 COLUMNS = ("architecture", "seed", "chosen settings", "gain (points)", "trials", "time")
 """The gain is the validation accuracy of the chosen trial less that of the study's settings."""
@@ -104,31 +105,10 @@ def budget_text(record: RunRecord) -> str:
     return f"{len(lengths)} trials of {sum(lengths)} epochs in total"
 
 
-def space_text(tuning: TuningSettings) -> str:
-    """Describe trials and space in one line."""
-    spaces = [f"{key.replace('_', ' ')} {_values_text(it)}" for key, it in tuning.space.items()]
-    return f"tuned on validation with {tuning.trials} trials over {', '.join(spaces)}"
-
-
-def _values_text(values: RangeSettings | Sequence[object]) -> str:
-    if isinstance(values, RangeSettings):
-        return f"{values.low:g} to {values.high:g}" + " (log)" * values.log
-    return " or ".join(map(_text, values))
-
-
 def _tuned(row: Row) -> Iterator[tuple[RunRecord, TuningResult]]:
     for record in row.records:
         if record.training.tuning is not None:
             yield record, record.training.tuning
-
-
-def settings_text(result: TuningResult) -> str:
-    """Chosen settings in one line."""
-    values = [
-        _text(value) if key == "optimizer" else f"{key.replace('_', ' ')} {_text(value)}"
-        for key, value in result.best.settings.items()
-    ]
-    return ", ".join(values) + " (the study's)" * (result.chosen == 0)
 
 
 def _rungs_text(result: TuningResult) -> str:
@@ -170,7 +150,3 @@ def _expected(values: Sequence[float]) -> Iterator[float]:
 
 def _number(value: object) -> float:
     return float(value) if isinstance(value, (int, float)) else 0.0
-
-
-def _text(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -17,7 +17,6 @@ from rich.text import Text
 
 from benchmark.config.study import StudySettings
 from benchmark.report.training_notes import early_stop, training_notes
-from benchmark.report.tuning import settings_text
 from benchmark.runs import events
 from benchmark.runs.record import Failure, RunRecord
 from benchmark.runs.root import cache_folder, open_store
@@ -27,6 +26,7 @@ from benchmark.terminal.live_table import LiveTable
 from benchmark.terminal.progress import StudyProgress
 from benchmark.text.numbers import duration
 from benchmark.text.printable import printable
+from benchmark.text.recipe_text import settings_text
 from clothclf.data.dataset import DataSet
 from clothclf.data.prepare import prepare
 

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmark.report.tuning import settings_text, space_text
 from benchmark.runs.record import RunRecord
 from benchmark.runs.run_folder import RunFolder, runs_root
 from benchmark.runs.setting_differences import differing_settings
@@ -16,6 +15,8 @@ from benchmark.text.recipe_text import (
     has_momentum,
     label_words,
     optimizer_words,
+    settings_text,
+    space_text,
 )
 from clothclf.cost.counters.registry import COMPARED
 from clothclf.results import EpochResult
