@@ -16,7 +16,7 @@ from benchmark.text.recipe_text import (
     has_momentum,
     label_words,
     optimizer_words,
-    space_text,
+    tuning_words,
 )
 from clothclf.cost.counters.registry import COMPARED
 from clothclf.results import DataSummary
@@ -344,7 +344,7 @@ def describe_protocol(
     augment += [f"crop with {train.augment.crop_padding} px"] if train.augment.crop_padding else []
     augment += augment_words(train.augment)
     parts.append(" and ".join(augment) or "no augmentation")
-    parts += [space_text(tuning)] if tuning else []
+    parts += [tuning_words(tuning)] if tuning else []
     parts += [f"precision {model.precision}"] if model.precision != "float32" else []
     parts.append("test split evaluated once, at the epoch with the lowest validation loss")
     return "; ".join(parts)

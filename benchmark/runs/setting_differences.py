@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmark.config.study import StudySettings
 from benchmark.runs.spec import OF_EACH_RUN, RunSpec, protocol_settings
+from benchmark.text.recipe_text import space_text
 
 ABSENT = "-"
 MAX_SHOWN = 4
@@ -61,7 +62,7 @@ def settings_of_spec(spec: RunSpec) -> dict[str, str]:
                 "precision": spec.precision,
             },
             "train": spec.train.model_dump(mode="json"),
-            **({"tuning": spec.tuning.model_dump(mode="json")} if spec.tuning else {}),
+            "tuning": _tuning(spec),
             "start": {
                 "weights": spec.weights.name,
                 "origin": spec.weights.origin,
@@ -69,6 +70,13 @@ def settings_of_spec(spec: RunSpec) -> dict[str, str]:
             },
         }
     )
+
+
+def _tuning(spec: RunSpec) -> dict[str, object]:
+    if spec.tuning is None:
+        return {}
+    values = spec.tuning.model_dump(mode="json", exclude={"space"})
+    return {**values, "space": space_text(spec.tuning)}
 
 
 # These are part of a run's name, or do not affect its results.
@@ -81,6 +89,8 @@ _IMPLIED = {
     "data.fingerprint": "data.",
     "start.sha256": "start.weights",
     "start.weights": "model.weights",
+    "tuning.epochs": "tuning.trials",
+    "tuning.space": "tuning.trials",
 }
 
 

@@ -31,10 +31,15 @@ def augment_words(augment: AugmentSettings) -> list[str]:
     return list(_augment(augment))
 
 
-def space_text(tuning: TuningSettings) -> str:
+def tuning_words(tuning: TuningSettings) -> str:
     """Describe trials and space of tuning."""
+    return f"tuned on validation with {tuning.trials} trials over {space_text(tuning)}"
+
+
+def space_text(tuning: TuningSettings) -> str:
+    """Describe the space of tuning."""
     spaces = [f"{key.replace('_', ' ')} {_values(it)}" for key, it in tuning.space.items()]
-    return f"tuned on validation with {tuning.trials} trials over {', '.join(spaces)}"
+    return ", ".join(spaces)
 
 
 def settings_text(result: TuningResult) -> str:

@@ -16,7 +16,7 @@ from benchmark.text.recipe_text import (
     label_words,
     optimizer_words,
     settings_text,
-    space_text,
+    tuning_words,
 )
 from clothclf.cost.counters.registry import COMPARED
 from clothclf.results import EpochResult
@@ -97,7 +97,7 @@ def recipe(spec: RunSpec) -> str:
         f"patience {train.patience}" if train.patience else "",
         f"batch norm {model.batch_norm}" if model.mode == "frozen" else "",
         "standardized features" if model.standardize_features else "",
-        space_text(spec.tuning) if spec.tuning else "",
+        tuning_words(spec.tuning) if spec.tuning else "",
     ]
     return ", ".join(part for part in parts if part)
 

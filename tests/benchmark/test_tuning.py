@@ -22,7 +22,7 @@ from benchmark.report.rows import make_rows
 from benchmark.report.tuning import edge_note, expected_best, sentence
 from benchmark.runs.record import RunRecord
 from benchmark.runs.run_folder import STAGES, study_folders
-from benchmark.runs.setting_differences import comparable_settings
+from benchmark.runs.setting_differences import comparable_settings, differing_settings
 from clothclf.results import Probe, StepTimes, Trial, TrialRung, TuningResult
 from clothclf.settings import TuningSettings
 from tests.benchmark.conftest import TINY, Bench, StudyRun, run_bench
@@ -84,6 +84,17 @@ def test_a_tuned_run_is_another_run_and_compared_with_tuned_ones_only() -> None:
     assert tuned.protocol_id == make_spec("b", seed=1, tuning=TuningSettings()).protocol_id
 
 
+def test_runs_are_told_apart_by_their_trials() -> None:
+    plain, six, eight = (
+        make_spec(),
+        make_spec(tuning=TuningSettings()),
+        make_spec(tuning=TuningSettings(trials=8)),
+    )
+    assert differing_settings([plain, six, eight]) == ["trials=-", "trials=6", "trials=8"]
+    longer = make_spec(tuning=TuningSettings(epochs=2))
+    assert differing_settings([six, longer]) == ["epochs=-", "epochs=2"]
+
+
 def test_a_spec_with_tuning_travels_as_json() -> None:
     spec = make_spec(tuning=TuningSettings())
     assert type(spec).model_validate_json(spec.model_dump_json()) == spec
@@ -130,6 +141,8 @@ def test_the_report_shows_what_tuning_chose_and_brought(tuned: StudyRun) -> None
     assert 'data-chart="tuning"' in page
     assert "Expected best validation accuracy" in page
     assert "tuning_gain" in report("--format", "csv")
+    untuned = run_bench(tuned.folder, "report", "-c", "tiny.yaml", "--set", "tuning=null")
+    assert "found 2 with tuning.trials=6" in untuned.out + untuned.err
 
 
 def test_the_store_has_the_trials_as_a_metric(tuned: StudyRun) -> None:
