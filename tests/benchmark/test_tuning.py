@@ -212,7 +212,7 @@ def _stored_trials(folder: Path) -> int:
 
 def differences(folder: Path, seeds: Sequence[int] = (0,)) -> list[tuple[float, str]]:
     """Difference of the twins in points, and the verdict, for each seed."""
-    found = []
+    found: list[tuple[float, str]] = []
     for seed in seeds:
         pair = [record for record in records_in(folder, "twins") if record.spec.seed == seed]
         assert len(pair) == 2
