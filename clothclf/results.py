@@ -238,6 +238,60 @@ class EpochResult:
 
 
 @dataclass(frozen=True)
+class TrialRung:
+    """Result of one short training of a trial."""
+
+    epochs: int
+    valid_accuracy: float | None
+    """Validation accuracy at the epoch with the lowest validation loss; None after an error."""
+    valid_loss: float | None
+    seconds: float
+    error: str = ""
+    """Why training failed, such as a loss that is not finite; empty otherwise."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Training settings that were tried."""
+
+    settings: dict[str, bool | int | float | str | None]
+    """Values by key of `train`, for the keys of the space."""
+    rungs: tuple[TrialRung, ...] = ()
+    """Results of ever longer trainings; the last one is where the trial was dropped."""
+
+
+@dataclass(frozen=True)
+class TuningResult:
+    """Trials of a run, and the one whose settings the training has."""
+
+    trials: tuple[Trial, ...]
+    """Trials in the order of the points; the first one has the study's settings."""
+    chosen: int
+    """Index of the best trial of the last rung."""
+
+    @property
+    def best(self) -> Trial:
+        """The chosen trial."""
+        return self.trials[self.chosen]
+
+    @property
+    def seconds(self) -> float:
+        """Duration of all trials, without the computation of features."""
+        return sum(rung.seconds for trial in self.trials for rung in trial.rungs)
+
+    @property
+    def gain(self) -> float | None:
+        """Validation accuracy of the chosen trial less that of the study's settings.
+
+        Both are from the last rung that the study's settings reached; None if those failed there.
+        """
+        place = len(self.trials[0].rungs) - 1
+        before = self.trials[0].rungs[place].valid_accuracy
+        after = self.best.rungs[place].valid_accuracy
+        return None if before is None or after is None else after - before
+
+
+@dataclass(frozen=True)
 class TrainingResult:
     """Result of a training; the model has the parameters of `best_epoch`."""
 
@@ -263,6 +317,8 @@ class TrainingResult:
 
     temperature: float | None = None
     """Temperature of the probabilities, fitted on validation; None in records from before."""
+    tuning: TuningResult | None = None
+    """Trials before this training, which chose its settings; None if it was not tuned."""
 
     @property
     def best(self) -> EpochResult:

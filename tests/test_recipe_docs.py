@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from benchmark.config.recipes import read_recipe, shipped_recipes
 from benchmark.config.study import load_study
-from clothclf.settings import ModelSettings, TrainSettings
+from clothclf.settings import ModelSettings, TrainSettings, TuningSettings
 from clothclf.training.check_recipe import check_recipe
 
 TEXT = (Path(__file__).parents[1] / "docs" / "recipes.md").read_text("utf-8")
@@ -39,6 +39,16 @@ def test_every_key_stands_there_with_its_default() -> None:
         key: value if isinstance(value, str) else json.dumps(value) for key, value in actual.items()
     }
     assert written == ROWS
+
+
+def test_every_key_of_tuning_stands_there_and_its_study_is_read(tmp_path: Path) -> None:
+    written = re.findall(r"^\| `tuning\.(\w+)` \|", TEXT, re.M)
+    assert written == list(TuningSettings.model_fields)
+    path = tmp_path / "tuned.yaml"
+    path.write_text(BLOCKS["tuned.yaml"])
+    tuning = load_study(path).tuning
+    assert tuning is not None
+    assert list(tuning.space) == ["optimizer", "learning_rate", "label_smoothing"]
 
 
 def test_every_recipe_stands_there() -> None:

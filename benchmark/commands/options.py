@@ -53,6 +53,27 @@ def study_options(function: _Function) -> _Function:
     )(function)
 
 
+def tune_option(function: _Function) -> _Function:
+    """Add `--tune`, which is short for `--set tuning.trials=N`, passed in `assignments`."""
+
+    @functools.wraps(function)
+    def with_tuning(
+        *args: Any, tune: int | None, assignments: tuple[str, ...], **options: Any
+    ) -> Any:
+        added = () if tune is None else (f"tuning.trials={tune}",)
+        return function(*args, assignments=(*assignments, *added), **options)
+
+    wrapped: Any = with_tuning
+    tuned: _Function = click.option(
+        "--tune",
+        type=click.IntRange(2),
+        metavar="N",
+        help="Tune optimizer, learning rate and weight decay of each run by N short trials, judged "
+        "on validation; short for --set tuning.trials=N.",
+    )(wrapped)
+    return tuned
+
+
 def log_options(command: click.Command) -> None:
     """Add `--verbose` and `--debug` to a command, and to all commands of a group."""
     if isinstance(command, click.Group):

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
-from benchmark.commands.options import load, selection_options, study_options
+from benchmark.commands.options import load, selection_options, study_options, tune_option
 
 
 @click.command()
 @click.argument("architectures", nargs=-1)
 @study_options
 @selection_options
+@tune_option
 @click.pass_context
 def plan(
     ctx: click.Context, architectures: tuple[str, ...], config: Path, assignments: tuple[str, ...]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from benchmark.commands.options import Number, load, selection_options, study_options
+from benchmark.commands.options import Number, load, selection_options, study_options, tune_option
 from benchmark.engine.executors.registry import EXECUTORS
 
 
@@ -15,6 +15,7 @@ from benchmark.engine.executors.registry import EXECUTORS
 @click.option("--all", "run_all", is_flag=True, help="Run every architecture of the config.")
 @study_options
 @selection_options
+@tune_option
 @click.option("--epochs", type=int, help="Number of epochs; short for --set train.epochs=N.")
 @click.option("--batch-size", type=int, help="Batch size; short for --set train.batch_size=N.")
 @click.option(

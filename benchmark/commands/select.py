@@ -8,7 +8,14 @@ from typing import Literal
 
 import click
 
-from benchmark.commands.options import OUTPUT, Number, load, prefer_option, study_options
+from benchmark.commands.options import (
+    OUTPUT,
+    Number,
+    load,
+    prefer_option,
+    study_options,
+    tune_option,
+)
 
 UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 
@@ -16,6 +23,7 @@ UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 @click.command()
 @click.argument("patterns", nargs=-1)
 @study_options
+@tune_option
 @click.option(
     "--budget", required=True, metavar="TIME", help="Time budget, such as 30m, 2h or 1h30m."
 )

@@ -33,6 +33,7 @@ from clothclf.settings import (
     ModelSettings,
     Settings,
     TrainSettings,
+    TuningSettings,
     with_current_keys,
 )
 from clothclf.settings.validation_errors import details_of
@@ -98,6 +99,8 @@ class StudySettings(Settings):
     """Name of a shipped recipe, or path of a file, with defaults for `model` and `train`."""
     model: ModelSettings = ModelSettings()
     train: TrainSettings = TrainSettings()
+    tuning: TuningSettings | None = None
+    """Tuning of training settings for each run; none trains with those of `train`."""
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1)] = (0,)
     device: Device = "auto"
     measure: bool = True
@@ -119,6 +122,12 @@ class StudySettings(Settings):
                 "train.teacher: distillation does not train a frozen backbone; set model.mode to "
                 "finetune or scratch"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _points_are_valid(self) -> StudySettings:
+        if self.tuning is not None:
+            self.tuning.points(self.train)
         return self
 
     @property

@@ -45,6 +45,8 @@ def estimate(spec: RunSpec, found: Probe) -> Estimate:
     times = found.times[precision]
     images = spec.data_summary.images
     epochs = spec.train.epochs
+    if spec.tuning is not None:
+        epochs += spec.tuning.total_epochs(epochs, found.route == "features")
     steps_s = epochs * found.steps_per_epoch * times.step_s
     if found.route == "features":
         forwards = found.views * images["train"] + images["valid"] + images["test"]

@@ -1,4 +1,4 @@
-"""Execute one run in stages: cost, data, build, train, evaluate, save, measure."""
+"""Execute one run in stages: cost, data, build, tune, train, evaluate, save, measure."""
 
 from __future__ import annotations
 
@@ -41,15 +41,19 @@ from clothclf.results import (
     MeasuredCost,
     Predictions,
     TrainingResult,
+    TuningResult,
 )
 from clothclf.training.calibration import fit_temperature
 from clothclf.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from clothclf.training.evaluate import evaluate, predict, predictions_table
-from clothclf.training.loop import Watcher, train
+from clothclf.training.loop import Inputs, Watcher, open_inputs, train
+from clothclf.training.tune import tune
 
 if TYPE_CHECKING:
     from clothclf.data.batches import ImageBatches
     from clothclf.models.classifier import Classifier
+    from clothclf.settings import TrainSettings, TuningSettings
+    from clothclf.training.teacher import Teacher
 
 Emit = Callable[[Event], None]
 COST: TypeAdapter[Cost] = TypeAdapter(Cost)
@@ -58,6 +62,7 @@ TRAINED: TypeAdapter[tuple[TrainingResult, Evaluation, str, int]] = TypeAdapter(
     tuple[TrainingResult, Evaluation, str, int]
 )
 """Training result, test evaluation, hash of the initial backbone, maximum resident bytes."""
+TUNED: TypeAdapter[TuningResult] = TypeAdapter(TuningResult)
 ONE_IS_ENOUGH = "features of the frozen backbone are cached, and one process trains its head"
 
 
@@ -176,17 +181,16 @@ class Pipeline:
             teacher = open_teacher(spec, classifier, device)
             checkpoints = self.folder.path / files.CHECKPOINTS
             watcher = self._watcher()
+            inputs = open_inputs(classifier, images, watcher, spec.cache, features)
+            settings, tuned = spec.train, None
+            if spec.tuning is not None:
+                settings, tuned = self._tune(classifier, images, spec.tuning, inputs, teacher)
             training = train(
-                classifier,
-                images,
-                spec.train,
-                watcher,
-                spec.cache,
-                checkpoints,
-                group,
-                teacher,
-                features,
+                *(classifier, images, settings, watcher, spec.cache, checkpoints, group),
+                teacher=teacher,
+                inputs=inputs,
             )
+            training = dataclasses.replace(training, tuning=tuned)
             if group.size > 1:
                 destroy_process_group()
         self.stage_seconds["train"] = training.seconds  # including earlier attempts
@@ -200,6 +204,42 @@ class Pipeline:
             made += [files.VALID_PREDICTIONS] if spec.evaluate == "test" else []
             self.kept.keep("save", TRAINED, trained, self.stage_seconds, made)
         return trained
+
+    def _tune(
+        self,
+        classifier: Classifier,
+        images: ImageBatches,
+        tuning: TuningSettings,
+        inputs: Inputs,
+        teacher: Teacher | None,
+    ) -> tuple[TrainSettings, TuningResult]:
+        """Run the trials that no earlier process finished, and return to the stage `train`."""
+        trials = sum(count for count, _ in tuning.rungs(self.spec.train.epochs, inputs.heads_only))
+
+        def on_step(trial: int, step: int, steps: int) -> None:
+            self.emit(Progress(doing=f"trial {trial}/{trials}", done=step, total=steps))
+
+        watcher = Watcher(
+            on_step=on_step,
+            on_note=lambda text: self.emit(Note(text=text)),
+            should_stop=lambda: self.stop.requested,
+        )
+        with self._stage("tune"):
+            settings, tuned = tune(
+                classifier,
+                images,
+                self.spec.train,
+                tuning,
+                inputs,
+                watcher,
+                lambda result: self.kept.keep("tune", TUNED, result, self.stage_seconds),
+                self.kept.result("tune", TUNED),
+                teacher,
+            )
+        self.stage_seconds["tune"] = tuned.seconds  # including earlier attempts
+        self.stage = "train"
+        self.emit(StageStarted(stage="train"))
+        return settings, tuned
 
     def _process_group(self, classifier: Classifier) -> ProcessGroup:
         """Return the process group; a single process is enough to train on cached features."""

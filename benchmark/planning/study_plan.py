@@ -21,7 +21,7 @@ from benchmark.terminal.output import prepare_with_progress
 from clothclf.csv_text import frame_csv
 from clothclf.data.atomic import new_file, write_text
 from clothclf.data.dataset import DataSet
-from clothclf.errors import DataError, SettingsError, UserError
+from clothclf.errors import DataError, SettingsError, UserError, first_line
 from clothclf.results import Weights
 from clothclf.settings import ArchitectureSettings
 
@@ -135,6 +135,15 @@ def _check_recipe(study: StudySettings, entries: Sequence[ArchitectureSettings])
             f"train.augment.crop_padding: must be below data.image_size ({smallest})"
         )
     check_recipe(study.train, study.model, known)
+    if study.tuning is None:
+        return
+    points = study.tuning.points(study.train)
+    kinds = {(it.optimizer, it.layer_decay is None, it.head_epochs > 0): it for it in points}
+    for recipe in kinds.values():
+        try:
+            check_recipe(recipe, study.model, known)
+        except SettingsError as error:
+            raise SettingsError(f"tuning.space: {first_line(error)}") from None
 
 
 def _check_weights(entries: Sequence[ArchitectureSettings], weights: dict[str, Weights]) -> None:

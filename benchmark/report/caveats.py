@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from benchmark.report.analysis import Analysis
 from benchmark.report.rows import Row
 from benchmark.report.training_notes import dominated_loss, training_notes
+from benchmark.report.tuning import edge_note
 from benchmark.text.numbers import deployed_note
 
 MAX_NAMES = 8
@@ -87,7 +88,8 @@ def _training_caveats(analysis: Analysis) -> list[str]:
             spec = record.spec
             name = row.name if len(row.seeds) == 1 else f"{row.name} seed {spec.seed}"
             classes = len(spec.data_summary.classes)
-            for note in training_notes(record.training, spec.train.epochs, classes):
+            notes = training_notes(record.training, spec.train.epochs, classes)
+            for note in [*notes, *edge_note(record)]:
                 names_by_note.setdefault(note, []).append(name)
     lines = [f"{_listed(names)}: {note}." for note, names in names_by_note.items()]
     dominated = [

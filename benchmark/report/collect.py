@@ -120,6 +120,9 @@ def _differences(wanted: dict[str, Any], found: dict[str, Any], prefix: str = ""
         if isinstance(ours, dict) and isinstance(theirs, dict):
             inner = _differences(ours, theirs, f"{prefix}{key}.")
             parts += [inner] if inner else []
+        elif isinstance(theirs, dict):  # a section that the study lacks
+            plain = {name: value for name, value in theirs.items() if isinstance(value, (int, str))}
+            parts += [f"{prefix}{key}.{name}={value}" for name, value in plain.items()]
         elif ours != theirs:
             parts.append(f"{prefix}{key}={theirs}")
     return ", ".join(parts)

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 
 from benchmark.config.study import StudySettings
-from benchmark.report import fairness, measured, render
+from benchmark.report import fairness, measured, render, tuning
 from benchmark.report.analysis import Analysis
 from benchmark.report.collect import Collection
 from benchmark.report.pick import Pick
@@ -87,6 +87,7 @@ def flat_row(analysis: Analysis, place: int) -> dict[str, object]:
         **measured.flat(row.measured, row.macs),
         "data_fingerprint": spec.data_summary.fingerprint,
         "protocol": spec.protocol_id,
+        **tuning.flat(row),
         **_without_suspects(analysis, place),
     }
 
@@ -120,6 +121,7 @@ def _comparison(analysis: Analysis) -> dict[str, object]:
             "image_size": render.sizes(analysis.comparison),
             "model": spec.model.model_dump(mode="json", exclude={"weights", "head"}),
             "train": spec.train.model_dump(mode="json"),
+            **({"tuning": spec.tuning.model_dump(mode="json")} if spec.tuning else {}),
         },
         "rows": [
             {**flat_row(analysis, place), **_errors_by_class(analysis, place)}

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from benchmark.report.collect import Comparison
+from benchmark.report.tuning import budget_text
 from benchmark.runs.record import RunRecord
 
 COLUMNS = (
@@ -35,6 +36,8 @@ class Fairness:
     steps: int | None
     """Optimizer steps; None if an older record does not store them."""
     epochs: int
+    trials: str
+    """Budget of tuning, in words; empty without tuning."""
     differs: tuple[str, ...]
     """Differences from most other runs, as text."""
 
@@ -42,7 +45,8 @@ class Fairness:
         """Table cells of this run."""
         steps = "-" if self.steps is None else f"{self.steps:,}"
         differs = "; ".join(self.differs) or "nothing"
-        return [self.run, self.data, self.recipe, self.draws, steps, str(self.epochs), differs]
+        epochs = f"{self.epochs} after {self.trials}" if self.trials else str(self.epochs)
+        return [self.run, self.data, self.recipe, self.draws, steps, epochs, differs]
 
 
 def fairness(comparison: Comparison) -> list[Fairness]:
@@ -85,6 +89,7 @@ def _card(
         draws=draws[record.run_id],
         steps=record.training.steps,
         epochs=len(record.training.epochs),
+        trials=budget_text(record),
         differs=(*differs, *_own_marks(record)),
     )
 

@@ -42,7 +42,9 @@ def _table(
     spec = analysis.comparison.specs[0]
     not_begun = collection.not_begun if number == 0 else []
     without = render.runs_without_figures(analysis.comparison, not_begun)
-    protocol = render.describe_protocol(render.sizes(analysis.comparison), spec.model, spec.train)
+    protocol = render.describe_protocol(
+        render.sizes(analysis.comparison), spec.model, spec.train, spec.tuning
+    )
     caption = f"{study.study}: {render.describe_data(spec.data_summary)}. {protocol}."
     pick = analysis.pick
     note = deployed_note([

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmark.config.study import StudySettings
-from benchmark.report import fairness, measured, render, suspects
+from benchmark.report import fairness, measured, render, suspects, tuning
 from benchmark.report.analysis import Analysis
 from benchmark.report.caveats import caveats
 from benchmark.report.collect import Collection
@@ -33,7 +33,9 @@ def render_markdown(
 
 def _comparison(analysis: Analysis, not_begun: Sequence[str]) -> list[str]:
     spec = analysis.comparison.specs[0]
-    protocol = render.describe_protocol(render.sizes(analysis.comparison), spec.model, spec.train)
+    protocol = render.describe_protocol(
+        render.sizes(analysis.comparison), spec.model, spec.train, spec.tuning
+    )
     parts = [
         f"**Data**: {inline(render.describe_data(spec.data_summary))}",
         f"**Protocol**: {protocol}",
@@ -46,12 +48,21 @@ def _comparison(analysis: Analysis, not_begun: Sequence[str]) -> list[str]:
     parts.append(_bullets(caveats(analysis)))
     parts.append(markdown_table(render.table_cells(analysis, not_begun), render.columns(analysis)))
     if analysis.rows:
+        parts += _tuning(analysis.rows)
         parts += _sureness(analysis)
         parts += _costs(analysis.rows)
         parts.append("### Fairness")
         cards = [card.cells() for card in fairness.fairness(analysis.comparison)]
         parts.append(markdown_table(cards, fairness.COLUMNS))
     return parts
+
+
+def _tuning(rows: Sequence[Row]) -> list[str]:
+    cells = tuning.cells(rows)
+    if not cells:
+        return []
+    table = markdown_table(cells, tuning.COLUMNS)
+    return ["### Tuning", inline(tuning.sentence(rows)), table]
 
 
 def _front(analysis: Analysis) -> str:

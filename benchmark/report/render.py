@@ -16,10 +16,11 @@ from benchmark.text.recipe_text import (
     has_momentum,
     label_words,
     optimizer_words,
+    tuning_words,
 )
 from clothclf.cost.counters.registry import COMPARED
 from clothclf.results import DataSummary
-from clothclf.settings import ModelSettings, TrainSettings
+from clothclf.settings import ModelSettings, TrainSettings, TuningSettings
 from clothclf.training.metrics import METRICS, Metric
 
 COLUMNS = (
@@ -321,7 +322,10 @@ def sizes(comparison: Comparison) -> tuple[int, ...]:
 
 
 def describe_protocol(
-    image_sizes: Sequence[int], model: ModelSettings, train: TrainSettings
+    image_sizes: Sequence[int],
+    model: ModelSettings,
+    train: TrainSettings,
+    tuning: TuningSettings | None = None,
 ) -> str:
     """Describe the protocol in one line."""
     parts = [f"{_sides(image_sizes)} px"]
@@ -342,6 +346,7 @@ def describe_protocol(
     augment += [f"crop with {train.augment.crop_padding} px"] if train.augment.crop_padding else []
     augment += augment_words(train.augment)
     parts.append(" and ".join(augment) or "no augmentation")
+    parts += [tuning_words(tuning)] if tuning else []
     parts += [f"precision {model.precision}"] if model.precision != "float32" else []
     parts.append("test split evaluated once, at the epoch with the lowest validation loss")
     return "; ".join(parts)

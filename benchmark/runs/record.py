@@ -10,7 +10,7 @@ from benchmark.runs.upgrade import RECORD_VERSION, upgraded
 from clothclf.results import Cost, Evaluation, MeasuredCost, TrainingResult
 from clothclf.settings import Settings
 
-Stage = Literal["start", "data", "build", "cost", "train", "evaluate", "save", "measure"]
+Stage = Literal["start", "data", "build", "cost", "tune", "train", "evaluate", "save", "measure"]
 
 
 class Environment(Settings):

@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmark.config.study import StudySettings
 from benchmark.runs.spec import OF_EACH_RUN, RunSpec, protocol_settings
+from benchmark.text.recipe_text import space_text
 from clothclf.settings import identity
 
 ABSENT = "-"
@@ -32,7 +33,7 @@ def comparable_settings(item: StudySettings | RunSpec) -> dict[str, Any]:
         size = item.image_size if isinstance(item, RunSpec) else item.data.shown_size
     # Probes of a selection do not use the test split, so reports leave them out.
     evaluate = item.evaluate if isinstance(item, RunSpec) else "test"
-    protocol = protocol_settings(size, item.model, item.train)
+    protocol = protocol_settings(size, item.model, item.train, item.tuning)
     return {"data": data, "evaluate": evaluate, **protocol}
 
 
@@ -63,6 +64,7 @@ def settings_of_spec(spec: RunSpec) -> dict[str, str]:
                 "precision": spec.precision,
             },
             "train": spec.train.model_dump(mode="json"),
+            "tuning": _tuning(spec),
             "start": {
                 "weights": spec.weights.name,
                 "origin": spec.weights.origin,
@@ -70,6 +72,13 @@ def settings_of_spec(spec: RunSpec) -> dict[str, str]:
             },
         }
     )
+
+
+def _tuning(spec: RunSpec) -> dict[str, object]:
+    if spec.tuning is None:
+        return {}
+    values = spec.tuning.model_dump(mode="json", exclude={"space"})
+    return {**values, "space": space_text(spec.tuning)}
 
 
 # These are part of a run's name, or do not affect its results.
@@ -82,6 +91,8 @@ _IMPLIED = {
     "data.fingerprint": "data.",
     "start.sha256": "start.weights",
     "start.weights": "model.weights",
+    "tuning.epochs": "tuning.trials",
+    "tuning.space": "tuning.trials",
 }
 
 

@@ -23,6 +23,7 @@ from clothclf.settings import (
     Precision,
     Settings,
     TrainSettings,
+    TuningSettings,
     identity,
 )
 
@@ -59,6 +60,8 @@ class RunSpec(Settings):
     data_summary: DataSummary
     model: ModelSettings
     train: TrainSettings
+    """Recipe of the study; with `tuning`, the trials choose some of its settings."""
+    tuning: TuningSettings | None = None
     weights: Weights
     teachers: tuple[TeacherRun, ...] = ()
     """The runs that `train.teacher.runs` lists by run_id."""
@@ -115,7 +118,7 @@ class RunSpec(Settings):
     def protocol_id(self) -> str:
         """Hash of `protocol_settings`, which all runs of a comparison share."""
         size = OF_EACH_RUN if self.several_sizes else self.image_size
-        return _hash(protocol_settings(size, self.model, self.train))
+        return _hash(protocol_settings(size, self.model, self.train, self.tuning))
 
     @property
     def name(self) -> str:
@@ -126,7 +129,10 @@ class RunSpec(Settings):
 
 
 def protocol_settings(
-    image_size: int | str, model: ModelSettings, train: TrainSettings
+    image_size: int | str,
+    model: ModelSettings,
+    train: TrainSettings,
+    tuning: TuningSettings | None = None,
 ) -> dict[str, Any]:
     """Return the settings that comparable runs must share, besides the data.
 
@@ -140,6 +146,7 @@ def protocol_settings(
         "precision": model.precision,
         "standardize_features": STANDARDIZING if model.standardize_features else False,
         "train": identity(train),
+        **({} if tuning is None else {"tuning": identity(tuning)}),
     }
 
 
@@ -171,6 +178,7 @@ def make_plan(
             data_summary=data_summary,
             model=study.model,
             train=study.train,
+            tuning=study.tuning,
             weights=weights[entry.name],
             teachers=tuple(teachers),
             device=study.device,

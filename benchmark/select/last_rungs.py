@@ -139,6 +139,7 @@ def _seconds_of_final(
 ) -> float:
     train, valid, test = images
     forward = sum(speed.forward_s(gmacs) for gmacs in costs)
+    epochs = training.with_trials(epochs)
     if training.frozen:
         steps_s = len(costs) * epochs * train / PROBE_BATCH * speed.head_step_s
         work = (2 * train + valid + test) * forward + steps_s

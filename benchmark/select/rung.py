@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from clothclf.settings import Settings
+from clothclf.settings import Settings, TuningSettings
 
 MIN_EPOCHS = 2
 """Minimum epochs of a shortened training."""
@@ -90,3 +90,9 @@ class Training(Settings):
     least_epochs: int = MIN_EPOCHS
     most_epochs: int | None = None
     """Maximum epochs if time permits; None for `epochs`."""
+    tuning: TuningSettings | None = None
+    """Tuning of each run, which takes time before its training."""
+
+    def with_trials(self, epochs: int) -> int:
+        """Return the epochs of a training and its trials."""
+        return epochs + (self.tuning.total_epochs(epochs, self.frozen) if self.tuning else 0)

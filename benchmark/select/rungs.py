@@ -67,6 +67,7 @@ def probe_study(
             "data": _fewer(study.data, rung, image_counts),
             "model": study.model.model_copy(update=model),
             "recipe": None,
+            "tuning": None,
             "train": train.model_copy(update={"epochs": rung.epochs}),
             "seeds": study.seeds[:1],
             "measure": False,
@@ -90,7 +91,7 @@ def final_study(
             "data": _fewer(study.data, rung, image_counts),
             "recipe": FINETUNE if train is not study.train else study.recipe,
             "model": model,
-            "train": shortened(train, rung.epochs),
+            "train": train.shortened(rung.epochs),
             "seeds": (*study.seeds, *more),
             "measure": rung.measure,
         }
@@ -106,18 +107,6 @@ def fine_tuning() -> TrainSettings:
     values = json.dumps(read_recipe(FINETUNE, "bench select"))
     recipe = RecipeSettings.model_validate_json(values).train
     return recipe.model_copy(update={"head_epochs": 1})
-
-
-def shortened(train: TrainSettings, epochs: int) -> TrainSettings:
-    """Scale a recipe to other epochs; phases keep their shares, and none is dropped."""
-    share = epochs / train.epochs
-    head_epochs = max(min(1, train.head_epochs), int(share * train.head_epochs))
-    changes: dict[str, object] = {"epochs": epochs, "head_epochs": min(head_epochs, epochs - 1)}
-    if train.warmup_epochs is not None:
-        changes["warmup_epochs"] = share * train.warmup_epochs
-    if train.step_epochs is not None:
-        changes["step_epochs"] = max(1, round(share * train.step_epochs))
-    return train.model_copy(update=changes)
 
 
 def training_of(study: StudySettings, final: Final, image_counts: ImageCounts) -> Training:
@@ -137,6 +126,7 @@ def training_of(study: StudySettings, final: Final, image_counts: ImageCounts) -
         heads=whole,
         least_epochs=least if whole else MIN_EPOCHS,
         most_epochs=MAX_TIMES * train.epochs if tuned else None,
+        tuning=study.tuning,
     )
 
 

@@ -108,6 +108,7 @@ def selection_name(study: StudySettings, request: Request, fingerprint: str) -> 
     Tracking location, device and concurrency are not part of the hash.
     """
     aside = {"tracking", "limits", "device", "measure"}
+    aside |= {"tuning"} if study.tuning is None else set()  # earlier selections have no such key
     parts: dict[str, Any] = {
         "version": [VERSION, PROTOCOL_VERSION],
         "study": study.model_dump(mode="json", exclude=aside),

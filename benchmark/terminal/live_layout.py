@@ -60,10 +60,11 @@ class Layout:
         self._bar_signs = ("#", "-") if ascii_only else ("━", "─")
         self._name_width = max((cell_len(printable(spec.name)) for spec in plan), default=MIN_NAME)
         epochs = max((spec.train.epochs for spec in plan), default=1)
+        trials = max((2 * spec.tuning.trials for spec in plan if spec.tuning), default=1)
         weights = max((cell_len(spec.weights.name) for spec in plan), default=0)
         self._state = Column(
             "state",
-            max(len("features"), len(f"epoch {epochs}/{epochs}")),
+            max(map(len, ("features", f"epoch {epochs}/{epochs}", f"trial {trials}/{trials}"))),
             lambda run: run.doing,
             left=True,
             style=STATE,

@@ -26,6 +26,7 @@ from benchmark.terminal.live_table import LiveTable
 from benchmark.terminal.progress import StudyProgress
 from benchmark.text.numbers import duration
 from benchmark.text.printable import printable
+from benchmark.text.recipe_text import settings_text
 from clothclf.data.dataset import DataSet
 from clothclf.data.prepare import prepare
 
@@ -202,6 +203,8 @@ class TerminalListener:
         spec, training = record.spec, record.training
         if reason := early_stop(training, spec.train.epochs, spec.train.patience):
             self._notify(spec, reason)
+        if training.tuning is not None:
+            self._notify(spec, f"tuned: {settings_text(training.tuning)}")
         seconds = sum(record.stage_seconds.values())
         best = f"best epoch {training.best_epoch}"
         self._notify_end(spec, f"{_result(record)}, {best}, {seconds:.0f} s total")

@@ -31,9 +31,9 @@ class RunProgress:
     measuring: bool = False
     """Whether the run was restarted at the end of the study only to be measured."""
     doing: str = "start"
-    """Current stage, `features`, or `epoch 3/10`."""
+    """Current stage, `features`, `trial 2/9`, or `epoch 3/10`."""
     share: float | None = None
-    """Progress of the feature pass or of all training steps, 0 to 1."""
+    """Progress of the feature pass, of a trial, or of all training steps, 0 to 1."""
     epoch: EpochResult | None = None
     """Result of the latest epoch."""
     cached_features: bool = False
@@ -60,7 +60,8 @@ class RunProgress:
         elif isinstance(event, events.Progress):
             share = event.done / max(1, event.total)
             is_epoch = event.doing.startswith("epoch ")
-            if is_epoch != self.doing.startswith("epoch "):
+            goes_on = is_epoch and self.doing.startswith("epoch ")
+            if event.doing != self.doing and not goes_on:
                 self.first = self.latest = None
             self.doing = event.doing
             if is_epoch:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from clothclf.settings import AugmentSettings, TrainSettings
+from clothclf.results import TuningResult
+from clothclf.settings import AugmentSettings, RangeSettings, TrainSettings, TuningSettings
 
 # Listed here instead of asking timm, because reports avoid slow imports.
 _WITH_MOMENTUM = ("sgd", "momentum", "nesterov", "lars", "larc", "rmsprop", "muon", "madgrad")
@@ -28,6 +29,32 @@ def label_words(train: TrainSettings) -> list[str]:
 def augment_words(augment: AugmentSettings) -> list[str]:
     """Describe augmentation beyond horizontal flip and padded crop."""
     return list(_augment(augment))
+
+
+def tuning_words(tuning: TuningSettings) -> str:
+    """Describe trials and space of tuning."""
+    return f"tuned on validation with {tuning.trials} trials over {space_text(tuning)}"
+
+
+def space_text(tuning: TuningSettings) -> str:
+    """Describe the space of tuning."""
+    spaces = [f"{key.replace('_', ' ')} {_values(it)}" for key, it in tuning.space.items()]
+    return ", ".join(spaces)
+
+
+def settings_text(result: TuningResult) -> str:
+    """Describe the settings that tuning chose."""
+    values = [
+        _text(value) if key == "optimizer" else f"{key.replace('_', ' ')} {_text(value)}"
+        for key, value in result.best.settings.items()
+    ]
+    return ", ".join(values) + " (the study's)" * (result.chosen == 0)
+
+
+def _values(values: RangeSettings | Sequence[object]) -> str:
+    if isinstance(values, RangeSettings):
+        return f"{values.low:g} to {values.high:g}" + " (log)" * values.log
+    return " or ".join(map(_text, values))
 
 
 def _optimizer(train: TrainSettings) -> Iterator[str]:

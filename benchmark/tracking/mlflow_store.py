@@ -278,6 +278,8 @@ class MlflowStore:
         # Reuse the timestamp: MLflow stores a point that is logged twice only once.
         at = int(datetime.datetime.fromisoformat(record.finished_at).timestamp() * 1000)
         points = _points(run_fields.final_metrics(record), run_fields.FINAL_STEP, at)
+        for number, metrics in enumerate(run_fields.trial_metrics(record)):
+            points += _points(metrics, number, at)
         tags = log_results(self.client, mlflow_id, folder, record)
         self._log(record.run_id, points, tags={**run_fields.record_tags(record), **tags})
 

@@ -15,6 +15,8 @@ from benchmark.text.recipe_text import (
     has_momentum,
     label_words,
     optimizer_words,
+    settings_text,
+    tuning_words,
 )
 from clothclf.cost.counters.registry import COMPARED
 from clothclf.results import EpochResult
@@ -95,6 +97,7 @@ def recipe(spec: RunSpec) -> str:
         f"patience {train.patience}" if train.patience else "",
         f"batch norm {model.batch_norm}" if model.mode == "frozen" else "",
         "standardized features" if model.standardize_features else "",
+        tuning_words(spec.tuning) if spec.tuning else "",
     ]
     return ", ".join(part for part in parts if part)
 
@@ -111,6 +114,8 @@ def record_tags(record: RunRecord) -> dict[str, str]:
         "bench.cost_verdict": record.cost.verdict if record.cost else "unchecked",
         "bench.cost_reason": record.cost.reason if record.cost else record.cost_error,
     }
+    if record.training.tuning is not None:
+        tags["bench.tuned_settings"] = settings_text(record.training.tuning)
     if record.measured is not None and record.measured.busy:
         tags["bench.measured_busy"] = record.measured.busy
     if environment.git_commit:
@@ -164,9 +169,25 @@ def final_metrics(record: RunRecord) -> dict[str, float]:
         "time/train_s": record.training.full_seconds,
         "time/total_s": sum(record.stage_seconds.values()),
         "memory/peak_mib": record.peak_memory_bytes / 2**20,
+        **_tuning_metrics(record),
         **_cost_metrics(record),
         **_measured_metrics(record),
     }
+
+
+def trial_metrics(record: RunRecord) -> list[dict[str, float]]:
+    """Return the metrics of each trial of tuning, of its first training."""
+    result = record.training.tuning
+    first = [trial.rungs[0].valid_accuracy for trial in result.trials] if result else []
+    return [{"tuning/valid_accuracy": accuracy or 0.0} for accuracy in first]
+
+
+def _tuning_metrics(record: RunRecord) -> dict[str, float]:
+    result = record.training.tuning
+    if result is None:
+        return {}
+    gain = {} if result.gain is None else {"tuning/gain": result.gain}
+    return {**gain, "time/tune_s": result.seconds}
 
 
 def _test_metrics(record: RunRecord) -> dict[str, float]:

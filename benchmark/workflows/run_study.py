@@ -28,6 +28,7 @@ from benchmark.runs.spec import RunSpec
 from benchmark.terminal.output import TerminalListener, make_console, print_table
 from benchmark.terminal.report_view import print_comparison, print_pick
 from clothclf.data.dataset import DataSet
+from clothclf.errors import SettingsError
 from clothclf.process import fork_client
 
 if TYPE_CHECKING:
@@ -51,6 +52,11 @@ def run_study(
     signal.signal(signal.SIGTERM, _interrupt)
     module = find_executor(executor)
     processes = module.check_resources(resources, study.device)
+    if study.tuning is not None and processes > 1:
+        raise SettingsError(
+            "tuning: runs of several processes cannot be tuned; use one process per run "
+            "(--processes-per-run 1), or remove tuning"
+        )
     console = make_console()
     root = open_store(study)
     if not dry_run and not any(study_folders(root, study.study)):
@@ -120,7 +126,7 @@ def _print_plan(
 ) -> None:
     sizes = sorted({spec.image_size for spec in plan})
     name = f"recipe {study.recipe}" if study.recipe else "recipe"
-    message = describe_protocol(sizes, study.model, study.train)
+    message = describe_protocol(sizes, study.model, study.train, study.tuning)
     console.print(f"{name}: {message}", markup=False, highlight=False)
     rows, undecided = [], 0
     for spec in plan:

@@ -20,6 +20,7 @@ from clothclf.settings.model import (
     Precision,
 )
 from clothclf.settings.training import AugmentSettings, EmaSettings, TeacherSettings, TrainSettings
+from clothclf.settings.tuning import RangeSettings, TuningSettings
 
 __all__ = [
     "LATER",
@@ -37,10 +38,12 @@ __all__ = [
     "Mode",
     "ModelSettings",
     "Precision",
+    "RangeSettings",
     "Settings",
     "SplitSettings",
     "TeacherSettings",
     "TrainSettings",
+    "TuningSettings",
     "identity",
     "with_current_keys",
 ]

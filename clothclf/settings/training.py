@@ -146,6 +146,17 @@ class TrainSettings(Settings):
     """`balanced` draws equally many images of each class per epoch; the total stays the same."""
     augment: AugmentSettings = AugmentSettings()
 
+    def shortened(self, epochs: int) -> TrainSettings:
+        """Scale the recipe to other epochs; phases keep their shares, and none is dropped."""
+        share = epochs / self.epochs
+        head_epochs = max(min(1, self.head_epochs), int(share * self.head_epochs))
+        changes: dict[str, object] = {"epochs": epochs, "head_epochs": min(head_epochs, epochs - 1)}
+        if self.warmup_epochs is not None:
+            changes["warmup_epochs"] = share * self.warmup_epochs
+        if self.step_epochs is not None:
+            changes["step_epochs"] = max(1, round(share * self.step_epochs))
+        return self.model_copy(update=changes)
+
     @model_validator(mode="after")
     def _schedule_fits(self) -> TrainSettings:
         warmup = self.warmup_epochs or 0

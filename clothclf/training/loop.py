@@ -62,6 +62,51 @@ class Watcher:
     """Polled after each step, and between batches of features and validation."""
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """What training reads: images for the whole model, or cached features for its head."""
+
+    batches: Batches
+    module: nn.Module
+    """The classifier or its head."""
+    seconds: float
+    """Time to compute or read the features."""
+    reused_s: float | None = 0.0
+    """Seconds that features read from the cache originally took; None if unknown."""
+
+    @property
+    def heads_only(self) -> bool:
+        """Whether only a head is trained, on cached features."""
+        return isinstance(self.batches, FeatureBatches)
+
+
+def open_inputs(
+    classifier: Classifier,
+    images: ImageBatches,
+    watcher: Watcher,
+    cache: Path | None = None,
+    features: BackboneFeatures | None = None,
+) -> Inputs:
+    """Return the inputs of a training: features if the backbone is deterministic.
+
+    `features` are computed and cached in `cache` if not given.
+    """
+    started = time.perf_counter()
+    classifier.to(images.device)
+    if not can_cache_features(classifier, images.augment):
+        return Inputs(images, classifier, time.perf_counter() - started)
+
+    def on_features(done: int, total: int) -> None:
+        watcher.on_features(done, total)
+        if watcher.should_stop():
+            raise TrainingStopped
+
+    features = features or BackboneFeatures(classifier, images, cache)
+    batches = features.batches(on_features)
+    seconds = time.perf_counter() - started
+    return Inputs(batches, classifier.head, seconds, features.reused_s)
+
+
 def train(
     classifier: Classifier,
     images: ImageBatches,
@@ -71,52 +116,47 @@ def train(
     checkpoints: Path | None = None,
     group: ProcessGroup = SINGLE_PROCESS,
     teacher: Teacher | None = None,
-    features: BackboneFeatures | None = None,
+    inputs: Inputs | None = None,
 ) -> TrainingResult:
     """Train in place, on the device of `images`; the model gets the parameters of the best epoch.
 
     A deterministic backbone runs once per view of an image, with the same result as running every
-    epoch; its `features` are cached in `cache` if not given. Resumes from `checkpoints`, a folder
-    used only by this training, with the same result as without interruption. Raises TrainingError
-    if a loss is not finite, and TrainingStopped, after writing a checkpoint, if the watcher
-    requests it.
+    epoch; its features are cached in `cache`. Resumes from `checkpoints`, a folder used only by
+    this training, with the same result as without interruption. Raises TrainingError if a loss is
+    not finite, and TrainingStopped, after writing a checkpoint, if the watcher requests it.
+    Several trainings of one classifier can share `inputs`.
 
     Every process of a `group` must call this, with its shard in `images`; the first one writes the
     checkpoints. The number of processes may change on resume. A `group` of several processes and a
     `teacher` both require a backbone whose features cannot be cached.
     """
+    inputs = inputs or open_inputs(classifier, images, watcher, cache)
     started = time.perf_counter()
-    classifier.to(images.device)
-    batches: Batches = images
-    module: nn.Module = classifier
-
-    def on_features(done: int, total: int) -> None:
-        watcher.on_features(done, total)
-        if watcher.should_stop():
-            raise TrainingStopped
-
-    reused_s: float | None = 0.0
-    if can_cache_features(classifier, images.augment):
-        features = features or BackboneFeatures(classifier, images, cache)
-        batches = features.batches(on_features)
-        module, reused_s = classifier.head, features.reused_s
     if group.is_first:  # the others receive its parameters
-        _standardize(classifier, images, batches)
-    prepared = time.perf_counter() - started
+        _standardize(classifier, images, inputs.batches)
+    prepared = inputs.seconds + time.perf_counter() - started
     training = _Training(
-        classifier, module, batches, settings, images, watcher, checkpoints, group, teacher
+        classifier,
+        inputs.module,
+        inputs.batches,
+        settings,
+        images,
+        watcher,
+        checkpoints,
+        group,
+        teacher,
     )
     now = training.run()
     return TrainingResult(
         epochs=tuple(now.history),
         best_epoch=_best(now.history).epoch,
         stopped_early=len(now.history) < settings.epochs,
-        route="pictures" if module is classifier else "features",
+        route="features" if inputs.heads_only else "pictures",
         seconds=prepared + now.seconds,
         parts=now.parts,
         steps=len(now.history) * images.steps_per_epoch(),
         draws=tuple(images.views(result.epoch).digest() for result in now.history),
-        reused_seconds=reused_s,
+        reused_seconds=inputs.reused_s,
     )
 
 

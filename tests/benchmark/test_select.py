@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
+from benchmark.config.study import StudySettings
 from benchmark.errors import SelectError
 from benchmark.runs.record import RunRecord
 from benchmark.runs.run_folder import study_folders
@@ -35,10 +36,10 @@ from benchmark.select.outcome import (
 )
 from benchmark.select.rung import ImageCounts, Rung, RungKind, Speed, Training
 from benchmark.select.rung_schedule import expected_s, make_schedule
-from benchmark.select.rungs import fine_tuning, shortened
+from benchmark.select.rungs import final_study, fine_tuning, probe_study, training_of
 from benchmark.select.selection_state import Candidate, Request, Selection
 from benchmark.select.timing import fit_speed
-from clothclf.settings import ArchitectureSettings
+from clothclf.settings import ArchitectureSettings, TuningSettings
 from tests.benchmark.conftest import (
     COMMAND,
     Bench,
@@ -212,9 +213,25 @@ def test_two_timed_networks_give_both_factors_back(per_gmac: float, per_root: fl
 
 def test_a_shortened_recipe_is_valid_and_keeps_its_phases() -> None:
     recipe = fine_tuning().model_copy(update={"epochs": 8, "head_epochs": 2, "warmup_epochs": 2.0})
-    short = shortened(recipe, 4)
+    short = recipe.shortened(4)
     assert (short.epochs, short.head_epochs, short.warmup_epochs) == (4, 1, 1.0)
     assert type(short).model_validate(short.model_dump()) == short
+
+
+def test_finalists_are_tuned_and_their_time_includes_the_trials() -> None:
+    study = StudySettings(
+        study="s",
+        architectures=(ArchitectureSettings(name="resnet18"),),
+        tuning=TuningSettings(trials=4, epochs=1),
+    )
+    rung = whole_rung(1, DEMO, TUNED)
+    assert final_study(study, "finetune", rung, DEMO).tuning == study.tuning
+    assert probe_study(study, 0, rung.model_copy(update={"kind": "probe"}), DEMO).tuning is None
+    tuned = training_of(study, "finetune", DEMO)
+    plain = training_of(study.model_copy(update={"tuning": None}), "finetune", DEMO)
+    twice = rung.model_copy(update={"epochs": 2 * rung.epochs})
+    assert tuned.with_trials(rung.epochs) == 2 * rung.epochs == 16  # 4 x 1 and 2 x 2
+    assert final_s([0.1], rung, tuned, SPEED) == final_s([0.1], twice, plain, SPEED)
 
 
 # Heads on frozen backbones first, whole networks with what is left of the budget

@@ -83,6 +83,19 @@ def test_a_run_that_goes_on_is_not_credited_with_earlier_epochs() -> None:
     assert math.isclose(left.seconds, 40.0)
 
 
+def test_each_trial_of_tuning_has_a_pace_of_its_own() -> None:
+    time, (spec,) = Clock(), a_plan(1)
+    progress = StudyProgress(1, 1, time)
+    progress.begin([spec])
+    progress.started(spec)
+    for trial, done, seconds in ((1, 1, 0), (1, 8, 40), (2, 1, 0), (2, 3, 10)):
+        time.now += seconds
+        progress.update(spec, Progress(doing=f"trial {trial}/2", done=done, total=8))
+    run = progress.running[spec.name]
+    assert run.doing_text() == "trial 2/2, 37 %"
+    assert run_left(run, progress.evidence, time()) == RunLeft(25.0, more=True)
+
+
 def test_nothing_is_said_of_time_that_nothing_is_known_of() -> None:
     """Neither of the first moments of a run, nor of architectures that have not been run."""
     time = Clock()

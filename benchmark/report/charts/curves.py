@@ -70,6 +70,29 @@ def _points(training: TrainingResult, figure: str) -> Data:
     return points
 
 
+def series(
+    analysis: Analysis, colours: Colours, key_columns: int | None = None
+) -> tuple[alt.Color, alt.StrokeDash]:
+    """Colour and dash of each row's line, with a legend of `key_columns` columns as in `curves`."""
+    import altair as alt
+
+    chosen = coloured(analysis)
+    others = [name for name in names_of(analysis.rows) if name not in chosen]
+    domain = [*chosen, *others]
+    shades = [*colours.series[: len(chosen)], *[colours.muted] * len(others)]
+    dashes = [list(dash) for dash in DASHES[: len(chosen)]] + [[1, 0]] * len(others)
+    # The plot's own width shrinks when axes are drawn; the legend would then need another row
+    # for which no space is reserved.
+    columns = alt.ExprRef(PAGE_COLUMNS) if key_columns is None else key_columns
+    key = alt.Legend(
+        columns=columns, values=chosen, symbolType="stroke", symbolSize=500, symbolStrokeWidth=2
+    )
+    return (
+        alt.Color("name:N", scale=alt.Scale(domain=domain, range=shades), legend=key),
+        alt.StrokeDash("name:N", scale=alt.Scale(domain=domain, range=dashes), legend=key),
+    )
+
+
 def curves(
     analysis: Analysis, figure: str, colours: Colours, key_columns: int | None = None
 ) -> alt.LayerChart:
@@ -82,27 +105,16 @@ def curves(
     import altair as alt
 
     title, form = FIGURES[figure]
-    chosen = coloured(analysis)
-    others = [name for name in names_of(analysis.rows) if name not in chosen]
-    domain = [*chosen, *others]
-    shades = [*colours.series[: len(chosen)], *[colours.muted] * len(others)]
-    dashes = [list(dash) for dash in DASHES[: len(chosen)]] + [[1, 0]] * len(others)
-    # The plot's own width shrinks when axes are drawn; the legend would then need another row
-    # for which no space is reserved.
-    columns = alt.ExprRef(PAGE_COLUMNS) if key_columns is None else key_columns
-    key = alt.Legend(
-        columns=columns, values=chosen, symbolType="stroke", symbolSize=500, symbolStrokeWidth=2
-    )
+    colour, dash = series(analysis, colours, key_columns)
     base = alt.Chart(alt.InlineData(values=curve_data(analysis, figure))).encode(
         x=alt.X("epoch:Q", axis=alt.Axis(tickMinStep=1, tickCount=12, format="d", grid=False)),
         y=alt.Y("value:Q", title=title, scale=alt.Scale(zero=False, nice=True)),
-        color=alt.Color("name:N", scale=alt.Scale(domain=domain, range=shades), legend=key),
+        color=colour,
         opacity=alt.condition(
             "focus ? focus == datum.name : datum.own", alt.value(0.95), alt.value(0.18)
         ),
         detail="seed:N",
     )
-    dash = alt.StrokeDash("name:N", scale=alt.Scale(domain=domain, range=dashes), legend=key)
     lines = base.mark_line(strokeWidth=2).encode(strokeDash=dash)
     best = base.transform_filter("datum.best").mark_point(filled=True, size=70)
     tooltip = [

@@ -11,6 +11,7 @@ from benchmark.report.charts import curves as chart_curves
 from benchmark.report.charts import pareto as chart_pareto
 from benchmark.report.charts import seeds as chart_seeds
 from benchmark.report.charts import shared as charts
+from benchmark.report.charts import trials as chart_trials
 from benchmark.report.charts.style import VARIABLES
 from benchmark.report.rows import Row
 
@@ -43,9 +44,18 @@ def page_data(analysis: Analysis) -> dict[str, Any]:
             chart_seeds.seed_spread(analysis, VARIABLES), VARIABLES, "Test accuracy of each seed"
         ),
         "curves": curves,
+        **_trials(analysis),
         "confusion": _confusion(analysis),
         "answers": _results_by_class(analysis),
     }
+
+
+def _trials(analysis: Analysis) -> dict[str, Any]:
+    """Chart of the trials; empty without tuning."""
+    chart = chart_trials.expected_best(analysis, VARIABLES)
+    if chart is None:
+        return {}
+    return {"tuning": charts.to_spec(chart, VARIABLES, chart_trials.TITLE)}
 
 
 def _confusion(analysis: Analysis) -> dict[str, Any] | None:

@@ -120,6 +120,7 @@ def _comparison(
         "sureness": html_tables.sureness_table(analysis),
         "pairs": html_tables.pair_table(analysis),
         "without": html_tables.without_suspects(analysis),
+        "tuning": html_tables.tuning_table(analysis),
         "costs": html_tables.cost_table(analysis),
         "reasons": [(row.name, row.cost.reason) for row in rows if row.cost and row.cost.reason],
         "measured": html_tables.measured_tables(analysis),
@@ -129,7 +130,7 @@ def _comparison(
         "summary": spec.data_summary,
         "data_text": render.describe_data(spec.data_summary),
         "protocol_text": render.describe_protocol(
-            render.sizes(analysis.comparison), spec.model, spec.train
+            render.sizes(analysis.comparison), spec.model, spec.train, spec.tuning
         ),
         "protocol_id": spec.protocol_id,
         "environments": _environments(analysis),

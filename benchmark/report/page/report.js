@@ -246,6 +246,11 @@ for (const root of document.querySelectorAll("[data-comparison]")) {
     const chart = new Chart(spread);
     whenSeen(spread, () => chart.draw(page.spread));
   }
+  const tuning = root.querySelector('[data-chart="tuning"]');
+  if (tuning) {
+    const chart = new Chart(tuning);
+    whenSeen(tuning, () => chart.draw(page.tuning));
+  }
   curves(root, page.curves, page.names);
   answers(root, page);
   pairs(root);

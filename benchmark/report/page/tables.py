@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmark.report import fairness, measured, render, suspects
+from benchmark.report import fairness, measured, render, suspects, tuning
 from benchmark.report.analysis import Analysis
 from benchmark.report.charts.shared import names_of
 from benchmark.report.pairs import p_text
@@ -230,6 +230,14 @@ def without_suspects(analysis: Analysis) -> tuple[str, Table] | None:
         return None
     rows = suspects.cells(without, names_of(analysis.rows))
     return without.sentence, plain("Without suspected label errors", suspects.COLUMNS, rows)
+
+
+def tuning_table(analysis: Analysis) -> tuple[str, Table] | None:
+    """Sentence and table of the tuned settings; None without tuning."""
+    rows = tuning.cells(analysis.rows)
+    if not rows:
+        return None
+    return tuning.sentence(analysis.rows), plain("Tuning", tuning.COLUMNS, rows)
 
 
 def cost_table(analysis: Analysis) -> Table:
