@@ -95,7 +95,10 @@ class Analysis:
     """Reasons why rows have no statistics."""
     pick: Pick | None
     ranks: dict[int, Rank]
-    """Uncertainty of the ranking by test accuracy, by indices into `rows`."""
+    """Uncertainty of the ranking by test accuracy, by indices into `rows`.
+
+    Empty if a row lacks predictions.
+    """
     without: WithoutSuspects | None = None
     """Accuracy without suspected label errors; None unless the data has been audited."""
 
@@ -122,7 +125,8 @@ def analyse(comparison: Comparison, root: Path, criteria: Criteria = NO_CRITERIA
         choosing, more_notes = _drawn_on_validation(rows, root)
         notes += more_notes
     pick = choose_pick(rows, criteria, pairs, choosing)
-    ranks = rank_rows(rows, drawn, pairs)
+    complete = all(predictions[:MAX_ROWS_READ])
+    ranks = rank_rows(rows, drawn, pairs) if complete else {}
     without = without_suspects(
         root, comparison.specs[0].data_summary.fingerprint, test, predictions
     )

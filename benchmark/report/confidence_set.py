@@ -41,7 +41,10 @@ def rank_rows(
     drawn: Mapping[int, npt.NDArray[np.float64]],
     pairs: Mapping[tuple[int, int], Pair],
 ) -> dict[int, Rank]:
-    """Rank the rows that have resampled accuracies `drawn` [draws]; keys are their indices."""
+    """Rank the rows that have resampled accuracies `drawn` [draws]; keys are their indices.
+
+    These must be the most accurate rows: without one of them, none can be called the best.
+    """
     places = list(drawn)
     if not places:
         return {}
@@ -60,7 +63,7 @@ def rank_rows(
             better[pair.first] += 1
             worse[pair.second] += 1
     return {
-        place: Rank(p, chance, 1 + better[place], len(places) - worse[place])
+        place: Rank(p, chance, 1 + better[place], len(rows) - worse[place])
         for place, p, chance in zip(places, best_p, chances, strict=True)
     }
 

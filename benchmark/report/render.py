@@ -253,7 +253,7 @@ def sureness_cells(analysis: Analysis) -> list[list[str]]:
         cells.append(
             [
                 row.name,
-                analysis.ranks[place].text,
+                rank.text if (rank := analysis.ranks.get(place)) else "-",
                 f"{f1.low:.4f} to {f1.high:.4f}" if f1 else "-",
                 *(metric.text(row.metrics.get(metric.name)) for metric in metrics),
                 f"{100 * figures.test_deviation:.2f}",

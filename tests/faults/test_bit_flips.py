@@ -35,7 +35,8 @@ SIDES = ("test_resnet-s0", "test_efficientnet-s0")
 COMPARED = ("compare", *SIDES, "--format", "json")
 KINDS = (
     *("spec.json", "config.yaml", "manifest.parquet", "findings.csv", "epochs.jsonl", "cost.json"),
-    *("predictions.parquet", "confusion.png", "model.safetensors", "log.txt", "record.json"),
+    *("predictions.parquet", "predictions_valid.parquet", "confusion.png", "model.safetensors"),
+    *("log.txt", "record.json"),
     *("pixels.npy", "pictures.parquet", "cache.json", "costs/*.json", "audits/*.json"),
     *("selections/*.json",),
 )
