@@ -97,7 +97,7 @@ class Analysis:
     ranks: dict[int, Rank]
     """Uncertainty of the ranking by test accuracy, by indices into `rows`.
 
-    Empty if a row lacks predictions.
+    Empty if a row lacks predictions, or a run its record.
     """
     without: WithoutSuspects | None = None
     """Accuracy without suspected label errors; None unless the data has been audited."""
@@ -125,7 +125,7 @@ def analyse(comparison: Comparison, root: Path, criteria: Criteria = NO_CRITERIA
         choosing, more_notes = _drawn_on_validation(rows, root)
         notes += more_notes
     pick = choose_pick(rows, criteria, pairs, choosing)
-    complete = all(predictions[:MAX_ROWS_READ])
+    complete = all(predictions[:MAX_ROWS_READ]) and not comparison.refused
     ranks = rank_rows(rows, drawn, pairs) if complete else {}
     without = without_suspects(
         root, comparison.specs[0].data_summary.fingerprint, test, predictions
