@@ -79,9 +79,9 @@ def told(folder: Path, arguments: Sequence[str]) -> tuple[int, str]:
 def rows_of(output: str) -> dict[str, dict[str, Any]]:
     (comparison,) = json.loads(output)["comparisons"]
     rows = {row["architecture"]: row for row in comparison["rows"]}
-    # Figures relative to the best run depend on which runs are left.
+    # Figures relative to other runs depend on which runs are left.
     return {
-        name: {key: value for key, value in row.items() if "best" not in key}
+        name: {key: v for key, v in row.items() if "best" not in key and "rank" not in key}
         for name, row in rows.items()
     }
 
