@@ -69,7 +69,7 @@ def test_tuned_settings_are_nearly_the_best_of_the_grid_and_cheap(number: int, c
     untuned, own_s = timed(lambda: accuracy(own))
     classifier.load_state_dict(initial, strict=False)
     (settings, _), tuning_s = timed(
-        lambda: tune(classifier, images, own, TuningSettings(), inputs, Watcher())
+        lambda: tune(classifier, images, own, TuningSettings(trials=12), inputs, Watcher())
     )
     tuned, tuned_s = timed(lambda: accuracy(settings))
     grid = {
