@@ -183,7 +183,7 @@ def _pick(pick: Pick | None) -> dict[str, object] | None:
         "most_accurate": pick.most_accurate.name,
         "trade_off": pick.chosen.name if pick.chosen else None,
         "runner_up": pick.runner_up.name if pick.runner_up else None,
-        "wishes": dataclasses.asdict(pick.criteria),
+        "criteria": dataclasses.asdict(pick.criteria),
         "pareto_front": [row.name for row in pick.front],
         "sentence": pick.sentence,
         "runner_up_sentence": pick.runner_up_sentence,
