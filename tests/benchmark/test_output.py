@@ -78,13 +78,13 @@ def looks_right(command: str, content: bytes) -> bool:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_symlink_keeps_pointing(command: str, folder: Path, counted: str) -> None:
-    target, link, before = (folder / name for name in ("target.out", "link.pt", "before.out"))
+    target, link, before = (folder / name for name in ("target.out", "link", "before.out"))
     target.write_text(counted if command == ALL_TIMM else "old")
     before.unlink(missing_ok=True)
     before.hardlink_to(target)
     link.unlink(missing_ok=True)
     link.symlink_to("target.out")
-    done = run_bench(folder, *COMMANDS[command], "-o", "link.pt")
+    done = run_bench(folder, *COMMANDS[command], "-o", "link")
     assert done.code == 0, done.err
     assert link.readlink() == Path("target.out")
     assert not target.samefile(before)
@@ -103,13 +103,13 @@ def test_plots_keep_symlinks(folder: Path) -> None:
 
 @pytest.mark.parametrize("command", sorted(set(COMMANDS) - {ALL_TIMM}))
 def test_a_fifo_is_written_through(command: str, folder: Path) -> None:
-    fifo = folder / "fifo.pt"
+    fifo = folder / "fifo"
     fifo.unlink(missing_ok=True)
     os.mkfifo(fifo)
     read: list[bytes] = []
     reader = threading.Thread(target=lambda: read.append(fifo.read_bytes()), daemon=True)
     reader.start()
-    done = run_bench(folder, *COMMANDS[command], "-o", "fifo.pt")
+    done = run_bench(folder, *COMMANDS[command], "-o", "fifo")
     assert done.code == 0, done.err
     assert stat.S_ISFIFO(fifo.lstat().st_mode)
     reader.join(30)
