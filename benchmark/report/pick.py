@@ -199,7 +199,7 @@ class _Choice:
         normal = plain_statistics.NormalDist()
         deviate = normal.inv_cdf(certain) if 0 < certain < 1 else 0.0
         if deviate <= normal.inv_cdf(0.55):
-            end = "by this rule, either is a fair choice"
+            end = "by this rule, any of them is a fair choice"
         else:
             needed = self.drawn.images * (normal.inv_cdf(CERTAIN) / deviate) ** 2
             end = f"about {rounded_up(needed):,} {split} images would decide"

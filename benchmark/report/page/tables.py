@@ -157,7 +157,7 @@ def _against_best(analysis: Analysis, place: int) -> Cell:
     if place == 0:
         return Cell("best", 0.0)
     pair = analysis.pairs.get((0, place))
-    note = "not tested" if pair is None else verdict_text(pair)
+    note = "not tested" if pair is None else pair.verdict
     return Cell(f"{100 * behind:+.2f}".replace("-", "−"), behind, note)
 
 
