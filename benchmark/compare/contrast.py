@@ -15,10 +15,10 @@ from benchmark.errors import ReportError
 from benchmark.report import statistics
 from benchmark.report.analysis import resampled_figures
 from benchmark.report.pairs import (
-    ALPHA,
     MARGIN,
     Verdict,
     compare_pairs,
+    judged_interval,
     seed_variance,
     verdict_of,
 )
@@ -108,9 +108,7 @@ def adjust(contrasts: Sequence[Contrast]) -> list[Contrast]:
     adjusted = []
     for item, found in zip(contrasts, differences, strict=True):
         mcnemar = None if item.mcnemar_p is None else next(exact)
-        interval = found.interval
-        if mcnemar is not None and mcnemar >= ALPHA:
-            interval = interval.including_zero()
+        interval = judged_interval(found, mcnemar)
         adjusted.append(
             dataclasses.replace(
                 item,
@@ -186,8 +184,7 @@ class Contrasts:
         key = (seed, test.groups.tobytes())
         if key not in self._resamplings:
             resampling = Resampling(test.groups, seed=statistics.SEED + seed)
-            images = resampling.sums(np.ones((len(test), 1)))[:, 0]
-            self._resamplings[key] = resampling, images
+            self._resamplings[key] = resampling, resampling.sizes()
         return resampled_figures(predictions, test, *self._resamplings[key])
 
 

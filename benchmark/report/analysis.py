@@ -112,7 +112,7 @@ def analyse(comparison: Comparison, root: Path, criteria: Criteria = NO_CRITERIA
     drawn: dict[int, npt.NDArray[np.float64]] = {}
     if test is not None:
         resampling = Resampling(test.groups)
-        images = resampling.sums(np.ones((len(test), 1)))[:, 0]
+        images = resampling.sizes()
         for place, row_predictions in enumerate(predictions):
             if row_predictions:
                 figures[place], drawn[place] = _row_statistics(
@@ -154,7 +154,7 @@ def _drawn_on_validation(rows: Sequence[Row], root: Path) -> tuple[Drawn | None,
     if valid is None or not all(predictions):
         return None, notes
     resampling = Resampling(valid.groups)
-    images = resampling.sums(np.ones((len(valid), 1)))[:, 0]
+    images = resampling.sizes()
     drawn = {}
     for place, of_seeds in enumerate(predictions):
         right = np.stack([item.answers == valid.labels for item in of_seeds], axis=1)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from benchmark.report import statistics
 from benchmark.report.predictions import RunPredictions, TestSet
 from benchmark.report.rows import Row
-from benchmark.report.statistics import Interval, SeedVariance
+from benchmark.report.statistics import Difference, Interval, SeedVariance
 
 ALPHA = 0.05
 """Significance level for adjusted p-values: 1 - statistics.LEVEL."""
@@ -34,6 +34,13 @@ def verdict_of(interval: Interval, margin: float) -> Verdict:
     if -margin <= interval.low and interval.high <= margin:
         return "equivalent"
     return "apart" if interval.low > 0 or interval.high < 0 else "undecided"
+
+
+def judged_interval(found: Difference, mcnemar_adjusted: float | None) -> Interval:
+    """Interval of a difference; includes 0 unless the exact McNemar test, if made, agrees."""
+    if mcnemar_adjusted is None or mcnemar_adjusted < ALPHA:
+        return found.interval
+    return found.interval.including_zero()
 
 
 @dataclass(frozen=True)
@@ -146,9 +153,10 @@ def compare_pairs(
     keys = list(itertools.combinations(places, 2))
     counts = [_differing(rows[i], rows[j], right[i], right[j]) for i, j in keys]
     exact = [statistics.median_p([statistics.mcnemar_exact(*c) for c in pair]) for pair in counts]
+    resampled = [drawn[i] - drawn[j] for i, j in keys]
     differences = statistics.simultaneous_differences(
         [rows[i].accuracy - rows[j].accuracy for i, j in keys],
-        [drawn[i] - drawn[j] for i, j in keys],
+        resampled,
         [seed_variance(rows[i], rows[j]) for i, j in keys],
     )
     adjusted = statistics.holm(exact)
@@ -157,11 +165,11 @@ def compare_pairs(
             first=i,
             second=j,
             difference=found.value,
-            interval=found.interval if mcnemar < ALPHA else found.interval.including_zero(),
+            interval=judged_interval(found, mcnemar),
             only_first=plain_statistics.fmean(a for a, _ in pair),
             only_second=plain_statistics.fmean(b for _, b in pair),
             mcnemar_p=p_value,
-            bootstrap_p=statistics.bootstrap_p(found.value, drawn[i] - drawn[j]),
+            bootstrap_p=statistics.bootstrap_p(found.value, draws),
             mcnemar_adjusted=mcnemar,
             bootstrap_adjusted=found.p,
             error=found.error,
@@ -169,8 +177,8 @@ def compare_pairs(
             critical=found.critical,
             margin=margin,
         )
-        for (i, j), found, pair, p_value, mcnemar in zip(
-            keys, differences, counts, exact, adjusted, strict=True
+        for (i, j), found, draws, pair, p_value, mcnemar in zip(
+            keys, differences, resampled, counts, exact, adjusted, strict=True
         )
     }
 

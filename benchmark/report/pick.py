@@ -108,6 +108,7 @@ class _Choice:
         self.reference = self.rule.reference()
 
     def pick(self) -> Pick:
+        """Return the choice, its evidence and its reasons."""
         gain, cost = (COLUMNS[key] for key in self.criteria.front)
         chosen = self.rule.chosen()
         runner_up = self.rule.chosen(without=chosen) if chosen else None
@@ -131,7 +132,7 @@ class _Choice:
         limits = " and ".join(text for _, _, text in self.criteria.limits())
         within = f" ({limits})" if limits else ""
         if chosen is self.reference:
-            count = sum(not self.rule.excess(row) for row in self.rows)
+            count = len(self.rule.fitting)
             on = "," if self.criteria.choose_on == "test" else " on validation,"
             among = f"the most accurate of {count}{on}" if count > 1 else "the only one that fits,"
             return f"Pick {chosen.name}{within}: {among} {_percent(chosen)} on test."
@@ -256,7 +257,7 @@ class _Choice:
 
     def _sensitivity(self, chosen: Row) -> str:
         parts = []
-        fitting = [row for row in self.rows if not self.rule.excess(row)]
+        fitting = self.rule.fitting
         others = [row for row in fitting if row is not chosen]
         if self.rule.by_cost:
             others = [row for row in others if self.rule.cost(row) is not None]

@@ -101,6 +101,8 @@ class Rule:
         self._alike = measured_alike(rows)
         self.accuracies = np.array([self.accuracy(row) for row in rows])
         self.fits = np.array([self._meets_cost_limits(row) for row in rows])
+        self.fitting = [row for row in rows if not self.excess(row)]
+        """Rows that meet all limits."""
         self.cost_key: Cost = criteria.ranked_cost
         if not self._any_known(self.cost_key):
             self.cost_key = "macs"
@@ -166,8 +168,7 @@ class Rule:
 
     def reference(self) -> Row:
         """Most accurate row within the limits; of all rows if none is within them."""
-        fitting = [row for row in self.rows if not self.excess(row)] or self.rows
-        return max(fitting, key=self.accuracy)
+        return max(self.fitting or self.rows, key=self.accuracy)
 
     def worth(self, row: Row) -> float:
         """Accuracy in points less the price of the cost."""

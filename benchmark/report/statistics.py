@@ -78,6 +78,10 @@ class Resampling:
             sums[start : start + CHUNK] = times @ by_group
         return sums
 
+    def sizes(self) -> Floats:
+        """Number of images in each resampled test set [draws]."""
+        return self.sums(np.ones((len(self._places), 1)))[:, 0]
+
 
 def percentile_interval(drawn: Floats, level: float = LEVEL) -> Interval:
     """Percentile bootstrap interval of resampled statistics [draws] (Efron 1979)."""

@@ -52,11 +52,7 @@ def run_study(
     signal.signal(signal.SIGTERM, _interrupt)
     module = find_executor(executor)
     processes = module.check_resources(resources, study.device)
-    if study.tuning is not None and processes > 1:
-        raise SettingsError(
-            "tuning: runs of several processes cannot be tuned; use one process per run "
-            "(--processes-per-run 1), or remove tuning"
-        )
+    _check_tuning(study, processes)
     console = make_console()
     root = open_store(study)
     if not dry_run and not any(study_folders(root, study.study)):
@@ -98,6 +94,15 @@ def run_study(
             except TrackingError as error:
                 warn(str(error))
     return 1 if outcome.failed or outcome.failed_before else 0
+
+
+def _check_tuning(study: StudySettings, processes: int) -> None:
+    """Raise SettingsError if runs of several processes are to be tuned."""
+    if study.tuning is not None and processes > 1:
+        raise SettingsError(
+            "tuning: runs of several processes cannot be tuned; use one process per run "
+            "(--processes-per-run 1), or remove tuning"
+        )
 
 
 def _describe(console: Console, plan: Sequence[RunSpec], data: DataSet, root: Path) -> None:
