@@ -14,6 +14,7 @@ from benchmark.commands.options import (
     output_format,
     output_option,
     study_options,
+    tuned_option,
 )
 from benchmark.terminal.output_file import is_file, write_output
 
@@ -28,6 +29,7 @@ SUFFIXES = {".md": "md", ".json": "json"}
 @click.argument("baseline")
 @click.argument("new")
 @study_options
+@tuned_option
 @click.option(
     "--fail-if",
     "fail_if",

@@ -53,7 +53,7 @@ def study_options(function: _Function) -> _Function:
     )(function)
 
 
-def tune_option(function: _Function) -> _Function:
+def _tuning_option(text: str, function: _Function) -> _Function:
     """Add `--tune`, which is short for `--set tuning.trials=N`, passed in `assignments`."""
 
     @functools.wraps(function)
@@ -68,10 +68,19 @@ def tune_option(function: _Function) -> _Function:
         "--tune",
         type=click.IntRange(2),
         metavar="N",
-        help="Tune optimizer, learning rate and weight decay of each run by N short trials, judged "
-        "on validation; short for --set tuning.trials=N.",
+        help=f"{text}; short for --set tuning.trials=N.",
     )(wrapped)
     return tuned
+
+
+tune_option = functools.partial(
+    _tuning_option,
+    "Tune optimizer, learning rate and weight decay of each run by N short trials, judged on "
+    "validation",
+)
+"""For commands that run a study."""
+tuned_option = functools.partial(_tuning_option, "Use the runs that were tuned with N trials")
+"""For commands that read the runs of a study."""
 
 
 def log_options(command: click.Command) -> None:
@@ -107,7 +116,10 @@ def _keep_recipe(ctx: click.Context, param: click.Parameter, value: str | None) 
 
 
 def winner_options(function: _Function) -> _Function:
-    """Add `--run` and `--from-select`, as `requested` and `from_select`; mutually exclusive."""
+    """Add `--tune`, and `--run` and `--from-select`, which are mutually exclusive.
+
+    They are passed in `assignments`, and as `requested` and `from_select`.
+    """
 
     @functools.wraps(function)
     def one_of_them(*args: Any, requested: str | None, from_select: bool, **options: Any) -> Any:
@@ -119,7 +131,7 @@ def winner_options(function: _Function) -> _Function:
     with_both: _Function = click.option(
         "--run", "requested", metavar="RUN", help="Use this run instead of the study's pick."
     )(wrapped)
-    return with_both
+    return tuned_option(with_both)
 
 
 def from_select_option(function: _Function) -> _Function:

@@ -33,6 +33,7 @@ from benchmark.tracking.report_artifacts import is_whole, log_report_run, report
 from benchmark.tracking.run_fields import RUN_ID_TAG
 from benchmark.tracking.sqlite_store import opening
 from benchmark.tracking.system_metrics import samples_of
+from benchmark.tracking.trial_runs import delete_trials, log_trials
 from clothclf.results import EpochResult
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ class MlflowStore:
         kept = attempts.to_go_on_with(earlier) if resumed else None
         for old in attempts.cut_short(earlier):
             if old is not kept:
-                self.client.delete_run(old.info.run_id)
+                self._delete(old)
         if kept is not None:
             self._reopen(spec.run_id, kept)
             return
@@ -269,7 +270,12 @@ class MlflowStore:
     def _settle(self, found: Sequence[Any]) -> None:
         """Delete all but one of a run's MLflow runs."""
         for run in attempts.superfluous(found):
-            self.client.delete_run(run.info.run_id)
+            self._delete(run)
+
+    def _delete(self, run: Any) -> None:
+        """Delete an MLflow run and its trials."""
+        delete_trials(self.client, self.experiment_id, run.info.run_id)
+        self.client.delete_run(run.info.run_id)
 
     def _finish(self, folder: RunFolder, record: RunRecord) -> None:
         self.log_epochs(record.spec, record.training.epochs)
@@ -278,10 +284,9 @@ class MlflowStore:
         # Reuse the timestamp: MLflow stores a point that is logged twice only once.
         at = int(datetime.datetime.fromisoformat(record.finished_at).timestamp() * 1000)
         points = _points(run_fields.final_metrics(record), run_fields.FINAL_STEP, at)
-        for number, metrics in enumerate(run_fields.trial_metrics(record)):
-            points += _points(metrics, number, at)
         tags = log_results(self.client, mlflow_id, folder, record)
         self._log(record.run_id, points, tags={**run_fields.record_tags(record), **tags})
+        log_trials(self.client, self.experiment_id, mlflow_id, record)
 
     def _fail(self, folder: RunFolder, failure: Failure) -> None:
         values = (failure.stage, failure.reason)
@@ -327,6 +332,8 @@ class MlflowStore:
         """
         found = [run for run_id in run_ids for run in self._find(run_id)]
         require_unregistered(self.client, found)
+        for run in found:
+            delete_trials(self.client, self.experiment_id, run.info.run_id)
         delete_logged(self.client, found, self._root)
 
     def _find(self, run_id: str) -> list[Any]:

@@ -29,6 +29,8 @@ RUN_KIND = "run"
 """Kind of an architecture's run; MLflow runs without a kind are in an earlier format."""
 REPORT_KIND = "report"
 """Kind of the MLflow run that holds a study's report."""
+TRIAL_KIND = "trial"
+"""Kind of the nested MLflow runs of tuning."""
 
 FINAL_STEP = 0
 """Step of metrics with one value. MLflow only draws bar charts if no step is above 0."""
@@ -173,13 +175,6 @@ def final_metrics(record: RunRecord) -> dict[str, float]:
         **_cost_metrics(record),
         **_measured_metrics(record),
     }
-
-
-def trial_metrics(record: RunRecord) -> list[dict[str, float]]:
-    """Return the metrics of each trial of tuning, of its first training."""
-    result = record.training.tuning
-    first = [trial.rungs[0].valid_accuracy for trial in result.trials] if result else []
-    return [{"tuning/valid_accuracy": accuracy or 0.0} for accuracy in first]
 
 
 def _tuning_metrics(record: RunRecord) -> dict[str, float]:

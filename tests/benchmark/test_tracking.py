@@ -40,13 +40,13 @@ def client_at(folder: Path) -> Any:
     return MlflowClient(tracking_uri=f"sqlite:///{folder}/m.db")
 
 
-def runs_of(folder: Path, study: str = "tiny") -> list[Any]:
-    """All active runs of a study's experiment but for its report."""
+def runs_of(folder: Path, study: str = "tiny", kind: str = "run") -> list[Any]:
+    """All active MLflow runs of a kind in a study's experiment; earlier formats have no kind."""
     client = client_of(folder)
     experiment = client.get_experiment_by_name(study)
     assert experiment is not None
     found = client.search_runs([experiment.experiment_id])
-    return [run for run in found if run.data.tags.get("bench.kind") != "report"]
+    return [run for run in found if run.data.tags.get("bench.kind", "run") == kind]
 
 
 def test_a_study_is_one_experiment_with_flat_finished_runs(tiny_study: StudyRun) -> None:

@@ -145,12 +145,43 @@ def test_the_report_shows_what_tuning_chose_and_brought(tuned: StudyRun) -> None
     assert "found 2 with tuning.trials=6" in untuned.out + untuned.err
 
 
-def test_the_store_has_the_trials_as_a_metric(tuned: StudyRun) -> None:
+def test_the_store_has_trials_as_nested_runs_outside_the_comparison(tuned: StudyRun) -> None:
+    from benchmark.tracking.comparison_view import RUNS_ONLY
     from tests.benchmark.test_tracking import runs_of
 
-    for run in runs_of(tuned.folder):
-        assert run.data.tags["bench.tuned_settings"].startswith(("sgd, ", "adamw, "))
-        assert "tuning/valid_accuracy" in run.data.metrics
+    runs = runs_of(tuned.folder)
+    trials = runs_of(tuned.folder, kind="trial")
+    for record in records_in(tuned.folder):
+        (parent,) = [run for run in runs if run.data.tags["bench.run_id"] == record.run_id]
+        assert parent.data.tags["bench.tuned_settings"].startswith(("sgd, ", "adamw, "))
+        own = [run for run in trials if run.data.tags["mlflow.parentRunId"] == parent.info.run_id]
+        result = trials_of(record)
+        names = {run.info.run_name: run for run in own}
+        assert len(names) == len(own) == len(result.trials)
+        for number, trial in enumerate(result.trials):
+            mark = " (chosen)" * (number == result.chosen)
+            run = names[f"{record.spec.name} trial {number + 1}{mark}"]
+            assert run.data.params["optimizer"] == trial.settings["optimizer"]
+            assert run.data.metrics["valid/accuracy"] == trial.rungs[-1].valid_accuracy
+            assert RUNS_ONLY.partition("=")[2].strip(" '") != run.data.tags["bench.kind"]
+
+
+def test_trials_are_logged_once_and_deleted_with_their_run(tuned: StudyRun, tmp_path: Path) -> None:
+    from tests.benchmark.test_tracking import runs_of
+
+    folder = tmp_path / "copy"
+    shutil.copytree(tuned.folder, folder)
+    shutil.rmtree(folder / "mlruns" / "artifacts", ignore_errors=True)
+    for left in (folder / "mlruns").glob("mlflow.db*"):
+        left.unlink()
+    for _ in range(2):
+        assert run_bench(folder, "sync", "-c", "tiny.yaml").code == 0
+    trials = runs_of(folder, kind="trial")
+    assert len(trials) == sum(len(trials_of(record).trials) for record in records_in(folder))
+    gone, kept = records_in(folder)
+    done = run_bench(folder, "runs", "delete", gone.run_id, "--yes", "-c", "tiny.yaml")
+    assert done.code == 0, done.err
+    assert len(runs_of(folder, kind="trial")) == len(trials_of(kept).trials)
 
 
 def test_an_untuned_report_is_as_before(tiny_study: StudyRun) -> None:
