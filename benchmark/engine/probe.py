@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import platform
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +20,7 @@ from benchmark.runs.spec import RunSpec
 from benchmark.text.numbers import duration
 from clothclf.data.atomic import write_text
 from clothclf.errors import TrainingError
-from clothclf.process.start import run_module
+from clothclf.process.start import ChildError, ask_module
 from clothclf.results import Probe
 from clothclf.settings import Precision
 
@@ -139,25 +138,13 @@ def _latest(spec: RunSpec) -> Path:
 
 def ask(spec: RunSpec, timeout_s: float) -> Probe:
     """Probe without using or writing the cache; raises TrainingError as `probe` does."""
+    question = {"spec": spec.model_dump(mode="json"), "asked_at": time.time()}
     try:
-        child = run_module(
-            CHILD,
-            stdin=json.dumps({"spec": spec.model_dump(mode="json"), "asked_at": time.time()}),
-            environment=run_environment(),
-            timeout_s=timeout_s,
+        answer = ask_module(
+            CHILD, question, "probing", environment=run_environment(), timeout_s=timeout_s
         )
-    except subprocess.TimeoutExpired:
-        raise TrainingError(
-            f"{spec.name}: the probe took longer than {timeout_s:g} seconds"
-        ) from None
-    try:
-        answer = json.loads(child.stdout)
-    except ValueError:
-        last = (child.stderr.strip().splitlines() or ["no message"])[-1]
-        death = f"the probe process ended with code {child.returncode}: {last}"
-        raise TrainingError(f"{spec.name}: {death}") from None
-    if "error" in answer:
-        raise TrainingError(answer["error"])
+    except ChildError as error:
+        raise TrainingError(str(error)) from None
     return PROBE.validate_python(answer["probe"])
 
 

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from clothclf.errors import CostError
-from clothclf.process.command import signal_name
-from clothclf.process.start import run_module
+from clothclf.process.start import ChildError, ask_module
 from clothclf.results import Cost, CounterResult, ReceptiveField
 from clothclf.settings import HeadSettings
 
-Task = Literal["cost", "quick", "body", "modules"]
-"""`cost`: all figures; `quick`: torch's counter only; `body`: the backbone's figures for a
+Task = Literal["cost", "quick", "backbone", "modules"]
+"""`cost`: all figures; `quick`: torch's counter only; `backbone`: the backbone's figures for a
 selection; `modules`: the rows of the module tree."""
-
-Doing = Literal["counting", "measuring"]
-"""Purpose of a child process, for error messages."""
 
 CHILD = "clothclf.cost.count_child"
 
@@ -79,33 +73,17 @@ def ask(
     question: dict[str, Any],
     environment: dict[str, str],
     timeout_s: float,
-    doing: Doing = "counting",
+    doing: str = "counting",
 ) -> Any:
     """Run a module for one request and return its result; raises CostError."""
-    text = json.dumps(question)
     try:
-        child = run_module(module, stdin=text, environment=environment, timeout_s=timeout_s)
-    except subprocess.TimeoutExpired:
-        raise CostError(f"{architecture}: {doing} took longer than {timeout_s:g} seconds") from None
-    try:
-        answer = json.loads(child.stdout)
-    except ValueError:
-        death = describe_death(child.returncode, child.stderr, doing)
-        raise CostError(f"{architecture}: {death}") from None
-    if "error" in answer:
-        message = answer["error"]
-        raise CostError(message if architecture in message else f"{architecture}: {message}")
-    return answer["answer"]
-
-
-def describe_death(exit_code: int, log: str = "", doing: Doing = "counting") -> str:
-    """Describe why a process gave no result; negative exit codes are signals."""
-    if exit_code < 0:
-        name = signal_name(-exit_code)
-        why = "; the system may have run out of memory" if name == "SIGKILL" else ""
-        return f"the {doing} process was killed by {name}{why}"
-    last = (log.strip().splitlines() or ["no message"])[-1]
-    return f"the {doing} process ended with exit code {exit_code} without a result: {last}"
+        return ask_module(module, question, doing, environment=environment, timeout_s=timeout_s)[
+            "answer"
+        ]
+    except ChildError as error:
+        message = str(error)
+        named = architecture in message
+        raise CostError(message if named else f"{architecture}: {message}") from None
 
 
 def cost_from_dict(values: dict[str, Any]) -> Cost:

@@ -7,14 +7,16 @@ with BENCH_START_METHOD=spawn, each is a new interpreter.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from clothclf.process.command import module_command
+from clothclf.process.command import module_command, signal_name
 from clothclf.process.fork_client import ForkedProcess, fork_module
 
 Process = subprocess.Popen[bytes] | ForkedProcess
@@ -27,6 +29,10 @@ class Completed:
     returncode: int
     stdout: str
     stderr: str
+
+
+class ChildError(Exception):
+    """A child process gave no result. The message says why in one line."""
 
 
 def start_module(
@@ -86,6 +92,44 @@ def run_module(
         if not ended_with_server(process):
             break
     return Completed(code, out, error)
+
+
+def ask_module(
+    module: str,
+    question: Mapping[str, Any],
+    doing: str,
+    *,
+    environment: Mapping[str, str],
+    timeout_s: float,
+) -> dict[str, Any]:
+    """Send a question to a module as JSON on its standard input, and return the answer.
+
+    `doing`, such as `counting`, names the process in messages. Raises ChildError if the process
+    dies, exceeds `timeout_s`, or answers with an `error`.
+    """
+    try:
+        child = run_module(
+            module, stdin=json.dumps(question), environment=environment, timeout_s=timeout_s
+        )
+    except subprocess.TimeoutExpired:
+        raise ChildError(f"{doing} took longer than {timeout_s:g} seconds") from None
+    try:
+        answer: dict[str, Any] = json.loads(child.stdout)
+    except ValueError:
+        raise ChildError(_describe_death(child, doing)) from None
+    if "error" in answer:
+        raise ChildError(str(answer["error"]))
+    return answer
+
+
+def _describe_death(child: Completed, doing: str) -> str:
+    """Describe why a process gave no result; negative exit codes are signals."""
+    if child.returncode < 0:
+        name = signal_name(-child.returncode)
+        why = "; the system may have run out of memory" if name == "SIGKILL" else ""
+        return f"the {doing} process was killed by {name}{why}"
+    last = (child.stderr.strip().splitlines() or ["no message"])[-1]
+    return f"the {doing} process ended with exit code {child.returncode} without a result: {last}"
 
 
 def ended_with_server(process: Process) -> bool:
