@@ -134,8 +134,10 @@ def _answers(root: Path, study: StudySettings) -> list[Answer]:
 
 def _settings_hash(study: StudySettings) -> str:
     settings = comparable_settings(study)
-    # The hash keeps the key's first name, by which results of earlier versions are found.
-    settings["data"]["picture"] = settings["data"].pop("image")
+    # The hash keeps the first names of keys, by which results of earlier versions are found.
+    data = settings["data"]
+    data["picture"] = data.pop("image")
+    data["split"]["keep_twins_together"] = data["split"].pop("keep_exact_duplicates_together")
     text = json.dumps(settings, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -56,7 +56,7 @@ def groups_to_split(rows: pd.DataFrame, split: SplitSettings) -> pd.Series[str]:
 
     `rows` has the columns id and pixel_hash, and those of `GROUP_COLUMNS` that `split` asks for.
     """
-    copies = rows["pixel_hash"] if split.keep_twins_together else rows["id"]
+    copies = rows["pixel_hash"] if split.keep_exact_duplicates_together else rows["id"]
     if split.keep_near_duplicates_together:
         copies = rows[NEAR_DUPLICATE_GROUP]
     if split.group is None:

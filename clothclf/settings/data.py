@@ -24,11 +24,15 @@ Name = Annotated[str, Field(min_length=1, max_length=200)]
 class SplitSettings(Settings):
     """Fractions for training, validation and test; splits are stratified by class and seeded."""
 
+    former_keys: ClassVar[Mapping[str, str]] = {
+        "keep_twins_together": "keep_exact_duplicates_together"
+    }
+
     train: Fraction = 0.64
     valid: Fraction = 0.16
     test: Fraction = 0.20
     seed: Annotated[int, Field(ge=0)] = 0
-    keep_twins_together: bool = True
+    keep_exact_duplicates_together: bool = True
     """Keep exact duplicates in one split; `false` splits as the published study did."""
     keep_near_duplicates_together: bool = False
     """Keep exact and near-duplicates (one photograph re-encoded, resized, brightened or slightly

@@ -261,3 +261,12 @@ def test_a_deprecated_key_is_read_with_a_notice(tmp_path: Path) -> None:
     assert notices == ["data.picture is deprecated; use data.image"]
     with pytest.raises(SettingsError, match=r"data\.picture: unknown key"):
         load_study(path, ["data.image=photo"])
+
+
+def test_the_former_key_of_exact_duplicates_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(f"{MINIMAL}data: {{split: {{keep_twins_together: false}}}}\n")
+    notices: list[str] = []
+    assert not load_study(path, notify=notices.append).data.split.keep_exact_duplicates_together
+    (notice,) = notices
+    assert "use data.split.keep_exact_duplicates_together" in notice

@@ -68,8 +68,8 @@ def _parquet_seeds() -> list[bytes]:
 
 def read(content: bytes, place: Path) -> None:
     """Pass an input to its reader; it may only raise UserError."""
-    from clothclf.data.sources.hub import HubSource
-    from clothclf.data.sources.kaggle import KaggleSource
+    from clothclf.data.sources.hub_source import HubSource
+    from clothclf.data.sources.kaggle_source import KaggleSource
     from clothclf.data.sources.listing import Query
     from clothclf.data.sources.selection import choose
     from clothclf.data.sources.table import read_table
@@ -114,8 +114,8 @@ def fuzz(folder: Path, options: list[str]) -> None:
     import pyarrow.parquet  # noqa: F401
 
     with atheris.instrument_imports(include=["clothclf.data"], enable_loader_override=False):
-        import clothclf.data.sources.hub
-        import clothclf.data.sources.kaggle  # noqa: F401
+        import clothclf.data.sources.hub_source
+        import clothclf.data.sources.kaggle_source  # noqa: F401
 
     place = folder / "input.zip"
     corpus = folder / "corpus"

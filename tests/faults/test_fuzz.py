@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
 
 from benchmark.config.study import StudySettings, load_study, to_yaml
-from clothclf.data.sources.kaggle import KaggleSource
+from clothclf.data.sources.kaggle_source import KaggleSource
 from clothclf.data.sources.listing import Query, is_one_line
 from clothclf.data.sources.selection import choose
 from clothclf.data.sources.table import read_table

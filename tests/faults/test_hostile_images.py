@@ -90,7 +90,10 @@ def stats(data: Path, cores: int) -> subprocess.Popen[str]:
     """Run `bench data stats` on a folder, as on a machine with `cores` CPU cores."""
     settings = [
         *("data.source=folder", f"data.path={data}", "data.image_size=32"),
-        *("data.split.keep_twins_together=false", f"tracking.folder={data.parent / 'runs'}"),
+        *(
+            "data.split.keep_exact_duplicates_together=false",
+            f"tracking.folder={data.parent / 'runs'}",
+        ),
     ]
     return subprocess.Popen(
         [sys.executable, "-c", BENCH, "data", "stats", *(f"--set={item}" for item in settings)],

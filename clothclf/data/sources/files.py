@@ -17,6 +17,7 @@ from typing import NamedTuple, Protocol
 
 from clothclf.data.sources.listing import is_one_line
 from clothclf.errors import DataError
+from clothclf.settings import DataSettings
 
 MAX_FILES = 3_000_000
 """Maximum number of files in a folder or archive; same as the maximum lines of a table."""
@@ -53,6 +54,13 @@ class Files(Protocol):
 
     def stamp(self, names: list[str]) -> str:
         """Return text that changes when one of the files does, from sizes and times."""
+
+
+def path_of(settings: DataSettings) -> Path:
+    """Return `data.path` of a source that needs it; raises DataError if it is not set."""
+    if settings.path is None:
+        raise DataError(f"data.path: required by source {settings.source}")
+    return settings.path
 
 
 def open_files(path: Path) -> Files:
@@ -196,9 +204,9 @@ class _Zip:
                 "or give its unpacked folder"
             ) from None
         infos = self._archive.infolist()
-        if fault := _overlap(infos):
+        if shared := _overlap(infos):
             raise DataError(
-                f"data.path: {path} is not a usable zip archive: its members {fault} share the "
+                f"data.path: {path} is not a usable zip archive: its members {shared} share the "
                 "same bytes; create the archive again, or give its unpacked folder"
             )
         self._members: dict[str, _Member] = {}

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import Literal, Protocol
 
 from clothclf.errors import DataError, did_you_mean
@@ -65,12 +66,20 @@ class Listing:
     splits: Sequence[str] = ()
     """Split of each image as given by the source, any of `SPLIT_NAMES`; empty if there is none.
     A split column named by the study takes precedence."""
-    faults: Sequence[str] = ()
+    errors: Sequence[str] = ()
     """Reason why each row cannot be used, a fixed phrase; empty text if it can."""
     places: Sequence[str] = ()
     """Location of each row for findings, such as `line 12`."""
     findings: tuple[Finding, ...] = ()
-    """Repairs made while reading; dropped rows are counted from `faults`."""
+    """Repairs made while reading; dropped rows are counted from `errors`."""
+    faults: InitVar[Sequence[str]] = ()
+    """Former name of `errors`, which plug-ins may pass."""
+
+    def __post_init__(self, faults: Sequence[str]) -> None:
+        """Accept the former name."""
+        if faults:
+            warnings.warn("Listing: faults was renamed to errors", DeprecationWarning, 3)
+            object.__setattr__(self, "errors", faults)
 
 
 class Source(Protocol):

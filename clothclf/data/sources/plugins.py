@@ -101,8 +101,8 @@ class _Checked:
     def list_images(self, query: Query) -> Listing:
         """Return the plug-in's listing; raises DataError on exceptions and invalid listings."""
         listing = _call(self._where, "failed", lambda: self._source.list_images(query))
-        if fault := _listing_error(listing, query):
-            raise DataError(f"{self._where}: returned an invalid listing: {fault}")
+        if reason := _listing_error(listing, query):
+            raise DataError(f"{self._where}: returned an invalid listing: {reason}")
         return listing
 
     def read_bytes(self, image_id: str) -> bytes:
@@ -129,12 +129,12 @@ def _listing_error(listing: Any, query: Query) -> str:
     parts: dict[str, Sequence[str]] = {
         "ids": listing.ids,
         **{f"columns[{name!r}]": listing.columns[name] for name in query.columns},
-        **{name: getattr(listing, name) for name in ("splits", "faults", "places")},
+        **{name: getattr(listing, name) for name in ("splits", "errors", "places")},
     }
     for name, values in parts.items():
         if isinstance(values, str) or not isinstance(values, Sequence):
             return f"{name} is a {type(values).__name__}, not a list of text"
-        may_be_empty = name in ("splits", "faults", "places")
+        may_be_empty = name in ("splits", "errors", "places")
         if len(values) != len(listing.ids) and not (may_be_empty and not values):
             return f"{name} has {len(values):,} values for {len(listing.ids):,} ids"
         if odd := {type(value).__name__ for value in values} - {"str"}:

@@ -80,7 +80,7 @@ def choose(listing: Listing, query: Query, title: str) -> Chosen:
             f"values is train, valid or test; its most frequent values are: {_frequent(splits)}"
         )
     # Without validation or test rows all splits are drawn, so no row lacks its split.
-    split_faults = _split_errors(splits) if {"valid", "test"} & set(splits) else ()
+    split_errors = _split_errors(splits) if {"valid", "test"} & set(splits) else ()
     labels = listing.columns[query.label]
     nothing = [""] * len(listing.ids)
     groups = listing.columns[query.group] if query.group else nothing
@@ -88,19 +88,19 @@ def choose(listing: Listing, query: Query, title: str) -> Chosen:
     kept: dict[str, tuple[str, str, str]] = {}
     rows = zip(
         *(listing.ids, labels, splits or nothing, groups, matches),
-        *(listing.faults or nothing, split_faults or nothing, listing.places or nothing),
+        *(listing.errors or nothing, split_errors or nothing, listing.places or nothing),
         strict=True,
     )
-    for name, category, split, group, is_match, fault, split_fault, place in rows:
+    for name, category, split, group, is_match, error, split_fault, place in rows:
         image_id, label = name.strip(), _composed(category)
-        reason = FILTERED if not is_match else _label_error(image_id, label) or fault or split_fault
+        reason = FILTERED if not is_match else _label_error(image_id, label) or error or split_fault
         if not reason and image_id in kept:
             reason = DUPLICATE_ID
         if reason:
             shown = escaped(image_id[:_DETAIL_CHARACTERS])
             findings.append(Finding("dropped", reason, shown, place))
         else:
-            kept[image_id] = (label, split if split_faults else "", _value(group))
+            kept[image_id] = (label, split if split_errors else "", _value(group))
     frame = pd.DataFrame(
         {
             "id": list(kept),

@@ -96,11 +96,11 @@ def _rows(lines: list[str], table: Table, place: int) -> Iterator[tuple[int, lis
     """Yield each row below the header with the number of its last line; skip blank lines."""
     reader = csv.reader(iter(lines[1:]))
     while (start := reader.line_num) < len(lines) - 1:
-        fields, fault = [], ""
+        fields, reason = [], ""
         try:
             fields = next(reader)
         except csv.Error as error:
-            fault = str(error)
+            reason = str(error)
         first, last = start + 1, reader.line_num
         width, some = len(table.columns), lines[first : last + 1]
         if last > first and not _is_standard(some, width) and _are_rows(some[1:], width, place):
@@ -109,9 +109,9 @@ def _rows(lines: list[str], table: Table, place: int) -> Iterator[tuple[int, lis
             detail = f"{last - first} lines after it parsed separately"
             table.findings.append(Finding("repaired", STRAY_QUOTE, key, detail))
             yield from ((n, each) for n, each in enumerate(alone, first + 1) if each)
-        elif fault:
+        elif reason:
             raise DataError(
-                f"{table.where}, line {first + 1}: is not readable as CSV: {fault}; look for an "
+                f"{table.where}, line {first + 1}: is not readable as CSV: {reason}; look for an "
                 "unclosed quote"
             )
         elif fields:

@@ -177,7 +177,7 @@ def test_groups_are_joined_by_exact_and_near_duplicates(tmp_path: Path) -> None:
         assert manifest.loc[joined, "split"].nunique() == 1
         assert manifest.groupby(GROUP)["split"].nunique().max() == 1
     assert "near_duplicate_group" in manifest
-    apart = run(path, split={"keep_twins_together": False}).manifest
+    apart = run(path, split={"keep_exact_duplicates_together": False}).manifest
     assert apart.loc[joined, "split"].nunique() > 1
 
 

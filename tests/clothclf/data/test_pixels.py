@@ -16,7 +16,7 @@ from PIL import Image
 from clothclf.data import checked
 from clothclf.data.dataset import open_pixels
 from clothclf.data.pixels import AHEAD, DECODED_AGAIN, PixelCache, open_or_build
-from clothclf.data.sources.kaggle import KaggleSource
+from clothclf.data.sources.kaggle_source import KaggleSource
 from clothclf.errors import DataError
 from tests.conftest import KaggleBuilder, draw_jpeg
 

@@ -17,7 +17,7 @@ from clothclf.data.dataset import DataSet, SplitImages, fingerprint
 from clothclf.data.decode import HEIC
 from clothclf.data.exclude import EXCLUDED
 from clothclf.data.prepare import prepare
-from clothclf.data.sources import kaggle as kaggle_reasons
+from clothclf.data.sources import kaggle_source as kaggle_reasons
 from clothclf.data.sources import selection
 from clothclf.data.sources import table as table_reasons
 from clothclf.errors import DataError
@@ -211,7 +211,7 @@ def test_twins_stay_on_one_side_unless_asked_otherwise(kaggle: KaggleBuilder) ->
     assert (together.exact_duplicate_groups, together.exact_duplicate_images) == (20, 40 - 1 + 1)
     assert together.label_conflicts == 1
     assert together.exact_duplicates_across_splits == 0
-    apart = run(path, split=SplitSettings(keep_twins_together=False)).summary
+    apart = run(path, split=SplitSettings(keep_exact_duplicates_together=False)).summary
     assert (apart.exact_duplicate_groups, apart.label_conflicts) == (20, 1)
     assert apart.exact_duplicates_across_splits > 3
     assert apart.fingerprint != together.fingerprint

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from clothclf.data.prepare import UNREADABLE, prepare
-from clothclf.data.sources import hub, parquet, parquet_pages, selection
-from clothclf.data.sources.hub import HubSource
+from clothclf.data.sources import hub_source, parquet, parquet_pages, selection
+from clothclf.data.sources.hub_source import HubSource
 from clothclf.data.sources.listing import Listing, Query
 from clothclf.data.sources.selection import choose
 from clothclf.errors import DataError
@@ -100,7 +100,7 @@ def test_splits_are_those_of_the_files(tmp_path: Path) -> None:
     ],
 )
 def test_the_split_that_a_name_says(name: str, split: str) -> None:
-    assert hub.split_of(name) == split
+    assert hub_source.split_of(name) == split
 
 
 def test_a_lone_split_is_none(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_numbers_of_classes_get_their_names(tmp_path: Path) -> None:
     chosen = choose(listing, Query("label"), "pets")
     assert Counter(finding.reason for finding in chosen.findings) == {
         selection.NO_LABEL: 2,
-        hub.NO_CLASS_NAME: 1,
+        hub_source.NO_CLASS_NAME: 1,
     }
 
 
@@ -174,7 +174,7 @@ def test_an_id_that_is_no_plain_text_is_left_out(tmp_path: Path) -> None:
         "image": hub_files.cells([b"1", b"2", b"3", b"4"]),
     }
     listing = listed(hub_files.write(tmp_path / "a.parquet", columns))
-    assert list(listing.faults) == ["", "", hub.UNUSABLE_ID, hub.UNUSABLE_ID]
+    assert list(listing.errors) == ["", "", hub_source.UNUSABLE_ID, hub_source.UNUSABLE_ID]
 
 
 def test_an_empty_cell_is_one_image_less(tmp_path: Path) -> None:
@@ -344,7 +344,7 @@ MEASURE = """
 import sys
 from pathlib import Path
 from clothclf.data.sources import parquet
-from clothclf.data.sources.hub import HubSource
+from clothclf.data.sources.hub_source import HubSource
 from clothclf.data.sources.listing import Query
 parquet._WINDOW_BYTES, parquet._AT_ONCE_BYTES = 2**23, 2**22
 def peak():
@@ -415,11 +415,11 @@ def test_page_headers_are_what_they_are_written_as(tmp_path: Path) -> None:
 
 def test_the_real_images(tmp_path: Path, real_zip: Path) -> None:
     """Kaggle's archive written in the hub's parquet layout gives the same images."""
-    from clothclf.data.sources.kaggle import KaggleSource
+    from clothclf.data.sources.kaggle_source import KaggleSource
 
     theirs = KaggleSource(real_zip)
     listing = theirs.list_images(Query(LABEL))
-    rows = [n for n in range(0, len(listing.ids), 97) if not listing.faults[n]]
+    rows = [n for n in range(0, len(listing.ids), 97) if not listing.errors[n]]
     columns = {
         "id": [int(listing.ids[n]) for n in rows],
         LABEL: [listing.columns[LABEL][n] for n in rows],

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from clothclf.data.sources import list_rows, open_source
+from clothclf.data.sources.listing import Listing
 from clothclf.errors import DataError
 from clothclf.settings import DataSettings
 
@@ -147,3 +148,9 @@ def test_a_image_that_a_plug_in_cannot_read_is_left_out(install: Install, tmp_pa
         source.read_bytes("2")
     with pytest.raises(DataError, match="read_bytes returned int"):
         source.read_bytes("3")
+
+
+def test_the_former_name_of_a_field_of_a_listing_is_understood() -> None:
+    with pytest.warns(DeprecationWarning, match="renamed to errors"):
+        listing = Listing(["a", "b"], {}, faults=["", "is no image"])
+    assert listing.errors == ["", "is no image"]

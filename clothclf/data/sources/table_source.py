@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from clothclf.data.sources.files import open_files
+from clothclf.data.sources.files import open_files, path_of
 from clothclf.data.sources.listing import (
     MAX_IMAGE_BYTES,
     Finding,
@@ -19,6 +19,7 @@ from clothclf.data.sources.listing import (
 )
 from clothclf.data.sources.table import read_table
 from clothclf.errors import DataError
+from clothclf.settings import DataSettings
 
 MAX_TABLE_BYTES = 512 * 2**20
 IMAGE_COLUMNS = (
@@ -31,6 +32,11 @@ NO_PATH = "row without a path"
 NO_FILE = "path without a file"
 OUTSIDE = "path points outside the table's folder"
 UNUSABLE_PATH = "path is not plain text"
+
+
+def open_source(settings: DataSettings, cache: Path) -> TableSource:
+    """Open `data.path`."""
+    return TableSource(path_of(settings), settings.image)
 
 
 class TableSource:
@@ -62,9 +68,9 @@ class TableSource:
         read = self._read_parquet if is_parquet else self._read_csv
         paths, columns, places, findings = read(query)
         ids = [self._relative(path) for path in paths]
-        faults = [self._problem(path) for path in ids]
-        self._paths = [path for path, fault in zip(ids, faults, strict=True) if not fault]
-        return Listing(ids, columns, faults=faults, places=places, findings=tuple(findings))
+        errors = [self._problem(path) for path in ids]
+        self._paths = [path for path, error in zip(ids, errors, strict=True) if not error]
+        return Listing(ids, columns, errors=errors, places=places, findings=tuple(findings))
 
     def read_bytes(self, image_id: str) -> bytes:
         """Return the encoded image; raises DataError if it is too large or outside the folder."""

@@ -8,11 +8,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from clothclf.data.sources import image_table as reasons
 from clothclf.data.sources import selection
-from clothclf.data.sources.image_table import TableSource
+from clothclf.data.sources import table_source as reasons
 from clothclf.data.sources.listing import Query
 from clothclf.data.sources.selection import Chosen, choose
+from clothclf.data.sources.table_source import TableSource
 from clothclf.errors import DataError
 
 WANTED = Query("label")

@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from clothclf.data.sources.files import open_files
+from clothclf.data.sources.files import open_files, path_of
 from clothclf.data.sources.listing import MAX_IMAGE_BYTES, Listing, Query, plain_title
 from clothclf.data.sources.table import read_table
 from clothclf.errors import DataError
+from clothclf.settings import DataSettings
 
 TABLE = "styles.csv"
 MAX_TABLE_BYTES = 128 * 2**20
@@ -20,6 +21,11 @@ _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
 UNUSABLE_ID = "id is not a plain name"
 NO_IMAGE = "id without an image"
+
+
+def open_source(settings: DataSettings, cache: Path) -> KaggleSource:
+    """Open `data.path`."""
+    return KaggleSource(path_of(settings))
 
 
 class KaggleSource:
@@ -47,7 +53,7 @@ class KaggleSource:
         return Listing(
             ids=ids,
             columns={name: table.values(name) for name in query.columns},
-            faults=[self._problem(image_id) for image_id in ids],
+            errors=[self._problem(image_id) for image_id in ids],
             places=[f"line {line}" for line in table.lines],
             findings=tuple(table.findings),
         )

@@ -76,7 +76,7 @@ class HubSource:
             ids=ids,
             columns=columns,
             splits=splits,
-            faults=[_problem(*row) for row in zip(ids, nameless, strict=True)],
+            errors=[_problem(*row) for row in zip(ids, nameless, strict=True)],
             places=[self._describe_place(row) for row in range(len(ids))],
         )
 
@@ -159,7 +159,7 @@ class HubSource:
                     each.let_go()
 
 
-def open_hub(settings: DataSettings, cache: Path) -> HubSource:
+def open_source(settings: DataSettings, cache: Path) -> HubSource:
     """Open the files of `data.path`, or else the hub's data set, downloaded to `cache` once."""
     if settings.path is not None:
         return HubSource(settings.path, settings.image)

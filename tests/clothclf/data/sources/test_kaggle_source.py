@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from clothclf.data.sources import files, selection, table
-from clothclf.data.sources import kaggle as kaggle_reasons
-from clothclf.data.sources.kaggle import KaggleSource
+from clothclf.data.sources import kaggle_source as kaggle_reasons
+from clothclf.data.sources.kaggle_source import KaggleSource
 from clothclf.data.sources.listing import Query
 from clothclf.data.sources.selection import Chosen, choose
 from clothclf.errors import DataError

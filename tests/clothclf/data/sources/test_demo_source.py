@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from clothclf.data.sources.demo import write_demo
 from clothclf.data.sources.demo_drawing import LABELS, draw_product
+from clothclf.data.sources.demo_source import write_demo
 
 PER_CLASS = 4
 KAGGLE_HEADER = (

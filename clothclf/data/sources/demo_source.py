@@ -10,8 +10,8 @@ import numpy as np
 from clothclf.data.atomic import new_folder
 from clothclf.data.in_use import hold
 from clothclf.data.sources.demo_drawing import CATALOGUE, LABELS, draw_product
-from clothclf.data.sources.kaggle import KaggleSource
-from clothclf.settings import DemoSettings
+from clothclf.data.sources.kaggle_source import KaggleSource
+from clothclf.settings import DataSettings
 
 DRAWING_VERSION = 1
 """Increase when the drawings change, so that cached images are drawn again."""
@@ -24,14 +24,15 @@ _FIRST_ID = 10_000
 _JPEG_QUALITY = 75
 
 
-def open_demo(settings: DemoSettings, cache: Path) -> KaggleSource:
+def open_source(settings: DataSettings, cache: Path) -> KaggleSource:
     """Draw the images unless they are cached; return them as a source."""
-    name = f"v{DRAWING_VERSION}-{settings.images_per_class}-seed{settings.seed}"
+    demo = settings.demo
+    name = f"v{DRAWING_VERSION}-{demo.images_per_class}-seed{demo.seed}"
     folder = cache / "demo" / name
     if not hold(folder):
         with new_folder(folder) as unfinished:
-            write_demo(unfinished, settings.images_per_class, settings.seed)
-    title = f"demo: synthetic drawings, {settings.images_per_class} a class"
+            write_demo(unfinished, demo.images_per_class, demo.seed)
+    title = f"demo: synthetic drawings, {demo.images_per_class} a class"
     return KaggleSource(folder, title=title, synthetic=True)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from clothclf.data.sources.files import open_files
+from clothclf.data.sources.files import open_files, path_of
 from clothclf.data.sources.listing import (
     MAX_IMAGE_BYTES,
     Listing,
@@ -19,6 +19,7 @@ from clothclf.data.sources.listing import (
 )
 from clothclf.data.splits import SPLIT_NAMES
 from clothclf.errors import DataError
+from clothclf.settings import DataSettings
 from clothclf.settings.data import CLASS_FOLDER
 
 IMAGE_SUFFIXES = (
@@ -30,6 +31,11 @@ NO_IMAGE = "file name has no image suffix"
 HIDDEN = "image is hidden, or in a hidden folder"
 
 _LAYOUT = "expected one folder per class that directly contains its images"
+
+
+def open_source(settings: DataSettings, cache: Path) -> FolderSource:
+    """Open `data.path`."""
+    return FolderSource(path_of(settings))
 
 
 class FolderSource:
@@ -70,14 +76,14 @@ class FolderSource:
         # A file beside the class folders has no class; it is reported as not an image.
         classes = [each[place] if len(each) > place + 1 else "." for each in parts]
         splits = [each[0] if len(each) > 1 else "train" for each in parts]
-        faults = ["" if _is_image(name) else NO_IMAGE for name in self._names]
+        errors = ["" if _is_image(name) else NO_IMAGE for name in self._names]
         nothing = ["."] * len(self._left_out)
         classes += nothing
         return Listing(
             ids=[*self._names, *(escaped(name) for name, _ in self._left_out)],
             columns={query.label: classes, CLASS_FOLDER: classes},
             splits=splits + nothing if self._has_splits else (),
-            faults=[*faults, *(reason for _, reason in self._left_out)],
+            errors=[*errors, *(reason for _, reason in self._left_out)],
         )
 
     def read_bytes(self, image_id: str) -> bytes:

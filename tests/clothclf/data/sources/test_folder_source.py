@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from clothclf.data.sources import folder as reasons
+from clothclf.data.sources import folder_source as reasons
 from clothclf.data.sources.files import LEADS_OUT, NOT_PLAIN, REPEATED, UNUSABLE_NAME
-from clothclf.data.sources.folder import FolderSource
+from clothclf.data.sources.folder_source import FolderSource
 from clothclf.data.sources.listing import Query
 from clothclf.data.sources.selection import Chosen, choose
 from clothclf.errors import DataError
