@@ -18,20 +18,23 @@ from benchmark.commands.options import (
     output_option,
     prefer_option,
     study_options,
+    tuned_option,
 )
+from benchmark.report.formats import FORMATS
 from benchmark.terminal.output_file import write_output
 
 if TYPE_CHECKING:
     from benchmark.report.pick_rule import Criteria
     from benchmark.report.write import Report
 
-SUFFIXES = {".md": "md", ".csv": "csv", ".json": "json", ".tex": "latex", ".html": "html"}
+SUFFIXES = {item.suffix: item.name for item in FORMATS.values()}
 MAX_SHOWN = 20
 """Maximum number of differences that `--check` prints."""
 
 
 @click.command()
 @study_options
+@tuned_option
 @format_option(list(SUFFIXES.values()), "md")
 @output_option
 @click.option(

@@ -3,38 +3,85 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from clothclf.results import Evaluation
 
-MAX_SIDE_INCHES = 40.0
+CELL = 36
+"""Side of a cell in pixels, before scaling."""
+MAX_SIDE = 2000
+"""Maximum side of the matrix in pixels; a plot of a thousand classes would else take gigabytes."""
+MAX_NUMBERED = 30
+"""Maximum number of classes for which cells show their share as text."""
+MIN_SHOWN = 0.5
+"""Minimum share, in percent, that is shown as text."""
+SCALE = 2.0
 
 
 def draw_confusion(evaluation: Evaluation, path: Path, title: str) -> None:
     """Draw the confusion matrix as a PNG; rows are true classes, cells are percent of the row."""
-    import matplotlib
+    import vl_convert
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    path.write_bytes(vl_convert.vegalite_to_png(_specification(evaluation, title), scale=SCALE))
 
+
+def _specification(evaluation: Evaluation, title: str) -> dict[str, Any]:
+    """Vega-Lite specification of the plot."""
     labels = [result.label for result in evaluation.per_class]
-    shares = [[100 * count / max(sum(row), 1) for count in row] for row in evaluation.confusion]
-    # Without a maximum, a plot of a thousand classes would take gigabytes.
-    side = min(max(4.0, 0.45 * len(labels) + 2), MAX_SIDE_INCHES)
-    figure, axes = pyplot.subplots(figsize=(side + 0.6, side), layout="constrained")
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
-    # Labels are plain text: `$` must not start a formula.
-    axes.set_xticks(range(len(labels)), labels, rotation=45, ha="right", parse_math=False)
-    axes.set_yticks(range(len(labels)), labels, parse_math=False)
-    axes.set_xlabel("predicted class")
-    axes.set_ylabel("true class")
-    heading = f"{title}: {100 * evaluation.accuracy:.1f} % of {evaluation.images} test images"
-    axes.set_title(heading, parse_math=False)
-    if len(labels) <= 30:
-        for row, values in enumerate(shares):
-            for column, share in enumerate(values):
-                if share >= 0.5:
-                    colour = "white" if share > 60 else "black"
-                    axes.text(column, row, f"{share:.0f}", ha="center", va="center", color=colour)
-    figure.colorbar(image, label="% of the true class", shrink=0.8)
-    figure.savefig(path, dpi=110)
-    pyplot.close(figure)
+    # Numbers identify classes, so that equal labels stay apart, and text is drawn as it is.
+    cells = [
+        {"actual": row, "predicted": column, "share": 100 * count / sum(counts)}
+        for row, counts in enumerate(evaluation.confusion)
+        for column, count in enumerate(counts)
+        if count
+    ]
+    side = min(CELL * max(len(labels), 1), MAX_SIDE)
+    share = {"field": "share", "type": "quantitative"}
+    colors = {"domain": [0, 100], "scheme": "blues"}
+    legend = {"title": "% of the true class"}
+    layers: list[dict[str, Any]] = [
+        {
+            "mark": "rect",
+            "encoding": {"color": {**share, "scale": colors, "legend": legend}},
+        }
+    ]
+    if len(labels) <= MAX_NUMBERED:
+        dark = {"test": "datum.share > 60", "value": "white"}
+        layers.append(
+            {
+                "transform": [{"filter": f"datum.share >= {MIN_SHOWN}"}],
+                "mark": "text",
+                "encoding": {
+                    "text": {**share, "format": ".0f"},
+                    "color": {"condition": dark, "value": "black"},
+                },
+            }
+        )
+    accuracy = f"{100 * evaluation.accuracy:.1f} % of {evaluation.images} test images"
+    return {
+        "data": {"values": cells},
+        "params": [{"name": "labels", "value": labels}],
+        "width": side,
+        "height": side,
+        "title": f"{title}: {accuracy}",
+        "encoding": {
+            "x": _axis("predicted", "predicted class", len(labels), -45),
+            "y": _axis("actual", "true class", len(labels), 0),
+        },
+        "layer": layers,
+        "config": {"view": {"fill": "white"}, "background": "white"},
+    }
+
+
+def _axis(field: str, title: str, count: int, angle: int) -> dict[str, Any]:
+    return {
+        "field": field,
+        "type": "ordinal",
+        "title": title,
+        "scale": {"domain": list(range(count))},
+        "axis": {
+            "labelExpr": "labels[datum.value]",
+            "labelAngle": angle,
+            "labelOverlap": count > MAX_NUMBERED,
+        },
+    }

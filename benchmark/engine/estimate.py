@@ -22,7 +22,7 @@ PAGES_AROUND_BYTES = 64 * 2**10
 # Heap fragmentation: freed buffers of training steps are too small for those of validation, and
 # vice versa. Measured with EfficientNet-B0, DenseNet121 and VGG16.
 SCATTERED = 1.4
-# Prediction tables and the plot of the confusion matrix, including matplotlib.
+# Prediction tables, and the plot of the confusion matrix.
 EVALUATION_BYTES = 100 * 2**20
 
 

@@ -13,9 +13,7 @@ from benchmark.report.rows import Row
 from benchmark.text.numbers import inline, markdown_table
 
 
-def render_markdown(
-    study: StudySettings, collection: Collection, analyses: Sequence[Analysis]
-) -> str:
+def render_md(study: StudySettings, collection: Collection, analyses: Sequence[Analysis]) -> str:
     """Render the whole report; `analyses` are of the collection's comparisons, in order."""
     parts = [f"# {study.study}"]
     for number, analysis in enumerate(analyses):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +9,8 @@ from benchmark.config.study import StudySettings
 from benchmark.errors import ReportError
 from benchmark.report.analysis import Analysis, analyse
 from benchmark.report.collect import Collection, collect
-from benchmark.report.data_formats import flat_row, render_csv, render_json
-from benchmark.report.latex import render_latex
-from benchmark.report.markdown import render_markdown
+from benchmark.report.data_formats import flat_row
+from benchmark.report.formats import FORMATS
 from benchmark.report.pick_rule import NO_CRITERIA, Criteria
 
 
@@ -26,12 +24,9 @@ class Report:
     """One for each comparison of the collection, in order."""
 
     def text(self, form: str, images: bool = True) -> str:
-        """Render as html or one of FORMATS; `images` adds thumbnails, in HTML only."""
-        if form == "html":
-            from benchmark.report.page.html import render_html  # slow to import
-
-            return render_html(self.study, self.collection, self.analyses, images)
-        return FORMATS[form](self.study, self.collection, self.analyses)
+        """Render in one of `FORMATS`; `images` adds thumbnails, in HTML only."""
+        options = {"images": images} if form == "html" else {}
+        return FORMATS[form].load()(self.study, self.collection, self.analyses, **options)
 
     def table(self) -> list[dict[str, object]]:
         """CSV rows of the first comparison's finished rows."""
@@ -56,11 +51,3 @@ def read_report(
         )
     analyses = [analyse(comparison, root, criteria) for comparison in collection.comparisons]
     return Report(study, collection, analyses)
-
-
-FORMATS: dict[str, Callable[[StudySettings, Collection, Sequence[Analysis]], str]] = {
-    "md": render_markdown,
-    "csv": render_csv,
-    "json": render_json,
-    "latex": render_latex,
-}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.report.check import count_numbers, differences
-from benchmark.report.write import FORMATS
+from benchmark.report.formats import FORMATS
 from tests.benchmark.conftest import StudyRun, run_bench
 
 

@@ -11,7 +11,7 @@ from benchmark.report.charts.style import LIGHT
 from benchmark.report.collect import collect
 from benchmark.report.columns import COLUMNS
 from benchmark.report.data_formats import flat_row
-from benchmark.report.markdown import render_markdown
+from benchmark.report.markdown import render_md
 from benchmark.report.render import columns, table_cells
 from clothclf.settings import ArchitectureSettings, DataSettings
 from tests.benchmark.examples import make_record, make_spec
@@ -57,7 +57,7 @@ def test_a_size_that_has_not_been_run_is_told(tmp_path: Path) -> None:
     collection = collect(study, tmp_path)
     assert collection.not_begun == ["vgg16 @ 96, seed 0"]
     analysis = analyse(collection.comparisons[0], tmp_path)
-    assert "64 x 64 px" in render_markdown(study, collection, [analysis])
+    assert "64 x 64 px" in render_md(study, collection, [analysis])
 
 
 def test_a_further_size_leaves_the_runs_of_the_others_in_the_table(tmp_path: Path) -> None:

@@ -21,14 +21,14 @@ import pytest
 import timm  # noqa: F401 - so that its own caches are made before anything is watched
 import torch
 from click.testing import CliRunner
-from matplotlib import font_manager  # noqa: F401 - writes its cache when it is first imported
 from PIL import Image
 from safetensors.torch import save_file
 
 from benchmark.cli import main
 from benchmark.config.study import StudySettings, TrackingSettings, load_study
 from benchmark.engine.confusion_plot import draw_confusion
-from benchmark.report.write import FORMATS, read_report
+from benchmark.report.formats import FORMATS
+from benchmark.report.write import read_report
 from clothclf.data.prepare import prepare
 from clothclf.errors import DataError, SettingsError, WeightsError
 from clothclf.models.weights import WeightsResolver, load_backbone
@@ -570,7 +570,7 @@ def test_a_hostile_class_name_is_drawn_as_text(name: str) -> None:
     assert Image.open("c.png").format == "PNG"
 
 
-def test_many_classes_are_a_image_of_bounded_size() -> None:
+def test_many_classes_are_an_image_of_bounded_size() -> None:
     """Its size would grow with each of thousands of classes and take gigabytes, after training."""
     count = 120
     results = tuple(ClassResult(str(number), 1, 1.0, 1.0, 1.0) for number in range(count))
