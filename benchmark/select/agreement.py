@@ -8,7 +8,7 @@ import random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmark.select.halving import NORMAL_95
+from benchmark.select.promotion import NORMAL_95
 
 MIN_SAMPLED = 3
 """Minimum number of sampled architectures; fewer give too few pairs."""

@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 
 from benchmark.report.analysis import Analysis
 from benchmark.select.agreement import Agreement
-from benchmark.select.halving import Promotion, RungScore, final_order, noise, ranked, within_noise
+from benchmark.select.promotion import (
+    Promotion,
+    RungScore,
+    final_order,
+    noise,
+    ranked,
+    within_noise,
+)
 from benchmark.select.rung import Rung
 from benchmark.select.selection_state import Candidate, Selection
 

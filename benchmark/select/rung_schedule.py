@@ -7,8 +7,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 
 from benchmark.errors import SelectError
-from benchmark.select.halving import halvings
-from benchmark.select.last_rungs import (
+from benchmark.select.finalist_rungs import (
     PROBE_BATCH,
     final_rung,
     heads_rung,
@@ -16,6 +15,7 @@ from benchmark.select.last_rungs import (
     least_epochs,
     longest_final,
 )
+from benchmark.select.promotion import halvings
 from benchmark.select.rung import MIN_EPOCHS, ImageCounts, Rung, Speed, Training
 from benchmark.text.numbers import duration
 

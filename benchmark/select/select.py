@@ -26,8 +26,8 @@ from benchmark.select.outcome import Outcome
 from benchmark.select.run_rung import SelectionContext
 from benchmark.select.rung import ImageCounts
 from benchmark.select.rung_schedule import BudgetError, expected_s, make_schedule, too_small
-from benchmark.select.rungs import rung_study, training_of
-from benchmark.select.selecting import Selecting
+from benchmark.select.rung_studies import rung_study, training_of
+from benchmark.select.selection_run import SelectionRun
 from benchmark.select.selection_state import (
     Candidate,
     Final,
@@ -76,7 +76,7 @@ def run_selection(study: StudySettings, request: Request, options: Options) -> i
     policy = Policy(retry_failed=options.retry_failed, workers=options.workers)
     with StopRequest().listening() as stop:
         context = SelectionContext(root, selection.name, console, policy, stop, weights, clock)
-        outcome = Selecting(study, selection, context, options).run()
+        outcome = SelectionRun(study, selection, context, options).run()
         store_result(root, study, outcome)
         _publish(outcome, study, root, console)
         clock.enter(ANSWER)

@@ -12,7 +12,6 @@ from rich.console import Console
 
 from benchmark.select.agreement import MIN_SAMPLED
 from benchmark.select.clock import CHECK
-from benchmark.select.halving import noise, within_noise
 from benchmark.select.outcome import (
     CandidateResult,
     Outcome,
@@ -22,9 +21,10 @@ from benchmark.select.outcome import (
     find_winner,
     noisy_names,
 )
+from benchmark.select.promotion import noise, within_noise
 from benchmark.select.rung import Rung
 from benchmark.select.rung_schedule import expected_s
-from benchmark.select.rungs import rung_label
+from benchmark.select.rung_studies import rung_label
 from benchmark.select.selection_state import Candidate, Final
 from benchmark.terminal.output import make_console, print_table
 from benchmark.text.numbers import duration, giga, inline, markdown_table, millions
@@ -143,10 +143,10 @@ def _row(candidate_result: CandidateResult, labels: list[str]) -> list[str]:
 def sentences(outcome: Outcome) -> list[str]:
     """Sentences beyond the table: winner, pick, agreement and time."""
     lines = [_winner(outcome)]
-    if outcome.finalists is not None and outcome.finalists.pick is not None:
-        pick = outcome.finalists.pick
-        lines.append(f"Among the finalists: {pick.text}")
-    origins = {row.weights_origin for row in outcome.finalists.rows} if outcome.finalists else set()
+    finalists = outcome.finalists
+    if finalists is not None and finalists.pick is not None and len(finalists.rows) > 1:
+        lines.append(f"Among the finalists: {finalists.pick.text}")
+    origins = {row.weights_origin for row in finalists.rows} if finalists else set()
     if len(origins) > 1:
         lines.append(
             "Some architectures start from pretrained and some from random weights, which affects "
@@ -163,9 +163,14 @@ def _winner(outcome: Outcome) -> str:
     label, first = best
     last = next(result for result in outcome.rungs if result.label == label)
     how = ", as a head on a frozen backbone," if label == "heads" else ""
+    among = (
+        f"has the highest accuracy of {len(last.scores)} finalists"
+        if len(last.scores) > 1
+        else "is the only finalist of the last rung"
+    )
     text = (
-        f"{first.name}{how} has the highest accuracy of {len(last.scores)} finalists on "
-        f"{last.valid_images:,} validation images, {_percent(first.accuracy)}"
+        f"{first.name}{how} {among}: {_percent(first.accuracy)} on {last.valid_images:,} "
+        "validation images"
     )
     near = [
         item.name

@@ -11,7 +11,7 @@ from benchmark.engine.probe import ask, time_run
 from benchmark.runs.root import cache_folder
 from benchmark.runs.spec import RunSpec, make_plan
 from benchmark.select.rung import Speed
-from benchmark.select.rungs import fine_tuning
+from benchmark.select.rung_studies import fine_tuning
 from benchmark.select.selection_state import Candidate
 from clothclf.cost.measure.busy import busy_now
 from clothclf.cost.quick import backbone_request, count_many

@@ -25,8 +25,7 @@ from benchmark.runs.record import RunRecord
 from benchmark.runs.run_folder import study_folders
 from benchmark.select.agreement import agree, draw_sample, wilson
 from benchmark.select.clock import Clock, process_age_s
-from benchmark.select.halving import RungScore, final_order, halvings, noise, promote, ranked
-from benchmark.select.last_rungs import final_s, plan_final, plan_seeds, whole_rung
+from benchmark.select.finalist_rungs import final_s, plan_final, plan_seeds, whole_rung
 from benchmark.select.outcome import (
     Outcome,
     RungResult,
@@ -34,9 +33,10 @@ from benchmark.select.outcome import (
     candidate_results,
     find_winner,
 )
+from benchmark.select.promotion import RungScore, final_order, halvings, noise, promote, ranked
 from benchmark.select.rung import ImageCounts, Rung, RungKind, Speed, Training
 from benchmark.select.rung_schedule import expected_s, make_schedule
-from benchmark.select.rungs import final_study, fine_tuning, probe_study, training_of
+from benchmark.select.rung_studies import final_study, fine_tuning, probe_study, training_of
 from benchmark.select.selection_state import Candidate, Request, Selection
 from benchmark.select.timing import fit_speed
 from clothclf.settings import ArchitectureSettings, TuningSettings

@@ -12,13 +12,13 @@ from benchmark.select import select_text
 from benchmark.select.agreement import agree, draw_sample
 from benchmark.select.clock import ANSWER, CHECK
 from benchmark.select.execution import ANSWERING_S, Options
-from benchmark.select.halving import RungScore, promote
-from benchmark.select.last_rungs import final_s, plan_final, plan_seeds, whole_rung
+from benchmark.select.finalist_rungs import final_s, plan_final, plan_seeds, whole_rung
 from benchmark.select.outcome import Check, Outcome, RungResult, find_winner
+from benchmark.select.promotion import RungScore, promote
 from benchmark.select.run_rung import RungRuns, SelectionContext, plan_rung, run
 from benchmark.select.rung import Rung, Speed
 from benchmark.select.rung_schedule import BudgetError, make_schedule
-from benchmark.select.rungs import final_study, rung_label, rung_study, training_of
+from benchmark.select.rung_studies import final_study, rung_label, rung_study, training_of
 from benchmark.select.selection_state import Selection, Winner, write_selection
 from benchmark.select.timing import time_finalist
 from benchmark.text.numbers import duration
@@ -31,7 +31,7 @@ MAX_SLOWDOWN = 20.0
 """Maximum factor by which a slow rung raises the time estimates of later rungs."""
 
 
-class Selecting:
+class SelectionRun:
     """Runs the rungs of a selection, and stores each before it starts."""
 
     def __init__(

@@ -9,7 +9,7 @@ import math
 
 from benchmark.config.recipes import RecipeSettings, read_recipe
 from benchmark.config.study import StudySettings
-from benchmark.select.last_rungs import PROBE_BATCH
+from benchmark.select.finalist_rungs import PROBE_BATCH
 from benchmark.select.rung import MIN_EPOCHS, ImageCounts, Rung, Training
 from benchmark.select.selection_state import Final
 from clothclf.settings import AtMostSettings, AugmentSettings, DataSettings, TrainSettings
