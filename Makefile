@@ -1,4 +1,4 @@
-# run: the demo study and its report · test: the suite · check: lint, types, declared dependencies and layers · diagram: the packages in docs/architecture.md · perf: benchmarks · faults: injected faults · cluster: Ray, a shared store, several GPUs
+# run: the demo study and its report · test: the suite · test-quick: without browsers, clusters and injected faults · check: lint, types, declared dependencies and layers · diagram: the packages in docs/architecture.md · perf: benchmarks · faults: injected faults · cluster: Ray, a shared store, several GPUs
 PYTHON ?= python3
 # pip leaves compiling to the first import, which is repeated in each process unless it is written.
 unexport PYTHONDONTWRITEBYTECODE
@@ -8,6 +8,9 @@ run: .venv/installed
 
 test: .venv/installed
 	.venv/bin/pytest -m "not slow" --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+test-quick: .venv/installed
+	.venv/bin/pytest -m "not slow and not browser and not cluster and not faults" --numprocesses auto --dist loadfile
 
 test-all: .venv/installed
 	.venv/bin/pytest
@@ -32,4 +35,4 @@ perf: .venv/installed
 	.venv/bin/pip install --quiet --no-compile --constraint constraints.txt --editable '.[test]'
 	touch $@
 
-.PHONY: run test test-all check diagram perf faults cluster
+.PHONY: run test test-quick test-all check diagram perf faults cluster

@@ -24,14 +24,26 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 SHARED = Path(__file__).parents[2] / "shared"
 
+TIERS = ("browser", "cluster", "faults", "gpu")
+"""Folders whose tests have a marker of the same name."""
 LONG = ("cluster", "faults", "browser", "benchmark")
 """Folders whose files take longest, the longest first: begun last, one core would wait for them."""
 
 
+REAL = {"real_zip", "real_weights"}
+"""Fixtures that need the real data set beside the repository."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the folders that take longest; within one, nothing moves."""
+    """Mark tests by their folder and fixtures; begin with the folders that take longest."""
     here = Path(__file__).parent
     order = {name: place for place, name in enumerate(LONG)}
+    for item in items:
+        folder = item.path.relative_to(here).parts[0]
+        if folder in TIERS:
+            item.add_marker(folder)
+        if REAL & set(getattr(item, "fixturenames", ())):
+            item.add_marker("real_data")
     items.sort(key=lambda item: order.get(item.path.relative_to(here).parts[0], len(LONG)))
 
 

@@ -96,13 +96,13 @@ def cost(
     by_default = ctx.get_parameter_source("config") is click.core.ParameterSource.DEFAULT
     study = None if architectures and by_default and not assignments else config
     requests = _requests(architectures, study, assignments, image_size, num_classes)
-    found, faults = count_all(requests, _notify, measure_on)
-    _write(written, output, found, faults)
+    found, errors = count_all(requests, _notify, measure_on)
+    _write(written, output, found, errors)
     if detail:
-        _show_detail(requests, faults)
-    for fault in faults.values():
-        click.echo(f"bench: {fault}", err=True)
-    ctx.exit(1 if faults else 0)
+        _show_detail(requests, errors)
+    for error in errors.values():
+        click.echo(f"bench: {error}", err=True)
+    ctx.exit(1 if errors else 0)
 
 
 def _requests(
@@ -136,15 +136,15 @@ def _count_all_of_timm(output: Path, quick: bool) -> None:
     _notify(f"{counted} of {rows} architectures have a figure")
 
 
-def _write(form: str, output: Path | None, found: Sequence[Costed], faults: dict[str, str]) -> None:
+def _write(form: str, output: Path | None, found: Sequence[Costed], errors: dict[str, str]) -> None:
     from benchmark.report import measured
     from benchmark.terminal.output import make_console, print_table
     from benchmark.workflows import cost_table
 
     if form == "csv":
-        write_output(cost_table.as_csv(found, faults), output)
+        write_output(cost_table.as_csv(found, errors), output)
     elif form == "json":
-        write_output(cost_table.as_json(found, faults), output)
+        write_output(cost_table.as_json(found, errors), output)
     elif form == "md":
         write_output(cost_table.as_markdown(found), output)
     elif found:
@@ -160,13 +160,13 @@ def _write(form: str, output: Path | None, found: Sequence[Costed], faults: dict
                 click.echo(line)
 
 
-def _show_detail(requests: Sequence[CostRequest], faults: dict[str, str]) -> None:
+def _show_detail(requests: Sequence[CostRequest], errors: dict[str, str]) -> None:
     from benchmark.terminal.output import make_console, print_table
     from benchmark.workflows.cost_table import DETAIL_COLUMNS, detail_cells
     from clothclf.cost.detail import module_tree
 
     for request in requests:
-        if request.architecture not in faults:
+        if request.architecture not in errors:
             rows = [detail_cells(row) for row in module_tree(request)]
             print_table(
                 make_console(stderr=False), DETAIL_COLUMNS, rows, title=request.architecture

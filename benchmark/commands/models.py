@@ -100,8 +100,8 @@ def models(
         if message := table.note(found):
             click.echo(message)
     for item in found:
-        if item.fault:
-            click.echo(f"bench: {item.fault}", err=True)
+        if item.error:
+            click.echo(f"bench: {item.error}", err=True)
 
 
 REPORT_ABOVE = 20

@@ -89,7 +89,7 @@ def predict(
 def _table(items: Iterable[Predicted]) -> str:
     lines = []
     for item in items:
-        text = item.fault
+        text = item.error
         if item.answer is not None:
             first, *others = (f"{label} {share:.4f}" for label, share in item.answer.top)
             text = f"{first} ({', '.join(others)})" if others else first
@@ -104,14 +104,14 @@ def _csv(items: Iterable[Predicted]) -> str:
     columns = [
         "file",
         *(f"{what}_{n}" for n in places for what in ("class", "probability")),
-        "fault",
+        "error",
     ]
     rows = []
     for item in items:
         top = () if item.answer is None else item.answer.top
         cells = [value for label, share in top for value in (label, f"{share:.6f}")]
         blank = [""] * (2 * len(places) - len(cells))
-        rows.append([str(item.path), *cells, *blank, item.fault])
+        rows.append([str(item.path), *cells, *blank, item.error])
     return csv_text(columns, rows)
 
 
@@ -125,7 +125,7 @@ def _json(items: Iterable[Predicted]) -> str:
                 {"class": label, "probability": share}
                 for label, share in (item.answer.top if item.answer else ())
             ],
-            "fault": item.fault,
+            "error": item.error,
         }
         for item in items
     ]

@@ -85,7 +85,7 @@ def read_recipe(recipe: str, origin: str) -> dict[str, Any]:
     try:
         RecipeSettings.model_validate_json(json.dumps(values, default=str), strict=True)
     except ValidationError as error:
-        lines = [describe_error(fault, name, RecipeSettings) for fault in error.errors()]
+        lines = [describe_error(detail, name, RecipeSettings) for detail in error.errors()]
         raise SettingsError("\n".join(dict.fromkeys(lines))) from None
     return {part: given for part, given in values.items() if given is not None}
 

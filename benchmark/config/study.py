@@ -184,8 +184,8 @@ def load_study(
         return StudySettings.model_validate_json(json.dumps(values, default=str), strict=True)
     except ValidationError as error:
         lines = [
-            describe_error(fault, str(config), StudySettings, origins)
-            for fault in details_of(error)
+            describe_error(detail, str(config), StudySettings, origins)
+            for detail in details_of(error)
         ]
         raise SettingsError("\n".join(dict.fromkeys(lines))) from None
 

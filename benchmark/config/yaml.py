@@ -145,7 +145,7 @@ def parse_yaml(text: str, origin: str, such_as: str = "`study:` and `data:`") ->
 
 
 def describe_error(
-    fault: Mapping[str, Any],
+    detail: Mapping[str, Any],
     origin: str,
     model: type[BaseModel],
     origins: Mapping[str, str] | None = None,
@@ -154,13 +154,13 @@ def describe_error(
 
     `origins` maps dotted paths to their origin if it differs from `origin`.
     """
-    given = fault.get("input")
+    given = detail.get("input")
     if isinstance(given, str):
-        fault = {**fault, "input": shown_uri(given)}
-    dotted, message = validation_errors.describe_error(fault, model)
+        detail = {**detail, "input": shown_uri(given)}
+    dotted, message = validation_errors.describe_error(detail, model)
     for assigned, text in (origins or {}).items():
         if dotted == assigned or dotted.startswith(assigned + "."):
             origin = text
-    if fault["type"] == "json_invalid":
+    if detail["type"] == "json_invalid":
         return f"{origin}: nested too deeply, or contains an incomplete character"
     return f"{origin}: {dotted or 'the file'}: {message}"

@@ -13,7 +13,7 @@ from benchmark.runs.record import RunRecord
 if TYPE_CHECKING:
     from clothclf.models.classifier import Classifier
 
-INPUT = "pictures"
+INPUT = "images"
 OUTPUT = "probabilities"
 CARD = "bench.json"
 """File name of the model's metadata as JSON, in every format."""

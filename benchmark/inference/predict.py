@@ -32,7 +32,7 @@ class Predicted:
 
     path: Path
     answer: Answer | None
-    fault: str = ""
+    error: str = ""
 
 
 def predict(

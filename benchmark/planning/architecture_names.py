@@ -229,7 +229,7 @@ def _count(
     quick_counts = count_many(requests, cache, _progress(notify))
     errors: dict[int, str] = {}
     for place, (request, count) in enumerate(zip(requests, quick_counts, strict=True)):
-        if count.fault:
+        if count.error:
             # A few architectures need real tensors while they are built.
             try:
                 check_architecture(request.architecture, request.image_size)

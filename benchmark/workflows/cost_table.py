@@ -96,23 +96,23 @@ def count_all(
     With `measure_on`, also measure each on this device, one after the other.
     """
     found: list[Costed] = []
-    faults: dict[str, str] = {}
+    errors: dict[str, str] = {}
     for number, request in enumerate(requests, 1):
         if len(requests) > 1:
             notify(f"[{number}/{len(requests)}] {request.architecture}")
         try:
             cost = count_cost(request)
         except CostError as error:
-            faults[request.architecture] = str(error)
+            errors[request.architecture] = str(error)
             continue
         measurement = None
         if measure_on is not None:
             try:
                 measurement = measure_cost(request, measure_on)
             except CostError as error:
-                faults[request.architecture] = str(error)
+                errors[request.architecture] = str(error)
         found.append(Costed(cost, measurement))
-    return found, faults
+    return found, errors
 
 
 def count_all_of_timm(file: Path, workers: int, quick: bool, notify: Notify) -> tuple[int, int]:
@@ -181,7 +181,7 @@ def as_markdown(found: Sequence[Costed]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def as_csv(found: Sequence[Costed], faults: dict[str, str]) -> str:
+def as_csv(found: Sequence[Costed], errors: dict[str, str]) -> str:
     """Format as CSV, one row per architecture, unrounded; failed ones have the reason."""
     rows: list[dict[str, object]] = [
         {**CatalogueRow.of(item.cost).cells(), **_flat(item)} for item in found
@@ -189,7 +189,7 @@ def as_csv(found: Sequence[Costed], faults: dict[str, str]) -> str:
     counted = {item.cost.architecture for item in found}
     rows += [
         {**CatalogueRow.failed(name, reason).cells()}
-        for name, reason in faults.items()
+        for name, reason in errors.items()
         if name not in counted
     ]
     columns = dict.fromkeys([*CSV_COLUMNS, *(key for row in rows for key in row)])
@@ -200,7 +200,7 @@ def _flat(item: Costed) -> dict[str, object]:
     return {} if item.measured is None else measured.flat(item.measured, item.cost.macs)
 
 
-def as_json(found: Sequence[Costed], faults: dict[str, str]) -> str:
+def as_json(found: Sequence[Costed], errors: dict[str, str]) -> str:
     """Format all counts, by operator and module too, and all measured passes as JSON."""
     counted = [
         {
@@ -211,7 +211,7 @@ def as_json(found: Sequence[Costed], faults: dict[str, str]) -> str:
         }
         for item in found
     ]
-    return json.dumps({"costs": counted, "faults": faults}, indent=1) + "\n"
+    return json.dumps({"costs": counted, "errors": errors}, indent=1) + "\n"
 
 
 def _counted(cost: Cost) -> dict[str, object]:
@@ -220,7 +220,7 @@ def _counted(cost: Cost) -> dict[str, object]:
     results, verdicts = values.pop("counters"), values.pop("verdicts")
     return {
         **values,
-        **{name: {**result, "fault": result["error"]} for name, result in results.items()},
+        **results,
         **{f"{name}_verdict": verdict for name, verdict in verdicts.items()},
     }
 

@@ -52,8 +52,8 @@ import json, sys
 from clothclf.models.weights import needs_hub
 from clothclf.connectivity import hub_error
 needed = {name: needs_hub(name) for name in sys.argv[1:]}
-fault = hub_error("the model hub") if True in needed.values() else None
-print(json.dumps([needed, fault]))
+error = hub_error("the model hub") if True in needed.values() else None
+print(json.dumps([needed, error]))
 """
 
 
@@ -241,7 +241,7 @@ def _hub_weights(setting: str, names: list[str]) -> CheckResult:
     done = _python(WEIGHTS, *names)
     if done.returncode != 0:
         return CheckResult("weights", "error", _last_line(done), "see torch above")
-    needed, fault = json.loads(done.stdout)
+    needed, error = json.loads(done.stdout)
     groups = {
         "available": [name for name in names if needed[name] is False],
         "to be downloaded from the hub": [name for name in names if needed[name]],
@@ -249,10 +249,10 @@ def _hub_weights(setting: str, names: list[str]) -> CheckResult:
     }
     parts = [f"{', '.join(some)} {what}" for what, some in groups.items() if some]
     found = f"{setting}: {'; '.join(parts) or 'resolved when a study starts'}"
-    if fault is None and not groups["not published"]:
+    if error is None and not groups["not published"]:
         return CheckResult("weights", "ok", found)
-    remedy = f"set model.weights to a folder or to none{', or HF_ENDPOINT' if fault else ''}"
-    found = f"{found}; {fault}" if fault else found
+    remedy = f"set model.weights to a folder or to none{', or HF_ENDPOINT' if error else ''}"
+    found = f"{found}; {error}" if error else found
     if setting == "auto":
         return CheckResult("weights", "warning", f"{found}; these will be random", remedy)
     return CheckResult("weights", "error", found, remedy)

@@ -35,7 +35,7 @@ class Listed:
     """Tags of published weights, timm's default first."""
     at_hand: tuple[str, ...]
     """Tags of weights in the hub's cache, and names of weights files in the folder."""
-    fault: str
+    error: str
     """Error if the architecture cannot be counted; else empty."""
     image_height: int | None = None
     """Image height in pixels if it is not square; else None."""
@@ -83,7 +83,7 @@ def list_models(
             macs=count.macs,
             tags=tuple(tags(name)),
             at_hand=(),
-            fault=count.fault,
+            error=count.error,
             image_height=None if count.height == count.width else count.height,
             training_macs=count.training_macs,
             training_params=count.training_params,
@@ -149,7 +149,7 @@ def _none_left(names: Sequence[str], counts: Sequence[QuickCount]) -> str:
         if count.macs is not None and count.params is not None
     ]
     if not known:
-        return f"none of {len(names)} architectures can be counted: {counts[0].fault}"
+        return f"none of {len(names)} architectures can be counted: {counts[0].error}"
     macs, params, name = min(known)
     return (
         f"the limits exclude all {len(names)} architectures; the smallest, {name}, has "

@@ -24,7 +24,7 @@ def show_plan(study: StudySettings, requested: Sequence[str]) -> int:
     console = make_console()
     root = open_store(study)
     specs, _ = plan_study(study, requested, root, console)
-    rows, seconds, faults = [], 0.0, 0
+    rows, seconds, failures = [], 0.0, 0
     busy = busy_now()
     for number, spec in enumerate(specs, 1):
 
@@ -36,14 +36,14 @@ def show_plan(study: StudySettings, requested: Sequence[str]) -> int:
             busy = busy or timed.busy
             found = estimate(spec, timed)
         except TrainingError as error:
-            faults += 1
+            failures += 1
             rows.append([spec.name, spec.precision, "-", "-", f"cannot start: {error}"])
             continue
         if RunFolder.of(root, spec).record() is not None:
             state = "finished"
         else:
             state = describe_fit(found)
-            faults += state != "to run"
+            failures += state != "to run"
             seconds += found.seconds
         memory = mebibytes(found.peak_memory_bytes)
         rows.append([spec.name, found.precision, duration(found.seconds), memory, state])
@@ -53,7 +53,7 @@ def show_plan(study: StudySettings, requested: Sequence[str]) -> int:
     if seconds:
         at_most = "at most " if study.train.patience else ""
         console.print(f"time to finish: {at_most}{duration(seconds)}")
-    return 1 if faults else 0
+    return 1 if failures else 0
 
 
 def describe_fit(found: Estimate) -> str:

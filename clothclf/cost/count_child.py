@@ -43,7 +43,7 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
         if question["task"] == "modules":
             network, record = count_on_meta(resolve(request))
             return {"answer": rows_of(network.model, record)}
-        if question["task"] == "body":
+        if question["task"] == "backbone":
             return {"answer": count_backbone(request)}
         quick = question["task"] == "quick"
         return {"answer": cost_to_dict(count_here(request, quick, question["memory"]))}

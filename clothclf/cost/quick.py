@@ -40,7 +40,7 @@ class QuickCount:
     params: int | None
     features: int
     """Length of the backbone's feature vector; 0 for timm's own network."""
-    fault: str = ""
+    error: str = ""
     """Error, in one sentence; empty if the network was counted."""
     training_macs: int | None = None
     """MACs of the training form if it differs from the deployed form; else None."""
@@ -85,7 +85,7 @@ def count_many(
     """Count each request, or read the result from the cache in `folder`.
 
     The key includes the versions of torch and timm. Custom architectures are not cached. A request
-    that cannot be counted returns a `fault`.
+    that cannot be counted returns an `error`.
     """
     counts: dict[int, QuickCount] = {}
     for index, request in enumerate(requests):
@@ -104,7 +104,7 @@ def count_many(
     waiting = [requests[index] for index in missing]
     if len(waiting) > MAX_IN_PROCESS:
         workers = min(os.cpu_count() or 1, len(waiting) // MAX_IN_PROCESS + 1)
-        ask_many("body", waiting, workers, add)
+        ask_many("backbone", waiting, workers, add)
     else:
         for request in waiting:
             add(request, *_count(request))
@@ -184,7 +184,7 @@ def _read(request: CostRequest, folder: Path) -> QuickCount | None:
 
 def _write(request: CostRequest, folder: Path, count: QuickCount) -> None:
     """Cache a result, or an error that the same versions would raise again."""
-    if not _is_cacheable(request) or "memory" in count.fault or "process" in count.fault:
+    if not _is_cacheable(request) or "memory" in count.error or "process" in count.error:
         return
     path = _path(request, folder)
     path.parent.mkdir(parents=True, exist_ok=True)

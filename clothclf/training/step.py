@@ -123,12 +123,12 @@ class RecordedStep:
         self._optimizer = optimizer
         self._record = record
         self._replay: Callable[[], None] | None = None
-        self.fault = ""
+        self.error = ""
         """Why steps could not be recorded and run eagerly; empty if they were recorded."""
 
     def __call__(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Run one step."""
-        if self._replay is None and not self.fault:
+        if self._replay is None and not self.error:
             self._begin(inputs, targets)
         if self._replay is None or inputs.shape != self._inputs.shape:
             return self._eager(inputs, targets)
@@ -147,7 +147,7 @@ class RecordedStep:
         try:
             self._replay = self._record(work)
         except RuntimeError as error:
-            self.fault = first_line(error)
+            self.error = first_line(error)
         before.restore()
 
 

@@ -145,7 +145,7 @@ def test_counting_and_checking_agree_on_a_refusal(tmp_path: Path) -> None:
     (count,) = count_many([backbone_request("vgg11", 16)], tmp_path)
     with pytest.raises(ArchitectureError) as caught:
         check_architecture("vgg11", 16)
-    assert count.fault == str(caught.value)
+    assert count.error == str(caught.value)
 
 
 def test_limits_are_on_what_is_deployed(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_a_folder_gives_a_row_for_each_image_and_says_what_it_could_not_read(
     assert rows[0]["class_1"]
     assert rows[1]["class_5"]
     assert rows[2]["class_1"] == ""
-    assert rows[2]["fault"]
+    assert rows[2]["error"]
 
 
 def test_without_a_name_it_is_the_pick_of_the_report(tiny_study: StudyRun) -> None:
@@ -98,10 +98,10 @@ def test_an_onnx_file_needs_no_bench_to_answer_as_the_run_did(
             for name in answers["id"]
         ]
     )
-    (found,) = session.run(["probabilities"], {"pictures": pixels})
+    (found,) = session.run(["probabilities"], {"images": pixels})
     assert np.abs(found - answers.filter(like="p/").to_numpy()).max() <= 1e-4
     assert [card["classes"][place] for place in found.argmax(1)] == answers["answer"].tolist()
-    (one,) = session.run(["probabilities"], {"pictures": pixels[:1]})
+    (one,) = session.run(["probabilities"], {"images": pixels[:1]})
     assert one == pytest.approx(found[:1], abs=1e-6)
 
 

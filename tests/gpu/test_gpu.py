@@ -64,14 +64,14 @@ def steps_of_sgd(recorded: bool, *sizes: int) -> tuple[list[Tensor], str]:
         targets = torch.randint(3, (size,), generator=draw).to(GPU)
         losses.append(step(inputs, targets)[0])
     found = [tensor.cpu() for tensor in (*losses, *module.state_dict().values())]
-    return found, step.fault if isinstance(step, RecordedStep) else ""
+    return found, step.error if isinstance(step, RecordedStep) else ""
 
 
 def test_a_recorded_step_trains_as_an_eager_one() -> None:
     """With dropout, momentum, batch norm, a changing rate and a batch of another size between."""
-    found, fault = steps_of_sgd(True, 16, 16, 7, 16)
+    found, error = steps_of_sgd(True, 16, 16, 7, 16)
     expected, _ = steps_of_sgd(False, 16, 16, 7, 16)
-    assert fault == ""
+    assert error == ""
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 

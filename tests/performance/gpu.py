@@ -76,6 +76,6 @@ def _steps(architecture: str, optimizer: str, kind: str) -> Callable[[], float]:
             step(images, targets)
 
     carry_out()
-    if recorded.fault:
-        raise SystemExit(f"{architecture}: a step cannot be recorded: {recorded.fault}")
+    if recorded.error:
+        raise SystemExit(f"{architecture}: a step cannot be recorded: {recorded.error}")
     return lambda: time_pass(carry_out, device)

@@ -30,18 +30,18 @@ def fetch_fashion(place: Place, folder: Path, progress: Progress | None = None) 
     """
     if (there := there_already(folder, place, (KAGGLE_DATASET, HUB_DATASET))) is not None:
         return there
-    faults = []
+    reasons = []
     if place in ("auto", "kaggle"):
         try:
             return fetch_from_kaggle(KAGGLE_DATASET, folder)
         except DataError as error:
-            faults.append(f"from Kaggle: {error}")
+            reasons.append(f"from Kaggle: {error}")
     if place in ("auto", "hub"):
         try:
             return fetch_from_hub(HubSettings(), folder, progress)
         except DataError as error:
-            faults.append(f"from the hub: {error}")
-    raise DataError("\n".join(["the images cannot be fetched", *faults, by_hand(folder)]))
+            reasons.append(f"from the hub: {error}")
+    raise DataError("\n".join(["the images cannot be fetched", *reasons, by_hand(folder)]))
 
 
 def there_already(folder: Path, place: Place, datasets: tuple[str, ...]) -> Fetched | None:

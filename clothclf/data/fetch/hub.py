@@ -67,9 +67,9 @@ def keep_from_hub(settings: HubSettings, cache: Path) -> Fetched:
     commit = _known_commit(settings, kept)
     if commit is not None and (there := fetched_before(kept / commit)) is not None:
         return there
-    if fault := hub_error("the Hugging Face hub"):
+    if reason := hub_error("the Hugging Face hub"):
         raise DataError(
-            f"{fault}; to use {settings.dataset} (data.hub) offline, set data.path to its "
+            f"{reason}; to use {settings.dataset} (data.hub) offline, set data.path to its "
             "downloaded files"
         )
     if commit is None:
@@ -132,8 +132,8 @@ def fetch_from_hub(
 
 def _list(settings: HubSettings) -> tuple[str, list[_File]]:
     """Return the commit of the revision, and its parquet files."""
-    if fault := hub_error("the Hugging Face hub"):
-        raise DataError(fault)
+    if reason := hub_error("the Hugging Face hub"):
+        raise DataError(reason)
     with _errors_as_text(settings):
         from huggingface_hub import HfApi
 

@@ -32,8 +32,8 @@ def fetch_from_kaggle(dataset: str, folder: Path) -> Fetched:
                 "kagglehub is not installed: pip install 'bench-architectures[kaggle]'"
             ) from None
         # The client itself has no timeout for a server that does not respond.
-        if fault := connection_error(get_endpoint(get_env()), "Kaggle"):
-            raise DataError(fault)
+        if reason := connection_error(get_endpoint(get_env()), "Kaggle"):
+            raise DataError(reason)
         with filling(folder) as unfinished:
             if (there := fetched_before(folder)) is not None:
                 return there  # another process downloaded it first

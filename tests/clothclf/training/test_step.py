@@ -81,7 +81,7 @@ def test_a_recorded_step_is_the_step(options: dict[str, object]) -> None:
     expected = carry_out(network(), lambda eager, _: eager, 16, 16, 7, 16, **options)
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
     assert replays == 3
-    assert recorded[0].fault == ""
+    assert recorded[0].error == ""
 
 
 def test_a_step_that_cannot_be_recorded_goes_eagerly() -> None:
@@ -99,7 +99,7 @@ def test_a_step_that_cannot_be_recorded_goes_eagerly() -> None:
     found = carry_out(module, make, 16, 16)
     expected = carry_out(network(), lambda eager, _: eager, 16, 16)
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
-    assert made[0].fault == "operation not permitted when stream is capturing"
+    assert made[0].error == "operation not permitted when stream is capturing"
 
 
 class Greedy(nn.Module):

@@ -212,7 +212,7 @@ def _demand_same_libraries() -> None:
 
     find = versions.finder()
     here = find()
-    faults = []
+    errors = []
     nodes = {}
     for node in alive_nodes():
         there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
@@ -221,10 +221,10 @@ def _demand_same_libraries() -> None:
     ready, silent = ray.wait(list(nodes), num_returns=len(nodes), timeout=REPLY_TIMEOUT_S)
     for reply in ready:
         try:
-            faults.append(versions.difference(here, ray.get(reply), nodes[reply]))
+            errors.append(versions.difference(here, ray.get(reply), nodes[reply]))
         except Exception as error:
-            faults.append(f"node {nodes[reply]} cannot run tasks: {error_text(error)}")
-    faults += [f"node {nodes[reply]} does not respond" for reply in silent]
-    messages = sorted(fault for fault in faults if fault)
+            errors.append(f"node {nodes[reply]} cannot run tasks: {error_text(error)}")
+    errors += [f"node {nodes[reply]} does not respond" for reply in silent]
+    messages = sorted(error for error in errors if error)
     if messages:
-        raise ClusterError("\n".join(f"--executor ray: {fault}" for fault in messages))
+        raise ClusterError("\n".join(f"--executor ray: {error}" for error in messages))
