@@ -102,8 +102,8 @@ class TuningSettings(Settings):
         """Return the settings of all trials: those of `train` first, then points of the space.
 
         The points are a scrambled Sobol sequence with a fixed seed, so that they depend on the
-        space only. Combinations that do not fit together are skipped. Raises InvalidSettingsError
-        if there are not enough valid ones.
+        space only. Repeated ones and combinations that do not fit together are skipped. Raises
+        InvalidSettingsError if there are not enough.
         """
         import numpy as np
         from scipy.stats import qmc
@@ -114,14 +114,16 @@ class TuningSettings(Settings):
         found, reason = [train], ""
         for draw in draws:
             try:
-                found.append(self._settings(train, self._values(draw)))
+                settings = self._settings(train, self._values(draw))
+                if settings not in found:
+                    found.append(settings)
             except InvalidSettingsError as error:
                 reason = reason or str(error).removeprefix("TrainSettings: ")
             if len(found) == self.trials:
                 return found
         raise InvalidSettingsError(
-            f"tuning.space: only {len(found) - 1} of {missing} further trials get valid settings: "
-            f"{reason}"
+            f"tuning.space: only {len(found) - 1} of {missing} further trials get valid settings "
+            f"of their own{reason and f': {reason}'}; reduce tuning.trials or widen the space"
         )
 
     def changed(self, settings: TrainSettings) -> dict[str, Any]:

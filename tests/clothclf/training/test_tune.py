@@ -75,7 +75,7 @@ def test_all_architectures_try_the_same_points_and_the_own_recipe_first() -> Non
 
 
 def test_a_range_of_whole_numbers_gives_whole_numbers_within_it() -> None:
-    tuning = settings(trials=20, space={"head_epochs": {"low": 0, "high": 2}})
+    tuning = settings(trials=3, space={"head_epochs": {"low": 0, "high": 2}})
     assert {point.head_epochs for point in tuning.points(recipe())} == {0, 1, 2}
 
 
@@ -145,6 +145,12 @@ def test_a_space_without_a_point_is_refused_in_one_sentence(
 def test_points_that_never_fit_together_are_refused() -> None:
     tuning = settings(space={"final_learning_rate": [0.001]})
     with pytest.raises(InvalidSettingsError, match=r"only 0 of 5 .*schedule: constant takes none"):
+        tuning.points(recipe())
+
+
+def test_more_trials_than_the_space_has_points_are_refused() -> None:
+    tuning = settings(trials=9, space={"optimizer": ["sgd", "adamw", "lamb"]})
+    with pytest.raises(InvalidSettingsError, match=r"only 2 of 8 .*reduce tuning.trials or widen"):
         tuning.points(recipe())
 
 
