@@ -88,7 +88,7 @@ class SelectionSettings(Settings):
 
 
 class StudySettings(Settings):
-    """Schema of a config file."""
+    """A config file: the data, the architectures, and how they are trained."""
 
     study: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
     """Name of the study and of its MLflow experiment."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import html
 import inspect
+import itertools
 import json
 import textwrap
 from collections.abc import Iterator
@@ -18,11 +19,19 @@ from benchmark.config.study import StudySettings
 INTRO = """\
 # Config keys
 
-A study is a YAML file with these keys; `--set KEY=VALUE` sets one on the command line. Only `study` and
-`architectures` are required. [Your own data](your-own-data.md) and [Recipes](recipes.md) explain them with examples.
-Keys of `data`, `model`, `train` and `tuning` that change a run's numbers are part of its run_id.
+A study is a YAML file with these keys; `--set KEY=VALUE` sets one on the command line. Only `study`
+and `architectures` are required. [Your own data](your-own-data.md) and [Recipes](recipes.md)
+explain them with examples. `[]` stands for each item of a list, `KEY` for a key of your choice.
 """
 Schema = dict[str, Any]
+Section = tuple[str, type[BaseModel], str]
+"""Dotted key, settings and description of a section."""
+LIMITS = {
+    "minimum": "≥",
+    "exclusiveMinimum": "&gt;",
+    "maximum": "≤",
+    "exclusiveMaximum": "&lt;",
+}
 
 
 def page() -> str:
@@ -30,18 +39,15 @@ def page() -> str:
     parts = [INTRO]
     for prefix, model, text in sections(StudySettings):
         title = f"{'#' * min(4, 2 + prefix.count('.'))} {prefix or 'Top level'}"
-        rows = [
-            _row(prefix, model, name) for name in model.model_fields if not _is_section(model, name)
-        ]
+        names = [name for name in model.model_fields if not _is_section(model, name)]
+        rows = [_row(prefix, model, name) for name in names]
         table = ["| key | type | default | meaning |", "| --- | --- | --- | --- |", *rows]
         parts.append("\n".join([title, "", text, "", *(table if rows else []), ""]))
     return "\n".join(parts)
 
 
-def sections(
-    model: type[BaseModel], prefix: str = ""
-) -> Iterator[tuple[str, type[BaseModel], str]]:
-    """Yield each section: the dotted key, `[]` for each item of a list; its settings; its text."""
+def sections(model: type[BaseModel], prefix: str = "") -> Iterator[Section]:
+    """Yield each section of the settings, outer ones first."""
     yield prefix, model, _one_line(inspect.getdoc(model) or "")
     for name, field in model.model_fields.items():
         for inner, suffix in _models_in(field.annotation):
@@ -62,20 +68,19 @@ def descriptions(model: type[BaseModel]) -> dict[str, str]:
     """Return the docstrings below the fields of a class."""
     found: dict[str, str] = {}
     for base in reversed(model.__mro__[: model.__mro__.index(BaseModel)]):
-        body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0].body  # type: ignore[attr-defined]
-        for statement, following in zip(body, body[1:]):
-            if isinstance(statement, ast.AnnAssign) and isinstance(following, ast.Expr):
-                found[statement.target.id] = _one_line(following.value.value)  # type: ignore[union-attr, attr-defined]
+        tree: Any = ast.parse(textwrap.dedent(inspect.getsource(base)))
+        for field, text in itertools.pairwise(tree.body[0].body):
+            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+                found[field.target.id] = _one_line(text.value.value)
     return found
 
 
 def _row(prefix: str, model: type[BaseModel], name: str) -> str:
     field = model.model_fields[name]
-    schema = model.model_json_schema()
-    kind = _type(schema["properties"][name], schema.get("$defs", {}))
-    default = (
-        "required" if field.is_required() else _value(field.get_default(call_default_factory=True))
-    )
+    kind = _type(model.model_json_schema()["properties"][name])
+    default = "required"
+    if not field.is_required():
+        default = _value(field.get_default(call_default_factory=True))
     meaning = descriptions(model).get(name, "")
     key = _dotted(prefix, name)
     return f'| <a id="{html.escape(key)}"></a>{_code(key)} | {kind} | {default} | {meaning} |'
@@ -94,20 +99,19 @@ def _models_in(annotation: Any, suffix: str = "") -> Iterator[tuple[type[BaseMod
         yield from _models_in(argument, suffix + mark)
 
 
-def _type(schema: Schema, definitions: dict[str, Schema]) -> str:
+def _type(schema: Schema) -> str:
     """Describe a JSON schema in words."""
     if "$ref" in schema:
         return "section"
     if "anyOf" in schema:
-        return " or ".join(dict.fromkeys(_type(kind, definitions) for kind in schema["anyOf"]))
+        return " or ".join(dict.fromkeys(_type(kind) for kind in schema["anyOf"]))
     if "const" in schema or "enum" in schema:
         return " or ".join(_code(str(value)) for value in schema.get("enum", [schema.get("const")]))
     kind = schema.get("type", "any value")
     if kind == "array":
-        return f"list ({_type(schema['items'], definitions)})"
+        return f"list ({_type(schema['items'])})"
     if kind == "object":
-        values = _type(schema.get("additionalProperties", {}), definitions)
-        return f"mapping ({values})"
+        return f"mapping ({_type(schema.get('additionalProperties', {}))})"
     if kind == "string":
         return "path" if schema.get("format") == "path" else "text"
     words = {"integer": "whole number", "boolean": "`true` or `false`", "null": "`null`"}
@@ -115,13 +119,7 @@ def _type(schema: Schema, definitions: dict[str, Schema]) -> str:
 
 
 def _range(schema: Schema) -> str:
-    marks = (
-        ("minimum", "≥"),
-        ("exclusiveMinimum", "&gt;"),
-        ("maximum", "≤"),
-        ("exclusiveMaximum", "&lt;"),
-    )
-    limits = [f"{mark}&nbsp;{schema[key]:,}" for key, mark in marks if key in schema]
+    limits = [f"{mark}&nbsp;{schema[key]:,}" for key, mark in LIMITS.items() if key in schema]
     return f" {', '.join(limits)}" if limits else ""
 
 

@@ -89,12 +89,10 @@ def _as_tables(diagram: str) -> str:
     tables = []
     for name, body in re.findall(r"subgraph (\w+)\n(.*?)^  end", diagram, re.M | re.S):
         labels = dict(re.findall(r"(\w+)\[(\w+)\]", body))
-        used: dict[str, list[str]] = {key: [] for key in labels}
+        used: dict[str, list[str]] = {}
         for key, other in re.findall(r"(\w+) --> (\w+)", body):
-            used[key].append(f"`{labels[other]}`")
-        rows = [
-            f"| `{labels[key]}` | {', '.join(others)} |" for key, others in used.items() if others
-        ]
+            used.setdefault(f"`{labels[key]}`", []).append(f"`{labels[other]}`")
+        rows = [f"| {importer} | {', '.join(others)} |" for importer, others in used.items()]
         tables.append("\n".join([f"| {name} | imports |", "| --- | --- |", *rows]))
     note = "Imports that follow from others are left out; `benchmark` imports `clothclf`."
     return "\n\n".join([*tables, note]) + "\n"
