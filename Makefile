@@ -1,4 +1,4 @@
-# run: the demo study and its report · test: the suite · test-quick: without browsers, clusters and injected faults · check: lint, types, declared dependencies and layers · diagram: the packages in docs/architecture.md · perf: benchmarks · faults: injected faults · cluster: Ray, a shared store, several GPUs
+# run: the demo study and its report · test: the suite · test-quick: without browsers, clusters and injected faults · check: lint, types, declared dependencies and layers · docs: the documentation as a site in build/site · diagram: the packages in docs/architecture.md · perf: benchmarks · faults: injected faults · cluster: Ray, a shared store, several GPUs
 PYTHON ?= python3
 # pip leaves compiling to the first import, which is repeated in each process unless it is written.
 unexport PYTHONDONTWRITEBYTECODE
@@ -24,6 +24,10 @@ faults: .venv/installed
 cluster: .venv/installed
 	.venv/bin/pytest tests/cluster
 
+# Material announces the end of mkdocs 1 at each build, unless it is told not to.
+docs: .venv/installed
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
+
 diagram: .venv/installed
 	.venv/bin/python docs/draw_packages.py
 
@@ -32,7 +36,7 @@ perf: .venv/installed
 
 .venv/installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	.venv/bin/pip install --quiet --no-compile --constraint constraints.txt --editable '.[test]'
+	.venv/bin/pip install --quiet --no-compile --constraint constraints.txt --editable '.[test,docs]'
 	touch $@
 
-.PHONY: run test test-quick test-all check diagram perf faults cluster
+.PHONY: run test test-quick test-all check docs diagram perf faults cluster

@@ -23,8 +23,9 @@ def plan(
     Probes ARCHITECTURES, or all of the config. Time is from the start of a run's process to its
     record, without early stopping. Peak memory is the maximum resident memory of that process. It
     includes decoded images and cached features, which are memory-mapped files that the system can
-    evict; a run does not fit if its remaining memory exceeds the available memory. The exit code
-    is 1 if a run cannot be started or does not fit.
+    evict; a run does not fit if its remaining memory exceeds the available memory. The last line
+    says how many runs are finished, and the time that the others take. The exit code is 1 if a run
+    cannot be started or does not fit.
 
     \b
     Examples:

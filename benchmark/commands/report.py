@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from benchmark.commands.options import (
     Number,
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from benchmark.report.write import Report
 
 SUFFIXES = {item.suffix: item.name for item in FORMATS.values()}
+NEXT = ("report -o report.html", "ui", "deploy")
+"""Commands to go on with, as far as they exist."""
 MAX_SHOWN = 20
 """Maximum number of differences that `--check` prints."""
 
@@ -164,13 +167,25 @@ def report(
         from benchmark.terminal.output import make_console
         from benchmark.terminal.report_view import print_report
 
-        print_report(made, make_console(stderr=False))
+        console = make_console(stderr=False)
+        separator = " · " if console.encoding.startswith("utf") else ", "
+        print_report(made, console, _next_steps(ctx, separator))
     else:
         write_output(made.text(form, images), output)
     if log:
         from benchmark.workflows.publish import publish
 
         click.echo(f"logged as MLflow run {publish(made)}", err=True)
+
+
+def _next_steps(ctx: click.Context, separator: str) -> str:
+    """Return the commands to go on with, in one line."""
+    root = ctx.find_root().command
+    known = root.commands if isinstance(root, click.Group) else {}
+    commands = [f"bench {command}" for command in NEXT if command.split()[0] in known]
+    own = [ctx.get_parameter_source(name) for name in ("config", "assignments")]
+    same = ", with the same -c and --set" if set(own) != {ParameterSource.DEFAULT} else ""
+    return f"Next{same}: {separator.join(commands)}"
 
 
 def _criteria(front: str, **limits: Any) -> Criteria:

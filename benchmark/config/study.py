@@ -88,12 +88,13 @@ class SelectionSettings(Settings):
 
 
 class StudySettings(Settings):
-    """Schema of a config file."""
+    """A config file: the data, the architectures, and how they are trained."""
 
     study: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
     """Name of the study and of its MLflow experiment."""
     data: DataSettings = DataSettings()
     architectures: Annotated[tuple[ArchitectureSettings, ...], Field(min_length=1)]
+    """Architectures to compare: names, wildcards or lists of names, each alone or with options."""
     selection: SelectionSettings = SelectionSettings()
     recipe: Annotated[str, Field(min_length=1)] | None = None
     """Name of a shipped recipe, or path of a file, with defaults for `model` and `train`."""
@@ -102,7 +103,9 @@ class StudySettings(Settings):
     tuning: TuningSettings | None = None
     """Tuning of training settings for each run; none trains with those of `train`."""
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1)] = (0,)
+    """Seeds of all random draws; every architecture runs once with each."""
     device: Device = "auto"
+    """`auto` (a GPU if there is one, else the CPU), `cpu`, `mps`, `cuda` or `cuda:N`."""
     measure: bool = True
     """Measure latency, throughput and memory after each run, which takes 5 to 15 s."""
     limits: LimitsSettings = LimitsSettings()

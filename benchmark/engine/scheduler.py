@@ -18,7 +18,7 @@ from benchmark.engine.executors.base import Executor, RunAtWork
 from benchmark.engine.executors.local import LocalExecutor
 from benchmark.engine.process import Limits, failure_of
 from benchmark.engine.stopping import StopRequest
-from benchmark.runs.events import Note, Unmeasured
+from benchmark.runs.events import Note, Unmeasured, Waiting
 from benchmark.runs.known_records import Records
 from benchmark.runs.listener import Listener, StudyListener
 from benchmark.runs.record import Failure, RunRecord
@@ -125,6 +125,7 @@ class _Schedule:
         self.unmeasured: deque[RunSpec] = deque()
         self.begun: set[str] = set()
         self.waited_for: set[str] = set()
+        self.told_reason = ("", "")
         self.untold: deque[Callable[[], None]] = deque()
         self.ended_locks: list[filelock.BaseFileLock] = []
         self.given_up = False
@@ -151,7 +152,13 @@ class _Schedule:
         return self.outcome
 
     def _has_room(self, spec: RunSpec) -> bool:
-        return self.executor.has_room(spec, len(self.running))
+        """Whether the next run can start; the listeners get the reason if not, once each."""
+        reason = self.executor.waits_for(spec, len(self.running))
+        if reason and (spec.run_id, reason) != self.told_reason:
+            self.told_reason = (spec.run_id, reason)
+            for listener in self.listeners:
+                listener.on_event(spec, Waiting(reason=reason))
+        return not reason
 
     def _is_ending(self) -> bool:
         return self.stop.requested or self.given_up or self._is_late()

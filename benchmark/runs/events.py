@@ -69,7 +69,18 @@ class Unmeasured(Settings):
     kind: Literal["unmeasured"] = "unmeasured"
 
 
-Event = StageStarted | Progress | EpochDone | Resumed | Note | Failed | Unmeasured
+class Waiting(Settings):
+    """The run is the next to start, and cannot start yet."""
+
+    kind: Literal["waiting"] = "waiting"
+    reason: str
+    """What it waits for: `a free worker`, or memory with the amounts."""
+
+
+FREE_WORKER = "a free worker"
+"""The reason of every run beyond the number of workers."""
+
+Event = StageStarted | Progress | EpochDone | Resumed | Note | Failed | Unmeasured | Waiting
 EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])
 
 

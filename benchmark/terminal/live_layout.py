@@ -155,8 +155,13 @@ class Layout:
         ]
 
     def _waiting_row(self, name: str, name_width: int, columns: Sequence[Column]) -> Line:
-        has_state = self._state in columns
-        return [(self._name(name, name_width) + (f"{INDENT}waiting" if has_state else ""), DIM)]
+        text = self._name(name, name_width)
+        if self._state in columns:
+            next_one, reason = self._progress.waits_for
+            why = f" for {reason}" if name == next_one and self._progress.workers > 1 else ""
+            room = sum(len(INDENT) + column.width for column in columns) - len(INDENT)
+            text += INDENT + shorten(f"waiting{why}", room, self._ellipsis)
+        return [(text, DIM)]
 
     def _name(self, name: str, width: int) -> str:
         text = shorten(printable(name), width, self._ellipsis)

@@ -6,8 +6,7 @@ import contextlib
 import re
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from typing import Literal
+from collections.abc import Collection, Iterator, Sequence
 
 from rich import box
 from rich.cells import cell_len
@@ -33,6 +32,7 @@ from clothclf.data.prepare import prepare
 PIPED_WIDTH = 200
 _FIGURE = re.compile(r"[-+]?\d[\d,.]*(\s|%|$)|[-–]?$")
 """Start of a cell in a column of figures, which is aligned to the right."""
+_WHOLE_PART = re.compile(r"[-+]?\d[\d,]*")
 SILENCE_S = 30.0
 """Maximum time between progress lines without a live table."""
 MAX_FIRST_COLUMN = 40
@@ -86,14 +86,16 @@ def print_table(
     rows: Sequence[Sequence[str]],
     title: str = "",
     drop_first: Sequence[str] = (),
+    bold: Collection[int] = (),
 ) -> None:
     """Print a table: with rules on a terminal, else in plain aligned columns.
 
     If the terminal is too narrow, hides columns and names them below the table: those of
     `drop_first` in that order, then from the right. The first and last column always stay.
+    Figures stand below each other at the decimal point. Rows in `bold` are emphasized.
     """
     # Cells are untrusted text: no markup, no control characters.
-    cells = [[printable(cell) for cell in row] for row in rows]
+    titles, cells = _aligned(columns, [[printable(cell) for cell in row] for row in rows])
     widths = [max(map(cell_len, column)) for column in zip(columns, *cells, strict=True)]
     shown, whole = list(range(len(columns))), set[int]()
     if console.file.isatty():
@@ -101,15 +103,40 @@ def print_table(
         whole = {n for n in shown[:-1] if n or widths[n] <= MAX_FIRST_COLUMN}
     table = Table(title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD)
     for number in shown:
-        figures = number and all(_FIGURE.match(row[number]) for row in cells)
-        justify: Literal["left", "right"] = "right" if figures else "left"
-        table.add_column(columns[number], overflow="fold", no_wrap=number in whole, justify=justify)
-    for row in cells:
-        table.add_row(*(Text(row[number]) for number in shown))
+        table.add_column(Text(titles[number]), overflow="fold", no_wrap=number in whole)
+    for place, row in enumerate(cells):
+        style = "bold" if place in bold else None
+        table.add_row(*(Text(row[number]) for number in shown), style=style)
     console.print(table)
     dropped = [name for number, name in enumerate(columns) if number not in shown]
     if dropped:
         console.print(f"hidden columns (terminal too narrow): {', '.join(dropped)}", style="dim")
+
+
+def _is_figures(cells: Sequence[Sequence[str]], column: int) -> bool:
+    """Whether a column, other than the first, has figures or dashes only."""
+    return column > 0 and all(_FIGURE.match(row[column]) for row in cells)
+
+
+def _aligned(columns: Sequence[str], cells: list[list[str]]) -> tuple[list[str], list[list[str]]]:
+    """Pad columns of figures to the right of their titles, decimal points below each other."""
+    titles = list(columns)
+    for number, title in enumerate(columns):
+        if not cells or not _is_figures(cells, number):
+            continue
+        heads = [_whole_part(row[number]) for row in cells]
+        tails = [cell_len(row[number]) - head for row, head in zip(cells, heads, strict=True)]
+        width = max(cell_len(title), max(heads) + max(tails))
+        titles[number] = " " * (width - cell_len(title)) + title
+        for row, head in zip(cells, heads, strict=True):
+            row[number] = " " * (width - max(tails) - head) + row[number]
+    return titles, cells
+
+
+def _whole_part(cell: str) -> int:
+    """Length of a figure before its decimal point; of a dash, the whole."""
+    found = _WHOLE_PART.match(cell)
+    return found.end() if found else len(cell)
 
 
 def _that_fit(
@@ -196,6 +223,8 @@ class TerminalListener:
             self._table.refresh()
         elif isinstance(event, events.EpochDone):
             self._notify(spec, events.describe(event))
+        elif isinstance(event, events.Waiting) and event.reason != events.FREE_WORKER:
+            self._say(spec, f"waiting for {event.reason}")
 
     def on_finished(self, folder: RunFolder, record: RunRecord) -> None:
         """Print the result of the run."""

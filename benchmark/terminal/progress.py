@@ -119,6 +119,8 @@ class StudyProgress:
         """Runs finished now or earlier."""
         self.failed = 0
         self.waiting: dict[str, RunSpec] = {}
+        self.waits_for = ("", "")
+        """Name of the next run, and what it waits for."""
         self.running: dict[str, RunProgress] = {}
         self.elsewhere: dict[str, RunSpec] = {}
         self.unmeasured: dict[str, RunSpec] = {}
@@ -137,7 +139,10 @@ class StudyProgress:
         self.running[spec.name] = RunProgress(spec, self.clock(), measuring)
 
     def update(self, spec: RunSpec, event: events.Event) -> None:
-        """Update a run from an event of its process."""
+        """Update a run from an event of its process, or of the scheduler."""
+        if isinstance(event, events.Waiting):
+            self.waits_for = (spec.name, event.reason)
+            return
         run = self.running.get(spec.name)
         if run is None:
             return

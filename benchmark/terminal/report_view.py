@@ -18,8 +18,8 @@ PICK = " (pick)"
 """Marks the pick in the table."""
 
 
-def print_report(report: Report, console: Console) -> None:
-    """Print every comparison of a report, and commands to go on with."""
+def print_report(report: Report, console: Console, next_steps: str = "") -> None:
+    """Print every comparison of a report, and commands to go on with in the last line."""
     for number, analysis in enumerate(report.analyses):
         print_pick(analysis, console)
         print_comparison(report, analysis, console, report.collection.not_begun * (not number))
@@ -28,10 +28,8 @@ def print_report(report: Report, console: Console) -> None:
     if report.collection.elsewhere:
         others = printable("; ".join(report.collection.elsewhere))
         console.print(Text(f"Other protocol or data settings, not in this table: {others}"))
-    console.print(Text(NEXT), style="dim")
-
-
-NEXT = "Next: bench report -o report.html, bench ui, bench predict IMAGE, bench export"
+    if next_steps:
+        console.print(Text(next_steps), style="dim")
 
 
 def print_pick(analysis: Analysis, console: Console) -> None:
@@ -49,8 +47,10 @@ def print_comparison(
 ) -> None:
     """Print the main table, with the pick marked; runs that have not started come last."""
     cells = table_cells(analysis, not_begun or [])
-    for row, line in zip(analysis.rows, cells, strict=False):
+    picked = set()
+    for place, row in enumerate(analysis.rows):
         if analysis.pick is not None and row is analysis.pick.chosen and len(analysis.rows) > 1:
-            line[0] += PICK
+            cells[place][0] += PICK
+            picked.add(place)
     title = f"{report.study.study}, on {analysis.comparison.specs[0].data_summary.title}"
-    print_table(console, columns(analysis), cells, title, DROP_FIRST)
+    print_table(console, columns(analysis), cells, title, DROP_FIRST, picked)

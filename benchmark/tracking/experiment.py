@@ -5,9 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from benchmark.errors import TrackingError
+from benchmark.tracking.comparison_view import address
+from benchmark.tracking.run_fields import NOTE_TAG
 
 # Makes MLflow's UI show trained models, not traces of language models.
 KIND = {"mlflow.experimentKind": "custom_model_development"}
+MAX_NOTE = 4500
+"""Maximum characters of an answer in a description; servers before 3.17 take 5,000 in a tag."""
+OWN = "Written with each report of bench; without this line, your own text is kept."
+"""Last line of a description that is replaced."""
 
 
 def open_experiment(client: Any, study: str, place: str | None, shown_uri: str) -> str:
@@ -30,3 +36,12 @@ def open_experiment(client: Any, study: str, place: str | None, shown_uri: str) 
             f"(mlflow experiments restore -x {found.experiment_id}) or rename the study"
         )
     return str(found.experiment_id)
+
+
+def describe_experiment(client: Any, experiment_id: str, note: str) -> None:
+    """Set the experiment's description, with a link to its comparison, unless a user wrote one."""
+    link = f"[Comparison of the runs]({address('', experiment_id).lstrip('/')})"
+    text = f"{note}\n\n{link}\n\n{OWN}"
+    present = client.get_experiment(experiment_id).tags.get(NOTE_TAG, "")
+    if text != present and (not present or present.endswith(OWN)):
+        client.set_experiment_tag(experiment_id, NOTE_TAG, text)

@@ -26,10 +26,16 @@ from benchmark.tracking.connection import (
     unusable,
 )
 from benchmark.tracking.delete import delete_logged, require_unregistered
-from benchmark.tracking.experiment import open_experiment
+from benchmark.tracking.experiment import MAX_NOTE, describe_experiment, open_experiment
 from benchmark.tracking.heartbeat import HEARTBEAT_TAG, heartbeat_tags, is_dead
 from benchmark.tracking.relocate import artifact_location, relocate
-from benchmark.tracking.report_artifacts import is_whole, log_report_run, report_filter
+from benchmark.tracking.report_artifacts import (
+    NO_METRICS,
+    NOTE,
+    is_whole,
+    log_report_run,
+    report_filter,
+)
 from benchmark.tracking.run_fields import RUN_ID_TAG
 from benchmark.tracking.sqlite_store import opening
 from benchmark.tracking.system_metrics import samples_of
@@ -135,7 +141,11 @@ class MlflowStore:
             max_results=1,
         )
         shown = comparison_view.comparable_with(newest[0].data.tags if newest else {})
-        measured = self._search(f"{shown} and metrics.`{comparison_view.LATENCY}` > 0")
+        measured = self.client.search_runs(
+            [self.experiment_id],
+            filter_string=f"{shown} and metrics.`{comparison_view.LATENCY}` > 0",
+            max_results=1,
+        )
         state = comparison_view.view_state(bool(measured), shown)
         experiment = self.client.get_experiment(self.experiment_id)
         tag = comparison_view.VIEW_TAG
@@ -301,15 +311,31 @@ class MlflowStore:
             self._settle(self._find(run_id))
 
     def log_report(
-        self, texts: Mapping[str, str], table: pd.DataFrame, figures: Sequence[Path]
+        self,
+        texts: Mapping[str, str],
+        table: pd.DataFrame,
+        figures: Sequence[Path],
+        note: str = "",
+        metrics: Mapping[str, float] = NO_METRICS,
     ) -> str:
         """Log the study's report as the only report run of the experiment; return its MLflow id.
 
         `texts` maps names such as `report.html` to content, `table` has one row per architecture,
-        and `figures` are files. Does nothing if the store already has this report. Comparisons
-        exclude the run by its tag `bench.kind`.
+        and `figures` are files. `note`, the answer in words, becomes the description of run and
+        experiment, and `metrics` are its figures. Does nothing if the store already has this
+        report. Comparisons exclude the run by its tag `bench.kind`.
         """
-        return log_report_run(self.client, self.experiment_id, self._reports, texts, table, figures)
+        note = note[:MAX_NOTE]
+        mlflow_id = log_report_run(
+            *(self.client, self.experiment_id, self._reports),
+            *(texts, table, figures),
+            note=f"{note}\n\n{NOTE}".lstrip(),
+            metrics=metrics,
+        )
+        if note:
+            self.prepare_view()
+            describe_experiment(self.client, self.experiment_id, note)
+        return mlflow_id
 
     def has_report(self) -> bool:
         """Return whether the store has a complete report of the study, of any content."""

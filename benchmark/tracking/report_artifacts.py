@@ -5,19 +5,22 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from benchmark.tracking import attempts
 from benchmark.tracking.heartbeat import heartbeat_tags
-from benchmark.tracking.run_fields import KIND_TAG, REPORT_KIND
+from benchmark.tracking.run_fields import KIND_TAG, NOTE_TAG, REPORT_KIND
 
 if TYPE_CHECKING:
     import pandas as pd
 
 CONTENT_TAG = "bench.report_content"
 """Hash of the report's content; set last, so that an incomplete report is recognized."""
+NO_METRICS: Mapping[str, float] = MappingProxyType({})
 TABLE = "table.json"
 FIGURES = "figures"
+NOTE = "Report of the study. Its table, plots and texts are artifacts of this run."
 
 
 def report_filter() -> str:
@@ -37,19 +40,24 @@ def log_report_run(
     texts: Mapping[str, str],
     table: pd.DataFrame,
     figures: Sequence[Path],
+    note: str = NOTE,
+    metrics: Mapping[str, float] = NO_METRICS,
 ) -> str:
     """Ensure that there is one report run with this content; return its MLflow id.
 
-    `search` returns the report runs. A run with other content is replaced by a new one and
-    deleted. If two drivers log a report at the same time, the later one is kept.
+    `search` returns the report runs; `note` is the description of a new one, and `metrics` are its
+    figures. A run with other content is replaced by a new one and deleted. If two drivers log a
+    report at the same time, the later one is kept.
     """
-    content = _hash(texts, table, figures)
+    content = _hash({**texts, "note": note}, table, figures)
     found = search()
     best = max(found, key=_worth, default=None)
     if best is not None and is_whole(best) and best.data.tags[CONTENT_TAG] == content:
         mlflow_id = str(best.info.run_id)
     else:
-        mlflow_id = _log(client, experiment_id, texts, table, figures)
+        mlflow_id = _log(client, experiment_id, texts, table, figures, note)
+        for name, value in metrics.items():
+            client.log_metric(mlflow_id, name, value)
         client.set_tag(mlflow_id, CONTENT_TAG, content)
         client.set_terminated(mlflow_id, "FINISHED")
         found = search()  # another driver may have logged one meanwhile
@@ -68,13 +76,13 @@ def _log(
     texts: Mapping[str, str],
     table: pd.DataFrame,
     figures: Sequence[Path],
+    note: str,
 ) -> str:
-    note = "Report of the study. Its table, plots and texts are artifacts of this run."
     tags = {
         **heartbeat_tags(),
         KIND_TAG: REPORT_KIND,
         "mlflow.source.name": "bench report",
-        "mlflow.note.content": note,
+        NOTE_TAG: note,
     }
     created = client.create_run(experiment_id, run_name="report", tags=tags)
     mlflow_id = str(created.info.run_id)

@@ -23,6 +23,8 @@ from clothclf.results import EpochResult
 
 RUN_ID_TAG = "bench.run_id"
 KIND_TAG = "bench.kind"
+NOTE_TAG = "mlflow.note.content"
+"""Description of a run or an experiment, as Markdown."""
 PROTOCOL_TAG = "bench.protocol"
 DATA_TAG = "bench.data_fingerprint"
 RUN_KIND = "run"
@@ -57,9 +59,6 @@ def run_name(spec: RunSpec, root: Path) -> str:
 def spec_tags(spec: RunSpec) -> dict[str, str]:
     """Return the tags that are known before the run starts."""
     data = spec.data_summary
-    synthetic = (
-        " The images are synthetic: results do not transfer to real images." * data.synthetic
-    )
     return {
         **spec.tags,
         RUN_ID_TAG: spec.run_id,
@@ -73,11 +72,35 @@ def spec_tags(spec: RunSpec) -> dict[str, str]:
         "bench.synthetic_data": str(data.synthetic).lower(),
         "bench.weights": spec.weights.name,
         "mlflow.source.name": "bench run",
-        "mlflow.note.content": (
-            f"{spec.architecture}, {spec.model.mode}, weights {spec.weights.name}, "
-            f"seed {spec.seed}, on {data.title}.{synthetic}"
-        ),
+        NOTE_TAG: _note(spec),
     }
+
+
+def _note(spec: RunSpec) -> str:
+    data = spec.data_summary
+    synthetic = (
+        " The images are synthetic: results do not transfer to real images." * data.synthetic
+    )
+    return (
+        f"{spec.architecture}, {spec.model.mode}, weights {spec.weights.name}, "
+        f"seed {spec.seed}, on {data.title}.{synthetic}"
+    )
+
+
+def _record_note(record: RunRecord) -> str:
+    """Return the description of a finished run, figures first.
+
+    On the page of a run, MLflow lists system metrics before all others, but below the description.
+    """
+    figures = final_metrics(record)
+    shown = (
+        ("test/accuracy", 100, "{:.2f} % test accuracy"),
+        ("cost/gmacs", 1, "{:.4g} GMACs"),
+        ("cost/mparams", 1, "{:.4g} M parameters"),
+        ("speed/latency_ms", 1, "{:.3g} ms latency"),
+    )
+    parts = [text.format(by * figures[name]) for name, by, text in shown if name in figures]
+    return f"**{', '.join(parts)}**\n\n{_note(record.spec)}" if parts else _note(record.spec)
 
 
 def recipe(spec: RunSpec) -> str:
@@ -105,10 +128,11 @@ def recipe(spec: RunSpec) -> str:
 
 
 def record_tags(record: RunRecord) -> dict[str, str]:
-    """Return the tags of a finished run: its environment and the verdict on its cost."""
+    """Return the tags of a finished run: description, environment, and the verdict on its cost."""
     environment = record.environment
     versions = {"python": environment.python, **environment.versions}
     tags = {
+        NOTE_TAG: _record_note(record),
         "bench.versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
         "bench.device": environment.device,
         "bench.processor": environment.processor,

@@ -16,6 +16,7 @@ from clothclf.cost.measure.busy import busy_now
 from clothclf.errors import TrainingError
 from clothclf.memory import available_memory_bytes
 
+FITS = "to run"
 COLUMNS = ("architecture and seed", "precision", "time", "peak memory", "state")
 
 
@@ -24,7 +25,7 @@ def show_plan(study: StudySettings, requested: Sequence[str]) -> int:
     console = make_console()
     root = open_store(study)
     specs, _ = plan_study(study, requested, root, console)
-    rows, seconds, failures = [], 0.0, 0
+    rows, seconds, failures, finished = [], 0.0, 0, 0
     busy = busy_now()
     for number, spec in enumerate(specs, 1):
 
@@ -41,18 +42,20 @@ def show_plan(study: StudySettings, requested: Sequence[str]) -> int:
             continue
         if RunFolder.of(root, spec).record() is not None:
             state = "finished"
+            finished += 1
         else:
             state = describe_fit(found)
-            failures += state != "to run"
-            seconds += found.seconds
+            failures += state != FITS
+            seconds += found.seconds * (state == FITS)
         memory = mebibytes(found.peak_memory_bytes)
         rows.append([spec.name, found.precision, duration(found.seconds), memory, state])
     print_table(make_console(stderr=False), COLUMNS, rows, f"plan of {study.study}")
     if busy:
         console.print(f"{busy}: times are longer than on an idle machine", style="yellow")
-    if seconds:
-        at_most = "at most " if study.train.patience else ""
-        console.print(f"time to finish: {at_most}{duration(seconds)}")
+    at_most = "at most " if study.train.patience else ""
+    to_run = len(specs) - finished - failures
+    left = f"{at_most}{duration(seconds)} for {to_run} runs, one after the other"
+    console.print(f"done: {finished} of {len(specs)} runs; left: {left if to_run else 'nothing'}")
     return 1 if failures else 0
 
 
@@ -60,6 +63,6 @@ def describe_fit(found: Estimate) -> str:
     """Describe whether a run fits in the available memory, for the column `state`."""
     available = available_memory_bytes()
     if found.working_memory_bytes <= available:
-        return "to run"
+        return FITS
     needed = mebibytes(found.working_memory_bytes)
     return f"does not fit: needs {needed}, {mebibytes(available)} available"

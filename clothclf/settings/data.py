@@ -29,9 +29,13 @@ class SplitSettings(Settings):
     }
 
     train: Fraction = 0.64
+    """Fraction of training images."""
     valid: Fraction = 0.16
+    """Fraction of validation images."""
     test: Fraction = 0.20
+    """Fraction of test images."""
     seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the split."""
     keep_exact_duplicates_together: bool = True
     """Keep exact duplicates in one split; `false` splits as the published study did."""
     keep_near_duplicates_together: bool = False
@@ -63,15 +67,20 @@ class AtMostSettings(Settings):
     """
 
     train: Annotated[int, Field(ge=2)] | None = None
+    """Maximum number of training images."""
     valid: Annotated[int, Field(ge=2)] | None = None
+    """Maximum number of validation images."""
     test: Annotated[int, Field(ge=2)] | None = None
+    """Maximum number of test images."""
 
 
 class DemoSettings(Settings):
     """Options of the synthetic images of `data.source: demo`."""
 
     images_per_class: Annotated[int, Field(ge=5, le=10_000)] = 100
+    """Number of images per class."""
     seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the drawings."""
 
 
 HUB_DATASET = "ashraq/fashion-product-images-small"

@@ -20,6 +20,7 @@ class HeadSettings(Settings):
     hidden: Annotated[int, Field(ge=1)] | None = None
     """Width of the hidden layer; none for no hidden layer."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Dropout probability of the head's input features."""
 
 
 LIST_MARK = "@"
@@ -60,6 +61,7 @@ class ModelSettings(Settings):
     weights: Annotated[str, Field(min_length=1)] = "auto"
     """auto | pretrained | none | a weights file | a folder of `<architecture>.safetensors`."""
     mode: Mode = "frozen"
+    """`frozen` trains the head, `finetune` everything, `scratch` everything from random weights."""
     batch_norm: BatchNorm = "fixed"
     """Batch-norm statistics of a frozen backbone: `fixed`, or `drifting` (updated in training)."""
     standardize_features: bool = False

@@ -35,6 +35,7 @@ class AugmentSettings(Settings):
     """Minimum area of the random crop as a fraction of the image; aspect ratio 3:4 to 4:3,
     resized to full size."""
     horizontal_flip: bool = True
+    """Flip each image horizontally with probability one half."""
     rand_augment: Annotated[str | None, LATER] = None
     """RandAugment in timm's notation: `rand-m9-mstd0.5`."""
     random_erasing: Annotated[Shard, LATER] = 0.0
@@ -103,7 +104,9 @@ class TrainSettings(Settings):
     """Training recipe: optimizer, schedule, epochs, augmentation and label options."""
 
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 10
+    """Maximum number of epochs."""
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 16
+    """Images per optimizer step."""
     optimizer: Annotated[str, Field(min_length=1, max_length=40)] = "sgd"
     """`sgd` (with classical momentum) or any timm optimizer: adamw, lamb, lion …"""
     optimizer_options: Annotated[dict[str, OptionValue], LATER] = Field(default_factory=dict)
@@ -113,6 +116,7 @@ class TrainSettings(Settings):
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Momentum, for optimizers that have it; Adam-like optimizers have betas instead."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Weight decay: added to gradients by `sgd` and `adam`, decoupled in most others."""
     decay_norms_and_biases: Annotated[bool, LATER] = True
     """`false` disables weight decay for all 1-dimensional parameters and for those that the
     architecture lists (position embeddings, class tokens)."""

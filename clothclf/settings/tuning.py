@@ -38,7 +38,9 @@ class RangeSettings(Settings):
     """Range of a number, with both ends."""
 
     low: float
+    """Smallest value."""
     high: float
+    """Largest value."""
     log: bool = False
     """Whether values are uniform on a logarithmic scale."""
 

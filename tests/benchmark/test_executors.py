@@ -29,7 +29,7 @@ from benchmark.engine.executors.ray.ray_run import RayRun, Task
 from benchmark.engine.process import Limits, RunProcess
 from benchmark.engine.scheduler import Policy, run_plan
 from benchmark.errors import ClusterError
-from benchmark.runs.events import Event, Note
+from benchmark.runs.events import FREE_WORKER, Event, Note
 from benchmark.runs.record import Failure
 from benchmark.runs.run_folder import RunFolder
 from benchmark.runs.spec import RunSpec
@@ -62,26 +62,28 @@ def test_a_run_waits_until_memory_has_room(tmp_path: Path) -> None:
     needs = known(MemoryNeeds(lambda spec: sizes[spec.architecture]), *sizes)
     executor = LocalExecutor(Limits(), 4, needs, 4 * GIB)
     large = start(executor, tmp_path, "large")
-    assert executor.has_room(make_spec("small"), 1)
+    assert not executor.waits_for(make_spec("small"), 1)
     small = start(executor, tmp_path, "small")
-    assert not executor.has_room(make_spec("small"), 2)
+    why = executor.waits_for(make_spec("small"), 2)
+    assert why == "memory: needs 1,024 MiB, 0 MiB free"
+    assert executor.waits_for(make_spec("small"), 4) == FREE_WORKER
     executor.ended(large)
-    assert executor.has_room(make_spec("large"), 1)
+    assert not executor.waits_for(make_spec("large"), 1)
     executor.ended(small)
 
 
 def test_a_run_larger_than_all_memory_runs_alone(tmp_path: Path) -> None:
     needs = known(MemoryNeeds(lambda spec: 9 * GIB), "vgg16")
     executor = LocalExecutor(Limits(), 2, needs, 4 * GIB)
-    assert executor.has_room(make_spec("vgg16"), 0)
+    assert not executor.waits_for(make_spec("vgg16"), 0)
     start(executor, tmp_path, "vgg16")
-    assert not executor.has_room(make_spec("vgg16"), 1)
+    assert executor.waits_for(make_spec("vgg16"), 1)
 
 
 def test_nothing_is_begun_beside_a_run_whose_memory_is_not_known(tmp_path: Path) -> None:
     executor = LocalExecutor(Limits(), 2, MemoryNeeds(lambda spec: time.sleep(3600) or 0), GIB)
     start(executor, tmp_path, "vgg16")
-    assert not executor.has_room(make_spec("vgg16"), 1)
+    assert "estimate of memory" in executor.waits_for(make_spec("vgg16"), 1)
 
 
 def test_each_run_has_a_gpu_of_its_own(tmp_path: Path) -> None:
@@ -204,8 +206,8 @@ class FarAway:
     def __init__(self, messages: Callable[[], Iterator[Message]]) -> None:
         self.messages = messages
 
-    def has_room(self, spec: RunSpec, running: int) -> bool:
-        return not running
+    def waits_for(self, spec: RunSpec, running: int) -> str:
+        return "the others" * bool(running)
 
     def start(self, spec: RunSpec, folder: RunFolder, measure: bool) -> RayRun:
         return RayRun(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from benchmark.runs.events import EpochDone, Progress
+from benchmark.runs.events import EpochDone, Progress, Waiting
 from benchmark.runs.run_folder import RunFolder
 from benchmark.terminal.live_layout import Layout, Line
 from benchmark.terminal.output import TerminalListener
@@ -84,6 +84,27 @@ def test_the_next_runs_are_shown_and_the_rest_counted(height: int, shown: int) -
     waiting = [line for line in lines if "waiting" in line]
     assert [line.split()[0] for line in waiting] == [spec.name for spec in plan[1 : 1 + shown]]
     assert lines[-2].strip() == f"and {499 - shown} more"
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_next_run_says_what_it_waits_for(width: int, workers: int) -> None:
+    """With one worker, every run waits for the one before it."""
+    time, plan = Clock(), a_plan(4)
+    progress = StudyProgress(4, workers, time)
+    progress.begin(plan)
+    in_training(progress, time, plan[0])
+    progress.update(plan[1], Waiting(reason="memory: needs 2,415 MiB, 1,024 MiB free"))
+    lines = text_of(Layout(progress, plan).lines(width, 24))
+    waiting = [line for line in lines if "waiting" in line]
+    assert len(waiting) == 3
+    assert [("waiting for memory: needs" in line) for line in waiting] == [
+        workers > 1,
+        False,
+        False,
+    ]
+    assert width < 80 or workers == 1 or waiting[0].endswith("2,415 MiB, 1,024 MiB free")
+    assert all(cell_len(line) < width for line in lines)
 
 
 def test_a_plan_that_fits_is_shown_whole() -> None:

@@ -21,6 +21,7 @@ from benchmark.report.pick_rule import Criteria
 from benchmark.report.rows import Row, make_rows
 from benchmark.report.write import read_report
 from benchmark.tracking.run_fields import final_metrics
+from benchmark.workflows.publish import pick_figures, pick_note
 from clothclf.results import MeasuredCost
 from tests.benchmark.answered import Pictures, draw_answers, draw_pictures, keep_answers
 from tests.benchmark.examples import make_measured, make_record, make_spec
@@ -124,6 +125,19 @@ def test_the_drop_at_which_the_pick_flips_is_said(store: Path) -> None:
         "The pick would change to small if a drop of 15.00 points were acceptable; to large if a "
         "drop of 0.20 points were too much."
     )
+
+
+def test_mlflow_gets_the_pick_in_words_and_figures(store: Path) -> None:
+    analysis = analysed(store, Criteria())
+    assert analysis.pick is not None
+    note, figures = pick_note(analysis), pick_figures(analysis)
+    assert note.startswith(f"**{analysis.pick.sentence}**\n\n")
+    chosen = analysis.pick.chosen
+    assert chosen is not None
+    assert chosen.macs is not None
+    assert figures["pick/test_accuracy"] == chosen.accuracy
+    assert figures["pick/gmacs"] == chosen.macs / 1e9
+    assert set(figures) <= {"pick/test_accuracy", "pick/gmacs", "pick/latency_ms", "pick/mparams"}
 
 
 def test_limits_that_cost_the_pick_are_said(store: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.cli import main
 from benchmark.config.study import StudySettings, TrackingSettings
 from benchmark.report.collect import collect
 from benchmark.report.columns import COLUMNS, pareto_front
@@ -345,6 +346,10 @@ def test_a_terminal_shows_the_pick_and_an_aligned_table(tmp_path: Path, width: i
     assert len({line.index(" G ") for line in rows}) == 1
     (picked,) = (line for line in rows if "(pick)" in line)
     assert picked.split()[0] == "efficientnet_b0"
-    assert any(line.startswith("Next: bench report -o report.html") for line in lines)
+    (last,) = (line for line in lines if line.startswith("Next"))
+    assert last.startswith(
+        "Next, with the same -c and --set: bench report -o report.html · bench ui"
+    )
+    assert ("bench deploy" in "".join(lines)) == ("deploy" in main.commands)
     whole = run_in_terminal([*command, "--format", "md"], tmp_path, (200, 100))
     assert any(line.startswith("| architecture |") for line in whole.scrollback)

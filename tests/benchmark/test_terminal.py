@@ -192,6 +192,28 @@ def test_a_caller_says_which_columns_go_first() -> None:
     assert titles.split() == ["architecture", "accuracy", "MACs", "parameters", "status"]
 
 
+def test_figures_stand_below_each_other_at_the_decimal_point() -> None:
+    columns = ("architecture", "accuracy", "MACs", "time", "seed")
+    rows = [
+        ["vgg16", "9.5 % ± 0.31", "3.957 G", "1,204 s", "0"],
+        ["tiny", "87.12 %", "0.0004 G", "-", "10"],
+        ["large", "100.00 % ± 0.0", "12.1 G", "98 s", "7"],
+    ]
+    screen = Screen()
+    print_table(Console(file=screen, width=120, color_system=None), columns, rows, bold={1})
+    lines = screen.getvalue().splitlines()
+    shown = [line for line in lines if re.match(r" +(vgg16|tiny|large) ", line)]
+    assert len(shown) == 3
+    for figures in (("9.5", "87.12", "100.00"), ("3.957", "0.0004", "12.1")):
+        ends = {
+            line.index(f" {one}") + one.index(".") for line, one in zip(shown, figures, strict=True)
+        }
+        assert len(ends) == 1, figures
+    assert len({line.rindex(f"{seed} ") for line, seed in zip(shown, "007", strict=True)}) == 1
+    (titles,) = (line for line in lines if "MACs" in line)
+    assert titles.index("accuracy") + len("accuracy") == shown[0].index("± 0.31") + len("± 0.31")
+
+
 def test_a_piped_table_is_whole() -> None:
     pipe = io.StringIO()
     print_table(Console(file=pipe, width=200), COLUMNS, ROWS)

@@ -317,6 +317,39 @@ def test_a_report_that_was_cut_short_is_logged_again(tmp_path: Path) -> None:
     assert (run.info.run_id, run.info.status) == (made, "FINISHED")
 
 
+def test_the_answer_describes_report_and_experiment(tmp_path: Path) -> None:
+    store = MlflowStore(f"sqlite:///{tmp_path}/m.db", "tiny", tmp_path)
+    client = client_at(tmp_path)
+    table = pd.DataFrame({"a": [1]})
+    for pick in ("vgg16", "resnet18"):
+        figures = {"pick/test_accuracy": 0.875, "pick/gmacs": 1.82}
+        made = store.log_report({"report.md": "x"}, table, [], f"**Pick {pick}.**", figures)
+        run = client.get_run(made)
+        assert run.data.tags["mlflow.note.content"].startswith(f"**Pick {pick}.**\n")
+        assert run.data.metrics == figures
+        tags = client.get_experiment(store.experiment_id).tags
+        assert tags["mlflow.note.content"].startswith(f"**Pick {pick}.**\n")
+        assert "viewStateShareKey=bench" in tags["mlflow.note.content"]
+        assert "mlflow.sharedViewState.bench" in tags
+
+
+def test_a_description_by_a_user_is_kept(tmp_path: Path) -> None:
+    store = MlflowStore(f"sqlite:///{tmp_path}/m.db", "tiny", tmp_path)
+    client = client_at(tmp_path)
+    client.set_experiment_tag(store.experiment_id, "mlflow.note.content", "Mine.")
+    store.log_report({"report.md": "x"}, pd.DataFrame({"a": [1]}), [], "**Pick vgg16.**")
+    assert client.get_experiment(store.experiment_id).tags["mlflow.note.content"] == "Mine."
+
+
+def test_a_long_answer_fits_into_a_tag_of_any_server(tmp_path: Path) -> None:
+    store = MlflowStore(f"sqlite:///{tmp_path}/m.db", "tiny", tmp_path)
+    store.log_report({"report.md": "x"}, pd.DataFrame({"a": [1]}), [], "x" * 9000)
+    client = client_at(tmp_path)
+    (run,) = client.search_runs([store.experiment_id])
+    for tags in (run.data.tags, client.get_experiment(store.experiment_id).tags):
+        assert 4000 < len(tags["mlflow.note.content"]) < 5000
+
+
 def test_the_view_of_a_study_is_laid_down_once_and_short(tmp_path: Path) -> None:
     """Servers before 3.17 take 5,000 characters in a tag."""
     store = MlflowStore(f"sqlite:///{tmp_path}/m.db", "tiny", tmp_path)
@@ -365,6 +398,7 @@ def test_the_view_shows_the_newest_protocol_and_data_alone(tmp_path: Path) -> No
     other_data = dataclasses.replace(DATA, fingerprint="e" * 16)
     longer = TrainSettings(epochs=30)
     start_runs(store, tmp_path, make_spec(), make_spec(train=longer, data_summary=other_data))
+    start_runs(store, tmp_path, make_spec(train=TrainSettings(batch_size=64)))
     time.sleep(0.01)  # MLflow's moments are in ms
     start_runs(store, tmp_path, make_spec(train=longer), make_spec("resnet18", train=longer))
     store.prepare_view()

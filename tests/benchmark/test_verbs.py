@@ -88,7 +88,8 @@ def test_a_plan_says_what_runs_will_take(bench: Bench, tmp_path: Path) -> None:
     for name in ("test_resnet-s0", "test_efficientnet-s0"):
         (line,) = (text for text in first.out.splitlines() if name in text)
         assert re.search(r"float32 +(\d+ min )?\d+ s +[\d,]+ MiB +to run", line)
-    assert re.search(r"time to finish: at most (\d+ min )?\d+ s", first.err)
+    left = r"done: 0 of 2 runs; left: at most (\d+ min )?\d+ s for 2 runs, one after the other"
+    assert re.search(left, first.err)
     assert len(list(tmp_path.glob("mlruns/cache/probes/*.json"))) == 2
 
 

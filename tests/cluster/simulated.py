@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark.runs import run_folder as files
-from benchmark.runs.events import EpochDone, Event
+from benchmark.runs.events import FREE_WORKER, EpochDone, Event
 from benchmark.runs.record import Failure, RunRecord
 from benchmark.runs.run_folder import RunFolder
 from benchmark.runs.spec import RunSpec
@@ -124,9 +124,9 @@ class SimulatedExecutor:
         self._clock = threading.Thread(target=self._tick, daemon=True)
         self._clock.start()
 
-    def has_room(self, spec: RunSpec, running: int) -> bool:
-        """Whether a worker is idle."""
-        return running < self.workers
+    def waits_for(self, spec: RunSpec, running: int) -> str:
+        """A worker, unless one is idle."""
+        return "" if running < self.workers else FREE_WORKER
 
     def start(self, spec: RunSpec, folder: RunFolder, measure: bool) -> SimulatedRun:
         """Begin one."""

@@ -88,13 +88,13 @@ class RunAtWork(Protocol):
 
 
 class Executor(Protocol):
-    """Starts runs, and decides whether there is room for another one."""
+    """Starts runs, and decides when another one can start."""
 
     measures_at_once: bool
     """Whether runs are measured immediately; else they are measured at the end, one at a time."""
 
-    def has_room(self, spec: RunSpec, running: int) -> bool:
-        """Return whether a run can start beside `running` others."""
+    def waits_for(self, spec: RunSpec, running: int) -> str:
+        """Return what a run waits for beside `running` others; empty if it can start."""
 
     def start(self, spec: RunSpec, folder: RunFolder, measure: bool) -> RunAtWork:
         """Start a run in a prepared folder; without `measure`, it skips that stage.

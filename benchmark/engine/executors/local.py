@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from benchmark.engine.executors.base import Executor, Resources, RunAtWork, one_process_per_gpu
 from benchmark.engine.executors.memory_needs import MemoryNeeds
 from benchmark.engine.process import Limits, RunProcess
+from benchmark.runs.events import FREE_WORKER
 from benchmark.runs.run_folder import RunFolder
 from benchmark.runs.spec import RunSpec
+from benchmark.text.numbers import mebibytes
 from clothclf.errors import DeviceError, SettingsError
 from clothclf.memory import available_memory_bytes
 
@@ -100,15 +102,20 @@ class LocalExecutor:
         self._specs: dict[int, RunSpec] = {}
         self._on: dict[int, str] = {}
 
-    def has_room(self, spec: RunSpec, running: int) -> bool:
-        """Return whether a worker and memory are free; without others, a run may always start."""
+    def waits_for(self, spec: RunSpec, running: int) -> str:
+        """Return whether a worker or memory is missing; without others, a run may always start."""
         if running >= self._workers:
-            return False
+            return FREE_WORKER
         if not running or self._needs is None:
-            return True
+            return ""
         needed = [self._needs.of(each) for each in (*self._specs.values(), spec)]
         known = [found for found in needed if found is not None]
-        return len(known) == len(needed) and sum(known) <= self._memory_bytes
+        if len(known) < len(needed):
+            return "an estimate of memory, from a probe"
+        free = self._memory_bytes - sum(known[:-1])
+        if known[-1] <= free:
+            return ""
+        return f"memory: needs {mebibytes(known[-1])}, {mebibytes(max(0, free))} free"
 
     def start(self, spec: RunSpec, folder: RunFolder, measure: bool) -> RunProcess:
         """Start the run's process, with all cores if it is measured."""

@@ -16,6 +16,7 @@ from benchmark.engine.executors.ray.cluster import alive_nodes, check_reachable,
 from benchmark.engine.executors.ray.ray_run import RayRun, Task
 from benchmark.engine.process import Limits
 from benchmark.errors import ClusterError
+from benchmark.runs.events import FREE_WORKER
 from benchmark.runs.run_folder import RunFolder
 from benchmark.runs.spec import RunSpec
 from clothclf.errors import SettingsError
@@ -75,9 +76,9 @@ class RayExecutor:
         """Return the maximum number of running and waiting runs; one may always wait."""
         return self._at_most or max(1, self.places())
 
-    def has_room(self, spec: RunSpec, running: int) -> bool:
-        """Return whether a node can probably start the run immediately."""
-        return running < self.at_a_time()
+    def waits_for(self, spec: RunSpec, running: int) -> str:
+        """Return nothing if a node can probably start the run immediately."""
+        return "" if running < self.at_a_time() else FREE_WORKER
 
     def start(self, spec: RunSpec, folder: RunFolder, measure: bool) -> RayRun:
         """Submit the run. It is measured on its node, and marked if it shares the node."""
