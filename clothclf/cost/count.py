@@ -18,7 +18,7 @@ Task = Literal["cost", "quick", "body", "modules"]
 """`cost`: all figures; `quick`: torch's counter only; `body`: the backbone's figures for a
 selection; `modules`: the rows of the module tree."""
 
-Doing = Literal["counting", "measuring"]
+Doing = Literal["counting", "measuring", "building"]
 """Purpose of a child process, for error messages."""
 
 CHILD = "clothclf.cost.count_child"
