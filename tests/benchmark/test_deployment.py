@@ -208,7 +208,7 @@ def test_an_unknown_device_is_refused_with_those_known(deployed: DeployedStudy) 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--variant", "onnx"], "did you mean onnxruntime"),
+        (["--variant", "onnxruntim"], "did you mean onnxruntime"),
         (["--device-name", "../x"], "at most 60 letters"),
         (["--run", "test_resnet-s0", "--all"], "give only one of"),
         (["--add", "missing.json"], "missing.json: cannot be read"),
@@ -257,7 +257,8 @@ def unsuited(tmp_path_factory: pytest.TempPathFactory) -> DeployedStudy:
     (folder / "unsuited.py").write_text(CUSTOM)
     (folder / "tiny.yaml").write_text(
         "study: tiny\n"
-        "data: {source: demo, image_size: 32, demo: {images_per_class: 4, seed: 0}}\n"
+        "data: {source: demo, image_size: 32, demo: {images_per_class: 5, seed: 0},\n"
+        "       split: {train: 0.4, valid: 0.2, test: 0.4}}\n"
         "architectures: ['unsuited:make', test_resnet]\n"
         "model: {weights: none, mode: frozen}\n"
         "train: {epochs: 1}\nseeds: [0]\ndevice: cpu\nmeasure: false\n"
