@@ -12,6 +12,7 @@ import click
 from benchmark.commands.compare import compare
 from benchmark.commands.cost import cost
 from benchmark.commands.data import data
+from benchmark.commands.deploy import deploy
 from benchmark.commands.doctor import doctor
 from benchmark.commands.export import export
 from benchmark.commands.models import models
@@ -91,7 +92,7 @@ def main() -> None:
 
 for _command in (
     *(run, plan, report, compare, cost, models, data, select),
-    *(predict, export, register, runs, sync, doctor, ui),
+    *(predict, export, deploy, register, runs, sync, doctor, ui),
 ):
     log_options(_command)
     main.add_command(_command)

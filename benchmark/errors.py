@@ -27,3 +27,7 @@ class ExportError(UserError):
 
 class ClusterError(UserError):
     """The cluster is not reachable, or its nodes cannot be used."""
+
+
+class DeployError(UserError):
+    """A variant cannot be built or measured, or a kit or its result cannot be used."""

@@ -49,6 +49,7 @@ VERBS = [
     ["select"],
     ["report"],
     ["compare"],
+    ["deploy"],
     ["cost"],
     ["models"],
     ["runs", "list"],

@@ -66,10 +66,21 @@ MAX_SHOWN = 20
 @prefer_option
 @click.option(
     "--cost",
-    type=click.Choice(["macs", "latency", "params", "memory"]),
+    type=click.Choice(["macs", "latency", "params", "memory", "price"]),
     default="macs",
     show_default=True,
-    help="Cost that --prefer balance weighs against accuracy.",
+    help="Cost that --prefer balance weighs against accuracy; price needs --price-per-hour.",
+)
+@click.option(
+    "--target",
+    metavar="DEVICE",
+    help="Use latency, throughput and memory on this device, as `bench deploy` measured them.",
+)
+@click.option(
+    "--price-per-hour",
+    type=Number(0, min_open=True),
+    metavar="N",
+    help="Price of an hour on that device, for the price of a million images.",
 )
 @click.option(
     "--points-per-10x",
@@ -101,7 +112,7 @@ MAX_SHOWN = 20
     show_default=True,
     metavar="GAIN,COST",
     help="Two columns of the Pareto front: a metric (such as accuracy, f1, auroc), macs, params, "
-    "latency, throughput, memory, time. An unknown name lists all of them.",
+    "latency, throughput, memory, time, price. An unknown name lists all of them.",
 )
 @click.option("--plots", type=click.Path(path_type=Path), help="Also write plots to this folder.")
 @click.option(
@@ -146,6 +157,7 @@ def report(
       bench report -c configs/fashion.yaml --set data.path=archive.zip -o report.html
       bench report --plots plots --format csv -o report.csv
       bench report --check report.md
+      bench report --target laptop --price-per-hour 0.40 --cost price
     """
     from benchmark.select.finalists import report_or_finalists
 
@@ -153,7 +165,12 @@ def report(
     images = not (no_images or no_pictures)
     asked, form = form, output_format(form, written, SUFFIXES, "md")
     study = load(config, assignments)
-    made, message = report_or_finalists(study, config, _criteria(**criteria_met), from_select)
+    criteria = _criteria(**criteria_met)
+    made, message = report_or_finalists(study, config, criteria, from_select)
+    if criteria.target is not None:
+        from benchmark.report.targets import require_target
+
+        require_target(made.analyses[0].deployed, criteria.target)
     if message:
         click.echo(message, err=True)
     if checked is not None:
@@ -198,6 +215,8 @@ def _criteria(front: str, **limits: Any) -> Criteria:
         if key not in COLUMNS:
             hint = did_you_mean(key, list(COLUMNS)) or f" (known: {', '.join(COLUMNS)})"
             raise UserError(f"--front {front}: unknown column {key!r}{hint}")
+    if "price" in (*keys, limits["cost"]) and limits["price_per_hour"] is None:
+        raise UserError("price: give the price of an hour with --price-per-hour")
     if len(keys) != 2:
         raise UserError(f"--front {front}: give two columns, such as accuracy,latency")
     return Criteria(front=(keys[0], keys[1]), **limits)

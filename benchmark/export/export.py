@@ -17,7 +17,8 @@ import pandas as pd
 import torch
 
 from benchmark.errors import ExportError
-from benchmark.export.exported import CARD, INPUT, OUTPUT, Exported, card
+from benchmark.export.card import CARD, INPUT, OUTPUT, card
+from benchmark.export.exported import Exported
 from benchmark.inference.predictor import BATCH_SIZE, restore_run
 from benchmark.runs import run_folder as files
 from benchmark.runs.find import FoundRun
@@ -156,33 +157,19 @@ def _to_torchscript(model: Exported, size: int, card_text: str, path: Path) -> R
 
 def _to_onnx(model: Exported, size: int, card_text: str, path: Path) -> Runtime:
     try:
-        import onnx
+        import onnx  # noqa: F401 - torch's exporter needs both
         import onnxruntime
-        import onnxscript  # noqa: F401 - torch's exporter needs it
+        import onnxscript  # noqa: F401
     except ImportError as error:
         raise ExportError(
             f"{error.name} is not installed: pip install 'bench-architectures[export]'"
         ) from None
+    from benchmark.export.onnx_model import to_onnx
+
     try:
-        program = torch.onnx.export(
-            model,
-            (_example(size),),
-            dynamo=True,
-            dynamic_shapes={"images": {0: torch.export.Dim("n", min=1)}},
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-        )
-    except Exception as error:  # as above
-        raise ExportError(
-            f"torch cannot export this architecture to ONNX: {first_line(error)}; "
-            "try --format torch or torchscript"
-        ) from None
-    if program is None:
-        raise ExportError("torch returned no ONNX program; try --format torch")
-    proto = program.model_proto
-    onnx.helper.set_model_props(proto, {CARD: card_text})
-    onnx.checker.check_model(proto)
-    content = proto.SerializeToString()
+        content = to_onnx(model, size, card_text).SerializeToString()
+    except ExportError as error:
+        raise ExportError(f"{error}; try --format torch or torchscript") from None
     path.write_bytes(content)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3

@@ -17,6 +17,7 @@ from benchmark.errors import ReportError
 from benchmark.report import statistics
 from benchmark.report.collect import Comparison
 from benchmark.report.confidence_set import Rank, rank_rows
+from benchmark.report.deployed import RowVariants, row_variants
 from benchmark.report.pairs import Pair, compare_pairs
 from benchmark.report.pick import Pick, choose_pick
 from benchmark.report.pick_rule import NO_CRITERIA, Criteria, Drawn
@@ -30,6 +31,7 @@ from benchmark.report.predictions import (
 from benchmark.report.rows import Row, make_rows
 from benchmark.report.statistics import Interval, Resampling
 from benchmark.report.suspects import WithoutSuspects, without_suspects
+from benchmark.report.targets import with_target
 from clothclf.results import ClassResult
 from clothclf.training.calibration import calibration_error, with_temperature
 from clothclf.training.metrics import class_results, f1_scores
@@ -101,11 +103,15 @@ class Analysis:
     """
     without: WithoutSuspects | None = None
     """Accuracy without suspected label errors; None unless the data has been audited."""
+    deployed: tuple[RowVariants, ...] = ()
+    """Variants measured by `bench deploy`, for the rows that have some."""
 
 
 def analyse(comparison: Comparison, root: Path, criteria: Criteria = NO_CRITERIA) -> Analysis:
     """Analyse the runs of one comparison; run folders are below the tracking folder `root`."""
     rows = make_rows(comparison)
+    deployed = row_variants(rows, root, criteria.margin / 100)
+    rows = with_target(rows, deployed, criteria.target, criteria.price_per_hour)
     test, predictions, notes = _predictions_by_row(rows, root)
     figures: list[RowStatistics | None] = [None] * len(rows)
     pairs: dict[tuple[int, int], Pair] = {}
@@ -131,7 +137,7 @@ def analyse(comparison: Comparison, root: Path, criteria: Criteria = NO_CRITERIA
         root, comparison.specs[0].data_summary.fingerprint, test, predictions
     )
     return Analysis(
-        comparison, rows, figures, pairs, predictions, test, notes, pick, ranks, without
+        comparison, rows, figures, pairs, predictions, test, notes, pick, ranks, without, deployed
     )
 
 

@@ -33,16 +33,23 @@ class Column:
 
 
 def _latency(row: Row) -> float | None:
+    if row.target is not None:
+        return row.on_target.latency_ms if row.on_target else None
     measured = row.measured
     return None if measured is None or measured.busy else measured.latency_ms_median
 
 
 def _throughput(row: Row) -> float | None:
+    if row.target is not None:
+        return row.on_target.images_per_second if row.on_target else None
     measured = row.measured
     return None if measured is None or measured.busy else measured.best_images_per_second
 
 
 def _memory(row: Row) -> float | None:
+    if row.target is not None:
+        used = row.on_target.memory_bytes if row.on_target else None
+        return used / 2**20 if used else None
     return row.measured.inference_memory_bytes / 2**20 if row.measured else None
 
 
@@ -73,10 +80,11 @@ COLUMNS = {
         Column("throughput", "throughput (images/s)", True, _throughput, True),
         Column("memory", "inference memory (MiB)", False, _memory, True),
         Column("time", "training time (s)", False, _training_time, True),
+        Column("price", "price of a million images", False, lambda row: row.price, True),
     )
 }
 
-MEASURED = frozenset({"latency", "throughput", "memory"})
+MEASURED = frozenset({"latency", "throughput", "memory", "price"})
 """Keys of columns that are comparable only under the same measurement conditions."""
 
 
@@ -103,6 +111,8 @@ def pareto_front(
 
 def measured_alike(rows: Sequence[Row]) -> bool:
     """Whether all measurements on an idle machine were made under the same conditions."""
+    if any(row.target is not None for row in rows):
+        return len({row.on_target.conditions for row in rows if row.on_target}) <= 1
     distinct = {
         (conditions(row.measured), row.records[0].environment.processor)
         for row in rows

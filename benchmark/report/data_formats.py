@@ -7,10 +7,11 @@ import json
 from collections.abc import Sequence
 
 from benchmark.config.study import StudySettings
-from benchmark.report import fairness, measured, render, tuning
+from benchmark.report import deployed, fairness, measured, render, tuning
 from benchmark.report.analysis import Analysis
 from benchmark.report.collect import Collection
 from benchmark.report.pick import Pick
+from benchmark.report.targets import flat_targets
 from benchmark.runs.upgrade import FORMER_DATA_KEYS
 from clothclf.cost.counters.registry import COMPARED
 from clothclf.csv_text import csv_text
@@ -89,7 +90,14 @@ def flat_row(analysis: Analysis, place: int) -> dict[str, object]:
         "protocol": spec.protocol_id,
         **tuning.flat(row),
         **_without_suspects(analysis, place),
+        **flat_targets(_verdicts(analysis, place)),
+        **({} if row.price is None else {"price_per_million": row.price}),
     }
+
+
+def _verdicts(analysis: Analysis, place: int) -> Sequence[deployed.VariantVerdict]:
+    name = analysis.rows[place].name
+    return next((item.verdicts for item in analysis.deployed if item.row == name), ())
 
 
 def _without_suspects(analysis: Analysis, place: int) -> dict[str, object]:
@@ -124,7 +132,11 @@ def _comparison(analysis: Analysis) -> dict[str, object]:
             **({"tuning": spec.tuning.model_dump(mode="json")} if spec.tuning else {}),
         },
         "rows": [
-            {**flat_row(analysis, place), **_errors_by_class(analysis, place)}
+            {
+                **flat_row(analysis, place),
+                **_errors_by_class(analysis, place),
+                "deployed": [deployed.flat(item) for item in _verdicts(analysis, place)],
+            }
             for place in _places(analysis)
         ],
         "pairs": [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmark.config.study import StudySettings
-from benchmark.report import fairness, measured, render, suspects, tuning
+from benchmark.report import deployed, fairness, measured, render, suspects, tuning
 from benchmark.report.analysis import Analysis
 from benchmark.report.caveats import caveats
 from benchmark.report.collect import Collection
@@ -49,6 +49,7 @@ def _comparison(analysis: Analysis, not_begun: Sequence[str]) -> list[str]:
         parts += _tuning(analysis.rows)
         parts += _sureness(analysis)
         parts += _costs(analysis.rows)
+        parts += _deployed(analysis)
         parts.append("### Fairness")
         cards = [card.cells() for card in fairness.fairness(analysis.comparison)]
         parts.append(markdown_table(cards, fairness.COLUMNS))
@@ -98,6 +99,14 @@ def _costs(rows: Sequence[Row]) -> list[str]:
     parts += measured.sections(known)
     missing = [f"{row.name}: {row.measured_error}" for row in rows if row.measured_error]
     return [*parts, *(["### Not measured", _bullets(missing)] if missing else [])]
+
+
+def _deployed(analysis: Analysis) -> list[str]:
+    parts = []
+    for device, heading, cells in deployed.device_tables(analysis.deployed):
+        parts += [f"### {inline(heading)}", markdown_table(cells, deployed.TABLE_COLUMNS)]
+        parts.append(_bullets(deployed.device_sentences(analysis.deployed, device)))
+    return parts
 
 
 def _bullets(lines: Sequence[str]) -> str:

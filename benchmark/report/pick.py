@@ -7,7 +7,7 @@ import statistics as plain_statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmark.report.columns import COLUMNS, pareto_front
+from benchmark.report.columns import COLUMNS, MEASURED, pareto_front
 from benchmark.report.pairs import Pair, rounded_up
 from benchmark.report.pick_rule import NO_CRITERIA, Criteria, Drawn, Rule
 from benchmark.report.rows import Row
@@ -17,6 +17,7 @@ WORDS: dict[str, tuple[str, str, str]] = {
     "latency": ("latency", "lower", "higher"),
     "params": ("parameters", "fewer", "more"),
     "memory": ("inference memory", "less", "more"),
+    "price": ("price of a million images", "lower", "higher"),
 }
 """Name of each cost in sentences, and the words for less and for more of it."""
 MAX_NAMED = 3
@@ -165,7 +166,8 @@ class _Choice:
             ours, theirs = self.rule.value(key, row), self.rule.value(key, other)
             if not ours or not theirs:
                 continue
-            name, less, more = WORDS[key]
+            _, less, more = WORDS[key]
+            name = self._name(key)
             if ours * SAME < theirs:
                 texts.append(f"{_times(theirs / ours)} {less} {name}")
             elif theirs * SAME < ours:
@@ -209,7 +211,7 @@ class _Choice:
 
     def _rule_text(self) -> str:
         criteria = self.criteria
-        name = WORDS[self.rule.cost_key][0]
+        name = self._name(self.rule.cost_key)
         on = criteria.choose_on
         if not self.rule.by_cost:
             text = f"highest {on} accuracy"
@@ -223,7 +225,7 @@ class _Choice:
                 f"on {on} than the best"
             )
         if self.rule.cost_key != criteria.ranked_cost:
-            text += f", since {WORDS[criteria.ranked_cost][0]} cannot be compared"
+            text += f", since {self._name(criteria.ranked_cost)} cannot be compared"
         lacking = [
             row.name
             for row, cost in zip(self.rows, self.rule.costs, strict=True)
@@ -235,6 +237,12 @@ class _Choice:
             )
             text += f"; excludes {which} with unknown {name}"
         return f"Rule: {text}."
+
+    def _name(self, key: str) -> str:
+        """Name of a cost in sentences, with the device if the user chose one."""
+        target = self.criteria.target
+        on = f" on {target}" if target is not None and key in MEASURED else ""
+        return f"{WORDS[key][0]}{on}"
 
     def _none_fits(self) -> str:
         closest = min(self.rows, key=self.rule.excess)

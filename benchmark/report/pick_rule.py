@@ -15,7 +15,7 @@ from benchmark.report.pairs import MARGIN
 from benchmark.report.rows import Row
 
 Prefer = Literal["balance", "accuracy", "speed", "size"]
-Cost = Literal["macs", "latency", "params", "memory"]
+Cost = Literal["macs", "latency", "params", "memory", "price"]
 ChooseOn = Literal["validation", "test"]
 COST_OF: dict[Prefer, Cost] = {"accuracy": "macs", "speed": "latency", "size": "params"}
 """Cost that a preference minimizes; `accuracy` uses it only between equally accurate ones."""
@@ -48,6 +48,10 @@ class Criteria:
     """Split whose accuracies choose; test figures are reported in any case."""
     front: tuple[str, str] = ("accuracy", "macs")
     """Keys of the two columns of the Pareto front."""
+    target: str | None = None
+    """Device of `bench deploy` whose figures are used; None for those of the runs."""
+    price_per_hour: float | None = None
+    """Price of an hour on that device, to compute the price of a million images."""
 
     @property
     def ranked_cost(self) -> Cost:

@@ -11,6 +11,20 @@ from clothclf.results import Cost, MeasuredCost
 from clothclf.training.metrics import METRICS
 
 
+@dataclass(frozen=True)
+class OnTarget:
+    """Measured cost of a row's fastest usable variant on the device that the user chose."""
+
+    variant: str
+    conditions: str
+    """Device, processor and threads; only equal ones are comparable."""
+    latency_ms: float
+    """Median latency of one decoded image in milliseconds."""
+    images_per_second: float
+    """Throughput at the best batch size."""
+    memory_bytes: int | None
+
+
 @dataclass(frozen=True, eq=False)
 class Row:
     """One architecture with one head, image size and weights; values are means over seeds."""
@@ -44,6 +58,12 @@ class Row:
     sizes_differ: bool = False
     """Whether rows have different image sizes; the name then includes the size."""
     status: str = "finished"
+    target: str | None = None
+    """Device that the user chose, whose figures then replace those of `measured`."""
+    on_target: OnTarget | None = None
+    """Figures on that device; None if no usable variant was measured there when idle."""
+    price: float | None = None
+    """Price of a million images, in the currency of `--price-per-hour`; None if unknown."""
 
     @property
     def name(self) -> str:

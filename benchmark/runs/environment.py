@@ -21,7 +21,7 @@ def describe_environment(device: str, threads: int, processes: int = 1) -> Envir
         bench=importlib.metadata.version("bench-architectures"),
         python=platform.python_version(),
         platform=platform.platform(),
-        processor=_processor(),
+        processor=processor_name(),
         device=device,
         threads=threads,
         processes=processes,
@@ -30,7 +30,8 @@ def describe_environment(device: str, threads: int, processes: int = 1) -> Envir
     )
 
 
-def _processor() -> str:
+def processor_name() -> str:
+    """Return the model of this machine's processor; may be empty."""
     try:
         for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
             if line.startswith("model name"):

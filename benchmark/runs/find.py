@@ -127,6 +127,11 @@ def _listed(found: Sequence[tuple[RunFolder, RunSpec]]) -> str:
     return f": {', '.join(names)}{more}"
 
 
+def open_run(path: Path) -> FoundRun:
+    """Open the run in a folder; raises ReportError if it is not finished."""
+    return _finished(RunFolder(path))
+
+
 def _finished(folder: RunFolder) -> FoundRun:
     record = folder.record()
     if record is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmark.config.study import StudySettings
 from benchmark.errors import ReportError
+from benchmark.report.rows import Row
 from benchmark.runs.find import FoundRun, find_run
 from benchmark.runs.record import RunRecord
 from benchmark.runs.run_folder import RunFolder
@@ -35,6 +36,26 @@ def find_winner(
     return found, why
 
 
+def find_rows(study: StudySettings, config: Path, front: bool) -> list[FoundRun]:
+    """Find one run of each finished architecture, or of each on the Pareto front.
+
+    Of several seeds, it is the one with the lowest validation loss. Raises ReportError if there is
+    none.
+    """
+    from benchmark.report.write import read_report
+
+    analysis = read_report(study, config).analyses[0]
+    rows = analysis.pick.front if front and analysis.pick is not None else analysis.rows
+    if not rows:
+        raise ReportError(f"study {study.study!r} has no finished run; run it first")
+    return [_best_seed(study, row) for row in rows]
+
+
+def _best_seed(study: StudySettings, row: Row) -> FoundRun:
+    record = min(row.records, key=_valid_loss)
+    return FoundRun(RunFolder.of(study.tracking.folder.absolute(), record.spec), record)
+
+
 def _pick(study: StudySettings, config: Path) -> tuple[FoundRun, str]:
     from benchmark.report.write import read_report
 
@@ -52,13 +73,11 @@ def _pick(study: StudySettings, config: Path) -> tuple[FoundRun, str]:
         if any(analysis.rows for analysis in report.analyses):
             raise none
         return _selected_or(none, study)
-    record = min(row.records, key=_valid_loss)
-    folder = RunFolder.of(study.tracking.folder.absolute(), record.spec)
     seeds = len(row.records)
     of_seeds = (
         f"; of its {seeds} seeds, the one with the lowest validation loss" if seeds > 1 else ""
     )
-    return FoundRun(folder, record), f"the pick of study {study.study}{of_seeds}"
+    return _best_seed(study, row), f"the pick of study {study.study}{of_seeds}"
 
 
 def _selected(study: StudySettings) -> tuple[FoundRun, str]:

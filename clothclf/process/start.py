@@ -20,6 +20,11 @@ from clothclf.process.command import module_command, signal_name
 from clothclf.process.fork_client import ForkedProcess, fork_module
 
 Process = subprocess.Popen[bytes] | ForkedProcess
+_CAUSES = {
+    "SIGKILL": "the system may have run out of memory",
+    "SIGILL": "the processor lacks an instruction that a library uses",
+}
+"""Usual causes of the signals that end a child process."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,11 @@ def ask_module(
         )
     except subprocess.TimeoutExpired:
         raise ChildError(f"{doing} took longer than {timeout_s:g} seconds") from None
+    return read_answer(child, doing)
+
+
+def read_answer(child: Completed, doing: str) -> dict[str, Any]:
+    """Return the answer of a process that has ended, as `ask_module` does; raises ChildError."""
     try:
         answer: dict[str, Any] = json.loads(child.stdout)
     except ValueError:
@@ -126,8 +136,8 @@ def _describe_death(child: Completed, doing: str) -> str:
     """Describe why a process gave no result; negative exit codes are signals."""
     if child.returncode < 0:
         name = signal_name(-child.returncode)
-        why = "; the system may have run out of memory" if name == "SIGKILL" else ""
-        return f"the {doing} process was killed by {name}{why}"
+        why = _CAUSES.get(name, "")
+        return f"the {doing} process was killed by {name}{why and f'; {why}'}"
     last = (child.stderr.strip().splitlines() or ["no message"])[-1]
     return f"the {doing} process ended with exit code {child.returncode} without a result: {last}"
 

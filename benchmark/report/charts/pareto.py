@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from typing import TYPE_CHECKING
@@ -16,9 +17,9 @@ from benchmark.report.rows import Row
 if TYPE_CHECKING:
     import altair as alt
 
-COST_KEYS = ("macs", "params", "latency", "time")
+COST_KEYS = ("macs", "params", "latency", "time", "price")
 """Default cost columns, by key of columns.COLUMNS."""
-MEASURED_KEYS = ("latency", "memory")
+MEASURED_KEYS = ("latency", "memory", "price")
 """Columns that are only comparable under the same measurement conditions."""
 ON_FRONT, BEATEN = "on the Pareto front", "dominated"
 HEIGHT = 360
@@ -41,7 +42,7 @@ def cost_columns(analysis: Analysis) -> list[Column]:
     """
     gain, cost = analysis.pick.criteria.front if analysis.pick else ("accuracy", "macs")
     own = [cost] if gain == "accuracy" and COLUMNS[cost].log else []
-    columns = [COLUMNS[key] for key in dict.fromkeys([*own, *COST_KEYS])]
+    columns = [_on_target(analysis, COLUMNS[key]) for key in dict.fromkeys([*own, *COST_KEYS])]
     if not measured_alike(analysis.rows):
         columns = [column for column in columns if column.key not in MEASURED_KEYS]
     return [
@@ -49,6 +50,14 @@ def cost_columns(analysis: Analysis) -> list[Column]:
         for column in columns
         if not column.higher_is_better and sum(bool(column.of(row)) for row in analysis.rows) > 1
     ]
+
+
+def _on_target(analysis: Analysis, column: Column) -> Column:
+    """Column with the device in its title, if its values are of a device that the user chose."""
+    target = analysis.pick.criteria.target if analysis.pick else None
+    if target is None or column.key not in MEASURED_KEYS:
+        return column
+    return dataclasses.replace(column, title=f"{column.title} on {target}")
 
 
 def pareto_data(analysis: Analysis, cost: Column) -> Data:

@@ -125,6 +125,7 @@ def _comparison(
         "reasons": [(row.name, row.cost.reason) for row in rows if row.cost and row.cost.reason],
         "measured": html_tables.measured_tables(analysis),
         "not_measured": [(row.name, row.measured_error) for row in rows if row.measured_error],
+        "deployed": html_tables.deployed_tables(analysis),
         "fairness": html_tables.fairness_table(analysis),
         "images": page_images.image_groups(analysis) if images else None,
         "summary": spec.data_summary,

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmark.report import fairness, measured, render, suspects, tuning
+from benchmark.report import deployed, fairness, measured, render, suspects, tuning
 from benchmark.report.analysis import Analysis
 from benchmark.report.charts.shared import names_of
 from benchmark.report.pairs import p_text
@@ -260,6 +260,18 @@ def measured_tables(analysis: Analysis) -> list[tuple[str, Table, list[str]]]:
             measured.busy_notes(members),
         )
         for conditions, members in measured.by_conditions(known).items()
+    ]
+
+
+def deployed_tables(analysis: Analysis) -> list[tuple[str, Table, list[str]]]:
+    """Heading, table and verdicts of the deployed variants, for each device."""
+    return [
+        (
+            heading,
+            plain(heading, deployed.TABLE_COLUMNS, cells),
+            deployed.device_sentences(analysis.deployed, device),
+        )
+        for device, heading, cells in deployed.device_tables(analysis.deployed)
     ]
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import statistics
-import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +13,18 @@ from torch.nn import functional
 from clothclf.cost.count import CostRequest
 from clothclf.cost.deployed_form import check_deployed_form
 from clothclf.cost.measure.busy import BusyWatch
-from clothclf.cost.measure.median import relative_half_width
+from clothclf.cost.measure.effort import (
+    BATCH_SIZES,
+    MAX_PASS_S,
+    ON_LATENCY,
+    ON_THROUGHPUT,
+    WORTHWHILE_GAIN,
+    Effort,
+    percentile,
+    time_repeatedly,
+    time_work,
+    warm_up_work,
+)
 from clothclf.cost.measure.peak_memory import Work, peak_bytes, working_bytes
 from clothclf.cost.network import (
     LARGE,
@@ -32,47 +41,10 @@ from clothclf.models.classifier import Classifier
 from clothclf.models.deploy import deployed
 from clothclf.results import MeasuredCost
 
-BATCH_SIZES = (1, 4, 16, 64)
-# Minimum gain in throughput for which a larger batch is worth its memory and latency.
-WORTHWHILE_GAIN = 1.05
 # The same on every CPU, so that best batch sizes are comparable.
 WORKING_MEMORY_ON_CPU = 4 * 2**30
-
-
-@dataclass(frozen=True)
-class Effort:
-    """Duration of a measurement: until all minimums are reached, or one of the maximums."""
-
-    min_s: float
-    min_passes: int
-    max_s: float
-    max_passes: int
-    half_width: float | None = None
-    """Relative half-width of the median's interval to reach, if any."""
-
-    def is_enough(self, seconds: Sequence[float]) -> bool:
-        """Return whether to stop after these passes; exceeds `max_s` by at most one pass."""
-        total = math.fsum(seconds)
-        if total >= self.max_s or len(seconds) >= self.max_passes:
-            return True
-        if total < self.min_s or len(seconds) < self.min_passes:
-            return False
-        if self.half_width is None:
-            return True
-        reached = relative_half_width(seconds)
-        return reached is not None and reached < self.half_width
-
-
-# The record stores the time of every pass, so their number is limited.
-ON_LATENCY = Effort(min_s=2.0, min_passes=10, max_s=8.0, max_passes=1000, half_width=0.03)
-ON_THROUGHPUT = Effort(min_s=0.5, min_passes=2, max_s=3.0, max_passes=1000)
-MAX_PASS_S = 2.0
 # Numbers drawn for a parameter, at most; a prime, so that rows of the parameter differ.
 DRAWN = 1_000_003
-ON_WARM_UP = Effort(min_s=0.0, min_passes=10, max_s=3.0, max_passes=100)
-# Warm-up ends once the median of a window is less than SETTLED_GAIN faster than the previous one.
-WARM_UP_WINDOW = 5
-SETTLED_GAIN = 0.05
 
 
 def measure_here(request: CostRequest, device: str, training_batch_size: int) -> MeasuredCost:
@@ -103,7 +75,7 @@ def measure_here(request: CostRequest, device: str, training_batch_size: int) ->
         precision=_precision(place),
         image_size=width,
         latency_ms_median=statistics.median(latency_ms),
-        latency_ms_p95=_percentile(latency_ms, 0.95),
+        latency_ms_p95=percentile(latency_ms, 0.95),
         latency_ms=tuple(latency_ms),
         throughput=throughput,
         inference_memory_bytes=weights + working,
@@ -193,31 +165,17 @@ class Bench:
 
 def time_pass(work: Work, device: torch.device) -> float:
     """Return the seconds that `work` takes, including the device's queued work."""
-    wait_for(device)
-    started = time.perf_counter()
-    work()
-    wait_for(device)
-    return time.perf_counter() - started
+    return time_work(work, lambda: wait_for(device))
 
 
 def time_passes(work: Work, device: torch.device, effort: Effort) -> list[float]:
     """Return the seconds of each pass; runs at least one."""
-    seconds = [time_pass(work, device)]
-    while not effort.is_enough(seconds):
-        seconds.append(time_pass(work, device))
-    return seconds
+    return time_repeatedly(work, effort, lambda: wait_for(device))
 
 
 def warm_up(work: Work, device: torch.device) -> None:
     """Repeat `work` until it gets no faster, within the limits of ON_WARM_UP."""
-    window = WARM_UP_WINDOW
-    seconds = [time_pass(work, device)]
-    while math.fsum(seconds) < ON_WARM_UP.max_s and len(seconds) < ON_WARM_UP.max_passes:
-        if len(seconds) >= 2 * window:
-            before = statistics.median(seconds[-2 * window : -window])
-            if statistics.median(seconds[-window:]) >= (1 - SETTLED_GAIN) * before:
-                return
-        seconds.append(time_pass(work, device))
+    warm_up_work(work, lambda: wait_for(device))
 
 
 def _deployed(request: CostRequest, network: Network) -> nn.Module | None:
@@ -312,9 +270,3 @@ def _precision(device: torch.device) -> str:
     if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0):
         return "float32"
     return "float32 (convolutions TF32)" if torch.backends.cudnn.allow_tf32 else "float32"
-
-
-def _percentile(values: list[float], share: float) -> float:
-    """Return the smallest value that at least this fraction of the values does not exceed."""
-    ordered = sorted(values)
-    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]

@@ -12,16 +12,24 @@ LEVEL = Fraction(95, 100)
 
 
 def relative_half_width(values: Sequence[float]) -> float | None:
-    """Return half the width of the median's confidence interval, divided by the median.
+    """Return half the width of `median_interval`, divided by the median; None if there is none."""
+    interval = median_interval(values)
+    if interval is None:
+        return None
+    low, high = interval
+    return (high - low) / 2 / statistics.median(values)
 
-    The interval at LEVEL lies between two order statistics, so no distribution is assumed. None if
-    there are too few values for one.
+
+def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """Return the median's confidence interval at LEVEL; None if there are too few values for one.
+
+    It lies between two order statistics, so no distribution is assumed.
     """
     rank = _rank(len(values))
     if not rank:
         return None
     ordered = sorted(values)
-    return (ordered[-rank] - ordered[rank - 1]) / 2 / statistics.median(ordered)
+    return ordered[rank - 1], ordered[-rank]
 
 
 @functools.cache

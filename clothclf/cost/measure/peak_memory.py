@@ -8,8 +8,10 @@ import gc
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 Work = Callable[[], None]
 
@@ -40,6 +42,8 @@ def peak_bytes(work: Work, device: torch.device) -> int:
 
 
 def _peak_on_cuda(work: Work, device: torch.device) -> int:
+    import torch
+
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
     work()
@@ -49,6 +53,8 @@ def _peak_on_cuda(work: Work, device: torch.device) -> int:
 
 def _pool_on_mps(work: Work) -> int:
     """Return the growth of Apple's emptied memory pool, since its allocator records no peak."""
+    import torch
+
     torch.mps.empty_cache()
     before = torch.mps.driver_allocated_memory()
     work()
@@ -89,6 +95,15 @@ def _linux_bytes(field: str) -> int:
         if name == field:
             return int(value.split()[0]) * 1024
     return 0
+
+
+def process_peak_bytes() -> int:
+    """Return the maximum resident memory of this program in bytes; 0 on Windows.
+
+    On Linux, `highest_resident_bytes` includes what the parent process used before it started this
+    program; this figure does not.
+    """
+    return _linux_bytes("VmHWM") if sys.platform == "linux" else highest_resident_bytes()
 
 
 def highest_resident_bytes() -> int:

@@ -16,13 +16,8 @@ from torch.utils.benchmark import Timer
 from clothclf.cost.count import CostRequest
 from clothclf.cost.measure import request as measure_module
 from clothclf.cost.measure.busy import BusyWatch, describe_load, describe_others, wait_until_idle
-from clothclf.cost.measure.measuring import (
-    BATCH_SIZES,
-    ON_LATENCY,
-    Bench,
-    time_pass,
-    warm_up,
-)
+from clothclf.cost.measure.effort import BATCH_SIZES, ON_LATENCY
+from clothclf.cost.measure.measuring import Bench, time_pass, warm_up
 from clothclf.cost.measure.median import relative_half_width
 from clothclf.cost.measure.peak_memory import working_bytes
 from clothclf.cost.measure.request import calmest, measure_cost, measured_from_dict

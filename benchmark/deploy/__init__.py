@@ -1,0 +1,1 @@
+"""Deployed variants of finished runs: files for runtimes, their accuracy and their cost."""

@@ -1,0 +1,52 @@
+"""Child processes that build and measure variants."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from typing import Any
+
+from benchmark.errors import DeployError
+from clothclf.process.command import module_command
+from clothclf.process.start import ChildError, Completed, ask_module, read_answer
+
+BUILD = "benchmark.deploy.build_child"
+MEASURE = "benchmark.deploy.measure_child"
+BUILD_TIMEOUT_S = 3600
+MEASURE_TIMEOUT_S = 3600
+NO_GPU = {"CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": ""}
+
+
+def build_in_child(question: Mapping[str, Any]) -> Any:
+    """Build files in a process that has imported torch; raises DeployError."""
+    environment = {**os.environ, **NO_GPU}
+    try:
+        return ask_module(
+            BUILD, question, "building", environment=environment, timeout_s=BUILD_TIMEOUT_S
+        )["answer"]
+    except ChildError as error:
+        raise DeployError(str(error)) from None
+
+
+def measure_in_child(question: Mapping[str, Any], threads: int) -> Any:
+    """Measure in a new interpreter, so that its memory is the runtime's own; raises DeployError."""
+    environment = {**os.environ, **NO_GPU, "OMP_NUM_THREADS": str(threads)}
+    try:
+        child = subprocess.run(
+            module_command(MEASURE),
+            input=json.dumps(question),
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=MEASURE_TIMEOUT_S,
+            start_new_session=True,
+            check=False,
+        )
+        ended = Completed(child.returncode, child.stdout, child.stderr)
+        return read_answer(ended, "measuring")["answer"]
+    except subprocess.TimeoutExpired:
+        raise DeployError(f"measuring took longer than {MEASURE_TIMEOUT_S} seconds") from None
+    except ChildError as error:
+        raise DeployError(str(error)) from None

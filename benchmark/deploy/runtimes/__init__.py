@@ -1,0 +1,1 @@
+"""Runtimes of variants: one module per library."""

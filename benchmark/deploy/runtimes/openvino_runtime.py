@@ -1,0 +1,98 @@
+"""Variants that run in OpenVINO: float32, and int8 by post-training quantization (NNCF)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino
+
+from benchmark.deploy.base import BuildContext, Images, LoadContext, Predict, Probabilities
+from benchmark.export.card import INPUT
+
+MODEL = "model.xml"
+ATTENTION_SOFTMAX = 2
+"""From this number of softmax operators on, a network is quantized as a transformer."""
+
+
+class _OpenVino:
+    """OpenVINO on the CPU, in the precision of the file."""
+
+    title = "OpenVINO"
+    precision = "float32"
+
+    def build(self, context: BuildContext, folder: Path) -> None:
+        openvino.save_model(_read(context), folder / MODEL, compress_to_fp16=False)
+
+    def load(self, context: LoadContext) -> Predict:
+        settings = {
+            "INFERENCE_NUM_THREADS": context.threads,
+            "PERFORMANCE_HINT": "LATENCY",
+            # Else newer CPUs compute in bfloat16, whatever the file says.
+            "INFERENCE_PRECISION_HINT": "f32",
+        }
+        compiled = openvino.Core().compile_model(context.folder / MODEL, "CPU", settings)
+        request = compiled.create_infer_request()
+
+        def predict(images: Images) -> Probabilities:
+            request.infer({INPUT: images}, share_inputs=True)
+            # A copy, because the request reuses its output.
+            probabilities: Probabilities = request.get_output_tensor(0).data.copy()
+            return probabilities
+
+        return predict
+
+    def version(self) -> str:
+        return f"openvino {openvino.__version__.partition('-')[0]}"
+
+
+class _OpenVinoInt8(_OpenVino):
+    """Post-training quantization; with `max_drop`, layers that cost accuracy stay in float32."""
+
+    title = "int8 in OpenVINO"
+    precision = "int8"
+
+    def build(self, context: BuildContext, folder: Path) -> None:
+        import nncf
+
+        model = _read(context)
+        images = context.calibration()
+        calibration = nncf.Dataset([images[i : i + 1] for i in range(len(images))], _as_input)
+        softmax = sum(node.get_type_name() == "Softmax" for node in model.get_ops())
+        kind = nncf.ModelType.TRANSFORMER if softmax > ATTENTION_SOFTMAX else None
+        if context.max_drop is None:
+            quantized = nncf.quantize(model, calibration, subset_size=len(images), model_type=kind)
+        else:
+            valid, targets = context.validation()
+            items = [(valid[i : i + 1], int(targets[i])) for i in range(len(valid))]
+            quantized = nncf.quantize_with_accuracy_control(
+                model,
+                calibration,
+                nncf.Dataset(items),
+                _accuracy,
+                max_drop=context.max_drop / 100,
+                subset_size=len(images),
+                model_type=kind,
+            )
+        openvino.save_model(quantized, folder / MODEL, compress_to_fp16=False)
+
+
+def _read(context: BuildContext) -> Any:
+    if context.onnx is None:
+        raise ValueError("OpenVINO needs the ONNX file")
+    return openvino.Core().read_model(context.onnx)
+
+
+def _as_input(images: Images) -> dict[str, Images]:
+    return {INPUT: images}
+
+
+def _accuracy(compiled: Any, items: Iterable[tuple[Images, int]]) -> tuple[float, list[float]]:
+    """Accuracy over all items, and whether each one is correct."""
+    right = [float(compiled({INPUT: image})[0].argmax() == target) for image, target in items]
+    return float(np.mean(right)), right
+
+
+RUNTIMES = {"openvino": _OpenVino(), "openvino-int8": _OpenVinoInt8()}

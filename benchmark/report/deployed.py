@@ -1,0 +1,292 @@
+"""Deployed variants in words and tables: verdicts, and the section of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from benchmark.report.pairs import MARGIN, verdict_of
+from benchmark.report.pick import margin_text
+from benchmark.report.rows import Row
+from benchmark.report.statistics import Interval
+from benchmark.runs.deployments import Deployed, Deployments, Device
+from benchmark.runs.run_folder import RunFolder
+from benchmark.text.numbers import mebibytes
+
+COLUMNS = (
+    "variant",
+    "accuracy",
+    "vs. float32 (points)",
+    "macro-F1",
+    "calibration error",
+    "latency, median",
+    "95 % CI",
+    "p95",
+    "from file",
+    "best throughput",
+    "load time",
+    "memory",
+    "file size",
+    "verdict",
+)
+"""Latency is of one decoded image; *from file* includes decoding and resizing."""
+SAME = 1.05
+"""Latencies whose ratio is below this are the same in a sentence."""
+SMALLER = 0.7
+"""Ratio of file sizes from which on a file is clearly smaller."""
+
+Speed = Literal["faster", "slower", "as fast", "unknown"]
+
+
+@dataclass(frozen=True)
+class VariantVerdict:
+    """What the measurements say about one variant on one device."""
+
+    item: Deployed
+    accuracy: str
+    """`same`, `equivalent`, `better`, `worse`, `undecided`, `unusable` or `unknown`."""
+    speed: Speed
+    """Compared with its base."""
+    sentence: str
+
+    @property
+    def usable(self) -> bool:
+        """Whether it can replace the run without a loss of accuracy."""
+        return self.accuracy in ("same", "equivalent", "better")
+
+
+def judge(items: Sequence[Deployed], margin: float = MARGIN) -> list[VariantVerdict]:
+    """Judge the variants of one run; `margin` is that of equivalence, 0 to 1."""
+    known = {(item.timing.device.name, item.artifact.variant): item for item in items}
+    verdicts = []
+    for item in items:
+        base = known.get((item.timing.device.name, item.artifact.base))
+        if base is item:
+            base = None
+        verdicts.append(_judge_one(item, base, margin))
+    return verdicts
+
+
+def _judge_one(item: Deployed, base: Deployed | None, margin: float) -> VariantVerdict:
+    accuracy, accuracy_words = _accuracy(item, margin)
+    speed, speed_words = _speed(item, base)
+    title = item.artifact.title
+    if accuracy == "unusable":
+        problem = item.accuracy.problem if item.accuracy else ""
+        sentence = f"{title} must not be used: {problem}."
+    elif base is None and item.artifact.variant == item.artifact.base:
+        sentence = f"{title} is the run's own float32, {_own(item)}."
+    else:
+        second = accuracy_words.removeprefix("is ") if speed_words else accuracy_words
+        words = " and ".join(part for part in (speed_words, second) if part)
+        sentence = f"{title} {words}{_advice(item, base, accuracy, speed)}."
+    note = f" Note: {item.timing.note}." if item.timing.note else ""
+    return VariantVerdict(item, accuracy, speed, sentence[:1].upper() + sentence[1:] + note)
+
+
+def _own(item: Deployed) -> str:
+    found = item.accuracy
+    return "of unknown test accuracy" if found is None else f"{100 * found.accuracy:.2f} % on test"
+
+
+def _accuracy(item: Deployed, margin: float) -> tuple[str, str]:
+    """Accuracy compared with float32, as a word and as part of a sentence."""
+    found = item.accuracy
+    if found is None:
+        return "unknown", "is of unknown test accuracy"
+    if found.problem:
+        return "unusable", ""
+    if found.other_class == 0 and found.difference == 0:
+        return "same", f"predicts the same classes ({100 * found.accuracy:.2f} %)"
+    points = 100 * found.difference
+    interval = f"95 % CI {100 * found.low:+.2f} to {100 * found.high:+.2f}"
+    verdict = verdict_of(Interval(found.low, found.high), margin)
+    if verdict == "equivalent":
+        return verdict, f"is equivalent within {margin_text(margin)} ({points:+.2f}, {interval})"
+    if verdict == "apart":
+        words = f"is {abs(points):.2f} points {'more' if points > 0 else 'less'} accurate"
+        return ("better" if points > 0 else "worse"), f"{words} ({interval})"
+    return "undecided", f"is of undecided accuracy ({points:+.2f} points, {interval})"
+
+
+def _speed(item: Deployed, base: Deployed | None) -> tuple[Speed, str]:
+    """Latency compared with the base, as a word and as part of a sentence."""
+    if base is None:
+        return "unknown", ""
+    if not _alike(item.timing.device, base.timing.device):
+        return "unknown", ""
+    if item.timing.busy or base.timing.busy:
+        return "unknown", "is of unknown speed (the machine was busy)"
+    ours, theirs = item.timing.latency_ms_median, base.timing.latency_ms_median
+    title = base.artifact.title
+    if max(ours, theirs) < SAME * min(ours, theirs) or _overlap(item, base):
+        return "as fast", f"is as fast as {title}"
+    if ours < theirs:
+        return "faster", f"is {theirs / ours:.1f}x faster than {title}"
+    return "slower", f"is {ours / theirs:.1f}x slower than {title}"
+
+
+def _alike(one: Device, other: Device) -> bool:
+    return (one.processor, one.threads) == (other.processor, other.threads)
+
+
+def _overlap(one: Deployed, other: Deployed) -> bool:
+    """Whether the intervals of two medians overlap."""
+    first, second = one.timing.latency_ms_interval, other.timing.latency_ms_interval
+    if first is None or second is None:
+        return False
+    return first[0] <= second[1] and second[0] <= first[1]
+
+
+def _advice(item: Deployed, base: Deployed | None, accuracy: str, speed: Speed) -> str:
+    """What to do, as the end of a sentence; empty if nothing follows."""
+    if base is None or speed == "unknown" or accuracy == "unknown":
+        return ""
+    keep = f": keep {'float32' if item.artifact.precision != 'float32' else base.artifact.title}"
+    smaller = item.artifact.size_bytes <= SMALLER * base.artifact.size_bytes
+    size = f"{base.artifact.size_bytes / item.artifact.size_bytes:.1f}x smaller file"
+    if accuracy in ("same", "equivalent", "better"):
+        if speed == "faster":
+            return ": use it"
+        return f"{keep}, unless its {size} matters" if smaller else keep
+    if speed == "faster":
+        return ": use it only if the speed is worth that"
+    return keep
+
+
+def cells(verdict: VariantVerdict) -> list[str]:
+    """Cells of one variant."""
+    artifact, timing, found = verdict.item.artifact, verdict.item.timing, verdict.item.accuracy
+    interval = timing.latency_ms_interval
+    encoded = timing.encoded_ms_median
+    return [
+        artifact.variant,
+        "-" if found is None else f"{100 * found.accuracy:.2f} %",
+        _points_cell(verdict),
+        "-" if found is None else f"{found.macro_f1:.4f}",
+        "-" if found is None else f"{100 * found.calibration_error:.2f} %",
+        f"{timing.latency_ms_median:.2f} ms{' (busy)' * bool(timing.busy)}",
+        "-" if interval is None else f"{interval[0]:.2f} to {interval[1]:.2f}",
+        f"{timing.latency_ms_p95:.2f} ms",
+        "-" if encoded is None else f"{encoded:.2f} ms",
+        f"{timing.images_per_second:.0f} images/s at batch {timing.best_batch}",
+        f"{timing.load_s:.2f} s",
+        "-" if timing.memory_bytes is None else mebibytes(timing.memory_bytes),
+        f"{artifact.size_bytes / 2**20:.2f} MiB",
+        _short(verdict),
+    ]
+
+
+def _points_cell(verdict: VariantVerdict) -> str:
+    found = verdict.item.accuracy
+    if found is None or verdict.item.artifact.variant == verdict.item.artifact.base:
+        return "-"
+    if verdict.accuracy == "same":
+        return "same predictions"
+    interval = f"{100 * found.low:+.2f} to {100 * found.high:+.2f}"
+    return f"{100 * found.difference:+.2f} ({interval})"
+
+
+def _short(verdict: VariantVerdict) -> str:
+    if verdict.accuracy == "unusable":
+        return "do not use"
+    if verdict.speed == "unknown":
+        return verdict.accuracy
+    return f"{verdict.accuracy}, {verdict.speed}"
+
+
+def flat(verdict: VariantVerdict) -> dict[str, Any]:
+    """Unrounded values of one variant on one device."""
+    artifact, timing, found = verdict.item.artifact, verdict.item.timing, verdict.item.accuracy
+    interval = timing.latency_ms_interval or (None, None)
+    return {
+        "variant": artifact.variant,
+        "device": timing.device.name,
+        "processor": timing.device.processor,
+        "threads": timing.device.threads,
+        "runtime": timing.runtime,
+        "precision": artifact.precision,
+        "artifact": artifact.sha256,
+        "size_bytes": artifact.size_bytes,
+        "accuracy": found and found.accuracy,
+        "difference": found and found.difference,
+        "difference_low": found and found.low,
+        "difference_high": found and found.high,
+        "mcnemar_p": found and found.mcnemar_p,
+        "other_class": found and found.other_class,
+        "macro_f1": found and found.macro_f1,
+        "calibration_error": found and found.calibration_error,
+        "latency_ms_median": timing.latency_ms_median,
+        "latency_ms_low": interval[0],
+        "latency_ms_high": interval[1],
+        "latency_ms_p95": timing.latency_ms_p95,
+        "encoded_ms_median": timing.encoded_ms_median,
+        "encoded_image": timing.encoded_image,
+        "best_batch": timing.best_batch,
+        "images_per_second": timing.images_per_second,
+        "load_s": timing.load_s,
+        "memory_bytes": timing.memory_bytes,
+        "busy": timing.busy,
+        "verdict": verdict.accuracy,
+        "speed": verdict.speed,
+        "sentence": verdict.sentence,
+    }
+
+
+def device_text(device: Device) -> str:
+    """Name, processor and threads of a device."""
+    threads = f"{device.threads} thread{'s' * (device.threads != 1)}"
+    return f"{device.name} ({device.processor}, {threads})"
+
+
+@dataclass(frozen=True)
+class RowVariants:
+    """Deployed variants of one row, of its first run that has some."""
+
+    row: str
+    """Name of the row."""
+    verdicts: tuple[VariantVerdict, ...]
+
+
+def row_variants(
+    rows: Sequence[Row], root: Path, margin: float = MARGIN
+) -> tuple[RowVariants, ...]:
+    """Read the deployed variants of rows whose runs are below the tracking folder `root`."""
+    found = []
+    for row in rows:
+        for record in row.records:
+            items = Deployments(RunFolder.of(root, record.spec).path).all()
+            own = [item for item in items if item.artifact.run_id == record.run_id]
+            if own:
+                found.append(RowVariants(row.name, tuple(judge(own, margin))))
+                break
+    return tuple(found)
+
+
+def by_device(rows: Sequence[RowVariants]) -> dict[str, list[tuple[str, VariantVerdict]]]:
+    """Row names and verdicts by the description of the device."""
+    groups: dict[str, list[tuple[str, VariantVerdict]]] = {}
+    for row in rows:
+        for verdict in row.verdicts:
+            text = device_text(verdict.item.timing.device)
+            groups.setdefault(text, []).append((row.row, verdict))
+    return groups
+
+
+TABLE_COLUMNS = ("architecture", *COLUMNS)
+"""Columns of a report's table for one device."""
+
+
+def device_tables(rows: Sequence[RowVariants]) -> list[tuple[str, str, list[list[str]]]]:
+    """Device, heading and cells of `TABLE_COLUMNS`, for each device."""
+    return [
+        (device, f"Deployed on {device}", [[name, *cells(verdict)] for name, verdict in found])
+        for device, found in by_device(rows).items()
+    ]
+
+
+def device_sentences(rows: Sequence[RowVariants], device: str) -> list[str]:
+    """A verdict for each row and variant on one device of `device_tables`."""
+    return [f"{name}: {verdict.sentence}" for name, verdict in by_device(rows)[device]]
