@@ -24,9 +24,9 @@ faults: .venv/installed
 cluster: .venv/installed
 	.venv/bin/pytest tests/cluster
 
-# Material announces the end of mkdocs 1 at each build, unless it is told not to.
+# Material prints the date of its end of life at each build, unless it is told not to.
 docs: .venv/installed
-	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict
 
 diagram: .venv/installed
 	.venv/bin/python docs/draw_packages.py

@@ -56,7 +56,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = (sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder))
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert "WARNING" not in done.stderr
+    assert "WARNING -" not in done.stderr
     return folder
 
 
@@ -126,7 +126,7 @@ def test_every_document_is_in_the_site(site: Path, pages: dict[Path, Page]) -> N
     for path in [*(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "decisions").glob("*.md")]:
         assert (site / path.relative_to(ROOT / "docs")).with_suffix(".html") in pages, path
     assert "Which image architecture should I pick" in text_of(pages[site / "index.html"])
-    assert "services:" in text_of(pages[site / "files" / "deploy" / "compose.yaml.html"])
+    assert "services" in text_of(pages[site / "files" / "deploy" / "compose.yaml.html"])
 
 
 def test_no_marks_of_markdown_are_left_in_the_text(pages: dict[Path, Page]) -> None:

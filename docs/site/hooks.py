@@ -21,8 +21,9 @@ MOVED = {
     "README.md": "index.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
+    "docs/example/report.md": "example/report-as-markdown.md",  # report.html stands beside it
 }
-"""Documents outside docs/ with their places in the site."""
+"""Documents whose places in the site are others than in docs/."""
 SOURCES = {place: ROOT / name for name, place in MOVED.items()}
 GENERATED = {"commands.md": command_reference.page, "config-keys.md": config_reference.page}
 LINK = re.compile(r"(?<=\]\()([^)\s#:]+)(?=[#)])")
@@ -31,12 +32,7 @@ MERMAID = re.compile(r"^```mermaid\n(.*?)^```\n", re.M | re.S)
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the pages that are not in docs/, and separate a page from a file of the same name."""
-    static = {file.dest_uri for file in files if not file.is_documentation_page()}
-    for file in files.documentation_pages():
-        if file.dest_uri in static:  # example/report.md beside example/report.html
-            file.dest_uri = f"{file.src_uri}.html"
-            file.url = file.dest_uri
+    """Add the documents that are moved, the references, and the files that documents link to."""
     for place, path in SOURCES.items():
         files.append(File.generated(config, place, content=path.read_text("utf-8")))
     for place, page in GENERATED.items():
@@ -74,7 +70,7 @@ def _place(path: Path) -> str:
     if path.is_dir():
         path = path / "README.md"
     name = path.relative_to(ROOT).as_posix()
-    if path.is_relative_to(DOCS):
+    if path.is_relative_to(DOCS) and name not in MOVED:
         return path.relative_to(DOCS).as_posix()
     return MOVED.get(name, f"files/{name}.md")
 

@@ -62,7 +62,8 @@ def page(browser: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
 def test_search_finds_a_config_key_and_a_command(site: Path, page: Any) -> None:
     for words, place in (("label_smoothing", "config-keys.html"), ("select", "commands.html")):
         page.goto((site / "index.html").as_uri())
-        page.fill("input.md-search__input", words)
+        page.click("input.md-search__input")
+        page.keyboard.type(words)
         results = page.locator(f"a.md-search-result__link[href*='{place}']")
         results.first.wait_for(state="attached")
     assert page.faults == []
