@@ -35,8 +35,8 @@ SUFFIXES = {".md": "md", ".json": "json", ".csv": "csv"}
     "variants",
     multiple=True,
     metavar="NAME",
-    help="Variant to measure; repeatable; all for every built-in one.  [default: torch, "
-    "onnxruntime, onnxruntime-int8, openvino, openvino-int8]",
+    help="Variant to measure, with those it is compared with; repeatable; all for every built-in "
+    "one.  [default: torch, onnxruntime, onnxruntime-int8, openvino, openvino-int8]",
 )
 @click.option(
     "--max-drop",

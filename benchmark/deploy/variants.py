@@ -97,14 +97,17 @@ VARIANTS = {
 def choose_variants(names: Sequence[str]) -> list[Variant]:
     """Return the named variants (the default ones for no names, all built-in ones for `all`).
 
-    The reference comes first, since the others are compared with it. Raises DeployError for an
-    unknown name.
+    With each comes the variant that its speed is compared with, and before all the reference.
+    Raises DeployError for an unknown name.
     """
     chosen = [variant.name for variant in VARIANTS.values() if variant.default]
     if names:
         chosen = [name for item in names for name in (VARIANTS if item == "all" else (item,))]
-    found = {name: find_variant(name) for name in (REFERENCE, *chosen)}
-    return list(found.values())
+    variants = [find_variant(name) for name in chosen]
+    with_bases = [find_variant(REFERENCE)]
+    for variant in variants:
+        with_bases += [find_variant(variant.base), variant]
+    return list({variant.name: variant for variant in with_bases}.values())
 
 
 def find_variant(name: str) -> Variant:

@@ -66,5 +66,5 @@ class _Torch:
 RUNTIMES = {
     "torch": _Torch("torch", "float32"),
     "torch-bfloat16": _Torch("bfloat16 in torch", "bfloat16"),
-    "torch-compile": _Torch("torch.compile", "float32", compiled=True),
+    "torch-compile": _Torch("compiled torch", "float32", compiled=True),
 }
