@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from benchmark.commands.options import (
+    DEFAULT_CONFIG,
+    RECIPE,
     Number,
     format_option,
     from_select_option,
@@ -148,6 +152,7 @@ def report(
     asked, form = form, output_format(form, written, SUFFIXES, "md")
     study = load(config, assignments)
     made, message = report_or_finalists(study, config, _criteria(**criteria_met), from_select)
+    made = dataclasses.replace(made, command=_command(ctx, config, assignments, from_select))
     if message:
         click.echo(message, err=True)
     if checked is not None:
@@ -183,6 +188,23 @@ def _criteria(front: str, **limits: Any) -> Criteria:
     if len(keys) != 2:
         raise UserError(f"--front {front}: give two columns, such as accuracy,latency")
     return Criteria(front=(keys[0], keys[1]), **limits)
+
+
+def _command(
+    ctx: click.Context, config: Path, assignments: tuple[str, ...], from_select: bool
+) -> str:
+    """Command that makes the report again, without criteria and credentials."""
+    from benchmark.config.credentials import without_password
+
+    words = ["bench", "report"]
+    if str(config) != DEFAULT_CONFIG:
+        words += ["-c", str(config)]
+    if recipe := ctx.meta.get(RECIPE):
+        words += ["--recipe", recipe]
+    for assignment in assignments:
+        words += ["--set", without_password(assignment)]
+    words += ["--from-select"] if from_select else []
+    return shlex.join(words)
 
 
 def _check(made: Report, path: Path, form: str, images: bool) -> int:

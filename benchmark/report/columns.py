@@ -103,9 +103,11 @@ def pareto_front(
 
 def measured_alike(rows: Sequence[Row]) -> bool:
     """Whether all measurements on an idle machine were made under the same conditions."""
-    distinct = {
-        (conditions(row.measured), row.records[0].environment.processor)
-        for row in rows
-        if row.measured is not None and not row.measured.busy
-    }
-    return len(distinct) <= 1
+    return len({found for row in rows if (found := measured_under(row)) is not None}) <= 1
+
+
+def measured_under(row: Row) -> tuple[str, str] | None:
+    """Conditions and processor of a row's measurement; None without one on an idle machine."""
+    if row.measured is None or row.measured.busy:
+        return None
+    return conditions(row.measured), row.records[0].environment.processor

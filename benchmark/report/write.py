@@ -24,13 +24,15 @@ class Report:
     collection: Collection
     analyses: list[Analysis]
     """One for each comparison of the collection, in order."""
+    command: str = "bench report"
+    """Command that makes this report, without criteria; the HTML page adds those chosen on it."""
 
     def text(self, form: str, images: bool = True) -> str:
         """Render as html or one of FORMATS; `images` adds thumbnails, in HTML only."""
         if form == "html":
             from benchmark.report.page.html import render_html  # slow to import
 
-            return render_html(self.study, self.collection, self.analyses, images)
+            return render_html(self.study, self.collection, self.analyses, images, self.command)
         return FORMATS[form](self.study, self.collection, self.analyses)
 
     def table(self) -> list[dict[str, object]]:
