@@ -518,8 +518,7 @@ def test_digits_on_confusion_cells_and_interval_bars_stand_out(
 ) -> None:
     """Digits by 4.5 to 1 on a cell of any share, bars by 3 to 1 on the paper."""
     for colour in (colours.accent, colours.error):
-        for share in range(101):
-            opacity = MAX_OPACITY * (share / 100) ** 0.5
+        for opacity in np.linspace(0, MAX_OPACITY, 101):
             assert contrast(colours.ink, blended(colour, colours.paper, opacity)) >= 4.5
     for colour, opacity in (
         (colours.accent, pareto.BAR_OPACITY),

@@ -84,10 +84,12 @@ def confusion(analysis: Analysis, place: int, colours: Colours) -> alt.LayerChar
         color=alt.condition(
             "datum.actual == datum.answer", alt.value(colours.accent), alt.value(colours.error)
         ),
-        # Square-root scale, so that a share of 1 % is still visible.
+        # Not a linear scale, so that a share of 1 % is still visible.
         opacity=alt.Opacity(
             "share:Q",
-            scale=alt.Scale(type="sqrt", domain=[0, 100], range=[0, MAX_OPACITY if few else 1]),
+            scale=alt.Scale(
+                type="pow", exponent=0.35, domain=[0, 100], range=[0, MAX_OPACITY if few else 1]
+            ),
             legend=None,
         ),
         tooltip=_tooltip(),

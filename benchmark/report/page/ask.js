@@ -174,13 +174,15 @@ function scaleOf(field, slide, data) {
 
 function keep(card) {
   return [...card.querySelectorAll(
-    "[data-pick-name], [data-sentence], [data-tiles], [data-runner-up], [data-notes], [data-reasons]",
+    "[data-pick-name], [data-sentence], [data-tiles], [data-runner-up], [data-notes]",
   )].map((item) => [item, [...item.childNodes].map((node) => node.cloneNode(true))]);
 }
 
 function restore(card, written) {
   for (const [item, nodes] of written) item.replaceChildren(...nodes.map((node) => node.cloneNode(true)));
   card.querySelector("[data-pick-mark]")?.replaceChildren("pick");
+  const reasons = card.querySelector(".reasons");
+  if (reasons) reasons.hidden = false;
 }
 
 function describe(card, page, rule, pick, usual) {
@@ -195,7 +197,8 @@ function describe(card, page, rule, pick, usual) {
   set("pick-mark", "by your settings");
   set("sentence", pick ? sentenceOf(data, rule, pick, reference) : "No architecture meets these limits.");
   set("runner-up", second ? `Runner-up: ${second.name}, ${beside(data, rule, second, pick)}.` : "");
-  set("reasons", "");
+  const reasons = card.querySelector(".reasons");
+  if (reasons) reasons.hidden = true;
   const own = pickFrom(data.rows, usual, data.rule);
   const note = element("p", undefined, "choice-note");
   note.textContent = own === pick || !own
@@ -233,7 +236,7 @@ function evidence(data, row, other) {
   const [one, two] = [data.rows.indexOf(row), data.rows.indexOf(other)];
   const pair = data.pairs.find(([i, j]) => (i === one && j === two) || (i === two && j === one));
   if (!pair) return text;
-  const [first, , , low, high, verdict] = pair;
+  const [first, , low, high, verdict] = pair;
   const ends = (first === one) === (points > 0) ? [low, high] : [-high, -low];
   const interval = ends.map((end) => pointsText(100 * end)).join(" to ");
   return `${text} (95 % CI ${interval}${verdict === "apart" ? "" : `, ${verdict}`})`;

@@ -31,7 +31,7 @@ def asked(analysis: Analysis) -> dict[str, Any]:
     return {
         "rows": row_data(analysis.rows, names_of(analysis.rows)),
         "pairs": [
-            [pair.first, pair.second, pair.difference, pair.interval.low, pair.interval.high,
+            [pair.first, pair.second, round(pair.interval.low, 6), round(pair.interval.high, 6),
              verdict_text(pair)]
             for pair in analysis.pairs.values()
         ],

@@ -23,9 +23,9 @@ WIDTH, HEIGHT = 400, 280
 """Size of the chart in the units of its view box."""
 LEFT, RIGHT, TOP, BOTTOM = 44, 16, 10, 42
 MAX_TICKS = 6
-CHARACTER = 6.9
+CHARACTER = 8.8
 """Width of a character of a label, on average."""
-MAX_LENGTH = 27
+MAX_LENGTH = 23
 """Maximum characters of a label."""
 GAP = 12
 """Distance of a label from its point."""
@@ -81,15 +81,15 @@ def tiles(analysis: Analysis, row: Row, digits: int) -> list[tuple[str, str, str
     """Title, value and note of the figures of a row."""
     sure = figures.interval(analysis, row, digits)
     note = f"95 % CI {sure}" if sure[0].isdigit() else sure
-    mean = f"test accuracy, mean of {len(row.seeds)} seeds" if len(row.seeds) > 1 else ""
-    shown = [(mean or "test accuracy", f"{figures.percent(row.accuracy, digits)} %", note)]
+    note += f", mean of {len(row.seeds)} seeds" if len(row.seeds) > 1 else ""
+    shown = [("test accuracy", f"{figures.percent(row.accuracy, digits)} %", note)]
     if row.cost:
         headline = Headline.of(row.cost)
         shown.append(("MACs", headline.macs, "one image, forward"))
         shown.append(("parameters", headline.params, "whole network"))
-    if row.measured:
-        on = "machine busy" if row.measured.busy else device_text(row.measured)
-        shown.append(("latency", f"{row.measured.latency_ms_median:.1f} ms", f"one image, {on}"))
+    if row.measured and not row.measured.busy:
+        latency = f"{row.measured.latency_ms_median:.1f} ms"
+        shown.append(("latency", latency, f"one image, {device_text(row.measured)}"))
     return shown
 
 

@@ -122,7 +122,8 @@ function pareto(root, specs) {
   const draw = () => {
     const spec = specs[chosen(fieldset)];
     if (picked !== undefined) {
-      for (const datum of spec.data.values) datum.pick = datum.name === picked;
+      const data = Object.values(spec.datasets).flat();
+      for (const datum of data) datum.pick = datum.name === picked;
     }
     return chart.draw(spec);
   };

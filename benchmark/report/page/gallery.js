@@ -72,6 +72,7 @@ function counted(images, seeds) {
 }
 
 function showConfusions(root, item, gallery) {
+  root.querySelector("[data-seeds]").textContent = item.seeds > 1 ? `, mean of ${item.seeds} seeds` : "";
   root.querySelector("[data-hardest]").replaceChildren(
     ...item.hardest.map(([label, answer, images, share]) => {
       const line = element("li");
@@ -81,7 +82,7 @@ function showConfusions(root, item, gallery) {
         words.type = "button";
         words.addEventListener("click", () => gallery.open(label, answer));
       }
-      const count = element("small", `${counted(images, item.seeds)}, ${percent(share)} of the class`);
+      const count = element("small", `${counted(images, 1)}, ${percent(share)} of the class`);
       line.append(words, " ", count);
       return line;
     }),

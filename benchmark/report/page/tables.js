@@ -14,7 +14,7 @@ class Listing {
       row, missing: row.matches(".missing"), values: [...row.cells].map((cell) => cell.dataset.value),
     }));
     if (this.rows.length > FIRST_ROWS) this.addMore();
-    if (this.rows.length > 25) this.scroll.classList.add("tall");
+    if (this.rows.length > 40) this.scroll.classList.add("tall");
     this.show();
   }
 

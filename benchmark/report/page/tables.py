@@ -209,14 +209,12 @@ def _line(
     digits: int,
     excluded: bool,
 ) -> Line:
-    row, figures, pick = analysis.rows[place], analysis.statistics[place], analysis.pick
+    row, pick = analysis.rows[place], analysis.pick
     picked = pick is not None and pick.chosen is row
     rank = analysis.ranks.get(place)
     in_set = rank is not None and rank.may_be_best
     marks = ("pick",) * picked + ("best",) * (place == 0) + ("maybe-best",) * (place > 0 and in_set)
     marks += ("excluded",) * excluded
-    f1 = figures.macro_f1 if figures else None
-    f1_digits = digits + 2
     cells = [Cell(name, name.casefold(), marks=marks)]
     if shared.sizes_differ:
         cells.append(Cell(str(row.image_size), row.image_size))
@@ -224,11 +222,7 @@ def _line(
         _accuracy(analysis, row, scale, digits),
         *(cell(row) for _, cell in _cost_columns(analysis)),
         _against_best(analysis, place, digits),
-        Cell(
-            f"{row.macro_f1:.{f1_digits}f}",
-            row.macro_f1,
-            f"{f1.low:.{f1_digits}f} to {f1.high:.{f1_digits}f}" if f1 else "",
-        ),
+        Cell(f"{row.macro_f1:.{digits + 2}f}", row.macro_f1),
         _training_time(row, shared),
     ]
     if shared.seeds_differ:
