@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +12,8 @@ import click
 from click.core import ParameterSource
 
 from benchmark.commands.options import (
+    DEFAULT_CONFIG,
+    RECIPE,
     Number,
     format_option,
     from_select_option,
@@ -171,6 +175,7 @@ def report(
         from benchmark.report.targets import require_target
 
         require_target(made.analyses[0].deployed, criteria.target)
+    made = dataclasses.replace(made, command=_command(ctx, config, assignments, from_select))
     if message:
         click.echo(message, err=True)
     if checked is not None:
@@ -220,6 +225,23 @@ def _criteria(front: str, **limits: Any) -> Criteria:
     if len(keys) != 2:
         raise UserError(f"--front {front}: give two columns, such as accuracy,latency")
     return Criteria(front=(keys[0], keys[1]), **limits)
+
+
+def _command(
+    ctx: click.Context, config: Path, assignments: tuple[str, ...], from_select: bool
+) -> str:
+    """Command that makes the report again, without criteria and credentials."""
+    from benchmark.config.credentials import without_password
+
+    words = ["bench", "report"]
+    if str(config) != DEFAULT_CONFIG:
+        words += ["-c", str(config)]
+    if recipe := ctx.meta.get(RECIPE):
+        words += ["--recipe", recipe]
+    for assignment in assignments:
+        words += ["--set", without_password(assignment)]
+    words += ["--from-select"] if from_select else []
+    return shlex.join(words)
 
 
 def _check(made: Report, path: Path, form: str, images: bool) -> int:

@@ -298,7 +298,7 @@ def all_wrong(analysis: Analysis) -> list[TestImage]:
     right = _correct_by_row(analysis)
     if not right:
         return []
-    return _images(
+    return images_of(
         analysis, ~np.any([row_correct.any(axis=0) for row_correct in right.values()], axis=0)
     )
 
@@ -311,7 +311,7 @@ def only_right(analysis: Analysis) -> dict[int, list[TestImage]]:
         others = [other.any(axis=0) for number, other in right.items() if number != place]
         if others:
             alone = own.all(axis=0) & ~np.any(others, axis=0)
-            images[place] = _images(analysis, alone)
+            images[place] = images_of(analysis, alone)
     return images
 
 
@@ -327,7 +327,8 @@ def _correct_by_row(analysis: Analysis) -> dict[int, npt.NDArray[np.bool_]]:
     }
 
 
-def _images(analysis: Analysis, chosen: npt.NDArray[np.bool_]) -> list[TestImage]:
+def images_of(analysis: Analysis, chosen: npt.NDArray[np.bool_]) -> list[TestImage]:
+    """Test images of a mask [n], in the order of the test set."""
     test = analysis.test
     if test is None:
         return []

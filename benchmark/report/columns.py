@@ -111,11 +111,13 @@ def pareto_front(
 
 def measured_alike(rows: Sequence[Row]) -> bool:
     """Whether all measurements on an idle machine were made under the same conditions."""
-    if any(row.target is not None for row in rows):
-        return len({row.on_target.conditions for row in rows if row.on_target}) <= 1
-    distinct = {
-        (conditions(row.measured), row.records[0].environment.processor)
-        for row in rows
-        if row.measured is not None and not row.measured.busy
-    }
-    return len(distinct) <= 1
+    return len({found for row in rows if (found := measured_under(row)) is not None}) <= 1
+
+
+def measured_under(row: Row) -> tuple[str, str] | None:
+    """Conditions and processor of a row's measurement; None without one on an idle machine."""
+    if row.target is not None:
+        return (row.on_target.conditions, "") if row.on_target else None
+    if row.measured is None or row.measured.busy:
+        return None
+    return conditions(row.measured), row.records[0].environment.processor

@@ -180,14 +180,14 @@ class Rule:
 
     def log10_cost(self, row: Row) -> float:
         """Decimal logarithm of the cost that decides."""
-        return _log10(self.cost(row))
+        return decades(self.cost(row))
 
     def _scores(
         self, values: Floats, priced: npt.NDArray[np.bool_], costs: Sequence[float | None]
     ) -> Floats:
         if self.criteria.prefer == "balance":
-            decades = np.array([_log10(cost) for cost in costs])[:, None]
-            return 100 * values - self.criteria.points_per_10x * decades
+            logs = np.array([decades(cost) for cost in costs])[:, None]
+            return 100 * values - self.criteria.points_per_10x * logs
         best = np.where(priced, values, -np.inf).max(axis=0)
         within = values >= best - self.criteria.max_drop / 100 - _EPSILON
         cheapest_first = -np.arange(len(values), dtype=np.float64)[:, None]
@@ -218,5 +218,6 @@ _EPSILON = 1e-12
 """Tolerance, so that a drop equal to the limit does not exceed it by rounding."""
 
 
-def _log10(cost: float | None) -> float:
+def decades(cost: float | None) -> float:
+    """Decimal logarithm of a cost; unknown costs and zero count as 1e-9."""
     return math.log10(max(cost or 1e-9, 1e-9))

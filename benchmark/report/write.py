@@ -22,10 +22,12 @@ class Report:
     collection: Collection
     analyses: list[Analysis]
     """One for each comparison of the collection, in order."""
+    command: str = "bench report"
+    """Command that makes this report, without criteria; the HTML page adds those chosen on it."""
 
     def text(self, form: str, images: bool = True) -> str:
         """Render in one of `FORMATS`; `images` adds thumbnails, in HTML only."""
-        options = {"images": images} if form == "html" else {}
+        options = {"images": images, "command": self.command} if form == "html" else {}
         return FORMATS[form].load()(self.study, self.collection, self.analyses, **options)
 
     def table(self) -> list[dict[str, object]]:

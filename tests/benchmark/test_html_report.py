@@ -21,16 +21,24 @@ from matplotlib import font_manager
 from PIL import Image, ImageFont
 
 from benchmark.report.analysis import Analysis, all_wrong, analyse
+from benchmark.report.charts import pareto, seeds
 from benchmark.report.charts import style as chart_style
 from benchmark.report.charts.chart_files import plots, write_plots
-from benchmark.report.charts.confusion import MAX_CLASSES, shown_classes
+from benchmark.report.charts.confusion import MAX_CLASSES, MAX_OPACITY, shown_classes
 from benchmark.report.charts.labels import PLOT, Point, place_labels
 from benchmark.report.charts.pareto import cost_columns, log_ticks, pareto_data
 from benchmark.report.charts.shared import names_of
 from benchmark.report.columns import COLUMNS, pareto_front
+from benchmark.report.page import card
+from benchmark.report.page.figures import decimals, typeset
 from benchmark.report.page.html import render_html
+from benchmark.report.page.mistakes import MAX_BEHIND_CONFUSIONS, MAX_OF_PICK, image_groups
+from benchmark.report.page.tables import main_table
+from benchmark.report.pick import choose_pick
 from benchmark.report.pick_rule import Criteria
 from benchmark.report.rows import make_rows
+from benchmark.report.statistics import Interval
+from benchmark.runs.audits import Audit, Suspect, store_audit
 from clothclf.results import Weights
 from tests.benchmark.drawn_study import Made, fail, make_study
 from tests.benchmark.examples import make_record, make_spec
@@ -128,17 +136,166 @@ def test_the_policy_lets_in_the_page_s_own_scripts_alone(page: Page) -> None:
 def test_every_row_and_every_figure_of_the_analysis_stands_in_the_page(
     made: Made, page: Page
 ) -> None:
+    """With one decimal: intervals on so few images are wider than a point."""
     analysis = analysis_of(made)
+    assert decimals(analysis) == 1
     for row, figures in zip(analysis.rows, analysis.statistics, strict=True):
         assert figures is not None
-        assert f"{100 * row.accuracy:.2f}" in page.text
-        assert f"{100 * figures.accuracy.low:.2f} to {100 * figures.accuracy.high:.2f}" in page.text
-        assert f"{row.macro_f1:.4f}" in page.text
+        assert f"{100 * row.accuracy:.1f}" in page.text
+        assert f"{100 * figures.accuracy.low:.1f} to {100 * figures.accuracy.high:.1f}" in page.text
+        assert f"{row.macro_f1:.3f}" in page.text
     assert analysis.pick is not None
-    assert analysis.pick.sentence in page.text
-    assert analysis.pick.sensitivity in page.text
+    assert typeset(analysis.pick.sentence) in page.text
+    assert typeset(analysis.pick.sensitivity) in page.text
     for pair in analysis.pairs.values():
-        assert f"{100 * pair.interval.low:.2f} to {100 * pair.interval.high:.2f}" in page.text
+        interval = f"{100 * pair.interval.low:.1f} to {100 * pair.interval.high:.1f}"
+        assert typeset(interval) in page.text
+
+
+def test_more_images_get_more_digits(made: Made) -> None:
+    analysis = analysis_of(made)
+    narrow = [
+        dataclasses.replace(figures, accuracy=Interval(0.801, 0.809))
+        for figures in analysis.statistics
+        if figures is not None
+    ]
+    assert decimals(dataclasses.replace(analysis, statistics=narrow)) == 2
+    assert decimals(dataclasses.replace(analysis, statistics=[None] * len(narrow))) == 2
+
+
+def test_negative_numbers_have_a_minus_sign_and_names_keep_their_hyphens() -> None:
+    assert typeset("vit-b-16, -0.6 to 1.4 (-2), seeds 0-3") == (
+        "vit-b-16, −0.6 to 1.4 (−2), seeds 0-3"
+    )
+
+
+def test_facts_of_all_rows_stand_above_the_table_and_others_in_it(made: Made) -> None:
+    analysis = analysis_of(made)
+    table = main_table(analysis, [], 1)
+    assert table.facts[:3] == ("test split", "mean of 2 seeds (0, 1)", "frozen")
+    assert {"weights random", "48 x 48 px", "12 epochs"} <= set(table.facts)
+    assert not {"seeds", "status", "FLOPs", "weights", "px"} & set(table.columns)
+    assert table.columns[:4] == ("architecture", "accuracy (%)", "MACs", "latency")
+    assert {len(line.cells) for line in table.lines} == {len(table.columns)}
+    rows = [
+        dataclasses.replace(row, weights=f"w{place}", seeds=(place,), epochs=float(place))
+        for place, row in enumerate(analysis.rows)
+    ]
+    pick = choose_pick(rows, Criteria(prefer="size"))
+    unlike = main_table(dataclasses.replace(analysis, rows=rows, pick=pick), [], 1)
+    assert unlike.columns[2] == "parameters"  # the cost that decides comes first
+    assert unlike.columns[-2:] == ("seeds", "weights")
+    assert [line.cells[-1].text for line in unlike.lines] == ["w0", "w1", "w2"]
+    assert {len(line.cells) for line in unlike.lines} == {len(unlike.columns)}
+
+
+def test_rows_on_the_front_and_in_the_confidence_set_are_tagged(made: Made) -> None:
+    analysis = analysis_of(made)
+    assert analysis.pick is not None
+    for row, line in zip(analysis.rows, main_table(analysis, [], 1).lines, strict=True):
+        rank = analysis.ranks[analysis.rows.index(row)]
+        assert ("front" in line.tags.split()) == (row in analysis.pick.front)
+        assert ("set" in line.tags.split()) == rank.may_be_best
+
+
+def test_costs_and_names_sort_ascending_first_and_accuracies_descending(made: Made) -> None:
+    table = main_table(analysis_of(made), [], 1)
+    ascending = {title for place, title in enumerate(table.columns) if table.ascends(place)}
+    assert ascending == {"architecture", "MACs", "latency", "parameters", "training time"}
+
+
+def test_the_card_draws_the_rule_through_the_pick(made: Made) -> None:
+    """All points of one worth lie on its straight line, since the cost axis is logarithmic."""
+    comparison = made.collection().comparisons[0]
+    drawn = card.scatter(analyse(comparison, made.root, Criteria(points_per_10x=3.0)))
+    assert drawn is not None
+    assert drawn.pick is not None
+    assert drawn.runner_up is not None
+    assert drawn.rule is not None
+    x0, y0, x1, y1 = drawn.rule
+    at_pick = y0 + (y1 - y0) * (drawn.pick.x - x0) / (x1 - x0)
+    assert at_pick == pytest.approx(drawn.pick.y, abs=0.3)
+    low, high = drawn.data["axes"]["macs"]["range"]
+    bottom, top = drawn.data["accuracy"]
+    _, _, _, height = drawn.data["box"]
+    assert (y0 - y1) * (top - bottom) / height == pytest.approx(3 * (high - low), abs=0.1)
+    for mark in drawn.marks:
+        assert card.LEFT <= mark.x <= card.WIDTH - card.RIGHT
+        assert card.TOP <= mark.high <= mark.y <= mark.low <= card.HEIGHT - card.BOTTOM
+
+
+@pytest.mark.parametrize("prefer", ["accuracy", "speed", "size"])
+def test_other_preferences_draw_no_price(made: Made, prefer: Any) -> None:
+    """The most accurate has no line, a maximum drop a level one."""
+    comparison = made.collection().comparisons[0]
+    drawn = card.scatter(analyse(comparison, made.root, Criteria(prefer=prefer)))
+    assert drawn is not None
+    if prefer == "accuracy":
+        assert drawn.rule is None
+    else:
+        assert drawn.rule is not None
+        assert drawn.rule[1] == drawn.rule[3]
+        assert drawn.cost == {"speed": "latency", "size": "params"}[prefer]
+
+
+def test_labels_of_the_card_stay_inside_and_apart(made: Made) -> None:
+    comparison = made.collection().comparisons[0]
+    for points in (0.0, 0.5, 2.0, 20.0):
+        drawn = card.scatter(analyse(comparison, made.root, Criteria(points_per_10x=points)))
+        assert drawn is not None
+        labels = [label for label in (drawn.pick_label, drawn.runner_up_label) if label]
+        assert len(labels) == 2
+        for label in labels:
+            wide = card.CHARACTER * len(label.text)
+            left = label.x - (wide if label.anchor == "end" else 0)
+            assert left >= 0
+            assert left + wide <= card.WIDTH
+        assert abs(labels[0].y - labels[1].y) > 11 or labels[0].x != labels[1].x
+
+
+def test_images_behind_confusions_are_those_of_the_predictions(made: Made) -> None:
+    analysis = analysis_of(made)
+    test = analysis.test
+    assert test is not None
+    found = image_groups(analysis, 0)
+    assert found is not None
+    assert 0 < len(found.behind) <= MAX_BEHIND_CONFUSIONS
+    by_id = {image: place for place, image in enumerate(test.ids)}
+    for image in found.behind:
+        place = by_id[image["id"]]
+        assert image["label"] == test.labels[place]
+        answers = [predictions[0].answers[place] for predictions in analysis.answers]
+        assert image["answers"] == answers
+        sure = [100 * predictions[0].probabilities[place].max() for predictions in analysis.answers]
+        assert image["sure"] == pytest.approx(sure, abs=0.51)
+        assert any(answer != image["label"] for answer in answers)
+    # Of each confusion of the first row, the most confident.
+    own = analysis.answers[0][0]
+    for actual, answer in np.argwhere(analysis.statistics[0].confusion):  # type: ignore[union-attr]
+        if actual == answer:
+            continue
+        mine = np.flatnonzero((test.labels == actual) & (own.answers == answer))
+        best = mine[np.argsort(-own.probabilities[mine].max(axis=1), kind="stable")][:MAX_OF_PICK]
+        assert {test.ids[place] for place in best} <= {image["id"] for image in found.behind}
+
+
+def test_labels_that_an_audit_doubts_are_marked_beside_their_images(tmp_path: Path) -> None:
+    made = make_study(tmp_path, ("resnet18", "vgg16"), seeds=(0,), epochs=2)
+    analysis = analysis_of(made)
+    assert analysis.test is not None
+    wrong = all_wrong(analysis)[0]
+    suspect = Suspect(id=wrong.id, label=wrong.label, suggested="a <class>", p_label=0.1,
+                      p_suggested=0.9, split="test")  # fmt: skip
+    fingerprint = analysis.comparison.specs[0].data_summary.fingerprint
+    audit = Audit(fingerprint=fingerprint, title="t", architecture="resnet18", image_size=48,
+                  weights="w", weights_sha256="", folds=5, images=100, accuracy=0.9,
+                  suspects=(suspect,))  # fmt: skip
+    store_audit(made.root, audit)
+    text = write(made)
+    assert "label doubted by the audit: a <class>?" in Page(text).text
+    assert "a <class>" not in text.partition("<script")[0]
+    behind = Page(text).data["comparisons"][0]["behind"]
+    assert {image["doubt"] for image in behind if image["id"] == wrong.id} <= {"a <class>"}
 
 
 def test_the_same_runs_give_the_same_page(made: Made, page_text: str) -> None:
@@ -298,15 +455,16 @@ def test_two_starts_of_one_architecture_have_two_names(tmp_path: Path) -> None:
     assert sorted(names_of(rows)) == ["vgg16, hub/vgg16", "vgg16, random"]
 
 
-def test_labels_of_points_do_not_cover_each_other() -> None:
+@pytest.mark.parametrize("width", [*pareto.LABELLED_WIDTHS, PLOT[0]])
+def test_labels_of_points_do_not_cover_each_other(width: float) -> None:
     generator = np.random.default_rng(0)
     points = [
         Point(f"architecture_{n}", float(10 ** generator.uniform(0, 2)), y, y - 0.5, y + 0.5)
         for n, y in enumerate(generator.uniform(60, 90, 40).tolist())
     ]
-    placed = place_labels(points, range(40))
+    placed = place_labels(points, range(40), plot=(width, PLOT[1]))
     assert placed[0] is not None
-    assert 5 <= sum(label is not None for label in placed) < 40
+    assert (5 if width > 500 else 1) <= sum(label is not None for label in placed) < 40
     logs = np.log([point.x for point in points])
     low, high = logs.min() - np.log(1.25), logs.max() + np.log(1.25)
     bottom, top = (min(p.low for p in points), max(p.high for p in points))
@@ -315,14 +473,14 @@ def test_labels_of_points_do_not_cover_each_other() -> None:
     for label, point, log in zip(placed, points, logs, strict=True):
         if label is None:
             continue
-        x = PLOT[0] * (log - low) / (high - low) + label["dx"]
+        x = width * (log - low) / (high - low) + label["dx"]
         y = PLOT[1] * (top + margin - point.y) / (top - bottom + 2 * margin) + label["dy"]
         wide = 6.7 * len(label["label"])
         x -= wide if label["align"] == "right" else 0
         boxes.append((x, y, wide))
     for number, (x, y, wide) in enumerate(boxes):
         assert x >= 0
-        assert x + wide <= PLOT[0]
+        assert x + wide <= width
         for other_x, other_y, other_wide in boxes[:number]:
             apart = x + wide <= other_x or other_x + other_wide <= x
             assert apart or abs(y - other_y) >= 15 - 1e-9
@@ -352,6 +510,31 @@ def test_colours_stand_out_from_the_paper(colours: chart_style.Colours) -> None:
         assert contrast(colour, colours.paper) >= 4.5
         assert contrast(colour, colours.panel) >= 4.5
     assert all(contrast(colour, colours.paper) >= 3 for colour in colours.series)
+
+
+@pytest.mark.parametrize("colours", [chart_style.LIGHT, chart_style.DARK], ids=["light", "dark"])
+def test_digits_on_confusion_cells_and_interval_bars_stand_out(
+    colours: chart_style.Colours,
+) -> None:
+    """Digits by 4.5 to 1 on a cell of any share, bars by 3 to 1 on the paper."""
+    for colour in (colours.accent, colours.error):
+        for opacity in np.linspace(0, MAX_OPACITY, 101):
+            assert contrast(colours.ink, blended(colour, colours.paper, opacity)) >= 4.5
+    for colour, opacity in (
+        (colours.accent, pareto.BAR_OPACITY),
+        (colours.muted, pareto.BAR_OPACITY),
+        (colours.accent, seeds.BAR_OPACITY),
+    ):
+        assert contrast(blended(colour, colours.paper, opacity), colours.paper) >= 3
+
+
+def blended(colour: str, paper: str, opacity: float) -> str:
+    """Colour of a mark of this opacity on the paper."""
+    mixed = [
+        round(opacity * int(colour[n : n + 2], 16) + (1 - opacity) * int(paper[n : n + 2], 16))
+        for n in (1, 3, 5)
+    ]
+    return "#" + "".join(f"{value:02x}" for value in mixed)
 
 
 @pytest.mark.parametrize("colours", [chart_style.LIGHT, chart_style.DARK], ids=["light", "dark"])

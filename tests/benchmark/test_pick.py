@@ -163,7 +163,7 @@ def test_a_disturbed_latency_stands_in_the_table_alone(store: Path) -> None:
     report = read_report(study_in(store, "middle"), Path("s.yaml"))
     page, markdown = report.text("html"), report.text("md")
     assert "<dt>latency</dt>" not in page
-    assert page.count("31.2 ms") == page.count("31.2 ms<small>machine busy") + page.count("(busy)")
+    assert page.count("31.2 ms") == page.count("31.2 ms <small>machine busy") + page.count("(busy)")
     assert markdown.count("31.2 ms") == markdown.count("31.2 ms (busy)") == 1
     assert "these values are not ranked: middle." in markdown
     (row,) = report.analyses[0].rows

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.server
 import os
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,42 +13,19 @@ from typing import Any
 
 import pytest
 
-from benchmark.report.analysis import analyse
-from benchmark.report.page.html import render_html
 from tests.benchmark.drawn_study import Made, fail, make_study
+from tests.benchmark.examples import make_measured, make_record, make_spec
+from tests.benchmark.test_report_contents import keep, study_in
+from tests.browser.pages import CHROMIUM, WIDTHS, all_drawn, keep_screenshot, until, write
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
-WIDTHS = {1440: 900, 768: 1024, 390: 844}
 NAMES = ("mobilenetv3_small_100", "resnet18", "resnet34", "efficientnet_b0", "vgg16")
+AXE = Path(os.environ.get("BENCH_AXE", ""))
+"""axe.min.js of the npm package axe-core, to check accessibility with."""
 MANY = 50
 MOST_BYTES = 8_000_000
 MOST_SECONDS = 2.0
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")
-
-
-def write(made: Made, path: Path) -> Path:
-    collection = made.collection()
-    analyses = [analyse(comparison, made.root) for comparison in collection.comparisons]
-    path.write_text(render_html(made.study, collection, analyses), "utf-8")
-    return path
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
@@ -60,50 +36,9 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(made, folder / "report.html")
 
 
-@pytest.fixture
-def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
-    """Open a page; in the end it must have said nothing and asked for nothing."""
-    faults: list[str] = []
-    contexts = []
-
-    def opened(path: Path, width: int = 1440, **settings: Any) -> Any:
-        context = browser.new_context(
-            viewport={"width": width, "height": WIDTHS.get(width, 900)}, **settings
-        )
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: faults.append(f"console: {message.text}"))
-        page.on("pageerror", lambda error: faults.append(f"error: {error}"))
-        page.on("request", lambda request: _heard(request.url, faults))
-        page.goto(path.as_uri())
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert not faults
-
-
-def _heard(address: str, faults: list[str]) -> None:
-    if not address.startswith(("file:", "data:", "blob:")):
-        faults.append(f"request: {address}")
-
-
-def all_drawn(page: Any) -> None:
-    until(lambda: page.locator("[data-chart]:not([data-ready])").count() == 0)
-
-
-def until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
-    """The page's policy forbids what Playwright's own waiting for an expression does."""
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 def column(page: Any, number: int) -> list[str]:
     cells = page.locator(f"table.main tbody tr:not(.missing) > :nth-child({number})")
-    return [text.split("\n")[0].strip() for text in cells.all_inner_texts()]
+    return [text.split()[0] for text in cells.all_inner_texts()]
 
 
 def figures(page: Any) -> list[float]:
@@ -129,7 +64,7 @@ def test_the_table_sorts_by_click(report: Path, open_page: Callable[..., Any]) -
 def test_the_table_sorts_by_keyboard(report: Path, open_page: Callable[..., Any]) -> None:
     page = open_page(report)
     head = page.locator("table.main thead th").nth(0)
-    for _ in range(20):
+    for _ in range(60):
         page.keyboard.press("Tab")
         if head.get_by_role("button").evaluate("item => item === document.activeElement"):
             break
@@ -141,6 +76,83 @@ def test_the_table_sorts_by_keyboard(report: Path, open_page: Callable[..., Any]
     page.keyboard.press("Space")
     assert head.get_attribute("aria-sort") is None
     assert figures(page) == sorted(figures(page), reverse=True)
+
+
+def test_costs_sort_cheapest_first_and_rows_can_be_filtered(
+    report: Path, open_page: Callable[..., Any]
+) -> None:
+    page = open_page(report)
+    head = page.locator("table.main thead th").filter(has_text="MACs")
+    head.get_by_role("button").click()
+    assert head.get_attribute("aria-sort") == "ascending"
+    costs = [float(text) for text in column(page, 3)]
+    assert costs == sorted(costs)
+    rows = page.locator("table.main tbody tr:visible")
+    page.locator("[data-filter] input[type=search]").fill("RESNET")
+    assert rows.count() == 2
+    assert page.locator("[data-shown]").inner_text() == "2 of 6"
+    page.locator("[data-filter] input[type=search]").fill("")
+    page.locator("[data-filter] label", has_text="on the front").click()
+    on_front = page.locator('table.main tr[data-tags~="front"]').count()
+    assert rows.count() == on_front > 0
+    page.locator("[data-filter] label", has_text="in the confidence set").click()
+    assert rows.count() == page.locator('table.main tr[data-tags~="set"]').count() > 0
+
+
+def test_the_head_and_the_names_of_a_table_stay_in_view(
+    report: Path, open_page: Callable[..., Any]
+) -> None:
+    page = open_page(report, 390)
+    names = page.locator("table.main tbody th").first
+    scroll = page.locator(".scroll", has=page.locator("table.main"))
+    assert "more-right" in scroll.get_attribute("class")  # what is cut has a visible edge
+    before = names.bounding_box()["x"]
+    scroll.evaluate("item => { item.scrollLeft = 200; }")
+    assert abs(names.bounding_box()["x"] - before) < 2
+    page.set_viewport_size({"width": 1440, "height": 300})
+    page.wait_for_timeout(200)
+    page.locator("table.main tbody tr").last.scroll_into_view_if_needed()
+    assert page.locator("table.main thead th").first.bounding_box()["y"] >= 0
+
+
+def test_a_confusion_opens_its_images(report: Path, open_page: Callable[..., Any]) -> None:
+    """By line, by list and by cell, most confident first, with every architecture's prediction."""
+    page = open_page(report)
+    all_drawn(page)
+    panel = page.locator("[data-opened]")
+    assert not panel.is_visible()
+    line = page.locator("[data-hardest] button").first
+    actual, answer = line.locator("b").all_inner_texts()
+    line.focus()
+    page.keyboard.press("Enter")
+    title = panel.locator("[data-opened-title]").inner_text()
+    assert title.startswith(f"{actual}, taken for {answer} by ")
+    images = panel.locator("li:has(img)")
+    assert images.count() > 1
+    sure = [int(text.split()[0]) for text in panel.locator(".sure").all_inner_texts()]
+    assert sure == sorted(sure, reverse=True)
+    for image in images.all():
+        assert image.locator("b").first.inner_text() == actual
+        assert answer in image.locator("ul").inner_text()
+    page.locator("[data-cell]").select_option(index=2)
+    assert panel.locator("[data-opened-title]").inner_text() != title
+    cells = page.locator('[data-chart="confusion"] .mark-rect path')
+    cells.first.scroll_into_view_if_needed()
+    cells.first.click(force=True)  # its digits lie above it
+    until(lambda: " by " in panel.locator("[data-opened-title]").inner_text())
+
+
+def test_a_tapped_point_shows_its_figures_below_the_chart(
+    report: Path, open_page: Callable[..., Any]
+) -> None:
+    page = open_page(report, 390, has_touch=True)
+    all_drawn(page)
+    points = page.locator('[data-chart="pareto"] .mark-symbol.role-mark path')
+    points.last.scroll_into_view_if_needed()
+    points.last.tap()
+    reading = page.locator('[data-chart="pareto"] [data-reading]')
+    until(reading.is_visible)
+    assert "test accuracy (%)" in reading.inner_text()
 
 
 def test_a_tooltip_shows_over_a_point(report: Path, open_page: Callable[..., Any]) -> None:
@@ -171,7 +183,7 @@ def test_another_architecture_shows_its_own_answers(
 ) -> None:
     page = open_page(report)
     all_drawn(page)
-    select = page.locator("[data-choose]")
+    select = page.locator("[data-choose]").first
     seen = set()
     for number in range(len(NAMES)):
         select.select_option(index=number)
@@ -221,6 +233,7 @@ def test_it_fits_the_screen(
     all_drawn(page)
     keep_screenshot(page, f"report-{width}-{scheme}.png", tmp_path)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate(TEXTS_OUTSIDE) == []
     for plot in page.locator("[data-chart] svg").all():
         box = plot.bounding_box()
         assert box["width"] > 0.6 * min(width, 500)
@@ -230,14 +243,59 @@ def test_it_fits_the_screen(
     assert (paper == "rgb(255, 255, 255)") == (scheme == "light")
 
 
-def keep_screenshot(page: Any, name: str, otherwise: Path) -> None:
-    folder = Path(os.environ.get("BENCH_SCREENSHOTS") or otherwise)
-    folder.mkdir(parents=True, exist_ok=True)
-    # What is laid out only when it comes near would be blank in an image of the whole page.
-    page.evaluate(
-        "document.querySelectorAll('.long').forEach(s => s.style.contentVisibility = 'visible')"
-    )
-    page.screenshot(path=folder / name, full_page=True)
+TEXTS_OUTSIDE = """
+() => [...document.querySelectorAll("svg")].flatMap((svg) => {
+  const box = svg.getBoundingClientRect();
+  return [...svg.querySelectorAll("text")].filter((text) => {
+    const own = text.getBoundingClientRect();
+    return text.textContent && own.width && getComputedStyle(text).opacity > 0
+      && (own.left < box.left - 1 || own.right > box.right + 1
+        || own.top < box.top - 1 || own.bottom > box.bottom + 1);
+  }).map((text) => text.textContent);
+})
+"""
+"""Texts of charts that reach out of them."""
+
+
+@pytest.mark.parametrize("count", [3, 30])
+def test_the_answer_stands_first_and_nothing_is_cut(
+    count: int, open_page: Callable[..., Any], tmp_path: Path
+) -> None:
+    """At 1440 px above the fold; at 390 px sentence and chart within two screens."""
+    names = [f"convnextv2_nano.fcmae_ft_in22k_in1k_{number}" for number in range(count)]
+    path = write(make_study(tmp_path, names, seeds=(0,)), tmp_path / "report.html")
+    for width, height in WIDTHS.items():
+        for scheme in ("light", "dark"):
+            page = open_page(path, width, color_scheme=scheme)
+            all_drawn(page)
+            keep_screenshot(page, f"report-of-{count}-{width}-{scheme}-first.png", tmp_path, False)
+            keep_screenshot(page, f"report-of-{count}-{width}-{scheme}.png", tmp_path)
+            assert page.evaluate(TEXTS_OUTSIDE) == []
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            parts = ["[data-sentence]", "[data-scatter]"]
+            parts += ["[data-tiles]"] if width == 1440 else []
+            for part in parts:
+                box = page.locator(part).bounding_box()
+                assert box["y"] + box["height"] <= height * (2 if width == 390 else 1), part
+
+
+@pytest.mark.skipif(not AXE.is_file(), reason="BENCH_AXE does not name axe-core's axe.min.js")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 390])
+def test_axe_finds_no_violation(
+    report: Path, open_page: Callable[..., Any], width: int, scheme: str
+) -> None:
+    page = open_page(report, width, color_scheme=scheme)
+    all_drawn(page)
+    page.locator("[data-ask] > summary").click()
+    page.locator("[data-hardest] button").first.click()
+    page.evaluate(AXE.read_text("utf-8"))
+    found = page.evaluate("axe.run().then((result) => result.violations)")
+    assert [
+        f"{item['id']}: {node['html'][:200]} {node['failureSummary']}"
+        for item in found
+        for node in item["nodes"]
+    ] == []
 
 
 def test_it_prints_on_white_paper_with_every_chart(
@@ -248,6 +306,8 @@ def test_it_prints_on_white_paper_with_every_chart(
     page.emulate_media(media="print", color_scheme="dark")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert page.locator("[data-chart] svg").count() == 4
+    until(lambda: page.locator("details:not([open])").count() == 0)  # what is folded prints too
+    assert not page.locator(".hint").first.is_visible()
     path = Path(os.environ.get("BENCH_SCREENSHOTS") or tmp_path) / "report.pdf"
     page.pdf(path=path)
     assert path.stat().st_size > 20_000
@@ -299,6 +359,48 @@ def listening() -> Iterator[tuple[str, list[str]]]:
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+@pytest.mark.slow
+def test_of_a_thousand_architectures_filter_and_sort_answer_in_a_tenth_of_a_second(
+    tmp_path: Path, open_page: Callable[..., Any]
+) -> None:
+    names = [f"architecture_{number}" for number in range(1000)]
+    for number, name in enumerate(names):
+        accuracy, macs = 0.5 + number % 331 / 1000, (number * 7919) % 10_007 * 10**6
+        keep(tmp_path, make_record(make_spec(name), accuracy, macs, make_measured(1 + number % 97)))
+    made = Made(study_in(tmp_path, *names), tmp_path)
+    page = open_page(write(made, tmp_path / "report.html"))
+    all_drawn(page)
+    taken = page.evaluate(
+        """async () => {
+          const frame = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+          const timed = async (act) => {
+            await frame();
+            const start = performance.now();
+            act();
+            document.body.getBoundingClientRect();
+            return performance.now() - start;
+          };
+          const heads = [...document.querySelectorAll("table.main thead button")];
+          const search = document.querySelector("[data-filter] input");
+          const times = { sort: [], filter: [] };
+          for (const head of [...heads, ...heads]) times.sort.push(await timed(() => head.click()));
+          for (const text of ["1", "12", "", "_9"]) {
+            times.filter.push(await timed(() => {
+              search.value = text;
+              search.dispatchEvent(new Event("input", { bubbles: true }));
+            }));
+          }
+          return times;
+        }"""
+    )
+    print({name: f"{max(times):.0f} ms" for name, times in taken.items()})
+    assert max(max(times) for times in taken.values()) < 100
+    assert page.locator("table.main tbody tr:visible").count() == 100
+    page.locator("[data-filter] input[type=search]").fill("")
+    page.locator(".more button").first.click()
+    assert page.locator("table.main tbody tr:visible").count() == 1000
 
 
 @pytest.mark.slow

@@ -18,6 +18,8 @@ MAX_CLASSES = 30
 """Maximum classes to show; with more, those with the most errors are shown."""
 MAX_NUMBERED = 16
 """Maximum classes for which cells show their share as text."""
+MAX_OPACITY = 0.5
+"""Opacity of a cell with 100 %, where cells have digits: these stay readable on every cell."""
 CELL = 30
 SMALL_CELL = 20
 DATA = "cells"
@@ -82,23 +84,23 @@ def confusion(analysis: Analysis, place: int, colours: Colours) -> alt.LayerChar
         color=alt.condition(
             "datum.actual == datum.answer", alt.value(colours.accent), alt.value(colours.error)
         ),
-        # Square-root scale, so that a share of 1 % is still visible.
+        # Not a linear scale, so that a share of 1 % is still visible.
         opacity=alt.Opacity(
-            "share:Q", scale=alt.Scale(type="sqrt", domain=[0, 100], range=[0, 1]), legend=None
+            "share:Q",
+            scale=alt.Scale(
+                type="pow", exponent=0.35, domain=[0, 100], range=[0, MAX_OPACITY if few else 1]
+            ),
+            legend=None,
         ),
         tooltip=_tooltip(),
     )
     layers: list[alt.Chart] = [squares]
     if few:
         numbers = base.transform_filter("datum.share >= 0.5").mark_text(fontSize=11)
-        layers.append(
-            numbers.encode(
-                text=alt.Text("share:Q", format=".0f"),
-                color=alt.condition(
-                    "datum.share > 40", alt.value(colours.paper), alt.value(colours.ink)
-                ),
-            )
+        shown = numbers.encode(
+            text=alt.Text("share:Q", format=".0f"), color=alt.value(colours.ink), tooltip=_tooltip()
         )
+        layers.append(shown)
     step = CELL if few else SMALL_CELL
     return layered(layers, max(120, step * len(labels)))
 

@@ -18,7 +18,7 @@ MAX_POINTS = 60
 """Maximum epochs drawn for one run; longer trainings are subsampled."""
 HEIGHT = 300
 PAGE_COLUMNS = (
-    "max(1, floor((width && isFinite(containerSize()[0]) ? containerSize()[0] - 70 : width) / 230))"
+    "max(1, floor((width && isFinite(containerSize()[0]) ? containerSize()[0] - 70 : width) / 305))"
 )
 """Vega expression for the legend columns; it reads `width` so that it updates on resize."""
 FIGURES = {

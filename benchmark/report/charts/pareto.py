@@ -8,7 +8,7 @@ import math
 from typing import TYPE_CHECKING
 
 from benchmark.report.analysis import Analysis
-from benchmark.report.charts.labels import MARGIN, Point, place_labels
+from benchmark.report.charts.labels import MARGIN, PLOT, Point, place_labels
 from benchmark.report.charts.shared import Data, layered, names_of
 from benchmark.report.charts.style import Colours
 from benchmark.report.columns import COLUMNS, Column, measured_alike, pareto_front
@@ -23,6 +23,10 @@ MEASURED_KEYS = ("latency", "memory", "price")
 """Columns that are only comparable under the same measurement conditions."""
 ON_FRONT, BEATEN = "on the Pareto front", "dominated"
 HEIGHT = 360
+LABELLED_WIDTHS = (900, 600, 420, 240)
+"""Plot widths in pixels for which labels are placed; the widest that fits is used."""
+BAR_OPACITY = 0.75
+"""Opacity of interval bars; their contrast with the paper is at least 3 to 1."""
 MIN_TICKS = 4
 MANTISSAS: tuple[tuple[float, ...], ...] = (
     (1,),
@@ -115,7 +119,7 @@ def pareto(analysis: Analysis, cost: Column, colours: Colours) -> alt.LayerChart
         color=colours.muted, strokeWidth=1, opacity=0.8
     )
     bars = base.mark_rule(strokeWidth=1.5).encode(
-        y=alt.Y("low:Q"), y2="high:Q", color=colour, opacity=alt.value(0.45)
+        y=alt.Y("low:Q"), y2="high:Q", color=colour, opacity=alt.value(BAR_OPACITY)
     )
     ring = base.transform_filter("datum.pick").mark_point(
         shape="circle", size=420, color=colours.accent, filled=False, strokeWidth=1.5
@@ -195,23 +199,25 @@ def _add_labels(data: Data) -> None:
         (one["cost"], one["accuracy"], other["cost"], other["accuracy"])
         for one, other in itertools.pairwise(front)
     ]
-    placed = place_labels(points, order, len(set(first)), steps)
-    for item, label in zip(data, placed, strict=True):
-        item |= {"label": "", "dx": 0, "dy": 0, "align": "left"} if label is None else label
+    for width in LABELLED_WIDTHS:
+        placed = place_labels(points, order, len(set(first)), steps, (width, PLOT[1]))
+        for item, label in zip(data, placed, strict=True):
+            item[f"at{width}"] = label or {"label": "", "dx": 0, "dy": 0, "align": "left"}
 
 
 def _label_layer(base: alt.Chart, colours: Colours) -> alt.Chart:
     import altair as alt
 
-    # Labels overlap on a narrow screen, so only the pick keeps its label there.
-    shown = alt.ExprRef("datum.pick || width > 520 ? 1 : 0")
+    narrowest = LABELLED_WIDTHS[-1]
+    widest = "".join(f"width >= {width} ? 'at{width}' : " for width in LABELLED_WIDTHS[:-1])
+    here = f"datum[{widest}'at{narrowest}']"
     marked: alt.Chart = base.mark_text(
-        align=alt.ExprRef("datum.align"),
+        text=alt.ExprRef(f"{here}.label"),
+        align=alt.ExprRef(f"{here}.align"),
         baseline="middle",
-        dx=alt.ExprRef("datum.dx"),
-        dy=alt.ExprRef("datum.dy"),
-        opacity=shown,
+        dx=alt.ExprRef(f"{here}.dx"),
+        dy=alt.ExprRef(f"{here}.dy"),
         fontSize=12,
         color=colours.ink,
-    ).encode(text="label:N")
+    )
     return marked

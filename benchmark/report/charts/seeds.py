@@ -12,6 +12,8 @@ from benchmark.report.columns import COLUMNS
 if TYPE_CHECKING:
     import altair as alt
 
+BAR_OPACITY = 0.7
+"""Opacity of interval bars; their contrast with the paper is at least 3 to 1."""
 ROW_HEIGHT = 22
 """Height of each architecture in pixels."""
 
@@ -55,8 +57,8 @@ def seed_spread(analysis: Analysis, colours: Colours) -> alt.LayerChart:
             alt.Tooltip("high:Q", title="95 % CI, upper", format=".2f"),
         ],
     )
-    bars = base.mark_bar(height=9, cornerRadius=4, opacity=0.22, color=colours.accent)
-    means = base.mark_tick(thickness=2.5, size=15, color=colours.accent).encode(x=x)
+    bars = base.mark_bar(height=7, cornerRadius=3, opacity=BAR_OPACITY, color=colours.accent)
+    means = base.mark_tick(thickness=2.5, size=17, color=colours.ink).encode(x=x)
     circles = alt.Chart(alt.InlineData(values=runs)).mark_point(
         shape="circle", size=36, filled=False, strokeWidth=1.5, color=colours.ink
     )

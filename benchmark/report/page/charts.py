@@ -13,6 +13,7 @@ from benchmark.report.charts import seeds as chart_seeds
 from benchmark.report.charts import shared as charts
 from benchmark.report.charts import trials as chart_trials
 from benchmark.report.charts.style import VARIABLES
+from benchmark.report.page.ask import asked
 from benchmark.report.rows import Row
 
 
@@ -47,6 +48,8 @@ def page_data(analysis: Analysis) -> dict[str, Any]:
         **_trials(analysis),
         "confusion": _confusion(analysis),
         "answers": _results_by_class(analysis),
+        "classes": list(analysis.test.classes) if analysis.test else [],
+        "ask": asked(analysis),
     }
 
 
@@ -98,6 +101,7 @@ def _predictions_of(
 ) -> dict[str, Any]:
     return {
         "name": name,
+        "seeds": len(row.seeds),
         "classes": [
             [result.label, result.images, _short(result.precision), _short(result.recall),
              _short(result.f1)]

@@ -20,15 +20,44 @@ from benchmark.report.charts.pareto import cost_columns
 from benchmark.report.charts.shared import vega_lite_version
 from benchmark.report.charts.style import DARK, LIGHT
 from benchmark.report.collect import Collection
-from benchmark.report.page import misclassified as page_images
+from benchmark.report.page import card
+from benchmark.report.page import mistakes as page_images
 from benchmark.report.page import tables as html_tables
-from benchmark.report.page.charts import page_data
-from benchmark.report.rows import Row
-from benchmark.text.numbers import Headline
+from benchmark.report.page.ask import LIMITS, cost_keys
+from benchmark.report.page.charts import first_shown, page_data
+from benchmark.report.page.figures import decimals, typeset
+from benchmark.report.pick import WORDS
 
 PAGE = Path(__file__).parent
+SCRIPTS = ("rule.js", "charts.js", "tables.js", "gallery.js", "ask.js", "report.js")
+"""Scripts of the page, in the order in which they build on each other."""
+COMMAND = "bench report"
 
-# The page has no network access and runs only its own two scripts, so that even unescaped text
+SECTIONS = {
+    "Answer": {"pick": "The pick", "table": "Architectures", "cost": "Accuracy vs. cost"},
+    "Evidence": {
+        "mistakes": "Mistakes",
+        "classes": "Results by class",
+        "pairs": "Pairwise comparisons",
+        "seeds": "Variation between seeds",
+        "suspects": "Without suspected label errors",
+        "curves": "Learning curves",
+        "tuning": "Tuning",
+    },
+    "Costs": {
+        "counters": "Costs by counter",
+        "deployed": "Deployed variants",
+        "measured": "Measured cost",
+    },
+    "Conditions": {
+        "data": "Data and protocol",
+        "fairness": "Fairness",
+        "environment": "Environment",
+    },
+}
+"""Titles of the page's sections by name, in the order of the page."""
+
+# The page has no network access and runs only its own scripts, so that even unescaped text
 # could do no harm. Vega's tooltips insert inline style sheets.
 POLICY = (
     "default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; img-src data:; "
@@ -41,14 +70,26 @@ def render_html(
     collection: Collection,
     analyses: Sequence[Analysis],
     images: bool = True,
+    command: str = COMMAND,
 ) -> str:
     """Render the whole report; `analyses` are of the collection's comparisons, in order.
 
     The page works offline. `images` embeds thumbnails of test images on which architectures fail
-    or differ; these are the user's data.
+    or differ; these are the user's data. `command` writes this report, without its criteria; the
+    page adds the options that were chosen on it.
     """
-    scripts = [_as_script(_vega()), _as_script((PAGE / "report.js").read_text("utf-8"))]
-    data = [page_data(analysis) for analysis in analyses]
+    own = "".join((PAGE / name).read_text("utf-8") for name in SCRIPTS)
+    scripts = [_as_script(_vega()), _as_script(own)]
+    comparisons = [
+        _comparison(analysis, collection.not_begun if number == 0 else [], number, images)
+        for number, analysis in enumerate(analyses)
+    ]
+    data = [
+        page_data(analysis)
+        | {"card": it["scatter"].data if it["scatter"] else None}
+        | {"behind": it["images"].behind if it["images"] else [], "tiles": it["all_tiles"]}
+        for analysis, it in zip(analyses, comparisons, strict=True)
+    ]
     values = {
         "study": study.study,
         "policy": POLICY.format(scripts=" ".join(f"'{_digest(text)}'" for text in scripts)),
@@ -56,14 +97,23 @@ def render_html(
         "light": LIGHT.variables(),
         "dark": DARK.variables(),
         "scripts": scripts,
-        "data": _as_json({"light": LIGHT.variables(), "comparisons": data}),
-        "comparisons": [
-            _comparison(analysis, collection.not_begun if number == 0 else [], number, images)
-            for number, analysis in enumerate(analyses)
-        ],
+        "data": _as_json({"light": LIGHT.variables(), "command": command, "comparisons": data}),
+        "comparisons": comparisons,
         "elsewhere": collection.elsewhere,
-    }
+        "titles": {name: title for group in SECTIONS.values() for name, title in group.items()},
+        "costs_weighed": [(key, WORDS[key][0] if key in WORDS else key) for key in cost_keys()],
+        "limits": _limit_fields(),
+        "box": {"left": card.LEFT, "right": card.WIDTH - card.RIGHT, "top": card.TOP,
+                "bottom": card.HEIGHT - card.BOTTOM, "width": card.WIDTH, "height": card.HEIGHT},
+    }  # fmt: skip
     return _template(values)
+
+
+def _limit_fields() -> list[tuple[str, str, str]]:
+    """Field of the criteria, label and column of each limit on a cost."""
+    units = {"macs": "maximum MACs (G)", "params": "maximum parameters (M)"}
+    units["latency"] = "maximum latency (ms)"
+    return [(field, units[key], key) for field, key in LIMITS.items()]
 
 
 def _template(values: Mapping[str, Any]) -> str:
@@ -76,6 +126,7 @@ def _template(values: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["typeset"] = typeset
     return environment.get_template("report.html").render(values)
 
 
@@ -109,16 +160,22 @@ def _comparison(
 ) -> dict[str, Any]:
     spec, rows = analysis.comparison.specs[0], analysis.rows
     records = analysis.comparison.records
-    return {
+    digits = decimals(analysis)
+    tiles = [card.tiles(analysis, row, digits) for row in rows]
+    chosen = analysis.pick.chosen if analysis.pick else None
+    values = {
         "number": number,
         "pick": analysis.pick,
-        "tiles": _tiles(analysis),
+        "tiles": tiles[rows.index(chosen)] if chosen else [],
+        "all_tiles": tiles,
+        "scatter": card.scatter(analysis),
         "costs_drawn": [(column.key, column.title) for column in cost_columns(analysis)],
         "figures_drawn": [(key, title) for key, (title, _) in FIGURES.items()],
         "caveats": caveats(analysis),
-        "main": html_tables.main_table(analysis, not_begun),
+        "main": html_tables.main_table(analysis, not_begun, digits),
+        "ranked": bool(analysis.ranks),
         "sureness": html_tables.sureness_table(analysis),
-        "pairs": html_tables.pair_table(analysis),
+        "pairs": html_tables.pair_table(analysis, digits),
         "without": html_tables.without_suspects(analysis),
         "tuning": html_tables.tuning_table(analysis),
         "costs": html_tables.cost_table(analysis),
@@ -127,7 +184,7 @@ def _comparison(
         "not_measured": [(row.name, row.measured_error) for row in rows if row.measured_error],
         "deployed": html_tables.deployed_tables(analysis),
         "fairness": html_tables.fairness_table(analysis),
-        "images": page_images.image_groups(analysis) if images else None,
+        "images": page_images.image_groups(analysis, first_shown(analysis)) if images else None,
         "summary": spec.data_summary,
         "data_text": render.describe_data(spec.data_summary),
         "protocol_text": render.describe_protocol(
@@ -138,40 +195,38 @@ def _comparison(
         "last": max((record.finished_at for record in records), default=""),
         "runs": len(records),
         "architectures": len(rows),
+        "seeds": max((len(row.seeds) for row in rows), default=1),
         "pair_note": render.pair_note(analysis) if analysis.pairs else "",
         "confidence_set": render.confidence_set_text(analysis),
         "sizes_differ": any(row.sizes_differ for row in rows),
     }
+    return values | {"contents": _contents(values)}
 
 
-def _tiles(analysis: Analysis) -> list[tuple[str, str, str]]:
-    """Tiles of the pick: title, value, and comparison with the most accurate architecture."""
-    pick = analysis.pick
-    if pick is None or pick.chosen is None:
-        return []
-    row, best = pick.chosen, pick.reference
-    figures = analysis.statistics[analysis.rows.index(row)]
-    sure = figures.accuracy if figures else None
-    interval = f"{100 * sure.low:.2f} to {100 * sure.high:.2f}" if sure else "no interval"
-    tiles = [("test accuracy", f"{100 * row.accuracy:.2f} %", interval)]
-    if row.cost:
-        theirs = best.cost.params if best.cost else None
-        comparison = _beside(row, best, row.macs, best.macs)
-        headline = Headline.of(row.cost)
-        tiles.append(("MACs", headline.macs, comparison or "one image, forward"))
-        comparison = _beside(row, best, row.cost.params, theirs)
-        tiles.append(("parameters", headline.params, comparison))
-    if row.measured and not row.measured.busy:
-        shown = f"{row.measured.latency_ms_median:.1f} ms"
-        tiles.append(("latency", shown, f"one image, {row.measured.device}"))
-    return tiles
-
-
-def _beside(row: Row, best: Row, ours: int | None, theirs: int | None) -> str:
-    if row is best or not ours or not theirs:
-        return ""
-    times = theirs / ours
-    return f"1/{times:.3g} of {best.name}" if times >= 1 else f"{1 / times:.3g} x {best.name}"
+def _contents(values: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Sections that a comparison has, by group."""
+    present = {
+        "pick": True,
+        "table": True,
+        "cost": values["pick"],
+        "mistakes": values["sureness"].lines,
+        "classes": values["sureness"].lines,
+        "pairs": values["pairs"].lines,
+        "seeds": values["pick"],
+        "suspects": values["without"],
+        "curves": values["pick"],
+        "tuning": values["tuning"],
+        "deployed": values["deployed"],
+        "counters": values["costs"].lines,
+        "measured": values["measured"] or values["not_measured"],
+        "data": True,
+        "fairness": values["costs"].lines,
+        "environment": values["costs"].lines,
+    }
+    return {
+        group: {name: title for name, title in titles.items() if present[name]}
+        for group, titles in SECTIONS.items()
+    }
 
 
 def _environments(analysis: Analysis) -> tuple[dict[str, str], list[tuple[str, str]]]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmark.report import deployed, fairness, measured, render, suspects, tuning
 from benchmark.report.analysis import Analysis
 from benchmark.report.charts.shared import names_of
+from benchmark.report.columns import COLUMNS
+from benchmark.report.page.figures import interval, percent, points, typeset
 from benchmark.report.pairs import p_text
 from benchmark.report.pick import verdict_text
+from benchmark.report.pick_rule import Rule
 from benchmark.report.rows import Row
 from benchmark.text.numbers import Headline
 
@@ -25,9 +28,11 @@ class Cell:
     value: float | str | None = None
     """Sort value; None is always sorted last."""
     note: str = ""
-    """Small text below the cell."""
+    """Small text beside or below the text."""
     marks: tuple[str, ...] = ()
-    """Badges: `pick`, `best` or `maybe-best`."""
+    """Badges: `pick`, `best`, `maybe-best` or `excluded`."""
+    dot: tuple[float, float, float] | None = None
+    """Low end, value and high end of an interval, in percent of the column's range."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +41,14 @@ class Line:
 
     cells: tuple[Cell, ...]
     kind: str = ""
-    """`pick` is highlighted; `missing` has two cells, the second spanning all other columns."""
+    """`pick` is highlighted, `excluded` by a limit is muted.
+
+    `missing` has two cells, the second spanning all other columns.
+    """
     key: str = ""
-    """Indices of the compared rows, used to filter by architecture."""
+    """Index of the row, or indices of the compared rows."""
+    tags: str = ""
+    """`front` and `set`: on the Pareto front, in the confidence set of the most accurate."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +61,12 @@ class Table:
     lines: tuple[Line, ...]
     text_columns: frozenset[int] = frozenset({0})
     """Left-aligned columns."""
+    facts: tuple[str, ...] = ()
+    """What holds for all rows, and therefore has no column."""
+
+    def ascends(self, column: int) -> bool:
+        """Whether the first click sorts a column ascending: text, and costs, cheapest first."""
+        return column in self.text_columns or bool(_CHEAPEST_FIRST.search(self.columns[column]))
 
 
 def plain(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
@@ -59,7 +75,9 @@ def plain(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     lines = tuple(
         Line(
             tuple(
-                Cell("–", None) if text == "-" else Cell(text, _value(text, place in texts))
+                Cell("–", None)
+                if text == "-"
+                else Cell(typeset(text), _value(text, place in texts))
                 for place, text in enumerate(row)
             )
         )
@@ -81,20 +99,11 @@ def _value(text: str, worded: bool) -> float | str | None:
     return float(match.group().replace(",", "")) if match else None
 
 
-COLUMNS = (
-    "architecture",
-    "accuracy (%)",
-    "vs. best",
-    "macro-F1",
-    "MACs",
-    "FLOPs",
-    "parameters",
-    "latency",
-    "training time",
-    "seeds",
-    "status",
+_CHEAPEST_FIRST = re.compile(
+    r"^(MACs|torch|fvcore|flopth|parameters|latency|inference memory|training memory|"
+    r"training time|time$|standard|calibration|rank|loss|McNemar|bootstrap|px)"
 )
-
+"""Columns in which less is better, or read first."""
 
 MEANINGS = {
     "unfinished": "started, neither finished nor failed",
@@ -102,67 +111,164 @@ MEANINGS = {
 }
 
 
-def main_table(analysis: Analysis, not_begun: Sequence[str]) -> Table:
-    """Table of all runs of a comparison: finished ones first, then runs without results."""
-    names = names_of(analysis.rows)
-    lines = [_line(analysis, place, name) for place, name in enumerate(names)]
+def main_table(analysis: Analysis, not_begun: Sequence[str], digits: int) -> Table:
+    """Table of all runs of a comparison: finished ones first, then runs without results.
+
+    What all rows share is a fact above the table instead of a column. `digits` are the decimals
+    of accuracies in percent.
+    """
+    rows, names = analysis.rows, names_of(analysis.rows)
+    shared = _Shared(rows)
+    titles = [
+        "architecture",
+        *(["px"] if shared.sizes_differ else []),
+        "accuracy (%)",
+        *(title for title, _ in _cost_columns(analysis)),
+        "vs. best",
+        "macro-F1",
+        "training time",
+        *(["seeds"] if shared.seeds_differ else []),
+        *(["weights"] if shared.weights_differ else []),
+    ]
+    scale = _accuracy_scale(analysis)
+    excluded = _excluded(analysis)
+    lines = [
+        _line(analysis, place, name, shared, scale, digits, place in excluded)
+        for place, name in enumerate(names)
+    ]
     lines += [
         Line((Cell(run.name), Cell(run.status, note=run.reason or MEANINGS[run.status])), "missing")
         for run in render.runs_without_figures(analysis.comparison, not_begun)
     ]
-    columns: tuple[str, ...] = COLUMNS
-    if any(row.sizes_differ for row in analysis.rows):
-        columns = (COLUMNS[0], render.PX, *COLUMNS[1:])
-    return Table("Architectures", columns, tuple(lines), frozenset({0, len(columns) - 1}))
+    texts = frozenset({0} | ({len(titles) - 1} if shared.weights_differ else set()))
+    return Table("Architectures", tuple(titles), tuple(lines), texts, shared.facts)
 
 
-def _line(analysis: Analysis, place: int, name: str) -> Line:
-    row, figures, pick = analysis.rows[place], analysis.statistics[place], analysis.pick
+class _Shared:
+    """What all rows of a table have in common."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self.sizes_differ = any(row.sizes_differ for row in rows)
+        self.seeds_differ = len({row.seeds for row in rows}) > 1
+        # A file or repository named after its architecture is the same kind of weights.
+        weights = {row.weights.replace(row.architecture, "ARCHITECTURE") for row in rows}
+        self.weights_differ = len(weights) > 1
+        self.epochs_differ = len({row.epochs for row in rows}) > 1
+        self.all_reused = all(row.features_reused and row.train_time_known for row in rows)
+        facts = []
+        if rows:
+            first = rows[0]
+            facts.append("test split")
+            if not self.seeds_differ:
+                count = len(first.seeds)
+                seeds = ", ".join(map(str, first.seeds))
+                facts.append(f"mean of {count} seeds ({seeds})" if count > 1 else f"seed {seeds}")
+            facts.append(first.mode)
+            if not self.weights_differ:
+                facts.append(f"weights {weights.pop()}")
+            if not self.sizes_differ:
+                facts.append(f"{first.image_size} x {first.image_size} px")
+            if not self.epochs_differ:
+                facts.append(f"{first.epochs:g} epoch{'s' * (first.epochs != 1)}")
+            if self.all_reused:
+                facts.append("features reused")
+        self.facts = tuple(facts)
+
+
+def _cost_columns(analysis: Analysis) -> list[tuple[str, Callable[[Row], Cell]]]:
+    """Cost columns with their cells: the cost that decides first, then latency."""
+    columns: dict[str, tuple[str, Callable[[Row], Cell]]] = {
+        "macs": ("MACs", lambda row: _count(Headline.of(row.cost).macs, row.macs)),
+        "latency": ("latency", _latency),
+        "params": (
+            "parameters",
+            lambda row: _count(Headline.of(row.cost).params, row.cost and row.cost.params),
+        ),
+    }
+    ranked = analysis.pick.criteria.ranked_cost if analysis.pick else "macs"
+    if ranked not in columns:
+        columns[ranked] = (COLUMNS[ranked].title, lambda row: _figure(COLUMNS[ranked].of(row)))
+    return [columns[key] for key in dict.fromkeys((ranked, "latency", *columns))]
+
+
+def _accuracy_scale(analysis: Analysis) -> tuple[float, float]:
+    """Range of all accuracies and their intervals, 0 to 1."""
+    ends = [row.accuracy for row in analysis.rows]
+    for figures in analysis.statistics:
+        if figures is not None:
+            ends += [figures.accuracy.low, figures.accuracy.high]
+    return min(ends, default=0.0), max(ends, default=1.0)
+
+
+def _line(
+    analysis: Analysis,
+    place: int,
+    name: str,
+    shared: _Shared,
+    scale: tuple[float, float],
+    digits: int,
+    excluded: bool,
+) -> Line:
+    row, pick = analysis.rows[place], analysis.pick
     picked = pick is not None and pick.chosen is row
-    marks = ("pick",) * picked + ("best",) * (place == 0)
     rank = analysis.ranks.get(place)
-    marks += ("maybe-best",) * (place > 0 and rank is not None and rank.may_be_best)
-    sure, f1 = (figures.accuracy, figures.macro_f1) if figures else (None, None)
-    cost, headline = row.cost, Headline.of(row.cost)
-    seeds = ", ".join(str(seed) for seed in row.seeds)
-    spread = row.accuracy_deviation
-    side = Cell(str(row.image_size), row.image_size)
-    cells = (
-        Cell(name, name.casefold(), f"{row.mode}, weights {row.weights}", marks),
-        *((side,) if row.sizes_differ else ()),
-        Cell(
-            f"{100 * row.accuracy:.2f}",
-            row.accuracy,
-            f"{100 * sure.low:.2f} to {100 * sure.high:.2f}" if sure else "no interval",
-        ),
-        _against_best(analysis, place),
-        Cell(f"{row.macro_f1:.4f}", row.macro_f1, f"{f1.low:.3f} to {f1.high:.3f}" if f1 else ""),
-        _count(headline.macs, row.macs),
-        _count(headline.flops, cost.flops if cost else None),
-        _count(headline.params, cost.params if cost else None),
-        _latency(row),
-        _training_time(row),
-        Cell(
-            str(len(row.seeds)),
-            len(row.seeds),
-            f"± {100 * spread:.2f}" if spread is not None else f"seed {seeds}",
-        ),
-        Cell(row.status, row.status),
-    )
-    return Line(cells, "pick" if picked else "")
+    in_set = rank is not None and rank.may_be_best
+    marks = ("pick",) * picked + ("best",) * (place == 0) + ("maybe-best",) * (place > 0 and in_set)
+    marks += ("excluded",) * excluded
+    cells = [Cell(name, name.casefold(), marks=marks)]
+    if shared.sizes_differ:
+        cells.append(Cell(str(row.image_size), row.image_size))
+    cells += [
+        _accuracy(analysis, row, scale, digits),
+        *(cell(row) for _, cell in _cost_columns(analysis)),
+        _against_best(analysis, place, digits),
+        Cell(f"{row.macro_f1:.{digits + 2}f}", row.macro_f1),
+        _training_time(row, shared),
+    ]
+    if shared.seeds_differ:
+        cells.append(Cell(str(len(row.seeds)), len(row.seeds)))
+    if shared.weights_differ:
+        cells.append(Cell(row.weights, row.weights.casefold()))
+    on_front = pick is not None and row in pick.front
+    tags = " ".join(["front"] * on_front + ["set"] * in_set)
+    kind = "pick" if picked else "excluded" if excluded else ""
+    return Line(tuple(cells), kind, str(place), tags)
 
 
-def _against_best(analysis: Analysis, place: int) -> Cell:
+def _excluded(analysis: Analysis) -> set[int]:
+    """Indices of rows that exceed a limit of the pick."""
+    if analysis.pick is None or not analysis.pick.criteria.limits():
+        return set()
+    rule = Rule(analysis.rows, analysis.pick.criteria)
+    return {place for place, row in enumerate(analysis.rows) if rule.excess(row)}
+
+
+def _accuracy(analysis: Analysis, row: Row, scale: tuple[float, float], digits: int) -> Cell:
+    figures = analysis.statistics[analysis.rows.index(row)]
+    low, high = scale
+    sure = figures.accuracy if figures else None
+    ends = (sure.low, row.accuracy, sure.high) if sure else (row.accuracy,) * 3
+    width = max(high - low, 1e-9)
+    first, middle, last = (round(100 * (end - low) / width, 1) for end in ends)
+    note = interval(analysis, row, digits)
+    return Cell(percent(row.accuracy, digits), row.accuracy, note, dot=(first, middle, last))
+
+
+def _against_best(analysis: Analysis, place: int, digits: int) -> Cell:
     behind = analysis.rows[place].accuracy - analysis.rows[0].accuracy
     if place == 0:
         return Cell("best", 0.0)
     pair = analysis.pairs.get((0, place))
     note = "not tested" if pair is None else pair.verdict
-    return Cell(f"{100 * behind:+.2f}".replace("-", "−"), behind, note)
+    return Cell(points(behind, digits), behind, note)
 
 
 def _count(text: str, value: int | None) -> Cell:
     return Cell("–" if value is None else text, value)
+
+
+def _figure(value: float | None) -> Cell:
+    return Cell("–") if value is None else Cell(f"{value:,.4g}", value)
 
 
 def _latency(row: Row) -> Cell:
@@ -174,14 +280,15 @@ def _latency(row: Row) -> Cell:
     return Cell(f"{measurement.latency_ms_median:.1f} ms", measurement.latency_ms_median)
 
 
-def _training_time(row: Row) -> Cell:
-    note = f"{row.epochs:.3g} epochs"
-    if row.features_reused:
-        note += ", features reused" if row.train_time_known else ", feature pass excluded"
-    return Cell(f"{row.train_s:,.0f} s", row.train_s if row.train_time_known else None, note)
+def _training_time(row: Row, shared: _Shared) -> Cell:
+    notes = [f"{row.epochs:.3g} epochs"] if shared.epochs_differ else []
+    if row.features_reused and not shared.all_reused:
+        notes.append("features reused" if row.train_time_known else "features reused, not timed")
+    value = row.train_s if row.train_time_known else None
+    return Cell(f"{row.train_s:,.0f} s", value, ", ".join(notes))
 
 
-def pair_table(analysis: Analysis) -> Table:
+def pair_table(analysis: Analysis, digits: int) -> Table:
     """Table of all tested pairs; p-values are adjusted for their number."""
     names = names_of(analysis.rows)
     lines = []
@@ -191,12 +298,14 @@ def pair_table(analysis: Analysis) -> Table:
             Cell(first, first.casefold()),
             Cell(second, second.casefold()),
             Cell(
-                f"{100 * pair.difference:.2f}",
+                percent(pair.difference, digits),
                 pair.difference,
-                f"{100 * pair.interval.low:.2f} to {100 * pair.interval.high:.2f}",
+                typeset(
+                    f"{percent(pair.interval.low, digits)} to {percent(pair.interval.high, digits)}"
+                ),
             ),
-            Cell(f"{pair.only_first:.4g}", pair.only_first),
-            Cell(f"{pair.only_second:.4g}", pair.only_second),
+            Cell(f"{pair.only_first:.0f}", pair.only_first),
+            Cell(f"{pair.only_second:.0f}", pair.only_second),
             Cell(p_text(pair.mcnemar_adjusted), pair.mcnemar_adjusted),
             Cell(p_text(pair.bootstrap_adjusted), pair.bootstrap_adjusted),
             Cell(verdict_text(pair), pair.verdict),

@@ -1,0 +1,379 @@
+// The pick by other criteria: controls, the sentence, the card's chart, and the equal command.
+
+const SVG = "http://www.w3.org/2000/svg";
+const FRAGMENT = "ask";
+
+function ask(root, page, ring) {
+  const place = root.querySelector("[data-ask]");
+  if (!place || !page.ask) return;
+  const data = page.ask;
+  const card = root.querySelector("[data-card]");
+  const usual = { ...data.criteria };
+  let criteria = fromFragment(root, usual) || { ...usual };
+  const written = keep(card);
+  const controls = controlsOf(place, data);
+
+  function show() {
+    const rule = ruleOf(data.rows, criteria, data.rule);
+    const pick = chosenBy(rule) || null;
+    const same = Object.keys(usual).every((field) => usual[field] === criteria[field]);
+    controls.show(criteria, rule);
+    place.querySelector("[data-command]").textContent = commandOf(criteria, data);
+    place.querySelector("[data-reset]").hidden = same;
+    if (same) restore(card, written); else describe(card, page, rule, pick, usual);
+    if (page.card) drawCard(card, page, rule, pick, secondBy(rule, pick));
+    ring(pick && pick.name);
+    markRows(root, data.rows, rule, pick);
+  }
+
+  function change() {
+    criteria = { ...usual, ...controls.read() };
+    const own = Object.keys(usual).filter((field) => criteria[field] !== usual[field]);
+    toFragment(root, own, criteria);
+    show();
+  }
+
+  place.hidden = false;
+  controls.listen(change);
+  place.querySelector("[data-reset]").addEventListener("click", () => {
+    criteria = { ...usual };
+    toFragment(root, [], criteria);
+    show();
+  });
+  place.querySelector("[data-copy]").addEventListener("click", (event) => copy(place, event.target));
+  place.querySelector("form").addEventListener("submit", (event) => event.preventDefault());
+  window.addEventListener("hashchange", () => {
+    const found = fromFragment(root, usual);
+    if (found) { criteria = found; show(); }
+  });
+  if (fromFragment(root, usual)) {
+    place.open = true;
+    show();
+  } else {
+    controls.show(criteria, ruleOf(data.rows, criteria, data.rule));
+    place.querySelector("[data-command]").textContent = commandOf(criteria, data);
+    place.querySelector("[data-reset]").hidden = true;
+  }
+}
+
+function secondBy(rule, pick) {
+  if (!pick) return null;
+  const others = rule.rows.filter((row) => row !== pick);
+  return pickFrom(others, rule.criteria, rule.constants) || null;
+}
+
+function commandOf(criteria, data) {
+  return [command, optionsOf(criteria, data.rule), data.kept].filter(Boolean).join(" ");
+}
+
+// The state of the controls in the address, such as `#ask-0?prefer=speed&max-drop=1`.
+
+function toFragment(root, fields, criteria) {
+  const state = new URLSearchParams(fields.map((field) => [field, criteria[field] ?? "none"]));
+  const fragment = fields.length ? `#${FRAGMENT}-${root.dataset.comparison}?${state}` : "#";
+  history.replaceState(null, "", fragment);
+}
+
+function fromFragment(root, usual) {
+  const [name, query] = location.hash.slice(1).split("?");
+  if (name !== `${FRAGMENT}-${root.dataset.comparison}` || !query) return null;
+  const criteria = { ...usual };
+  for (const [field, text] of new URLSearchParams(query)) {
+    if (!(field in usual) || field === "choose_on") continue;
+    const words = ["prefer", "cost"].includes(field);
+    const number = text === "none" ? null : Number(text);
+    if (words && root.querySelector(`[data-set="${field}"] option[value="${CSS.escape(text)}"]`)) criteria[field] = text;
+    if (!words && (number === null || (Number.isFinite(number) && number >= 0))) criteria[field] = number;
+  }
+  // Only limits can be absent.
+  for (const field of ["points_per_10x", "max_drop"]) criteria[field] ??= usual[field];
+  return criteria;
+}
+
+// Controls: a slider for looking around, and a box for an exact value.
+
+function controlsOf(place, data) {
+  const sets = new Map([...place.querySelectorAll("[data-set]")].map((item) => [item.dataset.set, item]));
+  const slides = new Map([...place.querySelectorAll("[data-slide]")].map((item) => [item.dataset.slide, item]));
+  const scales = new Map([...slides].map(([field, slide]) => [field, scaleOf(field, slide, data)]));
+  const costs = sets.get("cost");
+  for (const item of [...costs.options]) {
+    if (!data.rows.some((row) => row.costs[item.value])) item.remove();
+  }
+  const read = () => {
+    const criteria = {};
+    for (const [field, item] of sets) {
+      if (item.matches("select")) { criteria[field] = item.value; continue; }
+      const number = item.value === "" || !item.checkValidity() ? null : item.valueAsNumber;
+      criteria[field] = number !== null && field === "min_accuracy" ? short(number / 100) : number;
+      if (number === null && !scales.get(field).limit) criteria[field] = data.criteria[field];
+    }
+    return criteria;
+  };
+  const show = (criteria, rule) => {
+    for (const [field, item] of sets) {
+      const value = field === "min_accuracy" && criteria[field] !== null
+        ? short(100 * criteria[field]) : criteria[field];
+      const text = value === null ? "" : String(value);
+      // Not while it is typed: `0.` would become `0`.
+      if (item !== document.activeElement || item.matches("select")) item.value = text;
+      if (slides.has(field)) slides.get(field).value = scales.get(field).place(value);
+    }
+    const shown = { cost: rule.criteria.prefer === "balance", points_per_10x: rule.criteria.prefer === "balance",
+      max_drop: ["speed", "size"].includes(rule.criteria.prefer) };
+    for (const [field, fits] of Object.entries(shown)) sets.get(field).closest(".field").hidden = !fits;
+  };
+  const listen = (change) => {
+    for (const [field, slide] of slides) {
+      slide.addEventListener("input", () => {
+        const value = scales.get(field).value(Number(slide.value));
+        sets.get(field).value = value === null ? "" : value;
+        change();
+      });
+    }
+    for (const item of sets.values()) {
+      item.addEventListener(item.matches("select") ? "change" : "input", change);
+    }
+  };
+  return { read, show, listen };
+}
+
+const short = (number) => Number(number.toPrecision(12));
+
+// What the places of a slider mean. The end of a limit's slider is no limit.
+function scaleOf(field, slide, data) {
+  if (data.rule.limits[field]) {
+    const key = data.rule.limits[field];
+    const logs = data.rows.map((row) => row.costs[key]).filter(Boolean).map(([, log]) => log);
+    const low = Math.min(...logs), high = Math.max(...logs);
+    slide.closest(".field").hidden = !logs.length;
+    const value = (place) => (
+      place >= 100 ? null : Number((10 ** (low + ((high - low) * place) / 100)).toPrecision(3))
+    );
+    const place = (number) => (
+      number === null ? 100 : (100 * (Math.log10(Math.max(number, 1e-9)) - low)) / (high - low || 1)
+    );
+    return { value, place, limit: true };
+  }
+  if (field === "min_accuracy") {
+    const on = data.criteria.choose_on === "test" ? "test" : "valid";
+    const shares = data.rows.map((row) => 100 * row[on]);
+    slide.min = Math.floor(Math.min(...shares)) - 1;
+    slide.max = Math.ceil(Math.max(...shares));
+    slide.step = 0.1;
+    return {
+      value: (place) => (place <= Number(slide.min) ? null : place),
+      place: (number) => (number === null ? slide.min : number),
+      limit: true,
+    };
+  }
+  return { value: (place) => place, place: (number) => number, limit: false };
+}
+
+// The answer in words, as in benchmark/report/pick.py.
+
+function keep(card) {
+  return [...card.querySelectorAll(
+    "[data-pick-name], [data-sentence], [data-tiles], [data-runner-up], [data-notes]",
+  )].map((item) => [item, [...item.childNodes].map((node) => node.cloneNode(true))]);
+}
+
+function restore(card, written) {
+  for (const [item, nodes] of written) item.replaceChildren(...nodes.map((node) => node.cloneNode(true)));
+  card.querySelector("[data-pick-mark]")?.replaceChildren("pick");
+  const reasons = card.querySelector(".reasons");
+  if (reasons) reasons.hidden = false;
+}
+
+function describe(card, page, rule, pick, usual) {
+  const data = page.ask;
+  const set = (name, text) => {
+    const item = card.querySelector(`[data-${name}]`);
+    if (item) item.textContent = text;
+  };
+  const reference = referenceOf(rule);
+  const second = secondBy(rule, pick);
+  set("pick-name", pick ? pick.name : "No pick");
+  set("pick-mark", "by your settings");
+  set("sentence", pick ? sentenceOf(data, rule, pick, reference) : "No architecture meets these limits.");
+  set("runner-up", second ? `Runner-up: ${second.name}, ${beside(data, rule, second, pick)}.` : "");
+  const reasons = card.querySelector(".reasons");
+  if (reasons) reasons.hidden = true;
+  const own = pickFrom(data.rows, usual, data.rule);
+  const note = element("p", undefined, "choice-note");
+  note.textContent = own === pick || !own
+    ? "The same pick as the report's own. The command below tells how sure it is."
+    : `The report's own pick is ${own.name}. The command below tells how sure this one is.`;
+  card.querySelector("[data-notes]").replaceChildren(note);
+  const tiles = card.querySelector("[data-tiles]");
+  const shown = pick ? page.tiles[data.rows.indexOf(pick)] : [];
+  if (tiles) {
+    tiles.replaceChildren(...shown.map(([name, value, small]) => {
+      const tile = element("div"), figure = element("dd", value);
+      if (small) figure.append(element("small", small));
+      tile.append(element("dt", name), figure);
+      return tile;
+    }));
+  }
+}
+
+function sentenceOf(data, rule, pick, reference) {
+  if (pick !== reference) return `Pick ${pick.name}: ${beside(data, rule, pick, reference)}.`;
+  const count = rule.eligible.length;
+  return count > 1
+    ? `Pick ${pick.name}: the most accurate of ${count} that meet the limits.`
+    : `Pick ${pick.name}: the only one that meets the limits.`;
+}
+
+// Test accuracy and costs of a row beside another one.
+function beside(data, rule, row, other) {
+  return [evidence(data, row, other), ...prices(data, rule, row, other)].join(", ");
+}
+
+function evidence(data, row, other) {
+  const points = 100 * (row.test - other.test);
+  const text = `${pointsText(Math.abs(points))} points ${points > 0 ? "above" : "below"} ${other.name}`;
+  const [one, two] = [data.rows.indexOf(row), data.rows.indexOf(other)];
+  const pair = data.pairs.find(([i, j]) => (i === one && j === two) || (i === two && j === one));
+  if (!pair) return text;
+  const [first, , low, high, verdict] = pair;
+  const ends = (first === one) === (points > 0) ? [low, high] : [-high, -low];
+  const interval = ends.map((end) => pointsText(100 * end)).join(" to ");
+  return `${text} (95 % CI ${interval}${verdict === "apart" ? "" : `, ${verdict}`})`;
+}
+
+function prices(data, rule, row, other) {
+  const keys = new Set(["macs", "latency", data.rule.cost_of[rule.criteria.prefer] || rule.criteria.cost]);
+  const texts = [];
+  for (const key of keys) {
+    const ours = rule.cost(key, row), theirs = rule.cost(key, other);
+    if (!ours || !theirs || !ours[0] || !theirs[0]) continue;
+    const [name, less, more] = data.words[key];
+    if (ours[0] * data.same < theirs[0]) texts.push(`${times(theirs[0] / ours[0])} ${less} ${name}`);
+    else if (theirs[0] * data.same < ours[0]) texts.push(`${times(ours[0] / theirs[0])} ${more} ${name}`);
+  }
+  return texts;
+}
+
+const times = (ratio) => `${ratio.toFixed(ratio >= 10 ? 0 : 1)}x`;
+
+function pointsText(points) {
+  const text = points.toFixed(points && Math.abs(points) < 0.05 ? 2 : 1);
+  return text.replace("-", "−");
+}
+
+// The card's chart, as in card.py.
+
+function drawCard(card, page, rule, pick, second) {
+  const svg = card.querySelector("[data-scatter]");
+  if (!svg) return;
+  const { axes, accuracy, box } = page.card;
+  const [left, top, width, height] = box;
+  const key = axes[rule.key] ? rule.key : Object.keys(axes)[0];
+  const [low, high] = axes[key].range;
+  const x = (decade) => left + (width * (decade - low)) / (high - low);
+  const y = (percents) => top + (height * (accuracy[1] - percents)) / (accuracy[1] - accuracy[0]);
+  const spots = new Map();
+  for (const mark of svg.querySelectorAll("[data-place]")) {
+    const row = rule.rows[mark.dataset.place];
+    const cost = row.costs[key];
+    mark.setAttribute("visibility", cost ? "visible" : "hidden");
+    mark.classList.toggle("excluded", !rule.eligible.includes(row));
+    if (!cost) continue;
+    const across = x(cost[1]);
+    const [line, circle] = mark.children;
+    set(line, { x1: across, x2: across });
+    set(circle, { cx: across });
+    spots.set(row, { x: across, y: Number(circle.getAttribute("cy")) });
+  }
+  svg.querySelector("[data-x-title]").textContent = `${axes[key].title}, log scale`;
+  svg.querySelector("[data-x-ticks]").replaceChildren(...axes[key].ticks.map(([decade, words]) => {
+    const tick = document.createElementNS(SVG, "text");
+    set(tick, { x: x(decade), y: top + height + 16, "text-anchor": "middle" });
+    tick.textContent = words;
+    return tick;
+  }));
+  const limit = Object.entries(rule.constants.limits).find(([, column]) => column === key);
+  const bound = limit && rule.criteria[limit[0]];
+  const end = bound ? x(Math.log10(bound)) : -1;
+  set(svg.querySelector("[data-limit]"), { x1: end, x2: end });
+  ringAndName(svg, page.card.label, box, spots, pick, second);
+  ruleLine(card, svg, rule, pick, key, x, y, [low, high]);
+}
+
+function set(item, attributes) {
+  for (const [name, value] of Object.entries(attributes)) item.setAttribute(name, value);
+}
+
+function ringAndName(svg, [character, most, gap], [, top, , height], spots, pick, second) {
+  const marks = { pick: spots.get(pick), "runner-up": spots.get(second) };
+  const names = { pick: pick?.name, "runner-up": second?.name };
+  let apart = 0;
+  if (marks.pick && marks["runner-up"] && Math.abs(marks.pick.y - marks["runner-up"].y) < 2 * gap) {
+    apart = marks.pick.y <= marks["runner-up"].y ? gap : -gap;
+  }
+  for (const [kind, shift] of [["pick", -apart], ["runner-up", apart]]) {
+    const ring = svg.querySelector(`[data-ring="${kind}"]`);
+    const label = svg.querySelector(`[data-name="${kind}"]`);
+    const mark = marks[kind];
+    ring.setAttribute("visibility", mark ? "visible" : "hidden");
+    label.textContent = "";
+    if (!mark) continue;
+    set(ring, { cx: mark.x, cy: mark.y });
+    const name = names[kind];
+    const text = name.length <= most ? name : `${name.slice(0, most - 1)}…`;
+    const wide = character * text.length, room = svg.viewBox.baseVal.width;
+    const right = mark.x + gap + wide <= room || mark.x - gap - wide < 0;
+    set(label, {
+      x: right ? Math.min(mark.x + gap, room - wide) : mark.x - gap,
+      y: Math.min(Math.max(mark.y + shift + 4, top + 10), top + height - 4),
+      "text-anchor": right ? "start" : "end",
+    });
+    label.textContent = text;
+  }
+}
+
+function ruleLine(card, svg, rule, pick, key, x, y, ends) {
+  const line = svg.querySelector("[data-rule]");
+  const words = card.querySelector("[data-rule-words]");
+  const { criteria } = rule;
+  const drawn = pick && rule.byCost && key === rule.key;
+  line.setAttribute("visibility", drawn ? "visible" : "hidden");
+  words.textContent = "";
+  if (!drawn) return;
+  const balance = criteria.prefer === "balance";
+  const level = balance
+    ? ends.map((end) => 100 * pick.test + criteria.points_per_10x * (end - pick.costs[key][1]))
+    : [100 * referenceOf(rule).test - criteria.max_drop].flatMap((found) => [found, found]);
+  set(line, { x1: x(ends[0]), y1: y(level[0]), x2: x(ends[1]), y2: y(level[1]) });
+  words.textContent = balance
+    ? ` Line: ${criteria.points_per_10x} points for each 10x, through the pick.`
+    : ` Line: ${criteria.max_drop} points below the most accurate.`;
+}
+
+// Marks the pick, and what the limits exclude, in the main table.
+function markRows(root, rows, rule, pick) {
+  for (const line of root.querySelectorAll("table.main tbody tr[data-key]")) {
+    const row = rows[line.dataset.key], out = !rule.eligible.includes(row);
+    const head = line.cells[0];
+    line.classList.toggle("excluded", out);
+    line.classList.toggle("pick", row === pick);
+    head.querySelector(".mark.excluded")?.remove();
+    head.querySelector(".mark.pick")?.remove();
+    if (row === pick) head.append(" ", element("span", "pick", "mark pick"));
+    if (out) head.append(" ", element("span", "excluded", "mark excluded"));
+  }
+}
+
+// The clipboard may be closed to a page that was opened from a file.
+async function copy(place, button) {
+  const code = place.querySelector("[data-command]");
+  try {
+    await navigator.clipboard.writeText(code.textContent);
+  } catch {
+    getSelection().selectAllChildren(code);
+    document.execCommand("copy");
+  }
+  button.textContent = "Copied";
+  setTimeout(() => { button.textContent = "Copy"; }, 1500);
+}
