@@ -20,7 +20,7 @@ from benchmark.commands.options import (
 from benchmark.terminal.output_file import is_file, write_output
 
 if TYPE_CHECKING:
-    from benchmark.deploy.deploy import DeployedRun
+    from benchmark.deploy.deploy import DeployedRun, DeployOptions
 
 SUFFIXES = {".md": "md", ".json": "json", ".csv": "csv"}
 
@@ -108,10 +108,7 @@ def deploy(
     time, memory and file size. Needs the extra `deploy`. int8 is calibrated on training images.
 
     --kit packs the files, some images and a script that needs only numpy and onnxruntime; run it
-    on the device, and add its result with --add.
-
-    \b
-    Exit codes: 0 all variants were measured, 1 some were skipped, 2 nothing could be measured.
+    on the device, and add its result with --add. The exit code is 1 if variants were skipped.
 
     \b
     Examples:
@@ -126,22 +123,13 @@ def deploy(
     if results and (kit is not None or variants):
         raise click.UsageError("--add measures nothing: remove --kit and --variant")
     form = output_format(form, output, SUFFIXES, "md" if is_file(output) else "table")
-    from benchmark.deploy.build import BuildOptions
-    from benchmark.deploy.deploy import DeployOptions
-    from benchmark.deploy.variants import choose_variants
-    from benchmark.runs.deployments import HERE
     from benchmark.workflows import deploy_runs
 
     study = load(config, assignments)
     if results:
         runs = deploy_runs.add_results(study, results, _notify)
     else:
-        options = DeployOptions(
-            choose_variants(variants),
-            BuildOptions(max_drop),
-            deploy_runs.checked_name(device_name or HERE),
-            threads,
-        )
+        options = _options(variants, max_drop, device_name, threads)
         which = "all" if every else "front" if front else "pick"
         found = deploy_runs.find_runs(study, config, requested, from_select, which, _notify)
         runs = deploy_runs.deploy_all(found, options, _notify)
@@ -151,6 +139,19 @@ def deploy(
         deploy_runs.log_runs(study, runs)
     _write(form, output, runs, margin / 100)
     ctx.exit(1 if any(run.skipped for run in runs) else 0)
+
+
+def _options(
+    variants: tuple[str, ...], max_drop: float | None, device_name: str | None, threads: int | None
+) -> DeployOptions:
+    from benchmark.deploy.build import BuildOptions
+    from benchmark.deploy.deploy import DeployOptions
+    from benchmark.deploy.variants import choose_variants
+    from benchmark.runs.deployments import HERE
+    from benchmark.workflows.deploy_runs import checked_name
+
+    name = checked_name(device_name or HERE)
+    return DeployOptions(choose_variants(variants), BuildOptions(max_drop), name, threads)
 
 
 def _notify(message: str) -> None:

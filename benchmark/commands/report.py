@@ -169,12 +169,7 @@ def report(
     images = not (no_images or no_pictures)
     asked, form = form, output_format(form, written, SUFFIXES, "md")
     study = load(config, assignments)
-    criteria = _criteria(**criteria_met)
-    made, message = report_or_finalists(study, config, criteria, from_select)
-    if criteria.target is not None:
-        from benchmark.report.targets import require_target
-
-        require_target(made.analyses[0].deployed, criteria.target)
+    made, message = report_or_finalists(study, config, _criteria(**criteria_met), from_select)
     made = dataclasses.replace(made, command=_command(ctx, config, assignments, from_select))
     if message:
         click.echo(message, err=True)
@@ -186,18 +181,22 @@ def report(
         for path in write_plots(made.analyses[0], plots):
             click.echo(f"written to {path}", err=True)
     if asked is None and output is None and sys.stdout.isatty():
-        from benchmark.terminal.output import make_console
-        from benchmark.terminal.report_view import print_report
-
-        console = make_console(stderr=False)
-        separator = " · " if console.encoding.startswith("utf") else ", "
-        print_report(made, console, _next_steps(ctx, separator))
+        _print(ctx, made)
     else:
         write_output(made.text(form, images), output)
     if log:
         from benchmark.workflows.publish import publish
 
         click.echo(f"logged as MLflow run {publish(made)}", err=True)
+
+
+def _print(ctx: click.Context, made: Report) -> None:
+    from benchmark.terminal.output import make_console
+    from benchmark.terminal.report_view import print_report
+
+    console = make_console(stderr=False)
+    separator = " · " if console.encoding.startswith("utf") else ", "
+    print_report(made, console, _next_steps(ctx, separator))
 
 
 def _next_steps(ctx: click.Context, separator: str) -> str:

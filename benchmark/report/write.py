@@ -12,6 +12,7 @@ from benchmark.report.collect import Collection, collect
 from benchmark.report.data_formats import flat_row
 from benchmark.report.formats import FORMATS
 from benchmark.report.pick_rule import NO_CRITERIA, Criteria
+from benchmark.report.targets import require_target
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,10 @@ class Report:
 def read_report(
     study: StudySettings, config: Path | None = None, criteria: Criteria = NO_CRITERIA
 ) -> Report:
-    """Read and analyse the runs of a study; raises ReportError if there are none.
+    """Read and analyse the runs of a study.
 
-    `config` is the study's path as the user gave it, if there is one, for the message.
+    `config` is the study's path as the user gave it, if there is one, for the message. Raises
+    ReportError if there are no runs, or if none was measured on the target of the criteria.
     """
     root = study.tracking.folder.absolute()
     collection = collect(study, root)
@@ -52,4 +54,6 @@ def read_report(
             f"run it first: bench run --all{f' -c {config}' if config else ''}"
         )
     analyses = [analyse(comparison, root, criteria) for comparison in collection.comparisons]
+    if criteria.target is not None:
+        require_target(analyses[0].deployed, criteria.target)
     return Report(study, collection, analyses)

@@ -173,7 +173,8 @@ class _View:
     def x(self, key: str, decade: float) -> float:
         """Pixels from the left of a decimal logarithm on a cost axis."""
         low, high = self.axes[key]["range"]
-        return round(LEFT + (WIDTH - LEFT - RIGHT) * (decade - low) / (high - low), 1)
+        share = float((decade - low) / (high - low))
+        return round(LEFT + (WIDTH - LEFT - RIGHT) * share, 1)
 
     def y(self, percent: float) -> float:
         """Pixels from the top of an accuracy in percent."""
@@ -234,8 +235,8 @@ class _View:
         if pick and runner_up and abs(pick.y - runner_up.y) < 2 * GAP:
             apart = GAP if pick.y <= runner_up.y else -GAP
         return (
-            pick and _label(names[pick.place], pick, -apart),
-            runner_up and _label(names[runner_up.place], runner_up, apart),
+            _label(names[pick.place], pick, -apart) if pick else None,
+            _label(names[runner_up.place], runner_up, apart) if runner_up else None,
         )
 
 
