@@ -74,7 +74,7 @@ class Waiting(Settings):
 
     kind: Literal["waiting"] = "waiting"
     reason: str
-    """What it waits for: `a free worker`, or memory with the amounts."""
+    """What it waits for: FREE_WORKER, or memory with the amounts."""
 
 
 FREE_WORKER = "a free worker"

@@ -65,7 +65,7 @@ def test_a_run_waits_until_memory_has_room(tmp_path: Path) -> None:
     assert not executor.waits_for(make_spec("small"), 1)
     small = start(executor, tmp_path, "small")
     why = executor.waits_for(make_spec("small"), 2)
-    assert why == "memory: needs 1,024 MiB, 0 MiB free"
+    assert why == "1,024 MiB of memory, 0 free"
     assert executor.waits_for(make_spec("small"), 4) == FREE_WORKER
     executor.ended(large)
     assert not executor.waits_for(make_spec("large"), 1)

@@ -94,16 +94,16 @@ def test_the_next_run_says_what_it_waits_for(width: int, workers: int) -> None:
     progress = StudyProgress(4, workers, time)
     progress.begin(plan)
     in_training(progress, time, plan[0])
-    progress.update(plan[1], Waiting(reason="memory: needs 2,415 MiB, 1,024 MiB free"))
+    progress.update(plan[1], Waiting(reason="2,415 MiB of memory, 1,024 free"))
     lines = text_of(Layout(progress, plan).lines(width, 24))
     waiting = [line for line in lines if "waiting" in line]
     assert len(waiting) == 3
-    assert [("waiting for memory: needs" in line) for line in waiting] == [
+    assert [("waiting for 2,415 MiB" in line) for line in waiting] == [
         workers > 1,
         False,
         False,
     ]
-    assert width < 80 or workers == 1 or waiting[0].endswith("2,415 MiB, 1,024 MiB free")
+    assert width < 80 or workers == 1 or waiting[0].endswith("of memory, 1,024 free")
     assert all(cell_len(line) < width for line in lines)
 
 

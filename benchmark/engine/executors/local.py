@@ -115,7 +115,7 @@ class LocalExecutor:
         free = self._memory_bytes - sum(known[:-1])
         if known[-1] <= free:
             return ""
-        return f"memory: needs {mebibytes(known[-1])}, {mebibytes(max(0, free))} free"
+        return f"{mebibytes(known[-1])} of memory, {max(0, free) // 2**20:,} free"
 
     def start(self, spec: RunSpec, folder: RunFolder, measure: bool) -> RunProcess:
         """Start the run's process, with all cores if it is measured."""
