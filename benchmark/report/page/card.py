@@ -234,8 +234,8 @@ class _View:
         if pick and runner_up and abs(pick.y - runner_up.y) < 2 * GAP:
             apart = GAP if pick.y <= runner_up.y else -GAP
         return (
-            pick and _label(names[pick.place], pick, -apart),
-            runner_up and _label(names[runner_up.place], runner_up, apart),
+            None if pick is None else _label(names[pick.place], pick, -apart),
+            None if runner_up is None else _label(names[runner_up.place], runner_up, apart),
         )
 
 

@@ -182,7 +182,7 @@ def _cost_columns(analysis: Analysis) -> list[tuple[str, Callable[[Row], Cell]]]
         "latency": ("latency", _latency),
         "params": (
             "parameters",
-            lambda row: _count(Headline.of(row.cost).params, row.cost and row.cost.params),
+            lambda row: _count(Headline.of(row.cost).params, row.cost.params if row.cost else None),
         ),
     }
     ranked = analysis.pick.criteria.ranked_cost if analysis.pick else "macs"
