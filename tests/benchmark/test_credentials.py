@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.commands.report import _command, report
 from benchmark.config.credentials import (
     environment_of_runs,
     has_password,
@@ -182,3 +183,14 @@ def test_a_huge_value_is_redacted_in_linear_time(text: str) -> None:
     assert len(shown_uri(text)) < 10_000
     has_password(text)
     assert time.process_time() - started < 3
+
+
+def test_the_command_in_a_page_has_no_password() -> None:
+    """It stands in a file that is made to be sent."""
+    assignments = ("tracking.uri=postgresql://bench:hunter2@db/runs", "data.path=my images.zip")
+    options = ["-c", "x.yaml", "--recipe", "finetune-fast"]
+    context = report.make_context("report", options)
+    command = _command(context, Path("x.yaml"), assignments, True)
+    assert "hunter2" not in command
+    assert command.startswith("bench report -c x.yaml --recipe finetune-fast --set ")
+    assert command.endswith("--set 'data.path=my images.zip' --from-select")

@@ -14,7 +14,7 @@ import pytest
 
 from benchmark.commands.report import _criteria, report
 from benchmark.report.page.ask import ASKED, row_data, rule_data
-from benchmark.report.pick_rule import Cost, Criteria, Prefer, Rule
+from benchmark.report.pick_rule import ChooseOn, Cost, Criteria, Prefer, Rule
 from benchmark.report.rows import Row, make_rows
 from clothclf.results import MeasuredCost
 from tests.benchmark.drawn_study import Made, make_study
@@ -64,7 +64,7 @@ def some_share(draw: random.Random) -> float:
 
 
 def some_macs(draw: random.Random) -> int:
-    return draw.choice((10 ** draw.randint(7, 10), draw.randint(10**7, 10**10)))
+    return draw.choice((int(10 ** draw.randint(7, 10)), draw.randint(10**7, 10**10)))
 
 
 def some_measurement(draw: random.Random) -> MeasuredCost | None:
@@ -79,7 +79,7 @@ def random_criteria(draw: random.Random, rows: list[Row]) -> Criteria:
     """Limits at and beside the values of the rows."""
     row = draw.choice(rows)
     near = draw.choice((1.0, 1.0, 0.9, 1.2))
-    limits: dict[str, float] = {}
+    limits: dict[str, Any] = {}
     if row.cost and draw.random() < 0.3:
         limits["max_gmacs"] = near * row.cost.macs / 1e9
     if row.cost and draw.random() < 0.2:
@@ -93,7 +93,7 @@ def random_criteria(draw: random.Random, rows: list[Row]) -> Criteria:
         cost=draw.choice(get_args(Cost)),
         points_per_10x=draw.choice((0.0, 1.0, 2.0, 10.0, draw.uniform(0, 10))),
         max_drop=draw.choice((0.0, 1.0, 2.0, draw.uniform(0, 20))),
-        choose_on=draw.choice(("validation", "test")),
+        choose_on=draw.choice(get_args(ChooseOn)),
         **limits,
     )
 
