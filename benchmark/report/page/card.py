@@ -172,7 +172,7 @@ class _View:
 
     def x(self, key: str, decade: float) -> float:
         """Pixels from the left of a decimal logarithm on a cost axis."""
-        low, high = self.axes[key]["range"]
+        low, high = map(float, self.axes[key]["range"])
         return round(LEFT + (WIDTH - LEFT - RIGHT) * (decade - low) / (high - low), 1)
 
     def y(self, percent: float) -> float:
