@@ -11,7 +11,7 @@ class Listing {
     this.all = false;
     // Sorted without the document, which is slow to ask.
     this.rows = [...table.tBodies[0].rows].map((row) => ({
-      row, missing: row.matches(".missing"), values: [...row.cells].map((cell) => cell.dataset.value),
+      row, missing: row.matches(".missing"), values: [...row.cells].map((cell) => cell.dataset.value), rest: false,
     }));
     if (this.rows.length > FIRST_ROWS) this.addMore();
     if (this.rows.length > 40) this.scroll.classList.add("tall");
@@ -30,27 +30,34 @@ class Listing {
   // Hides rows that do not match, and those beyond the first of a long table.
   show() {
     let count = 0;
-    for (const { row } of this.rows) {
-      const fits = this.matches(row);
-      const rest = fits && !this.all && this.more && count >= FIRST_ROWS;
+    for (const line of this.rows) {
+      const fits = this.matches(line.row);
+      const rest = Boolean(fits && !this.all && this.more && count >= FIRST_ROWS);
       count += fits;
-      if (row.hidden !== (!fits || Boolean(rest))) row.hidden = !fits || Boolean(rest);
-      if (rest) row.dataset.rest = ""; else delete row.dataset.rest;
+      if (line.row.hidden !== (!fits || rest)) line.row.hidden = !fits || rest;
+      if (line.rest !== rest) line.row.toggleAttribute("data-rest", rest);
+      line.rest = rest;
     }
     if (this.more) this.more.hidden = this.all || count <= FIRST_ROWS;
     return count;
   }
 
   sort(column, numbers, sign) {
-    this.rows.sort((one, other) => {
+    for (const line of this.rows) {
+      const value = line.missing ? undefined : line.values[column];
+      line.value = numbers && value !== undefined ? Number(value) : value;
+    }
+    this.rows.sort(({ value: a }, { value: b }) => {
       // Failed and missing runs have no values and stay at the end.
-      const a = one.missing ? undefined : one.values[column];
-      const b = other.missing ? undefined : other.values[column];
       if (a === undefined || b === undefined) return (a === undefined) - (b === undefined);
       return sign * (numbers ? a - b : collator.compare(a, b));
     });
-    this.table.tBodies[0].append(...this.rows.map(({ row }) => row));
+    // Outside the document, moving rows costs nothing.
+    const body = this.table.tBodies[0];
+    body.remove();
     this.show();
+    body.append(...this.rows.map(({ row }) => row));
+    this.table.append(body);
   }
 }
 
