@@ -100,7 +100,7 @@ def deploy(
     form: str | None,
     output: Path | None,
 ) -> None:
-    """Measure what a run costs where it is deployed, and how accurate it is there.
+    """Measure accuracy and cost of a run as it is deployed.
 
     Builds variants of the study's pick (or of --run, --all, --front): torch, ONNX Runtime and
     OpenVINO, in float32 and int8. Each is measured in a process of its own on all test images:

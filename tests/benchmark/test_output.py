@@ -31,6 +31,7 @@ COMMANDS = {
     "predict": ("predict", "picture.jpg", *RUN),
     "export": ("export", "--check", "2", "--format", "torchscript", *RUN),
     "report": ("report", "-c", "tiny.yaml"),
+    "deploy": ("deploy", "--variant", "torch", *RUN),
     "select": ("select", "test_resnet", *SELECT),
 }
 HOLDS = {"data preview": b"\x89PNG", "export": b"PK", "predict": b"picture.jpg"}

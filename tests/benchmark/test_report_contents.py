@@ -350,6 +350,6 @@ def test_a_terminal_shows_the_pick_and_an_aligned_table(tmp_path: Path, width: i
     assert last.startswith(
         "Next, with the same -c and --set: bench report -o report.html · bench ui"
     )
-    assert ("bench deploy" in "".join(lines)) == ("deploy" in main.commands)
+    assert ("bench deploy" in " ".join(map(str.strip, lines))) == ("deploy" in main.commands)
     whole = run_in_terminal([*command, "--format", "md"], tmp_path, (200, 100))
     assert any(line.startswith("| architecture |") for line in whole.scrollback)

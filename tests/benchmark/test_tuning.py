@@ -378,7 +378,10 @@ def test_the_fairness_card_names_the_budget() -> None:
             "{space: {final_learning_rate: [0.001]}}",
             "tuning.space: only 0 of 5 further trials get valid settings",
         ),
-        ("{space: {optimizer: [adamww]}}", "tuning.space: train.optimizer: 'adamww' is not known"),
+        (
+            "{trials: 2, space: {optimizer: [adamww]}}",
+            "tuning.space: train.optimizer: 'adamww' is not known",
+        ),
     ],
 )
 def test_a_space_that_cannot_be_tuned_is_one_sentence(

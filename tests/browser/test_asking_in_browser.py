@@ -90,7 +90,7 @@ def random_criteria(draw: random.Random, rows: list[Row]) -> Criteria:
         limits["min_accuracy"] = draw.choice((row.accuracy, row.valid_accuracy, 0.7))
     return Criteria(
         prefer=draw.choice(get_args(Prefer)),
-        cost=draw.choice(get_args(Cost)),
+        cost=draw.choice([cost for cost in get_args(Cost) if cost != "price"]),
         points_per_10x=draw.choice((0.0, 1.0, 2.0, 10.0, draw.uniform(0, 10))),
         max_drop=draw.choice((0.0, 1.0, 2.0, draw.uniform(0, 20))),
         choose_on=draw.choice(get_args(ChooseOn)),

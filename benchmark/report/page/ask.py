@@ -85,6 +85,8 @@ def kept_options(criteria: Criteria) -> str:
         "--choose-on": (criteria.choose_on, NO_CRITERIA.choose_on),
         "--margin": (criteria.margin, NO_CRITERIA.margin),
         "--front": (",".join(criteria.front), ",".join(NO_CRITERIA.front)),
+        "--target": (criteria.target, NO_CRITERIA.target),
+        "--price-per-hour": (criteria.price_per_hour, NO_CRITERIA.price_per_hour),
     }
     words = [
         word

@@ -101,7 +101,11 @@ def render_html(
         "comparisons": comparisons,
         "elsewhere": collection.elsewhere,
         "titles": {name: title for group in SECTIONS.values() for name, title in group.items()},
-        "costs_weighed": [(key, WORDS[key][0] if key in WORDS else key) for key in cost_keys()],
+        "costs_weighed": [
+            (key, WORDS[key][0] if key in WORDS else key)
+            for key in cost_keys()
+            if key != "price" or any(row.price for it in analyses for row in it.rows)
+        ],
         "limits": _limit_fields(),
         "box": {"left": card.LEFT, "right": card.WIDTH - card.RIGHT, "top": card.TOP,
                 "bottom": card.HEIGHT - card.BOTTOM, "width": card.WIDTH, "height": card.HEIGHT},

@@ -209,7 +209,7 @@ def test_a_stopped_trial_leaves_no_result() -> None:
 
 
 def test_settings_that_diverge_lose_and_do_not_end_the_run() -> None:
-    space = {"learning_rate": [1e30]}
+    space = {"learning_rate": [1e30, 1e31]}
     chosen, result, _ = tuned(
         build(mode="finetune"), recipe(), settings(trials=2, epochs=1, space=space)
     )
