@@ -26,8 +26,8 @@ MOVED = {
 """Documents whose places in the site are others than in docs/."""
 SOURCES = {place: ROOT / name for name, place in MOVED.items()}
 GENERATED = {"commands.md": command_reference.page, "config-keys.md": config_reference.page}
-LINK = re.compile(r"(?<=\]\()([^)\s#:]+)(?=[#)])")
-"""Target of a link to another file, without its anchor."""
+LINK = re.compile(r"(?<=\]\()[^)\s#:]+(?=[#)])|(?<=src=\")[^\":]+(?=\")")
+"""Target of a link to another file, without its anchor, or of an image."""
 MERMAID = re.compile(r"^```mermaid\n(.*?)^```\n", re.M | re.S)
 
 
