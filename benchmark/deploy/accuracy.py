@@ -63,8 +63,8 @@ def store_predictions(
     Raises DeployError if they are not probabilities of the run's classes.
     """
     classes = found.record.spec.data_summary.classes
-    if fault := problems.not_probabilities(probabilities, (len(ids), len(classes))):
-        raise DeployError(fault)
+    if problem := problems.not_probabilities(probabilities, (len(ids), len(classes))):
+        raise DeployError(problem)
     folder = Deployments(found.folder.path).folder(artifact)
     test = read_test_set(found.folder.path, found.record)
     place = {image_id: number for number, image_id in enumerate(test.ids)}

@@ -142,7 +142,7 @@ class _Choice:
 
     def _runner_up(self, chosen: Row, runner_up: Row) -> str:
         parts = [self._evidence(runner_up, chosen), *self._prices(runner_up, chosen)]
-        return f"Runner-up: {runner_up.name}, {', '.join(parts)}."
+        return f"Runner-up by this rule: {runner_up.name}, {', '.join(parts)}."
 
     def _evidence(self, row: Row, other: Row) -> str:
         """Test accuracy of a row beside another one, with the interval of the difference."""

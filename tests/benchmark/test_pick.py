@@ -68,8 +68,8 @@ def test_the_pick_is_one_sentence_with_its_evidence_and_price(store: Path) -> No
         "10x fewer MACs, 2.0x lower latency."
     )
     assert pick.runner_up_sentence == (
-        "Runner-up: large, 0.2 points above middle (95 % CI -0.1 to 0.5, equivalent within 1 "
-        "point), 10x more MACs, 2.0x higher latency."
+        "Runner-up by this rule: large, 0.2 points above middle (95 % CI -0.1 to 0.5, "
+        "equivalent within 1 point), 10x more MACs, 2.0x higher latency."
     )
     assert pick.rule == "Rule: highest validation accuracy less 2 points for each 10x of MACs."
 
@@ -100,7 +100,9 @@ def test_limits_and_preferences_decide(
 def test_the_most_accurate_is_picked_with_its_runner_up(store: Path) -> None:
     pick = pick_of(store, prefer="accuracy")
     assert pick.sentence == ("Pick large: the most accurate of 3 on validation, 95.00 % on test.")
-    assert pick.runner_up_sentence.startswith("Runner-up: middle, 0.2 points below large")
+    assert pick.runner_up_sentence.startswith(
+        "Runner-up by this rule: middle, 0.2 points below large"
+    )
 
 
 def test_where_nothing_fits_the_closest_is_named(store: Path) -> None:

@@ -196,7 +196,7 @@ function describe(card, page, rule, pick, usual) {
   set("pick-name", pick ? pick.name : "No pick");
   set("pick-mark", "by your settings");
   set("sentence", pick ? sentenceOf(data, rule, pick, reference) : "No architecture meets these limits.");
-  set("runner-up", second ? `Runner-up: ${second.name}, ${beside(data, rule, second, pick)}.` : "");
+  set("runner-up", second ? `Runner-up by this rule: ${second.name}, ${beside(data, rule, second, pick)}.` : "");
   const reasons = card.querySelector(".reasons");
   if (reasons) reasons.hidden = true;
   const own = pickFrom(data.rows, usual, data.rule);
@@ -347,7 +347,7 @@ function ruleLine(card, svg, rule, pick, key, x, y, ends) {
     : [100 * referenceOf(rule).test - criteria.max_drop].flatMap((found) => [found, found]);
   set(line, { x1: x(ends[0]), y1: y(level[0]), x2: x(ends[1]), y2: y(level[1]) });
   words.textContent = balance
-    ? ` Line: ${criteria.points_per_10x} points for each 10x, through the pick.`
+    ? ` Line: worth as much as the pick, at ${criteria.points_per_10x} points for each 10x of cost.`
     : ` Line: ${criteria.max_drop} points below the most accurate.`;
 }
 
