@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from benchmark.deploy.accuracy import judge_variants
 from benchmark.deploy.build import BuildOptions, build_artifact
 from benchmark.deploy.measure_variant import measure_inputs, measure_variant
-from benchmark.deploy.processor import this_device, usable_cores
+from benchmark.deploy.processor import this_device
 from benchmark.deploy.variants import REFERENCE, Variant
 from benchmark.errors import DeployError
 from benchmark.runs.deployments import HERE, Accuracies, Deployed, Deployments
 from benchmark.runs.find import FoundRun
+from clothclf.cost.measure.busy import usable_cores
 
 Notify = Callable[[str], None]
 
@@ -48,7 +49,7 @@ def deploy_run(found: FoundRun, options: DeployOptions, notify: Notify) -> Deplo
     A variant that fails is skipped, and the others go on. Raises DeployError if the reference
     fails, since nothing can be compared then, and for test images that are gone.
     """
-    device = this_device(options.device, options.threads or usable_cores())
+    device = this_device(options.device, options.threads or len(usable_cores()))
     skipped: dict[str, str] = {}
     with measure_inputs(found, notify) as inputs:
         for variant in options.variants:

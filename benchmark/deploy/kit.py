@@ -16,13 +16,13 @@ from benchmark.deploy.deploy import DeployedRun
 from benchmark.deploy.images import ENCODED_IMAGES, as_jpeg, encoded_images
 from benchmark.deploy.kit_files import KIT, SCRIPT, Expected, Kit, KitArtifact, KitRun, PackedKit
 from benchmark.deploy.measure_variant import predict_with
-from benchmark.deploy.processor import usable_cores
 from benchmark.deploy.variants import VARIANTS, PackedRuntime
 from benchmark.errors import DeployError
 from benchmark.runs.deployments import KITS, Artifact, Deployments
 from benchmark.runs.find import FoundRun
 from benchmark.runs.inputs import open_splits
 from benchmark.runs.run_folder import RunFolder
+from clothclf.cost.measure.busy import usable_cores
 from clothclf.data.atomic import output_file
 
 IMAGES = 64
@@ -90,7 +90,7 @@ def _pack_run(run: DeployedRun, kind: str, members: dict[str, bytes]) -> tuple[K
                 },
             )
         )
-        shares = predict_with(found, artifact, images, usable_cores())
+        shares = predict_with(found, artifact, images, len(usable_cores()))
         expected[artifact.variant] = Expected(
             artifact=artifact.sha256,
             precision=artifact.precision,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from pathlib import Path
 
 from benchmark.runs.deployments import Device
 from benchmark.runs.environment import processor_name
+from clothclf.cost.measure.busy import usable_cores
 
 NEEDED = {
     "int8": (
@@ -49,13 +49,6 @@ def this_device(name: str, threads: int) -> Device:
         name=name,
         processor=processor_name()[:300] or "unknown",
         system=platform.platform()[:300],
-        cores=usable_cores(),
+        cores=len(usable_cores()),
         threads=threads,
     )
-
-
-def usable_cores() -> int:
-    """Return the number of CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

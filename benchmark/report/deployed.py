@@ -279,14 +279,13 @@ TABLE_COLUMNS = ("architecture", *COLUMNS)
 """Columns of a report's table for one device."""
 
 
-def device_tables(rows: Sequence[RowVariants]) -> list[tuple[str, str, list[list[str]]]]:
-    """Device, heading and cells of `TABLE_COLUMNS`, for each device."""
+def device_tables(rows: Sequence[RowVariants]) -> list[tuple[str, list[list[str]], list[str]]]:
+    """Heading, cells of `TABLE_COLUMNS` and a verdict for each line, for each device."""
     return [
-        (device, f"Deployed on {device}", [[name, *cells(verdict)] for name, verdict in found])
+        (
+            f"Deployed on {device}",
+            [[name, *cells(verdict)] for name, verdict in found],
+            [f"{name}: {verdict.sentence}" for name, verdict in found],
+        )
         for device, found in by_device(rows).items()
     ]
-
-
-def device_sentences(rows: Sequence[RowVariants], device: str) -> list[str]:
-    """A verdict for each row and variant on one device of `device_tables`."""
-    return [f"{name}: {verdict.sentence}" for name, verdict in by_device(rows)[device]]

@@ -103,9 +103,9 @@ def _costs(rows: Sequence[Row]) -> list[str]:
 
 def _deployed(analysis: Analysis) -> list[str]:
     parts = []
-    for device, heading, cells in deployed.device_tables(analysis.deployed):
+    for heading, cells, verdicts in deployed.device_tables(analysis.deployed):
         parts += [f"### {inline(heading)}", markdown_table(cells, deployed.TABLE_COLUMNS)]
-        parts.append(_bullets(deployed.device_sentences(analysis.deployed, device)))
+        parts.append(_bullets(verdicts))
     return parts
 
 

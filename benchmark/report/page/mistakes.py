@@ -84,7 +84,7 @@ def image_groups(analysis: Analysis, first: int | None) -> ImageGroups | None:
             groups.append(_group(names[place], images, thumbnails, doubts, left))
             left -= len(groups[-1].shown)
     embedded = {item.id for group in (wrong, *groups) for item in group.shown if item.uri}
-    behind = _behind_confusions(analysis, first, thumbnails, embedded)
+    behind = _behind_confusions(analysis, first, thumbnails, doubts, embedded)
     return ImageGroups(thumbnails.error, wrong, tuple(groups), behind)
 
 
@@ -133,7 +133,11 @@ def _by_answer(image: TestImage) -> tuple[tuple[str, str], ...]:
 
 
 def _behind_confusions(
-    analysis: Analysis, first: int | None, thumbnails: Thumbnails, embedded: set[str]
+    analysis: Analysis,
+    first: int | None,
+    thumbnails: Thumbnails,
+    doubts: dict[str, str],
+    embedded: set[str],
 ) -> list[dict[str, Any]]:
     """Images behind confusions: label, prediction and confidence of each row with predictions.
 
@@ -153,7 +157,6 @@ def _behind_confusions(
             break
     mask = np.zeros(len(test), dtype=bool)
     mask[list(chosen)] = True
-    doubts = doubted_labels(analysis)
     return [
         {
             "id": image.id,

@@ -375,12 +375,8 @@ def measured_tables(analysis: Analysis) -> list[tuple[str, Table, list[str]]]:
 def deployed_tables(analysis: Analysis) -> list[tuple[str, Table, list[str]]]:
     """Heading, table and verdicts of the deployed variants, for each device."""
     return [
-        (
-            heading,
-            plain(heading, deployed.TABLE_COLUMNS, cells),
-            deployed.device_sentences(analysis.deployed, device),
-        )
-        for device, heading, cells in deployed.device_tables(analysis.deployed)
+        (heading, plain(heading, deployed.TABLE_COLUMNS, cells), verdicts)
+        for heading, cells, verdicts in deployed.device_tables(analysis.deployed)
     ]
 
 

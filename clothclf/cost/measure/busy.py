@@ -20,7 +20,7 @@ class BusyWatch:
 
     def __init__(self) -> None:
         """Start watching; on systems other than Linux, only the load average is known."""
-        self._cores = _usable_cores()
+        self._cores = usable_cores()
         self._load = _load_average()
         self._started = _moment(self._cores)
 
@@ -64,7 +64,7 @@ def describe_load(load: float, cores: int) -> str:
     return f"the load average on {cores} cores was {load:.1f} before measuring"
 
 
-def _usable_cores() -> set[int]:
+def usable_cores() -> set[int]:
     """Return the IDs of the cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return os.sched_getaffinity(0)
