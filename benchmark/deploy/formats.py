@@ -12,8 +12,8 @@ from benchmark.report.deployed import (
     VariantVerdict,
     by_device,
     cells,
-    flat,
     judge,
+    variant_values,
 )
 from benchmark.text.numbers import inline, markdown_table
 from clothclf.csv_text import csv_text
@@ -81,7 +81,7 @@ def as_json(runs: Sequence[DeployedRun], margin: float) -> str:
                 "name": run.found.record.spec.name,
                 "images": run.accuracies.images,
                 "float32_accuracy": run.accuracies.accuracy,
-                "variants": [flat(verdict) for verdict in verdicts_of(run, margin)],
+                "variants": [variant_values(verdict) for verdict in verdicts_of(run, margin)],
                 "skipped": run.skipped,
             }
             for run in runs
@@ -93,7 +93,7 @@ def as_json(runs: Sequence[DeployedRun], margin: float) -> str:
 def as_csv(runs: Sequence[DeployedRun], margin: float) -> str:
     """Render one line for each variant and device."""
     entries = [
-        {"run": run.found.record.spec.name, **flat(verdict)}
+        {"run": run.found.record.spec.name, **variant_values(verdict)}
         for run in runs
         for verdict in verdicts_of(run, margin)
     ]

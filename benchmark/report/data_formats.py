@@ -7,11 +7,12 @@ import json
 from collections.abc import Sequence
 
 from benchmark.config.study import StudySettings
-from benchmark.report import deployed, fairness, measured, render, tuning
+from benchmark.report import fairness, measured, render
 from benchmark.report.analysis import Analysis
 from benchmark.report.collect import Collection
+from benchmark.report.deployed import row_verdicts, variant_values
 from benchmark.report.pick import Pick
-from benchmark.report.targets import flat_targets
+from benchmark.report.sections import flat, sections
 from benchmark.runs.upgrade import FORMER_DATA_KEYS
 from clothclf.cost.counters.registry import COMPARED
 from clothclf.csv_text import csv_text
@@ -88,24 +89,9 @@ def flat_row(analysis: Analysis, place: int) -> dict[str, object]:
         **measured.flat(row.measured, row.macs),
         "data_fingerprint": spec.data_summary.fingerprint,
         "protocol": spec.protocol_id,
-        **tuning.flat(row),
-        **_without_suspects(analysis, place),
-        **flat_targets(_verdicts(analysis, place)),
+        **flat(analysis, place),
         **({} if row.price is None else {"price_per_million": row.price}),
     }
-
-
-def _verdicts(analysis: Analysis, place: int) -> Sequence[deployed.VariantVerdict]:
-    name = analysis.rows[place].name
-    return next((item.verdicts for item in analysis.deployed if item.row == name), ())
-
-
-def _without_suspects(analysis: Analysis, place: int) -> dict[str, object]:
-    """Accuracy without suspects; empty unless the data has been audited."""
-    if analysis.without is None:
-        return {}
-    accuracies = analysis.without.accuracies[place]
-    return {"test_accuracy_without_suspects": accuracies and accuracies[1]}
 
 
 def render_json(study: StudySettings, collection: Collection, analyses: Sequence[Analysis]) -> str:
@@ -135,7 +121,7 @@ def _comparison(analysis: Analysis) -> dict[str, object]:
             {
                 **flat_row(analysis, place),
                 **_errors_by_class(analysis, place),
-                "deployed": [deployed.flat(item) for item in _verdicts(analysis, place)],
+                "deployed": [*map(variant_values, row_verdicts(analysis, place))],
             }
             for place in _places(analysis)
         ],
@@ -157,7 +143,11 @@ def _comparison(analysis: Analysis) -> dict[str, object]:
         "fairness": [dataclasses.asdict(card) for card in fairness.fairness(comparison)],
         "notes": list(analysis.notes),
         "pick": _pick(analysis.pick),
-        **_suspects(analysis),
+        **{
+            entry.name: section.values
+            for entry, section in sections(analysis)
+            if section.values is not None
+        },
     }
 
 
@@ -165,16 +155,6 @@ def _data(summary: DataSummary) -> dict[str, object]:
     """Return the summary, also under the keys of earlier reports."""
     values = dataclasses.asdict(summary)
     return values | {former: values[key] for former, key in FORMER_DATA_KEYS.items()}
-
-
-def _suspects(analysis: Analysis) -> dict[str, object]:
-    """Suspected test images and their audit; empty unless the data has been audited."""
-    without = analysis.without
-    if without is None:
-        return {}
-    found_by = without.audit.model_dump(mode="json", exclude={"check", "version", "suspects"})
-    values = {"sentence": without.sentence, "found_by": found_by, "test": list(without.suspected)}
-    return {"suspects": values}
 
 
 def _errors_by_class(analysis: Analysis, place: int) -> dict[str, object]:

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from benchmark.report.pairs import MARGIN, verdict_of
 from benchmark.report.pick import margin_text
 from benchmark.report.rows import Row
+from benchmark.report.sections import Section, SectionTable
 from benchmark.report.statistics import Interval
 from benchmark.runs.deployments import Deployed, Deployments, Device
 from benchmark.runs.run_folder import RunFolder
 from benchmark.text.numbers import mebibytes
+
+if TYPE_CHECKING:
+    from benchmark.report.analysis import Analysis
 
 COLUMNS = (
     "variant",
@@ -197,7 +201,7 @@ def _short(verdict: VariantVerdict) -> str:
     return f"{verdict.accuracy}, {verdict.speed}"
 
 
-def flat(verdict: VariantVerdict) -> dict[str, Any]:
+def variant_values(verdict: VariantVerdict) -> dict[str, Any]:
     """Unrounded values of one variant on one device."""
     artifact, timing, found = verdict.item.artifact, verdict.item.timing, verdict.item.accuracy
     interval = timing.latency_ms_interval or (None, None)
@@ -279,13 +283,46 @@ TABLE_COLUMNS = ("architecture", *COLUMNS)
 """Columns of a report's table for one device."""
 
 
-def device_tables(rows: Sequence[RowVariants]) -> list[tuple[str, list[list[str]], list[str]]]:
-    """Heading, cells of `TABLE_COLUMNS` and a verdict for each line, for each device."""
-    return [
-        (
+def fastest_usable(verdicts: Sequence[VariantVerdict], target: str) -> VariantVerdict | None:
+    """Variant with the lowest latency on a device, of those as accurate as the run's float32."""
+    usable = [
+        verdict
+        for verdict in verdicts
+        if verdict.usable
+        and verdict.item.timing.device.name == target
+        and not verdict.item.timing.busy
+    ]
+    return min(usable, key=lambda verdict: verdict.item.timing.latency_ms_median, default=None)
+
+
+def section(analysis: Analysis) -> Section | None:
+    """Variants of all rows, a table for each device; None if nothing was deployed."""
+    tables = [
+        SectionTable(
             f"Deployed on {device}",
+            TABLE_COLUMNS,
             [[name, *cells(verdict)] for name, verdict in found],
             [f"{name}: {verdict.sentence}" for name, verdict in found],
         )
-        for device, found in by_device(rows).items()
+        for device, found in by_device(analysis.deployed).items()
     ]
+    return Section(tables=tables) if tables else None
+
+
+def flat(analysis: Analysis, place: int) -> dict[str, object]:
+    """Unrounded values of a row's fastest usable variant on each device."""
+    values: dict[str, object] = {}
+    verdicts = row_verdicts(analysis, place)
+    for device in sorted({verdict.item.timing.device.name for verdict in verdicts}):
+        fastest = fastest_usable(verdicts, device)
+        timing = fastest.item.timing if fastest else None
+        values[f"variant_on_{device}"] = fastest and fastest.item.artifact.variant
+        values[f"latency_ms_on_{device}"] = timing and timing.latency_ms_median
+        values[f"images_per_s_on_{device}"] = timing and timing.images_per_second
+    return values
+
+
+def row_verdicts(analysis: Analysis, place: int) -> Sequence[VariantVerdict]:
+    """Variants of one row; empty if it was not deployed."""
+    name = analysis.rows[place].name
+    return next((item.verdicts for item in analysis.deployed if item.row == name), ())

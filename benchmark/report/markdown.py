@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmark.config.study import StudySettings
-from benchmark.report import deployed, fairness, measured, render, suspects, tuning
+from benchmark.report import fairness, measured, render
 from benchmark.report.analysis import Analysis
 from benchmark.report.caveats import caveats
 from benchmark.report.collect import Collection
 from benchmark.report.rows import Row
+from benchmark.report.sections import Group, sections
 from benchmark.text.numbers import inline, markdown_table
 
 
@@ -46,22 +47,25 @@ def _comparison(analysis: Analysis, not_begun: Sequence[str]) -> list[str]:
     parts.append(_bullets(caveats(analysis)))
     parts.append(markdown_table(render.table_cells(analysis, not_begun), render.columns(analysis)))
     if analysis.rows:
-        parts += _tuning(analysis.rows)
         parts += _sureness(analysis)
+        parts += _optional(analysis, "Evidence")
         parts += _costs(analysis.rows)
-        parts += _deployed(analysis)
+        parts += _optional(analysis, "Costs")
         parts.append("### Fairness")
         cards = [card.cells() for card in fairness.fairness(analysis.comparison)]
         parts.append(markdown_table(cards, fairness.COLUMNS))
     return parts
 
 
-def _tuning(rows: Sequence[Row]) -> list[str]:
-    cells = tuning.cells(rows)
-    if not cells:
-        return []
-    table = markdown_table(cells, tuning.COLUMNS)
-    return ["### Tuning", inline(tuning.sentence(rows)), table]
+def _optional(analysis: Analysis, group: Group) -> list[str]:
+    parts = []
+    for entry, section in sections(analysis, group):
+        parts += [f"### {entry.title}", inline(section.lead)]
+        for table in section.tables:
+            if table.title != entry.title:
+                parts.append(f"#### {inline(table.title)}")
+            parts += [markdown_table(table.rows, table.columns), _bullets(table.notes)]
+    return parts
 
 
 def _front(analysis: Analysis) -> str:
@@ -83,10 +87,6 @@ def _sureness(analysis: Analysis) -> list[str]:
     if cells:
         parts.append("### Uncertainty and errors")
         parts.append(markdown_table(cells, render.sureness_columns(analysis)))
-    if analysis.without is not None:
-        parts += ["### Without suspected label errors", inline(analysis.without.sentence)]
-        cells = suspects.cells(analysis.without, [row.name for row in analysis.rows])
-        parts.append(markdown_table(cells, suspects.COLUMNS))
     return parts
 
 
@@ -99,14 +99,6 @@ def _costs(rows: Sequence[Row]) -> list[str]:
     parts += measured.sections(known)
     missing = [f"{row.name}: {row.measured_error}" for row in rows if row.measured_error]
     return [*parts, *(["### Not measured", _bullets(missing)] if missing else [])]
-
-
-def _deployed(analysis: Analysis) -> list[str]:
-    parts = []
-    for heading, cells, verdicts in deployed.device_tables(analysis.deployed):
-        parts += [f"### {inline(heading)}", markdown_table(cells, deployed.TABLE_COLUMNS)]
-        parts.append(_bullets(verdicts))
-    return parts
 
 
 def _bullets(lines: Sequence[str]) -> str:

@@ -6,11 +6,16 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from benchmark.report.predictions import RunPredictions, TestSet
+from benchmark.report.sections import Section, SectionTable
 from benchmark.runs.audits import Audit, find_audit
+
+if TYPE_CHECKING:
+    from benchmark.report.analysis import Analysis
 
 COLUMNS = ("architecture", "accuracy", "without suspects", "difference (points)")
 
@@ -71,15 +76,30 @@ def without_suspects(
     return WithoutSuspects(audit, len(test), suspected, tuple(accuracies))
 
 
-def cells(without: WithoutSuspects, names: Sequence[str]) -> list[list[str]]:
-    """Table cells, one line for each row with predictions; `names` are those of all rows."""
-    return [
+def section(analysis: Analysis) -> Section | None:
+    """Accuracies of all rows with predictions, and the suspects; None without an audit."""
+    without = analysis.without
+    if without is None:
+        return None
+    cells = [
         [
-            name,
+            row.name,
             f"{100 * accuracies[0]:.2f} %",
             f"{100 * accuracies[1]:.2f} %",
             f"{100 * (accuracies[1] - accuracies[0]):+.2f}",
         ]
-        for name, accuracies in zip(names, without.accuracies, strict=True)
+        for row, accuracies in zip(analysis.rows, without.accuracies, strict=True)
         if accuracies is not None
     ]
+    found_by = without.audit.model_dump(mode="json", exclude={"check", "version", "suspects"})
+    values = {"sentence": without.sentence, "found_by": found_by, "test": list(without.suspected)}
+    table = SectionTable("Without suspected label errors", COLUMNS, cells)
+    return Section(without.sentence, [table], values=values)
+
+
+def flat(analysis: Analysis, place: int) -> dict[str, object]:
+    """Accuracy of a row without suspects; empty unless the data has been audited."""
+    if analysis.without is None:
+        return {}
+    accuracies = analysis.without.accuracies[place]
+    return {"test_accuracy_without_suspects": accuracies and accuracies[1]}

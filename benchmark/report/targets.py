@@ -7,7 +7,12 @@ from collections.abc import Sequence
 
 from benchmark.errors import ReportError
 from benchmark.report.columns import COLUMNS
-from benchmark.report.deployed import RowVariants, VariantVerdict, device_text
+from benchmark.report.deployed import (
+    RowVariants,
+    VariantVerdict,
+    device_text,
+    fastest_usable,
+)
 from benchmark.report.rows import OnTarget, Row
 from clothclf.errors import did_you_mean
 
@@ -37,18 +42,6 @@ def with_target(
     return found
 
 
-def fastest_usable(verdicts: Sequence[VariantVerdict], target: str) -> VariantVerdict | None:
-    """Variant with the lowest latency on a device, of those as accurate as the run's float32."""
-    usable = [
-        verdict
-        for verdict in verdicts
-        if verdict.usable
-        and verdict.item.timing.device.name == target
-        and not verdict.item.timing.busy
-    ]
-    return min(usable, key=lambda verdict: verdict.item.timing.latency_ms_median, default=None)
-
-
 def _on_target(verdict: VariantVerdict) -> OnTarget:
     timing = verdict.item.timing
     return OnTarget(
@@ -76,15 +69,3 @@ def require_target(deployed: Sequence[RowVariants], target: str) -> None:
         listed = f"measured on: {', '.join(known)}" if known else "`bench deploy` measures one"
         hint = did_you_mean(target, known) or f" ({listed})"
         raise ReportError(f"--target {target}: no architecture was measured on it{hint}")
-
-
-def flat_targets(verdicts: Sequence[VariantVerdict]) -> dict[str, object]:
-    """Unrounded values of a row's fastest usable variant on each device, for CSV and JSON."""
-    values: dict[str, object] = {}
-    for device in sorted({verdict.item.timing.device.name for verdict in verdicts}):
-        fastest = fastest_usable(verdicts, device)
-        timing = fastest.item.timing if fastest else None
-        values[f"variant_on_{device}"] = fastest and fastest.item.artifact.variant
-        values[f"latency_ms_on_{device}"] = timing and timing.latency_ms_median
-        values[f"images_per_s_on_{device}"] = timing and timing.images_per_second
-    return values

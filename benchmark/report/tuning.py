@@ -5,12 +5,17 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from benchmark.report.rows import Row
+from benchmark.report.sections import Section, SectionChart, SectionTable
 from benchmark.runs.record import RunRecord
 from benchmark.text.recipe_text import settings_text
 from clothclf.results import Trial, TuningResult
 from clothclf.settings import RangeSettings
+
+if TYPE_CHECKING:
+    from benchmark.report.analysis import Analysis
 
 COLUMNS = ("architecture", "seed", "chosen settings", "gain (points)", "trials", "time")
 """The gain is the validation accuracy of the chosen trial less that of the study's settings."""
@@ -20,8 +25,23 @@ EDGE = 0.1
 """Share of a range at either end that counts as its edge."""
 
 
-def cells(rows: Sequence[Row]) -> list[list[str]]:
-    """Cells of the table of tuned runs; empty without tuning."""
+CHART = SectionChart(
+    "tuning",
+    "Expected best validation accuracy of k trials",
+    "trials of a run, drawn at random; mean over seeds",
+    "benchmark.report.charts.trials",
+)
+
+
+def section(analysis: Analysis) -> Section | None:
+    """Chosen settings of all tuned runs, and the chart of their trials; None without tuning."""
+    cells = _cells(analysis.rows)
+    if not cells:
+        return None
+    return Section(sentence(analysis.rows), [SectionTable("Tuning", COLUMNS, cells)], [CHART])
+
+
+def _cells(rows: Sequence[Row]) -> list[list[str]]:
     return [
         [
             row.name,
@@ -36,9 +56,9 @@ def cells(rows: Sequence[Row]) -> list[list[str]]:
     ]
 
 
-def flat(row: Row) -> dict[str, object]:
-    """Unrounded values of a row for CSV and JSON; empty without tuning."""
-    results = [result for _, result in _tuned(row)]
+def flat(analysis: Analysis, place: int) -> dict[str, object]:
+    """Unrounded values of a row; empty without tuning."""
+    results = [result for _, result in _tuned(analysis.rows[place])]
     if not results:
         return {}
     gains = [result.gain for result in results if result.gain is not None]

@@ -13,8 +13,8 @@ from benchmark.report.charts import curves as chart_curves
 from benchmark.report.charts import pareto as chart_pareto
 from benchmark.report.charts import seeds as chart_seeds
 from benchmark.report.charts import shared as charts
-from benchmark.report.charts import trials as chart_trials
 from benchmark.report.charts.style import LIGHT
+from benchmark.report.sections import sections
 from clothclf.data.atomic import output_file
 
 WIDTH = 720
@@ -71,10 +71,10 @@ def plots(analysis: Analysis) -> Iterator[Named]:
         chart = chart_curves.curves(analysis, figure, LIGHT, KEY_COLUMNS)
         subtitle = "one line per run; the point marks the best epoch"
         yield _named(f"curves-{figure}", chart, f"Learning curves: {title}", subtitle)
-    trials = chart_trials.expected_best(analysis, LIGHT, KEY_COLUMNS)
-    if trials is not None:
-        subtitle = "trials of a run, drawn at random; mean over seeds"
-        yield _named("tuning", trials, chart_trials.TITLE, subtitle)
+    for _, section in sections(analysis):
+        for extra in section.charts:
+            drawn = extra.draw(analysis, LIGHT, KEY_COLUMNS)
+            yield _named(extra.name, drawn, extra.title, extra.caption)
     names = charts.names_of(analysis.rows)
     for place, figures in enumerate(analysis.statistics[:MAX_MATRICES]):
         if figures is not None:

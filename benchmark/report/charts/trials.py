@@ -8,12 +8,10 @@ from benchmark.report.analysis import Analysis
 from benchmark.report.charts.curves import HEIGHT, series
 from benchmark.report.charts.shared import Data, layered, names_of
 from benchmark.report.charts.style import Colours
-from benchmark.report.tuning import expected_best as expected_accuracies
+from benchmark.report.tuning import expected_best
 
 if TYPE_CHECKING:
     import altair as alt
-
-TITLE = "Expected best validation accuracy of k trials"
 
 
 def trial_data(analysis: Analysis) -> Data:
@@ -21,19 +19,15 @@ def trial_data(analysis: Analysis) -> Data:
     return [
         {"name": name, "trials": count, "value": float(f"{100 * accuracy:.5g}")}
         for name, row in zip(names_of(analysis.rows), analysis.rows, strict=True)
-        for count, accuracy in enumerate(expected_accuracies(row), 1)
+        for count, accuracy in enumerate(expected_best(row), 1)
     ]
 
 
-def expected_best(
-    analysis: Analysis, colours: Colours, key_columns: int | None = None
-) -> alt.LayerChart | None:
-    """One line for each tuned row; None without tuning. `key_columns` is as in `curves`."""
+def draw(analysis: Analysis, colours: Colours, key_columns: int | None = None) -> alt.LayerChart:
+    """One line for each tuned row. `key_columns` is as in `curves`."""
     import altair as alt
 
     points = trial_data(analysis)
-    if not points:
-        return None
     colour, dash = series(analysis, colours, key_columns)
     base = alt.Chart(alt.InlineData(values=points)).encode(
         x=alt.X("trials:Q", title="trials", axis=alt.Axis(tickMinStep=1, format="d", grid=False)),

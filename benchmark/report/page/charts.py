@@ -11,10 +11,10 @@ from benchmark.report.charts import curves as chart_curves
 from benchmark.report.charts import pareto as chart_pareto
 from benchmark.report.charts import seeds as chart_seeds
 from benchmark.report.charts import shared as charts
-from benchmark.report.charts import trials as chart_trials
 from benchmark.report.charts.style import VARIABLES
 from benchmark.report.page.ask import asked
 from benchmark.report.rows import Row
+from benchmark.report.sections import sections
 
 
 def page_data(analysis: Analysis) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def page_data(analysis: Analysis) -> dict[str, Any]:
             chart_seeds.seed_spread(analysis, VARIABLES), VARIABLES, "Test accuracy of each seed"
         ),
         "curves": curves,
-        **_trials(analysis),
+        "optional": _optional(analysis),
         "confusion": _confusion(analysis),
         "answers": _results_by_class(analysis),
         "classes": list(analysis.test.classes) if analysis.test else [],
@@ -53,12 +53,13 @@ def page_data(analysis: Analysis) -> dict[str, Any]:
     }
 
 
-def _trials(analysis: Analysis) -> dict[str, Any]:
-    """Chart of the trials; empty without tuning."""
-    chart = chart_trials.expected_best(analysis, VARIABLES)
-    if chart is None:
-        return {}
-    return {"tuning": charts.to_spec(chart, VARIABLES, chart_trials.TITLE)}
+def _optional(analysis: Analysis) -> dict[str, Any]:
+    """Charts of the optional sections by name."""
+    return {
+        chart.name: charts.to_spec(chart.draw(analysis, VARIABLES), VARIABLES, chart.title)
+        for _, section in sections(analysis)
+        for chart in section.charts
+    }
 
 
 def _confusion(analysis: Analysis) -> dict[str, Any] | None:

@@ -27,11 +27,23 @@ from benchmark.report.page.ask import LIMITS, cost_keys
 from benchmark.report.page.charts import first_shown, page_data
 from benchmark.report.page.figures import decimals, typeset
 from benchmark.report.pick import WORDS
+from benchmark.report.sections import (
+    OPTIONAL_SECTIONS,
+    Group,
+    Section,
+    SectionEntry,
+    sections,
+)
 
 PAGE = Path(__file__).parent
 SCRIPTS = ("rule.js", "charts.js", "tables.js", "gallery.js", "ask.js", "report.js")
 """Scripts of the page, in the order in which they build on each other."""
 COMMAND = "bench report"
+
+
+def _titles(group: Group) -> dict[str, str]:
+    return {name: entry.title for name, entry in OPTIONAL_SECTIONS.items() if entry.group == group}
+
 
 SECTIONS = {
     "Answer": {"pick": "The pick", "table": "Architectures", "cost": "Accuracy vs. cost"},
@@ -40,13 +52,12 @@ SECTIONS = {
         "classes": "Results by class",
         "pairs": "Pairwise comparisons",
         "seeds": "Variation between seeds",
-        "suspects": "Without suspected label errors",
         "curves": "Learning curves",
-        "tuning": "Tuning",
+        **_titles("Evidence"),
     },
     "Costs": {
         "counters": "Costs by counter",
-        "deployed": "Deployed variants",
+        **_titles("Costs"),
         "measured": "Measured cost",
     },
     "Conditions": {
@@ -163,6 +174,7 @@ def _comparison(
     analysis: Analysis, not_begun: Sequence[str], number: int, images: bool
 ) -> dict[str, Any]:
     spec, rows = analysis.comparison.specs[0], analysis.rows
+    optional = list(sections(analysis))
     records = analysis.comparison.records
     digits = decimals(analysis)
     tiles = [card.tiles(analysis, row, digits) for row in rows]
@@ -180,13 +192,12 @@ def _comparison(
         "ranked": bool(analysis.ranks),
         "sureness": html_tables.sureness_table(analysis),
         "pairs": html_tables.pair_table(analysis, digits),
-        "without": html_tables.without_suspects(analysis),
-        "tuning": html_tables.tuning_table(analysis),
+        "evidence": _optional(optional, "Evidence"),
+        "more_costs": _optional(optional, "Costs"),
         "costs": html_tables.cost_table(analysis),
         "reasons": [(row.name, row.cost.reason) for row in rows if row.cost and row.cost.reason],
         "measured": html_tables.measured_tables(analysis),
         "not_measured": [(row.name, row.measured_error) for row in rows if row.measured_error],
-        "deployed": html_tables.deployed_tables(analysis),
         "fairness": html_tables.fairness_table(analysis),
         "images": page_images.image_groups(analysis, first_shown(analysis)) if images else None,
         "summary": spec.data_summary,
@@ -207,6 +218,27 @@ def _comparison(
     return values | {"contents": _contents(values)}
 
 
+def _optional(
+    found: Sequence[tuple[SectionEntry, Section]], group: Group
+) -> list[tuple[str, dict[str, Any]]]:
+    """Name and content of the optional sections of one group."""
+    return [
+        (
+            entry.name,
+            {
+                "lead": item.lead,
+                "charts": item.charts,
+                "tables": [
+                    (html_tables.plain(table.title, table.columns, table.rows), table.notes)
+                    for table in item.tables
+                ],
+            },
+        )
+        for entry, item in found
+        if entry.group == group
+    ]
+
+
 def _contents(values: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """Sections that a comparison has, by group."""
     present = {
@@ -217,18 +249,16 @@ def _contents(values: Mapping[str, Any]) -> dict[str, dict[str, str]]:
         "classes": values["sureness"].lines,
         "pairs": values["pairs"].lines,
         "seeds": values["pick"],
-        "suspects": values["without"],
         "curves": values["pick"],
-        "tuning": values["tuning"],
-        "deployed": values["deployed"],
         "counters": values["costs"].lines,
         "measured": values["measured"] or values["not_measured"],
         "data": True,
         "fairness": values["costs"].lines,
         "environment": values["costs"].lines,
+        **{name: True for name, _ in [*values["evidence"], *values["more_costs"]]},
     }
     return {
-        group: {name: title for name, title in titles.items() if present[name]}
+        group: {name: title for name, title in titles.items() if present.get(name)}
         for group, titles in SECTIONS.items()
     }
 

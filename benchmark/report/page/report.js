@@ -25,7 +25,7 @@ for (const root of document.querySelectorAll("[data-comparison]")) {
   pairs(root, listings.get(root.querySelector("table.pairs")));
   const ring = pareto(root, page.pareto);
   plain(root, "spread", page.spread);
-  plain(root, "tuning", page.tuning);
+  for (const [name, spec] of Object.entries(page.optional || {})) plain(root, name, spec);
   curves(root, page.curves, page.names);
   answers(root, page);
   ask(root, page, ring);

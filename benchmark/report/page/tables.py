@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from benchmark.report import deployed, fairness, measured, render, suspects, tuning
+from benchmark.report import fairness, measured, render
 from benchmark.report.analysis import Analysis
 from benchmark.report.charts.shared import names_of
 from benchmark.report.columns import COLUMNS
@@ -332,23 +332,6 @@ def sureness_table(analysis: Analysis) -> Table:
     return plain("Uncertainty and errors", render.sureness_columns(analysis), cells)
 
 
-def without_suspects(analysis: Analysis) -> tuple[str, Table] | None:
-    """Sentence and table of the accuracy without suspected label errors; None without an audit."""
-    without = analysis.without
-    if without is None:
-        return None
-    rows = suspects.cells(without, names_of(analysis.rows))
-    return without.sentence, plain("Without suspected label errors", suspects.COLUMNS, rows)
-
-
-def tuning_table(analysis: Analysis) -> tuple[str, Table] | None:
-    """Sentence and table of the tuned settings; None without tuning."""
-    rows = tuning.cells(analysis.rows)
-    if not rows:
-        return None
-    return tuning.sentence(analysis.rows), plain("Tuning", tuning.COLUMNS, rows)
-
-
 def cost_table(analysis: Analysis) -> Table:
     """Costs by counter, and whether the counters agree."""
     rows = [render.cost_cells(row) for row in analysis.rows]
@@ -369,14 +352,6 @@ def measured_tables(analysis: Analysis) -> list[tuple[str, Table, list[str]]]:
             measured.busy_notes(members),
         )
         for conditions, members in measured.by_conditions(known).items()
-    ]
-
-
-def deployed_tables(analysis: Analysis) -> list[tuple[str, Table, list[str]]]:
-    """Heading, table and verdicts of the deployed variants, for each device."""
-    return [
-        (heading, plain(heading, deployed.TABLE_COLUMNS, cells), verdicts)
-        for heading, cells, verdicts in deployed.device_tables(analysis.deployed)
     ]
 
 

@@ -1,0 +1,111 @@
+"""Registry of the sections that a report has only if something was measured. Does not import them.
+
+To add a section, write `report/NAME.py` with a function `section` that returns a `Section`, or None
+if there is nothing to show, and add one entry to `OPTIONAL_SECTIONS`. Markdown, HTML and JSON then
+show it, and its charts are among the report's plots. With a function `flat` that returns unrounded
+values of one row, CSV and JSON also have them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from benchmark.report.analysis import Analysis
+    from benchmark.report.charts.style import Colours
+
+Group = Literal["Evidence", "Costs"]
+
+
+@dataclass(frozen=True)
+class SectionTable:
+    """One table of a section; the first column names the row."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+    """Sentences below the table."""
+
+
+@dataclass(frozen=True)
+class SectionChart:
+    """One chart of a section."""
+
+    name: str
+    """Name of its files, and of its place on the page."""
+    title: str
+    caption: str
+    """How to read it, as the end of a sentence."""
+    module: str
+    """Module of the chart, with a function `draw`."""
+
+    def draw(self, analysis: Analysis, colours: Colours, key_columns: int | None = None) -> Any:
+        """Draw it with Altair; `key_columns` is the number of columns of its legend."""
+        return importlib.import_module(self.module).draw(analysis, colours, key_columns)
+
+
+@dataclass(frozen=True)
+class Section:
+    """Content of one section, the same for all formats."""
+
+    lead: str = ""
+    """Sentences that answer the section's question."""
+    tables: Sequence[SectionTable] = ()
+    charts: Sequence[SectionChart] = ()
+    values: object = None
+    """Unrounded values for JSON; None if the rows have them all."""
+
+
+@dataclass(frozen=True)
+class SectionEntry:
+    """Where the report finds one section."""
+
+    name: str
+    """Anchor on the page, and key in JSON."""
+    title: str
+    group: Group
+    module: str
+
+    def load(self) -> ModuleType:
+        """Import the module of the section."""
+        return importlib.import_module(self.module)
+
+
+OPTIONAL_SECTIONS = {
+    item.name: item
+    for item in (
+        SectionEntry(
+            "suspects", "Without suspected label errors", "Evidence", "benchmark.report.suspects"
+        ),
+        SectionEntry("tuning", "Tuning", "Evidence", "benchmark.report.tuning"),
+        SectionEntry("deployed", "Deployed variants", "Costs", "benchmark.report.deployed"),
+    )
+}
+
+
+def sections(
+    analysis: Analysis, group: Group | None = None
+) -> Iterator[tuple[SectionEntry, Section]]:
+    """Iterate over the sections of a comparison that have content, of one group or of all."""
+    for entry in OPTIONAL_SECTIONS.values():
+        if group in (None, entry.group) and analysis.rows:
+            found = entry.load().section(analysis)
+            if found is not None:
+                yield entry, found
+
+
+def flat(analysis: Analysis, place: int) -> dict[str, object]:
+    """Unrounded values of one row from all sections."""
+    values: dict[str, object] = {}
+    for entry in OPTIONAL_SECTIONS.values():
+        values |= getattr(entry.load(), "flat", _nothing)(analysis, place)
+    return values
+
+
+def _nothing(_: Analysis, __: int) -> dict[str, object]:
+    return {}
