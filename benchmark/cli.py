@@ -24,6 +24,7 @@ from benchmark.commands.report import report
 from benchmark.commands.run import run
 from benchmark.commands.runs import runs
 from benchmark.commands.select import select
+from benchmark.commands.stress import stress
 from benchmark.commands.sync import sync
 from benchmark.commands.ui import ui
 from benchmark.config.logging_config import configure_logging
@@ -92,7 +93,7 @@ def main() -> None:
 
 for _command in (
     *(run, plan, report, compare, cost, models, data, select),
-    *(predict, export, deploy, register, runs, sync, doctor, ui),
+    *(predict, export, deploy, stress, register, runs, sync, doctor, ui),
 ):
     log_options(_command)
     main.add_command(_command)

@@ -84,6 +84,8 @@ class Analysis:
     """Results of analysing one comparison."""
 
     comparison: Comparison
+    root: Path
+    """Tracking folder, below which the run folders are."""
     rows: list[Row]
     """Sorted by accuracy, highest first."""
     statistics: list[RowStatistics | None]
@@ -137,7 +139,18 @@ def analyse(comparison: Comparison, root: Path, criteria: Criteria = NO_CRITERIA
         root, comparison.specs[0].data_summary.fingerprint, test, predictions
     )
     return Analysis(
-        comparison, rows, figures, pairs, predictions, test, notes, pick, ranks, without, deployed
+        comparison,
+        root,
+        rows,
+        figures,
+        pairs,
+        predictions,
+        test,
+        notes,
+        pick,
+        ranks,
+        without,
+        deployed,
     )
 
 

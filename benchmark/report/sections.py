@@ -83,6 +83,7 @@ OPTIONAL_SECTIONS = {
             "suspects", "Without suspected label errors", "Evidence", "benchmark.report.suspects"
         ),
         SectionEntry("tuning", "Tuning", "Evidence", "benchmark.report.tuning"),
+        SectionEntry("stress", "Robustness to corruptions", "Evidence", "benchmark.report.stress"),
         SectionEntry("deployed", "Deployed variants", "Costs", "benchmark.report.deployed"),
     )
 }

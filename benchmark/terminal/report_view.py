@@ -8,6 +8,7 @@ from rich.text import Text
 from benchmark.report.analysis import Analysis
 from benchmark.report.caveats import caveats
 from benchmark.report.render import columns, table_cells
+from benchmark.report.sections import OPTIONAL_SECTIONS
 from benchmark.report.write import Report
 from benchmark.terminal.output import print_table
 from benchmark.text.printable import printable
@@ -40,6 +41,18 @@ def print_pick(analysis: Analysis, console: Console) -> None:
     console.print(Text(printable(pick.sentence)), style="bold")
     if pick.beside:
         console.print(Text(printable(pick.beside)))
+
+
+def print_section(name: str, analysis: Analysis, console: Console) -> None:
+    """Print one optional section of a report; nothing if it has no content."""
+    section = OPTIONAL_SECTIONS[name].load().section(analysis)
+    if section is None:
+        return
+    for table in section.tables:
+        print_table(console, table.columns, table.rows, table.title)
+        for note in table.notes:
+            console.print(note, markup=False, highlight=False)
+    console.print(section.lead, markup=False, highlight=False)
 
 
 def print_comparison(

@@ -9,7 +9,7 @@ from typing import Literal
 
 from benchmark.config.study import StudySettings
 from benchmark.deploy.deploy import DeployedRun, DeployOptions, deploy_run
-from benchmark.errors import DeployError, TrackingError
+from benchmark.errors import DeployError
 from benchmark.runs.deployments import NAME
 from benchmark.runs.find import FoundRun
 from benchmark.workflows.winner import find_rows, find_winner
@@ -92,20 +92,7 @@ def add_results(study: StudySettings, paths: Sequence[Path], notify: Notify) -> 
 
 def log_runs(study: StudySettings, runs: Sequence[DeployedRun]) -> None:
     """Log results and files of variants to MLflow; raises TrackingError."""
-    from benchmark.runs.root import open_store, tracking_uri
-    from benchmark.tracking.connection import first_line
     from benchmark.tracking.deployments import log_deployments
-    from benchmark.tracking.mlflow_store import MlflowStore
+    from benchmark.workflows.log_results import log_results
 
-    for run in runs:
-        store = MlflowStore(tracking_uri(study), run.found.record.spec.study, open_store(study))
-        try:
-            store.bring(run.found.folder)
-            log_deployments(store, run.found)
-        except TrackingError:
-            raise
-        except Exception as error:  # database, network or MLflow errors
-            raise TrackingError(
-                f"{run.found.name}: its variants could not be logged to {store.shown_uri}: "
-                f"{first_line(error)}"
-            ) from None
+    log_results(study, [run.found for run in runs], log_deployments)

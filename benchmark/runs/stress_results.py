@@ -1,0 +1,74 @@
+"""Predictions of a run for corrupted test images, stored in the folder `stress` of the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from benchmark.runs.run_folder import RunFolder
+from clothclf.settings import Settings
+
+STRESS = "stress"
+"""Folder of all conditions in a run's folder, a file for each."""
+
+
+class StressResult(Settings):
+    """Predicted classes under one condition: a corruption at one severity."""
+
+    version: Literal[1] = 1
+    check: str = ""
+    """SHA-256 of the file with this field empty."""
+    run_id: str
+    corruption: str = Field(pattern="^[a-z0-9_]{1,40}$")
+    severity: int = Field(ge=1, le=5)
+    corruptions_version: int
+    """Version of `clothclf.data.corruptions` that made the images."""
+    predictions: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...]
+    """Class number of each test image, sorted by the id of the image."""
+
+    @property
+    def condition(self) -> tuple[str, int]:
+        """Corruption and severity."""
+        return self.corruption, self.severity
+
+    @property
+    def answers(self) -> npt.NDArray[np.int64]:
+        """Predicted class numbers [n]."""
+        return np.array(self.predictions, dtype=np.int64)
+
+
+class StressResults:
+    """The folder `stress` of one run."""
+
+    def __init__(self, run: Path, run_id: str, images: int) -> None:
+        """Use the folder of a run with that many test images, which need not have results."""
+        self._files = RunFolder(run / STRESS)
+        self._run_id = run_id
+        self._images = images
+
+    def read(self, corruption: str, severity: int, version: int) -> StressResult | None:
+        """Return the predictions under one condition; None if missing, damaged or outdated."""
+        found = self._files.read(f"{corruption}-{severity}.json", StressResult)
+        if found is None or found.condition != (corruption, severity):
+            return None
+        return found if self._is_own(found) and found.corruptions_version == version else None
+
+    def all(self) -> dict[tuple[str, int], StressResult]:
+        """Return the predictions of the newest corruptions by condition, in order of names."""
+        names = sorted(path.stem for path in self._files.path.glob("*-[1-5].json"))
+        read = [self._files.read(f"{name}.json", StressResult) for name in names]
+        known = [found for found in read if found is not None and self._is_own(found)]
+        newest = max((found.corruptions_version for found in known), default=0)
+        return {found.condition: found for found in known if found.corruptions_version == newest}
+
+    def _is_own(self, found: StressResult) -> bool:
+        return found.run_id == self._run_id and len(found.predictions) == self._images
+
+    def write(self, result: StressResult) -> None:
+        """Store the predictions under one condition."""
+        self._files.path.mkdir(exist_ok=True)
+        self._files.write(f"{result.corruption}-{result.severity}.json", result)
