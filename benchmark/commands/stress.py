@@ -7,21 +7,7 @@ from pathlib import Path
 import click
 
 from benchmark.commands.options import load, study_options, tuned_option
-
-CORRUPTIONS = (
-    "gaussian_noise",
-    "shot_noise",
-    "impulse_noise",
-    "defocus_blur",
-    "motion_blur",
-    "zoom_blur",
-    "fog",
-    "brightness",
-    "contrast",
-    "pixelate",
-    "jpeg_compression",
-)
-"""Keys of `clothclf.data.corruptions.CORRUPTIONS`, which is slow to import."""
+from benchmark.runs.stress_results import CORRUPTIONS
 
 
 @click.command()

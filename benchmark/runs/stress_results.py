@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,6 +15,20 @@ from clothclf.settings import Settings
 
 STRESS = "stress"
 """Folder of all conditions in a run's folder, a file for each."""
+CORRUPTIONS = (
+    "gaussian_noise",
+    "shot_noise",
+    "impulse_noise",
+    "defocus_blur",
+    "motion_blur",
+    "zoom_blur",
+    "fog",
+    "brightness",
+    "contrast",
+    "pixelate",
+    "jpeg_compression",
+)
+"""Keys of `clothclf.data.corruptions.CORRUPTIONS`, which is slow to import, by family."""
 
 
 class StressResult(Settings):
@@ -58,9 +73,11 @@ class StressResults:
         return found if self._is_own(found) and found.corruptions_version == version else None
 
     def all(self) -> dict[tuple[str, int], StressResult]:
-        """Return the predictions of the newest corruptions by condition, in order of names."""
-        names = sorted(path.stem for path in self._files.path.glob("*-[1-5].json"))
-        read = [self._files.read(f"{name}.json", StressResult) for name in names]
+        """Return the predictions of the newest corruptions by condition, in order of families."""
+        if not self._files.path.is_dir():
+            return {}
+        conditions = itertools.product(CORRUPTIONS, range(1, 6))
+        read = [self._files.read(f"{name}-{n}.json", StressResult) for name, n in conditions]
         known = [found for found in read if found is not None and self._is_own(found)]
         newest = max((found.corruptions_version for found in known), default=0)
         return {found.condition: found for found in known if found.corruptions_version == newest}
