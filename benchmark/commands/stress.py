@@ -43,11 +43,12 @@ def stress(
     severities: tuple[int, ...],
     log: bool,
 ) -> None:
-    """Measure accuracy on corrupted test images, and whether the pick holds.
+    """Measure accuracy on corrupted test images.
 
     Finished runs predict the test images again under corruptions such as noise, blur and
     compression, with names and strengths of ImageNet-C. Nothing is trained. Results are stored
-    beside the runs; `bench report` shows them. An interrupted command resumes.
+    beside the runs; `bench report` shows them, and whether the pick holds. An interrupted command
+    resumes.
 
     ARCHITECTURE is the name of a finished architecture of the study, or a wildcard; all by
     default, one seed of each.
