@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 import os
 import zipfile
 from collections.abc import Iterator
@@ -14,7 +13,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.config.logging_config import PACKAGES
 from clothclf.data.decode import Decoded, decoding
 
 if TYPE_CHECKING:
@@ -140,17 +138,6 @@ def tiny_study(tmp_path_factory: pytest.TempPathFactory) -> StudyRun:
     folder = tmp_path_factory.mktemp("study")
     (folder / "tiny.yaml").write_text(TINY)
     return StudyRun(folder, run_bench(folder, "run", "--all", "-c", "tiny.yaml"))
-
-
-@pytest.fixture(autouse=True)
-def plain_logging() -> None:
-    """Undo what an earlier test did to loggers, such as a command that ran in this process."""
-    logging.disable(logging.NOTSET)
-    for package in PACKAGES:
-        logger = logging.getLogger(package)
-        logger.handlers = []
-        logger.setLevel(logging.NOTSET)
-        logger.propagate = True
 
 
 @pytest.fixture

@@ -5,22 +5,14 @@ Request and answer are JSON. A crash of a library ends this process only.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
-from clothclf.cost.count_child import private_stdout
 from clothclf.errors import UserError, first_line
-
-
-def main() -> None:
-    """Handle one request."""
-    answers = private_stdout()
-    answers.write(json.dumps(_answer(json.loads(sys.stdin.readline()))))
-    answers.flush()
+from clothclf.process.answer import answer_question
 
 
 def _answer(question: dict[str, Any]) -> dict[str, Any]:
@@ -66,4 +58,4 @@ def _context(question: dict[str, Any]) -> Any:
 
 
 if __name__ == "__main__":
-    main()
+    answer_question(_answer)

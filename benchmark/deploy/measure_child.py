@@ -7,17 +7,22 @@ before its memory has been measured.
 from __future__ import annotations
 
 import functools
-import json
-import sys
+import statistics
 import time
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clothclf.process.answer import answer_question
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import numpy as np
+    import numpy.typing as npt
+
     from benchmark.deploy.base import Images, Predict, Probabilities
+    from clothclf.data.checked import CheckedImages
 
 BATCH_SIZE = 64
 """Number of images in a batch of predictions."""
@@ -26,17 +31,6 @@ SWAPPED_IMAGES = 128
 SAMPLES = 8
 """Number of different images that are predicted in turn while timing."""
 PASSES_FOR_MEMORY = 10
-MAX_ATTEMPTS = 3
-MAX_WAIT_S = 5.0
-
-
-def main() -> None:
-    """Handle one request."""
-    from clothclf.cost.count_child import private_stdout
-
-    answers = private_stdout()
-    answers.write(json.dumps(_answer(json.loads(sys.stdin.readline()))))
-    answers.flush()
 
 
 def _answer(question: dict[str, Any]) -> dict[str, Any]:
@@ -72,7 +66,8 @@ def _predict_only(question: dict[str, Any]) -> dict[str, Any]:
     import numpy as np
 
     predict, version = _loader(question)()
-    np.save(question["out"], _in_batches(predict, np.load(question["images"])))
+    images = np.load(question["images"])
+    np.save(question["out"], _in_batches(predict, images, np.arange(len(images))))
     return {"runtime": version}
 
 
@@ -102,18 +97,14 @@ def _time_when_idle(
     predict: Predict, singles: list[Images], samples: Images, encoded: list[str]
 ) -> dict[str, Any]:
     """Time a variant, again while other processes use the cores; returns the calmest result."""
-    from clothclf.cost.measure.busy import BusyWatch, wait_until_idle
+    from clothclf.cost.measure.busy import BusyWatch, calmest
 
-    results: list[dict[str, Any]] = []
-    while True:
+    def measure() -> dict[str, Any]:
         watch = BusyWatch()
         result = _time(predict, singles, samples, encoded)
-        results.append({**result, "busy": watch.describe()})
-        if not results[-1]["busy"] or len(results) == MAX_ATTEMPTS:
-            break
-        if not wait_until_idle(MAX_WAIT_S):
-            break
-    return min(results, key=lambda item: (bool(item["busy"]), sum(item["latency_ms"])))
+        return {**result, "busy": watch.describe()}
+
+    return calmest(measure, lambda item: (item["busy"], statistics.median(item["latency_ms"])))
 
 
 def _time(
@@ -164,29 +155,17 @@ def _time_encoded(predict: Predict, encoded: list[str], size: int) -> list[float
 
 
 def _throughput(predict: Predict, samples: Images, latency: list[float]) -> dict[int, float]:
-    """Images per second by batch size, until a larger batch gains too little."""
+    """Images per second by batch size."""
     import numpy as np
 
-    from clothclf.cost.measure.effort import (
-        BATCH_SIZES,
-        MAX_PASS_S,
-        ON_THROUGHPUT,
-        WORTHWHILE_GAIN,
-        time_repeatedly,
-    )
+    from clothclf.cost.measure.effort import ON_THROUGHPUT, rates_by_batch, time_repeatedly
 
-    rates, latest = {1: len(latency) / sum(latency)}, 1
-    for batch in BATCH_SIZES[1:]:
-        if batch / rates[latest] > MAX_PASS_S:
-            break
+    def measure(batch: int) -> list[float]:
         images = np.resize(samples, (batch, *samples.shape[1:]))
         predict(images)  # some runtimes compile for each batch size
-        seconds = time_repeatedly(functools.partial(predict, images), ON_THROUGHPUT)
-        rates[batch] = batch * len(seconds) / sum(seconds)
-        if rates[batch] < WORTHWHILE_GAIN * rates[latest]:
-            break
-        latest = batch
-    return rates
+        return time_repeatedly(functools.partial(predict, images), ON_THROUGHPUT)
+
+    return rates_by_batch(len(latency) / sum(latency), measure)
 
 
 def _predict_test(predict: Predict, question: dict[str, Any]) -> None:
@@ -197,21 +176,20 @@ def _predict_test(predict: Predict, question: dict[str, Any]) -> None:
 
     pixels = open_pixels(Path(question["pixels"]))
     rows = np.load(question["rows"])
-    parts = [
-        predict(np.ascontiguousarray(pixels[rows[start : start + BATCH_SIZE]]))
-        for start in range(0, len(rows), BATCH_SIZE)
-    ]
-    np.save(question["out"], np.concatenate(parts))
-    swapped = np.ascontiguousarray(pixels[rows[:SWAPPED_IMAGES]][..., ::-1])
-    np.save(question["swapped"], _in_batches(predict, swapped))
+    np.save(question["out"], _in_batches(predict, pixels, rows))
+    swapped = pixels[rows[:SWAPPED_IMAGES]][..., ::-1]
+    np.save(question["swapped"], _in_batches(predict, swapped, np.arange(len(swapped))))
 
 
-def _in_batches(predict: Predict, images: Images) -> Probabilities:
+def _in_batches(
+    predict: Predict, images: Images | CheckedImages, rows: npt.NDArray[np.int64]
+) -> Probabilities:
+    """Predict the images in these rows, and read only one batch of them at a time."""
     import numpy as np
 
-    parts = [predict(images[i : i + BATCH_SIZE]) for i in range(0, len(images), BATCH_SIZE)]
-    return np.concatenate(parts)
+    batches = (rows[i : i + BATCH_SIZE] for i in range(0, len(rows), BATCH_SIZE))
+    return np.concatenate([predict(np.ascontiguousarray(images[batch])) for batch in batches])
 
 
 if __name__ == "__main__":
-    main()
+    answer_question(_answer)

@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import sys
 import time
 from typing import Any
 
 import numpy as np
 
 from benchmark.runs.spec import RunSpec
-from clothclf.cost.count_child import private_stdout
 from clothclf.data.dataset import SplitImages, open_pixels
 from clothclf.errors import UserError, first_line
+from clothclf.process.answer import answer_question
 from clothclf.settings import Precision
 
 
-def main() -> None:
-    """Read a request, probe and write the result."""
-    answers = private_stdout()
-    question = json.loads(sys.stdin.read())
-    spec = RunSpec.model_validate(question["spec"], strict=False)
-    answers.write(json.dumps(answer(spec, question["asked_at"])))
-    answers.flush()
-
-
-def answer(spec: RunSpec, asked_at: float) -> dict[str, Any]:
+def answer(question: dict[str, Any]) -> dict[str, Any]:
     """Probe a run; return the probe, or an error message if the run cannot start."""
     from benchmark.engine.load_teacher import open_teacher
     from benchmark.runs.inputs import build_from  # torch; prints cannot reach the result
@@ -35,6 +24,7 @@ def answer(spec: RunSpec, asked_at: float) -> dict[str, Any]:
     from clothclf.device import make_repeatable, select_device
     from clothclf.training.step_times import probe_training
 
+    spec = RunSpec.model_validate(question["spec"], strict=False)
     precisions: list[Precision] = ["float32"]
     if spec.model.precision == "auto":
         precisions.append("bfloat16")
@@ -54,7 +44,7 @@ def answer(spec: RunSpec, asked_at: float) -> dict[str, Any]:
             sampling=spec.train.sampling,
         )
         teacher = open_teacher(spec, classifier, device)
-        startup_s = time.time() - asked_at
+        startup_s = time.time() - question["asked_at"]
         found = probe_training(
             classifier, images, spec.train, precisions, startup_s, highest_resident_bytes, teacher
         )
@@ -77,4 +67,4 @@ def _any_images(spec: RunSpec) -> dict[str, SplitImages]:
 
 
 if __name__ == "__main__":
-    main()
+    answer_question(answer)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
-import logging
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +25,7 @@ from clothclf.data.atomic import output_file
 from clothclf.data.dataset import SplitImages, open_pixels
 from clothclf.errors import CostError, DataError, first_line
 from clothclf.models.deploy import deployed_alike
+from clothclf.process.quiet import without_log_warnings
 
 TOLERANCE = 1e-4
 """Maximum difference in probability that rounding explains."""
@@ -188,15 +188,11 @@ FORMATS = tuple(_FORMATS)
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Suppress output and warnings of the exporters, which users cannot act on."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)
+    with (
+        without_log_warnings(),
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
+        warnings.simplefilter("ignore")
+        yield

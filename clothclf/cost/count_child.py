@@ -5,28 +5,12 @@ Both are JSON.
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 import warnings
-from typing import Any, TextIO
+from typing import Any
 
 from clothclf.cost.count import CostRequest, cost_to_dict
 from clothclf.errors import UserError, first_line
-
-
-def main() -> None:
-    """Handle one request."""
-    answers = private_stdout()
-    answers.write(json.dumps(answer(json.loads(sys.stdin.readline()))))
-    answers.flush()
-
-
-def private_stdout() -> TextIO:
-    """Return a stream to standard output, and redirect what libraries print to standard error."""
-    kept = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    return kept
+from clothclf.process.answer import answer_question
 
 
 def answer(question: dict[str, Any]) -> dict[str, Any]:
@@ -54,4 +38,4 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    answer_question(answer)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 
 import torch
@@ -30,6 +29,7 @@ from clothclf.memory import available_memory_bytes
 from clothclf.models.architectures import create_for_size
 from clothclf.models.classifier import feature_count
 from clothclf.models.deploy import deployed
+from clothclf.process.quiet import without_log_warnings
 from clothclf.results import Cost, CounterResult
 
 
@@ -50,6 +50,7 @@ class Form:
         )
 
 
+@without_log_warnings()  # of timm and fvcore
 def count_here(request: CostRequest, quick: bool = False, memory: int | None = None) -> Cost:
     """Count with all counters, or with torch's only if `quick`.
 
@@ -89,9 +90,9 @@ def count_here(request: CostRequest, quick: bool = False, memory: int | None = N
     )
 
 
+@without_log_warnings()
 def count_on_meta(request: CostRequest, by_layer: bool = True) -> tuple[Network, ForwardRecord]:
     """Build on the meta device and count with torch; raises CostError with the model's error."""
-    logging.disable(logging.WARNING)  # irrelevant warnings of timm and fvcore
     try:
         network = build_on_meta(request)
         return network, _count(request, network.model, network.image, by_layer)
@@ -116,6 +117,7 @@ def _count(
     return record
 
 
+@without_log_warnings()
 def count_deployed_on_meta(request: CostRequest, model: nn.Module) -> Form | None:
     """Count a network's deployed form; None if it has no separate one.
 
@@ -131,12 +133,12 @@ def count_deployed_on_meta(request: CostRequest, model: nn.Module) -> Form | Non
         raise CostError(f"its deployed form does not run: {first_line(error)}") from error
 
 
+@without_log_warnings()
 def count_backbone_on_meta(request: CostRequest) -> tuple[nn.Module, int, ForwardRecord]:
     """Return a backbone on the meta device, its feature count, and its cost, from one pass.
 
     Raises CostError with the model's error.
     """
-    logging.disable(logging.WARNING)
     try:
         with torch.device("meta"):
             backbone = create_for_size(request.architecture, request.image_size, num_classes=0)

@@ -7,7 +7,6 @@ import hashlib
 import importlib.metadata
 import itertools
 import json
-import logging
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -145,7 +144,6 @@ def count_backbone(request: CostRequest) -> dict[str, Any]:
 
 
 def _count(request: CostRequest) -> tuple[Any, str]:
-    disabled = logging.root.manager.disable
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -154,8 +152,6 @@ def _count(request: CostRequest) -> tuple[Any, str]:
         message = str(error)
     except MemoryError as error:
         message = f"out of memory: {first_line(error)}"
-    finally:
-        logging.disable(disabled)  # counting disables the warnings of this process
     named = request.architecture in message
     return None, message if named else f"{request.architecture}: {message}"
 

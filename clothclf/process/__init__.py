@@ -1,1 +1,1 @@
-"""Child processes: command lines, the server that forks them, and how to start them."""
+"""Child processes: command lines, the server that forks them, their two sides; quiet loggers."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import openvino
+from openvino.passes import ConstantFolding, Manager
 
 from benchmark.deploy.base import BuildContext, Images, LoadContext, Predict, Probabilities
 from benchmark.export.card import INPUT
@@ -82,7 +83,13 @@ class _OpenVinoInt8(_OpenVino):
 def _read(context: BuildContext) -> Any:
     if context.onnx is None:
         raise ValueError("OpenVINO needs the ONNX file")
-    return openvino.Core().read_model(context.onnx)
+    model = openvino.Core().read_model(context.onnx)
+    # Biases are read as shape arithmetic, and an int8 convolution with such a bias is computed
+    # wrongly: 3 dB of signal to noise instead of 32 in test_resnet.
+    passes = Manager()
+    passes.register_pass(ConstantFolding())
+    passes.run_passes(model)
+    return model
 
 
 def _as_input(images: Images) -> dict[str, Images]:

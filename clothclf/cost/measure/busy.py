@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 # CPU use by others that affects results: 5 % of the cores, but at most half a core, since one
 # delayed thread delays all threads that wait for it.
@@ -13,6 +15,11 @@ NOTICED_CORES = 0.5
 # Higher, since load averages include processes that wait for a disk, and the last minutes.
 NOTICED_LOAD_SHARE = 0.5
 WINDOW_S = 1.0
+MAX_ATTEMPTS = 3
+# Before each further attempt, at most; a busy machine delays each measurement.
+MAX_WAIT_S = 5.0
+
+Result = TypeVar("Result")
 
 
 class BusyWatch:
@@ -48,6 +55,28 @@ def wait_until_idle(max_s: float) -> bool:
         if time.monotonic() >= end:
             return False
     return True
+
+
+def calmest(
+    measure: Callable[[], Result],
+    disturbance: Callable[[Result], tuple[str, float]],
+    wait: Callable[[], bool] = lambda: wait_until_idle(MAX_WAIT_S),
+) -> Result:
+    """Measure until undisturbed; after MAX_ATTEMPTS, return the result with the lowest latency.
+
+    `disturbance` returns why a result is disturbed, empty if it is not, and its latency. `wait` is
+    called before another attempt and returns whether the machine is idle; if it is not, another
+    attempt would be no better.
+    """
+
+    def rank(result: Result) -> tuple[bool, float]:
+        busy, latency = disturbance(result)
+        return bool(busy), latency
+
+    results = [measure()]
+    while rank(results[-1])[0] and len(results) < MAX_ATTEMPTS and wait():
+        results.append(measure())
+    return min(results, key=rank)
 
 
 def describe_others(used: float, cores: int) -> str:

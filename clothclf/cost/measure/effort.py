@@ -86,6 +86,23 @@ def warm_up_work(work: Work, wait: Callable[[], None] = no_queue) -> None:
         seconds.append(time_work(work, wait))
 
 
+def rates_by_batch(single: float, measure: Callable[[int], list[float]]) -> dict[int, float]:
+    """Return images per second by batch size, until a larger batch gains too little.
+
+    `single` is the rate of batch size 1. `measure` returns the seconds of each pass of a batch, or
+    an empty list if it is too large.
+    """
+    rates, latest = {1: single}, 1
+    for batch in BATCH_SIZES[1:]:
+        if batch / rates[latest] > MAX_PASS_S or not (seconds := measure(batch)):
+            break
+        rates[batch] = batch / statistics.fmean(seconds)
+        if rates[batch] < WORTHWHILE_GAIN * rates[latest]:
+            break
+        latest = batch
+    return rates
+
+
 def percentile(values: Sequence[float], share: float) -> float:
     """Return the smallest value that at least this fraction of the values does not exceed."""
     ordered = sorted(values)

@@ -6,23 +6,14 @@ Both are JSON.
 from __future__ import annotations
 
 import contextlib
-import json
-import sys
 import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from clothclf.cost.count import CostRequest
-from clothclf.cost.count_child import private_stdout
 from clothclf.errors import UserError
-
-
-def main() -> None:
-    """Handle one request."""
-    answers = private_stdout()
-    answers.write(json.dumps(answer(json.loads(sys.stdin.readline()))))
-    answers.flush()
+from clothclf.process.answer import answer_question
 
 
 def answer(question: dict[str, Any]) -> dict[str, Any]:
@@ -48,4 +39,4 @@ def _be_the_first_to_go() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    answer_question(answer)

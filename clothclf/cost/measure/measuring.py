@@ -14,13 +14,11 @@ from clothclf.cost.count import CostRequest
 from clothclf.cost.deployed_form import check_deployed_form
 from clothclf.cost.measure.busy import BusyWatch
 from clothclf.cost.measure.effort import (
-    BATCH_SIZES,
-    MAX_PASS_S,
     ON_LATENCY,
     ON_THROUGHPUT,
-    WORTHWHILE_GAIN,
     Effort,
     percentile,
+    rates_by_batch,
     time_repeatedly,
     time_work,
     warm_up_work,
@@ -140,22 +138,20 @@ class Bench:
         `single` and `working` are the throughput and the working memory in bytes of batch size 1.
         Stops when a larger batch gains too little, or would take too much memory or time.
         """
-        rates, latest = {1: single}, 1
-        for batch in BATCH_SIZES[1:]:
-            needed = working * batch // latest
-            if needed > self._available_bytes() or batch / rates[latest] > MAX_PASS_S:
-                break
+        latest = 1
+
+        def measure(batch: int) -> list[float]:
+            nonlocal working, latest
+            if working * batch // latest > self._available_bytes():
+                return []
             try:
                 work = self.forward(batch)
-                working = max(working, peak_bytes(work, self.device))
-                seconds = time_passes(work, self.device, ON_THROUGHPUT)
+                working, latest = max(working, peak_bytes(work, self.device)), batch
+                return time_passes(work, self.device, ON_THROUGHPUT)
             except torch.OutOfMemoryError:
-                break
-            rates[batch] = batch / statistics.fmean(seconds)
-            if rates[batch] < WORTHWHILE_GAIN * rates[latest]:
-                break
-            latest = batch
-        return rates
+                return []
+
+        return rates_by_batch(single, measure)
 
     def _available_bytes(self) -> int:
         if self.device.type == "cuda":

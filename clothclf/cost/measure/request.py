@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from clothclf.allocator import ALLOCATOR
 from clothclf.cost.count import CostRequest, ask
-from clothclf.cost.measure.busy import wait_until_idle
+from clothclf.cost.measure.busy import calmest
 from clothclf.errors import CostError
 from clothclf.results import MeasuredCost
 from clothclf.settings import Device
 
 CHILD = "clothclf.cost.measure.measure_child"
 DEVICE: TypeAdapter[str] = TypeAdapter(Device)
-MAX_ATTEMPTS = 3
-MAX_WAIT_S = 5.0
-"""Maximum wait for an idle machine before each further attempt; a busy machine delays each run."""
 
 
 def measure_cost(
@@ -32,7 +28,7 @@ def measure_cost(
 
     `device` is `auto | cpu | cuda | cuda:N | mps`. The child uses torch's defaults, including its
     number of threads, and random weights and images. Nothing else should run meanwhile: if other
-    processes use the cores, it measures again once they are idle, up to MAX_ATTEMPTS times in
+    processes use the cores, it measures again once they are idle, up to `MAX_ATTEMPTS` times in
     total, and returns the least disturbed result, with the disturbance in `busy`. Raises CostError
     if the device is not available, if the architecture cannot be built or does not accept the size,
     or if the child dies or exceeds `timeout_s`.
@@ -54,19 +50,7 @@ def measure_cost(
         )
         return measured_from_dict(answer)
 
-    return calmest(measure, lambda: wait_until_idle(MAX_WAIT_S))
-
-
-def calmest(measure: Callable[[], MeasuredCost], wait: Callable[[], bool]) -> MeasuredCost:
-    """Measure until undisturbed; after MAX_ATTEMPTS, return the result with the lowest latency.
-
-    `wait` is called before another attempt and returns whether the machine is idle; if it is not,
-    another attempt would be no better.
-    """
-    results = [measure()]
-    while results[-1].busy and len(results) < MAX_ATTEMPTS and wait():
-        results.append(measure())
-    return min(results, key=lambda result: (bool(result.busy), result.latency_ms_median))
+    return calmest(measure, lambda result: (result.busy, result.latency_ms_median))
 
 
 def measured_from_dict(values: dict[str, Any]) -> MeasuredCost:

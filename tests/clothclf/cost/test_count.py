@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -140,14 +142,22 @@ def test_a_child_that_dies_or_hangs_is_told_of(
 
 def test_what_libraries_print_does_not_reach_the_answer() -> None:
     program = (
-        "from clothclf.cost.count_child import private_stdout\n"
+        "from clothclf.process.answer import answer_question\n"
         "import os\n"
-        "answers = private_stdout()\n"
-        "print('noise'); os.system('echo more noise'); answers.write('answer'); answers.flush()"
+        "def answer(question):\n"
+        "    print('noise'); os.system('echo more noise'); return question\n"
+        "answer_question(answer)"
     )
-    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert told.stdout == "answer"
+    told = subprocess.run(
+        [sys.executable, "-c", program], input='{"a": 1}', capture_output=True, text=True
+    )
+    assert json.loads(told.stdout) == {"a": 1}
     assert "more noise" in told.stderr
+
+
+def test_counting_leaves_the_loggers_of_this_process_as_they_are() -> None:
+    count_backbone(own("test_resnet"))
+    assert logging.root.manager.disable == logging.NOTSET
 
 
 def test_asking_imports_no_torch() -> None:

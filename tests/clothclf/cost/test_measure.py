@@ -15,12 +15,18 @@ from torch.utils.benchmark import Timer
 
 from clothclf.cost.count import CostRequest
 from clothclf.cost.measure import request as measure_module
-from clothclf.cost.measure.busy import BusyWatch, describe_load, describe_others, wait_until_idle
+from clothclf.cost.measure.busy import (
+    BusyWatch,
+    calmest,
+    describe_load,
+    describe_others,
+    wait_until_idle,
+)
 from clothclf.cost.measure.effort import BATCH_SIZES, ON_LATENCY
 from clothclf.cost.measure.measuring import Bench, time_pass, warm_up
 from clothclf.cost.measure.median import relative_half_width
 from clothclf.cost.measure.peak_memory import working_bytes
-from clothclf.cost.measure.request import calmest, measure_cost, measured_from_dict
+from clothclf.cost.measure.request import measure_cost, measured_from_dict
 from clothclf.cost.network import parameter_count
 from clothclf.errors import CostError
 from clothclf.results import MeasuredCost
@@ -38,7 +44,7 @@ def request(name: str, size: int = 64, frozen: bool = True) -> CostRequest:
 def _no_long_waits() -> Iterator[None]:
     """Do not wait for an idle machine, since other tests may use the cores."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("clothclf.cost.measure.request.MAX_WAIT_S", 0.0)
+        patch.setattr("clothclf.cost.measure.busy.MAX_WAIT_S", 0.0)
         yield
 
 
@@ -162,7 +168,11 @@ def test_what_was_disturbed_is_measured_again(
     """Measure again if the machine becomes idle; the least disturbed result is returned."""
     results = [make_measured(*item) for item in found]
     left, idles = iter(results), iter(idle)
-    measured = calmest(lambda: next(left), lambda: next(idles))
+    measured = calmest(
+        lambda: next(left),
+        lambda result: (result.busy, result.latency_ms_median),
+        lambda: next(idles),
+    )
     assert (measured.latency_ms_median, measured.busy) == kept
     assert len(results) - len(list(left)) == times
 
