@@ -199,7 +199,7 @@ class _Choice:
         split = "test" if self.criteria.choose_on == "test" else "validation"
         sets = f"resampled {split} sets of {self.drawn.images:,} images"
         if certain >= CERTAIN:
-            return f"Decided: {sets} pick {chosen.name} in {100 * certain:.0f} %."
+            return f"Decided for these runs: {sets} pick {chosen.name} in {100 * certain:.0f} %."
         others = sorted((row for row in self.rows if row is not chosen), key=lambda r: -shares[r])
         named = [row for row in (chosen, *others[: MAX_NAMED - 1]) if shares[row] > 0]
         texts = ", ".join(f"{row.name} in {100 * shares[row]:.0f} %" for row in named)

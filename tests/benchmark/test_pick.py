@@ -230,7 +230,7 @@ def test_a_choice_that_other_validation_images_would_change_is_undecided(tmp_pat
     assert note.startswith("Undecided: resampled validation sets of 100 images pick a in ")
     assert re.search(r"b in \d+ %; about \d+ validation images would decide\.", note)
     assert pick_of(tmp_path / "many", prefer="accuracy").notes == (
-        "Decided: resampled validation sets of 5,000 images pick a in 100 %.",
+        "Decided for these runs: resampled validation sets of 5,000 images pick a in 100 %.",
     )
 
 

@@ -46,12 +46,12 @@ class Font:
     """Distance of a label from its point."""
     max_length: int
     """Maximum characters of a label; longer names are cut."""
+    falls: tuple[float, ...] = (0.0, 14.0, -14.0, 24.0, -24.0)
+    """Distances of a label below its point, in the order in which they are tried."""
 
 
 FONT = Font(character=6.7, line=15, gap=14, max_length=36)
 """Labels of the large charts; their tooltips have the full names."""
-FALLS = (0.0, 14.0, -14.0, 24.0, -24.0)
-"""Distances of a label below its point, in the order in which they are tried."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,11 @@ def place_names(
 
 
 def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: max(1, length - 1)]}…"
+    """Cut in the middle: architectures of a family often differ only in the ends of their names."""
+    if len(text) <= length:
+        return text
+    tail = max(length - 1, 1) // 2
+    return f"{text[: max(length - 1 - tail, 1)]}…{text[len(text) - tail :]}"
 
 
 def _forced(text: str, spot: tuple[float, float], bounds: Box, font: Font) -> Label:
@@ -139,7 +143,7 @@ def _free(
     text: str, spot: tuple[float, float], occupied: Sequence[Box], bounds: Box, font: Font
 ) -> Label | None:
     taken = np.array(occupied)
-    for dy in FALLS:
+    for dy in font.falls:
         for align, dx in (("left", font.gap), ("right", -font.gap)):
             label = Label(text, align, dx, dy)
             left, top, right, bottom = _box(spot, label, font)

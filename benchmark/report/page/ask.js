@@ -350,7 +350,12 @@ function names(svg, { font, named, box }, spots, pick, second) {
 }
 
 const tenths = (number) => Math.round(10 * number) / 10;
-const cut = (text, length) => (text.length <= length ? text : `${text.slice(0, Math.max(1, length - 1))}…`);
+
+function cut(text, length) {
+  if (text.length <= length) return text;
+  const tail = Math.floor(Math.max(length - 1, 1) / 2);
+  return `${text.slice(0, Math.max(length - 1 - tail, 1))}…${text.slice(text.length - tail)}`;
+}
 
 function free(text, spot, taken, bounds, font) {
   for (const dy of font.falls) {

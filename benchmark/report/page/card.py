@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmark.report.analysis import Analysis
-from benchmark.report.charts.labels import FALLS, MARGIN, Box, Font, place_names
+from benchmark.report.charts.labels import MARGIN, Box, Font, place_names
 from benchmark.report.charts.pareto import log_ticks
 from benchmark.report.charts.shared import names_of
 from benchmark.report.columns import COLUMNS, MEASURED, measured_alike
@@ -25,7 +25,7 @@ WIDTH, HEIGHT = 400, 290
 """Size of the chart in the units of its view box."""
 LEFT, RIGHT, TOP, BOTTOM = 44, 16, 28, 42
 MAX_TICKS = 6
-FONT = Font(character=8.8, line=16, gap=12, max_length=23)
+FONT = Font(character=8.8, line=16, gap=12, max_length=18)
 """Labels of the chart; the width is that of the pick's, which is bold."""
 MAX_ALL_NAMED = 5
 """Maximum number of points that are all named; of more, the pick, the runner-up and the front."""
@@ -138,7 +138,7 @@ def scatter(analysis: Analysis) -> Scatter | None:
             "axes": axes,
             "accuracy": [view.bottom, view.top],
             "box": [LEFT, TOP, WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM],
-            "font": asdict(FONT) | {"falls": FALLS},
+            "font": asdict(FONT),
             "named": {"all": MAX_ALL_NAMED, "ring": RING, "dot": DOT, "pieces": RULE_PIECES},
         },
     )
