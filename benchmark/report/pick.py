@@ -47,7 +47,7 @@ class Pick:
     """The pick, with the evidence from the test set and its price."""
     runner_up_sentence: str
     notes: tuple[str, ...]
-    """What makes the choice uncertain, one sentence each."""
+    """How certain the choice is, one sentence each."""
     rule: str
     """How the pick was chosen, in one sentence."""
     sensitivity: str
@@ -122,7 +122,7 @@ class _Choice:
             criteria=self.criteria,
             sentence=self._sentence(chosen) if chosen else self._none_fits(),
             runner_up_sentence=self._runner_up(chosen, runner_up) if chosen and runner_up else "",
-            notes=tuple(self._notes(chosen)) if chosen and runner_up else (),
+            notes=tuple(self._notes(chosen, runner_up)) if chosen and runner_up else (),
             rule=self._rule_text() if runner_up else "",
             sensitivity=self._sensitivity(chosen) if chosen else "",
         )
@@ -174,12 +174,15 @@ class _Choice:
                 texts.append(f"{_times(ours / theirs)} {more} {name}")
         return texts
 
-    def _notes(self, chosen: Row) -> list[str]:
+    def _notes(self, chosen: Row, runner_up: Row) -> list[str]:
         notes = [self._uncertainty(chosen)] if self.drawn is not None else []
         if self.criteria.choose_on == "validation":
-            on_test = Rule(self.rows, self.criteria.on_test()).chosen()
-            if on_test is not None and on_test is not chosen:
-                notes.append(f"Test accuracies would have picked {on_test.name}.")
+            on_test = Rule(self.rows, self.criteria.on_test())
+            best, second = on_test.chosen(), on_test.chosen(without=chosen)
+            if best is not None and best is not chosen:
+                notes.append(f"Test accuracies would have picked {best.name}.")
+            elif second is not None and second is not runner_up:
+                notes.append(f"Test accuracies would have made {second.name} the runner-up.")
         else:
             notes.append(
                 "Chosen on the test split, as is common practice, so its accuracy is optimistic."
@@ -187,17 +190,18 @@ class _Choice:
         return [note for note in notes if note]
 
     def _uncertainty(self, chosen: Row) -> str:
-        """Sentence on what other sets of images would pick; empty if nearly all agree."""
+        """Sentence on what other sets of images would pick."""
         if self.drawn is None:
             return ""
         picks = self.rule.choose(self.drawn.accuracies)
         shares = {row: float((picks == place).mean()) for row, place in self.places.items()}
         certain = shares[chosen]
+        split = "test" if self.criteria.choose_on == "test" else "validation"
+        sets = f"resampled {split} sets of {self.drawn.images:,} images"
         if certain >= CERTAIN:
-            return ""
+            return f"Decided for these runs: {sets} pick {chosen.name} in {100 * certain:.0f} %."
         others = sorted((row for row in self.rows if row is not chosen), key=lambda r: -shares[r])
         named = [row for row in (chosen, *others[: MAX_NAMED - 1]) if shares[row] > 0]
-        split = "test" if self.criteria.choose_on == "test" else "validation"
         texts = ", ".join(f"{row.name} in {100 * shares[row]:.0f} %" for row in named)
         normal = plain_statistics.NormalDist()
         deviate = normal.inv_cdf(certain) if 0 < certain < 1 else 0.0
@@ -206,7 +210,6 @@ class _Choice:
         else:
             needed = self.drawn.images * (normal.inv_cdf(CERTAIN) / deviate) ** 2
             end = f"about {rounded_up(needed):,} {split} images would decide"
-        sets = f"resampled {split} sets of {self.drawn.images:,} images"
         return f"Undecided: {sets} pick {texts}; {end}."
 
     def _rule_text(self) -> str:

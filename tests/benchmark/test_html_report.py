@@ -145,8 +145,8 @@ def test_every_row_and_every_figure_of_the_analysis_stands_in_the_page(
         assert f"{100 * figures.accuracy.low:.1f} to {100 * figures.accuracy.high:.1f}" in page.text
         assert f"{row.macro_f1:.3f}" in page.text
     assert analysis.pick is not None
-    assert typeset(analysis.pick.sentence) in page.text
-    assert typeset(analysis.pick.sensitivity) in page.text
+    for text in (analysis.pick.sentence, analysis.pick.sensitivity):
+        assert " ".join(typeset(text).split()) in page.text
     for pair in analysis.pairs.values():
         interval = f"{100 * pair.interval.low:.1f} to {100 * pair.interval.high:.1f}"
         assert typeset(interval) in page.text
@@ -238,19 +238,51 @@ def test_other_preferences_draw_no_price(made: Made, prefer: Any) -> None:
         assert drawn.cost == {"speed": "latency", "size": "params"}[prefer]
 
 
-def test_labels_of_the_card_stay_inside_and_apart(made: Made) -> None:
+@pytest.mark.parametrize("points", [0.0, 0.5, 2.0, 20.0])
+def test_the_card_names_every_point_of_a_few_without_overlaps(made: Made, points: float) -> None:
     comparison = made.collection().comparisons[0]
-    for points in (0.0, 0.5, 2.0, 20.0):
-        drawn = card.scatter(analyse(comparison, made.root, Criteria(points_per_10x=points)))
-        assert drawn is not None
-        labels = [label for label in (drawn.pick_label, drawn.runner_up_label) if label]
-        assert len(labels) == 2
-        for label in labels:
-            wide = card.CHARACTER * len(label.text)
-            left = label.x - (wide if label.anchor == "end" else 0)
-            assert left >= 0
-            assert left + wide <= card.WIDTH
-        assert abs(labels[0].y - labels[1].y) > 11 or labels[0].x != labels[1].x
+    analysis = analyse(comparison, made.root, Criteria(points_per_10x=points))
+    drawn = card.scatter(analysis)
+    assert drawn is not None
+    assert len(drawn.marks) <= card.MAX_ALL_NAMED
+    assert sorted(name.text for name in drawn.names) == sorted(row.name for row in analysis.rows)
+    kinds = [name.kind for name in drawn.names]
+    assert (kinds.count("pick"), kinds.count("runner-up")) == (1, 1)
+    assert_apart(drawn)
+
+
+def test_of_many_points_the_card_names_those_that_count(tmp_path: Path) -> None:
+    names = [f"architecture_{number:02}" for number in range(12)]
+    analysis = analysis_of(make_study(tmp_path, names, seeds=(0,)))
+    drawn = card.scatter(analysis)
+    assert drawn is not None
+    assert {name.kind for name in drawn.names} == {"pick", "runner-up", "other"}
+    front = {analysis.rows[mark.place].name for mark in drawn.marks if mark.front}
+    assert {name.text for name in drawn.names if name.kind == "other"} <= front
+    assert_apart(drawn)
+
+
+def assert_apart(drawn: card.Scatter) -> None:
+    """Names stay inside the chart, and cover neither each other nor a point."""
+    taken = [(mark.x - 4, mark.y - 4, mark.x + 4, mark.y + 4) for mark in drawn.marks]
+    for name in drawn.names:
+        wide = card.FONT.character * len(name.text)
+        left = name.x - (wide if name.anchor == "end" else 0)
+        assert 0 <= left <= left + wide <= card.WIDTH
+        box = (left, name.y - 12, left + wide, name.y + 4)
+        for other in taken:
+            apart = box[2] <= other[0] or other[2] <= box[0]
+            assert apart or box[3] <= other[1] + 0.1 or other[3] <= box[1] + 0.1, name
+        taken.append(box)
+
+
+def test_the_card_gives_the_accuracy_that_decides(made: Made) -> None:
+    comparison = made.collection().comparisons[0]
+    for on, word in (("validation", "decides the pick"), ("test", "decides nothing here")):
+        analysis = analyse(comparison, made.root, Criteria(choose_on=on))
+        row = analysis.rows[0]
+        tile = ("validation accuracy", f"{100 * row.valid_accuracy:.1f} %", word)
+        assert tile in card.tiles(analysis, row, 1)
 
 
 def test_images_behind_confusions_are_those_of_the_predictions(made: Made) -> None:
@@ -473,10 +505,10 @@ def test_labels_of_points_do_not_cover_each_other(width: float) -> None:
     for label, point, log in zip(placed, points, logs, strict=True):
         if label is None:
             continue
-        x = width * (log - low) / (high - low) + label["dx"]
-        y = PLOT[1] * (top + margin - point.y) / (top - bottom + 2 * margin) + label["dy"]
-        wide = 6.7 * len(label["label"])
-        x -= wide if label["align"] == "right" else 0
+        x = width * (log - low) / (high - low) + label.dx
+        y = PLOT[1] * (top + margin - point.y) / (top - bottom + 2 * margin) + label.dy
+        wide = 6.7 * len(label.text)
+        x -= wide if label.align == "right" else 0
         boxes.append((x, y, wide))
     for number, (x, y, wide) in enumerate(boxes):
         assert x >= 0

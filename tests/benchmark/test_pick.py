@@ -207,10 +207,19 @@ def test_validation_chooses_and_test_is_read_out(tmp_path: Path) -> None:
     keep_with_validation(tmp_path, {"a": (900, 880), "b": (850, 890)}, validation_images(1000))
     pick = pick_of(tmp_path, prefer="accuracy")
     assert pick.sentence == "Pick a: the most accurate of 2 on validation, 88.00 % on test."
-    assert pick.notes == ("Test accuracies would have picked b.",)
+    assert pick.notes[1:] == ("Test accuracies would have picked b.",)
     on_test = pick_of(tmp_path, prefer="accuracy", choose_on="test")
     assert on_test.sentence == "Pick b: the most accurate of 2, 89.00 % on test."
     assert "Chosen on the test split" in on_test.notes[-1]
+
+
+def test_another_runner_up_on_test_is_named(tmp_path: Path) -> None:
+    rights = {"a": (900, 890), "b": (850, 840), "c": (800, 870)}
+    keep_with_validation(tmp_path, rights, validation_images(1000))
+    pick = pick_of(tmp_path, prefer="accuracy")
+    assert pick.runner_up is not None
+    assert pick.runner_up.name == "b"
+    assert pick.notes[1:] == ("Test accuracies would have made c the runner-up.",)
 
 
 def test_a_choice_that_other_validation_images_would_change_is_undecided(tmp_path: Path) -> None:
@@ -220,7 +229,9 @@ def test_a_choice_that_other_validation_images_would_change_is_undecided(tmp_pat
     (note,) = pick_of(tmp_path / "few", prefer="accuracy").notes
     assert note.startswith("Undecided: resampled validation sets of 100 images pick a in ")
     assert re.search(r"b in \d+ %; about \d+ validation images would decide\.", note)
-    assert pick_of(tmp_path / "many", prefer="accuracy").notes == ()
+    assert pick_of(tmp_path / "many", prefer="accuracy").notes == (
+        "Decided for these runs: resampled validation sets of 5,000 images pick a in 100 %.",
+    )
 
 
 def test_damaged_validation_predictions_are_not_used(tmp_path: Path) -> None:

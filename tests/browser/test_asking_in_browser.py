@@ -199,6 +199,24 @@ def test_a_slider_asks_as_a_box_does(path: Path, open_page: Callable[..., Any]) 
     assert page.locator('[data-slide="max_drop"]').is_visible()
 
 
+@pytest.mark.parametrize("count", [4, 12])
+def test_the_page_names_the_points_that_python_names(
+    count: int, open_page: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Redrawn by the script for the same pick, the card's chart is the same."""
+    names = [f"efficientnet_lite_{number}.in1k" for number in range(count)]
+    path = write(make_study(tmp_path, names, seeds=(0,)), tmp_path / "report.html")
+    written, redrawn = (
+        [
+            (name.text_content(), name.get_attribute("data-name"), name.bounding_box())
+            for name in open_page(path, fragment=fragment).locator("[data-names] text").all()
+        ]
+        for fragment in ("", "#ask-0?min_accuracy=0.001")
+    )
+    assert len(written) >= min(count, 3)
+    assert redrawn == written
+
+
 def test_where_nothing_fits_the_page_says_so(path: Path, open_page: Callable[..., Any]) -> None:
     page = open_page(path, fragment="#ask-0?max_gmacs=0.000001")
     assert page.locator("[data-pick-name]").inner_text() == "No pick"

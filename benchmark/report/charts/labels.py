@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +15,6 @@ MAX_TRIED = 60
 """Maximum number of points to label, in the order of their priority."""
 MARGIN = 1.25
 """Factor of a logarithmic x axis beyond the outermost points."""
-CHARACTER = 6.7
-LINE = 15.0
-GAP = 14.0
-MAX_LENGTH = 36
-"""Maximum characters of a label; longer names are cut and shown in full in the tooltip."""
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels."""
@@ -40,82 +34,131 @@ class Point:
     high: float
 
 
+@dataclass(frozen=True)
+class Font:
+    """Size of labels in pixels."""
+
+    character: float
+    """Width of a character, on average."""
+    line: float
+    """Height of a line."""
+    gap: float
+    """Distance of a label from its point."""
+    max_length: int
+    """Maximum characters of a label; longer names are cut."""
+    falls: tuple[float, ...] = (0.0, 14.0, -14.0, 24.0, -24.0)
+    """Distances of a label below its point, in the order in which they are tried."""
+
+
+FONT = Font(character=6.7, line=15, gap=14, max_length=36)
+"""Labels of the large charts; their tooltips have the full names."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """A text beside its point: alignment, and offset in pixels."""
+
+    text: str
+    align: str
+    dx: float
+    dy: float
+
+
 def place_labels(
     points: Sequence[Point],
     order: Sequence[int],
     priority: int = 1,
     steps: Sequence[Step] = (),
     plot: tuple[float, float] = PLOT,
-) -> list[dict[str, Any] | None]:
-    """Text, alignment and offset in pixels of each point's label; None if there is no room.
+) -> list[Label | None]:
+    """Each point's label in a plot of width and height `plot`; None if there is no room.
 
-    Points are labelled in `order`: beside, below and above the point, then farther away. Labels
-    avoid other labels, points, intervals and `steps`, and stay within a plot of width and height
-    `plot`. The first `priority` of `order` may cross intervals and steps, and the first one always
-    gets a label, if need be a shorter one.
+    Labels avoid intervals and `steps` as far as `priority` allows, see `place_names`.
     """
     view = _View(points, plot)
     spots = [(view.across(point.x), view.fall(point.y)) for point in points]
-    occupied: list[Box] = []
     lines: list[Box] = []
     for x0, y0, x1, y1 in steps:
         left, right = view.across(x0), view.across(x1)
         below, above = view.fall(y0), view.fall(y1)
         lines.append((left, below - 1, right, below + 1))
         lines.append((right - 1, above, right + 1, below))
-    for (x, y), point in zip(spots, points, strict=True):
-        occupied.append((x - 6, y - 6, x + 6, y + 6))
+    for (x, _), point in zip(spots, points, strict=True):
         low, high = (view.fall(value) for value in (point.low, point.high))
         lines.append((x - 1, high, x + 1, low))
-    labels: list[dict[str, Any] | None] = [None] * len(points)
+    dots = [(x - 6, y - 6, x + 6, y + 6) for x, y in spots]
+    names = [point.name for point in points]
+    return place_names(names, spots, order, priority, dots, lines, (0, 0, *plot), FONT)
+
+
+def place_names(
+    names: Sequence[str],
+    spots: Sequence[tuple[float, float]],
+    order: Sequence[int],
+    priority: int,
+    dots: Sequence[Box],
+    lines: Sequence[Box],
+    bounds: Box,
+    font: Font,
+) -> list[Label | None]:
+    """Each spot's label; None if there is no room or the spot is not in `order`.
+
+    Spots are labelled in `order`: beside, below and above the spot, then farther away. Labels avoid
+    other labels, `dots` and `lines`, and stay within `bounds`. The first `priority` of `order` may
+    cross `lines`, and the first one always gets a label, if need be a shorter one. `ask.js` does
+    the same for the card's chart.
+    """
+    occupied = list(dots)
+    labels: list[Label | None] = [None] * len(names)
     for rank, number in enumerate(order[:MAX_TRIED]):
-        text = _cut(points[number].name, MAX_LENGTH)
-        best = _free(spots[number], CHARACTER * len(text), [*occupied, *lines], plot)
+        text, spot = _cut(names[number], font.max_length), spots[number]
+        best = _free(text, spot, [*occupied, *lines], bounds, font)
         if best is None and rank < priority:
-            best = _free(spots[number], CHARACTER * len(text), occupied, plot)
+            best = _free(text, spot, occupied, bounds, font)
         if best is None and rank == 0:
-            text, best = _forced(text, spots[number], plot)
+            best = _forced(text, spot, bounds, font)
         if best is None:
             continue
-        align, dx, dy = best
-        occupied.append(_box(spots[number], CHARACTER * len(text), best))
-        labels[number] = {"label": text, "align": align, "dx": dx, "dy": dy}
+        occupied.append(_box(spot, best, font))
+        labels[number] = best
     return labels
 
 
 def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: max(1, length - 1)]}…"
+    """Cut in the middle: architectures of a family often differ only in the ends of their names."""
+    if len(text) <= length:
+        return text
+    tail = max(length - 1, 1) // 2
+    return f"{text[: max(length - 1 - tail, 1)]}…{text[len(text) - tail :]}"
 
 
-def _forced(
-    text: str, spot: tuple[float, float], plot: tuple[float, float]
-) -> tuple[str, tuple[str, float, float]]:
+def _forced(text: str, spot: tuple[float, float], bounds: Box, font: Font) -> Label:
     """Label on the side with more room, shortened to it."""
-    left, right = spot[0] - GAP, plot[0] - spot[0] - GAP
-    align, dx = ("left", GAP) if right >= left else ("right", -GAP)
-    return _cut(text, int(max(left, right) / CHARACTER)), (align, dx, 0.0)
+    left, right = spot[0] - bounds[0] - font.gap, bounds[2] - spot[0] - font.gap
+    align, dx = ("left", font.gap) if right >= left else ("right", -font.gap)
+    return Label(_cut(text, int(max(left, right) / font.character)), align, dx, 0.0)
 
 
 def _free(
-    spot: tuple[float, float],
-    width: float,
-    occupied: Sequence[Box],
-    plot: tuple[float, float],
-) -> tuple[str, float, float] | None:
+    text: str, spot: tuple[float, float], occupied: Sequence[Box], bounds: Box, font: Font
+) -> Label | None:
     taken = np.array(occupied)
-    for dy in (0.0, 14.0, -14.0, 24.0, -24.0):
-        for align, dx in (("left", GAP), ("right", -GAP)):
-            box = _box(spot, width, (align, dx, dy))
-            inside = box[0] >= 0 and box[2] <= plot[0] and box[1] >= 0 and box[3] <= plot[1]
-            if inside and not _overlaps(box, taken):
-                return align, dx, dy
+    for dy in font.falls:
+        for align, dx in (("left", font.gap), ("right", -font.gap)):
+            label = Label(text, align, dx, dy)
+            left, top, right, bottom = _box(spot, label, font)
+            inside = left >= bounds[0] and right <= bounds[2]
+            inside = inside and top >= bounds[1] and bottom <= bounds[3]
+            if inside and not _overlaps((left, top, right, bottom), taken):
+                return label
     return None
 
 
-def _box(spot: tuple[float, float], width: float, place: tuple[str, float, float]) -> Box:
-    align, dx, dy = place
-    left = spot[0] + dx - (width if align == "right" else 0)
-    return left, spot[1] + dy - LINE / 2, left + width, spot[1] + dy + LINE / 2
+def _box(spot: tuple[float, float], label: Label, font: Font) -> Box:
+    wide = font.character * len(label.text)
+    left = spot[0] + label.dx - (wide if label.align == "right" else 0)
+    middle = spot[1] + label.dy
+    return left, middle - font.line / 2, left + wide, middle + font.line / 2
 
 
 def _overlaps(box: Box, taken: npt.NDArray[np.float64]) -> bool:

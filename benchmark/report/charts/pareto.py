@@ -8,7 +8,7 @@ import math
 from typing import TYPE_CHECKING
 
 from benchmark.report.analysis import Analysis
-from benchmark.report.charts.labels import MARGIN, PLOT, Point, place_labels
+from benchmark.report.charts.labels import MARGIN, PLOT, Label, Point, place_labels
 from benchmark.report.charts.shared import Data, layered, names_of
 from benchmark.report.charts.style import Colours
 from benchmark.report.columns import COLUMNS, Column, measured_alike, pareto_front
@@ -202,7 +202,8 @@ def _add_labels(data: Data) -> None:
     for width in LABELLED_WIDTHS:
         placed = place_labels(points, order, len(set(first)), steps, (width, PLOT[1]))
         for item, label in zip(data, placed, strict=True):
-            item[f"at{width}"] = label or {"label": "", "dx": 0, "dy": 0, "align": "left"}
+            label = label or Label("", "left", 0, 0)
+            item[f"at{width}"] = dataclasses.asdict(label)
 
 
 def _label_layer(base: alt.Chart, colours: Colours) -> alt.Chart:
@@ -212,7 +213,7 @@ def _label_layer(base: alt.Chart, colours: Colours) -> alt.Chart:
     widest = "".join(f"width >= {width} ? 'at{width}' : " for width in LABELLED_WIDTHS[:-1])
     here = f"datum[{widest}'at{narrowest}']"
     marked: alt.Chart = base.mark_text(
-        text=alt.ExprRef(f"{here}.label"),
+        text=alt.ExprRef(f"{here}.text"),
         align=alt.ExprRef(f"{here}.align"),
         baseline="middle",
         dx=alt.ExprRef(f"{here}.dx"),

@@ -280,11 +280,14 @@ function drawCard(card, page, rule, pick, second) {
     mark.setAttribute("visibility", cost ? "visible" : "hidden");
     mark.classList.toggle("excluded", !rule.eligible.includes(row));
     if (!cost) continue;
-    const across = x(cost[1]);
+    const across = tenths(x(cost[1]));
     const [line, circle] = mark.children;
     set(line, { x1: across, x2: across });
     set(circle, { cx: across });
-    spots.set(row, { x: across, y: Number(circle.getAttribute("cy")) });
+    spots.set(row, {
+      x: across, y: Number(circle.getAttribute("cy")), front: mark.classList.contains("front"),
+      high: Number(line.getAttribute("y2")), low: Number(line.getAttribute("y1")),
+    });
   }
   svg.querySelector("[data-x-title]").textContent = `${axes[key].title}, log scale`;
   svg.querySelector("[data-x-ticks]").replaceChildren(...axes[key].ticks.map(([decade, words]) => {
@@ -297,40 +300,100 @@ function drawCard(card, page, rule, pick, second) {
   const bound = limit && rule.criteria[limit[0]];
   const end = bound ? x(Math.log10(bound)) : -1;
   set(svg.querySelector("[data-limit]"), { x1: end, x2: end });
-  ringAndName(svg, page.card.label, box, spots, pick, second);
   ruleLine(card, svg, rule, pick, key, x, y, [low, high]);
+  rings(svg, { pick: spots.get(pick), "runner-up": spots.get(second) });
+  names(svg, page.card, spots, pick, second);
 }
 
 function set(item, attributes) {
   for (const [name, value] of Object.entries(attributes)) item.setAttribute(name, value);
 }
 
-function ringAndName(svg, [character, most, gap], [, top, , height], spots, pick, second) {
-  const marks = { pick: spots.get(pick), "runner-up": spots.get(second) };
-  const names = { pick: pick?.name, "runner-up": second?.name };
-  let apart = 0;
-  if (marks.pick && marks["runner-up"] && Math.abs(marks.pick.y - marks["runner-up"].y) < 2 * gap) {
-    apart = marks.pick.y <= marks["runner-up"].y ? gap : -gap;
-  }
-  for (const [kind, shift] of [["pick", -apart], ["runner-up", apart]]) {
+function rings(svg, marks) {
+  for (const [kind, mark] of Object.entries(marks)) {
     const ring = svg.querySelector(`[data-ring="${kind}"]`);
-    const label = svg.querySelector(`[data-name="${kind}"]`);
-    const mark = marks[kind];
     ring.setAttribute("visibility", mark ? "visible" : "hidden");
-    label.textContent = "";
-    if (!mark) continue;
-    set(ring, { cx: mark.x, cy: mark.y });
-    const name = names[kind];
-    const text = name.length <= most ? name : `${name.slice(0, most - 1)}…`;
-    const wide = character * text.length, room = svg.viewBox.baseVal.width;
-    const right = mark.x + gap + wide <= room || mark.x - gap - wide < 0;
-    set(label, {
-      x: right ? Math.min(mark.x + gap, room - wide) : mark.x - gap,
-      y: Math.min(Math.max(mark.y + shift + 4, top + 10), top + height - 4),
-      "text-anchor": right ? "start" : "end",
-    });
-    label.textContent = text;
+    if (mark) set(ring, { cx: mark.x, cy: mark.y });
   }
+}
+
+function names(svg, { font, named, box }, spots, pick, second) {
+  const [, top, , height] = box;
+  const bounds = [0, top, svg.viewBox.baseVal.width, top + height];
+  const ringed = [pick, second].filter((row) => spots.has(row));
+  const few = spots.size <= named.all;
+  const others = [...spots.keys()].filter((row) => !ringed.includes(row) && (few || spots.get(row).front));
+  const occupied = [...spots].map(([row, { x, y }]) => {
+    const radius = ringed.includes(row) ? named.ring : named.dot;
+    return [x - radius, y - radius, x + radius, y + radius];
+  });
+  const lines = [...spots.values()].map(({ x, high, low }) => [x - 1, high, x + 1, low]);
+  lines.push(...pieces(svg.querySelector("[data-rule]"), named.pieces));
+  const made = new Map();
+  [...ringed, ...others].forEach((row, rank) => {
+    const spot = spots.get(row);
+    const text = cut(row.name, font.max_length);
+    let label = free(text, spot, [...occupied, ...lines], bounds, font);
+    if (!label) label = free(text, spot, occupied, bounds, font);
+    if (!label && rank === 0) label = forced(text, spot, bounds, font);
+    if (!label) return;
+    occupied.push(boxOf(spot, label, font));
+    const kind = row === pick ? "pick" : row === second ? "runner-up" : "other";
+    const name = document.createElementNS(SVG, "text");
+    set(name, { class: `name ${kind}`, "data-name": kind, x: tenths(spot.x + label.dx),
+      y: tenths(spot.y + label.dy + 4), "text-anchor": label.dx > 0 ? "start" : "end" });
+    name.textContent = label.text;
+    made.set(row, name);
+  });
+  const texts = [...spots.keys()].filter((row) => made.has(row)).map((row) => made.get(row));
+  svg.querySelector("[data-names]").replaceChildren(...texts);
+}
+
+const tenths = (number) => Math.round(10 * number) / 10;
+
+function cut(text, length) {
+  if (text.length <= length) return text;
+  const tail = Math.floor(Math.max(length - 1, 1) / 2);
+  return `${text.slice(0, Math.max(length - 1 - tail, 1))}…${text.slice(text.length - tail)}`;
+}
+
+function free(text, spot, taken, bounds, font) {
+  for (const dy of font.falls) {
+    for (const dx of [font.gap, -font.gap]) {
+      const label = { text, dx, dy };
+      const own = boxOf(spot, label, font);
+      const inside = own[0] >= bounds[0] && own[2] <= bounds[2] && own[1] >= bounds[1] && own[3] <= bounds[3];
+      if (inside && !taken.some((other) => overlap(own, other))) return label;
+    }
+  }
+  return null;
+}
+
+function forced(text, spot, bounds, font) {
+  const left = spot.x - bounds[0] - font.gap, right = bounds[2] - spot.x - font.gap;
+  const fits = Math.floor(Math.max(left, right) / font.character);
+  return { text: cut(text, fits), dx: right >= left ? font.gap : -font.gap, dy: 0 };
+}
+
+function boxOf(spot, { text, dx, dy }, font) {
+  const wide = font.character * text.length;
+  const left = spot.x + dx - (dx < 0 ? wide : 0), middle = spot.y + dy;
+  return [left, middle - font.line / 2, left + wide, middle + font.line / 2];
+}
+
+const overlap = (one, other) => (
+  one[0] < other[2] && other[0] < one[2] && one[1] < other[3] && other[1] < one[3]
+);
+
+// Boxes along the rule's line, which names avoid.
+function pieces(line, count) {
+  if (!line.hasAttribute("x1") || line.getAttribute("visibility") === "hidden") return [];
+  const [x0, y0, x1, y1] = ["x1", "y1", "x2", "y2"].map((name) => tenths(Number(line.getAttribute(name))));
+  return Array.from({ length: count }, (_, number) => {
+    const [one, other] = [number, number + 1].map((step) => y0 + ((y1 - y0) * step) / count);
+    const [left, right] = [number, number + 1].map((step) => x0 + ((x1 - x0) * step) / count);
+    return [left, Math.min(one, other) - 1, right, Math.max(one, other) + 1];
+  });
 }
 
 function ruleLine(card, svg, rule, pick, key, x, y, ends) {
@@ -347,8 +410,8 @@ function ruleLine(card, svg, rule, pick, key, x, y, ends) {
     : [100 * referenceOf(rule).test - criteria.max_drop].flatMap((found) => [found, found]);
   set(line, { x1: x(ends[0]), y1: y(level[0]), x2: x(ends[1]), y2: y(level[1]) });
   words.textContent = balance
-    ? ` Line: worth as much as the pick, at ${criteria.points_per_10x} points for each 10x of cost.`
-    : ` Line: ${criteria.max_drop} points below the most accurate.`;
+    ? ` Below the dashed line, a point is worth less than the pick: ${criteria.points_per_10x} points for each 10x of cost.`
+    : ` Dashed line: ${criteria.max_drop} points below the most accurate.`;
 }
 
 // Marks the pick, and what the limits exclude, in the main table.

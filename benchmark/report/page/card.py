@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmark.report.analysis import Analysis
-from benchmark.report.charts.labels import MARGIN
+from benchmark.report.charts.labels import MARGIN, Box, Font, place_names
 from benchmark.report.charts.pareto import log_ticks
 from benchmark.report.charts.shared import names_of
 from benchmark.report.columns import COLUMNS, MEASURED, measured_alike
@@ -19,16 +21,18 @@ from benchmark.report.pick_rule import Criteria, Rule, decades
 from benchmark.report.rows import Row
 from benchmark.text.numbers import Headline
 
-WIDTH, HEIGHT = 400, 280
+WIDTH, HEIGHT = 400, 290
 """Size of the chart in the units of its view box."""
-LEFT, RIGHT, TOP, BOTTOM = 44, 16, 10, 42
+LEFT, RIGHT, TOP, BOTTOM = 44, 16, 28, 42
 MAX_TICKS = 6
-CHARACTER = 8.8
-"""Width of a character of a label, on average."""
-MAX_LENGTH = 23
-"""Maximum characters of a label."""
-GAP = 12
-"""Distance of a label from its point."""
+FONT = Font(character=8.8, line=16, gap=12, max_length=18)
+"""Labels of the chart; the width is that of the pick's, which is bold."""
+MAX_ALL_NAMED = 5
+"""Maximum number of points that are all named; of more, the pick, the runner-up and the front."""
+RING = 10.0
+DOT = 5.0
+RULE_PIECES = 24
+"""Number of boxes along the rule's line that labels avoid."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +49,15 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Label:
-    """A name beside its point."""
+class Name:
+    """An architecture's name beside its point."""
 
     text: str
     x: float
     y: float
     anchor: str
+    kind: str
+    """`pick`, `runner-up` or `other`."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +71,7 @@ class Scatter:
     marks: tuple[Mark, ...]
     pick: Mark | None
     runner_up: Mark | None
-    pick_label: Label | None
-    runner_up_label: Label | None
+    names: tuple[Name, ...]
     rule: tuple[float, float, float, float] | None
     """Line of equal worth from left to right: x and y of both ends."""
     limit: float | None
@@ -82,7 +87,15 @@ def tiles(analysis: Analysis, row: Row, digits: int) -> list[tuple[str, str, str
     sure = figures.interval(analysis, row, digits)
     note = f"95 % CI {sure}" if sure[0].isdigit() else sure
     note += f", mean of {len(row.seeds)} seeds" if len(row.seeds) > 1 else ""
-    shown = [("test accuracy", f"{figures.percent(row.accuracy, digits)} %", note)]
+    decides = analysis.pick is None or analysis.pick.criteria.choose_on == "validation"
+    shown = [
+        ("test accuracy", f"{figures.percent(row.accuracy, digits)} %", note),
+        (
+            "validation accuracy",
+            f"{figures.percent(row.valid_accuracy, digits)} %",
+            "decides the pick" if decides else "decides nothing here",
+        ),
+    ]
     if row.cost:
         headline = Headline.of(row.cost)
         shown.append(("MACs", headline.macs, "one image, forward"))
@@ -109,17 +122,15 @@ def scatter(analysis: Analysis) -> Scatter | None:
     places = {row: place for place, row in enumerate(analysis.rows)}
     chosen = by_place.get(places[pick.chosen]) if pick.chosen else None
     second = by_place.get(places[pick.runner_up]) if pick.runner_up else None
-    names = names_of(analysis.rows)
-    own, other = view.labels(names, chosen, second)
+    line = view.rule_line(key, rule, pick.criteria, chosen)
     return Scatter(
         cost=key,
         title=axes[key]["title"],
         marks=marks,
         pick=chosen,
         runner_up=second,
-        pick_label=own,
-        runner_up_label=other,
-        rule=view.rule_line(key, rule, pick.criteria, chosen),
+        names=tuple(_names(names_of(analysis.rows), marks, chosen, second, line)),
+        rule=line,
         limit=view.limit(key, pick.criteria),
         x_ticks=tuple((view.x(key, value), text) for value, text in axes[key]["ticks"]),
         y_ticks=tuple((view.y(value), f"{value:g}") for value in view.y_ticks),
@@ -127,7 +138,8 @@ def scatter(analysis: Analysis) -> Scatter | None:
             "axes": axes,
             "accuracy": [view.bottom, view.top],
             "box": [LEFT, TOP, WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM],
-            "label": [CHARACTER, MAX_LENGTH, GAP],
+            "font": asdict(FONT),
+            "named": {"all": MAX_ALL_NAMED, "ring": RING, "dot": DOT, "pieces": RULE_PIECES},
         },
     )
 
@@ -227,28 +239,62 @@ class _View:
         place = self.x(key, decades(limits[key]))
         return place if LEFT <= place <= WIDTH - RIGHT else None
 
-    def labels(
-        self, names: list[str], pick: Mark | None, runner_up: Mark | None
-    ) -> tuple[Label | None, Label | None]:
-        """Names of the pick and of the runner-up, apart from each other."""
-        apart = 0
-        if pick and runner_up and abs(pick.y - runner_up.y) < 2 * GAP:
-            apart = GAP if pick.y <= runner_up.y else -GAP
-        return (
-            _label(names[pick.place], pick, -apart) if pick else None,
-            _label(names[runner_up.place], runner_up, apart) if runner_up else None,
+
+def _names(
+    names: list[str],
+    marks: Sequence[Mark],
+    pick: Mark | None,
+    runner_up: Mark | None,
+    rule: tuple[float, float, float, float] | None,
+) -> list[Name]:
+    """Names of a few points, or of the pick, the runner-up and the front; `ask.js` does the same.
+
+    Names other than the first two may be missing where there is no room.
+    """
+    ringed = [mark for mark in (pick, runner_up) if mark]
+    few = len(marks) <= MAX_ALL_NAMED
+    others = [mark for mark in marks if mark not in ringed and (few or mark.front)]
+    order = [*ringed, *others]
+    dots = [_around(mark, RING if mark in ringed else DOT) for mark in marks]
+    lines = [(mark.x - 1, mark.high, mark.x + 1, mark.low) for mark in marks]
+    placed = place_names(
+        [names[mark.place] for mark in marks],
+        [(mark.x, mark.y) for mark in marks],
+        [marks.index(mark) for mark in order],
+        len(order),
+        dots,
+        [*lines, *_pieces(rule)],
+        (0, TOP, WIDTH, HEIGHT - BOTTOM),
+        FONT,
+    )
+    return [
+        Name(
+            label.text,
+            round(mark.x + label.dx, 1),
+            round(mark.y + label.dy + 4, 1),
+            "start" if label.align == "left" else "end",
+            "pick" if mark is pick else "runner-up" if mark is runner_up else "other",
         )
+        for mark, label in zip(marks, placed, strict=True)
+        if label
+    ]
 
 
-def _label(name: str, mark: Mark, shift: float) -> Label:
-    text = name if len(name) <= MAX_LENGTH else f"{name[: MAX_LENGTH - 1]}…"
-    wide = CHARACTER * len(text)
-    fits_right = mark.x + GAP + wide <= WIDTH
-    fits_left = mark.x - GAP - wide >= 0
-    y = min(max(mark.y + shift + 4, TOP + 10), HEIGHT - BOTTOM - 4)
-    if fits_right or not fits_left:
-        return Label(text, round(min(mark.x + GAP, WIDTH - wide), 1), round(y, 1), "start")
-    return Label(text, round(mark.x - GAP, 1), round(y, 1), "end")
+def _around(mark: Mark, radius: float) -> Box:
+    return mark.x - radius, mark.y - radius, mark.x + radius, mark.y + radius
+
+
+def _pieces(rule: tuple[float, float, float, float] | None) -> list[Box]:
+    """Boxes along the rule's line."""
+    if rule is None:
+        return []
+    x0, y0, x1, y1 = rule
+    across, down = (x1 - x0) / RULE_PIECES, (y1 - y0) / RULE_PIECES
+    ends = [(x0 + across * n, y0 + down * n) for n in range(RULE_PIECES + 1)]
+    return [
+        (left, min(one, other) - 1, right, max(one, other) + 1)
+        for (left, one), (right, other) in itertools.pairwise(ends)
+    ]
 
 
 def _round_ticks(low: float, high: float) -> list[float]:

@@ -8,13 +8,14 @@ from benchmark.report.analysis import Analysis
 from benchmark.report.rows import Row
 
 _HYPHEN = re.compile(r"(?<![\w.–−-])-(?=\d)")
+_PERCENT = re.compile(r"(?<=\d) %")
 COARSE = 0.5
 """Half-width of an interval, in points, from which on one decimal is enough."""
 
 
 def typeset(text: str) -> str:
-    """Replace the hyphen of negative numbers by a minus sign."""
-    return _HYPHEN.sub("−", text)
+    """Replace the hyphen of negative numbers by a minus sign, and keep numbers beside their %."""
+    return _PERCENT.sub("\u00a0%", _HYPHEN.sub("−", text))
 
 
 def decimals(analysis: Analysis) -> int:
