@@ -40,9 +40,8 @@ class _OpenVino:
         request = compiled.create_infer_request()
 
         def predict(images: Images) -> Probabilities:
-            request.infer({INPUT: images}, share_inputs=True)
-            # A copy, because the request reuses its output.
-            probabilities: Probabilities = request.get_output_tensor(0).data.copy()
+            # A copy: the request does not share its outputs.
+            probabilities: Probabilities = request.infer({INPUT: images}, share_inputs=True)[0]
             return probabilities
 
         return predict
