@@ -187,7 +187,7 @@ def _problem(item: _Measured, float32: Probabilities, high: float) -> str:
         return cause
     if high < -problems.MAX_LOST:
         return f"it loses more than {100 * problems.MAX_LOST:g} points of accuracy"
-    return ""
+    return problems.not_rounding(item.probabilities, float32)
 
 
 def _own_accuracy(found: FoundRun, test: TestSet, reference: _Measured) -> VariantAccuracy:

@@ -65,8 +65,7 @@ def load(artifact: dict[str, Any], threads: int) -> tuple[Callable[[Any], Any], 
     request = compiled.create_infer_request()
 
     def predict(images: Any) -> Any:
-        request.infer({"images": images}, share_inputs=True)
-        return request.get_output_tensor(0).data.copy()
+        return request.infer({"images": images}, share_inputs=True)[0]
 
     return predict, f"openvino {openvino.__version__.partition('-')[0]}"
 

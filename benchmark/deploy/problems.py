@@ -11,6 +11,13 @@ TOLERANCE = 1e-3
 """Maximum difference in probability that rounding in float32 explains."""
 MAX_LOST = 0.05
 """Accuracy, 0 to 1, beyond whose certain loss a variant is not usable at any speed."""
+MIN_SIGNAL_TO_NOISE = 20.0
+"""Decibels against float32 below which rounding alone does not explain a low precision.
+
+Sound int8 has 22 to 34 in the networks of tests/slow/test_sabotage.py and in EfficientNet-Lite.
+"""
+LEAST_PROBABILITY = 1e-7
+"""Smaller probabilities are taken as this, since float32 rounds them."""
 CLEARLY_CLOSER = 0.5
 """Share of the difference that is left when a mistake has been found and undone."""
 NOTICED = 0.01
@@ -22,6 +29,32 @@ EXPLAINED = 0.9
 def difference_to_float32(variant: Probabilities, float32: Probabilities) -> float:
     """Mean total variation distance of two sets of predictions [n, classes], 0 to 1."""
     return float(np.abs(variant - float32).sum(axis=1).mean() / 2)
+
+
+def signal_to_noise(variant: Probabilities, float32: Probabilities) -> float:
+    """Power of float32's scores over that of the difference to them, in decibels."""
+    scores, expected = (_scores(values) for values in (variant, float32))
+    noise = float(np.square(scores - expected).sum())
+    return 10 * float(np.log10(np.square(expected).sum() / noise)) if noise else float("inf")
+
+
+def _scores(probabilities: Probabilities) -> npt.NDArray[np.float64]:
+    """Scores before the softmax [n, classes], except for a constant of each image."""
+    logarithms = np.log(np.maximum(probabilities.astype(np.float64), LEAST_PROBABILITY))
+    centred: npt.NDArray[np.float64] = logarithms - logarithms.mean(axis=1, keepdims=True)
+    return centred
+
+
+def not_rounding(variant: Probabilities, float32: Probabilities) -> str:
+    """Why a low precision differs from float32 by more than its rounding; empty if it does not."""
+    found = signal_to_noise(variant, float32)
+    if found >= MIN_SIGNAL_TO_NOISE:
+        return ""
+    return (
+        f"its scores have {found:.1f} dB of signal to noise against float32, and sound rounding "
+        f"leaves at least {MIN_SIGNAL_TO_NOISE:g}: its file is wrong, or this precision does not "
+        "suit the network"
+    )
 
 
 def not_probabilities(variant: Probabilities, expected: tuple[int, ...]) -> str:

@@ -50,33 +50,36 @@ class RowStress:
         return statistics.fmean(self.accuracies[condition] for condition in conditions)
 
 
-def read_stress(rows: Sequence[Row], root: Path) -> list[RowStress]:
-    """Read the results of the rows that have some; run folders are below `root`."""
-    found = []
+def read_stress(rows: Sequence[Row], root: Path) -> tuple[list[RowStress], list[str]]:
+    """Read the results of the rows that have some, and why others cannot be read.
+
+    Run folders are below `root`.
+    """
+    found: list[RowStress] = []
+    errors: list[str] = []
     for row in rows:
         for record in row.records:
-            results, test = _read(RunFolder.of(root, record.spec).path, record)
-            if test is not None and results:
+            try:
+                results, test = _read(RunFolder.of(root, record.spec).path, record)
+            except ReportError as error:
+                errors.append(str(error))
+                continue
+            if test is not None:
                 accuracies = _accuracies(results, test)
                 found.append(RowStress(row, record.test.accuracy, results, accuracies))
                 break
-    return found
+    return found, errors
 
 
 def read_accuracies(folder: Path, record: RunRecord) -> dict[Condition, float]:
-    """Test accuracy of one run under each stored condition, 0 to 1."""
+    """Test accuracy of one run under each stored condition, 0 to 1; raises ReportError."""
     results, test = _read(folder, record)
     return {} if test is None else _accuracies(results, test)
 
 
 def _read(folder: Path, record: RunRecord) -> tuple[dict[Condition, StressResult], TestSet | None]:
     results = StressResults(folder, record.run_id, record.spec.data_summary.images["test"]).all()
-    if not results:
-        return {}, None
-    try:
-        return results, read_test_set(folder, record)
-    except ReportError:
-        return {}, None
+    return results, read_test_set(folder, record) if results else None
 
 
 def _accuracies(results: Mapping[Condition, StressResult], test: TestSet) -> dict[Condition, float]:
@@ -90,17 +93,17 @@ def shared_conditions(found: Sequence[RowStress]) -> list[Condition]:
     """Conditions that all rows have, in the order of the first."""
     return [
         condition
-        for condition in found[0].results
+        for condition in (found[0].results if found else ())
         if all(condition in item.results for item in found)
     ]
 
 
 def section(analysis: Analysis) -> Section | None:
     """Accuracies by row, and whether the pick holds; None unless runs were stressed."""
-    found = read_stress(analysis.rows, analysis.root)
-    conditions = shared_conditions(found) if found else []
+    found, errors = read_stress(analysis.rows, analysis.root)
+    conditions = shared_conditions(found)
     if not conditions or analysis.test is None:
-        return None
+        return Section(" ".join(errors)) if errors else None
     drawn = _drawn(found, conditions, analysis.test)
     intervals = [percentile_interval(values) for values in drawn]
     kinds = list(dict.fromkeys(corruption for corruption, _ in conditions))
@@ -110,7 +113,7 @@ def section(analysis: Analysis) -> Section | None:
             "Robustness to corruptions",
             columns,
             [_cells(*it, conditions, kinds) for it in zip(found, intervals, strict=True)],
-            _notes(analysis, found),
+            [*_notes(analysis, found), *errors],
         ),
         SectionTable(
             "Accuracy by corruption",
@@ -129,7 +132,7 @@ def section(analysis: Analysis) -> Section | None:
 
 def flat(analysis: Analysis, place: int) -> dict[str, object]:
     """Mean accuracy of a row under corruption; empty unless it was stressed."""
-    found = read_stress(analysis.rows[place : place + 1], analysis.root)
+    found, _ = read_stress(analysis.rows[place : place + 1], analysis.root)
     if not found:
         return {}
     mean = statistics.fmean(found[0].accuracies.values())

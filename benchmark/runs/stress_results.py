@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from benchmark.errors import ReportError
 from benchmark.runs.run_folder import RunFolder
 from clothclf.settings import Settings
 
@@ -73,14 +74,26 @@ class StressResults:
         return found if self._is_own(found) and found.corruptions_version == version else None
 
     def all(self) -> dict[tuple[str, int], StressResult]:
-        """Return the predictions of the newest corruptions by condition, in order of families."""
+        """Return the predictions of the newest corruptions by condition, in order of families.
+
+        Raises ReportError if a file is damaged: without it, a mean would be another figure.
+        """
         if not self._files.path.is_dir():
             return {}
         conditions = itertools.product(CORRUPTIONS, range(1, 6))
-        read = [self._files.read(f"{name}-{n}.json", StressResult) for name, n in conditions]
-        known = [found for found in read if found is not None and self._is_own(found)]
+        names = [f"{name}-{severity}.json" for name, severity in conditions]
+        present = [name for name in names if (self._files.path / name).exists()]
+        known = [self._known(name) for name in present]
         newest = max((found.corruptions_version for found in known), default=0)
         return {found.condition: found for found in known if found.corruptions_version == newest}
+
+    def _known(self, name: str) -> StressResult:
+        found = self._files.read(name, StressResult)
+        if found is None or f"{found.corruption}-{found.severity}.json" != name:
+            raise ReportError(f"{self._files.path / name}: is damaged; `bench stress` repeats it")
+        if not self._is_own(found):
+            raise ReportError(f"{self._files.path / name}: belongs to another run; delete it")
+        return found
 
     def _is_own(self, found: StressResult) -> bool:
         return found.run_id == self._run_id and len(found.predictions) == self._images

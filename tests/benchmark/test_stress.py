@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.errors import ReportError
 from benchmark.runs.find import FoundRun, open_run
 from benchmark.runs.run_folder import study_folders
 from benchmark.runs.stress_results import StressResults
@@ -74,7 +75,9 @@ def test_conditions_are_not_repeated_and_an_outdated_or_damaged_one_is(study: Pa
     path = run.folder.path / "stress" / "fog-1.json"
     whole = path.read_text()
     path.write_text(whole.replace('"predictions": [', '"predictions": [1,', 1))
-    assert ("fog", 1) not in stored(run).all()
+    with pytest.raises(ReportError, match=r"fog-1\.json: is damaged; `bench stress` repeats it"):
+        stored(run).all()
+    assert "fog-1.json: is damaged" in bench(study, "report").out
     done = bench(study, "stress", *TWO)
     assert f"{run.record.spec.name}: 1/1 fog 1" in done.err
     assert stored(run).all() == before

@@ -38,7 +38,7 @@ KINDS = (
     *("predictions.parquet", "predictions_valid.parquet", "confusion.png", "model.safetensors"),
     *("log.txt", "record.json"),
     *("pixels.npy", "pictures.parquet", "cache.json", "costs/*.json", "audits/*.json"),
-    *("selections/*.json",),
+    *("selections/*.json", "stress/*.json"),
 )
 
 
@@ -61,6 +61,10 @@ def kept(tiny_study: StudyRun, tmp_path_factory: pytest.TempPathFactory) -> Path
         suspects=(doubted,),
     )  # fmt: skip
     store_audit(root, audit)
+    stressed = run_bench(
+        folder, "stress", "-c", "tiny.yaml", "--severity", "5", "--corruption", "fog"
+    )
+    assert stressed.code == 0, stressed.err
     study = load_study(folder / "tiny.yaml", [f"tracking.folder={root}"])
     write_result(root, study, "tiny-0a1b2c3d", finished[:1], finished)
     return folder

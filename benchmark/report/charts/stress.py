@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def severity_data(analysis: Analysis) -> Data:
     """Chart data: a point for each severity of each row; accuracies in percent."""
-    found = read_stress(analysis.rows, analysis.root)
+    found, _ = read_stress(analysis.rows, analysis.root)
     conditions = shared_conditions(found)
     names = {
         row.name: name for row, name in zip(analysis.rows, names_of(analysis.rows), strict=True)
