@@ -18,6 +18,7 @@ from benchmark.report import statistics
 from benchmark.report.collect import Comparison
 from benchmark.report.confidence_set import Rank, rank_rows
 from benchmark.report.deployed import RowVariants, row_variants
+from benchmark.report.learning_curves import NO_CURVES, CurveSection, curve_section
 from benchmark.report.pairs import Pair, compare_pairs
 from benchmark.report.pick import Pick, choose_pick
 from benchmark.report.pick_rule import NO_CRITERIA, Criteria, Drawn
@@ -105,6 +106,8 @@ class Analysis:
     """Accuracy without suspected label errors; None unless the data has been audited."""
     deployed: tuple[RowVariants, ...] = ()
     """Variants measured by `bench deploy`, for the rows that have some."""
+    curves: CurveSection = NO_CURVES
+    """Learning curves measured by `bench curve`, for the rows that have one."""
 
 
 def analyse(comparison: Comparison, root: Path, criteria: Criteria = NO_CRITERIA) -> Analysis:
@@ -137,7 +140,8 @@ def analyse(comparison: Comparison, root: Path, criteria: Criteria = NO_CRITERIA
         root, comparison.specs[0].data_summary.fingerprint, test, predictions
     )
     return Analysis(
-        comparison, rows, figures, pairs, predictions, test, notes, pick, ranks, without, deployed
+        *(comparison, rows, figures, pairs, predictions, test, notes, pick, ranks, without),
+        *(deployed, curve_section(rows, root)),
     )
 
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 
 from benchmark.config.study import StudySettings
-from benchmark.report import deployed, fairness, measured, render, tuning
+from benchmark.report import deployed, fairness, learning_curves, measured, render, tuning
 from benchmark.report.analysis import Analysis
 from benchmark.report.collect import Collection
 from benchmark.report.pick import Pick
@@ -91,6 +91,7 @@ def flat_row(analysis: Analysis, place: int) -> dict[str, object]:
         **tuning.flat(row),
         **_without_suspects(analysis, place),
         **flat_targets(_verdicts(analysis, place)),
+        **learning_curves.flat(analysis.curves.of(row.name)),
         **({} if row.price is None else {"price_per_million": row.price}),
     }
 
@@ -98,6 +99,11 @@ def flat_row(analysis: Analysis, place: int) -> dict[str, object]:
 def _verdicts(analysis: Analysis, place: int) -> Sequence[deployed.VariantVerdict]:
     name = analysis.rows[place].name
     return next((item.verdicts for item in analysis.deployed if item.row == name), ())
+
+
+def _learning_curve(analysis: Analysis, place: int) -> dict[str, object]:
+    curve = analysis.curves.of(analysis.rows[place].name)
+    return {} if curve is None else {"learning_curve": learning_curves.nested(curve)}
 
 
 def _without_suspects(analysis: Analysis, place: int) -> dict[str, object]:
@@ -136,6 +142,7 @@ def _comparison(analysis: Analysis) -> dict[str, object]:
                 **flat_row(analysis, place),
                 **_errors_by_class(analysis, place),
                 "deployed": [deployed.flat(item) for item in _verdicts(analysis, place)],
+                **_learning_curve(analysis, place),
             }
             for place in _places(analysis)
         ],
@@ -156,6 +163,7 @@ def _comparison(analysis: Analysis) -> dict[str, object]:
         "refused": [{"run": spec.name, "reason": why} for spec, why in comparison.refused],
         "fairness": [dataclasses.asdict(card) for card in fairness.fairness(comparison)],
         "notes": list(analysis.notes),
+        **({"learning_curves": analysis.curves.sentences} if analysis.curves else {}),
         "pick": _pick(analysis.pick),
         **_suspects(analysis),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmark.config.study import StudySettings
-from benchmark.report import render
+from benchmark.report import learning_curves, render
 from benchmark.report.analysis import Analysis
 from benchmark.report.collect import Collection
 from benchmark.text.numbers import Headline, deployed_note
@@ -69,7 +69,31 @@ def _table(
         *(f"  % {' '.join(f'{run.name}: {run.text}'.split())}" for run in without),
         r"\end{table}",
     ]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_learning_curves(analysis)])
+
+
+def _learning_curves(analysis: Analysis) -> list[str]:
+    """Table by the number of training images; empty without curves of `bench curve`."""
+    cells = learning_curves.cells(analysis.curves)
+    if not cells:
+        return []
+    caption = " ".join([f"{learning_curves.TITLE}.", *analysis.curves.sentences])
+    rows = [[escape(cell) for cell in line] for line in (learning_curves.COLUMNS, *cells)]
+    head, *body = (f"    {' & '.join(line)} \\\\" for line in rows)
+    return [
+        "",
+        r"\begin{table}",
+        r"  \centering",
+        rf"  \caption{{{escape(caption)}}}",
+        rf"  \begin{{tabular}}{{l{'r' * (len(learning_curves.COLUMNS) - 1)}}}",
+        r"    \toprule",
+        head,
+        r"    \midrule",
+        *body,
+        r"    \bottomrule",
+        r"  \end{tabular}",
+        r"\end{table}",
+    ]
 
 
 def _rows(analysis: Analysis) -> list[list[str]]:

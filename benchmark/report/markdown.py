@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmark.config.study import StudySettings
-from benchmark.report import deployed, fairness, measured, render, suspects, tuning
+from benchmark.report import (
+    deployed,
+    fairness,
+    learning_curves,
+    measured,
+    render,
+    suspects,
+    tuning,
+)
 from benchmark.report.analysis import Analysis
 from benchmark.report.caveats import caveats
 from benchmark.report.collect import Collection
@@ -47,6 +55,7 @@ def _comparison(analysis: Analysis, not_begun: Sequence[str]) -> list[str]:
     parts.append(markdown_table(render.table_cells(analysis, not_begun), render.columns(analysis)))
     if analysis.rows:
         parts += _tuning(analysis.rows)
+        parts += _learning_curves(analysis)
         parts += _sureness(analysis)
         parts += _costs(analysis.rows)
         parts += _deployed(analysis)
@@ -62,6 +71,12 @@ def _tuning(rows: Sequence[Row]) -> list[str]:
         return []
     table = markdown_table(cells, tuning.COLUMNS)
     return ["### Tuning", inline(tuning.sentence(rows)), table]
+
+
+def _learning_curves(analysis: Analysis) -> list[str]:
+    if not analysis.curves:
+        return []
+    return [f"### {learning_curves.TITLE}", *learning_curves.markdown_parts(analysis.curves)]
 
 
 def _front(analysis: Analysis) -> str:

@@ -10,11 +10,13 @@ from typing import Any
 from benchmark.report.analysis import Analysis
 from benchmark.report.charts import confusion as chart_confusion
 from benchmark.report.charts import curves as chart_curves
+from benchmark.report.charts import learning_curves as chart_learning_curves
 from benchmark.report.charts import pareto as chart_pareto
 from benchmark.report.charts import seeds as chart_seeds
 from benchmark.report.charts import shared as charts
 from benchmark.report.charts import trials as chart_trials
 from benchmark.report.charts.style import LIGHT
+from benchmark.report.learning_curves import TITLE
 from clothclf.data.atomic import output_file
 
 WIDTH = 720
@@ -75,6 +77,10 @@ def plots(analysis: Analysis) -> Iterator[Named]:
     if trials is not None:
         subtitle = "trials of a run, drawn at random; mean over seeds"
         yield _named("tuning", trials, chart_trials.TITLE, subtitle)
+    images = chart_learning_curves.learning_curves(analysis, LIGHT, KEY_COLUMNS)
+    if images is not None:
+        subtitle = "one point per training; fitted power laws with 90 % bands, to twice the images"
+        yield _named("training-images", images, TITLE, subtitle)
     names = charts.names_of(analysis.rows)
     for place, figures in enumerate(analysis.statistics[:MAX_MATRICES]):
         if figures is not None:

@@ -8,11 +8,13 @@ from benchmark.report import render
 from benchmark.report.analysis import Analysis, RowStatistics
 from benchmark.report.charts import confusion as chart_confusion
 from benchmark.report.charts import curves as chart_curves
+from benchmark.report.charts import learning_curves as chart_learning_curves
 from benchmark.report.charts import pareto as chart_pareto
 from benchmark.report.charts import seeds as chart_seeds
 from benchmark.report.charts import shared as charts
 from benchmark.report.charts import trials as chart_trials
 from benchmark.report.charts.style import VARIABLES
+from benchmark.report.learning_curves import TITLE
 from benchmark.report.page.ask import asked
 from benchmark.report.rows import Row
 
@@ -46,6 +48,7 @@ def page_data(analysis: Analysis) -> dict[str, Any]:
         ),
         "curves": curves,
         **_trials(analysis),
+        **_training_images(analysis),
         "confusion": _confusion(analysis),
         "answers": _results_by_class(analysis),
         "classes": list(analysis.test.classes) if analysis.test else [],
@@ -59,6 +62,12 @@ def _trials(analysis: Analysis) -> dict[str, Any]:
     if chart is None:
         return {}
     return {"tuning": charts.to_spec(chart, VARIABLES, chart_trials.TITLE)}
+
+
+def _training_images(analysis: Analysis) -> dict[str, Any]:
+    """Chart by the number of training images; empty without curves of `bench curve`."""
+    chart = chart_learning_curves.learning_curves(analysis, VARIABLES)
+    return {} if chart is None else {"images": charts.to_spec(chart, VARIABLES, TITLE)}
 
 
 def _confusion(analysis: Analysis) -> dict[str, Any] | None:

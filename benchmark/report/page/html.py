@@ -43,6 +43,7 @@ SECTIONS = {
         "suspects": "Without suspected label errors",
         "curves": "Learning curves",
         "tuning": "Tuning",
+        "images": "Number of training images",
     },
     "Costs": {
         "counters": "Costs by counter",
@@ -182,6 +183,7 @@ def _comparison(
         "pairs": html_tables.pair_table(analysis, digits),
         "without": html_tables.without_suspects(analysis),
         "tuning": html_tables.tuning_table(analysis),
+        "learning_curves": html_tables.learning_curves_table(analysis),
         "costs": html_tables.cost_table(analysis),
         "reasons": [(row.name, row.cost.reason) for row in rows if row.cost and row.cost.reason],
         "measured": html_tables.measured_tables(analysis),
@@ -220,6 +222,7 @@ def _contents(values: Mapping[str, Any]) -> dict[str, dict[str, str]]:
         "suspects": values["without"],
         "curves": values["pick"],
         "tuning": values["tuning"],
+        "images": values["learning_curves"],
         "deployed": values["deployed"],
         "counters": values["costs"].lines,
         "measured": values["measured"] or values["not_measured"],

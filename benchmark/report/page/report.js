@@ -26,6 +26,7 @@ for (const root of document.querySelectorAll("[data-comparison]")) {
   const ring = pareto(root, page.pareto);
   plain(root, "spread", page.spread);
   plain(root, "tuning", page.tuning);
+  plain(root, "images", page.images);
   curves(root, page.curves, page.names);
   answers(root, page);
   ask(root, page, ring);

@@ -6,7 +6,15 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from benchmark.report import deployed, fairness, measured, render, suspects, tuning
+from benchmark.report import (
+    deployed,
+    fairness,
+    learning_curves,
+    measured,
+    render,
+    suspects,
+    tuning,
+)
 from benchmark.report.analysis import Analysis
 from benchmark.report.charts.shared import names_of
 from benchmark.report.columns import COLUMNS
@@ -347,6 +355,15 @@ def tuning_table(analysis: Analysis) -> tuple[str, Table] | None:
     if not rows:
         return None
     return tuning.sentence(analysis.rows), plain("Tuning", tuning.COLUMNS, rows)
+
+
+def learning_curves_table(analysis: Analysis) -> tuple[Table, list[str]] | None:
+    """Table and sentences of the curves by the number of images; None without `bench curve`."""
+    if not analysis.curves:
+        return None
+    rows = learning_curves.cells(analysis.curves)
+    table = plain(learning_curves.TITLE, learning_curves.COLUMNS, rows)
+    return table, analysis.curves.sentences
 
 
 def cost_table(analysis: Analysis) -> Table:
