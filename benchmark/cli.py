@@ -11,6 +11,7 @@ import click
 
 from benchmark.commands.compare import compare
 from benchmark.commands.cost import cost
+from benchmark.commands.curve import curve
 from benchmark.commands.data import data
 from benchmark.commands.deploy import deploy
 from benchmark.commands.doctor import doctor
@@ -93,7 +94,7 @@ def main() -> None:
 
 for _command in (
     *(run, plan, report, compare, cost, models, data, select),
-    *(predict, export, deploy, stress, register, runs, sync, doctor, ui),
+    *(curve, predict, export, deploy, stress, register, runs, sync, doctor, ui),
 ):
     log_options(_command)
     main.add_command(_command)

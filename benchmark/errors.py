@@ -31,3 +31,7 @@ class ClusterError(UserError):
 
 class DeployError(UserError):
     """A variant cannot be built or measured, or a kit or its result cannot be used."""
+
+
+class CurveError(UserError):
+    """A learning curve cannot be measured."""

@@ -49,6 +49,7 @@ VERBS = [
     ["select"],
     ["report"],
     ["compare"],
+    ["curve"],
     ["deploy"],
     ["cost"],
     ["models"],

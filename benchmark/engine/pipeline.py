@@ -16,9 +16,9 @@ from pydantic import TypeAdapter
 from torch.distributed import destroy_process_group
 
 from benchmark.engine.confusion_plot import draw_confusion
-from benchmark.engine.load_teacher import open_teacher
 from benchmark.engine.memory_limit import limit_memory
 from benchmark.engine.stages import StageCache
+from benchmark.inference.load_teacher import open_teacher
 from benchmark.runs import run_folder as files
 from benchmark.runs.environment import describe_environment
 from benchmark.runs.events import EpochDone, Event, Note, Progress, Resumed, StageStarted

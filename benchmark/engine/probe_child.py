@@ -17,7 +17,7 @@ from clothclf.settings import Precision
 
 def answer(question: dict[str, Any]) -> dict[str, Any]:
     """Probe a run; return the probe, or an error message if the run cannot start."""
-    from benchmark.engine.load_teacher import open_teacher
+    from benchmark.inference.load_teacher import open_teacher
     from benchmark.runs.inputs import build_from  # torch; prints cannot reach the result
     from clothclf.cost.measure.peak_memory import highest_resident_bytes
     from clothclf.data.batches import ImageBatches

@@ -69,7 +69,7 @@ def restore(saved: SavedModel, tensors: Path) -> Classifier:
         drawn = Weights("random", "random", "", None)
         classifier = build_from(saved.spec.model_copy(update={"weights": drawn}))
     else:
-        weights = _weights(saved)
+        weights = initial_weights(saved)
         classifier = build_from(saved.spec.model_copy(update={"weights": weights}))
         if state_hash(classifier.backbone) != saved.backbone_sha256:
             raise WeightsError(
@@ -97,7 +97,7 @@ def _read(saved: SavedModel, tensors: Path) -> dict[str, Tensor]:
         raise WeightsError(f"{tensors}: cannot be read: {error.strerror or error}") from None
 
 
-def _weights(saved: SavedModel) -> Weights:
+def initial_weights(saved: SavedModel) -> Weights:
     """Initial weights of the run; raises WeightsError if they are missing or have changed."""
     weights, architecture = saved.spec.weights, saved.spec.architecture
     if weights.origin == "random":

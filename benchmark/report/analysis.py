@@ -18,6 +18,7 @@ from benchmark.report import statistics
 from benchmark.report.collect import Comparison
 from benchmark.report.confidence_set import Rank, rank_rows
 from benchmark.report.deployed import RowVariants, row_variants
+from benchmark.report.learning_curves import NO_CURVES, CurveSection, curve_section
 from benchmark.report.pairs import Pair, compare_pairs
 from benchmark.report.pick import Pick, choose_pick
 from benchmark.report.pick_rule import NO_CRITERIA, Criteria, Drawn
@@ -107,6 +108,8 @@ class Analysis:
     """Accuracy without suspected label errors; None unless the data has been audited."""
     deployed: tuple[RowVariants, ...] = ()
     """Variants measured by `bench deploy`, for the rows that have some."""
+    curves: CurveSection = NO_CURVES
+    """Learning curves measured by `bench curve`, for the rows that have one."""
 
 
 def analyse(comparison: Comparison, root: Path, criteria: Criteria = NO_CRITERIA) -> Analysis:
@@ -151,6 +154,7 @@ def analyse(comparison: Comparison, root: Path, criteria: Criteria = NO_CRITERIA
         ranks,
         without,
         deployed,
+        curve_section(rows, root),
     )
 
 

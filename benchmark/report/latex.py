@@ -8,6 +8,7 @@ from benchmark.config.study import StudySettings
 from benchmark.report import render
 from benchmark.report.analysis import Analysis
 from benchmark.report.collect import Collection
+from benchmark.report.sections import SectionTable, sections
 from benchmark.text.numbers import Headline, deployed_note
 
 COLUMNS = (
@@ -69,7 +70,35 @@ def _table(
         *(f"  % {' '.join(f'{run.name}: {run.text}'.split())}" for run in without),
         r"\end{table}",
     ]
-    return "\n".join(lines)
+    more = [
+        line
+        for _, section in sections(analysis)
+        if section.for_papers
+        for table in section.tables
+        for line in _more(table, section.lead)
+    ]
+    return "\n".join([*lines, *more])
+
+
+def _more(table: SectionTable, lead: str) -> list[str]:
+    """Table of an optional section, after an empty line."""
+    caption = " ".join([f"{table.title}.", lead, *table.notes])
+    rows = [[escape(cell) for cell in line] for line in (table.columns, *table.rows)]
+    head, *body = (f"    {' & '.join(line)} \\\\" for line in rows)
+    return [
+        "",
+        r"\begin{table}",
+        r"  \centering",
+        rf"  \caption{{{escape(caption)}}}",
+        rf"  \begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}",
+        r"    \toprule",
+        head,
+        r"    \midrule",
+        *body,
+        r"    \bottomrule",
+        r"  \end{tabular}",
+        r"\end{table}",
+    ]
 
 
 def _rows(analysis: Analysis) -> list[list[str]]:

@@ -57,6 +57,8 @@ class Section:
     """Sentences that answer the section's question."""
     tables: Sequence[SectionTable] = ()
     charts: Sequence[SectionChart] = ()
+    for_papers: bool = False
+    """Whether LaTeX also has its tables, which are narrow enough then."""
     values: object = None
     """Unrounded values for JSON; None if the rows have them all."""
 
@@ -83,6 +85,12 @@ OPTIONAL_SECTIONS = {
             "suspects", "Without suspected label errors", "Evidence", "benchmark.report.suspects"
         ),
         SectionEntry("tuning", "Tuning", "Evidence", "benchmark.report.tuning"),
+        SectionEntry(
+            "training_images",
+            "Number of training images",
+            "Evidence",
+            "benchmark.report.learning_curves",
+        ),
         SectionEntry("stress", "Robustness to corruptions", "Evidence", "benchmark.report.stress"),
         SectionEntry("deployed", "Deployed variants", "Costs", "benchmark.report.deployed"),
     )

@@ -127,7 +127,7 @@ def section(analysis: Analysis) -> Section | None:
         for known in [item.accuracies.items()]
     }
     lead = f"{_what(conditions, kinds)} {_verdict(analysis, found, conditions, drawn)}"
-    return Section(lead.rstrip(), tables, [CHART], values)
+    return Section(lead.rstrip(), tables, [CHART], for_papers=True, values=values)
 
 
 def flat(analysis: Analysis, place: int) -> dict[str, object]:

@@ -102,8 +102,8 @@ def test_a_teacher_that_is_gone_fails_the_run_in_words(taught: Path, tmp_path: P
     """Planned with its teacher, and begun when that is not there any more."""
     import torch
 
-    from benchmark.engine.load_teacher import open_teacher
     from benchmark.errors import UserError
+    from benchmark.inference.load_teacher import open_teacher
     from benchmark.runs.inputs import build_from
     from benchmark.runs.spec import RunSpec
 

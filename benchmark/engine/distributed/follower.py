@@ -6,9 +6,9 @@ import signal
 
 from torch.distributed import destroy_process_group
 
-from benchmark.engine.load_teacher import open_teacher
 from benchmark.engine.memory_limit import limit_memory
 from benchmark.engine.pipeline import Stop
+from benchmark.inference.load_teacher import open_teacher
 from benchmark.runs import run_folder as files
 from benchmark.runs.inputs import build_from, make_batches, open_splits
 from benchmark.runs.run_folder import RunFolder

@@ -1,0 +1,1 @@
+"""Train finished runs again on fewer images, for their learning curves."""

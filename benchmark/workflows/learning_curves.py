@@ -1,0 +1,96 @@
+"""Measure the learning curves of a study's finished architectures, and log them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from benchmark.config.study import StudySettings
+from benchmark.curve.measure import is_cheap, measure_curve
+from benchmark.errors import CurveError, TrackingError
+from benchmark.report.learning_curves import CurveSection, curve_section
+from benchmark.report.rows import Row
+from benchmark.report.write import read_report
+from benchmark.runs.curves import DRAWS, SHARES
+from benchmark.runs.find import FoundRun
+from benchmark.runs.run_folder import RunFolder
+from benchmark.text.numbers import duration
+from clothclf.errors import UserError, did_you_mean
+
+Notify = Callable[[str], None]
+
+
+def measure(
+    study: StudySettings,
+    config: Path,
+    architectures: Sequence[str],
+    finetuned: bool,
+    notify: Notify,
+) -> CurveSection:
+    """Measure the curve of each finished architecture, or of `architectures`, with one run each.
+
+    Of several seeds, it is the first one. Runs that are not frozen are only trained again with
+    `finetuned`. An architecture that fails is reported, and the others go on. Raises CurveError if
+    there is no finished run, or the error of the last one if none could be measured.
+    """
+    root = study.tracking.folder.absolute()
+    rows = _chosen(study, read_report(study, config).analyses[0].rows, architectures)
+    measured: list[Row] = []
+    failed: UserError | None = None
+    for row in rows:
+        found = FoundRun(RunFolder.of(root, row.records[0].spec), row.records[0])
+        try:
+            if not finetuned and not is_cheap(found.record.training):
+                raise CurveError(_what_it_takes(found))
+            measure_curve(found, notify)
+        except UserError as error:
+            failed = error
+            if len(rows) > 1:
+                notify(str(error))
+        else:
+            measured.append(row)
+    if failed is not None and not measured:
+        raise failed
+    return curve_section(measured, root)
+
+
+def _chosen(study: StudySettings, rows: Sequence[Row], names: Sequence[str]) -> list[Row]:
+    if not rows:
+        raise CurveError(f"study {study.study!r} has no finished run; run it first")
+    known = [row.architecture for row in rows]
+    for name in names:
+        if name not in known:
+            hint = did_you_mean(name, known) or f"; finished: {', '.join(dict.fromkeys(known))}"
+            raise CurveError(f"study {study.study!r} has no finished run of {name!r}{hint}")
+    return [row for row in rows if not names or row.architecture in names]
+
+
+def _what_it_takes(found: FoundRun) -> str:
+    """Say what the curve of a run takes whose backbone runs in every epoch."""
+    runs = DRAWS * sum(SHARES[:-1])
+    seconds = duration(runs * found.record.training.seconds)
+    return (
+        f"{found.name}: its backbone runs in every epoch, so its curve takes about {runs:.1f} "
+        f"times its training, {seconds}; add --finetuned to train it"
+    )
+
+
+def log_curves(study: StudySettings, section: CurveSection) -> None:
+    """Log points and forecasts of learning curves to MLflow; raises TrackingError."""
+    from benchmark.runs.root import open_store, tracking_uri
+    from benchmark.tracking.connection import first_line
+    from benchmark.tracking.curves import log_curve
+    from benchmark.tracking.mlflow_store import MlflowStore
+
+    store = MlflowStore(tracking_uri(study), study.study, open_store(study))
+    for curve in section.curves:
+        try:
+            store.bring(RunFolder.of(study.tracking.folder.absolute(), curve.record.spec))
+            log_curve(store, curve)
+        except TrackingError:
+            raise
+        except Exception as error:  # database, network or MLflow errors
+            raise TrackingError(
+                f"{curve.row}: its learning curve could not be logged to {store.shown_uri}: "
+                f"{first_line(error)}"
+            ) from None
