@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 
 from benchmark.config.study import StudySettings
-from benchmark.report import deployed, fairness, measured, render, tuning
+from benchmark.report import deployed, fairness, measured, render, slice_text, tuning
 from benchmark.report.analysis import Analysis
 from benchmark.report.collect import Collection
 from benchmark.report.pick import Pick
@@ -90,6 +90,7 @@ def flat_row(analysis: Analysis, place: int) -> dict[str, object]:
         "protocol": spec.protocol_id,
         **tuning.flat(row),
         **_without_suspects(analysis, place),
+        **slice_text.flat(analysis.slices, place),
         **flat_targets(_verdicts(analysis, place)),
         **({} if row.price is None else {"price_per_million": row.price}),
     }
@@ -158,6 +159,7 @@ def _comparison(analysis: Analysis) -> dict[str, object]:
         "notes": list(analysis.notes),
         "pick": _pick(analysis.pick),
         **_suspects(analysis),
+        **_slices(analysis),
     }
 
 
@@ -175,6 +177,30 @@ def _suspects(analysis: Analysis) -> dict[str, object]:
     found_by = without.audit.model_dump(mode="json", exclude={"check", "version", "suspects"})
     values = {"sentence": without.sentence, "found_by": found_by, "test": list(without.suspected)}
     return {"suspects": values}
+
+
+def _slices(analysis: Analysis) -> dict[str, object]:
+    """Slices with figures and pairs by name of the row; empty unless asked for."""
+    if analysis.slices is None:
+        return {}
+    names = [row.name for row in analysis.rows]
+    values = [
+        {
+            "column": found.column,
+            "value": found.value,
+            "images": found.images,
+            "weak_for": [names[place] for place in found.weak],
+            "rows": {names[p]: dataclasses.asdict(one) for p, one in found.figures.items()},
+            "pairs": [
+                dataclasses.asdict(pair)
+                | {"first": names[pair.first], "second": names[pair.second]}
+                for pair in found.pairs
+            ],
+        }
+        for found in analysis.slices.all
+    ]
+    weakest = [[found.column, found.value] for found in analysis.slices.weakest]
+    return {"slices": {"all": values, "weakest": weakest}}
 
 
 def _errors_by_class(analysis: Analysis, place: int) -> dict[str, object]:

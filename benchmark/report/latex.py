@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmark.config.study import StudySettings
-from benchmark.report import render
+from benchmark.report import render, slice_text
 from benchmark.report.analysis import Analysis
 from benchmark.report.collect import Collection
 from benchmark.text.numbers import Headline, deployed_note
@@ -32,7 +32,9 @@ def render_latex(study: StudySettings, collection: Collection, analyses: Sequenc
 
     Runs without results are listed in comments below the table.
     """
-    return "\n\n".join(_table(study, collection, analyses, n) for n in range(len(analyses))) + "\n"
+    tables = [_table(study, collection, analyses, n) for n in range(len(analyses))]
+    tables += [text for analysis in analyses for text in _slice_tables(analysis)]
+    return "\n\n".join(tables) + "\n"
 
 
 def _table(
@@ -90,6 +92,32 @@ def _rows(analysis: Analysis) -> list[list[str]]:
             ]
         )
     return found
+
+
+def _slice_tables(analysis: Analysis) -> list[str]:
+    """Accuracy by slice, one table per column."""
+    slices = analysis.slices
+    if slices is None:
+        return []
+    heads = [escape(name) for name in slice_text.accuracy_columns(analysis, slices)]
+    tables = []
+    for column in slices.columns:
+        cells = slice_text.accuracy_cells(analysis, slices, column)
+        lines = [
+            r"\begin{table}",
+            r"  \centering",
+            rf"  \caption{{Test accuracy (\%) by {escape(column)}, with 95\,\% intervals.}}",
+            rf"  \begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}",
+            r"    \toprule",
+            f"    {' & '.join(heads)} \\\\",
+            r"    \midrule",
+            *(f"    {' & '.join(escape(cell) for cell in row)} \\\\" for row in cells),
+            r"    \bottomrule",
+            r"  \end{tabular}",
+            r"\end{table}",
+        ]
+        tables.append("\n".join(lines))
+    return tables
 
 
 def _p(p: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmark.config.study import StudySettings
-from benchmark.report import deployed, fairness, measured, render, suspects, tuning
+from benchmark.report import deployed, fairness, measured, render, slice_text, suspects, tuning
 from benchmark.report.analysis import Analysis
 from benchmark.report.caveats import caveats
 from benchmark.report.collect import Collection
@@ -83,10 +83,30 @@ def _sureness(analysis: Analysis) -> list[str]:
     if cells:
         parts.append("### Uncertainty and errors")
         parts.append(markdown_table(cells, render.sureness_columns(analysis)))
+    parts += _slices(analysis)
     if analysis.without is not None:
         parts += ["### Without suspected label errors", inline(analysis.without.sentence)]
         cells = suspects.cells(analysis.without, [row.name for row in analysis.rows])
         parts.append(markdown_table(cells, suspects.COLUMNS))
+    return parts
+
+
+def _slices(analysis: Analysis) -> list[str]:
+    slices = analysis.slices
+    if slices is None:
+        return []
+    parts = ["### Results by slice", inline(slice_text.weak_sentence(slices))]
+    if slices.weakest:
+        cells = slice_text.weak_cells(analysis, slices)
+        parts.append(markdown_table(cells, slice_text.WEAK_COLUMNS))
+    for column in slices.columns:
+        cells = slice_text.accuracy_cells(analysis, slices, column)
+        parts.append(f"#### By {inline(column)}: accuracy (95 % CI)")
+        parts.append(markdown_table(cells, slice_text.accuracy_columns(analysis, slices)))
+        if title := slice_text.side_title(analysis, slices):
+            cells = slice_text.side_cells(analysis, slices, column)
+            parts += [f"{inline(title)}:", markdown_table(cells, slice_text.SIDE_COLUMNS)]
+        parts.append(inline(slice_text.pair_sentence(analysis, slices, column)))
     return parts
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
+from benchmark.report import slice_text
 from benchmark.report.analysis import Analysis
 from benchmark.report.caveats import caveats
 from benchmark.report.render import columns, table_cells
+from benchmark.report.slices import Slices
 from benchmark.report.write import Report
 from benchmark.terminal.output import print_table
 from benchmark.text.printable import printable
@@ -23,6 +25,8 @@ def print_report(report: Report, console: Console, next_steps: str = "") -> None
     for number, analysis in enumerate(report.analyses):
         print_pick(analysis, console)
         print_comparison(report, analysis, console, report.collection.not_begun * (not number))
+        if analysis.slices is not None:
+            print_weak_slices(analysis, analysis.slices, console)
         for line in caveats(analysis):
             console.print(Text(f"- {printable(line)}"))
     if report.collection.elsewhere:
@@ -40,6 +44,14 @@ def print_pick(analysis: Analysis, console: Console) -> None:
     console.print(Text(printable(pick.sentence)), style="bold")
     if pick.beside:
         console.print(Text(printable(pick.beside)))
+
+
+def print_weak_slices(analysis: Analysis, slices: Slices, console: Console) -> None:
+    """Print the weak slices of the test images."""
+    console.print(Text(printable(slice_text.weak_sentence(slices))))
+    cells = slice_text.weak_cells(analysis, slices)
+    if cells:
+        print_table(console, list(slice_text.WEAK_COLUMNS), cells, "Weak slices", ("95 % CI",))
 
 
 def print_comparison(

@@ -38,6 +38,7 @@ SECTIONS = {
     "Evidence": {
         "mistakes": "Mistakes",
         "classes": "Results by class",
+        "slices": "Results by slice",
         "pairs": "Pairwise comparisons",
         "seeds": "Variation between seeds",
         "suspects": "Without suspected label errors",
@@ -180,6 +181,7 @@ def _comparison(
         "ranked": bool(analysis.ranks),
         "sureness": html_tables.sureness_table(analysis),
         "pairs": html_tables.pair_table(analysis, digits),
+        "slices": html_tables.slice_tables(analysis),
         "without": html_tables.without_suspects(analysis),
         "tuning": html_tables.tuning_table(analysis),
         "costs": html_tables.cost_table(analysis),
@@ -215,6 +217,7 @@ def _contents(values: Mapping[str, Any]) -> dict[str, dict[str, str]]:
         "cost": values["pick"],
         "mistakes": values["sureness"].lines,
         "classes": values["sureness"].lines,
+        "slices": values["slices"],
         "pairs": values["pairs"].lines,
         "seeds": values["pick"],
         "suspects": values["without"],

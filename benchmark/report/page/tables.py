@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from benchmark.report import deployed, fairness, measured, render, suspects, tuning
+from benchmark.report import deployed, fairness, measured, render, slice_text, suspects, tuning
 from benchmark.report.analysis import Analysis
 from benchmark.report.charts.shared import names_of
 from benchmark.report.columns import COLUMNS
@@ -67,6 +68,17 @@ class Table:
     def ascends(self, column: int) -> bool:
         """Whether the first click sorts a column ascending: text, and costs, cheapest first."""
         return column in self.text_columns or bool(_CHEAPEST_FIRST.search(self.columns[column]))
+
+
+class SliceTables(NamedTuple):
+    """Tables of one column's slices."""
+
+    column: str
+    accuracies: Table
+    title: str
+    """Names of the two architectures beside each other."""
+    beside: Table | None
+    note: str
 
 
 def plain(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
@@ -330,6 +342,30 @@ def sureness_table(analysis: Analysis) -> Table:
     """Uncertainty, calibration and confusions of every row with saved predictions."""
     cells = render.sureness_cells(analysis)
     return plain("Uncertainty and errors", render.sureness_columns(analysis), cells)
+
+
+def slice_tables(analysis: Analysis) -> tuple[str, Table | None, list[SliceTables]] | None:
+    """Sentence and table of the weak slices, and two tables by column; None without slices."""
+    slices = analysis.slices
+    if slices is None:
+        return None
+    weak = None
+    if slices.weakest:
+        cells = slice_text.weak_cells(analysis, slices)
+        weak = plain("Weak slices", slice_text.WEAK_COLUMNS, cells)
+    columns = slice_text.accuracy_columns(analysis, slices)
+    title = slice_text.side_title(analysis, slices)
+    tables = []
+    for column in slices.columns:
+        cells = slice_text.accuracy_cells(analysis, slices, column)
+        own = plain(f"Accuracy by {column}", columns, cells)
+        beside = None
+        if title:
+            cells = slice_text.side_cells(analysis, slices, column)
+            beside = plain(f"{title} by {column}", slice_text.SIDE_COLUMNS, cells)
+        note = slice_text.pair_sentence(analysis, slices, column)
+        tables.append(SliceTables(column, own, title, beside, note))
+    return slice_text.weak_sentence(slices), weak, tables
 
 
 def without_suspects(analysis: Analysis) -> tuple[str, Table] | None:
