@@ -118,6 +118,14 @@ MAX_SHOWN = 20
     help="Two columns of the Pareto front: a metric (such as accuracy, f1, auroc), macs, params, "
     "latency, throughput, memory, time, price. An unknown name lists all of them.",
 )
+@click.option(
+    "--by",
+    "by",
+    multiple=True,
+    metavar="COLUMN",
+    help="Also report accuracy by the values of a column of the data, or by brightness, sharpness, "
+    "background or size of the images; repeatable.",
+)
 @click.option("--plots", type=click.Path(path_type=Path), help="Also write plots to this folder.")
 @click.option(
     "--no-images", is_flag=True, help="Do not include images of the data in the HTML report."
@@ -136,6 +144,7 @@ def report(
     assignments: tuple[str, ...],
     form: str | None,
     output: Path | None,
+    by: tuple[str, ...],
     plots: Path | None,
     no_images: bool,
     no_pictures: bool,
@@ -160,6 +169,7 @@ def report(
       bench report --max-gmacs 0.5 --prefer speed
       bench report -c configs/fashion.yaml --set data.path=archive.zip -o report.html
       bench report --plots plots --format csv -o report.csv
+      bench report --by gender --by brightness -o report.html
       bench report --check report.md
       bench report --target laptop --price-per-hour 0.40 --cost price
     """
@@ -170,7 +180,8 @@ def report(
     asked, form = form, output_format(form, written, SUFFIXES, "md")
     study = load(config, assignments)
     made, message = report_or_finalists(study, config, _criteria(**criteria_met), from_select)
-    made = dataclasses.replace(made, command=_command(ctx, config, assignments, from_select))
+    made = dataclasses.replace(made, command=_command(ctx, config, assignments, by, from_select))
+    made = made.by(by)
     if message:
         click.echo(message, err=True)
     if checked is not None:
@@ -227,7 +238,11 @@ def _criteria(front: str, **limits: Any) -> Criteria:
 
 
 def _command(
-    ctx: click.Context, config: Path, assignments: tuple[str, ...], from_select: bool
+    ctx: click.Context,
+    config: Path,
+    assignments: tuple[str, ...],
+    by: tuple[str, ...],
+    from_select: bool,
 ) -> str:
     """Command that makes the report again, without criteria and credentials."""
     from benchmark.config.credentials import without_password
@@ -239,6 +254,8 @@ def _command(
         words += ["--recipe", recipe]
     for assignment in assignments:
         words += ["--set", without_password(assignment)]
+    for column in by:
+        words += ["--by", column]
     words += ["--from-select"] if from_select else []
     return shlex.join(words)
 

@@ -30,6 +30,7 @@ from benchmark.report.predictions import (
     read_predictions,
 )
 from benchmark.report.rows import Row, make_rows
+from benchmark.report.slices import Slices
 from benchmark.report.statistics import Interval, Resampling
 from benchmark.report.suspects import WithoutSuspects, without_suspects
 from benchmark.report.targets import with_target
@@ -110,6 +111,8 @@ class Analysis:
     """Variants measured by `bench deploy`, for the rows that have some."""
     curves: CurveSection = NO_CURVES
     """Learning curves measured by `bench curve`, for the rows that have one."""
+    slices: Slices | None = None
+    """Accuracy by slice of the test images; None unless asked for."""
 
 
 def analyse(comparison: Comparison, root: Path, criteria: Criteria = NO_CRITERIA) -> Analysis:
@@ -312,7 +315,7 @@ class TestImage:
 
 def all_wrong(analysis: Analysis) -> list[TestImage]:
     """Images that every row with statistics misclassifies with every seed, sorted by id."""
-    right = _correct_by_row(analysis)
+    right = correct_by_row(analysis)
     if not right:
         return []
     return images_of(
@@ -322,7 +325,7 @@ def all_wrong(analysis: Analysis) -> list[TestImage]:
 
 def only_right(analysis: Analysis) -> dict[int, list[TestImage]]:
     """Images by row index that only this row predicts correctly, with every seed."""
-    right = _correct_by_row(analysis)
+    right = correct_by_row(analysis)
     images = {}
     for place, own in right.items():
         others = [other.any(axis=0) for number, other in right.items() if number != place]
@@ -332,7 +335,7 @@ def only_right(analysis: Analysis) -> dict[int, list[TestImage]]:
     return images
 
 
-def _correct_by_row(analysis: Analysis) -> dict[int, npt.NDArray[np.bool_]]:
+def correct_by_row(analysis: Analysis) -> dict[int, npt.NDArray[np.bool_]]:
     """Correctness of the predictions [seeds, n] for each row that has them."""
     if analysis.test is None:
         return {}

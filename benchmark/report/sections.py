@@ -84,6 +84,7 @@ OPTIONAL_SECTIONS = {
         SectionEntry(
             "suspects", "Without suspected label errors", "Evidence", "benchmark.report.suspects"
         ),
+        SectionEntry("slices", "Results by slice", "Evidence", "benchmark.report.slice_text"),
         SectionEntry("tuning", "Tuning", "Evidence", "benchmark.report.tuning"),
         SectionEntry(
             "training_images",

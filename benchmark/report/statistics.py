@@ -89,6 +89,15 @@ def percentile_interval(drawn: Floats, level: float = LEVEL) -> Interval:
     return Interval(float(low), float(high))
 
 
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """95 % confidence interval of a share in `count` independent cases (Wilson 1927)."""
+    normal = NormalDist().inv_cdf((1 + LEVEL) / 2)
+    spread = normal**2 / count
+    middle = (share + spread / 2) / (1 + spread)
+    half = normal / (1 + spread) * math.sqrt(share * (1 - share) / count + spread / (4 * count))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
 def class_counts(predictions: Ints, targets: Ints, classes: int) -> Floats:
     """Counts by image for `f1_scores`: hits, actual and predicted, joined [n, 3 x classes]."""
     counts = np.zeros((len(predictions), 3 * classes))

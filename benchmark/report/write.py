@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.config.study import StudySettings
 from benchmark.errors import ReportError
-from benchmark.report.analysis import Analysis, analyse
+from benchmark.report.analysis import Analysis, analyse, correct_by_row
 from benchmark.report.collect import Collection, collect
 from benchmark.report.data_formats import flat_row
 from benchmark.report.formats import FORMATS
 from benchmark.report.pick_rule import NO_CRITERIA, Criteria
+from benchmark.report.slice_columns import slice_values
+from benchmark.report.slices import MAX_ROWS, compare_slices
 from benchmark.report.targets import require_target
+
+
+def with_slices(analysis: Analysis, names: Sequence[str], study: StudySettings) -> Analysis:
+    """Add the accuracy by slices of the columns `names`; raises ReportError if one has none."""
+    correct = dict(list(correct_by_row(analysis).items())[:MAX_ROWS])
+    if analysis.test is None or not correct or analysis.pick is None:
+        raise ReportError("--by: no finished run has stored its predictions; run the study first")
+    root = study.tracking.folder.absolute()
+    pixels = analysis.comparison.records[0].spec.pixels
+    columns, ordered = slice_values(names, study.data, root, analysis.test, pixels)
+    margin = analysis.pick.criteria.margin / 100
+    found = compare_slices(columns, correct, analysis.test.groups, margin, ordered)
+    return dataclasses.replace(analysis, slices=found)
 
 
 @dataclass(frozen=True)
@@ -25,6 +42,14 @@ class Report:
     """One for each comparison of the collection, in order."""
     command: str = "bench report"
     """Command that makes this report, without criteria; the HTML page adds those chosen on it."""
+
+    def by(self, names: Sequence[str]) -> Report:
+        """Add accuracy by slices of the columns `names` to the first comparison."""
+        if not names:
+            return self
+        first, *others = self.analyses
+        sliced = [with_slices(first, names, self.study), *others]
+        return dataclasses.replace(self, analyses=sliced)
 
     def text(self, form: str, images: bool = True) -> str:
         """Render in one of `FORMATS`; `images` adds thumbnails, in HTML only."""

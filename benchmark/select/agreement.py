@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import math
 import random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmark.select.promotion import NORMAL_95
+from benchmark.report.statistics import wilson
 
 MIN_SAMPLED = 3
 """Minimum number of sampled architectures; fewer give too few pairs."""
@@ -82,11 +81,3 @@ def agree(
     return Agreement(
         tuple(names), len(pairs), agreeing, float(tau), low, high, tuple(ahead), regret
     )
-
-
-def wilson(share: float, count: int) -> tuple[float, float]:
-    """95 % confidence interval of a share in `count` independent cases (Wilson 1927)."""
-    spread = NORMAL_95**2 / count
-    middle = (share + spread / 2) / (1 + spread)
-    half = NORMAL_95 / (1 + spread) * math.sqrt(share * (1 - share) / count + spread / (4 * count))
-    return max(0.0, middle - half), min(1.0, middle + half)

@@ -24,6 +24,7 @@ def print_report(report: Report, console: Console, next_steps: str = "") -> None
     for number, analysis in enumerate(report.analyses):
         print_pick(analysis, console)
         print_comparison(report, analysis, console, report.collection.not_begun * (not number))
+        print_section("slices", analysis, console, most=1)
         for line in caveats(analysis):
             console.print(Text(f"- {printable(line)}"))
     if report.collection.elsewhere:
@@ -43,16 +44,16 @@ def print_pick(analysis: Analysis, console: Console) -> None:
         console.print(Text(printable(pick.beside)))
 
 
-def print_section(name: str, analysis: Analysis, console: Console) -> None:
-    """Print one optional section of a report; nothing if it has no content."""
+def print_section(name: str, analysis: Analysis, console: Console, most: int | None = None) -> None:
+    """Print one optional section of a report, at most so many of its tables; nothing if empty."""
     section = OPTIONAL_SECTIONS[name].load().section(analysis)
     if section is None:
         return
-    for table in section.tables:
+    for table in section.tables[:most]:
         print_table(console, table.columns, table.rows, table.title)
         for note in table.notes:
-            console.print(note, markup=False, highlight=False)
-    console.print(section.lead, markup=False, highlight=False)
+            console.print(Text(printable(note)))
+    console.print(Text(printable(section.lead)))
 
 
 def print_comparison(

@@ -21,9 +21,10 @@ from safetensors.numpy import save_file
 
 from benchmark.config.study import StudySettings
 from benchmark.errors import SelectError
+from benchmark.report.statistics import wilson
 from benchmark.runs.record import RunRecord
 from benchmark.runs.run_folder import study_folders
-from benchmark.select.agreement import agree, draw_sample, wilson
+from benchmark.select.agreement import agree, draw_sample
 from benchmark.select.clock import Clock, process_age_s
 from benchmark.select.finalist_rungs import final_s, plan_final, plan_seeds, whole_rung
 from benchmark.select.outcome import (
