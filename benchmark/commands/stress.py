@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from benchmark.commands.options import load, study_options, tuned_option
-from benchmark.runs.stress_results import CORRUPTIONS
+from clothclf.data.corruption_names import CORRUPTIONS
 
 
 @click.command()

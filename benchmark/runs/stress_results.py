@@ -12,24 +12,11 @@ from pydantic import Field
 
 from benchmark.errors import ReportError
 from benchmark.runs.run_folder import RunFolder
+from clothclf.data.corruption_names import CORRUPTIONS
 from clothclf.settings import Settings
 
 STRESS = "stress"
 """Folder of all conditions in a run's folder, a file for each."""
-CORRUPTIONS = (
-    "gaussian_noise",
-    "shot_noise",
-    "impulse_noise",
-    "defocus_blur",
-    "motion_blur",
-    "zoom_blur",
-    "fog",
-    "brightness",
-    "contrast",
-    "pixelate",
-    "jpeg_compression",
-)
-"""Keys of `clothclf.data.corruptions.CORRUPTIONS`, which is slow to import, by family."""
 
 
 class StressResult(Settings):

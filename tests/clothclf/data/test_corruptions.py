@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.runs import stress_results
+from clothclf.data import corruption_names
 from clothclf.data.corruptions import CORRUPTIONS, SEVERITIES, _filtered, corrupt
 
 
@@ -61,4 +61,4 @@ def test_contrast_keeps_the_mean_and_brightness_keeps_the_hue() -> None:
 
 
 def test_the_command_offers_all_corruptions() -> None:
-    assert tuple(CORRUPTIONS) == stress_results.CORRUPTIONS
+    assert tuple(CORRUPTIONS) == corruption_names.CORRUPTIONS

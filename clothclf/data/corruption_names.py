@@ -1,0 +1,16 @@
+"""Names of the corruptions in `corruptions`, without its slow imports."""
+
+CORRUPTIONS = (
+    "gaussian_noise",
+    "shot_noise",
+    "impulse_noise",
+    "defocus_blur",
+    "motion_blur",
+    "zoom_blur",
+    "fog",
+    "brightness",
+    "contrast",
+    "pixelate",
+    "jpeg_compression",
+)
+"""Keys of `corruptions.CORRUPTIONS` by family."""
