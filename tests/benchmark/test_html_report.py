@@ -266,7 +266,7 @@ def assert_apart(drawn: card.Scatter) -> None:
     """Names stay inside the chart, and cover neither each other nor a point."""
     taken = [(mark.x - 4, mark.y - 4, mark.x + 4, mark.y + 4) for mark in drawn.marks]
     for name in drawn.names:
-        wide = card.FONT.character * len(name.text)
+        wide = card.FONT.width(name.text)
         left = name.x - (wide if name.anchor == "end" else 0)
         assert 0 <= left <= left + wide <= card.WIDTH
         box = (left, name.y - 12, left + wide, name.y + 4)

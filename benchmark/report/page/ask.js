@@ -317,11 +317,12 @@ function rings(svg, marks) {
   }
 }
 
-function names(svg, { font, named, box }, spots, pick, second) {
+function names(svg, { font: usual, named, box }, spots, pick, second) {
   const [, top, , height] = box;
   const bounds = [0, top, svg.viewBox.baseVal.width, top + height];
   const ringed = [pick, second].filter((row) => spots.has(row));
   const few = spots.size <= named.all;
+  const font = few ? usual : { ...usual, falls: usual.falls.slice(0, named.near) };
   const others = [...spots.keys()].filter((row) => !ringed.includes(row) && (few || spots.get(row).front));
   const occupied = [...spots].map(([row, { x, y }]) => {
     const radius = ringed.includes(row) ? named.ring : named.dot;
@@ -376,7 +377,8 @@ function forced(text, spot, bounds, font) {
 }
 
 function boxOf(spot, { text, dx, dy }, font) {
-  const wide = font.character * text.length;
+  const narrow = [...text].filter((one) => font.narrow.includes(one)).length;
+  const wide = font.character * (text.length - 0.45 * narrow);
   const left = spot.x + dx - (dx < 0 ? wide : 0), middle = spot.y + dy;
   return [left, middle - font.line / 2, left + wide, middle + font.line / 2];
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from benchmark.report.analysis import Analysis
@@ -25,8 +25,10 @@ WIDTH, HEIGHT = 400, 290
 """Size of the chart in the units of its view box."""
 LEFT, RIGHT, TOP, BOTTOM = 44, 16, 28, 42
 MAX_TICKS = 6
-FONT = Font(character=8.8, line=16, gap=12, max_length=18)
-"""Labels of the chart; the width is that of the pick's, which is bold."""
+NEAR = (0.0, 14.0, -14.0, 24.0, -24.0)
+FAR = (36.0, -36.0, 48.0, -48.0)
+"""Of a few points, a name that stands farther away is still clear."""
+FONT = Font(character=7.9, line=16, gap=12, max_length=23, falls=(*NEAR, *FAR), narrow="fijlrt.-")
 MAX_ALL_NAMED = 5
 """Maximum number of points that are all named; of more, the pick, the runner-up and the front."""
 RING = 10.0
@@ -139,7 +141,13 @@ def scatter(analysis: Analysis) -> Scatter | None:
             "accuracy": [view.bottom, view.top],
             "box": [LEFT, TOP, WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM],
             "font": asdict(FONT),
-            "named": {"all": MAX_ALL_NAMED, "ring": RING, "dot": DOT, "pieces": RULE_PIECES},
+            "named": {
+                "all": MAX_ALL_NAMED,
+                "ring": RING,
+                "dot": DOT,
+                "near": len(NEAR),
+                "pieces": RULE_PIECES,
+            },
         },
     )
 
@@ -265,7 +273,7 @@ def _names(
         dots,
         [*lines, *_pieces(rule)],
         (0, TOP, WIDTH, HEIGHT - BOTTOM),
-        FONT,
+        FONT if few else replace(FONT, falls=NEAR),
     )
     return [
         Name(
