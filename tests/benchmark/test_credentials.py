@@ -190,7 +190,7 @@ def test_the_command_in_a_page_has_no_password() -> None:
     assignments = ("tracking.uri=postgresql://bench:hunter2@db/runs", "data.path=my images.zip")
     options = ["-c", "x.yaml", "--recipe", "finetune-fast"]
     context = report.make_context("report", options)
-    command = _command(context, Path("x.yaml"), assignments, True)
+    command = _command(context, Path("x.yaml"), assignments, (), True)
     assert "hunter2" not in command
     assert command.startswith("bench report -c x.yaml --recipe finetune-fast --set ")
     assert command.endswith("--set 'data.path=my images.zip' --from-select")

@@ -79,7 +79,7 @@ def test_every_format_has_the_figure_and_says_who_found_the_suspects(study: Stud
     assert "| resnet18 | 90.00 % | 91.84 % | +1.84 |" in made["md"]
     rows = {row["architecture"]: row for row in csv.DictReader(io.StringIO(made["csv"]))}
     assert float(rows["resnet18"]["test_accuracy_without_suspects"]) == 90 / 98
-    assert "91.84 %" in made["html"]
+    assert "91.84\u00a0%" in made["html"]
     for form in ("md", "html", "json"):
         assert "2 of 100 test images have suspected label errors" in made[form]
         assert "found by a model (a head on resnet18, weights w" in made[form]

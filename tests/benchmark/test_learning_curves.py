@@ -289,6 +289,13 @@ def test_lost_features_are_computed_again(study: Callable[..., Finished], tmp_pa
     assert [point.correct for point in after.points] == [point.correct for point in before.points]
 
 
+def test_curves_are_written_to_a_file(study: Callable[..., Finished], tmp_path: Path) -> None:
+    assert study("curve", "-o", "curves.csv").code == 0
+    lines = (tmp_path / "study" / "curves.csv").read_text().splitlines()
+    assert lines[0] == "architecture,training_images,draw,test_accuracy"
+    assert len(lines) > 13
+
+
 @pytest.mark.parametrize("form", ["md", "html", "csv", "json", "latex"])
 def test_every_report_format_has_the_curve(study: Callable[..., Finished], form: str) -> None:
     out = study("report", "--format", form).out

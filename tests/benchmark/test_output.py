@@ -70,7 +70,8 @@ def _outputs(group: click.Group, before: str = "") -> Iterator[str]:
 
 
 def test_every_command_with_an_output_is_tested_here() -> None:
-    assert set(_outputs(main)) == set(COMMANDS) - {ALL_TIMM}
+    """Curves need more images than the tiny study has: test_learning_curves.py."""
+    assert set(_outputs(main)) == (set(COMMANDS) - {ALL_TIMM}) | {"curve"}
 
 
 def looks_right(command: str, content: bytes) -> bool:
