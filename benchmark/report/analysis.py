@@ -5,6 +5,7 @@ Every report format is written from an `Analysis`, so all formats agree.
 
 from __future__ import annotations
 
+import functools
 import statistics as plain_statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from benchmark.report import statistics
 from benchmark.report.collect import Comparison
 from benchmark.report.confidence_set import Rank, rank_rows
 from benchmark.report.deployed import RowVariants, row_variants
-from benchmark.report.learning_curves import NO_CURVES, CurveSection, curve_section
+from benchmark.report.learning_curves import CurveSection, curve_section
 from benchmark.report.pairs import Pair, compare_pairs
 from benchmark.report.pick import Pick, choose_pick
 from benchmark.report.pick_rule import NO_CRITERIA, Criteria, Drawn
@@ -30,8 +31,10 @@ from benchmark.report.predictions import (
     read_predictions,
 )
 from benchmark.report.rows import Row, make_rows
+from benchmark.report.sections import OPTIONAL_SECTIONS, Section
 from benchmark.report.slices import Slices
 from benchmark.report.statistics import Interval, Resampling
+from benchmark.report.stress import Stressed, read_stress
 from benchmark.report.suspects import WithoutSuspects, without_suspects
 from benchmark.report.targets import with_target
 from clothclf.results import ClassResult
@@ -109,10 +112,30 @@ class Analysis:
     """Accuracy without suspected label errors; None unless the data has been audited."""
     deployed: tuple[RowVariants, ...] = ()
     """Variants measured by `bench deploy`, for the rows that have some."""
-    curves: CurveSection = NO_CURVES
-    """Learning curves measured by `bench curve`, for the rows that have one."""
     slices: Slices | None = None
     """Accuracy by slice of the test images; None unless asked for."""
+
+    # Formats read these several times, and most commands that analyse a study never do.
+
+    @functools.cached_property
+    def curves(self) -> CurveSection:
+        """Learning curves measured by `bench curve`, for the rows that have one."""
+        return curve_section(self.rows, self.root)
+
+    @functools.cached_property
+    def stress(self) -> Stressed:
+        """Results of `bench stress`, for the rows that have some."""
+        return read_stress(self.rows, self.root)
+
+    @functools.cached_property
+    def sections(self) -> dict[str, Section]:
+        """Optional sections with content, by name in `OPTIONAL_SECTIONS`."""
+        found = {
+            name: entry.load().section(self)
+            for name, entry in OPTIONAL_SECTIONS.items()
+            if self.rows
+        }
+        return {name: section for name, section in found.items() if section is not None}
 
 
 def analyse(comparison: Comparison, root: Path, criteria: Criteria = NO_CRITERIA) -> Analysis:
@@ -157,7 +180,6 @@ def analyse(comparison: Comparison, root: Path, criteria: Criteria = NO_CRITERIA
         ranks,
         without,
         deployed,
-        curve_section(rows, root),
     )
 
 

@@ -147,16 +147,9 @@ class CurveSection:
             *self.notes,
         ]
 
-    def __bool__(self) -> bool:
-        """Whether there is something to show."""
-        return bool(self.curves or self.notes)
-
     def of(self, row: str) -> RowCurve | None:
         """Return the curve of a row, if it has one."""
         return next((curve for curve in self.curves if curve.row == row), None)
-
-
-NO_CURVES = CurveSection((), ())
 
 
 def curve_section(rows: Sequence[Row], root: Path) -> CurveSection:

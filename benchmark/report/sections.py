@@ -102,11 +102,10 @@ def sections(
     analysis: Analysis, group: Group | None = None
 ) -> Iterator[tuple[SectionEntry, Section]]:
     """Iterate over the sections of a comparison that have content, of one group or of all."""
-    for entry in OPTIONAL_SECTIONS.values():
-        if group in (None, entry.group) and analysis.rows:
-            found = entry.load().section(analysis)
-            if found is not None:
-                yield entry, found
+    for name, section in analysis.sections.items():
+        entry = OPTIONAL_SECTIONS[name]
+        if group in (None, entry.group):
+            yield entry, section
 
 
 def flat(analysis: Analysis, place: int) -> dict[str, object]:

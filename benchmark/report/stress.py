@@ -50,11 +50,21 @@ class RowStress:
         return statistics.fmean(self.accuracies[condition] for condition in conditions)
 
 
-def read_stress(rows: Sequence[Row], root: Path) -> tuple[list[RowStress], list[str]]:
-    """Read the results of the rows that have some, and why others cannot be read.
+@dataclass(frozen=True)
+class Stressed:
+    """Results of all rows that have some."""
 
-    Run folders are below `root`.
-    """
+    rows: tuple[RowStress, ...]
+    errors: tuple[str, ...]
+    """Why results cannot be read."""
+
+    def of(self, row: Row) -> RowStress | None:
+        """Return the results of a row, if it has some."""
+        return next((item for item in self.rows if item.row is row), None)
+
+
+def read_stress(rows: Sequence[Row], root: Path) -> Stressed:
+    """Read the results of rows whose runs are below the tracking folder `root`."""
     found: list[RowStress] = []
     errors: list[str] = []
     for row in rows:
@@ -68,7 +78,7 @@ def read_stress(rows: Sequence[Row], root: Path) -> tuple[list[RowStress], list[
                 accuracies = _accuracies(results, test)
                 found.append(RowStress(row, record.test.accuracy, results, accuracies))
                 break
-    return found, errors
+    return Stressed(tuple(found), tuple(errors))
 
 
 def read_accuracies(folder: Path, record: RunRecord) -> dict[Condition, float]:
@@ -100,7 +110,7 @@ def shared_conditions(found: Sequence[RowStress]) -> list[Condition]:
 
 def section(analysis: Analysis) -> Section | None:
     """Accuracies by row, and whether the pick holds; None unless runs were stressed."""
-    found, errors = read_stress(analysis.rows, analysis.root)
+    found, errors = analysis.stress.rows, analysis.stress.errors
     conditions = shared_conditions(found)
     if not conditions or analysis.test is None:
         return Section(" ".join(errors)) if errors else None
@@ -132,14 +142,14 @@ def section(analysis: Analysis) -> Section | None:
 
 def flat(analysis: Analysis, place: int) -> dict[str, object]:
     """Mean accuracy of a row under corruption; empty unless it was stressed."""
-    found, _ = read_stress(analysis.rows[place : place + 1], analysis.root)
-    if not found:
+    found = analysis.stress.of(analysis.rows[place])
+    if found is None:
         return {}
-    mean = statistics.fmean(found[0].accuracies.values())
+    mean = statistics.fmean(found.accuracies.values())
     return {
         "corrupted_accuracy": mean,
-        "relative_robustness": mean / found[0].clean if found[0].clean else None,
-        "corruptions": len(found[0].accuracies),
+        "relative_robustness": mean / found.clean if found.clean else None,
+        "corruptions": len(found.accuracies),
     }
 
 

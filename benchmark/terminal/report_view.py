@@ -8,7 +8,6 @@ from rich.text import Text
 from benchmark.report.analysis import Analysis
 from benchmark.report.caveats import caveats
 from benchmark.report.render import columns, table_cells
-from benchmark.report.sections import OPTIONAL_SECTIONS
 from benchmark.report.write import Report
 from benchmark.terminal.output import print_table
 from benchmark.text.printable import printable
@@ -46,7 +45,7 @@ def print_pick(analysis: Analysis, console: Console) -> None:
 
 def print_section(name: str, analysis: Analysis, console: Console, most: int | None = None) -> None:
     """Print one optional section of a report, at most so many of its tables; nothing if empty."""
-    section = OPTIONAL_SECTIONS[name].load().section(analysis)
+    section = analysis.sections.get(name)
     if section is None:
         return
     for table in section.tables[:most]:

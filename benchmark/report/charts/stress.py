@@ -9,7 +9,7 @@ from benchmark.report.analysis import Analysis
 from benchmark.report.charts.curves import HEIGHT, series
 from benchmark.report.charts.shared import Data, layered, names_of
 from benchmark.report.charts.style import Colours
-from benchmark.report.stress import read_stress, shared_conditions
+from benchmark.report.stress import shared_conditions
 
 if TYPE_CHECKING:
     import altair as alt
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def severity_data(analysis: Analysis) -> Data:
     """Chart data: a point for each severity of each row; accuracies in percent."""
-    found, _ = read_stress(analysis.rows, analysis.root)
+    found = analysis.stress.rows
     conditions = shared_conditions(found)
     names = {
         row.name: name for row, name in zip(analysis.rows, names_of(analysis.rows), strict=True)
