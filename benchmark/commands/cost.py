@@ -12,6 +12,7 @@ import click
 from benchmark.commands.options import (
     format_option,
     load,
+    notify,
     output_format,
     output_option,
     study_options,
@@ -96,7 +97,7 @@ def cost(
     by_default = ctx.get_parameter_source("config") is click.core.ParameterSource.DEFAULT
     study = None if architectures and by_default and not assignments else config
     requests = _requests(architectures, study, assignments, image_size, num_classes)
-    found, errors = count_all(requests, _notify, measure_on)
+    found, errors = count_all(requests, notify, measure_on)
     _write(written, output, found, errors)
     if detail:
         _show_detail(requests, errors)
@@ -122,18 +123,14 @@ def _requests(
     return study_requests(load(config, assignments), architectures, num_classes)
 
 
-def _notify(text: str) -> None:
-    click.echo(text, err=True)
-
-
 def _count_all_of_timm(output: Path, quick: bool) -> None:
     from benchmark.workflows.cost_table import count_all_of_timm
     from clothclf.data.atomic import regular_file
 
     # Written in place, so that an interrupted count keeps its rows.
     with writing(output, regular_file) as file:
-        rows, counted = count_all_of_timm(file, os.cpu_count() or 1, quick, _notify)
-    _notify(f"{counted} of {rows} architectures have a figure")
+        rows, counted = count_all_of_timm(file, os.cpu_count() or 1, quick, notify)
+    notify(f"{counted} of {rows} architectures have a figure")
 
 
 def _write(form: str, output: Path | None, found: Sequence[Costed], errors: dict[str, str]) -> None:

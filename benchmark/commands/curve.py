@@ -10,6 +10,7 @@ import click
 from benchmark.commands.options import (
     format_option,
     load,
+    notify,
     output_format,
     output_option,
     study_options,
@@ -64,14 +65,10 @@ def curve(
     from benchmark.workflows import learning_curves
 
     study = load(config, assignments)
-    section = learning_curves.measure(study, config, architectures, finetuned, _notify)
+    section = learning_curves.measure(study, config, architectures, finetuned, notify)
     if log:
         learning_curves.log_curves(study, section)
     _write(form, output, section)
-
-
-def _notify(message: str) -> None:
-    click.echo(message, err=True)
 
 
 def _write(form: str, output: Path | None, section: CurveSection) -> None:

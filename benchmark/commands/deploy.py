@@ -12,6 +12,7 @@ from benchmark.commands.options import (
     format_option,
     load,
     margin_option,
+    notify,
     output_format,
     output_option,
     study_options,
@@ -127,14 +128,14 @@ def deploy(
 
     study = load(config, assignments)
     if results:
-        runs = deploy_runs.add_results(study, results, _notify)
+        runs = deploy_runs.add_results(study, results, notify)
     else:
         options = _options(variants, max_drop, device_name, threads)
         which = "all" if every else "front" if front else "pick"
-        found = deploy_runs.find_runs(study, config, requested, from_select, which, _notify)
-        runs = deploy_runs.deploy_all(found, options, _notify)
+        found = deploy_runs.find_runs(study, config, requested, from_select, which, notify)
+        runs = deploy_runs.deploy_all(found, options, notify)
     if kit is not None:
-        deploy_runs.write_kit(runs, kit, kit_images, _notify)
+        deploy_runs.write_kit(runs, kit, kit_images, notify)
     if log:
         deploy_runs.log_runs(study, runs)
     _write(form, output, runs, margin / 100)
@@ -152,10 +153,6 @@ def _options(
 
     name = checked_name(device_name or HERE)
     return DeployOptions(choose_variants(variants), BuildOptions(max_drop), name, threads)
-
-
-def _notify(message: str) -> None:
-    click.echo(message, err=True)
 
 
 def _write(form: str, output: Path | None, runs: list[DeployedRun], margin: float) -> None:

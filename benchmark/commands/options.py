@@ -251,10 +251,11 @@ def load(config: Path, assignments: tuple[str, ...]) -> StudySettings:
     from benchmark.config.study import load_study
 
     context = click.get_current_context()
-    return load_study(config, assignments, context.meta[RECIPE], _notify)
+    return load_study(config, assignments, context.meta[RECIPE], notify)
 
 
-def _notify(message: str) -> None:
+def notify(message: str) -> None:
+    """Print a message to standard error."""
     click.echo(message, err=True)
 
 

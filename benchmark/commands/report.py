@@ -187,10 +187,7 @@ def report(
     if checked is not None:
         ctx.exit(_check(made, checked, form, images))
     if plots is not None:
-        from benchmark.report.charts.chart_files import write_plots
-
-        for path in write_plots(made.analyses[0], plots):
-            click.echo(f"written to {path}", err=True)
+        _write_plots(made, plots)
     if asked is None and output is None and sys.stdout.isatty():
         _print(ctx, made)
     else:
@@ -199,6 +196,13 @@ def report(
         from benchmark.workflows.publish import publish
 
         click.echo(f"logged as MLflow run {publish(made)}", err=True)
+
+
+def _write_plots(made: Report, folder: Path) -> None:
+    from benchmark.report.charts.chart_files import write_plots
+
+    for path in write_plots(made.analyses[0], folder):
+        click.echo(f"written to {path}", err=True)
 
 
 def _print(ctx: click.Context, made: Report) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from benchmark.commands.options import load, study_options, tuned_option
-from clothclf.data.corruption_names import CORRUPTIONS
+from benchmark.commands.options import load, notify, study_options, tuned_option
+from clothclf.data.corruption_names import CORRUPTIONS, SEVERITIES
 
 
 @click.command()
@@ -27,7 +27,7 @@ from clothclf.data.corruption_names import CORRUPTIONS
     "--severity",
     "severities",
     multiple=True,
-    type=click.IntRange(1, 5),
+    type=click.IntRange(SEVERITIES[0], SEVERITIES[-1]),
     metavar="N",
     help="Severity from 1 to 5, repeatable.  [default: all]",
 )
@@ -69,14 +69,10 @@ def stress(
     conditions = [
         (corruption, severity)
         for corruption in corruptions or CORRUPTIONS
-        for severity in sorted(set(severities)) or (1, 2, 3, 4, 5)
+        for severity in sorted(set(severities)) or SEVERITIES
     ]
-    failed = stress_runs.stress_all(runs, list(dict.fromkeys(conditions)), _notify)
+    failed = stress_runs.stress_all(runs, list(dict.fromkeys(conditions)), notify)
     if log:
         stress_runs.log_runs(study, runs)
     print_section("stress", read_report(study, config).analyses[0], make_console(stderr=False))
     ctx.exit(1 if failed else 0)
-
-
-def _notify(message: str) -> None:
-    click.echo(message, err=True)

@@ -6,7 +6,6 @@ Request and answer are JSON. Each point is stored when its training ends.
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 import time
 from pathlib import Path
@@ -32,7 +31,7 @@ from clothclf.errors import UserError, WeightsError, first_line
 from clothclf.models.classifier import Classifier
 from clothclf.models.features import BackboneFeatures
 from clothclf.models.weights import state_hash
-from clothclf.process.answer import private_stdout
+from clothclf.process.answer import answer_question
 from clothclf.results import Predictions, TrainingResult
 from clothclf.settings import TrainSettings
 from clothclf.training.evaluate import predict
@@ -40,13 +39,6 @@ from clothclf.training.loop import Inputs, Watcher, open_inputs, train
 from clothclf.training.teacher import Teacher
 
 Ints = npt.NDArray[np.int64]
-
-
-def main() -> None:
-    """Handle one request."""
-    answers = private_stdout()
-    answers.write(json.dumps(_answer(json.loads(sys.stdin.readline()))))
-    answers.flush()
 
 
 def _answer(question: dict[str, Any]) -> dict[str, Any]:
@@ -212,4 +204,4 @@ def _point(
 
 
 if __name__ == "__main__":
-    main()
+    answer_question(_answer)

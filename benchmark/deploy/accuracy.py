@@ -142,12 +142,7 @@ def _pair(
     differences = statistics.simultaneous_differences(
         [float(own.mean() - right.mean()) for own in rights], drawn, [None] * len(others)
     )
-    exact = statistics.holm(
-        [
-            statistics.mcnemar_exact(int((right & ~own).sum()), int((own & ~right).sum()))
-            for own in rights
-        ]
-    )
+    exact = statistics.holm([statistics.mcnemar_of(right, own) for own in rights])
     paired = {}
     for item, found_difference, p_value in zip(others, differences, exact, strict=True):
         interval = judged_interval(found_difference, p_value)

@@ -16,7 +16,7 @@ MIN_SIGNAL_TO_NOISE = 20.0
 
 Sound int8 has 22 to 34 in the networks of tests/slow/test_sabotage.py and in EfficientNet-Lite.
 """
-LEAST_PROBABILITY = 1e-7
+MIN_PROBABILITY = 1e-7
 """Smaller probabilities are taken as this, since float32 rounds them."""
 CLEARLY_CLOSER = 0.5
 """Share of the difference that is left when a mistake has been found and undone."""
@@ -40,7 +40,7 @@ def signal_to_noise(variant: Probabilities, float32: Probabilities) -> float:
 
 def _scores(probabilities: Probabilities) -> npt.NDArray[np.float64]:
     """Scores before the softmax [n, classes], except for a constant of each image."""
-    logarithms = np.log(np.maximum(probabilities.astype(np.float64), LEAST_PROBABILITY))
+    logarithms = np.log(np.maximum(probabilities.astype(np.float64), MIN_PROBABILITY))
     centred: npt.NDArray[np.float64] = logarithms - logarithms.mean(axis=1, keepdims=True)
     return centred
 

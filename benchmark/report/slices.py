@@ -29,8 +29,6 @@ MISSING = "no value"
 LEVEL = 0.03
 """Significance level of weak slices: the test is nearly exact, so 95 % need some room."""
 PERMUTATIONS = 4000
-CHUNK = 200
-"""Permutations drawn at a time, to limit memory."""
 
 
 @dataclass(frozen=True)
@@ -193,10 +191,9 @@ def weakness_p_values(
     observed = (members @ surplus).T / safe
     generator = np.random.default_rng(statistics.SEED)
     lowest = np.empty(permutations)
-    for start in range(0, permutations, CHUNK):
-        for number in range(start, min(start + CHUNK, permutations)):
-            permuted = surplus[generator.permutation(count)]
-            lowest[number] = ((members @ permuted).T / safe).min()
+    for number in range(permutations):
+        permuted = surplus[generator.permutation(count)]
+        lowest[number] = ((members @ permuted).T / safe).min()
     lowest.sort()
     reached: Floats = (1 + np.searchsorted(lowest, observed, side="right")) / (1 + permutations)
     return reached
@@ -270,8 +267,5 @@ def _exact(
 ) -> float:
     """Exact McNemar test of two rows on a slice, over seeds in their order."""
     return statistics.median_p(
-        [
-            statistics.mcnemar_exact(int((a & ~b & mask).sum()), int((b & ~a & mask).sum()))
-            for a, b in zip(one, other, strict=False)
-        ]
+        [statistics.mcnemar_of(a[mask], b[mask]) for a, b in zip(one, other, strict=False)]
     )

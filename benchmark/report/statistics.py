@@ -122,6 +122,11 @@ def mcnemar_exact(only_first: int, only_second: int) -> float:
     return min(1.0, 2 * float(bdtr(min(only_first, only_second), differing, 0.5)))
 
 
+def mcnemar_of(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> float:
+    """`mcnemar_exact` of the correctness [n] of two predictions of the same images."""
+    return mcnemar_exact(int((first & ~second).sum()), int((second & ~first).sum()))
+
+
 def median_p(values: Sequence[float]) -> float:
     """Combine p-values of one hypothesis under arbitrary dependence.
 

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from benchmark.errors import ReportError
 from benchmark.runs.run_folder import RunFolder
-from clothclf.data.corruption_names import CORRUPTIONS
+from clothclf.data.corruption_names import CORRUPTIONS, SEVERITIES
 from clothclf.settings import Settings
 
 STRESS = "stress"
@@ -67,7 +67,7 @@ class StressResults:
         """
         if not self._files.path.is_dir():
             return {}
-        conditions = itertools.product(CORRUPTIONS, range(1, 6))
+        conditions = itertools.product(CORRUPTIONS, SEVERITIES)
         names = [f"{name}-{severity}.json" for name, severity in conditions]
         present = [name for name in names if (self._files.path / name).exists()]
         known = [self._known(name) for name in present]

@@ -1,4 +1,4 @@
-"""Names of the corruptions in `corruptions`, without its slow imports."""
+"""Names and severities of the corruptions in `corruptions`, without its slow imports."""
 
 CORRUPTIONS = (
     "gaussian_noise",
@@ -14,3 +14,4 @@ CORRUPTIONS = (
     "jpeg_compression",
 )
 """Keys of `corruptions.CORRUPTIONS` by family."""
+SEVERITIES = (1, 2, 3, 4, 5)

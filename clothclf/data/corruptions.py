@@ -20,9 +20,10 @@ from torch import Generator, Tensor
 from torch.nn import functional
 from torchvision.transforms.v2 import functional as transforms
 
+from clothclf.data.corruption_names import SEVERITIES
+
 VERSION = 1
 """Increased whenever corrupted images change."""
-SEVERITIES = (1, 2, 3, 4, 5)
 NATIVE_SIDE = 224
 """Side in pixels of the images that lengths are given for."""
 CHUNK = 128

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from clothclf.data import corruption_names
-from clothclf.data.corruptions import CORRUPTIONS, SEVERITIES, _filtered, corrupt
+from clothclf.data.corruption_names import SEVERITIES
+from clothclf.data.corruptions import CORRUPTIONS, _filtered, corrupt
 
 
 def photos(count: int = 6, side: int = 64) -> np.ndarray:
