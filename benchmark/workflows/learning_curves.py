@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmark.config.study import StudySettings
 from benchmark.curve.measure import is_cheap, measure_curve
-from benchmark.errors import CurveError, TrackingError
+from benchmark.errors import CurveError
 from benchmark.report.learning_curves import CurveSection, curve_section
 from benchmark.report.rows import Row
 from benchmark.report.write import read_report
@@ -77,20 +77,17 @@ def _what_it_takes(found: FoundRun) -> str:
 
 def log_curves(study: StudySettings, section: CurveSection) -> None:
     """Log points and forecasts of learning curves to MLflow; raises TrackingError."""
-    from benchmark.runs.root import open_store, tracking_uri
-    from benchmark.tracking.connection import first_line
-    from benchmark.tracking.curves import log_curve
+    from benchmark.tracking.later_metrics import log_curve
     from benchmark.tracking.mlflow_store import MlflowStore
+    from benchmark.workflows.log_results import log_results
 
-    store = MlflowStore(tracking_uri(study), study.study, open_store(study))
-    for curve in section.curves:
-        try:
-            store.bring(RunFolder.of(study.tracking.folder.absolute(), curve.record.spec))
-            log_curve(store, curve)
-        except TrackingError:
-            raise
-        except Exception as error:  # database, network or MLflow errors
-            raise TrackingError(
-                f"{curve.row}: its learning curve could not be logged to {store.shown_uri}: "
-                f"{first_line(error)}"
-            ) from None
+    root = study.tracking.folder.absolute()
+    curves = {curve.record.run_id: curve for curve in section.curves}
+    runs = [
+        FoundRun(RunFolder.of(root, curve.record.spec), curve.record) for curve in section.curves
+    ]
+
+    def log(store: MlflowStore, found: FoundRun) -> None:
+        log_curve(store, curves[found.record.run_id])
+
+    log_results(study, runs, log)

@@ -98,7 +98,7 @@ def stress_run(found: FoundRun, conditions: Sequence[Condition], notify: Notify)
 
 def log_runs(study: StudySettings, runs: Sequence[FoundRun]) -> None:
     """Log accuracies under corruption to MLflow; raises TrackingError."""
-    from benchmark.tracking.stress import log_stress
+    from benchmark.tracking.later_metrics import log_stress
     from benchmark.workflows.log_results import log_results
 
     log_results(study, runs, log_stress)

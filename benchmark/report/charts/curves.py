@@ -93,6 +93,37 @@ def series(
     )
 
 
+def lines_with_points(
+    analysis: Analysis,
+    points: Data,
+    x: alt.X,
+    titles: tuple[str, str],
+    colours: Colours,
+    key_columns: int | None = None,
+) -> alt.LayerChart:
+    """One line for each row with points, whose accuracies `value` are in percent.
+
+    `titles` are those of the y axis and of a value in tooltips; `key_columns` is as in `curves`.
+    """
+    import altair as alt
+
+    colour, dash = series(analysis, colours, key_columns)
+    base = alt.Chart(alt.InlineData(values=points)).encode(
+        x=x,
+        y=alt.Y("value:Q", title=titles[0], scale=alt.Scale(zero=False, nice=True)),
+        color=colour,
+    )
+    tooltip = [
+        alt.Tooltip("name:N", title="architecture"),
+        alt.Tooltip(x.shorthand),
+        alt.Tooltip("value:Q", title=titles[1], format=".2f"),
+    ]
+    lines = base.mark_line(strokeWidth=2).encode(strokeDash=dash)
+    dots = base.mark_point(filled=True, size=50).encode(tooltip=tooltip)
+    chart: alt.LayerChart = layered([lines, dots], HEIGHT)
+    return chart
+
+
 def curves(
     analysis: Analysis, figure: str, colours: Colours, key_columns: int | None = None
 ) -> alt.LayerChart:

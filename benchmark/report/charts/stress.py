@@ -6,10 +6,11 @@ import statistics
 from typing import TYPE_CHECKING
 
 from benchmark.report.analysis import Analysis
-from benchmark.report.charts.curves import HEIGHT, series
-from benchmark.report.charts.shared import Data, layered, names_of
+from benchmark.report.charts.curves import lines_with_points
+from benchmark.report.charts.shared import Data, names_of
 from benchmark.report.charts.style import Colours
 from benchmark.report.stress import shared_conditions
+from clothclf.data.corruption_names import SEVERITIES
 
 if TYPE_CHECKING:
     import altair as alt
@@ -42,19 +43,7 @@ def draw(analysis: Analysis, colours: Colours, key_columns: int | None = None) -
     """One line for each stressed row. `key_columns` is as in `curves`."""
     import altair as alt
 
-    colour, dash = series(analysis, colours, key_columns)
-    axis = alt.Axis(values=[0, 1, 2, 3, 4, 5], format="d", grid=False)
-    base = alt.Chart(alt.InlineData(values=severity_data(analysis))).encode(
-        x=alt.X("severity:Q", title="severity", axis=axis),
-        y=alt.Y("value:Q", title="test accuracy (%)", scale=alt.Scale(zero=False, nice=True)),
-        color=colour,
-    )
-    tooltip = [
-        alt.Tooltip("name:N", title="architecture"),
-        alt.Tooltip("severity:Q"),
-        alt.Tooltip("value:Q", title="test accuracy (%)", format=".2f"),
-    ]
-    lines = base.mark_line(strokeWidth=2).encode(strokeDash=dash)
-    dots = base.mark_point(filled=True, size=50).encode(tooltip=tooltip)
-    chart: alt.LayerChart = layered([lines, dots], HEIGHT)
-    return chart
+    axis = alt.Axis(values=[0, *SEVERITIES], format="d", grid=False)
+    x = alt.X("severity:Q", title="severity", axis=axis)
+    titles = ("test accuracy (%)", "test accuracy (%)")
+    return lines_with_points(analysis, severity_data(analysis), x, titles, colours, key_columns)

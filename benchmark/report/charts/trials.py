@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from benchmark.report.analysis import Analysis
-from benchmark.report.charts.curves import HEIGHT, series
-from benchmark.report.charts.shared import Data, layered, names_of
+from benchmark.report.charts.curves import lines_with_points
+from benchmark.report.charts.shared import Data, names_of
 from benchmark.report.charts.style import Colours
 from benchmark.report.tuning import expected_best
 
@@ -27,19 +27,6 @@ def draw(analysis: Analysis, colours: Colours, key_columns: int | None = None) -
     """One line for each tuned row. `key_columns` is as in `curves`."""
     import altair as alt
 
-    points = trial_data(analysis)
-    colour, dash = series(analysis, colours, key_columns)
-    base = alt.Chart(alt.InlineData(values=points)).encode(
-        x=alt.X("trials:Q", title="trials", axis=alt.Axis(tickMinStep=1, format="d", grid=False)),
-        y=alt.Y("value:Q", title="validation accuracy (%)", scale=alt.Scale(zero=False, nice=True)),
-        color=colour,
-    )
-    tooltip = [
-        alt.Tooltip("name:N", title="architecture"),
-        alt.Tooltip("trials:Q"),
-        alt.Tooltip("value:Q", title="expected best (%)", format=".2f"),
-    ]
-    lines = base.mark_line(strokeWidth=2).encode(strokeDash=dash)
-    dots = base.mark_point(filled=True, size=50).encode(tooltip=tooltip)
-    chart: alt.LayerChart = layered([lines, dots], HEIGHT)
-    return chart
+    x = alt.X("trials:Q", title="trials", axis=alt.Axis(tickMinStep=1, format="d", grid=False))
+    titles = ("validation accuracy (%)", "expected best (%)")
+    return lines_with_points(analysis, trial_data(analysis), x, titles, colours, key_columns)
