@@ -50,9 +50,8 @@ def load(artifact: dict[str, Any], threads: int) -> tuple[Callable[[Any], Any], 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = threads
-        session = onnxruntime.InferenceSession(
-            files["model.onnx"], options, providers=["CPUExecutionProvider"]
-        )
+        cpu = ["CPUExecutionProvider"]
+        session = onnxruntime.InferenceSession(files["model.onnx"], options, providers=cpu)
         version = f"onnxruntime {onnxruntime.__version__}"
         return lambda images: session.run(["probabilities"], {"images": images})[0], version
     import openvino
@@ -63,11 +62,8 @@ def load(artifact: dict[str, Any], threads: int) -> tuple[Callable[[Any], Any], 
     model = core.read_model(files["model.xml"], weights)
     compiled = core.compile_model(model, "CPU", {**hints, "INFERENCE_NUM_THREADS": threads})
     request = compiled.create_infer_request()
-
-    def predict(images: Any) -> Any:
-        return request.infer({"images": images}, share_inputs=True)[0]
-
-    return predict, f"openvino {openvino.__version__.partition('-')[0]}"
+    version = f"openvino {openvino.__version__.partition('-')[0]}"
+    return lambda images: request.infer({"images": images}, share_inputs=True)[0], version
 
 
 def peak_bytes() -> int:
@@ -134,38 +130,45 @@ def from_files(predict: Callable[[Any], Any], run: dict[str, Any], size: int) ->
     return repeat([partial(decode, read(*member)) for member in run["encoded"]], 1.0, 4.0)
 
 
-def describe_device(name: str, threads: int, cores: int) -> dict[str, Any]:
+def describe_device(name: str) -> dict[str, Any]:
     """Describe this device."""
     processor = platform.processor() or platform.machine() or "unknown"
-    try:
+    if os.path.exists("/proc/cpuinfo"):  # Linux
         with open("/proc/cpuinfo", encoding="utf-8") as file:
-            lines = [
-                line.split(":", 1) for line in file if line.startswith(("model name", "Model"))
-            ]
-        processor = lines[0][1].strip() if lines else processor
-    except OSError:  # not Linux
-        pass
-    known = {"name": name, "processor": processor[:300], "system": platform.platform()[:300]}
-    return {**known, "cores": cores, "threads": threads}
+            found = re.search(r"^(?:model name|Model)\s*:\s*(.+)$", file.read(), re.MULTILINE)
+        processor = found[1] if found else processor
+    return {"name": name, "processor": processor[:300], "system": platform.platform()[:300]}
 
 
 def measure_apart(run: dict[str, Any], artifact: dict[str, Any], threads: int) -> dict[str, Any]:
     """Measure in a process of its own, so that a crash of a runtime ends only that."""
     command = [sys.executable, KIT, "--only", run["run_id"], artifact["variant"]]
     done = subprocess.run([*command, "--threads", str(threads)], capture_output=True)
+    ids = {"run_id": run["run_id"], "variant": artifact["variant"], "artifact": artifact["sha256"]}
     try:
-        found: dict[str, Any] = json.loads(done.stdout)
+        return {**ids, **json.loads(done.stdout)}
     except ValueError:
         last = done.stderr.decode(errors="replace").strip().split("\n")[-1]
-        return {"error": f"process ended with code {done.returncode}: {last}"[:250]}
-    return found
+        return {**ids, "error": f"process ended with code {done.returncode}: {last}"[:250]}
+
+
+def latency(result: dict[str, Any]) -> float:
+    """Return the median latency in milliseconds; 0 after an error, which is not tried again."""
+    return float(np.median(result.get("latency_ms", 0.0)))
+
+
+def is_steady(found: list[dict[str, Any]]) -> bool:
+    """Return whether the two lowest latencies of several rounds agree within 5 %."""
+    lowest = sorted(map(latency, found))[:2]
+    return 0.0 in lowest or (len(lowest) == 2 and lowest[1] <= 1.05 * lowest[0])
 
 
 def main() -> None:
     """Measure every artifact, and write the result."""
     cores = len(getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0))
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--name", help="name of this device in reports, such as raspberry-pi-5")
+    needed = "--only" not in sys.argv
+    parser.add_argument("--name", required=needed, help="of this device, such as raspberry-pi-5")
     parser.add_argument("--threads", type=int, default=cores, help="threads of each runtime")
     parser.add_argument("-o", "--output", default="result.json", help="file to write")
     parser.add_argument("--only", nargs=2, help=argparse.SUPPRESS)
@@ -176,22 +179,20 @@ def main() -> None:
         run, item = next(p for p in pairs if [p[0]["run_id"], p[1]["variant"]] == options.only)
         json.dump(measure(run, item, options.threads), sys.stdout)
         return
-    if not options.name:
-        parser.error("--name is required")
     for run, item in pairs:  # all files first
         for member in (run["images"], *run["encoded"], *item["files"].values()):
             read(*member)
-    results = []
-    for run, item in pairs:
-        print(f"measuring {run['name']}, {item['variant']}", file=sys.stderr, flush=True)
-        found = measure_apart(run, item, options.threads)
-        print(f"  {found.get('error', 'done')}", file=sys.stderr, flush=True)
-        known = {"run_id": run["run_id"], "variant": item["variant"], "artifact": item["sha256"]}
-        results.append({**known, **found})
-    device = describe_device(options.name, options.threads, cores)
+    rounds: list[list[dict[str, Any]]] = [[] for _ in pairs]
+    for _ in range(4):
+        for (run, item), found in zip(pairs, rounds):  # noqa: B905, for Python 3.8
+            if not is_steady(found):
+                found.append(measure_apart(run, item, options.threads))
+                state = found[-1].get("error", f"{latency(found[-1]):.2f} ms")
+                print(f"{run['name']}, {item['variant']}: {state}", file=sys.stderr, flush=True)
+    device = {**describe_device(options.name), "cores": cores, "threads": options.threads}
     head = {"version": 1, "kit": hashlib.sha256(content).hexdigest(), "device": device}
     with open(options.output, "w", encoding="utf-8") as file:
-        json.dump({**head, "results": results}, file)
+        json.dump({**head, "results": [min(found, key=latency) for found in rounds]}, file)
     print(f"written to {options.output}", file=sys.stderr)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,29 +74,46 @@ def measure_inputs(found: FoundRun, note: Note) -> Iterator[MeasureInputs]:
 def measure_variant(
     found: FoundRun, artifact: Artifact, inputs: MeasureInputs, device: Device
 ) -> Timing:
-    """Measure time and memory, and predict the test images; stores both beside the run.
+    """Measure time and memory, and predict the test images; stores the predictions.
 
     Raises DeployError if the runtime cannot run the files, or returns no probabilities.
     """
-    deployments = Deployments(found.folder.path)
     out, swapped = inputs.folder / "out.npy", inputs.folder / "swapped.npy"
+    more = {
+        "pixels": str(inputs.pixels),
+        "rows": str(inputs.folder / "rows.npy"),
+        "out": str(out),
+        "swapped": str(swapped),
+    }
+    timing = time_variant(found, artifact, inputs, device, more)
+    store_predictions(found, artifact, inputs.ids, np.load(out), np.load(swapped))
+    return timing
+
+
+def time_variant(
+    found: FoundRun,
+    artifact: Artifact,
+    inputs: MeasureInputs,
+    device: Device,
+    predictions: Mapping[str, str] | None = None,
+) -> Timing:
+    """Measure time and memory in a new process; raises DeployError as `measure_variant`.
+
+    `predictions` asks it to predict the test images too.
+    """
     measured = measure_in_child(
         {
             "variant": artifact.variant,
-            "folder": str(deployments.folder(artifact).absolute()),
+            "folder": str(Deployments(found.folder.path).folder(artifact).absolute()),
             "run": str(found.folder.path.absolute()),
             "threads": device.threads,
-            "pixels": str(inputs.pixels),
-            "rows": str(inputs.folder / "rows.npy"),
             "samples": str(inputs.folder / "samples.npy"),
             "encoded": [str(path) for path in inputs.encoded],
-            "out": str(out),
-            "swapped": str(swapped),
+            **(predictions or {}),
         },
         device.threads,
     )
-    store_predictions(found, artifact, inputs.ids, np.load(out), np.load(swapped))
-    timing = Timing(
+    return Timing(
         run_id=found.record.run_id,
         variant=artifact.variant,
         artifact=artifact.sha256,
@@ -106,8 +123,6 @@ def measure_variant(
         measured_at=now(),
         **measured,
     )
-    deployments.write_timing(artifact, timing)
-    return timing
 
 
 def predict_with(

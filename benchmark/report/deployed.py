@@ -54,6 +54,8 @@ class VariantVerdict:
     speed: Speed
     """Compared with its base."""
     sentence: str
+    base: Deployed | None
+    """Variant that it is compared with; None for the run's own float32."""
 
     @property
     def usable(self) -> bool:
@@ -87,7 +89,8 @@ def _judge_one(item: Deployed, base: Deployed | None, margin: float) -> VariantV
         words = " and ".join(part for part in (speed_words, second) if part)
         sentence = f"{title} {words}{_advice(item, base, accuracy, speed)}."
     note = f" Note: {item.timing.note}." if item.timing.note else ""
-    return VariantVerdict(item, accuracy, speed, sentence[:1].upper() + sentence[1:] + note)
+    sentence = sentence[:1].upper() + sentence[1:] + note
+    return VariantVerdict(item, accuracy, speed, sentence, base)
 
 
 def _own(item: Deployed) -> str:

@@ -257,27 +257,44 @@ def _at_twice(curve: RowCurve) -> np.ndarray:
     return curve.fit.laws.errors(curve.twice.images) + curve.fit.test_shift
 
 
-def epochs_sentence(name: str, record: RunRecord) -> str:
-    """Whether longer training would help, from the last third of the epochs."""
+@dataclass(frozen=True)
+class LongerTraining:
+    """Whether the last third of a run's epochs supports longer training, and why."""
+
+    helps: bool
+    change: str
+    """Best validation loss and accuracy before the last third, and in it; or why none is known."""
+
+
+def longer_training(record: RunRecord) -> LongerTraining:
+    """Compare the last third of the epochs with those before."""
     training, planned = record.training, record.spec.train.epochs
     epochs = training.epochs
     third = max(1, len(epochs) // 3)
-    if training.stopped_early or len(epochs) <= third:
+    if training.stopped_early:
         ended = f"early stopping ended it after {len(epochs)} of {planned} epochs"
-        why = ended if training.stopped_early else f"{len(epochs)} epochs are too few to tell"
-        return f"{name}: longer training is not supported: {why}."
+        return LongerTraining(False, ended)
+    if len(epochs) <= third:
+        return LongerTraining(False, f"{len(epochs)} epochs are too few to tell")
     before = min(epochs[:-third], key=lambda epoch: epoch.valid_loss)
     last = min(epochs[-third:], key=lambda epoch: epoch.valid_loss)
     images = record.spec.data_summary.images["valid"]
     error = math.sqrt(2 * last.valid_accuracy * (1 - last.valid_accuracy) / images)
     rise = last.valid_accuracy - before.valid_accuracy
     helps = last.valid_loss < (1 - FALLS) * before.valid_loss or rise > error > 0
-    evidence = (
+    change = (
         f"before the last {third} of {len(epochs)} epochs, validation loss was lowest at "
         f"{before.valid_loss:.3f} ({_percent(before.valid_accuracy)} % accuracy), in them at "
         f"{last.valid_loss:.3f} ({_percent(last.valid_accuracy)} %)"
     )
-    return f"{name}: longer training {'may help' if helps else 'is not supported'}: {evidence}."
+    return LongerTraining(helps, change)
+
+
+def epochs_sentence(name: str, record: RunRecord) -> str:
+    """Whether longer training would help."""
+    found = longer_training(record)
+    verdict = "may help" if found.helps else "is not supported"
+    return f"{name}: longer training {verdict}: {found.change}."
 
 
 def section(analysis: Analysis) -> Section | None:

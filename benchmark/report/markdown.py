@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from benchmark.config.study import StudySettings
@@ -10,7 +11,7 @@ from benchmark.report.analysis import Analysis
 from benchmark.report.caveats import caveats
 from benchmark.report.collect import Collection
 from benchmark.report.rows import Row
-from benchmark.report.sections import Group, sections
+from benchmark.report.sections import TITLES, Group, sections
 from benchmark.text.numbers import inline, markdown_table
 
 
@@ -47,6 +48,7 @@ def _comparison(analysis: Analysis, not_begun: Sequence[str]) -> list[str]:
     parts.append(_bullets(caveats(analysis)))
     parts.append(markdown_table(render.table_cells(analysis, not_begun), render.columns(analysis)))
     if analysis.rows:
+        parts += _optional(analysis, "Answer")
         parts += _sureness(analysis)
         parts += _optional(analysis, "Evidence")
         parts += _costs(analysis.rows)
@@ -64,8 +66,16 @@ def _optional(analysis: Analysis, group: Group) -> list[str]:
         for table in section.tables:
             if table.title != entry.title:
                 parts.append(f"#### {inline(table.title)}")
-            parts += [markdown_table(table.rows, table.columns), _bullets(table.notes)]
+            links = [_link(analysis, name) for name in table.links]
+            parts += [markdown_table(table.rows, table.columns, links), _bullets(table.notes)]
     return parts
+
+
+def _link(analysis: Analysis, name: str) -> str:
+    """Fragment of a section's heading, as GitHub and GitLab derive it; empty without one."""
+    if name not in analysis.sections and name != "pairs":
+        return ""  # on the HTML page only
+    return "#" + re.sub("[^a-z0-9 -]", "", TITLES[name].lower()).replace(" ", "-")
 
 
 def _front(analysis: Analysis) -> str:

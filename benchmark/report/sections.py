@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from benchmark.report.analysis import Analysis
     from benchmark.report.charts.style import Colours
 
-Group = Literal["Evidence", "Costs"]
+Group = Literal["Answer", "Evidence", "Costs"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class SectionTable:
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = ()
     """Sentences below the table."""
+    links: Sequence[str] = ()
+    """Names of the sections that the last cells of the rows link to; empty without links."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class SectionEntry:
 OPTIONAL_SECTIONS = {
     item.name: item
     for item in (
+        SectionEntry("next_steps", "What to do next", "Answer", "benchmark.report.next_steps"),
         SectionEntry(
             "suspects", "Without suspected label errors", "Evidence", "benchmark.report.suspects"
         ),
@@ -96,6 +99,40 @@ OPTIONAL_SECTIONS = {
         SectionEntry("deployed", "Deployed variants", "Costs", "benchmark.report.deployed"),
     )
 }
+
+
+def _titles(group: Group) -> dict[str, str]:
+    return {name: entry.title for name, entry in OPTIONAL_SECTIONS.items() if entry.group == group}
+
+
+SECTIONS = {
+    "Answer": {
+        "pick": "The pick",
+        "table": "Architectures",
+        "cost": "Accuracy vs. cost",
+        **_titles("Answer"),
+    },
+    "Evidence": {
+        "mistakes": "Mistakes",
+        "classes": "Results by class",
+        "pairs": "Pairwise comparisons",
+        "seeds": "Variation between seeds",
+        "curves": "Learning curves",
+        **_titles("Evidence"),
+    },
+    "Costs": {
+        "counters": "Costs by counter",
+        **_titles("Costs"),
+        "measured": "Measured cost",
+    },
+    "Conditions": {
+        "data": "Data and protocol",
+        "fairness": "Fairness",
+        "environment": "Environment",
+    },
+}
+"""Titles of all sections by name, in the order of the page."""
+TITLES = {name: title for titles in SECTIONS.values() for name, title in titles.items()}
 
 
 def sections(

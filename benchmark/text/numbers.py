@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -99,10 +100,19 @@ def inline(text: str) -> str:
     return line.replace("<", "&lt;").replace("](", "]\\(")
 
 
-def markdown_table(rows: Sequence[Sequence[str]], columns: Sequence[str]) -> str:
-    """Render a Markdown table without a trailing line break."""
+def markdown_table(
+    rows: Sequence[Sequence[str]], columns: Sequence[str], links: Sequence[str] = ()
+) -> str:
+    """Render a Markdown table without a trailing line break.
 
-    def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(inline(cell).replace("|", "\\|") for cell in cells) + " |"
+    The last cell of each row links to the address of its place in `links`, unless that is empty.
+    """
 
-    return "\n".join([line(columns), line(["---"] * len(columns)), *(line(row) for row in rows)])
+    def line(cells: Sequence[str], link: str = "") -> str:
+        texts = [inline(cell).replace("|", "\\|") for cell in cells]
+        if link:
+            texts[-1] = f"[{texts[-1]}]({link})"
+        return "| " + " | ".join(texts) + " |"
+
+    body = [line(row, link) for row, link in itertools.zip_longest(rows, links, fillvalue="")]
+    return "\n".join([line(columns), line(["---"] * len(columns)), *body])

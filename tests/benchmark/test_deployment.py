@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 
 from benchmark.deploy.build import BuildOptions, build_artifact
-from benchmark.deploy.deploy import DeployedRun
+from benchmark.deploy.deploy import DeployedRun, calmest_of, is_steady
 from benchmark.deploy.kit import drawn_images, pack
 from benchmark.deploy.processor import instruction_note
 from benchmark.deploy.variants import find_variant
@@ -103,6 +103,29 @@ def test_every_variant_is_measured_and_judged(deployed: DeployedStudy) -> None:
         assert item["sentence"].endswith(".")
     assert found["onnxruntime"]["size_bytes"] > found["onnxruntime-int8"]["size_bytes"]
     assert found["torch"]["memory_bytes"] > found["onnxruntime"]["memory_bytes"]
+
+
+@pytest.mark.parametrize(
+    ("latencies", "busy", "steady"),
+    [
+        ([2.0], "", False),
+        ([2.0, 2.09], "", True),
+        ([2.0, 2.2], "", False),
+        ([3.0, 2.0, 2.05], "", True),
+        ([3.0, 3.1, 2.0], "", False),
+        ([2.0], "other processes used 1.0 of 2 cores", True),
+    ],
+)
+def test_a_variant_is_timed_until_its_two_lowest_latencies_agree(
+    deployed: DeployedStudy, latencies: list[float], busy: str, steady: bool
+) -> None:
+    first = next(iter(Deployments(deployed.run().folder.path).all())).timing
+    timings = [
+        first.model_copy(update={"latency_ms": (latency,) * 10, "busy": busy})
+        for latency in latencies
+    ]
+    assert is_steady(timings) == steady
+    assert calmest_of(timings).latency_ms_median == min(latencies)
 
 
 def test_float32_variants_predict_as_the_run_did(deployed: DeployedStudy) -> None:

@@ -28,8 +28,8 @@ from benchmark.report.page.charts import first_shown, page_data
 from benchmark.report.page.figures import decimals, typeset
 from benchmark.report.pick import WORDS
 from benchmark.report.sections import (
-    OPTIONAL_SECTIONS,
-    Group,
+    SECTIONS,
+    TITLES,
     Section,
     SectionEntry,
     sections,
@@ -39,34 +39,6 @@ PAGE = Path(__file__).parent
 SCRIPTS = ("rule.js", "charts.js", "tables.js", "gallery.js", "ask.js", "report.js")
 """Scripts of the page, in the order in which they build on each other."""
 COMMAND = "bench report"
-
-
-def _titles(group: Group) -> dict[str, str]:
-    return {name: entry.title for name, entry in OPTIONAL_SECTIONS.items() if entry.group == group}
-
-
-SECTIONS = {
-    "Answer": {"pick": "The pick", "table": "Architectures", "cost": "Accuracy vs. cost"},
-    "Evidence": {
-        "mistakes": "Mistakes",
-        "classes": "Results by class",
-        "pairs": "Pairwise comparisons",
-        "seeds": "Variation between seeds",
-        "curves": "Learning curves",
-        **_titles("Evidence"),
-    },
-    "Costs": {
-        "counters": "Costs by counter",
-        **_titles("Costs"),
-        "measured": "Measured cost",
-    },
-    "Conditions": {
-        "data": "Data and protocol",
-        "fairness": "Fairness",
-        "environment": "Environment",
-    },
-}
-"""Titles of the page's sections by name, in the order of the page."""
 
 # The page has no network access and runs only its own scripts, so that even unescaped text
 # could do no harm. Vega's tooltips insert inline style sheets.
@@ -111,7 +83,7 @@ def render_html(
         "data": _as_json({"light": LIGHT.variables(), "command": command, "comparisons": data}),
         "comparisons": comparisons,
         "elsewhere": collection.elsewhere,
-        "titles": {name: title for group in SECTIONS.values() for name, title in group.items()},
+        "titles": TITLES,
         "costs_weighed": [
             (key, WORDS[key][0] if key in WORDS else key)
             for key in cost_keys()
@@ -192,8 +164,9 @@ def _comparison(
         "ranked": bool(analysis.ranks),
         "sureness": html_tables.sureness_table(analysis),
         "pairs": html_tables.pair_table(analysis, digits),
-        "evidence": _optional(optional, "Evidence"),
-        "more_costs": _optional(optional, "Costs"),
+        "optional": {
+            group: _optional(optional, group, number) for group in ("Answer", "Evidence", "Costs")
+        },
         "costs": html_tables.cost_table(analysis),
         "reasons": [(row.name, row.cost.reason) for row in rows if row.cost and row.cost.reason],
         "measured": html_tables.measured_tables(analysis),
@@ -219,9 +192,9 @@ def _comparison(
 
 
 def _optional(
-    found: Sequence[tuple[SectionEntry, Section]], group: Group
+    found: Sequence[tuple[SectionEntry, Section]], group: str, number: int
 ) -> list[tuple[str, dict[str, Any]]]:
-    """Name and content of the optional sections of one group."""
+    """Name and content of the optional sections of one group; `number` is of the comparison."""
     return [
         (
             entry.name,
@@ -229,7 +202,15 @@ def _optional(
                 "lead": item.lead,
                 "charts": item.charts,
                 "tables": [
-                    (html_tables.plain(table.title, table.columns, table.rows), table.notes)
+                    (
+                        html_tables.plain(
+                            table.title,
+                            table.columns,
+                            table.rows,
+                            [f"{name}-{number}" for name in table.links],
+                        ),
+                        table.notes,
+                    )
                     for table in item.tables
                 ],
             },
@@ -255,7 +236,7 @@ def _contents(values: Mapping[str, Any]) -> dict[str, dict[str, str]]:
         "data": True,
         "fairness": values["costs"].lines,
         "environment": values["costs"].lines,
-        **{name: True for name, _ in [*values["evidence"], *values["more_costs"]]},
+        **{name: True for found in values["optional"].values() for name, _ in found},
     }
     return {
         group: {name: title for name, title in titles.items() if present.get(name)}

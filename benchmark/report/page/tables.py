@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from benchmark.report import fairness, measured, render
 from benchmark.report.analysis import Analysis
@@ -33,6 +33,8 @@ class Cell:
     """Badges: `pick`, `best`, `maybe-best` or `excluded`."""
     dot: tuple[float, float, float] | None = None
     """Low end, value and high end of an interval, in percent of the column's range."""
+    link: str = ""
+    """Place on the page that the text links to."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,18 @@ class Table:
         return column in self.text_columns or bool(_CHEAPEST_FIRST.search(self.columns[column]))
 
 
-def plain(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """Make a table from text; numeric columns are sorted by the leading number of a cell."""
+def plain(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    links: Sequence[str] = (),
+) -> Table:
+    """Make a table from text; numeric columns are sorted by the leading number of a cell.
+
+    The last cell of each row links to a place on the page, if there are `links`.
+    """
     texts = {place for place in range(len(columns)) if _is_text([row[place] for row in rows])}
-    lines = tuple(
+    lines = [
         Line(
             tuple(
                 Cell("–", None)
@@ -82,8 +92,11 @@ def plain(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
             )
         )
         for row in rows
-    )
-    return Table(title, tuple(columns), lines, frozenset(texts | {0}))
+    ]
+    for place, link in enumerate(links):
+        *cells, last = lines[place].cells
+        lines[place] = Line((*cells, replace(last, link=link)))
+    return Table(title, tuple(columns), tuple(lines), frozenset(texts | {0}))
 
 
 def _is_text(column: Sequence[str]) -> bool:
