@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from benchmark.report.statistics import POWER, smallest_difference
@@ -12,6 +14,8 @@ from clothclf.data.splits import SPLITS
 
 DUPLICATES_SHOWN = 3
 CONFLICTS_SHOWN = 20
+IMAGES_SHOWN = 10
+"""Maximum images of one group of duplicates to list."""
 DIFFERING = (0.05, 0.2)
 """Shares of test images on which only one of two similar architectures is usually right."""
 
@@ -39,7 +43,8 @@ def describe(data: DataSet, near_duplicates: str = "") -> str:
         f"{summary.exact_duplicates_across_splits:,} groups across splits"
     )
     lines += [
-        f"             {' = '.join(ids)}" for ids in twin_groups(data.manifest)[:DUPLICATES_SHOWN]
+        f"             {_first(ids, ' = ')}"
+        for ids in twin_groups(data.manifest)[:DUPLICATES_SHOWN]
     ]
     if summary.split_note and summary.exact_duplicates_across_splits:
         lines.append(
@@ -92,11 +97,20 @@ def _conflicts(manifest: pd.DataFrame) -> list[str]:
     conflicting = groups.filter(lambda group: group["label"].nunique() > 1)
     lines = [
         "             "
-        + ", ".join(f"{image} {label}" for image, label in zip(g["id"], g["label"], strict=True))
-        for _, g in conflicting.groupby("pixel_hash")
+        + _first([f"{image} {label}" for image, label in zip(g["id"], g["label"], strict=True)])
+        for _, group in conflicting.groupby("pixel_hash")
+        # Every label is among the first images.
+        for g in [group.iloc[group.groupby("label").cumcount().argsort(kind="stable")]]
     ]
     more = len(lines) - CONFLICTS_SHOWN
     return [*lines[:CONFLICTS_SHOWN], *([f"             and {more} more"] if more > 0 else [])]
+
+
+def _first(images: Sequence[str], separator: str = ", ") -> str:
+    """Join the first images of a group, and count the others."""
+    more = len(images) - IMAGES_SHOWN
+    shown = separator.join(images[:IMAGES_SHOWN])
+    return f"{shown} and {more:,} more" if more > 0 else shown
 
 
 def _balance(manifest: pd.DataFrame) -> list[str]:

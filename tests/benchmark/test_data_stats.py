@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmark.workflows.data_stats import describe
+import pandas as pd
+
+from benchmark.workflows.data_stats import _conflicts, describe
 from tests.clothclf.data.test_groups import ROWS, run, table
 
 
@@ -20,3 +22,13 @@ def test_groups_are_counted_with_the_largest_and_those_across_splits(tmp_path: P
     assert "the largest (big) has 8 images; 19 groups across splits\n" in kept
     assert "given splits are kept: these groups leak into validation or test" in kept
     assert "groups   " not in describe(run(path, group=None))
+
+
+def test_a_large_group_of_duplicates_is_cut_with_every_label_shown() -> None:
+    labels = ["a"] * 29 + ["b"]
+    manifest = pd.DataFrame(
+        {"id": [f"i{n:02}" for n in range(30)], "label": labels, "pixel_hash": "same"}
+    )
+    (line,) = _conflicts(manifest)
+    assert line.strip().startswith("i00 a, i29 b, i01 a, ")
+    assert line.endswith(" and 20 more")
