@@ -94,7 +94,11 @@ const later = [];
 
 function whenSeen(figure, draw) {
   let done = false;
-  const once = () => { if (!done) { done = true; draw(); } };
+  const once = () => {
+    if (done) return undefined;
+    done = true;
+    return draw();
+  };
   const watcher = new IntersectionObserver((seen) => {
     if (seen.some((entry) => entry.isIntersecting)) { watcher.disconnect(); once(); }
   }, { rootMargin: "200px" });
@@ -102,10 +106,18 @@ function whenSeen(figure, draw) {
   later.push(once);
 }
 
+// Draws the other charts, then lays out the sections out of view, so that the page's height is right.
+// One at a time, so that a click never waits for more than one.
 function drawTheRest() {
   const idle = window.requestIdleCallback || ((act) => setTimeout(act, 50));
-  const next = later.shift();
-  if (next) idle(() => { next(); drawTheRest(); });
+  const sections = [...document.querySelectorAll("main section")];
+  const steps = [...later, ...sections.map((section) => () => { section.dataset.laid = ""; })];
+  const next = () => {
+    const step = steps.shift();
+    if (step) idle(async () => { await step(); next(); });
+    else document.documentElement.dataset.complete = "";
+  };
+  next();
 }
 
 function chosen(fieldset) {
