@@ -9,6 +9,7 @@ from benchmark.report.rows import Row
 
 _HYPHEN = re.compile(r"(?<![\w.–−-])-(?=\d)")
 _PERCENT = re.compile(r"(?<=\d) %")
+_JOINT = re.compile(r"(_|(?<=[a-z])\.)(?=\w)")
 COARSE = 0.5
 """Half-width of an interval, in points, from which on one decimal is enough."""
 
@@ -16,6 +17,13 @@ COARSE = 0.5
 def typeset(text: str) -> str:
     """Replace the hyphen of negative numbers by a minus sign, and keep numbers beside their %."""
     return _PERCENT.sub("\u00a0%", _HYPHEN.sub("−", text))
+
+
+def breakable(text: str) -> str:
+    """HTML of a text in which long names can break after `_` and `.`, not within a word."""
+    import markupsafe
+
+    return markupsafe.Markup(_JOINT.sub(r"\1<wbr>", str(markupsafe.escape(text))))  # noqa: S704
 
 
 def decimals(analysis: Analysis) -> int:
