@@ -189,13 +189,12 @@ function describe(card, page, rule, pick, usual) {
   const data = page.ask;
   const set = (name, text) => {
     const item = card.querySelector(`[data-${name}]`);
-    if (!item) return;
-    item.textContent = text;
-    breakable(item);
+    if (item) item.textContent = text;
   };
   const reference = referenceOf(rule);
   const second = secondBy(rule, pick);
   set("pick-name", pick ? pick.name : "No pick");
+  breakable(card.querySelector("[data-pick-name]"));
   set("pick-mark", "by your settings");
   set("sentence", pick ? sentenceOf(data, rule, pick, reference) : "No architecture meets these limits.");
   set("runner-up", second ? `Runner-up by this rule: ${second.name}, ${beside(data, rule, second, pick)}.` : "");
