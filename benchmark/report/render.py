@@ -253,7 +253,8 @@ def sureness_cells(analysis: Analysis, digits: int = 2) -> list[list[str]]:
         f1, spread = figures.macro_f1, row.accuracy_deviation
         classes = [f"{result.label} ({result.f1:.2f})" for result in figures.per_class[:3]]
         pairs = [
-            f"{pair.label} as {pair.answer} ({max(pair.images, 1):.0f})" for pair in figures.hardest[:3]
+            f"{pair.label} as {pair.answer} ({max(pair.images, 1):.0f})"
+            for pair in figures.hardest[:3]
         ]
         cells.append(
             [
