@@ -27,7 +27,9 @@ from benchmark.commands.options import load, study_options
 def ui(config: Path, assignments: tuple[str, ...], host: str, port: int) -> None:
     """Serve the MLflow UI for the study's store.
 
-    Prints the URL of the study's comparison when the server is ready.
+    Prints the URLs of the study's comparison, as charts and as a table with test accuracy, MACs,
+    latency and parameters, when the server is ready. On other pages of the runs, the menu "Views"
+    has the same table.
 
     \b
     Example:

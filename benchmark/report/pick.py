@@ -349,4 +349,4 @@ def _times(ratio: float) -> str:
 
 
 def _percent(row: Row) -> str:
-    return f"{100 * row.accuracy:.2f} %"
+    return f"{100 * row.accuracy:.1f} %"

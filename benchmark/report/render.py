@@ -161,8 +161,8 @@ def pair_cells(analysis: Analysis) -> list[list[str]]:
             analysis.rows[pair.second].name,
             f"{100 * pair.difference:.2f}",
             f"{100 * pair.interval.low:.2f} to {100 * pair.interval.high:.2f}",
-            f"{pair.only_first:.4g}",
-            f"{pair.only_second:.4g}",
+            f"{pair.only_first:.0f}",
+            f"{pair.only_second:.0f}",
             p_text(pair.mcnemar_adjusted),
             p_text(pair.bootstrap_adjusted),
             verdict_text(pair),
@@ -177,7 +177,7 @@ def needed_text(analysis: Analysis, pair: Pair) -> str:
     if pair.verdict != "undecided" or analysis.test is None:
         return "-"
     seeds = min(len(analysis.rows[place].seeds) for place in (pair.first, pair.second))
-    return str(pair.needed(len(analysis.test), seeds))
+    return str(pair.needed(len(analysis.test), seeds)).removesuffix(" would decide")
 
 
 def pair_note(analysis: Analysis) -> str:
@@ -185,11 +185,13 @@ def pair_note(analysis: Analysis) -> str:
     pairs = analysis.pairs.values()
     margin = margin_text(next(iter(pairs)).margin)
     smallest = 100 * max(pair.smallest_difference for pair in pairs)
+    means = any(len(row.seeds) > 1 for row in analysis.rows)
     return (
         f"Intervals and p-values are adjusted for {len(pairs)} pairwise comparisons (bootstrap: "
         "max-T, McNemar: Holm). apart: the interval excludes 0; equivalent: it lies within "
         f"{margin} of 0; undecided: neither. This test set shows true differences of "
         f"{smallest:.1f} points in every pair with 80 % probability."
+        f"{' Counts of images are means over seeds, rounded.' if means else ''}"
     )
 
 
@@ -238,8 +240,11 @@ def _other_metrics(analysis: Analysis) -> list[Metric]:
     ]
 
 
-def sureness_cells(analysis: Analysis) -> list[list[str]]:
-    """Cells of the table of metrics, uncertainty, calibration and confusions."""
+def sureness_cells(analysis: Analysis, digits: int = 2) -> list[list[str]]:
+    """Cells of the table of metrics, uncertainty, calibration and confusions.
+
+    `digits` are the decimals of percents.
+    """
     metrics = _other_metrics(analysis)
     cells = []
     for place, (row, figures) in enumerate(zip(analysis.rows, analysis.statistics, strict=True)):
@@ -248,18 +253,19 @@ def sureness_cells(analysis: Analysis) -> list[list[str]]:
         f1, spread = figures.macro_f1, row.accuracy_deviation
         classes = [f"{result.label} ({result.f1:.2f})" for result in figures.per_class[:3]]
         pairs = [
-            f"{pair.label} as {pair.answer} ({pair.images:.4g})" for pair in figures.hardest[:3]
+            f"{pair.label} as {pair.answer} ({max(pair.images, 1):.0f})"
+            for pair in figures.hardest[:3]
         ]
         cells.append(
             [
                 row.name,
                 rank.text if (rank := analysis.ranks.get(place)) else "-",
-                f"{f1.low:.4f} to {f1.high:.4f}" if f1 else "-",
-                *(metric.text(row.metrics.get(metric.name)) for metric in metrics),
+                f"{f1.low:.{digits + 2}f} to {f1.high:.{digits + 2}f}" if f1 else "-",
+                *(metric.text(row.metrics.get(metric.name), digits) for metric in metrics),
                 f"{100 * figures.test_deviation:.2f}",
                 "one seed" if spread is None else f"{100 * spread:.2f}",
-                calibration_text(figures.calibration_error, figures.calibrated_error),
-                f"{100 * figures.accuracy_at_coverage:.2f} %",
+                calibration_text(figures.calibration_error, figures.calibrated_error, digits),
+                f"{100 * figures.accuracy_at_coverage:.{digits}f} %",
                 ", ".join(classes),
                 ", ".join(pairs),
             ]
@@ -267,10 +273,10 @@ def sureness_cells(analysis: Analysis) -> list[list[str]]:
     return cells
 
 
-def calibration_text(error: float, calibrated: float | None) -> str:
+def calibration_text(error: float, calibrated: float | None, digits: int = 2) -> str:
     """Calibration error in percent, before and after the temperature."""
-    text = f"{100 * error:.2f} %"
-    return text if calibrated is None else f"{text}, {100 * calibrated:.2f} %"
+    text = f"{100 * error:.{digits}f} %"
+    return text if calibrated is None else f"{text}, {100 * calibrated:.{digits}f} %"
 
 
 COST_COLUMNS = (

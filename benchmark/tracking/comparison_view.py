@@ -1,7 +1,8 @@
 """Initial view of a study in MLflow's UI: the newest comparable runs, best first, with charts.
 
 The UI stores a shared view (its button "Share") in a tag of the experiment, and opens the view if
-the URL names its key. A UI without shared views shows its own default.
+the URL names its key. A UI without shared views shows its own default. The columns of a page whose
+URL names no key are fixed in the UI's script (MLflow 3.17); there the view is in the menu "Views".
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from benchmark.tracking.run_fields import DATA_TAG, KIND_TAG, PROTOCOL_TAG, RUN_
 KEY = "bench"
 LATENCY = "speed/latency_ms"
 VIEW_TAG = f"mlflow.sharedViewState.{KEY}"
+SAVED_VIEW_TAG = f"{VIEW_TAG}-runs"
+SAVED_VIEW = "Comparable runs (bench)"
+"""Name in the UI's menu "Views", which lists saved views from MLflow 3.17 on."""
 RUNS_ONLY = f"tags.`{KIND_TAG}` = '{RUN_KIND}'"
 COLUMNS = (
     *("params.`seed`", "metrics.`test/accuracy`", "metrics.`test/macro_f1`"),
@@ -31,13 +35,13 @@ SECTIONS = (
 )
 
 
-def address(base: str, experiment_id: str) -> str:
-    """Return the URL of a study's comparison on a server at `base`."""
+def address(base: str, experiment_id: str, table: bool = False) -> str:
+    """Return the URL of a study's comparison on a server at `base`: its charts or its table."""
     # Without workflowType, MLflow 3 opens its pages for language models, which show no runs.
     query = urlencode(
         {
             "workflowType": "machine_learning",
-            "compareRunsMode": "CHART",
+            "compareRunsMode": "TABLE" if table else "CHART",
             "viewStateShareKey": KEY,
         }
     )
@@ -80,6 +84,12 @@ def view_state(measured: bool, shown: str = RUNS_ONLY) -> str:
         ],
     }
     return json.dumps(state, separators=(",", ":"))
+
+
+def saved_view(state: str, created_ms: int) -> str:
+    """Return a view as the UI's menu of saved views stores it."""
+    content = {"name": SAVED_VIEW, "createdAt": created_ms, "updatedAt": created_ms, "state": state}
+    return json.dumps(content, separators=(",", ":"))
 
 
 def _charts(measured: bool) -> list[dict[str, Any]]:

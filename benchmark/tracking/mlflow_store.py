@@ -148,9 +148,15 @@ class MlflowStore:
         )
         state = comparison_view.view_state(bool(measured), shown)
         experiment = self.client.get_experiment(self.experiment_id)
-        tag = comparison_view.VIEW_TAG
-        if experiment.tags.get(tag) != state:
-            self.client.set_experiment_tag(self.experiment_id, tag, state)
+        views = {
+            comparison_view.VIEW_TAG: state,
+            comparison_view.SAVED_VIEW_TAG: comparison_view.saved_view(
+                state, experiment.creation_time or 0
+            ),
+        }
+        for tag, view in views.items():
+            if experiment.tags.get(tag) != view:
+                self.client.set_experiment_tag(self.experiment_id, tag, view)
 
     def start(self, spec: RunSpec, resumed: bool = False) -> None:
         """Open an MLflow run for a run; a resumed run continues that of an earlier attempt."""

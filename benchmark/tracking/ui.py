@@ -35,7 +35,7 @@ CHECK_INTERVAL_S = 0.2
 
 
 def serve(study: StudySettings, host: str, port: int) -> None:
-    """Serve MLflow's UI until interrupted; print the URL once the server responds.
+    """Serve MLflow's UI until interrupted; print its URLs once the server responds.
 
     For a remote store, only print the URL, because the server has its own UI. Raises TrackingError
     if the port cannot be used or the server fails, and KeyboardInterrupt after Ctrl-C, SIGTERM or
@@ -58,7 +58,7 @@ def serve(study: StudySettings, host: str, port: int) -> None:
     # The server's processes import from their working directory, so use an empty one.
     with tempfile.TemporaryDirectory(prefix="bench-ui-", ignore_cleanup_errors=True) as empty:
         # Start a new session, so that all of the server's processes can be stopped together. Its
-        # messages go to standard error, because standard output is only for the URL.
+        # messages go to standard error, because standard output is only for the URLs.
         server = subprocess.Popen(
             module_command("mlflow", "ui", *options),
             env=_environment(uri),
@@ -69,8 +69,10 @@ def serve(study: StudySettings, host: str, port: int) -> None:
         try:
             answered = _answers(server, host, port)
             if answered:
-                page = address(f"http://{host}:{port}", store.experiment_id)
+                base = f"http://{host}:{port}"
+                page = address(base, store.experiment_id)
                 print(f"{page}  (press Ctrl-C to stop)", flush=True)
+                print(f"Table: {address(base, store.experiment_id, table=True)}", flush=True)
             code = server.wait()
         except KeyboardInterrupt:
             raise KeyboardInterrupt("The MLflow UI has stopped.") from None

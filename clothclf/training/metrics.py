@@ -47,11 +47,11 @@ class Metric:
         """Return a value in the unit of `axis_title`."""
         return 100 * value if self.unit == "%" and value is not None else value
 
-    def text(self, value: float | None) -> str:
-        """Format a value with its unit; a dash for None."""
+    def text(self, value: float | None, digits: int = 2) -> str:
+        """Format a value with its unit; a dash for None. `digits` are the decimals of percents."""
         if value is None:
             return "-"
-        return f"{100 * value:.2f} %" if self.unit == "%" else f"{value:.4f}"
+        return f"{100 * value:.{digits}f} %" if self.unit == "%" else f"{value:.{digits + 2}f}"
 
 
 def accuracy(predictions: Predictions) -> float:

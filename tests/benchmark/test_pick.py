@@ -99,7 +99,7 @@ def test_limits_and_preferences_decide(
 
 def test_the_most_accurate_is_picked_with_its_runner_up(store: Path) -> None:
     pick = pick_of(store, prefer="accuracy")
-    assert pick.sentence == ("Pick large: the most accurate of 3 on validation, 95.00 % on test.")
+    assert pick.sentence == ("Pick large: the most accurate of 3 on validation, 95.0 % on test.")
     assert pick.runner_up_sentence.startswith(
         "Runner-up by this rule: middle, 0.2 points below large"
     )
@@ -206,10 +206,10 @@ def validation_images(count: int) -> Pictures:
 def test_validation_chooses_and_test_is_read_out(tmp_path: Path) -> None:
     keep_with_validation(tmp_path, {"a": (900, 880), "b": (850, 890)}, validation_images(1000))
     pick = pick_of(tmp_path, prefer="accuracy")
-    assert pick.sentence == "Pick a: the most accurate of 2 on validation, 88.00 % on test."
+    assert pick.sentence == "Pick a: the most accurate of 2 on validation, 88.0 % on test."
     assert pick.notes[1:] == ("Test accuracies would have picked b.",)
     on_test = pick_of(tmp_path, prefer="accuracy", choose_on="test")
-    assert on_test.sentence == "Pick b: the most accurate of 2, 89.00 % on test."
+    assert on_test.sentence == "Pick b: the most accurate of 2, 89.0 % on test."
     assert "Chosen on the test split" in on_test.notes[-1]
 
 

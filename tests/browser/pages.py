@@ -36,6 +36,7 @@ def write(made: Made, path: Path, criteria: Criteria = NO_CRITERIA) -> Path:
 
 def all_drawn(page: Any) -> None:
     until(lambda: page.locator("[data-chart]:not([data-ready])").count() == 0)
+    until(lambda: page.locator("html[data-complete]").count() == 1)
 
 
 def until(holds: Callable[[], bool], seconds: float = 30.0) -> None:

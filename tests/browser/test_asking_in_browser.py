@@ -213,7 +213,7 @@ def test_the_page_names_the_points_that_python_names(
         ]
         for fragment in ("", "#ask-0?min_accuracy=0.001")
     )
-    assert len(written) >= min(count, 3)
+    assert len(written) >= (3 if count == 4 else 2)  # of many, those with room
     assert redrawn == written
 
 

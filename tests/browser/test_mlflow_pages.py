@@ -22,6 +22,7 @@ import pytest
 
 from benchmark.runs.record import RunRecord
 from benchmark.runs.run_folder import study_folders
+from benchmark.tracking.comparison_view import SAVED_VIEW
 from tests.benchmark.conftest import COMMAND, StudyRun, free_port
 from tests.benchmark.test_tracking import runs_of
 
@@ -183,6 +184,17 @@ def test_the_table_has_the_figures_that_people_sort_by(
         assert f"{record.test.accuracy:.3f}"[:4] in cells
     keep_looks(page, "table", tmp_path)
     seen.assert_quiet()
+
+
+def test_an_untouched_table_offers_the_view_in_its_menu(served: Served, page: Any) -> None:
+    experiment = runs_of(served.folder)[0].info.experiment_id
+    page.goto(f"{served.base}/#/experiments/{experiment}/runs?workflowType=machine_learning")
+    shown(page, served.records()[0].spec.name)
+    close_assistant(page)
+    page.get_by_role("button", name="Views").click()
+    page.get_by_text(SAVED_VIEW, exact=True).click()
+    for column in ("test/accuracy", "cost/gmacs", "cost/mparams"):
+        shown(page, column)
 
 
 def test_the_comparison_page_shows_parameters_and_metrics(

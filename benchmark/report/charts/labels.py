@@ -106,13 +106,14 @@ def place_names(
     lines: Sequence[Box],
     bounds: Box,
     font: Font,
+    always: int = 0,
 ) -> list[Label | None]:
     """Each spot's label; None if there is no room or the spot is not in `order`.
 
     Spots are labelled in `order`: beside, below and above the spot, then farther away. Labels avoid
     other labels, `dots` and `lines`, and stay within `bounds`. The first `priority` of `order` may
-    cross `lines`, and the first one always gets a label, if need be a shorter one. `ask.js` does
-    the same for the card's chart.
+    cross `lines`; the first `always` may cross `dots` of others, too, and the first one of all
+    always gets a label, if need be a shorter one. `ask.js` does the same for the card's chart.
     """
     occupied = list(dots)
     labels: list[Label | None] = [None] * len(names)
@@ -121,6 +122,9 @@ def place_names(
         best = _free(text, spot, [*occupied, *lines], bounds, font)
         if best is None and rank < priority:
             best = _free(text, spot, occupied, bounds, font)
+        if best is None and rank < always:
+            own = [dots[other] for other in order[:always]]
+            best = _free(text, spot, [*own, *occupied[len(dots) :]], bounds, font)
         if best is None and rank == 0:
             best = _forced(text, spot, bounds, font)
         if best is None:

@@ -194,6 +194,7 @@ function describe(card, page, rule, pick, usual) {
   const reference = referenceOf(rule);
   const second = secondBy(rule, pick);
   set("pick-name", pick ? pick.name : "No pick");
+  breakable(card.querySelector("[data-pick-name]"));
   set("pick-mark", "by your settings");
   set("sentence", pick ? sentenceOf(data, rule, pick, reference) : "No architecture meets these limits.");
   set("runner-up", second ? `Runner-up by this rule: ${second.name}, ${beside(data, rule, second, pick)}.` : "");
@@ -318,8 +319,8 @@ function rings(svg, marks) {
 }
 
 function names(svg, { font: usual, named, box }, spots, pick, second) {
-  const [, top, , height] = box;
-  const bounds = [0, top, svg.viewBox.baseVal.width, top + height];
+  const [left, top, , height] = box;
+  const bounds = [left, top, svg.viewBox.baseVal.width, top + height];
   const ringed = [pick, second].filter((row) => spots.has(row));
   const few = spots.size <= named.all;
   const font = few ? usual : { ...usual, falls: usual.falls.slice(0, named.near) };
@@ -328,6 +329,8 @@ function names(svg, { font: usual, named, box }, spots, pick, second) {
     const radius = ringed.includes(row) ? named.ring : named.dot;
     return [x - radius, y - radius, x + radius, y + radius];
   });
+  const places = [...spots.keys()];
+  const own = ringed.map((row) => occupied[places.indexOf(row)]);
   const lines = [...spots.values()].map(({ x, high, low }) => [x - 1, high, x + 1, low]);
   lines.push(...pieces(svg.querySelector("[data-rule]"), named.pieces));
   const made = new Map();
@@ -335,7 +338,9 @@ function names(svg, { font: usual, named, box }, spots, pick, second) {
     const spot = spots.get(row);
     const text = cut(row.name, font.max_length);
     let label = free(text, spot, [...occupied, ...lines], bounds, font);
-    if (!label) label = free(text, spot, occupied, bounds, font);
+    const must = rank < ringed.length;
+    if (!label && (few || must)) label = free(text, spot, occupied, bounds, font);
+    if (!label && must) label = free(text, spot, [...own, ...occupied.slice(spots.size)], bounds, font);
     if (!label && rank === 0) label = forced(text, spot, bounds, font);
     if (!label) return;
     occupied.push(boxOf(spot, label, font));

@@ -257,7 +257,8 @@ def _names(
 ) -> list[Name]:
     """Names of a few points, or of the pick, the runner-up and the front; `ask.js` does the same.
 
-    Names other than the first two may be missing where there is no room.
+    Names other than the first two are missing where there is no room, and, of many points, where
+    they would cross an interval.
     """
     ringed = [mark for mark in (pick, runner_up) if mark]
     few = len(marks) <= MAX_ALL_NAMED
@@ -269,11 +270,12 @@ def _names(
         [names[mark.place] for mark in marks],
         [(mark.x, mark.y) for mark in marks],
         [marks.index(mark) for mark in order],
-        len(order),
+        len(order) if few else len(ringed),
         dots,
         [*lines, *_pieces(rule)],
-        (0, TOP, WIDTH, HEIGHT - BOTTOM),
+        (LEFT, TOP, WIDTH, HEIGHT - BOTTOM),
         FONT if few else replace(FONT, falls=NEAR),
+        len(ringed),
     )
     return [
         Name(

@@ -10,6 +10,13 @@ function element(name, text, kind) {
   return made;
 }
 
+// Text in which long names can break after `_` and `.`, as in figures.py.
+function breakable(made) {
+  const parts = made.textContent.split(/(?<=_|[a-z]\.)(?=\w)/);
+  made.replaceChildren(...parts.flatMap((part, place) => (place ? [document.createElement("wbr"), part] : [part])));
+  return made;
+}
+
 function option(value, text) {
   const made = element("option", text);
   made.value = value;
@@ -94,7 +101,11 @@ const later = [];
 
 function whenSeen(figure, draw) {
   let done = false;
-  const once = () => { if (!done) { done = true; draw(); } };
+  const once = () => {
+    if (done) return undefined;
+    done = true;
+    return draw();
+  };
   const watcher = new IntersectionObserver((seen) => {
     if (seen.some((entry) => entry.isIntersecting)) { watcher.disconnect(); once(); }
   }, { rootMargin: "200px" });
@@ -102,10 +113,18 @@ function whenSeen(figure, draw) {
   later.push(once);
 }
 
+// Draws the other charts, then lays out the sections out of view, so that the page's height is right.
+// One at a time, so that a click never waits for more than one.
 function drawTheRest() {
   const idle = window.requestIdleCallback || ((act) => setTimeout(act, 50));
-  const next = later.shift();
-  if (next) idle(() => { next(); drawTheRest(); });
+  const sections = [...document.querySelectorAll("main section")];
+  const steps = [...later, ...sections.map((section) => () => { section.dataset.laid = ""; })];
+  const next = () => {
+    const step = steps.shift();
+    if (step) idle(async () => { await step(); next(); });
+    else document.documentElement.dataset.complete = "";
+  };
+  next();
 }
 
 function chosen(fieldset) {

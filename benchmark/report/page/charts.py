@@ -113,7 +113,7 @@ def _predictions_of(
             for pair in figures.hardest
         ],
         "calibration": render.calibration_text(
-            figures.calibration_error, figures.calibrated_error
+            figures.calibration_error, figures.calibrated_error, digits=1
         ),
         "coverage": _short(figures.accuracy_at_coverage),
         "cells": chart_confusion.cells(figures.confusion, shown, len(row.seeds)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 
 from benchmark.report.analysis import Analysis
@@ -9,6 +10,7 @@ from benchmark.report.rows import Row
 
 _HYPHEN = re.compile(r"(?<![\w.–−-])-(?=\d)")
 _PERCENT = re.compile(r"(?<=\d) %")
+_JOINT = re.compile(r"(_|(?<=[a-z])\.)(?=\w)")
 COARSE = 0.5
 """Half-width of an interval, in points, from which on one decimal is enough."""
 
@@ -16,6 +18,11 @@ COARSE = 0.5
 def typeset(text: str) -> str:
     """Replace the hyphen of negative numbers by a minus sign, and keep numbers beside their %."""
     return _PERCENT.sub("\u00a0%", _HYPHEN.sub("−", text))
+
+
+def breakable(text: str) -> str:
+    """HTML of a text in which long names can break after `_` and `.`, not within a word."""
+    return _JOINT.sub(r"\1<wbr>", html.escape(text))
 
 
 def decimals(analysis: Analysis) -> int:

@@ -54,7 +54,7 @@ function showClasses(root, item) {
     head.scope = "row";
     head.dataset.value = label.toLowerCase();
     const figures = [images, ...shares].map((value, column) => {
-      const cell = element("td", column ? value.toFixed(3) : value.toLocaleString("en"), "number");
+      const cell = element("td", column ? value.toFixed(2) : value.toLocaleString("en"), "number");
       cell.dataset.value = value;
       return cell;
     });
@@ -165,7 +165,7 @@ function shown(image, page, place, embedded) {
     const all = names.size === 1 && who.length > 1;
     const words = all ? "all" : who.length > NAMED ? `${who.length} architectures` : who.join(", ");
     const item = element("li", `${page.classes[answer]} `, answer === image.label ? "right" : "");
-    item.append(element("span", words));
+    item.append(breakable(element("span", words)));
     list.append(item);
   }
   line.append(list);

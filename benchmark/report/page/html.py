@@ -25,7 +25,7 @@ from benchmark.report.page import mistakes as page_images
 from benchmark.report.page import tables as html_tables
 from benchmark.report.page.ask import LIMITS, cost_keys
 from benchmark.report.page.charts import first_shown, page_data
-from benchmark.report.page.figures import decimals, typeset
+from benchmark.report.page.figures import breakable, decimals, typeset
 from benchmark.report.pick import WORDS
 from benchmark.report.sections import (
     SECTIONS,
@@ -114,6 +114,7 @@ def _template(values: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["typeset"] = typeset
+    environment.filters["breakable"] = breakable
     return environment.get_template("report.html").render(values)
 
 
@@ -162,7 +163,7 @@ def _comparison(
         "caveats": caveats(analysis),
         "main": html_tables.main_table(analysis, not_begun, digits),
         "ranked": bool(analysis.ranks),
-        "sureness": html_tables.sureness_table(analysis),
+        "sureness": html_tables.sureness_table(analysis, digits),
         "pairs": html_tables.pair_table(analysis, digits),
         "optional": {
             group: _optional(optional, group, number) for group in ("Answer", "Evidence", "Costs")
@@ -183,7 +184,6 @@ def _comparison(
         "last": max((record.finished_at for record in records), default=""),
         "runs": len(records),
         "architectures": len(rows),
-        "seeds": max((len(row.seeds) for row in rows), default=1),
         "pair_note": render.pair_note(analysis) if analysis.pairs else "",
         "confidence_set": render.confidence_set_text(analysis),
         "sizes_differ": any(row.sizes_differ for row in rows),

@@ -34,5 +34,4 @@ document.querySelectorAll(".scroll").forEach(edges);
 // On a narrow screen, the contents would push the answer down.
 if (matchMedia("(max-width: 1179px)").matches) document.querySelector("[data-contents]").open = false;
 unfoldInPrint();
-document.documentElement.dataset.usable = "";
 window.addEventListener("load", drawTheRest);

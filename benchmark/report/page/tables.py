@@ -339,9 +339,9 @@ def pair_table(analysis: Analysis, digits: int) -> Table:
     return Table("Pairs of architectures", columns, tuple(lines), frozenset({0, 1, 7, 8}))
 
 
-def sureness_table(analysis: Analysis) -> Table:
+def sureness_table(analysis: Analysis, digits: int) -> Table:
     """Uncertainty, calibration and confusions of every row with saved predictions."""
-    cells = render.sureness_cells(analysis)
+    cells = render.sureness_cells(analysis, digits)
     return plain("Uncertainty and errors", render.sureness_columns(analysis), cells)
 
 
