@@ -19,7 +19,7 @@ from benchmark.audit import data_audit
 from benchmark.config.study import StudySettings, load_study
 from benchmark.report.check import differences
 from benchmark.report.write import read_report
-from benchmark.runs.audits import Audit, Suspect, find_audit, store_audit
+from benchmark.runs.audits import Audit, AuditHead, Suspect, find_audit, store_audit
 from tests.benchmark.answered import Pictures, draw_answers, draw_pictures, keep_answers
 from tests.benchmark.conftest import Bench, Finished, StudyRun, run_bench
 from tests.benchmark.test_report_contents import study_in
@@ -27,14 +27,21 @@ from tests.benchmark.test_report_contents import study_in
 FORMATS = ("md", "csv", "json", "latex", "html")
 
 
+def head_of(architecture: str, weights: str, accuracy: float = 0.9) -> AuditHead:
+    return AuditHead(
+        architecture=architecture,
+        image_size=64,
+        weights=weights,
+        weights_sha256="",
+        accuracy=accuracy,
+    )
+
+
 def audit_of(images: Pictures, doubted: list[str]) -> Audit:
     return Audit(
         fingerprint=images.fingerprint,
         title="t",
-        architecture="resnet18",
-        image_size=64,
-        weights="w",
-        weights_sha256="",
+        heads=(head_of("resnet18", "w"),),
         folds=5,
         images=len(images.ids),
         accuracy=0.9,
@@ -102,15 +109,21 @@ def test_without_an_audit_of_the_data_nothing_is_said(study: StudySettings) -> N
 def test_a_group_is_in_one_fold(column: str) -> None:
     """Labels that only the other images of a group know cannot be learnt from another fold."""
     torch = pytest.importorskip("torch")
+    from clothclf.training import label_errors
+
     place = np.arange(300) // 3
     codes = torch.randn(100, 200, generator=torch.Generator().manual_seed(0))
     labels = np.random.default_rng(0).choice(["a", "b"], 100)[place]
     own = [str(n) for n in range(300)]
     images = pd.DataFrame({"id": own, "label": labels, "split": "train"})
     images = images.assign(group=own, near_duplicate_group=own, pixel_hash=own)
-    apart, _ = data_audit._suspects_by_heads(codes[place].clone(), images, ["a", "b"], 0)
     together = images.assign(**{column: place.astype(str)})
-    chance, _ = data_audit._suspects_by_heads(codes[place].clone(), together, ["a", "b"], 0)
+    accuracies = []
+    for table in (images, together):
+        numbers, folds = data_audit._folds(table, ["a", "b"], 0)
+        predicted = label_errors.out_of_fold(codes[place].clone(), numbers, folds)
+        accuracies.append(data_audit._accuracy(predicted, numbers))
+    apart, chance = accuracies
     assert apart > 0.85
     assert chance < 0.7
 
