@@ -180,8 +180,10 @@ def _suspects(audit: Audit) -> Part:
         ]
         for rank, item in enumerate(audit.suspects[:MAX_SUSPECTS], 1)
     ]
-    columns = ("rank", "image", "label", "suggested", "p(label)", "p(suggested)", "split")
-    columns += ("suspected by",) if several else ()
+    columns = (
+        *("rank", "image", "label", "suggested", "p(label)", "p(suggested)", "split"),
+        *(("suspected by",) if several else ()),
+    )
     return Part("Suspected label errors", (*sentences, *_first(len(rows), count)), columns, rows)
 
 

@@ -137,9 +137,7 @@ def _run_before(root: Path, after: RunPredictions) -> FoundRun | None:
     return find_same_run(root, spec.model_copy(update={"data_summary": summary}))
 
 
-def _pair(
-    name: str, found: Sequence[tuple[FoundRun, RunPredictions]], test: TestSet
-) -> _Paired:
+def _pair(name: str, found: Sequence[tuple[FoundRun, RunPredictions]], test: TestSet) -> _Paired:
     """Align the predictions before and after by image; raises ReportError."""
     first, _ = found[0]
     given = read_test_set(first.folder.path, first.record)
@@ -195,7 +193,8 @@ def _row(item: _Paired, found: Difference, mcnemar: float, margin: float) -> Cor
 def _drawn(item: _Paired, resampling: Resampling, images: Floats) -> Floats:
     """Difference in accuracy in each resampled test set [draws]."""
     gained = item.after.astype(np.int64) - item.before
-    return (resampling.sums(gained.T) / images[:, None]).mean(axis=1)
+    drawn: Floats = (resampling.sums(gained.T) / images[:, None]).mean(axis=1)
+    return drawn
 
 
 def _seed_variance(item: _Paired) -> SeedVariance | None:

@@ -10,10 +10,9 @@ from benchmark.runs.run_folder import RunFolder
 from benchmark.runs.upgrade import upgraded_audit
 from clothclf.settings import Settings
 
-
 HOW_TO_CORRECT = (
-    "To correct the labels, write the suspects with bench data audit --csv suspects.csv, fill in its "
-    "column decision (keep, suggested, exclude or the right class), and set data.corrections: "
+    "To correct the labels, write the suspects with bench data audit --csv suspects.csv, fill in "
+    "its column decision (keep, suggested, exclude or the right class), and set data.corrections: "
     "suspects.csv."
 )
 
@@ -73,7 +72,9 @@ class Audit(Settings):
         """Describe the heads as part of a sentence."""
         if len(self.heads) == 1:
             return f"a head on {self.heads[0].architecture}, weights {self.heads[0].weights}"
-        listed = " and ".join(f"{head.architecture} (weights {head.weights})" for head in self.heads)
+        listed = " and ".join(
+            f"{head.architecture} (weights {head.weights})" for head in self.heads
+        )
         return f"averaged heads on {listed}"
 
 

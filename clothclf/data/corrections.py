@@ -81,7 +81,8 @@ def with_corrections(
         Finding("dropped", EXCLUDED, str(name), str(label))
         for name, label in manifest.loc[dropped, ["id", "label"]].itertuples(index=False)
     )
-    return corrected.reset_index(drop=True)
+    result: pd.DataFrame = corrected.reset_index(drop=True)
+    return result
 
 
 def correction_statistics(given: pd.DataFrame, corrected: pd.DataFrame) -> dict[str, Any]:
@@ -116,7 +117,9 @@ def _read(path: Path) -> Iterator[_Decision]:
                 "label, suggested and decision"
             )
     columns = [table.values(name) for name in COLUMNS]
-    suggested = table.values("suggested") if "suggested" in table.columns else [""] * len(table.rows)
+    suggested = (
+        table.values("suggested") if "suggested" in table.columns else [""] * len(table.rows)
+    )
     rows = [
         _Decision(f"{where}, line {line}", *map(_composed, cells))
         for line, *cells in zip(table.lines, *columns, suggested, strict=True)

@@ -6,6 +6,7 @@ import dataclasses
 import logging
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -219,6 +220,7 @@ def _require_rows(chosen: Chosen, source: Source) -> None:
 def _summarise(
     source: Source, rows_read: int, split_note: str, manifest: pd.DataFrame, findings: pd.DataFrame
 ) -> DataSummary:
+    statistics: dict[str, Any] = {**duplicate_statistics(manifest), **group_statistics(manifest)}
     per_class = manifest["label"].value_counts()
     per_split = manifest["split"].value_counts()
     return DataSummary(
@@ -232,6 +234,5 @@ def _summarise(
         split_note=split_note,
         dropped=count_findings(findings, "dropped"),
         repaired=count_findings(findings, "repaired"),
-        **duplicate_statistics(manifest),
-        **group_statistics(manifest),
+        **statistics,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import re
@@ -153,6 +154,44 @@ def test_an_audit_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert find_audit(tmp_path, "another") is None
 
 
+def test_an_audit_of_version_1_is_read(tmp_path: Path, study: StudySettings) -> None:
+    """Its checksum is that of the text on disk."""
+    audit = audit_of(draw_pictures(100), ["1000", "1003"])
+    values = audit.model_dump(mode="json", exclude={"version", "heads"})
+    head = audit.heads[0].model_dump(mode="json", exclude={"accuracy"})
+    suspects = [
+        {key: value for key, value in item.items() if key != "suspected_by"}
+        for item in values["suspects"]
+    ]
+    old = {"version": 1, **values, **head, "suspects": suspects}
+    bare = json.dumps(old, indent=1) + "\n"
+    text = bare.replace('"check": ""', f'"check": "{hashlib.sha256(bare.encode()).hexdigest()}"')
+    path = tmp_path / "audits" / f"{audit.fingerprint}.json"
+    path.parent.mkdir()
+    path.write_text(text)
+    found = find_audit(tmp_path, audit.fingerprint)
+    assert found is not None
+    assert found.model_copy(update={"check": ""}) == audit
+    assert "found by a model (a head on resnet18, weights w, trained on" in texts(study)["md"]
+    path.write_text(text.replace('"1003"', '"1004"'))
+    assert find_audit(tmp_path, audit.fingerprint) is None
+    path.write_text(json.dumps({"version": 1, "suspects": 5}))
+    assert find_audit(tmp_path, audit.fingerprint) is None
+
+
+def test_a_report_names_all_heads_and_how_to_act(study: StudySettings) -> None:
+    heads = (head_of("resnet18", "w"), head_of("vgg16", "v"))
+    audit = audit_of(draw_pictures(100), ["1000"]).model_copy(update={"heads": heads})
+    store_audit(study.tracking.folder, audit)
+    made = texts(study)
+    for form in ("md", "html", "json"):
+        assert "averaged heads on resnet18 (weights w) and vgg16 (weights v)" in made[form]
+    assert "set data.corrections: suspects.csv" in made["md"]
+    (comparison,) = json.loads(made["json"])["comparisons"]
+    found_by = comparison["suspects"]["found_by"]["heads"]
+    assert [head["architecture"] for head in found_by] == ["resnet18", "vgg16"]
+
+
 @pytest.fixture(scope="module")
 def audited(
     tiny_study: StudyRun, tmp_path_factory: pytest.TempPathFactory
@@ -188,6 +227,39 @@ def test_all_that_is_written_tells_of_the_same_suspects(audited: tuple[Path, Fin
     (kept,) = (folder / "mlruns" / "audits").glob("*.json")
     assert kept.stem == told["fingerprint"]
     assert Image.open(folder / "sheet.png").width > 1000
+
+
+def test_several_architectures_are_averaged(audited: tuple[Path, Finished]) -> None:
+    """Suspects and accuracies are those of the mean; each head keeps its own accuracy."""
+    folder, _ = audited
+    asked = ("data", "audit", "-c", "tiny.yaml", "--set", "tracking.folder=other")
+    one = ("--architecture", "test_efficientnet")
+    assert run_bench(folder, *asked, *one, "-o", "one.json").code == 0
+    two = ("--architecture", "test_resnet", *one, "-o", "two.json", "--csv", "two.csv")
+    done = run_bench(folder, *asked, *two)
+    assert done.code == 0, done.err
+    assert "of test_resnet (weights random; accuracy" in done.out
+    assert "averaged probabilities" in done.out
+    told = json.loads((folder / "two.json").read_text())["suspects"]
+    single = json.loads((folder / "audit.json").read_text())["suspects"]
+    assert [head["architecture"] for head in told["heads"]] == ["test_resnet", "test_efficientnet"]
+    assert told["heads"][0] == single["heads"][0]
+    assert {item["suspected_by"] for item in told["suspects"]} <= {0, 1, 2}
+    assert {item["suspected_by"] for item in single["suspects"]} == {1}
+    other = json.loads((folder / "one.json").read_text())["suspects"]
+    shares = [
+        {item["id"]: item["p_label"] for item in audit["suspects"]}
+        for audit in (single, other, told)
+    ]
+    everywhere = set.intersection(*map(set, shares))
+    assert everywhere
+    for name in everywhere:
+        first, second, mean = (known[name] for known in shares)
+        assert mean == pytest.approx((first + second) / 2, abs=1e-5)
+    with (folder / "two.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0])[-2:] == ["split", "decision"]
+    assert {row["decision"] for row in rows} == {""}
 
 
 def test_suspects_survive_cleaning_and_can_be_left_out(audited: tuple[Path, Finished]) -> None:

@@ -54,7 +54,7 @@ def other(data: DataSet, label: str) -> str:
 
 def test_decisions_change_labels_and_nothing_else(plain: DataSet, corrected: Prepare) -> None:
     kept, label_kept = first_of(plain, "train")
-    open_one, label_open = first_of(plain, "train", 1)
+    open_one, _ = first_of(plain, "train", 1)
     taken, label_taken = first_of(plain, "train", 2)
     named, label_named = first_of(plain, "test")
     dropped, label_dropped = first_of(plain, "train", 3)
