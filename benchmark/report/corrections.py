@@ -28,6 +28,7 @@ from benchmark.report.statistics import (
     simultaneous_differences,
 )
 from benchmark.runs.find import FoundRun, find_same_run
+from clothclf.data.splits import SPLIT_TITLES
 from clothclf.results import DataSummary
 
 if TYPE_CHECKING:
@@ -45,7 +46,6 @@ COLUMNS = (
     "verdict",
     "before, by the labels as given",
 )
-SPLIT_NAMES = {"train": "training", "valid": "validation", "test": "test"}
 
 Correct = npt.NDArray[np.bool_]
 
@@ -272,7 +272,7 @@ def _changes(summary: DataSummary) -> str:
 
 
 def _by_split(counts: Mapping[str, int]) -> str:
-    known = [f"{counts[split]:,} {name}" for split, name in SPLIT_NAMES.items() if split in counts]
+    known = [f"{counts[split]:,} {name}" for split, name in SPLIT_TITLES.items() if split in counts]
     listed = ", ".join(known[:-1]) + " and " * (len(known) > 1) + known[-1]
     return f"{listed} image{'' if sum(counts.values()) == 1 else 's'}"
 

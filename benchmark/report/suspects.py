@@ -94,7 +94,8 @@ def section(analysis: Analysis) -> Section | None:
     found_by = without.audit.model_dump(mode="json", exclude={"check", "version", "suspects"})
     values = {"sentence": without.sentence, "found_by": found_by, "test": list(without.suspected)}
     table = SectionTable("Without suspected label errors", COLUMNS, cells)
-    return Section(f"{without.sentence} {HOW_TO_CORRECT}", [table], values=values)
+    action = [HOW_TO_CORRECT] if without.audit.suspects else []
+    return Section(" ".join([without.sentence, *action]), [table], values=values)
 
 
 def flat(analysis: Analysis, place: int) -> dict[str, object]:

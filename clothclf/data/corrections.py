@@ -17,6 +17,7 @@ from clothclf.data.sources import Chosen, Finding
 from clothclf.data.sources.listing import escaped
 from clothclf.data.sources.selection import DETAIL_CHARACTERS
 from clothclf.data.sources.table import read_table
+from clothclf.data.splits import SPLIT_TITLES
 from clothclf.errors import DataError, did_you_mean
 
 KEEP, SUGGESTED, EXCLUDE = "keep", "suggested", "exclude"
@@ -24,7 +25,6 @@ CORRECTED = "label corrected"
 EXCLUDED = "excluded by data.corrections"
 COLUMNS = ("id", "label", "decision")
 """Required columns; `suggested` only if a decision refers to it."""
-_SPLIT_NAMES = {"train": "training", "valid": "validation", "test": "test"}
 
 
 @dataclass(frozen=True)
@@ -90,13 +90,13 @@ def correction_statistics(given: pd.DataFrame, corrected: pd.DataFrame) -> dict[
 
     Empty if the manifests are the same.
     """
-    if given is corrected or fingerprint(given) == fingerprint(corrected):
+    if given is corrected or (before := fingerprint(given)) == fingerprint(corrected):
         return {}
     labels = corrected.set_index("id")["label"]
     after = given["id"].map(labels)
     changed, dropped = after.notna() & (after != given["label"]), after.isna()
     return {
-        "uncorrected_fingerprint": fingerprint(given),
+        "uncorrected_fingerprint": before,
         "labels_corrected": _by_split(given[changed]),
         "images_excluded": _by_split(given[dropped]),
     }
@@ -188,6 +188,6 @@ def _require_classes(given: pd.DataFrame, corrected: pd.DataFrame, path: Path) -
     for split, label in sorted(pairs[0] - pairs[1]):
         raise DataError(
             f"data.corrections: {path}: leaves class {label!r} without an image in the "
-            f"{_SPLIT_NAMES[split]} split; keep one of its labels, or drop the class with "
+            f"{SPLIT_TITLES[split]} split; keep one of its labels, or drop the class with "
             "data.where"
         )

@@ -16,6 +16,7 @@ from benchmark.report.collect import collect
 from benchmark.report.predictions import read_predictions
 from benchmark.report.statistics import Interval, Resampling, percentile_interval
 from clothclf.data.prepare import prepare
+from clothclf.data.splits import SPLITS
 from clothclf.settings import AtMostSettings, DataSettings
 from tests.benchmark.conftest import run_bench
 
@@ -104,7 +105,7 @@ def clean_difference(folder: Path, name: str, clean: pd.DataFrame) -> tuple[list
 @pytest.mark.parametrize(
     ("name", "train_images", "splits", "architectures"),
     [
-        ("all", None, ("train", "valid", "test"), ("tf_efficientnet_lite0",)),
+        ("all", None, SPLITS, ("tf_efficientnet_lite0", "tf_efficientnet_lite1")),
         ("few", 2500, ("train",), ("tf_efficientnet_lite0",)),
         ("two", 2500, ("train",), ("tf_efficientnet_lite0", "tf_efficientnet_lite1")),
     ],
