@@ -246,6 +246,8 @@ def test_several_architectures_are_averaged(audited: tuple[Path, Finished]) -> N
     assert told["heads"][0] == single["heads"][0]
     assert {item["suspected_by"] for item in told["suspects"]} <= {0, 1, 2}
     assert {item["suspected_by"] for item in single["suspects"]} == {1}
+    own = [item["p_label"] for item in told["suspects"]]
+    assert own == sorted(own)
     other = json.loads((folder / "one.json").read_text())["suspects"]
     shares = [
         {item["id"]: item["p_label"] for item in audit["suspects"]}
