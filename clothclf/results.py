@@ -5,7 +5,7 @@ Units are part of the names. Does not import torch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -44,6 +44,12 @@ class DataSummary:
     """Number of groups of `data.split.group`; 0 if it is not set."""
     groups_across_splits: int = 0
     """Groups with images in more than one split, which the source provides: leakage."""
+    uncorrected_fingerprint: str = ""
+    """Fingerprint without `data.corrections`; empty if they change nothing or are not set."""
+    labels_corrected: dict[str, int] = field(default_factory=dict)
+    """Number of labels that `data.corrections` changed in each split; empty if none."""
+    images_excluded: dict[str, int] = field(default_factory=dict)
+    """Number of images that `data.corrections` dropped from each split; empty if none."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from rich.console import Console
 from benchmark.config.study import StudySettings
 from benchmark.planning.architecture_names import expand, match_architectures, sized
 from benchmark.planning.initial_weights import weights_of
-from benchmark.runs.audits import Audit, Suspect, store_audit
+from benchmark.runs.audits import Audit, AuditHead, Suspect, store_audit
 from benchmark.runs.root import cache_folder, open_store
 from benchmark.terminal.output import make_console, prepare_with_progress
 from clothclf.data.audit.duplicates import LOOKED_AT, near_duplicate_groups
@@ -73,23 +73,24 @@ def _by_weight(group: pd.DataFrame) -> tuple[int, int, str]:
     return (-group["split"].nunique(), -len(group), str(group["id"].min()))
 
 
-def audit_data(study: StudySettings, architecture: str | None = None) -> DataAudit:
+def audit_data(study: StudySettings, architectures: Sequence[str] = ()) -> DataAudit:
     """Find near-duplicates, suspected label errors and odd images, and store the suspects.
 
-    `architecture` provides the features for finding suspects; the default is the study's first.
-    Raises UserError if the data cannot be prepared, or the architecture or its weights are not
-    available.
+    `architectures` (names or wildcards) provide the features for finding suspects; the default is
+    the study's first. Raises UserError if the data cannot be prepared, or an architecture or its
+    weights are not available.
     """
     console = make_console()
     root = open_store(study)
-    entry = _first(study, architecture)
-    weights = _weights(study, entry, console)
+    backbones = [
+        (entry, _weights(study, entry, console)) for entry in _entries(study, architectures)
+    ]
     data = prepare_to_look(study, console)
     started = time.monotonic()
     console.print(f"searching {len(data.manifest):,} images for near-duplicates")
     images = look_at(data, cache_folder(root))
     console.print(f"checked all images in {time.monotonic() - started:.1f} s")
-    audit = _find_suspects(study, entry, weights, images, console)
+    audit = _find_suspects(study, backbones, images, console)
     return DataAudit(data, images, audit, store_audit(root, audit))
 
 
@@ -134,10 +135,11 @@ def describe_near_duplicates(study: StudySettings) -> str:
     )
 
 
-def _first(study: StudySettings, architecture: str | None) -> ArchitectureSettings:
-    """The given architecture, or the study's first, at its (smallest) size."""
-    names = [architecture] if architecture else []
-    return sized(study, expand(match_architectures(study, names)[:1]))[0]
+def _entries(study: StudySettings, names: Sequence[str]) -> list[ArchitectureSettings]:
+    """The named architectures, or the study's first, each at its first size."""
+    matched = match_architectures(study, names)
+    entries = expand(matched) if names else expand(matched[:1])[:1]
+    return [sized(study, [entry])[0] for entry in entries]
 
 
 def _weights(study: StudySettings, entry: ArchitectureSettings, console: Console) -> Weights:
@@ -154,40 +156,45 @@ def _at_size(study: StudySettings, size: int, console: Console) -> DataSet:
 
 def _find_suspects(
     study: StudySettings,
-    entry: ArchitectureSettings,
-    weights: Weights,
+    backbones: Sequence[tuple[ArchitectureSettings, Weights]],
     images: pd.DataFrame,
     console: Console,
 ) -> Audit:
-    """Find suspected label errors from out-of-fold predictions of heads."""
-    from clothclf.training.label_errors import FOLDS
+    """Find suspected label errors from out-of-fold predictions, averaged over the backbones."""
+    from clothclf.training.label_errors import FOLDS, out_of_fold
 
-    size = entry.image_size
-    if not isinstance(size, int):
-        raise ValueError(f"{entry.name}: unresolved image size")
-    data = _at_size(study, size, console)
-    if data.manifest["id"].tolist() != images["id"].tolist():
-        raise DataError("data.path: the images changed during the audit; run the command again")
-    features = _features(study, entry, data, weights, console)
-    console.print(f"training cross-validation heads on features of {entry.name}")
     ordered = images.iloc[_training_first(images)]
-    accuracy, table = _suspects_by_heads(
-        features, ordered, data.summary.classes, study.data.split.seed
-    )
+    heads: list[AuditHead] = []
+    predicted: list[npt.NDArray[np.float32]] = []
+    for entry, weights in backbones:
+        size = entry.image_size
+        if not isinstance(size, int):
+            raise ValueError(f"{entry.name}: unresolved image size")
+        data = _at_size(study, size, console)
+        if data.manifest["id"].tolist() != images["id"].tolist():
+            raise DataError("data.path: the images changed during the audit; run the command again")
+        labels, folds = _folds(ordered, data.summary.classes, study.data.split.seed)
+        features = _features(study, entry, data, weights, console)
+        console.print(f"training cross-validation heads on features of {entry.name}")
+        predicted.append(out_of_fold(features, labels, folds))
+        heads.append(
+            AuditHead(
+                architecture=entry.name,
+                image_size=size,
+                weights=weights.name,
+                weights_sha256=weights.sha256,
+                accuracy=_accuracy(predicted[-1], labels),
+            )
+        )
+    mean = np.mean(predicted, axis=0)
     return Audit(
         fingerprint=data.summary.fingerprint,
         title=data.summary.title,
-        architecture=entry.name,
-        image_size=size,
-        weights=weights.name,
-        weights_sha256=weights.sha256,
+        heads=tuple(heads),
         folds=FOLDS,
         images=len(ordered),
-        accuracy=accuracy,
-        suspects=tuple(
-            Suspect.model_validate(row)
-            for row in table.drop(columns="rank").to_dict(orient="records")
-        ),
+        accuracy=_accuracy(mean, labels),
+        suspects=_suspects(predicted, mean, ordered, data.summary.classes, labels, folds),
     )
 
 
@@ -196,19 +203,39 @@ def _training_first(images: pd.DataFrame) -> npt.NDArray[np.int64]:
     return np.concatenate([np.flatnonzero(images["split"] == name) for name in SPLITS])
 
 
-def _suspects_by_heads(
-    features: Tensor, ordered: pd.DataFrame, classes: Sequence[str], seed: int
-) -> tuple[float, pd.DataFrame]:
-    """Out-of-fold accuracy of the heads, and the table of suspected labels."""
-    from clothclf.training import label_errors as suspects
+def _folds(
+    ordered: pd.DataFrame, classes: Sequence[str], seed: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Class numbers [n] and folds [n] of the images; groups stay in one fold."""
+    from clothclf.training.label_errors import assign_folds
 
     numbers = {label: number for number, label in enumerate(classes)}
     labels = ordered["label"].map(numbers).to_numpy(dtype=np.int64)
-    folds = suspects.assign_folds(labels, clusters(ordered).tolist(), seed)
-    probabilities = suspects.out_of_fold(features, labels, folds)
-    places = suspects.find_suspects(probabilities, labels, folds)
-    table = suspects.suspects_table(ordered, classes, probabilities, places)
-    return float((probabilities.argmax(axis=1) == labels).mean()), table
+    return labels, assign_folds(labels, clusters(ordered).tolist(), seed)
+
+
+def _accuracy(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> float:
+    return float((probabilities.argmax(axis=1) == labels).mean())
+
+
+def _suspects(
+    predicted: Sequence[npt.NDArray[np.float32]],
+    mean: npt.NDArray[np.float32],
+    ordered: pd.DataFrame,
+    classes: Sequence[str],
+    labels: npt.NDArray[np.int64],
+    folds: npt.NDArray[np.int64],
+) -> tuple[Suspect, ...]:
+    """Suspects by the mean of the heads' probabilities `predicted`, most doubtful first."""
+    from clothclf.training.label_errors import find_suspects, suspects_table
+
+    by_head = np.zeros(len(labels), dtype=np.int64)
+    for probabilities in predicted:
+        by_head[find_suspects(probabilities, labels, folds)] += 1
+    places = find_suspects(mean, labels, folds)
+    table = suspects_table(ordered, classes, mean, places).drop(columns="rank")
+    rows = table.assign(suspected_by=by_head[places]).to_dict(orient="records")
+    return tuple(Suspect.model_validate(row) for row in rows)
 
 
 def _features(

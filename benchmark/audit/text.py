@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from benchmark.audit.data_audit import DataAudit
-from benchmark.runs.audits import Audit
+from benchmark.runs.audits import HOW_TO_CORRECT, Audit
 from benchmark.text.numbers import inline, markdown_table
 from clothclf.csv_text import csv_text
 from clothclf.data.splits import SPLITS
@@ -17,7 +17,11 @@ from clothclf.data.splits import SPLITS
 MAX_GROUPS = 20
 MAX_SUSPECTS = 30
 MAX_ODD = 20
-SUSPECT_COLUMNS = ("rank", "id", "label", "suggested", "p_label", "p_suggested", "split")
+SUSPECT_COLUMNS = (
+    *("rank", "id", "label", "suggested", "p_label", "p_suggested", "split"),
+    "decision",
+)
+"""Columns of the CSV; a person fills in the last one for `data.corrections`."""
 MIN_RELIABLE_ACCURACY = 0.7
 """Accuracy of the heads below which suspects are unreliable."""
 
@@ -89,8 +93,11 @@ def as_json(result: DataAudit) -> str:
 
 
 def suspects_csv(audit: Audit) -> str:
-    """Render suspects as CSV, one line each; `data.exclude` accepts this file."""
-    rows = [{**item.model_dump(), "rank": rank} for rank, item in enumerate(audit.suspects, 1)]
+    """Render suspects as CSV, one line each, for `data.corrections` or `data.exclude`."""
+    rows = [
+        {**item.model_dump(), "rank": rank, "decision": ""}
+        for rank, item in enumerate(audit.suspects, 1)
+    ]
     return csv_text(SUSPECT_COLUMNS, ([row[name] for name in SUSPECT_COLUMNS] for row in rows))
 
 
@@ -148,9 +155,7 @@ def _suspects(audit: Audit) -> Part:
     splits = ", ".join(f"{int(by_split.get(name, 0)):,} in {name}" for name in SPLITS)
     sentences = [
         f"{count:,} of {audit.images:,} labels ({count / max(1, audit.images):.1%}) are "
-        f"suspected to be wrong: {splits}. A head on the frozen backbone of {audit.architecture} "
-        f"(weights {audit.weights}), trained on the other images, confidently predicts a different "
-        f"class; its accuracy is {audit.accuracy:.1%} over all images.",
+        f"suspected to be wrong: {splits}. {_method(audit)}",
         "They were found by a model and not reviewed by people. They include label errors, images "
         "of several objects, and overlapping classes.",
     ]
@@ -159,6 +164,9 @@ def _suspects(audit: Audit) -> Part:
             "At this accuracy the suspects are unreliable; use a better backbone (--architecture) "
             "or pretrained weights (--set model.weights=…)."
         )
+    if count:
+        sentences.append(HOW_TO_CORRECT)
+    several = len(audit.heads) > 1
     rows = [
         [
             str(rank),
@@ -168,11 +176,34 @@ def _suspects(audit: Audit) -> Part:
             f"{item.p_label:.3f}",
             f"{item.p_suggested:.3f}",
             item.split,
+            *([f"{item.suspected_by} of {len(audit.heads)}"] if several else []),
         ]
         for rank, item in enumerate(audit.suspects[:MAX_SUSPECTS], 1)
     ]
-    columns = ("rank", "image", "label", "suggested", "p(label)", "p(suggested)", "split")
+    columns = (
+        *("rank", "image", "label", "suggested", "p(label)", "p(suggested)", "split"),
+        *(("suspected by",) if several else ()),
+    )
     return Part("Suspected label errors", (*sentences, *_first(len(rows), count)), columns, rows)
+
+
+def _method(audit: Audit) -> str:
+    """How the suspects were found, and how accurate the heads are."""
+    known = [
+        f"{head.architecture} (weights {head.weights}; accuracy {head.accuracy:.1%})"
+        for head in audit.heads
+    ]
+    if len(known) == 1:
+        return (
+            f"A head on the frozen backbone of {audit.heads[0].architecture} (weights "
+            f"{audit.heads[0].weights}), trained on the other images, confidently predicts a "
+            f"different class; its accuracy is {audit.accuracy:.1%} over all images."
+        )
+    return (
+        f"Heads on the frozen backbones of {', '.join(known[:-1])} and {known[-1]}, trained on the "
+        "other images, confidently predict a different class on average; the accuracy of their "
+        f"averaged probabilities is {audit.accuracy:.1%} over all images."
+    )
 
 
 def _balance(result: DataAudit) -> Part:

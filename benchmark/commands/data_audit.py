@@ -15,8 +15,11 @@ from clothclf.data.atomic import STANDARD_OUTPUT
 @study_options
 @click.option(
     "--architecture",
+    "architectures",
     metavar="NAME",
-    help="Architecture whose features are used to find label errors  [default: the study's first]",
+    multiple=True,
+    help="Architecture whose features are used to find label errors; repeatable: the predictions "
+    "of several are averaged.  [default: the study's first]",
 )
 @click.option(
     "-o",
@@ -33,7 +36,8 @@ from clothclf.data.atomic import STANDARD_OUTPUT
     "--csv",
     "table",
     type=OUTPUT,
-    help="Write all suspects to a CSV file, which data.exclude accepts.",
+    help="Write all suspects to a CSV file; with its column decision filled in, data.corrections "
+    "reads it.",
 )
 @click.option(
     "--show",
@@ -45,7 +49,7 @@ from clothclf.data.atomic import STANDARD_OUTPUT
 def audit(
     config: Path,
     assignments: tuple[str, ...],
-    architecture: str | None,
+    architectures: tuple[str, ...],
     output: Path | None,
     sheet: Path | None,
     table: Path | None,
@@ -61,13 +65,13 @@ def audit(
     Examples:
       bench data audit
       bench data audit -c configs/fashion.yaml --set data.path=archive.zip --sheet sheet.png
-      bench data audit --csv suspects.csv -o audit.md
+      bench data audit --architecture resnet18 --architecture vgg16 --csv suspects.csv
     """
     from benchmark.audit import text as audit_text
     from benchmark.audit.data_audit import audit_data
 
     study = load(config, assignments)
-    found = audit_data(study, architecture)
+    found = audit_data(study, architectures)
     if STANDARD_OUTPUT not in (output, sheet, table):
         click.echo(audit_text.as_text(found), nl=False)
     if output is not None:

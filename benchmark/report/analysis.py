@@ -18,6 +18,7 @@ from benchmark.errors import ReportError
 from benchmark.report import statistics
 from benchmark.report.collect import Comparison
 from benchmark.report.confidence_set import Rank, rank_rows
+from benchmark.report.corrections import Corrections, read_corrections
 from benchmark.report.deployed import RowVariants, row_variants
 from benchmark.report.learning_curves import CurveSection, curve_section
 from benchmark.report.pairs import Pair, compare_pairs
@@ -121,6 +122,11 @@ class Analysis:
     def curves(self) -> CurveSection:
         """Learning curves measured by `bench curve`, for the rows that have one."""
         return curve_section(self.rows, self.root)
+
+    @functools.cached_property
+    def corrections(self) -> Corrections | None:
+        """Accuracy before and after `data.corrections`; None unless they changed the data."""
+        return read_corrections(self)
 
     @functools.cached_property
     def stress(self) -> Stressed:

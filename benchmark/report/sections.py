@@ -87,6 +87,12 @@ OPTIONAL_SECTIONS = {
         SectionEntry(
             "suspects", "Without suspected label errors", "Evidence", "benchmark.report.suspects"
         ),
+        SectionEntry(
+            "corrections",
+            "Accuracy before and after the corrections",
+            "Evidence",
+            "benchmark.report.corrections",
+        ),
         SectionEntry("slices", "Results by slice", "Evidence", "benchmark.report.slice_text"),
         SectionEntry("tuning", "Tuning", "Evidence", "benchmark.report.tuning"),
         SectionEntry(

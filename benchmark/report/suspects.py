@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmark.report.predictions import RunPredictions, TestSet
 from benchmark.report.sections import Section, SectionTable
-from benchmark.runs.audits import Audit, find_audit
+from benchmark.runs.audits import HOW_TO_CORRECT, Audit, find_audit
 
 if TYPE_CHECKING:
     from benchmark.report.analysis import Analysis
@@ -38,9 +38,9 @@ class WithoutSuspects:
         audit, count = self.audit, len(self.suspected)
         return (
             f"{count:,} of {self.images:,} test images have suspected label errors. They were "
-            f"found by a model (a head on {audit.architecture}, weights {audit.weights}, trained "
-            "on other images), not by people. Excluding them inflates every accuracy, most of all "
-            "for architectures that make the same errors as that model."
+            f"found by a model ({audit.heads_text}, trained on other images), not by people. "
+            "Excluding them inflates every accuracy, most of all for architectures that make the "
+            "same errors as that model."
         )
 
 
@@ -94,7 +94,8 @@ def section(analysis: Analysis) -> Section | None:
     found_by = without.audit.model_dump(mode="json", exclude={"check", "version", "suspects"})
     values = {"sentence": without.sentence, "found_by": found_by, "test": list(without.suspected)}
     table = SectionTable("Without suspected label errors", COLUMNS, cells)
-    return Section(without.sentence, [table], values=values)
+    action = [HOW_TO_CORRECT] if without.audit.suspects else []
+    return Section(" ".join([without.sentence, *action]), [table], values=values)
 
 
 def flat(analysis: Analysis, place: int) -> dict[str, object]:

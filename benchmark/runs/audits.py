@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from benchmark.runs.run_folder import RunFolder
+from benchmark.runs.upgrade import upgraded_audit
 from clothclf.settings import Settings
+
+HOW_TO_CORRECT = (
+    "To correct the labels, write the suspects with bench data audit --csv suspects.csv, fill in "
+    "its column decision (keep, suggested, exclude or the right class), and set data.corrections: "
+    "suspects.csv."
+)
 
 
 class Suspect(Settings):
@@ -16,38 +23,59 @@ class Suspect(Settings):
     id: str
     label: str
     suggested: str
-    """The class that the audit's head predicts."""
+    """The class that the audit's heads predict."""
     p_label: float
     """Predicted probability of the label, 0 to 1."""
     p_suggested: float
     split: str
+    suspected_by: int = 1
+    """Number of heads that suspect the label by themselves."""
 
 
-class Audit(Settings):
-    """Suspect labels of one data set, and the settings of the audit."""
+class AuditHead(Settings):
+    """A head of an audit, trained on the features of a frozen backbone."""
 
-    former_keys: ClassVar[Mapping[str, str]] = {"pictures": "images"}
-
-    version: Literal[1] = 1
-    check: str = ""
-    """SHA-256 of the file with this field empty."""
-    fingerprint: str
-    """Fingerprint of the data: id, pixels, label and split of every image."""
-    title: str
     architecture: str
-    """Architecture of the frozen backbone whose features the heads were trained on."""
     image_size: int
     """Side of the backbone's input images in pixels."""
     weights: str
     """Name of the weights of the backbone."""
     weights_sha256: str
     """SHA-256 of the file of weights; empty for random weights."""
+    accuracy: float
+    """Accuracy of the head by itself, on the images outside its training folds; 0 to 1."""
+
+
+class Audit(Settings):
+    """Suspect labels of one data set, and the settings of the audit."""
+
+    former_keys: ClassVar[Mapping[str, str]] = {"pictures": "images"}
+    upgrade: ClassVar[Callable[[Any], Any]] = staticmethod(upgraded_audit)
+
+    version: Literal[2] = 2
+    check: str = ""
+    """SHA-256 of the file with this field empty."""
+    fingerprint: str
+    """Fingerprint of the data: id, pixels, label and split of every image."""
+    title: str
+    heads: tuple[AuditHead, ...]
+    """Heads whose probabilities are averaged, one for each architecture."""
     folds: int
     images: int
     accuracy: float
-    """Accuracy of the heads, each on the images outside its training folds; 0 to 1."""
+    """Accuracy of the averaged probabilities, on the images outside the training folds; 0 to 1."""
     suspects: tuple[Suspect, ...]
     """Suspects, the most doubtful first."""
+
+    @property
+    def heads_text(self) -> str:
+        """Describe the heads as part of a sentence."""
+        if len(self.heads) == 1:
+            return f"a head on {self.heads[0].architecture}, weights {self.heads[0].weights}"
+        listed = " and ".join(
+            f"{head.architecture} (weights {head.weights})" for head in self.heads
+        )
+        return f"averaged heads on {listed}"
 
 
 def store_audit(root: Path, audit: Audit) -> Path:

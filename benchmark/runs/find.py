@@ -127,6 +127,21 @@ def _listed(found: Sequence[tuple[RunFolder, RunSpec]]) -> str:
     return f": {', '.join(names)}{more}"
 
 
+def find_same_run(root: Path, spec: RunSpec) -> FoundRun | None:
+    """Find the finished run with the run_id of `spec` in its study, else in any other.
+
+    Runs with the same run_id have the same results. Their study's name is not part of it.
+    """
+    own = RunFolder.of(root, spec).path
+    elsewhere = sorted((root / "runs").glob(f"*/{own.name}"))
+    for path in dict.fromkeys([own, *elsewhere]):
+        folder = RunFolder(path)
+        record = folder.record()
+        if record is not None and record.run_id == spec.run_id:
+            return FoundRun(folder, record)
+    return None
+
+
 def open_run(path: Path) -> FoundRun:
     """Open the run in a folder; raises ReportError if it is not finished."""
     return _finished(RunFolder(path))

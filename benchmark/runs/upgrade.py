@@ -51,6 +51,16 @@ def upgraded_model(values: Any) -> Any:
     return _changed(_renamed(values, _FORMER_RECORD_KEYS), "spec", upgraded_spec)
 
 
+def upgraded_audit(values: Any) -> Any:
+    """Return the values of an audit in the current version; version 1 had a single head."""
+    if not isinstance(values, dict) or values.get("version") != 1:
+        return values
+    keys = ("architecture", "image_size", "weights", "weights_sha256")
+    head = {key: values[key] for key in (*keys, "accuracy") if key in values}
+    rest = {key: value for key, value in values.items() if key not in keys}
+    return {**rest, "version": 2, "heads": [head]}
+
+
 def _from_2_to_3(values: Values) -> Values:
     """Collect metrics and counters by name, and rename keys."""
     metrics = {name: name for name in _METRICS}

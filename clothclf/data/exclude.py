@@ -49,13 +49,7 @@ def read_ids(path: Path) -> set[str]:
 
     Raises DataError if the file cannot be read or is too large.
     """
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise DataError(f"data.exclude: {path}: cannot be read: {error.strerror}") from None
-    if len(content) > MAX_BYTES:
-        raise DataError(f"data.exclude: {path}: is larger than {MAX_BYTES // 2**20} MiB")
+    content = read_content(path, "data.exclude")
     if path.suffix.lower() == ".csv":
         ids = read_table(content, f"data.exclude: {path}", "id").values("id")
         ids += [unquoted(image_id) for image_id in ids]  # bench writes ids quoted
@@ -64,3 +58,15 @@ def read_ids(path: Path) -> set[str]:
         lines = [line.strip() for line in text.splitlines()]
         ids = [as_written(line) for line in lines if not line.startswith("#")]
     return {image_id for image_id in ids if image_id}
+
+
+def read_content(path: Path, key: str) -> bytes:
+    """Read the file that a config key names; raises DataError if that fails or it is too large."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise DataError(f"{key}: {path}: cannot be read: {error.strerror}") from None
+    if len(content) > MAX_BYTES:
+        raise DataError(f"{key}: {path}: is larger than {MAX_BYTES // 2**20} MiB")
+    return content

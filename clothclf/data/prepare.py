@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +20,7 @@ from clothclf.data.classes import (
     sample,
     some_of_each_class,
 )
+from clothclf.data.corrections import correction_statistics, with_corrections
 from clothclf.data.dataset import (
     MANIFEST_COLUMNS,
     DataSet,
@@ -90,13 +93,17 @@ def prepare(
     splits = assign_splits(rows["label"], groups, settings.split, rows["split"])
     columns = [*MANIFEST_COLUMNS, *(name for name in GROUP_COLUMNS if name in rows)]
     manifest = rows.assign(split=splits)[columns].reset_index(drop=True)
-    manifest = subsampled(manifest, settings, findings)
+    given = manifest = subsampled(manifest, settings, findings)
+    if settings.corrections is not None:
+        # Last, so that splits and filters are those of the labels as given.
+        manifest = with_corrections(manifest, settings.corrections, chosen, findings)
     table = pd.DataFrame(
         [(f.action, f.reason, f.image_id, f.detail) for f in findings],
         columns=["action", "reason", "image_id", "detail"],
     )
     split_note = _split_note(rows["split"].tolist())
     summary = _summarise(source, chosen.rows_read, split_note, manifest, table)
+    summary = dataclasses.replace(summary, **correction_statistics(given, manifest))
     sides = pixels.table[["width", "height"]].min(axis=1).iloc[manifest["pixel_row"]]
     return DataSet(manifest, table, summary, pixels.path, int(sides.median()))
 
@@ -213,6 +220,7 @@ def _require_rows(chosen: Chosen, source: Source) -> None:
 def _summarise(
     source: Source, rows_read: int, split_note: str, manifest: pd.DataFrame, findings: pd.DataFrame
 ) -> DataSummary:
+    statistics: dict[str, Any] = {**duplicate_statistics(manifest), **group_statistics(manifest)}
     per_class = manifest["label"].value_counts()
     per_split = manifest["split"].value_counts()
     return DataSummary(
@@ -226,6 +234,5 @@ def _summarise(
         split_note=split_note,
         dropped=count_findings(findings, "dropped"),
         repaired=count_findings(findings, "repaired"),
-        **duplicate_statistics(manifest),
-        **group_statistics(manifest),
+        **statistics,
     )

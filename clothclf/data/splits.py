@@ -21,6 +21,8 @@ SPLIT_NAMES = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 """Names of the three splits in folders, files and columns, in lower case."""
+SPLIT_TITLES = {"train": "training", "valid": "validation", "test": "test"}
+"""Names of the splits in messages and reports."""
 MAX_SIZES = 5
 """Maximum number of group sizes in an error."""
 

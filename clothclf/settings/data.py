@@ -124,6 +124,11 @@ class DataSettings(Settings):
     """Filter: for each column, the value or values of the rows to keep."""
     exclude: Path | None = None
     """Images to exclude: a CSV with a column `id`, or a text file with one ID per line."""
+    corrections: Annotated[Path | None, LATER] = None
+    """Label corrections, applied after splitting: a CSV with the columns `id`, `label` and
+    `decision`, such as that of `bench data audit --csv`. A decision is empty or `keep` (the label
+    stays), `suggested` (it becomes that of column `suggested`), `exclude` (drops the image), or the
+    right class."""
     options: dict[Name, str | int | float | bool] = Field(default_factory=dict)
     """Options of a plug-in, as it declares them; built-in sources have none."""
     min_images_per_class: Annotated[int, Field(ge=1)] = 1

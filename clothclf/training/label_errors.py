@@ -128,7 +128,8 @@ def find_suspects(
 ) -> npt.NDArray[np.int64]:
     """Return the indices of images with suspected label errors, the most suspicious first.
 
-    Ranked by the difference between the probabilities of the predicted class and of the label.
+    Ranked by the probability of the label, lowest first (self-confidence), which still separates
+    labels where the difference to the predicted class is close to 1 for all.
     Labels that occur in only one fold are never suspected, since their heads never saw them.
     """
     count = probabilities.shape[1]
@@ -145,8 +146,7 @@ def find_suspects(
     learnt = np.isin(labels, list(others))
     doubted = (believed.max(axis=1) > own) & (answer != labels) & learnt
     places = np.flatnonzero(doubted)
-    margin = probabilities[places, answer[places]] - own[places]
-    ranked: npt.NDArray[np.int64] = places[np.argsort(-margin, kind="stable")]
+    ranked: npt.NDArray[np.int64] = places[np.argsort(own[places], kind="stable")]
     return ranked
 
 

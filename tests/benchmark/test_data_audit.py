@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import re
@@ -19,7 +20,7 @@ from benchmark.audit import data_audit
 from benchmark.config.study import StudySettings, load_study
 from benchmark.report.check import differences
 from benchmark.report.write import read_report
-from benchmark.runs.audits import Audit, Suspect, find_audit, store_audit
+from benchmark.runs.audits import Audit, AuditHead, Suspect, find_audit, store_audit
 from tests.benchmark.answered import Pictures, draw_answers, draw_pictures, keep_answers
 from tests.benchmark.conftest import Bench, Finished, StudyRun, run_bench
 from tests.benchmark.test_report_contents import study_in
@@ -27,14 +28,21 @@ from tests.benchmark.test_report_contents import study_in
 FORMATS = ("md", "csv", "json", "latex", "html")
 
 
+def head_of(architecture: str, weights: str, accuracy: float = 0.9) -> AuditHead:
+    return AuditHead(
+        architecture=architecture,
+        image_size=64,
+        weights=weights,
+        weights_sha256="",
+        accuracy=accuracy,
+    )
+
+
 def audit_of(images: Pictures, doubted: list[str]) -> Audit:
     return Audit(
         fingerprint=images.fingerprint,
         title="t",
-        architecture="resnet18",
-        image_size=64,
-        weights="w",
-        weights_sha256="",
+        heads=(head_of("resnet18", "w"),),
         folds=5,
         images=len(images.ids),
         accuracy=0.9,
@@ -102,15 +110,21 @@ def test_without_an_audit_of_the_data_nothing_is_said(study: StudySettings) -> N
 def test_a_group_is_in_one_fold(column: str) -> None:
     """Labels that only the other images of a group know cannot be learnt from another fold."""
     torch = pytest.importorskip("torch")
+    from clothclf.training import label_errors
+
     place = np.arange(300) // 3
     codes = torch.randn(100, 200, generator=torch.Generator().manual_seed(0))
     labels = np.random.default_rng(0).choice(["a", "b"], 100)[place]
     own = [str(n) for n in range(300)]
     images = pd.DataFrame({"id": own, "label": labels, "split": "train"})
     images = images.assign(group=own, near_duplicate_group=own, pixel_hash=own)
-    apart, _ = data_audit._suspects_by_heads(codes[place].clone(), images, ["a", "b"], 0)
     together = images.assign(**{column: place.astype(str)})
-    chance, _ = data_audit._suspects_by_heads(codes[place].clone(), together, ["a", "b"], 0)
+    accuracies = []
+    for table in (images, together):
+        numbers, folds = data_audit._folds(table, ["a", "b"], 0)
+        predicted = label_errors.out_of_fold(codes[place].clone(), numbers, folds)
+        accuracies.append(data_audit._accuracy(predicted, numbers))
+    apart, chance = accuracies
     assert apart > 0.85
     assert chance < 0.7
 
@@ -138,6 +152,44 @@ def test_an_audit_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert found is not None
     assert found.suspects == audit.suspects
     assert find_audit(tmp_path, "another") is None
+
+
+def test_an_audit_of_version_1_is_read(tmp_path: Path, study: StudySettings) -> None:
+    """Its checksum is that of the text on disk."""
+    audit = audit_of(draw_pictures(100), ["1000", "1003"])
+    values = audit.model_dump(mode="json", exclude={"version", "heads"})
+    head = audit.heads[0].model_dump(mode="json", exclude={"accuracy"})
+    suspects = [
+        {key: value for key, value in item.items() if key != "suspected_by"}
+        for item in values["suspects"]
+    ]
+    old = {"version": 1, **values, **head, "suspects": suspects}
+    bare = json.dumps(old, indent=1) + "\n"
+    text = bare.replace('"check": ""', f'"check": "{hashlib.sha256(bare.encode()).hexdigest()}"')
+    path = tmp_path / "audits" / f"{audit.fingerprint}.json"
+    path.parent.mkdir()
+    path.write_text(text)
+    found = find_audit(tmp_path, audit.fingerprint)
+    assert found is not None
+    assert found.model_copy(update={"check": ""}) == audit
+    assert "found by a model (a head on resnet18, weights w, trained on" in texts(study)["md"]
+    path.write_text(text.replace('"1003"', '"1004"'))
+    assert find_audit(tmp_path, audit.fingerprint) is None
+    path.write_text(json.dumps({"version": 1, "suspects": 5}))
+    assert find_audit(tmp_path, audit.fingerprint) is None
+
+
+def test_a_report_names_all_heads_and_how_to_act(study: StudySettings) -> None:
+    heads = (head_of("resnet18", "w"), head_of("vgg16", "v"))
+    audit = audit_of(draw_pictures(100), ["1000"]).model_copy(update={"heads": heads})
+    store_audit(study.tracking.folder, audit)
+    made = texts(study)
+    for form in ("md", "html", "json"):
+        assert "averaged heads on resnet18 (weights w) and vgg16 (weights v)" in made[form]
+    assert "set data.corrections: suspects.csv" in made["md"]
+    (comparison,) = json.loads(made["json"])["comparisons"]
+    found_by = comparison["suspects"]["found_by"]["heads"]
+    assert [head["architecture"] for head in found_by] == ["resnet18", "vgg16"]
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +227,41 @@ def test_all_that_is_written_tells_of_the_same_suspects(audited: tuple[Path, Fin
     (kept,) = (folder / "mlruns" / "audits").glob("*.json")
     assert kept.stem == told["fingerprint"]
     assert Image.open(folder / "sheet.png").width > 1000
+
+
+def test_several_architectures_are_averaged(audited: tuple[Path, Finished]) -> None:
+    """Suspects and accuracies are those of the mean; each head keeps its own accuracy."""
+    folder, _ = audited
+    asked = ("data", "audit", "-c", "tiny.yaml", "--set", "tracking.folder=other")
+    one = ("--architecture", "test_efficientnet")
+    assert run_bench(folder, *asked, *one, "-o", "one.json").code == 0
+    two = ("--architecture", "test_resnet", *one, "-o", "two.json", "--csv", "two.csv")
+    done = run_bench(folder, *asked, *two)
+    assert done.code == 0, done.err
+    assert "of test_resnet (weights random; accuracy" in done.out
+    assert "averaged probabilities" in done.out
+    told = json.loads((folder / "two.json").read_text())["suspects"]
+    single = json.loads((folder / "audit.json").read_text())["suspects"]
+    assert [head["architecture"] for head in told["heads"]] == ["test_resnet", "test_efficientnet"]
+    assert told["heads"][0] == single["heads"][0]
+    assert {item["suspected_by"] for item in told["suspects"]} <= {0, 1, 2}
+    assert {item["suspected_by"] for item in single["suspects"]} == {1}
+    own = [item["p_label"] for item in told["suspects"]]
+    assert own == sorted(own)
+    other = json.loads((folder / "one.json").read_text())["suspects"]
+    shares = [
+        {item["id"]: item["p_label"] for item in audit["suspects"]}
+        for audit in (single, other, told)
+    ]
+    everywhere = set.intersection(*map(set, shares))
+    assert everywhere
+    for name in everywhere:
+        first, second, mean = (known[name] for known in shares)
+        assert mean == pytest.approx((first + second) / 2, abs=1e-5)
+    with (folder / "two.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0])[-2:] == ["split", "decision"]
+    assert {row["decision"] for row in rows} == {""}
 
 
 def test_suspects_survive_cleaning_and_can_be_left_out(audited: tuple[Path, Finished]) -> None:

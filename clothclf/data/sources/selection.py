@@ -26,7 +26,7 @@ from clothclf.errors import DataError, did_you_mean
 from clothclf.settings import DataSettings
 
 MAX_LABEL_CHARACTERS = 100
-_DETAIL_CHARACTERS = 100
+DETAIL_CHARACTERS = 100
 _NO_VALUE = ("nan", "<na>", "null", "#n/a")
 """Markers of missing values in tables, in lower case."""
 
@@ -97,7 +97,7 @@ def choose(listing: Listing, query: Query, title: str) -> Chosen:
         if not reason and image_id in kept:
             reason = DUPLICATE_ID
         if reason:
-            shown = escaped(image_id[:_DETAIL_CHARACTERS])
+            shown = escaped(image_id[:DETAIL_CHARACTERS])
             findings.append(Finding("dropped", reason, shown, place))
         else:
             kept[image_id] = (label, split if split_errors else "", _value(group))
