@@ -122,7 +122,7 @@ class _Choice:
             criteria=self.criteria,
             sentence=self._sentence(chosen) if chosen else self._none_fits(),
             runner_up_sentence=self._runner_up(chosen, runner_up) if chosen and runner_up else "",
-            notes=tuple(self._notes(chosen, runner_up)) if chosen and runner_up else (),
+            notes=tuple(self._notes(chosen)) if chosen and runner_up else (),
             rule=self._rule_text() if runner_up else "",
             sensitivity=self._sensitivity(chosen) if chosen else "",
         )
@@ -142,7 +142,15 @@ class _Choice:
 
     def _runner_up(self, chosen: Row, runner_up: Row) -> str:
         parts = [self._evidence(runner_up, chosen), *self._prices(runner_up, chosen)]
-        return f"Runner-up by this rule: {runner_up.name}, {', '.join(parts)}."
+        if self.criteria.choose_on == "test":
+            return f"Runner-up by the same rule: {runner_up.name}, {', '.join(parts)}."
+        text = f"Runner-up by the same rule on validation: {runner_up.name}, on test "
+        text += f"{', '.join(parts)}."
+        on_test = Rule(self.rows, self.criteria.on_test())
+        best, second = on_test.chosen(), on_test.chosen(without=chosen)
+        if best is chosen and second is not None and second is not runner_up:
+            text += f" By test accuracy, the runner-up would be {second.name}."
+        return text
 
     def _evidence(self, row: Row, other: Row) -> str:
         """Test accuracy of a row beside another one, with the interval of the difference."""
@@ -174,15 +182,12 @@ class _Choice:
                 texts.append(f"{_times(ours / theirs)} {more} {name}")
         return texts
 
-    def _notes(self, chosen: Row, runner_up: Row) -> list[str]:
+    def _notes(self, chosen: Row) -> list[str]:
         notes = [self._uncertainty(chosen)] if self.drawn is not None else []
         if self.criteria.choose_on == "validation":
-            on_test = Rule(self.rows, self.criteria.on_test())
-            best, second = on_test.chosen(), on_test.chosen(without=chosen)
+            best = Rule(self.rows, self.criteria.on_test()).chosen()
             if best is not None and best is not chosen:
                 notes.append(f"Test accuracies would have picked {best.name}.")
-            elif second is not None and second is not runner_up:
-                notes.append(f"Test accuracies would have made {second.name} the runner-up.")
         else:
             notes.append(
                 "Chosen on the test split, as is common practice, so its accuracy is optimistic."

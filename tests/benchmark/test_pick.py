@@ -68,8 +68,8 @@ def test_the_pick_is_one_sentence_with_its_evidence_and_price(store: Path) -> No
         "10x fewer MACs, 2.0x lower latency."
     )
     assert pick.runner_up_sentence == (
-        "Runner-up by this rule: large, 0.2 points above middle (95 % CI -0.1 to 0.5, "
-        "equivalent within 1 point), 10x more MACs, 2.0x higher latency."
+        "Runner-up by the same rule on validation: large, on test 0.2 points above middle "
+        "(95 % CI -0.1 to 0.5, equivalent within 1 point), 10x more MACs, 2.0x higher latency."
     )
     assert pick.rule == "Rule: highest validation accuracy less 2 points for each 10x of MACs."
 
@@ -101,7 +101,7 @@ def test_the_most_accurate_is_picked_with_its_runner_up(store: Path) -> None:
     pick = pick_of(store, prefer="accuracy")
     assert pick.sentence == ("Pick large: the most accurate of 3 on validation, 95.0 % on test.")
     assert pick.runner_up_sentence.startswith(
-        "Runner-up by this rule: middle, 0.2 points below large"
+        "Runner-up by the same rule on validation: middle, on test 0.2 points below large"
     )
 
 
@@ -219,7 +219,7 @@ def test_another_runner_up_on_test_is_named(tmp_path: Path) -> None:
     pick = pick_of(tmp_path, prefer="accuracy")
     assert pick.runner_up is not None
     assert pick.runner_up.name == "b"
-    assert pick.notes[1:] == ("Test accuracies would have made c the runner-up.",)
+    assert pick.runner_up_sentence.endswith(" By test accuracy, the runner-up would be c.")
 
 
 def test_a_choice_that_other_validation_images_would_change_is_undecided(tmp_path: Path) -> None:

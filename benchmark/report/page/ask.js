@@ -197,7 +197,9 @@ function describe(card, page, rule, pick, usual) {
   breakable(card.querySelector("[data-pick-name]"));
   set("pick-mark", "by your settings");
   set("sentence", pick ? sentenceOf(data, rule, pick, reference) : "No architecture meets these limits.");
-  set("runner-up", second ? `Runner-up by this rule: ${second.name}, ${beside(data, rule, second, pick)}.` : "");
+  const [on, read] = data.criteria.choose_on === "test" ? ["", ""] : [" on validation", "on test "];
+  const words = second ? `${second.name}, ${read}${beside(data, rule, second, pick)}` : "";
+  set("runner-up", second ? `Runner-up by the same rule${on}: ${words}.` : "");
   const reasons = card.querySelector(".reasons");
   if (reasons) reasons.hidden = true;
   const own = pickFrom(data.rows, usual, data.rule);
@@ -417,7 +419,7 @@ function ruleLine(card, svg, rule, pick, key, x, y, ends) {
     : [100 * referenceOf(rule).test - criteria.max_drop].flatMap((found) => [found, found]);
   set(line, { x1: x(ends[0]), y1: y(level[0]), x2: x(ends[1]), y2: y(level[1]) });
   words.textContent = balance
-    ? ` Below the dashed line, a point is worth less than the pick: ${criteria.points_per_10x} points for each 10x of cost.`
+    ? ` Below the dashed line, an architecture is worth less than the pick: ${criteria.points_per_10x} points of accuracy for each 10x of cost.`
     : ` Dashed line: ${criteria.max_drop} points below the most accurate.`;
 }
 
