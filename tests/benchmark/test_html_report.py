@@ -38,7 +38,7 @@ from benchmark.report.pick import choose_pick
 from benchmark.report.pick_rule import Criteria
 from benchmark.report.rows import make_rows
 from benchmark.report.statistics import Interval
-from benchmark.runs.audits import Audit, Suspect, store_audit
+from benchmark.runs.audits import Audit, AuditHead, Suspect, store_audit
 from clothclf.results import Weights
 from tests.benchmark.drawn_study import Made, fail, make_study
 from tests.benchmark.examples import make_record, make_spec
@@ -319,9 +319,10 @@ def test_labels_that_an_audit_doubts_are_marked_beside_their_images(tmp_path: Pa
     suspect = Suspect(id=wrong.id, label=wrong.label, suggested="a <class>", p_label=0.1,
                       p_suggested=0.9, split="test")  # fmt: skip
     fingerprint = analysis.comparison.specs[0].data_summary.fingerprint
-    audit = Audit(fingerprint=fingerprint, title="t", architecture="resnet18", image_size=48,
-                  weights="w", weights_sha256="", folds=5, images=100, accuracy=0.9,
-                  suspects=(suspect,))  # fmt: skip
+    head = AuditHead(architecture="resnet18", image_size=48, weights="w", weights_sha256="",
+                     accuracy=0.9)  # fmt: skip
+    audit = Audit(fingerprint=fingerprint, title="t", heads=(head,), folds=5, images=100,
+                  accuracy=0.9, suspects=(suspect,))  # fmt: skip
     store_audit(made.root, audit)
     text = write(made)
     assert "label doubted by the audit: a <class>?" in Page(text).text

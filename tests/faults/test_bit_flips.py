@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from benchmark.cli import main
 from benchmark.config.study import load_study
 from benchmark.runs import run_folder as files
-from benchmark.runs.audits import Audit, Suspect, store_audit
+from benchmark.runs.audits import Audit, AuditHead, Suspect, store_audit
 from benchmark.runs.run_folder import study_folders
 from benchmark.select.answer import write_result
 from tests.benchmark.conftest import StudyRun, run_bench
@@ -55,10 +55,12 @@ def kept(tiny_study: StudyRun, tmp_path_factory: pytest.TempPathFactory) -> Path
     assert len(finished) == 2
     data = finished[0].spec.data_summary
     doubted = Suspect(id="x", label="a", suggested="b", p_label=0.1, p_suggested=0.9, split="test")
+    head = AuditHead(
+        architecture="test_resnet", image_size=32, weights="none", weights_sha256="", accuracy=0.75
+    )
     audit = Audit(
-        fingerprint=data.fingerprint, title=data.title, architecture="test_resnet", image_size=32,
-        weights="none", weights_sha256="", folds=5, images=50, accuracy=0.75,
-        suspects=(doubted,),
+        fingerprint=data.fingerprint, title=data.title, heads=(head,), folds=5, images=50,
+        accuracy=0.75, suspects=(doubted,),
     )  # fmt: skip
     store_audit(root, audit)
     stressed = run_bench(
