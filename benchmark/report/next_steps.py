@@ -12,6 +12,7 @@ from benchmark.report.learning_curves import longer_training
 from benchmark.report.rows import Row
 from benchmark.report.sections import TITLES, Section, SectionTable
 from benchmark.report.tuning import edge_note, expected_best
+from benchmark.runs.deployments import HERE
 
 if TYPE_CHECKING:
     from benchmark.report.analysis import Analysis
@@ -118,7 +119,7 @@ def _deploy(analysis: Analysis, row: Row) -> Iterator[Step]:
         ratio = base.timing.latency_ms_median / item.timing.latency_ms_median
         same = best.accuracy == "same"
         yield Step(
-            f"Deploy {item.artifact.title} on {device}",
+            f"Deploy {item.artifact.title}" + (f" on {device}" if device != HERE else ""),
             f"{ratio:.1f}x faster than {base.artifact.title}, "
             + ("same predictions" if same else f"accuracy {gain.text}"),
             Effort.NONE,
