@@ -106,27 +106,27 @@ def next_steps(analysis: Analysis, row: Row) -> list[Step]:
 
 
 def _deploy(analysis: Analysis, row: Row) -> Iterator[Step]:
-    """Variants that are faster than the run's own float32 and as accurate, one for each device."""
+    """The fastest variant on the target, or on the first device, if it is as accurate."""
     verdicts = row_verdicts(analysis, analysis.rows.index(row))
-    for device in sorted({verdict.item.timing.device.name for verdict in verdicts}):
-        best = fastest_usable(verdicts, device)
-        if best is None or best.speed != "faster":
-            continue
-        item, base = best.item, best.base
-        if item.accuracy is None or base is None:
-            continue
-        gain = Gain(item.accuracy.difference, item.accuracy.low, item.accuracy.high)
-        ratio = base.timing.latency_ms_median / item.timing.latency_ms_median
-        same = best.accuracy == "same"
-        yield Step(
-            f"Deploy {item.artifact.title}" + (f" on {device}" if device != HERE else ""),
-            f"{ratio:.1f}x faster than {base.artifact.title}, "
-            + ("same predictions" if same else f"accuracy {gain.text}"),
-            Effort.NONE,
-            f"none: {item.artifact.variant} is built",
-            "deployed",
-            gain,
-        )
+    devices = sorted({verdict.item.timing.device.name for verdict in verdicts})
+    if not devices:
+        return
+    device = row.target or (HERE if HERE in devices else devices[0])
+    best = fastest_usable(verdicts, device)
+    if best is None or best.base is None or best.speed != "faster" or best.item.accuracy is None:
+        return
+    item, base = best.item, best.base
+    gain = Gain(best.item.accuracy.difference, best.item.accuracy.low, best.item.accuracy.high)
+    ratio = base.timing.latency_ms_median / item.timing.latency_ms_median
+    yield Step(
+        f"Deploy {item.artifact.title}" + (f" on {device}" if device != HERE else ""),
+        f"{ratio:.1f}x faster than {base.artifact.title}, "
+        + ("same predictions" if best.accuracy == "same" else f"accuracy {gain.text}"),
+        Effort.NONE,
+        f"none: {item.artifact.variant} is built",
+        "deployed",
+        gain,
+    )
 
 
 def _enlarge_images(analysis: Analysis, row: Row) -> Iterator[Step]:
