@@ -9,14 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from benchmark.config.study import StudySettings
 from benchmark.errors import PackError
 from benchmark.runs import run_folder as files
 from benchmark.runs.audits import Audit, find_audit, store_audit
 from benchmark.runs.curves import CurveFile, LearningCurve
 from benchmark.runs.record import RunRecord
+from benchmark.runs.root import cache_folder
 from benchmark.runs.run_folder import RunFolder, from_stored_text, runs_root
-from benchmark.runs.shareable import SHARED_FILES, shareable_record
-from benchmark.runs.spec import folder_name
+from benchmark.runs.shareable import SHARED_FILES, shareable_data, shareable_record
+from benchmark.runs.spec import RunSpec, folder_name
 from benchmark.runs.stress_results import STRESS, StressResult, StressResults
 from benchmark.sharing.pack_file import Pack, record_member, table_member
 from benchmark.sharing.verify import RunVerifier, verify_curve, verify_stress
@@ -117,15 +119,18 @@ def audits_of(pack: Pack) -> Iterator[Audit]:
         yield audit
 
 
-def merge(pack: Pack, root: Path, lock: Lock, merged: Merged) -> None:
-    """Add what a verified pack has, and the store below `root` lacks, to it and to `merged`."""
+def merge(pack: Pack, study: StudySettings, root: Path, lock: Lock, merged: Merged) -> None:
+    """Add what a verified pack has, and the store below `root` lacks, to it and to `merged`.
+
+    Runs on the data of `study` get its paths, so that their images can be decoded here.
+    """
     for run in runs_of(pack):
         record = run.record
         merged.studies.add(record.spec.study)
         folder = RunFolder(runs_root(root, record.spec.study) / folder_name(record.spec))
         folder.path.mkdir(parents=True, exist_ok=True)
         with lock(folder):
-            if conflict := _merge_run(pack, run, folder, merged):
+            if conflict := _merge_run(pack, run, folder, (study, root), merged):
                 merged.conflicts.append(
                     f"{pack.path}: run {record.spec.name} ({record.run_id}): {conflict}"
                 )
@@ -140,7 +145,21 @@ def merge(pack: Pack, root: Path, lock: Lock, merged: Merged) -> None:
             )
 
 
-def _merge_run(pack: Pack, run: SharedRun, folder: RunFolder, merged: Merged) -> str:
+def _local(spec: RunSpec, study: StudySettings, root: Path) -> RunSpec:
+    """Return a packed spec with the paths of this store, where the images need not be."""
+    cache = cache_folder(root)
+    same = shareable_data(study.data) == spec.data
+    places = {"cache": cache, "pixels": cache / "pixels" / "merged" / "pixels.npy"}
+    return spec.model_copy(update={**places, **({"data": study.data} if same else {})})
+
+
+def _merge_run(
+    pack: Pack,
+    run: SharedRun,
+    folder: RunFolder,
+    place: tuple[StudySettings, Path],
+    merged: Merged,
+) -> str:
     """Merge one run; return why it, or a result beside it, was not merged, else nothing."""
     record = run.record
     known = folder.record()
@@ -152,8 +171,9 @@ def _merge_run(pack: Pack, run: SharedRun, folder: RunFolder, merged: Merged) ->
     if known is None:
         for name, sha256 in record.files.items():
             write_bytes(folder.path / name, _table(pack, sha256))
-        folder.write(files.SPEC, record.spec)
-        folder.write(files.RECORD, record)
+        local = _local(record.spec, *place)
+        folder.write(files.SPEC, local)
+        folder.write(files.RECORD, record.model_copy(update={"spec": local}))
         folder.finish()
         (folder.path / files.FAILURE).unlink(missing_ok=True)
         merged.added.append(f"{record.spec.name} ({record.run_id})")

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.errors import PackError
-from benchmark.report.collect import UNREADABLE
 from benchmark.runs.audits import find_audit
 from benchmark.runs.curves import CURVE, POINTS, CurveFile
 from benchmark.runs.record import RunRecord
@@ -39,12 +38,12 @@ def pack(root: Path, study: str, path: Path) -> Packed:
     for folder in study_folders(root, study):
         if not folder.has_ended():
             continue
-        record = folder.verified_record()
-        if record is None:
-            why = folder.why_not_believed() or UNREADABLE
-            skipped.append(f"{folder.path.name}: not packed: {why}")
+        record = folder.record()
+        shared = None if record is None else shareable_record(record)
+        if shared is None or not all(folder.has(*item) for item in shared.files.items()):
+            why = folder.why_not_believed() or "a result file is damaged"
+            skipped.append(f"not packed: {folder.path.name}: {why}")
             continue
-        shared = shareable_record(record)
         try:
             verifier.verify(shared, folder.path)
         except PackError as error:

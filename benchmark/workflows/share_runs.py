@@ -31,5 +31,5 @@ def merge_packs(study: StudySettings, paths: Sequence[Path]) -> Merged:
             verify_pack(each)
         root = open_store(study)
         for each in packs:
-            merge(each, root, lambda folder: locked([folder]), merged)
+            merge(each, study, root, lambda folder: locked([folder]), merged)
     return merged

@@ -43,7 +43,7 @@ FORMS = ("md", "csv", "json", "latex", "html")
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """A store of eight runs, two of them with results beside them, and an audit."""
-    made = make_study(tmp_path_factory.mktemp("whole"), NAMES, images_per_class=10)
+    made = make_study(tmp_path_factory.mktemp("whole"), NAMES)
     for folder in list(study_folders(made.root, "s"))[:2]:
         record = folder.record()
         assert record is not None
