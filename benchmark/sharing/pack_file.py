@@ -118,9 +118,10 @@ class Pack:
 
     def _index(self) -> PackIndex:
         text = self._text(self._unpacked(INDEX), INDEX)
-        version = json.loads(text).get("version") if text.lstrip().startswith("{") else None
-        if type(version) is int and version != 1:
-            self.refuse(f"has format {version}, and this bench reads 1; use a newer bench")
+        values = json.loads(text)
+        version = values.get("version") if isinstance(values, dict) else None
+        if type(version) is not int or version != 1:
+            self.refuse(f"has format {str(version)[:20]}, and this bench reads 1")
         try:
             return PackIndex.model_validate_json(text)
         except ValidationError as error:

@@ -36,8 +36,10 @@ SUM_ROUNDING = 1e-3
 VALID_POINTS = 0.01
 """Maximum difference of the validation accuracy of the best epoch and of the stored predictions:
 batch size and folded norms may change the class of an image in doubt."""
-MAX_TEXT_BYTES = 2**28
-"""Maximum size of a column of texts when unpacked, and of a table of numbers."""
+MAX_TABLE_BYTES = 2**30
+"""Maximum size of a table when unpacked."""
+MAX_CHARACTERS = 1000
+"""Length of a text from which on it is neither an id, a label nor a hash."""
 
 _STUDY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -238,12 +240,12 @@ def _require_table(
         raise PackError(f"{path.name} has {file.rows:,} rows instead of {rows:,}")
     schema = pq.read_schema(path)
     numbers = [name for name in file.columns if pa.types.is_primitive(schema.field(name).type)]
-    size = file.unpacked_bytes() + 8 * rows * len(numbers)
+    if file.unpacked_bytes() + 8 * rows * len(numbers) > MAX_TABLE_BYTES:
+        raise PackError(f"{path.name} unpacks to too many bytes")
     for name in {*file.columns} - {*numbers}:
         # A dictionary holds a long text once, whereas the table has it in every row.
-        size += sum(len(text) for text in file.texts(name))
-    if size > MAX_TEXT_BYTES * 4:
-        raise PackError(f"{path.name} unpacks to too many bytes")
+        if max(map(len, file.texts(name)), default=0) >= MAX_CHARACTERS:
+            raise PackError(f"{path.name}: column {name[:80]!r} has a text that is too long")
 
 
 def _is_time(text: str) -> bool:

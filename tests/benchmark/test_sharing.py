@@ -35,6 +35,7 @@ from benchmark.sharing.pack_file import INDEX
 from benchmark.workflows.share_runs import merge_packs, pack_study
 from tests.benchmark.conftest import TINY, StudyRun, environment, run_bench
 from tests.benchmark.drawn_study import Made, make_study
+from tests.conftest import draw_jpeg
 
 NAMES = ("resnet18", "vgg16", "efficientnet_b0", "mobilenetv3_large_100")
 FORMS = ("md", "csv", "json", "latex", "html")
@@ -430,12 +431,12 @@ TAMPERED |= {
     "relabelled manifest": _changed_table(
         files.MANIFEST, lambda table: table.assign(label=table["label"].iloc[::-1].to_numpy())
     ),
-    "moved to another split": _changed_table(files.MANIFEST, _with("split", "test")),
+    "moved to another split": _changed_table(files.MANIFEST, _with("split", "train")),
     "manifest with images": _changed_table(
         files.MANIFEST, lambda table: table.assign(image=b"JPEG")
     ),
-    "one text of a gigabyte": _changed_table(
-        files.MANIFEST, lambda table: table.assign(pixel_hash="x" * 2**24)
+    "one long text in every row": _changed_table(
+        files.MANIFEST, lambda table: table.assign(pixel_hash="x" * 2**20)
     ),
 }
 
@@ -762,15 +763,25 @@ def test_commands_work_on_merged_runs(tiny_study: StudyRun, merged_tiny: Path) -
         assert own.out == other.out, command
 
 
+RUN_OPTION = ("--run", "test_resnet-s0")
+
+
 @pytest.mark.parametrize(
     "command",
-    [("predict", "x.jpg"), ("export", "-o", "x.zip"), ("deploy",), ("stress",), ("register",)],
+    [
+        ("predict", "image.jpg", *RUN_OPTION),
+        ("export", "-o", "x.onnx", *RUN_OPTION),
+        ("deploy", *RUN_OPTION),
+        ("register", *RUN_OPTION),
+        ("stress", "test_resnet"),
+    ],
     ids=lambda command: command[0],
 )
 def test_commands_say_that_a_merged_run_has_no_model(
     command: tuple[str, ...], merged_tiny: Path
 ) -> None:
-    done = run_bench(merged_tiny, *command, "-c", "tiny.yaml", "--run", "test_resnet-s0")
+    (merged_tiny / "image.jpg").write_bytes(draw_jpeg(0))
+    done = run_bench(merged_tiny, *command, "-c", "tiny.yaml")
     assert done.code == 2
     assert "the run was merged from a pack, which holds no model" in done.err
     assert "Traceback" not in done.err
