@@ -23,7 +23,8 @@ def log_results(
 ) -> dict[str, str]:
     """Log the files and the model of a finished run; return the tags that announce the model."""
     with tempfile.TemporaryDirectory() as made:
-        tags, wanted = {}, [*_beside_it(folder)]
+        tags: dict[str, str] = {}
+        wanted: list[tuple[Path, str | None]] = [*_beside_it(folder)]
         if files.MODEL in record.files:  # a run from a pack has none
             tags = mlflow_model.write_model(record, mlflow_id, Path(made))
             wanted = [*_of_the_model(Path(made), folder), *wanted]
