@@ -127,10 +127,11 @@ def merge(pack: Pack, study: StudySettings, root: Path, lock: Lock, merged: Merg
     for run in runs_of(pack):
         record = run.record
         merged.studies.add(record.spec.study)
+        local = _local(record.spec, study, root)
         folder = RunFolder(runs_root(root, record.spec.study) / folder_name(record.spec))
         folder.path.mkdir(parents=True, exist_ok=True)
         with lock(folder):
-            if conflict := _merge_run(pack, run, folder, (study, root), merged):
+            if conflict := _merge_run(pack, run, local, folder, merged):
                 merged.conflicts.append(
                     f"{pack.path}: run {record.spec.name} ({record.run_id}): {conflict}"
                 )
@@ -156,11 +157,14 @@ def _local(spec: RunSpec, study: StudySettings, root: Path) -> RunSpec:
 def _merge_run(
     pack: Pack,
     run: SharedRun,
+    local: RunSpec,
     folder: RunFolder,
-    place: tuple[StudySettings, Path],
     merged: Merged,
 ) -> str:
-    """Merge one run; return why it, or a result beside it, was not merged, else nothing."""
+    """Merge one run; return why it, or a result beside it, was not merged, else nothing.
+
+    `local` is its spec with the paths of this store.
+    """
     record = run.record
     known = folder.record()
     if known is None and folder.has_ended():
@@ -171,7 +175,6 @@ def _merge_run(
     if known is None:
         for name, sha256 in record.files.items():
             write_bytes(folder.path / name, _table(pack, sha256))
-        local = _local(record.spec, *place)
         folder.write(files.SPEC, local)
         folder.write(files.RECORD, record.model_copy(update={"spec": local}))
         folder.finish()

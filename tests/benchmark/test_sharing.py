@@ -19,8 +19,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark.config.study import StudySettings
+from benchmark.config.study import StudySettings, load_study
 from benchmark.errors import PackError
+from benchmark.report.analysis import analyse
+from benchmark.report.formats import FORMATS
 from benchmark.report.rows import make_rows
 from benchmark.report.write import read_report
 from benchmark.runs import run_folder as files
@@ -211,8 +213,13 @@ def test_rows_keep_measurements_of_different_processors_apart(whole: Made) -> No
         else record
         for record in comparison.records
     ]
-    rows = make_rows(dataclasses.replace(comparison, records=records))
+    both = dataclasses.replace(comparison, records=records)
+    rows = make_rows(both)
     assert {row.measured.device for row in rows if row.measured} == {"cpu c", "cpu Other"}
+    analysis = analyse(both, whole.root)
+    text = FORMATS["md"].load()(whole.study, whole.collection(), [analysis])
+    assert "### Measured on cpu Other, 2 threads, float32, 112 x 112 px" in text
+    assert "Runs were trained on different devices, so their times differ. cpu Other: res" in text
 
 
 class Copy:
@@ -824,3 +831,18 @@ def test_what_is_no_pack_is_refused_in_one_sentence(tmp_path: Path) -> None:
     done = run_bench(tmp_path, "pack", "-c", "tiny.yaml")
     assert (done.code, "has no finished run" in done.err) == (2, True), done.err
     assert not (tmp_path / "tiny.bench").exists()
+
+
+def test_runs_of_an_earlier_version_are_packed_in_the_present_one(tmp_path: Path) -> None:
+    stored = Path(__file__).parent / "fixtures" / "version2"
+    for source in stored.glob("*-s0-*"):
+        target = tmp_path / "mlruns" / "runs" / "tiny" / source.name
+        shutil.copytree(source, target)
+        for name in json.loads((source / files.RECORD).read_text())["files"]:
+            (target / name).touch()
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    own = load_study(tmp_path / "tiny.yaml", [f"tracking.folder={tmp_path / 'mlruns'}"])
+    other = load_study(tmp_path / "tiny.yaml", [f"tracking.folder={tmp_path / 'other'}"])
+    assert pack_study(own, tmp_path / "old.bench").skipped == ()
+    assert len(merge_packs(other, [tmp_path / "old.bench"]).added) == 2
+    assert texts(own) == texts(other)
