@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import ValidationError
 
 from benchmark.errors import PackError
 from benchmark.report.predictions import Split, TestSet, read_run, read_test_set
@@ -25,7 +26,7 @@ from benchmark.runs.stress_results import StressResult
 from clothclf.data.dataset import MANIFEST_COLUMNS, duplicate_statistics, fingerprint
 from clothclf.data.groups import GROUP_COLUMNS
 from clothclf.data.sources.parquet import ParquetFile
-from clothclf.errors import UserError
+from clothclf.errors import UserError, first_line
 from clothclf.results import Predictions
 from clothclf.training.metrics import class_results, compute_metrics, confusion_matrix
 
@@ -64,9 +65,14 @@ class RunVerifier:
             for problem in _problems_of_record(record):
                 raise PackError(problem)
             self._verify_tables(record, folder)
+        except ValidationError:
+            raise PackError(f"{where}: its settings are not valid without paths") from None
         except UserError as error:
             text = str(error).replace(f"{folder}/", "").replace(str(folder), "its folder")
             raise PackError(f"{where}: {text.partition('; `bench run`')[0]}") from None
+        except Exception as error:  # of pyarrow and pandas: cells may be of any type
+            first = first_line(error)[:200]
+            raise PackError(f"{where}: one of its tables cannot be read: {first}") from None
 
     def _verify_tables(self, record: RunRecord, folder: Path) -> None:
         data = record.spec.data_summary

@@ -210,7 +210,7 @@ class ParquetFile:
             raise
         except LayoutError as error:
             raise DataError(f"{self.path}: {error}") from None
-        except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
+        except (OSError, ValueError, IndexError, MemoryError, pa.ArrowException) as error:
             first = first_line(error)
             raise DataError(f"{self.path}: cannot be read: {first[:200]}") from None
 
