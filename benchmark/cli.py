@@ -16,8 +16,10 @@ from benchmark.commands.data import data
 from benchmark.commands.deploy import deploy
 from benchmark.commands.doctor import doctor
 from benchmark.commands.export import export
+from benchmark.commands.merge import merge
 from benchmark.commands.models import models
 from benchmark.commands.options import log_options
+from benchmark.commands.pack import pack
 from benchmark.commands.plan import plan
 from benchmark.commands.predict import predict
 from benchmark.commands.register import register
@@ -94,7 +96,7 @@ def main() -> None:
 
 for _command in (
     *(run, plan, report, compare, cost, models, data, select),
-    *(curve, predict, export, deploy, stress, register, runs, sync, doctor, ui),
+    *(curve, predict, export, deploy, stress, register, runs, pack, merge, sync, doctor, ui),
 ):
     log_options(_command)
     main.add_command(_command)

@@ -35,3 +35,7 @@ class DeployError(UserError):
 
 class CurveError(UserError):
     """A learning curve cannot be measured."""
+
+
+class PackError(UserError):
+    """A pack of runs cannot be written, read or believed."""

@@ -54,6 +54,8 @@ VERBS = [
     ["cost"],
     ["models"],
     ["runs", "list"],
+    ["pack"],
+    ["merge"],
     ["data"],
     ["data", "stats"],
     ["data", "preview"],

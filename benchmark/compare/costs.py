@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -95,9 +96,13 @@ def _timed_unlike(baseline: Row, new: Row) -> str:
 
 def _conditions(row: Row, measured: MeasuredCost) -> str:
     """Conditions of the measurement, with the processor model for CPU."""
-    record = next(record for record in row.records if record.measured is measured)
-    on = f"{record.environment.processor}, " if measured.device == "cpu" else ""
-    return f"{on}{conditions(measured)}"
+    device, _, processor = measured.device.partition(" ")
+    if device != "cpu":
+        return conditions(measured)
+    if not processor:  # rows name it only where processors differ
+        record = next(record for record in row.records if record.measured is measured)
+        processor = record.environment.processor
+    return f"{processor}, {conditions(dataclasses.replace(measured, device=device))}"
 
 
 def _no_feature_pass(row: Row) -> str:

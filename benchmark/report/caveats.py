@@ -66,6 +66,7 @@ def caveats(analysis: Analysis) -> list[str]:
             "Other processes used the machine while latency and throughput were measured; these "
             f"values are not ranked: {', '.join(busy)}. Run them on an idle machine to rank them."
         )
+    lines += _several_machines(rows)
     lines += _reused_features(rows)
     costs = [(row.name, row.cost) for row in rows if row.cost]
     two_forms = deployed_note([(name, it.training_macs, it.training_params) for name, it in costs])
@@ -78,6 +79,20 @@ def caveats(analysis: Analysis) -> list[str]:
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
     return ", ".join(names[:MAX_NAMES]) + more
+
+
+def _several_machines(rows: Sequence[Row]) -> list[str]:
+    """Name the devices of the runs, if they have several: GPUs, or models of processors."""
+    names: dict[str, list[str]] = {}
+    for row in rows:
+        for record in row.records:
+            found = record.environment
+            device = found.device if found.device != "cpu" else f"cpu {found.processor}".strip()
+            names.setdefault(device, []).append(record.spec.name)
+    if len(names) <= 1:
+        return []
+    devices = "; ".join(f"{device}: {_listed(sorted(names[device]))}" for device in sorted(names))
+    return [f"Runs were trained on different devices, so their times differ. {devices}."]
 
 
 def _training_caveats(analysis: Analysis) -> list[str]:

@@ -37,6 +37,12 @@ class Comparison:
         failed = [failure.spec for failure in self.failures]
         return [*finished, *failed, *self.unfinished, *(spec for spec, _ in self.refused)]
 
+    @property
+    def pixels(self) -> Path:
+        """Path of the decoded images; they are missing if no run was trained in this store."""
+        known = [record.spec.pixels for record in self.records]
+        return next((path for path in known if path.is_file()), known[0])
+
 
 @dataclass(frozen=True)
 class Collection:

@@ -33,9 +33,9 @@ def conditions(measured: MeasuredCost) -> str:
 
 def device_text(measured: MeasuredCost) -> str:
     """Device name, with the number of torch threads for CPU."""
-    if measured.device != "cpu":
+    if measured.device.partition(" ")[0] != "cpu":
         return measured.device
-    return f"cpu, {measured.threads} thread{'s' * (measured.threads != 1)}"
+    return f"{measured.device}, {measured.threads} thread{'s' * (measured.threads != 1)}"
 
 
 def cells(name: str, measured: MeasuredCost, macs: int | None) -> list[str]:

@@ -25,7 +25,7 @@ def with_slices(analysis: Analysis, names: Sequence[str], study: StudySettings) 
     if analysis.test is None or not correct or analysis.pick is None:
         raise ReportError("--by: no finished run has stored its predictions; run the study first")
     root = study.tracking.folder.absolute()
-    pixels = analysis.comparison.records[0].spec.pixels
+    pixels = analysis.comparison.pixels
     columns, ordered = slice_values(names, study.data, root, analysis.test, pixels)
     margin = analysis.pick.criteria.margin / 100
     found = compare_slices(columns, correct, analysis.test.groups, margin, ordered)

@@ -41,6 +41,11 @@ class FoundRun:
 
     def require_model(self) -> None:
         """Raise ReportError if the saved model is missing or has changed."""
+        if files.MODEL not in self.record.files:
+            raise ReportError(
+                f"{self.folder.path}: the run was merged from a pack, which holds no model; "
+                "`bench run --force` trains it again"
+            )
         if not self.has(files.MODEL):
             raise ReportError(
                 f"{self.folder.path / files.MODEL}: is missing or has changed; `bench run` "

@@ -43,6 +43,34 @@ CHECK = re.compile(r'"check": "[0-9a-f]*"')
 _Model = TypeVar("_Model", bound=Settings)
 
 
+def stored_text(value: BaseModel) -> str:
+    """Return settings or results as JSON, with a checksum if they have a field `check`."""
+    text = value.model_dump_json(indent=1) + "\n"
+    if not hasattr(value, "check"):
+        return text
+    return CHECK.sub(f'"check": "{_digest(text)}"', text, count=1)
+
+
+def from_stored_text(text: str, kind: type[_Model], checked: bool = True) -> _Model | None:
+    """Read what `stored_text` returned; return None if it is invalid or damaged.
+
+    With `checked=False`, also accept text without a checksum, from before `kind` had one.
+    """
+    try:
+        value = kind.from_json(text)
+    except ValidationError:
+        return None
+    check = getattr(value, "check", None)
+    if check is not None and (checked or CHECK.search(text)) and _digest(text) != check:
+        return None
+    return value
+
+
+def _digest(text: str) -> str:
+    """SHA-256 of a text with an empty `check`."""
+    return hashlib.sha256(CHECK.sub('"check": ""', text, count=1).encode()).hexdigest()
+
+
 class RunFolder:
     """The files of one run. The record is written last: a run with a valid record is done."""
 
@@ -82,29 +110,18 @@ class RunFolder:
 
     def write(self, name: str, value: BaseModel) -> None:
         """Write settings or results as JSON, with a checksum if they have a field `check`."""
-        text = value.model_dump_json(indent=1) + "\n"
-        if hasattr(value, "check"):
-            bare = CHECK.sub('"check": ""', text, count=1)
-            digest = hashlib.sha256(bare.encode()).hexdigest()
-            text = CHECK.sub(f'"check": "{digest}"', text, count=1)
-        write_text(self.path / name, text)
+        write_text(self.path / name, stored_text(value))
 
     def read(self, name: str, kind: type[_Model], checked: bool = True) -> _Model | None:
         """Read what `write` wrote; return None if the file is missing, invalid or damaged.
 
-        With `checked=False`, also accept files without a checksum, from before `kind` had one.
+        `checked` is that of `from_stored_text`.
         """
         try:
             text = (self.path / name).read_text("utf-8")
-            value = kind.from_json(text)
-        except (OSError, UnicodeDecodeError, ValidationError):
+        except (OSError, UnicodeDecodeError):
             return None
-        check = getattr(value, "check", None)
-        if check is not None and (checked or CHECK.search(text)):
-            bare = CHECK.sub('"check": ""', text, count=1)
-            if hashlib.sha256(bare.encode()).hexdigest() != check:
-                return None
-        return value
+        return from_stored_text(text, kind, checked)
 
     def has(self, name: str, sha256: str) -> bool:
         """Return whether a file exists and has this SHA-256."""

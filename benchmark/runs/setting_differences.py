@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmark.config.study import StudySettings
+from benchmark.runs.shareable import shareable_data
 from benchmark.runs.spec import OF_EACH_RUN, RunSpec, protocol_settings
 from benchmark.text.recipe_text import space_text
 from clothclf.settings import identity
@@ -21,10 +22,10 @@ MAX_VALUE = 40
 def comparable_settings(item: StudySettings | RunSpec) -> dict[str, Any]:
     """Return the settings that all runs of one table must share, besides the data's fingerprint.
 
-    The paths of the images and the source of the weights may differ: the fingerprint identifies
-    the data, and each row names its weights.
+    Paths of images and the source of the weights may differ: the fingerprint identifies the data,
+    and each row names its weights.
     """
-    data = identity(item.data)
+    data = identity(shareable_data(item.data))
     del data["path"], data["image_size"]
     if item.data.source != "demo":
         data.pop("demo")

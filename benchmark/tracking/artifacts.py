@@ -23,8 +23,11 @@ def log_results(
 ) -> dict[str, str]:
     """Log the files and the model of a finished run; return the tags that announce the model."""
     with tempfile.TemporaryDirectory() as made:
-        tags = mlflow_model.write_model(record, mlflow_id, Path(made))
-        wanted = [*_of_the_model(Path(made), folder), *_beside_it(folder)]
+        tags: dict[str, str] = {}
+        wanted: list[tuple[Path, str | None]] = [*_beside_it(folder)]
+        if files.MODEL in record.files:  # a run from a pack has none
+            tags = mlflow_model.write_model(record, mlflow_id, Path(made))
+            wanted = [*_of_the_model(Path(made), folder), *wanted]
         first, *others = wanted
         with timeout_for(sum(path.stat().st_size for path, _ in wanted)):
             # First alone: MLflow's client looks up the artifact location here and caches it.

@@ -31,10 +31,11 @@ COMMANDS = {
     "predict": ("predict", "picture.jpg", *RUN),
     "export": ("export", "--check", "2", "--format", "torchscript", *RUN),
     "report": ("report", "-c", "tiny.yaml"),
+    "pack": ("pack", "-c", "tiny.yaml"),
     "deploy": ("deploy", "--variant", "torch", *RUN),
     "select": ("select", "test_resnet", *SELECT),
 }
-HOLDS = {"data preview": b"\x89PNG", "export": b"PK", "predict": b"picture.jpg"}
+HOLDS = {"data preview": b"\x89PNG", "export": b"PK", "pack": b"PK", "predict": b"picture.jpg"}
 """What a command's output holds, where that is not the name of an architecture."""
 ALL_TIMM = "cost --all-timm"
 

@@ -70,7 +70,7 @@ def image_groups(analysis: Analysis, first: int | None) -> ImageGroups | None:
     """
     if analysis.test is None or not analysis.comparison.records:
         return None
-    thumbnails = Thumbnails(analysis.comparison.records[0].spec.pixels)
+    thumbnails = Thumbnails(analysis.comparison.pixels)
     doubts = doubted_labels(analysis)
     left = MAX_IN_ALL
     wrong = _group(

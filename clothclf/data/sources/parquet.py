@@ -116,6 +116,13 @@ class ParquetFile:
             raise DataError(f"{self.path}: is damaged: column {column!r} lacks rows")
         return texts
 
+    def unpacked_bytes(self) -> int:
+        """Return the size of all columns when unpacked, by the headers of their pages.
+
+        Raises DataError if these are damaged, or values repeat prefixes of others.
+        """
+        return sum(page.unpacked_bytes for name in self.columns for page in self._pages(name))
+
     def prepare_bytes(self, leaf: str) -> None:
         """Check the sizes of a binary column before reading it; `leaf` is its path (`image.bytes`).
 
@@ -203,7 +210,7 @@ class ParquetFile:
             raise
         except LayoutError as error:
             raise DataError(f"{self.path}: {error}") from None
-        except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
+        except (OSError, ValueError, IndexError, MemoryError, pa.ArrowException) as error:
             first = first_line(error)
             raise DataError(f"{self.path}: cannot be read: {first[:200]}") from None
 

@@ -1,0 +1,273 @@
+"""Verify shared runs: every figure that follows from others is computed again and compared."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import re
+import statistics
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from benchmark.errors import PackError
+from benchmark.report.predictions import Split, TestSet, read_run, read_test_set
+from benchmark.runs import run_folder as files
+from benchmark.runs.curves import LearningCurve
+from benchmark.runs.record import RunRecord
+from benchmark.runs.shareable import shareable_record
+from benchmark.runs.stress_results import StressResult
+from clothclf.data.dataset import MANIFEST_COLUMNS, duplicate_statistics, fingerprint
+from clothclf.data.groups import GROUP_COLUMNS
+from clothclf.data.sources.parquet import ParquetFile
+from clothclf.errors import UserError, first_line
+from clothclf.results import Predictions
+from clothclf.training.metrics import class_results, compute_metrics, confusion_matrix
+
+ROUNDING = 1e-9
+"""Relative difference of figures that processors may sum in another order."""
+SUM_ROUNDING = 1e-3
+"""Maximum difference from 1 of the sum of an image's probabilities, stored as float32."""
+VALID_POINTS = 0.01
+"""Maximum difference of the validation accuracy of the best epoch and of the stored predictions:
+batch size and folded norms may change the class of an image in doubt."""
+MAX_TABLE_BYTES = 2**30
+"""Maximum size of a table when unpacked."""
+MAX_CHARACTERS = 1000
+"""Length of a text from which on it is neither an id, a label nor a hash."""
+
+_STUDY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class RunVerifier:
+    """Verifies runs by their records and tables; runs with the same manifest read it once."""
+
+    def __init__(self) -> None:
+        """Start without any manifest."""
+        self._manifests: dict[str, tuple[str, dict[str, Any]]] = {}
+        self._sets: dict[tuple[str, Split, tuple[str, ...]], TestSet] = {}
+
+    def verify(self, record: RunRecord, folder: Path) -> None:
+        """Verify a record and the tables in `folder`, which holds nothing else of the run.
+
+        Raises PackError, with one sentence, if a figure does not follow from the predictions, the
+        run_id from the settings, or the fingerprint from the manifest; or if the record has paths.
+        """
+        spec = record.spec
+        where = f"run {spec.name[:120]} ({record.run_id})"
+        try:
+            for problem in _problems_of_record(record):
+                raise PackError(problem)
+            self._verify_tables(record, folder)
+        except ValidationError:
+            raise PackError(f"{where}: its settings are not valid without paths") from None
+        except UserError as error:
+            text = str(error).replace(f"{folder}/", "").replace(str(folder), "its folder")
+            raise PackError(f"{where}: {text.partition('; `bench run`')[0]}") from None
+        except Exception as error:  # of pyarrow and pandas: cells may be of any type
+            first = first_line(error)[:200]
+            raise PackError(f"{where}: one of its tables cannot be read: {first}") from None
+
+    def _verify_tables(self, record: RunRecord, folder: Path) -> None:
+        data = record.spec.data_summary
+        sha256 = record.files[files.MANIFEST]
+        if sha256 not in self._manifests:
+            path = folder / files.MANIFEST
+            _require_table(path, MANIFEST_COLUMNS, sum(data.images.values()), GROUP_COLUMNS)
+            self._manifests[sha256] = _facts(pd.read_parquet(path))
+        found, facts = self._manifests[sha256]
+        if found != data.fingerprint:
+            raise PackError(f"its manifest has the fingerprint {found}, not {data.fingerprint}")
+        for name, value in facts.items():
+            if getattr(data, name) != value:
+                raise PackError(f"data_summary.{name} is not that of its manifest")
+        if not all(data.images.values()):
+            raise PackError("one of its splits has no image")
+        _verify_test(record, self._predictions(record, folder, record.spec.evaluate))
+        if files.VALID_PREDICTIONS in record.files:
+            _verify_validation(record, self._predictions(record, folder, "valid"))
+
+    def _predictions(self, record: RunRecord, folder: Path, split: Split) -> Predictions:
+        """Read the predictions that a run stored for a split, whatever the name of their file."""
+        classes = record.spec.data_summary.classes
+        # A probe of a selection stores its validation predictions as those of its test split.
+        name: Split = "test" if split == record.spec.evaluate else "valid"
+        path = folder / (files.PREDICTIONS if name == "test" else files.VALID_PREDICTIONS)
+        columns = ("id", "label", "answer", *(f"p/{label}" for label in classes))
+        _require_table(path, columns, record.spec.data_summary.images[split])
+        key = (record.files[files.MANIFEST], split, classes)
+        if key not in self._sets:
+            self._sets[key] = read_test_set(folder, record, split)
+        test = self._sets[key]
+        shares = read_run(folder, record, test, name).probabilities
+        table = pd.read_parquet(path, columns=["id", "answer"]).sort_values("id", kind="stable")
+        if len(set(test.ids)) != len(test.ids):
+            raise PackError(f"{path.name} has an image twice")
+        if not (np.isfinite(shares).all() and (shares >= 0).all()):
+            raise PackError(f"{path.name} has values that are no probabilities")
+        if np.abs(shares.sum(axis=1) - 1).max(initial=0) > SUM_ROUNDING:
+            raise PackError(f"{path.name} has probabilities that do not add up to 1")
+        if table["answer"].tolist() != [classes[place] for place in shares.argmax(axis=1)]:
+            raise PackError(f"{path.name} has answers that are not the most probable classes")
+        return Predictions(list(test.ids), test.labels, shares)
+
+
+def _problems_of_record(record: RunRecord) -> Iterable[str]:
+    """Yield what is wrong with a record, by itself."""
+    spec, training = record.spec, record.training
+    if record.run_id != spec.run_id:
+        yield f"its settings have the run_id {spec.run_id}"
+    if not _STUDY.fullmatch(spec.study):
+        yield f"its study {spec.study[:80]!r} is no name of a study"
+    if shareable_record(record) != record.model_copy(update={"check": ""}):
+        yield "its record has paths, tags or files that packs do not have"
+    if not {files.MANIFEST, files.PREDICTIONS} <= record.files.keys():
+        yield "it did not store its manifest and predictions, so its figures cannot be verified"
+    for text in (record.started_at, record.finished_at):
+        if not _is_time(text):
+            yield f"{text[:40]!r} is not a time with a time zone"
+    if not _is_finite(record.model_dump(mode="python")):
+        yield "its record has a number that is not finite"
+    numbers = [epoch.epoch for epoch in training.epochs]
+    if not numbers or numbers != list(range(1, len(numbers) + 1)):
+        yield "its epochs are not numbered from 1"
+    elif not 1 <= training.best_epoch <= len(numbers):
+        yield "its best epoch is not one of its epochs"
+    elif training.best.valid_loss > min(epoch.valid_loss for epoch in training.epochs):
+        yield "its best epoch is not the one with the lowest validation loss"
+    yield from _problems_of_cost(record)
+
+
+def _problems_of_cost(record: RunRecord) -> Iterable[str]:
+    cost, measured = record.cost, record.measured
+    if cost is not None:
+        if cost.architecture != record.spec.architecture:
+            yield "its cost is that of another architecture"
+        counted = cost.counters.get("torch")
+        own = cost.macs if cost.training_macs is None else cost.training_macs
+        if counted is not None and counted.macs != own:
+            yield "its MACs are not those of the counter"
+        operators = counted.by_operator if counted is not None else {}
+        if operators and sum(operators.values()) != own:
+            yield "its MACs by operator do not add up"
+    if measured is not None:
+        passes = measured.latency_ms or (measured.latency_ms_median,)
+        if not _same(measured.latency_ms_median, statistics.median(passes)):
+            yield "its latency is not the median of its passes"
+
+
+def _verify_test(record: RunRecord, predictions: Predictions) -> None:
+    """Raise PackError unless the evaluation is that of the predictions."""
+    known, classes = record.test, record.spec.data_summary.classes
+    confusion = confusion_matrix(predictions)
+    if known.images != len(predictions.ids):
+        raise PackError("its number of test images is not that of its predictions")
+    if known.confusion != tuple(tuple(row) for row in confusion.tolist()):
+        raise PackError("its confusion matrix is not that of its predictions")
+    computed = compute_metrics(predictions)
+    for name, value in known.metrics.items():
+        if name not in computed or not _same(value, computed[name]):
+            other = f"{computed[name]:.6g}" if name in computed else "none"
+            raise PackError(f"test {name} is {value:.6g}, and {other} by its predictions")
+    for own, right in zip(known.per_class, class_results(confusion, classes), strict=False):
+        figures = ((own.precision, right.precision), (own.recall, right.recall), (own.f1, right.f1))
+        if (own.label, own.images) != (right.label, right.images) or not all(
+            _same(*pair) for pair in figures
+        ):
+            raise PackError(f"its results of class {right.label[:80]!r} are not its predictions'")
+    if len(known.per_class) != len(classes):
+        raise PackError("its results by class are not those of its classes")
+
+
+def _verify_validation(record: RunRecord, predictions: Predictions) -> None:
+    right = predictions.probabilities.argmax(axis=1) == predictions.targets
+    accuracy, best = float(right.mean()), record.training.best.valid_accuracy
+    if abs(accuracy - best) > VALID_POINTS + 1 / len(right):
+        raise PackError(
+            f"its validation accuracy is {best:.4f}, and {accuracy:.4f} by its predictions"
+        )
+
+
+def verify_curve(curve: LearningCurve, record: RunRecord, folder: Path) -> None:
+    """Raise PackError unless a learning curve is of this run, whose tables are in `folder`."""
+    problem = "its learning curve is of another run"
+    if curve.run_id == record.run_id and curve.test_images == record.test.images:
+        problem = "" if curve.is_valid() else "its learning curve is damaged"
+    if not problem:
+        test = read_test_set(folder, record)
+        right = read_run(folder, record, test).answers == test.labels
+        for point in curve.points:
+            if point.share == 1 and not np.array_equal(point.hits(len(right)), right):
+                problem = "the last point of its learning curve is not the run itself"
+    if problem:
+        raise PackError(f"run {record.spec.name[:120]} ({record.run_id}): {problem}")
+
+
+def verify_stress(result: StressResult, record: RunRecord, name: str) -> None:
+    """Raise PackError unless stress predictions are of this run, by the name of their file."""
+    classes = len(record.spec.data_summary.classes)
+    if (
+        f"{result.corruption}-{result.severity}.json" != name
+        or result.run_id != record.run_id
+        or len(result.predictions) != record.test.images
+        or max(result.predictions, default=0) >= classes
+    ):
+        raise PackError(f"run {record.spec.name[:120]} ({record.run_id}): {name} is of another run")
+
+
+def _facts(manifest: pd.DataFrame) -> tuple[str, dict[str, Any]]:
+    """Fingerprint of a manifest, and the fields of `DataSummary` that follow from it."""
+    splits, labels = manifest["split"].value_counts(), manifest["label"].value_counts()
+    return fingerprint(manifest), {
+        "images": {name: int(splits.get(name, 0)) for name in ("train", "valid", "test")},
+        "images_per_class": {str(label): int(count) for label, count in labels.items()},
+        "classes": tuple(sorted(manifest["label"].unique())),
+        **duplicate_statistics(manifest),
+    }
+
+
+def _require_table(
+    path: Path, columns: Iterable[str], rows: int, optional: Iterable[str] = ()
+) -> None:
+    """Raise a UserError unless a table has these columns and rows, of a size that can be read."""
+    file = ParquetFile(path)
+    expected = [*columns]
+    if sorted({*file.columns} - {*optional}) != sorted(expected) or len(file.columns) != len(
+        {*file.columns}
+    ):
+        raise PackError(f"{path.name} has other columns than the run writes")
+    if file.rows != rows:
+        raise PackError(f"{path.name} has {file.rows:,} rows instead of {rows:,}")
+    schema = pq.read_schema(path)
+    numbers = [name for name in file.columns if pa.types.is_primitive(schema.field(name).type)]
+    if file.unpacked_bytes() + 8 * rows * len(numbers) > MAX_TABLE_BYTES:
+        raise PackError(f"{path.name} unpacks to too many bytes")
+    for name in {*file.columns} - {*numbers}:
+        # A dictionary holds a long text once, whereas the table has it in every row.
+        if max(map(len, file.texts(name)), default=0) >= MAX_CHARACTERS:
+            raise PackError(f"{path.name}: column {name[:80]!r} has a text that is too long")
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return datetime.datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        return all(_is_finite(item) for item in value.values())
+    return not isinstance(value, (list, tuple)) or all(_is_finite(item) for item in value)
+
+
+def _same(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=ROUNDING, abs_tol=ROUNDING)
