@@ -59,6 +59,8 @@ VERBS = [
     ["data", "preview"],
     ["data", "audit"],
     ["ui"],
+    ["init"],
+    ["config", "schema"],
 ]
 
 

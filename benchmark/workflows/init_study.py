@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -146,9 +147,8 @@ def _split_lines(found: Survey) -> list[str]:
     elif len(found.splits) > 1:
         where = "files" if found.source == "hub" else "folders"
         lines.append(f"    given: keep  # {', '.join(found.splits)}, from the names of {where}")
-    drawn = "drawn at random, by class" if found.unusable_splits or not found.splits else (
-        "fractions of splits that the data do not give"
-    )
+    is_drawn = found.unusable_splits or len(found.splits) < 2
+    drawn = "drawn at random, by class" if is_drawn else "for splits that the data do not give"
     return [*lines, "    train: 0.64", "    valid: 0.16", f"    test: 0.2  # {drawn}"]
 
 
@@ -162,7 +162,8 @@ def quoted(text: str) -> str:
     """Quote text as a YAML scalar on one line, unless it is a plain word."""
     if _PLAIN.fullmatch(text) and isinstance(yaml.safe_load(text), str):
         return text
-    line: str = yaml.safe_dump(text, default_style='"', allow_unicode=False, width=2**20)
+    plain = text.isprintable()
+    line: str = yaml.safe_dump(text, default_style='"', allow_unicode=plain, width=2**20)
     return line.rstrip("\n")
 
 
@@ -173,8 +174,6 @@ def shown_name(text: str, limit: int = NAME_CHARACTERS) -> str:
 
 
 def _shell_word(text: str) -> str:
-    import shlex
-
     return shlex.quote(shown_name(text, 200))
 
 

@@ -37,7 +37,7 @@ def folders(top: Path) -> Path:
 
 def folders_with_splits(top: Path) -> Path:
     for number, split in enumerate(("train", "val", "test")):
-        write_folders(top / "pets" / split, [f"{name}" for name in ("cats", "dogs")], 6 + number)
+        write_folders(top / "pets" / split, ["cats", "dogs"], 6 + number)
     return top / "pets"
 
 
@@ -76,7 +76,7 @@ def hub(top: Path) -> Path:
     (top / "leaves/data").mkdir(parents=True)
     names = '{"info": {"features": {"label": {"_type": "ClassLabel", "names": ["oak", "elm"]}}}}'
     for split, start in (("train", 0), ("test", 40)):
-        cells = [{"bytes": draw_jpeg(n, 70, 60), "path": None} for n in range(start, start + 20)]
+        cells = [{"bytes": draw_jpeg(n, 70, 60), "path": "x.jpg"} for n in range(start, start + 20)]
         content = pa.table({"image": cells, "label": [n % 2 for n in range(20)]})
         content = content.replace_schema_metadata({"huggingface": names})
         pq.write_table(content, top / f"leaves/data/{split}-00000-of-00001.parquet")
