@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 def notes(changelog: str, version: str) -> str:
     """Return the section below `## VERSION`, up to the next version; raises ValueError."""
-    heading = rf"^## \[?{re.escape(version)}\]?(?![\w.]).*\n"
+    heading = rf"^## \[?{re.escape(version)}\]?(?![\w.])[^\n]*\n"
     found = re.search(rf"{heading}(.*?)(?=^## |\Z)", changelog, re.M | re.S)
     text = found[1].strip() if found else ""
     if not text:

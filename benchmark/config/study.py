@@ -191,9 +191,7 @@ def load_study_text(text: str, origin: str) -> StudySettings:
     return _validated(with_current_keys(StudySettings, values), origin, {})
 
 
-def _validated(
-    values: dict[str, Any], origin: str, origins: Mapping[str, str]
-) -> StudySettings:
+def _validated(values: dict[str, Any], origin: str, origins: Mapping[str, str]) -> StudySettings:
     try:
         # JSON mode is strict about types but accepts lists for tuples and strings for paths.
         return StudySettings.model_validate_json(json.dumps(values, default=str), strict=True)

@@ -202,7 +202,7 @@ def _unique(columns: Sequence[str]) -> list[str]:
 
 def _query(columns: Sequence[str]) -> Query:
     """Query for all columns at once."""
-    return Query(label=columns[0], where={name: () for name in columns[1:]})
+    return Query(label=columns[0], where=dict.fromkeys(columns[1:], ()))
 
 
 def _survey(layout: _Layout, label: str | None) -> Survey:

@@ -9,10 +9,10 @@ from typing import Any
 
 import jsonschema
 import pytest
-import yaml
 
 from benchmark.config.schema import config_schema
 from benchmark.config.study import StudySettings
+from benchmark.config.yaml import parse_yaml
 from tests.benchmark.conftest import TINY, Bench
 
 ROOT = Path(__file__).parents[2]
@@ -35,13 +35,13 @@ def validator() -> Any:
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_shipped_configs_are_valid(path: Path, validator: Any) -> None:
-    validator.validate(yaml.safe_load(path.read_text("utf-8")))
+    validator.validate(parse_yaml(path.read_text("utf-8"), path.name))
 
 
 def test_configs_in_documents_are_valid(validator: Any) -> None:
     assert len(IN_DOCUMENTS) > 5
     for text in [*IN_DOCUMENTS, TINY]:
-        validator.validate(yaml.safe_load(text))
+        validator.validate(parse_yaml(text, "document"))
 
 
 @pytest.mark.parametrize(
