@@ -10,12 +10,14 @@ from typing import Any
 import click
 
 from benchmark.commands.compare import compare
+from benchmark.commands.config import config
 from benchmark.commands.cost import cost
 from benchmark.commands.curve import curve
 from benchmark.commands.data import data
 from benchmark.commands.deploy import deploy
 from benchmark.commands.doctor import doctor
 from benchmark.commands.export import export
+from benchmark.commands.init import init
 from benchmark.commands.merge import merge
 from benchmark.commands.models import models
 from benchmark.commands.options import log_options
@@ -95,8 +97,22 @@ def main() -> None:
 
 
 for _command in (
-    *(run, plan, report, compare, cost, models, data, select),
-    *(curve, predict, export, deploy, stress, register, runs, pack, merge, sync, doctor, ui),
+    *(init, run, plan, report, compare, cost, models, data, select),
+    *(
+        curve,
+        predict,
+        export,
+        deploy,
+        stress,
+        register,
+        runs,
+        pack,
+        merge,
+        sync,
+        doctor,
+        ui,
+        config,
+    ),
 ):
     log_options(_command)
     main.add_command(_command)

@@ -61,6 +61,8 @@ VERBS = [
     ["data", "preview"],
     ["data", "audit"],
     ["ui"],
+    ["init"],
+    ["config", "schema"],
 ]
 
 

@@ -17,6 +17,10 @@ from benchmark.config.logging_config import LOG_LEVEL, configure_logging
 if TYPE_CHECKING:
     from benchmark.config.study import StudySettings
 
+    _NumberType = click.ParamType[float]
+else:
+    _NumberType = click.ParamType  # takes no type before click 8.4
+
 DEFAULT_CONFIG = "configs/demo.yaml"
 RECIPE = "benchmark.config.recipes"
 """Key of `--recipe` in the `meta` of the click context."""
@@ -172,7 +176,7 @@ margin_option = click.option(
 )
 
 
-class Count(click.ParamType[float]):
+class Count(_NumberType):
     """Positive count in units of 10^6 or 10^9: `10`, or with a suffix, `10M`, `0.5G`."""
 
     def __init__(self, unit: Literal["M", "G"]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -182,13 +182,22 @@ def load_study(
     values = with_current_keys(
         StudySettings, values, lambda old, new: notify(f"{old} is deprecated; use {new}")
     )
+    return _validated(values, str(config), origins)
+
+
+def load_study_text(text: str, origin: str) -> StudySettings:
+    """Validate the text of a config; `origin` names it in errors. Raises SettingsError."""
+    values = with_recipe(parse_yaml(text, origin), origin)
+    return _validated(with_current_keys(StudySettings, values), origin, {})
+
+
+def _validated(values: dict[str, Any], origin: str, origins: Mapping[str, str]) -> StudySettings:
     try:
         # JSON mode is strict about types but accepts lists for tuples and strings for paths.
         return StudySettings.model_validate_json(json.dumps(values, default=str), strict=True)
     except ValidationError as error:
         lines = [
-            describe_error(detail, str(config), StudySettings, origins)
-            for detail in details_of(error)
+            describe_error(detail, origin, StudySettings, origins) for detail in details_of(error)
         ]
         raise SettingsError("\n".join(dict.fromkeys(lines))) from None
 

@@ -112,7 +112,7 @@ def _before_decoding(
     chosen: Chosen, source: Source, settings: DataSettings, findings: list[Finding]
 ) -> pd.DataFrame:
     """Return the rows whose images to decode; raises DataError if no study is possible."""
-    _require_rows(chosen, source)
+    require_rows(chosen, source)
     # A class with too few rows is dropped anyway, so its images need no decoding.
     rows = large_classes(chosen.rows, settings.min_images_per_class, findings)
     require_two_classes(rows, chosen.rows, source.title, settings)
@@ -202,7 +202,8 @@ def _why_unreadable(problem: str) -> str:
     return next((why for why in (HEIC, LEVELS, SLOW) if problem.startswith(why)), UNREADABLE)
 
 
-def _require_rows(chosen: Chosen, source: Source) -> None:
+def require_rows(chosen: Chosen, source: Source) -> None:
+    """Raise DataError, with the most frequent reasons, if no row of a source is usable."""
     if len(chosen.rows):
         return
     dropped = [finding for finding in chosen.findings if finding.action == "dropped"]

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import ast
 import html
 import inspect
-import itertools
 import json
-import textwrap
 from collections.abc import Iterator
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
+from benchmark.config.schema import descriptions
 from benchmark.config.study import StudySettings
 
 INTRO = """\
@@ -64,24 +62,13 @@ def keys() -> list[str]:
     ]
 
 
-def descriptions(model: type[BaseModel]) -> dict[str, str]:
-    """Return the docstrings below the fields of a class."""
-    found: dict[str, str] = {}
-    for base in reversed(model.__mro__[: model.__mro__.index(BaseModel)]):
-        tree: Any = ast.parse(textwrap.dedent(inspect.getsource(base)))
-        for field, text in itertools.pairwise(tree.body[0].body):
-            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
-                found[field.target.id] = _one_line(text.value.value)
-    return found
-
-
 def _row(prefix: str, model: type[BaseModel], name: str) -> str:
     field = model.model_fields[name]
     kind = _type(model.model_json_schema()["properties"][name])
     default = "required"
     if not field.is_required():
         default = _value(field.get_default(call_default_factory=True))
-    meaning = descriptions(model).get(name, "")
+    meaning = _one_line(descriptions(model).get(name, ""))
     key = _dotted(prefix, name)
     return f'| <a id="{html.escape(key)}"></a>{_code(key)} | {kind} | {default} | {meaning} |'
 

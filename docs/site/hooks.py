@@ -21,6 +21,7 @@ MOVED = {
     "README.md": "index.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
+    "SECURITY.md": "security.md",
     "docs/example/report.md": "example/report-as-markdown.md",  # report.html stands beside it
 }
 """Documents whose places in the site are others than in docs/."""

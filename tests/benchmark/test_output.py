@@ -34,8 +34,17 @@ COMMANDS = {
     "pack": ("pack", "-c", "tiny.yaml"),
     "deploy": ("deploy", "--variant", "torch", *RUN),
     "select": ("select", "test_resnet", *SELECT),
+    "init": ("init", "mlruns/cache/demo/v1-10-seed0", "--force"),
+    "config schema": ("config", "schema"),
 }
-HOLDS = {"data preview": b"\x89PNG", "export": b"PK", "pack": b"PK", "predict": b"picture.jpg"}
+HOLDS = {
+    "data preview": b"\x89PNG",
+    "export": b"PK",
+    "pack": b"PK",
+    "predict": b"picture.jpg",
+    "init": b"label: articleType",
+    "config schema": b'"architectures"',
+}
 """What a command's output holds, where that is not the name of an architecture."""
 ALL_TIMM = "cost --all-timm"
 

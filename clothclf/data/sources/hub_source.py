@@ -62,6 +62,11 @@ class HubSource:
         self._rows: dict[str, int] | None = None
         self._reading: list[int] = []
 
+    def text_columns(self) -> list[str]:
+        """Return the columns of text or numbers that all files have, without `id`."""
+        first, *rest = (file.text_columns() for file in self._files)
+        return [c for c in first if c != ID_COLUMN and all(c in other for other in rest)]
+
     def list_images(self, query: Query) -> Listing:
         """List every row of every file with the requested columns; raises DataError."""
         for file in self._files:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from clothclf.data.sources.files import open_files, path_of
 from clothclf.data.sources.listing import MAX_IMAGE_BYTES, Listing, Query, plain_title
-from clothclf.data.sources.table import read_table
+from clothclf.data.sources.table import Table, read_table
 from clothclf.errors import DataError
 from clothclf.settings import DataSettings
 
@@ -44,11 +44,13 @@ class KaggleSource:
             if name.lower().endswith((".jpg", ".jpeg", ".png"))
         }
 
+    def columns(self) -> list[str]:
+        """Return the columns of styles.csv without `id`; raises DataError."""
+        return [name for name in self._table().columns if name != "id"]
+
     def list_images(self, query: Query) -> Listing:
         """List every row of styles.csv with the requested columns; raises DataError."""
-        where = f"{self.path}/{self._root}{TABLE}"
-        content = self._files.read(self._root + TABLE, MAX_TABLE_BYTES)
-        table = read_table(content, where, key="id")
+        table = self._table()
         ids = table.values("id")
         return Listing(
             ids=ids,
@@ -65,6 +67,11 @@ class KaggleSource:
     def stamp(self) -> str:
         """Return text that changes when the archive or a file of the folder does."""
         return self._files.stamp([self._root + TABLE, *self._images.values()])
+
+    def _table(self) -> Table:
+        where = f"{self.path}/{self._root}{TABLE}"
+        content = self._files.read(self._root + TABLE, MAX_TABLE_BYTES)
+        return read_table(content, where, key="id")
 
     def _problem(self, image_id: str) -> str:
         """Return why a row's id cannot be used; empty if it can."""

@@ -92,11 +92,14 @@ class ParquetFile:
             raise DataError(f"{self.path}: has {count} columns {column!r}; rename all but one")
         return self._schema.field(column).type
 
+    def text_columns(self) -> list[str]:
+        """Return the columns that `texts` can read."""
+        return [field.name for field in self._schema if _is_plain(_value_type(field.type))]
+
     def texts(self, column: str) -> list[str]:
         """Return a column as text, row by row; raises DataError if it is not text or numbers."""
         kind = self.type_of(column)
-        value = kind.value_type if pa.types.is_dictionary(kind) else kind
-        if not _is_plain(value):
+        if not _is_plain(_value_type(kind)):
             raise DataError(
                 f"{self.path}: column {column!r} holds {str(kind)[:60]}, not text or numbers; "
                 f"its columns are: {', '.join(name[:40] for name in self.columns[:20])}"
@@ -251,6 +254,10 @@ class _Window:
 
 def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _value_type(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
 def _is_plain(kind: pa.DataType) -> bool:

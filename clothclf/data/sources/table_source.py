@@ -62,10 +62,23 @@ class TableSource:
         self._files = open_files(path.parent)
         self._paths: list[str] = []
 
+    @property
+    def _is_parquet(self) -> bool:
+        return self.path.suffix.lower() in (".parquet", ".pq")
+
+    def columns(self) -> list[str]:
+        """Return the columns of text or numbers; raises DataError."""
+        if self._is_parquet:
+            from clothclf.data.sources.parquet import ParquetFile
+
+            return ParquetFile(self.path).text_columns()
+        content = self._files.read(self.path.name, MAX_TABLE_BYTES)
+        # Any column can name the rows here: findings are made when they are listed.
+        return read_table(content, str(self.path), key=lambda header: header[0]).columns
+
     def list_images(self, query: Query) -> Listing:
         """List every row with the requested columns; raises DataError."""
-        is_parquet = self.path.suffix.lower() in (".parquet", ".pq")
-        read = self._read_parquet if is_parquet else self._read_csv
+        read = self._read_parquet if self._is_parquet else self._read_csv
         paths, columns, places, findings = read(query)
         ids = [self._relative(path) for path in paths]
         errors = [self._problem(path) for path in ids]
@@ -82,23 +95,24 @@ class TableSource:
 
     def _read_csv(self, query: Query) -> _Rows:
         content = self._files.read(self.path.name, MAX_TABLE_BYTES)
-        table = read_table(content, str(self.path), key=self._image_column)
+        table = read_table(content, str(self.path), key=self.image_column)
         columns = {name: table.values(name) for name in query.columns}
         # Same as for parquet: programs write whole numbers with .0 if a value is missing.
         for name in {query.label, query.group or query.label}:
             columns[name] = [_whole(text) for text in columns[name]]
-        paths = table.values(self._image_column(table.columns))
+        paths = table.values(self.image_column(table.columns))
         return paths, columns, [f"line {line}" for line in table.lines], table.findings
 
     def _read_parquet(self, query: Query) -> _Rows:
         from clothclf.data.sources.parquet import ParquetFile
 
         file = ParquetFile(self.path)
-        paths = file.texts(self._image_column(file.columns))
+        paths = file.texts(self.image_column(file.columns))
         columns = {name: file.texts(name) for name in query.columns}
         return paths, columns, [f"row {number}" for number in range(1, file.rows + 1)], []
 
-    def _image_column(self, columns: Sequence[str]) -> str:
+    def image_column(self, columns: Sequence[str]) -> str:
+        """Return the column of image paths; raises DataError if none has a usual name."""
         if self._image is not None:
             if self._image not in columns:
                 raise no_column(str(self.path), self._image, columns)
