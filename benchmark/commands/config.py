@@ -23,9 +23,9 @@ def config() -> None:
 @config.command()
 @output_option
 def schema(output: Path | None) -> None:
-    """Print the JSON schema of configs, with which editors complete and check them.
+    """Print the JSON schema of configs.
 
-    Editors with a YAML language server read it if the first line of a config is
+    Editors with a YAML language server complete and check a config by it if its first line is
     `# yaml-language-server: $schema=bench.schema.json`.
 
     \b

@@ -173,7 +173,7 @@ def test_a_stopped_run_goes_on_and_ends_as_if_it_had_not_been(
 
 
 def test_a_run_that_takes_too_long_is_ended_and_told(data: DataSet, tmp_path: Path) -> None:
-    spec = spec_on(data, **LONG)
+    spec = spec_on(data, **{**LONG, "train": TrainSettings(epochs=10_000)})
     (failure,) = run_plan([spec], tmp_path, filler(data), [], Policy(timeout_s=8.0)).failed
     assert failure.reason == "it exceeded limits.timeout_s, 8 seconds"
     assert processes_in(RunFolder.of(tmp_path, spec).path) == []
