@@ -100,7 +100,8 @@ def test_every_variant_is_measured_and_judged(deployed: DeployedStudy) -> None:
         assert 0 < item["latency_ms_median"] <= item["latency_ms_p95"]
         assert item["latency_ms_low"] <= item["latency_ms_median"] <= item["latency_ms_high"]
         assert item["encoded_ms_median"] > item["latency_ms_low"]
-        assert item["images_per_second"] > 0
+        # The mean of the passes exceeds the percentile where one waits for other tests.
+        assert item["images_per_second"] > 0.1e3 / item["latency_ms_p95"]
         assert item["load_s"] > 0
         assert item["memory_bytes"] > 2**20
         assert item["threads"] == 1
