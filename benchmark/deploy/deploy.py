@@ -74,7 +74,11 @@ def deploy_run(found: FoundRun, options: DeployOptions, notify: Notify) -> Deplo
                 notify(f"{found.record.spec.name}: skipped {variant.name}: {error}")
         for artifact, timings in _unsteady(rounds):
             notify(f"{found.record.spec.name}: measuring {artifact.variant} again")
-            timings.append(time_variant(found, artifact, inputs, device))
+            try:
+                timings.append(time_variant(found, artifact, inputs, device))
+            except DeployError as error:
+                notify(f"{found.record.spec.name}: {artifact.variant} keeps its figures: {error}")
+                timings.append(calmest_of(timings))  # steady now, so not tried again
             deployments.write_timing(artifact, calmest_of(timings))
     accuracies = judge_variants(found)
     return DeployedRun(found, accuracies, deployments.all(), skipped)

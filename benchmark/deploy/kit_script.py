@@ -153,14 +153,14 @@ def measure_apart(run: dict[str, Any], artifact: dict[str, Any], threads: int) -
 
 
 def latency(result: dict[str, Any]) -> float:
-    """Return the median latency in milliseconds; 0 after an error, which is not tried again."""
-    return float(np.median(result.get("latency_ms", 0.0)))
+    """Return the median latency in milliseconds; infinite after an error, not tried again."""
+    return float(np.median(result.get("latency_ms", np.inf)))
 
 
 def is_steady(found: list[dict[str, Any]]) -> bool:
     """Return whether the two lowest latencies of several rounds agree within 5 %."""
     lowest = sorted(map(latency, found))[:2]
-    return 0.0 in lowest or (len(lowest) == 2 and lowest[1] <= 1.05 * lowest[0])
+    return np.inf in lowest or (len(lowest) == 2 and lowest[1] <= 1.05 * lowest[0])
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 
 from benchmark.config.study import load_study
+from benchmark.deploy import kit_script
 from benchmark.deploy.build import BuildOptions, build_artifact
 from benchmark.deploy.deploy import DeployedRun, calmest_of, is_steady
 from benchmark.deploy.kit import drawn_images, pack
@@ -397,6 +398,27 @@ def test_the_script_of_a_kit_is_short_and_needs_numpy_and_a_runtime(
         if line.startswith(("import ", "from "))
     }
     assert imported - set(sys.stdlib_module_names) == {"numpy", "onnxruntime", "openvino", "PIL"}
+
+
+@pytest.mark.parametrize(
+    ("rounds", "steady", "best"),
+    [
+        ([], False, None),
+        ([2.0], False, 0),
+        ([2.0, 2.09], True, 0),
+        ([3.0, 2.0], False, 1),
+        ([None], True, 0),
+        ([2.0, None], True, 0),
+    ],
+)
+def test_a_kit_keeps_what_it_has_measured(
+    rounds: list[float | None], steady: bool, best: int | None
+) -> None:
+    """An error in a later round, None here, replaces no figure and is not tried again."""
+    found = [{"error": "killed"} if ms is None else {"latency_ms": [ms] * 10} for ms in rounds]
+    assert kit_script.is_steady(found) == steady
+    if best is not None:
+        assert min(found, key=kit_script.latency) is found[best]
 
 
 def test_a_result_becomes_a_second_device_of_report_and_pick(
