@@ -14,25 +14,29 @@ from clothclf.data.atomic import write_text
 SQLITE = "sqlite:///"
 
 
-def has_logged(uri: str, root: Path, plan: Sequence[RunSpec]) -> bool:
-    """Return whether the store had all runs of `plan` and their report, and has not changed since.
+def has_logged(uri: str, root: Path, plan: Sequence[RunSpec], report: bool) -> bool:
+    """Return whether the store had all runs of `plan`, and has not changed since.
 
-    False for a server, and for a store that any process has written to since `remember_logged`:
-    then ask the store itself. Does not import MLflow, which takes seconds.
+    With `report`, it had their report as well. False for a server, and for a store that a process
+    has written to since `remember_logged`: ask the store itself. Does not import MLflow, which
+    takes seconds.
     """
     database = _state(uri)
     try:
-        return database is not None and json.loads(_file(uri, root, plan).read_bytes()) == database
+        return (
+            database is not None
+            and json.loads(_file(uri, root, plan, report).read_bytes()) == database
+        )
     except (OSError, ValueError):
         return False
 
 
-def remember_logged(uri: str, root: Path, plan: Sequence[RunSpec]) -> None:
-    """Note that the store has all runs of `plan` and their report now."""
+def remember_logged(uri: str, root: Path, plan: Sequence[RunSpec], report: bool) -> None:
+    """Note that the store has all runs of `plan` now, and with `report` their report."""
     database = _state(uri)
     if database is None:
         return
-    file = _file(uri, root, plan)
+    file = _file(uri, root, plan, report)
     file.parent.mkdir(parents=True, exist_ok=True)
     write_text(file, json.dumps(database) + "\n")
 
@@ -48,7 +52,7 @@ def _state(uri: str) -> list[int] | None:
     return [status.st_ino, status.st_size, status.st_mtime_ns]
 
 
-def _file(uri: str, root: Path, plan: Sequence[RunSpec]) -> Path:
+def _file(uri: str, root: Path, plan: Sequence[RunSpec], report: bool) -> Path:
     # The root, because a store that was moved has to be mended (see `relocate`).
-    parts = json.dumps([uri, str(root), sorted(spec.run_id for spec in plan)])
+    parts = json.dumps([uri, str(root), report, sorted(spec.run_id for spec in plan)])
     return cache_folder(root) / "logged" / f"{hashlib.sha256(parts.encode()).hexdigest()[:16]}.json"

@@ -89,9 +89,10 @@ def run_study(
         report = _conclude(console, study, outcome)
         if report is not None and tracking is not None:
             try:
-                _publish(report, tracking[0], bool(outcome.finished or outcome.failed))
+                if study.tracking.report:
+                    _publish(report, tracking[0], bool(outcome.finished or outcome.failed))
                 if tracking[1].has_logged_all():
-                    remember_logged(tracking_uri(study), root, plan)
+                    remember_logged(tracking_uri(study), root, plan, study.tracking.report)
             except TrackingError as error:
                 warn(str(error))
     return 1 if outcome.failed or outcome.failed_before else 0
@@ -99,7 +100,7 @@ def run_study(
 
 def _is_done(study: StudySettings, plan: Sequence[RunSpec], root: Path, policy: Policy) -> bool:
     """Return whether all runs are finished and, as far as a file can tell, logged to MLflow."""
-    if policy.force or not has_logged(tracking_uri(study), root, plan):
+    if policy.force or not has_logged(tracking_uri(study), root, plan, study.tracking.report):
         return False
     return all(RunFolder.of(root, spec).record() is not None for spec in plan)
 
