@@ -119,6 +119,7 @@ def _comparison(analysis: Analysis) -> dict[str, object]:
         },
         "rows": [
             {
+                "name": names[place],
                 **flat_row(analysis, place),
                 **_errors_by_class(analysis, place),
                 "deployed": [*map(variant_values, row_verdicts(analysis, place))],
