@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import functools
-import hashlib
-import json
-import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from benchmark.config.study import StudySettings
@@ -18,14 +13,15 @@ from benchmark.report.caveats import caveats
 from benchmark.report.charts.curves import FIGURES
 from benchmark.report.charts.pareto import cost_columns
 from benchmark.report.charts.shared import vega_lite_version
-from benchmark.report.charts.style import DARK, LIGHT
+from benchmark.report.charts.style import LIGHT
 from benchmark.report.collect import Collection
 from benchmark.report.page import card
 from benchmark.report.page import mistakes as page_images
 from benchmark.report.page import tables as html_tables
 from benchmark.report.page.ask import LIMITS, cost_keys
 from benchmark.report.page.charts import first_shown, page_data
-from benchmark.report.page.figures import breakable, decimals, typeset
+from benchmark.report.page.document import PAGE, joined, render_page
+from benchmark.report.page.figures import decimals
 from benchmark.report.pick import WORDS
 from benchmark.report.sections import (
     SECTIONS,
@@ -35,17 +31,17 @@ from benchmark.report.sections import (
     sections,
 )
 
-PAGE = Path(__file__).parent
-SCRIPTS = ("rule.js", "charts.js", "tables.js", "gallery.js", "ask.js", "report.js")
+SCRIPTS = (
+    "elements.js",
+    "rule.js",
+    "charts.js",
+    "tables.js",
+    "gallery.js",
+    "ask.js",
+    "report.js",
+)
 """Scripts of the page, in the order in which they build on each other."""
 COMMAND = "bench report"
-
-# The page has no network access and runs only its own scripts, so that even unescaped text
-# could do no harm. Vega's tooltips insert inline style sheets.
-POLICY = (
-    "default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; img-src data:; "
-    "base-uri 'none'; form-action 'none'"
-)
 
 
 def render_html(
@@ -61,8 +57,6 @@ def render_html(
     or differ; these are the user's data. `command` writes this report, without its criteria; the
     page adds the options that were chosen on it.
     """
-    own = "".join((PAGE / name).read_text("utf-8") for name in SCRIPTS)
-    scripts = [_as_script(_vega()), _as_script(own)]
     comparisons = [
         _comparison(analysis, collection.not_begun if number == 0 else [], number, images)
         for number, analysis in enumerate(analyses)
@@ -75,12 +69,6 @@ def render_html(
     ]
     values = {
         "study": study.study,
-        "policy": POLICY.format(scripts=" ".join(f"'{_digest(text)}'" for text in scripts)),
-        "style": (PAGE / "report.css").read_text("utf-8"),
-        "light": LIGHT.variables(),
-        "dark": DARK.variables(),
-        "scripts": scripts,
-        "data": _as_json({"light": LIGHT.variables(), "command": command, "comparisons": data}),
         "comparisons": comparisons,
         "elsewhere": collection.elsewhere,
         "titles": TITLES,
@@ -93,7 +81,9 @@ def render_html(
         "box": {"left": card.LEFT, "right": card.WIDTH - card.RIGHT, "top": card.TOP,
                 "bottom": card.HEIGHT - card.BOTTOM, "width": card.WIDTH, "height": card.HEIGHT},
     }  # fmt: skip
-    return _template(values)
+    scripts = [_vega(), joined(*(PAGE / name for name in SCRIPTS))]
+    shared = {"light": LIGHT.variables(), "command": command, "comparisons": data}
+    return render_page(PAGE / "report.html", values, scripts, shared)
 
 
 def _limit_fields() -> list[tuple[str, str, str]]:
@@ -103,21 +93,6 @@ def _limit_fields() -> list[tuple[str, str, str]]:
     return [(field, units[key], key) for field, key in LIMITS.items()]
 
 
-def _template(values: Mapping[str, Any]) -> str:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(PAGE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["typeset"] = typeset
-    environment.filters["breakable"] = breakable
-    return environment.get_template("report.html").render(values)
-
-
 @functools.cache
 def _vega() -> str:
     """Bundle Vega, Vega-Lite and Vega-Embed in the version of the charts as one script."""
@@ -125,22 +100,6 @@ def _vega() -> str:
 
     snippet = "window.vegaEmbed = vegaEmbed;"
     return vl_convert.javascript_bundle(snippet, vl_version=vega_lite_version())
-
-
-def _as_script(text: str) -> str:
-    """Escape text that would end the script element; it only occurs inside strings."""
-    return re.sub("<(?=/?script)", r"\\x3c", text.replace("\r\n", "\n"), flags=re.IGNORECASE)
-
-
-def _as_json(value: object) -> str:
-    """JSON without `<`, which could end the enclosing element."""
-    text = json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
-    # Short lines make reports diffable; inside a string the quote would be escaped.
-    return text.replace('},{"', '},\n{"')
-
-
-def _digest(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _comparison(
@@ -207,7 +166,7 @@ def _optional(
                             table.title,
                             table.columns,
                             table.rows,
-                            [f"{name}-{number}" for name in table.links],
+                            [f"#{name}-{number}" for name in table.links],
                         ),
                         table.notes,
                     )
