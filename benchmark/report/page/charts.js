@@ -121,8 +121,7 @@ function pareto(root, specs) {
   const draw = () => {
     const spec = specs[chosen(fieldset)];
     if (picked !== undefined) {
-      const data = Object.values(spec.datasets).flat();
-      for (const datum of data) datum.pick = datum.name === picked;
+      for (const datum of spec.data.values) datum.pick = datum.name === picked;
     }
     return chart.draw(spec);
   };
