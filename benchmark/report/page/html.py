@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from benchmark.config.study import StudySettings
@@ -41,7 +42,21 @@ SCRIPTS = (
     "report.js",
 )
 """Scripts of the page, in the order in which they build on each other."""
+SITE_SCRIPTS = ("vega.js", "report.js")
+"""Files of the scripts in a site."""
 COMMAND = "bench report"
+
+
+@dataclass(frozen=True)
+class Site:
+    """The site that a report is a page of."""
+
+    home: str
+    """Relative path of its first page."""
+    assets: str
+    """Relative path of its folder of `write_assets`."""
+    records: html_tables.Table
+    """Runs of the report, with links to their records."""
 
 
 def render_html(
@@ -50,15 +65,17 @@ def render_html(
     analyses: Sequence[Analysis],
     images: bool = True,
     command: str = COMMAND,
+    site: Site | None = None,
 ) -> str:
     """Render the whole report; `analyses` are of the collection's comparisons, in order.
 
     The page works offline. `images` embeds thumbnails of test images on which architectures fail
     or differ; these are the user's data. `command` writes this report, without its criteria; the
-    page adds the options that were chosen on it.
+    page adds the options that were chosen on it. The page is self-contained unless it is part of
+    a `site`.
     """
     comparisons = [
-        _comparison(analysis, collection.not_begun if number == 0 else [], number, images)
+        _comparison(analysis, collection.not_begun if number == 0 else [], number, images, site)
         for number, analysis in enumerate(analyses)
     ]
     data = [
@@ -71,6 +88,7 @@ def render_html(
         "study": study.study,
         "comparisons": comparisons,
         "elsewhere": collection.elsewhere,
+        "home": site.home if site else "",
         "titles": TITLES,
         "costs_weighed": [
             (key, WORDS[key][0] if key in WORDS else key)
@@ -81,9 +99,17 @@ def render_html(
         "box": {"left": card.LEFT, "right": card.WIDTH - card.RIGHT, "top": card.TOP,
                 "bottom": card.HEIGHT - card.BOTTOM, "width": card.WIDTH, "height": card.HEIGHT},
     }  # fmt: skip
-    scripts = [_vega(), joined(*(PAGE / name for name in SCRIPTS))]
     shared = {"light": LIGHT.variables(), "command": command, "comparisons": data}
-    return render_page(PAGE / "report.html", values, scripts, shared)
+    if site is not None:
+        return render_page(PAGE / "report.html", values, [*SITE_SCRIPTS], shared, site.assets)
+    return render_page(PAGE / "report.html", values, [*report_scripts().values()], shared)
+
+
+def report_scripts() -> dict[str, str]:
+    """Return the scripts of reports by the names of their files in a site."""
+    return dict(
+        zip(SITE_SCRIPTS, (_vega(), joined(*(PAGE / name for name in SCRIPTS))), strict=True)
+    )
 
 
 def _limit_fields() -> list[tuple[str, str, str]]:
@@ -103,7 +129,7 @@ def _vega() -> str:
 
 
 def _comparison(
-    analysis: Analysis, not_begun: Sequence[str], number: int, images: bool
+    analysis: Analysis, not_begun: Sequence[str], number: int, images: bool, site: Site | None
 ) -> dict[str, Any]:
     spec, rows = analysis.comparison.specs[0], analysis.rows
     optional = list(sections(analysis))
@@ -133,6 +159,7 @@ def _comparison(
         "not_measured": [(row.name, row.measured_error) for row in rows if row.measured_error],
         "fairness": html_tables.fairness_table(analysis),
         "images": page_images.image_groups(analysis, first_shown(analysis)) if images else None,
+        "records": site.records if site else None,
         "summary": spec.data_summary,
         "data_text": render.describe_data(spec.data_summary),
         "protocol_text": render.describe_protocol(
@@ -192,6 +219,7 @@ def _contents(values: Mapping[str, Any]) -> dict[str, dict[str, str]]:
         "curves": values["pick"],
         "counters": values["costs"].lines,
         "measured": values["measured"] or values["not_measured"],
+        "records": values["records"],
         "data": True,
         "fairness": values["costs"].lines,
         "environment": values["costs"].lines,
