@@ -1,7 +1,7 @@
 // Tables: sort, filter, and show the first rows of long ones.
 
-// Rows that a long table shows before one asks for all.
-const FIRST_ROWS = 100;
+// Rows that a long table shows before one asks for all; a page may want fewer.
+const FIRST_ROWS = Number(document.querySelector("[data-first-rows]")?.dataset.firstRows || 100);
 
 class Listing {
   constructor(table) {
