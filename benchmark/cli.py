@@ -17,6 +17,7 @@ from benchmark.commands.data import data
 from benchmark.commands.deploy import deploy
 from benchmark.commands.doctor import doctor
 from benchmark.commands.export import export
+from benchmark.commands.gallery import gallery
 from benchmark.commands.init import init
 from benchmark.commands.merge import merge
 from benchmark.commands.models import models
@@ -108,6 +109,7 @@ for _command in (
         runs,
         pack,
         merge,
+        gallery,
         sync,
         doctor,
         ui,

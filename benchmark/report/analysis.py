@@ -223,6 +223,7 @@ def _predictions_by_row(
     by_row: list[tuple[RunPredictions, ...]] = []
     notes: list[str] = []
     lacking: list[str] = []
+    known: dict[str, TestSet] = {}
     for row in rows[:MAX_ROWS_READ]:
         records = row.records[:MAX_SEEDS]
         if not all(has_predictions(root, record, split) for record in records):
@@ -230,7 +231,7 @@ def _predictions_by_row(
             lacking.append(row.name)
             continue
         try:
-            own, predictions = read_predictions(root, records, split)
+            own, predictions = read_predictions(root, records, split, known)
             if test is not None and (own.ids, own.labels.tolist()) != (
                 test.ids,
                 test.labels.tolist(),

@@ -71,15 +71,23 @@ def has_predictions(root: Path, record: RunRecord, split: Split = "test") -> boo
 
 
 def read_predictions(
-    root: Path, records: Sequence[RunRecord], split: Split = "test"
+    root: Path,
+    records: Sequence[RunRecord],
+    split: Split = "test",
+    known: dict[str, TestSet] | None = None,
 ) -> tuple[TestSet, list[RunPredictions]]:
     """Return the split that all `records` share, and the predictions of each in its order.
 
+    `known` has the same split of other runs by the hash of their manifest, and gets this one.
     Raises ReportError if a file is missing or damaged, or if the images or labels of a run differ
     from those of the first one.
     """
     folders = [RunFolder.of(root, record.spec).path for record in records]
-    test = read_test_set(folders[0], records[0], split)
+    known = {} if known is None else known
+    manifest = records[0].files.get(files.MANIFEST, "")
+    if manifest not in known:
+        known[manifest] = read_test_set(folders[0], records[0], split)
+    test = known[manifest]
     return test, [read_run(*found, test, split) for found in zip(folders, records, strict=True)]
 
 

@@ -132,6 +132,7 @@ SECTIONS = {
         "measured": "Measured cost",
     },
     "Conditions": {
+        "records": "Records",
         "data": "Data and protocol",
         "fairness": "Fairness",
         "environment": "Environment",

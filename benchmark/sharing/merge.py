@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,11 +55,10 @@ class SharedRun:
     stress: tuple[StressResult, ...]
 
 
-def verify_pack(pack: Pack) -> None:
-    """Raise PackError unless all of a pack can be believed."""
-    verifier = RunVerifier()
+def verify_pack(pack: Pack) -> list[RunSpec]:
+    """Return the specs of a pack's runs; raises PackError unless all of it can be believed."""
+    verifier, specs = RunVerifier(), []
     used = {name for name in pack.members if name.startswith("runs/")}
-    fingerprints: set[str] = set()
     for run in runs_of(pack):
         record = run.record
         with tempfile.TemporaryDirectory() as place:
@@ -75,18 +74,20 @@ def verify_pack(pack: Pack) -> None:
                     verify_stress(result, record, f"{result.corruption}-{result.severity}.json")
             except PackError as error:
                 pack.refuse(str(error))
-        fingerprints.add(record.spec.data_summary.fingerprint)
+        specs.append(record.spec)
+    fingerprints = {spec.data_summary.fingerprint for spec in specs}
     for audit in audits_of(pack):
         used.add(f"audits/{audit.fingerprint}.json")
         if audit.fingerprint not in fingerprints:
             pack.refuse(f"has an audit of data {audit.fingerprint} without a run on them")
     if unused := sorted(pack.members.keys() - used):
         pack.refuse(f"{unused[0]} belongs to no run")
+    return specs
 
 
-def runs_of(pack: Pack) -> Iterator[SharedRun]:
-    """Iterate over the runs of a pack; raises PackError if one cannot be read."""
-    run_ids = pack.run_ids()
+def runs_of(pack: Pack, run_ids: Sequence[str] | None = None) -> Iterator[SharedRun]:
+    """Iterate over the runs of a pack, or some of them; raises PackError if one cannot be read."""
+    run_ids = pack.run_ids() if run_ids is None else run_ids
     if not run_ids:
         pack.refuse("has no run")
     for run_id in run_ids:
@@ -125,25 +126,39 @@ def merge(pack: Pack, study: StudySettings, root: Path, lock: Lock, merged: Merg
     Runs on the data of `study` get its paths, so that their images can be decoded here.
     """
     for run in runs_of(pack):
-        record = run.record
-        merged.studies.add(record.spec.study)
-        local = _local(record.spec, study, root)
-        folder = RunFolder(runs_root(root, record.spec.study) / folder_name(record.spec))
-        folder.path.mkdir(parents=True, exist_ok=True)
-        with lock(folder):
-            if conflict := _merge_run(pack, run, local, folder, merged):
-                merged.conflicts.append(
-                    f"{pack.path}: run {record.spec.name} ({record.run_id}): {conflict}"
-                )
+        merged.studies.add(run.record.spec.study)
+        merge_run(pack, run, _local(run.record.spec, study, root), root, lock, merged)
     for audit in audits_of(pack):
-        known = find_audit(root, audit.fingerprint)
-        if known is None:
-            store_audit(root, audit)
-        elif not _alike(known, audit):
+        merge_audit(pack, audit, root, merged)
+
+
+def merge_run(
+    pack: Pack, run: SharedRun, local: RunSpec, root: Path, lock: Lock, merged: Merged
+) -> None:
+    """Add a run, and the results beside it, to the store below `root`, unless it has them.
+
+    `local` is the run's spec with the paths of this store.
+    """
+    record = run.record
+    folder = RunFolder(runs_root(root, local.study) / folder_name(local))
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with lock(folder):
+        if conflict := _merge_run(pack, run, local, folder, merged):
             merged.conflicts.append(
-                f"{pack.path}: the audit of data {audit.fingerprint} was not merged: the store has "
-                "another one"
+                f"{pack.path}: run {record.spec.name} ({record.run_id}): {conflict}"
             )
+
+
+def merge_audit(pack: Pack, audit: Audit, root: Path, merged: Merged) -> None:
+    """Add an audit to the store below `root`, unless it has one of the same data."""
+    known = find_audit(root, audit.fingerprint)
+    if known is None:
+        store_audit(root, audit)
+    elif not _alike(known, audit):
+        merged.conflicts.append(
+            f"{pack.path}: the audit of data {audit.fingerprint} was not merged: the store has "
+            "another one"
+        )
 
 
 def _local(spec: RunSpec, study: StudySettings, root: Path) -> RunSpec:
@@ -161,10 +176,7 @@ def _merge_run(
     folder: RunFolder,
     merged: Merged,
 ) -> str:
-    """Merge one run; return why it, or a result beside it, was not merged, else nothing.
-
-    `local` is its spec with the paths of this store.
-    """
+    """Merge one run; return why it, or a result beside it, was not merged, else nothing."""
     record = run.record
     known = folder.record()
     if known is None and folder.has_ended():

@@ -106,14 +106,14 @@ class RunVerifier:
             self._sets[key] = read_test_set(folder, record, split)
         test = self._sets[key]
         shares = read_run(folder, record, test, name).probabilities
-        table = pd.read_parquet(path, columns=["id", "answer"]).sort_values("id", kind="stable")
+        answers = pq.read_table(path, columns=["id", "answer"]).sort_by("id")["answer"]
         if len(set(test.ids)) != len(test.ids):
             raise PackError(f"{path.name} has an image twice")
         if not (np.isfinite(shares).all() and (shares >= 0).all()):
             raise PackError(f"{path.name} has values that are no probabilities")
         if np.abs(shares.sum(axis=1) - 1).max(initial=0) > SUM_ROUNDING:
             raise PackError(f"{path.name} has probabilities that do not add up to 1")
-        if table["answer"].tolist() != [classes[place] for place in shares.argmax(axis=1)]:
+        if answers.to_pylist() != [classes[place] for place in shares.argmax(axis=1)]:
             raise PackError(f"{path.name} has answers that are not the most probable classes")
         return Predictions(list(test.ids), test.labels, shares)
 

@@ -184,11 +184,11 @@ def as_markdown(found: Sequence[Costed]) -> str:
 def as_csv(found: Sequence[Costed], errors: dict[str, str]) -> str:
     """Format as CSV, one row per architecture, unrounded; failed ones have the reason."""
     rows: list[dict[str, object]] = [
-        {**CatalogueRow.of(item.cost).cells(), **_flat(item)} for item in found
+        {**CatalogueRow.of(item.cost).with_family().cells(), **_flat(item)} for item in found
     ]
     counted = {item.cost.architecture for item in found}
     rows += [
-        {**CatalogueRow.failed(name, reason).cells()}
+        {**CatalogueRow.failed(name, reason).with_family().cells()}
         for name, reason in errors.items()
         if name not in counted
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +42,14 @@ class CatalogueRow:
     empty."""
     training_params: str
     """Parameters of the training form, likewise."""
+    family: str = ""
+    """timm's module of the architecture."""
+    tags: str = ""
+    """Tags of timm's weights, its default first, separated by spaces."""
 
     @staticmethod
     def of(cost: Cost) -> CatalogueRow:
-        """Create the row of a counted architecture."""
+        """Create the row of a counted architecture, without family and tags."""
 
         def text(value: object) -> str:
             return "" if value is None else str(value)
@@ -71,6 +75,13 @@ class CatalogueRow:
         known = {"architecture": architecture, "verdict": "unchecked", "reason": reason}
         return CatalogueRow.from_cells(known)
 
+    def with_family(self) -> CatalogueRow:
+        """Return the row with timm's family and tags; imports timm. Unknown names have none."""
+        from clothclf.models.architectures import family, tags
+
+        name = self.architecture
+        return replace(self, family=family(name), tags=" ".join(tags(name)))
+
     @staticmethod
     def from_cells(cells: Mapping[str, str]) -> CatalogueRow:
         """Create a row from the values of COLUMNS; missing ones are empty."""
@@ -89,6 +100,8 @@ _FIELDS = [field.name for field in fields(CatalogueRow)]
 _PLACE = _FIELDS.index("macs_by_counter")
 COLUMNS = [*_FIELDS[:_PLACE], *(f"macs_{name}" for name in COUNTERS), *_FIELDS[_PLACE + 1 :]]
 """Columns of the file."""
+OPTIONAL_COLUMNS = frozenset({"family", "tags", *(f"macs_{name}" for name in COUNTERS)})
+"""Columns that were added since, which files of earlier versions lack."""
 
 
 def count_catalogue(
@@ -106,14 +119,16 @@ def count_catalogue(
     `names`. A failure becomes a row with the reason. `quick` uses torch's counter only. Each of the
     `workers` is a single-threaded process; together they use at most `memory_gib`.
     """
-    rows = {row.architecture: row for row in read_catalogue(file)}
+    rows = {
+        row.architecture: row if row.family else row.with_family() for row in read_catalogue(file)
+    }
     _write_all(file, list(rows.values()))
     waiting = [_own(name) for name in dict.fromkeys(names) if name not in rows]
 
     def add(request: CostRequest, result: Any, error: str) -> None:
         name = request.architecture
         row = CatalogueRow.failed(name, error) if error else CatalogueRow.of(cost_from_dict(result))
-        rows[name] = row
+        rows[name] = row = row.with_family()
         with file.open("a", newline="", encoding="utf-8") as out:
             csv.DictWriter(out, COLUMNS).writerow(row.cells())
         on_row(row)
@@ -127,7 +142,7 @@ def count_catalogue(
 def read_catalogue(file: Path) -> list[CatalogueRow]:
     """Read the rows of a file, ignoring a truncated last line; none if there is no file.
 
-    Columns of counters that were added since are empty. Raises CostError if the file has unknown
+    Columns that were added since are empty. Raises CostError if the file has unknown
     columns, or lacks others.
     """
     if not file.exists() or not file.stat().st_size:
@@ -135,7 +150,7 @@ def read_catalogue(file: Path) -> list[CatalogueRow]:
     with file.open(newline="", encoding="utf-8") as lines:
         reader = csv.DictReader(lines)
         lacking = set(COLUMNS) - set(reader.fieldnames or ())
-        if set(reader.fieldnames or ()) - set(COLUMNS) or lacking & set(_FIELDS):
+        if set(reader.fieldnames or ()) - set(COLUMNS) or lacking - OPTIONAL_COLUMNS:
             raise CostError(f"{file} is not a cost table: its columns are not {','.join(COLUMNS)}")
         return [CatalogueRow.from_cells(row) for row in reader if None not in row.values()]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import glob
 import hashlib
 import os
 import shutil
@@ -17,6 +18,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from clothclf.data.in_use import hold, keep_lock, lock_shared
+
+_syncs = True
+
+
+@contextlib.contextmanager
+def without_sync() -> Iterator[None]:
+    """Do not wait for the disk in this process, for files that are deleted before it ends."""
+    global _syncs
+    _syncs = False
+    try:
+        yield
+    finally:
+        _syncs = True
 
 
 @contextlib.contextmanager
@@ -29,10 +43,12 @@ def new_file(path: Path) -> Iterator[Path]:
     try:
         yield Path(name)
         os.chmod(name, 0o644)
-        _sync(Path(name))
+        if _syncs:
+            _sync(Path(name))
         os.replace(name, path)
-        with contextlib.suppress(OSError):  # not every system supports fsync on a folder
-            _sync(path.parent)
+        if _syncs:
+            with contextlib.suppress(OSError):  # not every system supports fsync on a folder
+                _sync(path.parent)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
@@ -155,9 +171,40 @@ def new_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def sweep(folder: Path) -> None:
+@contextlib.contextmanager
+def replaced_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder to fill beside a user's folder `path`; it replaces that on success.
+
+    Readers see the old or the new folder, and between two renames none. Symlinks are kept.
+    """
+    path = Path(os.path.realpath(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sweep(path.parent, f".{glob.escape(path.name)}.new-*")
+    unfinished = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.new-"))
+    old = unfinished.with_name(f"{unfinished.name}.old")
+    lock = lock_shared(unfinished)
+    try:
+        yield unfinished
+        unfinished.chmod(0o755)
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(path, old)
+        try:
+            os.rename(unfinished, path)
+        except OSError:
+            os.rename(old, path)
+            raise
+        with contextlib.suppress(OSError):
+            _sync(path.parent)
+    finally:
+        if lock is not None:
+            os.close(lock)
+        for left in (unfinished, old):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def sweep(folder: Path, pattern: str = ".*") -> None:
     """Delete hidden folders without a lock, which killed processes left behind."""
-    for left in [item for item in folder.glob(".*") if item.is_dir() and not item.is_symlink()]:
+    for left in [item for item in folder.glob(pattern) if item.is_dir() and not item.is_symlink()]:
         try:
             lock = os.open(left, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:  # its process has just renamed it

@@ -112,10 +112,10 @@ def fingerprint(manifest: pd.DataFrame) -> str:
 
 def duplicate_statistics(manifest: pd.DataFrame) -> dict[str, int]:
     """Count exact duplicates: groups, images, label conflicts, and groups across splits."""
-    groups = manifest.groupby("pixel_hash").agg(
+    repeated = manifest[manifest["pixel_hash"].duplicated(keep=False)]
+    exact_duplicates = repeated.groupby("pixel_hash").agg(
         size=("id", "size"), labels=("label", "nunique"), splits=("split", "nunique")
     )
-    exact_duplicates = groups[groups["size"] > 1]
     return {
         "exact_duplicate_groups": len(exact_duplicates),
         "exact_duplicate_images": int(exact_duplicates["size"].sum()),

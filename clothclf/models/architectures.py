@@ -117,6 +117,14 @@ def tags(name: str) -> list[str]:
     return sorted((item.partition(".")[2] for item in names), key=lambda tag: (tag != first, tag))
 
 
+def family(name: str) -> str:
+    """Return the module of timm that defines an architecture: `resnet`; empty for any other."""
+    if is_custom(name) or not _timm().is_model(name):
+        return ""
+    module: str = _timm().model_entrypoint(name).__module__
+    return module.rpartition(".")[2]
+
+
 def pretrained_config(name: str) -> Any:
     """Return timm's pretrained configuration of `name` or `name.tag`; None if there is none.
 

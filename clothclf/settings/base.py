@@ -133,8 +133,8 @@ def identity(settings: Settings) -> dict[str, Any]:
     values = settings.model_dump(mode="json")
     for name, field in type(settings).model_fields.items():
         value = getattr(settings, name)
-        if any(isinstance(mark, _Later) for mark in field.metadata) and (
-            value == field.get_default(call_default_factory=True)
+        if any(isinstance(mark, _Later) for mark in field.metadata) and value == (
+            field.get_default(call_default_factory=True) if field.default_factory else field.default
         ):
             del values[name]
         elif isinstance(value, Settings):

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from benchmark.config.study import StudySettings, TrackingSettings
 from benchmark.report.collect import Collection, collect
 from benchmark.runs import run_folder as files
-from benchmark.runs.record import Failure
+from benchmark.runs.record import Failure, RunRecord
 from benchmark.runs.run_folder import RunFolder
 from clothclf.data.dataset import DataSet
 from clothclf.data.prepare import prepare
@@ -77,8 +77,6 @@ def fail(made: Made, name: str, reason: str) -> None:
 def _keep(
     root: Path, study: StudySettings, data: DataSet, place: int, seed: int, epochs: int
 ) -> None:
-    from clothclf.training.evaluate import evaluate, predictions_table
-
     name = study.architectures[place].name
     spec = make_spec(
         name,
@@ -88,20 +86,31 @@ def _keep(
         pixels=data.pixels,
         model=study.model,
     )
-    folder = RunFolder.of(root, spec)
-    folder.start(spec)
-    test = data.split("test")
     skill = 1.9 + 0.6 * (place + 1) / len(study.architectures) + 0.25 * (place % 4 == 1)
-    shares = _answers(test.targets, len(data.summary.classes), skill, 100 * place + seed)
-    predictions = Predictions(test.ids, test.targets, shares)
+    macs = round(5e7 * 1.18**place * (1 + 0.4 * (place % 3)))
+    record = make_record(spec, 0.5, macs, make_measured(2.0 + 0.7 * place))
+    write_run(root, record, data, skill, 100 * place + seed, epochs)
+
+
+def write_run(
+    root: Path, record: RunRecord, data: DataSet, skill: float, seed: int, epochs: int
+) -> None:
+    """Write the folder of a run whose answers are drawn from `seed`, with the record's costs."""
+    from clothclf.training.evaluate import evaluate, predictions_table
+
+    folder = RunFolder.of(root, record.spec)
+    folder.start(record.spec)
+    test = data.manifest[data.manifest["split"] == "test"]
+    numbers = {label: number for number, label in enumerate(data.summary.classes)}
+    targets = test["label"].map(numbers).to_numpy(dtype=np.int64)
+    shares = _answers(targets, len(numbers), skill, seed)
+    predictions = Predictions(test["id"].tolist(), targets, shares)
     table = predictions_table(predictions, data.summary.classes)
     table.to_parquet(folder.path / files.PREDICTIONS, index=False)
     data.manifest.to_parquet(folder.path / files.MANIFEST, index=False)
-    macs = round(5e7 * 1.18**place * (1 + 0.4 * (place % 3)))
-    record = make_record(spec, 0.5, macs, make_measured(2.0 + 0.7 * place))
     told = {
         "test": evaluate(predictions, data.summary.classes),
-        "training": _training(epochs, skill, 100 * place + seed),
+        "training": _training(epochs, skill, seed),
         "files": folder.hashes(),
     }
     folder.write(files.RECORD, record.model_copy(update=told))

@@ -695,3 +695,14 @@ def test_axes_of_static_plots_name_their_units(made: Made) -> None:
         text = json.dumps(spec)
         units = ("(%)", "(nats)", "true class")
         assert any(unit in text for unit in units), name
+
+
+def test_charts_are_valid_vega_lite(made: Made) -> None:
+    """By the schema that Altair has: Vega would ignore a misspelled key without a word."""
+    altair = pytest.importorskip("altair")
+    for name, spec in plots(analysis_of(made)):
+        chart = {key: value for key, value in spec.items() if key != "$schema"}
+        assert altair.Chart.from_dict(chart).to_dict(), name
+        chart["layer"][0]["mark"]["colour"] = "red"
+        with pytest.raises(Exception, match="colour"):
+            altair.Chart.from_dict(chart)

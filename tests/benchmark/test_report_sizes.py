@@ -71,6 +71,6 @@ def test_the_chart_joins_the_sizes_of_one_architecture(tmp_path: Path) -> None:
     analysis = analyse(collection.comparisons[0], tmp_path)
     families = {point["family"] for point in pareto_data(analysis, COLUMNS["macs"])}
     assert len(families) == 1
-    first = pareto(analysis, COLUMNS["macs"], LIGHT).to_dict()["layer"][0]
+    first = pareto(analysis, COLUMNS["macs"], LIGHT)["layer"][0]
     assert first["mark"]["type"] == "line"
     assert first["encoding"]["detail"]["field"] == "family"

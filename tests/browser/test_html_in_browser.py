@@ -6,7 +6,6 @@ import contextlib
 import http.server
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,19 @@ import pytest
 from tests.benchmark.drawn_study import Made, fail, make_study
 from tests.benchmark.examples import make_measured, make_record, make_spec
 from tests.benchmark.test_report_contents import keep, study_in
-from tests.browser.pages import CHROMIUM, WIDTHS, all_drawn, keep_screenshot, until, write
+from tests.browser.pages import (
+    AXE,
+    CHROMIUM,
+    WIDTHS,
+    all_drawn,
+    keep_screenshot,
+    time_to_use,
+    until,
+    violations,
+    write,
+)
 
 NAMES = ("mobilenetv3_small_100", "resnet18", "resnet34", "efficientnet_b0", "vgg16")
-AXE = Path(os.environ.get("BENCH_AXE") or "build/node_modules/axe-core/axe.min.js")
-"""Script of the npm package axe-core, which checks accessibility; `.ci/run` installs it."""
 MANY = 50
 MOST_BYTES = 8_000_000
 MOST_SECONDS = 2.0
@@ -280,19 +287,6 @@ def test_the_answer_stands_first_and_nothing_is_cut(
                 assert box["y"] + box["height"] <= height * (2 if width == 390 else 1), part
 
 
-def violations(page: Any) -> list[str]:
-    """What axe finds; nothing where it is not installed."""
-    if not AXE.is_file():
-        return []
-    page.evaluate(AXE.read_text("utf-8"))
-    found = page.evaluate("axe.run().then((result) => result.violations)")
-    return [
-        f"{item['id']}: {node['html'][:200]} {node['failureSummary']}"
-        for item in found
-        for node in item["nodes"]
-    ]
-
-
 @pytest.mark.skipif(not AXE.is_file(), reason=f"axe-core is not installed at {AXE} (BENCH_AXE)")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", WIDTHS)
@@ -429,36 +423,11 @@ def test_fifty_runs_on_five_thousand_images_are_small_and_fast(
     assert images >= 5000
     path = write(made, tmp_path / "report.html")
     assert path.stat().st_size < MOST_BYTES
-    waited, worked = zip(*(time_to_use(browser, path) for _ in range(5)), strict=True)
-    print(f"{path.stat().st_size / 1e6:.2f} MB; usable after {min(waited):.2f} s, of which the")
-    print(f"page's own work is {min(worked):.2f} s; load {os.getloadavg()[0]:.1f}")
-    # Where others have the cores, the clock tells of them: then the page's own work counts.
-    idle = os.getloadavg()[0] <= (os.cpu_count() or 1)
-    assert min(waited if idle else worked) < MOST_SECONDS
+    chart = '[data-chart="pareto"][data-ready]'
+    assert time_to_use(browser, path, chart, "table.main thead th") < MOST_SECONDS
     page = open_page(path)
     all_drawn(page)
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": WIDTHS[width]})
         page.wait_for_timeout(500)
         keep_screenshot(page, f"report-of-{MANY}-{width}.png", tmp_path)
-
-
-def time_to_use(browser: Any, path: Path) -> tuple[float, float]:
-    """Seconds from opening a report to its table sorted beside its first chart; and of its thread.
-
-    The second is what the page's main thread had of a core until then.
-    """
-    context = browser.new_context(viewport={"width": 1440, "height": WIDTHS[1440]})
-    page = context.new_page()
-    session = context.new_cdp_session(page)
-    session.send("Performance.enable", {"timeDomain": "threadTicks"})
-    started = time.perf_counter()
-    page.goto(path.as_uri())
-    page.wait_for_selector('[data-chart="pareto"][data-ready]', state="attached")
-    page.locator("table.main thead th").nth(1).get_by_role("button").click()
-    page.wait_for_selector("th[aria-sort]")
-    waited = time.perf_counter() - started
-    metrics = session.send("Performance.getMetrics")["metrics"]
-    assert figures(page) == sorted(figures(page), reverse=True)
-    context.close()
-    return waited, next(item["value"] for item in metrics if item["name"] == "TaskDuration")

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from benchmark.report.analysis import Analysis
-from benchmark.report.charts.shared import Data, layered
+from benchmark.report.charts.shared import Data, Spec, field, layer, layered
 from benchmark.report.charts.style import Colours
-
-if TYPE_CHECKING:
-    import altair as alt
 
 MAX_CLASSES = 30
 """Maximum classes to show; with more, those with the most errors are shown."""
@@ -66,60 +63,48 @@ def confusion_data(analysis: Analysis, place: int) -> Data:
     ]
 
 
-def confusion(analysis: Analysis, place: int, colours: Colours) -> alt.LayerChart:
+def confusion(analysis: Analysis, place: int, colours: Colours) -> Spec:
     """Confusion matrix of a row; rows are true classes, columns predicted classes."""
-    import altair as alt
-
     if analysis.test is None:
         raise ValueError("no predictions to draw")
     labels = [analysis.test.classes[number] for number in shown_classes(analysis)]
     few = len(labels) <= MAX_NUMBERED
-    scale = alt.Scale(domain=labels, paddingInner=0.06, paddingOuter=0)
-    across, down = _axis(labelAngle=-45), _axis()
-    base = alt.Chart(alt.InlineData(values=confusion_data(analysis, place), name=DATA)).encode(
-        x=alt.X("answer:N", scale=scale, axis=across, title="predicted class"),
-        y=alt.Y("actual:N", scale=scale, axis=down, title="true class"),
+    scale = {"domain": labels, "paddingInner": 0.06, "paddingOuter": 0}
+    shared = {
+        "x": field("answer:N", scale=scale, axis=_axis(labelAngle=-45), title="predicted class"),
+        "y": field("actual:N", scale=scale, axis=_axis(), title="true class"),
+        "tooltip": _tooltip(),
+    }
+    right = {"test": "datum.actual == datum.answer", "value": colours.accent}
+    # Not a linear scale, so that a share of 1 % is still visible.
+    seen = {"type": "pow", "exponent": 0.35, "domain": [0, 100]}
+    opacity = {**seen, "range": [0, MAX_OPACITY if few else 1]}
+    squares = layer(
+        "rect",
+        {
+            **shared,
+            "color": {"condition": right, "value": colours.error},
+            "opacity": field("share:Q", scale=opacity, legend=None),
+        },
+        cornerRadius=2,
     )
-    squares = base.mark_rect(cornerRadius=2).encode(
-        color=alt.condition(
-            "datum.actual == datum.answer", alt.value(colours.accent), alt.value(colours.error)
-        ),
-        # Not a linear scale, so that a share of 1 % is still visible.
-        opacity=alt.Opacity(
-            "share:Q",
-            scale=alt.Scale(
-                type="pow", exponent=0.35, domain=[0, 100], range=[0, MAX_OPACITY if few else 1]
-            ),
-            legend=None,
-        ),
-        tooltip=_tooltip(),
-    )
-    layers: list[alt.Chart] = [squares]
-    if few:
-        numbers = base.transform_filter("datum.share >= 0.5").mark_text(fontSize=11)
-        shown = numbers.encode(
-            text=alt.Text("share:Q", format=".0f"), color=alt.value(colours.ink), tooltip=_tooltip()
-        )
-        layers.append(shown)
+    digits = {"text": field("share:Q", format=".0f"), "color": {"value": colours.ink}}
+    numbers = layer("text", {**shared, **digits}, where="datum.share >= 0.5", fontSize=11)
     step = CELL if few else SMALL_CELL
-    return layered(layers, max(120, step * len(labels)))
+    layers = [squares, numbers] if few else [squares]
+    return layered(layers, max(120, step * len(labels)), confusion_data(analysis, place), DATA)
 
 
-def _tooltip() -> list[alt.Tooltip]:
-    import altair as alt
-
+def _tooltip() -> list[Spec]:
     return [
-        alt.Tooltip("actual:N", title="true class"),
-        alt.Tooltip("answer:N", title="predicted class"),
-        alt.Tooltip("images:Q", title="images, mean over seeds", format=",.4~g"),
-        alt.Tooltip("share:Q", title="share of the true class (%)", format=".1f"),
+        field("actual:N", title="true class"),
+        field("answer:N", title="predicted class"),
+        field("images:Q", title="images, mean over seeds", format=",.4~g"),
+        field("share:Q", title="share of the true class (%)", format=".1f"),
     ]
 
 
-def _axis(**more: Any) -> alt.Axis:
+def _axis(**more: Any) -> Spec:
     """Axis with class names and without lines."""
-    import altair as alt
-
-    return alt.Axis(
-        grid=False, ticks=False, domain=False, labelLimit=130, labelOverlap=False, **more
-    )
+    lines = {"grid": False, "ticks": False, "domain": False}
+    return {**lines, "labelLimit": 130, "labelOverlap": False, **more}

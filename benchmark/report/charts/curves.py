@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from benchmark.report.analysis import Analysis
-from benchmark.report.charts.shared import Data, layered, names_of
+from benchmark.report.charts.shared import Data, Spec, field, layer, layered, names_of
 from benchmark.report.charts.style import DASHES, Colours
 from clothclf.results import TrainingResult
-
-if TYPE_CHECKING:
-    import altair as alt
 
 MAX_POINTS = 60
 """Maximum epochs drawn for one run; longer trainings are subsampled."""
@@ -72,10 +67,8 @@ def _points(training: TrainingResult, figure: str) -> Data:
 
 def series(
     analysis: Analysis, colours: Colours, key_columns: int | None = None
-) -> tuple[alt.Color, alt.StrokeDash]:
+) -> tuple[Spec, Spec]:
     """Colour and dash of each row's line, with a legend of `key_columns` columns as in `curves`."""
-    import altair as alt
-
     chosen = coloured(analysis)
     others = [name for name in names_of(analysis.rows) if name not in chosen]
     domain = [*chosen, *others]
@@ -83,81 +76,70 @@ def series(
     dashes = [list(dash) for dash in DASHES[: len(chosen)]] + [[1, 0]] * len(others)
     # The plot's own width shrinks when axes are drawn; the legend would then need another row
     # for which no space is reserved.
-    columns = alt.ExprRef(PAGE_COLUMNS) if key_columns is None else key_columns
-    key = alt.Legend(
-        columns=columns, values=chosen, symbolType="stroke", symbolSize=500, symbolStrokeWidth=2
-    )
+    columns = {"expr": PAGE_COLUMNS} if key_columns is None else key_columns
+    symbol = {"symbolType": "stroke", "symbolSize": 500, "symbolStrokeWidth": 2}
+    key = {"columns": columns, "values": chosen, **symbol}
     return (
-        alt.Color("name:N", scale=alt.Scale(domain=domain, range=shades), legend=key),
-        alt.StrokeDash("name:N", scale=alt.Scale(domain=domain, range=dashes), legend=key),
+        field("name:N", scale={"domain": domain, "range": shades}, legend=key),
+        field("name:N", scale={"domain": domain, "range": dashes}, legend=key),
     )
 
 
 def lines_with_points(
     analysis: Analysis,
     points: Data,
-    x: alt.X,
+    x: Spec,
     titles: tuple[str, str],
     colours: Colours,
     key_columns: int | None = None,
-) -> alt.LayerChart:
+) -> Spec:
     """One line for each row with points, whose accuracies `value` are in percent.
 
     `titles` are those of the y axis and of a value in tooltips; `key_columns` is as in `curves`.
     """
-    import altair as alt
-
     colour, dash = series(analysis, colours, key_columns)
-    base = alt.Chart(alt.InlineData(values=points)).encode(
-        x=x,
-        y=alt.Y("value:Q", title=titles[0], scale=alt.Scale(zero=False, nice=True)),
-        color=colour,
-    )
+    y = field("value:Q", title=titles[0], scale={"zero": False, "nice": True})
     tooltip = [
-        alt.Tooltip("name:N", title="architecture"),
-        alt.Tooltip(x.shorthand),
-        alt.Tooltip("value:Q", title=titles[1], format=".2f"),
+        field("name:N", title="architecture"),
+        field(f"{x['field']}:Q"),
+        field("value:Q", title=titles[1], format=".2f"),
     ]
-    lines = base.mark_line(strokeWidth=2).encode(strokeDash=dash)
-    dots = base.mark_point(filled=True, size=50).encode(tooltip=tooltip)
-    chart: alt.LayerChart = layered([lines, dots], HEIGHT)
-    return chart
+    encoding = {"x": x, "y": y, "color": colour}
+    lines = layer("line", {**encoding, "strokeDash": dash}, strokeWidth=2)
+    dots = layer("point", {**encoding, "tooltip": tooltip}, filled=True, size=50)
+    return layered([lines, dots], HEIGHT, points)
 
 
 def curves(
     analysis: Analysis, figure: str, colours: Colours, key_columns: int | None = None
-) -> alt.LayerChart:
+) -> Spec:
     """Learning curves with one line for each run and a point at its best epoch.
 
     `figure` is a key of FIGURES. The chart's parameter `focus` names one architecture to
     highlight; if empty, those of `coloured` are. `key_columns` sets the legend columns; by
     default, as many as the page has room for.
     """
-    import altair as alt
-
     title, form = FIGURES[figure]
     colour, dash = series(analysis, colours, key_columns)
-    base = alt.Chart(alt.InlineData(values=curve_data(analysis, figure))).encode(
-        x=alt.X("epoch:Q", axis=alt.Axis(tickMinStep=1, tickCount=12, format="d", grid=False)),
-        y=alt.Y("value:Q", title=title, scale=alt.Scale(zero=False, nice=True)),
-        color=colour,
-        opacity=alt.condition(
-            "focus ? focus == datum.name : datum.own", alt.value(0.95), alt.value(0.18)
-        ),
-        detail="seed:N",
-    )
-    lines = base.mark_line(strokeWidth=2).encode(strokeDash=dash)
-    best = base.transform_filter("datum.best").mark_point(filled=True, size=70)
+    in_focus = {"test": "focus ? focus == datum.name : datum.own", "value": 0.95}
+    axis = {"tickMinStep": 1, "tickCount": 12, "format": "d", "grid": False}
+    encoding = {
+        "x": field("epoch:Q", axis=axis),
+        "y": field("value:Q", title=title, scale={"zero": False, "nice": True}),
+        "color": colour,
+        "opacity": {"condition": in_focus, "value": 0.18},
+        "detail": field("seed:N"),
+    }
+    lines = layer("line", {**encoding, "strokeDash": dash}, strokeWidth=2)
+    best = layer("point", encoding, where="datum.best", filled=True, size=70)
     tooltip = [
-        alt.Tooltip("name:N", title="architecture"),
-        alt.Tooltip("seed:Q"),
-        alt.Tooltip("epoch:Q"),
-        alt.Tooltip("value:Q", title=title, format=form),
+        field("name:N", title="architecture"),
+        field("seed:Q"),
+        field("epoch:Q"),
+        field("value:Q", title=title, format=form),
     ]
     # Lines are hard to hover, so every epoch gets an invisible point.
-    hover_points = base.mark_point(size=60, filled=True).encode(
-        opacity=alt.value(0), tooltip=tooltip
-    )
-    focus = alt.param(name="focus", value="")
-    chart: alt.LayerChart = layered([lines, best, hover_points], HEIGHT).add_params(focus)
-    return chart
+    unseen = {**encoding, "opacity": {"value": 0}, "tooltip": tooltip}
+    hover_points = layer("point", unseen, size=60, filled=True)
+    chart = layered([lines, best, hover_points], HEIGHT, curve_data(analysis, figure))
+    return {**chart, "params": [{"name": "focus", "value": ""}]}

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from benchmark.report.analysis import Analysis
 from benchmark.report.charts.curves import HEIGHT, series
-from benchmark.report.charts.shared import Data, layered, names_of
+from benchmark.report.charts.shared import Data, Spec, field, layer, layered, names_of
 from benchmark.report.charts.style import Colours
 from benchmark.report.learning_curves import MORE, RowCurve
-
-if TYPE_CHECKING:
-    import altair as alt
 
 STEPS = 25
 """Points of a fitted line."""
@@ -61,35 +56,26 @@ def _percent(share: float) -> float:
     return float(f"{100 * share:.5g}")
 
 
-def draw(analysis: Analysis, colours: Colours, key_columns: int | None = None) -> alt.LayerChart:
+def draw(analysis: Analysis, colours: Colours, key_columns: int | None = None) -> Spec:
     """Points and law of each curve. `key_columns` is as in `curves`."""
-    import altair as alt
-
-    points = point_data(analysis)
     colour, _ = series(analysis, colours, key_columns)
     colour["legend"]["symbolOpacity"] = 1  # not that of the bands
-    x = alt.X(
+    x = field(
         "images:Q",
         title="training images",
-        scale=alt.Scale(type="log", nice=False, padding=12),
-        axis=alt.Axis(grid=False, format=",d", tickCount=6),
+        scale={"type": "log", "nice": False, "padding": 12},
+        axis={"grid": False, "format": ",d", "tickCount": 6},
     )
-    y = alt.Y("value:Q", title="test accuracy (%)", scale=alt.Scale(zero=False, nice=True))
-    laws = alt.Chart(alt.InlineData(values=law_data(analysis))).encode(x=x, color=colour)
-    band = laws.mark_area(opacity=0.12).encode(
-        y=alt.Y("low:Q", title="test accuracy (%)", scale=alt.Scale(zero=False, nice=True)),
-        y2="high:Q",
-    )
-    lines = laws.mark_line(strokeWidth=2, strokeDash=DASHED).encode(y=y)
+    shown = {"title": "test accuracy (%)", "scale": {"zero": False, "nice": True}}
+    y, low = field("value:Q", **shown), field("low:Q", **shown)
+    band = layer("area", {"x": x, "y": low, "y2": {"field": "high"}, "color": colour}, opacity=0.12)
+    encoding = {"x": x, "y": y, "color": colour}
+    lines = layer("line", encoding, strokeWidth=2, strokeDash=DASHED)
     tooltip = [
-        alt.Tooltip("name:N", title="architecture"),
-        alt.Tooltip("images:Q", title="training images", format=","),
-        alt.Tooltip("value:Q", title="test accuracy (%)", format=".2f"),
+        field("name:N", title="architecture"),
+        field("images:Q", title="training images", format=","),
+        field("value:Q", title="test accuracy (%)", format=".2f"),
     ]
-    dots = (
-        alt.Chart(alt.InlineData(values=points))
-        .mark_point(filled=True, size=50)
-        .encode(x=x, y=y, color=colour, tooltip=tooltip)
-    )
-    chart: alt.LayerChart = layered([lines, band, dots], HEIGHT)
-    return chart
+    dots = layer("point", {**encoding, "tooltip": tooltip}, filled=True, size=50)
+    points = {**dots, "data": {"values": point_data(analysis)}}
+    return layered([lines, band, points], HEIGHT, law_data(analysis))

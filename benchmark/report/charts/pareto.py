@@ -5,17 +5,13 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from typing import TYPE_CHECKING
 
 from benchmark.report.analysis import Analysis
 from benchmark.report.charts.labels import MARGIN, PLOT, Label, Point, place_labels
-from benchmark.report.charts.shared import Data, layered, names_of
+from benchmark.report.charts.shared import Data, Spec, field, layer, layered, names_of
 from benchmark.report.charts.style import Colours
 from benchmark.report.columns import COLUMNS, Column, measured_alike, pareto_front
 from benchmark.report.rows import Row
-
-if TYPE_CHECKING:
-    import altair as alt
 
 COST_KEYS = ("macs", "params", "latency", "time", "price")
 """Default cost columns, by key of columns.COLUMNS."""
@@ -99,69 +95,73 @@ def _family(row: Row) -> str:
     return f"{row.architecture} {row.hidden} {row.weights} {row.precision}"
 
 
-def pareto(analysis: Analysis, cost: Column, colours: Colours) -> alt.LayerChart:
+def pareto(analysis: Analysis, cost: Column, colours: Colours) -> Spec:
     """Accuracy versus a cost, with 95 % intervals and the Pareto front highlighted."""
-    import altair as alt
-
     data = pareto_data(analysis, cost)
     _add_labels(data)
-    base = alt.Chart(alt.InlineData(values=data)).encode(x=_cost_axis(data, cost))
-    y = alt.Y("accuracy:Q", title=COLUMNS["accuracy"].title, scale=_accuracy_scale(data))
-    kinds = [ON_FRONT, BEATEN]
-    key = alt.Legend(symbolOpacity=1)
-    shades = alt.Scale(domain=kinds, range=[colours.accent, colours.muted])
-    colour = alt.Color("front:N", scale=shades, legend=key)
-    shapes = alt.Scale(domain=kinds, range=["diamond", "circle"])
-    front = base.transform_filter(f"datum.front == '{ON_FRONT}'")
-    line = front.mark_line(interpolate="step-after", color=colours.accent, opacity=0.5)
+    x = _cost_axis(data, cost)
+    y = field("accuracy:Q", title=COLUMNS["accuracy"].title, scale=_accuracy_scale(data))
+    kinds, key = [ON_FRONT, BEATEN], {"symbolOpacity": 1}
+    shades = {"domain": kinds, "range": [colours.accent, colours.muted]}
+    colour = field("front:N", scale=shades, legend=key)
+    shapes = {"domain": kinds, "range": ["diamond", "circle"]}
+    shape = field("front:N", scale=shapes, legend=key)
     # Drawn below everything else: one architecture at several image sizes.
-    sizes = base.transform_filter("datum.family != ''").mark_line(
-        color=colours.muted, strokeWidth=1, opacity=0.8
+    sizes = layer(
+        "line",
+        {"x": x, "y": y, "detail": field("family:N"), "order": field("cost:Q")},
+        where="datum.family != ''",
+        color=colours.muted,
+        strokeWidth=1,
+        opacity=0.8,
     )
-    bars = base.mark_rule(strokeWidth=1.5).encode(
-        y=alt.Y("low:Q"), y2="high:Q", color=colour, opacity=alt.value(BAR_OPACITY)
+    steps = layer(
+        "line",
+        {"x": x, "y": y},
+        where=f"datum.front == '{ON_FRONT}'",
+        interpolate="step-after",
+        color=colours.accent,
+        opacity=0.5,
     )
-    ring = base.transform_filter("datum.pick").mark_point(
-        shape="circle", size=420, color=colours.accent, filled=False, strokeWidth=1.5
+    ends = {"y": field("low:Q"), "y2": {"field": "high"}}
+    opacity = {"value": BAR_OPACITY}
+    bars = layer("rule", {"x": x, **ends, "color": colour, "opacity": opacity}, strokeWidth=1.5)
+    ring = layer(
+        "point",
+        {"x": x, "y": y},
+        where="datum.pick",
+        shape="circle",
+        size=420,
+        color=colours.accent,
+        filled=False,
+        strokeWidth=1.5,
     )
-    points = base.mark_point(filled=True, size=110, opacity=1).encode(
-        y=y,
-        color=colour,
-        shape=alt.Shape("front:N", scale=shapes, legend=key),
-        tooltip=_tooltip(cost),
-    )
-    labels = _label_layer(base, colours)
-    if any(item["family"] for item in data):
-        joined = [sizes.encode(y=y, detail="family:N", order="cost:Q")]
-    else:
-        joined = []
-    layers = [*joined, line.encode(y=y), bars, ring.encode(y=y), points, labels.encode(y=y)]
-    return layered(layers, HEIGHT)
+    encoding = {"x": x, "y": y, "color": colour, "shape": shape, "tooltip": _tooltip(cost)}
+    points = layer("point", encoding, filled=True, size=110, opacity=1)
+    joined = [sizes] if any(item["family"] for item in data) else []
+    layers = [*joined, steps, bars, ring, points, _label_layer({"x": x, "y": y}, colours)]
+    return layered(layers, HEIGHT, data)
 
 
-def _cost_axis(data: Data, cost: Column) -> alt.X:
-    import altair as alt
-
+def _cost_axis(data: Data, cost: Column) -> Spec:
     low, high = min(point["cost"] for point in data), max(point["cost"] for point in data)
-    return alt.X(
+    return field(
         "cost:Q",
         title=f"{cost.title}, log scale",
-        scale=alt.Scale(type="log", domain=[low / MARGIN, high * MARGIN], nice=False),
-        axis=alt.Axis(grid=False, values=log_ticks(low, high), format="~g"),
+        scale={"type": "log", "domain": [low / MARGIN, high * MARGIN], "nice": False},
+        axis={"grid": False, "values": log_ticks(low, high), "format": "~g"},
     )
 
 
-def _tooltip(cost: Column) -> list[alt.Tooltip]:
-    import altair as alt
-
+def _tooltip(cost: Column) -> list[Spec]:
     return [
-        alt.Tooltip("name:N", title="architecture"),
-        alt.Tooltip("accuracy:Q", title="test accuracy (%)", format=".2f"),
-        alt.Tooltip("interval:N", title="95 % CI"),
-        alt.Tooltip("cost:Q", title=cost.title, format=",.4~g"),
-        alt.Tooltip("f1:Q", title="macro-F1", format=".4f"),
-        alt.Tooltip("seeds:Q"),
-        alt.Tooltip("front:N", title="Pareto front"),
+        field("name:N", title="architecture"),
+        field("accuracy:Q", title="test accuracy (%)", format=".2f"),
+        field("interval:N", title="95 % CI"),
+        field("cost:Q", title=cost.title, format=",.4~g"),
+        field("f1:Q", title="macro-F1", format=".4f"),
+        field("seeds:Q"),
+        field("front:N", title="Pareto front"),
     ]
 
 
@@ -177,12 +177,11 @@ def log_ticks(low: float, high: float) -> list[float]:
     return ticks
 
 
-def _accuracy_scale(data: Data) -> alt.Scale:
-    import altair as alt
-
+def _accuracy_scale(data: Data) -> Spec:
     low, high = min(point["low"] for point in data), max(point["high"] for point in data)
     margin = max(0.06 * (high - low), 0.2)
-    return alt.Scale(domain=[max(0, low - margin), min(100, high + margin)], zero=False, nice=False)
+    domain = [max(0, low - margin), min(100, high + margin)]
+    return {"domain": domain, "zero": False, "nice": False}
 
 
 def _add_labels(data: Data) -> None:
@@ -206,19 +205,9 @@ def _add_labels(data: Data) -> None:
             item[f"at{width}"] = dataclasses.asdict(label)
 
 
-def _label_layer(base: alt.Chart, colours: Colours) -> alt.Chart:
-    import altair as alt
-
+def _label_layer(place: Spec, colours: Colours) -> Spec:
     narrowest = LABELLED_WIDTHS[-1]
     widest = "".join(f"width >= {width} ? 'at{width}' : " for width in LABELLED_WIDTHS[:-1])
     here = f"datum[{widest}'at{narrowest}']"
-    marked: alt.Chart = base.mark_text(
-        text=alt.ExprRef(f"{here}.text"),
-        align=alt.ExprRef(f"{here}.align"),
-        baseline="middle",
-        dx=alt.ExprRef(f"{here}.dx"),
-        dy=alt.ExprRef(f"{here}.dy"),
-        fontSize=12,
-        color=colours.ink,
-    )
-    return marked
+    own = {key: {"expr": f"{here}.{key}"} for key in ("text", "align", "dx", "dy")}
+    return layer("text", place, **own, baseline="middle", fontSize=12, color=colours.ink)

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from benchmark.report.analysis import Analysis
-from benchmark.report.charts.shared import Data, layered, names_of
+from benchmark.report.charts.shared import Data, Spec, field, layer, layered, names_of
 from benchmark.report.charts.style import Colours
 from benchmark.report.columns import COLUMNS
-
-if TYPE_CHECKING:
-    import altair as alt
 
 BAR_OPACITY = 0.7
 """Opacity of interval bars; their contrast with the paper is at least 3 to 1."""
@@ -36,40 +31,44 @@ def seed_data(analysis: Analysis) -> tuple[Data, Data]:
     return rows, runs
 
 
-def seed_spread(analysis: Analysis, colours: Colours) -> alt.LayerChart:
+def seed_spread(analysis: Analysis, colours: Colours) -> Spec:
     """Seeds of each architecture, their mean, and the 95 % interval from test-set sampling."""
-    import altair as alt
-
     rows, runs = seed_data(analysis)
     ends = [row[key] for row in rows for key in ("low", "high")]
     ends += [run["accuracy"] for run in runs]
     title = COLUMNS["accuracy"].title
-    scale = alt.Scale(domain=[min(ends), max(ends)], zero=False, nice=True)
-    x = alt.X("accuracy:Q", title=title, scale=scale, axis=alt.Axis(tickCount=8))
-    axis = alt.Axis(labelLimit=190, grid=False, ticks=False, domain=False, labelPadding=8)
-    y = alt.Y("name:N", sort=[row["name"] for row in rows], title=None, axis=axis)
-    base = alt.Chart(alt.InlineData(values=rows)).encode(
-        y=y,
-        tooltip=[
-            alt.Tooltip("name:N", title="architecture"),
-            alt.Tooltip("accuracy:Q", title="mean accuracy (%)", format=".2f"),
-            alt.Tooltip("low:Q", title="95 % CI, lower", format=".2f"),
-            alt.Tooltip("high:Q", title="95 % CI, upper", format=".2f"),
-        ],
+    scale = {"domain": [min(ends), max(ends)], "zero": False, "nice": True}
+    x = field("accuracy:Q", title=title, scale=scale, axis={"tickCount": 8})
+    axis = {"labelLimit": 190, "grid": False, "ticks": False, "domain": False, "labelPadding": 8}
+    y = field("name:N", sort=[row["name"] for row in rows], title=None, axis=axis)
+    name = field("name:N", title="architecture")
+    figures = [
+        name,
+        field("accuracy:Q", title="mean accuracy (%)", format=".2f"),
+        field("low:Q", title="95 % CI, lower", format=".2f"),
+        field("high:Q", title="95 % CI, upper", format=".2f"),
+    ]
+    interval = {"x": field("low:Q", title=title), "x2": {"field": "high"}}
+    bars = layer(
+        "bar",
+        {**interval, "y": y, "tooltip": figures},
+        height=7,
+        cornerRadius=3,
+        opacity=BAR_OPACITY,
+        color=colours.accent,
     )
-    bars = base.mark_bar(height=7, cornerRadius=3, opacity=BAR_OPACITY, color=colours.accent)
-    means = base.mark_tick(thickness=2.5, size=17, color=colours.ink).encode(x=x)
-    circles = alt.Chart(alt.InlineData(values=runs)).mark_point(
-        shape="circle", size=36, filled=False, strokeWidth=1.5, color=colours.ink
+    means = layer(
+        "tick", {"x": x, "y": y, "tooltip": figures}, thickness=2.5, size=17, color=colours.ink
     )
-    circles = circles.encode(
-        y=y,
-        x=x,
-        tooltip=[
-            alt.Tooltip("name:N", title="architecture"),
-            alt.Tooltip("seed:Q"),
-            alt.Tooltip("accuracy:Q", title="test accuracy (%)", format=".2f"),
-        ],
+    accuracy = field("accuracy:Q", title="test accuracy (%)", format=".2f")
+    circles = layer(
+        "point",
+        {"x": x, "y": y, "tooltip": [name, field("seed:Q"), accuracy]},
+        shape="circle",
+        size=36,
+        filled=False,
+        strokeWidth=1.5,
+        color=colours.ink,
     )
-    bars = bars.encode(x=alt.X("low:Q", title=title), x2="high:Q")
-    return layered([bars, means, circles], max(80, ROW_HEIGHT * len(rows)))
+    layers = [bars, means, {**circles, "data": {"values": runs}}]
+    return layered(layers, max(80, ROW_HEIGHT * len(rows)), rows)

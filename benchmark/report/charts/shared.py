@@ -1,18 +1,18 @@
-"""Shared helpers of all charts: row names and conversion to Vega-Lite."""
+"""Shared helpers of all charts: row names, and parts of Vega-Lite specifications."""
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmark.report.charts.style import Colours, config
 from benchmark.report.rows import Row
 
-if TYPE_CHECKING:
-    import altair as alt
-
 Data = list[dict[str, Any]]
+Spec = dict[str, Any]
+"""A chart in Vega-Lite, or a part of one, as JSON values."""
 
 
 def names_of(rows: Sequence[Row]) -> list[str]:
@@ -30,25 +30,46 @@ def names_of(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def layered(layers: Sequence[alt.Chart], height: int) -> alt.LayerChart:
-    """Combine layers into one chart of full container width and `height` pixels."""
-    import altair as alt
-
-    chart: alt.LayerChart = alt.layer(*layers).properties(height=height, width="container")
-    return chart
+def field(shorthand: str, **options: Any) -> Spec:
+    """Encode a field by its name and type: `cost:Q` is quantitative, `name:N` nominal."""
+    name, _, kind = shorthand.partition(":")
+    return {"field": name, "type": {"Q": "quantitative", "N": "nominal"}[kind], **options}
 
 
+def layer(mark: str, encoding: Spec, where: str = "", **style: Any) -> Spec:
+    """Draw one kind of mark, for the data that meet the expression `where`, by default all."""
+    transform = {"transform": [{"filter": where}]} if where else {}
+    return {"mark": {"type": mark, **style}, "encoding": encoding, **transform}
+
+
+def layered(layers: Sequence[Spec], height: int, data: Data, name: str = "") -> Spec:
+    """Combine layers into one chart of full container width and `height` pixels.
+
+    `data` is that of all layers, and `name` that of the data set, for scripts that replace it.
+    """
+    return {
+        "layer": list(layers),
+        "data": {"values": data, **({"name": name} if name else {})},
+        "height": height,
+        "width": "container",
+    }
+
+
+@functools.cache
 def vega_lite_version() -> str:
-    """Vega-Lite version of Altair in vl-convert's notation, such as `v6_4`."""
-    import altair as alt
+    """Newest Vega-Lite version of vl-convert, such as `6.4`."""
+    import vl_convert
 
-    return "_".join(alt.SCHEMA_VERSION.split(".")[:2])
+    versions: list[str] = vl_convert.get_vegalite_versions()
+    return max(versions, key=lambda version: [int(part) for part in version.split(".")])
 
 
-def to_spec(chart: alt.TopLevelMixin, colours: Colours, describes: str) -> dict[str, Any]:
-    """Convert a chart to Vega-Lite with the shared style; `describes` is for screen readers."""
-    spec: dict[str, Any] = chart.to_dict()
-    spec["config"] = config(colours)
-    spec["description"] = describes
-    spec["autosize"] = {"type": "fit-x", "contains": "padding"}
-    return spec
+def to_spec(chart: Spec, colours: Colours, describes: str) -> Spec:
+    """Add the shared style to a chart; `describes` is for screen readers."""
+    return {
+        "$schema": f"https://vega.github.io/schema/vega-lite/v{vega_lite_version()}.json",
+        **chart,
+        "config": config(colours),
+        "description": describes,
+        "autosize": {"type": "fit-x", "contains": "padding"},
+    }

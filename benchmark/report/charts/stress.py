@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import statistics
-from typing import TYPE_CHECKING
 
 from benchmark.report.analysis import Analysis
 from benchmark.report.charts.curves import lines_with_points
-from benchmark.report.charts.shared import Data, names_of
+from benchmark.report.charts.shared import Data, Spec, field, names_of
 from benchmark.report.charts.style import Colours
 from benchmark.report.stress import shared_conditions
 from clothclf.data.corruption_names import SEVERITIES
-
-if TYPE_CHECKING:
-    import altair as alt
 
 
 def severity_data(analysis: Analysis) -> Data:
@@ -39,11 +35,9 @@ def severity_data(analysis: Analysis) -> Data:
     return points
 
 
-def draw(analysis: Analysis, colours: Colours, key_columns: int | None = None) -> alt.LayerChart:
+def draw(analysis: Analysis, colours: Colours, key_columns: int | None = None) -> Spec:
     """One line for each stressed row. `key_columns` is as in `curves`."""
-    import altair as alt
-
-    axis = alt.Axis(values=[0, *SEVERITIES], format="d", grid=False)
-    x = alt.X("severity:Q", title="severity", axis=axis)
+    axis = {"values": [0, *SEVERITIES], "format": "d", "grid": False}
+    x = field("severity:Q", title="severity", axis=axis)
     titles = ("test accuracy (%)", "test accuracy (%)")
     return lines_with_points(analysis, severity_data(analysis), x, titles, colours, key_columns)

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from benchmark.report.analysis import Analysis
 from benchmark.report.charts.curves import lines_with_points
-from benchmark.report.charts.shared import Data, names_of
+from benchmark.report.charts.shared import Data, Spec, field, names_of
 from benchmark.report.charts.style import Colours
 from benchmark.report.tuning import expected_best
-
-if TYPE_CHECKING:
-    import altair as alt
 
 
 def trial_data(analysis: Analysis) -> Data:
@@ -23,10 +18,8 @@ def trial_data(analysis: Analysis) -> Data:
     ]
 
 
-def draw(analysis: Analysis, colours: Colours, key_columns: int | None = None) -> alt.LayerChart:
+def draw(analysis: Analysis, colours: Colours, key_columns: int | None = None) -> Spec:
     """One line for each tuned row. `key_columns` is as in `curves`."""
-    import altair as alt
-
-    x = alt.X("trials:Q", title="trials", axis=alt.Axis(tickMinStep=1, format="d", grid=False))
+    x = field("trials:Q", title="trials", axis={"tickMinStep": 1, "format": "d", "grid": False})
     titles = ("validation accuracy (%)", "expected best (%)")
     return lines_with_points(analysis, trial_data(analysis), x, titles, colours, key_columns)

@@ -3,26 +3,6 @@
 
 const { light, command, comparisons } = JSON.parse(document.getElementById("data").textContent);
 
-function element(name, text, kind) {
-  const made = document.createElement(name);
-  if (text !== undefined) made.textContent = text;
-  if (kind) made.className = kind;
-  return made;
-}
-
-// Text in which long names can break after `_` and `.`, as in figures.py.
-function breakable(made) {
-  const parts = made.textContent.split(/(?<=_|[a-z]\.)(?=\w)/);
-  made.replaceChildren(...parts.flatMap((part, place) => (place ? [document.createElement("wbr"), part] : [part])));
-  return made;
-}
-
-function option(value, text) {
-  const made = element("option", text);
-  made.value = value;
-  return made;
-}
-
 class Chart {
   constructor(figure) {
     this.figure = figure;
@@ -141,8 +121,7 @@ function pareto(root, specs) {
   const draw = () => {
     const spec = specs[chosen(fieldset)];
     if (picked !== undefined) {
-      const data = Object.values(spec.datasets).flat();
-      for (const datum of data) datum.pick = datum.name === picked;
+      for (const datum of spec.data.values) datum.pick = datum.name === picked;
     }
     return chart.draw(spec);
   };

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import functools
-import hashlib
 import importlib.metadata
-import json
-import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from benchmark.config.study import StudySettings
@@ -19,14 +15,15 @@ from benchmark.report.caveats import caveats
 from benchmark.report.charts.curves import FIGURES
 from benchmark.report.charts.pareto import cost_columns
 from benchmark.report.charts.shared import vega_lite_version
-from benchmark.report.charts.style import DARK, LIGHT
+from benchmark.report.charts.style import LIGHT
 from benchmark.report.collect import Collection
 from benchmark.report.page import card
 from benchmark.report.page import mistakes as page_images
 from benchmark.report.page import tables as html_tables
 from benchmark.report.page.ask import LIMITS, cost_keys
 from benchmark.report.page.charts import first_shown, page_data
-from benchmark.report.page.figures import breakable, decimals, typeset
+from benchmark.report.page.document import PAGE, joined, render_page
+from benchmark.report.page.figures import decimals
 from benchmark.report.pick import WORDS
 from benchmark.report.sections import (
     SECTIONS,
@@ -37,17 +34,31 @@ from benchmark.report.sections import (
 )
 from benchmark.runs.user_cache import cached_bytes
 
-PAGE = Path(__file__).parent
-SCRIPTS = ("rule.js", "charts.js", "tables.js", "gallery.js", "ask.js", "report.js")
+SCRIPTS = (
+    "elements.js",
+    "rule.js",
+    "charts.js",
+    "tables.js",
+    "gallery.js",
+    "ask.js",
+    "report.js",
+)
 """Scripts of the page, in the order in which they build on each other."""
+SITE_SCRIPTS = ("vega.js", "report.js")
+"""Files of the scripts in a site."""
 COMMAND = "bench report"
 
-# The page has no network access and runs only its own scripts, so that even unescaped text
-# could do no harm. Vega's tooltips insert inline style sheets.
-POLICY = (
-    "default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; img-src data:; "
-    "base-uri 'none'; form-action 'none'"
-)
+
+@dataclass(frozen=True)
+class Site:
+    """The site that a report is a page of."""
+
+    home: str
+    """Relative path of its first page."""
+    assets: str
+    """Relative path of its folder of `write_assets`."""
+    records: html_tables.Table
+    """Runs of the report, with links to their records."""
 
 
 def render_html(
@@ -56,17 +67,17 @@ def render_html(
     analyses: Sequence[Analysis],
     images: bool = True,
     command: str = COMMAND,
+    site: Site | None = None,
 ) -> str:
     """Render the whole report; `analyses` are of the collection's comparisons, in order.
 
     The page works offline. `images` embeds thumbnails of test images on which architectures fail
     or differ; these are the user's data. `command` writes this report, without its criteria; the
-    page adds the options that were chosen on it.
+    page adds the options that were chosen on it. The page is self-contained unless it is part of
+    a `site`.
     """
-    own = "".join((PAGE / name).read_text("utf-8") for name in SCRIPTS)
-    scripts = [_as_script(_vega()), _as_script(own)]
     comparisons = [
-        _comparison(analysis, collection.not_begun if number == 0 else [], number, images)
+        _comparison(analysis, collection.not_begun if number == 0 else [], number, images, site)
         for number, analysis in enumerate(analyses)
     ]
     data = [
@@ -77,14 +88,9 @@ def render_html(
     ]
     values = {
         "study": study.study,
-        "policy": POLICY.format(scripts=" ".join(f"'{_digest(text)}'" for text in scripts)),
-        "style": (PAGE / "report.css").read_text("utf-8"),
-        "light": LIGHT.variables(),
-        "dark": DARK.variables(),
-        "scripts": scripts,
-        "data": _as_json({"light": LIGHT.variables(), "command": command, "comparisons": data}),
         "comparisons": comparisons,
         "elsewhere": collection.elsewhere,
+        "home": site.home if site else "",
         "titles": TITLES,
         "costs_weighed": [
             (key, WORDS[key][0] if key in WORDS else key)
@@ -95,7 +101,17 @@ def render_html(
         "box": {"left": card.LEFT, "right": card.WIDTH - card.RIGHT, "top": card.TOP,
                 "bottom": card.HEIGHT - card.BOTTOM, "width": card.WIDTH, "height": card.HEIGHT},
     }  # fmt: skip
-    return _template(values)
+    shared = {"light": LIGHT.variables(), "command": command, "comparisons": data}
+    if site is not None:
+        return render_page(PAGE / "report.html", values, [*SITE_SCRIPTS], shared, site.assets)
+    return render_page(PAGE / "report.html", values, [*report_scripts().values()], shared)
+
+
+def report_scripts() -> dict[str, str]:
+    """Return the scripts of reports by the names of their files in a site."""
+    return dict(
+        zip(SITE_SCRIPTS, (_vega(), joined(*(PAGE / name for name in SCRIPTS))), strict=True)
+    )
 
 
 def _limit_fields() -> list[tuple[str, str, str]]:
@@ -103,21 +119,6 @@ def _limit_fields() -> list[tuple[str, str, str]]:
     units = {"macs": "maximum MACs (G)", "params": "maximum parameters (M)"}
     units["latency"] = "maximum latency (ms)"
     return [(field, units[key], key) for field, key in LIMITS.items()]
-
-
-def _template(values: Mapping[str, Any]) -> str:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(PAGE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["typeset"] = typeset
-    environment.filters["breakable"] = breakable
-    return environment.get_template("report.html").render(values)
 
 
 @functools.cache
@@ -135,24 +136,8 @@ def _vega() -> str:
     return cached_bytes(f"vega-{version}-{made_by}.js", bundle).decode("utf-8")
 
 
-def _as_script(text: str) -> str:
-    """Escape text that would end the script element; it only occurs inside strings."""
-    return re.sub("<(?=/?script)", r"\\x3c", text.replace("\r\n", "\n"), flags=re.IGNORECASE)
-
-
-def _as_json(value: object) -> str:
-    """JSON without `<`, which could end the enclosing element."""
-    text = json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
-    # Short lines make reports diffable; inside a string the quote would be escaped.
-    return text.replace('},{"', '},\n{"')
-
-
-def _digest(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
 def _comparison(
-    analysis: Analysis, not_begun: Sequence[str], number: int, images: bool
+    analysis: Analysis, not_begun: Sequence[str], number: int, images: bool, site: Site | None
 ) -> dict[str, Any]:
     spec, rows = analysis.comparison.specs[0], analysis.rows
     optional = list(sections(analysis))
@@ -182,6 +167,7 @@ def _comparison(
         "not_measured": [(row.name, row.measured_error) for row in rows if row.measured_error],
         "fairness": html_tables.fairness_table(analysis),
         "images": page_images.image_groups(analysis, first_shown(analysis)) if images else None,
+        "records": site.records if site else None,
         "summary": spec.data_summary,
         "data_text": render.describe_data(spec.data_summary),
         "protocol_text": render.describe_protocol(
@@ -215,7 +201,7 @@ def _optional(
                             table.title,
                             table.columns,
                             table.rows,
-                            [f"{name}-{number}" for name in table.links],
+                            [f"#{name}-{number}" for name in table.links],
                         ),
                         table.notes,
                     )
@@ -241,6 +227,7 @@ def _contents(values: Mapping[str, Any]) -> dict[str, dict[str, str]]:
         "curves": values["pick"],
         "counters": values["costs"].lines,
         "measured": values["measured"] or values["not_measured"],
+        "records": values["records"],
         "data": True,
         "fairness": values["costs"].lines,
         "environment": values["costs"].lines,

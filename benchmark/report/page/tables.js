@@ -1,7 +1,7 @@
 // Tables: sort, filter, and show the first rows of long ones.
 
-// Rows that a long table shows before one asks for all.
-const FIRST_ROWS = 100;
+// Rows that a long table shows before one asks for all; a page may want fewer.
+const FIRST_ROWS = Number(document.querySelector("[data-first-rows]")?.dataset.firstRows || 100);
 
 class Listing {
   constructor(table) {
@@ -31,7 +31,7 @@ class Listing {
   show() {
     let count = 0;
     for (const line of this.rows) {
-      const fits = this.matches(line.row);
+      const fits = this.matches(line);
       const rest = Boolean(fits && !this.all && this.more && count >= FIRST_ROWS);
       count += fits;
       if (line.row.hidden !== (!fits || rest)) line.row.hidden = !fits || rest;
@@ -89,25 +89,33 @@ function sortBy(listing, heads, column) {
   head.setAttribute("aria-sort", order);
 }
 
-// Filters the main table by name, and by the front or the confidence set.
-function filtered(root, listing) {
+// Filters the main table by text, and by tags of its rows: every choice and menu that is not at
+// `all` has to be one of them. `then` gets the rows that are left, as `Listing` has them.
+function filtered(root, listing, then = () => {}) {
   const bar = root.querySelector("[data-filter]");
-  if (!bar || !listing || listing.rows.length < 4) return;
+  if (!bar || !listing) return;
   const search = bar.querySelector("input[type=search]");
-  const names = new Map(listing.rows.map(({ row }) => [row, row.cells[0].textContent.toLowerCase()]));
+  // In a report only the name is searched, else all text of a row.
+  const searched = bar.dataset.filter === "text" ? "th, td:not(.number)" : "th";
+  for (const line of listing.rows) {
+    line.text = [...line.row.querySelectorAll(searched)].map((cell) => cell.textContent).join(" ").toLowerCase();
+    line.tags = new Set((line.row.dataset.tags || "").split(" "));
+    line.key = line.row.dataset.key;
+  }
   const shown = bar.querySelector("[data-shown]");
-  listing.matches = (row) => {
-    const kind = bar.querySelector("input:checked").value;
-    const tagged = kind === "all" || (row.dataset.tags || "").split(" ").includes(kind);
-    return tagged && names.get(row).includes(search.value.trim().toLowerCase());
-  };
   const show = () => {
+    const wanted = [...bar.querySelectorAll("input:checked, select")]
+      .map((control) => control.value).filter((value) => value !== "all");
+    const words = search.value.trim().toLowerCase();
+    listing.matches = ({ tags, text }) => wanted.every((tag) => tags.has(tag)) && text.includes(words);
     const count = listing.show(), all = listing.rows.length;
-    shown.textContent = count === all ? "" : `${count} of ${all.toLocaleString("en")}`;
+    shown.textContent = count === all ? "" : `${count.toLocaleString("en")} of ${all.toLocaleString("en")}`;
+    then(listing.rows.filter(listing.matches));
   };
-  bar.hidden = false;
+  bar.hidden = listing.rows.length < 4;
   bar.addEventListener("input", show);
   bar.addEventListener("change", show);
+  show();
 }
 
 // Tables that fit keep their head in view; the others show where they go on.
@@ -144,7 +152,7 @@ function pairs(root, listing) {
   }
   const select = label.querySelector("select");
   for (const key of [...names.keys()].sort((a, b) => a - b)) select.append(option(key, names.get(key)));
-  listing.matches = (row) => select.value === "" || row.dataset.key.split(" ").includes(select.value);
+  listing.matches = ({ row }) => select.value === "" || row.dataset.key.split(" ").includes(select.value);
   label.hidden = names.size < 3;
   // With hundreds of pairs, show only those of the most accurate architecture at first.
   if (listing.rows.length > 60) select.value = "0";

@@ -34,7 +34,7 @@ class Cell:
     dot: tuple[float, float, float] | None = None
     """Low end, value and high end of an interval, in percent of the column's range."""
     link: str = ""
-    """Place on the page that the text links to."""
+    """What the text links to: `#` and a place on the page, or a file of the site."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from clothclf.errors import CostError
 
 HEADER = (
     "architecture,image_size,params,macs,flops,macs_flopth,macs_fvcore,macs_torch,verdict,reason,"
-    "activations,receptive_field,training_macs,training_params"
+    "activations,receptive_field,training_macs,training_params,"
+    "family,tags"
 )
 NAMES = ["test_vit", "no_such_network", "test_resnet", "mobileone_s0"]
 
@@ -49,6 +50,8 @@ def test_each_name_is_a_row_in_order_and_a_failure_has_its_reason(
     assert int(deployed.params) < int(deployed.training_params)
     assert rows[0].receptive_field.startswith("global (attention")
     assert rows[2].receptive_field == "167 px"
+    assert [row.family for row in rows] == ["vision_transformer", "", "resnet", "byobnet"]
+    assert rows[0].tags.split() == ["r160_in1k"]
 
 
 def test_what_is_there_is_not_counted_again(
@@ -78,6 +81,18 @@ def test_a_file_from_before_a_counter_was_added_is_read(tmp_path: Path) -> None:
     file.write_text(file.read_text().replace("params", "parameters"))
     with pytest.raises(CostError, match="not a cost table"):
         read_catalogue(file)
+
+
+def test_a_file_without_families_gets_them_when_the_count_is_resumed(tmp_path: Path) -> None:
+    file = tmp_path / "costs.csv"
+    cells = row("vgg16", 1_000, 1_010, "agreed").cells()
+    del cells["family"], cells["tags"]
+    file.write_text(f"{','.join(cells)}\n{','.join(cells.values())}\n")
+    assert read_catalogue(file)[0].family == ""
+    count_catalogue(["vgg16"], file, workers=1, on_row=lambda _: None)
+    (read,) = read_catalogue(file)
+    assert (read.family, read.macs) == ("vgg", "1000")
+    assert "tv_in1k" in read.tags.split()
 
 
 def test_a_file_that_is_something_else_is_left_alone(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""A static site of many packed studies, and of what architectures cost."""

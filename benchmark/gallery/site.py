@@ -1,0 +1,171 @@
+"""Build a gallery: a folder of HTML pages that works without a server."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from benchmark.errors import PackError, ReportError
+from benchmark.gallery.index_page import INDEX_SCRIPT, index_script, render_index
+from benchmark.gallery.studies import PackedRuns, PackedStudy, group, verified_runs
+from benchmark.gallery.study_page import StudyPages, write_study
+from benchmark.report.page.document import write_assets
+from benchmark.report.page.html import report_scripts
+from clothclf import __version__
+from clothclf.data.atomic import replaced_folder
+
+FORMAT = "bench gallery"
+MARKER = "gallery.json"
+"""File by which a gallery is recognized, with its studies."""
+FIRST_PAGE = "index.html"
+PRELOADED = ("benchmark.gallery.study_page", "jinja2", "pyarrow.parquet", "vl_convert")
+"""Modules that worker processes share."""
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+_Map = Callable[[Callable[[_Item], _Result], Sequence[_Item]], Iterator[_Result]]
+
+
+@dataclass
+class Gallery:
+    """What was built."""
+
+    studies: int = 0
+    runs: int = 0
+    architectures: int = 0
+    """Rows of the page of counted costs."""
+    refused: list[str] = field(default_factory=list)
+    """Packs and studies that were left out, and why, each in one sentence."""
+    conflicts: list[str] = field(default_factory=list)
+    """Runs that packs have with other figures than an earlier pack."""
+
+
+def build_gallery(packs: Sequence[Path], output: Path, costs: Path | None = None) -> Gallery:
+    """Verify packs, and write the site of those that can be believed to the folder `output`.
+
+    `costs` is a table of `bench cost --all-timm`. The folder is replaced as a whole; the same packs
+    give the same bytes. Raises PackError if no pack can be believed, and ReportError if `output`
+    holds something else than a gallery.
+    """
+    require_gallery(output)
+    gallery = Gallery()
+    with _workers(len(packs)) as each:
+        studies = group(_believed(packs, each, gallery))
+        if not studies:
+            raise PackError("\n".join(gallery.refused))
+        with replaced_folder(output) as site:
+            pages = dict(zip(studies, each(partial(write_study, site=site), studies), strict=True))
+            _write_site(pages, site, costs, gallery)
+    return gallery
+
+
+def require_gallery(output: Path) -> None:
+    """Raise ReportError if a gallery would replace anything but a gallery or an empty folder."""
+    if output.is_symlink() or output.exists():
+        if not output.is_dir():
+            raise ReportError(f"{output}: is not a folder; give one for the site with -o")
+        if any(output.iterdir()) and not _is_gallery(output):
+            raise ReportError(
+                f"{output}: holds something else than a gallery; give another folder with -o, "
+                "or delete it"
+            )
+
+
+def _is_gallery(folder: Path) -> bool:
+    try:
+        found = json.loads((folder / MARKER).read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and found.get("format") == FORMAT
+
+
+def _believed(packs: Sequence[Path], each: _Map[Any, Any], gallery: Gallery) -> list[PackedRuns]:
+    """Return the runs of the packs that can be believed; the others are refused."""
+    parts: list[PackedRuns] = []
+    for found in each(_verified, list(dict.fromkeys(packs))):
+        if isinstance(found, str):
+            gallery.refused.append(found)
+        else:
+            parts += found
+    return parts
+
+
+def _verified(path: Path) -> list[PackedRuns] | str:
+    """Return the runs of a pack, or why it is refused."""
+    try:
+        return verified_runs(path)
+    except PackError as error:
+        return str(error)
+    except OSError as error:
+        return f"{path}: cannot be read: {error.strerror or error}"
+
+
+def _write_site(
+    pages: dict[PackedStudy, StudyPages], site: Path, costs: Path | None, gallery: Gallery
+) -> None:
+    for own in pages.values():
+        gallery.refused += [own.error] if own.error else []
+        gallery.conflicts += own.conflicts
+        gallery.studies += not own.error
+        gallery.runs += own.runs
+    shown = {study: own for study, own in pages.items() if not own.error}
+    if not shown:
+        raise PackError("\n".join(gallery.refused))
+    write_assets(site / "assets", {**report_scripts(), INDEX_SCRIPT: index_script()})
+    if costs is not None:
+        from benchmark.gallery.architectures import write_architectures_page
+
+        gallery.architectures = write_architectures_page(costs, site)
+    index = render_index(shown, gallery.runs, gallery.architectures)
+    (site / FIRST_PAGE).write_text(index, "utf-8")
+    (site / MARKER).write_text(json.dumps(_contents(shown), indent=1) + "\n", "utf-8")
+
+
+def _contents(pages: dict[PackedStudy, StudyPages]) -> dict[str, object]:
+    return {
+        "format": FORMAT,
+        "version": 1,
+        "bench": __version__,
+        "studies": [
+            {
+                "study": study.name,
+                "folder": f"studies/{study.folder}",
+                "data_fingerprint": study.parts[0].fingerprint,
+                "run_ids": sorted({run_id for part in study.parts for run_id in part.run_ids}),
+            }
+            for study in pages
+        ],
+    }
+
+
+@contextlib.contextmanager
+def _workers(count: int) -> Iterator[_Map[Any, Any]]:
+    """Yield a `map` that uses all cores, for up to `count` items at a time."""
+    affinity = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
+    cores = min(len(affinity(0)), count)
+    if cores == 1:
+        yield map
+        return
+    # Forked from a process that has imported what all need, where the system can.
+    methods = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    if context.get_start_method() == "forkserver":
+        context.set_forkserver_preload([*PRELOADED])
+    with ProcessPoolExecutor(cores, context, initializer=_use_one_thread) as pool:
+        yield pool.map
+
+
+def _use_one_thread() -> None:
+    """Each worker has a core, and the tables of packs are small."""
+    import pyarrow as pa
+
+    pa.set_cpu_count(1)
+    pa.set_io_thread_count(1)

@@ -1,0 +1,138 @@
+"""Studies of a gallery: the runs of verified packs that `bench merge` would put in one table."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmark.runs.record import RunRecord
+from benchmark.runs.run_folder import study_folders
+from benchmark.runs.setting_differences import comparable_settings
+from benchmark.runs.spec import RunSpec
+from benchmark.sharing.merge import (
+    Merged,
+    SharedRun,
+    audits_of,
+    merge_audit,
+    merge_run,
+    runs_of,
+    verify_pack,
+)
+from benchmark.sharing.pack_file import Pack, open_pack, record_member
+
+
+@dataclass(frozen=True)
+class PackedRuns:
+    """The comparable runs of one verified pack."""
+
+    path: Path
+    index_sha256: str
+    """Hash of the pack's index, and thus of all that was verified."""
+    key: str
+    """Hash of the data and the settings that comparable runs share."""
+    study: str
+    fingerprint: str
+    run_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PackedStudy:
+    """All comparable runs of a gallery, of one or more packs."""
+
+    parts: tuple[PackedRuns, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of the study in the first pack."""
+        return self.parts[0].study
+
+    @property
+    def folder(self) -> str:
+        """Name of its folder: a readable part, and a hash that no pack chooses."""
+        return (
+            f"{re.sub(r'[^a-z0-9]+', '-', self.name.lower())[:40].strip('-')}-{self.parts[0].key}"
+        )
+
+
+def verified_runs(path: Path) -> list[PackedRuns]:
+    """Verify a pack as `bench merge` does, and return its runs; raises PackError.
+
+    Probes of a selection are left out: they have no results on the test split.
+    """
+    with open_pack(path) as pack:
+        found: dict[str, list[RunSpec]] = {}
+        for spec in verify_pack(pack):
+            if spec.evaluate == "test":
+                found.setdefault(_key(spec), []).append(spec)
+        if not found:
+            pack.refuse("has no run that was evaluated on the test split")
+        digest = _digest(pack)
+    return [
+        PackedRuns(
+            path=path,
+            index_sha256=digest,
+            key=key,
+            study=specs[0].study,
+            fingerprint=specs[0].data_summary.fingerprint,
+            run_ids=tuple(spec.run_id for spec in specs),
+        )
+        for key, specs in found.items()
+    ]
+
+
+def group(parts: Sequence[PackedRuns]) -> list[PackedStudy]:
+    """Join the runs of all packs that are comparable, sorted by the name of the study."""
+    by_key: dict[str, list[PackedRuns]] = {}
+    for part in parts:
+        by_key.setdefault(part.key, []).append(part)
+    studies = [PackedStudy(tuple(parts)) for parts in by_key.values()]
+    return sorted(studies, key=lambda study: (study.name.lower(), study.folder))
+
+
+def unpack(study: PackedStudy, root: Path, merged: Merged) -> dict[str, str]:
+    """Merge the runs of a study into the store below `root`; return their records as packed.
+
+    The first pack that has a run decides; what another pack has otherwise is in `merged`.
+    """
+    texts: dict[str, str] = {}
+    for part in study.parts:
+        with open_pack(part.path) as pack:
+            if _digest(pack) != part.index_sha256:
+                pack.refuse("has changed while the gallery was built; build it again")
+            for run in runs_of(pack, part.run_ids):
+                texts.setdefault(run.record.run_id, pack.text(record_member(run.record.run_id)))
+                renamed = _renamed(run, study.name)
+                spec = renamed.record.spec.model_copy(update={"pixels": root / "pixels.npy"})
+                merge_run(pack, renamed, spec, root, lambda _: contextlib.nullcontext(), merged)
+            for audit in audits_of(pack):
+                if audit.fingerprint == part.fingerprint:
+                    merge_audit(pack, audit, root, merged)
+    return texts
+
+
+def records(study: PackedStudy, root: Path) -> Iterator[RunRecord]:
+    """Iterate over the records of a study in the store below `root`."""
+    for folder in study_folders(root, study.name):
+        if (record := folder.record()) is not None:
+            yield record
+
+
+def _renamed(run: SharedRun, study: str) -> SharedRun:
+    """Name the study of a run as the gallery does, wherever it was packed."""
+    spec = run.record.spec.model_copy(update={"study": study})
+    return dataclasses.replace(run, record=run.record.model_copy(update={"spec": spec}))
+
+
+def _key(spec: RunSpec) -> str:
+    parts = [spec.data_summary.fingerprint, comparable_settings(spec)]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _digest(pack: Pack) -> str:
+    return hashlib.sha256(json.dumps(pack.members, sort_keys=True).encode()).hexdigest()
