@@ -47,7 +47,7 @@ class SectionChart:
     """Module of the chart, with a function `draw`."""
 
     def draw(self, analysis: Analysis, colours: Colours, key_columns: int | None = None) -> Any:
-        """Draw it with Altair; `key_columns` is the number of columns of its legend."""
+        """Draw it with Vega-Lite; `key_columns` is the number of columns of its legend."""
         return importlib.import_module(self.module).draw(analysis, colours, key_columns)
 
 

@@ -1,1 +1,1 @@
-"""Charts of an analysis, drawn with Vega-Altair, for the HTML page and for files."""
+"""Charts of an analysis, as Vega-Lite specifications, for the HTML page and for files."""
