@@ -50,20 +50,20 @@ def cells(confusion: npt.NDArray[np.int64], shown: list[int], seeds: int) -> lis
     ]  # fmt: skip
 
 
-def confusion_data(analysis: Analysis, place: int) -> Data:
+def confusion_data(analysis: Analysis, index: int) -> Data:
     """Chart data of a row's matrix, one datum for each non-empty cell."""
-    figures = analysis.statistics[place]
+    figures = analysis.statistics[index]
     if figures is None or analysis.test is None:
         return []
     shown = shown_classes(analysis)
     labels = [analysis.test.classes[number] for number in shown]
     return [
-        {"actual": labels[int(i)], "answer": labels[int(j)], "images": n, "share": share}
-        for i, j, n, share in cells(figures.confusion, shown, len(analysis.rows[place].seeds))
+        {"actual": labels[int(i)], "predicted": labels[int(j)], "images": n, "share": share}
+        for i, j, n, share in cells(figures.confusion, shown, len(analysis.rows[index].seeds))
     ]
 
 
-def confusion(analysis: Analysis, place: int, colours: Colours) -> Spec:
+def confusion(analysis: Analysis, index: int, colours: Colours) -> Spec:
     """Confusion matrix of a row; rows are true classes, columns predicted classes."""
     if analysis.test is None:
         raise ValueError("no predictions to draw")
@@ -71,11 +71,11 @@ def confusion(analysis: Analysis, place: int, colours: Colours) -> Spec:
     few = len(labels) <= MAX_NUMBERED
     scale = {"domain": labels, "paddingInner": 0.06, "paddingOuter": 0}
     shared = {
-        "x": field("answer:N", scale=scale, axis=_axis(labelAngle=-45), title="predicted class"),
+        "x": field("predicted:N", scale=scale, axis=_axis(labelAngle=-45), title="predicted class"),
         "y": field("actual:N", scale=scale, axis=_axis(), title="true class"),
         "tooltip": _tooltip(),
     }
-    right = {"test": "datum.actual == datum.answer", "value": colours.accent}
+    right = {"test": "datum.actual == datum.predicted", "value": colours.accent}
     # Not a linear scale, so that a share of 1 % is still visible.
     seen = {"type": "pow", "exponent": 0.35, "domain": [0, 100]}
     opacity = {**seen, "range": [0, MAX_OPACITY if few else 1]}
@@ -92,13 +92,13 @@ def confusion(analysis: Analysis, place: int, colours: Colours) -> Spec:
     numbers = layer("text", {**shared, **digits}, where="datum.share >= 0.5", fontSize=11)
     step = CELL if few else SMALL_CELL
     layers = [squares, numbers] if few else [squares]
-    return layered(layers, max(120, step * len(labels)), confusion_data(analysis, place), DATA)
+    return layered(layers, max(120, step * len(labels)), confusion_data(analysis, index), DATA)
 
 
 def _tooltip() -> list[Spec]:
     return [
         field("actual:N", title="true class"),
-        field("answer:N", title="predicted class"),
+        field("predicted:N", title="predicted class"),
         field("images:Q", title="images, mean over seeds", format=",.4~g"),
         field("share:Q", title="share of the true class (%)", format=".1f"),
     ]

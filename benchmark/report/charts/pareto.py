@@ -10,7 +10,7 @@ from benchmark.report.analysis import Analysis
 from benchmark.report.charts.labels import MARGIN, PLOT, Label, Point, place_labels
 from benchmark.report.charts.shared import Data, Spec, field, layer, layered, names_of
 from benchmark.report.charts.style import Colours
-from benchmark.report.columns import COLUMNS, Column, measured_alike, pareto_front
+from benchmark.report.columns import COLUMNS, Column, pareto_front, share_conditions
 from benchmark.report.rows import Row
 
 COST_KEYS = ("macs", "params", "latency", "time", "price")
@@ -43,7 +43,7 @@ def cost_columns(analysis: Analysis) -> list[Column]:
     gain, cost = analysis.pick.criteria.front if analysis.pick else ("accuracy", "macs")
     own = [cost] if gain == "accuracy" and COLUMNS[cost].log else []
     columns = [_on_target(analysis, COLUMNS[key]) for key in dict.fromkeys([*own, *COST_KEYS])]
-    if not measured_alike(analysis.rows):
+    if not share_conditions(analysis.rows):
         columns = [column for column in columns if column.key not in MEASURED_KEYS]
     return [
         column

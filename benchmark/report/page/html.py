@@ -20,8 +20,8 @@ from benchmark.report.collect import Collection
 from benchmark.report.page import card
 from benchmark.report.page import mistakes as page_images
 from benchmark.report.page import tables as html_tables
-from benchmark.report.page.ask import LIMITS, cost_keys
 from benchmark.report.page.charts import first_shown, page_data
+from benchmark.report.page.criteria import LIMITS, cost_keys
 from benchmark.report.page.document import PAGE, joined, render_page
 from benchmark.report.page.figures import decimals
 from benchmark.report.pick import WORDS
@@ -40,7 +40,7 @@ SCRIPTS = (
     "charts.js",
     "tables.js",
     "gallery.js",
-    "ask.js",
+    "criteria.js",
     "report.js",
 )
 """Scripts of the page, in the order in which they build on each other."""
@@ -77,7 +77,7 @@ def render_html(
     a `site`.
     """
     comparisons = [
-        _comparison(analysis, collection.not_begun if number == 0 else [], number, images, site)
+        _comparison(analysis, collection.not_started if number == 0 else [], number, images, site)
         for number, analysis in enumerate(analyses)
     ]
     data = [
@@ -137,7 +137,7 @@ def _vega() -> str:
 
 
 def _comparison(
-    analysis: Analysis, not_begun: Sequence[str], number: int, images: bool, site: Site | None
+    analysis: Analysis, not_started: Sequence[str], number: int, images: bool, site: Site | None
 ) -> dict[str, Any]:
     spec, rows = analysis.comparison.specs[0], analysis.rows
     optional = list(sections(analysis))
@@ -154,12 +154,12 @@ def _comparison(
         "costs_drawn": [(column.key, column.title) for column in cost_columns(analysis)],
         "figures_drawn": [(key, title) for key, (title, _) in FIGURES.items()],
         "caveats": caveats(analysis),
-        "main": html_tables.main_table(analysis, not_begun, digits),
+        "main": html_tables.main_table(analysis, not_started, digits),
         "ranked": bool(analysis.ranks),
         "sureness": html_tables.sureness_table(analysis, digits),
         "pairs": html_tables.pair_table(analysis, digits),
         "optional": {
-            group: _optional(optional, group, number) for group in ("Answer", "Evidence", "Costs")
+            group: _optional(optional, group, number) for group in ("Result", "Evidence", "Costs")
         },
         "costs": html_tables.cost_table(analysis),
         "reasons": [(row.name, row.cost.reason) for row in rows if row.cost and row.cost.reason],
@@ -186,7 +186,7 @@ def _comparison(
 
 
 def _optional(
-    found: Sequence[tuple[SectionEntry, Section]], group: str, number: int
+    sections: Sequence[tuple[SectionEntry, Section]], group: str, number: int
 ) -> list[tuple[str, dict[str, Any]]]:
     """Name and content of the optional sections of one group; `number` is of the comparison."""
     return [
@@ -209,7 +209,7 @@ def _optional(
                 ],
             },
         )
-        for entry, item in found
+        for entry, item in sections
         if entry.group == group
     ]
 
@@ -231,7 +231,7 @@ def _contents(values: Mapping[str, Any]) -> dict[str, dict[str, str]]:
         "data": True,
         "fairness": values["costs"].lines,
         "environment": values["costs"].lines,
-        **{name: True for found in values["optional"].values() for name, _ in found},
+        **{name: True for sections in values["optional"].values() for name, _ in sections},
     }
     return {
         group: {name: title for name, title in titles.items() if present.get(name)}
