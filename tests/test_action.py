@@ -20,9 +20,9 @@ import pytest
 import yaml
 
 from benchmark.sharing.pull_request.run_bench import Inputs
-from tests.benchmark.answered import draw_answers, draw_pictures, keep_answers
 from tests.benchmark.conftest import environment
 from tests.benchmark.examples import make_measured
+from tests.benchmark.predicted_runs import draw_predictions, draw_test_set, store_predicted_run
 from tests.github_stand_in import REPOSITORY, TOKEN, GitHubStandIn
 from tests.test_workflows import PINNED
 
@@ -192,16 +192,16 @@ class Runner:
 def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout with old.yaml and new.yaml, whose resnet18 is worse, and their stores."""
     folder = tmp_path_factory.mktemp("checkout")
-    images = draw_pictures(IMAGES)
+    images = draw_test_set(IMAGES)
     for name, shares in STUDIES.items():
         (folder / f"{name}.yaml").write_text(
             f"study: s\narchitectures: [vgg16, resnet18]\ntracking: {{folder: {name}}}\n"
         )
         for place, (architecture, share) in enumerate(shares.items()):
             right = np.arange(IMAGES) < round(share * IMAGES)
-            answers = draw_answers(images.targets, right, len(images.classes), place)
+            answers = draw_predictions(images.targets, right, len(images.classes), place)
             costs = {"macs": (2 - place) * 10**9, "measured": make_measured(9.0 - 4 * place)}
-            keep_answers(folder / name, images, answers, architecture, **costs)
+            store_predicted_run(folder / name, images, answers, architecture, **costs)
     return folder
 
 
