@@ -29,7 +29,6 @@ MAX_REASON = 2000
 """Maximum length of the reason of a failure in characters."""
 
 _Text = TypeVar("_Text", bound=Settings)
-_NoFigures = TypeVar("_NoFigures", bound=Failure | Rejection)
 _PATH = re.compile(
     r"(?<![\w./\\-])(?:file://)?(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\'\"(),;:]+[/\\]+)+[^\s'\"(),;:]*"
 )
@@ -73,15 +72,14 @@ def shareable_record(record: RunRecord) -> RunRecord:
     return RunRecord.model_validate_json(json.dumps(values))
 
 
-def shareable_reason(value: _NoFigures) -> _NoFigures:
+def shareable_reason(value: Failure | Rejection) -> Failure | Rejection:
     """Return a failure or rejection without paths, tags and the run's output; idempotent."""
-    kind: type[_NoFigures] = type(value)
     values = _shareable(value.model_dump(mode="json", exclude={"spec"}))
     values |= {"check": "", "reason": values["reason"][:MAX_REASON]}
     values["spec"] = shareable_spec(value.spec).model_dump(mode="json")
     if "log_tail" in values:
         values["log_tail"] = ""
-    return kind.model_validate_json(json.dumps(values))
+    return type(value).model_validate_json(json.dumps(values))
 
 
 def shareable_texts(value: _Text) -> _Text:
