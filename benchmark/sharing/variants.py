@@ -78,8 +78,9 @@ def stored_variants(run: Path) -> SharedVariants | None:
     """
     deployments = Deployments(run)
     accuracies = deployments.accuracies()
-    judged = {} if accuracies is None else {v.artifact for v in accuracies.variants.values()}
-    shown = {item.artifact.sha256 for item in deployments.all()} | {*judged}
+    variants = () if accuracies is None else accuracies.variants.values()
+    judged = {variant.artifact for variant in variants}
+    shown = judged | {item.artifact.sha256 for item in deployments.all()}
     found = []
     for artifact in sorted(deployments.artifacts(), key=lambda it: (it.variant, it.sha256)):
         if artifact.sha256 not in shown:
@@ -133,7 +134,7 @@ def _packed_variant(pack: Pack, place: str, names: dict[str, str]) -> SharedVari
         timings.append(timing)
     found = SharedVariant(artifact, tuple(timings), tables)
     if found.place != place:
-        pack.refuse(f"{names or place} is of another artifact")
+        pack.refuse(f"{files.DEPLOY}/{place} is of another artifact")
     return found
 
 
