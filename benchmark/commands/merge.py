@@ -23,7 +23,7 @@ def merge(
     PACK is a file that `bench pack` wrote. Nothing is stored unless all packs are as they were
     packed, and all figures follow from the predictions in them. Runs that the store has stay as
     they are: if its figures differ from the pack's, the difference is shown, and the exit code
-    is 1. Merging the same pack again changes nothing.
+    is 1. If only times differ, that is mentioned. Merging the same pack again changes nothing.
 
     \b
     Examples:
@@ -36,7 +36,7 @@ def merge(
     merged = merge_packs(study, packs)
     for line in merged.added:
         click.echo(f"merged {line}")
-    for line in merged.conflicts:
+    for line in [*merged.notes, *merged.conflicts]:
         notify(line)
     click.echo(
         f"{len(merged.added)} runs merged, {merged.known} already known, "

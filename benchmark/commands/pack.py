@@ -1,4 +1,4 @@
-"""`bench pack`: write the finished runs of a study to a file for other people."""
+"""`bench pack`: write the runs of a study to a file for other people."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ from benchmark.terminal.output_file import writing
 def pack(
     ctx: click.Context, config: Path, assignments: tuple[str, ...], output: Path | None
 ) -> None:
-    """Pack the finished runs of a study, for others to merge.
+    """Pack the runs of a study, for others to merge.
 
-    The file holds records, predictions, learning curves, stress results and audits, and the ids,
-    labels and splits of the images; no images, no models, no paths and no passwords. `bench merge`
-    verifies it. The exit code is 1 if a run cannot be verified and was left out.
+    The file holds records, predictions, learning curves, stress results, audits, figures and
+    predictions of deployed variants, why runs failed, and the ids, labels and splits of the images;
+    no images, no models, no paths and no passwords. `bench merge` verifies it. The exit code is 1
+    if something cannot be verified and was left out.
 
     \b
     Examples:
@@ -41,5 +42,6 @@ def pack(
         packed = pack_study(study, unfinished)
     for line in packed.skipped:
         notify(line)
-    notify(f"{packed.runs} runs packed")
+    failed = f", and {packed.without_figures} without figures" if packed.without_figures else ""
+    notify(f"{packed.runs} runs packed{failed}")
     ctx.exit(1 if packed.skipped else 0)

@@ -7,13 +7,13 @@ import inspect
 import itertools
 import json
 import textwrap
-from collections.abc import Iterator
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel
 
 from benchmark.config.study import StudySettings
 from clothclf.settings import ArchitectureSettings, DataSettings
+from clothclf.settings.validation_errors import models_in
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _SCALAR: dict[str, Any] = {"type": ["string", "number", "boolean"]}
@@ -62,16 +62,9 @@ def _models(model: type[BaseModel]) -> set[type[BaseModel]]:
     """Settings that a config is made of, at any depth."""
     models = {model}
     for field in model.model_fields.values():
-        for inner in _models_in(field.annotation):
+        for inner in models_in(field.annotation):
             models |= _models(inner)
     return models
-
-
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in get_args(annotation):
-        yield from _models_in(argument)
 
 
 def _add_former_keys(part: dict[str, Any], model: type[BaseModel]) -> None:

@@ -26,6 +26,7 @@ from benchmark.report.statistics import Resampling
 from benchmark.runs import run_folder as files
 from benchmark.runs.deployments import (
     PREDICTIONS,
+    SWAPPED,
     Accuracies,
     Artifact,
     Deployments,
@@ -38,9 +39,6 @@ from clothclf.results import Predictions
 from clothclf.training.calibration import calibration_error, with_temperature
 from clothclf.training.evaluate import predictions_table
 from clothclf.training.metrics import macro_f1
-
-SWAPPED = "predictions_swapped.npy"
-"""Predictions for some images with red and blue swapped."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,14 @@ def store_predictions(
 
 
 def judge_variants(run: FinishedRun) -> Accuracies:
-    """Pair the newest measured artifact of each variant with float32, and store the result.
+    """Store and return what `compute_accuracies` returns."""
+    accuracies = compute_accuracies(run)
+    Deployments(run.folder.path).write_accuracies(accuracies)
+    return accuracies
+
+
+def compute_accuracies(run: FinishedRun) -> Accuracies:
+    """Pair the newest measured artifact of each variant with float32.
 
     Intervals and p-values hold together for all variants of the run (max-T and Holm). Raises
     DeployError if the reference has no predictions, or ReportError if the run's files have changed.
@@ -91,15 +96,13 @@ def judge_variants(run: FinishedRun) -> Accuracies:
     paired = _pair(run, test, reference, list(measured.values()))
     right = reference.probabilities.argmax(axis=1) == test.labels
     own = _own_accuracy(run, test, reference)
-    accuracies = Accuracies(
+    return Accuracies(
         run_id=run.record.run_id,
         images=len(test),
         reference=reference.artifact.sha256,
         accuracy=float(right.mean()),
         variants={REFERENCE: own, **paired},
     )
-    deployments.write_accuracies(accuracies)
-    return accuracies
 
 
 def _read_all(deployments: Deployments, test: TestSet) -> dict[str, _Measured]:

@@ -15,16 +15,9 @@ from benchmark.runs.record import RunRecord
 from benchmark.runs.run_folder import study_folders
 from benchmark.runs.setting_differences import comparable_settings
 from benchmark.runs.spec import RunSpec
-from benchmark.sharing.merge import (
-    Merged,
-    SharedRun,
-    audits_of,
-    merge_audit,
-    merge_run,
-    runs_of,
-    verify_pack,
-)
+from benchmark.sharing.merge import Merged, merge_audit, merge_run
 from benchmark.sharing.pack_file import Pack, open_pack, record_member
+from benchmark.sharing.packed_runs import SharedRun, audits_of, runs_of, verify_pack
 
 
 @dataclass(frozen=True)

@@ -166,7 +166,10 @@ def _judged(
     differences = simultaneous_differences(
         [float(item.after.mean() - item.before.mean()) for item in paired],
         [_drawn(item, resampling, images) for item in paired],
-        [_seed_variance(item) for item in paired],
+        [
+            SeedVariance.of_seeds(item.before.mean(axis=1), item.after.mean(axis=1))
+            for item in paired
+        ],
     )
     exact = holm(
         [
@@ -195,14 +198,6 @@ def _drawn(item: _Paired, resampling: Resampling, images: Floats) -> Floats:
     gained = item.after.astype(np.int64) - item.before
     drawn: Floats = (resampling.sums(gained.T) / images[:, None]).mean(axis=1)
     return drawn
-
-
-def _seed_variance(item: _Paired) -> SeedVariance | None:
-    count = len(item.seeds)
-    if count < 2:
-        return None
-    deviations = [float(side.mean(axis=1).std(ddof=1)) for side in (item.before, item.after)]
-    return SeedVariance.of(deviations, [count, count])
 
 
 def section(analysis: Analysis) -> Section | None:

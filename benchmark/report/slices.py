@@ -233,7 +233,7 @@ def _pairs(
     }
     values = [float(np.mean(by_seed[p, i]) - np.mean(by_seed[p, j])) for p, i, j in keys]
     resampled = [drawn[i, p] - drawn[j, p] for p, i, j in keys]
-    seeds = [_seed_variance(by_seed[p, i], by_seed[p, j]) for p, i, j in keys]
+    seeds = [SeedVariance.of_seeds(by_seed[p, i], by_seed[p, j]) for p, i, j in keys]
     differences = statistics.simultaneous_differences(values, resampled, seeds)
     exact = statistics.holm(
         [_exact(correct[rows[i]], correct[rows[j]], masks[p]) for p, i, j in keys]
@@ -255,11 +255,6 @@ def _with_unseen(interval: Interval, images: int) -> Interval:
         return interval
     _, unseen = statistics.wilson(0.0, images)
     return Interval(min(interval.low, -unseen), max(interval.high, unseen))
-
-
-def _seed_variance(one: Sequence[float], other: Sequence[float]) -> SeedVariance | None:
-    deviations = [float(np.std(of, ddof=1)) if len(of) > 1 else None for of in (one, other)]
-    return SeedVariance.of(deviations, [len(one), len(other)])
 
 
 def _exact(

@@ -183,6 +183,12 @@ class SeedVariance:
         total = sum(parts)
         return SeedVariance(total, total**2 / spread if spread else math.inf)
 
+    @staticmethod
+    def of_seeds(one: Sequence[float], other: Sequence[float]) -> SeedVariance | None:
+        """Compute from the values of each seed; None if either has a single seed."""
+        deviations = [float(np.std(of, ddof=1)) if len(of) > 1 else None for of in (one, other)]
+        return SeedVariance.of(deviations, [len(one), len(other)])
+
 
 @dataclass(frozen=True)
 class Difference:

@@ -1,4 +1,4 @@
-"""Results of a run: its record if it finished, else its failure."""
+"""Results of a run: its record if it finished, else its failure or rejection."""
 
 from __future__ import annotations
 
@@ -86,3 +86,10 @@ class Failure(_Stored):
     """Whether the run failed because its nodes were lost repeatedly; the next study retries it."""
     attempts: int = 1
     """Number of attempts on a cluster."""
+
+
+class Rejection(_Stored):
+    """A run that was merged from a pack without its record, which was not believed there."""
+
+    reason: str
+    """Why the record was not believed, without a full stop."""

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from benchmark.runs.record import Failure, RunRecord
+from benchmark.runs.record import Failure, Rejection, RunRecord
 from benchmark.runs.spec import RunSpec, folder_name
 from benchmark.runs.upgrade import OLDEST_VERSION, RECORD_VERSION
 from clothclf.data.atomic import file_sha256, write_text
@@ -32,6 +32,7 @@ MODEL = "model.safetensors"
 LOG = "log.txt"
 RECORD = "record.json"
 FAILURE = "failure.json"
+REJECTION = "rejection.json"
 STAGES = "stages.json"
 CHECKPOINTS = "checkpoints"
 DAMAGED = ".damaged"
@@ -95,7 +96,7 @@ class RunFolder:
                 shutil.rmtree(self.path)
             self.path.mkdir(parents=True)
             self.write(SPEC, spec)
-        for name in (RECORD, FAILURE):
+        for name in (RECORD, FAILURE, REJECTION):
             with contextlib.suppress(FileNotFoundError):
                 (self.path / name).replace(self.path / f"{name}{DAMAGED}")
         for unfinished in self.path.glob(".*"):  # temporary files of a killed process
@@ -149,13 +150,15 @@ class RunFolder:
         return record if all(self.has(name, sha) for name, sha in record.files.items()) else None
 
     def has_ended(self) -> bool:
-        """Return whether a record exists, even a damaged one."""
-        return (self.path / RECORD).exists()
+        """Return whether a record exists, even a damaged one, or existed where it was packed."""
+        return (self.path / RECORD).exists() or (self.path / REJECTION).exists()
 
     def invalid_reason(self) -> str:
         """Return why an existing record is invalid; empty if it is valid or missing."""
         if not self.has_ended() or self.record() is not None:
             return ""
+        if (rejection := self.read(REJECTION, Rejection)) is not None:
+            return rejection.reason
         with contextlib.suppress(OSError, ValueError):
             version = json.loads((self.path / RECORD).read_text("utf-8")).get("version")
             if isinstance(version, int) and not OLDEST_VERSION <= version <= RECORD_VERSION:
@@ -184,7 +187,7 @@ class RunFolder:
 
     def results(self) -> list[str]:
         """Return the names of the result files, without the record."""
-        passing = {RECORD, FAILURE, LOG, STAGES}
+        passing = {RECORD, FAILURE, REJECTION, LOG, STAGES}
         return sorted(
             item.name
             for item in self.path.iterdir()

@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from benchmark.config.credentials import HIDDEN, without_password
 from benchmark.runs import run_folder as files
-from benchmark.runs.record import RunRecord
+from benchmark.runs.record import Failure, Rejection, RunRecord
 from benchmark.runs.spec import RunSpec
-from clothclf.settings import DataSettings
+from clothclf.settings import DataSettings, Settings
 
 SHARED_FILES = (files.MANIFEST, files.PREDICTIONS, files.VALID_PREDICTIONS)
 """Result files that are shared: tables of ids, labels and probabilities, without images."""
@@ -25,6 +25,10 @@ WEIGHTS_FILE = "file"
 NO_PATH = "…"
 """Replaces absolute paths in texts such as errors."""
 
+MAX_REASON = 2000
+"""Maximum length of the reason of a failure in characters."""
+
+_Text = TypeVar("_Text", bound=Settings)
 _PATH = re.compile(
     r"(?<![\w./\\-])(?:file://)?(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\'\"(),;:]+[/\\]+)+[^\s'\"(),;:]*"
 )
@@ -66,6 +70,22 @@ def shareable_record(record: RunRecord) -> RunRecord:
     values["spec"] = shareable_spec(record.spec).model_dump(mode="json")
     values["files"] = {name: record.files[name] for name in SHARED_FILES if name in record.files}
     return RunRecord.model_validate_json(json.dumps(values))
+
+
+def shareable_reason(value: Failure | Rejection) -> Failure | Rejection:
+    """Return a failure or rejection without paths, tags and the run's output; idempotent."""
+    values = _shareable(value.model_dump(mode="json", exclude={"spec"}))
+    values |= {"check": "", "reason": values["reason"][:MAX_REASON]}
+    values["spec"] = shareable_spec(value.spec).model_dump(mode="json")
+    if "log_tail" in values:
+        values["log_tail"] = ""
+    return type(value).model_validate_json(json.dumps(values))
+
+
+def shareable_texts(value: _Text) -> _Text:
+    """Return a stored result without paths and passwords in its texts; idempotent."""
+    values = {**_shareable(value.model_dump(mode="json")), "check": ""}
+    return type(value).model_validate_json(json.dumps(values))
 
 
 def _shareable(value: Any) -> Any:

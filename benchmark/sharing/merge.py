@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+
+from pydantic import BaseModel
 
 from benchmark.config.study import StudySettings
-from benchmark.errors import PackError
 from benchmark.runs import run_folder as files
 from benchmark.runs.audits import Audit, find_audit, store_audit
-from benchmark.runs.curve_results import CurveFile, LearningCurve
-from benchmark.runs.record import RunRecord
+from benchmark.runs.curve_results import CurveFile
+from benchmark.runs.find import FinishedRun
+from benchmark.runs.record import Failure, Rejection, RunRecord
 from benchmark.runs.root import cache_folder
-from benchmark.runs.run_folder import RunFolder, from_stored_text, runs_root
+from benchmark.runs.run_folder import RunFolder, runs_root
 from benchmark.runs.shareable import SHARED_FILES, shareable_data, shareable_record
 from benchmark.runs.spec import RunSpec, folder_name
-from benchmark.runs.stress_results import STRESS, StressResult, StressResults
-from benchmark.sharing.pack_file import Pack, record_member, table_member
-from benchmark.sharing.verify import RunVerifier, verify_curve, verify_stress
+from benchmark.runs.stress_results import STRESS, StressResults
+from benchmark.sharing.agreement import other_figures, other_results, other_times
+from benchmark.sharing.pack_file import Pack
+from benchmark.sharing.packed_runs import (
+    SharedRun,
+    audits_of,
+    packed_table,
+    runs_of,
+    runs_without_figures,
+)
+from benchmark.sharing.tables import equal_tables
+from benchmark.sharing.variants import merge_variants
 from clothclf.data.atomic import write_bytes
-from clothclf.settings import Settings
-
-_Model = TypeVar("_Model", bound=Settings)
-
 
 Lock = Callable[[RunFolder], AbstractContextManager[None]]
 """Locks a run folder within a context; raises StoreError if the run is in progress."""
+_TIMES = frozenset({"check", "seconds"})
+"""Keys of results beside a run that another machine changes."""
 
 
 @dataclass
@@ -41,83 +48,11 @@ class Merged:
     known: int = 0
     """Number of runs that the store has with the same figures."""
     conflicts: list[str] = field(default_factory=list)
-    """What was not merged, and why, each in one sentence."""
+    """What was not merged since the store has other results, each in one sentence."""
+    notes: list[str] = field(default_factory=list)
+    """Where the store and a pack have other times of equal results, each in one sentence."""
     studies: set[str] = field(default_factory=set)
     """Names of the runs' studies."""
-
-
-@dataclass(frozen=True)
-class SharedRun:
-    """One run of a pack."""
-
-    record: RunRecord
-    curve: LearningCurve | None
-    stress: tuple[StressResult, ...]
-
-
-def verify_pack(pack: Pack) -> list[RunSpec]:
-    """Return the specs of a pack's runs; raises PackError unless all of it can be believed."""
-    verifier, specs = RunVerifier(), []
-    used = {name for name in pack.members if name.startswith("runs/")}
-    for run in runs_of(pack):
-        record = run.record
-        with tempfile.TemporaryDirectory() as place:
-            folder = Path(place)
-            for name, sha256 in record.files.items():
-                used.add(table_member(sha256))
-                (folder / name).write_bytes(_table(pack, sha256))
-            try:
-                verifier.verify(record, folder)
-                if run.curve is not None:
-                    verify_curve(run.curve, record, folder)
-                for result in run.stress:
-                    verify_stress(result, record, f"{result.corruption}-{result.severity}.json")
-            except PackError as error:
-                pack.refuse(str(error))
-        specs.append(record.spec)
-    fingerprints = {spec.data_summary.fingerprint for spec in specs}
-    for audit in audits_of(pack):
-        used.add(f"audits/{audit.fingerprint}.json")
-        if audit.fingerprint not in fingerprints:
-            pack.refuse(f"has an audit of data {audit.fingerprint} without a run on them")
-    if unused := sorted(pack.members.keys() - used):
-        pack.refuse(f"{unused[0]} belongs to no run")
-    return specs
-
-
-def runs_of(pack: Pack, run_ids: Sequence[str] | None = None) -> Iterator[SharedRun]:
-    """Iterate over the runs of a pack, or some of them; raises PackError if one cannot be read."""
-    run_ids = pack.run_ids() if run_ids is None else run_ids
-    if not run_ids:
-        pack.refuse("has no run")
-    for run_id in run_ids:
-        record = _read(pack, record_member(run_id), RunRecord)
-        if record.run_id != run_id:
-            pack.refuse(f"{record_member(run_id)} is of run {record.run_id[:40]}")
-        if stray := sorted(record.files.keys() - {*SHARED_FILES}):
-            pack.refuse(f"run {run_id} lists the file {stray[0][:100]!r}, which packs do not have")
-        curve_name = f"runs/{run_id}/curve/points.json"
-        stress = [
-            (name, _read(pack, name, StressResult)) for name in pack.names(f"runs/{run_id}/stress/")
-        ]
-        for name, result in stress:
-            if not name.endswith(f"/{result.corruption}-{result.severity}.json"):
-                pack.refuse(f"{name} is of another condition")
-        has_curve = curve_name in pack.members
-        yield SharedRun(
-            record=record,
-            curve=_read(pack, curve_name, LearningCurve) if has_curve else None,
-            stress=tuple(result for _, result in stress),
-        )
-
-
-def audits_of(pack: Pack) -> Iterator[Audit]:
-    """Iterate over the audits of a pack; raises PackError if one cannot be read."""
-    for name in pack.names("audits/"):
-        audit = _read(pack, name, Audit)
-        if name != f"audits/{audit.fingerprint}.json":
-            pack.refuse(f"{name} is of other data")
-        yield audit
 
 
 def merge(pack: Pack, study: StudySettings, root: Path, lock: Lock, merged: Merged) -> None:
@@ -128,6 +63,9 @@ def merge(pack: Pack, study: StudySettings, root: Path, lock: Lock, merged: Merg
     for run in runs_of(pack):
         merged.studies.add(run.record.spec.study)
         merge_run(pack, run, _local(run.record.spec, study, root), root, lock, merged)
+    for failed in runs_without_figures(pack):
+        merged.studies.add(failed.spec.study)
+        _merge_reason(pack, failed, _local(failed.spec, study, root), root, lock, merged)
     for audit in audits_of(pack):
         merge_audit(pack, audit, root, merged)
 
@@ -139,14 +77,11 @@ def merge_run(
 
     `local` is the run's spec with the paths of this store.
     """
-    record = run.record
     folder = RunFolder(runs_root(root, local.study) / folder_name(local))
     folder.path.mkdir(parents=True, exist_ok=True)
     with lock(folder):
         if conflict := _merge_run(pack, run, local, folder, merged):
-            merged.conflicts.append(
-                f"{pack.path}: run {record.spec.name} ({record.run_id}): {conflict}"
-            )
+            merged.conflicts.append(f"{_where(pack, run.record)}: {conflict}")
 
 
 def merge_audit(pack: Pack, audit: Audit, root: Path, merged: Merged) -> None:
@@ -159,6 +94,10 @@ def merge_audit(pack: Pack, audit: Audit, root: Path, merged: Merged) -> None:
             f"{pack.path}: the audit of data {audit.fingerprint} was not merged: the store has "
             "another one"
         )
+
+
+def _where(pack: Pack, run: RunRecord | Failure | Rejection) -> str:
+    return f"{pack.path}: run {run.spec.name} ({run.run_id})"
 
 
 def _local(spec: RunSpec, study: StudySettings, root: Path) -> RunSpec:
@@ -179,28 +118,76 @@ def _merge_run(
     """Merge one run; return why it, or a result beside it, was not merged, else nothing."""
     record = run.record
     known = folder.record()
-    if known is None and folder.has_ended():
+    if known is None and (folder.path / files.RECORD).exists():
         return (
             f"not merged: the store has it, but {folder.invalid_reason()}; delete it with `bench "
             "runs delete`, and merge again"
         )
     if known is None:
         for name, sha256 in record.files.items():
-            write_bytes(folder.path / name, _table(pack, sha256))
+            write_bytes(folder.path / name, packed_table(pack, sha256))
         folder.write(files.SPEC, local)
         folder.write(files.RECORD, record.model_copy(update={"spec": local}))
         folder.finish()
-        (folder.path / files.FAILURE).unlink(missing_ok=True)
+        for name in (files.FAILURE, files.REJECTION):
+            (folder.path / name).unlink(missing_ok=True)
         merged.added.append(f"{record.spec.name} ({record.run_id})")
-    elif difference := differences(shareable_record(known), record):
+    elif difference := _other_results(pack, folder, shareable_record(known), record):
         return f"not merged: the store has it with other figures: {difference}"
     else:
         merged.known += 1
-    return _merge_beside(run, folder)
+        if times := other_times(shareable_record(known), record):
+            merged.notes.append(
+                f"{_where(pack, record)}: the figures agree, and the store keeps its own times: "
+                f"{times}"
+            )
+    return _merge_beside(pack, run, folder, merged)
 
 
-def _merge_beside(run: SharedRun, folder: RunFolder) -> str:
-    """Add a run's learning curve and stress results; return which the store has otherwise."""
+def _other_results(pack: Pack, folder: RunFolder, here: RunRecord, there: RunRecord) -> str:
+    """Describe how the figures and predictions of a run differ; empty if they agree."""
+    if difference := other_results(here, there):
+        return difference
+    for name in SHARED_FILES[1:]:  # equal fingerprints imply equal manifests
+        ours, theirs = (record.files.get(name) for record in (here, there))
+        if ours is None or theirs is None or ours == theirs:
+            continue
+        if not equal_tables((folder.path / name).read_bytes(), packed_table(pack, theirs)):
+            return f"the same test figures, but other probabilities in {name}"
+    return ""
+
+
+def _merge_reason(
+    pack: Pack,
+    run: Failure | Rejection,
+    local: RunSpec,
+    root: Path,
+    lock: Lock,
+    merged: Merged,
+) -> None:
+    """Add a run without figures, unless the store knows the run."""
+    folder = RunFolder(runs_root(root, local.study) / folder_name(local))
+    is_new = not (folder.path / files.SPEC).exists()
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with lock(folder):
+        own = folder.failure() or folder.read(files.REJECTION, Rejection)
+        if is_new:
+            name = files.FAILURE if isinstance(run, Failure) else files.REJECTION
+            folder.write(files.SPEC, local)
+            folder.write(name, run.model_copy(update={"spec": local}))
+            state = f"failed in {run.stage}" if isinstance(run, Failure) else "without its record"
+            merged.added.append(f"{run.spec.name} ({run.run_id}), {state}")
+            return
+        merged.known += 1
+        if own is None or (type(own), own.reason) != (type(run), run.reason):
+            merged.notes.append(
+                f"{_where(pack, run)}: has no figures in the pack ({run.reason}), and the store "
+                "keeps its own state of the run"
+            )
+
+
+def _merge_beside(pack: Pack, run: SharedRun, folder: RunFolder, merged: Merged) -> str:
+    """Add a run's curve, stress results and variants; return which the store has otherwise."""
     record, others = run.record, []
     stored = CurveFile(folder.path, record.run_id)
     if run.curve is not None:
@@ -217,39 +204,16 @@ def _merge_beside(run: SharedRun, folder: RunFolder) -> str:
         found = results.read(*result.condition, result.corruptions_version)
         if found is None or not _alike(found, result):
             others.append(f"stress result {name}")
+    if run.variants is not None:
+        said = merge_variants(run.variants, FinishedRun(folder, record))
+        others += said.conflicts
+        merged.notes += [
+            f"{_where(pack, record)}: the store keeps its own times of {note}"
+            for note in said.notes
+        ]
     return f"the store has another {', '.join(others)}, which was kept" if others else ""
 
 
-def differences(here: RunRecord, there: RunRecord) -> str:
-    """Describe how two records of a run differ, accuracy first; empty if they are the same."""
-    if _alike(here, there):
-        return ""
-    if here.test.metrics != there.test.metrics:
-        ours, theirs = (f"{100 * record.test.accuracy:.2f} %" for record in (here, there))
-        if ours != theirs:
-            return f"test accuracy {ours} in the store, {theirs} in the pack"
-    ours_by_key, theirs_by_key = (record.model_dump(mode="json") for record in (here, there))
-    apart = sorted(key for key in ours_by_key if ours_by_key[key] != theirs_by_key[key])
-    same = "the same test figures, but " if "test" not in apart and "files" not in apart else ""
-    return f"{same}other values of {', '.join(key for key in apart if key != 'check')}"
-
-
-def _alike(one: Any, other: Any) -> bool:
-    """Whether two stored results are the same, whoever wrote them."""
-    unchecked = {"check": ""}
-    return bool(one.model_copy(update=unchecked) == other.model_copy(update=unchecked))
-
-
-def _read(pack: Pack, name: str, kind: type[_Model]) -> _Model:
-    value = from_stored_text(pack.text(name), kind)
-    if value is None:
-        pack.refuse(f"{name} is damaged, has changed, or is of another version of bench")
-    return value
-
-
-def _table(pack: Pack, sha256: str) -> bytes:
-    """Return a table; its hash in the record, and thus its name, must be that of its content."""
-    name = table_member(sha256)
-    if pack.members.get(name, sha256) != sha256:
-        pack.refuse(f"{name} is not as the run wrote it")
-    return pack.read(name)
+def _alike(one: BaseModel, other: BaseModel) -> bool:
+    """Whether two stored results are the same, whoever wrote them and however long it took."""
+    return not other_figures(one, other, _TIMES)

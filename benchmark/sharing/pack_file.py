@@ -9,21 +9,27 @@ import math
 import stat
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, ClassVar, Literal, NoReturn, TypeVar
 
 from pydantic import Field, ValidationError
 
 from benchmark.errors import PackError
-from benchmark.runs.deployments import Sha256
+from benchmark.runs.deployments import NAME, Sha256
+from benchmark.runs.run_folder import RECORD, from_stored_text
 from clothclf.settings import Settings
 from clothclf.settings.validation_errors import describe_error, details_of
 
 INDEX = "index.json"
 RUN_ID = "[0-9a-f]{12}"
+_VARIANT = (
+    rf"deploy/{NAME}/[0-9a-f]{{16}}/(artifact\.json|devices/[a-z0-9][a-z0-9._-]{{0,59}}\.json"
+    r"|predictions\.parquet|predictions_swapped\.npy)"
+)
 MEMBER = (
-    rf"^(runs/{RUN_ID}/(record|curve/points|stress/[a-z0-9_]{{1,40}}-[1-5])\.json"
+    rf"^(runs/{RUN_ID}/((record|failure|rejection|curve/points|stress/[a-z0-9_]{{1,40}}-[1-5]"
+    rf"|deploy/accuracy)\.json|{_VARIANT})"
     r"|audits/[0-9a-f]{8,64}\.json|tables/[0-9a-f]{64}\.parquet)$"
 )
 """Names of members. None can leave a folder, and nothing is extracted by its name."""
@@ -32,21 +38,42 @@ MAX_MEMBER_BYTES = 2**28
 MAX_UNPACKED_BYTES = 8 * 2**30
 """Maximum size of all members together; their sizes are those that were read."""
 MAX_MEMBERS = 200_000
+FORMAT: Literal[2] = 2
+"""Version of packs that this bench writes."""
+OLDEST_FORMAT = 1
+"""Earliest version that can be read."""
 _FIRST_DAY = (1980, 1, 1, 0, 0, 0)
 """Time of every member, so that packs of the same runs are the same bytes."""
+
+
+_Model = TypeVar("_Model", bound=Settings)
+
+
+def _upgraded(values: Any) -> Any:
+    """Return the values of an index in version 2, which added variants and runs without figures."""
+    if not isinstance(values, dict) or values.get("version") != OLDEST_FORMAT:
+        return values
+    return {**values, "version": FORMAT}
 
 
 class PackIndex(Settings):
     """`index.json`: format, version, and the SHA-256 of every other member."""
 
+    upgrade: ClassVar[Callable[[Any], Any]] = staticmethod(_upgraded)
+
     format: Literal["bench pack"] = "bench pack"
-    version: Literal[1] = 1
+    version: Literal[2] = FORMAT
     members: dict[Annotated[str, Field(pattern=MEMBER)], Sha256] = Field(max_length=MAX_MEMBERS)
+
+
+def run_member(run_id: str, name: str) -> str:
+    """Return the name in a pack of a file of a run."""
+    return f"runs/{run_id}/{name}"
 
 
 def record_member(run_id: str) -> str:
     """Return the name of a run's record in a pack."""
-    return f"runs/{run_id}/record.json"
+    return run_member(run_id, RECORD)
 
 
 def table_member(sha256: str) -> str:
@@ -120,10 +147,12 @@ class Pack:
         text = self._text(self._unpacked(INDEX), INDEX)
         values = json.loads(text)
         version = values.get("version") if isinstance(values, dict) else None
-        if type(version) is not int or version != 1:
-            self.refuse(f"has format {str(version)[:20]}, and this bench reads 1")
+        if type(version) is not int or not OLDEST_FORMAT <= version <= FORMAT:
+            self.refuse(
+                f"has format {str(version)[:20]}, and this bench reads {OLDEST_FORMAT} to {FORMAT}"
+            )
         try:
-            return PackIndex.model_validate_json(text)
+            return PackIndex.from_json(text)
         except ValidationError as error:
             key, what = describe_error(details_of(error)[0], PackIndex)
             self.refuse(f"{INDEX}: {key[:120]}: {what}")
@@ -145,6 +174,13 @@ class Pack:
         if hashlib.sha256(content).hexdigest() != self.members[name]:
             self.refuse(f"{name} is not as it was packed: its hash differs from the index")
         return content
+
+    def model(self, name: str, kind: type[_Model]) -> _Model:
+        """Read a JSON member; raises PackError if it is damaged or of another version."""
+        value = from_stored_text(self.text(name), kind)
+        if value is None:
+            self.refuse(f"{name} is damaged, has changed, or is of another version of bench")
+        return value
 
     def text(self, name: str) -> str:
         """Return a JSON member as text, with finite numbers and no repeated keys."""

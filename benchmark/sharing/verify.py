@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import datetime
-import math
 import re
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
@@ -20,27 +17,22 @@ from benchmark.errors import PackError
 from benchmark.report.predictions import Split, TestSet, read_run, read_test_set
 from benchmark.runs import run_folder as files
 from benchmark.runs.curve_results import LearningCurve
-from benchmark.runs.record import RunRecord
-from benchmark.runs.shareable import shareable_record
+from benchmark.runs.record import Failure, Rejection, RunRecord
+from benchmark.runs.shareable import shareable_reason, shareable_record
 from benchmark.runs.stress_results import StressResult
+from benchmark.sharing.agreement import same
+from benchmark.sharing.tables import is_finite, is_time, require_table
 from clothclf.data.dataset import MANIFEST_COLUMNS, duplicate_statistics, fingerprint
 from clothclf.data.groups import GROUP_COLUMNS
-from clothclf.data.sources.parquet import ParquetFile
 from clothclf.errors import UserError, first_line
-from clothclf.results import Predictions
+from clothclf.results import DataSummary, Predictions
 from clothclf.training.metrics import class_results, compute_metrics, confusion_matrix
 
-ROUNDING = 1e-9
-"""Relative difference of figures that processors may sum in another order."""
 SUM_ROUNDING = 1e-3
 """Maximum difference from 1 of the sum of an image's probabilities, stored as float32."""
 VALID_POINTS = 0.01
 """Maximum difference of the validation accuracy of the best epoch and of the stored predictions:
 batch size and folded norms may change the class of an image in doubt."""
-MAX_TABLE_BYTES = 2**30
-"""Maximum size of a table when unpacked."""
-MAX_CHARACTERS = 1000
-"""Length of a text from which on it is neither an id, a label nor a hash."""
 
 _STUDY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -79,7 +71,7 @@ class RunVerifier:
         sha256 = record.files[files.MANIFEST]
         if sha256 not in self._manifests:
             path = folder / files.MANIFEST
-            _require_table(path, MANIFEST_COLUMNS, sum(data.images.values()), GROUP_COLUMNS)
+            require_table(path, MANIFEST_COLUMNS, sum(data.images.values()), GROUP_COLUMNS)
             self._manifests[sha256] = _facts(pd.read_parquet(path))
         found, facts = self._manifests[sha256]
         if found != data.fingerprint:
@@ -100,7 +92,7 @@ class RunVerifier:
         name: Split = "test" if split == record.spec.evaluate else "valid"
         path = folder / (files.PREDICTIONS if name == "test" else files.VALID_PREDICTIONS)
         columns = ("id", "label", "answer", *(f"p/{label}" for label in classes))
-        _require_table(path, columns, record.spec.data_summary.images[split])
+        require_table(path, columns, record.spec.data_summary.images[split])
         key = (record.files[files.MANIFEST], split, classes)
         if key not in self._sets:
             self._sets[key] = read_test_set(folder, record, split)
@@ -118,22 +110,51 @@ class RunVerifier:
         return Predictions(list(test.ids), test.labels, shares)
 
 
+def verify_reason(run: Failure | Rejection, known: Mapping[str, DataSummary]) -> None:
+    """Raise PackError unless a run without figures is of its settings, and has no paths.
+
+    `known` are the data of verified runs by fingerprint, which those of the run must be.
+    """
+    where = f"run {run.spec.name[:120]} ({run.run_id})"
+    try:
+        if shareable_reason(run) != run.model_copy(update={"check": ""}):
+            raise PackError(f"{where}: its reason or settings have paths, or are too long")
+    except ValidationError:
+        raise PackError(f"{where}: its settings are not valid without paths") from None
+    problems = [*_problems_of_spec(run)]
+    if isinstance(run, Failure) and not is_time(run.at):
+        problems.append(f"{run.at[:40]!r} is not a time with a time zone")
+    own = run.spec.data_summary
+    data = known.get(own.fingerprint, own)
+    if (own.images, own.classes, own.images_per_class) != (
+        data.images, data.classes, data.images_per_class,
+    ):  # fmt: skip
+        problems.append("its data_summary is not that of the other runs on these data")
+    if problems:
+        raise PackError(f"{where}: {problems[0]}")
+
+
+def _problems_of_spec(run: RunRecord | Failure | Rejection) -> Iterable[str]:
+    """Yield what is wrong with the settings of a run, by themselves."""
+    if run.run_id != run.spec.run_id:
+        yield f"its settings have the run_id {run.spec.run_id}"
+    if not _STUDY.fullmatch(run.spec.study):
+        yield f"its study {run.spec.study[:80]!r} is no name of a study"
+    if not is_finite(run.model_dump(mode="python")):
+        yield "it has a number that is not finite"
+
+
 def _problems_of_record(record: RunRecord) -> Iterable[str]:
     """Yield what is wrong with a record, by itself."""
-    spec, training = record.spec, record.training
-    if record.run_id != spec.run_id:
-        yield f"its settings have the run_id {spec.run_id}"
-    if not _STUDY.fullmatch(spec.study):
-        yield f"its study {spec.study[:80]!r} is no name of a study"
+    training = record.training
+    yield from _problems_of_spec(record)
     if shareable_record(record) != record.model_copy(update={"check": ""}):
         yield "its record has paths, tags or files that packs do not have"
     if not {files.MANIFEST, files.PREDICTIONS} <= record.files.keys():
         yield "it did not store its manifest and predictions, so its figures cannot be verified"
     for text in (record.started_at, record.finished_at):
-        if not _is_time(text):
+        if not is_time(text):
             yield f"{text[:40]!r} is not a time with a time zone"
-    if not _is_finite(record.model_dump(mode="python")):
-        yield "its record has a number that is not finite"
     numbers = [epoch.epoch for epoch in training.epochs]
     if not numbers or numbers != list(range(1, len(numbers) + 1)):
         yield "its epochs are not numbered from 1"
@@ -158,7 +179,7 @@ def _problems_of_cost(record: RunRecord) -> Iterable[str]:
             yield "its MACs by operator do not add up"
     if measured is not None:
         passes = measured.latency_ms or (measured.latency_ms_median,)
-        if not _same(measured.latency_ms_median, statistics.median(passes)):
+        if not same(measured.latency_ms_median, statistics.median(passes)):
             yield "its latency is not the median of its passes"
 
 
@@ -172,13 +193,13 @@ def _verify_test(record: RunRecord, predictions: Predictions) -> None:
         raise PackError("its confusion matrix is not that of its predictions")
     computed = compute_metrics(predictions)
     for name, value in known.metrics.items():
-        if name not in computed or not _same(value, computed[name]):
+        if name not in computed or not same(value, computed[name]):
             other = f"{computed[name]:.6g}" if name in computed else "none"
             raise PackError(f"test {name} is {value:.6g}, and {other} by its predictions")
     for own, right in zip(known.per_class, class_results(confusion, classes), strict=False):
         figures = ((own.precision, right.precision), (own.recall, right.recall), (own.f1, right.f1))
         if (own.label, own.images) != (right.label, right.images) or not all(
-            _same(*pair) for pair in figures
+            same(*pair) for pair in figures
         ):
             raise PackError(f"its results of class {right.label[:80]!r} are not its predictions'")
     if len(known.per_class) != len(classes):
@@ -230,44 +251,3 @@ def _facts(manifest: pd.DataFrame) -> tuple[str, dict[str, Any]]:
         "classes": tuple(sorted(manifest["label"].unique())),
         **duplicate_statistics(manifest),
     }
-
-
-def _require_table(
-    path: Path, columns: Iterable[str], rows: int, optional: Iterable[str] = ()
-) -> None:
-    """Raise a UserError unless a table has these columns and rows, of a size that can be read."""
-    file = ParquetFile(path)
-    expected = [*columns]
-    if sorted({*file.columns} - {*optional}) != sorted(expected) or len(file.columns) != len(
-        {*file.columns}
-    ):
-        raise PackError(f"{path.name} has other columns than the run writes")
-    if file.rows != rows:
-        raise PackError(f"{path.name} has {file.rows:,} rows instead of {rows:,}")
-    schema = pq.read_schema(path)
-    numbers = [name for name in file.columns if pa.types.is_primitive(schema.field(name).type)]
-    if file.unpacked_bytes() + 8 * rows * len(numbers) > MAX_TABLE_BYTES:
-        raise PackError(f"{path.name} unpacks to too many bytes")
-    for name in {*file.columns} - {*numbers}:
-        # A dictionary holds a long text once, whereas the table has it in every row.
-        if max(map(len, file.texts(name)), default=0) >= MAX_CHARACTERS:
-            raise PackError(f"{path.name}: column {name[:80]!r} has a text that is too long")
-
-
-def _is_time(text: str) -> bool:
-    try:
-        return datetime.datetime.fromisoformat(text).tzinfo is not None
-    except ValueError:
-        return False
-
-
-def _is_finite(value: Any) -> bool:
-    if isinstance(value, float):
-        return math.isfinite(value)
-    if isinstance(value, dict):
-        return all(_is_finite(item) for item in value.values())
-    return not isinstance(value, (list, tuple)) or all(_is_finite(item) for item in value)
-
-
-def _same(one: float, other: float) -> bool:
-    return math.isclose(one, other, rel_tol=ROUNDING, abs_tol=ROUNDING)

@@ -8,14 +8,15 @@ from pathlib import Path
 
 from benchmark.config.study import StudySettings
 from benchmark.runs.root import open_store
-from benchmark.sharing.merge import Merged, merge, verify_pack
+from benchmark.sharing.merge import Merged, merge
 from benchmark.sharing.pack import Packed, pack
 from benchmark.sharing.pack_file import open_pack
+from benchmark.sharing.packed_runs import verify_pack
 from benchmark.workflows.manage_runs import locked
 
 
 def pack_study(study: StudySettings, path: Path) -> Packed:
-    """Write the finished runs of a study to a pack; raises PackError if there are none."""
+    """Write the ended runs of a study to a pack; raises PackError if there are none."""
     return pack(study.tracking.folder.absolute(), study.study, path)
 
 

@@ -15,7 +15,7 @@ from pydantic import (
     ValidationError,
 )
 
-from clothclf.settings.validation_errors import invalid_settings
+from clothclf.settings.validation_errors import invalid_settings, is_model
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 MIN_SIDE, MAX_SIDE = 8, 1024
@@ -113,7 +113,7 @@ def with_current_keys(
             on_former(prefix + key, prefix + name)
         field = settings.model_fields.get(name)
         inner = field.annotation if field is not None else None
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
+        if is_model(inner):
             value = with_current_keys(inner, value, on_former, f"{prefix}{name}.")
         renamed[name] = value
     return renamed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -58,12 +58,20 @@ def _keys_at(model: type[BaseModel], path: Sequence[str]) -> list[str]:
     for part in path:
         field = model.model_fields.get(part)
         if field is not None:
-            model = next(_models_in(field.annotation), model)
+            model = next(models_in(field.annotation), model)
     return list(model.model_fields)
 
 
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Iterate over the settings that an annotation names, at any depth."""
+    if is_model(annotation):
         yield annotation
-    for argument in getattr(annotation, "__args__", ()):
-        yield from _models_in(argument)
+    for argument in get_args(annotation):
+        yield from models_in(argument)
+
+
+def is_model(annotation: Any) -> TypeGuard[type[BaseModel]]:
+    """Whether an annotation is a class of settings."""
+    # In Python 3.10, `tuple[int, ...]` is an instance of `type`, and no class for `issubclass`.
+    is_class = isinstance(annotation, type) and get_origin(annotation) is None
+    return is_class and issubclass(annotation, BaseModel)

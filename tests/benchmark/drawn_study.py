@@ -69,7 +69,12 @@ def fail(made: Made, name: str, reason: str) -> None:
     folder = RunFolder.of(made.root, spec)
     folder.start(spec)
     result = Failure(
-        run_id=spec.run_id, spec=spec, stage="train", reason=reason, log_tail="", at="2024"
+        run_id=spec.run_id,
+        spec=spec,
+        stage="train",
+        reason=reason,
+        log_tail="",
+        at="2024-01-01T00:00:00+00:00",
     )
     folder.write(files.FAILURE, result)
 

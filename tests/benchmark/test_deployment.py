@@ -210,6 +210,21 @@ def test_a_report_shows_what_was_deployed(deployed: DeployedStudy) -> None:
     assert "latency_ms_on_local" in texts["csv"].splitlines()[0]
 
 
+def test_merged_variants_are_reported_as_where_they_were_measured(
+    deployed: DeployedStudy, tmp_path: Path
+) -> None:
+    shutil.copy(deployed.folder / "tiny.yaml", tmp_path)
+    done = deployed.bench("pack", "-o", str(tmp_path / "a.bench"))
+    assert done.code == 0, done.err
+    done = run_bench(tmp_path, "merge", "a.bench", "-c", "tiny.yaml")
+    assert done.code == 0, done.err
+    for form in ("md", "json"):
+        own = deployed.bench("report", "--format", form).out
+        assert run_bench(tmp_path, "report", "--format", form, "-c", "tiny.yaml").out == own
+    assert "onnxruntime-int8" in own
+    assert not list((tmp_path / "mlruns").rglob("model.*"))
+
+
 def test_a_faster_variant_that_is_as_accurate_is_a_next_step(deployed: DeployedStudy) -> None:
     root = deployed.folder / "mlruns"
     study = load_study(deployed.folder / "tiny.yaml", [f"tracking.folder={root}"])
@@ -645,20 +660,69 @@ CONSTANT = Constant()
 '''
 
 
-def test_a_variant_of_ones_own_is_measured_and_judged(study: DeployedStudy, tmp_path: Path) -> None:
-    package = tmp_path / "site"
+PASSING = '''
+import numpy as np
+
+from clothclf.cost.measure.busy import BusyWatch
+
+
+class Passing:
+    """Loads once: the next process finds a truncated file."""
+
+    title = "passing"
+    precision = "none"
+
+    def build(self, context, folder):
+        np.save(folder / "rates.npy", np.full(11, 1 / 11, np.float32))
+
+    def load(self, context):
+        BusyWatch.describe = lambda self: ""  # as on an idle machine; else no round follows
+        path = context.folder / "rates.npy"
+        rates = np.load(path)
+        path.write_bytes(path.read_bytes()[:-1])
+        return lambda images: np.tile(rates, (len(images), 1))
+
+    def version(self):
+        return "passing 1"
+
+
+PASSING = Passing()
+'''
+
+
+def deploy_own(study: DeployedStudy, package: Path, code: str, *names: str) -> Finished:
+    """Deploy variants of an installed package, each named like an object in `code`."""
     (package / "own-1.dist-info").mkdir(parents=True)
-    (package / "own_variant.py").write_text(PLUGIN)
+    (package / "own_variant.py").write_text(code)
     (package / "own-1.dist-info" / "METADATA").write_text("Name: own\nVersion: 1\n")
+    entries = [f"{name} = own_variant:{name.upper()}\n" for name in names]
     (package / "own-1.dist-info" / "entry_points.txt").write_text(
-        "[bench.variants]\nconstant = own_variant:CONSTANT\nbroken = own_variant:MISSING\n"
+        "".join(["[bench.variants]\n", *entries])
     )
     variables = {**environment(), "PYTHONPATH": os.pathsep.join([str(package), *sys.path])}
-    done = run_bench(
+    variants = [part for name in names for part in ("--variant", name)]
+    return run_bench(
         study.folder, "deploy", "--run", "test_resnet-s0", "-c", "tiny.yaml", "--format", "json",
-        "--variant", "constant", "--variant", "broken",
-        variables=variables,
+        *variants, variables=variables,
     )  # fmt: skip
+
+
+def test_a_variant_that_fails_in_a_later_round_keeps_its_figures(
+    study: DeployedStudy, tmp_path: Path
+) -> None:
+    done = deploy_own(study, tmp_path / "site", PASSING, "passing")
+    assert done.code == 0, done.err
+    assert done.err.count("measuring passing again") == 1
+    assert "passing keeps its figures: ValueError" in done.err
+    (run,) = json.loads(done.out)["runs"]
+    assert run["skipped"] == {}
+    (own,) = (item for item in run["variants"] if item["variant"] == "passing")
+    assert own["latency_ms_median"] > 0
+    assert own["other_class"] > 0
+
+
+def test_a_variant_of_ones_own_is_measured_and_judged(study: DeployedStudy, tmp_path: Path) -> None:
+    done = deploy_own(study, tmp_path / "site", PLUGIN, "constant", "broken")
     assert done.code == 1, done.err
     (run,) = json.loads(done.out)["runs"]
     (own,) = (item for item in run["variants"] if item["variant"] == "constant")

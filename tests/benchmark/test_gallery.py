@@ -21,7 +21,7 @@ from benchmark.sharing.pack import pack
 from benchmark.workflows.share_runs import merge_packs
 from tests.benchmark.conftest import run_bench
 from tests.benchmark.drawn_packs import draw_data, draw_packs, draw_study
-from tests.benchmark.test_sharing import Copy, contents
+from tests.benchmark.packed_study import Copy, contents
 
 MOST_SECONDS = 10.0
 MANY = 200
