@@ -1,4 +1,4 @@
-# bench in an image, for CPUs or, with --build-arg DEVICE=cuda, NVIDIA GPUs:
+# Container image of bench, for CPUs or, with --build-arg DEVICE=cuda, NVIDIA GPUs:
 #   docker build --tag bench .
 #   docker run --rm --volume "$PWD:/work" --user "$(id -u):$(id -g)" bench run --all
 # With CUDA, add `--gpus all`; the host needs NVIDIA's driver and container toolkit, not CUDA.

@@ -29,7 +29,7 @@ faults: .venv/installed
 cluster: .venv/installed
 	.venv/bin/pytest tests/cluster
 
-# Material prints the date of its end of life at each build, unless it is told not to.
+# Material prints the date of its end of life at each build, unless this variable is set.
 docs: .venv/installed
 	NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict
 
@@ -42,7 +42,7 @@ perf: .venv/installed
 dist: build/tools/installed
 	rm -rf build/lib dist && build/tools/bin/python -m build --outdir dist . && build/tools/bin/twine check --strict dist/*
 
-# The lowest direct or the newest versions that pyproject.toml allows, in an environment of their own.
+# The lowest direct or the newest versions that pyproject.toml allows, in a separate environment.
 RESOLUTION ?= lowest-direct
 test-versions: build/tools/installed
 	build/tools/bin/uv venv --quiet --clear --python $(PYTHON) build/$(RESOLUTION)

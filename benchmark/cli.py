@@ -55,6 +55,7 @@ class _Bench(click.Group):
         return super().main(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> object:
+        """Run a command; print user errors and interrupts as one message with an exit code."""
         try:
             return super().invoke(ctx)
         except UserError as error:

@@ -38,4 +38,4 @@ class CurveError(UserError):
 
 
 class PackError(UserError):
-    """A pack of runs cannot be written, read or believed."""
+    """A pack of runs cannot be written, read or verified."""

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Draw the store's secrets into secrets/, readable by the owner alone; what is there stays.
+# Draw the store's secrets into secrets/, readable by the owner alone; existing ones are kept.
 set -eu
 cd "$(dirname "$0")"
 mkdir -p secrets
@@ -8,7 +8,7 @@ for name in database_password objects_secret_key admin_password flask_secret_key
   if [ ! -s "secrets/$name" ]; then
     # Letters and digits only: they need no quoting anywhere.
     LC_ALL=C tr -dc 'A-Za-z0-9' </dev/urandom | head -c 40 >"secrets/$name"
-    # The services read them as users of their own, who are nobody's outside their containers.
+    # The services read them as users that do not exist outside their containers.
     chmod 444 "secrets/$name"
   fi
 done

@@ -1,4 +1,4 @@
-# MLflow's server with what it needs here: users, PostgreSQL and S3; versions as the tests have them.
+# MLflow's server with support for users, PostgreSQL and S3; versions are those of the tests.
 FROM python:3.11.14-slim-bookworm
 COPY constraints.txt /tmp/
 RUN pip install --no-cache-dir --constraint /tmp/constraints.txt \

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Put the secrets that were mounted into the environment of one command, and become it.
+# Export the mounted secrets to the environment of one command, and execute it.
 # Usage: with-secrets.sh COMMAND ARGUMENTS…; SECRETS names the folder, /run/secrets without.
 set -eu
 folder="${SECRETS:-/run/secrets}"

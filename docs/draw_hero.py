@@ -1,7 +1,7 @@
-"""Draw the picture on top of the README: `python docs/draw_hero.py report.html docs/report.png`.
+"""Draw the image at the top of the README: `python docs/draw_hero.py report.html docs/report.png`.
 
 It shows the pick of a report with its chart and figures, and six mistakes. Text stays readable on a
-telephone, where the picture is 358 pixels wide.
+phone, where the image is 358 pixels wide.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 WIDTH = 560
-"""Width of the page in pixels; the picture has twice as many."""
+"""Width of the page in pixels; the image has twice as many."""
 MAX_BYTES = 200_000
 MISTAKES = 6
 COLOURS = 128
@@ -35,7 +35,7 @@ ONLY_PICK_AND_MISTAKES = """count => {
 
 
 def draw(report: Path, target: Path) -> None:
-    """Write the picture of a report as a PNG of at most MAX_BYTES; raises SystemExit if larger."""
+    """Write the image of a report as a PNG of at most MAX_BYTES; raises SystemExit if larger."""
     with sync_playwright() as driver:
         browser = driver.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
@@ -46,9 +46,9 @@ def draw(report: Path, target: Path) -> None:
         page.goto(report.resolve().as_uri())
         page.wait_for_timeout(1000)  # for the charts
         page.evaluate(ONLY_PICK_AND_MISTAKES, MISTAKES)
-        picture = page.locator("main").screenshot()
+        screenshot = page.locator("main").screenshot()
         browser.close()
-    image = Image.open(io.BytesIO(picture)).convert("RGB").quantize(COLOURS)
+    image = Image.open(io.BytesIO(screenshot)).convert("RGB").quantize(COLOURS)
     image.save(target, optimize=True)
     if target.stat().st_size > MAX_BYTES:
         raise SystemExit(f"{target}: {target.stat().st_size:,} bytes, more than {MAX_BYTES:,}")

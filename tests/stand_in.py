@@ -22,7 +22,7 @@ class Hub:
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
-        self.answers: dict[str, tuple[int, dict[str, str], bytes]] = {}
+        self.responses: dict[str, tuple[int, dict[str, str], bytes]] = {}
         """What is answered to an address instead: status, headers, content."""
         self.headers: dict[str, dict[str, str]] = {}
         """Of a file's answer, besides the usual ones."""
@@ -49,7 +49,7 @@ class Hub:
         listing = {"id": name, "sha": COMMIT, "siblings": siblings}
         for asked in {revision, COMMIT}:
             address = f"/api/datasets/{name}/revision/{asked}?blobs=true"
-            self.answers[address] = (200, _JSON, json.dumps(listing).encode())
+            self.responses[address] = (200, _JSON, json.dumps(listing).encode())
         for path, content in files.items():
             sent = content[:-1] + bytes([content[-1] ^ 1]) if wrong else content
             self.files[f"/datasets/{name}/resolve/{COMMIT}/{path}"] = sent
@@ -57,7 +57,7 @@ class Hub:
     def refuse_dataset(self, name: str, status: int, code: str, revision: str = COMMIT) -> None:
         """Answer a status, and the hub's own code of the error, when asked for a data set."""
         address = f"/api/datasets/{name}/revision/{revision}?blobs=true"
-        self.answers[address] = (status, {"X-Error-Code": code} if code else {}, b"")
+        self.responses[address] = (status, {"X-Error-Code": code} if code else {}, b"")
 
     @contextlib.contextmanager
     def running(self) -> Iterator[str]:
@@ -65,8 +65,8 @@ class Hub:
         hub = self
 
         class Handler(_Handler):
-            def answer(self, send: bool) -> None:
-                hub._answer(self, send)
+            def respond(self, send: bool) -> None:
+                hub._respond(self, send)
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         server.daemon_threads = True
@@ -79,10 +79,10 @@ class Hub:
             server.shutdown()
             server.server_close()
 
-    def _answer(self, request: _Handler, send: bool) -> None:
+    def _respond(self, request: _Handler, send: bool) -> None:
         self.asked.append((request.command, request.path))
-        if request.path in self.answers:
-            status, headers, content = self.answers[request.path]
+        if request.path in self.responses:
+            status, headers, content = self.responses[request.path]
             request.reply(status, headers, content if send else b"", len(content))
             return
         if self.elsewhere and request.path in self.files:
@@ -104,7 +104,7 @@ class Hub:
     def _send(self, request: _Handler, content: bytes) -> None:
         asked = request.headers.get("Range", "")
         self.ranges.append(asked)
-        start = int(found[1]) if (found := re.fullmatch(r"bytes=(\d+)-", asked)) else 0
+        start = int(result[1]) if (result := re.fullmatch(r"bytes=(\d+)-", asked)) else 0
         rest = content[start:]
         headers = _headers(content) | self.headers.get(request.path, {})
         if asked:
@@ -122,9 +122,9 @@ class Hub:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Hands every request to `answer`."""
+    """Hands every request to `respond`."""
 
-    def answer(self, send: bool) -> None:
+    def respond(self, send: bool) -> None:
         raise NotImplementedError
 
     def reply(self, status: int, headers: dict[str, str], content: bytes, length: int) -> None:
@@ -136,14 +136,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def do_HEAD(self) -> None:
-        self.answer(send=False)
+        self.respond(send=False)
 
     def do_GET(self) -> None:
-        self.answer(send=True)
+        self.respond(send=True)
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.answer(send=True)
+        self.respond(send=True)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -159,9 +159,9 @@ def _headers(content: bytes) -> dict[str, str]:
 def _sibling(path: str, content: bytes) -> dict[str, Any]:
     """A file as the hub lists it: large ones by SHA-256, small ones by git's own checksum."""
     blob = hashlib.sha1(f"blob {len(content)}\0".encode() + content, usedforsecurity=False)
-    found = {"rfilename": path, "size": len(content), "blobId": blob.hexdigest()}
+    result = {"rfilename": path, "size": len(content), "blobId": blob.hexdigest()}
     if not path.endswith(".parquet") or "small" in path:
-        return found
+        return result
     checksum = hashlib.sha256(content).hexdigest()
     lfs = {"sha256": checksum, "size": len(content), "pointerSize": 134}
-    return found | {"lfs": lfs}
+    return result | {"lfs": lfs}

@@ -88,11 +88,11 @@ def test_python_is_started_by_one_module_alone() -> None:
 
     The script of a kit runs where bench is not; it starts the kit itself, which is all of its path.
     """
-    found = {
+    result = {
         str(path.relative_to(ROOT))
         for package in ("benchmark", "clothclf")
         for path in (ROOT / package).rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.Attribute) and node.attr == "executable"
     }
-    assert found == {"clothclf/process/command.py", "benchmark/deploy/kit_script.py"}
+    assert result == {"clothclf/process/command.py", "benchmark/deploy/kit_script.py"}

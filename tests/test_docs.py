@@ -54,9 +54,9 @@ def test_every_example_is_understood(line: str) -> None:
     name = "bench"
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):
         name, words = words[0], words[1:]
-        found = command.get_command(click.Context(command), name)
-        assert found is not None, f"no verb {name}"
-        command = found
+        result = command.get_command(click.Context(command), name)
+        assert result is not None, f"no verb {name}"
+        command = result
     try:
         context = command.make_context(name, words)
     except click.exceptions.Exit:

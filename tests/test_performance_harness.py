@@ -12,10 +12,10 @@ from tests.performance.harness import PAGE, Ratio, Row, compare, ratio_of, write
 PART = "before\n<!-- begin a -->\nold\n<!-- end a -->\n<!-- begin b -->\nb\n<!-- end b -->\n"
 
 
-def test_the_ratio_is_of_each_round_and_its_spread_is_told() -> None:
-    found = ratio_of([(10.0, 2.0), (9.0, 3.0), (8.0, 2.0)])
-    assert found == Ratio(median=4.0, lowest=3.0, highest=5.0)
-    assert str(found) == "4.00 (3.00 to 5.00)"
+def test_the_ratio_is_of_each_round_and_its_spread_is_reported() -> None:
+    result = ratio_of([(10.0, 2.0), (9.0, 3.0), (8.0, 2.0)])
+    assert result == Ratio(median=4.0, lowest=3.0, highest=5.0)
+    assert str(result) == "4.00 (3.00 to 5.00)"
 
 
 def test_the_two_sides_take_turns() -> None:

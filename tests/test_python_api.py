@@ -7,8 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import benchmark
 import clothclf
+from benchmark.inference.predictor import Prediction
 from tests.benchmark.conftest import environment
 
 TEXT = (Path(__file__).parents[1] / "docs" / "python-api.md").read_text("utf-8")
@@ -28,6 +31,15 @@ def test_the_examples_run_in_order(tmp_path: Path) -> None:
     assert "test_efficientnet" in done.stdout
     assert "GMACs, 4.02 M parameters" in done.stdout
     assert (tmp_path / "report.html").stat().st_size > 100_000
+
+
+def test_former_names_are_accepted_with_a_warning() -> None:
+    with pytest.warns(DeprecationWarning, match="use FilePrediction"):
+        former = benchmark.Predicted
+    assert former is benchmark.FilePrediction
+    prediction = Prediction((("a", 1.0),))
+    with pytest.warns(DeprecationWarning, match="use prediction"):
+        assert former(Path("a.png"), prediction).answer is prediction
 
 
 def test_every_public_name_exists() -> None:

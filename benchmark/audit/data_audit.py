@@ -47,7 +47,7 @@ class DataAudit:
     contrast and oddity for each image."""
     audit: Audit
     """Suspected label errors, as stored."""
-    kept: Path
+    saved_to: Path
     """File that stores the suspects."""
 
     def near_duplicates(self) -> list[pd.DataFrame]:
@@ -232,9 +232,9 @@ def _suspects(
     by_head = np.zeros(len(labels), dtype=np.int64)
     for probabilities in predicted:
         by_head[find_suspects(probabilities, labels, folds)] += 1
-    places = find_suspects(mean, labels, folds)
-    table = suspects_table(ordered, classes, mean, places).drop(columns="rank")
-    rows = table.assign(suspected_by=by_head[places]).to_dict(orient="records")
+    indices = find_suspects(mean, labels, folds)
+    table = suspects_table(ordered, classes, mean, indices).drop(columns="rank")
+    rows = table.assign(suspected_by=by_head[indices]).to_dict(orient="records")
     return tuple(Suspect.model_validate(row) for row in rows)
 
 

@@ -12,12 +12,12 @@ from clothclf.data.dataset import open_pixels
 
 
 def draw_audit(result: DataAudit, limit: int) -> Image.Image:
-    """Draw up to `most` groups of near-duplicates, label conflicts and suspected label errors."""
+    """Draw up to `limit` groups of near-duplicates, label conflicts and suspected label errors."""
     groups, conflicts = result.near_duplicates(), result.conflicts()
     suspects = result.audit.suspects
-    places = result.images.set_index("id")["pixel_row"].to_dict()
+    indices = result.images.set_index("id")["pixel_row"].to_dict()
     lines = [
-        [_suspect(item, int(places[item.id])) for item in suspects[start : start + WIDTH]]
+        [_suspect(item, int(indices[item.id])) for item in suspects[start : start + WIDTH]]
         for start in range(0, min(limit, len(suspects)), WIDTH)
     ]
     sections = (

@@ -16,7 +16,7 @@ from clothclf.data.splits import SPLITS
 
 MAX_GROUPS = 20
 MAX_SUSPECTS = 30
-MAX_ODD = 20
+MAX_UNUSUAL = 20
 SUSPECT_COLUMNS = (
     *("rank", "id", "label", "suggested", "p_label", "p_suggested", "split"),
     "decision",
@@ -43,7 +43,7 @@ def parts_of(result: DataAudit) -> list[Part]:
         _conflicts(result),
         _suspects(result.audit),
         _balance(result),
-        _odd(result),
+        _unusual(result),
     ]
 
 
@@ -75,7 +75,7 @@ def as_markdown(result: DataAudit) -> str:
 def as_json(result: DataAudit) -> str:
     """Render as JSON with every group, suspect and odd image."""
     images = result.images
-    odd = images[images["oddity"] != ""]
+    unusual = images[images["oddity"] != ""]
     sizes = images.value_counts(["width", "height"]).reset_index()
     report = {
         "fingerprint": result.audit.fingerprint,
@@ -87,7 +87,7 @@ def as_json(result: DataAudit) -> str:
         "stored_modes": {
             str(name): int(n) for name, n in images["stored_mode"].value_counts().items()
         },
-        "odd": [{"id": str(row.id), "oddity": str(row.oddity)} for row in odd.itertuples()],
+        "odd": [{"id": str(row.id), "oddity": str(row.oddity)} for row in unusual.itertuples()],
     }
     return json.dumps(report, indent=1, ensure_ascii=False) + "\n"
 
@@ -111,7 +111,7 @@ def _near(result: DataAudit) -> Part:
     images = sum(len(group) for group in groups)
     across = sum(group["split"].nunique() > 1 for group in groups)
     sentences = [
-        f"{images:,} images in {_several(len(groups), 'group')} are near-duplicates: the same "
+        f"{images:,} images in {_with_count(len(groups), 'group')} are near-duplicates: the same "
         "photograph re-encoded, resized, brightened, slightly shifted or recolored. For exact "
         "duplicates, with identical pixels, see bench data stats.",
         f"{across:,} of the groups span several splits"
@@ -143,7 +143,7 @@ def _conflicts(result: DataAudit) -> Part:
     summary = "No exact or near-duplicates have several labels."
     if groups:
         summary = (
-            f"{_several(len(groups), 'group')} of exact or near-duplicates with several labels: "
+            f"{_with_count(len(groups), 'group')} of exact or near-duplicates with several labels: "
             "one label is wrong, or the classes overlap."
         )
     return Part("Label conflicts", (summary, *_first(len(rows), len(groups))), ("images",), rows)
@@ -166,7 +166,7 @@ def _suspects(audit: Audit) -> Part:
         )
     if count:
         sentences.append(HOW_TO_CORRECT)
-    several = len(audit.heads) > 1
+    has_several_heads = len(audit.heads) > 1
     rows = [
         [
             str(rank),
@@ -176,13 +176,13 @@ def _suspects(audit: Audit) -> Part:
             f"{item.p_label:.3f}",
             f"{item.p_suggested:.3f}",
             item.split,
-            *([f"{item.suspected_by} of {len(audit.heads)}"] if several else []),
+            *([f"{item.suspected_by} of {len(audit.heads)}"] if has_several_heads else []),
         ]
         for rank, item in enumerate(audit.suspects[:MAX_SUSPECTS], 1)
     ]
     columns = (
         *("rank", "image", "label", "suggested", "p(label)", "p(suggested)", "split"),
-        *(("suspected by",) if several else ()),
+        *(("suspected by",) if has_several_heads else ()),
     )
     return Part("Suspected label errors", (*sentences, *_first(len(rows), count)), columns, rows)
 
@@ -223,16 +223,16 @@ def _balance(result: DataAudit) -> Part:
     return Part("Classes", (summary,), ("class", "images", "share", "suspected labels"), rows)
 
 
-def _odd(result: DataAudit) -> Part:
+def _unusual(result: DataAudit) -> Part:
     images = result.images
-    odd = images[images["oddity"] != ""]
+    unusual = images[images["oddity"] != ""]
     sizes = images.groupby(["width", "height"]).size().sort_values(ascending=False)
     (width, height), usual = sizes.index[0], int(sizes.iloc[0])
     aspect = images["width"] / images["height"]
     modes = _counted(images["stored_mode"])
     sentences = (
         f"{usual:,} images are stored at {width} x {height} pixels, {len(images) - usual:,} at "
-        f"{_several(len(sizes) - 1, 'other size')}; widths are {images['width'].min()} to "
+        f"{_with_count(len(sizes) - 1, 'other size')}; widths are {images['width'].min()} to "
         f"{images['width'].max()}, heights {images['height'].min()} to "
         f"{images['height'].max()} pixels, aspect ratios (width / height) {aspect.min():.2f} to "
         f"{aspect.max():.2f}.",
@@ -241,14 +241,14 @@ def _odd(result: DataAudit) -> Part:
         f"{images['brightness'].quantile(0.05):.0f} to "
         f"{images['brightness'].quantile(0.95):.0f}; contrast "
         f"{images['contrast'].quantile(0.05):.0f} to {images['contrast'].quantile(0.95):.0f}.",
-        f"Unusual brightness or contrast: {_several(len(odd), 'image')}.",
+        f"Unusual brightness or contrast: {_with_count(len(unusual), 'image')}.",
     )
-    rows = [[str(row.id), str(row.label), str(row.oddity)] for row in odd.itertuples()]
+    rows = [[str(row.id), str(row.label), str(row.oddity)] for row in unusual.itertuples()]
     return Part(
         "Sizes and brightness",
-        (*sentences, *_first(min(len(rows), MAX_ODD), len(rows))),
+        (*sentences, *_first(min(len(rows), MAX_UNUSUAL), len(rows))),
         ("image", "label", "reason"),
-        rows[:MAX_ODD],
+        rows[:MAX_UNUSUAL],
     )
 
 
@@ -256,7 +256,7 @@ def _first(shown: int, count: int) -> list[str]:
     return [f"The first {shown:,}:"] if shown < count else []
 
 
-def _several(count: int, noun: str) -> str:
+def _with_count(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
@@ -269,7 +269,7 @@ def _counted(values: pd.Series) -> str:
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows

@@ -133,7 +133,7 @@ def _is_study(name: str) -> bool:
 
 
 def _write(form: str, output: Path | None, compared: Compared, judgement: Judgement) -> None:
-    from benchmark.compare import formats as compare_formats
+    from benchmark.compare import comparison_text as compare_formats
     from benchmark.terminal.output import make_console, print_table
 
     if form == "json":

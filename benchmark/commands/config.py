@@ -25,7 +25,7 @@ def config() -> None:
 def schema(output: Path | None) -> None:
     """Print the JSON schema of configs.
 
-    Editors with a YAML language server complete and check a config by it if its first line is
+    Editors with a YAML language server complete and check configs whose first line is
     `# yaml-language-server: $schema=bench.schema.json`.
 
     \b

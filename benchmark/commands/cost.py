@@ -97,8 +97,8 @@ def cost(
     by_default = ctx.get_parameter_source("config") is click.core.ParameterSource.DEFAULT
     study = None if architectures and by_default and not assignments else config
     requests = _requests(architectures, study, assignments, image_size, num_classes)
-    found, errors = count_all(requests, notify, measure_on)
-    _write(written, output, found, errors)
+    costs, errors = count_all(requests, notify, measure_on)
+    _write(written, output, costs, errors)
     if detail:
         _show_detail(requests, errors)
     for error in errors.values():
@@ -133,24 +133,26 @@ def _count_all_of_timm(output: Path, quick: bool) -> None:
     notify(f"{counted} of {rows} architectures have a figure")
 
 
-def _write(form: str, output: Path | None, found: Sequence[Costed], errors: dict[str, str]) -> None:
+def _write(
+    form: str, output: Path | None, counted: Sequence[Costed], errors: dict[str, str]
+) -> None:
     from benchmark.report import measured
     from benchmark.terminal.output import make_console, print_table
     from benchmark.workflows import cost_table
 
     if form == "csv":
-        write_output(cost_table.as_csv(found, errors), output)
+        write_output(cost_table.as_csv(counted, errors), output)
     elif form == "json":
-        write_output(cost_table.as_json(found, errors), output)
+        write_output(cost_table.as_json(counted, errors), output)
     elif form == "md":
-        write_output(cost_table.as_markdown(found), output)
-    elif found:
+        write_output(cost_table.as_markdown(counted), output)
+    elif counted:
         console = make_console(stderr=False)
-        costs = [item.cost for item in found]
+        costs = [item.cost for item in counted]
         print_table(console, cost_table.COLUMNS, [cost_table.cells(item) for item in costs])
         for line in cost_table.reasons(costs):
             click.echo(line)
-        for under, rows in measured.by_conditions(cost_table.measured_rows(found)).items():
+        for under, rows in measured.by_conditions(cost_table.measured_rows(counted)).items():
             title = f"measured on {under}"
             print_table(console, measured.COLUMNS, [measured.cells(*row) for row in rows], title)
             for line in measured.busy_notes(rows):

@@ -1,4 +1,4 @@
-"""`bench curve`: accuracy by the number of training images, and what more of them would bring."""
+"""`bench curve`: accuracy by the number of training images, and the gain from more of them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SUFFIXES = {".md": "md", ".json": "json", ".csv": "csv"}
 @click.option(
     "--finetuned",
     is_flag=True,
-    help="Also train fine-tuned runs again; without, only heads on cached features are trained.",
+    help="Also retrain fine-tuned runs. By default, only heads on cached features are trained.",
 )
 @click.option("--log", "log", is_flag=True, help="Also log the points and forecasts to MLflow.")
 @format_option(["table", *SUFFIXES.values()], "table, or md for a file")
@@ -47,10 +47,11 @@ def curve(
 ) -> None:
     """Measure whether more training images would help.
 
-    Trains each finished architecture of a study, or each ARCHITECTURE, again by its own recipe on
+    Trains each finished architecture of a study, or each ARCHITECTURE, again with its own recipe on
     1/16, 1/8, 1/4 and 1/2 of the training images, three draws of each; validation and test images
     stay the same. Fits a power law with an offset, predicts the run itself from at most half of the
-    images as a check, and says what twice the images would bring.
+    images as a check, and
+    forecasts the gain from twice the images.
 
     Runs with a frozen backbone read its cached features and cost only heads. Finished trainings are
     stored beside the run: an interrupted curve resumes, and reports show it.
@@ -62,12 +63,12 @@ def curve(
       bench curve -c configs/finetune.yaml --finetuned -o curves.md
     """
     form = output_format(form, output, SUFFIXES, "md" if is_file(output) else "table")
-    from benchmark.workflows import learning_curves
+    from benchmark.workflows import measure_curves
 
     study = load(config, assignments)
-    section = learning_curves.measure(study, config, architectures, finetuned, notify)
+    section = measure_curves.measure(study, config, architectures, finetuned, notify)
     if log:
-        learning_curves.log_curves(study, section)
+        measure_curves.log_curves(study, section)
     _write(form, output, section)
 
 

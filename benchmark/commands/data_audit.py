@@ -71,18 +71,18 @@ def audit(
     from benchmark.audit.data_audit import audit_data
 
     study = load(config, assignments)
-    found = audit_data(study, architectures)
+    result = audit_data(study, architectures)
     if STANDARD_OUTPUT not in (output, sheet, table):
-        click.echo(audit_text.as_text(found), nl=False)
+        click.echo(audit_text.as_text(result), nl=False)
     if output is not None:
         as_json = output.suffix.lower() == ".json"
         write_output(
-            audit_text.as_json(found) if as_json else audit_text.as_markdown(found), output
+            audit_text.as_json(result) if as_json else audit_text.as_markdown(result), output
         )
     if table is not None:
-        write_output(audit_text.suspects_csv(found.audit), table)
+        write_output(audit_text.suspects_csv(result.audit), table)
     if sheet is not None:
         from benchmark.audit.sheet_images import draw_audit
 
-        write_png(draw_audit(found, show), sheet)
-    click.echo(f"suspects saved to {found.kept}", err=True)
+        write_png(draw_audit(result, show), sheet)
+    click.echo(f"suspects saved to {result.saved_to}", err=True)

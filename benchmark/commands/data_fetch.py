@@ -13,7 +13,7 @@ import click
 
 if TYPE_CHECKING:
     from clothclf.data.fetch.download_folder import Fetched, Progress
-    from clothclf.data.fetch.fashion import Place
+    from clothclf.data.fetch.fashion import Origin
 
 _PLAIN_LINE_EVERY_S = 5.0
 
@@ -29,14 +29,14 @@ _PLAIN_LINE_EVERY_S = 5.0
 )
 @click.option(
     "--from",
-    "place",
+    "origin",
     type=click.Choice(["auto", "hub", "kaggle"]),
     default="auto",
     show_default=True,
     help="Where to download from. auto: Kaggle, then the hub, for fashion; the hub for others.",
 )
 @click.option("--revision", help="Branch, tag or commit of a data set on the hub.")
-def fetch(name: str, to: Path, place: Place, revision: str | None) -> None:
+def fetch(name: str, to: Path, origin: Origin, revision: str | None) -> None:
     """Fetch a data set from Kaggle or the Hugging Face Hub.
 
     An interrupted download resumes when the command is run again. `fashion` is the data set of the
@@ -49,8 +49,8 @@ def fetch(name: str, to: Path, place: Place, revision: str | None) -> None:
       bench data fetch fashion --from hub --to /datasets
       bench data fetch uoft-cs/cifar10
     """
-    fetched = _fetch(name, to, place, revision)
-    what = "already fetched, unchanged" if fetched.was_there else "fetched"
+    fetched = _fetch(name, to, origin, revision)
+    what = "already fetched, unchanged" if fetched.already_existed else "fetched"
     click.echo(f"{fetched.origin} {what}: {fetched.folder}", err=True)
     click.echo(f"data.source={fetched.source} data.path={fetched.folder}")
     example = "-c configs/fashion.yaml " if name == "fashion" else ""
@@ -61,8 +61,8 @@ def fetch(name: str, to: Path, place: Place, revision: str | None) -> None:
     )
 
 
-def _fetch(name: str, to: Path, place: Place, revision: str | None) -> Fetched:
-    from clothclf.data.fetch.fashion import fetch_fashion, there_already
+def _fetch(name: str, to: Path, origin: Origin, revision: str | None) -> Fetched:
+    from clothclf.data.fetch.fashion import existing_download, fetch_fashion
     from clothclf.data.fetch.hub import fetch_from_hub
     from clothclf.data.fetch.kaggle import fetch_from_kaggle
     from clothclf.settings import HubSettings
@@ -71,15 +71,15 @@ def _fetch(name: str, to: Path, place: Place, revision: str | None) -> Fetched:
         raise click.UsageError(
             f"{name!r} is not the name of a data set; give fashion or OWNER/NAME"
         )
-    if revision is not None and (name == "fashion" or place == "kaggle"):
+    if revision is not None and (name == "fashion" or origin == "kaggle"):
         raise click.UsageError("--revision requires a data set of the hub, OWNER/NAME")
     folder = to / name.rpartition("/")[2]
     with _progress() as progress:
         if name == "fashion":
-            return fetch_fashion(place, folder, progress)
-        if (there := there_already(folder, place, (name,))) is not None:
-            return there
-        if place == "kaggle":
+            return fetch_fashion(origin, folder, progress)
+        if (existing := existing_download(folder, origin, (name,))) is not None:
+            return existing
+        if origin == "kaggle":
             return fetch_from_kaggle(name, folder)
         return fetch_from_hub(HubSettings(dataset=name, revision=revision), folder, progress)
 
@@ -99,7 +99,7 @@ def _progress() -> Iterator[Progress]:
         bar.start()
         bar.update(task, completed=done, total=total)
 
-    def say(done: int, total: int) -> None:
+    def show(done: int, total: int) -> None:
         nonlocal printed_at
         now = time.monotonic()
         if now - printed_at >= _PLAIN_LINE_EVERY_S or (done == total and now - started > 1):
@@ -107,7 +107,7 @@ def _progress() -> Iterator[Progress]:
             click.echo(f"fetch: {done / 2**20:,.1f} of {total / 2**20:,.1f} MiB", err=True)
 
     try:
-        yield draw if console.is_terminal else say
+        yield draw if console.is_terminal else show
     finally:
         if bar.live.is_started:
             bar.stop()

@@ -104,7 +104,7 @@ def deploy(
     """Measure accuracy and cost of a run as it is deployed.
 
     Builds variants of the study's pick (or of --run, --all, --front): torch, ONNX Runtime and
-    OpenVINO, in float32 and int8. Each is measured in a process of its own on all test images:
+    OpenVINO, in float32 and int8. Each is measured in its own process on all test images:
     accuracy, paired with the run's float32; latency with and without decoding; throughput, load
     time, memory and file size. Needs the extra `deploy`. int8 is calibrated on training images.
 
@@ -132,8 +132,8 @@ def deploy(
     else:
         options = _options(variants, max_drop, device_name, threads)
         which = "all" if every else "front" if front else "pick"
-        found = deploy_runs.find_runs(study, config, requested, from_select, which, notify)
-        runs = deploy_runs.deploy_all(found, options, notify)
+        finished = deploy_runs.find_runs(study, config, requested, from_select, which, notify)
+        runs = deploy_runs.deploy_all(finished, options, notify)
     if kit is not None:
         deploy_runs.write_kit(runs, kit, kit_images, notify)
     if log:
@@ -145,7 +145,7 @@ def deploy(
 def _options(
     variants: tuple[str, ...], max_drop: float | None, device_name: str | None, threads: int | None
 ) -> DeployOptions:
-    from benchmark.deploy.build import BuildOptions
+    from benchmark.deploy.build_variant import BuildOptions
     from benchmark.deploy.deploy import DeployOptions
     from benchmark.deploy.variants import choose_variants
     from benchmark.runs.deployments import HERE
@@ -156,15 +156,19 @@ def _options(
 
 
 def _write(form: str, output: Path | None, runs: list[DeployedRun], margin: float) -> None:
-    from benchmark.deploy import formats
+    from benchmark.deploy import variant_tables
     from benchmark.terminal.output import make_console, print_table
 
     if form == "table":
         console = make_console(stderr=False)
-        for title, columns, rows in formats.tables(runs, margin):
+        for title, columns, rows in variant_tables.tables(runs, margin):
             print_table(console, columns, rows, title)
-        for line in formats.sentences(runs, margin):
+        for line in variant_tables.sentences(runs, margin):
             console.print(line)
         return
-    writers = {"md": formats.as_markdown, "json": formats.as_json, "csv": formats.as_csv}
+    writers = {
+        "md": variant_tables.as_markdown,
+        "json": variant_tables.as_json,
+        "csv": variant_tables.as_csv,
+    }
     write_output(writers[form](runs, margin), output)

@@ -33,7 +33,7 @@ SUFFIXES = {".onnx": "onnx", ".pt2": "torch", ".pt": "torchscript"}
 )
 @click.option(
     "--check",
-    "most",
+    "maximum",
     type=click.IntRange(1),
     help="Maximum number of test images to compare predictions on  [default: all]",
 )
@@ -44,7 +44,7 @@ def export(
     from_select: bool,
     form: str | None,
     output: Path | None,
-    most: int | None,
+    maximum: int | None,
 ) -> None:
     """Export a trained run as ONNX, torch program or TorchScript.
 
@@ -64,16 +64,16 @@ def export(
     form = output_format(form, output, SUFFIXES, "onnx")
     from benchmark.workflows.winner import find_winner
 
-    found, why = find_winner(requested, lambda: load(config, assignments), config, from_select)
-    click.echo(f"exporting {found.name}, {why}", err=True)
+    run, why = find_winner(requested, lambda: load(config, assignments), config, from_select)
+    click.echo(f"exporting {run.name}, {why}", err=True)
 
     from benchmark.export.export import export as export_run
 
     suffix = next(suffix for suffix, name in SUFFIXES.items() if name == form)
-    path = output or Path(f"{found.record.spec.name.replace('/', '-')}{suffix}")
-    checked = export_run(found, form, path, most)
-    if found.record.spec.precision != "float32":
-        click.echo(f"trained in {found.record.spec.precision}, exported in float32", err=True)
+    path = output or Path(f"{run.record.spec.name.replace('/', '-')}{suffix}")
+    checked = export_run(run, form, path, maximum)
+    if run.record.spec.precision != "float32":
+        click.echo(f"trained in {run.record.spec.precision}, exported in float32", err=True)
     how = ", re-parameterized" if checked.deployed else ""
     written = path if is_file(path) else "standard output"
     click.echo(

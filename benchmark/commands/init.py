@@ -21,13 +21,13 @@ from benchmark.terminal.output_file import is_file, write_output
     metavar="FILE",
     help="Config file to write, or - for standard output.",
 )
-@click.option("--label", metavar="COLUMN", help="Column of the classes  [default: the likeliest]")
+@click.option("--label", metavar="COLUMN", help="Column of the classes  [default: detected]")
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
 def init(path: Path, output: Path, label: str | None, force: bool) -> None:
     """Write a commented config for the data at PATH.
 
     PATH is a folder or zip archive with one folder per class, a CSV or parquet table of image
-    paths, parquet files with images, or Kaggle's fashion archive. Comments say what was found:
+    paths, parquet files with images, or Kaggle's fashion archive. Comments describe the data:
     label column and alternatives, classes, image sizes, splits. The exit code is 2 if there is
     nothing to train on.
 

@@ -89,17 +89,17 @@ def models(
 
     query = table.Query(image_size, weights, max_gmacs, max_params, sort)
     cache = cache_folder(open_store(load(config, assignments)))
-    found = table.list_models(patterns or ("*",), query, cache, notify)
+    listed = table.list_models(patterns or ("*",), query, cache, notify)
     if written == "csv":
-        write_output(table.as_csv(found), output)
+        write_output(table.as_csv(listed), output)
     elif written == "json":
-        write_output(table.as_json(found), output)
+        write_output(table.as_json(listed), output)
     else:
-        rows = [table.cells(item) for item in found]
+        rows = [table.cells(item) for item in listed]
         print_table(make_console(stderr=False), table.COLUMNS, rows, f"{len(rows):,} architectures")
-        if message := table.note(found):
+        if message := table.note(listed):
             click.echo(message)
-    for item in found:
+    for item in listed:
         if item.error:
             click.echo(f"bench: {item.error}", err=True)
 

@@ -21,7 +21,7 @@ from benchmark.terminal.output_file import write_output
 from clothclf.csv_text import csv_text
 
 if TYPE_CHECKING:
-    from benchmark.inference.predict import Predicted
+    from benchmark.inference.predict import FilePrediction
 
 SUFFIXES = {".csv": "csv", ".json": "json"}
 EXIT_SOME_UNREAD = 1
@@ -66,18 +66,18 @@ def predict(
     default = "csv" if any(path.is_dir() for path in images) else "table"
     kind = output_format(form, output, SUFFIXES, default)
     paths = images_of(images)
-    found, why = find_winner(requested, lambda: load(config, assignments), config, from_select)
+    run, why = find_winner(requested, lambda: load(config, assignments), config, from_select)
 
     from benchmark.inference.predictor import open_predictor
 
-    predictor = open_predictor(found, device)
-    click.echo(f"predicted by {found.name}, {why}", err=True)
+    predictor = open_predictor(run, device)
+    click.echo(f"predicted by {run.name}, {why}", err=True)
     unread = 0
 
-    def counted() -> Iterable[Predicted]:
+    def counted() -> Iterable[FilePrediction]:
         nonlocal unread
         for item in predict_files(predictor, paths):
-            unread += item.answer is None
+            unread += item.prediction is None
             yield item
 
     write_output(_WRITERS[kind](counted()), output)
@@ -86,12 +86,12 @@ def predict(
         ctx.exit(EXIT_SOME_UNREAD)
 
 
-def _table(items: Iterable[Predicted]) -> str:
+def _table(items: Iterable[FilePrediction]) -> str:
     lines = []
     for item in items:
         text = item.error
-        if item.answer is not None:
-            first, *others = (f"{label} {share:.4f}" for label, share in item.answer.top)
+        if item.prediction is not None:
+            first, *others = (f"{label} {share:.4f}" for label, share in item.prediction.top)
             text = f"{first} ({', '.join(others)})" if others else first
         # Escape terminal control codes, which file names may contain.
         name = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(item.path))
@@ -99,31 +99,31 @@ def _table(items: Iterable[Predicted]) -> str:
     return "".join(lines)
 
 
-def _csv(items: Iterable[Predicted]) -> str:
-    places = range(1, 6)
+def _csv(items: Iterable[FilePrediction]) -> str:
+    indices = range(1, 6)
     columns = [
         "file",
-        *(f"{what}_{n}" for n in places for what in ("class", "probability")),
+        *(f"{what}_{n}" for n in indices for what in ("class", "probability")),
         "error",
     ]
     rows = []
     for item in items:
-        top = () if item.answer is None else item.answer.top
+        top = () if item.prediction is None else item.prediction.top
         cells = [value for label, share in top for value in (label, f"{share:.6f}")]
-        blank = [""] * (2 * len(places) - len(cells))
+        blank = [""] * (2 * len(indices) - len(cells))
         rows.append([str(item.path), *cells, *blank, item.error])
     return csv_text(columns, rows)
 
 
-def _json(items: Iterable[Predicted]) -> str:
+def _json(items: Iterable[FilePrediction]) -> str:
     rows = [
         {
             "file": str(item.path),
-            "class": item.answer.label if item.answer else None,
-            "probability": item.answer.probability if item.answer else None,
+            "class": item.prediction.label if item.prediction else None,
+            "probability": item.prediction.probability if item.prediction else None,
             "top5": [
                 {"class": label, "probability": share}
-                for label, share in (item.answer.top if item.answer else ())
+                for label, share in (item.prediction.top if item.prediction else ())
             ],
             "error": item.error,
         }

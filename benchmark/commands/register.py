@@ -45,11 +45,11 @@ def register(
                 f"{option}: {value[:100]!r} is not a valid name; use letters, digits, dots, - and _"
             )
     study = load(config, assignments)
-    found, why = find_winner(requested, lambda: study, config, from_select)
-    click.echo(f"registering {found.name}, {why}", err=True)
+    run, why = find_winner(requested, lambda: study, config, from_select)
+    click.echo(f"registering {run.name}, {why}", err=True)
 
     from benchmark.workflows.register import register as register_run
 
-    made = register_run(study, found, name or study.study, alias)
-    state = "is new" if made.new else "already exists"
-    click.echo(f"{made.uri}: version {made.version} of {made.name} {state}")
+    version = register_run(study, run, name or study.study, alias)
+    state = "is new" if version.new else "already exists"
+    click.echo(f"{version.uri}: version {version.version} of {version.name} {state}")

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = {item.suffix: item.name for item in FORMATS.values()}
 NEXT = ("report -o report.html", "ui", "deploy")
-"""Commands to go on with, as far as they exist."""
+"""Follow-up commands, if they exist."""
 MAX_SHOWN = 20
 """Maximum number of differences that `--check` prints."""
 
@@ -179,43 +179,43 @@ def report(
     images = not (no_images or no_pictures)
     asked, form = form, output_format(form, written, SUFFIXES, "md")
     study = load(config, assignments)
-    made, message = report_or_finalists(study, config, _criteria(**criteria_met), from_select)
-    made = dataclasses.replace(made, command=_command(ctx, config, assignments, by, from_select))
-    made = made.by(by)
+    result, message = report_or_finalists(study, config, _criteria(**criteria_met), from_select)
+    command = _command(ctx, config, assignments, by, from_select)
+    result = dataclasses.replace(result, command=command).by(by)
     if message:
         click.echo(message, err=True)
     if checked is not None:
-        ctx.exit(_check(made, checked, form, images))
+        ctx.exit(_check(result, checked, form, images))
     if plots is not None:
-        _write_plots(made, plots)
+        _write_plots(result, plots)
     if asked is None and output is None and sys.stdout.isatty():
-        _print(ctx, made)
+        _print(ctx, result)
     else:
-        write_output(made.text(form, images), output)
+        write_output(result.text(form, images), output)
     if log:
         from benchmark.workflows.publish import publish
 
-        click.echo(f"logged as MLflow run {publish(made)}", err=True)
+        click.echo(f"logged as MLflow run {publish(result)}", err=True)
 
 
-def _write_plots(made: Report, folder: Path) -> None:
+def _write_plots(report_: Report, folder: Path) -> None:
     from benchmark.report.charts.chart_files import write_plots
 
-    for path in write_plots(made.analyses[0], folder):
+    for path in write_plots(report_.analyses[0], folder):
         click.echo(f"written to {path}", err=True)
 
 
-def _print(ctx: click.Context, made: Report) -> None:
+def _print(ctx: click.Context, report_: Report) -> None:
     from benchmark.terminal.output import make_console
     from benchmark.terminal.report_view import print_report
 
     console = make_console(stderr=False)
     separator = " · " if console.encoding.startswith("utf") else ", "
-    print_report(made, console, _next_steps(ctx, separator))
+    print_report(report_, console, _next_steps(ctx, separator))
 
 
 def _next_steps(ctx: click.Context, separator: str) -> str:
-    """Return the commands to go on with, in one line."""
+    """Return the follow-up commands in one line."""
     root = ctx.find_root().command
     known = root.commands if isinstance(root, click.Group) else {}
     commands = [f"bench {command}" for command in NEXT if command.split()[0] in known]
@@ -264,7 +264,7 @@ def _command(
     return shlex.join(words)
 
 
-def _check(made: Report, path: Path, form: str, images: bool) -> int:
+def _check(report_: Report, path: Path, form: str, images: bool) -> int:
     """Compare a written report with the store and return the exit code."""
     from benchmark.errors import ReportError
     from benchmark.report.check import count_numbers, differences
@@ -273,11 +273,11 @@ def _check(made: Report, path: Path, form: str, images: bool) -> int:
         written = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ReportError(f"{path}: cannot be read: {error}") from None
-    found = differences(written, made.text(form, images))
-    for difference in found[:MAX_SHOWN]:
+    different = differences(written, report_.text(form, images))
+    for difference in different[:MAX_SHOWN]:
         click.echo(f"{path}, {difference}")
-    if len(found) > MAX_SHOWN:
-        click.echo(f"{path}: and {len(found) - MAX_SHOWN:,} more differences")
-    if not found:
+    if len(different) > MAX_SHOWN:
+        click.echo(f"{path}: and {len(different) - MAX_SHOWN:,} more differences")
+    if not different:
         click.echo(f"{path}: all {count_numbers(written):,} numbers match the store")
-    return 1 if found else 0
+    return 1 if different else 0

@@ -83,8 +83,8 @@ def delete_command(
     if failed:
         chosen = [run for run in listed if run.state == "failed"]
     else:
-        found = [find_listed(name, listed, study.study) for name in names]
-        chosen = list({run.run_id: run for run in found}.values())
+        selected = [find_listed(name, listed, study.study) for name in names]
+        chosen = list({run.run_id: run for run in selected}.values())
     if not chosen:
         click.echo(f"study {study.study} has no failed runs")
         return

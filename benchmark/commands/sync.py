@@ -25,5 +25,5 @@ def sync(config: Path, assignments: tuple[str, ...]) -> None:
     from benchmark.workflows.sync import sync_store
 
     study = load(config, assignments)
-    brought, known = sync_store(study)
-    click.echo(f"{brought} runs logged, {known} already logged")
+    logged, known = sync_store(study)
+    click.echo(f"{logged} runs logged, {known} already logged")

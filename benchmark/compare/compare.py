@@ -15,7 +15,7 @@ from benchmark.errors import ReportError
 from benchmark.report.collect import Comparison, collect
 from benchmark.report.pairs import MARGIN
 from benchmark.report.rows import Row, make_rows
-from benchmark.runs.find import FoundRun
+from benchmark.runs.find import FinishedRun
 from benchmark.runs.run_folder import RunFolder
 
 
@@ -36,14 +36,14 @@ class Compared:
 
 
 def compare_runs(
-    baseline: FoundRun, new: FoundRun, unpaired: bool = False, margin: float = MARGIN
+    baseline: FinishedRun, new: FinishedRun, unpaired: bool = False, margin: float = MARGIN
 ) -> Compared:
     """Compare two finished runs; runs of one study use the p-value adjustment of its report.
 
     Raises ReportError if predictions cannot be read, or if the test sets differ and `unpaired` is
     not set, which compares them as independent samples.
     """
-    sides = [_side_of_run(found) for found in (baseline, new)]
+    sides = [_side_of_run(run) for run in (baseline, new)]
     contrast = Contrasts(unpaired, margin).of(f"{sides[1].name} vs. {sides[0].name}", *sides)
     in_report = find_in_report(baseline, new)
     if in_report is not None and in_report.one_run_each and not contrast.unpaired:
@@ -89,25 +89,25 @@ def compare_studies(
             f"{_names(rows[0])} vs. {_names(rows[1])}"
         )
     contrasts = Contrasts(unpaired, margin)
-    made = []
+    compared = []
     for name, first, second in matched:
         pairs = zip((first, second), newest, strict=True)
         sides = [_side_of_row(row, root) for row, (root, _) in pairs]
-        made.append(contrasts.of(name, *sides))
+        compared.append(contrasts.of(name, *sides))
     return Compared(
         baseline=baseline[0],
         new=new[0],
-        contrasts=tuple(adjust(made)),
-        only_baseline=_alone(rows[0], [first for _, first, _ in matched], newest[1][1]),
-        only_new=_alone(rows[1], [second for _, _, second in matched], newest[0][1]),
+        contrasts=tuple(adjust(compared)),
+        only_baseline=_unmatched(rows[0], [first for _, first, _ in matched], newest[1][1]),
+        only_new=_unmatched(rows[1], [second for _, _, second in matched], newest[0][1]),
         settings=settings_changed(matched),
         of_studies=True,
     )
 
 
-def _side_of_run(found: FoundRun) -> Side:
-    (row,) = make_rows(Comparison([found.record], [], []))
-    return Side(found.record.spec.name, row, (found.folder.path,))
+def _side_of_run(run: FinishedRun) -> Side:
+    (row,) = make_rows(Comparison([run.record], [], []))
+    return Side(run.record.spec.name, row, (run.folder.path,))
 
 
 def _side_of_row(row: Row, root: Path) -> Side:
@@ -141,8 +141,10 @@ def _start(row: Row) -> tuple[str, str]:
     return row.weights, row.precision
 
 
-def _alone(rows: Sequence[Row], matched: Sequence[Row], other_side: Comparison) -> tuple[str, ...]:
-    """Names of rows without a counterpart in `there`, with its status if known."""
+def _unmatched(
+    rows: Sequence[Row], matched: Sequence[Row], other_side: Comparison
+) -> tuple[str, ...]:
+    """Names of rows without a counterpart in `matched`, with their status if known."""
     failed = {failure.spec.architecture: failure for failure in other_side.failures}
     unfinished = {spec.architecture for spec in other_side.unfinished}
     names = []

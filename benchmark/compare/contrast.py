@@ -106,15 +106,15 @@ def adjust(contrasts: Sequence[Contrast]) -> list[Contrast]:
     )
     exact = iter(statistics.holm([p for item in contrasts if (p := item.mcnemar_p) is not None]))
     adjusted = []
-    for item, found in zip(contrasts, differences, strict=True):
+    for item, difference in zip(contrasts, differences, strict=True):
         mcnemar = None if item.mcnemar_p is None else next(exact)
-        interval = judged_interval(found, mcnemar)
+        interval = judged_interval(difference, mcnemar)
         adjusted.append(
             dataclasses.replace(
                 item,
                 accuracy=dataclasses.replace(item.accuracy, interval=interval),
                 mcnemar_adjusted=mcnemar,
-                bootstrap_adjusted=found.p,
+                bootstrap_adjusted=difference.p,
                 adjusted_for=len(contrasts),
             )
         )

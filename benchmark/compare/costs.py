@@ -39,21 +39,23 @@ def cost_changes(baseline: Row, new: Row) -> tuple[CostChange, ...]:
     uncounted = _uncounted(baseline) or _uncounted(new)
     no_macs = uncounted or _no_macs(baseline) or _no_macs(new)
     params, new_params = (row.cost.params if row.cost else None for row in (baseline, new))
-    timed_unlike = _timed_unlike(baseline, new)
+    incomparable = _why_latency_incomparable(baseline, new)
     latency, new_latency = (
         row.measured.latency_ms_median if row.measured else None for row in (baseline, new)
     )
     return (
         CostChange("macs", "MACs", baseline.macs, new.macs, _giga, no_macs),
         CostChange("params", "parameters", params, new_params, _millions, uncounted),
-        CostChange("latency", "latency", latency, new_latency, _milliseconds, timed_unlike),
+        CostChange("latency", "latency", latency, new_latency, _milliseconds, incomparable),
         CostChange(
             "time",
             "training time",
             baseline.train_s,
             new.train_s,
             duration,
-            _no_feature_pass(baseline) or _no_feature_pass(new) or _trained_unlike(baseline, new),
+            _no_feature_pass(baseline)
+            or _no_feature_pass(new)
+            or _why_training_incomparable(baseline, new),
         ),
     )
 
@@ -78,7 +80,7 @@ def _no_macs(row: Row) -> str:
     return "" if row.macs else f"MACs of {row.name} are unknown"
 
 
-def _timed_unlike(baseline: Row, new: Row) -> str:
+def _why_latency_incomparable(baseline: Row, new: Row) -> str:
     """Reason why two latencies are not comparable; empty if they are."""
     one, other = baseline.measured, new.measured
     if one is None or other is None:
@@ -86,7 +88,9 @@ def _timed_unlike(baseline: Row, new: Row) -> str:
     for row, measured in ((baseline, one), (new, other)):
         if measured.busy:
             return f"{row.name} was measured on a busy machine: {measured.busy}"
-    measured_on = [_conditions(row, found) for row, found in ((baseline, one), (new, other))]
+    measured_on = [
+        _conditions(row, measurement) for row, measurement in ((baseline, one), (new, other))
+    ]
     return (
         ""
         if measured_on[0] == measured_on[1]
@@ -111,7 +115,7 @@ def _no_feature_pass(row: Row) -> str:
     return f"{row.name} read its features from the cache, and their computation time is unknown"
 
 
-def _trained_unlike(baseline: Row, new: Row) -> str:
+def _why_training_incomparable(baseline: Row, new: Row) -> str:
     machines = [
         {
             (

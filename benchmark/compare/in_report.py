@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmark.report.analysis import analyse
 from benchmark.report.collect import beside
 from benchmark.report.pairs import Pair
-from benchmark.runs.find import FoundRun
+from benchmark.runs.find import FinishedRun
 from benchmark.runs.run_folder import runs_root
 
 
@@ -26,7 +26,7 @@ class InReport:
     """Whether each row is a single run; otherwise rows are means over several seeds."""
 
 
-def find_in_report(baseline: FoundRun, new: FoundRun) -> InReport | None:
+def find_in_report(baseline: FinishedRun, new: FinishedRun) -> InReport | None:
     """Find two runs in their study's report; None unless they are in different rows of it."""
     root = _root(baseline)
     if root is None or root != _root(new) or baseline.record.spec.study != new.record.spec.study:
@@ -38,11 +38,11 @@ def find_in_report(baseline: FoundRun, new: FoundRun) -> InReport | None:
     analysis = analyse(comparison, root)
     ours, theirs = (
         next(
-            place
-            for place, row in enumerate(analysis.rows)
-            if found.record.run_id in {record.run_id for record in row.records}
+            index
+            for index, row in enumerate(analysis.rows)
+            if run.record.run_id in {record.run_id for record in row.records}
         )
-        for found in (baseline, new)
+        for run in (baseline, new)
     )
     pair = analysis.pairs.get((min(ours, theirs), max(ours, theirs)))
     if pair is None:
@@ -52,14 +52,14 @@ def find_in_report(baseline: FoundRun, new: FoundRun) -> InReport | None:
         pair=pair,
         sign=1 if theirs < ours else -1,
         pairs=len(analysis.pairs),
-        one_run_each=all(len(analysis.rows[place].records) == 1 for place in (ours, theirs)),
+        one_run_each=all(len(analysis.rows[index].records) == 1 for index in (ours, theirs)),
     )
 
 
-def _root(found: FoundRun) -> Path | None:
+def _root(run: FinishedRun) -> Path | None:
     """Tracking folder of a run; None if the run was copied elsewhere."""
-    path = found.folder.path.resolve()
+    path = run.folder.path.resolve()
     if len(path.parents) < 3:
         return None
     root = path.parents[2]
-    return root if path.parent == runs_root(root, found.record.spec.study) else None
+    return root if path.parent == runs_root(root, run.record.spec.study) else None

@@ -54,13 +54,13 @@ def take_credentials(uri: str) -> str:
         parts = urlsplit(uri)
     except ValueError:  # invalid URI; connecting to it reports the reason
         return uri
-    info, at, place = parts.netloc.rpartition("@")
+    info, at, host = parts.netloc.rpartition("@")
     if at:
         user, colon, password = info.partition(":")
         os.environ[USER] = unquote(user)
         if colon:
             os.environ[PASSWORD] = unquote(password)
-        uri = urlunsplit(parts._replace(netloc=place))
+        uri = urlunsplit(parts._replace(netloc=host))
     named = os.environ.get(PASSWORD_FILE)
     if named and not os.environ.get(PASSWORD):
         os.environ[PASSWORD] = _password_in(Path(named))
@@ -88,8 +88,8 @@ def shown_uri(uri: str) -> str:
 
     Surrounding quotes are ignored. Text that is not a URI is redacted by `without_password`.
     """
-    found = _URI.fullmatch(uri.strip(" '\""))
-    return without_password(_shown(found) if found else uri)
+    match = _URI.fullmatch(uri.strip(" '\""))
+    return without_password(_shown(match) if match else uri)
 
 
 def without_password(text: str) -> str:
@@ -103,10 +103,10 @@ def without_password(text: str) -> str:
     return _SECRET_KEY.sub(rf"\1{HIDDEN}", _URI_IN_TEXT.sub(_shown_in_text, text))
 
 
-def _shown_in_text(found: re.Match[str]) -> str:
-    uri = found[0].rstrip(_AFTER_URI)
+def _shown_in_text(match: re.Match[str]) -> str:
+    uri = match[0].rstrip(_AFTER_URI)
     whole = _URI.fullmatch(uri)
-    return (_shown(whole) if whole else uri) + found[0][len(uri) :]
+    return (_shown(whole) if whole else uri) + match[0][len(uri) :]
 
 
 def _shown(uri: re.Match[str]) -> str:
@@ -115,13 +115,13 @@ def _shown(uri: re.Match[str]) -> str:
         path, mark, _ = rest.partition("?")
         return f"{scheme}://{path}{mark and '?' + HIDDEN}"
     # Split at the last @: passwords may contain an unescaped @, /, ? or #.
-    _, at, place = rest.rpartition("@")
-    place, *more = re.split("[?#&;]", place, maxsplit=1)
+    _, at, address = rest.rpartition("@")
+    address, *more = re.split("[?#&;]", address, maxsplit=1)
     try:
-        _ = urlsplit(f"//{place}").port
+        _ = urlsplit(f"//{address}").port
     except ValueError:  # the port is not a number
         return f"{scheme}://{HIDDEN}"
-    return f"{scheme}://{at and HIDDEN + at}{place}{f'?{HIDDEN}' if more else ''}"
+    return f"{scheme}://{at and HIDDEN + at}{address}{f'?{HIDDEN}' if more else ''}"
 
 
 def _is_file(scheme: str) -> bool:
@@ -130,10 +130,10 @@ def _is_file(scheme: str) -> bool:
 
 def _password_of(uri: str) -> str:
     """Password of a URI, percent-encoded as in the URI; empty if there is none."""
-    found = _URI.fullmatch(uri)
-    if not found or _is_file(found[1]):
+    match = _URI.fullmatch(uri)
+    if not match or _is_file(match[1]):
         return ""
-    return found[2].rpartition("@")[0].partition(":")[2]
+    return match[2].rpartition("@")[0].partition(":")[2]
 
 
 def _known_secrets() -> list[str]:

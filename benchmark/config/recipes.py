@@ -69,14 +69,14 @@ def recipe_over(values: dict[str, Any], recipe: str, origin: str) -> dict[str, A
 
 def overriding_keys(own: dict[str, Any], recipe: dict[str, Any]) -> list[str]:
     """Dotted keys of `own` that override the recipe with a different value."""
-    found = []
+    overriding = []
     for key in own.keys() & recipe.keys():
         both = own[key], recipe[key]
         if key != WHOLE and all(isinstance(value, dict) for value in both):
-            found += [f"{key}.{inner}" for inner in overriding_keys(*both)]
+            overriding += [f"{key}.{inner}" for inner in overriding_keys(*both)]
         elif both[0] != both[1]:
-            found.append(key)
-    return sorted(found)
+            overriding.append(key)
+    return sorted(overriding)
 
 
 def read_recipe(recipe: str, origin: str) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def config_schema_text() -> str:
 
 def descriptions(model: type[BaseModel]) -> dict[str, str]:
     """Return the docstrings below the fields of a class, each on one line."""
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for base in reversed(model.__mro__[: model.__mro__.index(BaseModel)]):
         tree: Any = ast.parse(textwrap.dedent(inspect.getsource(base)))
         field: Any
@@ -54,17 +54,17 @@ def descriptions(model: type[BaseModel]) -> dict[str, str]:
         for field, text in itertools.pairwise(tree.body[0].body):
             if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
                 name: Any = field.target
-                found[name.id] = " ".join(ast.literal_eval(text.value).split())
-    return found
+                texts[name.id] = " ".join(ast.literal_eval(text.value).split())
+    return texts
 
 
 def _models(model: type[BaseModel]) -> set[type[BaseModel]]:
     """Settings that a config is made of, at any depth."""
-    found = {model}
+    models = {model}
     for field in model.model_fields.values():
         for inner in _models_in(field.annotation):
-            found |= _models(inner)
-    return found
+            models |= _models(inner)
+    return models
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -92,5 +92,5 @@ def _accept_short_forms(parts: dict[str, dict[str, Any]]) -> None:
     architecture.pop("required")
     architecture["oneOf"] = [{"required": ["name"]}, {"required": ["file"]}]
     where = parts[DataSettings.__name__]["properties"]["where"]
-    several = {"type": "array", "items": _SCALAR, "minItems": 1}
-    where["additionalProperties"] = {"anyOf": [_SCALAR, several]}
+    many = {"type": "array", "items": _SCALAR, "minItems": 1}
+    where["additionalProperties"] = {"anyOf": [_SCALAR, many]}

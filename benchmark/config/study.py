@@ -115,7 +115,7 @@ class StudySettings(Settings):
 
     @field_validator("architectures", mode="before")
     @classmethod
-    def _names_alone(cls, value: object) -> object:
+    def _plain_names(cls, value: object) -> object:
         if not isinstance(value, list):
             return value
         return tuple({"name": item} if isinstance(item, str) else item for item in value)

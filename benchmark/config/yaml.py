@@ -83,18 +83,20 @@ class _StrictLoader(yaml.SafeLoader):
     """Safe YAML loader that rejects aliases (unbounded expansion) and duplicate keys."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Compose a node; rejects aliases."""
         if self.check_event(yaml.AliasEvent):
             mark = self.get_mark()
             raise yaml.MarkedYAMLError(problem="aliases are not allowed", problem_mark=mark)
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
+        """Construct a mapping; rejects duplicate keys and keys that are not text."""
+        keys: set[str] = set()
         for key, _ in node.value:
-            if str(key.value) in seen:
+            if str(key.value) in keys:
                 problem = f"duplicate key {key.value!r}"
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
-            seen.add(str(key.value))
+            keys.add(str(key.value))
         values = super().construct_mapping(node, deep)
         for key in values:
             if not isinstance(key, str):

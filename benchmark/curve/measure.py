@@ -7,9 +7,9 @@ from collections.abc import Callable
 from benchmark.curve.sizes import require_enough
 from benchmark.engine.process import run_environment
 from benchmark.errors import CurveError
-from benchmark.runs.curves import DRAWS, SHARES, CurveFile, LearningCurve
-from benchmark.runs.find import FoundRun
-from clothclf.process.start import ChildError, ask_module
+from benchmark.runs.curve_results import DRAWS, SHARES, CurveFile, LearningCurve
+from benchmark.runs.find import FinishedRun
+from clothclf.process.start import ChildError, request_result
 from clothclf.results import TrainingResult
 
 CHILD = "benchmark.curve.train_points"
@@ -24,18 +24,18 @@ def is_cheap(training: TrainingResult) -> bool:
     return training.route == "features"
 
 
-def measure_curve(found: FoundRun, notify: Notify) -> LearningCurve:
+def measure_curve(run: FinishedRun, notify: Notify) -> LearningCurve:
     """Train the missing points of a run's learning curve, and return the whole curve.
 
     Raises CurveError if there are too few images, or the run cannot be trained again.
     """
-    record = found.record
+    record = run.record
     data = record.spec.data_summary
     try:
         require_enough(data.images["train"], len(data.classes))
     except CurveError as error:
-        raise CurveError(f"{found.name}: {error}") from None
-    stored = CurveFile(found.folder.path, record.run_id)
+        raise CurveError(f"{run.name}: {error}") from None
+    stored = CurveFile(run.folder.path, record.run_id)
     if stored.is_damaged():
         notify(f"{stored.path}: is damaged; training its points again")
         stored.path.unlink()
@@ -44,16 +44,18 @@ def measure_curve(found: FoundRun, notify: Notify) -> LearningCurve:
     if missing:
         what = "heads on cached features" if is_cheap(record.training) else "networks"
         notify(f"{record.spec.name}: training {missing} {what}")
-        _train(found)
+        _train(run)
         curve = stored.read()
     if curve is None:
         raise CurveError(f"{stored.path}: cannot be read after it was written")
     return curve
 
 
-def _train(found: FoundRun) -> None:
-    question = {"run": str(found.folder.path.absolute())}
+def _train(run: FinishedRun) -> None:
+    request = {"run": str(run.folder.path.absolute())}
     try:
-        ask_module(CHILD, question, "training", environment=run_environment(), timeout_s=TIMEOUT_S)
+        request_result(
+            CHILD, request, "training", environment=run_environment(), timeout_s=TIMEOUT_S
+        )
     except ChildError as error:
-        raise CurveError(f"{found.name}: {error}") from None
+        raise CurveError(f"{run.name}: {error}") from None

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from benchmark.errors import CurveError
-from benchmark.runs.curves import SHARES
+from benchmark.runs.curve_results import SHARES
 
 MIN_PER_CLASS = 2
 """Minimum images per class, on average, of the smallest subset."""
@@ -45,9 +45,9 @@ def nested_subsets(labels: Ints, groups: Ints, seed: int | list[int]) -> list[In
     rank = (by_class.cumsum() - shuffled["size"]) / by_class.transform("sum")
     ranked = shuffled.iloc[np.argsort(rank.to_numpy(), kind="stable")]
     images_before = ranked["size"].cumsum().to_numpy()
-    found = []
+    subsets = []
     for share in SHARES[:-1]:
         count = 1 + int(np.abs(images_before - share * len(labels)).argmin())
         count = max(count, int(whole["label"].nunique()))
-        found.append(np.flatnonzero(np.isin(groups, ranked.index[:count])).astype(np.int64))
-    return found
+        subsets.append(np.flatnonzero(np.isin(groups, ranked.index[:count])).astype(np.int64))
+    return subsets

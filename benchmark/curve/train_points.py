@@ -20,8 +20,8 @@ from benchmark.curve.sizes import nested_subsets
 from benchmark.inference.load_teacher import open_teacher
 from benchmark.inference.restore import SavedModel, initial_weights
 from benchmark.runs import run_folder as files
-from benchmark.runs.curves import DRAWS, SHARES, CurveFile, CurvePoint, LearningCurve
-from benchmark.runs.find import FoundRun, open_run
+from benchmark.runs.curve_results import DRAWS, SHARES, CurveFile, CurvePoint, LearningCurve
+from benchmark.runs.find import FinishedRun, open_run
 from benchmark.runs.inputs import build_from, make_batches, open_splits
 from clothclf.data.batches import FeatureBatches, ImageBatches
 from clothclf.data.dataset import SplitImages
@@ -31,7 +31,7 @@ from clothclf.errors import UserError, WeightsError, first_line
 from clothclf.models.classifier import Classifier
 from clothclf.models.features import BackboneFeatures
 from clothclf.models.load_weights import state_hash
-from clothclf.process.answer import answer_question
+from clothclf.process.respond import serve_request
 from clothclf.results import Predictions, TrainingResult
 from clothclf.settings import TrainSettings
 from clothclf.training.evaluate import predict
@@ -41,25 +41,25 @@ from clothclf.training.teacher import Teacher
 Ints = npt.NDArray[np.int64]
 
 
-def _answer(question: dict[str, Any]) -> dict[str, Any]:
-    """Train the missing points of a run's curve; returns an `answer` or an `error`."""
+def _handle(request: dict[str, Any]) -> dict[str, Any]:
+    """Train the missing points of a run's curve; returns a `result` or an `error`."""
     try:
-        return {"answer": {"seconds": train_points(open_run(Path(question["run"])))}}
+        return {"result": {"seconds": train_points(open_run(Path(request["run"])))}}
     except UserError as error:
         return {"error": str(error)}
     except Exception as error:  # architectures raise arbitrary exceptions
         return {"error": f"{type(error).__name__}: {first_line(error)}"}
 
 
-def train_points(found: FoundRun) -> float:
+def train_points(finished: FinishedRun) -> float:
     """Train all points that are not stored yet; return the seconds until the first training."""
     started = time.perf_counter()
-    run = _Retraining(found)
+    run = _Retraining(finished)
     prepared = time.perf_counter() - started
-    stored = CurveFile(found.folder.path, found.record.run_id)
+    stored = CurveFile(finished.folder.path, finished.record.run_id)
     test = run.images.splits["test"]
     curve = stored.read() or LearningCurve(
-        run_id=found.record.run_id, test_images=len(test), points=()
+        run_id=finished.record.run_id, test_images=len(test), points=()
     )
     if not curve.has(1.0, 0):
         curve = _with(curve, run.own_point())
@@ -78,30 +78,30 @@ def _with(curve: LearningCurve, point: CurvePoint) -> LearningCurve:
 
 
 class _Retraining:
-    """A finished run, ready to be trained again from its start on a part of its images."""
+    """A finished run that can be trained again on a part of its images."""
 
-    def __init__(self, found: FoundRun) -> None:
-        self.found = found
-        spec = found.record.spec
+    def __init__(self, run: FinishedRun) -> None:
+        self.run = run
+        spec = run.record.spec
         make_repeatable()
         device = select_device(spec.device)
-        splits = open_splits(spec, found.folder, lambda note: print(note, file=sys.stderr))
-        self.classifier, backbone_sha256 = _as_before_training(found)
+        splits = open_splits(spec, run.folder, lambda note: print(note, file=sys.stderr))
+        self.classifier, backbone_sha256 = _as_before_training(run)
         self.images = make_batches(spec, splits, self.classifier, device)
         self.features = BackboneFeatures(self.classifier, self.images, spec.cache, backbone_sha256)
         self.inputs = open_inputs(
             self.classifier, self.images, Watcher(), spec.cache, self.features
         )
         self.teacher: Teacher | None = open_teacher(spec, self.classifier, device)
-        self.settings = recipe(found)
+        self.settings = recipe(run)
         self.initial = {name: t.cpu() for name, t in self.classifier.trained_state().items()}
-        manifest = pd.read_parquet(found.folder.path / files.MANIFEST)
+        manifest = pd.read_parquet(run.folder.path / files.MANIFEST)
         self.groups = clusters(manifest)[(manifest["split"] == "train").to_numpy()]
 
     def subsets(self, draw: int) -> list[Ints]:
-        """Positions of the training images of each size but the whole; equal for all networks."""
+        """Positions of the training images of each size but the largest; equal for all networks."""
         labels = self.images.splits["train"].targets
-        return nested_subsets(labels, self.groups, [self.found.record.spec.seed, draw])
+        return nested_subsets(labels, self.groups, [self.run.record.spec.seed, draw])
 
     def train(self, share: float, draw: int, positions: Ints) -> CurvePoint:
         """Train on some of the training images, and predict the test images."""
@@ -113,38 +113,38 @@ class _Retraining:
         result = train(
             self.classifier, images, self.settings, Watcher(), teacher=self.teacher, inputs=inputs
         )
-        cache = self.found.record.spec.cache
+        cache = self.run.record.spec.cache
         predictions = predict(self.classifier, images, "test", cache, self.features)
         seconds = time.perf_counter() - started
         return _point(share, draw, len(positions), _hits(predictions), result, seconds)
 
     def own_point(self) -> CurvePoint:
         """The run itself, from its stored predictions."""
-        record = self.found.record
-        table = pd.read_parquet(self.found.folder.path / files.PREDICTIONS)
+        record = self.run.record
+        table = pd.read_parquet(self.run.folder.path / files.PREDICTIONS)
         table = table.sort_values("id", kind="stable")
         hits = (table["answer"] == table["label"]).to_numpy()
         images = len(self.images.splits["train"])
         return _point(1.0, 0, images, hits, record.training, record.training.full_seconds)
 
 
-def _as_before_training(found: FoundRun) -> tuple[Classifier, str]:
+def _as_before_training(run: FinishedRun) -> tuple[Classifier, str]:
     """Build the classifier of a run with its initial weights, which must be unchanged."""
-    spec = found.record.spec
-    weights = initial_weights(SavedModel.of(found.record))
+    spec = run.record.spec
+    weights = initial_weights(SavedModel.of(run.record))
     classifier = build_from(spec.model_copy(update={"weights": weights}))
     sha256 = state_hash(classifier.backbone)
-    if sha256 != found.record.backbone_sha256:
+    if sha256 != run.record.backbone_sha256:
         raise WeightsError(
-            f"{found.name}: its initial backbone ({weights.name} weights) cannot be built again, "
+            f"{run.name}: its initial backbone ({weights.name} weights) cannot be built again, "
             "possibly due to another version of torch or timm; use the versions in the run's record"
         )
     return classifier, sha256
 
 
-def recipe(found: FoundRun) -> TrainSettings:
-    """Settings that the run was trained with: those of the study, or of its best trial."""
-    spec, tuned = found.record.spec, found.record.training.tuning
+def recipe(run: FinishedRun) -> TrainSettings:
+    """Settings with which the run was trained: those of the study, or of its best trial."""
+    spec, tuned = run.record.spec, run.record.training.tuning
     if spec.tuning is None or tuned is None:
         return spec.train
     return spec.tuning.points(spec.train)[tuned.chosen]
@@ -154,7 +154,7 @@ def part_of(images: ImageBatches, inputs: Inputs, positions: Ints) -> tuple[Imag
     """Images and inputs of a training on some of the training images."""
     whole = images.splits["train"]
     part = SplitImages(
-        ids=[whole.ids[place] for place in positions],
+        ids=[whole.ids[index] for index in positions],
         targets=whole.targets[positions],
         rows=whole.rows[positions],
         pixels=whole.pixels,
@@ -204,4 +204,4 @@ def _point(
 
 
 if __name__ == "__main__":
-    answer_question(_answer)
+    serve_request(_handle)

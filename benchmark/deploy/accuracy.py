@@ -31,7 +31,7 @@ from benchmark.runs.deployments import (
     Deployments,
     VariantAccuracy,
 )
-from benchmark.runs.find import FoundRun
+from benchmark.runs.find import FinishedRun
 from clothclf.data.atomic import file_sha256, new_file
 from clothclf.errors import first_line
 from clothclf.results import Predictions
@@ -52,7 +52,7 @@ class _Measured:
 
 
 def store_predictions(
-    found: FoundRun,
+    run: FinishedRun,
     artifact: Artifact,
     ids: list[str],
     probabilities: Probabilities,
@@ -62,13 +62,13 @@ def store_predictions(
 
     Raises DeployError if they are not probabilities of the run's classes.
     """
-    classes = found.record.spec.data_summary.classes
+    classes = run.record.spec.data_summary.classes
     if problem := problems.not_probabilities(probabilities, (len(ids), len(classes))):
         raise DeployError(problem)
-    folder = Deployments(found.folder.path).folder(artifact)
-    test = read_test_set(found.folder.path, found.record)
-    place = {image_id: number for number, image_id in enumerate(test.ids)}
-    targets = test.labels[[place[image_id] for image_id in ids]]
+    folder = Deployments(run.folder.path).folder(artifact)
+    test = read_test_set(run.folder.path, run.record)
+    positions = {image_id: number for number, image_id in enumerate(test.ids)}
+    targets = test.labels[[positions[image_id] for image_id in ids]]
     table = predictions_table(Predictions(ids, targets, probabilities), classes)
     with new_file(folder / PREDICTIONS) as unfinished:
         table.to_parquet(unfinished, index=False)
@@ -76,23 +76,23 @@ def store_predictions(
         np.save(file, swapped)
 
 
-def judge_variants(found: FoundRun) -> Accuracies:
+def judge_variants(run: FinishedRun) -> Accuracies:
     """Pair the newest measured artifact of each variant with float32, and store the result.
 
     Intervals and p-values hold together for all variants of the run (max-T and Holm). Raises
     DeployError if the reference has no predictions, or ReportError if the run's files have changed.
     """
-    deployments = Deployments(found.folder.path)
-    test = read_test_set(found.folder.path, found.record)
+    deployments = Deployments(run.folder.path)
+    test = read_test_set(run.folder.path, run.record)
     measured = _read_all(deployments, test)
     reference = measured.pop(REFERENCE, None)
     if reference is None:
-        raise DeployError(f"{found.name}: variant {REFERENCE} has not been measured")
-    paired = _pair(found, test, reference, list(measured.values()))
+        raise DeployError(f"{run.name}: variant {REFERENCE} has not been measured")
+    paired = _pair(run, test, reference, list(measured.values()))
     right = reference.probabilities.argmax(axis=1) == test.labels
-    own = _own_accuracy(found, test, reference)
+    own = _own_accuracy(run, test, reference)
     accuracies = Accuracies(
-        run_id=found.record.run_id,
+        run_id=run.record.run_id,
         images=len(test),
         reference=reference.artifact.sha256,
         accuracy=float(right.mean()),
@@ -103,14 +103,14 @@ def judge_variants(found: FoundRun) -> Accuracies:
 
 
 def _read_all(deployments: Deployments, test: TestSet) -> dict[str, _Measured]:
-    found: dict[str, _Measured] = {}
+    measured: dict[str, _Measured] = {}
     for artifact in deployments.artifacts():
         path = deployments.folder(artifact) / PREDICTIONS
-        if artifact.variant not in found and path.is_file():
+        if artifact.variant not in measured and path.is_file():
             probabilities = read_variant(path, test)
             swapped: Probabilities = np.load(path.with_name(SWAPPED))
-            found[artifact.variant] = _Measured(artifact, path, probabilities, swapped)
-    return found
+            measured[artifact.variant] = _Measured(artifact, path, probabilities, swapped)
+    return measured
 
 
 def read_variant(path: Path, test: TestSet) -> Probabilities:
@@ -127,7 +127,7 @@ def read_variant(path: Path, test: TestSet) -> Probabilities:
 
 
 def _pair(
-    found: FoundRun, test: TestSet, reference: _Measured, others: list[_Measured]
+    run: FinishedRun, test: TestSet, reference: _Measured, others: list[_Measured]
 ) -> dict[str, VariantAccuracy]:
     """Compare each variant with the reference on the same images."""
     if not others:
@@ -136,16 +136,16 @@ def _pair(
     images = resampling.sizes()
     float32 = reference.probabilities
     right = float32.argmax(axis=1) == test.labels
-    base = _drawn(found, float32, test, resampling, images)
-    drawn = [_drawn(found, item.probabilities, test, resampling, images) - base for item in others]
+    base = _drawn(run, float32, test, resampling, images)
+    drawn = [_drawn(run, item.probabilities, test, resampling, images) - base for item in others]
     rights = [item.probabilities.argmax(axis=1) == test.labels for item in others]
     differences = statistics.simultaneous_differences(
         [float(own.mean() - right.mean()) for own in rights], drawn, [None] * len(others)
     )
     exact = statistics.holm([statistics.mcnemar_of(right, own) for own in rights])
     paired = {}
-    for item, found_difference, p_value in zip(others, differences, exact, strict=True):
-        interval = judged_interval(found_difference, p_value)
+    for item, paired_difference, p_value in zip(others, differences, exact, strict=True):
+        interval = judged_interval(paired_difference, p_value)
         paired[item.artifact.variant] = _accuracy(
             item,
             test,
@@ -158,14 +158,14 @@ def _pair(
 
 
 def _drawn(
-    found: FoundRun,
+    run: FinishedRun,
     probabilities: Probabilities,
     test: TestSet,
     resampling: Resampling,
     images: npt.NDArray[np.float64],
 ) -> npt.NDArray[np.float64]:
     """Accuracy in each resampled test set [draws]."""
-    predictions = RunPredictions(found.record, probabilities)
+    predictions = RunPredictions(run.record, probabilities)
     return resampled_figures([predictions], test, resampling, images)[0]
 
 
@@ -180,20 +180,20 @@ def _problem(item: _Measured, float32: Probabilities, high: float) -> str:
         return ": ".join(part for part in (wrong, cause) if part) if wrong else ""
     if cause:
         return cause
-    if high < -problems.MAX_LOST:
-        return f"it loses more than {100 * problems.MAX_LOST:g} points of accuracy"
+    if high < -problems.MAX_ACCURACY_LOSS:
+        return f"it loses more than {100 * problems.MAX_ACCURACY_LOSS:g} points of accuracy"
     return problems.not_rounding(item.probabilities, float32)
 
 
-def _own_accuracy(found: FoundRun, test: TestSet, reference: _Measured) -> VariantAccuracy:
+def _own_accuracy(run: FinishedRun, test: TestSet, reference: _Measured) -> VariantAccuracy:
     """Compare the reference with the predictions that the run itself stored.
 
     They must be the same unless the run computed in another precision or on a GPU.
     """
-    record = found.record
+    record = run.record
     stored = None
-    if has_stored_predictions(found):
-        shares = read_run(found.folder.path, record, test).probabilities
+    if has_stored_predictions(run):
+        shares = read_run(run.folder.path, record, test).probabilities
         temperature = record.training.temperature or 1.0
         stored = with_temperature(shares, temperature).astype(np.float32)
     problem = ""
@@ -204,9 +204,9 @@ def _own_accuracy(found: FoundRun, test: TestSet, reference: _Measured) -> Varia
     return _accuracy(reference, test, compared, (0.0, 0.0), 1.0, problem)
 
 
-def has_stored_predictions(found: FoundRun) -> bool:
+def has_stored_predictions(run: FinishedRun) -> bool:
     """Whether the run stored predictions for its test split."""
-    return files.PREDICTIONS in found.record.files and found.record.spec.evaluate == "test"
+    return files.PREDICTIONS in run.record.files and run.record.spec.evaluate == "test"
 
 
 def _accuracy(

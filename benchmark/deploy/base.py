@@ -1,4 +1,4 @@
-"""Interface of a runtime: what it gets to build the files of a variant and to load them."""
+"""Interface of a runtime, which builds and loads the files of a variant."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Predict = Callable[[Images], Probabilities]
 
 @dataclass(frozen=True)
 class BuildContext:
-    """What the files of a variant are built from."""
+    """Inputs for building the files of a variant."""
 
     network: Callable[[], Exported]
     """Builds the run's network for inference, with preprocessing and temperature, in float32."""
     onnx: Path | None
-    """The same as an ONNX file; None while that is built."""
+    """The same as an ONNX file; None while the ONNX file itself is built."""
     card: str
     """Metadata for users of the file, as JSON: classes, image size, temperature."""
     image_size: int
@@ -42,7 +42,7 @@ class BuildContext:
 
 @dataclass(frozen=True)
 class LoadContext:
-    """Where the files of a variant are, and how to run them."""
+    """Location of a variant's files, and options to run them."""
 
     folder: Path
     run: Path

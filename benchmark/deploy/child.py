@@ -10,33 +10,33 @@ from typing import Any
 
 from benchmark.errors import DeployError
 from clothclf.process.command import module_command
-from clothclf.process.start import ChildError, Completed, ask_module, read_answer
+from clothclf.process.start import ChildError, Completed, read_response, request_result
 
-BUILD = "benchmark.deploy.build_child"
-MEASURE = "benchmark.deploy.measure_child"
+BUILD = "benchmark.deploy.build_variant_child"
+MEASURE = "benchmark.deploy.measure_variant_child"
 BUILD_TIMEOUT_S = 3600
 MEASURE_TIMEOUT_S = 3600
 NO_GPU = {"CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": ""}
 
 
-def build_in_child(question: Mapping[str, Any]) -> Any:
+def build_in_child(request: Mapping[str, Any]) -> Any:
     """Build files in a process that has imported torch; raises DeployError."""
     environment = {**os.environ, **NO_GPU}
     try:
-        return ask_module(
-            BUILD, question, "building", environment=environment, timeout_s=BUILD_TIMEOUT_S
-        )["answer"]
+        return request_result(
+            BUILD, request, "building", environment=environment, timeout_s=BUILD_TIMEOUT_S
+        )["result"]
     except ChildError as error:
         raise DeployError(str(error)) from None
 
 
-def measure_in_child(question: Mapping[str, Any], threads: int) -> Any:
+def measure_in_child(request: Mapping[str, Any], threads: int) -> Any:
     """Measure in a new interpreter, so that its memory is the runtime's own; raises DeployError."""
     environment = {**os.environ, **NO_GPU, "OMP_NUM_THREADS": str(threads)}
     try:
         child = subprocess.run(
             module_command(MEASURE),
-            input=json.dumps(question),
+            input=json.dumps(request),
             env=environment,
             capture_output=True,
             text=True,
@@ -45,7 +45,7 @@ def measure_in_child(question: Mapping[str, Any], threads: int) -> Any:
             check=False,
         )
         ended = Completed(child.returncode, child.stdout, child.stderr)
-        return read_answer(ended, "measuring")["answer"]
+        return read_response(ended, "measuring")["result"]
     except subprocess.TimeoutExpired:
         raise DeployError(f"measuring took longer than {MEASURE_TIMEOUT_S} seconds") from None
     except ChildError as error:

@@ -6,19 +6,19 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from benchmark.deploy.accuracy import judge_variants
-from benchmark.deploy.build import BuildOptions, build_artifact
+from benchmark.deploy.build_variant import BuildOptions, build_artifact
 from benchmark.deploy.measure_variant import measure_inputs, measure_variant, time_variant
 from benchmark.deploy.processor import this_device
 from benchmark.deploy.variants import REFERENCE, Variant
 from benchmark.errors import DeployError
 from benchmark.runs.deployments import HERE, Accuracies, Artifact, Deployed, Deployments, Timing
-from benchmark.runs.find import FoundRun
+from benchmark.runs.find import FinishedRun
 from clothclf.cost.measure.busy import usable_cores
 
 Notify = Callable[[str], None]
 STEADY = 1.05
-"""Ratio of the two lowest latencies up to which a variant is steady. A virtual machine may be
-slower for seconds, which no figure in it shows; a round of all variants takes longer than that."""
+"""Ratio of the two lowest latencies up to which a variant is steady. A virtual machine
+may be slower for seconds, without a sign of it inside; a round of all variants takes longer."""
 MAX_ROUNDS = 4
 """Maximum number of times that a variant is timed, each in a new process."""
 
@@ -28,7 +28,7 @@ class DeployOptions:
     """What to measure, and how."""
 
     variants: Sequence[Variant]
-    """The reference first."""
+    """Variants in order; the reference is first."""
     build: BuildOptions = field(default_factory=BuildOptions)
     device: str = HERE
     """Name of this machine in results."""
@@ -40,7 +40,7 @@ class DeployOptions:
 class DeployedRun:
     """The measured variants of one run."""
 
-    found: FoundRun
+    finished: FinishedRun
     accuracies: Accuracies
     deployed: list[Deployed]
     """All variants of the run on all devices, those of earlier measurements included."""
@@ -48,40 +48,40 @@ class DeployedRun:
     """Variants that could not be built or measured now, with the reason."""
 
 
-def deploy_run(found: FoundRun, options: DeployOptions, notify: Notify) -> DeployedRun:
-    """Build, measure and judge the variants of a finished run; results are stored beside it.
+def deploy_run(run: FinishedRun, options: DeployOptions, notify: Notify) -> DeployedRun:
+    """Build, measure and evaluate the variants of a finished run; results are stored in its folder.
 
-    A variant that fails is skipped, and the others go on. Raises DeployError if the reference
-    fails, since nothing can be compared then, and for test images that are gone.
+    A variant that fails is skipped; the others continue. Raises DeployError if the reference fails,
+    since nothing can be compared then, or if the test images are missing.
     """
     device = this_device(options.device, options.threads or len(usable_cores()))
-    deployments = Deployments(found.folder.path)
+    deployments = Deployments(run.folder.path)
     skipped: dict[str, str] = {}
     rounds: list[tuple[Artifact, list[Timing]]] = []
-    with measure_inputs(found, notify) as inputs:
+    with measure_inputs(run, notify) as inputs:
         for variant in options.variants:
             try:
-                notify(f"{found.record.spec.name}: building {variant.name}")
-                artifact = build_artifact(found, variant, options.build)
-                notify(f"{found.record.spec.name}: measuring {variant.name}")
-                timing = measure_variant(found, artifact, inputs, device)
+                notify(f"{run.record.spec.name}: building {variant.name}")
+                artifact = build_artifact(run, variant, options.build)
+                notify(f"{run.record.spec.name}: measuring {variant.name}")
+                timing = measure_variant(run, artifact, inputs, device)
                 deployments.write_timing(artifact, timing)
                 rounds.append((artifact, [timing]))
             except DeployError as error:
                 if variant.name == REFERENCE:
-                    raise DeployError(f"{found.name}: variant {REFERENCE}: {error}") from None
+                    raise DeployError(f"{run.name}: variant {REFERENCE}: {error}") from None
                 skipped[variant.name] = str(error)
-                notify(f"{found.record.spec.name}: skipped {variant.name}: {error}")
+                notify(f"{run.record.spec.name}: skipped {variant.name}: {error}")
         for artifact, timings in _unsteady(rounds):
-            notify(f"{found.record.spec.name}: measuring {artifact.variant} again")
+            notify(f"{run.record.spec.name}: measuring {artifact.variant} again")
             try:
-                timings.append(time_variant(found, artifact, inputs, device))
+                timings.append(time_variant(run, artifact, inputs, device))
             except DeployError as error:
-                notify(f"{found.record.spec.name}: {artifact.variant} keeps its figures: {error}")
+                notify(f"{run.record.spec.name}: {artifact.variant} keeps its figures: {error}")
                 timings.append(calmest_of(timings))  # steady now, so not tried again
             deployments.write_timing(artifact, calmest_of(timings))
-    accuracies = judge_variants(found)
-    return DeployedRun(found, accuracies, deployments.all(), skipped)
+    accuracies = judge_variants(run)
+    return DeployedRun(run, accuracies, deployments.all(), skipped)
 
 
 def _unsteady(

@@ -1,4 +1,4 @@
-"""Images of a run for its variants: to calibrate and validate with, and encoded ones."""
+"""Images of a run for its variants: for calibration and validation, and encoded ones."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def all_images(split: SplitImages) -> tuple[Images, npt.NDArray[np.int64]]:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Encoded images, as an application gets them."""
+    """Encoded images, as an application receives them."""
 
     contents: tuple[bytes, ...]
     description: str
@@ -53,7 +53,7 @@ class Encoded:
 
 
 def encoded_images(spec: RunSpec, test: SplitImages, count: int = ENCODED_IMAGES) -> Encoded:
-    """Read test images in their own files, or encode decoded ones where those are gone."""
+    """Read test images as stored, or encode decoded ones if the original files are missing."""
     ids = test.ids[:count]
     try:
         source = open_source(spec.data, spec.cache)
@@ -62,7 +62,7 @@ def encoded_images(spec: RunSpec, test: SplitImages, count: int = ENCODED_IMAGES
     except (DataError, KeyError, OSError):
         images = test.images(np.arange(len(ids)))
         contents = tuple(as_jpeg(image) for image in images)
-        origin = "resized and encoded again, because the originals are gone"
+        origin = "resized and encoded again, because the originals are missing"
     return Encoded(contents, f"{_described(contents[0])}, {origin}")
 
 

@@ -19,7 +19,7 @@ from benchmark.deploy.measure_variant import predict_with
 from benchmark.deploy.variants import VARIANTS, PackedRuntime
 from benchmark.errors import DeployError
 from benchmark.runs.deployments import KITS, Artifact, Deployments
-from benchmark.runs.find import FoundRun
+from benchmark.runs.find import FinishedRun
 from benchmark.runs.inputs import open_splits
 from benchmark.runs.run_folder import RunFolder
 from clothclf.cost.measure.busy import usable_cores
@@ -32,17 +32,18 @@ IMAGES = 64
 def pack(runs: Sequence[DeployedRun], path: Path, images: str) -> int:
     """Write a kit with the variants of runs that were measured here; return their number.
 
-    `images` is `drawn`, or `real` for images of the runs' test splits. What verifies the results is
-    kept beside each run. Raises DeployError if there is nothing to pack, or it cannot be written.
+    `images` is `drawn`, or `real` for images of the runs' test splits. Data to verify the results
+    is stored with each run. Raises DeployError if there is nothing to pack, or it cannot be
+    written.
     """
     members: dict[str, bytes] = {}
     entries, packed = [], []
     description = ""
     for run in runs:
-        entry, kept = _pack_run(run, images, members)
+        entry, packed_kits = _pack_run(run, images, members)
         entries.append(entry)
-        packed.append(kept)
-        description = kept.encoded_image
+        packed.append(packed_kits)
+        description = packed_kits.encoded_image
     count = sum(len(entry.artifacts) for entry in entries)
     if not count:
         raise DeployError("nothing to pack: no variant of ONNX Runtime or OpenVINO was measured")
@@ -56,18 +57,18 @@ def pack(runs: Sequence[DeployedRun], path: Path, images: str) -> int:
                 archive.writestr(name, data, zipfile.ZIP_DEFLATED)
     except OSError as error:
         raise DeployError(f"{path}: cannot be written: {error.strerror or error}") from None
-    for run, kept in zip(runs, packed, strict=True):
-        folder = Deployments(run.found.folder.path).path / KITS
+    for run, packed_kits in zip(runs, packed, strict=True):
+        folder = Deployments(run.finished.folder.path).path / KITS
         folder.mkdir(exist_ok=True)
-        RunFolder(folder).write(f"{sha256}.json", kept.model_copy(update={"kit": sha256}))
+        RunFolder(folder).write(f"{sha256}.json", packed_kits.model_copy(update={"kit": sha256}))
     return count
 
 
 def _pack_run(run: DeployedRun, kind: str, members: dict[str, bytes]) -> tuple[KitRun, PackedKit]:
-    """Add the files of one run to `members`; return its entry, and what verifies the results."""
-    found = run.found
-    run_id = found.record.run_id
-    images, encoded, description = _sample(found, kind)
+    """Add the files of one run to `members`; return its entry and the data to verify results."""
+    finished = run.finished
+    run_id = finished.record.run_id
+    images, encoded, description = _sample(finished, kind)
 
     def add(name: str, content: bytes) -> tuple[str, str]:
         members[name] = content
@@ -76,7 +77,7 @@ def _pack_run(run: DeployedRun, kind: str, members: dict[str, bytes]) -> tuple[K
     array = io.BytesIO()
     np.save(array, images)
     artifacts, expected = [], {}
-    deployments = Deployments(found.folder.path)
+    deployments = Deployments(finished.folder.path)
     for artifact, runtime in _portable(run):
         folder = deployments.folder(artifact)
         artifacts.append(
@@ -90,7 +91,7 @@ def _pack_run(run: DeployedRun, kind: str, members: dict[str, bytes]) -> tuple[K
                 },
             )
         )
-        shares = predict_with(found, artifact, images, len(usable_cores()))
+        shares = predict_with(finished, artifact, images, len(usable_cores()))
         expected[artifact.variant] = Expected(
             artifact=artifact.sha256,
             precision=artifact.precision,
@@ -98,15 +99,15 @@ def _pack_run(run: DeployedRun, kind: str, members: dict[str, bytes]) -> tuple[K
         )
     entry = KitRun(
         run_id=run_id,
-        name=found.record.spec.name,
+        name=finished.record.spec.name,
         images=add(f"{run_id}/images.npy", array.getvalue()),
         encoded=tuple(
             add(f"{run_id}/encoded-{number}", content) for number, content in enumerate(encoded)
         ),
         artifacts=tuple(artifacts),
     )
-    kept = PackedKit(kit="0" * 64, run_id=run_id, encoded_image=description, expected=expected)
-    return entry, kept
+    packed = PackedKit(kit="0" * 64, run_id=run_id, encoded_image=description, expected=expected)
+    return entry, packed
 
 
 def _portable(run: DeployedRun) -> list[tuple[Artifact, PackedRuntime]]:
@@ -121,11 +122,11 @@ def _portable(run: DeployedRun) -> list[tuple[Artifact, PackedRuntime]]:
     ]
 
 
-def _sample(found: FoundRun, kind: str) -> tuple[Images, tuple[bytes, ...], str]:
+def _sample(run: FinishedRun, kind: str) -> tuple[Images, tuple[bytes, ...], str]:
     """Images uint8 [n, size, size, 3], encoded images, and a description of those."""
-    spec = found.record.spec
+    spec = run.record.spec
     if kind == "real":
-        test = open_splits(spec, found.folder, lambda text: None)["test"]
+        test = open_splits(spec, run.folder, lambda text: None)["test"]
         encoded = encoded_images(spec, test)
         images = test.images(np.arange(min(IMAGES, len(test))))
         return images, encoded.contents, encoded.description

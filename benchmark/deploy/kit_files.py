@@ -46,7 +46,7 @@ class KitRun(Settings):
     images: Member
     """Array uint8 [n, size, size, 3], resized."""
     encoded: tuple[Member, ...]
-    """The same kind of images as files."""
+    """The same kind of images, as encoded files."""
     artifacts: tuple[KitArtifact, ...]
 
 
@@ -62,7 +62,7 @@ class Kit(Settings):
 
 
 class Expected(Settings):
-    """Predictions of one artifact for the images of a kit, as computed where it was packed."""
+    """Predictions of one artifact for the images of a kit, computed when it was packed."""
 
     artifact: Sha256
     precision: str
@@ -71,7 +71,7 @@ class Expected(Settings):
 
 
 class PackedKit(Settings):
-    """What stays beside the run when a kit is packed, to verify its results."""
+    """Data stored with the run when a kit is packed, to verify its results."""
 
     version: Literal[1] = 1
     check: str = ""

@@ -135,13 +135,13 @@ def describe_device(name: str) -> dict[str, Any]:
     processor = platform.processor() or platform.machine() or "unknown"
     if os.path.exists("/proc/cpuinfo"):  # Linux
         with open("/proc/cpuinfo", encoding="utf-8") as file:
-            found = re.search(r"^(?:model name|Model)\s*:\s*(.+)$", file.read(), re.MULTILINE)
-        processor = found[1] if found else processor
+            match = re.search(r"^(?:model name|Model)\s*:\s*(.+)$", file.read(), re.MULTILINE)
+        processor = match[1] if match else processor
     return {"name": name, "processor": processor[:300], "system": platform.platform()[:300]}
 
 
 def measure_apart(run: dict[str, Any], artifact: dict[str, Any], threads: int) -> dict[str, Any]:
-    """Measure in a process of its own, so that a crash of a runtime ends only that."""
+    """Measure in a separate process, so that a crash of a runtime only ends that process."""
     command = [sys.executable, KIT, "--only", run["run_id"], artifact["variant"]]
     done = subprocess.run([*command, "--threads", str(threads)], capture_output=True)
     ids = {"run_id": run["run_id"], "variant": artifact["variant"], "artifact": artifact["sha256"]}
@@ -153,13 +153,13 @@ def measure_apart(run: dict[str, Any], artifact: dict[str, Any], threads: int) -
 
 
 def latency(result: dict[str, Any]) -> float:
-    """Return the median latency in milliseconds; infinite after an error, not tried again."""
+    """Return the median latency in milliseconds; infinite after an error, which is not retried."""
     return float(np.median(result.get("latency_ms", np.inf)))
 
 
-def is_steady(found: list[dict[str, Any]]) -> bool:
+def is_steady(rounds: list[dict[str, Any]]) -> bool:
     """Return whether the two lowest latencies of several rounds agree within 5 %."""
-    lowest = sorted(map(latency, found))[:2]
+    lowest = sorted(map(latency, rounds))[:2]
     return np.inf in lowest or (len(lowest) == 2 and lowest[1] <= 1.05 * lowest[0])
 
 
@@ -184,15 +184,15 @@ def main() -> None:
             read(*member)
     rounds: list[list[dict[str, Any]]] = [[] for _ in pairs]
     for _ in range(4):
-        for (run, item), found in zip(pairs, rounds):  # noqa: B905, for Python 3.8
-            if not is_steady(found):
-                found.append(measure_apart(run, item, options.threads))
-                state = found[-1].get("error", f"{latency(found[-1]):.2f} ms")
+        for (run, item), results in zip(pairs, rounds):  # noqa: B905, for Python 3.8
+            if not is_steady(results):
+                results.append(measure_apart(run, item, options.threads))
+                state = results[-1].get("error", f"{latency(results[-1]):.2f} ms")
                 print(f"{run['name']}, {item['variant']}: {state}", file=sys.stderr, flush=True)
     device = {**describe_device(options.name), "cores": cores, "threads": options.threads}
     head = {"version": 1, "kit": hashlib.sha256(content).hexdigest(), "device": device}
     with open(options.output, "w", encoding="utf-8") as file:
-        json.dump({**head, "results": [min(found, key=latency) for found in rounds]}, file)
+        json.dump({**head, "results": [min(results, key=latency) for results in rounds]}, file)
     print(f"written to {options.output}", file=sys.stderr)
 
 

@@ -1,4 +1,4 @@
-"""Measure one variant on this machine, in a process of its own."""
+"""Measure one variant on this machine, in a separate process."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import numpy as np
 
 from benchmark.deploy.accuracy import store_predictions
 from benchmark.deploy.base import Images, Probabilities
-from benchmark.deploy.build import now
+from benchmark.deploy.build_variant import now
 from benchmark.deploy.child import measure_in_child
 from benchmark.deploy.images import encoded_images
-from benchmark.deploy.measure_child import BATCH_SIZE
+from benchmark.deploy.measure_variant_child import BATCH_SIZE
 from benchmark.deploy.processor import instruction_note
 from benchmark.errors import DeployError
 from benchmark.runs.deployments import Artifact, Deployments, Device, Timing
-from benchmark.runs.find import FoundRun
+from benchmark.runs.find import FinishedRun
 from benchmark.runs.inputs import open_splits
 from clothclf.data.checked import CheckedImages
 from clothclf.data.pixels import Note
@@ -42,16 +42,16 @@ class MeasureInputs:
 
 
 @contextlib.contextmanager
-def measure_inputs(found: FoundRun, note: Note) -> Iterator[MeasureInputs]:
+def measure_inputs(run: FinishedRun, note: Note) -> Iterator[MeasureInputs]:
     """Read the test images of a run, decoding them again if they are no longer in the cache.
 
-    `note` is called with a message then. Raises DeployError if they are gone or have changed.
+    `note` is called with a message then. Raises DeployError if they are missing or have changed.
     """
-    spec = found.record.spec
+    spec = run.record.spec
     try:
-        test = open_splits(spec, found.folder, note)["test"]
+        test = open_splits(spec, run.folder, note)["test"]
     except (DataError, OSError, ValueError) as error:
-        raise DeployError(f"{found.name}: its test images cannot be read: {error}") from None
+        raise DeployError(f"{run.name}: its test images cannot be read: {error}") from None
     encoded = encoded_images(spec, test)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -72,7 +72,7 @@ def measure_inputs(found: FoundRun, note: Note) -> Iterator[MeasureInputs]:
 
 
 def measure_variant(
-    found: FoundRun, artifact: Artifact, inputs: MeasureInputs, device: Device
+    run: FinishedRun, artifact: Artifact, inputs: MeasureInputs, device: Device
 ) -> Timing:
     """Measure time and memory, and predict the test images; stores the predictions.
 
@@ -85,13 +85,13 @@ def measure_variant(
         "out": str(out),
         "swapped": str(swapped),
     }
-    timing = time_variant(found, artifact, inputs, device, more)
-    store_predictions(found, artifact, inputs.ids, np.load(out), np.load(swapped))
+    timing = time_variant(run, artifact, inputs, device, more)
+    store_predictions(run, artifact, inputs.ids, np.load(out), np.load(swapped))
     return timing
 
 
 def time_variant(
-    found: FoundRun,
+    run: FinishedRun,
     artifact: Artifact,
     inputs: MeasureInputs,
     device: Device,
@@ -104,8 +104,8 @@ def time_variant(
     measured = measure_in_child(
         {
             "variant": artifact.variant,
-            "folder": str(Deployments(found.folder.path).folder(artifact).absolute()),
-            "run": str(found.folder.path.absolute()),
+            "folder": str(Deployments(run.folder.path).folder(artifact).absolute()),
+            "run": str(run.folder.path.absolute()),
             "threads": device.threads,
             "samples": str(inputs.folder / "samples.npy"),
             "encoded": [str(path) for path in inputs.encoded],
@@ -114,7 +114,7 @@ def time_variant(
         device.threads,
     )
     return Timing(
-        run_id=found.record.run_id,
+        run_id=run.record.run_id,
         variant=artifact.variant,
         artifact=artifact.sha256,
         device=device,
@@ -126,7 +126,7 @@ def time_variant(
 
 
 def predict_with(
-    found: FoundRun, artifact: Artifact, images: Images, threads: int
+    run: FinishedRun, artifact: Artifact, images: Images, threads: int
 ) -> Probabilities:
     """Predict images uint8 [n, size, size, 3] with a variant; raises DeployError."""
     with tempfile.TemporaryDirectory() as temporary:
@@ -135,8 +135,8 @@ def predict_with(
         measure_in_child(
             {
                 "variant": artifact.variant,
-                "folder": str(Deployments(found.folder.path).folder(artifact).absolute()),
-                "run": str(found.folder.path.absolute()),
+                "folder": str(Deployments(run.folder.path).folder(artifact).absolute()),
+                "run": str(run.folder.path.absolute()),
                 "threads": threads,
                 "images": str(source),
                 "out": str(out),

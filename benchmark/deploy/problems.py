@@ -1,4 +1,4 @@
-"""Find variants that do not compute what the run computes, and say what is wrong with them."""
+"""Detect variants whose predictions differ from the run's beyond rounding, and diagnose why."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from benchmark.deploy.base import Probabilities
 
 TOLERANCE = 1e-3
 """Maximum difference in probability that rounding in float32 explains."""
-MAX_LOST = 0.05
-"""Accuracy, 0 to 1, beyond whose certain loss a variant is not usable at any speed."""
+MAX_ACCURACY_LOSS = 0.05
+"""Significant loss of accuracy, 0 to 1, beyond which a variant is unusable at any speed."""
 MIN_SIGNAL_TO_NOISE = 20.0
-"""Decibels against float32 below which rounding alone does not explain a low precision.
+"""Signal-to-noise ratio against float32, in decibels, below which rounding alone does not explain
+a low precision.
 
 Sound int8 has 22 to 34 in the networks of tests/slow/test_sabotage.py and in EfficientNet-Lite.
 """
 MIN_PROBABILITY = 1e-7
 """Smaller probabilities are taken as this, since float32 rounds them."""
 CLEARLY_CLOSER = 0.5
-"""Share of the difference that is left when a mistake has been found and undone."""
+"""Share of the difference that remains once a mistake has been found and corrected."""
 NOTICED = 0.01
-"""Mean difference of the distributions, 0 to 1, below which no mistake is looked for."""
+"""Mean difference of the distributions, 0 to 1, below which no mistake is searched for."""
 EXPLAINED = 0.9
 """Share of the images that another order of the classes must explain."""
 
@@ -47,11 +48,11 @@ def _scores(probabilities: Probabilities) -> npt.NDArray[np.float64]:
 
 def not_rounding(variant: Probabilities, float32: Probabilities) -> str:
     """Why a low precision differs from float32 by more than its rounding; empty if it does not."""
-    found = signal_to_noise(variant, float32)
-    if found >= MIN_SIGNAL_TO_NOISE:
+    decibels = signal_to_noise(variant, float32)
+    if decibels >= MIN_SIGNAL_TO_NOISE:
         return ""
     return (
-        f"its scores have {found:.1f} dB of signal to noise against float32, and sound rounding "
+        f"its scores have {decibels:.1f} dB of signal to noise against float32, and sound rounding "
         f"leaves at least {MIN_SIGNAL_TO_NOISE:g}: its file is wrong, or this precision does not "
         "suit the network"
     )

@@ -39,35 +39,35 @@ class Estimate:
     """Memory in bytes that the system cannot reclaim: without mapped images and features."""
 
 
-def estimate(spec: RunSpec, found: Probe) -> Estimate:
+def estimate(spec: RunSpec, probe: Probe) -> Estimate:
     """Estimate a run from its probe."""
     precision = spec.precision
-    times = found.times[precision]
+    times = probe.times[precision]
     images = spec.data_summary.images
     epochs = spec.train.epochs
     if spec.tuning is not None:
-        epochs += spec.tuning.total_epochs(epochs, found.route == "features")
-    steps_s = epochs * found.steps_per_epoch * times.step_s
-    if found.route == "features":
-        forwards = found.views * images["train"] + images["valid"] + images["test"]
+        epochs += spec.tuning.total_epochs(epochs, probe.route == "features")
+    steps_s = epochs * probe.steps_per_epoch * times.step_s
+    if probe.route == "features":
+        forwards = probe.views * images["train"] + images["valid"] + images["test"]
     else:
         forwards = epochs * images["valid"] + images["test"]
         forwards += images["train"] if spec.model.standardize_features else 0
-    seconds = found.startup_s + steps_s + forwards * times.forward_s
+    seconds = probe.startup_s + steps_s + forwards * times.forward_s
     if not cache_path(cost_request(spec), spec.cache).exists():
-        seconds += COUNTING_PER_STARTUP * found.startup_s
+        seconds += COUNTING_PER_STARTUP * probe.startup_s
     if spec.measure:
-        seconds += found.startup_s + MEASURING_WINDOWS_S
+        seconds += probe.startup_s + MEASURING_WINDOWS_S
         seconds += MEASURING_BATCHES * HELD_OUT_BATCH * times.forward_s
     image_count = sum(images.values())
     mapped = image_count * (3 * spec.image_size**2 + PAGES_AROUND_BYTES)
     with contextlib.suppress(OSError):
         mapped = min(mapped, spec.pixels.stat().st_size)
-    if found.route == "features":
-        rows = found.views * images["train"] + images["valid"] + images["test"]
-        mapped += 4 * rows * found.features
-    scattered = 1.0 if found.route == "features" else SCATTERED
-    working = int(scattered * found.peak_memory_bytes) + EVALUATION_BYTES
+    if probe.route == "features":
+        rows = probe.views * images["train"] + images["valid"] + images["test"]
+        mapped += 4 * rows * probe.features
+    scattered = 1.0 if probe.route == "features" else SCATTERED
+    working = int(scattered * probe.peak_memory_bytes) + EVALUATION_BYTES
     return Estimate(
         precision=precision,
         seconds=seconds,

@@ -32,5 +32,5 @@ def _kibibytes(name: str) -> int | None:
         status = Path("/proc/self/status").read_text("ascii")
     except OSError:
         return None
-    _, found, rest = status.partition(name)
-    return int(rest.split()[0]) if found else None
+    _, separator, rest = status.partition(name)
+    return int(rest.split()[0]) if separator else None

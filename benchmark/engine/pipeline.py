@@ -109,7 +109,7 @@ class Pipeline:
         self.stage_seconds: dict[str, float] = {}
         self.memory_bytes = memory_bytes
         self.group = group
-        self.kept = StageCache(folder)
+        self.cache = StageCache(folder)
 
     def run(self, measure: bool = True) -> RunRecord | None:
         """Run all stages and return the record; `stage` names the one that raised an error.
@@ -121,7 +121,7 @@ class Pipeline:
         make_repeatable()
         device = select_device(spec.device) if self.group.size == 1 else self.group.device
         cost, cost_error = self._count()
-        trained = self.kept.result("save", TRAINED)
+        trained = self.cache.result("save", TRAINED)
         self.group.from_first(trained is not None)  # informs the other processes
         if trained is None:
             trained = self._train(device)
@@ -142,9 +142,9 @@ class Pipeline:
             environment=describe_environment(
                 device_name(device),
                 torch.get_num_threads(),
-                self.group.size if training.route == "pictures" else 1,
+                self.group.size if training.route == "images" else 1,
             ),
-            stage_seconds={**self.kept.seconds(), **self.stage_seconds},
+            stage_seconds={**self.cache.seconds(), **self.stage_seconds},
             peak_memory_bytes=peak_memory_bytes,
             started_at=started_at,
             finished_at=_now(),
@@ -200,9 +200,9 @@ class Pipeline:
         with self._stage("save"):
             self._save_model(classifier)
             trained = (training, test, backbone_sha256, highest_resident_bytes())
-            made = [files.EPOCHS, files.PREDICTIONS, files.CONFUSION, files.MODEL]
-            made += [files.VALID_PREDICTIONS] if spec.evaluate == "test" else []
-            self.kept.keep("save", TRAINED, trained, self.stage_seconds, made)
+            written = [files.EPOCHS, files.PREDICTIONS, files.CONFUSION, files.MODEL]
+            written += [files.VALID_PREDICTIONS] if spec.evaluate == "test" else []
+            self.cache.store("save", TRAINED, trained, self.stage_seconds, written)
         return trained
 
     def _tune(
@@ -232,8 +232,8 @@ class Pipeline:
                 tuning,
                 inputs,
                 watcher,
-                lambda result: self.kept.keep("tune", TUNED, result, self.stage_seconds),
-                self.kept.result("tune", TUNED),
+                lambda result: self.cache.store("tune", TUNED, result, self.stage_seconds),
+                self.cache.result("tune", TUNED),
                 teacher,
             )
         self.stage_seconds["tune"] = tuned.seconds  # including earlier attempts
@@ -264,9 +264,9 @@ class Pipeline:
         """
         if not self.spec.count:
             return None, "counting is disabled"
-        kept = self.kept.result("cost", COST)
-        if kept is not None:
-            return kept, ""
+        cached = self.cache.result("cost", COST)
+        if cached is not None:
+            return cached, ""
         try:
             with self._stage("cost"):
                 cost = cached_count(cost_request(self.spec), self.spec.cache)
@@ -275,16 +275,16 @@ class Pipeline:
             return None, str(error)
         text = COST.dump_json(cost, indent=1).decode("utf-8") + "\n"
         write_text(self.folder.path / files.COST, text)
-        self.kept.keep("cost", COST, cost, self.stage_seconds, [files.COST])
+        self.cache.store("cost", COST, cost, self.stage_seconds, [files.COST])
         return cost, ""
 
     def _measure(self) -> tuple[MeasuredCost | None, str]:
         """Measure time and memory in a separate process; after an error, continue without them."""
         if not self.spec.measure:
             return None, ""
-        kept = self.kept.result("measure", MEASURED)
-        if kept is not None:
-            return kept, ""
+        cached = self.cache.result("measure", MEASURED)
+        if cached is not None:
+            return cached, ""
         batch = self.spec.train.batch_size
         try:
             with self._stage("measure"):
@@ -292,7 +292,7 @@ class Pipeline:
         except CostError as error:
             self.emit(Note(text=f"measure: {error}"))
             return None, str(error)
-        self.kept.keep("measure", MEASURED, measured, self.stage_seconds)
+        self.cache.store("measure", MEASURED, measured, self.stage_seconds)
         return measured, ""
 
     def _watcher(self) -> Watcher:

@@ -20,7 +20,7 @@ from benchmark.runs.spec import RunSpec
 from benchmark.text.numbers import duration
 from clothclf.data.atomic import write_text
 from clothclf.errors import TrainingError
-from clothclf.process.start import ChildError, ask_module
+from clothclf.process.start import ChildError, request_result
 from clothclf.results import Probe
 from clothclf.settings import Precision
 
@@ -45,7 +45,7 @@ def probe(spec: RunSpec, timeout_s: float = 600) -> Probe:
     The first probe never expires, because it decides the precision, and so the identity, of runs.
     Raises TrainingError with a one-line message if the run cannot start.
     """
-    return cached_probe(spec) or _ask_and_keep(spec, timeout_s)
+    return cached_probe(spec) or _run_and_cache(spec, timeout_s)
 
 
 def cached_probe(spec: RunSpec) -> Probe | None:
@@ -65,15 +65,15 @@ def time_run(
     """
     if not busy:
         for file in (_latest(spec), _first(spec)):
-            found = _read(file)
-            if found is None or found.busy or found.spread > MAX_SPREAD:
+            cached = _read(file)
+            if cached is None or cached.busy or cached.spread > MAX_SPREAD:
                 continue
             age_s = time.time() - file.stat().st_mtime
             if age_s <= MAX_AGE_S:
                 notify(f"{spec.name}: using the probe of {duration(max(0.0, age_s))} ago")
-                return found
+                return cached
     notify(f"probing {spec.name}")
-    return _ask_and_keep(spec, timeout_s)
+    return _run_and_cache(spec, timeout_s)
 
 
 def with_precision(spec: RunSpec, notify: Callable[[str], None], may_probe: bool = True) -> RunSpec:
@@ -84,34 +84,34 @@ def with_precision(spec: RunSpec, notify: Callable[[str], None], may_probe: bool
     if spec.model.precision != "auto" or not (may_probe or cached_probe(spec)):
         return spec
     try:
-        found = probe(spec)
+        result = probe(spec)
     except TrainingError as error:
         notify(f"{spec.name}: using float32 because the probe failed: {error}")
         return spec
-    chosen = faster_precision(found)
+    chosen = faster_precision(result)
     return spec.model_copy(update={"precision": chosen})
 
 
-def faster_precision(found: Probe) -> Precision:
+def faster_precision(probe_: Probe) -> Precision:
     """Return bfloat16 if it is clearly faster, else float32."""
-    if "bfloat16" not in found.times:
+    if "bfloat16" not in probe_.times:
         return "float32"
-    exact, narrow = found.times["float32"], found.times["bfloat16"]
-    if found.route == "features":
+    exact, narrow = probe_.times["float32"], probe_.times["bfloat16"]
+    if probe_.route == "features":
         gain = exact.forward_s / narrow.forward_s
     else:
         gain = exact.step_s / narrow.step_s
     return "bfloat16" if gain >= WORTHWHILE else "float32"
 
 
-def _ask_and_keep(spec: RunSpec, timeout_s: float) -> Probe:
-    found = ask(spec, timeout_s)
-    values = PROBE.dump_python(found, mode="json")
+def _run_and_cache(spec: RunSpec, timeout_s: float) -> Probe:
+    result = run_probe(spec, timeout_s)
+    values = PROBE.dump_python(result, mode="json")
     text = json.dumps({"check": _check(values), **values}, indent=1) + "\n"
     for file in (_latest(spec), *(() if cached_probe(spec) else (_first(spec),))):
         file.parent.mkdir(parents=True, exist_ok=True)
         write_text(file, text)
-    return found
+    return result
 
 
 def _read(file: Path) -> Probe | None:
@@ -119,7 +119,11 @@ def _read(file: Path) -> Probe | None:
     try:
         values = json.loads(file.read_bytes())
         check = values.pop("check", None)
-        return PROBE.validate_python(values) if check in (None, _check(values)) else None
+        if check not in (None, _check(values)):
+            return None
+        if values["route"] == "pictures":  # its former name
+            values["route"] = "images"
+        return PROBE.validate_python(values)
     except (OSError, ValueError, TypeError, AttributeError):  # also for JSON of another structure
         return None
 
@@ -136,16 +140,16 @@ def _latest(spec: RunSpec) -> Path:
     return spec.cache / "probes" / "times" / f"{_key(spec)}.json"
 
 
-def ask(spec: RunSpec, timeout_s: float) -> Probe:
+def run_probe(spec: RunSpec, timeout_s: float) -> Probe:
     """Probe without using or writing the cache; raises TrainingError as `probe` does."""
-    question = {"spec": spec.model_dump(mode="json"), "asked_at": time.time()}
+    request = {"spec": spec.model_dump(mode="json"), "asked_at": time.time()}
     try:
-        answer = ask_module(
-            CHILD, question, "probing", environment=run_environment(), timeout_s=timeout_s
+        response = request_result(
+            CHILD, request, "probing", environment=run_environment(), timeout_s=timeout_s
         )
     except ChildError as error:
         raise TrainingError(str(error)) from None
-    return PROBE.validate_python(answer["probe"])
+    return PROBE.validate_python(response["probe"])
 
 
 def _key(spec: RunSpec) -> str:

@@ -11,11 +11,11 @@ import numpy as np
 from benchmark.runs.spec import RunSpec
 from clothclf.data.dataset import SplitImages, open_pixels
 from clothclf.errors import UserError, first_line
-from clothclf.process.answer import answer_question
+from clothclf.process.respond import serve_request
 from clothclf.settings import Precision
 
 
-def answer(question: dict[str, Any]) -> dict[str, Any]:
+def handle(request: dict[str, Any]) -> dict[str, Any]:
     """Probe a run; return the probe, or an error message if the run cannot start."""
     from benchmark.inference.load_teacher import open_teacher
     from benchmark.runs.inputs import build_from  # torch; prints cannot reach the result
@@ -24,7 +24,7 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
     from clothclf.device import make_repeatable, select_device
     from clothclf.training.step_times import probe_training
 
-    spec = RunSpec.model_validate(question["spec"], strict=False)
+    spec = RunSpec.model_validate(request["spec"], strict=False)
     precisions: list[Precision] = ["float32"]
     if spec.model.precision == "auto":
         precisions.append("bfloat16")
@@ -44,14 +44,14 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
             sampling=spec.train.sampling,
         )
         teacher = open_teacher(spec, classifier, device)
-        startup_s = time.time() - question["asked_at"]
-        found = probe_training(
+        startup_s = time.time() - request["asked_at"]
+        probe = probe_training(
             classifier, images, spec.train, precisions, startup_s, highest_resident_bytes, teacher
         )
     except (UserError, RuntimeError, MemoryError) as error:
         message = first_line(error)
         return {"error": f"{spec.name}: {message}"}
-    return {"probe": dataclasses.asdict(found)}
+    return {"probe": dataclasses.asdict(probe)}
 
 
 def _any_images(spec: RunSpec) -> dict[str, SplitImages]:
@@ -67,4 +67,4 @@ def _any_images(spec: RunSpec) -> dict[str, SplitImages]:
 
 
 if __name__ == "__main__":
-    answer_question(answer)
+    serve_request(handle)

@@ -27,7 +27,7 @@ from benchmark.runs.spec import RunSpec, folder_name
 
 logger = logging.getLogger(__name__)
 
-LOOK_EVERY_S = 0.25
+POLL_INTERVAL_S = 0.25
 """Polling interval in seconds for stop requests, timeouts and runs of other processes."""
 STOP_GRACE_S = 20.0
 """Seconds for a step and a checkpoint, enough for the largest networks on a slow machine."""
@@ -53,7 +53,7 @@ class Policy:
     memory_bytes: int | None = None
     until: float | None = None
     """Time of `time.monotonic` at which all runs are stopped and no more are started."""
-    one_at_least: bool = False
+    finish_one: bool = False
     """Continue after `until` until at least one run is finished."""
     executor: Executor | None = None
     """Executor of the runs; by default this machine with `workers` concurrent runs."""
@@ -123,26 +123,27 @@ class _Schedule:
         self.running: list[_Running] = []
         self.elsewhere: deque[RunSpec] = deque()
         self.unmeasured: deque[RunSpec] = deque()
-        self.begun: set[str] = set()
+        self.started: set[str] = set()
         self.waited_for: set[str] = set()
-        self.told_reason = ("", "")
+        self.reported_reason = ("", "")
         self.untold: deque[Callable[[], None]] = deque()
         self.ended_locks: list[filelock.BaseFileLock] = []
         self.given_up = False
         self.executor = policy.executor or LocalExecutor(policy.limits(), policy.workers)
 
     def run(self, plan: Sequence[RunSpec]) -> StudyOutcome:
+        """Execute the runs of a plan, and return their results."""
         queue = deque(plan)
         try:
             while queue or self.running:
-                while queue and not self._is_ending() and self._has_room(queue[0]):
-                    self._begin(queue.popleft())
+                while queue and not self._is_ending() and self._can_start(queue[0]):
+                    self._start_if_needed(queue.popleft())
                 self._notify_all()
                 if not self.running and self._is_ending():
                     break
                 self._watch()
             self._notify_all()
-            self._measure_alone()
+            self._measure_one_by_one()
             self._wait_for_others()
         except BaseException:
             self._end_all()
@@ -151,11 +152,11 @@ class _Schedule:
             raise KeyboardInterrupt
         return self.outcome
 
-    def _has_room(self, spec: RunSpec) -> bool:
+    def _can_start(self, spec: RunSpec) -> bool:
         """Whether the next run can start; the listeners get the reason if not, once each."""
         reason = self.executor.waits_for(spec, len(self.running))
-        if reason and (spec.run_id, reason) != self.told_reason:
-            self.told_reason = (spec.run_id, reason)
+        if reason and (spec.run_id, reason) != self.reported_reason:
+            self.reported_reason = (spec.run_id, reason)
             for listener in self.listeners:
                 listener.on_event(spec, Waiting(reason=reason))
         return not reason
@@ -167,12 +168,12 @@ class _Schedule:
         until = self.policy.until
         if until is None or time.monotonic() < until:
             return False
-        return bool(self.outcome.finished or not self.policy.one_at_least)
+        return bool(self.outcome.finished or not self.policy.finish_one)
 
-    def _measure_alone(self) -> None:
+    def _measure_one_by_one(self) -> None:
         """Measure concurrent runs at the end, one at a time, so that nothing else is computing."""
         while self.unmeasured and not self._is_ending():
-            self._begin(self.unmeasured.popleft(), measure=True)
+            self._start_if_needed(self.unmeasured.popleft(), measure=True)
             while self.running:
                 self._watch()
             self._notify_all()
@@ -181,14 +182,14 @@ class _Schedule:
         """Wait for runs that other processes execute, and take over those that were abandoned."""
         while self.elsewhere and not self._is_ending():
             for _ in range(len(self.elsewhere)):
-                self._begin(self.elsewhere.popleft(), measure=True)
+                self._start_if_needed(self.elsewhere.popleft(), measure=True)
                 while self.running:
                     self._watch()
                 self._notify_all()
             self._notify_tick()
-            time.sleep(LOOK_EVERY_S)
+            time.sleep(POLL_INTERVAL_S)
 
-    def _begin(self, spec: RunSpec, measure: bool | None = None) -> None:
+    def _start_if_needed(self, spec: RunSpec, measure: bool | None = None) -> None:
         """Start a run unless it is finished, has failed before, or is locked by another process.
 
         Pending notifications are sent afterwards, while the new process starts up.
@@ -213,10 +214,10 @@ class _Schedule:
             lock.release()
             return
         try:
-            force = self.policy.force and spec.run_id not in self.begun
+            force = self.policy.force and spec.run_id not in self.started
             resumed = folder.start(spec, fresh=force)
             self.prepare_folder(folder, spec)
-            self.begun.add(spec.run_id)
+            self.started.add(spec.run_id)
             logger.info("starting %s in %s", spec.name, folder.path)
             self.running.append(_Running(self.executor.start(spec, folder, measure), lock))
             self._notify(lambda listener: listener.on_started(folder, spec, resumed))
@@ -226,9 +227,9 @@ class _Schedule:
 
     def _lock(self, spec: RunSpec) -> filelock.BaseFileLock:
         """Try to lock the run; a process's locks end with it, so a dead one cannot hold it."""
-        place = runs_root(self.root, spec.study) / ".locks"
-        place.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(place / f"{folder_name(spec)}.lock")
+        folder_ = runs_root(self.root, spec.study) / ".locks"
+        folder_.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(folder_ / f"{folder_name(spec)}.lock")
         with contextlib.suppress(filelock.Timeout):
             lock.acquire(timeout=0)
         return lock
@@ -253,7 +254,7 @@ class _Schedule:
         with selectors.DefaultSelector() as selector:
             for running in self.running:
                 selector.register(running.process, selectors.EVENT_READ, running)
-            ready = [key.data for key, _ in selector.select(LOOK_EVERY_S)]
+            ready = [key.data for key, _ in selector.select(POLL_INTERVAL_S)]
         for running in ready:
             if self._pass_on(running.process):
                 self._ended(running)

@@ -40,23 +40,23 @@ class StageCache:
     def __init__(self, folder: RunFolder) -> None:
         """Read the results of an earlier attempt, if any."""
         self._folder = folder
-        self._kept = folder.read(STAGES, StageResults) or StageResults()
+        self._results = folder.read(STAGES, StageResults) or StageResults()
 
     def seconds(self) -> dict[str, float]:
         """Return the duration of each finished stage in seconds."""
-        return self._kept.seconds
+        return self._results.seconds
 
     def result(self, stage: Stage, kind: TypeAdapter[_Result]) -> _Result | None:
         """Return the cached result of a stage, or None if the stage has to be executed."""
-        kept = self._kept.stages.get(stage)
-        if kept is None or not self._has(kept.files):
+        entry = self._results.stages.get(stage)
+        if entry is None or not self._has(entry.files):
             return None
         try:
-            return kind.validate_json(kept.value)
+            return kind.validate_json(entry.value)
         except ValidationError:
             return None
 
-    def keep(
+    def store(
         self,
         stage: Stage,
         kind: TypeAdapter[_Result],
@@ -67,11 +67,11 @@ class StageCache:
         """Store the result of a stage, its files, and the durations of stages in seconds."""
         hashes = {name: file_sha256(self._folder.path / name) for name in files}
         text = kind.dump_json(value).decode()
-        self._kept = StageResults(
-            seconds={**self._kept.seconds, **seconds},
-            stages={**self._kept.stages, stage: StageResult(value=text, files=hashes)},
+        self._results = StageResults(
+            seconds={**self._results.seconds, **seconds},
+            stages={**self._results.stages, stage: StageResult(value=text, files=hashes)},
         )
-        self._folder.write(STAGES, self._kept)
+        self._folder.write(STAGES, self._results)
 
     def _has(self, files: dict[str, str]) -> bool:
         return all(self._folder.has(name, sha256) for name, sha256 in files.items())

@@ -16,15 +16,15 @@ import pandas as pd
 import torch
 
 from benchmark.errors import ExportError
-from benchmark.export.card import CARD, INPUT, OUTPUT, card
 from benchmark.export.exported import Exported
+from benchmark.export.model_card import CARD, INPUT, OUTPUT, card
 from benchmark.inference.predictor import BATCH_SIZE, restore_run
 from benchmark.runs import run_folder as files
-from benchmark.runs.find import FoundRun
+from benchmark.runs.find import FinishedRun
 from clothclf.data.atomic import output_file
 from clothclf.data.dataset import SplitImages, open_pixels
 from clothclf.errors import CostError, DataError, first_line
-from clothclf.models.deploy import deployed_alike
+from clothclf.models.reparameterize import deployed_alike
 from clothclf.process.quiet import without_log_warnings
 
 TOLERANCE = 1e-4
@@ -50,16 +50,16 @@ class Checked:
     """Whether the network was re-parameterized for export."""
 
 
-def export(found: FoundRun, form: str, output: Path, most: int | None = None) -> Checked:
+def export(run: FinishedRun, form: str, output: Path, maximum: int | None = None) -> Checked:
     """Export a finished run to `output`, and verify that its predictions match the classifier.
 
     A network that can be re-parameterized is exported in its deployed form. Predictions are
-    compared on the run's test images, at most `most`. Raises ExportError, without leaving a file,
-    if a prediction differs, a library is missing, or torch cannot export the model.
+    compared on the run's test images, at most `maximum`. Raises ExportError, without leaving a
+    file, if a prediction differs, a library is missing, or torch cannot export the model.
     """
-    model = Exported(restore_run(found)).eval()
-    size = found.record.spec.image_size
-    images, of = _test_images(found, size, most)
+    model = Exported(restore_run(run)).eval()
+    size = run.record.spec.image_size
+    images, of = _test_images(run, size, maximum)
     expected = _run(lambda some: model(torch.from_numpy(some)).numpy(), images)
     try:
         other = deployed_alike(model, torch.from_numpy(images[:2]))
@@ -68,26 +68,26 @@ def export(found: FoundRun, form: str, output: Path, most: int | None = None) ->
     try:
         with output_file(output) as unfinished:
             with _quiet():
-                runtime = _FORMATS[form](other or model, size, card(found.record), unfinished)
+                runtime = _FORMATS[form](other or model, size, card(run.record), unfinished)
             checked = _compare(expected, _run(runtime, images), of)
     except OSError as error:
         raise ExportError(f"{output}: cannot be written: {error.strerror or error}") from None
     return dataclasses.replace(checked, deployed=other is not None)
 
 
-def _test_images(found: FoundRun, size: int, most: int | None) -> tuple[Images, str]:
+def _test_images(run: FinishedRun, size: int, maximum: int | None) -> tuple[Images, str]:
     """Test images uint8 [n, size, size, 3] of the run, or random ones, with their description."""
-    spec = found.record.spec
+    spec = run.record.spec
     try:
-        if not found.has(files.MANIFEST):
+        if not run.has(files.MANIFEST):
             raise DataError("its manifest has changed")
-        manifest = pd.read_parquet(found.folder.path / files.MANIFEST)
+        manifest = pd.read_parquet(run.folder.path / files.MANIFEST)
         array = open_pixels(spec.pixels)
         test = SplitImages.open(manifest, spec.data_summary.classes, array, "test")
         if array.shape[1] != size or test.rows.max(initial=0) >= len(array):
             raise DataError("the images have changed")
-        places = np.arange(len(test) if most is None else min(most, len(test)))
-        return test.images(places), f"of the run's {len(test):,} test images"
+        indices = np.arange(len(test) if maximum is None else min(maximum, len(test)))
+        return test.images(indices), f"of the run's {len(test):,} test images"
     except (DataError, OSError, ValueError):
         drawn = np.random.default_rng(0).integers(0, 256, (DRAWN, size, size, 3), dtype=np.uint8)
         return drawn, "random images, because the run's own are no longer in the cache"

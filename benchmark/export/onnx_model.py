@@ -9,8 +9,8 @@ import onnx
 import torch
 
 from benchmark.errors import ExportError
-from benchmark.export.card import CARD, INPUT, OUTPUT
 from benchmark.export.exported import Exported
+from benchmark.export.model_card import CARD, INPUT, OUTPUT
 from clothclf.errors import first_line
 
 _OPERATOR = re.compile(r"\b(?:aten|prims|torchvision|quantized)(?:\.|::)\w+")
@@ -49,7 +49,7 @@ def _reason(error: BaseException) -> str:
     """First line of the error, or the operator that an error or its cause names."""
     cause: BaseException | None = error
     while cause is not None:
-        if found := _OPERATOR.search(str(cause)):
-            return f"operator {found.group()} is not supported"
+        if match := _OPERATOR.search(str(cause)):
+            return f"operator {match.group()} is not supported"
         cause = cause.__cause__
     return first_line(error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from benchmark.inference.predictor import restore_run
-from benchmark.runs.find import FoundRun
+from benchmark.runs.find import FinishedRun
 from benchmark.runs.run_folder import RunFolder
 from benchmark.runs.spec import RunSpec
 from clothclf.errors import WeightsError
@@ -26,5 +26,5 @@ def open_teacher(spec: RunSpec, student: Classifier, device: torch.device) -> Te
                 f"train.teacher.runs: run {teacher.run_id} is no longer in {teacher.folder}, or "
                 "the folder is not accessible from this machine"
             )
-        networks.append((restore_run(FoundRun(folder, record)), record.spec.image_size))
+        networks.append((restore_run(FinishedRun(folder, record)), record.spec.image_size))
     return Teacher(networks, spec.train.teacher.share, student.normalization, device)

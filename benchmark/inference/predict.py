@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from benchmark.config.study import StudySettings
 from benchmark.inference.predictor import (
     BATCH_SIZE,
-    Answer,
+    Prediction,
     Predictor,
     open_predictor,
     read_image,
@@ -27,17 +28,23 @@ ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".
 
 
 @dataclass(frozen=True)
-class Predicted:
+class FilePrediction:
     """Result for one file: a prediction, or the reason why there is none."""
 
     path: Path
-    answer: Answer | None
+    prediction: Prediction | None
     error: str = ""
+
+    @property
+    def answer(self) -> Prediction | None:
+        """Former name of `prediction`."""
+        warnings.warn("answer is deprecated; use prediction", DeprecationWarning, stacklevel=2)
+        return self.prediction
 
 
 def predict(
     study: StudySettings, run: str, images: Sequence[Path], device: str = "auto"
-) -> list[Predicted]:
+) -> list[FilePrediction]:
     """Predict the classes of image files and of all images in folders, with a run of the study.
 
     `run` is a name, a run_id or a prefix of it, or a folder. Raises ReportError if there is no such
@@ -52,7 +59,7 @@ def images_of(requested: Sequence[Path]) -> list[Path]:
 
     Raises DataError if a path does not exist or a folder has no images.
     """
-    found: list[Path] = []
+    files: list[Path] = []
     for path in requested:
         if path.is_dir():
             # Links to folders are not followed, because they may form a cycle.
@@ -63,15 +70,15 @@ def images_of(requested: Sequence[Path]) -> list[Path]:
             )
             if not inside:
                 raise DataError(f"{path}: contains no images ({', '.join(ENDINGS)})")
-            found += inside
+            files += inside
         elif path.exists():
-            found.append(path)
+            files.append(path)
         else:
             raise DataError(f"{path}: no such file or folder")
-    return found
+    return files
 
 
-def predict_files(predictor: Predictor, paths: Sequence[Path]) -> Iterator[Predicted]:
+def predict_files(predictor: Predictor, paths: Sequence[Path]) -> Iterator[FilePrediction]:
     """Yield a prediction for each file in order; only one batch is in memory."""
 
     def decoded(path: Path) -> npt.NDArray[np.uint8] | str:
@@ -83,13 +90,13 @@ def predict_files(predictor: Predictor, paths: Sequence[Path]) -> Iterator[Predi
     with decoding_threads() as pool:
         for start in range(0, len(paths), BATCH_SIZE):
             some = paths[start : start + BATCH_SIZE]
-            found = list(pool.map(decoded, some))
-            pixels = [item for item in found if not isinstance(item, str)]
-            answers = iter(
-                predictor.answers(predictor.probabilities(np.stack(pixels))) if pixels else ()
+            images = list(pool.map(decoded, some))
+            pixels = [item for item in images if not isinstance(item, str)]
+            predicted = iter(
+                predictor.predictions(predictor.probabilities(np.stack(pixels))) if pixels else ()
             )
-            for path, item in zip(some, found, strict=True):
+            for path, item in zip(some, images, strict=True):
                 if isinstance(item, str):
-                    yield Predicted(path, None, item)
+                    yield FilePrediction(path, None, item)
                 else:
-                    yield Predicted(path, next(answers))
+                    yield FilePrediction(path, next(predicted))

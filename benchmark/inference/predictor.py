@@ -12,7 +12,7 @@ import torch
 
 from benchmark.inference.restore import SavedModel, restore
 from benchmark.runs import run_folder as files
-from benchmark.runs.find import FoundRun
+from benchmark.runs.find import FinishedRun
 from benchmark.runs.spec import RunSpec
 from clothclf.data.decode import decoding, resized
 from clothclf.device import select_device
@@ -31,7 +31,7 @@ TOP = 5
 
 
 @dataclass(frozen=True)
-class Answer:
+class Prediction:
     """Prediction for one image."""
 
     top: tuple[tuple[str, float], ...]
@@ -77,12 +77,12 @@ class Predictor:
         nothing = np.empty((0, len(self.classes)), dtype=np.float32)
         return np.concatenate([nothing, *parts])
 
-    def answers(self, probabilities: npt.NDArray[np.float32]) -> list[Answer]:
+    def predictions(self, probabilities: npt.NDArray[np.float32]) -> list[Prediction]:
         """Predictions from probabilities [n, classes]."""
         order = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
         return [
-            Answer(tuple((self.classes[place], float(row[place])) for place in places))
-            for row, places in zip(probabilities, order, strict=True)
+            Prediction(tuple((self.classes[index], float(row[index])) for index in indices))
+            for row, indices in zip(probabilities, order, strict=True)
         ]
 
     @torch.inference_mode()
@@ -94,14 +94,14 @@ class Predictor:
         return probabilities
 
 
-def restore_run(found: FoundRun) -> Classifier:
+def restore_run(run: FinishedRun) -> Classifier:
     """Restore the trained classifier of a finished run; raises WeightsError."""
-    return restore(SavedModel.of(found.record), found.folder.path / files.MODEL)
+    return restore(SavedModel.of(run.record), run.folder.path / files.MODEL)
 
 
-def open_predictor(found: FoundRun, device: str = "auto") -> Predictor:
+def open_predictor(run: FinishedRun, device: str = "auto") -> Predictor:
     """Make a predictor from a finished run; raises WeightsError or DeviceError."""
-    return Predictor(restore_run(found), found.record.spec, select_device(device))
+    return Predictor(restore_run(run), run.record.spec, select_device(device))
 
 
 def read_image(path: Path, limit: int) -> bytes:

@@ -76,10 +76,10 @@ def find_architectures(
             entry,
             count.macs,
             count.params,
-            errors.get(place) or _beyond(study, count),
+            errors.get(index) or _beyond(study, count),
             count.training_macs,
         )
-        for place, (entry, count) in enumerate(zip(included, counts, strict=True))
+        for index, (entry, count) in enumerate(zip(included, counts, strict=True))
     ]
     if all(item.out for item in matches):
         raise ArchitectureError(_nothing_left(matches))
@@ -241,7 +241,7 @@ def _count(
     classes = study.data.max_classes or DEMO_CLASSES
     quick_counts = count_many(requests, cache, _progress(notify))
     errors: dict[int, str] = {}
-    for place, (request, count) in enumerate(zip(requests, quick_counts, strict=True)):
+    for index, (request, count) in enumerate(zip(requests, quick_counts, strict=True)):
         if count.error:
             # A few architectures need real tensors while they are built.
             from clothclf.models.check_weights import check_architecture
@@ -249,7 +249,7 @@ def _count(
             try:
                 check_architecture(request.architecture, request.image_size)
             except ArchitectureError as error:
-                errors[place] = str(error)
+                errors[index] = str(error)
     heads = [entry.head or study.model.head for entry in entries]
     counts = [
         count.with_head(head, classes) for count, head in zip(quick_counts, heads, strict=True)

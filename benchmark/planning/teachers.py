@@ -7,7 +7,7 @@ import pandas as pd
 from benchmark.config.study import StudySettings
 from benchmark.errors import ReportError
 from benchmark.runs import run_folder as files
-from benchmark.runs.find import FoundRun, find_run, without_teacher
+from benchmark.runs.find import FinishedRun, find_run, without_teacher
 from benchmark.runs.spec import TeacherRun
 from clothclf.data.dataset import DataSet
 from clothclf.errors import SettingsError
@@ -34,7 +34,7 @@ def find_teachers(study: StudySettings, data: DataSet) -> tuple[TeacherRun, ...]
     return tuple(teachers)
 
 
-def _problem(teacher: FoundRun, data: DataSet) -> str:
+def _problem(teacher: FinishedRun, data: DataSet) -> str:
     """Reason why a run cannot be a teacher, to follow its name; empty if it can."""
     if teacher.record.spec.data_summary.classes != data.summary.classes:
         return "has different classes than the study; a teacher must have the same classes"
@@ -43,10 +43,10 @@ def _problem(teacher: FoundRun, data: DataSet) -> str:
     if not teacher.has(files.MANIFEST):
         return f"cannot be a teacher: its {files.MANIFEST} is not as the run wrote it"
     own = pd.read_parquet(teacher.folder.path / files.MANIFEST)
-    seen = held_out & set(own["pixel_hash"][own["split"] == "train"])
-    if seen:
+    leaked = held_out & set(own["pixel_hash"][own["split"] == "train"])
+    if leaked:
         return (
-            f"was trained on {len(seen):,} images of this study's validation or test split, which "
-            "would leak through its predictions; use a teacher with the same split"
+            f"was trained on {len(leaked):,} images of this study's validation or test split, "
+            "which would leak through its predictions; use a teacher with the same split"
         )
     return ""

@@ -18,7 +18,7 @@ from benchmark.errors import ReportError
 from benchmark.report import statistics
 from benchmark.report.collect import Comparison
 from benchmark.report.confidence_set import Rank, rank_rows
-from benchmark.report.corrections import Corrections, read_corrections
+from benchmark.report.corrected_labels import Corrections, read_corrections
 from benchmark.report.deployed import RowVariants, row_variants
 from benchmark.report.learning_curves import CurveSection, curve_section
 from benchmark.report.pairs import Pair, compare_pairs
@@ -52,11 +52,11 @@ HARDEST = 5
 
 
 @dataclass(frozen=True)
-class HardPair:
+class Confusion:
     """A confusion of two classes."""
 
     label: str
-    answer: str
+    predicted: str
     images: float
     """Number of images, mean over seeds."""
     share: float
@@ -81,7 +81,7 @@ class RowStatistics:
     """Confusion matrix [true classes, predicted classes], summed over seeds."""
     per_class: tuple[ClassResult, ...]
     """Results by class over all seeds, lowest F1 first."""
-    hardest: tuple[HardPair, ...]
+    hardest: tuple[Confusion, ...]
     """Most frequent confusions, most images first."""
 
 
@@ -98,7 +98,7 @@ class Analysis:
     """One for each row; None without predictions or beyond MAX_ROWS_READ rows."""
     pairs: dict[tuple[int, int], Pair]
     """Tested pairs by indices into `rows`, smaller first."""
-    answers: list[tuple[RunPredictions, ...]]
+    predictions: list[tuple[RunPredictions, ...]]
     """Predictions by row, one for each seed; empty for rows without statistics."""
     test: TestSet | None
     notes: tuple[str, ...]
@@ -136,12 +136,12 @@ class Analysis:
     @functools.cached_property
     def sections(self) -> dict[str, Section]:
         """Optional sections with content, by name in `OPTIONAL_SECTIONS`."""
-        found = {
+        contents = {
             name: entry.load().section(self)
             for name, entry in OPTIONAL_SECTIONS.items()
             if self.rows
         }
-        return {name: section for name, section in found.items() if section is not None}
+        return {name: section for name, section in contents.items() if section is not None}
 
 
 def analyse(comparison: Comparison, root: Path, criteria: Criteria = NO_CRITERIA) -> Analysis:
@@ -156,9 +156,9 @@ def analyse(comparison: Comparison, root: Path, criteria: Criteria = NO_CRITERIA
     if test is not None:
         resampling = Resampling(test.groups)
         images = resampling.sizes()
-        for place, row_predictions in enumerate(predictions):
+        for index, row_predictions in enumerate(predictions):
             if row_predictions:
-                figures[place], drawn[place] = _row_statistics(
+                figures[index], drawn[index] = _row_statistics(
                     row_predictions, test, resampling, images
                 )
         pairs = compare_pairs(rows, predictions, test, drawn, criteria.margin / 100)
@@ -193,7 +193,7 @@ def _drawn(drawn: Mapping[int, npt.NDArray[np.float64]], count: int, images: int
     """Resampled accuracies of all `count` rows; None unless each has them."""
     if not count or len(drawn) < count:
         return None
-    return Drawn(np.stack([drawn[place] for place in range(count)]), images)
+    return Drawn(np.stack([drawn[index] for index in range(count)]), images)
 
 
 def _drawn_on_validation(rows: Sequence[Row], root: Path) -> tuple[Drawn | None, tuple[str, ...]]:
@@ -210,9 +210,9 @@ def _drawn_on_validation(rows: Sequence[Row], root: Path) -> tuple[Drawn | None,
     resampling = Resampling(valid.groups)
     images = resampling.sizes()
     drawn = {}
-    for place, of_seeds in enumerate(predictions):
-        right = np.stack([item.answers == valid.labels for item in of_seeds], axis=1)
-        drawn[place] = (resampling.sums(right) / images[:, None]).mean(axis=1)
+    for index, of_seeds in enumerate(predictions):
+        right = np.stack([item.predicted == valid.labels for item in of_seeds], axis=1)
+        drawn[index] = (resampling.sums(right) / images[:, None]).mean(axis=1)
     return _drawn(drawn, len(rows), len(valid)), ()
 
 
@@ -238,8 +238,8 @@ def _predictions_by_row(
                 raise ReportError(f"{row.name}: its test set differs from the rows above it")
         except ReportError as error:
             by_row.append(())
-            lost = "confidence interval" if split == "test" else "check of the choice"
-            notes.append(f"no {lost}: {error}")
+            missing = "confidence interval" if split == "test" else "check of the choice"
+            notes.append(f"no {missing}: {error}")
             continue
         test = test or own
         by_row.append(tuple(predictions))
@@ -262,7 +262,7 @@ def _row_statistics(
     count = len(test.classes)
     confusion = np.zeros((count, count), dtype=np.int64)
     for item in predictions:
-        np.add.at(confusion, (test.labels, item.answers), 1)
+        np.add.at(confusion, (test.labels, item.predicted), 1)
     drawn, scores = resampled_figures(predictions, test, resampling, images)
     shares = [item.probabilities for item in predictions]
     errors = [calibration_error(share, test.labels) for share in shares]
@@ -303,7 +303,7 @@ def resampled_figures(
     count = len(test.classes)
     accuracies, scores = [], []
     for item in predictions:
-        predicted_classes = item.answers
+        predicted_classes = item.predicted
         if count > MAX_CLASSES:
             hits = resampling.sums((predicted_classes == test.labels)[:, None])
         else:
@@ -316,15 +316,15 @@ def resampled_figures(
 
 def _hardest(
     confusion: npt.NDArray[np.int64], classes: Sequence[str], seeds: int
-) -> tuple[HardPair, ...]:
+) -> tuple[Confusion, ...]:
     wrong = confusion.copy()
     np.fill_diagonal(wrong, 0)
     actual = np.maximum(confusion.sum(axis=1), 1)
     order = np.argsort(-wrong, axis=None, kind="stable")[:HARDEST]
-    places = [divmod(int(place), len(classes)) for place in order]
+    indices = [divmod(int(index), len(classes)) for index in order]
     return tuple(
-        HardPair(classes[i], classes[j], wrong[i, j] / seeds, float(wrong[i, j] / actual[i]))
-        for i, j in places
+        Confusion(classes[i], classes[j], wrong[i, j] / seeds, float(wrong[i, j] / actual[i]))
+        for i, j in indices
         if wrong[i, j]
     )
 
@@ -337,7 +337,7 @@ class TestImage:
     label: str
     pixel_row: int
     """Index into the array of decoded images."""
-    answers: tuple[tuple[str, str], ...]
+    predictions: tuple[tuple[str, str], ...]
     """Row name and predicted class of its first seed."""
 
 
@@ -355,11 +355,11 @@ def only_right(analysis: Analysis) -> dict[int, list[TestImage]]:
     """Images by row index that only this row predicts correctly, with every seed."""
     right = correct_by_row(analysis)
     images = {}
-    for place, own in right.items():
-        others = [other.any(axis=0) for number, other in right.items() if number != place]
+    for index, own in right.items():
+        others = [other.any(axis=0) for number, other in right.items() if number != index]
         if others:
-            alone = own.all(axis=0) & ~np.any(others, axis=0)
-            images[place] = images_of(analysis, alone)
+            unique = own.all(axis=0) & ~np.any(others, axis=0)
+            images[index] = images_of(analysis, unique)
     return images
 
 
@@ -369,8 +369,8 @@ def correct_by_row(analysis: Analysis) -> dict[int, npt.NDArray[np.bool_]]:
         return {}
     labels = analysis.test.labels
     return {
-        place: np.stack([item.answers == labels for item in predictions])
-        for place, predictions in enumerate(analysis.answers)
+        index: np.stack([item.predicted == labels for item in predictions])
+        for index, predictions in enumerate(analysis.predictions)
         if predictions
     }
 
@@ -381,16 +381,16 @@ def images_of(analysis: Analysis, chosen: npt.NDArray[np.bool_]) -> list[TestIma
     if test is None:
         return []
     first = [
-        (row.name, predictions[0].answers)
-        for row, predictions in zip(analysis.rows, analysis.answers, strict=True)
+        (row.name, predictions[0].predicted)
+        for row, predictions in zip(analysis.rows, analysis.predictions, strict=True)
         if predictions
     ]
     return [
         TestImage(
-            id=test.ids[place],
-            label=test.classes[test.labels[place]],
-            pixel_row=int(test.pixel_rows[place]),
-            answers=tuple((name, test.classes[predicted[place]]) for name, predicted in first),
+            id=test.ids[index],
+            label=test.classes[test.labels[index]],
+            pixel_row=int(test.pixel_rows[index]),
+            predictions=tuple((name, test.classes[predicted[index]]) for name, predicted in first),
         )
-        for place in np.flatnonzero(chosen)
+        for index in np.flatnonzero(chosen)
     ]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from benchmark.report.analysis import Analysis
 from benchmark.report.rows import Row
 from benchmark.report.training_notes import dominated_loss, training_notes
-from benchmark.report.tuning import edge_note
+from benchmark.report.tuned_settings import edge_note
 from benchmark.text.numbers import deployed_note
 
 MAX_NAMES = 8
@@ -66,7 +66,7 @@ def caveats(analysis: Analysis) -> list[str]:
             "Other processes used the machine while latency and throughput were measured; these "
             f"values are not ranked: {', '.join(busy)}. Run them on an idle machine to rank them."
         )
-    lines += _several_machines(rows)
+    lines += _different_devices(rows)
     lines += _reused_features(rows)
     costs = [(row.name, row.cost) for row in rows if row.cost]
     two_forms = deployed_note([(name, it.training_macs, it.training_params) for name, it in costs])
@@ -81,13 +81,17 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:MAX_NAMES]) + more
 
 
-def _several_machines(rows: Sequence[Row]) -> list[str]:
+def _different_devices(rows: Sequence[Row]) -> list[str]:
     """Name the devices of the runs, if they have several: GPUs, or models of processors."""
     names: dict[str, list[str]] = {}
     for row in rows:
         for record in row.records:
-            found = record.environment
-            device = found.device if found.device != "cpu" else f"cpu {found.processor}".strip()
+            environment = record.environment
+            device = (
+                environment.device
+                if environment.device != "cpu"
+                else f"cpu {environment.processor}".strip()
+            )
             names.setdefault(device, []).append(record.spec.name)
     if len(names) <= 1:
         return []
@@ -109,7 +113,7 @@ def _training_caveats(analysis: Analysis) -> list[str]:
     lines = [f"{_listed(names)}: {note}." for note, names in names_by_note.items()]
     dominated = [
         f"{row.name} (mean {loss[0]:.3g}, median {loss[1]:.2g})"
-        for row, predicted in zip(analysis.rows, analysis.answers, strict=True)
+        for row, predicted in zip(analysis.rows, analysis.predictions, strict=True)
         if analysis.test is not None
         and predicted
         and (loss := dominated_loss(predicted[0].probabilities, analysis.test.labels))

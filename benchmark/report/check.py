@@ -48,12 +48,12 @@ def differences(written: str, derived: str) -> list[Difference]:
         if tag == "equal":
             continue
         common = min(b - a, d - c)
-        for place in range(common):
-            result += _in_line(a + place + 1, ours[a + place], theirs[c + place])
-        for place in range(a + common, b):
-            result.append(Difference(place + 1, _short(ours[place]), "", _short(ours[place])))
-        for place in range(c + common, d):
-            result.append(Difference(b, "", _short(theirs[place]), _short(theirs[place])))
+        for index in range(common):
+            result += _in_line(a + index + 1, ours[a + index], theirs[c + index])
+        for index in range(a + common, b):
+            result.append(Difference(index + 1, _short(ours[index]), "", _short(ours[index])))
+        for index in range(c + common, d):
+            result.append(Difference(b, "", _short(theirs[index]), _short(theirs[index])))
     return result
 
 

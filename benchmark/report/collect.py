@@ -50,79 +50,80 @@ class Collection:
 
     comparisons: list[Comparison]
     """Comparisons with the study's current settings; several only if the data have changed."""
-    not_begun: list[str]
+    not_started: list[str]
     """Architectures and seeds of the config without a run, such as `vgg16, seed 1`."""
     elsewhere: list[str]
     """Descriptions of runs with other settings, one line per combination of settings."""
 
 
 @dataclass
-class _Found:
+class _Collected:
     records: list[RunRecord] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     unfinished: list[RunSpec] = field(default_factory=list)
     refused: list[tuple[RunSpec, str]] = field(default_factory=list)
 
     def newest(self) -> str:
+        """Time of the latest result in UTC, ISO 8601; empty without results."""
         ends = [record.finished_at for record in self.records]
         return max([*ends, *(failure.at for failure in self.failures)], default="")
 
 
 def collect(study: StudySettings, root: Path) -> Collection:
     """Read all runs of a study below the tracking folder `root`."""
-    here: dict[str, _Found] = {}
+    here: dict[str, _Collected] = {}
     elsewhere: dict[str, int] = {}
-    wanted = comparable_settings(with_teachers_by_id(study))
+    protocol = comparable_settings(with_teachers_by_id(study))
     for folder in study_folders(root, study.study):
         record = folder.record()
         spec = record.spec if record else folder.spec()
         if spec is None:
             elsewhere[UNREADABLE] = elsewhere.get(UNREADABLE, 0) + 1
             continue
-        difference = _differences(wanted, comparable_settings(spec))
+        difference = _differences(protocol, comparable_settings(spec))
         if difference:
             elsewhere[difference] = elsewhere.get(difference, 0) + 1
             continue
-        found = here.setdefault(spec.data_summary.fingerprint, _Found())
+        collected = here.setdefault(spec.data_summary.fingerprint, _Collected())
         failure = folder.failure()
         if record is not None:
-            found.records.append(record)
+            collected.records.append(record)
         elif failure is not None:
-            found.failures.append(failure)
+            collected.failures.append(failure)
         elif folder.has_ended():
-            found.refused.append((spec, folder.why_not_believed()))
+            collected.refused.append((spec, folder.invalid_reason()))
         else:
-            found.unfinished.append(spec)
-    ordered = sorted(here.values(), key=_Found.newest, reverse=True)
+            collected.unfinished.append(spec)
+    ordered = sorted(here.values(), key=_Collected.newest, reverse=True)
     comparisons = [
         Comparison(item.records, item.failures, item.unfinished, item.refused) for item in ordered
     ]
     return Collection(
         comparisons=comparisons,
-        not_begun=_not_begun(study, comparisons[0].specs if comparisons else ()),
+        not_started=_not_started(study, comparisons[0].specs if comparisons else ()),
         elsewhere=[f"{count} with {text}" for text, count in sorted(elsewhere.items())],
     )
 
 
 def beside(spec: RunSpec, root: Path) -> Comparison:
     """Return the finished runs of the same study that are comparable with a run."""
-    wanted, data = comparable_settings(spec), spec.data_summary.fingerprint
-    found = (folder.record() for folder in study_folders(root, spec.study))
+    protocol, data = comparable_settings(spec), spec.data_summary.fingerprint
+    others = (folder.record() for folder in study_folders(root, spec.study))
     records = [
         record
-        for record in found
+        for record in others
         if record is not None
         and record.spec.data_summary.fingerprint == data
-        and not _differences(wanted, comparable_settings(record.spec))
+        and not _differences(protocol, comparable_settings(record.spec))
     ]
     return Comparison(records, [], [])
 
 
-def _differences(wanted: dict[str, Any], found: dict[str, Any], prefix: str = "") -> str:
+def _differences(expected: dict[str, Any], other: dict[str, Any], prefix: str = "") -> str:
     """Describe the settings that differ; empty if there are none."""
     parts = []
-    for key in sorted(wanted.keys() | found.keys()):
-        ours, theirs = wanted.get(key), found.get(key)
+    for key in sorted(expected.keys() | other.keys()):
+        ours, theirs = expected.get(key), other.get(key)
         if isinstance(ours, dict) and isinstance(theirs, dict):
             inner = _differences(ours, theirs, f"{prefix}{key}.")
             parts += [inner] if inner else []
@@ -134,16 +135,16 @@ def _differences(wanted: dict[str, Any], found: dict[str, Any], prefix: str = ""
     return ", ".join(parts)
 
 
-def _not_begun(study: StudySettings, specs: Sequence[RunSpec]) -> list[str]:
-    begun = {(spec.architecture, spec.seed) for spec in specs}
-    begun_at = {(spec.architecture, spec.image_size, spec.seed) for spec in specs}
+def _not_started(study: StudySettings, specs: Sequence[RunSpec]) -> list[str]:
+    started = {(spec.architecture, spec.seed) for spec in specs}
+    started_at = {(spec.architecture, spec.image_size, spec.seed) for spec in specs}
     return [
         f"{entry.name}{'' if size is None else f' @ {size}'}, seed {seed}"
         for entry in _plain_entries(study)
         for size in _known_sizes(study, entry)
         for seed in study.seeds
-        if (entry.name, seed) not in begun
-        or (size is not None and (entry.name, size, seed) not in begun_at)
+        if (entry.name, seed) not in started
+        or (size is not None and (entry.name, size, seed) not in started_at)
     ]
 
 

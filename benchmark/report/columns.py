@@ -109,9 +109,9 @@ def pareto_front(
     return front
 
 
-def measured_alike(rows: Sequence[Row]) -> bool:
+def share_conditions(rows: Sequence[Row]) -> bool:
     """Whether all measurements on an idle machine were made under the same conditions."""
-    return len({found for row in rows if (found := measured_under(row)) is not None}) <= 1
+    return len({run for row in rows if (run := measured_under(row)) is not None}) <= 1
 
 
 def measured_under(row: Row) -> tuple[str, str] | None:

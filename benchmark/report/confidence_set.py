@@ -45,16 +45,16 @@ def rank_rows(
 
     These must be the most accurate rows: without one of them, none can be called the best.
     """
-    places = list(drawn)
-    if not places:
+    indices = list(drawn)
+    if not indices:
         return {}
-    values = np.array([rows[place].accuracy for place in places])
-    resampled = np.stack([drawn[place] for place in places])
-    seeds = [[seed_variance(rows[i], rows[j]) for j in places] for i in places]
+    values = np.array([rows[index].accuracy for index in indices])
+    resampled = np.stack([drawn[index] for index in indices])
+    seeds = [[seed_variance(rows[i], rows[j]) for j in indices] for i in indices]
     best_p = statistics.best_p_values(values, resampled, seeds)
-    chances = _probabilities([rows[place] for place in places], resampled)
-    better = dict.fromkeys(places, 0)
-    worse = dict.fromkeys(places, 0)
+    chances = _probabilities([rows[index] for index in indices], resampled)
+    better = dict.fromkeys(indices, 0)
+    worse = dict.fromkeys(indices, 0)
     for pair in pairs.values():
         if pair.interval.low > 0:
             better[pair.second] += 1
@@ -63,8 +63,8 @@ def rank_rows(
             better[pair.first] += 1
             worse[pair.second] += 1
     return {
-        place: Rank(p, chance, 1 + better[place], len(rows) - worse[place])
-        for place, p, chance in zip(places, best_p, chances, strict=True)
+        index: Rank(p, chance, 1 + better[index], len(rows) - worse[index])
+        for index, p, chance in zip(indices, best_p, chances, strict=True)
     }
 
 

@@ -22,26 +22,28 @@ from clothclf.training.metrics import METRICS
 
 def render_csv(study: StudySettings, collection: Collection, analyses: Sequence[Analysis]) -> str:
     """Render one line for each row, unrounded; failed and unfinished runs have no values."""
-    entries = [flat_row(analysis, place) for analysis in analyses for place in _places(analysis)]
+    entries = [
+        flat_row(analysis, index) for analysis in analyses for index in _row_indices(analysis)
+    ]
     entries += [
         {"study": study.study, "architecture": run.name, "status": run.text}
         for number, analysis in enumerate(analyses)
         for run in render.runs_without_figures(
-            analysis.comparison, [] if number else collection.not_begun
+            analysis.comparison, [] if number else collection.not_started
         )
     ]
     columns = dict.fromkeys(key for entry in entries for key in entry)
     return csv_text(list(columns), ([entry.get(key) for key in columns] for entry in entries))
 
 
-def _places(analysis: Analysis) -> range:
+def _row_indices(analysis: Analysis) -> range:
     return range(len(analysis.rows))
 
 
-def flat_row(analysis: Analysis, place: int) -> dict[str, object]:
+def flat_row(analysis: Analysis, index: int) -> dict[str, object]:
     """Unrounded values of a row; None where a value is missing."""
-    row, figures = analysis.rows[place], analysis.statistics[place]
-    pair, rank = analysis.pairs.get((0, place)), analysis.ranks.get(place)
+    row, figures = analysis.rows[index], analysis.statistics[index]
+    pair, rank = analysis.pairs.get((0, index)), analysis.ranks.get(index)
     spec, cost = analysis.comparison.specs[0], row.cost
     f1 = figures.macro_f1 if figures else None
     return {
@@ -89,7 +91,7 @@ def flat_row(analysis: Analysis, place: int) -> dict[str, object]:
         **measured.flat(row.measured, row.macs),
         "data_fingerprint": spec.data_summary.fingerprint,
         "protocol": spec.protocol_id,
-        **flat(analysis, place),
+        **flat(analysis, index),
         **({} if row.price is None else {"price_per_million": row.price}),
     }
 
@@ -99,7 +101,8 @@ def render_json(study: StudySettings, collection: Collection, analyses: Sequence
     report = {
         "study": study.study,
         "comparisons": [_comparison(analysis) for analysis in analyses],
-        "not_begun": collection.not_begun,
+        "not_started": collection.not_started,
+        "not_begun": collection.not_started,  # former name
         "elsewhere": collection.elsewhere,
     }
     return json.dumps(report, indent=1, ensure_ascii=False) + "\n"
@@ -119,11 +122,11 @@ def _comparison(analysis: Analysis) -> dict[str, object]:
         },
         "rows": [
             {
-                **flat_row(analysis, place),
-                **_errors_by_class(analysis, place),
-                "deployed": [*map(variant_values, row_verdicts(analysis, place))],
+                **flat_row(analysis, index),
+                **_errors_by_class(analysis, index),
+                "deployed": [*map(variant_values, row_verdicts(analysis, index))],
             }
-            for place in _places(analysis)
+            for index in _row_indices(analysis)
         ],
         "pairs": [
             {
@@ -157,8 +160,8 @@ def _data(summary: DataSummary) -> dict[str, object]:
     return values | {former: values[key] for former, key in FORMER_DATA_KEYS.items()}
 
 
-def _errors_by_class(analysis: Analysis, place: int) -> dict[str, object]:
-    figures = analysis.statistics[place]
+def _errors_by_class(analysis: Analysis, index: int) -> dict[str, object]:
+    figures = analysis.statistics[index]
     if figures is None:
         return {"per_class": [], "hardest_pairs": [], "confusion": []}
     return {

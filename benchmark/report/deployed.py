@@ -1,4 +1,4 @@
-"""Deployed variants in words and tables: verdicts, and the section of a report."""
+"""Deployed variants in a report: verdicts, table cells, and the section."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ Speed = Literal["faster", "slower", "as fast", "unknown"]
 
 @dataclass(frozen=True)
 class VariantVerdict:
-    """What the measurements say about one variant on one device."""
+    """Verdict on one variant on one device."""
 
     item: Deployed
     accuracy: str
@@ -94,22 +94,26 @@ def _judge_one(item: Deployed, base: Deployed | None, margin: float) -> VariantV
 
 
 def _own(item: Deployed) -> str:
-    found = item.accuracy
-    return "of unknown test accuracy" if found is None else f"{100 * found.accuracy:.2f} % on test"
+    accuracy = item.accuracy
+    return (
+        "of unknown test accuracy"
+        if accuracy is None
+        else f"{100 * accuracy.accuracy:.2f} % on test"
+    )
 
 
 def _accuracy(item: Deployed, margin: float) -> tuple[str, str]:
     """Accuracy compared with float32, as a word and as part of a sentence."""
-    found = item.accuracy
-    if found is None:
+    measured = item.accuracy
+    if measured is None:
         return "unknown", "is of unknown test accuracy"
-    if found.problem:
+    if measured.problem:
         return "unusable", ""
-    if found.other_class == 0 and found.difference == 0:
-        return "same", f"predicts the same classes ({100 * found.accuracy:.2f} %)"
-    points = 100 * found.difference
-    interval = f"95 % CI {100 * found.low:+.2f} to {100 * found.high:+.2f}"
-    verdict = verdict_of(Interval(found.low, found.high), margin)
+    if measured.other_class == 0 and measured.difference == 0:
+        return "same", f"predicts the same classes ({100 * measured.accuracy:.2f} %)"
+    points = 100 * measured.difference
+    interval = f"95 % CI {100 * measured.low:+.2f} to {100 * measured.high:+.2f}"
+    verdict = verdict_of(Interval(measured.low, measured.high), margin)
     if verdict == "equivalent":
         return verdict, f"is equivalent within {margin_text(margin)} ({points:+.2f}, {interval})"
     if verdict == "apart":
@@ -148,7 +152,7 @@ def _overlap(one: Deployed, other: Deployed) -> bool:
 
 
 def _advice(item: Deployed, base: Deployed | None, accuracy: str, speed: Speed) -> str:
-    """What to do, as the end of a sentence; empty if nothing follows."""
+    """Recommendation as the end of a sentence; may be empty."""
     if base is None or speed == "unknown" or accuracy == "unknown":
         return ""
     keep = f": keep {'float32' if item.artifact.precision != 'float32' else base.artifact.title}"
@@ -165,15 +169,15 @@ def _advice(item: Deployed, base: Deployed | None, accuracy: str, speed: Speed) 
 
 def cells(verdict: VariantVerdict) -> list[str]:
     """Cells of one variant."""
-    artifact, timing, found = verdict.item.artifact, verdict.item.timing, verdict.item.accuracy
+    artifact, timing, accuracy = verdict.item.artifact, verdict.item.timing, verdict.item.accuracy
     interval = timing.latency_ms_interval
     encoded = timing.encoded_ms_median
     return [
         artifact.variant,
-        "-" if found is None else f"{100 * found.accuracy:.2f} %",
+        "-" if accuracy is None else f"{100 * accuracy.accuracy:.2f} %",
         _points_cell(verdict),
-        "-" if found is None else f"{found.macro_f1:.4f}",
-        "-" if found is None else f"{100 * found.calibration_error:.2f} %",
+        "-" if accuracy is None else f"{accuracy.macro_f1:.4f}",
+        "-" if accuracy is None else f"{100 * accuracy.calibration_error:.2f} %",
         f"{timing.latency_ms_median:.2f} ms{' (busy)' * bool(timing.busy)}",
         "-" if interval is None else f"{interval[0]:.2f} to {interval[1]:.2f}",
         f"{timing.latency_ms_p95:.2f} ms",
@@ -187,13 +191,13 @@ def cells(verdict: VariantVerdict) -> list[str]:
 
 
 def _points_cell(verdict: VariantVerdict) -> str:
-    found = verdict.item.accuracy
-    if found is None or verdict.item.artifact.variant == verdict.item.artifact.base:
+    accuracy = verdict.item.accuracy
+    if accuracy is None or verdict.item.artifact.variant == verdict.item.artifact.base:
         return "-"
     if verdict.accuracy == "same":
         return "same predictions"
-    interval = f"{100 * found.low:+.2f} to {100 * found.high:+.2f}"
-    return f"{100 * found.difference:+.2f} ({interval})"
+    interval = f"{100 * accuracy.low:+.2f} to {100 * accuracy.high:+.2f}"
+    return f"{100 * accuracy.difference:+.2f} ({interval})"
 
 
 def _short(verdict: VariantVerdict) -> str:
@@ -206,7 +210,7 @@ def _short(verdict: VariantVerdict) -> str:
 
 def variant_values(verdict: VariantVerdict) -> dict[str, Any]:
     """Unrounded values of one variant on one device."""
-    artifact, timing, found = verdict.item.artifact, verdict.item.timing, verdict.item.accuracy
+    artifact, timing, accuracy = verdict.item.artifact, verdict.item.timing, verdict.item.accuracy
     interval = timing.latency_ms_interval or (None, None)
     return {
         "variant": artifact.variant,
@@ -217,14 +221,14 @@ def variant_values(verdict: VariantVerdict) -> dict[str, Any]:
         "precision": artifact.precision,
         "artifact": artifact.sha256,
         "size_bytes": artifact.size_bytes,
-        "accuracy": found and found.accuracy,
-        "difference": found and found.difference,
-        "difference_low": found and found.low,
-        "difference_high": found and found.high,
-        "mcnemar_p": found and found.mcnemar_p,
-        "other_class": found and found.other_class,
-        "macro_f1": found and found.macro_f1,
-        "calibration_error": found and found.calibration_error,
+        "accuracy": accuracy and accuracy.accuracy,
+        "difference": accuracy and accuracy.difference,
+        "difference_low": accuracy and accuracy.low,
+        "difference_high": accuracy and accuracy.high,
+        "mcnemar_p": accuracy and accuracy.mcnemar_p,
+        "other_class": accuracy and accuracy.other_class,
+        "macro_f1": accuracy and accuracy.macro_f1,
+        "calibration_error": accuracy and accuracy.calibration_error,
         "latency_ms_median": timing.latency_ms_median,
         "latency_ms_low": interval[0],
         "latency_ms_high": interval[1],
@@ -261,15 +265,15 @@ def row_variants(
     rows: Sequence[Row], root: Path, margin: float = MARGIN
 ) -> tuple[RowVariants, ...]:
     """Read the deployed variants of rows whose runs are below the tracking folder `root`."""
-    found = []
+    variants = []
     for row in rows:
         for record in row.records:
             items = Deployments(RunFolder.of(root, record.spec).path).all()
             own = [item for item in items if item.artifact.run_id == record.run_id]
             if own:
-                found.append(RowVariants(row.name, tuple(judge(own, margin))))
+                variants.append(RowVariants(row.name, tuple(judge(own, margin))))
                 break
-    return tuple(found)
+    return tuple(variants)
 
 
 def by_device(rows: Sequence[RowVariants]) -> dict[str, list[tuple[str, VariantVerdict]]]:
@@ -304,18 +308,18 @@ def section(analysis: Analysis) -> Section | None:
         SectionTable(
             f"Deployed on {device}",
             TABLE_COLUMNS,
-            [[name, *cells(verdict)] for name, verdict in found],
-            [f"{name}: {verdict.sentence}" for name, verdict in found],
+            [[name, *cells(verdict)] for name, verdict in verdicts],
+            [f"{name}: {verdict.sentence}" for name, verdict in verdicts],
         )
-        for device, found in by_device(analysis.deployed).items()
+        for device, verdicts in by_device(analysis.deployed).items()
     ]
     return Section(tables=tables) if tables else None
 
 
-def flat(analysis: Analysis, place: int) -> dict[str, object]:
+def flat(analysis: Analysis, index: int) -> dict[str, object]:
     """Unrounded values of a row's fastest usable variant on each device."""
     values: dict[str, object] = {}
-    verdicts = row_verdicts(analysis, place)
+    verdicts = row_verdicts(analysis, index)
     for device in sorted({verdict.item.timing.device.name for verdict in verdicts}):
         fastest = fastest_usable(verdicts, device)
         timing = fastest.item.timing if fastest else None
@@ -325,7 +329,7 @@ def flat(analysis: Analysis, place: int) -> dict[str, object]:
     return values
 
 
-def row_verdicts(analysis: Analysis, place: int) -> Sequence[VariantVerdict]:
+def row_verdicts(analysis: Analysis, index: int) -> Sequence[VariantVerdict]:
     """Variants of one row; empty if it was not deployed."""
-    name = analysis.rows[place].name
+    name = analysis.rows[index].name
     return next((item.verdicts for item in analysis.deployed if item.row == name), ())

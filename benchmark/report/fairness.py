@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from benchmark.report.collect import Comparison
-from benchmark.report.tuning import budget_text
+from benchmark.report.tuned_settings import budget_text
 from benchmark.runs.record import RunRecord
 
 COLUMNS = (

@@ -23,8 +23,8 @@ class ReportFormat:
 
     def load(self) -> Callable[..., str]:
         """Import and return the function that renders study, collection and analyses as text."""
-        found = getattr(importlib.import_module(self.module), f"render_{self.name}")
-        return cast("Callable[..., str]", found)
+        render = getattr(importlib.import_module(self.module), f"render_{self.name}")
+        return cast("Callable[..., str]", render)
 
 
 FORMATS = {

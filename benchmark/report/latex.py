@@ -41,8 +41,8 @@ def _table(
 ) -> str:
     analysis = analyses[number]
     spec = analysis.comparison.specs[0]
-    not_begun = collection.not_begun if number == 0 else []
-    without = render.runs_without_figures(analysis.comparison, not_begun)
+    not_started = collection.not_started if number == 0 else []
+    without = render.runs_without_figures(analysis.comparison, not_started)
     protocol = render.describe_protocol(
         render.sizes(analysis.comparison), spec.model, spec.train, spec.tuning
     )
@@ -84,7 +84,7 @@ def _more(table: SectionTable, lead: str) -> list[str]:
     """Table of an optional section, after an empty line."""
     caption = " ".join([f"{table.title}.", lead, *table.notes])
     rows = [[escape(cell) for cell in line] for line in (table.columns, *table.rows)]
-    head, *body = (f"    {' & '.join(line)} \\\\" for line in rows)
+    head, *lines = (f"    {' & '.join(line)} \\\\" for line in rows)
     return [
         "",
         r"\begin{table}",
@@ -94,7 +94,7 @@ def _more(table: SectionTable, lead: str) -> list[str]:
         r"    \toprule",
         head,
         r"    \midrule",
-        *body,
+        *lines,
         r"    \bottomrule",
         r"  \end{tabular}",
         r"\end{table}",
@@ -102,23 +102,23 @@ def _more(table: SectionTable, lead: str) -> list[str]:
 
 
 def _rows(analysis: Analysis) -> list[list[str]]:
-    found = []
-    for place, row in enumerate(analysis.rows):
-        pair, headline = analysis.pairs.get((0, place)), Headline.of(row.cost)
+    lines = []
+    for index, row in enumerate(analysis.rows):
+        pair, headline = analysis.pairs.get((0, index)), Headline.of(row.cost)
         spread = row.accuracy_deviation
         accuracy = f"{100 * row.accuracy:.2f}"
-        found.append(
+        lines.append(
             [
                 escape(row.name),
                 accuracy if spread is None else rf"{accuracy} $\pm$ {100 * spread:.2f}",
-                render.interval_text(analysis, place).replace(" to ", "--"),
+                render.interval_text(analysis, index).replace(" to ", "--"),
                 "--" if pair is None else _p(pair.p),
                 f"{row.macro_f1:.4f}",
                 headline.macs,
                 headline.params,
             ]
         )
-    return found
+    return lines
 
 
 def _p(p: float) -> str:

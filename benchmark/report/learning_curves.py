@@ -1,4 +1,4 @@
-"""Learning curves in a report: would more training images, or more epochs, help?"""
+"""Learning curves in a report: the effect of more training images and of more epochs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from benchmark.report.predictions import read_test_set
 from benchmark.report.rows import Row
 from benchmark.report.sections import Section, SectionChart, SectionTable
 from benchmark.report.statistics import Resampling
-from benchmark.runs.curves import SHARES, CurveFile, LearningCurve
+from benchmark.runs.curve_results import SHARES, CurveFile, LearningCurve
 from benchmark.runs.record import RunRecord
 from benchmark.runs.run_folder import RunFolder
 from benchmark.text.numbers import inline, markdown_table
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from benchmark.report.analysis import Analysis
 
 TITLE = "Accuracy by the number of training images"
-LEAD = "The same recipe on fewer images: would more of them help?"
+LEAD = "The same recipe on fewer images, extrapolated to twice as many."
 CHART = SectionChart(
     "training-images",
     TITLE,
@@ -92,7 +92,7 @@ class RowCurve:
     back_test: Forecast
     """The run itself, predicted from at most half of its images."""
     refusal: str
-    """Why nothing is predicted; empty if the curve can be extrapolated."""
+    """Why no forecast is made; empty if the curve can be extrapolated."""
     twice: Forecast
     """Accuracy with twice the images; meaningless with a `refusal`, as is `gain`."""
     gain: tuple[float, float, float]
@@ -101,14 +101,14 @@ class RowCurve:
 
     @property
     def sentence(self) -> str:
-        """Back-test and forecast, or why there is none."""
+        """Sentence with back-test and forecast, or why there is none."""
         test, measured = self.back_test, self.sizes[-1].accuracy
         text = (
             f"{self.row}: from half of the images: {_percent(test.accuracy)} % predicted "
             f"({_band(test.low, test.high)}), {_percent(measured)} % measured"
         )
         if self.refusal:
-            return f"{text}. Nothing is predicted: {self.refusal}."
+            return f"{text}. No forecast: {self.refusal}."
         gain, low, high = (100 * value for value in self.gain)
         return (
             f"{text}. Twice the images, {self.twice.images:,}, would bring {gain:+.1f} points "
@@ -117,15 +117,15 @@ class RowCurve:
 
     def metrics(self) -> dict[str, float]:
         """Unrounded figures by name, for CSV, JSON and MLflow."""
-        found = {
+        figures = {
             "predicted_from_half": self.back_test.accuracy,
             "predicted_from_half_low": self.back_test.low,
             "predicted_from_half_high": self.back_test.high,
         }
         if self.refusal:
-            return found
+            return figures
         names = ("gain_at_twice", "gain_at_twice_low", "gain_at_twice_high")
-        return found | dict(zip(names, self.gain, strict=True))
+        return figures | dict(zip(names, self.gain, strict=True))
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class CurveSection:
 
     @property
     def sentences(self) -> list[str]:
-        """What more images and more epochs would bring, and whether the winner would change."""
+        """Sentences on the gain from more images and epochs, and on the winner."""
         winner = winner_sentence(self.curves)
         return [
             *(curve.sentence for curve in self.curves),
@@ -182,9 +182,9 @@ def _row_curve(name: str, record: RunRecord, stored: LearningCurve, folder: Path
     groups: list[list[int]] = [[], [], [], [], []]
     hits: list[list[np.ndarray]] = [[], [], [], [], []]
     for point in stored.points:
-        place = SHARES.index(point.share)
-        groups[place].append(point.images)
-        hits[place].append(point.hits(stored.test_images))
+        index = SHARES.index(point.share)
+        groups[index].append(point.images)
+        hits[index].append(point.hits(stored.test_images))
     data = CurveData(
         np.array([np.mean(images) for images in groups]), [np.stack(own, axis=1) for own in hits]
     )
@@ -207,7 +207,7 @@ def judge(
     resampled = resampled_errors(data, resampling)
     half = extrapolate(data.without_largest(), resampled[:, :-1])
     low, high = half.band(whole, same_test=True)
-    least, most = half.band(whole, same_test=True, level=SURE)
+    lowest, largest = half.band(whole, same_test=True, level=SURE)
     back_test = Forecast(whole, 1 - half.error(whole), 1 - high, 1 - low)
     fit = extrapolate(data, resampled)
     low, high = fit.band(MORE * whole)
@@ -221,7 +221,7 @@ def judge(
             f"{sizes[fall[0]].images:,} images to {_percent(sizes[fall[1]].accuracy)} % with "
             f"{sizes[fall[1]].images:,}, which is beyond noise"
         )
-    elif abs(back_test.accuracy - measured) > MAX_MISS and not least <= 1 - measured <= most:
+    elif abs(back_test.accuracy - measured) > MAX_MISS and not lowest <= 1 - measured <= largest:
         refusal = (
             f"the back-test is {100 * abs(back_test.accuracy - measured):.1f} points off, so the "
             "curve does not follow a power law"
@@ -275,7 +275,7 @@ def longer_training(record: RunRecord) -> LongerTraining:
         ended = f"early stopping ended it after {len(epochs)} of {planned} epochs"
         return LongerTraining(False, ended)
     if len(epochs) <= third:
-        return LongerTraining(False, f"{len(epochs)} epochs are too few to tell")
+        return LongerTraining(False, f"{len(epochs)} epochs are too few")
     before = min(epochs[:-third], key=lambda epoch: epoch.valid_loss)
     last = min(epochs[-third:], key=lambda epoch: epoch.valid_loss)
     images = record.spec.data_summary.images["valid"]
@@ -292,19 +292,19 @@ def longer_training(record: RunRecord) -> LongerTraining:
 
 def epochs_sentence(name: str, record: RunRecord) -> str:
     """Whether longer training would help."""
-    found = longer_training(record)
-    verdict = "may help" if found.helps else "is not supported"
-    return f"{name}: longer training {verdict}: {found.change}."
+    trend = longer_training(record)
+    verdict = "may help" if trend.helps else "is not supported"
+    return f"{name}: longer training {verdict}: {trend.change}."
 
 
 def section(analysis: Analysis) -> Section | None:
     """Curves of all rows that have one; None without `bench curve`."""
-    found = analysis.curves
-    if not found.curves:
-        return Section(" ".join(found.notes)) if found.notes else None
-    table = SectionTable(TITLE, COLUMNS, cells(found), found.sentences)
-    values = {"winner": winner_sentence(found.curves), "notes": list(found.notes)} | {
-        "curves": {curve.row: nested(curve) for curve in found.curves}
+    curves = analysis.curves
+    if not curves.curves:
+        return Section(" ".join(curves.notes)) if curves.notes else None
+    table = SectionTable(TITLE, COLUMNS, cells(curves), curves.sentences)
+    values = {"winner": winner_sentence(curves.curves), "notes": list(curves.notes)} | {
+        "curves": {curve.row: nested(curve) for curve in curves.curves}
     }
     return Section(LEAD, [table], [CHART], for_papers=True, values=values)
 
@@ -327,13 +327,13 @@ def cells(section: CurveSection) -> list[list[str]]:
     return rows
 
 
-def flat(analysis: Analysis, place: int) -> dict[str, object]:
+def flat(analysis: Analysis, index: int) -> dict[str, object]:
     """Unrounded figures of a row; empty without a curve."""
-    curve = analysis.curves.of(analysis.rows[place].name)
+    curve = analysis.curves.of(analysis.rows[index].name)
     if curve is None:
         return {}
-    found: dict[str, object] = {f"curve_{name}": value for name, value in curve.metrics().items()}
-    return {**found, "curve_refused": curve.refusal}
+    values: dict[str, object] = {f"curve_{name}": value for name, value in curve.metrics().items()}
+    return {**values, "curve_refused": curve.refusal}
 
 
 def nested(curve: RowCurve) -> dict[str, object]:

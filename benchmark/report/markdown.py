@@ -22,7 +22,7 @@ def render_md(study: StudySettings, collection: Collection, analyses: Sequence[A
         if number:
             data = analysis.comparison.specs[0].data_summary
             parts.append(f"## Other data, fingerprint {data.fingerprint}")
-        parts += _comparison(analysis, collection.not_begun if number == 0 else [])
+        parts += _comparison(analysis, collection.not_started if number == 0 else [])
     if collection.elsewhere:
         parts.append(
             "Not in these tables because of different protocol or data settings: "
@@ -31,7 +31,7 @@ def render_md(study: StudySettings, collection: Collection, analyses: Sequence[A
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _comparison(analysis: Analysis, not_begun: Sequence[str]) -> list[str]:
+def _comparison(analysis: Analysis, not_started: Sequence[str]) -> list[str]:
     spec = analysis.comparison.specs[0]
     protocol = render.describe_protocol(
         render.sizes(analysis.comparison), spec.model, spec.train, spec.tuning
@@ -46,9 +46,11 @@ def _comparison(analysis: Analysis, not_begun: Sequence[str]) -> list[str]:
         parts.append(inline(pick.reasons))
         parts.append(_front(analysis))
     parts.append(_bullets(caveats(analysis)))
-    parts.append(markdown_table(render.table_cells(analysis, not_begun), render.columns(analysis)))
+    parts.append(
+        markdown_table(render.table_cells(analysis, not_started), render.columns(analysis))
+    )
     if analysis.rows:
-        parts += _optional(analysis, "Answer")
+        parts += _optional(analysis, "Result")
         parts += _sureness(analysis)
         parts += _optional(analysis, "Evidence")
         parts += _costs(analysis.rows)

@@ -1,4 +1,4 @@
-"""What to do next in a report: measured ways to improve the pick, those of least effort first."""
+"""Next steps in a report: measured ways to improve the pick, sorted by effort."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmark.report.deployed import fastest_usable, row_verdicts
 from benchmark.report.learning_curves import longer_training
 from benchmark.report.rows import Row
 from benchmark.report.sections import TITLES, Section, SectionTable
-from benchmark.report.tuning import edge_note, expected_best
+from benchmark.report.tuned_settings import edge_note, expected_best
 from benchmark.runs.deployments import HERE
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ class Effort(IntEnum):
     """Kind of effort, the least first."""
 
     NONE = 0
-    """Everything has been made already."""
+    """Already available."""
     COMPUTE = 1
-    """Another training, or a more expensive network."""
+    """Another training, or a network with a higher cost."""
     CHECK = 2
     """People look at labels that exist."""
     LABEL = 3
@@ -71,7 +71,7 @@ class Step:
 
     @property
     def order(self) -> tuple[int, float]:
-        """Steps of least effort first, then those of the largest gain per unit of effort."""
+        """Sort key of a step: effort, then gain per unit of effort, descending."""
         return self.effort, -(self.known.value / self.units) if self.known else 0.0
 
 
@@ -82,9 +82,9 @@ def section(analysis: Analysis) -> Section | None:
     row = analysis.pick.chosen or analysis.rows[0]
     steps = next_steps(analysis, row)
     cells = [[it.text, it.gain, it.effort_text, TITLES[it.section]] for it in steps]
-    lead = f"Measured ways to improve {row.name}, those of least effort first."
+    lead = f"Measured ways to improve {row.name}, sorted by effort."
     if not steps:
-        lead = f"Nothing that was measured promises to improve {row.name}."
+        lead = f"No measurement supports a way to improve {row.name}."
     links = [step.section for step in steps]
     tables = [SectionTable(TITLE, COLUMNS, cells, links=links)] if steps else []
     values = [
@@ -101,8 +101,8 @@ def section(analysis: Analysis) -> Section | None:
 
 def next_steps(analysis: Analysis, row: Row) -> list[Step]:
     """At most MAX_STEPS steps for a row, in order."""
-    found = [step for find in _FINDERS for step in find(analysis, row)]
-    return sorted(found, key=lambda step: step.order)[:MAX_STEPS]
+    steps = [step for find in _FINDERS for step in find(analysis, row)]
+    return sorted(steps, key=lambda step: step.order)[:MAX_STEPS]
 
 
 def _deploy(analysis: Analysis, row: Row) -> Iterator[Step]:
@@ -131,9 +131,9 @@ def _deploy(analysis: Analysis, row: Row) -> Iterator[Step]:
 
 def _enlarge_images(analysis: Analysis, row: Row) -> Iterator[Step]:
     """The same network at a larger image size, if that is more accurate."""
-    place = analysis.rows.index(row)
+    index = analysis.rows.index(row)
     for other, larger in enumerate(analysis.rows):
-        pair = analysis.pairs.get((other, place))  # the more accurate one is first
+        pair = analysis.pairs.get((other, index))  # the more accurate one is first
         same = (larger.architecture, larger.hidden) == (row.architecture, row.hidden)
         if pair is None or not same or larger.image_size <= row.image_size:
             continue
@@ -154,11 +154,11 @@ def _enlarge_images(analysis: Analysis, row: Row) -> Iterator[Step]:
 
 def _train_longer(_: Analysis, row: Row) -> Iterator[Step]:
     """More epochs, if the validation loss of every seed still fell."""
-    found = [longer_training(record) for record in row.records]
-    if all(one.helps for one in found):
+    trends = [longer_training(record) for record in row.records]
+    if all(one.helps for one in trends):
         yield Step(
             f"Train for more than {row.records[0].spec.train.epochs} epochs",
-            f"unknown; validation {found[0].change}",
+            f"unknown; validation {trends[0].change}",
             Effort.COMPUTE,
             "a longer training",
             "curves",
@@ -166,14 +166,14 @@ def _train_longer(_: Analysis, row: Row) -> Iterator[Step]:
 
 
 def _tune_more(_: Analysis, row: Row) -> Iterator[Step]:
-    """More trials, or a wider space, if those that were made still gained."""
+    """More trials, or a wider space, if the last trials still gained."""
     means = expected_best(row)
     half = len(means) // 2
     gain = means[-1] - means[half - 1] if half else 0.0
     edges = [note for record in row.records for note in edge_note(record)]
     if gain >= MIN_TUNING_GAIN:
         text = f"Tune with more than {len(means)} trials"
-        evidence = f"unknown; the last {len(means) - half} trials brought {100 * gain:+.1f}"
+        evidence = f"unknown; the last {len(means) - half} trials gained {100 * gain:+.1f}"
         yield Step(text, f"{evidence} on validation", Effort.COMPUTE, "more trials", "tuning")
     elif edges:
         text = "Tune in a wider space"
@@ -212,11 +212,11 @@ def _add_images_of_slice(analysis: Analysis, row: Row) -> Iterator[Step]:
     slices, test = analysis.slices, analysis.test
     if slices is None or test is None:
         return
-    place = analysis.rows.index(row)
+    index = analysis.rows.index(row)
     weak = {
-        (found.column, found.value): found.images * (one.rest - one.accuracy) / len(test)
-        for found in slices.weakest
-        if (one := found.weak.get(place)) is not None
+        (item_.column, item_.value): item_.images * (one.rest - one.accuracy) / len(test)
+        for item_ in slices.weakest
+        if (one := item_.weak.get(index)) is not None
     }
     if weak:
         (column, value), lost = max(weak.items(), key=lambda item: item[1])
@@ -241,14 +241,14 @@ _FINDERS: tuple[Callable[[Analysis, Row], Iterator[Step]], ...] = (
 
 
 def _not_measured(analysis: Analysis, row: Row) -> str:
-    """What could be measured, with the command; empty if everything was."""
+    """Measurements that are missing, with their commands; empty if there are none."""
     missing = {
         "runtimes and int8 (bench deploy)": not row_verdicts(analysis, analysis.rows.index(row)),
         "other image sizes (data.image_size)": not row.sizes_differ,
-        "settings of its own (--tune)": not expected_best(row),
+        "tuned settings (--tune)": not expected_best(row),
         "wrong labels (bench data audit)": analysis.without is None,
         "more images (bench curve)": analysis.curves.of(row.name) is None,
-        "weak spots (--by)": analysis.slices is None,
+        "weak slices (--by)": analysis.slices is None,
     }
     names = [name for name, is_missing in missing.items() if is_missing]
     return f"Not measured: {', '.join(names)}." if names else ""

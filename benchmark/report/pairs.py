@@ -36,11 +36,11 @@ def verdict_of(interval: Interval, margin: float) -> Verdict:
     return "apart" if interval.low > 0 or interval.high < 0 else "undecided"
 
 
-def judged_interval(found: Difference, mcnemar_adjusted: float | None) -> Interval:
+def judged_interval(difference: Difference, mcnemar_adjusted: float | None) -> Interval:
     """Interval of a difference; includes 0 unless the exact McNemar test, if made, agrees."""
     if mcnemar_adjusted is None or mcnemar_adjusted < ALPHA:
-        return found.interval
-    return found.interval.including_zero()
+        return difference.interval
+    return difference.interval.including_zero()
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Pair:
     def needed(self, images: int, seeds: int) -> Needed:
         """What would decide an undecided pair if the observed difference is the true one.
 
-        `images` are the test images and `seeds` the seeds of each row at hand.
+        `images` are the test images and `seeds` the available seeds of each row.
         """
         target = max(abs(self.difference), self.margin - abs(self.difference))
         allowed = (target / (self.critical + _POWER_QUANTILE)) ** 2
@@ -146,11 +146,11 @@ def compare_pairs(
 
     `drawn` holds, by index, a row's accuracy in each resampled test set [draws].
     """
-    places = [place for place, pairs in enumerate(predictions) if pairs]
+    indices = [index for index, pairs in enumerate(predictions) if pairs]
     right = {
-        place: [item.answers == test.labels for item in predictions[place]] for place in places
+        index: [item.predicted == test.labels for item in predictions[index]] for index in indices
     }
-    keys = list(itertools.combinations(places, 2))
+    keys = list(itertools.combinations(indices, 2))
     counts = [_differing(rows[i], rows[j], right[i], right[j]) for i, j in keys]
     exact = [statistics.median_p([statistics.mcnemar_exact(*c) for c in pair]) for pair in counts]
     resampled = [drawn[i] - drawn[j] for i, j in keys]
@@ -164,20 +164,20 @@ def compare_pairs(
         (i, j): Pair(
             first=i,
             second=j,
-            difference=found.value,
-            interval=judged_interval(found, mcnemar),
+            difference=own.value,
+            interval=judged_interval(own, mcnemar),
             only_first=plain_statistics.fmean(a for a, _ in pair),
             only_second=plain_statistics.fmean(b for _, b in pair),
             mcnemar_p=p_value,
-            bootstrap_p=statistics.bootstrap_p(found.value, draws),
+            bootstrap_p=statistics.bootstrap_p(own.value, draws),
             mcnemar_adjusted=mcnemar,
-            bootstrap_adjusted=found.p,
-            error=found.error,
-            seed_share=found.seed_share,
-            critical=found.critical,
+            bootstrap_adjusted=own.p,
+            error=own.error,
+            seed_share=own.seed_share,
+            critical=own.critical,
             margin=margin,
         )
-        for (i, j), found, draws, pair, p_value, mcnemar in zip(
+        for (i, j), own, draws, pair, p_value, mcnemar in zip(
             keys, differences, resampled, counts, exact, adjusted, strict=True
         )
     }
@@ -206,7 +206,7 @@ def _differing(
     if common:
         matches = [(seeds.index(seed), others.index(seed)) for seed in common]
     else:
-        matches = [(place, place) for place in range(min(len(seeds), len(others)))]
+        matches = [(index, index) for index in range(min(len(seeds), len(others)))]
     return [
         (
             int((right_one[i] & ~right_other[j]).sum()),

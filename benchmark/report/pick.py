@@ -1,4 +1,4 @@
-"""Pick an architecture: choose on validation, and read out on test what the pick costs."""
+"""Pick an architecture: choose on validation, and report the result on test."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WORDS: dict[str, tuple[str, str, str]] = {
     "memory": ("inference memory", "less", "more"),
     "price": ("price of a million images", "lower", "higher"),
 }
-"""Name of each cost in sentences, and the words for less and for more of it."""
+"""Name of each cost in sentences, with the adjectives for less and for more of it."""
 MAX_NAMED = 3
 """Maximum number of architectures that a sentence names."""
 SAME = 1.05
@@ -83,7 +83,7 @@ def choose_pick(
     - `prefer: balance`: the highest accuracy less `points_per_10x` for each factor of 10 in cost.
 
     Accuracies that choose are of the split `choose_on`. `pairs` holds the tested pairs by their
-    indices in `rows`; `drawn` tells whether another set of images would choose otherwise.
+    indices in `rows`; `drawn` shows whether another set of images would give another pick.
     """
     if not rows:
         return None
@@ -91,7 +91,7 @@ def choose_pick(
 
 
 class _Choice:
-    """Puts a rule's choice into words."""
+    """Describes a rule's choice."""
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class _Choice:
         drawn: Drawn | None,
     ) -> None:
         self.rows = list(rows)
-        self.places = {row: place for place, row in enumerate(rows)}
+        self.indices = {row: index for index, row in enumerate(rows)}
         self.criteria = criteria
         self.pairs = pairs
         self.drawn = drawn
@@ -157,10 +157,10 @@ class _Choice:
         points = 100 * (row.accuracy - other.accuracy)
         side = "above" if points > 0 else "below"
         text = f"{points_text(abs(points))} points {side} {other.name}"
-        pair = self.pairs.get(tuple(sorted((self.places[row], self.places[other]))))  # type: ignore[arg-type]
+        pair = self.pairs.get(tuple(sorted((self.indices[row], self.indices[other]))))  # type: ignore[arg-type]
         if pair is None:
             return text
-        row_first = pair.first == self.places[row]
+        row_first = pair.first == self.indices[row]
         interval = pair.interval if row_first == (points > 0) else pair.interval.negated()
         low, high = points_text(100 * interval.low), points_text(100 * interval.high)
         verdict = "" if pair.verdict == "apart" else f", {verdict_text(pair)}"
@@ -195,11 +195,11 @@ class _Choice:
         return [note for note in notes if note]
 
     def _uncertainty(self, chosen: Row) -> str:
-        """Sentence on what other sets of images would pick."""
+        """Sentence on the picks with resampled sets of images."""
         if self.drawn is None:
             return ""
         picks = self.rule.choose(self.drawn.accuracies)
-        shares = {row: float((picks == place).mean()) for row, place in self.places.items()}
+        shares = {row: float((picks == index).mean()) for row, index in self.indices.items()}
         certain = shares[chosen]
         split = "test" if self.criteria.choose_on == "test" else "validation"
         sets = f"resampled {split} sets of {self.drawn.images:,} images"

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.report.columns import COLUMNS, MEASURED, measured_alike
+from benchmark.report.columns import COLUMNS, MEASURED, share_conditions
 from benchmark.report.pairs import MARGIN
 from benchmark.report.rows import Row
 
@@ -102,7 +102,7 @@ class Rule:
         """Read the costs of the rows."""
         self.rows = list(rows)
         self.criteria = criteria
-        self._alike = measured_alike(rows)
+        self._alike = share_conditions(rows)
         self.accuracies = np.array([self.accuracy(row) for row in rows])
         self.fits = np.array([self._meets_cost_limits(row) for row in rows])
         self.fitting = [row for row in rows if not self.excess(row)]
@@ -116,10 +116,10 @@ class Rule:
         self._order = np.array(
             sorted(
                 range(len(rows)),
-                key=lambda place: (
-                    math.inf if self.costs[place] is None else self.costs[place],
-                    -self.accuracies[place],
-                    rows[place].name,
+                key=lambda index: (
+                    math.inf if self.costs[index] is None else self.costs[index],
+                    -self.accuracies[index],
+                    rows[index].name,
                 ),
             )
         )
@@ -150,7 +150,7 @@ class Rule:
             eligible &= values >= self.criteria.min_accuracy - _EPSILON
         scores = values
         if self.by_cost:
-            costs = [self.costs[place] for place in self._order]
+            costs = [self.costs[index] for index in self._order]
             known = np.array([cost is not None for cost in costs])[:, None]
             # Where all eligible costs are unknown, accuracy alone decides.
             priced = eligible & known
@@ -162,13 +162,15 @@ class Rule:
 
     def chosen(self, without: Row | None = None) -> Row | None:
         """Row that the rule picks, optionally without one row."""
-        kept = [place for place, row in enumerate(self.rows) if row is not without]
-        if len(kept) < len(self.rows):
+        allowed = [index for index, row in enumerate(self.rows) if row is not without]
+        if len(allowed) < len(self.rows):
             return (
-                Rule([self.rows[place] for place in kept], self.criteria).chosen() if kept else None
+                Rule([self.rows[index] for index in allowed], self.criteria).chosen()
+                if allowed
+                else None
             )
-        (place,) = self.choose(self.accuracies[:, None])
-        return None if place < 0 else self.rows[place]
+        (index,) = self.choose(self.accuracies[:, None])
+        return None if index < 0 else self.rows[index]
 
     def reference(self) -> Row:
         """Most accurate row within the limits; of all rows if none is within them."""

@@ -101,8 +101,8 @@ class CurveData:
         """
         errors = self.errors
         shape = np.maximum(errors * (1 - errors), 1e-6) / np.sqrt(self.images)
-        known = [place for place, count in enumerate(self.draws) if count > 1]
-        ratios = [self.hits[place].mean(axis=0).var(ddof=1) / shape[place] for place in known]
+        known = [index for index, count in enumerate(self.draws) if count > 1]
+        ratios = [self.hits[index].mean(axis=0).var(ddof=1) / shape[index] for index in known]
         # Where all draws agree, a floor of a quarter of an image keeps weights finite.
         floor = 0.25 / len(self.hits[0])
         deviations: Floats = np.maximum(np.sqrt(np.mean(ratios) * shape), floor)
@@ -183,12 +183,12 @@ def find_fall(data: CurveData, resampled: Floats) -> tuple[int, int] | None:
     the curve's `resampled_errors`. The largest fall is returned.
     """
     errors, deviations = data.errors, data.deviations() / np.sqrt(data.draws)
-    largest, found = FALL, None
+    largest, sizes = FALL, None
     for small in range(len(errors)):
         for large in range(small + 1, len(errors)):
             test = float((resampled[:, large] - resampled[:, small]).std(ddof=1))
             noise = math.hypot(test, deviations[small], deviations[large])
             fall = float(errors[large] - errors[small]) / noise
             if fall > largest:
-                largest, found = fall, (small, large)
-    return found
+                largest, sizes = fall, (small, large)
+    return sizes

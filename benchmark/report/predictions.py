@@ -59,10 +59,10 @@ class RunPredictions:
     """Probabilities [n, classes] in the order of the test set."""
 
     @property
-    def answers(self) -> npt.NDArray[np.int64]:
+    def predicted(self) -> npt.NDArray[np.int64]:
         """Class numbers [n]."""
-        found: npt.NDArray[np.int64] = self.probabilities.argmax(axis=1)
-        return found
+        classes: npt.NDArray[np.int64] = self.probabilities.argmax(axis=1)
+        return classes
 
 
 def has_predictions(root: Path, record: RunRecord, split: Split = "test") -> bool:
@@ -80,7 +80,7 @@ def read_predictions(
     """
     folders = [RunFolder.of(root, record.spec).path for record in records]
     test = read_test_set(folders[0], records[0], split)
-    return test, [read_run(*found, test, split) for found in zip(folders, records, strict=True)]
+    return test, [read_run(*pair, test, split) for pair in zip(folders, records, strict=True)]
 
 
 def read_test_set(folder: Path, record: RunRecord, split: Split = "test") -> TestSet:

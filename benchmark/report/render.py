@@ -50,27 +50,27 @@ def columns(analysis: Analysis) -> tuple[str, ...]:
     return (COLUMNS[0], PX, *COLUMNS[1:])
 
 
-def table_cells(analysis: Analysis, not_begun: Sequence[str] = ()) -> list[list[str]]:
+def table_cells(analysis: Analysis, not_started: Sequence[str] = ()) -> list[list[str]]:
     """Cells of the main table: finished rows, then runs without results."""
     cells = [
         [
             row.name,
             row.weights,
             accuracy_text(row),
-            interval_text(analysis, place),
-            against_best_text(analysis, place),
+            interval_text(analysis, index),
+            against_best_text(analysis, index),
             f"{row.macro_f1:.4f}",
             *Headline.of(row.cost),
             f"{row.train_s:.0f} s",
             _status(row),
         ]
-        for place, row in enumerate(analysis.rows)
+        for index, row in enumerate(analysis.rows)
     ]
     if PX in (titles := columns(analysis)):
         for row, own in zip(analysis.rows, cells, strict=True):
             own.insert(1, str(row.image_size))
     blank = ["-"] * (len(titles) - 2)
-    runs = runs_without_figures(analysis.comparison, not_begun)
+    runs = runs_without_figures(analysis.comparison, not_started)
     return [*cells, *([run.name, *blank, run.text] for run in runs)]
 
 
@@ -91,7 +91,7 @@ class RunWithoutFigures:
 
 
 def runs_without_figures(
-    comparison: Comparison, not_begun: Sequence[str] = ()
+    comparison: Comparison, not_started: Sequence[str] = ()
 ) -> list[RunWithoutFigures]:
     """Runs that every format lists below the finished rows, in this order."""
     return [
@@ -104,7 +104,7 @@ def runs_without_figures(
             RunWithoutFigures(spec.name, "rejected", f"{why}; `bench run` repeats the run")
             for spec, why in comparison.refused
         ),
-        *(RunWithoutFigures(name, "not started") for name in not_begun),
+        *(RunWithoutFigures(name, "not started") for name in not_started),
     ]
 
 
@@ -120,21 +120,21 @@ def accuracy_text(row: Row) -> str:
     return text
 
 
-def interval_text(analysis: Analysis, place: int) -> str:
+def interval_text(analysis: Analysis, index: int) -> str:
     """95 % confidence interval of a row's accuracy in percent, or a dash."""
-    figures = analysis.statistics[place]
+    figures = analysis.statistics[index]
     if figures is None:
         return "-"
     return f"{100 * figures.accuracy.low:.2f} to {100 * figures.accuracy.high:.2f}"
 
 
-def against_best_text(analysis: Analysis, place: int) -> str:
+def against_best_text(analysis: Analysis, index: int) -> str:
     """Difference in points to the most accurate row, with the verdict."""
-    if place == 0:
+    if index == 0:
         return "best"
-    pair = analysis.pairs.get((0, place))
+    pair = analysis.pairs.get((0, index))
     if pair is None:
-        return f"{100 * (analysis.rows[place].accuracy - analysis.rows[0].accuracy):+.2f}"
+        return f"{100 * (analysis.rows[index].accuracy - analysis.rows[0].accuracy):+.2f}"
     return f"{100 * (0 - pair.difference):+.2f}, {verdict_text(pair)}"
 
 
@@ -176,7 +176,7 @@ def needed_text(analysis: Analysis, pair: Pair) -> str:
     """What would decide an undecided pair; a dash for the others."""
     if pair.verdict != "undecided" or analysis.test is None:
         return "-"
-    seeds = min(len(analysis.rows[place].seeds) for place in (pair.first, pair.second))
+    seeds = min(len(analysis.rows[index].seeds) for index in (pair.first, pair.second))
     return str(pair.needed(len(analysis.test), seeds)).removesuffix(" would decide")
 
 
@@ -201,8 +201,8 @@ def confidence_set_text(analysis: Analysis) -> str:
     if len(ranks) < 2:
         return ""
     names = [
-        f"{analysis.rows[place].name} ({100 * rank.probability_best:.0f} %)"
-        for place, rank in ranks.items()
+        f"{analysis.rows[index].name} ({100 * rank.probability_best:.0f} %)"
+        for index, rank in ranks.items()
         if rank.may_be_best
     ]
     return (
@@ -247,19 +247,19 @@ def sureness_cells(analysis: Analysis, digits: int = 2) -> list[list[str]]:
     """
     metrics = _other_metrics(analysis)
     cells = []
-    for place, (row, figures) in enumerate(zip(analysis.rows, analysis.statistics, strict=True)):
+    for index, (row, figures) in enumerate(zip(analysis.rows, analysis.statistics, strict=True)):
         if figures is None:
             continue
         f1, spread = figures.macro_f1, row.accuracy_deviation
         classes = [f"{result.label} ({result.f1:.2f})" for result in figures.per_class[:3]]
         pairs = [
-            f"{pair.label} as {pair.answer} ({max(pair.images, 1):.0f})"
+            f"{pair.label} as {pair.predicted} ({max(pair.images, 1):.0f})"
             for pair in figures.hardest[:3]
         ]
         cells.append(
             [
                 row.name,
-                rank.text if (rank := analysis.ranks.get(place)) else "-",
+                rank.text if (rank := analysis.ranks.get(index)) else "-",
                 f"{f1.low:.{digits + 2}f} to {f1.high:.{digits + 2}f}" if f1 else "-",
                 *(metric.text(row.metrics.get(metric.name), digits) for metric in metrics),
                 f"{100 * figures.test_deviation:.2f}",

@@ -102,22 +102,22 @@ class Row:
 def make_rows(comparison: Comparison) -> list[Row]:
     """One row for each architecture, size, head, weights and precision, most accurate first."""
     differ = len({record.spec.image_size for record in comparison.records}) > 1
-    several = len({_processor(record) for record in comparison.records} - {None}) > 1
+    processors_differ = len({_processor(record) for record in comparison.records} - {None}) > 1
     groups: dict[tuple[object, ...], list[RunRecord]] = {}
     for record in comparison.records:
         spec = record.spec
         start = (spec.weights.origin, spec.weights.sha256)
         key = (spec.architecture, spec.image_size, spec.head.hidden, *start, spec.precision)
         groups.setdefault(key, []).append(record)
-    rows = (_row(records, differ, several) for records in groups.values())
+    rows = (_row(records, differ, processors_differ) for records in groups.values())
     return sorted(rows, key=lambda row: -row.accuracy)
 
 
-def _row(records: list[RunRecord], sizes_differ: bool, several_processors: bool) -> Row:
+def _row(records: list[RunRecord], sizes_differ: bool, processors_differ: bool) -> Row:
     records = sorted(records, key=lambda record: record.spec.seed)
     first = records[0]
     accuracies = [record.test.accuracy for record in records]
-    measurement = _measurement(records, several_processors)
+    measurement = _measurement(records, processors_differ)
     return Row(
         architecture=first.spec.architecture,
         hidden=first.spec.head.hidden,
@@ -145,11 +145,11 @@ def _row(records: list[RunRecord], sizes_differ: bool, several_processors: bool)
     )
 
 
-def _measurement(records: list[RunRecord], several_processors: bool) -> MeasuredCost | None:
+def _measurement(records: list[RunRecord], processors_differ: bool) -> MeasuredCost | None:
     """Return the first measurement on an idle machine, with its processor if they differ."""
     known = [
         dataclasses.replace(record.measured, device=f"cpu {processor}")
-        if several_processors and (processor := _processor(record)) is not None
+        if processors_differ and (processor := _processor(record)) is not None
         else record.measured
         for record in records
         if record.measured is not None

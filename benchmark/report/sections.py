@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from benchmark.report.analysis import Analysis
     from benchmark.report.charts.style import Colours
 
-Group = Literal["Answer", "Evidence", "Costs"]
+Group = Literal["Result", "Evidence", "Costs"]
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class SectionEntry:
 OPTIONAL_SECTIONS = {
     item.name: item
     for item in (
-        SectionEntry("next_steps", "What to do next", "Answer", "benchmark.report.next_steps"),
+        SectionEntry("next_steps", "What to do next", "Result", "benchmark.report.next_steps"),
         SectionEntry(
             "suspects", "Without suspected label errors", "Evidence", "benchmark.report.suspects"
         ),
@@ -91,10 +91,10 @@ OPTIONAL_SECTIONS = {
             "corrections",
             "Accuracy before and after the corrections",
             "Evidence",
-            "benchmark.report.corrections",
+            "benchmark.report.corrected_labels",
         ),
         SectionEntry("slices", "Results by slice", "Evidence", "benchmark.report.slice_text"),
-        SectionEntry("tuning", "Tuning", "Evidence", "benchmark.report.tuning"),
+        SectionEntry("tuning", "Tuning", "Evidence", "benchmark.report.tuned_settings"),
         SectionEntry(
             "training_images",
             "Number of training images",
@@ -112,11 +112,11 @@ def _titles(group: Group) -> dict[str, str]:
 
 
 SECTIONS = {
-    "Answer": {
+    "Result": {
         "pick": "The pick",
         "table": "Architectures",
         "cost": "Accuracy vs. cost",
-        **_titles("Answer"),
+        **_titles("Result"),
     },
     "Evidence": {
         "mistakes": "Mistakes",
@@ -151,11 +151,11 @@ def sections(
             yield entry, section
 
 
-def flat(analysis: Analysis, place: int) -> dict[str, object]:
+def flat(analysis: Analysis, index: int) -> dict[str, object]:
     """Unrounded values of one row from all sections."""
     values: dict[str, object] = {}
     for entry in OPTIONAL_SECTIONS.values():
-        values |= getattr(entry.load(), "flat", _nothing)(analysis, place)
+        values |= getattr(entry.load(), "flat", _nothing)(analysis, index)
     return values
 
 

@@ -27,16 +27,16 @@ Floats = npt.NDArray[np.float64]
 
 def brightness(luma: Floats) -> Floats:
     """Mean brightness of images [n, height, width], 0 to 255."""
-    found: Floats = luma.mean(axis=(1, 2))
-    return found
+    result: Floats = luma.mean(axis=(1, 2))
+    return result
 
 
 def sharpness(luma: Floats) -> Floats:
     """Standard deviation of the Laplacian of images [n, height, width]; blurred ones have less."""
     inner = luma[:, 1:-1, 1:-1]
     around = luma[:, :-2, 1:-1] + luma[:, 2:, 1:-1] + luma[:, 1:-1, :-2] + luma[:, 1:-1, 2:]
-    found: Floats = (around - 4 * inner).std(axis=(1, 2))
-    return found
+    result: Floats = (around - 4 * inner).std(axis=(1, 2))
+    return result
 
 
 def background(luma: Floats) -> Floats:
@@ -45,8 +45,8 @@ def background(luma: Floats) -> Floats:
     edge = np.zeros((height, width), dtype=bool)
     high, wide = max(1, round(BORDER * height)), max(1, round(BORDER * width))
     edge[:high], edge[-high:], edge[:, :wide], edge[:, -wide:] = True, True, True, True
-    found: Floats = luma[:, edge].mean(axis=1)
-    return found
+    result: Floats = luma[:, edge].mean(axis=1)
+    return result
 
 
 PROPERTIES: dict[str, Callable[[Floats], Floats]] = {
@@ -68,11 +68,11 @@ def slice_values(
     `root` is the tracking folder and `pixels` the array of decoded images. Raises ReportError for
     an unknown column and where the data or the decoded images are gone.
     """
-    found = {}
+    values_by_column = {}
     properties = set()
     for name in dict.fromkeys(names):
         try:
-            found[name] = _of_table(name, data, root, test)
+            values_by_column[name] = _of_table(name, data, root, test)
         except DataError as error:
             if name not in (*PROPERTIES, SIZE):
                 message = first_line(error).partition("; check data.")[0]
@@ -80,9 +80,9 @@ def slice_values(
                 raise ReportError(
                     f"--by {name}: {message}; properties of images are: {known}"
                 ) from None
-            found[name] = _of_images(name, test, pixels)
+            values_by_column[name] = _of_images(name, test, pixels)
             properties.add(name)
-    return found, properties
+    return values_by_column, properties
 
 
 def _of_table(name: str, data: DataSettings, root: Path, test: TestSet) -> list[str]:
@@ -119,5 +119,5 @@ def quantile_names(values: Floats) -> list[str]:
     edges = np.unique(np.quantile(values, np.linspace(0, 1, PARTS + 1)))
     if len(edges) < 2:
         return [f"{values[0]:.4g}"] * len(values)
-    places = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
-    return [f"{edges[place]:.4g} to {edges[place + 1]:.4g}" for place in places]
+    indices = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
+    return [f"{edges[index]:.4g} to {edges[index + 1]:.4g}" for index in indices]

@@ -1,4 +1,4 @@
-"""Slices in words and table cells, the same for all formats."""
+"""Text and table cells of slices, the same for all formats."""
 
 from __future__ import annotations
 
@@ -52,29 +52,29 @@ def _values(analysis: Analysis, slices: Slices) -> dict[str, object]:
     names = [row.name for row in analysis.rows]
     values = [
         {
-            "column": found.column,
-            "value": found.value,
-            "images": found.images,
-            "weak_for": [names[place] for place in found.weak],
-            "rows": {names[p]: dataclasses.asdict(one) for p, one in found.figures.items()},
+            "column": item.column,
+            "value": item.value,
+            "images": item.images,
+            "weak_for": [names[index] for index in item.weak],
+            "rows": {names[p]: dataclasses.asdict(one) for p, one in item.figures.items()},
             "pairs": [
                 dataclasses.asdict(pair)
                 | {"first": names[pair.first], "second": names[pair.second]}
-                for pair in found.pairs
+                for pair in item.pairs
             ],
         }
-        for found in slices.all
+        for item in slices.all
     ]
-    weakest = [[found.column, found.value] for found in slices.weakest]
+    weakest = [[item.column, item.value] for item in slices.weakest]
     return {"all": values, "weakest": weakest}
 
 
 def weak_sentence(slices: Slices) -> str:
-    """Say how many slices are weak, and how they were found."""
+    """State how many slices are weak, and how they were found."""
     tested = f"{len(slices.all)} slices by {', '.join(slices.columns)}"
     if not slices.weakest:
         return (
-            f"No weak spot found: of {tested}, none is significantly less accurate than the other "
+            f"No weak slice found: of {tested}, none is significantly less accurate than the other "
             f"images (permutation test adjusted for all of them, level {100 * LEVEL:g} %)."
         )
     count = len(slices.weakest)
@@ -88,14 +88,14 @@ def weak_sentence(slices: Slices) -> str:
 def weak_cells(analysis: Analysis, slices: Slices) -> list[list[str]]:
     """Weak slices, each with the architecture of the largest gap."""
     cells = []
-    for found in slices.weakest:
-        place, figures = next(iter(found.weak.items()))
-        others = len(found.weak) - 1
-        name = analysis.rows[place].name + (f", and {others} more" if others else "")
+    for item in slices.weakest:
+        index, figures = next(iter(item.weak.items()))
+        others = len(item.weak) - 1
+        name = analysis.rows[index].name + (f", and {others} more" if others else "")
         cells.append(
             [
-                f"{found.column} {found.value}",
-                f"{found.images:,}",
+                f"{item.column} {item.value}",
+                f"{item.images:,}",
                 name,
                 _percent(figures.accuracy),
                 f"{100 * figures.interval.low:.1f} to {100 * figures.interval.high:.1f}",
@@ -111,27 +111,27 @@ def shown_rows(analysis: Analysis, slices: Slices) -> list[int]:
     known = list(slices.all[0].figures)
     pick = analysis.pick
     chosen = (pick.chosen, pick.runner_up) if pick else ()
-    first = [place for row in chosen for place in known if analysis.rows[place] is row]
+    first = [index for row in chosen for index in known if analysis.rows[index] is row]
     return list(dict.fromkeys([*first, *known]))[:MAX_SHOWN]
 
 
 def accuracy_columns(analysis: Analysis, slices: Slices) -> list[str]:
     """Head of the table of a column's slices."""
-    names = [analysis.rows[place].name for place in shown_rows(analysis, slices)]
+    names = [analysis.rows[index].name for index in shown_rows(analysis, slices)]
     return ["slice", "images", *names]
 
 
 def accuracy_cells(analysis: Analysis, slices: Slices, column: str) -> list[list[str]]:
-    """Accuracy of the shown rows on each slice, with intervals; `(weak)` marks weak spots."""
+    """Accuracy of the shown rows on each slice, with intervals; `(weak)` marks weak slices."""
     return [
-        [found.value, f"{found.images:,}"]
-        + [_accuracy(found, place) for place in shown_rows(analysis, slices)]
-        for found in slices.of(column)
+        [item.value, f"{item.images:,}"]
+        + [_accuracy(item, index) for index in shown_rows(analysis, slices)]
+        for item in slices.of(column)
     ]
 
 
 def side_title(analysis: Analysis, slices: Slices) -> str:
-    """Say which two architectures stand side by side; empty with a single one."""
+    """Title of the table that compares two architectures; empty with a single one."""
     rows = shown_rows(analysis, slices)
     if len(rows) < 2:
         return ""
@@ -142,15 +142,15 @@ def side_cells(analysis: Analysis, slices: Slices, column: str) -> list[list[str
     """Difference of the first two shown rows on each slice."""
     one, other, *_ = shown_rows(analysis, slices)
     cells = []
-    for found in slices.of(column):
-        pair = found.pair(one, other)
+    for item in slices.of(column):
+        pair = item.pair(one, other)
         if pair is None:
             continue
         interval = pair.interval if pair.first == one else pair.interval.negated()
         difference = pair.difference if pair.first == one else -pair.difference
         text = f"{_points(interval.low)} to {_points(interval.high)}"
-        images = f"{found.images:,}"
-        cells.append([found.value, images, _points(difference, "+"), text, pair.verdict])
+        images = f"{item.images:,}"
+        cells.append([item.value, images, _points(difference, "+"), text, pair.verdict])
     return cells
 
 
@@ -158,10 +158,10 @@ def pair_sentence(analysis: Analysis, slices: Slices, column: str) -> str:
     """Name the other pairs that are apart on a slice."""
     shown = set(shown_rows(analysis, slices)[:2])
     apart = [
-        f"{analysis.rows[first].name} above {analysis.rows[second].name} on {found.value} "
+        f"{analysis.rows[first].name} above {analysis.rows[second].name} on {item.value} "
         f"by {100 * abs(pair.difference):.1f}"
-        for found in slices.of(column)
-        for pair in found.pairs
+        for item in slices.of(column)
+        for pair in item.pairs
         if pair.verdict == "apart" and {pair.first, pair.second} != shown
         for first, second in [
             (pair.first, pair.second) if pair.difference > 0 else (pair.second, pair.first)
@@ -176,13 +176,13 @@ def pair_sentence(analysis: Analysis, slices: Slices, column: str) -> str:
     return f"Other pairs that are apart (points): {'; '.join(apart[:MAX_ROWS])}{more}."
 
 
-def flat(analysis: Analysis, place: int) -> dict[str, object]:
+def flat(analysis: Analysis, index: int) -> dict[str, object]:
     """Unrounded accuracy of a row on each slice, by column of a CSV."""
     slices = analysis.slices
     return {
-        f"test_accuracy[{found.column}={found.value}]": found.figures[place].accuracy
-        for found in (slices.all if slices else ())
-        if place in found.figures
+        f"test_accuracy[{item.column}={item.value}]": item.figures[index].accuracy
+        for item in (slices.all if slices else ())
+        if index in item.figures
     }
 
 
@@ -196,8 +196,8 @@ def _points(share: float, sign: str = "") -> str:
     return text if float(text) else "0.0"
 
 
-def _accuracy(found: Slice, place: int) -> str:
-    figures = found.figures[place]
+def _accuracy(item: Slice, index: int) -> str:
+    figures = item.figures[index]
     low, high = 100 * figures.interval.low, 100 * figures.interval.high
-    mark = ", weak" if place in found.weak else ""
+    mark = ", weak" if index in item.weak else ""
     return f"{100 * figures.accuracy:.1f} ({low:.1f} to {high:.1f}){mark}"

@@ -75,8 +75,8 @@ class Slice:
     @property
     def weak(self) -> dict[int, SliceFigures]:
         """Rows that are significantly less accurate here than elsewhere, largest gap first."""
-        found = {row: figures for row, figures in self.figures.items() if figures.p < LEVEL}
-        return dict(sorted(found.items(), key=lambda item: item[1].accuracy - item[1].rest))
+        weak_rows = {row: figures for row, figures in self.figures.items() if figures.p < LEVEL}
+        return dict(sorted(weak_rows.items(), key=lambda item: item[1].accuracy - item[1].rest))
 
 
 @dataclass(frozen=True)
@@ -88,21 +88,21 @@ class Slices:
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of the columns."""
-        return tuple(dict.fromkeys(found.column for found in self.all))
+        return tuple(dict.fromkeys(item.column for item in self.all))
 
     def of(self, column: str) -> tuple[Slice, ...]:
         """Slices of one column."""
-        return tuple(found for found in self.all if found.column == column)
+        return tuple(item for item in self.all if item.column == column)
 
     @property
     def weakest(self) -> tuple[Slice, ...]:
         """Weak slices, those that cost the most correct predictions first."""
-        return tuple(sorted((found for found in self.all if found.weak), key=_cost))
+        return tuple(sorted((item for item in self.all if item.weak), key=_cost))
 
 
-def _cost(found: Slice) -> float:
+def _cost(item: Slice) -> float:
     """Correct predictions gained against the accuracy elsewhere; negative where weak."""
-    return min(found.images * (one.accuracy - one.rest) for one in found.weak.values())
+    return min(item.images * (one.accuracy - one.rest) for one in item.weak.values())
 
 
 def compare_slices(
@@ -120,25 +120,25 @@ def compare_slices(
     resampled together. Raises ReportError for a column without two slices.
     """
     masks = {name: slice_masks(name, values, name in ordered) for name, values in columns.items()}
-    stacked = np.stack([mask for found in masks.values() for mask in found.values()])
+    stacked = np.stack([mask for by_value in masks.values() for mask in by_value.values()])
     rows = list(correct)
     means = np.stack([correct[row].mean(axis=0) for row in rows])
     adjusted = weakness_p_values(means, stacked, groups)
     resampling = Resampling(groups)
     slices: list[Slice] = []
-    for name, found in masks.items():
-        own = np.stack(list(found.values()))
+    for name, by_value in masks.items():
+        own = np.stack(list(by_value.values()))
         drawn = _drawn(resampling, means, own)
         pairs = _pairs(rows, correct, own, drawn, margin)
         start = len(slices)
-        for place, (value, mask) in enumerate(found.items()):
+        for index, (value, mask) in enumerate(by_value.items()):
             figures = {
                 row: _figures(
-                    means[number], mask, drawn[number, place], adjusted[number, start + place]
+                    means[number], mask, drawn[number, index], adjusted[number, start + index]
                 )
                 for number, row in enumerate(rows)
             }
-            slices.append(Slice(name, value, int(mask.sum()), figures, pairs[place]))
+            slices.append(Slice(name, value, int(mask.sum()), figures, pairs[index]))
     return Slices(tuple(slices))
 
 
@@ -150,8 +150,8 @@ def slice_masks(
     names, counts = np.unique(texts.astype(str), return_counts=True)
     if len(names) < 2:
         raise ReportError(f"--by {column}: all test images have one value, {str(names[0])!r}")
-    order = sorted(range(len(names)), key=lambda place: (-counts[place], names[place]))
-    large = [names[place] for place in order if counts[place] >= MIN_IMAGES][:MAX_SLICES]
+    order = sorted(range(len(names)), key=lambda index: (-counts[index], names[index]))
+    large = [names[index] for index in order if counts[index] >= MIN_IMAGES][:MAX_SLICES]
     if by_number:
         large.sort(key=lambda name: float(name.split()[0]))
     masks = {str(name): np.asarray(texts == name) for name in large}
@@ -178,10 +178,10 @@ def weakness_p_values(
     of correct predictions of each group of images, against the row's accuracy, changes places with
     those of other groups. A group belongs to the slice of its first image.
     """
-    numbers, first, places = np.unique(groups, return_index=True, return_inverse=True)
+    numbers, first, indices = np.unique(groups, return_index=True, return_inverse=True)
     count = len(numbers)
     surplus = np.zeros((count, len(means)))
-    np.add.at(surplus, places.reshape(-1), (means - means.mean(axis=1, keepdims=True)).T)
+    np.add.at(surplus, indices.reshape(-1), (means - means.mean(axis=1, keepdims=True)).T)
     members = masks[:, first].astype(np.float64)
     size = members.sum(axis=1)
     # The variance of a sum of `size` values drawn without replacement.
@@ -223,26 +223,26 @@ def _pairs(
 ) -> list[tuple[SlicePair, ...]]:
     """Compared rows by slice; tests as of all images, adjusted for the slices of a column."""
     pairs = list(itertools.combinations(range(len(rows)), 2))
-    keys = [(place, i, j) for place in range(len(masks)) for i, j in pairs]
+    keys = [(index, i, j) for index in range(len(masks)) for i, j in pairs]
     if not keys:
         return [()] * len(masks)
     by_seed = {
-        (place, number): [float(right[mask].mean()) for right in correct[row]]
-        for place, mask in enumerate(masks)
+        (index, number): [float(right[mask].mean()) for right in correct[row]]
+        for index, mask in enumerate(masks)
         for number, row in enumerate(rows)
     }
     values = [float(np.mean(by_seed[p, i]) - np.mean(by_seed[p, j])) for p, i, j in keys]
     resampled = [drawn[i, p] - drawn[j, p] for p, i, j in keys]
     seeds = [_seed_variance(by_seed[p, i], by_seed[p, j]) for p, i, j in keys]
-    found = statistics.simultaneous_differences(values, resampled, seeds)
+    differences = statistics.simultaneous_differences(values, resampled, seeds)
     exact = statistics.holm(
         [_exact(correct[rows[i]], correct[rows[j]], masks[p]) for p, i, j in keys]
     )
     by_slice: list[list[SlicePair]] = [[] for _ in masks]
-    for (place, i, j), one, p in zip(keys, found, exact, strict=True):
-        interval = _with_unseen(judged_interval(one, p), int(masks[place].sum()))
+    for (index, i, j), one, p in zip(keys, differences, exact, strict=True):
+        interval = _with_unseen(judged_interval(one, p), int(masks[index].sum()))
         verdict = verdict_of(interval, margin)
-        by_slice[place].append(SlicePair(rows[i], rows[j], one.value, interval, verdict))
+        by_slice[index].append(SlicePair(rows[i], rows[j], one.value, interval, verdict))
     return [tuple(pairs_of) for pairs_of in by_slice]
 
 

@@ -53,8 +53,8 @@ class Resampling:
 
     def __init__(self, groups: Ints, draws: int = DRAWS, seed: int = SEED) -> None:
         """Draw the resamples; the same groups and seed give the same draws."""
-        numbers, places = np.unique(groups, return_inverse=True)
-        self._places = places.reshape(-1)
+        numbers, indices = np.unique(groups, return_inverse=True)
+        self._indices = indices.reshape(-1)
         count = len(numbers)
         generator = np.random.default_rng(seed)
         # A group is rarely drawn ten times, so uint8 is enough and saves memory.
@@ -70,7 +70,7 @@ class Resampling:
         """Sum integer counts by image [n, k] over each resampled test set: [draws, k]."""
         values = np.asarray(counts, dtype=np.float32)
         by_group = np.zeros((self._times.shape[1], values.shape[1]), dtype=np.float32)
-        np.add.at(by_group, self._places, values)
+        np.add.at(by_group, self._indices, values)
         sums = np.empty((len(self._times), values.shape[1]))
         for start in range(0, len(sums), CHUNK):
             # float32 adds integers below 2^24 exactly, in any order.
@@ -80,7 +80,7 @@ class Resampling:
 
     def sizes(self) -> Floats:
         """Number of images in each resampled test set [draws]."""
-        return self.sums(np.ones((len(self._places), 1)))[:, 0]
+        return self.sums(np.ones((len(self._indices), 1)))[:, 0]
 
 
 def percentile_interval(drawn: Floats, level: float = LEVEL) -> Interval:
@@ -153,12 +153,12 @@ def bootstrap_p(observed: float, drawn: Floats) -> float:
 
 def holm(values: Sequence[float]) -> list[float]:
     """Adjust p-values for multiple comparisons, in the given order (Holm 1979)."""
-    order = sorted(range(len(values)), key=lambda place: values[place])
+    order = sorted(range(len(values)), key=lambda index: values[index])
     adjusted = [0.0] * len(values)
     highest = 0.0
-    for rank, place in enumerate(order):
-        highest = max(highest, min(1.0, (len(values) - rank) * values[place]))
-        adjusted[place] = highest
+    for rank, index in enumerate(order):
+        highest = max(highest, min(1.0, (len(values) - rank) * values[index]))
+        adjusted[index] = highest
     return adjusted
 
 
@@ -258,14 +258,14 @@ def best_p_values(
     """
     deviations = drawn - values[:, None]
     p_values = []
-    for place, value in enumerate(values):
-        differences = deviations - deviations[place]
+    for index, value in enumerate(values):
+        differences = deviations - deviations[index]
         sampling = differences.std(axis=1, ddof=1)
         others = [other for other in range(len(values)) if sampling[other] > 0]
         largest = np.zeros(drawn.shape[1])
         lead = 0.0
         for other in range(len(values)):
-            error, _, freedom = _with_seeds(float(sampling[other]), seeds[place][other])
+            error, _, freedom = _with_seeds(float(sampling[other]), seeds[index][other])
             lead = max(lead, _standardized(float(values[other] - value), error, freedom))
         for other in others:
             np.maximum(largest, differences[other] / sampling[other], out=largest)

@@ -65,7 +65,7 @@ class Stressed:
 
 def read_stress(rows: Sequence[Row], root: Path) -> Stressed:
     """Read the results of rows whose runs are below the tracking folder `root`."""
-    found: list[RowStress] = []
+    rows_: list[RowStress] = []
     errors: list[str] = []
     for row in rows:
         for record in row.records:
@@ -76,9 +76,9 @@ def read_stress(rows: Sequence[Row], root: Path) -> Stressed:
                 continue
             if test is not None:
                 accuracies = _accuracies(results, test)
-                found.append(RowStress(row, record.test.accuracy, results, accuracies))
+                rows_.append(RowStress(row, record.test.accuracy, results, accuracies))
                 break
-    return Stressed(tuple(found), tuple(errors))
+    return Stressed(tuple(rows_), tuple(errors))
 
 
 def read_accuracies(folder: Path, record: RunRecord) -> dict[Condition, float]:
@@ -94,27 +94,27 @@ def _read(folder: Path, record: RunRecord) -> tuple[dict[Condition, StressResult
 
 def _accuracies(results: Mapping[Condition, StressResult], test: TestSet) -> dict[Condition, float]:
     return {
-        condition: float((result.answers == test.labels).mean())
+        condition: float((result.predicted == test.labels).mean())
         for condition, result in results.items()
     }
 
 
-def shared_conditions(found: Sequence[RowStress]) -> list[Condition]:
+def shared_conditions(rows: Sequence[RowStress]) -> list[Condition]:
     """Conditions that all rows have, in the order of the first."""
     return [
         condition
-        for condition in (found[0].results if found else ())
-        if all(condition in item.results for item in found)
+        for condition in (rows[0].results if rows else ())
+        if all(condition in item.results for item in rows)
     ]
 
 
 def section(analysis: Analysis) -> Section | None:
     """Accuracies by row, and whether the pick holds; None unless runs were stressed."""
-    found, errors = analysis.stress.rows, analysis.stress.errors
-    conditions = shared_conditions(found)
+    rows, errors = analysis.stress.rows, analysis.stress.errors
+    conditions = shared_conditions(rows)
     if not conditions or analysis.test is None:
         return Section(" ".join(errors)) if errors else None
-    drawn = _drawn(found, conditions, analysis.test)
+    drawn = _drawn(rows, conditions, analysis.test)
     intervals = [percentile_interval(values) for values in drawn]
     kinds = list(dict.fromkeys(corruption for corruption, _ in conditions))
     columns = ("architecture", "clean", "corrupted, mean", "95 % CI", "relative", "worst")
@@ -122,34 +122,34 @@ def section(analysis: Analysis) -> Section | None:
         SectionTable(
             "Robustness to corruptions",
             columns,
-            [_cells(*it, conditions, kinds) for it in zip(found, intervals, strict=True)],
-            [*_notes(analysis, found), *errors],
+            [_cells(*it, conditions, kinds) for it in zip(rows, intervals, strict=True)],
+            [*_notes(analysis, rows), *errors],
         ),
         SectionTable(
             "Accuracy by corruption",
-            ("corruption", *(item.row.name for item in found)),
-            [[kind.replace("_", " "), *_by_kind(found, conditions, kind)] for kind in kinds],
+            ("corruption", *(item.row.name for item in rows)),
+            [[kind.replace("_", " "), *_by_kind(rows, conditions, kind)] for kind in kinds],
         ),
     ]
     values = {
         item.row.name: {f"{kind}-{severity}": value for (kind, severity), value in known}
-        for item in found
+        for item in rows
         for known in [item.accuracies.items()]
     }
-    lead = f"{_what(conditions, kinds)} {_verdict(analysis, found, conditions, drawn)}"
+    lead = f"{_what(conditions, kinds)} {_verdict(analysis, rows, conditions, drawn)}"
     return Section(lead.rstrip(), tables, [CHART], for_papers=True, values=values)
 
 
-def flat(analysis: Analysis, place: int) -> dict[str, object]:
+def flat(analysis: Analysis, index: int) -> dict[str, object]:
     """Mean accuracy of a row under corruption; empty unless it was stressed."""
-    found = analysis.stress.of(analysis.rows[place])
-    if found is None:
+    row = analysis.stress.of(analysis.rows[index])
+    if row is None:
         return {}
-    mean = statistics.fmean(found.accuracies.values())
+    mean = statistics.fmean(row.accuracies.values())
     return {
         "corrupted_accuracy": mean,
-        "relative_robustness": mean / found.clean if found.clean else None,
-        "corruptions": len(found.accuracies),
+        "relative_robustness": mean / row.clean if row.clean else None,
+        "corruptions": len(row.accuracies),
     }
 
 
@@ -164,14 +164,14 @@ def _what(conditions: Sequence[Condition], kinds: Sequence[str]) -> str:
     )
 
 
-def _drawn(found: Sequence[RowStress], conditions: Sequence[Condition], test: TestSet) -> Floats:
+def _drawn(rows: Sequence[RowStress], conditions: Sequence[Condition], test: TestSet) -> Floats:
     """Mean accuracy of each row in each resampled test set [rows, draws]."""
     resampling = Resampling(test.groups)
     images = resampling.sizes()
     drawn = []
-    for item in found:
+    for item in rows:
         right = sum(
-            (item.results[condition].answers == test.labels).astype(np.int64)
+            (item.results[condition].predicted == test.labels).astype(np.int64)
             for condition in conditions
         )
         counts = np.asarray(right).reshape(-1, 1)
@@ -181,17 +181,17 @@ def _drawn(found: Sequence[RowStress], conditions: Sequence[Condition], test: Te
 
 def _verdict(
     analysis: Analysis,
-    found: Sequence[RowStress],
+    stressed: Sequence[RowStress],
     conditions: Sequence[Condition],
     drawn: Floats,
 ) -> str:
-    """Say whether the rule picks the same architecture by accuracy under corruption."""
+    """State whether the rule picks the same architecture by accuracy under corruption."""
     pick = analysis.pick
-    rows = [item.row for item in found]
+    rows = [item.row for item in stressed]
     if pick is None or pick.chosen not in rows or len(rows) < 2:
         return ""
     rule = Rule(rows, dataclasses.replace(pick.criteria, min_accuracy=None))
-    means = np.array([[item.mean(conditions)] for item in found])
+    means = np.array([[item.mean(conditions)] for item in stressed])
     (chosen,) = rule.choose(means)
     share = float((rule.choose(drawn) == chosen).mean())
     sure = f"in {100 * share:.0f} % of resampled test sets"
@@ -221,17 +221,17 @@ def _cells(
     ]
 
 
-def _by_kind(found: Sequence[RowStress], conditions: Sequence[Condition], kind: str) -> list[str]:
-    return [f"{100 * _mean_of(item, conditions, kind):.2f} %" for item in found]
+def _by_kind(rows: Sequence[RowStress], conditions: Sequence[Condition], kind: str) -> list[str]:
+    return [f"{100 * _mean_of(item, conditions, kind):.2f} %" for item in rows]
 
 
 def _mean_of(item: RowStress, conditions: Sequence[Condition], kind: str) -> float:
     return item.mean([condition for condition in conditions if condition[0] == kind])
 
 
-def _notes(analysis: Analysis, found: Sequence[RowStress]) -> list[str]:
-    known = {item.row.name for item in found}
+def _notes(analysis: Analysis, stressed: Sequence[RowStress]) -> list[str]:
+    known = {item.row.name for item in stressed}
     missing = [row.name for row in analysis.rows if row.name not in known]
     if not missing:
         return []
-    return [f"Not stressed: {', '.join(missing)}; `bench stress` does it."]
+    return [f"Not stressed: {', '.join(missing)}; run `bench stress`."]

@@ -63,7 +63,7 @@ def without_suspects(
         return None
     accuracies = []
     for runs in predictions:
-        correct = [item.answers == test.labels for item in runs]
+        correct = [item.predicted == test.labels for item in runs]
         accuracies.append(
             (
                 statistics.fmean(float(one.mean()) for one in correct),
@@ -98,9 +98,9 @@ def section(analysis: Analysis) -> Section | None:
     return Section(" ".join([without.sentence, *action]), [table], values=values)
 
 
-def flat(analysis: Analysis, place: int) -> dict[str, object]:
+def flat(analysis: Analysis, index: int) -> dict[str, object]:
     """Accuracy of a row without suspects; empty unless the data has been audited."""
     if analysis.without is None:
         return {}
-    accuracies = analysis.without.accuracies[place]
+    accuracies = analysis.without.accuracies[index]
     return {"test_accuracy_without_suspects": accuracies and accuracies[1]}

@@ -32,14 +32,14 @@ def with_target(
     accuracy.
     """
     variants = {item.row: item.verdicts for item in deployed}
-    found = []
+    updated = []
     for row in rows:
         if target is not None:
             fastest = fastest_usable(variants.get(row.name, ()), target)
             on_target = None if fastest is None else _on_target(fastest)
             row = dataclasses.replace(row, target=target, on_target=on_target)
-        found.append(dataclasses.replace(row, price=_price(row, price_per_hour)))
-    return found
+        updated.append(dataclasses.replace(row, price=_price(row, price_per_hour)))
+    return updated
 
 
 def _on_target(verdict: VariantVerdict) -> OnTarget:

@@ -28,8 +28,8 @@ def with_slices(analysis: Analysis, names: Sequence[str], study: StudySettings) 
     pixels = analysis.comparison.pixels
     columns, ordered = slice_values(names, study.data, root, analysis.test, pixels)
     margin = analysis.pick.criteria.margin / 100
-    found = compare_slices(columns, correct, analysis.test.groups, margin, ordered)
-    return dataclasses.replace(analysis, slices=found)
+    compared = compare_slices(columns, correct, analysis.test.groups, margin, ordered)
+    return dataclasses.replace(analysis, slices=compared)
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Report:
     def table(self) -> list[dict[str, object]]:
         """CSV rows of the first comparison's finished rows."""
         first = self.analyses[0]
-        return [flat_row(first, place) for place in range(len(first.rows))]
+        return [flat_row(first, index) for index in range(len(first.rows))]
 
 
 def read_report(

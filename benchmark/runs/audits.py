@@ -88,8 +88,8 @@ def store_audit(root: Path, audit: Audit) -> Path:
 
 def find_audit(root: Path, fingerprint: str) -> Audit | None:
     """Return the audit of a data set, or None if it is missing or damaged."""
-    found = RunFolder(root / "audits").read(_name(fingerprint), Audit)
-    return found if found is not None and found.fingerprint == fingerprint else None
+    audit = RunFolder(root / "audits").read(_name(fingerprint), Audit)
+    return audit if audit is not None and audit.fingerprint == fingerprint else None
 
 
 def _name(fingerprint: str) -> str:

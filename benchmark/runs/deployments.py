@@ -217,10 +217,10 @@ class Deployments:
     def artifacts(self, variant: str | None = None) -> list[Artifact]:
         """Return the readable artifacts, of one variant or of all, the newest first."""
         paths = sorted(self.path.glob(f"{variant or '*'}/*/{ARTIFACT}"))
-        found = [(RunFolder(path.parent).read(ARTIFACT, Artifact), path) for path in paths]
+        readable = [(RunFolder(path.parent).read(ARTIFACT, Artifact), path) for path in paths]
         known = [
             artifact
-            for artifact, path in found
+            for artifact, path in readable
             if artifact is not None and self.folder(artifact) == path.parent
         ]
         return sorted(known, key=lambda artifact: artifact.built_at, reverse=True)
@@ -258,15 +258,15 @@ class Deployments:
         """Return the newest measured artifact of each variant on each device."""
         accuracies = self.accuracies()
         known = {} if accuracies is None else accuracies.variants
-        found: dict[tuple[str, str], Deployed] = {}
+        newest: dict[tuple[str, str], Deployed] = {}
         for artifact in self.artifacts():
             accuracy = known.get(artifact.variant)
             if accuracy is not None and accuracy.artifact != artifact.sha256:
                 accuracy = None
             for timing in self.timings(artifact):
                 key = (timing.device.name, artifact.variant)
-                found.setdefault(key, Deployed(artifact, timing, accuracy))
-        return sorted(found.values(), key=_reference_first)
+                newest.setdefault(key, Deployed(artifact, timing, accuracy))
+        return sorted(newest.values(), key=_reference_first)
 
 
 def _reference_first(item: Deployed) -> tuple[str, bool, str]:

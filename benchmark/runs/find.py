@@ -23,7 +23,7 @@ MAX_PATH = 4000
 
 
 @dataclass(frozen=True)
-class FoundRun:
+class FinishedRun:
     """A finished run and its folder."""
 
     folder: RunFolder
@@ -53,7 +53,7 @@ class FoundRun:
             )
 
 
-def find_run(requested: str, study: Callable[[], StudySettings]) -> FoundRun:
+def find_run(requested: str, study: Callable[[], StudySettings]) -> FinishedRun:
     """Find a finished run by the path of its folder, else among the runs of the study.
 
     `study` is only called if `requested` is not a path. Runs of the study match by run_id, name,
@@ -78,35 +78,36 @@ def find_run(requested: str, study: Callable[[], StudySettings]) -> FoundRun:
         for folder in study_folders(root, settings.study)
         if (spec := folder.spec()) is not None
     ]
-    found = _matching(requested, known)
-    if not found:
+    matching = _matching(requested, known)
+    if not matching:
         names = sorted({name for item in known for name in (item[1].name, item[1].run_id)})
         hint = did_you_mean(requested, names) or (_listed(known) if known else "; it has no runs")
         raise ReportError(f"study {settings.study!r} has no run {requested!r} in {root}{hint}")
-    if len(found) > 1:
-        found = _as_settings_say(found, settings)
-    if len(found) > 1:
+    if len(matching) > 1:
+        matching = _matching_settings(matching, settings)
+    if len(matching) > 1:
         raise ReportError(
-            f"{requested!r} matches {len(found)} runs of study {settings.study!r}{_listed(found)}; "
-            "give a run_id or a prefix of it, or the settings of one of them with -c and --set"
+            f"{requested!r} matches {len(matching)} runs of study {settings.study!r}"
+            f"{_listed(matching)}; give a run_id or a prefix of it, or the settings of one of "
+            "them with -c and --set"
         )
-    return _finished(found[0][0])
+    return _finished(matching[0][0])
 
 
-def _as_settings_say(
-    found: Sequence[tuple[RunFolder, RunSpec]], study: StudySettings
+def _matching_settings(
+    runs: Sequence[tuple[RunFolder, RunSpec]], study: StudySettings
 ) -> list[tuple[RunFolder, RunSpec]]:
     """Return the runs that the study's settings would produce, or all if there are none.
 
     The location of the data and the requested weights only decide between runs that are otherwise
     comparable.
     """
-    wanted = comparable_settings(with_teachers_by_id(study))
-    same = [item for item in found if comparable_settings(item[1]) == wanted]
+    expected = comparable_settings(with_teachers_by_id(study))
+    same = [item for item in runs if comparable_settings(item[1]) == expected]
     for attribute in ("model", "data"):
         value = getattr(study, attribute)
         same = [item for item in same if getattr(item[1], attribute) == value] or same
-    return same or list(found)
+    return same or list(runs)
 
 
 def _matching(
@@ -119,20 +120,20 @@ def _matching(
     return named or [item for item in known if requested and item[1].run_id.startswith(requested)]
 
 
-def _listed(found: Sequence[tuple[RunFolder, RunSpec]]) -> str:
+def _listed(runs: Sequence[tuple[RunFolder, RunSpec]]) -> str:
     """List runs by name and run_id, with the settings in which runs of the same name differ."""
-    shown = found[:MAX_LISTED]
-    one_name = len({spec.name for _, spec in found}) == 1
+    shown = runs[:MAX_LISTED]
+    one_name = len({spec.name for _, spec in runs}) == 1
     apart = differing_settings([spec for _, spec in shown]) if one_name else [""] * len(shown)
     names = [
         f"{spec.name} ({', '.join(filter(None, (spec.run_id, settings)))})"
         for (_, spec), settings in zip(shown, apart, strict=True)
     ]
-    more = f" and {len(found) - MAX_LISTED} more" if len(found) > MAX_LISTED else ""
+    more = f" and {len(runs) - MAX_LISTED} more" if len(runs) > MAX_LISTED else ""
     return f": {', '.join(names)}{more}"
 
 
-def find_same_run(root: Path, spec: RunSpec) -> FoundRun | None:
+def find_same_run(root: Path, spec: RunSpec) -> FinishedRun | None:
     """Find the finished run with the run_id of `spec` in its study, else in any other.
 
     Runs with the same run_id have the same results. Their study's name is not part of it.
@@ -143,19 +144,19 @@ def find_same_run(root: Path, spec: RunSpec) -> FoundRun | None:
         folder = RunFolder(path)
         record = folder.record()
         if record is not None and record.run_id == spec.run_id:
-            return FoundRun(folder, record)
+            return FinishedRun(folder, record)
     return None
 
 
-def open_run(path: Path) -> FoundRun:
+def open_run(path: Path) -> FinishedRun:
     """Open the run in a folder; raises ReportError if it is not finished."""
     return _finished(RunFolder(path))
 
 
-def _finished(folder: RunFolder) -> FoundRun:
+def _finished(folder: RunFolder) -> FinishedRun:
     record = folder.record()
     if record is not None:
-        return FoundRun(folder, record)
+        return FinishedRun(folder, record)
     failure = folder.failure()
     if failure is not None:
         raise ReportError(

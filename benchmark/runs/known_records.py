@@ -29,16 +29,16 @@ class Records(Sequence[RunRecord]):
         return len(self._folders)
 
     @overload
-    def __getitem__(self, place: int) -> RunRecord: ...
+    def __getitem__(self, index: int) -> RunRecord: ...
 
     @overload
-    def __getitem__(self, place: slice) -> list[RunRecord]: ...
+    def __getitem__(self, index: slice) -> list[RunRecord]: ...
 
-    def __getitem__(self, place: int | slice) -> RunRecord | list[RunRecord]:
+    def __getitem__(self, index: int | slice) -> RunRecord | list[RunRecord]:
         """Read one record or a slice; raises StoreError if a record is missing or damaged."""
-        if isinstance(place, slice):
-            return [_read(folder) for folder in self._folders[place]]
-        return _read(self._folders[place])
+        if isinstance(index, slice):
+            return [_read(folder) for folder in self._folders[index]]
+        return _read(self._folders[index])
 
 
 def _read(folder: RunFolder) -> RunRecord:

@@ -37,7 +37,7 @@ class _Stored(Settings):
 
     upgrade: ClassVar[Callable[[Any], Any]] = staticmethod(upgraded)
 
-    version: Literal[3] = RECORD_VERSION
+    version: Literal[4] = RECORD_VERSION
     check: str = ""
     """SHA-256 of the file with this field empty."""
     run_id: str

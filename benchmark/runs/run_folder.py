@@ -152,7 +152,7 @@ class RunFolder:
         """Return whether a record exists, even a damaged one."""
         return (self.path / RECORD).exists()
 
-    def why_not_believed(self) -> str:
+    def invalid_reason(self) -> str:
         """Return why an existing record is invalid; empty if it is valid or missing."""
         if not self.has_ended() or self.record() is not None:
             return ""

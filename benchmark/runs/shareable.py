@@ -1,4 +1,4 @@
-"""What of a run may leave its machine: settings and results without paths, tags and passwords.
+"""Shareable parts of a run: settings and results without paths, tags and passwords.
 
 Every figure stays, and so does the run_id. A run and its shared copy are the same run.
 """
@@ -46,9 +46,9 @@ def shareable_data(data: DataSettings) -> DataSettings:
 
 def shareable_spec(spec: RunSpec) -> RunSpec:
     """Return the spec without paths and tags; its run_id is the same."""
-    kept = {"study", "architecture", "data_summary", "tags"}
+    shared = {"study", "architecture", "data_summary", "tags"}
     values = spec.model_dump(mode="json")
-    values |= _shareable({key: value for key, value in values.items() if key not in kept})
+    values |= _shareable({key: value for key, value in values.items() if key not in shared})
     values["data"] = shareable_data(spec.data).model_dump(mode="json")
     values["weights"]["path"] = None
     if spec.model.weights not in ("auto", "pretrained", "none"):

@@ -39,7 +39,7 @@ class StressResult(Settings):
         return self.corruption, self.severity
 
     @property
-    def answers(self) -> npt.NDArray[np.int64]:
+    def predicted(self) -> npt.NDArray[np.int64]:
         """Predicted class numbers [n]."""
         return np.array(self.predictions, dtype=np.int64)
 
@@ -55,10 +55,10 @@ class StressResults:
 
     def read(self, corruption: str, severity: int, version: int) -> StressResult | None:
         """Return the predictions under one condition; None if missing, damaged or outdated."""
-        found = self._files.read(f"{corruption}-{severity}.json", StressResult)
-        if found is None or found.condition != (corruption, severity):
+        stored = self._files.read(f"{corruption}-{severity}.json", StressResult)
+        if stored is None or stored.condition != (corruption, severity):
             return None
-        return found if self._is_own(found) and found.corruptions_version == version else None
+        return stored if self._is_own(stored) and stored.corruptions_version == version else None
 
     def all(self) -> dict[tuple[str, int], StressResult]:
         """Return the predictions of the newest corruptions by condition, in order of families.
@@ -71,19 +71,19 @@ class StressResults:
         names = [f"{name}-{severity}.json" for name, severity in conditions]
         present = [name for name in names if (self._files.path / name).exists()]
         known = [self._known(name) for name in present]
-        newest = max((found.corruptions_version for found in known), default=0)
-        return {found.condition: found for found in known if found.corruptions_version == newest}
+        newest = max((item.corruptions_version for item in known), default=0)
+        return {item.condition: item for item in known if item.corruptions_version == newest}
 
     def _known(self, name: str) -> StressResult:
-        found = self._files.read(name, StressResult)
-        if found is None or f"{found.corruption}-{found.severity}.json" != name:
+        item = self._files.read(name, StressResult)
+        if item is None or f"{item.corruption}-{item.severity}.json" != name:
             raise ReportError(f"{self._files.path / name}: is damaged; `bench stress` repeats it")
-        if not self._is_own(found):
+        if not self._is_own(item):
             raise ReportError(f"{self._files.path / name}: belongs to another run; delete it")
-        return found
+        return item
 
-    def _is_own(self, found: StressResult) -> bool:
-        return found.run_id == self._run_id and len(found.predictions) == self._images
+    def _is_own(self, item: StressResult) -> bool:
+        return item.run_id == self._run_id and len(item.predictions) == self._images
 
     def write(self, result: StressResult) -> None:
         """Store the predictions under one condition."""

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 Values = dict[str, Any]
 
-RECORD_VERSION: Literal[3] = 3
+RECORD_VERSION: Literal[4] = 4
 """Version of `record.json` and `failure.json` that this bench writes."""
 OLDEST_VERSION = 2
 """Earliest version that can be upgraded."""
@@ -75,7 +75,17 @@ def _counters_by_name(cost: Any) -> Any:
     return _grouped(cost, "verdicts", {f"{name}_verdict": name for name in _COUNTERS})
 
 
-_STEPS: Mapping[str, Callable[[Values], Values]] = {"2": _from_2_to_3}
+def _from_3_to_4(values: Values) -> Values:
+    """Rename the training route `pictures` to `images`."""
+    current = _changed(values, "training", lambda it: _changed(it, "route", _current_route))
+    return {**current, "version": 4}
+
+
+def _current_route(route: Any) -> Any:
+    return "images" if route == "pictures" else route
+
+
+_STEPS: Mapping[str, Callable[[Values], Values]] = {"2": _from_2_to_3, "3": _from_3_to_4}
 
 
 # Damaged files may hold values of any type; these are left to the validation that follows.

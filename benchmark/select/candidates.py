@@ -26,17 +26,17 @@ def find_candidates(
     unknown names, and if nothing is left.
     """
     matches = find_architectures(study, patterns, cache, notify, leave_out_unfit=True)
-    several = len({item.image_size for item in matches}) > 1
+    sizes_differ = len({item.image_size for item in matches}) > 1
     weights, errors = resolve_weights([item.entry for item in matches if not item.out], study)
     for note in sorted({item.note for item in weights.values() if item.note}):
         notify(f"weights are random: {note}")
-    return tuple(_candidate(item, several, errors) for item in matches), weights
+    return tuple(_candidate(item, sizes_differ, errors) for item in matches), weights
 
 
-def _candidate(item: ArchitectureMatch, several: bool, errors: dict[str, str]) -> Candidate:
+def _candidate(item: ArchitectureMatch, sizes_differ: bool, errors: dict[str, str]) -> Candidate:
     name = item.entry.name
     return Candidate(
-        name=f"{name} @ {item.image_size}" if several else name,
+        name=f"{name} @ {item.image_size}" if sizes_differ else name,
         architecture=item.entry,
         macs=item.macs,
         training_macs=item.training_macs,

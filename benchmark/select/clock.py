@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmark.select.selection_state import Spent, read_spent, write_spent
 
 SAVE_INTERVAL_S = 5.0
-SETUP, ANSWER, CHECK = "setup", "answer", "check"
+SETUP, RESULT, CHECK = "setup", "answer", "check"
 """Phases before the first rung, after the last rung, and outside the budget."""
 
 
@@ -27,9 +27,9 @@ class Clock:
         self._saved_at = self._since
         self._stopped = False
 
-    def keep(self, root: Path, name: str, begun: bool) -> None:
-        """Save the time with a selection from now on; resume the saved time if `begun`."""
-        if begun:
+    def persist(self, root: Path, name: str, resumed: bool) -> None:
+        """Save the time with a selection from now on; resume the saved time if `resumed`."""
+        if resumed:
             self._seconds = dict(read_spent(root, name).seconds)
         self._file = (root, name)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmark.report.pick_rule import NO_CRITERIA, Criteria
 
-ANSWERING_S = 12.0
+FINAL_STEPS_S = 12.0
 """Seconds reserved after the last run, for the table and MLflow."""
 ROUNDED_UP = 1.1
 """Margin on a suggested budget, so that it is still sufficient next time."""

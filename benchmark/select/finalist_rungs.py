@@ -32,7 +32,7 @@ def plan_final(
         for measure in (True, False) if training.measure else (False,):
             if measure and count * speed.measure_s > MEASURING_SHARE * available_s:
                 continue
-            rung = longest_final(
+            rung = full_final(
                 costs[:count],
                 image_counts,
                 training.model_copy(update={"measure": measure}),
@@ -61,7 +61,7 @@ def final_s(gmacs: Sequence[float | None], rung: Rung, training: Training, speed
     )
 
 
-def whole_rung(architectures: int, image_counts: ImageCounts, training: Training) -> Rung:
+def full_rung(architectures: int, image_counts: ImageCounts, training: Training) -> Rung:
     """Final rung with full training, without a time estimate."""
     return Rung(
         kind="final",
@@ -76,7 +76,7 @@ def whole_rung(architectures: int, image_counts: ImageCounts, training: Training
     )
 
 
-def longest_final(
+def full_final(
     costs: Sequence[float],
     image_counts: ImageCounts,
     training: Training,
@@ -103,7 +103,7 @@ def final_rung(
     """Final rung of networks with the given costs in GMACs, and its expected time."""
     images = (image_counts.train, image_counts.valid, image_counts.test)
     seconds = _seconds_of_final(costs, images, epochs, training, speed)
-    rung = whole_rung(len(costs), image_counts, training)
+    rung = full_rung(len(costs), image_counts, training)
     return rung.model_copy(update={"epochs": epochs, "seconds": seconds})
 
 

@@ -11,7 +11,7 @@ from benchmark.report.analysis import analyse
 from benchmark.report.collect import Collection, Comparison
 from benchmark.report.pick_rule import Criteria
 from benchmark.report.write import Report, read_report
-from benchmark.select.answer import find_selected
+from benchmark.select.selection_result import find_selected
 
 
 def report_or_finalists(
@@ -48,7 +48,7 @@ def _finalists(study: StudySettings, criteria: Criteria) -> tuple[Report, str]:
         if (record.spec.study, record.spec.protocol_id, record.spec.data_summary.fingerprint)
         == (first.study, first.protocol_id, first.data_summary.fingerprint)
     ]
-    name = selected.answer.selection
+    name = selected.result.selection
     others = len(selected.finalists) - len(comparable)
     elsewhere = [f"{others} other finalists of selection {name}"] if others else []
     comparison = Comparison(comparable, [], [])

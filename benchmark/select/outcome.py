@@ -179,9 +179,9 @@ def _end(outcome: Outcome, last: RungResult, name: str) -> str:
     if best is not None and last.rung.kind != "probe":
         same = within_noise(best[1].accuracy, own.accuracy, last.valid_images)
         return "finalist, within noise of the winner" if same else "finalist"
-    if own in last.promotion.kept:
+    if own in last.promotion.promoted:
         return f"promoted in {last.label}"
-    border = last.promotion.kept[-1].accuracy
+    border = last.promotion.promoted[-1].accuracy
     gap = f"{100 * (border - own.accuracy):.1f} points below the last promoted"
     if border == own.accuracy:
         gap = "equal to the last promoted, which has fewer MACs or sorts first by name"

@@ -25,7 +25,7 @@ class RungScore:
 class Promotion:
     """Promoted and eliminated candidates of a rung."""
 
-    kept: list[RungScore]
+    promoted: list[RungScore]
     """Promoted candidates, best first."""
     dropped: list[RungScore]
     """Eliminated candidates, best first."""

@@ -85,12 +85,12 @@ def run(
     candidates: Sequence[Candidate],
     probe: bool = False,
     until: float | None = None,
-    one_at_least: bool = False,
+    finish_one: bool = False,
 ) -> RungRuns:
     """Run candidates with a rung's study; finished runs are not repeated.
 
     `rung` is the rung's label. A `probe` skips cost counting and the test split. Unfinished runs
-    are stopped at `until`, in `time.monotonic` seconds, except that `one_at_least` finishes one.
+    are stopped at `until`, in `time.monotonic` seconds, except that `finish_one` finishes one.
     Raises KeyboardInterrupt on Ctrl-C, with all progress saved.
     """
     from benchmark.tracking.mlflow_store import MlflowStore
@@ -106,7 +106,7 @@ def run(
         timeout_s=limits.timeout_s,
         memory_bytes=memory_bytes,
         until=until,
-        one_at_least=one_at_least,
+        finish_one=finish_one,
     )
     listeners: list[Listener] = [
         TerminalListener(console, len(plan), policy.workers),

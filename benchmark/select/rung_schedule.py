@@ -10,10 +10,10 @@ from benchmark.errors import SelectError
 from benchmark.select.finalist_rungs import (
     PROBE_BATCH,
     final_rung,
+    full_final,
     heads_rung,
     known_costs,
     least_epochs,
-    longest_final,
 )
 from benchmark.select.promotion import halvings
 from benchmark.select.rung import MIN_EPOCHS, ImageCounts, Rung, Speed, Training
@@ -70,11 +70,11 @@ class BudgetError(SelectError):
         super().__init__(too_small(budget_s, architectures, expected_s(shortest)))
 
 
-def too_small(budget_s: float, architectures: int, least_s: float) -> str:
+def too_small(budget_s: float, architectures: int, needed_s: float) -> str:
     """Message for a budget that is too small, with the budget needed."""
     return (
         f"--budget {duration(budget_s)}: {architectures} architectures take at least about "
-        f"{duration(least_s)} on this machine; raise the budget, or select fewer architectures "
+        f"{duration(needed_s)} on this machine; raise the budget, or select fewer architectures "
         "(--max-gmacs, --max-params, narrower patterns)"
     )
 
@@ -119,12 +119,12 @@ def _candidates_with_heads(
     tuned = [(sizes, count) for sizes in chains for count in range(sizes[-1], 0, -1)]
     for sizes, count in tuned:
         heads = heads_rung(mean, sizes[-1], image_counts.train, image_counts, speed)
-        least = least_epochs(count, training)
-        final = final_rung([mean] * count, least, image_counts, training, speed)
+        minimum = least_epochs(count, training)
+        final = final_rung([mean] * count, minimum, image_counts, training, speed)
         for probes in _all_probes(sizes[:-1], costs, image_counts, speed, done):
             yield [*probes, heads, final]
     for sizes in chains:
-        for train in _halved(image_counts.train, _least(image_counts)):
+        for train in _halved(image_counts.train, _halvings(image_counts)):
             heads = heads_rung(mean, sizes[-1], train, image_counts, speed)
             for probes in _all_probes(sizes[:-1], costs, image_counts, speed, done):
                 yield [*probes, heads]
@@ -137,7 +137,7 @@ def _all_probes(
     if not sizes:
         yield []
         return
-    for first in _halved(image_counts.train, _least(image_counts)):
+    for first in _halved(image_counts.train, _halvings(image_counts)):
         yield _probes(sizes, first, costs, image_counts, speed, done)
 
 
@@ -155,7 +155,7 @@ def _grown(
         return rungs
     mean = [statistics.fmean(costs)] * last.architectures
     available_s = budget_s - expected_s(rungs[:-1])
-    return [*rungs[:-1], longest_final(mean, image_counts, training, available_s, speed) or last]
+    return [*rungs[:-1], full_final(mean, image_counts, training, available_s, speed) or last]
 
 
 def _with_keeps(rungs: list[Rung]) -> list[Rung]:
@@ -192,7 +192,7 @@ def _finals(
             yield sizes, images, epochs
     for epochs in lengths[2:]:
         yield chains[-1], images, epochs
-    for max_train in list(_halved(image_counts.train, _least(image_counts)))[1:]:
+    for max_train in list(_halved(image_counts.train, _halvings(image_counts)))[1:]:
         yield (
             chains[-1],
             (max_train, min(image_counts.valid, max_train), image_counts.test),
@@ -210,15 +210,15 @@ def _probes(
 ) -> list[Rung]:
     """Rungs on frozen features; the training images start at `first` and double each rung."""
     rungs: list[Rung] = []
-    for place, size in enumerate(sizes):
-        number = done + place
-        train = min(image_counts.train, first << place)
+    for index, size in enumerate(sizes):
+        number = done + index
+        train = min(image_counts.train, first << index)
         valid = min(image_counts.valid, max(train, image_counts.classes))
         test = min(
             image_counts.test, max(2, image_counts.classes)
         )  # the minimum, since it is not evaluated
         epochs = PROBE_EPOCHS * (number + 1)
-        remaining = costs if place == 0 else [statistics.fmean(costs)] * size
+        remaining = costs if index == 0 else [statistics.fmean(costs)] * size
         steps_s = epochs * math.ceil(train / PROBE_BATCH) * speed.head_step_s
         forward = (train + valid) * sum(speed.forward_s(gmacs) for gmacs in remaining)
         if rungs and (rungs[-1].train, rungs[-1].valid) == (train, valid):
@@ -238,7 +238,7 @@ def _probes(
     return rungs
 
 
-def _least(image_counts: ImageCounts) -> int:
+def _halvings(image_counts: ImageCounts) -> int:
     return min(image_counts.train, IMAGES_PER_CLASS * image_counts.classes)
 
 

@@ -117,14 +117,14 @@ def training_of(study: StudySettings, final: Final, image_counts: ImageCounts) -
     half = math.ceil(train.epochs / 2)
     steps = math.ceil(MIN_STEPS / max(1, image_counts.train // train.batch_size))
     # With few images, more epochs are needed for MIN_STEPS.
-    least = min(max(half, steps), MAX_TIMES * train.epochs if tuned else train.epochs)
+    minimum = min(max(half, steps), MAX_TIMES * train.epochs if tuned else train.epochs)
     return Training(
         epochs=train.epochs,
         seeds=len(study.seeds),
         measure=study.measure,
         frozen=study.model.mode == "frozen" and not tuned,
         heads=whole,
-        least_epochs=least if whole else MIN_EPOCHS,
+        least_epochs=minimum if whole else MIN_EPOCHS,
         most_epochs=MAX_TIMES * train.epochs if tuned else None,
         tuning=study.tuning,
     )
@@ -138,13 +138,13 @@ def rung_name(study: StudySettings, rung: str) -> str:
 def _fewer(data: DataSettings, rung: Rung, image_counts: ImageCounts) -> DataSettings:
     """Limit the images of each split, unless the limit covers all of them."""
 
-    def limit(wanted: int, available: int, own: int | None) -> int | None:
-        return own if wanted >= available else wanted
+    def limit(needed: int, available: int, own: int | None) -> int | None:
+        return own if needed >= available else needed
 
     own = data.at_most
-    at_most = AtMostSettings(
+    limited = AtMostSettings(
         train=limit(rung.train, image_counts.train, own.train),
         valid=limit(rung.valid, image_counts.valid, own.valid),
         test=limit(rung.test, image_counts.test, own.test),
     )
-    return data.model_copy(update={"at_most": at_most})
+    return data.model_copy(update={"at_most": limited})

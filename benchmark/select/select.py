@@ -18,15 +18,15 @@ from benchmark.planning.study_plan import check_device, prepare_sizes, warn_of_s
 from benchmark.runs.root import cache_folder, open_store, tracking_uri
 from benchmark.select import select_text
 from benchmark.select.agreement import MIN_SAMPLED
-from benchmark.select.answer import store_result
 from benchmark.select.candidates import find_candidates, resolve_weights
-from benchmark.select.clock import ANSWER, Clock
-from benchmark.select.execution import ANSWERING_S, ROUNDED_UP, Options
+from benchmark.select.clock import RESULT, Clock
+from benchmark.select.execution import FINAL_STEPS_S, ROUNDED_UP, Options
 from benchmark.select.outcome import Outcome
 from benchmark.select.run_rung import SelectionContext
 from benchmark.select.rung import ImageCounts
 from benchmark.select.rung_schedule import BudgetError, expected_s, make_schedule, too_small
 from benchmark.select.rung_studies import rung_study, training_of
+from benchmark.select.selection_result import store_result
 from benchmark.select.selection_run import SelectionRun
 from benchmark.select.selection_state import (
     Candidate,
@@ -63,11 +63,11 @@ def run_selection(study: StudySettings, request: Request, options: Options) -> i
     console = make_console()
     root = open_store(study)
     clock = Clock(request.budget_s)
-    selection, weights = _begin(study, request, options, root, clock, console)
+    selection, weights = _open_selection(study, request, options, root, clock, console)
     if options.dry_run:
         return 0
     resumed = read_selection(root, selection.name) is not None
-    clock.keep(root, selection.name, resumed)
+    clock.persist(root, selection.name, resumed)
     if selection.complete:
         clock.stop()
     if not resumed:
@@ -79,12 +79,12 @@ def run_selection(study: StudySettings, request: Request, options: Options) -> i
         outcome = SelectionRun(study, selection, context, options).run()
         store_result(root, study, outcome)
         _publish(outcome, study, root, console)
-        clock.enter(ANSWER)
+        clock.enter(RESULT)
         _notify(dataclasses.replace(outcome, spent_s=clock.seconds), options, root, console)
     return 0 if outcome.winner else 1
 
 
-def _begin(
+def _open_selection(
     study: StudySettings,
     request: Request,
     options: Options,
@@ -122,12 +122,12 @@ def _begin(
     speed = time_machine(study, data, pixels, root, options.workers, few, console.print)
     training = training_of(study, final, image_counts)
     gmacs = [candidate.gmacs for candidate in remaining]
-    left_s = clock.left_s - ANSWERING_S
+    left_s = clock.left_s - FINAL_STEPS_S
     try:
         rungs = make_schedule(gmacs, image_counts, training, request.finalists, left_s, speed)
     except BudgetError as error:
-        least_s = (request.budget_s - left_s + expected_s(error.shortest)) * ROUNDED_UP
-        raise SelectError(too_small(request.budget_s, len(gmacs), least_s)) from None
+        needed_s = (request.budget_s - left_s + expected_s(error.shortest)) * ROUNDED_UP
+        raise SelectError(too_small(request.budget_s, len(gmacs), needed_s)) from None
     select_text.describe(console, candidates, name, rungs, final)
     expected = duration(request.budget_s - left_s + expected_s(rungs))
     console.print(f"expected time: {expected} of a budget of {duration(request.budget_s)}")

@@ -100,7 +100,7 @@ def conclude(console: Console, before: Sequence[RungResult], result: RungResult)
 
 def rung_sentence(result: RungResult) -> str:
     """State how many are promoted and eliminated, and which of these are within noise."""
-    promoted, eliminated = result.promotion.kept, result.promotion.dropped
+    promoted, eliminated = result.promotion.promoted, result.promotion.dropped
     failed = f", {len(result.failures)} failed" if result.failures else ""
     if result.rung.kind != "probe":
         return f"{result.label}: {len(promoted)} finished{failed}"
@@ -174,7 +174,7 @@ def _winner(outcome: Outcome) -> str:
     )
     near = [
         item.name
-        for item in last.promotion.kept
+        for item in last.promotion.promoted
         if item.name != first.name
         and within_noise(first.accuracy, item.accuracy, last.valid_images)
     ]

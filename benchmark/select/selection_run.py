@@ -10,9 +10,9 @@ from benchmark.report.collect import Comparison
 from benchmark.runs.run_folder import RunFolder
 from benchmark.select import select_text
 from benchmark.select.agreement import agree, draw_sample
-from benchmark.select.clock import ANSWER, CHECK
-from benchmark.select.execution import ANSWERING_S, Options
-from benchmark.select.finalist_rungs import final_s, plan_final, plan_seeds, whole_rung
+from benchmark.select.clock import CHECK, RESULT
+from benchmark.select.execution import FINAL_STEPS_S, Options
+from benchmark.select.finalist_rungs import final_s, full_rung, plan_final, plan_seeds
 from benchmark.select.outcome import Check, Outcome, RungResult, find_winner
 from benchmark.select.promotion import RungScore, promote
 from benchmark.select.run_rung import RungRuns, SelectionContext, plan_rung, run
@@ -89,7 +89,7 @@ class SelectionRun:
         select_text.conclude(self.context.console, self.results, result)
         self.results.append(result)
         self.runs.append(runs)
-        return [item.name for item in result.promotion.kept]
+        return [item.name for item in result.promotion.promoted]
 
     def _run(self, number: int, rung: Rung, label: str, names: list[str]) -> RungRuns:
         selection = self.selection
@@ -106,7 +106,7 @@ class SelectionRun:
             [self.candidates[name] for name in names],
             probe=rung.kind == "probe",
             until=until,
-            one_at_least=not answered,
+            finish_one=not answered,
         )
 
     def _judge(self, label: str, rung: Rung, runs: RungRuns) -> RungResult:
@@ -126,7 +126,7 @@ class SelectionRun:
         """Plan the next rung from the remaining time and store it; False if there is none."""
         if self.selection.complete:
             return False
-        available_s = self.clock.left_s - ANSWERING_S
+        available_s = self.clock.left_s - FINAL_STEPS_S
         last = self.results[-1].rung
         rung: Rung | None = None
         if last.kind == "probe":
@@ -137,7 +137,7 @@ class SelectionRun:
             rung = plan_seeds(last, self.clock.spent_s(last.kind), USED_SHARE * available_s)
         if rung is None:
             return False
-        rung = rung.model_copy(update={"available_s": self.clock.left_s - ANSWERING_S})
+        rung = rung.model_copy(update={"available_s": self.clock.left_s - FINAL_STEPS_S})
         self._write(rungs=(*self.selection.rungs, rung))
         return True
 
@@ -178,7 +178,7 @@ class SelectionRun:
             (spec, *_), _ = plan_rung(self.context, rung.kind, study, best, probe=False)
             notify = self.context.console.print
             self.speed = time_finalist(spec, gmacs[0], self.speed, notify)
-            left_s = USED_SHARE * (self.clock.left_s - ANSWERING_S)
+            left_s = USED_SHARE * (self.clock.left_s - FINAL_STEPS_S)
             rung = plan_final(gmacs, image_counts, training, left_s, self.speed)
         if rung is None:
             left = duration(max(0.0, self.clock.left_s))
@@ -189,7 +189,7 @@ class SelectionRun:
         return rung
 
     def _complete(self) -> None:
-        self.clock.enter(ANSWER)
+        self.clock.enter(RESULT)
         best = find_winner(self.results)
         winner = None
         if best is not None:
@@ -219,7 +219,7 @@ class SelectionRun:
         sample_size = self.options.check_sample
         order = Outcome(self.selection, self.results, None, None).order
         sample = draw_sample(order, sample_size, self.study.seeds[0])
-        whole = whole_rung(len(sample), self.selection.image_counts, self.training)
+        whole = full_rung(len(sample), self.selection.image_counts, self.training)
         winner = order[0]
         names = list(dict.fromkeys([*sample, winner]))
         gmacs = [self.candidates[name].gmacs for name in names]

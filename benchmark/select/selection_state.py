@@ -129,12 +129,12 @@ def read_selection(root: Path, name: str) -> Selection | None:
     path = selection_file(root, name)
     if not path.exists():
         return None
-    found = RunFolder(path.parent).read(path.name, Selection, checked=False)
-    if found is None:
+    selection = RunFolder(path.parent).read(path.name, Selection, checked=False)
+    if selection is None:
         raise SelectError(
             f"{path}: is damaged; delete it to restart the selection (finished runs are kept)"
         )
-    return found
+    return selection
 
 
 def write_selection(root: Path, selection: Selection) -> None:

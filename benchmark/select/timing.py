@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from benchmark.config.study import StudySettings
-from benchmark.engine.probe import ask, time_run
+from benchmark.engine.probe import run_probe, time_run
 from benchmark.runs.root import cache_folder
 from benchmark.runs.spec import RunSpec, make_plan
 from benchmark.select.rung import Speed
@@ -105,7 +105,7 @@ def time_finalist(
     """Measure the current speed with the training of finalists."""
     notify(f"timing this training with {spec.name}")
     try:
-        timing = ask(spec, TIMEOUT_S)
+        timing = run_probe(spec, TIMEOUT_S)
     except TrainingError as error:
         notify(f"time estimates are unchanged: {error}")
         return speed

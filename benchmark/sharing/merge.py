@@ -13,7 +13,7 @@ from benchmark.config.study import StudySettings
 from benchmark.errors import PackError
 from benchmark.runs import run_folder as files
 from benchmark.runs.audits import Audit, find_audit, store_audit
-from benchmark.runs.curves import CurveFile, LearningCurve
+from benchmark.runs.curve_results import CurveFile, LearningCurve
 from benchmark.runs.record import RunRecord
 from benchmark.runs.root import cache_folder
 from benchmark.runs.run_folder import RunFolder, from_stored_text, runs_root
@@ -169,7 +169,7 @@ def _merge_run(
     known = folder.record()
     if known is None and folder.has_ended():
         return (
-            f"not merged: the store has it, but {folder.why_not_believed()}; delete it with `bench "
+            f"not merged: the store has it, but {folder.invalid_reason()}; delete it with `bench "
             "runs delete`, and merge again"
         )
     if known is None:

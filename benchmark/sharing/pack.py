@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmark.errors import PackError
 from benchmark.runs.audits import find_audit
-from benchmark.runs.curves import CURVE, POINTS, CurveFile
+from benchmark.runs.curve_results import CURVE, POINTS, CurveFile
 from benchmark.runs.record import RunRecord
 from benchmark.runs.run_folder import RunFolder, stored_text, study_folders
 from benchmark.runs.shareable import shareable_record
@@ -41,7 +41,7 @@ def pack(root: Path, study: str, path: Path) -> Packed:
         record = folder.record()
         shared = None if record is None else shareable_record(record)
         if shared is None or not all(folder.has(*item) for item in shared.files.items()):
-            why = folder.why_not_believed() or "a result file is damaged"
+            why = folder.invalid_reason() or "a result file is damaged"
             skipped.append(f"not packed: {folder.path.name}: {why}")
             continue
         try:

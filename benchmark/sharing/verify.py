@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from benchmark.errors import PackError
 from benchmark.report.predictions import Split, TestSet, read_run, read_test_set
 from benchmark.runs import run_folder as files
-from benchmark.runs.curves import LearningCurve
+from benchmark.runs.curve_results import LearningCurve
 from benchmark.runs.record import RunRecord
 from benchmark.runs.shareable import shareable_record
 from benchmark.runs.stress_results import StressResult
@@ -201,7 +201,7 @@ def verify_curve(curve: LearningCurve, record: RunRecord, folder: Path) -> None:
         problem = "" if curve.is_valid() else "its learning curve is damaged"
     if not problem:
         test = read_test_set(folder, record)
-        right = read_run(folder, record, test).answers == test.labels
+        right = read_run(folder, record, test).predicted == test.labels
         for point in curve.points:
             if point.share == 1 and not np.array_equal(point.hits(len(right)), right):
                 problem = "the last point of its learning curve is not the run itself"

@@ -42,7 +42,7 @@ class Column:
     left: bool = False
     style: Style = PLAIN
 
-    def piece(self, text: str, style: Style) -> Chunk:
+    def padded(self, text: str, style: Style) -> Chunk:
         """Pad text to the column's width, after two spaces."""
         room = " " * max(0, self.width - cell_len(text))
         return INDENT + (text + room if self.left else room + text), style
@@ -74,7 +74,7 @@ class Layout:
         self._loss = Column("loss", 7, _loss)
         self._speed = Column("images/s", 10, _speed)
         self._done = Column("done", 5, _done)
-        self._time = Column("time", 7, lambda run: clock(progress.clock() - run.began_s))
+        self._time = Column("time", 7, lambda run: clock(progress.clock() - run.started_s))
         self._left = Column("left", 9, self._left_cell)
         self._weights = Column(
             "weights",
@@ -92,7 +92,7 @@ class Layout:
         name_width, columns = self.fit(width)
         titles = [
             (f"{INDENT}{'run':<{name_width}}", DIM),
-            *(column.piece(column.title, DIM) for column in columns),
+            *(column.padded(column.title, DIM) for column in columns),
         ]
         return [titles, *self._rows(rows, name_width, columns), whole]
 
@@ -151,7 +151,7 @@ class Layout:
     def _row(self, run: RunProgress, name_width: int, columns: Sequence[Column]) -> Line:
         return [
             (self._name(run.spec.name, name_width), PLAIN),
-            *(column.piece(column.cell(run), column.style) for column in columns),
+            *(column.padded(column.cell(run), column.style) for column in columns),
         ]
 
     def _waiting_row(self, name: str, name_width: int, columns: Sequence[Column]) -> Line:
@@ -183,7 +183,7 @@ class Layout:
             (len(progress.elsewhere), "elsewhere"),
         ):
             text += f", {count:,} {what}" if count else ""
-        so_far = f"; {duration(progress.clock() - progress.began_s)} so far"
+        so_far = f"; {duration(progress.clock() - progress.started_s)} so far"
         left = self._study_left()
         for end in (so_far + f", {left}" * bool(left), f"; {left}" * bool(left), so_far):
             if end and len(text) + len(end) <= room:

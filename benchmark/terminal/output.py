@@ -92,7 +92,7 @@ def print_table(
 
     If the terminal is too narrow, hides columns and names them below the table: those of
     `drop_first` in that order, then from the right. The first and last column always stay.
-    Figures stand below each other at the decimal point. Rows in `bold` are emphasized.
+    Figures are aligned at the decimal point. Rows in `bold` are emphasized.
     """
     # Cells are untrusted text: no markup, no control characters.
     titles, cells = _aligned(columns, [[printable(cell) for cell in row] for row in rows])
@@ -104,8 +104,8 @@ def print_table(
     table = Table(title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD)
     for number in shown:
         table.add_column(Text(titles[number]), overflow="fold", no_wrap=number in whole)
-    for place, row in enumerate(cells):
-        style = "bold" if place in bold else None
+    for index, row in enumerate(cells):
+        style = "bold" if index in bold else None
         table.add_row(*(Text(row[number]) for number in shown), style=style)
     console.print(table)
     dropped = [name for number, name in enumerate(columns) if number not in shown]
@@ -119,7 +119,7 @@ def _is_figures(cells: Sequence[Sequence[str]], column: int) -> bool:
 
 
 def _aligned(columns: Sequence[str], cells: list[list[str]]) -> tuple[list[str], list[list[str]]]:
-    """Pad columns of figures to the right of their titles, decimal points below each other."""
+    """Pad columns of figures to the right of their titles, aligned at the decimal point."""
     titles = list(columns)
     for number, title in enumerate(columns):
         if not cells or not _is_figures(cells, number):
@@ -135,8 +135,8 @@ def _aligned(columns: Sequence[str], cells: list[list[str]]) -> tuple[list[str],
 
 def _whole_part(cell: str) -> int:
     """Length of a figure before its decimal point; of a dash, the whole."""
-    found = _WHOLE_PART.match(cell)
-    return found.end() if found else len(cell)
+    match = _WHOLE_PART.match(cell)
+    return match.end() if match else len(cell)
 
 
 def _that_fit(
@@ -179,7 +179,7 @@ class TerminalListener:
     @contextlib.contextmanager
     def on_study(self, plan: Sequence[RunSpec]) -> Iterator[None]:
         """Set up the live table, and restore the terminal however the study ends."""
-        self._progress.begin(plan)
+        self._progress.start_plan(plan)
         if can_move(self._console):
             self._table = LiveTable(self._console, self._progress, plan)
         try:
@@ -191,18 +191,18 @@ class TerminalListener:
     def on_skipped(self, folder: RunFolder, record: RunRecord) -> None:
         """Report a run that finished earlier."""
         self._progress.finished(record)
-        self._say(record.spec, f"already finished, skipped ({_result(record)})")
+        self._print_line(record.spec, f"already finished, skipped ({_result(record)})")
 
     def on_failed_before(self, folder: RunFolder, failure: Failure) -> None:
         """Report a run that failed earlier, and how to retry it."""
         self._progress.gave_up(failure.spec)
         text = f"failed earlier in {failure.stage}: {failure.reason}"
-        self._say(failure.spec, f"{text}; use --retry-failed to retry", "red")
+        self._print_line(failure.spec, f"{text}; use --retry-failed to retry", "red")
 
     def on_elsewhere(self, folder: RunFolder, spec: RunSpec) -> None:
         """Report a run that another process holds."""
         self._progress.put_elsewhere(spec)
-        self._say(spec, "in progress in another bench process; checked again at the end")
+        self._print_line(spec, "in progress in another bench process; checked again at the end")
 
     def on_started(self, folder: RunFolder, spec: RunSpec, resumed: bool) -> None:
         """Show the run's row, or print that it starts."""
@@ -212,7 +212,7 @@ class TerminalListener:
             self._table.open()
             return
         again = ", resumed" if resumed else ""
-        self._say(spec, f"{spec.model.mode}, weights {spec.weights.name}{again}")
+        self._print_line(spec, f"{spec.model.mode}, weights {spec.weights.name}{again}")
 
     def on_event(self, spec: RunSpec, event: events.Event) -> None:
         """Update the run's row, or print a line for the epoch."""
@@ -224,7 +224,7 @@ class TerminalListener:
         elif isinstance(event, events.EpochDone):
             self._notify(spec, events.describe(event))
         elif isinstance(event, events.Waiting) and event.reason != events.FREE_WORKER:
-            self._say(spec, f"waiting for {event.reason}")
+            self._print_line(spec, f"waiting for {event.reason}")
 
     def on_finished(self, folder: RunFolder, record: RunRecord) -> None:
         """Print the result of the run."""
@@ -258,13 +258,13 @@ class TerminalListener:
             self._table.refresh()
         elif self._progress.clock() - self._printed_s >= SILENCE_S:
             for run in self._progress.running.values():
-                elapsed = duration(self._progress.clock() - run.began_s)
+                elapsed = duration(self._progress.clock() - run.started_s)
                 self._notify(run.spec, f"{run.doing_text()}, {elapsed} so far")
 
     def _number(self, spec: RunSpec) -> int:
         return self._numbers.setdefault(spec.run_id, len(self._numbers) + 1)
 
-    def _say(self, spec: RunSpec, text: str, style: str | None = None) -> None:
+    def _print_line(self, spec: RunSpec, text: str, style: str | None = None) -> None:
         line = f"[{self._number(spec)}/{self._progress.runs}] {spec.name}: {text}"
         self._print(line, style)
 
@@ -282,7 +282,7 @@ class TerminalListener:
         if self._table is None:
             self._notify(spec, text, style)
         else:
-            self._say(spec, text, style)
+            self._print_line(spec, text, style)
 
 
 def _result(record: RunRecord) -> str:

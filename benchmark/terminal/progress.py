@@ -27,7 +27,7 @@ class RunProgress:
     """One running run; times are in seconds of the study's clock."""
 
     spec: RunSpec
-    began_s: float
+    started_s: float
     measuring: bool = False
     """Whether the run was restarted at the end of the study only to be measured."""
     doing: str = "start"
@@ -60,8 +60,8 @@ class RunProgress:
         elif isinstance(event, events.Progress):
             share = event.done / max(1, event.total)
             is_epoch = event.doing.startswith("epoch ")
-            goes_on = is_epoch and self.doing.startswith("epoch ")
-            if event.doing != self.doing and not goes_on:
+            continues = is_epoch and self.doing.startswith("epoch ")
+            if event.doing != self.doing and not continues:
                 self.first = self.latest = None
             self.doing = event.doing
             if is_epoch:
@@ -114,7 +114,7 @@ class StudyProgress:
         self.workers = workers
         self.measured_apart = workers > 1 if measured_apart is None else measured_apart
         self.clock = clock
-        self.began_s = clock()
+        self.started_s = clock()
         self.done = 0
         """Runs finished now or earlier."""
         self.failed = 0
@@ -126,9 +126,9 @@ class StudyProgress:
         self.unmeasured: dict[str, RunSpec] = {}
         self.evidence = Evidence()
 
-    def begin(self, plan: Sequence[RunSpec]) -> None:
+    def start_plan(self, plan: Sequence[RunSpec]) -> None:
         """Mark all runs as waiting."""
-        self.began_s = self.clock()
+        self.started_s = self.clock()
         self.runs = len(plan)
         self.waiting = {spec.name: spec for spec in plan}
 
@@ -147,7 +147,7 @@ class StudyProgress:
         if run is None:
             return
         if isinstance(event, events.Unmeasured):
-            self.evidence.whole[kind_of(spec)] = self.clock() - run.began_s
+            self.evidence.whole[kind_of(spec)] = self.clock() - run.started_s
             self._remove(spec)
             self.unmeasured[spec.name] = spec
         else:
@@ -163,7 +163,7 @@ class StudyProgress:
         spec, stages = record.spec, record.stage_seconds
         run = self.running.get(spec.name)
         # For a resumed run, only the stages hold the total time.
-        wall_s = 0.0 if run is None else self.clock() - run.began_s
+        wall_s = 0.0 if run is None else self.clock() - run.started_s
         if run is not None and run.measuring:
             self.evidence.measuring.append(wall_s)
         else:
@@ -186,5 +186,5 @@ class StudyProgress:
         self._remove(spec)
 
     def _remove(self, spec: RunSpec) -> None:
-        for place in (self.waiting, self.running, self.elsewhere, self.unmeasured):
-            place.pop(spec.name, None)
+        for index in (self.waiting, self.running, self.elsewhere, self.unmeasured):
+            index.pop(spec.name, None)

@@ -19,11 +19,11 @@ PICK = " (pick)"
 
 
 def print_report(report: Report, console: Console, next_steps: str = "") -> None:
-    """Print every comparison of a report, and commands to go on with in the last line."""
+    """Print every comparison of a report, then follow-up commands."""
     for number, analysis in enumerate(report.analyses):
         print_pick(analysis, console)
-        print_comparison(report, analysis, console, report.collection.not_begun * (not number))
-        print_section("slices", analysis, console, most=1)
+        print_comparison(report, analysis, console, report.collection.not_started * (not number))
+        print_section("slices", analysis, console, max_tables=1)
         for line in caveats(analysis):
             console.print(Text(f"- {printable(line)}"))
     if report.collection.elsewhere:
@@ -43,12 +43,14 @@ def print_pick(analysis: Analysis, console: Console) -> None:
         console.print(Text(printable(pick.beside)))
 
 
-def print_section(name: str, analysis: Analysis, console: Console, most: int | None = None) -> None:
-    """Print one optional section of a report, at most so many of its tables; nothing if empty."""
+def print_section(
+    name: str, analysis: Analysis, console: Console, max_tables: int | None = None
+) -> None:
+    """Print one optional section of a report, with a limited number of tables; nothing if empty."""
     section = analysis.sections.get(name)
     if section is None:
         return
-    for table in section.tables[:most]:
+    for table in section.tables[:max_tables]:
         print_table(console, table.columns, table.rows, table.title)
         for note in table.notes:
             console.print(Text(printable(note)))
@@ -56,14 +58,14 @@ def print_section(name: str, analysis: Analysis, console: Console, most: int | N
 
 
 def print_comparison(
-    report: Report, analysis: Analysis, console: Console, not_begun: list[str] | None = None
+    report: Report, analysis: Analysis, console: Console, not_started: list[str] | None = None
 ) -> None:
     """Print the main table, with the pick marked; runs that have not started come last."""
-    cells = table_cells(analysis, not_begun or [])
+    cells = table_cells(analysis, not_started or [])
     picked = set()
-    for place, row in enumerate(analysis.rows):
+    for index, row in enumerate(analysis.rows):
         if analysis.pick is not None and row is analysis.pick.chosen and len(analysis.rows) > 1:
-            cells[place][0] += PICK
-            picked.add(place)
+            cells[index][0] += PICK
+            picked.add(index)
     title = f"{report.study.study}, on {analysis.comparison.specs[0].data_summary.title}"
     print_table(console, columns(analysis), cells, title, DROP_FIRST, picked)

@@ -41,14 +41,14 @@ def run_left(run: RunProgress, evidence: Evidence, now_s: float) -> RunLeft | No
     None if unknown. Early stopping is not anticipated.
     """
     if run.measuring:
-        return _positive(_mean(evidence.measuring), now_s - run.began_s)
+        return _positive(_mean(evidence.measuring), now_s - run.started_s)
     own = _time_by_own_pace(run, now_s)
     rest_s = _after_training(run, evidence)
     if own is not None and run.doing.startswith("epoch "):
         return RunLeft(own, more=True) if rest_s is None else RunLeft(own + rest_s)
     if run.trained_s is not None:
         return _positive(rest_s, now_s - run.trained_s)
-    whole = _positive(evidence.whole.get(kind_of(run.spec)), now_s - run.began_s)
+    whole = _positive(evidence.whole.get(kind_of(run.spec)), now_s - run.started_s)
     if whole is not None or own is None:
         return whole
     return RunLeft(own, more=True)
@@ -73,7 +73,7 @@ def study_left(progress: StudyProgress) -> StudyLeft | None:
             lefts.append(0.0 if left is None else left.seconds)
         else:
             unseen += 1
-            spent_s += now_s - run.began_s
+            spent_s += now_s - run.started_s
     waiting_s = 0.0
     for spec in progress.waiting.values():
         kind = kind_of(spec)
@@ -120,9 +120,9 @@ def _time_by_own_pace(run: RunProgress, now_s: float) -> float | None:
 
 def _after_training(run: RunProgress, evidence: Evidence) -> float | None:
     """Time after training, from the run's kind, else the mean of all kinds."""
-    seen = evidence.after_training
-    own = seen.get(kind_of(run.spec))
-    return _mean(list(seen.values())) if own is None else own
+    known = evidence.after_training
+    own = known.get(kind_of(run.spec))
+    return _mean(list(known.values())) if own is None else own
 
 
 def _positive(whole_s: float | None, spent_s: float) -> RunLeft | None:

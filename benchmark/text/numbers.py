@@ -114,5 +114,5 @@ def markdown_table(
             texts[-1] = f"[{texts[-1]}]({link})"
         return "| " + " | ".join(texts) + " |"
 
-    body = [line(row, link) for row, link in itertools.zip_longest(rows, links, fillvalue="")]
-    return "\n".join([line(columns), line(["---"] * len(columns)), *body])
+    lines = [line(row, link) for row, link in itertools.zip_longest(rows, links, fillvalue="")]
+    return "\n".join([line(columns), line(["---"] * len(columns)), *lines])

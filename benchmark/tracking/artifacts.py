@@ -22,14 +22,14 @@ def log_results(
     client: Any, mlflow_id: str, folder: RunFolder, record: RunRecord
 ) -> dict[str, str]:
     """Log the files and the model of a finished run; return the tags that announce the model."""
-    with tempfile.TemporaryDirectory() as made:
+    with tempfile.TemporaryDirectory() as model_tags:
         tags: dict[str, str] = {}
-        wanted: list[tuple[Path, str | None]] = [*_beside_it(folder)]
+        uploads: list[tuple[Path, str | None]] = [*_beside_it(folder)]
         if files.MODEL in record.files:  # a run from a pack has none
-            tags = mlflow_model.write_model(record, mlflow_id, Path(made))
-            wanted = [*_of_the_model(Path(made), folder), *wanted]
-        first, *others = wanted
-        with timeout_for(sum(path.stat().st_size for path, _ in wanted)):
+            tags = mlflow_model.write_model(record, mlflow_id, Path(model_tags))
+            uploads = [*_of_the_model(Path(model_tags), folder), *uploads]
+        first, *others = uploads
+        with timeout_for(sum(path.stat().st_size for path, _ in uploads)):
             # First alone: MLflow's client looks up the artifact location here and caches it.
             client.log_artifact(mlflow_id, *first)
             with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -38,11 +38,11 @@ def log_results(
     return tags
 
 
-def _of_the_model(made: Path, folder: RunFolder) -> Iterator[tuple[Path, str]]:
+def _of_the_model(target: Path, folder: RunFolder) -> Iterator[tuple[Path, str]]:
     """Iterate over the files of the MLflow model, each with its artifact folder."""
-    for path in sorted(made.rglob("*")):
+    for path in sorted(target.rglob("*")):
         if path.is_file():
-            yield path, (Path(mlflow_model.ARTIFACT) / path.parent.relative_to(made)).as_posix()
+            yield path, (Path(mlflow_model.ARTIFACT) / path.parent.relative_to(target)).as_posix()
     yield folder.path / files.MODEL, f"{mlflow_model.ARTIFACT}/{mlflow_model.DATA}"
 
 

@@ -28,23 +28,23 @@ def is_anothers(run: Any) -> bool:
     return run.info.status == "RUNNING" and not is_ours(tags) and not is_dead(tags)
 
 
-def has_result(found: Sequence[Any], status: str) -> bool:
+def has_result(runs: Sequence[Any], status: str) -> bool:
     """Return whether one of the MLflow runs has a result at least as good as `status`."""
     enough = RESULTS[: RESULTS.index(status) + 1]
-    return any(run.info.status in enough and is_of_this_kind(run) for run in found)
+    return any(run.info.status in enough and is_of_this_kind(run) for run in runs)
 
 
-def to_go_on_with(found: Sequence[Any]) -> Any | None:
-    """Return the attempt that a resumed run continues, or None; `found` has the newest first."""
-    for run in found:
+def resumable(runs: Sequence[Any]) -> Any | None:
+    """Return the attempt that a resumed run continues, or None; `runs` has the newest first."""
+    for run in runs:
         if run.info.status != "FINISHED" and is_of_this_kind(run) and not is_anothers(run):
             return run
     return None
 
 
-def cut_short(found: Sequence[Any]) -> list[Any]:
+def abandoned(runs: Sequence[Any]) -> list[Any]:
     """Return the attempts without a result to which no live process writes."""
-    return [run for run in found if run.info.status not in RESULTS and not is_anothers(run)]
+    return [run for run in runs if run.info.status not in RESULTS and not is_anothers(run)]
 
 
 def _worth(run: Any) -> tuple[int, int, str]:
@@ -54,12 +54,12 @@ def _worth(run: Any) -> tuple[int, int, str]:
 
 
 def superfluous(
-    found: Sequence[Any], worth: Callable[[Any], tuple[int, int, str]] = _worth
+    runs: Sequence[Any], worth: Callable[[Any], tuple[int, int, str]] = _worth
 ) -> list[Any]:
     """Return all but the best MLflow run, without those that another live process writes to.
 
     The choice is deterministic, so that two concurrent drivers agree.
     """
-    ended = [run for run in found if not is_anothers(run)]
+    ended = [run for run in runs if not is_anothers(run)]
     stays = max(ended, key=worth, default=None)
     return [run for run in ended if run is not stays]

@@ -61,7 +61,7 @@ def comparable_with(tags: Mapping[str, str]) -> str:
 def view_state(measured: bool, shown: str = RUNS_ONLY) -> str:
     """Return the view as JSON in the UI's format, for the runs that match the filter `shown`.
 
-    `measured` tells whether one of them has a latency.
+    `measured` is whether one of them has a latency.
     """
     state = {
         "searchFilter": shown,
@@ -134,3 +134,28 @@ def _chart(kind: str, named: str = "", **settings: Any) -> dict[str, Any]:
 
 def _section(name: str) -> str:
     return f"bench-section-{name}"
+
+
+def store_view(client: Any, experiment_id: str) -> None:
+    """Store the initial view of an experiment in tags that MLflow's UI reads."""
+    newest = client.search_runs(
+        [experiment_id],
+        filter_string=RUNS_ONLY,
+        order_by=["attributes.start_time DESC"],
+        max_results=1,
+    )
+    shown = comparable_with(newest[0].data.tags if newest else {})
+    measured = client.search_runs(
+        [experiment_id],
+        filter_string=f"{shown} and metrics.`{LATENCY}` > 0",
+        max_results=1,
+    )
+    state = view_state(bool(measured), shown)
+    experiment = client.get_experiment(experiment_id)
+    views = {
+        VIEW_TAG: state,
+        SAVED_VIEW_TAG: saved_view(state, experiment.creation_time or 0),
+    }
+    for tag, view in views.items():
+        if experiment.tags.get(tag) != view:
+            client.set_experiment_tag(experiment_id, tag, view)

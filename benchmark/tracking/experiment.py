@@ -11,31 +11,31 @@ from benchmark.tracking.run_fields import NOTE_TAG
 # Makes MLflow's UI show trained models, not traces of language models.
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 MAX_NOTE = 4500
-"""Maximum characters of an answer in a description; servers before 3.17 take 5,000 in a tag."""
+"""Maximum characters of a description's text; servers before 3.17 take 5,000 in a tag."""
 OWN = "Written with each report of bench; without this line, your own text is kept."
 """Last line of a description that is replaced."""
 
 
-def open_experiment(client: Any, study: str, place: str | None, shown_uri: str) -> str:
+def open_experiment(client: Any, study: str, artifact_location: str | None, shown_uri: str) -> str:
     """Return the id of the study's experiment, which is created if it does not exist.
 
-    `place` is the artifact location; None leaves it to the server. Raises TrackingError if the
-    experiment was deleted.
+    None as `artifact_location` leaves it to the server. Raises TrackingError if the experiment was
+    deleted.
     """
-    found = client.get_experiment_by_name(study)
-    if found is None:
+    experiment = client.get_experiment_by_name(study)
+    if experiment is None:
         try:
-            return str(client.create_experiment(study, place, KIND))
-        except Exception:  # another driver may have created it meanwhile
-            found = client.get_experiment_by_name(study)
-            if found is None:
+            return str(client.create_experiment(study, artifact_location, KIND))
+        except Exception:  # another driver may have created it
+            experiment = client.get_experiment_by_name(study)
+            if experiment is None:
                 raise
-    if found.lifecycle_stage == "deleted":
+    if experiment.lifecycle_stage == "deleted":
         raise TrackingError(
             f"the MLflow experiment {study!r} in {shown_uri} is deleted; restore it "
-            f"(mlflow experiments restore -x {found.experiment_id}) or rename the study"
+            f"(mlflow experiments restore -x {experiment.experiment_id}) or rename the study"
         )
-    return str(found.experiment_id)
+    return str(experiment.experiment_id)
 
 
 def describe_experiment(client: Any, experiment_id: str, note: str) -> None:
@@ -45,3 +45,15 @@ def describe_experiment(client: Any, experiment_id: str, note: str) -> None:
     present = client.get_experiment(experiment_id).tags.get(NOTE_TAG, "")
     if text != present and (not present or present.endswith(OWN)):
         client.set_experiment_tag(experiment_id, NOTE_TAG, text)
+
+
+def search_runs(client: Any, experiment_id: str, filter_string: str) -> list[Any]:
+    """Return all MLflow runs of an experiment that match a filter, newest first."""
+    runs: list[Any] = []
+    token = None
+    while True:
+        page = client.search_runs([experiment_id], filter_string=filter_string, page_token=token)
+        runs += page
+        token = page.token
+        if not token:
+            return runs

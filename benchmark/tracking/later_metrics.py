@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from benchmark.report.learning_curves import RowCurve
 from benchmark.report.stress import read_accuracies
-from benchmark.runs.find import FoundRun
+from benchmark.runs.find import FinishedRun
 from benchmark.tracking.mlflow_store import MlflowStore
 from benchmark.tracking.run_fields import FINAL_STEP
 
@@ -21,14 +21,14 @@ def log_curve(store: MlflowStore, curve: RowCurve) -> None:
     _log(store, curve.record.run_id, [*sizes, *figures])
 
 
-def log_stress(store: MlflowStore, found: FoundRun) -> None:
+def log_stress(store: MlflowStore, run: FinishedRun) -> None:
     """Log the stored accuracies of a run under corruption and their mean."""
-    values = read_accuracies(found.folder.path, found.record)
+    values = read_accuracies(run.folder.path, run.record)
     metrics = {f"stress/{name}-{severity}": value for (name, severity), value in values.items()}
     if values:
         metrics["stress/mean_accuracy"] = statistics.fmean(values.values())
     points = [(name, value, FINAL_STEP) for name, value in metrics.items()]
-    _log(store, found.record.run_id, points)
+    _log(store, run.record.run_id, points)
 
 
 def _log(store: MlflowStore, run_id: str, points: Iterable[tuple[str, float, int]]) -> None:

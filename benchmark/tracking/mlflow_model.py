@@ -18,7 +18,7 @@ DATA = "data"
 LOADER = "benchmark.tracking.serving"
 SAVED = "model.json"
 HISTORY_TAG = "mlflow.log-model.history"
-"""Tag that tells MLflow's UI where the model of a run is."""
+"""Tag in which MLflow's UI finds the model of a run."""
 EXAMPLE = "input_example.json"
 SERVING_EXAMPLE = "serving_input_example.json"
 REQUIRED = ("torch", "timm", "pillow", "numpy")
@@ -28,7 +28,7 @@ REQUIRED = ("torch", "timm", "pillow", "numpy")
 def write_model(record: RunRecord, mlflow_id: str, folder: Path) -> dict[str, str]:
     """Write the MLflow model without its tensors to `folder`; return the tag for its run.
 
-    The model has no environment of its own: it is served where bench is installed.
+    The model defines no environment: it is served where bench is installed.
     """
     data = folder / DATA
     data.mkdir(parents=True)

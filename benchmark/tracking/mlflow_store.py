@@ -26,7 +26,12 @@ from benchmark.tracking.connection import (
     unusable,
 )
 from benchmark.tracking.delete import delete_logged, require_unregistered
-from benchmark.tracking.experiment import MAX_NOTE, describe_experiment, open_experiment
+from benchmark.tracking.experiment import (
+    MAX_NOTE,
+    describe_experiment,
+    open_experiment,
+    search_runs,
+)
 from benchmark.tracking.heartbeat import HEARTBEAT_TAG, heartbeat_tags, is_dead
 from benchmark.tracking.relocate import artifact_location, relocate
 from benchmark.tracking.report_artifacts import (
@@ -106,8 +111,10 @@ class MlflowStore:
                 self.client = MlflowClient(tracking_uri=uri)
                 # A remote server chooses the artifact location itself.
                 local = uri.startswith("sqlite:")
-                place = artifact_location(root, study) if local else None
-                self.experiment_id = open_experiment(self.client, study, place, self.shown_uri)
+                own_location = artifact_location(root, study) if local else None
+                self.experiment_id = open_experiment(
+                    self.client, study, own_location, self.shown_uri
+                )
                 self._close_dead()
         except TrackingError:
             raise
@@ -134,39 +141,17 @@ class MlflowStore:
 
     def prepare_view(self) -> None:
         """Store the initial view of the study in MLflow's UI; see `comparison_view.address`."""
-        newest = self.client.search_runs(
-            [self.experiment_id],
-            filter_string=comparison_view.RUNS_ONLY,
-            order_by=["attributes.start_time DESC"],
-            max_results=1,
-        )
-        shown = comparison_view.comparable_with(newest[0].data.tags if newest else {})
-        measured = self.client.search_runs(
-            [self.experiment_id],
-            filter_string=f"{shown} and metrics.`{comparison_view.LATENCY}` > 0",
-            max_results=1,
-        )
-        state = comparison_view.view_state(bool(measured), shown)
-        experiment = self.client.get_experiment(self.experiment_id)
-        views = {
-            comparison_view.VIEW_TAG: state,
-            comparison_view.SAVED_VIEW_TAG: comparison_view.saved_view(
-                state, experiment.creation_time or 0
-            ),
-        }
-        for tag, view in views.items():
-            if experiment.tags.get(tag) != view:
-                self.client.set_experiment_tag(self.experiment_id, tag, view)
+        comparison_view.store_view(self.client, self.experiment_id)
 
     def start(self, spec: RunSpec, resumed: bool = False) -> None:
         """Open an MLflow run for a run; a resumed run continues that of an earlier attempt."""
         earlier = self._find(spec.run_id)
-        kept = attempts.to_go_on_with(earlier) if resumed else None
-        for old in attempts.cut_short(earlier):
-            if old is not kept:
+        attempt = attempts.resumable(earlier) if resumed else None
+        for old in attempts.abandoned(earlier):
+            if old is not attempt:
                 self._delete(old)
-        if kept is not None:
-            self._reopen(spec.run_id, kept)
+        if attempt is not None:
+            self._reopen(spec.run_id, attempt)
             return
         tags = {**run_fields.spec_tags(spec), **heartbeat_tags()}
         name = run_fields.run_name(spec, self._root)
@@ -237,7 +222,7 @@ class MlflowStore:
             if now or run.is_to_beat():
                 self._log(run_id, tags=heartbeat_tags())
 
-    def bring(self, folder: RunFolder) -> bool:
+    def log_result(self, folder: RunFolder) -> bool:
         """Log the result of a run from its folder; return whether the store lacked it.
 
         Does nothing for a run that has neither record nor failure. A run that was logged in an
@@ -245,20 +230,20 @@ class MlflowStore:
         """
         record, failure = folder.record(), folder.failure()
         if record is not None:
-            return self._bring(record.spec, "FINISHED", lambda: self._finish(folder, record))
+            return self._log_result(record.spec, "FINISHED", lambda: self._finish(folder, record))
         if failure is not None:
-            return self._bring(failure.spec, "FAILED", lambda: self._fail(folder, failure))
+            return self._log_result(failure.spec, "FAILED", lambda: self._fail(folder, failure))
         return False
 
-    def _bring(self, spec: RunSpec, status: str, log: Callable[[], None]) -> bool:
+    def _log_result(self, spec: RunSpec, status: str, log: Callable[[], None]) -> bool:
         if spec.run_id not in self._open:
             if spec.run_id in self._finished_before():
                 return False
-            found = self._find(spec.run_id)
-            if attempts.has_result(found, status):
-                self._settle(found)
+            runs = self._find(spec.run_id)
+            if attempts.has_result(runs, status):
+                self._settle(runs)
                 return False
-            self.start(spec, resumed=bool(found))
+            self.start(spec, resumed=bool(runs))
         try:
             log()
             self.client.set_terminated(self._open[spec.run_id].mlflow_id, status)
@@ -283,9 +268,9 @@ class MlflowStore:
             self._finished = {run_id for run_id, count in counts.items() if count == 1}
         return self._finished
 
-    def _settle(self, found: Sequence[Any]) -> None:
+    def _settle(self, runs: Sequence[Any]) -> None:
         """Delete all but one of a run's MLflow runs."""
-        for run in attempts.superfluous(found):
+        for run in attempts.superfluous(runs):
             self._delete(run)
 
     def _delete(self, run: Any) -> None:
@@ -327,7 +312,7 @@ class MlflowStore:
         """Log the study's report as the only report run of the experiment; return its MLflow id.
 
         `texts` maps names such as `report.html` to content, `table` has one row per architecture,
-        and `figures` are files. `note`, the answer in words, becomes the description of run and
+        and `figures` are files. `note`, the result as text, becomes the description of run and
         experiment, and `metrics` are its figures. Does nothing if the store already has this
         report. Comparisons exclude the run by its tag `bench.kind`.
         """
@@ -352,37 +337,28 @@ class MlflowStore:
 
     def logged(self, run_id: str) -> tuple[Any, Any]:
         """Return MLflow's client and the newest MLflow run of a run; TrackingError if none."""
-        found = self._find(run_id)
-        if not found:
+        runs = self._find(run_id)
+        if not runs:
             raise TrackingError(f"run {run_id} is not in {self.shown_uri}; `bench sync` logs it")
-        return self.client, found[0]
+        return self.client, runs[0]
 
     def delete(self, run_ids: Sequence[str]) -> None:
         """Delete everything that was logged for these runs.
 
         Raises TrackingError, without deleting anything, if a registered model uses one of them.
         """
-        found = [run for run_id in run_ids for run in self._find(run_id)]
-        require_unregistered(self.client, found)
-        for run in found:
+        runs = [run for run_id in run_ids for run in self._find(run_id)]
+        require_unregistered(self.client, runs)
+        for run in runs:
             delete_trials(self.client, self.experiment_id, run.info.run_id)
-        delete_logged(self.client, found, self._root)
+        delete_logged(self.client, runs, self._root)
 
     def _find(self, run_id: str) -> list[Any]:
         """Return the MLflow runs of a run_id, newest first."""
         return self._search(f"tags.`{RUN_ID_TAG}` = '{run_id}'")
 
     def _search(self, filter_string: str) -> list[Any]:
-        found: list[Any] = []
-        token = None
-        while True:
-            page = self.client.search_runs(
-                [self.experiment_id], filter_string=filter_string, page_token=token
-            )
-            found += page
-            token = page.token
-            if not token:
-                return found
+        return search_runs(self.client, self.experiment_id, filter_string)
 
     def _log(
         self,

@@ -49,18 +49,18 @@ def relocate(uri: str, root: Path) -> str:
         moves = _moves(database, root)
         if not moves:
             return ""
-        kept = sum(_move(database, move) for move in moves)
-    return _sentence(moves, root, kept)
+        unmoved = sum(_move(database, move) for move in moves)
+    return _sentence(moves, root, unmoved)
 
 
 def _moves(database: sqlite3.Connection, root: Path) -> list[_Move]:
     rows = database.execute("SELECT experiment_id, name, artifact_location FROM experiments")
     moves = []
     for experiment_id, name, location in rows.fetchall():
-        place = local_path(location or "")
-        if place is None or place.parts[-2:] != (ARTIFACTS, name):
+        path = local_path(location or "")
+        if path is None or path.parts[-2:] != (ARTIFACTS, name):
             continue
-        if not _is_same(place.parents[1], root):
+        if not _is_same(path.parents[1], root):
             moves.append(_Move(experiment_id, location.rstrip("/"), artifact_location(root, name)))
     return moves
 
@@ -75,13 +75,13 @@ def _move(database: sqlite3.Connection, move: _Move) -> int:
         "SELECT run_uuid, artifact_uri, status FROM runs WHERE experiment_id = ?",
         (move.experiment_id,),
     )
-    kept = 0
+    unmoved = 0
     for run_id, former, status in runs.fetchall():
         if not (former or "").startswith(f"{move.former}/"):
             continue
         new = move.new + former.removeprefix(move.former)
         if status == "FINISHED" and _exists(former) and not _exists(new):
-            kept += 1
+            unmoved += 1
             continue
         database.execute("UPDATE runs SET artifact_uri = ? WHERE run_uuid = ?", (new, run_id))
         # Versions in the model registry refer to the run's artifacts by absolute location.
@@ -90,19 +90,19 @@ def _move(database: sqlite3.Connection, move: _Move) -> int:
             "storage_location = replace(storage_location, ?, ?) WHERE run_id = ?",
             (former, new, former, new, run_id),
         )
-    return kept
+    return unmoved
 
 
-def _sentence(moves: Sequence[_Move], root: Path, kept: int) -> str:
-    places = {place for move in moves if (place := local_path(move.former))}
-    former = ", ".join(sorted({str(place.parents[1]) for place in places}))
+def _sentence(moves: Sequence[_Move], root: Path, unmoved: int) -> str:
+    locations = {location for move in moves if (location := local_path(move.former))}
+    former = ", ".join(sorted({str(location.parents[1]) for location in locations}))
     message = (
         f"tracking.folder: {root} was copied or moved from {former}; MLflow now finds and writes "
         f"artifacts below {root / ARTIFACTS}"
     )
     return (
-        f"{message}, except for {kept} runs whose artifacts exist only in {former}"
-        if kept
+        f"{message}, except for {unmoved} runs whose artifacts exist only in {former}"
+        if unmoved
         else message
     )
 
@@ -116,13 +116,13 @@ def local_path(location: str) -> Path | None:
 
 
 def _exists(location: str) -> bool:
-    place = local_path(location)
-    return place is not None and place.is_dir()
+    path = local_path(location)
+    return path is not None and path.is_dir()
 
 
-def _is_same(place: Path, other: Path) -> bool:
+def _is_same(path: Path, other: Path) -> bool:
     """Return whether two paths name the same folder, also through links and mounts."""
     try:
-        return place == other or place.samefile(other)
+        return path == other or path.samefile(other)
     except OSError:  # one of them does not exist
         return False

@@ -50,8 +50,8 @@ def log_report_run(
     report at the same time, the later one is kept.
     """
     content = _hash({**texts, "note": note}, table, figures)
-    found = search()
-    best = max(found, key=_worth, default=None)
+    runs = search()
+    best = max(runs, key=_worth, default=None)
     if best is not None and is_whole(best) and best.data.tags[CONTENT_TAG] == content:
         mlflow_id = str(best.info.run_id)
     else:
@@ -60,8 +60,8 @@ def log_report_run(
             client.log_metric(mlflow_id, name, value)
         client.set_tag(mlflow_id, CONTENT_TAG, content)
         client.set_terminated(mlflow_id, "FINISHED")
-        found = search()  # another driver may have logged one meanwhile
-    for old in attempts.superfluous(found, _worth):
+        runs = search()  # another driver may have logged one
+    for old in attempts.superfluous(runs, _worth):
         client.delete_run(old.info.run_id)
     return mlflow_id
 

@@ -47,8 +47,8 @@ def run_name(spec: RunSpec, root: Path) -> str:
     """
     prefix = folder_name(spec).removesuffix(spec.run_id)
     folders = map(RunFolder, sorted(runs_root(root, spec.study).glob(f"{prefix}*")))
-    found = [item for folder in folders if (item := folder.spec()) is not None]
-    others = [item for item in found if item.name == spec.name and item.run_id != spec.run_id]
+    specs = [item for folder in folders if (item := folder.spec()) is not None]
+    others = [item for item in specs if item.name == spec.name and item.run_id != spec.run_id]
     if not others:
         return spec.name
     own, *theirs = differing_settings([spec, *others])

@@ -21,44 +21,44 @@ CLOCK_OFF_S = 60.0
 SLOW_S = 0.25
 """Maximum latency of a call in seconds; a run makes about 30 calls."""
 CALLS = 5
-PLACE = "bench-doctor"
+FOLDER = "bench-doctor"
 """Artifact folder for the files of the check."""
 
 
-def look_at_server(store: MlflowStore) -> tuple[str, list[str]]:
+def check_server(store: MlflowStore) -> tuple[str, list[str]]:
     """Return a summary of the server and a list of problems; TrackingError if it is unusable."""
     from mlflow.utils.credentials import get_default_host_creds
     from mlflow.utils.rest_utils import http_request
 
     try:
-        answer = http_request(get_default_host_creds(store.uri), "/version", "GET")
-        answer.raise_for_status()
+        response = http_request(get_default_host_creds(store.uri), "/version", "GET")
+        response.raise_for_status()
         latency_s = _latency(store)
     except Exception as error:  # network, http and MLflow errors alike
         raise TrackingError(f"{store.shown_uri} cannot be queried: {first_line(error)}") from None
-    _artifact_there_and_back(store)
-    off_s = _clock_off(answer.headers.get("Date"))
-    concerns = _versions(answer.text.strip())
+    _artifact_round_trip(store)
+    off_s = _clock_off(response.headers.get("Date"))
+    concerns = _versions(response.text.strip())
     if abs(off_s) > CLOCK_OFF_S:
         concerns.append(
             f"its clock and this machine's differ by {abs(off_s):.0f} s; synchronize them"
         )
     if latency_s > SLOW_S:
         concerns.append(f"{1000 * latency_s:.0f} ms per request; see docs/scale.md")
-    found = (
-        f"{store.shown_uri} accepts runs and artifacts: MLflow {answer.text.strip()[:20]}, "
+    summary = (
+        f"{store.shown_uri} accepts runs and artifacts: MLflow {response.text.strip()[:20]}, "
         f"{1000 * latency_s:.0f} ms per request, clocks differ by {abs(off_s):.0f} s"
     )
-    return found, concerns
+    return summary, concerns
 
 
 def _latency(store: MlflowStore) -> float:
     """Return the median duration of a database query in seconds."""
     took = []
     for _ in range(CALLS):
-        began = time.monotonic()
+        started = time.monotonic()
         store.client.get_experiment(store.experiment_id)
-        took.append(time.monotonic() - began)
+        took.append(time.monotonic() - started)
     return statistics.median(took)
 
 
@@ -85,13 +85,13 @@ def _versions(server: str) -> list[str]:
     return [f"its MLflow is {theirs}; install {ours} or a later {ours.major}.x on the server"]
 
 
-def _artifact_there_and_back(store: MlflowStore) -> None:
+def _artifact_round_trip(store: MlflowStore) -> None:
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     step = "cannot be reached"
     try:
-        place = store.client.get_experiment(store.experiment_id).artifact_location
-        keeper: Any = get_artifact_repository(f"{place}/{PLACE}", tracking_uri=store.uri)
+        local = store.client.get_experiment(store.experiment_id).artifact_location
+        keeper: Any = get_artifact_repository(f"{local}/{FOLDER}", tracking_uri=store.uri)
         with tempfile.TemporaryDirectory() as folder:
             sent = Path(folder) / f"{uuid.uuid4().hex}.txt"
             sent.write_text(sent.name)

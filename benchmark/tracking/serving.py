@@ -20,7 +20,7 @@ from benchmark.inference.restore import SavedModel, restore
 from clothclf.errors import DataError, WeightsError
 
 if TYPE_CHECKING:
-    from benchmark.inference.predictor import Answer, Predictor
+    from benchmark.inference.predictor import Prediction, Predictor
 
 TENSORS = "model.safetensors"
 SAVED = "model.json"
@@ -53,7 +53,9 @@ class ImageModel:
             pixels = [self._pixels(number, text) for number, text in enumerate(encoded)]
             if not pixels:
                 return _table([])
-            return _table(self._predictor.answers(self._predictor.probabilities(np.stack(pixels))))
+            return _table(
+                self._predictor.predictions(self._predictor.probabilities(np.stack(pixels)))
+            )
 
     def _pixels(self, number: int, text: object) -> npt.NDArray[np.uint8]:
         """Decode and resize an image as in training; return uint8 [size, size, 3]."""
@@ -71,14 +73,14 @@ class ImageModel:
             _refuse(f"image {number}: cannot be decoded: {error}")
 
 
-def _table(answers: list[Answer]) -> pd.DataFrame:
+def _table(predictions: list[Prediction]) -> pd.DataFrame:
     table: pd.DataFrame = pd.DataFrame(
         {
-            "class": [answer.label for answer in answers],
-            "probability": [answer.probability for answer in answers],
+            "class": [prediction.label for prediction in predictions],
+            "probability": [prediction.probability for prediction in predictions],
             "top5": [
-                [{"class": label, "probability": share} for label, share in answer.top]
-                for answer in answers
+                [{"class": label, "probability": share} for label, share in prediction.top]
+                for prediction in predictions
             ],
         }
     )

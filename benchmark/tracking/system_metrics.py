@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from benchmark.runs.run_folder import RunFolder
 from clothclf.settings import Settings
 
-PLACE = ".system"
+FOLDER = ".system"
 """Folder for the samples, beside the run folders."""
 FIRST_EVERY_S = 10.0
 LONGER_AFTER = 100
@@ -35,12 +35,12 @@ class Sample(Settings):
 
 def samples_of(folder: RunFolder) -> list[Sample]:
     """Return the samples of a run, oldest first, without lines that a crash truncated."""
-    found = []
+    samples = []
     with contextlib.suppress(OSError):
         for line in _file(folder).read_text("utf-8", errors="replace").splitlines():
             with contextlib.suppress(ValidationError):
-                found.append(Sample.model_validate_json(line))
-    return sorted(found, key=lambda sample: sample.at_ms)
+                samples.append(Sample.model_validate_json(line))
+    return sorted(samples, key=lambda sample: sample.at_ms)
 
 
 def forget_samples(folder: RunFolder) -> None:
@@ -50,7 +50,7 @@ def forget_samples(folder: RunFolder) -> None:
 
 
 def _file(folder: RunFolder) -> Path:
-    return folder.path.parent / PLACE / f"{folder.path.name}.jsonl"
+    return folder.path.parent / FOLDER / f"{folder.path.name}.jsonl"
 
 
 class SystemWatch:
@@ -59,14 +59,14 @@ class SystemWatch:
     def __init__(self, folder: RunFolder) -> None:
         """Start the clock; the first sample is due after ten seconds."""
         self._folder = folder
-        self._began = self._last = time.monotonic()
+        self._started = self._last = time.monotonic()
         self._cpu_s = 0.0
         psutil.cpu_percent()  # the next call measures the time since this one
 
     def is_due(self) -> bool:
         """Return whether a sample is due."""
         now = time.monotonic()
-        pause = max(FIRST_EVERY_S, (self._last - self._began) / LONGER_AFTER)
+        pause = max(FIRST_EVERY_S, (self._last - self._started) / LONGER_AFTER)
         return now - self._last >= pause
 
     def sample(self) -> bool:

@@ -39,11 +39,11 @@ class Tracker:
 
     def on_skipped(self, folder: RunFolder, record: RunRecord) -> None:
         """Log the finished run if the store does not have it."""
-        self._bring(folder, record.run_id)
+        self._log_result(folder, record.run_id)
 
     def on_failed_before(self, folder: RunFolder, failure: Failure) -> None:
         """Log the failed run if the store does not have it."""
-        self._bring(folder, failure.run_id)
+        self._log_result(folder, failure.run_id)
 
     def on_elsewhere(self, folder: RunFolder, spec: RunSpec) -> None:
         """Do nothing: the other process logs the run."""
@@ -63,11 +63,11 @@ class Tracker:
 
     def on_finished(self, folder: RunFolder, record: RunRecord) -> None:
         """Log final metrics and files."""
-        self._bring(folder, record.run_id)
+        self._log_result(folder, record.run_id)
 
     def on_failed(self, folder: RunFolder, failure: Failure) -> None:
         """Mark the run as failed and log the reason."""
-        self._bring(folder, failure.run_id)
+        self._log_result(folder, failure.run_id)
 
     def on_interrupted(self, folder: RunFolder, spec: RunSpec) -> None:
         """Mark the run as killed."""
@@ -90,9 +90,9 @@ class Tracker:
     def _log_curves(self) -> None:
         """Log the epochs of the runs that are due."""
         for spec, results in self._curves.due():
-            began = time.monotonic()
+            started = time.monotonic()
             self._log_epochs(spec, results)
-            self._curves.took(spec, time.monotonic() - began)
+            self._curves.took(spec, time.monotonic() - started)
 
     def _log_epochs(self, spec: RunSpec, results: Sequence[EpochResult]) -> None:
         self._try(lambda: self._store.log_epochs(spec, results))
@@ -103,7 +103,7 @@ class Tracker:
             if watch.is_due() and watch.sample():
                 self._try(functools.partial(self._store.log_samples, folder, run_id))
 
-    def _bring(self, folder: RunFolder, run_id: str) -> None:
+    def _log_result(self, folder: RunFolder, run_id: str) -> None:
         """Log the result of a run, now or when the store responds again."""
         self._watches.pop(run_id, None)
         self._curves.forget(run_id)  # the record contains all epochs
@@ -116,7 +116,7 @@ class Tracker:
         try:
             call()
             for run_id, folder in list(self._owed.items()):
-                self._store.bring(folder)
+                self._store.log_result(folder)
                 del self._owed[run_id]
         except Exception as error:  # database, network and disk errors must not end a study
             if not self._pause_s:

@@ -71,8 +71,8 @@ def _log_trial(client: Any, mlflow_id: str, record: RunRecord, trial: Trial, at_
 
 def delete_trials(client: Any, experiment_id: str, parent_id: str) -> None:
     """Delete the nested runs of an MLflow run."""
-    found = client.search_runs(
+    trials = client.search_runs(
         [experiment_id], f"tags.`{PARENT_TAG}` = '{parent_id}'", max_results=MAX_TRIALS
     )
-    for run in found:
+    for run in trials:
         client.delete_run(run.info.run_id)

@@ -67,7 +67,7 @@ def serve(study: StudySettings, host: str, port: int) -> None:
             start_new_session=True,
         )
         try:
-            answered = _answers(server, host, port)
+            answered = _responds(server, host, port)
             if answered:
                 base = f"http://{host}:{port}"
                 page = address(base, store.experiment_id)
@@ -105,11 +105,11 @@ def _absolute(uri: str) -> str:
 def _check_port(host: str, port: int) -> None:
     """Raise TrackingError if the port is in use or cannot be bound."""
     try:
-        (family, kind, *_, place), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        (family, kind, *_, index), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         with socket.socket(family, kind) as probe:
             # As the server does: connections of an earlier server may still be closing.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(place)
+            probe.bind(index)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             free = port + 1 if port < 65535 else port - 1
@@ -121,7 +121,7 @@ def _check_port(host: str, port: int) -> None:
         ) from None
 
 
-def _answers(server: subprocess.Popen[bytes], host: str, port: int) -> bool:
+def _responds(server: subprocess.Popen[bytes], host: str, port: int) -> bool:
     """Wait until the server accepts connections; return False if it ends first."""
     while server.poll() is None:
         try:

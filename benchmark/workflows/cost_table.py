@@ -95,7 +95,7 @@ def count_all(
 
     With `measure_on`, also measure each on this device, one after the other.
     """
-    found: list[Costed] = []
+    costs: list[Costed] = []
     errors: dict[str, str] = {}
     for number, request in enumerate(requests, 1):
         if len(requests) > 1:
@@ -111,8 +111,8 @@ def count_all(
                 measurement = measure_cost(request, measure_on)
             except CostError as error:
                 errors[request.architecture] = str(error)
-        found.append(Costed(cost, measurement))
-    return found, errors
+        costs.append(Costed(cost, measurement))
+    return costs, errors
 
 
 def count_all_of_timm(file: Path, workers: int, quick: bool, notify: Notify) -> tuple[int, int]:
@@ -163,30 +163,30 @@ def reasons(costs: Sequence[Cost]) -> list[str]:
     return lines + [f"{cost.architecture}: {cost.reason}" for cost in costs if cost.reason]
 
 
-def measured_rows(found: Sequence[Costed]) -> list[measured.Measured]:
+def measured_rows(costs: Sequence[Costed]) -> list[measured.Measured]:
     """Name, measurement and headline MACs of each measured architecture."""
     return [
         (item.cost.architecture, item.measured, item.cost.macs)
-        for item in found
+        for item in costs
         if item.measured is not None
     ]
 
 
-def as_markdown(found: Sequence[Costed]) -> str:
+def as_markdown(counted: Sequence[Costed]) -> str:
     """Format tables and notes as Markdown."""
-    costs = [item.cost for item in found]
+    costs = [item.cost for item in counted]
     parts = [markdown_table([cells(cost) for cost in costs], COLUMNS)]
     parts.append("\n".join(f"- {reason}" for reason in reasons(costs)))
-    parts += measured.sections(measured_rows(found))
+    parts += measured.sections(measured_rows(counted))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def as_csv(found: Sequence[Costed], errors: dict[str, str]) -> str:
+def as_csv(costs: Sequence[Costed], errors: dict[str, str]) -> str:
     """Format as CSV, one row per architecture, unrounded; failed ones have the reason."""
     rows: list[dict[str, object]] = [
-        {**CatalogueRow.of(item.cost).cells(), **_flat(item)} for item in found
+        {**CatalogueRow.of(item.cost).cells(), **_flat(item)} for item in costs
     ]
-    counted = {item.cost.architecture for item in found}
+    counted = {item.cost.architecture for item in costs}
     rows += [
         {**CatalogueRow.failed(name, reason).cells()}
         for name, reason in errors.items()
@@ -200,7 +200,7 @@ def _flat(item: Costed) -> dict[str, object]:
     return {} if item.measured is None else measured.flat(item.measured, item.cost.macs)
 
 
-def as_json(found: Sequence[Costed], errors: dict[str, str]) -> str:
+def as_json(costs: Sequence[Costed], errors: dict[str, str]) -> str:
     """Format all counts, by operator and module too, and all measured passes as JSON."""
     counted = [
         {
@@ -209,13 +209,13 @@ def as_json(found: Sequence[Costed], errors: dict[str, str]) -> str:
             **_counted(item.cost),
             "measured": None if item.measured is None else asdict(item.measured),
         }
-        for item in found
+        for item in costs
     ]
     return json.dumps({"costs": counted, "errors": errors}, indent=1) + "\n"
 
 
 def _counted(cost: Cost) -> dict[str, object]:
-    """Return the cost with each counter's result and verdict under keys of its own."""
+    """Return the cost with each counter's result and verdict under separate keys."""
     values = cost_to_dict(cost)
     results, verdicts = values.pop("counters"), values.pop("verdicts")
     return {

@@ -17,7 +17,7 @@ CONFLICTS_SHOWN = 20
 IMAGES_SHOWN = 10
 """Maximum images of one group of duplicates to list."""
 DIFFERING = (0.05, 0.2)
-"""Shares of test images on which only one of two similar architectures is usually right."""
+"""Usual shares of test images that only one of two similar architectures predicts correctly."""
 
 
 def describe(data: DataSet, near_duplicates: str = "") -> str:
@@ -26,11 +26,11 @@ def describe(data: DataSet, near_duplicates: str = "") -> str:
     `near_duplicates` is a description of the near-duplicates, if known.
     """
     summary = data.summary
-    kept = sum(summary.images.values())
+    used = sum(summary.images.values())
     lines = [
         f"source       {summary.title}",
         f"fingerprint  {summary.fingerprint}",
-        f"rows         {summary.rows_read:,} read, {kept:,} images kept",
+        f"rows         {summary.rows_read:,} read, {used:,} images kept",
     ]
     if summary.split_note:
         lines.append(f"splits       {summary.split_note}")
@@ -44,7 +44,7 @@ def describe(data: DataSet, near_duplicates: str = "") -> str:
     )
     lines += [
         f"             {_first(ids, ' = ')}"
-        for ids in twin_groups(data.manifest)[:DUPLICATES_SHOWN]
+        for ids in exact_duplicate_groups(data.manifest)[:DUPLICATES_SHOWN]
     ]
     if summary.split_note and summary.exact_duplicates_across_splits:
         lines.append(
@@ -67,7 +67,7 @@ def _smallest_difference(images: int) -> str:
     points = [100 * smallest_difference(images, differing) for differing in DIFFERING]
     return (
         f"test split   {images:,} images show a difference in accuracy of {points[0]:.1f} to "
-        f"{points[1]:.1f} points between two architectures that are right on different images in "
+        f"{points[1]:.1f} points between two architectures that are correct on different images in "
         f"{DIFFERING[0]:.0%} to {DIFFERING[1]:.0%} of cases ({POWER:.0%} power, one seed)"
     )
 
@@ -86,7 +86,7 @@ def _groups(data: DataSet) -> list[str]:
     return [line, *([leak] if across else [])]
 
 
-def twin_groups(manifest: pd.DataFrame) -> list[list[str]]:
+def exact_duplicate_groups(manifest: pd.DataFrame) -> list[list[str]]:
     """Groups of ids of exact duplicates, largest group first."""
     groups = [sorted(ids) for ids in manifest.groupby("pixel_hash")["id"].agg(list) if len(ids) > 1]
     return sorted(groups, key=lambda ids: (-len(ids), ids))

@@ -11,7 +11,7 @@ from benchmark.config.study import StudySettings
 from benchmark.deploy.deploy import DeployedRun, DeployOptions, deploy_run
 from benchmark.errors import DeployError
 from benchmark.runs.deployments import NAME
-from benchmark.runs.find import FoundRun
+from benchmark.runs.find import FinishedRun
 from benchmark.workflows.winner import find_rows, find_winner
 from clothclf.errors import UserError
 
@@ -35,33 +35,33 @@ def find_runs(
     from_select: bool,
     which: str,
     notify: Notify,
-) -> list[FoundRun]:
+) -> list[FinishedRun]:
     """Find the runs to deploy: `requested`, the pick, all on the Pareto front, or all.
 
     Raises ReportError if there are none.
     """
     if which == "pick":
-        found, why = find_winner(requested, lambda: study, config, from_select)
-        notify(f"deploying {found.name}, {why}")
-        return [found]
+        run, why = find_winner(requested, lambda: study, config, from_select)
+        notify(f"deploying {run.name}, {why}")
+        return [run]
     rows = find_rows(study, config, front=which == "front")
-    notify(f"deploying {', '.join(found.record.spec.name for found in rows)}")
+    notify(f"deploying {', '.join(run.record.spec.name for run in rows)}")
     return rows
 
 
 def deploy_all(
-    runs: Sequence[FoundRun], options: DeployOptions, notify: Notify
+    runs: Sequence[FinishedRun], options: DeployOptions, notify: Notify
 ) -> list[DeployedRun]:
-    """Deploy several runs; a run that cannot be deployed is reported, and the others go on.
+    """Deploy several runs; a run that cannot be deployed is reported; the others continue.
 
     Raises the error of the last one if none could be deployed.
     """
     deployed = []
     failed: UserError | None = None
-    for found in runs:
+    for run in runs:
         try:
-            found.require_model()
-            deployed.append(deploy_run(found, options, notify))
+            run.require_model()
+            deployed.append(deploy_run(run, options, notify))
         except UserError as error:
             failed = error
             if len(runs) > 1:
@@ -72,7 +72,7 @@ def deploy_all(
 
 
 def write_kit(runs: Sequence[DeployedRun], path: Path, images: str, notify: Notify) -> None:
-    """Pack the variants that were measured here into a kit; raises DeployError."""
+    """Pack the variants that were measured on this machine into a kit; raises DeployError."""
     from benchmark.deploy.kit import pack
 
     count = pack(runs, path, images)
@@ -81,18 +81,18 @@ def write_kit(runs: Sequence[DeployedRun], path: Path, images: str, notify: Noti
 
 def add_results(study: StudySettings, paths: Sequence[Path], notify: Notify) -> list[DeployedRun]:
     """Add the results of kits to the runs of a study; raises DeployError for an invalid one."""
-    from benchmark.deploy.merge import merge
+    from benchmark.deploy.add_results import merge
 
     merged: dict[str, DeployedRun] = {}
     for path in paths:
         for run in merge(study, path, notify):
-            merged[run.found.record.run_id] = run
+            merged[run.finished.record.run_id] = run
     return list(merged.values())
 
 
 def log_runs(study: StudySettings, runs: Sequence[DeployedRun]) -> None:
     """Log results and files of variants to MLflow; raises TrackingError."""
-    from benchmark.tracking.deployments import log_deployments
+    from benchmark.tracking.log_deployments import log_deployments
     from benchmark.workflows.log_results import log_results
 
-    log_results(study, [run.found for run in runs], log_deployments)
+    log_results(study, [run.finished for run in runs], log_deployments)

@@ -85,13 +85,13 @@ def run_checks(study: StudySettings) -> list[CheckResult]:
     results = []
     for name, check in checks.items():
         try:
-            found = check(study)
+            result = check(study)
         except UserError as error:
-            found = CheckResult(name, "error", str(error))
+            result = CheckResult(name, "error", str(error))
         except Exception as error:  # one failing check must not prevent the others
             first = first_line(error)
-            found = CheckResult(name, "error", f"check failed: {first}")
-        results.append(found)
+            result = CheckResult(name, "error", f"check failed: {first}")
+        results.append(result)
     return results
 
 
@@ -134,10 +134,10 @@ def _device(study: StudySettings) -> CheckResult:
 
 def _memory(study: StudySettings) -> CheckResult:
     free = available_memory_bytes()
-    found = f"{free / 2**30:.1f} GiB free"
+    text = f"{free / 2**30:.1f} GiB free"
     if free < MIN_FREE_BYTES:
-        return CheckResult("memory", "warning", found, "close other programs; see `bench plan`")
-    return CheckResult("memory", "ok", found)
+        return CheckResult("memory", "warning", text, "close other programs; see `bench plan`")
+    return CheckResult("memory", "ok", text)
 
 
 def _folder(study: StudySettings) -> CheckResult:
@@ -147,12 +147,12 @@ def _folder(study: StudySettings) -> CheckResult:
 def _disk(study: StudySettings) -> CheckResult:
     root = open_store(study)
     free = shutil.disk_usage(root).free
-    found = f"{free / 2**30:.1f} GiB free below {root}"
+    text = f"{free / 2**30:.1f} GiB free below {root}"
     if free < MIN_FREE_BYTES:
-        kept = sum(p.stat().st_size for p in cache_folder(root).rglob("*") if p.is_file())
-        remedy = f"free disk space; `bench data clean` would free {kept / 2**30:.1f} GiB"
-        return CheckResult("disk", "warning", found, remedy)
-    return CheckResult("disk", "ok", found)
+        cached = sum(p.stat().st_size for p in cache_folder(root).rglob("*") if p.is_file())
+        remedy = f"free disk space; `bench data clean` would free {cached / 2**30:.1f} GiB"
+        return CheckResult("disk", "warning", text, remedy)
+    return CheckResult("disk", "ok", text)
 
 
 def _tracking(study: StudySettings) -> CheckResult:
@@ -173,10 +173,10 @@ def _tracking(study: StudySettings) -> CheckResult:
     moved: list[str] = []
     store = MlflowStore(uri, study.study, root, moved.append)
     if store.uri.startswith("http"):
-        from benchmark.tracking.server_check import look_at_server
+        from benchmark.tracking.server_check import check_server
 
-        found, concerns = look_at_server(store)
-        return CheckResult("tracking", "warning" if concerns else "ok", found, "; ".join(concerns))
+        text, concerns = check_server(store)
+        return CheckResult("tracking", "warning" if concerns else "ok", text, "; ".join(concerns))
     if moved:
         return CheckResult("tracking", "warning", "; ".join(moved), "corrected; no action needed")
     return CheckResult("tracking", "ok", f"{store.shown_uri} accepts runs")
@@ -189,16 +189,16 @@ def _runs(study: StudySettings) -> CheckResult:
         if folder.verified_record() is not None:
             finished += 1
         elif folder.has_ended():
-            damaged.append(f"{folder.path.name} ({folder.why_not_believed() or DAMAGED_FILE})")
+            damaged.append(f"{folder.path.name} ({folder.invalid_reason() or DAMAGED_FILE})")
         elif folder.failure() is not None:
             failed += 1
         else:
             unfinished += 1
-    found = f"{finished} finished, {failed} failed, {unfinished} unfinished"
+    text = f"{finished} finished, {failed} failed, {unfinished} unfinished"
     if damaged:
-        found += f", invalid: {', '.join(damaged)}"
-        return CheckResult("runs", "warning", found, "`bench run --all` repeats these")
-    return CheckResult("runs", "ok", found)
+        text += f", invalid: {', '.join(damaged)}"
+        return CheckResult("runs", "warning", text, "`bench run --all` repeats these")
+    return CheckResult("runs", "ok", text)
 
 
 def _data(study: StudySettings) -> CheckResult:
@@ -224,13 +224,13 @@ def _weights(study: StudySettings) -> CheckResult:
     missing = [name for name, file in files.items() if not file.is_file()]
     if path.is_file() or (path.is_dir() and not missing):
         return CheckResult("weights", "ok", f"{path}")
-    found = (
+    text = (
         f"{path} has no weights for {', '.join(missing)}"
         if path.is_dir()
         else f"{path} does not exist"
     )
     remedy = "add <architecture>.safetensors, or set model.weights to none"
-    return CheckResult("weights", "error", found, remedy)
+    return CheckResult("weights", "error", text, remedy)
 
 
 def _hub_weights(setting: str, names: list[str]) -> CheckResult:
@@ -248,14 +248,14 @@ def _hub_weights(setting: str, names: list[str]) -> CheckResult:
         "not published": [name for name in names if needed[name] is None],
     }
     parts = [f"{', '.join(some)} {what}" for what, some in groups.items() if some]
-    found = f"{setting}: {'; '.join(parts) or 'resolved when a study starts'}"
+    text = f"{setting}: {'; '.join(parts) or 'resolved when a study starts'}"
     if error is None and not groups["not published"]:
-        return CheckResult("weights", "ok", found)
+        return CheckResult("weights", "ok", text)
     remedy = f"set model.weights to a folder or to none{', or HF_ENDPOINT' if error else ''}"
-    found = f"{found}; {error}" if error else found
+    text = f"{text}; {error}" if error else text
     if setting == "auto":
-        return CheckResult("weights", "warning", f"{found}; these will be random", remedy)
-    return CheckResult("weights", "error", found, remedy)
+        return CheckResult("weights", "warning", f"{text}; these will be random", remedy)
+    return CheckResult("weights", "error", text, remedy)
 
 
 def _python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -30,7 +30,7 @@ LAYOUTS = {
 
 
 def init_config(path: Path, label: str | None, config: str) -> str:
-    """Return the text of a config for the data at a path, after looking at it.
+    """Return the text of a config for the data at a path, after inspecting it.
 
     `label` is the label column, None to choose one; `config` is the name of the file in comments.
     Raises DataError, with the reason, if there is nothing to train on.
@@ -39,33 +39,33 @@ def init_config(path: Path, label: str | None, config: str) -> str:
         str(path).encode("utf-8")
     except UnicodeEncodeError:
         raise DataError(f"{path}: is not UTF-8, as a config must be; rename it") from None
-    found = survey(path, label)
-    text = config_text(found, config)
+    surveyed = survey(path, label)
+    text = config_text(surveyed, config)
     load_study_text(text, config)  # a hostile name must not become another config
     return text
 
 
-def config_text(found: Survey, config: str) -> str:
+def config_text(surveyed: Survey, config: str) -> str:
     """Return a commented config for what a survey found."""
-    kept = {name: n for name, n in found.counts.items() if n >= found.min_images_per_class}
+    classes = {name: n for name, n in surveyed.counts.items() if n >= surveyed.min_images_per_class}
     lines = [
-        *_header(found, kept, config),
-        f"study: {quoted(study_name(found.path))}",
+        *_header(surveyed, classes, config),
+        f"study: {quoted(study_name(surveyed.path))}",
         "",
         "data:",
-        f"  source: {found.source}  # {LAYOUTS[found.source]}",
-        f"  path: {quoted(str(found.path))}  # relative to the current folder",
-        *_label_lines(found),
-        *_class_lines(found, kept),
-        *_size_lines(found),
-        *_split_lines(found),
+        f"  source: {surveyed.source}  # {LAYOUTS[surveyed.source]}",
+        f"  path: {quoted(str(surveyed.path))}  # relative to the current folder",
+        *_label_lines(surveyed),
+        *_class_lines(surveyed, classes),
+        *_size_lines(surveyed),
+        *_split_lines(surveyed),
         "",
         "# Any timm models (`bench models`); wildcards such as efficientnet_b* are allowed.",
         "architectures: [resnet18, efficientnet_b0, mobilenetv3_large_100]",
         "",
         "model:",
         "  weights: auto  # pretrained ones, or random ones if the hub is unreachable; pretrained",
-        "  # refuses random ones, with which a frozen backbone says little about accuracy",
+        "  # refuses random ones, with which accuracies of frozen backbones mean little",
         "  mode: frozen  # trains the head only: minutes on a CPU; finetune trains all parameters",
         "  standardize_features: true",
         "",
@@ -80,13 +80,13 @@ def config_text(found: Survey, config: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _header(found: Survey, kept: dict[str, int], config: str) -> list[str]:
-    images = sum(found.counts.values())
+def _header(surveyed: Survey, classes: dict[str, int], config: str) -> list[str]:
+    images = sum(surveyed.counts.values())
     shown = _shell_word(config)
     return [
-        f"# Written by `bench init` from {shown_name(str(found.path), 200)}:",
-        f"# {found.rows_read:,} rows, {images:,} usable images in {len(found.counts):,} classes; "
-        f"{sum(kept.values()):,} images in {len(kept):,} classes are used.",
+        f"# Written by `bench init` from {shown_name(str(surveyed.path), 200)}:",
+        f"# {surveyed.rows_read:,} rows, {images:,} usable images in {len(surveyed.counts):,} "
+        f"classes; {sum(classes.values()):,} images in {len(classes):,} classes are used.",
         f"# Check the data:  bench data stats -c {shown}",
         f"# See the plan:    bench run --all --dry-run -c {shown}",
         f"# Run and report:  bench run --all -c {shown} && bench report -c {shown} -o report.html",
@@ -94,14 +94,14 @@ def _header(found: Survey, kept: dict[str, int], config: str) -> list[str]:
     ]
 
 
-def _label_lines(found: Survey) -> list[str]:
+def _label_lines(surveyed: Survey) -> list[str]:
     lines = []
-    if found.label is not None:
-        lines.append(f"  label: {quoted(found.label)}")
-        if found.others:
-            lines.append(f"  # Other columns with classes: {_columns(found.others)}")
-    if found.image is not None:
-        lines.append(f"  image: {quoted(found.image)}  # the column of image paths")
+    if surveyed.label is not None:
+        lines.append(f"  label: {quoted(surveyed.label)}")
+        if surveyed.others:
+            lines.append(f"  # Other columns with classes: {_columns(surveyed.others)}")
+    if surveyed.image is not None:
+        lines.append(f"  image: {quoted(surveyed.image)}  # the column of image paths")
     return lines
 
 
@@ -111,27 +111,27 @@ def _columns(columns: Sequence[LabelColumn]) -> str:
     return f"{shown} and {more} more" if more > 0 else shown
 
 
-def _class_lines(found: Survey, kept: dict[str, int]) -> list[str]:
-    counts = list(found.counts.items())
+def _class_lines(surveyed: Survey, classes: dict[str, int]) -> list[str]:
+    counts = list(surveyed.counts.items())
     largest = ", ".join(f"{shown_name(name)} {n:,}" for name, n in counts[:CLASSES_SHOWN])
     lines = [f"  # Largest classes: {largest}"]
     if len(counts) > CLASSES_SHOWN:
         name, count = counts[-1]
         lines.append(f"  # Smallest class: {shown_name(name)} {count:,}")
-    dropped = len(counts) - len(kept)
+    dropped = len(counts) - len(classes)
     note = f"drops {dropped:,} smaller classes" if dropped else "keeps all classes"
-    return [*lines, f"  min_images_per_class: {found.min_images_per_class}  # {note}"]
+    return [*lines, f"  min_images_per_class: {surveyed.min_images_per_class}  # {note}"]
 
 
-def _size_lines(found: Survey) -> list[str]:
-    sides = sorted(min(size) for size in found.sizes)
+def _size_lines(surveyed: Survey) -> list[str]:
+    sides = sorted(min(size) for size in surveyed.sizes)
     lines = [
         f"  # Shorter side of {len(sides):,} sampled images: {sides[0]:,} to {sides[-1]:,} pixels, "
-        f"median {found.median_side:,}"
+        f"median {surveyed.median_side:,}"
     ]
-    if found.undecodable:
-        lines.append(f"  # {found.undecodable:,} more do not decode: see `bench data stats`")
-    size = suggested_size(found.median_side)
+    if surveyed.undecodable:
+        lines.append(f"  # {surveyed.undecodable:,} more do not decode: see `bench data stats`")
+    size = suggested_size(surveyed.median_side)
     return [*lines, f"  image_size: {size}  # smaller is faster, and loses detail"]
 
 
@@ -140,18 +140,18 @@ def suggested_size(median_side: int) -> int:
     return next((size for size in IMAGE_SIZES if size >= median_side), NATIVE_SHOWN)
 
 
-def _split_lines(found: Survey) -> list[str]:
-    column = found.split_column
+def _split_lines(surveyed: Survey) -> list[str]:
+    column = surveyed.split_column
     lines = ["  split:"]
-    if found.unusable_splits:
-        reason = shown_name(found.unusable_splits, 300)
+    if surveyed.unusable_splits:
+        reason = shown_name(surveyed.unusable_splits, 300)
         lines += [f"    # The given split is not usable: {reason}", "    given: ignore"]
     elif column is not None:
-        lines.append(f"    column: {quoted(column)}  # gives {', '.join(found.splits)}")
-    elif len(found.splits) > 1:
-        where = "files" if found.source == "hub" else "folders"
-        lines.append(f"    given: keep  # {', '.join(found.splits)}, from the names of {where}")
-    is_drawn = found.unusable_splits or len(found.splits) < 2
+        lines.append(f"    column: {quoted(column)}  # gives {', '.join(surveyed.splits)}")
+    elif len(surveyed.splits) > 1:
+        where = "files" if surveyed.source == "hub" else "folders"
+        lines.append(f"    given: keep  # {', '.join(surveyed.splits)}, from the names of {where}")
+    is_drawn = surveyed.unusable_splits or len(surveyed.splits) < 2
     drawn = "drawn at random, by class" if is_drawn else "for splits that the data do not give"
     return [*lines, "    train: 0.64", "    valid: 0.16", f"    test: 0.2  # {drawn}"]
 

@@ -6,25 +6,27 @@ from collections.abc import Callable, Sequence
 
 from benchmark.config.study import StudySettings
 from benchmark.errors import TrackingError
-from benchmark.runs.find import FoundRun
+from benchmark.runs.find import FinishedRun
 from benchmark.runs.root import open_store, tracking_uri
 from benchmark.tracking.connection import first_line
 from benchmark.tracking.mlflow_store import MlflowStore
 
 
 def log_results(
-    study: StudySettings, runs: Sequence[FoundRun], log: Callable[[MlflowStore, FoundRun], None]
+    study: StudySettings,
+    runs: Sequence[FinishedRun],
+    log: Callable[[MlflowStore, FinishedRun], None],
 ) -> None:
     """Call `log` for each run, which is in the store then; raises TrackingError."""
-    for found in runs:
-        store = MlflowStore(tracking_uri(study), found.record.spec.study, open_store(study))
+    for run in runs:
+        store = MlflowStore(tracking_uri(study), run.record.spec.study, open_store(study))
         try:
-            store.bring(found.folder)
-            log(store, found)
+            store.log_result(run.folder)
+            log(store, run)
         except TrackingError:
             raise
         except Exception as error:  # database, network or MLflow errors
             raise TrackingError(
-                f"{found.name}: its results could not be logged to {store.shown_uri}: "
+                f"{run.name}: its results could not be logged to {store.shown_uri}: "
                 f"{first_line(error)}"
             ) from None

@@ -77,8 +77,8 @@ def _end(folder: RunFolder) -> tuple[State, float | None, str]:
     failure = folder.failure()
     if failure is not None:
         return "failed", None, failure.at
-    began = (folder.path / files.SPEC).stat().st_mtime
-    at = datetime.datetime.fromtimestamp(began, datetime.timezone.utc).isoformat()
+    started = (folder.path / files.SPEC).stat().st_mtime
+    at = datetime.datetime.fromtimestamp(started, datetime.timezone.utc).isoformat()
     if folder.has_ended():
         return "unreadable", None, at
     try:
@@ -93,20 +93,20 @@ def find_listed(requested: str, listed: Sequence[ListedRun], study: str) -> List
 
     Unlike in other commands, an ambiguous name is always an error, because deleting is final.
     """
-    found = [run for run in listed if requested in (run.name, run.run_id, run.folder.path.name)]
-    found = found or [run for run in listed if requested and run.run_id.startswith(requested)]
-    if not found:
+    matching = [run for run in listed if requested in (run.name, run.run_id, run.folder.path.name)]
+    matching = matching or [run for run in listed if requested and run.run_id.startswith(requested)]
+    if not matching:
         names = sorted({name for run in listed for name in (run.name, run.run_id)})
         hint = did_you_mean(requested, names) or "; `bench runs list` lists its runs"
         raise StoreError(f"study {study!r} has no run {requested[:80]!r}{hint}")
-    if len(found) > 1:
-        titles = ", ".join(run.title for run in found[:MAX_LISTED])
-        more = f" and {len(found) - MAX_LISTED} more" if len(found) > MAX_LISTED else ""
+    if len(matching) > 1:
+        titles = ", ".join(run.title for run in matching[:MAX_LISTED])
+        more = f" and {len(matching) - MAX_LISTED} more" if len(matching) > MAX_LISTED else ""
         raise StoreError(
-            f"{requested!r} matches {len(found)} runs of study {study!r}: {titles}{more}; "
+            f"{requested!r} matches {len(matching)} runs of study {study!r}: {titles}{more}; "
             "give run_ids"
         )
-    return found[0]
+    return matching[0]
 
 
 def delete_runs(study: StudySettings, runs: Sequence[ListedRun]) -> None:
@@ -145,9 +145,9 @@ def locked(folders: Sequence[RunFolder]) -> Iterator[None]:
     """Lock run folders within the context; raises StoreError if a run is in progress."""
     with contextlib.ExitStack() as locks:
         for folder in folders:
-            place = folder.path.parent / ".locks"
-            place.mkdir(exist_ok=True)
-            lock = filelock.FileLock(place / f"{folder.path.name}.lock", timeout=0)
+            lock_folder = folder.path.parent / ".locks"
+            lock_folder.mkdir(exist_ok=True)
+            lock = filelock.FileLock(lock_folder / f"{folder.path.name}.lock", timeout=0)
             try:
                 locks.enter_context(lock)
             except filelock.Timeout:

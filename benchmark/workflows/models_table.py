@@ -75,7 +75,7 @@ def list_models(
     # 0 requests timm's own size, which is not square for some architectures.
     requests = [own_request(name, query.image_size or 0) for name in names]
     counts = count_many(requests, cache, progress)
-    found = [
+    listed = [
         Listed(
             architecture=name,
             image_size=count.width or side,
@@ -91,10 +91,12 @@ def list_models(
         for name, side, count in zip(names, sides, counts, strict=True)
         if _within(count, query)
     ]
-    if not found:
+    if not listed:
         raise ArchitectureError(_none_left(names, counts))
-    there = [Listed(**{**vars(item), "at_hand": _at_hand(item, query.weights)}) for item in found]
-    return sorted(there, key=lambda item: _order(item, query.sort))
+    with_weights = [
+        Listed(**{**vars(item), "at_hand": _at_hand(item, query.weights)}) for item in listed
+    ]
+    return sorted(with_weights, key=lambda item: _order(item, query.sort))
 
 
 def cells(item: Listed) -> list[str]:
@@ -112,33 +114,34 @@ def cells(item: Listed) -> list[str]:
     ]
 
 
-def note(found: Sequence[Listed]) -> str:
+def note(items: Sequence[Listed]) -> str:
     """Explanation of the mark (d) of deployed forms; empty if no row has it."""
     return deployed_note([
-        (item.architecture, item.training_macs, item.training_params) for item in found
+        (item.architecture, item.training_macs, item.training_params) for item in items
     ])  # fmt: skip
 
 
-def as_csv(found: Sequence[Listed]) -> str:
+def as_csv(items: Sequence[Listed]) -> str:
     """Format as CSV, one row per architecture, unrounded, tags separated by spaces."""
     columns = list(Listed.__dataclass_fields__)
     rows = [
         {**vars(item), "tags": " ".join(item.tags), "at_hand": " ".join(item.at_hand)}
-        for item in found
+        for item in items
     ]
     return csv_text(columns, ([row[key] for key in columns] for row in rows))
 
 
-def as_json(found: Sequence[Listed]) -> str:
+def as_json(items: Sequence[Listed]) -> str:
     """Format as a JSON list, one object per architecture."""
-    return json.dumps([asdict(item) for item in found], indent=1) + "\n"
+    return json.dumps([asdict(item) for item in items], indent=1) + "\n"
 
 
 def _within(count: QuickCount, query: Query) -> bool:
     """Whether a count is within the limits; without a count, only if there are no limits."""
     limits = ((count.macs, query.max_gmacs, 1e9), (count.params, query.max_params, 1e6))
     return all(
-        most is None or (value is not None and value <= most * unit) for value, most, unit in limits
+        maximum is None or (value is not None and value <= maximum * unit)
+        for value, maximum, unit in limits
     )
 
 
@@ -161,16 +164,16 @@ def _at_hand(item: Listed, folder: Path | None) -> tuple[str, ...]:
     from clothclf.models.architectures import pretrained_config
     from clothclf.models.weights import cached_weights, weights_file
 
-    found = []
+    names = []
     plain, _, own_tag = item.architecture.partition(".")
     for tag in item.tags:
         config = pretrained_config(f"{plain}.{tag}") if tag else pretrained_config(plain)
-        wanted = not own_tag or tag == own_tag
-        if wanted and config is not None and config.hf_hub_id:
-            found += [tag] if cached_weights(config.hf_hub_id) else []
+        expected = not own_tag or tag == own_tag
+        if expected and config is not None and config.hf_hub_id:
+            names += [tag] if cached_weights(config.hf_hub_id) else []
     if folder is not None and (folder / weights_file(item.architecture)).is_file():
-        found.append(weights_file(item.architecture))
-    return tuple(found)
+        names.append(weights_file(item.architecture))
+    return tuple(names)
 
 
 def _order(item: Listed, by: str) -> tuple[float, str]:

@@ -29,13 +29,13 @@ def show_plan(study: StudySettings, requested: Sequence[str]) -> int:
     busy = busy_now()
     for number, spec in enumerate(specs, 1):
 
-        def notify(text: str, place: str = f"[{number}/{len(specs)}]") -> None:
-            console.print(f"{place} {text}", markup=False)
+        def notify(text: str, prefix: str = f"[{number}/{len(specs)}]") -> None:
+            console.print(f"{prefix} {text}", markup=False)
 
         try:
             timed = time_run(spec, notify, busy=busy)
             busy = busy or timed.busy
-            found = estimate(spec, timed)
+            estimated = estimate(spec, timed)
         except TrainingError as error:
             failures += 1
             rows.append([spec.name, spec.precision, "-", "-", f"cannot start: {error}"])
@@ -44,25 +44,25 @@ def show_plan(study: StudySettings, requested: Sequence[str]) -> int:
             state = "finished"
             finished += 1
         else:
-            state = describe_fit(found)
+            state = describe_fit(estimated)
             failures += state != FITS
-            seconds += found.seconds * (state == FITS)
-        memory = mebibytes(found.peak_memory_bytes)
-        rows.append([spec.name, found.precision, duration(found.seconds), memory, state])
+            seconds += estimated.seconds * (state == FITS)
+        memory = mebibytes(estimated.peak_memory_bytes)
+        rows.append([spec.name, estimated.precision, duration(estimated.seconds), memory, state])
     print_table(make_console(stderr=False), COLUMNS, rows, f"plan of {study.study}")
     if busy:
         console.print(f"{busy}: times are longer than on an idle machine", style="yellow")
-    at_most = "at most " if study.train.patience else ""
+    bound = "at most " if study.train.patience else ""
     to_run = len(specs) - finished - failures
-    left = f"{at_most}{duration(seconds)} for {to_run} runs, one after the other"
+    left = f"{bound}{duration(seconds)} for {to_run} runs, one after the other"
     console.print(f"done: {finished} of {len(specs)} runs; left: {left if to_run else 'nothing'}")
     return 1 if failures else 0
 
 
-def describe_fit(found: Estimate) -> str:
+def describe_fit(estimated: Estimate) -> str:
     """Describe whether a run fits in the available memory, for the column `state`."""
     available = available_memory_bytes()
-    if found.working_memory_bytes <= available:
+    if estimated.working_memory_bytes <= available:
         return FITS
-    needed = mebibytes(found.working_memory_bytes)
+    needed = mebibytes(estimated.working_memory_bytes)
     return f"does not fit: needs {needed}, {mebibytes(available)} available"

@@ -22,13 +22,13 @@ FIGURES = {"pick/gmacs": "macs", "pick/latency_ms": "latency", "pick/mparams": "
 TEXTS = {"report.html": "html", "report.md": "md", "report.csv": "csv", "report.json": "json"}
 
 
-def publish_unless_there(report: Report, store: MlflowStore) -> None:
+def publish_if_missing(report: Report, store: MlflowStore) -> None:
     """Log a report unless the store has one, even an older one; raises TrackingError."""
     try:
-        found = store.has_report()
+        exists = store.has_report()
     except Exception as error:  # database, network or disk
         raise TrackingError(f"{store.shown_uri}: MLflow failed: {first_line(error)}") from None
-    if not found:
+    if not exists:
         publish(report, store)
 
 

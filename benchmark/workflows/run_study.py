@@ -137,12 +137,12 @@ def _describe(console: Console, plan: Sequence[RunSpec], data: DataSet, root: Pa
 
 
 def _publish(report: Report, store: MlflowStore, is_new: bool) -> None:
-    from benchmark.workflows.publish import publish, publish_unless_there
+    from benchmark.workflows.publish import publish, publish_if_missing
 
     if is_new:
         publish(report, store)
     else:  # an earlier command published it, unless it was killed
-        publish_unless_there(report, store)
+        publish_if_missing(report, store)
 
 
 def _print_plan(
@@ -184,11 +184,11 @@ def _conclude(console: Console, study: StudySettings, outcome: StudyOutcome) -> 
     if outcome.retried:
         message = f"{len(outcome.retried)} runs were restarted after their node was lost"
         console.print(message)
-    lost = sum(failure.lost for failure in outcome.failed)
-    if failed > lost:
-        console.print(f"{failed - lost} runs failed", style="red")
-    if lost:
-        message = f"{lost} runs were lost with their nodes; the next `bench run` retries them"
+    num_lost = sum(failure.lost for failure in outcome.failed)
+    if failed > num_lost:
+        console.print(f"{failed - num_lost} runs failed", style="red")
+    if num_lost:
+        message = f"{num_lost} runs were lost with their nodes; the next `bench run` retries them"
         console.print(message, style="red")
     return report
 

@@ -22,7 +22,7 @@ def pack_study(study: StudySettings, path: Path) -> Packed:
 def merge_packs(study: StudySettings, paths: Sequence[Path]) -> Merged:
     """Merge packs into the tracking folder of a study, in this order.
 
-    Nothing is merged unless all of them can be believed; raises PackError otherwise.
+    Nothing is merged unless all of them are valid; raises PackError otherwise.
     """
     merged = Merged()
     with contextlib.ExitStack() as opened:

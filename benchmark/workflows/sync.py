@@ -18,18 +18,18 @@ def sync_store(study: StudySettings) -> tuple[int, int]:
     root = open_store(study)
     uri = tracking_uri(study)
     store = MlflowStore(uri, study.study, root)
-    brought = known = 0
+    logged = known = 0
     for folder in study_folders(root, study.study):
         if folder.record() is None and folder.failure() is None:
             continue
         try:
-            if store.bring(folder):
-                brought += 1
+            if store.log_result(folder):
+                logged += 1
             else:
                 known += 1
         except Exception as error:  # database, network or MLflow errors
             raise TrackingError(
-                f"{folder.path}: could not be logged to MLflow: {first_line(error)}; {brought} "
+                f"{folder.path}: could not be logged to MLflow: {first_line(error)}; {logged} "
                 "runs were logged; run the same command again to log the rest"
             ) from None
-    return brought, known
+    return logged, known

@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmark.config.study import StudySettings
 from benchmark.errors import ReportError
 from benchmark.report.rows import Row
-from benchmark.runs.find import FoundRun, find_run
+from benchmark.runs.find import FinishedRun, find_run
 from benchmark.runs.record import RunRecord
 from benchmark.runs.run_folder import RunFolder
 
@@ -18,7 +18,7 @@ def find_winner(
     study: Callable[[], StudySettings],
     config: Path,
     from_select: bool = False,
-) -> tuple[FoundRun, str]:
+) -> tuple[FinishedRun, str]:
     """Find the run `requested`, or the pick of the study's report; return it with the reason.
 
     With `from_select`, or if the study has no finished run of its own, use the winner of the
@@ -27,16 +27,16 @@ def find_winner(
     model is damaged.
     """
     if requested is not None:
-        found, why = find_run(requested, study), "as requested"
+        run, why = find_run(requested, study), "as requested"
     elif from_select:
-        found, why = _selected(study())
+        run, why = _selected(study())
     else:
-        found, why = _pick(study(), config)
-    found.require_model()
-    return found, why
+        run, why = _pick(study(), config)
+    run.require_model()
+    return run, why
 
 
-def find_rows(study: StudySettings, config: Path, front: bool) -> list[FoundRun]:
+def find_rows(study: StudySettings, config: Path, front: bool) -> list[FinishedRun]:
     """Find one run of each finished architecture, or of each on the Pareto front.
 
     Of several seeds, it is the one with the lowest validation loss. Raises ReportError if there is
@@ -51,12 +51,12 @@ def find_rows(study: StudySettings, config: Path, front: bool) -> list[FoundRun]
     return [_best_seed(study, row) for row in rows]
 
 
-def _best_seed(study: StudySettings, row: Row) -> FoundRun:
+def _best_seed(study: StudySettings, row: Row) -> FinishedRun:
     record = min(row.records, key=_valid_loss)
-    return FoundRun(RunFolder.of(study.tracking.folder.absolute(), record.spec), record)
+    return FinishedRun(RunFolder.of(study.tracking.folder.absolute(), record.spec), record)
 
 
-def _pick(study: StudySettings, config: Path) -> tuple[FoundRun, str]:
+def _pick(study: StudySettings, config: Path) -> tuple[FinishedRun, str]:
     from benchmark.report.write import read_report
 
     try:
@@ -80,14 +80,14 @@ def _pick(study: StudySettings, config: Path) -> tuple[FoundRun, str]:
     return _best_seed(study, row), f"the pick of study {study.study}{of_seeds}"
 
 
-def _selected(study: StudySettings) -> tuple[FoundRun, str]:
-    from benchmark.select.answer import find_selected
+def _selected(study: StudySettings) -> tuple[FinishedRun, str]:
+    from benchmark.select.selection_result import find_selected
 
     selected = find_selected(study)
-    return selected.winner, f"the winner of selection {selected.answer.selection}"
+    return selected.winner, f"the winner of selection {selected.result.selection}"
 
 
-def _selected_or(error: ReportError, study: StudySettings) -> tuple[FoundRun, str]:
+def _selected_or(error: ReportError, study: StudySettings) -> tuple[FinishedRun, str]:
     """Winner of the latest selection; raises `error` if no selection has a result."""
     try:
         return _selected(study)

@@ -11,7 +11,7 @@ from typing import Any
 
 from clothclf.cost.count import CostRequest, cost_from_dict
 from clothclf.cost.counters.registry import COUNTERS
-from clothclf.cost.worker_pool import ask_many
+from clothclf.cost.worker_pool import count_many_in_children
 from clothclf.errors import CostError
 from clothclf.results import Cost
 from clothclf.settings import HeadSettings
@@ -119,7 +119,7 @@ def count_catalogue(
         on_row(row)
 
     per_worker = int(max(memory_gib / workers - BASE_GIB, 0.5) * GIB)
-    ask_many("quick" if quick else "cost", waiting, workers, add, per_worker)
+    count_many_in_children("quick" if quick else "cost", waiting, workers, add, per_worker)
     order = {name: index for index, name in enumerate(names)}
     _write_all(file, sorted(rows.values(), key=lambda row: order.get(row.architecture, len(order))))
 

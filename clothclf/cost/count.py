@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from clothclf.errors import CostError
-from clothclf.process.start import ChildError, ask_module
+from clothclf.process.start import ChildError, request_result
 from clothclf.results import Cost, CounterResult, ReceptiveField
 from clothclf.settings import HeadSettings
 
@@ -51,23 +51,23 @@ def count_cost(request: CostRequest, timeout_s: float = 600) -> Cost:
     Raises CostError if the architecture cannot be built or does not accept the size, or if the
     child dies or exceeds `timeout_s`.
     """
-    return cost_from_dict(ask_child("cost", request, timeout_s))
+    return cost_from_dict(count_in_child("cost", request, timeout_s))
 
 
-def ask_child(
+def count_in_child(
     task: Task, request: CostRequest, timeout_s: float = 600, memory: int | None = None
 ) -> Any:
     """Run a child process for one task and return its result; raises CostError.
 
     `memory` limits the count, in bytes.
     """
-    question = {"task": task, "request": request.to_dict(), "memory": memory}
+    message = {"task": task, "request": request.to_dict(), "memory": memory}
     # No accelerators, to which flopth would move the model.
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": ""}
-    return ask(CHILD, request.architecture, question, environment, timeout_s)
+    return request_from_child(CHILD, request.architecture, message, environment, timeout_s)
 
 
-def ask(
+def request_from_child(
     module: str,
     architecture: str,
     question: dict[str, Any],
@@ -77,9 +77,9 @@ def ask(
 ) -> Any:
     """Run a module for one request and return its result; raises CostError."""
     try:
-        return ask_module(module, question, doing, environment=environment, timeout_s=timeout_s)[
-            "answer"
-        ]
+        return request_result(
+            module, question, doing, environment=environment, timeout_s=timeout_s
+        )["result"]
     except ChildError as error:
         message = str(error)
         named = architecture in message

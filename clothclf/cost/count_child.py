@@ -10,27 +10,27 @@ from typing import Any
 
 from clothclf.cost.count import CostRequest, cost_to_dict
 from clothclf.errors import UserError, first_line
-from clothclf.process.answer import answer_question
+from clothclf.process.respond import serve_request
 
 
-def answer(question: dict[str, Any]) -> dict[str, Any]:
-    """Handle one request; returns an `answer` or an `error`."""
+def handle(message: dict[str, Any]) -> dict[str, Any]:
+    """Handle one request; returns a `result` or an `error`."""
     warnings.simplefilter("ignore")
-    from clothclf.cost.counting import count_here, count_on_meta, settle_process
+    from clothclf.cost.counting import count_in_process, count_on_meta, settle_process
     from clothclf.cost.detail import rows_of
     from clothclf.cost.network import resolve
     from clothclf.cost.quick import count_backbone
 
     settle_process()
-    request = CostRequest.from_dict(question["request"])
+    request = CostRequest.from_dict(message["request"])
     try:
-        if question["task"] == "modules":
+        if message["task"] == "modules":
             network, record = count_on_meta(resolve(request))
-            return {"answer": rows_of(network.model, record)}
-        if question["task"] == "backbone":
-            return {"answer": count_backbone(request)}
-        quick = question["task"] == "quick"
-        return {"answer": cost_to_dict(count_here(request, quick, question["memory"]))}
+            return {"result": rows_of(network.model, record)}
+        if message["task"] == "backbone":
+            return {"result": count_backbone(request)}
+        quick = message["task"] == "quick"
+        return {"result": cost_to_dict(count_in_process(request, quick, message["memory"]))}
     except UserError as error:
         return {"error": str(error)}
     except MemoryError as error:
@@ -38,4 +38,4 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    answer_question(answer)
+    serve_request(handle)

@@ -28,7 +28,7 @@ from clothclf.errors import CostError, UserError, first_line
 from clothclf.memory import available_memory_bytes
 from clothclf.models.architectures import create_for_size
 from clothclf.models.classifier import feature_count
-from clothclf.models.deploy import deployed
+from clothclf.models.reparameterize import deployed
 from clothclf.process.quiet import without_log_warnings
 from clothclf.results import Cost, CounterResult
 
@@ -51,7 +51,7 @@ class Form:
 
 
 @without_log_warnings()  # of timm and fvcore
-def count_here(request: CostRequest, quick: bool = False, memory: int | None = None) -> Cost:
+def count_in_process(request: CostRequest, quick: bool = False, memory: int | None = None) -> Cost:
     """Count with all counters, or with torch's only if `quick`.
 
     `memory` limits real tensors, in bytes; by default half of the available memory. Raises
@@ -160,6 +160,7 @@ class _Sized(nn.Module):
         self.features = 0
 
     def forward(self, unused: Tensor) -> None:
+        """Set `features` to the length of the feature vector; the argument is ignored."""
         self.features = feature_count(
             self.backbone, self.request.image_size, self.request.architecture
         )

@@ -6,7 +6,7 @@ import torch
 
 from clothclf.cost.count import CostRequest
 from clothclf.cost.network import build_on_cpu
-from clothclf.models.deploy import deployed_alike, randomize
+from clothclf.models.reparameterize import deployed_alike, randomize
 
 
 def check_deployed_form(request: CostRequest, features: int) -> None:

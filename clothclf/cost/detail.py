@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from clothclf.cost.count import CostRequest, ask_child
+from clothclf.cost.count import CostRequest, count_in_child
 
 if TYPE_CHECKING:  # importing torch takes seconds, and this side does not need it
     from torch import nn
@@ -40,7 +40,7 @@ def module_tree(request: CostRequest, timeout_s: float = 600) -> list[ModuleRow]
     """
     return [
         ModuleRow(**{**row, "output_shape": row["output_shape"] and tuple(row["output_shape"])})
-        for row in ask_child("modules", request, timeout_s)
+        for row in count_in_child("modules", request, timeout_s)
     ]
 
 

@@ -69,7 +69,7 @@ def build_on_meta(request: CostRequest) -> Network:
 
 def build_on_cpu(request: CostRequest, features: int, drawn: bool = False) -> Network:
     """Build on the CPU; `drawn` initializes the weights. `features` as found on the meta device."""
-    with contextlib.nullcontext() if drawn else leave_weights_unset():
+    with contextlib.nullcontext() if drawn else skip_initialization():
         backbone = _backbone(request)
         return _network(request, backbone, features, torch.device("cpu"))
 
@@ -122,7 +122,7 @@ def stored_bytes(model: nn.Module) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
 
-class _LeaveUnset(TorchFunctionMode):
+class _SkipInitialization(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
@@ -137,10 +137,10 @@ class _LeaveUnset(TorchFunctionMode):
 
 
 @contextlib.contextmanager
-def leave_weights_unset() -> Iterator[None]:
+def skip_initialization() -> Iterator[None]:
     """Skip the initialization of large weights, which takes longer than counting.
 
     Memory that is never written is never allocated either: the system maps it to a zero page.
     """
-    with _LeaveUnset():
+    with _SkipInitialization():
         yield

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from clothclf.cost.count import CostRequest
-from clothclf.cost.worker_pool import ask_many
+from clothclf.cost.worker_pool import count_many_in_children
 from clothclf.data.atomic import write_text
 from clothclf.errors import CostError, UserError, first_line
 from clothclf.settings import HeadSettings
@@ -103,7 +103,7 @@ def count_many(
     waiting = [requests[index] for index in missing]
     if len(waiting) > MAX_IN_PROCESS:
         workers = min(os.cpu_count() or 1, len(waiting) // MAX_IN_PROCESS + 1)
-        ask_many("backbone", waiting, workers, add)
+        count_many_in_children("backbone", waiting, workers, add)
     else:
         for request in waiting:
             add(request, *_count(request))
@@ -112,8 +112,8 @@ def count_many(
 
 def is_counted(request: CostRequest, folder: Path) -> bool:
     """Return whether `folder` has the count of a request, without an error."""
-    found = _read(request, folder)
-    return found is not None and not found.error
+    cached = _read(request, folder)
+    return cached is not None and not cached.error
 
 
 def count_backbone(request: CostRequest) -> dict[str, Any]:

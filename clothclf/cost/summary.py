@@ -61,8 +61,8 @@ def write_summary(catalogue: Path, document: Path) -> None:
 
 def summarize(rows: Sequence[CatalogueRow]) -> str:
     """Return Markdown tables: coverage, deviations from the headline, causes, and examples."""
-    parts = (_coverage(rows), _deviations(rows), _causes(rows), _examples(rows))
-    return "\n\n".join(part for part in parts if part)
+    sections = (_coverage(rows), _deviations(rows), _causes(rows), _examples(rows))
+    return "\n\n".join(section for section in sections if section)
 
 
 def _coverage(rows: Sequence[CatalogueRow]) -> str:

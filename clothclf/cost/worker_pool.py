@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
-from clothclf.cost.count import CostRequest, Task, ask_child
+from clothclf.cost.count import CostRequest, Task, count_in_child
 from clothclf.errors import CostError
 
 OnResult = Callable[[CostRequest, Any, str], None]
 """Callback with a request, its result (None on failure) and the error (else empty)."""
 
 
-def ask_many(
+def count_many_in_children(
     task: Task,
     requests: Sequence[CostRequest],
     workers: int,
@@ -27,7 +27,7 @@ def ask_many(
     """
     pool = ThreadPoolExecutor(workers)
     try:
-        counts = {pool.submit(ask_child, task, item, memory=memory): item for item in requests}
+        counts = {pool.submit(count_in_child, task, item, memory=memory): item for item in requests}
         for count in as_completed(counts):
             try:
                 on_result(counts[count], count.result(), "")

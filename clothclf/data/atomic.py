@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from clothclf.data.in_use import hold, keep_lock, lock_shared
+from clothclf.data.in_use import lock_shared, protect, retain_lock
 
 
 @contextlib.contextmanager
@@ -113,17 +113,17 @@ def _stream(path: Path) -> int | Path | None:
     if path == STANDARD_OUTPUT:
         return 1
     try:
-        found = path.stat()
+        status = path.stat()
     except FileNotFoundError:
         return None
-    if stat.S_ISDIR(found.st_mode):
+    if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     # /dev/stdout may be a regular file with earlier output: write to it, do not replace it.
     for descriptor in (1, 2):
         with contextlib.suppress(OSError):
-            if os.path.samestat(found, os.fstat(descriptor)):
+            if os.path.samestat(status, os.fstat(descriptor)):
                 return descriptor
-    return None if stat.S_ISREG(found.st_mode) else path
+    return None if stat.S_ISREG(status.st_mode) else path
 
 
 @contextlib.contextmanager
@@ -143,11 +143,11 @@ def new_folder(path: Path) -> Iterator[Path]:
         unfinished.chmod(0o755)
         try:
             os.rename(unfinished, path)
-            keep_lock(path.absolute(), os.dup(lock))
+            retain_lock(path.absolute(), os.dup(lock))
         except OSError:
             if not path.is_dir():
                 raise
-            hold(path)
+            protect(path)
         with contextlib.suppress(OSError):
             _sync(path.parent)
     finally:
@@ -185,6 +185,6 @@ def file_sha256(path: Path) -> str:
     """Compute the SHA-256 of a file's content, read in chunks."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        while piece := file.read(2**20):
-            digest.update(piece)
+        while chunk := file.read(2**20):
+            digest.update(chunk)
     return digest.hexdigest()

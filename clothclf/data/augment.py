@@ -60,11 +60,11 @@ class Changes:
         if self._rand_augment is None or seeds is None:
             return pixels
         changed = torch.empty_like(pixels, memory_format=torch.contiguous_format)
-        with _generators_put_back():
-            for place, original in enumerate(pixels.numpy()):
-                _seed(seeds[place, 0])
+        with _generators_restored():
+            for index, original in enumerate(pixels.numpy()):
+                _seed(seeds[index, 0])
                 image = self._rand_augment(Image.fromarray(original))
-                changed[place] = torch.from_numpy(np.array(image))
+                changed[index] = torch.from_numpy(np.array(image))
         return changed
 
     def to_inputs(
@@ -78,10 +78,10 @@ class Changes:
         """
         if seeds is None:
             return inputs, targets
-        with _generators_put_back():
+        with _generators_restored():
             if self._eraser is not None:
-                for place, original in enumerate(inputs):
-                    _seed(seeds[place, 1])
+                for index, original in enumerate(inputs):
+                    _seed(seeds[index, 1])
                     self._eraser(original)
             if self._mixer is not None:
                 _seed(seeds[0, 2])
@@ -98,7 +98,7 @@ class Changes:
 
 
 @contextlib.contextmanager
-def _generators_put_back() -> Iterator[None]:
+def _generators_restored() -> Iterator[None]:
     python, numpy = random.getstate(), np.random.get_state()
     try:
         yield

@@ -132,17 +132,17 @@ class ImageBatches:
     def train(self, epoch: int, done: int = 0) -> Iterator[Batch]:
         """Yield shuffled, augmented batches of an epoch (from 1); skip the first `done`."""
         views, changes = self.views(epoch), self._changes()
-        place = self._place(views, changes)
-        read = self._reader("train", views.order, place)
+        device = self._augment_device(views, changes)
+        read = self._reader("train", views.order, device)
         # Copied to the device once per epoch, so that no step waits for a copy.
-        flip = torch.from_numpy(views.flip).to(place)
-        shift = torch.from_numpy(views.shift).to(place)
-        box = None if views.box is None else torch.from_numpy(views.box).float().to(place)
+        flip = torch.from_numpy(views.flip).to(device)
+        shift = torch.from_numpy(views.shift).to(device)
+        box = None if views.box is None else torch.from_numpy(views.box).float().to(device)
         targets = torch.from_numpy(self.splits["train"].targets[views.order]).to(self.device)
-        for whole in training_parts(len(flip), self.batch_size)[done:]:
-            own = self.shard.of(whole)
+        for batch in training_parts(len(flip), self.batch_size)[done:]:
+            own = self.shard.of(batch)
             # Mixing pairs images across the whole batch, so each process builds all of it first.
-            part = whole if self.augment.mixes else own
+            part = batch if self.augment.mixes else own
             pixels = padded_crop(read(part), shift[part], self.augment.crop_padding)
             if box is not None:
                 pixels = resized_crop(pixels, box[part])
@@ -152,15 +152,15 @@ class ImageBatches:
                 continue
             seeds = None if views.seeds is None else views.seeds[part]
             pixels = changes.to_pixels(pixels, seeds).to(self.device)
-            made = changes.to_inputs(self.normalization.apply(pixels), targets[part], seeds)
-            cut = slice(own.start - part.start, own.stop - part.start)
-            yield made[0][cut], made[1][cut]
+            augmented = changes.to_inputs(self.normalization.apply(pixels), targets[part], seeds)
+            own_rows = slice(own.start - part.start, own.stop - part.start)
+            yield augmented[0][own_rows], augmented[1][own_rows]
 
-    def _place(self, views: Views, changes: Changes | None) -> torch.device:
+    def _augment_device(self, views: Views, changes: Changes | None) -> torch.device:
         """Return the device for augmentation: the CPU for Pillow, and for crops that MPS lacks."""
         by_pillow = changes is not None and changes.on_cpu
-        not_there = self.device.type == "mps" and views.box is not None
-        return torch.device("cpu") if by_pillow or not_there else self.device
+        unsupported = self.device.type == "mps" and views.box is not None
+        return torch.device("cpu") if by_pillow or unsupported else self.device
 
     def _changes(self) -> Changes | None:
         """Create timm's augmentations, or None if the recipe uses none of them."""
@@ -192,24 +192,24 @@ class ImageBatches:
             yield self.normalization.apply(pixels), targets[part]
 
     def _reader(
-        self, split: str, order: npt.NDArray[np.int64], place: torch.device
+        self, split: str, order: npt.NDArray[np.int64], device: torch.device
     ) -> Callable[[slice], Tensor]:
         """Return a function that reads images uint8 [n, size, size, 3] for a slice of `order`."""
         images = self.splits[split]
-        if not self.resident or place != self.device:
-            return lambda part: torch.from_numpy(images.images(order[part])).to(place)
+        if not self.resident or device != self.device:
+            return lambda part: torch.from_numpy(images.images(order[part])).to(device)
         if split not in self._on_device:
-            self._on_device[split] = _bring(images, self.device)
-        pixels, places = self._on_device[split], torch.from_numpy(order).to(self.device)
-        return lambda part: pixels[places[part]]
+            self._on_device[split] = _copy_to_device(images, self.device)
+        pixels, indices = self._on_device[split], torch.from_numpy(order).to(self.device)
+        return lambda part: pixels[indices[part]]
 
 
-def _bring(images: SplitImages, device: torch.device) -> Tensor:
+def _copy_to_device(images: SplitImages, device: torch.device) -> Tensor:
     """Copy all images of a split to a device in chunks: uint8 [n, size, size, 3]."""
     shape = (len(images), *images.pixels.shape[1:])
     everything = torch.empty(shape, dtype=torch.uint8, device=device)
-    for places in np.array_split(np.arange(len(images)), max(1, len(images) // 1024)):
-        everything[places[0] : places[-1] + 1] = torch.from_numpy(images.images(places))
+    for indices in np.array_split(np.arange(len(images)), max(1, len(images) // 1024)):
+        everything[indices[0] : indices[-1] + 1] = torch.from_numpy(images.images(indices))
     return everything
 
 

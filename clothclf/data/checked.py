@@ -113,8 +113,8 @@ class CheckedImages:
             return
         with self._lock:
             for block in new.tolist():
-                found = block_checksum(self._array, block, self._rows_per_block)
-                if found != self._checksums[block]:
+                content = block_checksum(self._array, block, self._rows_per_block)
+                if content != self._checksums[block]:
                     self._open_anew(DataError(f"{self.path}: the decoded images are damaged"))
                     self._check(rows)
                     return

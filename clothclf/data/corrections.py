@@ -165,17 +165,17 @@ def _decided_label(row: _Decision, label: str, classes: list[str]) -> str | None
     if row.decision == EXCLUDE:
         return None
     is_suggestion = row.decision == SUGGESTED
-    wanted = row.suggested if is_suggestion else row.decision
-    for text in (wanted, unquoted(wanted)):
+    chosen = row.suggested if is_suggestion else row.decision
+    for text in (chosen, unquoted(chosen)):
         if text in classes:
             return text
-    if not wanted:
+    if not chosen:
         raise DataError(f"{row.where}: has no suggestion to follow; give another decision")
     what = "suggestion" if is_suggestion else "decision"
     known = classes if is_suggestion else [*classes, KEEP, SUGGESTED, EXCLUDE]
     raise DataError(
-        f"{row.where}: {what} {wanted[:80]!r} is not a class of the data"
-        f"{did_you_mean(wanted, known)}; a decision is empty, keep, suggested, exclude or a class"
+        f"{row.where}: {what} {chosen[:80]!r} is not a class of the data"
+        f"{did_you_mean(chosen, known)}; a decision is empty, keep, suggested, exclude or a class"
     )
 
 

@@ -40,8 +40,8 @@ def without_excluded(
         )
     left_out = rows.loc[named, ["id", "label"]].itertuples(index=False, name=None)
     findings.extend(Finding("dropped", EXCLUDED, str(name), str(label)) for name, label in left_out)
-    kept: pd.DataFrame = rows[~named]
-    return kept
+    remaining: pd.DataFrame = rows[~named]
+    return remaining
 
 
 def read_ids(path: Path) -> set[str]:

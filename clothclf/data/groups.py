@@ -31,11 +31,11 @@ def connected(*columns: pd.Series[str]) -> npt.NDArray[np.int64]:
 
     rows, values, size = [], [], len(columns[0])
     for column in columns:
-        numbers, found = pd.factorize(column)
+        numbers, distinct = pd.factorize(column)
         shared = np.flatnonzero(column.to_numpy() != "")
         rows.append(shared)
         values.append(numbers[shared] + size)
-        size += len(found)
+        size += len(distinct)
     ends = np.concatenate(rows), np.concatenate(values)
     links = coo_array((np.ones(len(ends[0]), dtype=np.int8), ends), shape=(size, size))
     _, parts = connected_components(links, directed=False)
@@ -80,35 +80,35 @@ def split_groups(
         content[group][label] += 1
     names = sorted(content)
     generator = np.random.default_rng(seed)
-    order = [names[place] for place in generator.permutation(len(names))]
+    order = [names[index] for index in generator.permutation(len(names))]
     order.sort(key=lambda name: (len(content[name]) == 1, -content[name].total()))
-    first = chosen, unfilled = _place(content, order, shares)
+    first = chosen, unfilled = _assign(content, order, shares)
     for _ in range(MAX_ORDERS):
         if not unfilled:
             break
-        order = [names[place] for place in generator.permutation(len(names))]
-        chosen, unfilled = _place(content, order, shares)
+        order = [names[index] for index in generator.permutation(len(names))]
+        chosen, unfilled = _assign(content, order, shares)
     if unfilled:
         chosen, _ = first
     return [chosen[group] for group in groups]
 
 
-def _place(
+def _assign(
     content: Mapping[str, Counter[str]], order: Sequence[str], shares: Mapping[str, float]
 ) -> tuple[dict[str, str], bool]:
     """Place groups of labels in splits, in this order.
 
     Also returns whether a class lacks a split although it has as many groups as there are splits.
     """
-    splits, whole = list(shares), sum(shares.values())
-    parts = [share / whole for share in shares.values()]
+    splits, total = list(shares), sum(shares.values())
+    parts = [share / total for share in shares.values()]
     totals: Counter[str] = Counter()
     left: Counter[str] = Counter()
     for own in content.values():
         totals.update(own)
         left.update(own.keys())
     held_out = {label: [round(n * part) for part in parts[1:]] for label, n in totals.items()}
-    wanted = {label: [totals[label] - sum(some), *some] for label, some in held_out.items()}
+    missing = {label: [totals[label] - sum(some), *some] for label, some in held_out.items()}
     # A class with fewer groups than splits cannot fill them.
     empty = {label: set(range(len(splits))) for label in totals if left[label] >= len(splits)}
     chosen: dict[str, str] = {}
@@ -116,14 +116,14 @@ def _place(
         own = content[group]
         urgent = [empty[name] for name in own if left[name] <= len(empty.get(name, ()))]
         costs = []
-        for place, part in enumerate(parts):
-            filled = sum(place in places for places in urgent)
-            changes = (n * (n - 2 * wanted[name][place]) / totals[name] for name, n in own.items())
+        for index, part in enumerate(parts):
+            filled = sum(index in splits_missing for splits_missing in urgent)
+            changes = (n * (n - 2 * missing[name][index]) / totals[name] for name, n in own.items())
             costs.append((-filled, sum(changes) / part))
         target = costs.index(min(costs))
         chosen[group] = splits[target]
         for name, count in own.items():
-            wanted[name][target] -= count
+            missing[name][target] -= count
             left[name] -= 1
             empty.get(name, set()).discard(target)
     return chosen, any(empty.values())

@@ -215,10 +215,10 @@ def _directory(data: bytes, at: int, order: str, big: bool, sums: _Sums) -> dict
     if sums.entries > MAX_ENTRIES:
         raise DataError(f"{SLOW}: its directories have over {MAX_ENTRIES:,} entries")
     tags: dict[int, int] = {}
-    for place in range(at, at + count * size, size):
-        tag, kind, values = struct.unpack_from(order + entry, data, place)
-        value_at = place + struct.calcsize(order + entry)
-        if values * _SIZES.get(kind, 0) > place + size - value_at:
+    for offset in range(at, at + count * size, size):
+        tag, kind, values = struct.unpack_from(order + entry, data, offset)
+        value_at = offset + struct.calcsize(order + entry)
+        if values * _SIZES.get(kind, 0) > offset + size - value_at:
             _add(sums, data, struct.unpack_from(order + word, data, value_at)[0], kind, values)
         elif values == 1 and kind in _INTEGERS:
             tags.setdefault(tag, struct.unpack_from(order + _INTEGERS[kind], data, value_at)[0])

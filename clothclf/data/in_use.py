@@ -19,7 +19,7 @@ _held: dict[Path, int] = {}
 _lock = threading.Lock()
 
 
-def hold(path: Path) -> bool:
+def protect(path: Path) -> bool:
     """Protect a folder from `delete_unused` until this process ends.
 
     Return False if it does not exist.
@@ -30,7 +30,7 @@ def hold(path: Path) -> bool:
     except OSError:  # no permission: whoever opens it reports that
         return False
     if handle is not None:
-        keep_lock(path, handle)
+        retain_lock(path, handle)
     return handle is not None
 
 
@@ -49,7 +49,7 @@ def lock_shared(path: Path) -> int | None:
     return None
 
 
-def keep_lock(path: Path, handle: int) -> None:
+def retain_lock(path: Path, handle: int) -> None:
     """Keep a lock of `lock_shared` until this process ends; `path` is the folder's current path."""
     with _lock:
         dropped = [_held.pop(path)] if path in _held else []

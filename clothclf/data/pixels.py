@@ -29,16 +29,20 @@ from clothclf.data.checked import (
     write_checksums,
 )
 from clothclf.data.decode import decoding, pixel_hash, resized
-from clothclf.data.in_use import hold
+from clothclf.data.in_use import protect
 from clothclf.data.sources.listing import Source
 from clothclf.errors import DataError
 
 DECODER_VERSION = 4
 """Increase when the same file would decode to different pixels."""
 
-LET_GO_BYTES = 2**26
+RELEASE_BYTES = 2**26
 """Bytes of decoded images after which written pages are released from this process's memory."""
 
+TABLE = "images.parquet"
+COUNT_KEYS = {"pictures.parquet": "pictures", TABLE: "images"}
+"""Key of the number of images in `cache.json`, by the table's name; caches with the former names
+are reused."""
 AHEAD = 256
 """Maximum number of pending images, which keeps all threads busy."""
 _Row = dict[str, object]
@@ -67,11 +71,12 @@ class PixelCache:
         self.path = folder / "pixels.npy"
         try:
             meta = json.loads((folder / "cache.json").read_text("utf-8"))
-            self.table = pd.read_parquet(folder / "pictures.parquet")
-            whole = meta == _describe(folder, len(self.table))
-        except (OSError, ValueError, EOFError) as error:
+            table = next((name for name, key in COUNT_KEYS.items() if key in meta), TABLE)
+            self.table = pd.read_parquet(folder / table)
+            complete = meta == _describe(folder, len(self.table), table)
+        except (OSError, ValueError, EOFError, TypeError, AttributeError) as error:
             raise DataError(f"{folder}: the decoded images cannot be opened: {error}") from None
-        if not whole:
+        if not complete:
             raise DataError(f"{folder}: the decoded images are damaged; delete the folder")
         CheckedImages(self.path).look_at_some()
         self.array = CheckedImages(self.path, rebuild)
@@ -110,7 +115,7 @@ def open_or_build(
             ) from None
         return folder / "pixels.npy"
 
-    hold(folder)
+    protect(folder)
     try:
         return PixelCache(folder, build)
     except DataError:  # missing or damaged
@@ -118,12 +123,12 @@ def open_or_build(
     return PixelCache(folder, build)
 
 
-def _describe(folder: Path, count: int) -> dict[str, object]:
+def _describe(folder: Path, count: int, table: str = TABLE) -> dict[str, object]:
     """Return the content of `cache.json` for a complete cache, from its small files."""
     return {
         "version": DECODER_VERSION,
-        "pictures": count,
-        "table_crc32": zlib.crc32((folder / "pictures.parquet").read_bytes()),
+        COUNT_KEYS[table]: count,
+        "table_crc32": zlib.crc32((folder / table).read_bytes()),
         "checksums_crc32": zlib.crc32(checksum_file(folder / "pixels.npy").read_bytes()),
     }
 
@@ -139,7 +144,7 @@ def _build(
         with (folder / "pixels.npy").open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
     rows: list[dict[str, object]] = []
-    let_go_every = max(1, LET_GO_BYTES // (size * size * 3))
+    release_every = max(1, RELEASE_BYTES // (size * size * 3))
     per_block, checksums = rows_per_block(array), list[int]()
 
     def decode(position: int) -> dict[str, object]:
@@ -153,12 +158,12 @@ def _build(
             rows.append(row)
             if len(rows) % per_block == 0 or len(rows) == len(ids):
                 checksums.append(block_checksum(array, len(checksums), per_block))
-            if len(rows) % let_go_every == 0:
-                _let_go(array)
+            if len(rows) % release_every == 0:
+                _release_pages(array)
             if progress is not None and (len(rows) % 500 == 0 or len(rows) == len(ids)):
                 progress(len(rows), len(ids))
     array.flush()
-    pd.DataFrame(rows).to_parquet(folder / "pictures.parquet", index=False)
+    pd.DataFrame(rows).to_parquet(folder / TABLE, index=False)
     write_checksums(folder / "pixels.npy", array.shape, per_block, checksums)
     write_text(folder / "cache.json", json.dumps(_describe(folder, len(ids))))
 
@@ -181,7 +186,7 @@ def _in_order(pool: Executor, call: Callable[[int], _Row], count: int) -> Iterat
             future.cancel()
 
 
-def _let_go(array: np.memmap[Any, np.dtype[np.uint8]]) -> None:
+def _release_pages(array: np.memmap[Any, np.dtype[np.uint8]]) -> None:
     """Release written images from this process's memory; the system writes them to the file."""
     mapping = getattr(array, "_mmap", None)
     if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):

@@ -46,8 +46,8 @@ logger = logging.getLogger(__name__)
 
 UNREADABLE = "image does not decode"
 CONVERTED = "image converted to RGB"
-ODD_SIZE = "image of another size, resized"
-MAX_ODD_SIZES = 0.5
+UNUSUAL_SIZE = "image of another size, resized"
+MAX_UNUSUAL_SIZES = 0.5
 """Fraction of images that differ from the most common size, below which each is a finding."""
 
 
@@ -77,8 +77,8 @@ def prepare(
     rows = _decodable(rows, pixels, source, findings)
     usable = rows
     # Classes were chosen by all their images; a sample of them has fewer.
-    least = 1 if _is_sampled(settings) else settings.min_images_per_class
-    rows = large_classes(rows, least, findings)
+    minimum = 1 if _is_sampled(settings) else settings.min_images_per_class
+    rows = large_classes(rows, minimum, findings)
     rows = largest_classes(rows, settings.max_classes, findings)
     require_two_classes(rows, usable, source.title, settings)
     if settings.exclude is not None and settings.max_images is None:
@@ -157,8 +157,8 @@ def _split_note(given: list[str]) -> str:
         return ""
     if not drawn:
         return "train, valid and test given by the source"
-    kept = next(name for name in SPLITS if name not in drawn)
-    return f"{kept} given by the source; {drawn[1]} drawn from its training split"
+    source_split = next(name for name in SPLITS if name not in drawn)
+    return f"{source_split} given by the source; {drawn[1]} drawn from its training split"
 
 
 def _decodable(
@@ -169,8 +169,8 @@ def _decodable(
     Raises DataError if no image decodes.
     """
     table = pixels.table
-    bad = table["problem"] != ""
-    if bad.all():
+    undecodable = table["problem"] != ""
+    if undecodable.all():
         image, problem = table.iloc[0][["id", "problem"]]
         raise DataError(
             f"data.path: {source.title}: none of its {len(table):,} images can be decoded; "
@@ -178,24 +178,24 @@ def _decodable(
         )
     findings.extend(
         Finding("dropped", _why_unreadable(problem), str(image.id), problem)
-        for image in table[bad].itertuples()
+        for image in table[undecodable].itertuples()
         if (problem := str(image.problem))
     )
-    good = table[~bad]
+    good = table[~undecodable]
     findings.extend(
         Finding("repaired", CONVERTED, str(image.id), str(image.stored_mode))
         for image in good[good["stored_mode"] != "RGB"].itertuples()
     )
     sizes = good["width"].astype(str) + "x" + good["height"].astype(str)
-    odd = sizes != sizes.mode().get(0)
+    unusual = sizes != sizes.mode().get(0)
     # Photographs often have no common size, so no size is unusual.
-    if odd.mean() < MAX_ODD_SIZES:
+    if unusual.mean() < MAX_UNUSUAL_SIZES:
         findings.extend(
-            Finding("repaired", ODD_SIZE, str(name), str(size))
-            for name, size in zip(good.loc[odd, "id"], sizes[odd], strict=True)
+            Finding("repaired", UNUSUAL_SIZE, str(name), str(size))
+            for name, size in zip(good.loc[unusual, "id"], sizes[unusual], strict=True)
         )
-    kept: pd.DataFrame = rows[~bad.to_numpy()]
-    return kept
+    decodable: pd.DataFrame = rows[~undecodable.to_numpy()]
+    return decodable
 
 
 def _why_unreadable(problem: str) -> str:

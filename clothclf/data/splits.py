@@ -48,13 +48,13 @@ def assign_splits(
     splits = [""] * len(frame) if given is None else [str(split) for split in given]
     drawn = drawn_splits(splits)
     if drawn:
-        pool = [place for place, split in enumerate(splits) if split in ("", "train")]
+        pool = [index for index, split in enumerate(splits) if split in ("", "train")]
         shares = {name: getattr(settings, name) for name in drawn}
         labels_drawn, groups_drawn = (frame[name].iloc[pool].tolist() for name in frame)
         draw = _draw if settings.group is None else split_groups
         chosen = draw(labels_drawn, groups_drawn, settings.seed, shares)
-        for place, split in zip(pool, chosen, strict=True):
-            splits[place] = split
+        for index, split in zip(pool, chosen, strict=True):
+            splits[index] = split
     _check_filled(frame, splits, drawn, settings.group)
     return splits
 
@@ -101,23 +101,23 @@ def _fill(
     that misses the most images.
     """
     splits, parts = list(shares), list(shares.values())
-    whole = sum(parts)
+    total_weight = sum(parts)
     # Do not normalize weights that add up to 1 within rounding error.
-    if abs(whole - 1) > 1e-6:
-        parts = [part / whole for part in parts]
+    if abs(total_weight - 1) > 1e-6:
+        parts = [part / total_weight for part in parts]
     total = sum(sizes[group] for group in groups)
-    wanted = [round(total * part) for part in parts[1:]]
-    wanted.insert(0, total - sum(wanted))
+    missing = [round(total * part) for part in parts[1:]]
+    missing.insert(0, total - sum(missing))
     chosen: dict[str, str] = {}
     for group in sorted(groups, key=lambda name: -sizes[name]):
         size = sizes[group]
-        fitting = [place for place, want in enumerate(wanted) if want >= size]
+        fitting = [index for index, space in enumerate(missing) if space >= size]
         if fitting:
-            target = max(fitting, key=lambda place: wanted[place] / parts[place])
+            target = max(fitting, key=lambda index: missing[index] / parts[index])
         else:
-            target = wanted.index(max(wanted))
+            target = missing.index(max(missing))
         chosen[group] = splits[target]
-        wanted[target] -= size
+        missing[target] -= size
     return chosen
 
 

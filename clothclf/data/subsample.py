@@ -28,23 +28,23 @@ def subsampled(
     shuffled = manifest.sort_values("id").iloc[order]
     by_class = shuffled.groupby(["split", "label"])
     # Relative ranks sample all classes evenly; the first image of each class ranks first.
-    place = by_class.cumcount() / by_class["id"].transform("size")
-    ranked = shuffled.assign(place=place).sort_values("place", kind="stable")
-    kept = ranked.index
-    for name, most in limits.items():
-        if most is None:
+    rank = by_class.cumcount() / by_class["id"].transform("size")
+    ranked = shuffled.assign(rank=rank).sort_values("rank", kind="stable")
+    remaining = ranked.index
+    for name, maximum in limits.items():
+        if maximum is None:
             continue
         own = ranked.index[ranked["split"] == name]
         classes = manifest.loc[own, "label"].nunique()
-        if most < classes:
+        if maximum < classes:
             raise DataError(
-                f"data.at_most.{name}: {most} is fewer than its {classes} classes; raise it"
+                f"data.at_most.{name}: {maximum} is fewer than its {classes} classes; raise it"
             )
-        kept = kept.difference(own[most:], sort=False)
-    left_out = manifest.loc[~manifest.index.isin(kept), ["id", "label"]]
+        remaining = remaining.difference(own[maximum:], sort=False)
+    left_out = manifest.loc[~manifest.index.isin(remaining), ["id", "label"]]
     findings.extend(
         Finding("dropped", SURPLUS_OF_SPLIT, str(row.id), str(row.label))
         for row in left_out.itertuples()
     )
-    rows: pd.DataFrame = manifest[manifest.index.isin(kept)].reset_index(drop=True)
+    rows: pd.DataFrame = manifest[manifest.index.isin(remaining)].reset_index(drop=True)
     return rows

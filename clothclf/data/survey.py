@@ -180,9 +180,9 @@ def _table(path: Path) -> _Layout:
         image = None
         TableSource(path, None).image_column(columns)
     except DataError as error:
-        alone = _unique(columns)
-        listing = TableSource(path, alone[0]).list_images(_query(alone)) if alone else None
-        image = next((c for c in alone if listing and _is_paths(listing.columns[c])), None)
+        distinct = _unique(columns)
+        listing = TableSource(path, distinct[0]).list_images(_query(distinct)) if distinct else None
+        image = next((c for c in distinct if listing and _is_paths(listing.columns[c])), None)
         if image is None:
             raise error
     return _Layout("table", path, TableSource(path, image), columns, image)
@@ -217,12 +217,12 @@ def _survey(layout: _Layout, label: str | None) -> Survey:
         raise DataError(f"{layout.path}: has no column of classes beside its images")
     listing = layout.opened.list_images(_query(columns))
     split = next((name for name in columns if _is_split(listing.columns[name])), None)
-    found = _label_columns(listing, columns, split, layout.image)
+    sampled = _label_columns(listing, columns, split, layout.image)
     if label is None:
-        if not found:
+        if not sampled:
             raise DataError(_no_label(layout, listing, columns))
-        label = found[0].name
-    return _with_label(layout, label, split, [c for c in found if c.name != label])
+        label = sampled[0].name
+    return _with_label(layout, label, split, [c for c in sampled if c.name != label])
 
 
 def _is_split(values: Sequence[str]) -> bool:
@@ -237,7 +237,7 @@ def _label_columns(
 ) -> list[LabelColumn]:
     """Columns that may hold the classes, the likeliest first."""
     ranked = []
-    for place, name in enumerate(columns):
+    for index, name in enumerate(columns):
         values = [value for value in listing.columns[name] if value]
         distinct = set(values)
         is_label = 2 <= len(distinct) <= MAX_CLASSES and (
@@ -246,7 +246,7 @@ def _label_columns(
         if not is_label or name in (split, image) or not all(map(is_one_line, distinct)):
             continue
         column = LabelColumn(name, len(distinct), len(values))
-        ranked.append((*_rank(name, distinct), -len(values), place, column))
+        ranked.append((*_rank(name, distinct), -len(values), index, column))
     return [row[-1] for row in sorted(ranked, key=lambda row: row[:-1])]
 
 
@@ -283,10 +283,10 @@ def _with_label(
             f"{layout.path}: all {len(chosen.rows):,} usable images belong to one class, "
             f"{next(iter(counts))!r}; at least 2 are required"
         )
-    least = suggested_minimum(list(counts.values()))
-    rows = chosen.rows[chosen.rows["label"].map(sizes) >= least]
+    minimum = suggested_minimum(list(counts.values()))
+    rows = chosen.rows[chosen.rows["label"].map(sizes) >= minimum]
     problem = _split_problem(rows, layout.path)
-    found, undecodable = _sample_sizes(layout.opened, rows["id"].tolist(), layout.path)
+    candidates, undecodable = _sample_sizes(layout.opened, rows["id"].tolist(), layout.path)
     return Survey(
         source=layout.source,
         path=layout.path,
@@ -298,18 +298,22 @@ def _with_label(
         others=tuple(others),
         rows_read=chosen.rows_read,
         counts=counts,
-        min_images_per_class=least,
-        sizes=found,
+        min_images_per_class=minimum,
+        sizes=candidates,
         undecodable=undecodable,
     )
 
 
 def suggested_minimum(sizes: Sequence[int]) -> int:
     """Suggest `min_images_per_class`: the largest that keeps 9 of 10 images, and two classes."""
-    for least in (100, 50, 20, 10, 5):
-        kept = [size for size in sizes if size >= least]
-        if len(kept) >= 2 and sum(kept) >= 0.9 * sum(sizes) and len(kept) <= MAX_CLASSES:
-            return least
+    for minimum in (100, 50, 20, 10, 5):
+        remaining = [size for size in sizes if size >= minimum]
+        if (
+            len(remaining) >= 2
+            and sum(remaining) >= 0.9 * sum(sizes)
+            and len(remaining) <= MAX_CLASSES
+        ):
+            return minimum
     # Below 5 images, a class has none for one of the splits.
     large = sorted(sizes, reverse=True)
     return max(5, large[MAX_CLASSES] + 1) if len(large) > MAX_CLASSES else 5
@@ -336,16 +340,16 @@ def _sample_sizes(
 ) -> tuple[tuple[tuple[int, int], ...], int]:
     """Sizes of a seeded sample of images, and the number of those that do not decode."""
     count = min(SIZES_READ, len(ids))
-    places = np.random.default_rng(0).choice(len(ids), count, replace=False)
+    indices = np.random.default_rng(0).choice(len(ids), count, replace=False)
     sizes, problems = [], []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, about unusual files
-        for place in sorted(places.tolist()):
+        for index in sorted(indices.tolist()):
             try:
-                with decoding(source.read_bytes(ids[place])) as decoded:
+                with decoding(source.read_bytes(ids[index])) as decoded:
                     sizes.append(decoded.stored_size)
             except DataError as error:
-                problems.append(f"{ids[place][:200]}: {error}")
+                problems.append(f"{ids[index][:200]}: {error}")
     if not sizes:
         raise DataError(
             f"{path}: none of {count} images read as a sample can be decoded; the first, "

@@ -52,8 +52,8 @@ def draw_views(
     order = rng.permutation(count) if classes is None else _draw_evenly(classes, rng)
     flip = rng.random(count) < 0.5 if augment.horizontal_flip else np.zeros(count, dtype=bool)
     shift = rng.integers(0, 2 * augment.crop_padding + 1, size=(count, 2))
-    least = augment.random_resized_crop
-    box = None if least is None else _draw_boxes(count, least, rng)
+    min_area = augment.random_resized_crop
+    box = None if min_area is None else _draw_boxes(count, min_area, rng)
     seeds = None
     if augment.draws_by_image or augment.mixes:
         seeds = rng.integers(0, 2**32, size=(count, 3))
@@ -66,19 +66,19 @@ def _draw_evenly(classes: npt.NDArray[np.int64], rng: np.random.Generator) -> np
     Every image of a class is drawn before any of them repeats.
     """
     kinds = np.unique(classes)
-    wanted = np.full(len(kinds), len(classes) // len(kinds))
-    wanted[rng.permutation(len(kinds))[: len(classes) % len(kinds)]] += 1
+    needed = np.full(len(kinds), len(classes) // len(kinds))
+    needed[rng.permutation(len(kinds))[: len(classes) % len(kinds)]] += 1
     drawn = []
-    for kind, number in zip(kinds, wanted, strict=True):
+    for kind, number in zip(kinds, needed, strict=True):
         own = np.flatnonzero(classes == kind)
         rounds = [rng.permutation(own) for _ in range(-(-number // len(own)))]
         drawn.append(np.concatenate(rounds)[:number])
     return rng.permutation(np.concatenate(drawn))
 
 
-def _draw_boxes(count: int, least: float, rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """Draw rectangles [count, 4] that cover from `least` to all of a square's area."""
-    area = rng.uniform(least, 1, count)
+def _draw_boxes(count: int, min_area: float, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    """Draw rectangles [count, 4] that cover from `min_area` to all of a square's area."""
+    area = rng.uniform(min_area, 1, count)
     longer = np.exp(rng.uniform(-ASPECT, ASPECT, count) / 2)
     # Clip rectangles that are too long for the square.
     height, width = np.minimum(np.sqrt(area) / longer, 1), np.minimum(np.sqrt(area) * longer, 1)

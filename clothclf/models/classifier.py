@@ -47,10 +47,10 @@ class Standardize(nn.Module):
         # In chunks, to avoid a float64 copy of all features; on the CPU instead of Apple's GPUs,
         # which do not support float64.
         parts = torch.split(features, 4096)
-        place = torch.device("cpu") if features.device.type == "mps" else features.device
-        mean = torch.stack([part.to(place).double().sum(0) for part in parts]).sum(0)
+        index = torch.device("cpu") if features.device.type == "mps" else features.device
+        mean = torch.stack([part.to(index).double().sum(0) for part in parts]).sum(0)
         mean /= len(features)
-        squares = [(part.to(place).double() - mean).square().sum(0) for part in parts]
+        squares = [(part.to(index).double() - mean).square().sum(0) for part in parts]
         deviation = (torch.stack(squares).sum(0) / max(1, len(features) - 1)).sqrt()
         moves = deviation > MIN_DEVIATION_OF_MEAN * mean.abs()
         if moves.any():

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from clothclf.data.atomic import new_folder, set_aside, write_text
 from clothclf.data.batches import FeatureBatches, ImageBatches
-from clothclf.data.in_use import hold
+from clothclf.data.in_use import protect
 from clothclf.errors import DataError
 from clothclf.models.classifier import Classifier
 from clothclf.models.custom import SOURCE
@@ -111,7 +111,7 @@ class BackboneFeatures:
             self._fill(features, split, on_images)
             return features
         path = self._folder / "features" / self._key(split, views)
-        hold(path)
+        protect(path)
         try:
             array, seconds = _open(path, self._shape(split, views))
         except DataError:

@@ -151,8 +151,8 @@ def _why_unreadable(error: Exception) -> str:
     text = str(error)
     if not isinstance(error, pickle.UnpicklingError) and "weights_only" not in text:
         return first_line(error)
-    found = re.search(r"GLOBAL (\S+)", text)
-    what = f"{found[1]} besides tensors" if found else "more than tensors, or is damaged"
+    match = re.search(r"GLOBAL (\S+)", text)
+    what = f"{match[1]} besides tensors" if match else "more than tensors, or is damaged"
     return f"it holds {what}; save the state_dict alone, as safetensors or with torch.save"
 
 

@@ -15,7 +15,7 @@ import time
 
 PR_SET_PDEATHSIG = 1
 """Option of prctl(2) on Linux that sends a signal when the parent dies."""
-LOOK_EVERY_S = 1.0
+POLL_INTERVAL_S = 1.0
 SAFE_PATH = "import sys; sys.path[:1] == [''] and sys.path.pop(0)"
 """Same effect as Python's option -P, which 3.10 lacks. -m and -c put the current folder first on
 the path, where a file `random.py` would shadow Python's own module."""
@@ -63,5 +63,5 @@ def die_with_parent(parent: int) -> None:
 
 def _watch(parent: int) -> None:
     while os.getppid() == parent:
-        time.sleep(LOOK_EVERY_S)
+        time.sleep(POLL_INTERVAL_S)
     os.kill(os.getpid(), signal.SIGKILL)

@@ -38,19 +38,19 @@ _server: ForkServer | None = None
 class ForkServer:
     """Connection to a server process. Several processes may share it."""
 
-    def __init__(self, requests: socket.socket, life: int | None = None) -> None:
+    def __init__(self, requests: socket.socket, keepalive: int | None = None) -> None:
         """Send requests to this end of a `socket_pair`.
 
-        `life` is the end of a pipe that stays open as long as this process lives.
+        `keepalive` is the end of a pipe that stays open as long as this process lives.
         """
         self.requests = requests
-        self.life = life
+        self.keepalive = keepalive
 
     @staticmethod
     def start() -> ForkServer:
         """Start a server, which imports in the background and ends with this process."""
         ours, theirs = socket_pair()
-        watched, life = os.pipe()
+        watched, keepalive = os.pipe()
         with theirs, os.fdopen(watched):
             ends = [ours.fileno(), theirs.fileno(), watched]
             code = "from clothclf.process.fork_server import main; main()"
@@ -62,8 +62,8 @@ class ForkServer:
                 pass_fds=ends,
                 start_new_session=True,
             )
-        server.returncode = 0  # nobody waits for it: it ends with this process
-        return ForkServer(ours, life)
+        server.returncode = 0  # not waited for: it ends with this process
+        return ForkServer(ours, keepalive)
 
     def fork(self, request: dict[str, Any], streams: tuple[int, int, int]) -> ForkedProcess | None:
         """Fork a child, or return None if the server has died."""
@@ -97,10 +97,10 @@ class ForkedProcess:
                 selector.register(self._status, selectors.EVENT_READ)
                 if not selector.select(timeout):
                     raise subprocess.TimeoutExpired(str(self.pid), timeout or 0.0)
-            # Without an answer, the server has been killed, and its children with it.
-            answer = self._lines.readline()
-            self.server_died = not answer
-            self.returncode = int(answer or -signal.SIGKILL)
+            # Without a response, the server has been killed, and its children with it.
+            line = self._lines.readline()
+            self.server_died = not line
+            self.returncode = int(line or -signal.SIGKILL)
             self._lines.close()
             self._status.close()
         return self.returncode
@@ -144,7 +144,7 @@ def fork_module(
     }
     with open(os.devnull, "r+b", buffering=0) as null:
         chosen = [null.fileno() if s == subprocess.DEVNULL else s for s in streams]
-        for _ in range(2):  # again if the server was killed meanwhile
+        for _ in range(2):  # again if the server was killed
             with _lock:
                 server = _connect()
             forked = server.fork(request, (chosen[0], chosen[1], chosen[2]))
@@ -187,8 +187,8 @@ def _disconnect(server: ForkServer) -> None:
     if _server is server:
         _server = None
         server.requests.close()
-        if server.life is not None:
-            os.close(server.life)
+        if server.keepalive is not None:
+            os.close(server.keepalive)
 
 
 def socket_pair() -> tuple[socket.socket, socket.socket]:

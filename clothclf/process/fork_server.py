@@ -33,45 +33,45 @@ from clothclf.process.fork_client import ForkServer, use
 MALLOPT = {"MALLOC_TRIM_THRESHOLD_": -1, "MALLOC_TOP_PAD_": -2, "MALLOC_MMAP_THRESHOLD_": -3}
 """Parameters of mallopt(3) by environment variable, which glibc reads only when it starts."""
 MAX_INT = 2**31 - 1
-LOOK_EVERY_S = 0.1
+POLL_INTERVAL_S = 0.1
 READ_EARLY = ("PYTHON", "LD_", "HF_", "TORCH", "TIMM_", "OMP_", "MKL_", "KMP_", "OPENBLAS_")
 """Prefixes of environment variables that Python and libraries read only when they are loaded."""
-SET_LATE = ("PYTHONWARNINGS", "OMP_NUM_THREADS")
-"""Those among them that have the same effect in a fork."""
+SET_AFTER_FORK = ("PYTHONWARNINGS", "OMP_NUM_THREADS")
+"""Those among them that take effect in a fork, too."""
 
 
 def main() -> NoReturn:
     """Import and serve; the arguments are descriptors for `serve`, and modules."""
-    requests, connection, life = map(int, sys.argv[1:4])
+    requests, connection, keepalive = map(int, sys.argv[1:4])
     before = dict(os.environ)
     imported = threading.Event()
-    watcher = threading.Thread(target=_exit_with_parent, args=(life, imported))
+    watcher = threading.Thread(target=_exit_with_parent, args=(keepalive, imported))
     watcher.start()
     for name in json.loads(sys.argv[4]):
         with contextlib.suppress(Exception):  # the child that needs it reports the error
             importlib.import_module(name)
     imported.set()
     watcher.join()  # no thread may run during a fork
-    serve(socket.socket(fileno=requests), socket.socket(fileno=connection), life, before)
+    serve(socket.socket(fileno=requests), socket.socket(fileno=connection), keepalive, before)
 
 
-def _exit_with_parent(life: int, imported: threading.Event) -> None:
+def _exit_with_parent(keepalive: int, imported: threading.Event) -> None:
     # Not by prctl: Linux sends its signal when the thread ends that started this process.
     while not imported.is_set():
-        if select.select([life], [], [], LOOK_EVERY_S)[0]:
+        if select.select([keepalive], [], [], POLL_INTERVAL_S)[0]:
             os._exit(0)
 
 
 def serve(
     requests: socket.socket,
     connection: socket.socket,
-    life: int,
+    keepalive: int,
     before: Mapping[str, str] = os.environ,
 ) -> NoReturn:
     """Fork a child for each request; children send their own requests to `requests`.
 
-    Exits, and its children with it, when the other end of the pipe `life` is closed. `before` is
-    the environment before the imports, which set variables themselves.
+    Exits, and its children with it, when the other end of the pipe `keepalive` is closed. `before`
+    is the environment before the imports, which set variables themselves.
     """
     use(ForkServer(requests))
     warnings.simplefilter("ignore")  # children run with PYTHONWARNINGS=ignore, or do the same
@@ -80,7 +80,7 @@ def serve(
     # Forks then neither traverse nor copy the objects that exist now.
     gc.collect()
     gc.freeze()
-    server = _Server(connection, life, before)
+    server = _Server(connection, keepalive, before)
     while True:
         server.step()
 
@@ -88,10 +88,12 @@ def serve(
 class _Server:
     """The server's side: its children, and the sockets on which their status is awaited."""
 
-    def __init__(self, connection: socket.socket, life: int, before: Mapping[str, str]) -> None:
+    def __init__(
+        self, connection: socket.socket, keepalive: int, before: Mapping[str, str]
+    ) -> None:
         self._before, self._now = _read_early(before), _read_early(os.environ)
         self._connection = connection
-        self._life = life
+        self._keepalive = keepalive
         self._children: dict[int, socket.socket] = {}
         self._woken, self._wake = socket.socketpair()
         self._woken.setblocking(False)
@@ -99,10 +101,11 @@ class _Server:
         signal.set_wakeup_fd(self._wake.fileno())
         self._selector = selectors.DefaultSelector()
         self._selector.register(connection, selectors.EVENT_READ, self._fork)
-        self._selector.register(life, selectors.EVENT_READ, lambda: os._exit(0))
+        self._selector.register(keepalive, selectors.EVENT_READ, lambda: os._exit(0))
         self._selector.register(self._woken, selectors.EVENT_READ, lambda: self._woken.recv(4096))
 
     def step(self) -> None:
+        """Wait for events and handle them; reap children that have ended."""
         for key, _ in self._selector.select():
             key.data()
         for pid in list(self._children):
@@ -129,10 +132,10 @@ class _Server:
         self, request: dict[str, Any], status: socket.socket, streams: Sequence[int]
     ) -> int:
         """Return the child's process ID, or 0 if the request needs a new interpreter."""
-        wanted = _read_early(request["environment"])
+        requested = _read_early(request["environment"])
         if any(
-            wanted.get(name) not in (self._before.get(name), self._now.get(name))
-            for name in {*wanted, *self._before}
+            requested.get(name) not in (self._before.get(name), self._now.get(name))
+            for name in {*requested, *self._before}
         ):
             return 0
         parent = os.getpid()
@@ -150,7 +153,7 @@ class _Server:
         """In a fork: close what belongs to the server and to its other children."""
         signal.set_wakeup_fd(-1)
         self._selector.close()
-        os.close(self._life)
+        os.close(self._keepalive)
         for end in (self._connection, self._woken, self._wake, *self._children.values()):
             end.close()
 
@@ -172,7 +175,7 @@ class _Server:
 
     @staticmethod
     def _send(status: socket.socket, number: int) -> None:
-        with contextlib.suppress(OSError):  # who asked has died
+        with contextlib.suppress(OSError):  # the requester has died
             status.sendall(f"{number}\n".encode())
 
 
@@ -180,7 +183,7 @@ def _read_early(environment: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in environment.items()
-        if name.startswith(READ_EARLY) and name not in SET_LATE
+        if name.startswith(READ_EARLY) and name not in SET_AFTER_FORK
     }
 
 

@@ -48,7 +48,7 @@ def start_module(
     stdout: int = subprocess.DEVNULL,
     stderr: int = subprocess.DEVNULL,
 ) -> Process:
-    """Run a module like `python -m`, in a session of its own, so that Ctrl-C does not reach it.
+    """Run a module like `python -m`, in a new session, so that Ctrl-C does not reach it.
 
     `stdin`, `stdout` and `stderr` are file descriptors or subprocess.DEVNULL.
     """
@@ -99,37 +99,37 @@ def run_module(
     return Completed(code, out, error)
 
 
-def ask_module(
+def request_result(
     module: str,
-    question: Mapping[str, Any],
+    request: Mapping[str, Any],
     doing: str,
     *,
     environment: Mapping[str, str],
     timeout_s: float,
 ) -> dict[str, Any]:
-    """Send a question to a module as JSON on its standard input, and return the answer.
+    """Send a request to a module as JSON on its standard input, and return the response.
 
     `doing`, such as `counting`, names the process in messages. Raises ChildError if the process
-    dies, exceeds `timeout_s`, or answers with an `error`.
+    dies, exceeds `timeout_s`, or responds with an `error`.
     """
     try:
         child = run_module(
-            module, stdin=json.dumps(question), environment=environment, timeout_s=timeout_s
+            module, stdin=json.dumps(request), environment=environment, timeout_s=timeout_s
         )
     except subprocess.TimeoutExpired:
         raise ChildError(f"{doing} took longer than {timeout_s:g} seconds") from None
-    return read_answer(child, doing)
+    return read_response(child, doing)
 
 
-def read_answer(child: Completed, doing: str) -> dict[str, Any]:
-    """Return the answer of a process that has ended, as `ask_module` does; raises ChildError."""
+def read_response(child: Completed, doing: str) -> dict[str, Any]:
+    """Return the response of a process that has ended; raises ChildError."""
     try:
-        answer: dict[str, Any] = json.loads(child.stdout)
+        response: dict[str, Any] = json.loads(child.stdout)
     except ValueError:
         raise ChildError(_describe_death(child, doing)) from None
-    if "error" in answer:
-        raise ChildError(str(answer["error"]))
-    return answer
+    if "error" in response:
+        raise ChildError(str(response["error"]))
+    return response
 
 
 def _describe_death(child: Completed, doing: str) -> str:

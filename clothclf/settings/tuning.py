@@ -27,7 +27,7 @@ NOT_TUNED = frozenset(
     }
 )
 """Training settings that all trials share: they fix the length of a training and what it sees, or
-are sections of their own."""
+are sections."""
 TUNABLE = tuple(key for key in TrainSettings.model_fields if key not in NOT_TUNED)
 
 Value = bool | int | float | Annotated[str, Field(max_length=40)] | None
@@ -113,19 +113,20 @@ class TuningSettings(Settings):
         missing = self.trials - 1
         sobol = qmc.Sobol(len(self.space), seed=np.random.default_rng(SEED))
         draws = sobol.random_base2(math.ceil(math.log2(INVALID_PER_POINT * missing)))
-        found, reason = [train], ""
+        distinct, reason = [train], ""
         for draw in draws:
             try:
                 settings = self._settings(train, self._values(draw))
-                if settings not in found:
-                    found.append(settings)
+                if settings not in distinct:
+                    distinct.append(settings)
             except InvalidSettingsError as error:
                 reason = reason or str(error).removeprefix("TrainSettings: ")
-            if len(found) == self.trials:
-                return found
+            if len(distinct) == self.trials:
+                return distinct
         raise InvalidSettingsError(
-            f"tuning.space: only {len(found) - 1} of {missing} further trials get valid settings "
-            f"of their own{reason and f': {reason}'}; reduce tuning.trials or widen the space"
+            f"tuning.space: only {len(distinct) - 1} of {missing} further trials get "
+            f"valid settings of their own{reason and f': {reason}'}; reduce tuning.trials or "
+            "widen the space"
         )
 
     def changed(self, settings: TrainSettings) -> dict[str, Any]:
@@ -172,7 +173,7 @@ class TuningSettings(Settings):
     def _settings(self, train: TrainSettings, values: Iterator[tuple[str, Any]]) -> TrainSettings:
         changes = dict(values)
         if changes.get("optimizer", train.optimizer) != train.optimizer:
-            changes["optimizer_options"] = {}  # those of the study are of its own optimizer
+            changes["optimizer_options"] = {}  # the study's options apply to its optimizer
         return TrainSettings(**{**dict(train), **changes})
 
 

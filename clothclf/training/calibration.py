@@ -24,16 +24,16 @@ def fit_temperature(probabilities: npt.ArrayLike, targets: Ints) -> float:
     from scipy.optimize import minimize_scalar
 
     scores = _scores(probabilities)
-    places = np.arange(len(targets))
+    indices = np.arange(len(targets))
 
     def cross_entropy(log_temperature: float) -> float:
         scaled = scores / np.exp(log_temperature)
         normalizer = np.log(np.exp(scaled).sum(axis=1))
-        return float((normalizer - scaled[places, targets]).mean())
+        return float((normalizer - scaled[indices, targets]).mean())
 
     limit = np.log(MAX_TEMPERATURE)
-    found = minimize_scalar(cross_entropy, bounds=(-limit, limit), method="bounded")
-    best = float(found.x)
+    optimum = minimize_scalar(cross_entropy, bounds=(-limit, limit), method="bounded")
+    best = float(optimum.x)
     return float(np.exp(best)) if cross_entropy(best) < cross_entropy(0.0) else 1.0
 
 
@@ -55,8 +55,8 @@ def calibration_error(
     shares = np.asarray(probabilities, dtype=np.float64)
     confidence = shares.max(axis=1)
     correct = shares.argmax(axis=1) == targets
-    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    gaps = np.bincount(place, weights=correct - confidence, minlength=bins)
+    index = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    gaps = np.bincount(index, weights=correct - confidence, minlength=bins)
     return float(np.abs(gaps).sum() / len(targets))
 
 

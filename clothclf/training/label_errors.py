@@ -140,13 +140,13 @@ def find_suspects(
     with np.errstate(invalid="ignore"):
         means = np.bincount(labels, weights=own, minlength=count) / held
     threshold[held > 0] = means[held > 0]
-    believed = np.where(probabilities >= threshold, probabilities, -1.0)
-    answer = believed.argmax(axis=1)
+    confident = np.where(probabilities >= threshold, probabilities, -1.0)
+    predicted = confident.argmax(axis=1)
     others = {label for label in range(count) if len(np.unique(folds[labels == label])) > 1}
     learnt = np.isin(labels, list(others))
-    doubted = (believed.max(axis=1) > own) & (answer != labels) & learnt
-    places = np.flatnonzero(doubted)
-    ranked: npt.NDArray[np.int64] = places[np.argsort(own[places], kind="stable")]
+    doubted = (confident.max(axis=1) > own) & (predicted != labels) & learnt
+    indices = np.flatnonzero(doubted)
+    ranked: npt.NDArray[np.int64] = indices[np.argsort(own[indices], kind="stable")]
     return ranked
 
 
@@ -168,15 +168,15 @@ def suspects_table(
     at = np.arange(len(suspects))
     p_label = shares[at, own]
     shares[at, own] = -1.0
-    answer = shares.argmax(axis=1) if len(suspects) else np.zeros(0, dtype=np.int64)
+    predicted = shares.argmax(axis=1) if len(suspects) else np.zeros(0, dtype=np.int64)
     table: pd.DataFrame = pd.DataFrame(
         {
             "rank": at + 1,
             "id": rows["id"].astype(str),
             "label": rows["label"],
-            "suggested": [classes[number] for number in answer],
+            "suggested": [classes[number] for number in predicted],
             "p_label": p_label.round(6),
-            "p_suggested": shares[at, answer].round(6) if len(suspects) else [],
+            "p_suggested": shares[at, predicted].round(6) if len(suspects) else [],
             "split": rows["split"],
         }
     )

@@ -151,7 +151,7 @@ def train(
         epochs=tuple(now.history),
         best_epoch=_best(now.history).epoch,
         stopped_early=len(now.history) < settings.epochs,
-        route="features" if inputs.heads_only else "pictures",
+        route="features" if inputs.heads_only else "images",
         seconds=prepared + now.seconds,
         parts=now.parts,
         steps=len(now.history) * images.steps_per_epoch(),

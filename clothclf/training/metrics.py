@@ -74,8 +74,8 @@ def loss(predictions: Predictions) -> float:
 
     Probabilities below 1e-30 count as 1e-30, so that the loss is finite.
     """
-    places = np.arange(len(predictions.targets))
-    right = predictions.probabilities[places, predictions.targets].astype(float)
+    indices = np.arange(len(predictions.targets))
+    right = predictions.probabilities[indices, predictions.targets].astype(float)
     return float(-np.log(np.maximum(right, 1e-30)).mean())
 
 
@@ -115,8 +115,8 @@ def auroc(predictions: Predictions) -> float | None:
 
 def _area(scores: npt.NDArray[np.float32], positive: npt.NDArray[np.bool_]) -> float:
     """Return the probability that a positive image has a higher score than another one."""
-    _, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[places.reshape(-1)]  # equal scores share a rank
+    _, indices, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[indices.reshape(-1)]  # equal scores share a rank
     count = int(positive.sum())
     above = float(ranks[positive].sum()) - count * (count + 1) / 2
     return above / (count * (len(scores) - count))

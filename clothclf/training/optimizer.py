@@ -65,18 +65,18 @@ def make_optimizer(module: nn.Module, settings: TrainSettings) -> torch.optim.Op
         "momentum": settings.momentum,
         "weight_decay": settings.weight_decay,
     }
-    made: torch.optim.Optimizer
+    optimizer: torch.optim.Optimizer
     if settings.optimizer == "sgd":
-        made = torch.optim.SGD(groups, **own, **options)
+        optimizer = torch.optim.SGD(groups, **own, **options)
     else:
         from timm.optim import create_optimizer_v2
 
-        made = create_optimizer_v2(groups, settings.optimizer, **own, **options)
+        optimizer = create_optimizer_v2(groups, settings.optimizer, **own, **options)
     if recordable:
         # A Python number would be a constant of the recorded graph.
-        for group in made.param_groups:
+        for group in optimizer.param_groups:
             group["lr"] = torch.tensor(group["lr"], device=device)
-    return made
+    return optimizer
 
 
 def steps_can_be_recorded(optimizer: str, device: torch.device) -> bool:
@@ -168,7 +168,7 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     return {
         "state": {
             number: {
-                key: {"value": value, "beside": _lies_beside(value, parameters[number])}
+                key: {"value": value, "beside": _is_on_same_device(value, parameters[number])}
                 for key, value in entries.items()
             }
             for number, entries in states
@@ -213,7 +213,7 @@ def _optimizer_class(name: str) -> type[torch.optim.Optimizer]:
     return kind
 
 
-def _lies_beside(value: object, parameter: Tensor) -> bool:
+def _is_on_same_device(value: object, parameter: Tensor) -> bool:
     """Return whether a tensor is on another device than its parameter, like step counts."""
     return isinstance(value, Tensor) and value.device != parameter.device
 

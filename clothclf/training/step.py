@@ -129,7 +129,7 @@ class RecordedStep:
     def __call__(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Run one step."""
         if self._replay is None and not self.error:
-            self._begin(inputs, targets)
+            self._start_recording(inputs, targets)
         if self._replay is None or inputs.shape != self._inputs.shape:
             return self._eager(inputs, targets)
         self._inputs.copy_(inputs)
@@ -137,7 +137,7 @@ class RecordedStep:
         self._replay()
         return self._loss.clone(), self._correct.clone()
 
-    def _begin(self, inputs: Tensor, targets: Tensor) -> None:
+    def _start_recording(self, inputs: Tensor, targets: Tensor) -> None:
         self._inputs, self._targets = inputs.clone(), targets.clone()
 
         def work() -> None:
@@ -169,6 +169,7 @@ class _State:
 
     @torch.no_grad()
     def restore(self) -> None:
+        """Restore parameters, buffers, optimizer state and random generator."""
         for tensor, value in zip(self._tensors, self._values, strict=True):
             tensor.copy_(value)
         for parameter, state in self._optimizer.state.items():

@@ -71,7 +71,7 @@ def probe_training(
     peak = peak_memory_bytes()
     del best
     return Probe(
-        route="features" if on_features else "pictures",
+        route="features" if on_features else "images",
         times=times,
         views=view_count(images.augment) or 1,
         features=classifier.head.features,

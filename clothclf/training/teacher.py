@@ -50,11 +50,11 @@ class Teacher:
     @torch.no_grad()
     def _predict(self, images: Tensor) -> Tensor:
         parts = torch.split(images, IMAGES_AT_ONCE)
-        several = [
+        probabilities = [
             torch.cat([self._predict_one(network, size, part) for part in parts])
             for network, size in self._networks
         ]
-        return torch.stack(several).mean(0)
+        return torch.stack(probabilities).mean(0)
 
     def _predict_one(self, network: Classifier, size: int, images: Tensor) -> Tensor:
         """Return one network's class probabilities [n, classes] of the student's images."""

@@ -40,12 +40,12 @@ def tune(
     initial = {name: tensor.cpu() for name, tensor in classifier.trained_state().items()}
     running: Sequence[int] = range(len(points))
     number = 0
-    for place, (count, epochs) in enumerate(rungs):
-        running = _best(running, result, place - 1, count) if place else running
+    for index, (count, epochs) in enumerate(rungs):
+        running = _best(running, result, index - 1, count) if index else running
         for trial in running:
             number += 1
             known = result.trials[trial].rungs
-            if len(known) > place:
+            if len(known) > index:
                 continue
             recipe = points[trial].shortened(epochs).model_copy(update={"patience": None})
             try:
@@ -67,11 +67,11 @@ def tune(
     return points[chosen], dataclasses.replace(result, chosen=chosen)
 
 
-def _best(trials: Sequence[int], result: TuningResult, place: int, count: int) -> list[int]:
+def _best(trials: Sequence[int], result: TuningResult, index: int, count: int) -> list[int]:
     """Return the best trials of a rung in their order; ties of accuracy by loss, failed last."""
 
     def rank(trial: int) -> tuple[float, float]:
-        rung = result.trials[trial].rungs[place]
+        rung = result.trials[trial].rungs[index]
         if rung.valid_accuracy is None or rung.valid_loss is None:
             return 1.0, math.inf
         return -rung.valid_accuracy, rung.valid_loss

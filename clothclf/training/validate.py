@@ -38,7 +38,7 @@ def validate(
     # A process may have no batches.
     loss = float(torch.stack(losses).cpu().double().sum()) if losses else 0.0
     right = int(torch.stack(correct).sum()) if correct else 0
-    all_loss, all_right, all_count, any_stopped = group.sums(loss, right, count, stopped)
+    all_loss, num_correct, all_count, any_stopped = group.sums(loss, right, count, stopped)
     if any_stopped:
         raise TrainingStopped
-    return all_loss / all_count, all_right / all_count
+    return all_loss / all_count, num_correct / all_count

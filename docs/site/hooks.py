@@ -22,7 +22,7 @@ MOVED = {
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
     "SECURITY.md": "security.md",
-    "docs/example/report.md": "example/report-as-markdown.md",  # report.html stands beside it
+    "docs/example/report.md": "example/report-as-markdown.md",  # report.html is in the same folder
 }
 """Documents whose places in the site are others than in docs/."""
 SOURCES = {place: ROOT / name for name, place in MOVED.items()}

@@ -68,10 +68,10 @@ def fail(made: Made, name: str, reason: str) -> None:
     spec = record.spec.model_copy(update={"architecture": name, "seed": 0})
     folder = RunFolder.of(made.root, spec)
     folder.start(spec)
-    told = Failure(
+    result = Failure(
         run_id=spec.run_id, spec=spec, stage="train", reason=reason, log_tail="", at="2024"
     )
-    folder.write(files.FAILURE, told)
+    folder.write(files.FAILURE, result)
 
 
 def _keep(
@@ -99,12 +99,12 @@ def _keep(
     data.manifest.to_parquet(folder.path / files.MANIFEST, index=False)
     macs = round(5e7 * 1.18**place * (1 + 0.4 * (place % 3)))
     record = make_record(spec, 0.5, macs, make_measured(2.0 + 0.7 * place))
-    told = {
+    result = {
         "test": evaluate(predictions, data.summary.classes),
         "training": _training(epochs, skill, 100 * place + seed),
         "files": folder.hashes(),
     }
-    folder.write(files.RECORD, record.model_copy(update=told))
+    folder.write(files.RECORD, record.model_copy(update=result))
 
 
 def _answers(
@@ -124,13 +124,13 @@ def _answers(
 
 def _training(epochs: int, skill: float, seed: int) -> TrainingResult:
     generator = np.random.default_rng(seed)
-    found = []
+    actual = []
     for epoch in range(1, epochs + 1):
         left = np.exp(-epoch * skill / 8)
         loss = float(0.4 + left + 0.02 * generator.random())
         accuracy = float(0.85 - 0.5 * left + 0.01 * generator.random())
-        found.append(
+        actual.append(
             EpochResult(epoch, loss * 0.9, accuracy, loss, accuracy, 0.001, 3.0 * skill, 100.0)
         )
-    best = min(found, key=lambda result: result.valid_loss)
-    return TrainingResult(tuple(found), best.epoch, False, "features", 3.0 * skill * epochs)
+    best = min(actual, key=lambda result: result.valid_loss)
+    return TrainingResult(tuple(actual), best.epoch, False, "features", 3.0 * skill * epochs)

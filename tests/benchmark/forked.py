@@ -27,7 +27,7 @@ def run_forked(
 ) -> tuple[int, str, str]:
     """Run a command in a folder, with that environment: its code, output and errors.
 
-    Raises subprocess.TimeoutExpired, as a command that is run anew.
+    Raises subprocess.TimeoutExpired, like a command in a new interpreter.
     """
     with TemporaryDirectory() as place:
         streams = Path(place, "out"), Path(place, "err")
@@ -70,11 +70,11 @@ def _command(
 def _serve_forks() -> None:
     """Start the server of the command's child processes, with all its imports made."""
     requests, connection = fork_client.socket_pair()
-    watched, life = os.pipe()
+    watched, keepalive = os.pipe()
     if os.fork() == 0:
-        os.close(life)
+        os.close(keepalive)
         os.setsid()
         fork_server.serve(requests, connection, watched)
     connection.close()
     os.close(watched)
-    fork_client.use(fork_client.ForkServer(requests, life))
+    fork_client.use(fork_client.ForkServer(requests, keepalive))

@@ -1,4 +1,4 @@
-"""A study that goes on only in what is heard of it, by a clock that a test sets."""
+"""A simulated study: its events, by a clock that a test sets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.benchmark.examples import make_record, make_spec
 
 
 class Clock:
-    """Time that goes on only where a test says so."""
+    """Time that advances only when a test sets it."""
 
     def __init__(self) -> None:
         self.now = 1000.0

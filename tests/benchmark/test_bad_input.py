@@ -34,8 +34,8 @@ def check(bench: Bench, *arguments: str, says: str, lines: int = 1) -> None:
     done = bench(*arguments, "-c", "tiny.yaml")
     assert done.code == 2, done
     assert "Traceback" not in done.err
-    told = [line for line in done.err.splitlines() if line.startswith("bench: ")]
-    assert len(told) == lines
+    result = [line for line in done.err.splitlines() if line.startswith("bench: ")]
+    assert len(result) == lines
     assert says in done.err
     assert "epoch 1/" not in done.err
 
@@ -67,7 +67,7 @@ def test_a_number_that_is_none_is_refused_by_the_name_of_its_option(
 
 
 @pytest.mark.parametrize("seed", ["-1", str(2**31)])
-def test_a_seed_out_of_range_is_told_in_one_line(seed: str, bench: Bench) -> None:
+def test_a_seed_out_of_range_is_reported_in_one_line(seed: str, bench: Bench) -> None:
     """Nothing is said of a list that has no other item."""
     done = CliRunner().invoke(main, ["run", "--all", "--seed", seed])
     assert (done.exit_code, "Invalid value for '--seed'" in done.stderr) == (2, True)
@@ -75,7 +75,7 @@ def test_a_seed_out_of_range_is_told_in_one_line(seed: str, bench: Bench) -> Non
 
 
 @pytest.mark.parametrize("option", ["-c", "@", "--recipe"])
-def test_a_pipe_that_nobody_writes_to_is_told(
+def test_a_pipe_that_nobody_writes_to_is_reported(
     option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would be waited for without end."""
@@ -108,7 +108,7 @@ def test_a_config_may_come_through_a_pipe(tmp_path: Path) -> None:
     writer.join()
 
 
-def test_a_broken_store_is_told_with_a_way_out_that_helps(bench: Bench, tmp_path: Path) -> None:
+def test_a_damaged_store_is_reported_with_a_remedy_that_helps(bench: Bench, tmp_path: Path) -> None:
     """There is no server to be started."""
     (tmp_path / "mlruns").mkdir()
     (tmp_path / "mlruns/mlflow.db").write_bytes(b"SQLite format 3\0" + bytes(5000))
@@ -235,9 +235,9 @@ def test_the_published_study_stops_at_once_without_a_hub(tmp_path: Path) -> None
     away = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hub")}
     done = run_bench(tmp_path, "run", "--all", "-c", "fashion", variables={**environment(), **away})
     assert done.code == 2
-    (told,) = (line for line in done.err.splitlines() if line.startswith("bench: "))
+    (result,) = (line for line in done.err.splitlines() if line.startswith("bench: "))
     for remedy in ("--set model.weights=FOLDER", "HF_ENDPOINT", "--set model.weights=none"):
-        assert remedy in told
+        assert remedy in result
     assert not (tmp_path / "mlruns/runs").exists()
 
 
@@ -247,7 +247,7 @@ def test_a_device_that_is_not_there(command: tuple[str, ...], bench: Bench, tmp_
     assert not (tmp_path / "mlruns").exists()
 
 
-def test_keys_that_override_a_recipe_are_told(bench: Bench) -> None:
+def test_keys_that_override_a_recipe_are_reported(bench: Bench) -> None:
     plan = ("run", "test_resnet", "-c", "tiny.yaml", "--dry-run")
     weaker = bench(*plan, "--set", "recipe=finetune-fast")
     assert weaker.code == 0, weaker.err

@@ -31,9 +31,14 @@ from benchmark.runs.run_folder import RunFolder
 from clothclf.results import MeasuredCost, Weights
 from clothclf.settings import DataSettings, HeadSettings, ModelSettings, TrainSettings
 from clothclf.settings.training import TeacherSettings
-from tests.benchmark.answered import Pictures, draw_answers, draw_pictures, keep_answers
 from tests.benchmark.conftest import StudyRun, run_bench
 from tests.benchmark.examples import make_measured, make_record, make_spec
+from tests.benchmark.predicted_runs import (
+    DrawnImages,
+    draw_predictions,
+    draw_test_set,
+    store_predicted_run,
+)
 
 COUNT = 400
 Compare = Callable[..., Result]
@@ -63,21 +68,23 @@ def right(share: float, count: int = COUNT) -> np.ndarray[Any, np.dtype[np.bool_
     return np.arange(count) < round(share * count)
 
 
-def keep(
+def store_run(
     root: Path,
     share: float = 0.9,
-    images: Pictures | None = None,
+    images: DrawnImages | None = None,
     answers_seed: int = 0,
     **changes: Any,
 ) -> RunRecord:
     """A run that has the first `share` of the test images right."""
-    images = images or draw_pictures(COUNT)
+    images = images or draw_test_set(COUNT)
     count = len(images.ids)
-    shares = draw_answers(images.targets, right(share, count), len(images.classes), answers_seed)
-    return keep_answers(root, images, shares, **changes)
+    shares = draw_predictions(
+        images.targets, right(share, count), len(images.classes), answers_seed
+    )
+    return store_predicted_run(root, images, shares, **changes)
 
 
-def told(result: Result) -> Any:
+def as_json(result: Result) -> Any:
     assert result.exit_code == 0, result.stderr
     return json.loads(result.stdout)
 
@@ -87,13 +94,13 @@ def told(result: Result) -> Any:
 
 def test_two_runs_by_name(compare: Compare, tmp_path: Path) -> None:
     """The new one has 5 % fewer right, and no image that the baseline has not."""
-    images = draw_pictures(COUNT, duplicates=40)
-    first = keep(tmp_path / "mlruns", 0.90, images, macs=4 * 10**9)
-    second = keep(
+    images = draw_test_set(COUNT, duplicates=40)
+    first = store_run(tmp_path / "mlruns", 0.90, images, macs=4 * 10**9)
+    second = store_run(
         tmp_path / "mlruns", 0.85, images, architecture="resnet18", macs=10**9, answers_seed=1
     )
     result = compare("vgg16-s0", "resnet18-s0", "--format", "json")
-    (contrast,) = told(result)["contrasts"]
+    (contrast,) = as_json(result)["contrasts"]
     assert contrast["accuracy"]["baseline"] == first.test.accuracy == 0.9
     assert contrast["accuracy"]["new"] == second.test.accuracy == 0.85
     assert contrast["accuracy"]["difference"] == pytest.approx(-0.05)
@@ -111,11 +118,11 @@ def test_two_runs_by_name(compare: Compare, tmp_path: Path) -> None:
 def test_macro_f1_is_that_of_the_record_and_of_scikit_learn(
     compare: Compare, tmp_path: Path
 ) -> None:
-    images = draw_pictures(COUNT)
-    shares = draw_answers(images.targets, right(0.8), 3)
-    keep_answers(tmp_path / "mlruns", images, shares)
-    keep(tmp_path / "mlruns", 0.85, images, architecture="resnet18")
-    (contrast,) = told(compare("vgg16-s0", "resnet18-s0", "--format", "json"))["contrasts"]
+    images = draw_test_set(COUNT)
+    shares = draw_predictions(images.targets, right(0.8), 3)
+    store_predicted_run(tmp_path / "mlruns", images, shares)
+    store_run(tmp_path / "mlruns", 0.85, images, architecture="resnet18")
+    (contrast,) = as_json(compare("vgg16-s0", "resnet18-s0", "--format", "json"))["contrasts"]
     expected = metrics.f1_score(images.targets, shares.argmax(axis=1), average="macro")
     assert contrast["macro_f1"]["baseline"] == pytest.approx(expected, abs=1e-9)
     low, high = contrast["macro_f1"]["interval"]
@@ -125,10 +132,10 @@ def test_macro_f1_is_that_of_the_record_and_of_scikit_learn(
 def test_swapping_the_two_negates_the_difference_and_keeps_p(
     compare: Compare, tmp_path: Path
 ) -> None:
-    keep(tmp_path / "mlruns", 0.9)
-    keep(tmp_path / "mlruns", 0.88, architecture="resnet18", answers_seed=1)
-    (ahead,) = told(compare("vgg16-s0", "resnet18-s0", "--format", "json"))["contrasts"]
-    (behind,) = told(compare("resnet18-s0", "vgg16-s0", "--format", "json"))["contrasts"]
+    store_run(tmp_path / "mlruns", 0.9)
+    store_run(tmp_path / "mlruns", 0.88, architecture="resnet18", answers_seed=1)
+    (ahead,) = as_json(compare("vgg16-s0", "resnet18-s0", "--format", "json"))["contrasts"]
+    (behind,) = as_json(compare("resnet18-s0", "vgg16-s0", "--format", "json"))["contrasts"]
     for figure in ("accuracy", "macro_f1"):
         assert ahead[figure]["difference"] == -behind[figure]["difference"]
         low, high = behind[figure]["interval"]
@@ -144,9 +151,9 @@ THREE = {"vgg16": 0.9, "resnet18": 0.885, "resnet34": 0.8825}
 def test_compare_and_report_give_one_answer_for_a_pair(compare: Compare, tmp_path: Path) -> None:
     """Both adjust for the pairs of the report; what one test alone gives is said beside it."""
     for name, share in THREE.items():
-        keep(tmp_path / "mlruns", share, architecture=name)
+        store_run(tmp_path / "mlruns", share, architecture=name)
     asked = ("vgg16-s0", "resnet18-s0")
-    (contrast,) = told(compare(*asked, "--format", "json"))["contrasts"]
+    (contrast,) = as_json(compare(*asked, "--format", "json"))["contrasts"]
     report = read_report(load_study(Path("study.yaml")), Path("study.yaml")).analyses[0]
     pair = report.pairs[0, 1]
     assert [row.name for row in report.rows[:2]] == ["vgg16", "resnet18"]
@@ -162,9 +169,9 @@ def test_compare_and_report_give_one_answer_for_a_pair(compare: Compare, tmp_pat
 
 def test_a_run_that_was_copied_is_compared_by_one_test(compare: Compare, tmp_path: Path) -> None:
     for name, share in THREE.items():
-        keep(tmp_path / "mlruns", share, architecture=name)
+        store_run(tmp_path / "mlruns", share, architecture=name)
     shutil.copytree(next((tmp_path / "mlruns/runs/s").glob("vgg16-s0*")), tmp_path / "kept")
-    (contrast,) = told(compare("kept", "resnet18-s0", "--format", "json"))["contrasts"]
+    (contrast,) = as_json(compare("kept", "resnet18-s0", "--format", "json"))["contrasts"]
     assert (contrast["verdict"], contrast["adjusted_for"]) == ("apart", 1)
 
 
@@ -173,16 +180,16 @@ def test_what_the_report_says_over_all_seeds_is_said_of_two_runs(
 ) -> None:
     for name, share in THREE.items():
         for seed in (0, 1):
-            keep(tmp_path / "mlruns", share, architecture=name, seed=seed)
+            store_run(tmp_path / "mlruns", share, architecture=name, seed=seed)
     shown = " ".join(compare("vgg16-s0", "resnet18-s0").stdout.split())
     assert "in the report of study s: undecided, -1.50 points" in shown
     assert "adjusted for 3 pairs." in shown
-    (contrast,) = told(compare("vgg16-s0", "resnet18-s0", "--format", "json"))["contrasts"]
+    (contrast,) = as_json(compare("vgg16-s0", "resnet18-s0", "--format", "json"))["contrasts"]
     assert contrast["adjusted_for"] == 1
 
 
 def test_a_run_is_equivalent_to_itself(compare: Compare, tmp_path: Path) -> None:
-    record = keep(tmp_path / "mlruns", 0.9)
+    record = store_run(tmp_path / "mlruns", 0.9)
     result = compare("vgg16-s0", record.run_id)
     assert result.exit_code == 0
     assert "vgg16-s0 and vgg16-s0 are equivalent within 1 point: +0.00 points" in result.stdout
@@ -192,17 +199,17 @@ def test_a_run_is_equivalent_to_itself(compare: Compare, tmp_path: Path) -> None
 def test_the_same_images_at_another_size_are_the_same_test(
     compare: Compare, tmp_path: Path
 ) -> None:
-    keep(tmp_path / "mlruns", 0.9)
-    other = keep(tmp_path / "mlruns", 0.88, data=DataSettings(image_size=64))
+    store_run(tmp_path / "mlruns", 0.9)
+    other = store_run(tmp_path / "mlruns", 0.88, data=DataSettings(image_size=64))
     first = RunFolder.of(tmp_path / "mlruns", make_spec()).path.parent
     names = sorted(path.name for path in first.iterdir() if other.run_id not in path.name)
-    (contrast,) = told(compare(names[0], other.run_id, "--format", "json"))["contrasts"]
+    (contrast,) = as_json(compare(names[0], other.run_id, "--format", "json"))["contrasts"]
     assert contrast["paired"] is True
 
 
 def test_each_difference_of_configuration_is_listed(compare: Compare, tmp_path: Path) -> None:
-    keep(tmp_path / "mlruns")
-    record = keep(
+    store_run(tmp_path / "mlruns")
+    record = store_run(
         tmp_path / "mlruns",
         seed=1,
         head=HeadSettings(hidden=8),
@@ -212,8 +219,8 @@ def test_each_difference_of_configuration_is_listed(compare: Compare, tmp_path: 
     environment = record.environment.model_copy(update={"versions": {"torch": "3.0"}})
     folder = RunFolder.of(tmp_path / "mlruns", record.spec)
     folder.write(files.RECORD, record.model_copy(update={"environment": environment}))
-    found = told(compare("vgg16-s0", "vgg16-h8-s1", "--format", "json"))["settings"]
-    assert {item["key"]: (item["baseline"], item["new"]) for item in found} == {
+    result = as_json(compare("vgg16-s0", "vgg16-h8-s1", "--format", "json"))["settings"]
+    assert {item["key"]: (item["baseline"], item["new"]) for item in result} == {
         "seed": ("0", "1"),
         "model.head.hidden": ("-", "8"),
         "train.epochs": ("10", "3"),
@@ -231,9 +238,9 @@ def test_each_difference_of_configuration_is_listed(compare: Compare, tmp_path: 
 def compared_costs(
     compare: Compare, root: Path, first: MeasuredCost | None, second: MeasuredCost | None
 ) -> dict[str, Any]:
-    keep(root, measured=first)
-    keep(root, architecture="resnet18", measured=second)
-    (contrast,) = told(compare("vgg16-s0", "resnet18-s0", "--format", "json"))["contrasts"]
+    store_run(root, measured=first)
+    store_run(root, architecture="resnet18", measured=second)
+    (contrast,) = as_json(compare("vgg16-s0", "resnet18-s0", "--format", "json"))["contrasts"]
     costs: dict[str, Any] = contrast["costs"]
     return costs
 
@@ -269,12 +276,12 @@ def test_latencies_that_were_not_measured_alike_have_none(
 
 
 def test_two_processors_are_not_alike_though_both_are_cpu(compare: Compare, tmp_path: Path) -> None:
-    keep(tmp_path / "mlruns", measured=make_measured(5.0))
-    record = keep(tmp_path / "mlruns", architecture="resnet18", measured=make_measured(6.0))
+    store_run(tmp_path / "mlruns", measured=make_measured(5.0))
+    record = store_run(tmp_path / "mlruns", architecture="resnet18", measured=make_measured(6.0))
     environment = record.environment.model_copy(update={"processor": "another"})
     folder = RunFolder.of(tmp_path / "mlruns", record.spec)
     folder.write(files.RECORD, record.model_copy(update={"environment": environment}))
-    (contrast,) = told(compare("vgg16-s0", "resnet18-s0", "--format", "json"))["contrasts"]
+    (contrast,) = as_json(compare("vgg16-s0", "resnet18-s0", "--format", "json"))["contrasts"]
     assert contrast["costs"]["latency"]["ratio"] is None
     assert contrast["costs"]["time"]["no_ratio_because"] == (
         "trained on different machines or with a different number of processes"
@@ -284,11 +291,11 @@ def test_two_processors_are_not_alike_though_both_are_cpu(compare: Compare, tmp_
 # Unlike test sets
 
 
-def changed(images: Pictures, **values: Any) -> Pictures:
+def changed(images: DrawnImages, **values: Any) -> DrawnImages:
     return dataclasses.replace(images, **values)
 
 
-BASE = draw_pictures(COUNT)
+BASE = draw_test_set(COUNT)
 UNLIKE = {
     "400 and 399 images, 399 of them": changed(
         BASE, ids=BASE.ids[1:], targets=BASE.targets[1:], hashes=BASE.hashes[1:]
@@ -303,8 +310,8 @@ UNLIKE = {
 def test_unlike_test_sets_are_refused_unless_unpaired(
     compare: Compare, tmp_path: Path, why: str
 ) -> None:
-    keep(tmp_path / "mlruns", 0.9)
-    keep(tmp_path / "mlruns", 0.8, UNLIKE[why], architecture="resnet18")
+    store_run(tmp_path / "mlruns", 0.9)
+    store_run(tmp_path / "mlruns", 0.8, UNLIKE[why], architecture="resnet18")
     refused = compare("vgg16-s0", "resnet18-s0")
     assert refused.exit_code == 2
     assert refused.stdout == ""
@@ -316,7 +323,7 @@ def test_unlike_test_sets_are_refused_unless_unpaired(
     assert shown.exit_code == 0
     assert f"Unpaired: the test sets differ ({why}" in shown.stdout
     assert "independent samples" in shown.stdout
-    result = told(compare("vgg16-s0", "resnet18-s0", "--unpaired", "--format", "json"))
+    result = as_json(compare("vgg16-s0", "resnet18-s0", "--unpaired", "--format", "json"))
     (contrast,) = result["contrasts"]
     assert contrast["paired"] is False
     assert contrast["mcnemar_p"] is contrast["only_new_right"] is None
@@ -324,10 +331,10 @@ def test_unlike_test_sets_are_refused_unless_unpaired(
 
 def test_unpaired_is_as_wide_as_independent_samples_are(compare: Compare, tmp_path: Path) -> None:
     """As sure as the z test of two proportions without pooling; draws have nothing in common."""
-    keep(tmp_path / "mlruns", 0.90, draw_pictures(1000, seed=1))
-    keep(tmp_path / "mlruns", 0.87, draw_pictures(1000, seed=2), architecture="resnet18")
+    store_run(tmp_path / "mlruns", 0.90, draw_test_set(1000, seed=1))
+    store_run(tmp_path / "mlruns", 0.87, draw_test_set(1000, seed=2), architecture="resnet18")
     asked = ("vgg16-s0", "resnet18-s0", "--unpaired", "--format", "json")
-    (contrast,) = told(compare(*asked))["contrasts"]
+    (contrast,) = as_json(compare(*asked))["contrasts"]
     error = (0.9 * 0.1 / 1000 + 0.87 * 0.13 / 1000) ** 0.5
     low, high = contrast["accuracy"]["interval"]
     assert high - low == pytest.approx(2 * 1.96 * error, rel=0.06)
@@ -335,9 +342,9 @@ def test_unpaired_is_as_wide_as_independent_samples_are(compare: Compare, tmp_pa
 
 
 def test_unpaired_still_pairs_what_can_be_paired(compare: Compare, tmp_path: Path) -> None:
-    keep(tmp_path / "mlruns", 0.9)
-    keep(tmp_path / "mlruns", 0.8, architecture="resnet18")
-    result = told(compare("vgg16-s0", "resnet18-s0", "--unpaired", "--format", "json"))
+    store_run(tmp_path / "mlruns", 0.9)
+    store_run(tmp_path / "mlruns", 0.8, architecture="resnet18")
+    result = as_json(compare("vgg16-s0", "resnet18-s0", "--unpaired", "--format", "json"))
     assert result["contrasts"][0]["paired"] is True
 
 
@@ -346,23 +353,25 @@ def test_unpaired_still_pairs_what_can_be_paired(compare: Compare, tmp_path: Pat
 
 def test_a_run_is_known_by_many_names(compare: Compare, tmp_path: Path) -> None:
     """run_id, its beginning, name, the folder's name, and the folder, wherever it was copied."""
-    record = keep(tmp_path / "mlruns")
+    record = store_run(tmp_path / "mlruns")
     folder = RunFolder.of(tmp_path / "mlruns", record.spec).path
     shutil.copytree(folder, tmp_path / "elsewhere" / "baseline")
     names = [record.run_id, record.run_id[:6], "vgg16-s0", folder.name, str(folder)]
     for name in [*names, "elsewhere/baseline"]:
-        result = told(compare("vgg16-s0", name, "--format", "json"))
+        result = as_json(compare("vgg16-s0", name, "--format", "json"))
         assert result["contrasts"][0]["new"]["run_ids"] == [record.run_id], name
 
 
 def test_two_folders_need_no_study(compare: Compare, tmp_path: Path) -> None:
-    record = keep(tmp_path / "mlruns")
+    record = store_run(tmp_path / "mlruns")
     path = str(RunFolder.of(tmp_path / "mlruns", record.spec).path)
     assert compare(path, path, config="missing.yaml").exit_code == 0
 
 
-def test_an_unknown_run_is_told_with_the_nearest_names(compare: Compare, tmp_path: Path) -> None:
-    keep(tmp_path / "mlruns")
+def test_an_unknown_run_is_reported_with_the_nearest_names(
+    compare: Compare, tmp_path: Path
+) -> None:
+    store_run(tmp_path / "mlruns")
     result = compare("vgg16-s0", "vgg19-s0")
     assert result.exit_code == 2
     assert "study 's' has no run 'vgg19-s0'" in result.stderr
@@ -372,7 +381,7 @@ def test_an_unknown_run_is_told_with_the_nearest_names(compare: Compare, tmp_pat
 @pytest.mark.parametrize("name", ["", "x" * 300, "x/" * 5000, "\0", "a\nb", "../..", "[bold]"])
 def test_odd_names_of_runs_are_user_errors(compare: Compare, tmp_path: Path, name: str) -> None:
     """Exit code 1 is for conditions that hold."""
-    keep(tmp_path / "mlruns")
+    store_run(tmp_path / "mlruns")
     for asked in ((name, "vgg16-s0"), ("vgg16-s0", name)):
         result = compare(*asked)
         assert result.exit_code == 2
@@ -388,7 +397,7 @@ def test_a_study_without_runs_says_so(compare: Compare) -> None:
 
 def test_a_name_of_several_runs_lists_them(compare: Compare, tmp_path: Path) -> None:
     records = [
-        keep(tmp_path / "mlruns", train=TrainSettings(epochs=number)) for number in (1, 2, 3)
+        store_run(tmp_path / "mlruns", train=TrainSettings(epochs=number)) for number in (1, 2, 3)
     ]
     result = compare("vgg16-s0", records[0].run_id)
     assert result.exit_code == 2
@@ -402,25 +411,25 @@ def test_a_name_of_several_runs_means_the_one_of_the_given_settings(
 ) -> None:
     """A second learning rate, and other weights, which are not part of the protocol."""
     root = tmp_path / "mlruns"
-    plain = keep(root)
-    rate = keep(root, train=TrainSettings(learning_rate=0.01))
+    plain = store_run(root)
+    rate = store_run(root, train=TrainSettings(learning_rate=0.01))
     weights = {"weights": Weights("pretrained", "pretrained", "1" * 64, None)}
-    asked = keep(root, model=ModelSettings(weights="pretrained"), **weights)
+    asked = store_run(root, model=ModelSettings(weights="pretrained"), **weights)
     for options, record in (
         ((), plain),
         (("--set", "train.learning_rate=0.01"), rate),
         (("--set", "model.weights=pretrained"), asked),
     ):
-        result = told(compare(rate.run_id, "vgg16-s0", *options, "--format", "json"))
+        result = as_json(compare(rate.run_id, "vgg16-s0", *options, "--format", "json"))
         assert result["contrasts"][0]["new"]["run_ids"] == [record.run_id], options
 
 
 def test_a_teacher_of_its_students_name_is_the_run_without_a_teacher(tmp_path: Path) -> None:
     """The settings of a study with a teacher would make the student."""
     root, whole = tmp_path / "mlruns", {"model": ModelSettings(mode="finetune")}
-    teacher = keep(root, **whole)
+    teacher = store_run(root, **whole)
     taught = TrainSettings(teacher=TeacherSettings(runs=(teacher.run_id,)))
-    student = keep(root, train=taught, **whole)
+    student = store_run(root, train=taught, **whole)
     assert student.spec.name == teacher.spec.name
     more = "model: {mode: finetune}\ntrain: {teacher: {runs: [vgg16-s0]}}\n"
     write_study(tmp_path / "study.yaml", str(root), more)
@@ -432,7 +441,7 @@ def test_a_teacher_of_its_students_name_is_the_run_without_a_teacher(tmp_path: P
 def test_a_beginning_of_several_run_ids_lists_them(compare: Compare, tmp_path: Path) -> None:
     by_digit: dict[str, list[str]] = {}
     for number in range(1, 40):
-        record = keep(tmp_path / "mlruns", images=BASE, train=TrainSettings(epochs=number))
+        record = store_run(tmp_path / "mlruns", images=BASE, train=TrainSettings(epochs=number))
         by_digit.setdefault(record.run_id[0], []).append(record.run_id)
         several = by_digit[record.run_id[0]]
         if len(several) > 1:
@@ -455,10 +464,10 @@ def fail(root: Path, architecture: str) -> None:
 
 def test_runs_that_did_not_end_well_are_named_so(compare: Compare, tmp_path: Path) -> None:
     root = tmp_path / "mlruns"
-    keep(root)
+    store_run(root)
     fail(root, "resnet18")
     RunFolder.of(root, make_spec("resnet34")).start(make_spec("resnet34"))
-    damaged = RunFolder.of(root, keep(root, architecture="resnet50").spec).path / files.RECORD
+    damaged = RunFolder.of(root, store_run(root, architecture="resnet50").spec).path / files.RECORD
     damaged.write_text(damaged.read_text().replace('"accuracy": 0.9', '"accuracy": 0.99'))
     for name, reason in (
         ("resnet18-s0", "failed in train: the loss is not finite; `bench run --retry-failed`"),
@@ -475,8 +484,8 @@ def test_answers_that_are_not_what_the_run_wrote_are_refused(
     compare: Compare, tmp_path: Path
 ) -> None:
     root = tmp_path / "mlruns"
-    record = keep(root)
-    other = keep(root, 0.8, architecture="resnet18")
+    record = store_run(root)
+    other = store_run(root, 0.8, architecture="resnet18")
     for name in (files.PREDICTIONS, files.MANIFEST):
         path = RunFolder.of(root, record.spec).path / name
         before = path.read_bytes()
@@ -487,9 +496,9 @@ def test_answers_that_are_not_what_the_run_wrote_are_refused(
         path.write_bytes(before)
 
 
-def test_a_record_without_answers_is_refused(compare: Compare, tmp_path: Path) -> None:
+def test_a_record_without_predictions_is_refused(compare: Compare, tmp_path: Path) -> None:
     root = tmp_path / "mlruns"
-    keep(root)
+    store_run(root)
     spec = make_spec("resnet18")
     folder = RunFolder.of(root, spec)
     folder.start(spec)
@@ -499,8 +508,8 @@ def test_a_record_without_answers_is_refused(compare: Compare, tmp_path: Path) -
     assert "the run did not save manifest.parquet" in result.stderr
 
 
-def test_a_folder_that_is_no_run_is_told(compare: Compare, tmp_path: Path) -> None:
-    keep(tmp_path / "mlruns")
+def test_a_folder_that_is_no_run_is_reported(compare: Compare, tmp_path: Path) -> None:
+    store_run(tmp_path / "mlruns")
     result = compare("vgg16-s0", "mlruns")
     assert result.exit_code == 2
     assert "mlruns: is not a run folder" in result.stderr
@@ -521,7 +530,7 @@ def studies(compare: Compare, tmp_path: Path) -> Compare:
         recipe = TrainSettings(epochs=3) if name == "new" else TrainSettings()
         for architecture, share in shares.items():
             for seed in (0, 1):
-                keep(
+                store_run(
                     tmp_path / name,
                     share + 0.005 * seed,
                     BASE,
@@ -534,7 +543,7 @@ def studies(compare: Compare, tmp_path: Path) -> Compare:
 
 
 def test_two_studies_are_matched_by_architecture(studies: Compare) -> None:
-    result = told(studies("old.yaml", "new.yaml", "--format", "json"))
+    result = as_json(studies("old.yaml", "new.yaml", "--format", "json"))
     by_name = {item["name"]: item for item in result["contrasts"]}
     assert set(by_name) == {"vgg16", "resnet18"}
     assert by_name["vgg16"]["verdict"] == "undecided"
@@ -565,13 +574,13 @@ def test_a_difference_that_holds_for_one_architecture_alone_names_it(
     for name in ("old", "new"):
         write_study(tmp_path / f"{name}.yaml", name)
         for architecture in ("vgg16", "resnet18"):
-            record = keep(tmp_path / name, architecture=architecture)
+            record = store_run(tmp_path / name, architecture=architecture)
             versions = {"torch": "3.0" if (name, architecture) == ("new", "vgg16") else "2.0"}
             environment = record.environment.model_copy(update={"versions": versions})
             RunFolder.of(tmp_path / name, record.spec).write(
                 files.RECORD, record.model_copy(update={"environment": environment})
             )
-    result = told(compare("old.yaml", "new.yaml", "--format", "json"))
+    result = as_json(compare("old.yaml", "new.yaml", "--format", "json"))
     (item,) = result["settings"]
     assert (item["key"], item["of"]) == ("environment.versions.torch", ["vgg16"])
 
@@ -580,15 +589,15 @@ def test_starts_of_one_architecture_are_kept_apart(compare: Compare, tmp_path: P
     weights = Weights("file", "a.safetensors", "ab" * 32, Path("a.safetensors"))
     for name in ("old", "new"):
         write_study(tmp_path / f"{name}.yaml", name)
-        keep(tmp_path / name, 0.7)
-        keep(tmp_path / name, 0.9, weights=weights)
-    result = told(compare("old.yaml", "new.yaml", "--format", "json"))
+        store_run(tmp_path / name, 0.7)
+        store_run(tmp_path / name, 0.9, weights=weights)
+    result = as_json(compare("old.yaml", "new.yaml", "--format", "json"))
     names = [item["name"] for item in result["contrasts"]]
     assert names == ["vgg16 (a.safetensors, float32)", "vgg16 (random, float32)"]
     assert [item["accuracy"]["difference"] for item in result["contrasts"]] == [0, 0]
 
 
-def test_an_architecture_that_failed_in_the_new_study_is_told_and_not_passed(
+def test_an_architecture_that_failed_in_the_new_study_is_reported_and_not_passed(
     studies: Compare, tmp_path: Path
 ) -> None:
     spec = make_spec("resnet34", train=TrainSettings(epochs=3), data_summary=last_summary(tmp_path))
@@ -621,7 +630,7 @@ def test_a_study_and_a_run_cannot_be_compared(studies: Compare) -> None:
     assert "give two runs or two configs" in result.stderr
 
 
-def test_studies_without_runs_or_without_common_ones_are_told(
+def test_studies_without_runs_or_without_common_ones_are_reported(
     studies: Compare, tmp_path: Path
 ) -> None:
     write_study(tmp_path / "empty.yaml", "empty")
@@ -629,7 +638,7 @@ def test_studies_without_runs_or_without_common_ones_are_told(
     assert result.exit_code == 2
     assert "empty.yaml: no finished runs with these settings" in result.stderr
     write_study(tmp_path / "alone.yaml", "alone")
-    keep(tmp_path / "alone", architecture="convnext")
+    store_run(tmp_path / "alone", architecture="convnext")
     result = studies("old.yaml", "alone.yaml")
     assert result.exit_code == 2
     assert "no finished architecture in common" in result.stderr
@@ -643,8 +652,8 @@ def test_studies_without_runs_or_without_common_ones_are_told(
 def runs(compare: Compare, tmp_path: Path) -> Compare:
     """vgg16-s0, and resnet18-s0 with 2 points less and 20 % more of everything."""
     root = tmp_path / "mlruns"
-    keep(root, 0.90, macs=10**9, measured=make_measured(5.0))
-    keep(root, 0.88, macs=12 * 10**8, measured=make_measured(6.0), architecture="resnet18")
+    store_run(root, 0.90, macs=10**9, measured=make_measured(5.0))
+    store_run(root, 0.88, macs=12 * 10**8, measured=make_measured(6.0), architecture="resnet18")
     return compare
 
 
@@ -697,11 +706,11 @@ def test_each_condition_that_holds_has_its_sentence(runs: Compare) -> None:
 
 def test_certain_lets_pass_what_may_be_chance(compare: Compare, tmp_path: Path) -> None:
     """One point on 400 images is within chance where as many go either way; 8 points are not."""
-    root, images = tmp_path / "mlruns", draw_pictures(COUNT)
-    keep(root, 0.90, images)
+    root, images = tmp_path / "mlruns", draw_test_set(COUNT)
+    store_run(root, 0.90, images)
     places = np.roll(right(0.89), 20)
-    keep_answers(root, images, draw_answers(images.targets, places, 3), "resnet18")
-    keep(root, 0.82, images, architecture="resnet34")
+    store_predicted_run(root, images, draw_predictions(images.targets, places, 3), "resnet18")
+    store_run(root, 0.82, images, architecture="resnet34")
     asked = ["--fail-if", "accuracy drops 0.5"]
     assert compare("vgg16-s0", "resnet18-s0", *asked).exit_code == 1
     assert compare("vgg16-s0", "resnet18-s0", *asked, "--certain").exit_code == 0
@@ -710,7 +719,7 @@ def test_certain_lets_pass_what_may_be_chance(compare: Compare, tmp_path: Path) 
     assert re.search(r"at least \d\.\d\d with 95 % confidence", sure.stderr)
 
 
-def test_certain_without_a_condition_is_told(runs: Compare) -> None:
+def test_certain_without_a_condition_is_reported(runs: Compare) -> None:
     result = runs("vgg16-s0", "resnet18-s0", "--certain")
     assert result.exit_code == 2
     assert "--certain" in result.stderr
@@ -733,7 +742,7 @@ def test_certain_without_a_condition_is_told(runs: Compare) -> None:
         "accuracy drops " + "9" * 1000,
     ],
 )
-def test_a_condition_that_cannot_be_read_is_told_before_anything_is_looked_for(
+def test_a_condition_that_cannot_be_read_is_reported_before_anything_is_looked_for(
     compare: Compare, condition: str
 ) -> None:
     result = compare("nothing", "there", "--fail-if", condition)
@@ -754,11 +763,11 @@ def test_any_text_is_a_condition_or_a_user_error(text: str) -> None:
         assert condition.limit >= 0
 
 
-def test_a_missing_figure_is_an_error_and_what_holds_is_told_beside_it(
+def test_a_missing_figure_is_an_error_and_what_holds_is_reported_beside_it(
     compare: Compare, tmp_path: Path
 ) -> None:
-    keep(tmp_path / "mlruns", 0.9, macs=None)
-    keep(tmp_path / "mlruns", 0.8, architecture="resnet18")
+    store_run(tmp_path / "mlruns", 0.9, macs=None)
+    store_run(tmp_path / "mlruns", 0.8, architecture="resnet18")
     asked = ["--fail-if", "macs rise 10 %", "--fail-if", "accuracy drops 1"]
     result = compare("vgg16-s0", "resnet18-s0", *asked)
     assert result.exit_code == 2
@@ -770,7 +779,7 @@ def test_a_missing_figure_is_an_error_and_what_holds_is_told_beside_it(
 def test_studies_are_judged_architecture_by_architecture(studies: Compare, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "old")
     for architecture, share in (("vgg16", 0.9), ("resnet18", 0.85)):
-        keep(tmp_path / "old", share, BASE, architecture=architecture)
+        store_run(tmp_path / "old", share, BASE, architecture=architecture)
     result = studies("old.yaml", "new.yaml", "--fail-if", "accuracy drops 1")
     assert result.exit_code == 1
     (line,) = result.stderr.splitlines()
@@ -804,8 +813,8 @@ def test_it_is_written_to_a_file(runs: Compare, tmp_path: Path) -> None:
 
 def test_names_of_others_are_text_in_markdown(compare: Compare, tmp_path: Path) -> None:
     name = "<img src=x>|y.safetensors"
-    keep(tmp_path / "mlruns")
-    keep(tmp_path / "mlruns", seed=1, weights=Weights("file", name, "ab" * 32, Path("x")))
+    store_run(tmp_path / "mlruns")
+    store_run(tmp_path / "mlruns", seed=1, weights=Weights("file", name, "ab" * 32, Path("x")))
     text = compare("vgg16-s0", "vgg16-s1", "--format", "md").stdout
     assert "&lt;img src=x>\\|y.safetensors" in text
 

@@ -20,9 +20,14 @@ from benchmark.report.write import read_report
 from benchmark.runs.audits import Audit, Suspect
 from clothclf.data.prepare import prepare
 from clothclf.settings import DataSettings, SplitSettings
-from tests.benchmark.answered import Pictures, draw_answers, draw_pictures, keep_answers
 from tests.benchmark.conftest import StudyRun, run_bench
 from tests.benchmark.examples import DATA
+from tests.benchmark.predicted_runs import (
+    DrawnImages,
+    draw_predictions,
+    draw_test_set,
+    store_predicted_run,
+)
 from tests.benchmark.test_report_contents import study_in
 
 TITLE = "Accuracy before and after the corrections"
@@ -31,18 +36,18 @@ COUNT, WRONG, DROPPED = 400, 40, 10
 """Test images, wrong labels that are corrected, and images that are excluded, from the end."""
 
 
-def corrected_pictures(given: Pictures) -> Pictures:
+def corrected_images(given: DrawnImages) -> DrawnImages:
     """The first WRONG labels moved to the next class; the last DROPPED images gone."""
     left = slice(0, COUNT - DROPPED)
     targets = given.targets.copy()
     targets[:WRONG] = (targets[:WRONG] + 1) % len(given.classes)
-    return Pictures(given.ids[left], targets[left], given.hashes[left], given.classes)
+    return DrawnImages(given.ids[left], targets[left], given.hashes[left], given.classes)
 
 
-def keep_after(
-    root: Path, given: Pictures, shares: np.ndarray, name: str = "vgg16", **changes: Any
+def store_after(
+    root: Path, given: DrawnImages, shares: np.ndarray, name: str = "vgg16", **changes: Any
 ) -> None:
-    images = corrected_pictures(given)
+    images = corrected_images(given)
     summary = dataclasses.replace(
         DATA,
         classes=images.classes,
@@ -53,7 +58,7 @@ def keep_after(
         images={**DATA.images, "test": len(images.ids)},
     )
     changes = {"data": CORRECTED, **changes}
-    keep_answers(root, images, shares, name, data_summary=summary, **changes)
+    store_predicted_run(root, images, shares, name, data_summary=summary, **changes)
 
 
 def study_of(root: Path, *names: str) -> StudySettings:
@@ -61,72 +66,74 @@ def study_of(root: Path, *names: str) -> StudySettings:
 
 
 def texts(study: StudySettings) -> dict[str, str]:
-    made = read_report(study, Path("s.yaml"))
-    return {form: made.text(form) for form in ("md", "csv", "json", "html", "latex")}
+    created = read_report(study, Path("s.yaml"))
+    return {form: created.text(form) for form in ("md", "csv", "json", "html", "latex")}
 
 
 def corrections(study: StudySettings) -> dict[str, Any]:
     (comparison,) = json.loads(read_report(study, Path("s.yaml")).text("json"))["comparisons"]
-    found: dict[str, Any] = comparison["corrections"]
-    return found
+    result: dict[str, Any] = comparison["corrections"]
+    return result
 
 
 @pytest.mark.parametrize("study_before", ["s", "elsewhere"])
 def test_both_runs_are_judged_by_the_corrected_labels(tmp_path: Path, study_before: str) -> None:
     """Before: right by the labels as given. After: right by the corrected ones."""
-    given = draw_pictures(COUNT)
-    after = corrected_pictures(given)
+    given = draw_test_set(COUNT)
+    after = corrected_images(given)
     all_right = np.ones(COUNT, dtype=bool)
-    keep_answers(tmp_path, given, draw_answers(given.targets, all_right, 3), study=study_before)
-    keep_after(tmp_path, given, draw_answers(after.targets, all_right[: len(after.ids)], 3))
+    store_predicted_run(
+        tmp_path, given, draw_predictions(given.targets, all_right, 3), study=study_before
+    )
+    store_after(tmp_path, given, draw_predictions(after.targets, all_right[: len(after.ids)], 3))
     study = study_of(tmp_path, "vgg16")
-    found = corrections(study)
-    row = found["rows"]["vgg16"]
+    result = corrections(study)
+    row = result["rows"]["vgg16"]
     images = COUNT - DROPPED
-    assert found["test_images"] == images
+    assert result["test_images"] == images
     assert (row["before"], row["after"], row["as_given"]) == (1 - WRONG / images, 1.0, 1.0)
     assert row["difference"] == pytest.approx(WRONG / images)
     assert 0 < row["interval"]["low"] < WRONG / images < row["interval"]["high"]
     assert row["verdict"] == "apart"
-    made = texts(study)
+    created = texts(study)
     for form in ("md", "html", "latex"):
-        assert TITLE in made[form]
+        assert TITLE in created[form]
     assert (
         "data.corrections changed the labels of 1 training and 40 test images and excluded 10 "
         "test images."
-    ) in made["md"]
-    assert "| vgg16 | 89.74 % | 100.00 % | +10.26 |" in made["md"]
-    (flat,) = csv.DictReader(io.StringIO(made["csv"]))
+    ) in created["md"]
+    assert "| vgg16 | 89.74 % | 100.00 % | +10.26 |" in created["md"]
+    (flat,) = csv.DictReader(io.StringIO(created["csv"]))
     assert float(flat["test_accuracy_before_corrections"]) == 1 - WRONG / images
     assert float(flat["corrections_difference"]) == pytest.approx(WRONG / images)
 
 
 def test_runs_are_paired_by_seed(tmp_path: Path) -> None:
     """Seeds without a run before do not count; intervals include the variation of the others."""
-    given = draw_pictures(COUNT)
-    after = corrected_pictures(given)
+    given = draw_test_set(COUNT)
+    after = corrected_images(given)
     for seed in range(3):
         right = np.random.default_rng(seed).random(COUNT) > 0.1
         if seed < 2:
-            shares = draw_answers(given.targets, right, 3, seed)
-            keep_answers(tmp_path, given, shares, seed=seed)
-        shares = draw_answers(after.targets, right[: len(after.ids)], 3, seed)
-        keep_after(tmp_path, given, shares, seed=seed)
-    found = corrections(study_of(tmp_path, "vgg16"))
-    assert found["rows"]["vgg16"]["seeds"] == [0, 1]
+            shares = draw_predictions(given.targets, right, 3, seed)
+            store_predicted_run(tmp_path, given, shares, seed=seed)
+        shares = draw_predictions(after.targets, right[: len(after.ids)], 3, seed)
+        store_after(tmp_path, given, shares, seed=seed)
+    result = corrections(study_of(tmp_path, "vgg16"))
+    assert result["rows"]["vgg16"]["seeds"] == [0, 1]
 
 
 def test_a_row_without_a_run_before_says_how_to_get_one(tmp_path: Path) -> None:
-    given = draw_pictures(COUNT)
-    after = corrected_pictures(given)
+    given = draw_test_set(COUNT)
+    after = corrected_images(given)
     right = np.ones(len(after.ids), dtype=bool)
-    keep_after(tmp_path, given, draw_answers(after.targets, right, 3))
-    made = texts(study_of(tmp_path, "vgg16"))
+    store_after(tmp_path, given, draw_predictions(after.targets, right, 3))
+    created = texts(study_of(tmp_path, "vgg16"))
     assert (
         "No finished run before the corrections: vgg16. To compare, run the same study without "
         "them (--set data.corrections=null)"
-    ) in made["md"]
-    assert "test_accuracy_before_corrections" not in made["csv"]
+    ) in created["md"]
+    assert "test_accuracy_before_corrections" not in created["csv"]
 
 
 @pytest.mark.parametrize(
@@ -135,33 +142,35 @@ def test_a_row_without_a_run_before_says_how_to_get_one(tmp_path: Path) -> None:
 def test_other_runs_are_not_taken_for_the_run_before(
     tmp_path: Path, changes: dict[str, Any]
 ) -> None:
-    given, other_seed = draw_pictures(COUNT), changes.pop("other_data", 0)
-    after = corrected_pictures(given)
-    images = draw_pictures(COUNT, seed=other_seed)
-    shares = draw_answers(images.targets, np.ones(COUNT, dtype=bool), 3)
-    keep_answers(tmp_path, images, shares, **changes)
+    given, other_seed = draw_test_set(COUNT), changes.pop("other_data", 0)
+    after = corrected_images(given)
+    images = draw_test_set(COUNT, seed=other_seed)
+    shares = draw_predictions(images.targets, np.ones(COUNT, dtype=bool), 3)
+    store_predicted_run(tmp_path, images, shares, **changes)
     right = np.ones(len(after.ids), dtype=bool)
-    keep_after(tmp_path, given, draw_answers(after.targets, right, 3))
+    store_after(tmp_path, given, draw_predictions(after.targets, right, 3))
     assert corrections(study_of(tmp_path, "vgg16"))["missing"] == ["vgg16"]
 
 
 def test_damaged_predictions_are_reported(tmp_path: Path) -> None:
-    given = draw_pictures(COUNT)
-    after = corrected_pictures(given)
-    shares = draw_answers(given.targets, np.ones(COUNT, dtype=bool), 3)
-    keep_answers(tmp_path, given, shares, study="elsewhere")
+    given = draw_test_set(COUNT)
+    after = corrected_images(given)
+    shares = draw_predictions(given.targets, np.ones(COUNT, dtype=bool), 3)
+    store_predicted_run(tmp_path, given, shares, study="elsewhere")
     right = np.ones(len(after.ids), dtype=bool)
-    keep_after(tmp_path, given, draw_answers(after.targets, right, 3))
+    store_after(tmp_path, given, draw_predictions(after.targets, right, 3))
     for path in tmp_path.glob("runs/elsewhere/*/predictions.parquet"):
         path.write_bytes(path.read_bytes()[:-1] + b"x")
     assert "vgg16: " in texts(study_of(tmp_path, "vgg16"))["md"].partition("has changed since")[0]
 
 
 def test_without_corrections_nothing_is_said(tmp_path: Path) -> None:
-    given = draw_pictures(COUNT)
-    keep_answers(tmp_path, given, draw_answers(given.targets, np.ones(COUNT, dtype=bool), 3))
-    made = texts(study_in(tmp_path, "vgg16"))
-    assert "corrections" not in made["md"] + made["csv"] + made["json"]
+    given = draw_test_set(COUNT)
+    store_predicted_run(
+        tmp_path, given, draw_predictions(given.targets, np.ones(COUNT, dtype=bool), 3)
+    )
+    created = texts(study_in(tmp_path, "vgg16"))
+    assert "corrections" not in created["md"] + created["csv"] + created["json"]
 
 
 def test_labels_that_look_like_formulas_come_back(tmp_path: Path) -> None:
@@ -216,12 +225,12 @@ def test_from_the_audit_to_the_corrected_study(tiny_study: StudyRun, tmp_path: P
     report = run_bench(folder, "report", *own, "-o", "report.json")
     assert report.code == 0, report.err
     (comparison,) = json.loads((folder / "report.json").read_text())["comparisons"]
-    found = comparison["corrections"]
-    assert found["labels_corrected"] == {"train": 2}
-    assert found["images_excluded"] == {"train": 1}
-    assert set(found["rows"]) == {"test_resnet", "test_efficientnet"}
-    assert found["missing"] == found["errors"] == []
-    for row in found["rows"].values():
+    result = comparison["corrections"]
+    assert result["labels_corrected"] == {"train": 2}
+    assert result["images_excluded"] == {"train": 1}
+    assert set(result["rows"]) == {"test_resnet", "test_efficientnet"}
+    assert result["missing"] == result["errors"] == []
+    for row in result["rows"].values():
         assert row["before"] == row["as_given"]
     undone = run_bench(folder, "report", *own, "--set", "data.corrections=null")
     assert undone.code == 0, undone.err

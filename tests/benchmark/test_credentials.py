@@ -116,8 +116,8 @@ def test_a_uri_without_a_password_is_taken_as_it_is(uri: str) -> None:
 def test_what_others_say_is_shown_without_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
     """As they are, as URIs spell them, and within URIs that are not known to be secret."""
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", SECRET)
-    told = f"cannot log in with {SECRET} (Tr1cky%2Fpass%40word) to postgresql://u:other/one@h/db"
-    shown = without_password(told)
+    result = f"cannot log in with {SECRET} (Tr1cky%2Fpass%40word) to postgresql://u:other/one@h/db"
+    shown = without_password(result)
     assert shown == "cannot log in with *** (***) to postgresql://***@h/db"
     assert without_password("sqlite:////home/a@b/m.db") == "sqlite:////home/a@b/m.db"
 
@@ -136,14 +136,14 @@ def test_of_a_uri_only_scheme_host_port_and_path_are_shown(scheme: str) -> None:
             uri = f"{scheme}://{user}store.example:80/ml/flow{query}"
             shown = f"{scheme}://{hidden}store.example:80/ml/flow{end}"
             assert shown_uri(uri) == shown
-            told = without_password(f"(it is '{uri}', I say)")
-            assert told == f"(it is '{shown}', I say)"
+            result = without_password(f"(it is '{uri}', I say)")
+            assert result == f"(it is '{shown}', I say)"
 
 
 def test_a_password_with_blanks_is_known_by_the_uri_that_holds_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """In a text it cannot be told where such a URI ends."""
+    """In a text, the end of such a URI is ambiguous."""
     uri = "postgresql://anna:S3 C'RET x@database/mlflow"
     assert shown_uri(uri) == "postgresql://***@database/mlflow"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
@@ -165,7 +165,7 @@ def test_secret_keys_of_connection_strings_are_shown_without_values(text: str, s
     assert without_password(text) == shown
 
 
-def test_processes_of_runs_are_not_told_of_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_of_runs_are_not_reported_of_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
     """They run the user's code and print to logs that become artifacts."""
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", SECRET)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"postgresql://u:{SECRET}@h/db")

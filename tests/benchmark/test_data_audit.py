@@ -21,8 +21,13 @@ from benchmark.config.study import StudySettings, load_study
 from benchmark.report.check import differences
 from benchmark.report.write import read_report
 from benchmark.runs.audits import Audit, AuditHead, Suspect, find_audit, store_audit
-from tests.benchmark.answered import Pictures, draw_answers, draw_pictures, keep_answers
 from tests.benchmark.conftest import Bench, Finished, StudyRun, run_bench
+from tests.benchmark.predicted_runs import (
+    DrawnImages,
+    draw_predictions,
+    draw_test_set,
+    store_predicted_run,
+)
 from tests.benchmark.test_report_contents import study_in
 
 FORMATS = ("md", "csv", "json", "latex", "html")
@@ -38,7 +43,7 @@ def head_of(architecture: str, weights: str, accuracy: float = 0.9) -> AuditHead
     )
 
 
-def audit_of(images: Pictures, doubted: list[str]) -> Audit:
+def audit_of(images: DrawnImages, doubted: list[str]) -> Audit:
     return Audit(
         fingerprint=images.fingerprint,
         title="t",
@@ -56,23 +61,23 @@ def audit_of(images: Pictures, doubted: list[str]) -> Audit:
 @pytest.fixture
 def study(tmp_path: Path) -> StudySettings:
     """Two architectures' answers to 100 images: the second is wrong of the first ten."""
-    images = draw_pictures(100)
+    images = draw_test_set(100)
     for name, wrong in (("vgg16", 5), ("resnet18", 10)):
         right = np.arange(100) >= wrong
-        shares = draw_answers(images.targets, right, 3)
-        keep_answers(tmp_path, images, shares, name)
+        shares = draw_predictions(images.targets, right, 3)
+        store_predicted_run(tmp_path, images, shares, name)
     return study_in(tmp_path, "vgg16", "resnet18")
 
 
 def texts(study: StudySettings) -> dict[str, str]:
-    made = read_report(study, Path("s.yaml"))
-    return {form: made.text(form) for form in FORMATS}
+    created = read_report(study, Path("s.yaml"))
+    return {form: created.text(form) for form in FORMATS}
 
 
 def test_accuracy_without_suspects_is_that_of_the_other_images(study: StudySettings) -> None:
     """Of 100 images the first eight are doubted: 92 stay, of which all and 90 are right."""
     doubted = [str(1000 + place) for place in range(8)]
-    store_audit(study.tracking.folder, audit_of(draw_pictures(100), doubted))
+    store_audit(study.tracking.folder, audit_of(draw_test_set(100), doubted))
     (comparison,) = json.loads(texts(study)["json"])["comparisons"]
     figures = {
         row["architecture"]: row["test_accuracy_without_suspects"] for row in comparison["rows"]
@@ -82,15 +87,15 @@ def test_accuracy_without_suspects_is_that_of_the_other_images(study: StudySetti
 
 
 def test_every_format_has_the_figure_and_says_who_found_the_suspects(study: StudySettings) -> None:
-    store_audit(study.tracking.folder, audit_of(draw_pictures(100), ["1000", "1001", "nowhere"]))
-    made = texts(study)
-    assert "| resnet18 | 90.00 % | 91.84 % | +1.84 |" in made["md"]
-    rows = {row["architecture"]: row for row in csv.DictReader(io.StringIO(made["csv"]))}
+    store_audit(study.tracking.folder, audit_of(draw_test_set(100), ["1000", "1001", "nowhere"]))
+    created = texts(study)
+    assert "| resnet18 | 90.00 % | 91.84 % | +1.84 |" in created["md"]
+    rows = {row["architecture"]: row for row in csv.DictReader(io.StringIO(created["csv"]))}
     assert float(rows["resnet18"]["test_accuracy_without_suspects"]) == 90 / 98
-    assert "91.84\u00a0%" in made["html"]
+    assert "91.84\u00a0%" in created["html"]
     for form in ("md", "html", "json"):
-        assert "2 of 100 test images have suspected label errors" in made[form]
-        assert "found by a model (a head on resnet18, weights w" in made[form]
+        assert "2 of 100 test images have suspected label errors" in created[form]
+        assert "found by a model (a head on resnet18, weights w" in created[form]
 
 
 def test_without_an_audit_of_the_data_nothing_is_said(study: StudySettings) -> None:
@@ -98,11 +103,11 @@ def test_without_an_audit_of_the_data_nothing_is_said(study: StudySettings) -> N
     before = texts(study)
     assert "suspect" not in before["md"] + before["json"] + before["csv"]
     root = study.tracking.folder
-    store_audit(root, audit_of(draw_pictures(100, seed=1), ["1000"]))
+    store_audit(root, audit_of(draw_test_set(100, seed=1), ["1000"]))
     assert texts(study) == before
-    kept = store_audit(root, audit_of(draw_pictures(100), ["1000"]))
+    saved = store_audit(root, audit_of(draw_test_set(100), ["1000"]))
     assert texts(study) != before
-    kept.write_text(kept.read_text().replace('"1000"', '"1001"'))
+    saved.write_text(saved.read_text().replace('"1000"', '"1001"'))
     assert texts(study) == before
 
 
@@ -130,7 +135,7 @@ def test_a_group_is_in_one_fold(column: str) -> None:
 
 
 def test_a_report_with_suspects_is_derived_again(study: StudySettings) -> None:
-    root, images = study.tracking.folder, draw_pictures(100)
+    root, images = study.tracking.folder, draw_test_set(100)
     store_audit(root, audit_of(images, ["1000", "1001"]))
     written = texts(study)["md"]
     assert differences(written, texts(study)["md"]) == []
@@ -140,23 +145,23 @@ def test_a_report_with_suspects_is_derived_again(study: StudySettings) -> None:
 
 def test_where_all_test_images_are_doubted_there_is_no_figure(study: StudySettings) -> None:
     before = texts(study)
-    images = draw_pictures(100)
+    images = draw_test_set(100)
     store_audit(study.tracking.folder, audit_of(images, list(images.ids)))
     assert texts(study) == before
 
 
 def test_an_audit_is_read_as_it_was_written(tmp_path: Path) -> None:
-    audit = audit_of(draw_pictures(10), ["1000", "1003"])
+    audit = audit_of(draw_test_set(10), ["1000", "1003"])
     store_audit(tmp_path, audit)
-    found = find_audit(tmp_path, audit.fingerprint)
-    assert found is not None
-    assert found.suspects == audit.suspects
+    result = find_audit(tmp_path, audit.fingerprint)
+    assert result is not None
+    assert result.suspects == audit.suspects
     assert find_audit(tmp_path, "another") is None
 
 
 def test_an_audit_of_version_1_is_read(tmp_path: Path, study: StudySettings) -> None:
     """Its checksum is that of the text on disk."""
-    audit = audit_of(draw_pictures(100), ["1000", "1003"])
+    audit = audit_of(draw_test_set(100), ["1000", "1003"])
     values = audit.model_dump(mode="json", exclude={"version", "heads"})
     head = audit.heads[0].model_dump(mode="json", exclude={"accuracy"})
     suspects = [
@@ -169,9 +174,9 @@ def test_an_audit_of_version_1_is_read(tmp_path: Path, study: StudySettings) -> 
     path = tmp_path / "audits" / f"{audit.fingerprint}.json"
     path.parent.mkdir()
     path.write_text(text)
-    found = find_audit(tmp_path, audit.fingerprint)
-    assert found is not None
-    assert found.model_copy(update={"check": ""}) == audit
+    result = find_audit(tmp_path, audit.fingerprint)
+    assert result is not None
+    assert result.model_copy(update={"check": ""}) == audit
     assert "found by a model (a head on resnet18, weights w, trained on" in texts(study)["md"]
     path.write_text(text.replace('"1003"', '"1004"'))
     assert find_audit(tmp_path, audit.fingerprint) is None
@@ -181,13 +186,13 @@ def test_an_audit_of_version_1_is_read(tmp_path: Path, study: StudySettings) -> 
 
 def test_a_report_names_all_heads_and_how_to_act(study: StudySettings) -> None:
     heads = (head_of("resnet18", "w"), head_of("vgg16", "v"))
-    audit = audit_of(draw_pictures(100), ["1000"]).model_copy(update={"heads": heads})
+    audit = audit_of(draw_test_set(100), ["1000"]).model_copy(update={"heads": heads})
     store_audit(study.tracking.folder, audit)
-    made = texts(study)
+    created = texts(study)
     for form in ("md", "html", "json"):
-        assert "averaged heads on resnet18 (weights w) and vgg16 (weights v)" in made[form]
-    assert "set data.corrections: suspects.csv" in made["md"]
-    (comparison,) = json.loads(made["json"])["comparisons"]
+        assert "averaged heads on resnet18 (weights w) and vgg16 (weights v)" in created[form]
+    assert "set data.corrections: suspects.csv" in created["md"]
+    (comparison,) = json.loads(created["json"])["comparisons"]
     found_by = comparison["suspects"]["found_by"]["heads"]
     assert [head["architecture"] for head in found_by] == ["resnet18", "vgg16"]
 
@@ -221,11 +226,11 @@ def test_all_that_is_written_tells_of_the_same_suspects(audited: tuple[Path, Fin
     folder, _ = audited
     with (folder / "suspects.csv").open() as file:
         rows = list(csv.DictReader(file))
-    told = json.loads((folder / "audit.json").read_text())
-    assert [row["id"] for row in rows] == [item["id"] for item in told["suspects"]["suspects"]]
+    result = json.loads((folder / "audit.json").read_text())
+    assert [row["id"] for row in rows] == [item["id"] for item in result["suspects"]["suspects"]]
     assert len(rows) > 0
-    (kept,) = (folder / "mlruns" / "audits").glob("*.json")
-    assert kept.stem == told["fingerprint"]
+    (saved,) = (folder / "mlruns" / "audits").glob("*.json")
+    assert saved.stem == result["fingerprint"]
     assert Image.open(folder / "sheet.png").width > 1000
 
 
@@ -240,18 +245,21 @@ def test_several_architectures_are_averaged(audited: tuple[Path, Finished]) -> N
     assert done.code == 0, done.err
     assert "of test_resnet (weights random; accuracy" in done.out
     assert "averaged probabilities" in done.out
-    told = json.loads((folder / "two.json").read_text())["suspects"]
+    result = json.loads((folder / "two.json").read_text())["suspects"]
     single = json.loads((folder / "audit.json").read_text())["suspects"]
-    assert [head["architecture"] for head in told["heads"]] == ["test_resnet", "test_efficientnet"]
-    assert told["heads"][0] == single["heads"][0]
-    assert {item["suspected_by"] for item in told["suspects"]} <= {0, 1, 2}
+    assert [head["architecture"] for head in result["heads"]] == [
+        "test_resnet",
+        "test_efficientnet",
+    ]
+    assert result["heads"][0] == single["heads"][0]
+    assert {item["suspected_by"] for item in result["suspects"]} <= {0, 1, 2}
     assert {item["suspected_by"] for item in single["suspects"]} == {1}
-    own = [item["p_label"] for item in told["suspects"]]
+    own = [item["p_label"] for item in result["suspects"]]
     assert own == sorted(own)
     other = json.loads((folder / "one.json").read_text())["suspects"]
     shares = [
         {item["id"]: item["p_label"] for item in audit["suspects"]}
-        for audit in (single, other, told)
+        for audit in (single, other, result)
     ]
     everywhere = set.intersection(*map(set, shares))
     assert everywhere
@@ -285,9 +293,9 @@ def test_markdown_is_written_by_default(audited: tuple[Path, Finished]) -> None:
     folder, _ = audited
     done = run_bench(folder, "data", "audit", "-c", "tiny.yaml", "-o", "audit.md")
     assert done.code == 0, done.err
-    told = (folder / "audit.md").read_text()
+    result = (folder / "audit.md").read_text()
     for title in ("Near-duplicates", "Suspected label errors", "Classes", "Sizes and brightness"):
-        assert f"## {title}" in told
+        assert f"## {title}" in result
 
 
 def test_progress_of_features_ends_at_what_there_is(
@@ -300,8 +308,8 @@ def test_progress_of_features_ends_at_what_there_is(
     monkeypatch.setattr(data_audit, "make_console", lambda: console)
     more = ("train.augment.horizontal_flip=true", "seeds=[7]", "data.demo.seed=1")
     data_audit.audit_data(load_study(Path("tiny.yaml"), more))
-    told = re.findall(r"features of train: ([\d,]+) of ([\d,]+) images", console.file.getvalue())
-    assert told[-1][0] == told[-1][1]
+    result = re.findall(r"features of train: ([\d,]+) of ([\d,]+) images", console.file.getvalue())
+    assert result[-1][0] == result[-1][1]
 
 
 @pytest.mark.parametrize("verb", [("run", "--all", "--dry-run"), ("data", "audit")])
@@ -313,7 +321,9 @@ def test_own_weights_are_refused_from_scratch(bench: Bench, verb: tuple[str, ...
     assert "test_resnet: mode: scratch starts from random weights: remove its weights" in done.err
 
 
-def test_a_backbone_that_is_not_there_is_told_before_anything_is_looked_at(bench: Bench) -> None:
+def test_a_backbone_that_is_not_there_is_reported_before_anything_is_looked_at(
+    bench: Bench,
+) -> None:
     done = bench("data", "audit", "-c", "tiny.yaml", "--architecture", "resnet1")
     assert done.code == 2
     assert "resnet1" in done.err

@@ -18,9 +18,9 @@ def test_groups_are_counted_with_the_largest_and_those_across_splits(tmp_path: P
     path = table(tmp_path, given, "path,label,product,part")
     drawn = describe(run(path))
     assert "groups       19, the largest (big) has 8 images; 0 groups across splits\n" in drawn
-    kept = describe(run(path, split={"column": "part"}))
-    assert "the largest (big) has 8 images; 19 groups across splits\n" in kept
-    assert "given splits are kept: these groups leak into validation or test" in kept
+    saved = describe(run(path, split={"column": "part"}))
+    assert "the largest (big) has 8 images; 19 groups across splits\n" in saved
+    assert "given splits are kept: these groups leak into validation or test" in saved
     assert "groups   " not in describe(run(path, group=None))
 
 

@@ -39,8 +39,8 @@ def test_a_service_has_a_version_and_says_when_it_is_well(name: str) -> None:
 
 @EACH_SERVICE
 def test_who_waits_for_health_waits_for_a_service_that_tells_it(name: str) -> None:
-    for other, told in SERVICES[name].get("depends_on", {}).items():
-        assert (told["condition"] == "service_healthy") == ("healthcheck" in SERVICES[other])
+    for other, result in SERVICES[name].get("depends_on", {}).items():
+        assert (result["condition"] == "service_healthy") == ("healthcheck" in SERVICES[other])
 
 
 def test_every_volume_secret_and_network_is_used() -> None:
@@ -58,7 +58,7 @@ def test_only_the_proxy_is_reachable_from_outside() -> None:
     outside = [name for name, service in SERVICES.items() if "ports" in service]
     assert outside == ["tls"]
     assert COMPOSE["networks"]["inside"] == {"internal": True}
-    assert [name for name, told in SERVICES.items() if "outside" in told["networks"]] == ["tls"]
+    assert [name for name, result in SERVICES.items() if "outside" in result["networks"]] == ["tls"]
 
 
 def test_no_secret_stands_in_an_environment_or_a_command() -> None:
@@ -79,7 +79,7 @@ def test_secrets_are_drawn_once(tmp_path: Path) -> None:
         subprocess.run(["sh", str(script)], check=True, capture_output=True)
         drawn.append({p.name: p.read_text() for p in (tmp_path / "secrets").iterdir()})
     assert drawn[0] == drawn[1]
-    assert {told["file"] for told in COMPOSE["secrets"].values()} == {
+    assert {result["file"] for result in COMPOSE["secrets"].values()} == {
         f"secrets/{name}" for name in drawn[0]
     }
     assert all(len(secret) == 40 and secret.isalnum() for secret in drawn[0].values())
@@ -97,6 +97,6 @@ def test_secrets_reach_a_command_by_its_environment(tmp_path: Path) -> None:
         text=True,
         check=True,
     )
-    told = dict(line.split("=", 1) for line in done.stdout.splitlines())
-    assert told["PGPASSWORD"] == "geheim"
-    assert "AWS_SECRET_ACCESS_KEY" not in told
+    result = dict(line.split("=", 1) for line in done.stdout.splitlines())
+    assert result["PGPASSWORD"] == "geheim"
+    assert "AWS_SECRET_ACCESS_KEY" not in result

@@ -19,7 +19,7 @@ import pytest
 
 from benchmark.config.study import load_study
 from benchmark.deploy import kit_script
-from benchmark.deploy.build import BuildOptions, build_artifact
+from benchmark.deploy.build_variant import BuildOptions, build_artifact
 from benchmark.deploy.deploy import DeployedRun, calmest_of, is_steady
 from benchmark.deploy.kit import drawn_images, pack
 from benchmark.deploy.processor import instruction_note
@@ -29,11 +29,11 @@ from benchmark.report.deployed import fastest_usable, row_verdicts
 from benchmark.report.next_steps import next_steps
 from benchmark.report.write import read_report
 from benchmark.runs.deployments import HERE, PREDICTIONS, Deployments
-from benchmark.runs.find import FoundRun, open_run
+from benchmark.runs.find import FinishedRun, open_run
 from benchmark.runs.inputs import open_splits
 from benchmark.runs.run_folder import study_folders
-from tests.benchmark.answered import calibrated_answers
 from tests.benchmark.conftest import Finished, StudyRun, environment, run_bench
+from tests.benchmark.predicted_runs import calibrated_predictions
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("openvino")
@@ -52,7 +52,7 @@ class DeployedStudy:
     def bench(self, *arguments: str) -> Finished:
         return run_bench(self.folder, *arguments, "-c", "tiny.yaml")
 
-    def run(self, architecture: str = "test_resnet") -> FoundRun:
+    def run(self, architecture: str = "test_resnet") -> FinishedRun:
         return next(
             open_run(folder.path)
             for folder in study_folders(self.folder / "mlruns", "tiny")
@@ -74,7 +74,7 @@ def deployed(tiny_study: StudyRun, tmp_path_factory: pytest.TempPathFactory) -> 
     return study
 
 
-def _as_on_an_idle_machine(run: FoundRun) -> None:
+def _as_on_an_idle_machine(run: FinishedRun) -> None:
     """Figures of a busy machine, as one that runs tests is, are not ranked."""
     deployments = Deployments(run.folder.path)
     for item in deployments.all():
@@ -95,9 +95,9 @@ def variants_of(done: Finished) -> dict[str, dict[str, Any]]:
 
 
 def test_every_variant_is_measured_and_judged(deployed: DeployedStudy) -> None:
-    found = variants_of(deployed.done)
-    assert sorted(found) == DEFAULT
-    for item in found.values():
+    result = variants_of(deployed.done)
+    assert sorted(result) == DEFAULT
+    for item in result.values():
         assert 0 < item["latency_ms_median"] <= item["latency_ms_p95"]
         assert item["latency_ms_low"] <= item["latency_ms_median"] <= item["latency_ms_high"]
         assert item["encoded_ms_median"] > item["latency_ms_low"]
@@ -107,8 +107,8 @@ def test_every_variant_is_measured_and_judged(deployed: DeployedStudy) -> None:
         assert item["memory_bytes"] > 2**20
         assert item["threads"] == 1
         assert item["sentence"].endswith(".")
-    assert found["onnxruntime"]["size_bytes"] > found["onnxruntime-int8"]["size_bytes"]
-    assert found["torch"]["memory_bytes"] > found["onnxruntime"]["memory_bytes"]
+    assert result["onnxruntime"]["size_bytes"] > result["onnxruntime-int8"]["size_bytes"]
+    assert result["torch"]["memory_bytes"] > result["onnxruntime"]["memory_bytes"]
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_a_variant_is_timed_until_its_two_lowest_latencies_agree(
 def test_float32_variants_predict_as_the_run_did(deployed: DeployedStudy) -> None:
     """The class of every test image, and probabilities within rounding, temperature included."""
     run = deployed.run()
-    expected = calibrated_answers(run.folder).set_index("id")
+    expected = calibrated_predictions(run.folder).set_index("id")
     deployments = Deployments(run.folder.path)
     for variant in ("torch", "onnxruntime", "openvino"):
         (artifact,) = deployments.artifacts(variant)
@@ -160,7 +160,7 @@ def test_figures_of_int8_are_those_of_its_own_predictions(deployed: DeployedStud
         assert own["accuracy"] == pytest.approx((table["answer"] == table["label"]).mean())
         assert own["difference"] == pytest.approx(own["accuracy"] - accuracies.accuracy)
         assert own["difference_low"] <= own["difference"] <= own["difference_high"]
-        float32 = calibrated_answers(run.folder).set_index("id").loc[table["id"], "answer"]
+        float32 = calibrated_predictions(run.folder).set_index("id").loc[table["id"], "answer"]
         assert own["other_class"] == (table["answer"].to_numpy() != float32.to_numpy()).sum()
 
 
@@ -415,10 +415,10 @@ def test_a_kit_keeps_what_it_has_measured(
     rounds: list[float | None], steady: bool, best: int | None
 ) -> None:
     """An error in a later round, None here, replaces no figure and is not tried again."""
-    found = [{"error": "killed"} if ms is None else {"latency_ms": [ms] * 10} for ms in rounds]
-    assert kit_script.is_steady(found) == steady
+    result = [{"error": "killed"} if ms is None else {"latency_ms": [ms] * 10} for ms in rounds]
+    assert kit_script.is_steady(result) == steady
     if best is not None:
-        assert min(found, key=kit_script.latency) is found[best]
+        assert min(result, key=kit_script.latency) is result[best]
 
 
 def test_a_result_becomes_a_second_device_of_report_and_pick(

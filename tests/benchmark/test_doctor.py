@@ -40,7 +40,7 @@ FAULTS: dict[str, tuple[Callable[[Path], list[str]], str]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_found_and_a_way_out_told(fault: str, bench: Bench, tmp_path: Path) -> None:
+def test_a_fault_is_found_and_a_remedy_reported(fault: str, bench: Bench, tmp_path: Path) -> None:
     make, words = FAULTS[fault]
     settings = [part for setting in make(tmp_path) for part in ("--set", setting)]
     done = bench("doctor", "-c", "tiny.yaml", *settings)
@@ -64,7 +64,7 @@ def hub_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(("setting", "code"), [("auto", 0), ("pretrained", 1)])
-def test_weights_that_need_a_hub_that_is_away_are_told(
+def test_weights_that_need_a_hub_that_is_away_are_reported(
     setting: str, code: int, bench: Bench, hub_away: Path
 ) -> None:
     done = bench("doctor", "-c", "tiny.yaml", "--set", f"model.weights={setting}")
@@ -93,7 +93,7 @@ def test_weights_at_hand_need_no_hub(bench: Bench, hub_away: Path) -> None:
     assert "cannot be reached" not in done.out
 
 
-def test_torch_and_torchvision_that_do_not_fit_are_told(bench: Bench, tmp_path: Path) -> None:
+def test_torch_and_torchvision_that_do_not_fit_are_reported(bench: Bench, tmp_path: Path) -> None:
     """A torchvision that fails as one built for another torch does."""
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "torchvision.py").write_text(

@@ -17,7 +17,7 @@ from clothclf.settings import ModelSettings, TrainSettings
 from tests.benchmark.examples import make_spec
 
 PROBE = Probe(
-    route="pictures",
+    route="images",
     times={"float32": StepTimes(0.01, 0.5), "bfloat16": StepTimes(0.004, 0.6)},
     views=1,
     features=512,
@@ -39,8 +39,8 @@ def test_epochs_of_images_cost_steps_and_validation() -> None:
 def test_features_cost_each_view_once_whatever_the_epochs() -> None:
     spec = make_spec(train=TrainSettings(epochs=3))
     more = make_spec(train=TrainSettings(epochs=13))
-    found = estimate(more, TWO_VIEWS).seconds - estimate(spec, TWO_VIEWS).seconds
-    assert found == pytest.approx(10 * 4 * 0.5)
+    result = estimate(more, TWO_VIEWS).seconds - estimate(spec, TWO_VIEWS).seconds
+    assert result == pytest.approx(10 * 4 * 0.5)
     one_view = estimate(spec, dataclasses.replace(TWO_VIEWS, views=1)).seconds
     assert estimate(spec, TWO_VIEWS).seconds - one_view == pytest.approx(64 * 0.01)
 
@@ -50,11 +50,11 @@ def test_measuring_takes_time_only_where_it_is_asked_for() -> None:
 
 
 def test_mapped_images_and_features_count_in_the_peak_alone() -> None:
-    found = estimate(make_spec(), TWO_VIEWS)
+    result = estimate(make_spec(), TWO_VIEWS)
     images, features = 100 * (3 * 112**2 + 2**16), 4 * 512 * (2 * 64 + 16 + 20)
     evaluation = 100 * 2**20
-    assert found.peak_memory_bytes == 10**9 + evaluation + images + features
-    assert found.working_memory_bytes == 10**9 + evaluation
+    assert result.peak_memory_bytes == 10**9 + evaluation + images + features
+    assert result.working_memory_bytes == 10**9 + evaluation
 
 
 def test_precision_is_narrow_only_where_that_is_clearly_faster() -> None:
@@ -77,20 +77,21 @@ def test_durations_read_well(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
-def test_a_kept_probe_is_believed_as_it_was_written_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One digit of a time would foretell another time, or decide another precision."""
-    monkeypatch.setattr(probe_module, "ask", lambda spec, timeout_s: PROBE)
+def test_a_changed_probe_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One digit could change the predicted time or the precision."""
+    monkeypatch.setattr(probe_module, "run_probe", lambda spec, timeout_s: PROBE)
     spec = make_spec(cache=tmp_path)
     probe_module.probe(spec)
     assert probe_module.cached_probe(spec) == PROBE
     (path,) = (tmp_path / "probes").glob("*.json")
-    kept = path.read_text()
-    path.write_text(kept.replace("0.5", "0.7"))
+    text = path.read_text()
+    path.write_text(text.replace("0.5", "0.7"))
     assert probe_module.cached_probe(spec) is None
     path.write_text("[1]")
     assert probe_module.cached_probe(spec) is None
-    del (values := json.loads(kept))["check"]  # as before there were checksums
+    del (values := json.loads(text))["check"]  # early probes had no checksums
+    path.write_text(json.dumps(values))
+    assert probe_module.cached_probe(spec) == PROBE
+    values["route"] = "pictures"  # the former name of `images`
     path.write_text(json.dumps(values))
     assert probe_module.cached_probe(spec) == PROBE

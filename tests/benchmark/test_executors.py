@@ -16,15 +16,15 @@ from benchmark.engine.executors.memory_needs import MemoryNeeds
 from benchmark.engine.executors.ray import executor as ray_executor
 from benchmark.engine.executors.ray import versions
 from benchmark.engine.executors.ray.bundle import (
-    Begun,
     Chunk,
     Ended,
     FileRefs,
     Message,
-    place,
+    Started,
     read_chunk,
+    received_path,
 )
-from benchmark.engine.executors.ray.cluster import check_reachable, places
+from benchmark.engine.executors.ray.cluster import capacity, check_reachable
 from benchmark.engine.executors.ray.ray_run import RayRun, Task
 from benchmark.engine.process import Limits, RunProcess
 from benchmark.engine.scheduler import Policy, run_plan
@@ -80,7 +80,7 @@ def test_a_run_larger_than_all_memory_runs_alone(tmp_path: Path) -> None:
     assert executor.waits_for(make_spec("vgg16"), 1)
 
 
-def test_nothing_is_begun_beside_a_run_whose_memory_is_not_known(tmp_path: Path) -> None:
+def test_nothing_is_started_beside_a_run_whose_memory_is_not_known(tmp_path: Path) -> None:
     executor = LocalExecutor(Limits(), 2, MemoryNeeds(lambda spec: time.sleep(3600) or 0), GIB)
     start(executor, tmp_path, "vgg16")
     assert "estimate of memory" in executor.waits_for(make_spec("vgg16"), 1)
@@ -97,7 +97,7 @@ def test_each_run_has_a_gpu_of_its_own(tmp_path: Path) -> None:
     assert start(executor, tmp_path, "vgg16", "cuda:1").limits.visible_gpus is None
 
 
-def test_an_address_where_nothing_answers_is_told_within_seconds(
+def test_an_address_where_nothing_answers_is_reported_within_seconds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("RAY_AUTH_TOKEN", "t")
@@ -127,7 +127,7 @@ def test_an_address_of_another_kind_is_refused(
         check_reachable(Resources(address=address))
 
 
-def test_versions_are_told_apart_by_library_and_by_code() -> None:
+def test_versions_are_reported_apart_by_library_and_by_code() -> None:
     here = versions.finder()()
     assert versions.difference(here, dict(here), "n") == ""
     other = versions.difference(here, {**here, "torch": "1.0", versions.CODE: "0"}, "n")
@@ -136,11 +136,11 @@ def test_versions_are_told_apart_by_library_and_by_code() -> None:
     assert code.startswith("node n has bench's code 0 (this machine: ")
 
 
-def test_places_are_counted_by_what_is_scarcest_on_each_node() -> None:
+def test_capacity_is_limited_by_the_scarcest_resource_of_each_node() -> None:
     nodes = [{"Resources": {"CPU": 8.0, "GPU": 1.0}}, {"Resources": {"CPU": 3.0}}]
-    assert places(nodes, 2, 0) == 5
-    assert places(nodes, 2, 0.5) == 2
-    assert places(nodes, 16, 0) == 0
+    assert capacity(nodes, 2, 0) == 5
+    assert capacity(nodes, 2, 0.5) == 2
+    assert capacity(nodes, 16, 0) == 0
 
 
 def test_processes_follow_from_gpus() -> None:
@@ -178,13 +178,13 @@ def test_pieces_of_a_file_make_it_up(tmp_path: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("name", ["../spec.json", "/etc/passwd", "a/../b", "", "a/b/c", "a\0"])
 def test_a_file_that_comes_from_a_node_stays_in_its_folder(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="not a valid name"):
-        place(tmp_path, name)
+        received_path(tmp_path, name)
 
 
 def lose_node() -> Iterator[Message]:
     """What comes of a task whose worker is killed."""
     exceptions = pytest.importorskip("ray.exceptions")
-    yield Begun("10.0.0.2 (abc)")
+    yield Started("10.0.0.2 (abc)")
     raise exceptions.WorkerCrashedError
 
 
@@ -193,7 +193,7 @@ def refuse() -> Iterator[Message]:
 
 
 def send_damaged() -> Iterator[Message]:
-    yield Begun("10.0.0.2 (abc)")
+    yield Started("10.0.0.2 (abc)")
     yield Chunk("model.safetensors", b"half", "0" * 64)
     yield Ended("record")
 
@@ -219,20 +219,20 @@ class FarAway:
 
 def heard(run: RayRun) -> list[Event]:
     """All that a run says, to its end."""
-    found: list[Event] = []
+    result: list[Event] = []
     closed = False
     while not closed:
         events, closed = run.read()
-        found += events
+        result += events
         time.sleep(0 if closed else 0.01)
-    return found
+    return result
 
 
-def test_a_run_begins_again_three_times_where_its_node_is_lost(tmp_path: Path) -> None:
-    """Each time is told; in the end the run is lost, which is no failure of its own."""
+def test_a_run_restarts_three_times_where_its_node_is_lost(tmp_path: Path) -> None:
+    """Each retry is reported; finally the run is lost, which is not a failure of the run."""
     run = FarAway(lose_node).start(make_spec(), RunFolder(tmp_path), True)
-    told = [event.text for event in heard(run) if isinstance(event, Note)]
-    assert [text[-12:] for text in told if "was lost" in text] == [
+    output = [event.text for event in heard(run) if isinstance(event, Note)]
+    assert [text[-12:] for text in output if "was lost" in text] == [
         f"retry {number} of 3" for number in (1, 2, 3)
     ]
     result = run.outcome()
@@ -246,10 +246,10 @@ def fill(folder: RunFolder, spec: RunSpec) -> None:
 
 
 def test_a_lost_run_is_tried_again_unasked_and_a_failed_one_is_not(tmp_path: Path) -> None:
-    for messages, told in ((lose_node, "was lost"), (refuse, "no room")):
+    for messages, result in ((lose_node, "was lost"), (refuse, "no room")):
         policy = Policy(executor=FarAway(messages))
         (failure,) = run_plan([make_spec()], tmp_path, fill, [], policy).failed
-        assert told in failure.reason
+        assert result in failure.reason
     last = run_plan([make_spec()], tmp_path, fill, [], policy)
     assert (len(last.failed), len(last.failed_before)) == (0, 1)
 

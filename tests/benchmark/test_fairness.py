@@ -23,14 +23,14 @@ def trained(name: str, seed: int = 0, **changes: object) -> RunRecord:
     """A record of a run with the draws of its seed."""
     record = make_record(make_spec(name, seed=seed), 0.8, 1000)
     views = [draw_views(64, epoch, seed, AugmentSettings()).digest() for epoch in (1, 2)]
-    told = {"steps": 8, "draws": tuple(views), **changes}
-    training = dataclasses.replace(record.training, **told)
+    result = {"steps": 8, "draws": tuple(views), **changes}
+    training = dataclasses.replace(record.training, **result)
     return record.model_copy(update={"training": training})
 
 
 def cards(*records: RunRecord) -> dict[str, Fairness]:
-    found = fairness(Comparison(list(records), [], []))
-    return {card.run: card for card in found}
+    result = fairness(Comparison(list(records), [], []))
+    return {card.run: card for card in result}
 
 
 def test_runs_of_a_real_study_were_treated_alike(tiny_study: StudyRun) -> None:
@@ -45,26 +45,26 @@ def test_runs_of_a_real_study_were_treated_alike(tiny_study: StudyRun) -> None:
 
 
 def test_another_seed_has_other_draws_and_is_not_blamed_for_it() -> None:
-    found = cards(trained("a"), trained("b"), trained("a", seed=1), trained("b", seed=1))
-    assert found["a-s0"].draws == found["b-s0"].draws != found["a-s1"].draws
-    assert all(card.differs == () for card in found.values())
+    result = cards(trained("a"), trained("b"), trained("a", seed=1), trained("b", seed=1))
+    assert result["a-s0"].draws == result["b-s0"].draws != result["a-s1"].draws
+    assert all(card.differs == () for card in result.values())
 
 
 def test_other_draws_within_a_seed_are_marked() -> None:
     odd = trained("c", draws=("0" * 12, "1" * 12))
-    found = cards(trained("a"), trained("b"), odd)
-    assert found["c-s0"].differs == (
+    result = cards(trained("a"), trained("b"), odd)
+    assert result["c-s0"].differs == (
         "order or augmentation differs from other runs with this seed",
     )
-    assert found["a-s0"].differs == ()
+    assert result["a-s0"].differs == ()
 
 
-def test_early_stopping_compares_what_all_have_and_is_told() -> None:
+def test_early_stopping_compares_what_all_have_and_is_reported() -> None:
     whole = trained("a")
     short = trained("b", draws=whole.training.draws[:1], stopped_early=True)
-    found = cards(whole, short)
-    assert found["a-s0"].draws == found["b-s0"].draws
-    assert found["b-s0"].differs == ("early stopping after 1 epochs",)
+    result = cards(whole, short)
+    assert result["a-s0"].draws == result["b-s0"].draws
+    assert result["b-s0"].differs == ("early stopping after 1 epochs",)
 
 
 @pytest.mark.parametrize(
@@ -79,16 +79,16 @@ def test_what_most_runs_share_and_one_does_not_is_named(
 ) -> None:
     odd = trained("c")
     odd = odd.model_copy(update={"spec": odd.spec.model_copy(update=changes)})
-    found = cards(trained("a"), trained("b"), odd)
-    assert found["c-s0"].differs == (words,)
+    result = cards(trained("a"), trained("b"), odd)
+    assert result["c-s0"].differs == (words,)
 
 
 def test_a_batch_in_parts_is_marked() -> None:
-    found = cards(trained("a"), trained("b", parts=4))
-    assert found["b-s0"].differs == ("each batch split into 4 parts to fit in memory",)
+    result = cards(trained("a"), trained("b", parts=4))
+    assert result["b-s0"].differs == ("each batch split into 4 parts to fit in memory",)
 
 
 def test_an_older_record_has_no_draws_and_says_so(tmp_path: Path) -> None:
-    found = cards(make_record(make_spec("a"), 0.8, 1000), make_record(make_spec("b"), 0.7, 1000))
-    assert {(card.draws, card.cells()[4]) for card in found.values()} == {("-", "-")}
+    result = cards(make_record(make_spec("a"), 0.8, 1000), make_record(make_spec("b"), 0.7, 1000))
+    assert {(card.draws, card.cells()[4]) for card in result.values()} == {("-", "-")}
     assert collect(study_in(tmp_path), tmp_path).comparisons == []

@@ -23,8 +23,8 @@ QUICK = ("data.image_size=32", "model.weights=none", "train.epochs=1", "measure=
 
 def block(language: str, first_line: str) -> str:
     """The document's block of code that begins with a line."""
-    found = re.findall(rf"```{language}\n(.*?)```", DOCUMENT, re.S)
-    (text,) = [text for text in found if text.startswith(first_line)]
+    result = re.findall(rf"```{language}\n(.*?)```", DOCUMENT, re.S)
+    (text,) = [text for text in result if text.startswith(first_line)]
     return text
 
 
@@ -41,12 +41,12 @@ def study(folder: Path, name: str) -> dict[str, object]:
     done = run(folder, "run", "test_resnet", "-c", f"{name}.yaml", *settings)
     assert done.code == 0, done.err
     (record,) = (folder / "mlruns").glob("runs/*/*/record.json")
-    told: dict[str, object] = json.loads(record.read_text())["spec"]["data_summary"]
-    return told
+    result: dict[str, object] = json.loads(record.read_text())["spec"]["data_summary"]
+    return result
 
 
 def test_images_that_shrink_a_lot_are_warned_of(tmp_path: Path) -> None:
-    """Photographs seen at less than a third of their size may lose what tells classes apart."""
+    """Photographs at less than a third of their size may lose detail that separates classes."""
     for label in ("cats", "dogs"):
         for number in range(10):
             file = tmp_path / "pets" / label / f"{number}.jpg"
@@ -78,10 +78,10 @@ def test_a_folder_with_splits(tmp_path: Path) -> None:
             for number in range(count):
                 seed = 1000 * place + 10 * number + len(split)
                 (folder / f"{number}.jpg").write_bytes(draw_jpeg(seed))
-    told = study(tmp_path, "pets")
-    assert told["images"] == {"train": 16, "valid": 4, "test": 8}
-    assert told["split_note"] == "test given by the source; valid drawn from its training split"
-    assert told["classes"] == ["cats", "dogs"]
+    result = study(tmp_path, "pets")
+    assert result["images"] == {"train": 16, "valid": 4, "test": 8}
+    assert result["split_note"] == "test given by the source; valid drawn from its training split"
+    assert result["classes"] == ["cats", "dogs"]
 
 
 @pytest.mark.slow
@@ -96,10 +96,10 @@ def test_a_table_with_a_column_of_splits(tmp_path: Path) -> None:
     rows += [("photos/none.jpg", "wren", "garden", "train"), ("photos/001.jpg", "", "", "")]
     with (photos.parent / "birds.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("path", "species", "place", "part"), *rows])
-    told = study(tmp_path, "birds")
-    assert told["images"] == {"train": 12, "valid": 6, "test": 6}
-    assert told["dropped"] == {"path without a file": 1, "no label": 1}
-    assert told["split_note"] == "train, valid and test given by the source"
+    result = study(tmp_path, "birds")
+    assert result["images"] == {"train": 12, "valid": 6, "test": 6}
+    assert result["dropped"] == {"path without a file": 1, "no label": 1}
+    assert result["split_note"] == "train, valid and test given by the source"
 
 
 def test_parquet_files_as_the_hub_has_them(tmp_path: Path) -> None:
@@ -120,9 +120,9 @@ def test_parquet_files_as_the_hub_has_them(tmp_path: Path) -> None:
         place = tmp_path / "leaves" / "data" / f"{split}-00000-of-00001.parquet"
         place.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(table, place)
-    told = study(tmp_path, "leaves")
-    assert told["classes"] == ["ash", "elm", "oak"]
-    assert told["images"] == {"train": 24, "valid": 6, "test": 9}
+    result = study(tmp_path, "leaves")
+    assert result["classes"] == ["ash", "elm", "oak"]
+    assert result["images"] == {"train": 24, "valid": 6, "test": 9}
 
 
 @pytest.fixture
@@ -151,8 +151,8 @@ def test_a_source_of_another_package(shelf: Path) -> None:
     assert done.code == 0, done.err
     assert "20 read, 20 images kept" in done.out
     with (shelf / "m.csv").open() as file:
-        kept = {row["id"]: row["label"] for row in csv.DictReader(file)}
-    assert kept == {f"n{number}": ("jar", "tin")[number % 2] for number in range(20)}
+        saved = {row["id"]: row["label"] for row in csv.DictReader(file)}
+    assert saved == {f"n{number}": ("jar", "tin")[number % 2] for number in range(20)}
 
 
 def test_a_package_that_fails_is_one_sentence(shelf: Path) -> None:
@@ -197,8 +197,8 @@ TABLE = ("data.source=table", "data.path=data/t.csv", "data.label=kind")
 
 def test_a_folder_of_one_class(tmp_path: Path) -> None:
     images(tmp_path, "cats/1.jpg", "cats/2.jpg")
-    told = refusal(tmp_path, *FOLDER)
-    assert "all 2 usable images belong to one class, 'cats'; at least 2 are required" in told
+    result = refusal(tmp_path, *FOLDER)
+    assert "all 2 usable images belong to one class, 'cats'; at least 2 are required" in result
 
 
 def test_a_folder_of_mixed_depth(tmp_path: Path) -> None:
@@ -210,17 +210,17 @@ def test_a_folder_of_nothing_but_heic(tmp_path: Path) -> None:
     for name in ("cats/1.heic", "dogs/1.heic"):
         images(tmp_path, name)
         (tmp_path / "data" / name).write_bytes(b"\0\0\0\x18ftypheic" + bytes(99))
-    told = refusal(tmp_path, *FOLDER)
-    assert "none of its 2 images can be decoded; the first, cats/1.heic: HEIC or AVIF" in told
-    assert "convert to JPEG" in told
+    result = refusal(tmp_path, *FOLDER)
+    assert "none of its 2 images can be decoded; the first, cats/1.heic: HEIC or AVIF" in result
+    assert "convert to JPEG" in result
 
 
 def test_a_table_whose_paths_are_all_missing(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "t.csv").write_text("path,kind\na.jpg,x\nb.jpg,y\n")
-    told = refusal(tmp_path, *TABLE)
-    assert "none of its 2 rows has an id, a label and an image (path without a file 2)" in told
-    assert "the first: a.jpg" in told
+    result = refusal(tmp_path, *TABLE)
+    assert "none of its 2 rows has an id, a label and an image (path without a file 2)" in result
+    assert "the first: a.jpg" in result
 
 
 def test_a_label_of_ten_thousand_values(tmp_path: Path) -> None:
@@ -232,9 +232,9 @@ def test_a_label_of_ten_thousand_values(tmp_path: Path) -> None:
             (tmp_path / "data" / f"{number}.jpg").hardlink_to(tmp_path / "data" / "1.jpg")
         rows.append(f"{number}.jpg,{number if number > 40 else number % 4}")
     (tmp_path / "data" / "t.csv").write_text("path,kind\n" + "\n".join(rows) + "\n")
-    told = refusal(tmp_path, *TABLE)
-    assert "9,963 classes of 'kind' in 10,000 images are too many: at most 1,000" in told
-    assert "data.min_images_per_class (2 leaves 4) or data.max_classes" in told
+    result = refusal(tmp_path, *TABLE)
+    assert "9,963 classes of 'kind' in 10,000 images are too many: at most 1,000" in result
+    assert "data.min_images_per_class (2 leaves 4) or data.max_classes" in result
 
 
 def test_a_source_that_is_none(tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ def test_a_source_that_is_none(tmp_path: Path) -> None:
     )
 
 
-def test_what_is_found_is_told_by_reason(tmp_path: Path) -> None:
+def test_what_is_found_is_reported_by_reason(tmp_path: Path) -> None:
     """Unreadable ones are left out by reason, and the others are described with their balance."""
     images(tmp_path, *(f"cats/{n}.jpg" for n in range(8)))
     images(tmp_path, *(f"dogs/{n}.jpg" for n in range(5)))
@@ -282,8 +282,8 @@ def test_names_that_are_not_utf8_are_left_out_and_counted(tmp_path: Path) -> Non
     done = run_bench(tmp_path, "data", "stats", "-c", "pets.yaml", *outputs)
     assert done.code == 0, done.err
     assert re.search(r"12\W+file name is not plain text|name is not plain text\W+12", done.out)
-    found = list(csv.DictReader((tmp_path / "f.csv").open(encoding="utf-8")))
-    assert "cats/caf\\udce9.jpg" in {row["image_id"] for row in found}
+    result = list(csv.DictReader((tmp_path / "f.csv").open(encoding="utf-8")))
+    assert "cats/caf\\udce9.jpg" in {row["image_id"] for row in result}
     assert len(list(csv.DictReader((tmp_path / "m.csv").open(encoding="utf-8")))) == 18
     done = run_bench(tmp_path, "run", "--all", "-c", "pets.yaml")
     assert done.code == 0, done.err

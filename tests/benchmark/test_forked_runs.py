@@ -25,7 +25,7 @@ def figures(folder: Path, method: str) -> dict[str, Any]:
     done = run_bench(folder, "run", "--all", "-c", "tiny.yaml", "--debug", variables=variables)
     assert done.code == 0, done.err
     assert ("forked process" in done.err) == (method == "forkserver")
-    found = {}
+    result = {}
     for run in study_folders(folder / "mlruns", "tiny"):
         record = run.verified_record()
         assert record is not None
@@ -34,7 +34,7 @@ def figures(folder: Path, method: str) -> dict[str, Any]:
             {name: value for name, value in asdict(epoch).items() if "second" not in name}
             for epoch in record.training.epochs
         ]
-        found[record.spec.architecture] = (
+        result[record.spec.architecture] = (
             record.run_id,
             record.backbone_sha256,
             record.environment.threads,
@@ -44,7 +44,7 @@ def figures(folder: Path, method: str) -> dict[str, Any]:
             record.files["model.safetensors"],
             asdict(record.cost),
         )
-    return found
+    return result
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is forked")

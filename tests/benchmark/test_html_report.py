@@ -42,7 +42,7 @@ from benchmark.runs.audits import Audit, AuditHead, Suspect, store_audit
 from clothclf.results import Weights
 from tests.benchmark.drawn_study import Made, fail, make_study
 from tests.benchmark.examples import make_record, make_spec
-from tests.benchmark.test_report_contents import keep, study_in
+from tests.benchmark.test_report_contents import store_record, study_in
 
 NAMES = ("resnet18", "resnet34", "vgg16")
 
@@ -257,7 +257,7 @@ def test_of_many_points_the_card_names_those_that_count(tmp_path: Path) -> None:
     drawn = card.scatter(analysis)
     assert drawn is not None
     assert {name.kind for name in drawn.names} == {"pick", "runner-up", "other"}
-    front = {analysis.rows[mark.place].name for mark in drawn.marks if mark.front}
+    front = {analysis.rows[mark.index].name for mark in drawn.marks if mark.front}
     assert {name.text for name in drawn.names if name.kind == "other"} <= front
     assert_apart(drawn)
 
@@ -278,7 +278,7 @@ def assert_apart(drawn: card.Scatter) -> None:
 
 def test_the_card_gives_the_accuracy_that_decides(made: Made) -> None:
     comparison = made.collection().comparisons[0]
-    for on, word in (("validation", "decides the pick"), ("test", "decides nothing here")):
+    for on, word in (("validation", "decides the pick"), ("test", "not used for the choice")):
         analysis = analyse(comparison, made.root, Criteria(choose_on=on))
         row = analysis.rows[0]
         tile = ("validation accuracy", f"{100 * row.valid_accuracy:.1f} %", word)
@@ -289,26 +289,28 @@ def test_images_behind_confusions_are_those_of_the_predictions(made: Made) -> No
     analysis = analysis_of(made)
     test = analysis.test
     assert test is not None
-    found = image_groups(analysis, 0)
-    assert found is not None
-    assert 0 < len(found.behind) <= MAX_BEHIND_CONFUSIONS
-    by_id = {image: place for place, image in enumerate(test.ids)}
-    for image in found.behind:
-        place = by_id[image["id"]]
-        assert image["label"] == test.labels[place]
-        answers = [predictions[0].answers[place] for predictions in analysis.answers]
-        assert image["answers"] == answers
-        sure = [100 * predictions[0].probabilities[place].max() for predictions in analysis.answers]
+    result = image_groups(analysis, 0)
+    assert result is not None
+    assert 0 < len(result.behind) <= MAX_BEHIND_CONFUSIONS
+    by_id = {image: number for number, image in enumerate(test.ids)}
+    for image in result.behind:
+        index = by_id[image["id"]]
+        assert image["label"] == test.labels[index]
+        predicted = [predictions[0].predicted[index] for predictions in analysis.predictions]
+        assert image["predictions"] == predicted
+        sure = [
+            100 * predictions[0].probabilities[index].max() for predictions in analysis.predictions
+        ]
         assert image["sure"] == pytest.approx(sure, abs=0.51)
-        assert any(answer != image["label"] for answer in answers)
+        assert any(response != image["label"] for response in predicted)
     # Of each confusion of the first row, the most confident.
-    own = analysis.answers[0][0]
-    for actual, answer in np.argwhere(analysis.statistics[0].confusion):  # type: ignore[union-attr]
-        if actual == answer:
+    own = analysis.predictions[0][0]
+    for actual, response in np.argwhere(analysis.statistics[0].confusion):  # type: ignore[union-attr]
+        if actual == response:
             continue
-        mine = np.flatnonzero((test.labels == actual) & (own.answers == answer))
+        mine = np.flatnonzero((test.labels == actual) & (own.predicted == response))
         best = mine[np.argsort(-own.probabilities[mine].max(axis=1), kind="stable")][:MAX_OF_PICK]
-        assert {test.ids[place] for place in best} <= {image["id"] for image in found.behind}
+        assert {test.ids[index] for index in best} <= {image["id"] for image in result.behind}
 
 
 def test_labels_that_an_audit_doubts_are_marked_beside_their_images(tmp_path: Path) -> None:
@@ -325,7 +327,7 @@ def test_labels_that_an_audit_doubts_are_marked_beside_their_images(tmp_path: Pa
                   accuracy=0.9, suspects=(suspect,))  # fmt: skip
     store_audit(made.root, audit)
     text = write(made)
-    assert "label doubted by the audit: a <class>?" in Page(text).text
+    assert "suspected label error: a <class>?" in Page(text).text
     assert "a <class>" not in text.partition("<script")[0]
     behind = Page(text).data["comparisons"][0]["behind"]
     assert {image["doubt"] for image in behind if image["id"] == wrong.id} <= {"a <class>"}
@@ -358,12 +360,12 @@ def test_a_study_without_a_finished_run_has_a_page(tmp_path: Path) -> None:
 
 def test_runs_without_saved_answers_have_a_page_that_says_so(tmp_path: Path) -> None:
     for number, name in enumerate(("vgg16", "resnet18")):
-        keep(tmp_path, make_record(make_spec(name), 0.8 + number / 10, 1000 * (1 + number)))
+        store_record(tmp_path, make_record(make_spec(name), 0.8 + number / 10, 1000 * (1 + number)))
     study = study_in(tmp_path, "vgg16", "resnet18")
     page = Page(write(Made(study, tmp_path)))
     assert "no interval" in page.text
     assert "no confidence interval without saved predictions" in page.text
-    assert page.data["comparisons"][0]["answers"] == []
+    assert page.data["comparisons"][0]["results"] == []
 
 
 def test_where_nothing_fits_the_page_says_what_comes_closest(made: Made) -> None:
@@ -380,7 +382,7 @@ def test_runs_on_other_data_have_a_part_of_their_own(tmp_path: Path) -> None:
     spec = made.collection().comparisons[0].records[0].spec
     other = dataclasses.replace(spec.data_summary, fingerprint="e" * 16)
     changed = spec.model_copy(update={"architecture": "resnet50", "data_summary": other})
-    keep(tmp_path, make_record(changed, 0.123, 1000))
+    store_record(tmp_path, make_record(changed, 0.123, 1000))
     page = Page(write(made))
     assert f"Other data, fingerprint {'e' * 16}" in page.text
     assert "12.30" in page.text
@@ -409,7 +411,7 @@ def test_names_of_others_are_text_and_nothing_else(tmp_path: Path) -> None:
             dataclasses.replace(
                 figures,
                 per_class=tuple(
-                    dataclasses.replace(found, label=HOSTILE) for found in figures.per_class
+                    dataclasses.replace(result, label=HOSTILE) for result in figures.per_class
                 ),
             )
             for figures in analysis.statistics
@@ -444,7 +446,7 @@ def test_images_are_those_of_the_split_and_can_be_left_out(made: Made, page: Pag
     assert not [tag for tag, _ in Page(write(made, images=False)).elements if tag == "img"]
 
 
-def test_where_the_decoded_images_are_gone_the_page_says_so(tmp_path: Path) -> None:
+def test_where_the_decoded_images_are_missing_the_page_says_so(tmp_path: Path) -> None:
     made = make_study(tmp_path, ("resnet18", "vgg16"), seeds=(0,), epochs=2)
     shutil.rmtree(tmp_path / "cache")
     page = Page(write(made))
@@ -482,7 +484,7 @@ def test_a_logarithmic_axis_has_a_few_round_ticks(low: float, high: float) -> No
 def test_two_starts_of_one_architecture_have_two_names(tmp_path: Path) -> None:
     for number, name in enumerate(("random", "hub/vgg16")):
         weights = Weights("random" if number == 0 else "pretrained", name, "f" * number, None)
-        keep(tmp_path, make_record(make_spec("vgg16", weights=weights), 0.8, 1000))
+        store_record(tmp_path, make_record(make_spec("vgg16", weights=weights), 0.8, 1000))
     made = Made(study_in(tmp_path), tmp_path)
     rows = make_rows(made.collection().comparisons[0])
     assert sorted(names_of(rows)) == ["vgg16, hub/vgg16", "vgg16, random"]
@@ -586,8 +588,8 @@ def test_colour_blind_readers_tell_front_mistakes_and_series_apart(
 
 def channels(colour: str) -> np.ndarray:
     """Linear light of a colour, red green blue."""
-    found = np.array([int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)])
-    return np.where(found <= 0.04045, found / 12.92, ((found + 0.055) / 1.055) ** 2.4)
+    result = np.array([int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)])
+    return np.where(result <= 0.04045, result / 12.92, ((result + 0.055) / 1.055) ** 2.4)
 
 
 def contrast(one: str, other: str) -> float:
@@ -639,9 +641,9 @@ def test_no_text_of_a_static_plot_is_cut_off(tmp_path: Path, names: list[str]) -
     """Titles, legends, axes and labels, measured in the font that plots are drawn in here."""
     made = make_study(tmp_path, names, seeds=(0,))
     written = write_plots(analysis_of(made), tmp_path / "plots")
-    found = {path.name: list(texts_outside(path)) for path in written if path.suffix == ".svg"}
-    assert len(found) >= 7 + len(names[:12])
-    assert {name: cut for name, cut in found.items() if cut} == {}
+    result = {path.name: list(texts_outside(path)) for path in written if path.suffix == ".svg"}
+    assert len(result) >= 7 + len(names[:12])
+    assert {name: cut for name, cut in result.items() if cut} == {}
 
 
 def texts_outside(path: Path) -> Iterator[str]:

@@ -147,8 +147,8 @@ def test_a_usual_name_of_the_label_comes_before_others(tmp_path: Path) -> None:
 
 def test_ids_captions_and_paths_are_no_labels(tmp_path: Path) -> None:
     path = write_table(tmp_path / "a/t.csv", "kind", more={"label": "bird {n}", "x": "always"})
-    found = survey(path)
-    assert (found.label, found.others) == ("kind", ())
+    result = survey(path)
+    assert (result.label, result.others) == ("kind", ())
 
 
 def test_the_label_can_be_named(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from benchmark.curve.sizes import nested_subsets
 from benchmark.report.learning_curves import RowCurve, Size, epochs_sentence, judge, winner_sentence
 from benchmark.report.power_law import CurveData, extrapolate, fit_power_law, resampled_errors
 from benchmark.report.statistics import Resampling
-from benchmark.runs.curves import CurveFile
+from benchmark.runs.curve_results import CurveFile
 from benchmark.runs.record import RunRecord
 from benchmark.runs.run_folder import study_folders
 from tests.benchmark.conftest import TINY, Finished, run_bench
@@ -143,7 +143,7 @@ def test_curve_that_falls_is_refused(seed: int) -> None:
     errors[place] = errors[place - 1] + generator.uniform(0.025, 0.06)
     curve = judged(planted(errors, seed))
     assert "beyond noise" in curve.refusal or "back-test" in curve.refusal
-    assert "Nothing is predicted: " in curve.sentence
+    assert "No forecast: " in curve.sentence
 
 
 def test_curve_that_follows_a_law_is_rarely_refused() -> None:
@@ -218,8 +218,8 @@ def study(curved: tuple[Path, Finished], tmp_path: Path) -> Callable[..., Finish
 
 
 def files_of(folder: Path) -> list[CurveFile]:
-    found = [(item, item.record()) for item in study_folders(folder / "mlruns", "tiny")]
-    return [CurveFile(item.path, record.run_id) for item, record in found if record is not None]
+    result = [(item, item.record()) for item in study_folders(folder / "mlruns", "tiny")]
+    return [CurveFile(item.path, record.run_id) for item, record in result if record is not None]
 
 
 def test_every_architecture_has_thirteen_points(curved: tuple[Path, Finished]) -> None:
@@ -254,8 +254,8 @@ def test_killed_curve_resumes_with_the_same_points(
     file = files_of(tmp_path / "study")[0]
     whole = file.read()
     assert whole is not None
-    kept = tuple(point.model_copy(update={"seconds": 12345.0}) for point in whole.points[:5])
-    file.write(whole.model_copy(update={"points": kept}))
+    saved = tuple(point.model_copy(update={"seconds": 12345.0}) for point in whole.points[:5])
+    file.write(whole.model_copy(update={"points": saved}))
     assert "unfinished" in study("report").out
     assert study("curve").code == 0
     resumed = file.read()

@@ -40,7 +40,7 @@ def test_no_line_is_cut_or_too_long_and_the_running_are_there(
     time = Clock()
     progress = StudyProgress(count, workers, time)
     plan = a_plan(count, architecture)
-    progress.begin(plan)
+    progress.start_plan(plan)
     for spec in plan[:workers]:
         in_training(progress, time, spec)
     layout = Layout(progress, plan)
@@ -58,7 +58,7 @@ def test_no_line_is_cut_or_too_long_and_the_running_are_there(
 def test_narrow_terminals_have_fewer_columns_and_wide_ones_all() -> None:
     time, plan = Clock(), a_plan(3)
     progress = StudyProgress(3, 1, time)
-    progress.begin(plan)
+    progress.start_plan(plan)
     in_training(progress, time, plan[0])
     titles = {
         width: text_of(Layout(progress, plan).lines(width, 24))[0].split()
@@ -69,16 +69,16 @@ def test_narrow_terminals_have_fewer_columns_and_wide_ones_all() -> None:
     assert titles[80] == ["run", "state", "done", "valid", "time", "left"]
     assert titles[120] == ["run", "state", "done", "valid", "loss", "images/s", "time", "left"]
     assert titles[200] == [*titles[120], "weights"]
-    found = text_of(Layout(progress, plan).lines(200, 24))[1]
+    result = text_of(Layout(progress, plan).lines(200, 24))[1]
     for cell in ("0.512", "1,234", "timm/efficientnet_b0.ra_in1k", "━━", "──"):
-        assert cell in found
+        assert cell in result
 
 
 @pytest.mark.parametrize(("height", "shown"), [(24, 8), (12, 7), (8, 3), (5, 0)])
 def test_the_next_runs_are_shown_and_the_rest_counted(height: int, shown: int) -> None:
     time, plan = Clock(), a_plan(500)
     progress = StudyProgress(500, 1, time)
-    progress.begin(plan)
+    progress.start_plan(plan)
     in_training(progress, time, plan[0])
     lines = text_of(Layout(progress, plan).lines(100, height))
     waiting = [line for line in lines if "waiting" in line]
@@ -92,7 +92,7 @@ def test_the_next_run_says_what_it_waits_for(width: int, workers: int) -> None:
     """With one worker, every run waits for the one before it."""
     time, plan = Clock(), a_plan(4)
     progress = StudyProgress(4, workers, time)
-    progress.begin(plan)
+    progress.start_plan(plan)
     in_training(progress, time, plan[0])
     progress.update(plan[1], Waiting(reason="2,415 MiB of memory, 1,024 free"))
     lines = text_of(Layout(progress, plan).lines(width, 24))
@@ -110,7 +110,7 @@ def test_the_next_run_says_what_it_waits_for(width: int, workers: int) -> None:
 def test_a_plan_that_fits_is_shown_whole() -> None:
     time, plan = Clock(), a_plan(10)
     progress = StudyProgress(10, 1, time)
-    progress.begin(plan)
+    progress.start_plan(plan)
     in_training(progress, time, plan[0])
     lines = text_of(Layout(progress, plan).lines(100, 24))
     assert sum("waiting" in line for line in lines) == 9
@@ -164,7 +164,7 @@ def test_a_head_on_cached_features_has_no_speed(cached: bool, shown: bool) -> No
     """Thousands of images a second would be taken for the network's."""
     spec = make_spec()
     progress = StudyProgress(1, 1, Clock())
-    progress.begin([spec])
+    progress.start_plan([spec])
     progress.started(spec)
     progress.update(spec, epoch(1).model_copy(update={"cached_features": cached}))
     row = text_of(Layout(progress, [spec]).lines(160, 24))[1]
@@ -176,7 +176,7 @@ def test_a_figure_is_never_cut() -> None:
     time = Clock()
     spec = make_spec(train=TrainSettings(epochs=10_000))
     progress = StudyProgress(1, 1, time)
-    progress.begin([spec])
+    progress.start_plan([spec])
     progress.started(spec)
     time.now += 500_000
     progress.update(spec, Progress(doing="epoch 10000/10000", done=99, total=100))

@@ -36,9 +36,9 @@ def test_a_failed_runs_traceback_is_in_its_log_and_shown_by_debug(
 
 def test_verbose_tells_what_is_done_without_tracebacks(bench: Bench) -> None:
     done = bench(*FAILING, "-v")
-    found = logged(done.err, "INFO")
-    assert any(line.startswith("clothclf.data.prepare: reading demo") for line in found)
-    assert any("starting test_resnet-s0" in line for line in found)
+    result = logged(done.err, "INFO")
+    assert any(line.startswith("clothclf.data.prepare: reading demo") for line in result)
+    assert any("starting test_resnet-s0" in line for line in result)
     assert "Traceback" not in done.err
 
 

@@ -15,8 +15,8 @@ from PIL import Image
 from benchmark.inference.restore import SavedModel, restore
 from benchmark.runs.run_folder import RunFolder, study_folders
 from clothclf.errors import WeightsError
-from tests.benchmark.answered import calibrated_answers
 from tests.benchmark.conftest import Bench, StudyRun, run_bench
+from tests.benchmark.predicted_runs import calibrated_predictions
 from tests.benchmark.test_tracking import runs_of
 from tests.faults.hostile_images import scans
 
@@ -27,9 +27,11 @@ def encoded(content: bytes) -> str:
 
 def test_images(folder: Path, run: RunFolder) -> tuple[list[str], pd.DataFrame]:
     """The test split's encoded images, and what the run answered to them."""
-    answers = calibrated_answers(run)
+    predictions = calibrated_predictions(run)
     images = next((folder / "mlruns" / "cache" / "demo").iterdir()) / "images"
-    return [encoded((images / f"{name}.jpg").read_bytes()) for name in answers["id"]], answers
+    return [
+        encoded((images / f"{name}.jpg").read_bytes()) for name in predictions["id"]
+    ], predictions
 
 
 test_images.__test__ = False  # type: ignore[attr-defined]
@@ -65,16 +67,14 @@ def model(models: dict[str, Any]) -> Any:
     return next(iter(models.values()))
 
 
-def test_a_logged_model_answers_as_the_run_did(
-    tiny_study: StudyRun, models: dict[str, Any]
-) -> None:
+def test_a_logged_model_predicts_like_the_run(tiny_study: StudyRun, models: dict[str, Any]) -> None:
     """Frozen bodies, drawn from the seed: only the head is saved."""
     for folder in study_folders(tiny_study.folder / "mlruns", "tiny"):
         spec = folder.spec()
         assert spec is not None
-        images, answers = test_images(tiny_study.folder, folder)
+        images, predictions = test_images(tiny_study.folder, folder)
         table = models[spec.run_id].predict(pd.DataFrame({"image": images}))
-        assert_same_answers(table, answers)
+        assert_same_answers(table, predictions)
         assert table["probability"].tolist() == [top[0]["probability"] for top in table["top5"]]
 
 
@@ -84,8 +84,8 @@ def test_a_model_has_signature_and_example_and_no_pickle(
     for model in models.values():
         assert [column.name for column in model.metadata.signature.inputs] == ["image"]
         assert model.metadata.signature.outputs.input_names() == ["class", "probability", "top5"]
-        (answer,) = model.predict(model.input_example)["class"]
-        assert isinstance(answer, str)
+        (response,) = model.predict(model.input_example)["class"]
+        assert isinstance(response, str)
     (run, *_) = runs_of(tiny_study.folder)
     place = Path(run.info.artifact_uri.removeprefix("file://")) / "model"
     names = {path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()}
@@ -113,7 +113,9 @@ def png(width: int, height: int) -> bytes:
     ],
     ids=["text", "broken", "bomb", "long", "empty", "slow"],
 )
-def test_a_image_that_cannot_be_used_is_told_in_words(model: Any, image: str, words: str) -> None:
+def test_a_image_that_cannot_be_used_is_reported_in_words(
+    model: Any, image: str, words: str
+) -> None:
     from mlflow.exceptions import MlflowException
 
     with pytest.raises(MlflowException) as caught:
@@ -176,8 +178,8 @@ def test_a_backbone_from_a_file_is_loaded_again_and_checked(
     assert bench("run", "--all", "-c", "tiny.yaml", *weights).code == 0
     (folder,) = study_folders(tmp_path / "mlruns", "tiny")
     (model,) = loaded_models(tmp_path).values()
-    images, answers = test_images(tmp_path, folder)
-    assert_same_answers(model.predict(pd.DataFrame({"image": images})), answers)
+    images, predictions = test_images(tmp_path, folder)
+    assert_same_answers(model.predict(pd.DataFrame({"image": images})), predictions)
     save_start(start, 2)
     with pytest.raises(WeightsError, match=r"have changed in.*tracking\.weights=full"):
         restore(*saved_of(folder))
@@ -194,10 +196,10 @@ def test_a_model_saved_in_full_needs_nothing_else(bench: Bench, tmp_path: Path) 
     settings = ("--set", f"model.weights={start}", "--set", "tracking.weights=full")
     assert bench("run", "--all", "-c", "tiny.yaml", *settings).code == 0
     (folder,) = study_folders(tmp_path / "mlruns", "tiny")
-    images, answers = test_images(tmp_path, folder)
+    images, predictions = test_images(tmp_path, folder)
     start.unlink()
     (model,) = loaded_models(tmp_path).values()
-    assert_same_answers(model.predict(pd.DataFrame({"image": images})), answers)
+    assert_same_answers(model.predict(pd.DataFrame({"image": images})), predictions)
 
 
 @pytest.mark.slow
@@ -211,9 +213,9 @@ def test_a_finetuned_model_needs_nothing_else(tmp_path: Path) -> None:
     assert done.code == 0, done.err
     start.unlink()
     (folder,) = study_folders(tmp_path / "mlruns", "tiny")
-    images, answers = test_images(tmp_path, folder)
+    images, predictions = test_images(tmp_path, folder)
     (model,) = loaded_models(tmp_path).values()
-    assert_same_answers(model.predict(pd.DataFrame({"image": images})), answers)
+    assert_same_answers(model.predict(pd.DataFrame({"image": images})), predictions)
 
 
 def test_a_backbone_that_comes_out_differently_is_refused(tiny_study: StudyRun) -> None:

@@ -15,9 +15,9 @@ from tests.benchmark.conftest import Bench
 
 def test_figures_are_timms_own_network_at_its_own_size(tmp_path: Path) -> None:
     """The published ResNet-18: 11.7 million parameters, 1.8 GMACs."""
-    (found,) = list_models(["resnet18"], Query(), tmp_path)
-    assert (found.image_size, found.params, found.macs) == (224, 11_689_512, 1_814_073_344)
-    assert found.tags[0] == "a1_in1k"
+    (result,) = list_models(["resnet18"], Query(), tmp_path)
+    assert (result.image_size, result.params, result.macs) == (224, 11_689_512, 1_814_073_344)
+    assert result.tags[0] == "a1_in1k"
 
 
 def test_a_size_changes_macs_and_no_parameters(tmp_path: Path) -> None:
@@ -28,8 +28,8 @@ def test_a_size_changes_macs_and_no_parameters(tmp_path: Path) -> None:
 
 def test_weights_in_a_folder_are_at_hand(tmp_path: Path) -> None:
     (tmp_path / "test_resnet.safetensors").touch()
-    found = list_models(["test_resnet", "test_vit"], Query(weights=tmp_path), tmp_path / "cache")
-    assert [item.at_hand for item in found] == [("test_resnet.safetensors",), ()]
+    result = list_models(["test_resnet", "test_vit"], Query(weights=tmp_path), tmp_path / "cache")
+    assert [item.at_hand for item in result] == [("test_resnet.safetensors",), ()]
     with pytest.raises(UserError, match="no such folder"):
         list_models(["test_resnet"], Query(weights=tmp_path / "no"), tmp_path)
 
@@ -39,19 +39,19 @@ def test_limits_and_order(tmp_path: Path) -> None:
     by_macs = list_models(names, Query(sort="macs"), tmp_path)
     assert [item.macs for item in by_macs] == sorted(item.macs or 0 for item in by_macs)
     least = min(item.params or 0 for item in by_macs) / 1e6
-    kept = list_models(names, Query(max_params=least), tmp_path)
-    assert [item.params for item in kept] == [round(least * 1e6)]
+    saved = list_models(names, Query(max_params=least), tmp_path)
+    assert [item.params for item in saved] == [round(least * 1e6)]
     with pytest.raises(UserError, match=r"exclude all 3 .* the smallest, "):
         list_models(names, Query(max_params=least / 2), tmp_path)
 
 
 def test_formats_hold_the_same_figures(tmp_path: Path) -> None:
-    found = list_models(["test_resnet", "resnet18.*"], Query(image_size=64), tmp_path)
-    rows = list(csv.DictReader(as_csv(found).splitlines()))
-    told = json.loads(as_json(found))
-    assert [int(row["macs"]) for row in rows] == [item["macs"] for item in told]
-    assert [row["tags"].split() for row in rows] == [item["tags"] for item in told]
-    assert cells(found[-1])[0] == rows[-1]["architecture"]
+    actual = list_models(["test_resnet", "resnet18.*"], Query(image_size=64), tmp_path)
+    rows = list(csv.DictReader(as_csv(actual).splitlines()))
+    result = json.loads(as_json(actual))
+    assert [int(row["macs"]) for row in rows] == [item["macs"] for item in result]
+    assert [row["tags"].split() for row in rows] == [item["tags"] for item in result]
+    assert cells(actual[-1])[0] == rows[-1]["architecture"]
 
 
 def test_the_command_lists_and_refuses_in_words(bench: Bench) -> None:
@@ -63,7 +63,7 @@ def test_the_command_lists_and_refuses_in_words(bench: Bench) -> None:
     assert "is not a number above 0, such as 10 or 10M" in refused.err
 
 
-def test_the_deployed_form_is_listed_and_what_training_takes_is_told(bench: Bench) -> None:
+def test_the_deployed_form_is_listed_and_what_training_takes_is_reported(bench: Bench) -> None:
     done = bench("models", "mobileone_s0", "test_resnet", "--max-gmacs", "0.3")
     assert done.code == 0, done.err
     assert "0.275 (d)" in done.out

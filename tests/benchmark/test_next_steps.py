@@ -1,4 +1,4 @@
-"""What to do next: each step from a measurement, those of least effort first, or none at all."""
+"""Next steps: each from a measurement, sorted by effort, or none at all."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from benchmark.report.statistics import Interval
 from benchmark.report.write import read_report
 from benchmark.runs.audits import store_audit
 from benchmark.runs.record import RunRecord
-from tests.benchmark.answered import draw_pictures
 from tests.benchmark.drawn_study import Made, make_study
 from tests.benchmark.examples import make_record, make_spec
+from tests.benchmark.predicted_runs import draw_test_set
 from tests.benchmark.test_data_audit import audit_of
 from tests.benchmark.test_learning_curves import judged, law, planted, trained
-from tests.benchmark.test_report_contents import keep, study_in, text
+from tests.benchmark.test_report_contents import store_record, study_in, text
 from tests.benchmark.test_tuning import record_of, trial
 
 IMAGES = [625.0, 1250.0, 2500.0, 5000.0, 10000.0]
@@ -56,9 +56,9 @@ def of(made: Made) -> Analysis:
 
 
 def test_a_study_where_nothing_helps_says_so_and_what_was_not_measured(tmp_path: Path) -> None:
-    keep(tmp_path, make_record(make_spec(), 0.8, 1000))
+    store_record(tmp_path, make_record(make_spec(), 0.8, 1000))
     report = text(study_in(tmp_path))
-    assert "### What to do next\n\nNothing that was measured promises to improve vgg16." in report
+    assert "### What to do next\n\nNo measurement supports a way to improve vgg16." in report
     assert "Not measured: runtimes and int8 (bench deploy), other image sizes" in report
     assert json.loads(text(study_in(tmp_path), "json"))["comparisons"][0]["next_steps"] == []
 
@@ -108,11 +108,11 @@ def test_suspected_labels_are_a_step(made: Made) -> None:
     analysis = of(made)
     assert analysis.test is not None
     data = analysis.comparison.records[0].spec.data_summary
-    audit = audit_of(draw_pictures(9), list(analysis.test.ids[:3]))
+    audit = audit_of(draw_test_set(9), list(analysis.test.ids[:3]))
     before = names_of(analysis)
     store_audit(made.root, audit.model_copy(update={"fingerprint": data.fingerprint}))
-    found = [step for step in steps_of(of(made)) if step.text not in before]
-    assert [(step.text, step.effort) for step in found] == [
+    result = [step for step in steps_of(of(made)) if step.text not in before]
+    assert [(step.text, step.effort) for step in result] == [
         ("Check the 3 suspected labels", Effort.CHECK)
     ]
 
@@ -174,7 +174,7 @@ def test_least_effort_comes_first_then_the_largest_gain_per_unit() -> None:
 @pytest.mark.parametrize("form", ["md", "html"])
 def test_every_step_links_to_its_measurement(tmp_path: Path, form: str) -> None:
     root = tmp_path / "runs"
-    keep(root, record_of("a", trial(0.5), trial(0.6), trial(0.9), trial(0.2), chosen=2))
+    store_record(root, record_of("a", trial(0.5), trial(0.6), trial(0.9), trial(0.2), chosen=2))
     study = study_in(root, "a").model_copy(update={"tuning": record_of("a").spec.tuning})
     report = read_report(study).text(form)
     if form == "md":

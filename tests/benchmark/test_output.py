@@ -188,7 +188,7 @@ def test_commands_end_well_where_the_shell_has_closed_a_stream(
     assert (done.stdout == "") == (1 in closed)
 
 
-def test_a_reader_that_is_gone_ends_a_study_without_a_traceback(folder: Path) -> None:
+def test_a_reader_that_is_missing_ends_a_study_without_a_traceback(folder: Path) -> None:
     process = subprocess.Popen(
         [*COMMAND, "run", "--all", "-c", "tiny.yaml"],
         cwd=folder,

@@ -23,17 +23,22 @@ from benchmark.report.write import read_report
 from benchmark.tracking.run_fields import final_metrics
 from benchmark.workflows.publish import pick_figures, pick_note
 from clothclf.results import MeasuredCost
-from tests.benchmark.answered import Pictures, draw_answers, draw_pictures, keep_answers
 from tests.benchmark.examples import make_measured, make_record, make_spec
+from tests.benchmark.predicted_runs import (
+    DrawnImages,
+    draw_predictions,
+    draw_test_set,
+    store_predicted_run,
+)
 from tests.benchmark.test_report_contents import study_in
 
-PICTURES = draw_pictures(1000, ("a", "b"))
+IMAGES = draw_test_set(1000, ("a", "b"))
 
 
 def finish(root: Path, name: str, right: int, macs: int, measured: MeasuredCost) -> None:
     """Keep a run that answers the first so many of 1,000 images rightly."""
-    answers = draw_answers(PICTURES.targets, np.arange(1000) < right, 2)
-    keep_answers(root, PICTURES, answers, name, macs, measured)
+    predictions = draw_predictions(IMAGES.targets, np.arange(1000) < right, 2)
+    store_predicted_run(root, IMAGES, predictions, name, macs, measured)
 
 
 @pytest.fixture
@@ -61,7 +66,7 @@ def picked(store: Path, **limits: Any) -> str | None:
 
 
 def test_the_pick_is_one_sentence_with_its_evidence_and_price(store: Path) -> None:
-    """Two images of 1,000 tell large and middle apart, which no test calls a difference."""
+    """Two images of 1,000 separate large and middle, which is not significant."""
     pick = pick_of(store)
     assert pick.sentence == (
         "Pick middle: 0.2 points below large (95 % CI -0.1 to 0.5, equivalent within 1 point), "
@@ -189,22 +194,26 @@ def test_latencies_of_different_devices_are_not_compared(store: Path) -> None:
     )
 
 
-def keep_with_validation(root: Path, rights: dict[str, tuple[int, int]], valid: Pictures) -> None:
+def store_with_validation(
+    root: Path, rights: dict[str, tuple[int, int]], valid: DrawnImages
+) -> None:
     """Runs with so many correct validation and test answers, the same images for each."""
     for number, (name, (valid_right, right)) in enumerate(rights.items()):
-        answers = draw_answers(PICTURES.targets, np.arange(1000) < right, 2)
+        predictions = draw_predictions(IMAGES.targets, np.arange(1000) < right, 2)
         on_valid = np.arange(len(valid.ids)) < valid_right
-        shares = draw_answers(valid.targets, on_valid, 2)
-        keep_answers(root, PICTURES, answers, name, 10 ** (9 - number), valid=(valid, shares))
+        shares = draw_predictions(valid.targets, on_valid, 2)
+        store_predicted_run(
+            root, IMAGES, predictions, name, 10 ** (9 - number), valid=(valid, shares)
+        )
 
 
-def validation_images(count: int) -> Pictures:
-    made = draw_pictures(count, ("a", "b"), seed=7)
-    return dataclasses.replace(made, ids=tuple(f"v{image}" for image in made.ids))
+def validation_images(count: int) -> DrawnImages:
+    created = draw_test_set(count, ("a", "b"), seed=7)
+    return dataclasses.replace(created, ids=tuple(f"v{image}" for image in created.ids))
 
 
 def test_validation_chooses_and_test_is_read_out(tmp_path: Path) -> None:
-    keep_with_validation(tmp_path, {"a": (900, 880), "b": (850, 890)}, validation_images(1000))
+    store_with_validation(tmp_path, {"a": (900, 880), "b": (850, 890)}, validation_images(1000))
     pick = pick_of(tmp_path, prefer="accuracy")
     assert pick.sentence == "Pick a: the most accurate of 2 on validation, 88.0 % on test."
     assert pick.notes[1:] == ("Test accuracies would have picked b.",)
@@ -215,7 +224,7 @@ def test_validation_chooses_and_test_is_read_out(tmp_path: Path) -> None:
 
 def test_another_runner_up_on_test_is_named(tmp_path: Path) -> None:
     rights = {"a": (900, 890), "b": (850, 840), "c": (800, 870)}
-    keep_with_validation(tmp_path, rights, validation_images(1000))
+    store_with_validation(tmp_path, rights, validation_images(1000))
     pick = pick_of(tmp_path, prefer="accuracy")
     assert pick.runner_up is not None
     assert pick.runner_up.name == "b"
@@ -224,8 +233,8 @@ def test_another_runner_up_on_test_is_named(tmp_path: Path) -> None:
 
 def test_a_choice_that_other_validation_images_would_change_is_undecided(tmp_path: Path) -> None:
     few, many = validation_images(100), validation_images(5000)
-    keep_with_validation(tmp_path / "few", {"a": (82, 850), "b": (80, 840)}, few)
-    keep_with_validation(tmp_path / "many", {"a": (4500, 900), "b": (4000, 800)}, many)
+    store_with_validation(tmp_path / "few", {"a": (82, 850), "b": (80, 840)}, few)
+    store_with_validation(tmp_path / "many", {"a": (4500, 900), "b": (4000, 800)}, many)
     (note,) = pick_of(tmp_path / "few", prefer="accuracy").notes
     assert note.startswith("Undecided: resampled validation sets of 100 images pick a in ")
     assert re.search(r"b in \d+ %; about \d+ validation images would decide\.", note)
@@ -235,7 +244,7 @@ def test_a_choice_that_other_validation_images_would_change_is_undecided(tmp_pat
 
 
 def test_damaged_validation_predictions_are_not_used(tmp_path: Path) -> None:
-    keep_with_validation(tmp_path, {"a": (82, 850), "b": (80, 840)}, validation_images(100))
+    store_with_validation(tmp_path, {"a": (82, 850), "b": (80, 840)}, validation_images(100))
     path = next((tmp_path / "runs" / "s").glob("a-s0*")) / "predictions_valid.parquet"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     analysis = analysed(tmp_path, Criteria(prefer="accuracy"))

@@ -122,6 +122,6 @@ def test_locations_that_bench_did_not_choose_are_left_alone(tmp_path: Path) -> N
     MlflowStore(uri, "tiny", other, said.append)
     assert said == []
     with sqlite3.connect(root / "mlflow.db") as database:
-        kept = dict(database.execute("SELECT name, artifact_location FROM experiments"))
-    assert {name: kept[name] for name in places} == places
-    assert kept["tiny"] == (root / "artifacts" / "tiny").as_uri()
+        saved = dict(database.execute("SELECT name, artifact_location FROM experiments"))
+    assert {name: saved[name] for name in places} == places
+    assert saved["tiny"] == (root / "artifacts" / "tiny").as_uri()

@@ -28,11 +28,11 @@ def test_each_altered_number_is_found_and_an_untouched_report_passes(
     assert accuracy is not None
     altered = whole[: accuracy.end() - 1] + ("1" if accuracy[0][-1] != "1" else "2")
     path.write_text(altered + whole[accuracy.end() :])
-    found = run_bench(tiny_study.folder, *shared, "--check", str(path))
-    assert found.code == 1
+    result = run_bench(tiny_study.folder, *shared, "--check", str(path))
+    assert result.code == 1
     line = whole[: accuracy.start()].count("\n") + 1
-    assert f"line {line}: report has" in found.out
-    assert f"store has {accuracy[0]}" in found.out
+    assert f"line {line}: report has" in result.out
+    assert f"store has {accuracy[0]}" in result.out
 
 
 def test_a_line_that_was_taken_out_or_put_in_is_found() -> None:
@@ -44,13 +44,13 @@ def test_a_line_that_was_taken_out_or_put_in_is_found() -> None:
 
 
 def test_only_what_differs_is_named() -> None:
-    found = differences("a 1.50 b 2 c 3\n", "a 1.50 b 4 c 3")
-    assert [(f.written, f.derived) for f in found] == [("2", "4")]
+    result = differences("a 1.50 b 2 c 3\n", "a 1.50 b 4 c 3")
+    assert [(f.written, f.derived) for f in result] == [("2", "4")]
 
 
 def test_a_long_line_with_many_changes_is_compared_at_once() -> None:
     """As those of a page with its figures inside."""
     ours = " ".join(str(number) for number in range(100_000))
     theirs = ours.replace("1", "7")
-    (found,) = differences(ours, theirs)
-    assert found.written.startswith("1")
+    (result,) = differences(ours, theirs)
+    assert result.written.startswith("1")

@@ -39,7 +39,7 @@ def study_in(root: Path, *names: str) -> StudySettings:
     )
 
 
-def keep(root: Path, record: RunRecord) -> None:
+def store_record(root: Path, record: RunRecord) -> None:
     folder = RunFolder.of(root, record.spec)
     folder.start(record.spec)
     folder.write(files.RECORD, record)
@@ -63,7 +63,7 @@ def published(root: Path) -> StudySettings:
     table = {"vgg16": (0.8688, 3.9e9), "efficientnet_b0": (0.8428, 0.1e9)}
     table["densenet121"] = (0.8312, 0.7e9)
     for name, (accuracy, macs) in table.items():
-        keep(root, make_record(make_spec(name), accuracy, int(macs)))
+        store_record(root, make_record(make_spec(name), accuracy, int(macs)))
     return study_in(root, *table)
 
 
@@ -83,19 +83,19 @@ def test_the_pick_weighs_accuracy_against_cost(tmp_path: Path) -> None:
 def test_no_row_of_the_front_is_beaten_by_any_row(tmp_path: Path) -> None:
     accuracies = [(0.5, 100), (0.7, 200), (0.6, 300), (0.7, 150), (0.9, 10_000), (0.4, 50)]
     for number, (accuracy, macs) in enumerate(accuracies):
-        keep(tmp_path, make_record(make_spec(f"a{number}"), accuracy, macs))
+        store_record(tmp_path, make_record(make_spec(f"a{number}"), accuracy, macs))
     rows = make_rows(collect(study_in(tmp_path), tmp_path).comparisons[0])
     front = pareto_front(rows)
     assert [row.architecture for row in front] == ["a5", "a0", "a3", "a4"]
-    for kept in front:
+    for saved in front:
         assert not any(
-            (row.macs or 0) <= (kept.macs or 0) and row.accuracy > kept.accuracy for row in rows
+            (row.macs or 0) <= (saved.macs or 0) and row.accuracy > saved.accuracy for row in rows
         )
 
 
 def test_seeds_are_averaged_and_their_spread_is_shown(tmp_path: Path) -> None:
     for seed, accuracy in enumerate((0.8, 0.9)):
-        keep(tmp_path, make_record(make_spec(seed=seed), accuracy, 1000))
+        store_record(tmp_path, make_record(make_spec(seed=seed), accuracy, 1000))
     study = study_in(tmp_path)
     (row,) = make_rows(collect(study, tmp_path).comparisons[0])
     assert row.accuracy == pytest.approx(0.85)
@@ -104,7 +104,7 @@ def test_seeds_are_averaged_and_their_spread_is_shown(tmp_path: Path) -> None:
 
 
 def test_failed_unfinished_and_missing_runs_are_listed(tmp_path: Path) -> None:
-    keep(tmp_path, make_record(make_spec("vgg16"), 0.8, 1000))
+    store_record(tmp_path, make_record(make_spec("vgg16"), 0.8, 1000))
     fail(tmp_path, make_spec("resnet18"), "the loss is not finite | really")
     RunFolder.of(tmp_path, make_spec("resnet34")).start(make_spec("resnet34"))
     study = study_in(tmp_path, "vgg16", "resnet18", "resnet34", "resnet50")
@@ -131,7 +131,7 @@ def names_listed(study: StudySettings) -> dict[str, list[str]]:
             *(item["run"] for item in comparison["failed"]),
             *comparison["unfinished"],
             *(item["run"] for item in comparison["refused"]),
-            *json.loads(text(study, "json"))["not_begun"],
+            *json.loads(text(study, "json"))["not_started"],
         ],
         "latex": [
             name.replace("\\_", "_")
@@ -142,21 +142,23 @@ def names_listed(study: StudySettings) -> dict[str, list[str]]:
 
 def test_every_format_lists_the_same_runs(tmp_path: Path) -> None:
     """Finished, failed, unfinished, rejected and not started, in one order."""
-    keep(tmp_path, make_record(make_spec("vgg16"), 0.8, 1000))
+    store_record(tmp_path, make_record(make_spec("vgg16"), 0.8, 1000))
     fail(tmp_path, make_spec("resnet18"), "why")
     RunFolder.of(tmp_path, make_spec("resnet34")).start(make_spec("resnet34"))
     refused = make_record(make_spec("resnet50"), 0.8, 1000)
-    keep(tmp_path, refused)
+    store_record(tmp_path, refused)
     (RunFolder.of(tmp_path, refused.spec).path / files.RECORD).write_text("{}")
-    found = names_listed(study_in(tmp_path, "vgg16", "densenet121"))
+    result = names_listed(study_in(tmp_path, "vgg16", "densenet121"))
     expected = ["vgg16", "resnet18-s0", "resnet34-s0", "resnet50-s0", "densenet121, seed 0"]
-    assert found == dict.fromkeys(found, expected)
+    assert result == dict.fromkeys(result, expected)
 
 
 def test_runs_of_another_protocol_are_named_but_not_in_the_table(tmp_path: Path) -> None:
-    keep(tmp_path, make_record(make_spec(), 0.8, 1000))
-    keep(tmp_path, make_record(make_spec("alien", train=TrainSettings(epochs=3)), 0.99, 10))
-    keep(tmp_path, make_record(make_spec("alien", data=DataSettings(image_size=64)), 0.98, 10))
+    store_record(tmp_path, make_record(make_spec(), 0.8, 1000))
+    store_record(tmp_path, make_record(make_spec("alien", train=TrainSettings(epochs=3)), 0.99, 10))
+    store_record(
+        tmp_path, make_record(make_spec("alien", data=DataSettings(image_size=64)), 0.98, 10)
+    )
     study = study_in(tmp_path)
     collection = collect(study, tmp_path)
     assert [record.spec.architecture for record in collection.comparisons[0].records] == ["vgg16"]
@@ -167,29 +169,29 @@ def test_runs_of_another_protocol_are_named_but_not_in_the_table(tmp_path: Path)
 
 
 def test_runs_on_other_data_stand_in_a_table_of_their_own(tmp_path: Path) -> None:
-    keep(tmp_path, make_record(make_spec(), 0.8, 1000))
+    store_record(tmp_path, make_record(make_spec(), 0.8, 1000))
     changed = DATA.__class__(**{**vars(DATA), "fingerprint": "e" * 16})
-    keep(tmp_path, make_record(make_spec("other", data_summary=changed), 0.9, 1000))
+    store_record(tmp_path, make_record(make_spec("other", data_summary=changed), 0.9, 1000))
     comparisons = collect(study_in(tmp_path), tmp_path).comparisons
     assert [len(comparison.records) for comparison in comparisons] == [1, 1]
 
 
-def test_a_record_that_does_not_match_its_spec_is_not_believed(tmp_path: Path) -> None:
+def test_a_record_that_does_not_match_its_spec_is_rejected(tmp_path: Path) -> None:
     record = make_record(make_spec(), 0.8, 1000)
-    keep(tmp_path, record)
+    store_record(tmp_path, record)
     path = RunFolder.of(tmp_path, record.spec).path / files.RECORD
     path.write_text(path.read_text().replace(f'"run_id": "{record.run_id}"', '"run_id": "0"'))
     assert not collect(study_in(tmp_path), tmp_path).comparisons[0].records
 
 
 def test_a_record_of_another_format_is_refused_in_words(tmp_path: Path) -> None:
-    """Older, or newer: it is neither believed nor passed over."""
-    keep(tmp_path, make_record(make_spec("vgg16"), 0.8, 1000))
+    """Older or newer: it is listed as invalid."""
+    store_record(tmp_path, make_record(make_spec("vgg16"), 0.8, 1000))
     for name, version in (("resnet18", 1), ("resnet34", 99)):
         record = make_record(make_spec(name), 0.8, 1000)
-        keep(tmp_path, record)
+        store_record(tmp_path, record)
         path = RunFolder.of(tmp_path, record.spec).path / files.RECORD
-        path.write_text(path.read_text().replace('"version": 3', f'"version": {version}', 1))
+        path.write_text(path.read_text().replace('"version": 4', f'"version": {version}', 1))
     said = text(study_in(tmp_path))
     for version in (1, 99):
         assert f"its record has format {version}, and this bench reads 2 to 3" in said
@@ -220,24 +222,24 @@ def test_every_metric_is_in_every_format_and_a_column(tmp_path: Path) -> None:
     record = make_record(make_spec(), 0.8, 1000)
     values = {name: 0.5 + place / 100 for place, name in enumerate(METRICS)}
     test = dataclasses.replace(record.test, metrics={**values, "accuracy": 0.8})
-    keep(tmp_path, record.model_copy(update={"test": test}))
+    store_record(tmp_path, record.model_copy(update={"test": test}))
     study = study_in(tmp_path)
     (row,) = csv.DictReader(io.StringIO(text(study, "csv")))
     (nested,) = json.loads(text(study, "json"))["comparisons"][0]["rows"]
-    (made,) = make_rows(collect(study, tmp_path).comparisons[0])
+    (created,) = make_rows(collect(study, tmp_path).comparisons[0])
     logged = final_metrics(record.model_copy(update={"test": test}))
     for name, metric in METRICS.items():
         value = test.metrics[name]
         assert float(row[f"test_{name}"]) == nested[f"test_{name}"] == value
         assert logged[f"test/{name}"] == value
-        assert COLUMNS[metric.option].of(made) == metric.scaled(value)
+        assert COLUMNS[metric.option].of(created) == metric.scaled(value)
 
 
 def test_a_metric_that_one_seed_lacks_is_not_averaged(tmp_path: Path) -> None:
     for seed, more in enumerate(({"auroc": 0.9}, {})):
         record = make_record(make_spec(seed=seed), 0.8, 1000)
         test = dataclasses.replace(record.test, metrics={**record.test.metrics, **more})
-        keep(tmp_path, record.model_copy(update={"test": test}))
+        store_record(tmp_path, record.model_copy(update={"test": test}))
     (row,) = make_rows(collect(study_in(tmp_path), tmp_path).comparisons[0])
     assert set(row.metrics) == {"accuracy", "macro_f1", "loss"}
     assert COLUMNS["auroc"].of(row) is None
@@ -246,15 +248,15 @@ def test_a_metric_that_one_seed_lacks_is_not_averaged(tmp_path: Path) -> None:
 def test_counters_that_lie_apart_are_marked(tmp_path: Path) -> None:
     record = make_record(make_spec(), 0.8, 1000)
     assert record.cost is not None
-    keep(tmp_path, record.model_copy(update={"cost": make_cost("vgg16", 1000, flopth=900)}))
+    store_record(tmp_path, record.model_copy(update={"cost": make_cost("vgg16", 1000, flopth=900)}))
     study = study_in(tmp_path)
     assert "-10.00 % (!)" in text(study)
 
 
 def test_measurements_stand_beside_counts_and_a_busy_machine_is_said(tmp_path: Path) -> None:
     quiet, busy = make_measured(5.0), make_measured(2.0, busy="other processes used 1.0 of 2 cores")
-    keep(tmp_path, make_record(make_spec("vgg16"), 0.8, 10**9, quiet))
-    keep(tmp_path, make_record(make_spec("resnet18"), 0.7, 10**8, busy))
+    store_record(tmp_path, make_record(make_spec("vgg16"), 0.8, 10**9, quiet))
+    store_record(tmp_path, make_record(make_spec("resnet18"), 0.7, 10**8, busy))
     study = study_in(tmp_path, "vgg16", "resnet18")
     said = text(study)
     assert "### Measured on cpu, 2 threads, float32, 112 x 112 px" in said
@@ -266,7 +268,7 @@ def test_measurements_stand_beside_counts_and_a_busy_machine_is_said(tmp_path: P
 
 def test_of_several_seeds_the_undisturbed_measurement_is_shown(tmp_path: Path) -> None:
     for seed, measured in enumerate((make_measured(9.0, busy="a guest"), make_measured(5.0))):
-        keep(tmp_path, make_record(make_spec(seed=seed), 0.8, 1000, measured))
+        store_record(tmp_path, make_record(make_spec(seed=seed), 0.8, 1000, measured))
     (row,) = make_rows(collect(study_in(tmp_path), tmp_path).comparisons[0])
     assert row.measured == make_measured(5.0)
 
@@ -276,7 +278,7 @@ def test_training_time_includes_features_that_came_from_the_cache(tmp_path: Path
     for name, accuracy, reused_seconds in (("vgg16", 0.8, 40.0), ("resnet18", 0.7, None)):
         record = make_record(make_spec(name), accuracy, 10**9)
         training = dataclasses.replace(record.training, seconds=2.0, reused_seconds=reused_seconds)
-        keep(tmp_path, record.model_copy(update={"training": training}))
+        store_record(tmp_path, record.model_copy(update={"training": training}))
     study = study_in(tmp_path, "vgg16", "resnet18")
     (known, unknown) = read_report(study, Path("s.yaml")).analyses[0].rows
     time = COLUMNS["time"]
@@ -296,7 +298,7 @@ def test_synthetic_data_and_random_weights_are_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["md", "html", "latex"])
-def test_the_deployed_form_is_marked_and_what_training_takes_is_told(
+def test_the_deployed_form_is_marked_and_what_training_takes_is_reported(
     tmp_path: Path, form: str
 ) -> None:
     said = " ".join(text(two_forms(tmp_path), form).replace(r"\_", "_").split())
@@ -324,8 +326,8 @@ def two_forms(root: Path) -> StudySettings:
     cost = dataclasses.replace(
         record.cost, params=2_080_000, training_macs=1052 * 10**6, training_params=5_290_000
     )
-    keep(root, record.model_copy(update={"cost": cost}))
-    keep(root, make_record(make_spec("vgg16"), 0.7, 10**9))
+    store_record(root, record.model_copy(update={"cost": cost}))
+    store_record(root, make_record(make_spec("vgg16"), 0.7, 10**9))
     return study_in(root, "mobileone_s0", "vgg16")
 
 

@@ -15,7 +15,7 @@ from benchmark.report.markdown import render_md
 from benchmark.report.render import columns, table_cells
 from clothclf.settings import ArchitectureSettings, DataSettings
 from tests.benchmark.examples import make_record, make_spec
-from tests.benchmark.test_report_contents import keep
+from tests.benchmark.test_report_contents import store_record
 
 SWEEP = DataSettings(image_size=(64, 96))
 
@@ -23,7 +23,7 @@ SWEEP = DataSettings(image_size=(64, 96))
 def swept(folder: Path, *sizes: int) -> StudySettings:
     for size in sizes:
         spec = make_spec("vgg16", data=SWEEP, image_size=size, several_sizes=True)
-        keep(folder, make_record(spec, 0.5 + size / 1000, size * 1000))
+        store_record(folder, make_record(spec, 0.5 + size / 1000, size * 1000))
     return StudySettings(
         study="s",
         data=SWEEP,
@@ -44,7 +44,7 @@ def test_sizes_of_an_architecture_are_rows_that_say_their_size(tmp_path: Path) -
 
 
 def test_one_size_needs_no_column_and_no_mark(tmp_path: Path) -> None:
-    keep(tmp_path, make_record(make_spec("vgg16"), 0.5, 1000))
+    store_record(tmp_path, make_record(make_spec("vgg16"), 0.5, 1000))
     study = StudySettings(study="s", architectures=(ArchitectureSettings(name="vgg16"),))
     analysis = analyse(collect(study, tmp_path).comparisons[0], tmp_path)
     assert analysis.rows[0].name == "vgg16"
@@ -52,10 +52,10 @@ def test_one_size_needs_no_column_and_no_mark(tmp_path: Path) -> None:
     assert {len(row) for row in table_cells(analysis, ["a"])} == {len(columns(analysis))}
 
 
-def test_a_size_that_has_not_been_run_is_told(tmp_path: Path) -> None:
+def test_a_size_that_has_not_been_run_is_reported(tmp_path: Path) -> None:
     study = swept(tmp_path, 64)
     collection = collect(study, tmp_path)
-    assert collection.not_begun == ["vgg16 @ 96, seed 0"]
+    assert collection.not_started == ["vgg16 @ 96, seed 0"]
     analysis = analyse(collection.comparisons[0], tmp_path)
     assert "64 x 64 px" in render_md(study, collection, [analysis])
 

@@ -24,8 +24,8 @@ from tests.benchmark.test_tracking import runs_of
 
 
 def records(folder: Path) -> dict[str, RunRecord]:
-    found = (item.record() for item in study_folders(folder / "mlruns", "tiny"))
-    return {record.spec.architecture: record for record in found if record is not None}
+    result = (item.record() for item in study_folders(folder / "mlruns", "tiny"))
+    return {record.spec.architecture: record for record in result if record is not None}
 
 
 def folder_of(study: StudyRun, architecture: str) -> RunFolder:
@@ -43,9 +43,9 @@ def test_a_study_ends_with_a_table_of_its_architectures(tiny_study: StudyRun) ->
 
 def test_every_run_leaves_its_whole_story(tiny_study: StudyRun) -> None:
     """Config, manifest, findings, epochs, cost, predictions, image, weights, log, record."""
-    found = records(tiny_study.folder)
-    assert set(found) == {"test_resnet", "test_efficientnet"}
-    for name, record in found.items():
+    result = records(tiny_study.folder)
+    assert set(result) == {"test_resnet", "test_efficientnet"}
+    for name, record in result.items():
         folder = folder_of(tiny_study, name)
         present = {item.name for item in folder.path.iterdir()}
         assert present == {
@@ -203,7 +203,7 @@ def test_one_changed_key_trains_what_changed_with_the_same_numbers_for_the_rest(
     assert len(list(study_folders(tmp_path / "mlruns", "tiny"))) == 2
 
 
-def test_a_failed_run_is_told_and_does_not_stop_the_rest(bench: Bench, tmp_path: Path) -> None:
+def test_a_failed_run_is_reported_and_does_not_stop_the_rest(bench: Bench, tmp_path: Path) -> None:
     """A learning rate without measure ends in a loss that is not finite, twice."""
     done = bench("run", "--all", "-c", "tiny.yaml", "--set", "train.learning_rate=1e38")
     assert done.code == 1

@@ -92,19 +92,19 @@ def test_every_run_is_listed_with_state_and_what_tells_it_apart(runs: Runs, tmp_
     assert "75.00 %" in runs("list").stdout
 
 
-def test_a_deleted_run_is_gone_here_and_in_mlflow_with_its_artifacts(
+def test_a_deleted_run_is_missing_here_and_in_mlflow_with_its_artifacts(
     runs: Runs, tmp_path: Path
 ) -> None:
     """The others stay; a sync does not bring it back."""
     root = tmp_path / "mlruns"
-    kept, gone = fail(root, "resnet18"), fail(root, "vgg16")
+    saved, missing = fail(root, "resnet18"), fail(root, "vgg16")
     store = MlflowStore(f"sqlite:///{root}/mlflow.db", "s", root)
-    for folder in (kept, gone):
-        assert store.bring(folder)
+    for folder in (saved, missing):
+        assert store.log_result(folder)
     assert len(list((root / "artifacts/s").glob("*/artifacts/log.txt"))) == 2
     done = runs("delete", "vgg16-s0", typed="vgg16-s0\n")
     assert done.exit_code == 0, done.stderr
-    assert (kept.path.exists(), gone.path.exists()) == (True, False)
+    assert (saved.path.exists(), missing.path.exists()) == (True, False)
     (left,) = open_runs(store)
     assert left.data.tags["bench.architecture"] == "resnet18"
     assert [path.name for path in (root / "artifacts/s").iterdir()] == [left.info.run_id]
@@ -164,7 +164,7 @@ def test_a_registered_run_is_refused(runs: Runs, tmp_path: Path) -> None:
     root = tmp_path / "mlruns"
     folder = fail(root, "vgg16")
     store = MlflowStore(f"sqlite:///{root}/mlflow.db", "s", root)
-    store.bring(folder)
+    store.log_result(folder)
     (run,) = open_runs(store)
     store.client.create_registered_model("shop")
     store.client.create_model_version("shop", run.info.artifact_uri, run.info.run_id)

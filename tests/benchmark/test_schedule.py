@@ -1,4 +1,4 @@
-"""A run's process may die in any way: the parent tells how, and goes on."""
+"""A run's process may die in any way: the parent reports how, and continues."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def spec_on(data: DataSet, **changes: object) -> RunSpec:
 
 def processes_in(folder: Path) -> list[int]:
     """Processes whose command line names a folder."""
-    found = []
+    result = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
@@ -53,8 +53,8 @@ def processes_in(folder: Path) -> list[int]:
             except OSError:
                 continue
             if str(folder).encode() in command:
-                found.append(int(entry.name))
-    return found
+                result.append(int(entry.name))
+    return result
 
 
 class Deaf:
@@ -101,9 +101,9 @@ def test_a_killed_run_is_a_failure_with_its_stage_and_signal(
     (result,) = run_plan([spec], tmp_path, filler(data), [Killer()]).failed
     assert result.stage == "cost"
     assert f"its process was killed by {signal_name(number)}" in result.reason
-    kept = folder.failure()
-    assert kept is not None
-    assert kept.model_copy(update={"check": ""}) == result
+    saved = folder.failure()
+    assert saved is not None
+    assert saved.model_copy(update={"check": ""}) == result
     assert folder.record() is None
     assert processes_in(folder.path) == []
 
@@ -172,7 +172,7 @@ def test_a_stopped_run_goes_on_and_ends_as_if_it_had_not_been(
     assert not (folder.path / files.CHECKPOINTS).exists()
 
 
-def test_a_run_that_takes_too_long_is_ended_and_told(data: DataSet, tmp_path: Path) -> None:
+def test_a_run_that_takes_too_long_is_ended_and_reported(data: DataSet, tmp_path: Path) -> None:
     spec = spec_on(data, **{**LONG, "train": TrainSettings(epochs=10_000)})
     (failure,) = run_plan([spec], tmp_path, filler(data), [], Policy(timeout_s=8.0)).failed
     assert failure.reason == "it exceeded limits.timeout_s, 8 seconds"
@@ -247,7 +247,7 @@ def test_one_failed_run_leaves_the_others_alone(data: DataSet, tmp_path: Path) -
 def test_when_the_time_is_up_what_runs_is_stopped_and_can_go_on(
     data: DataSet, tmp_path: Path
 ) -> None:
-    """It is no failure, and nobody is told that the user interrupted the study."""
+    """It is not a failure, and not reported as an interruption by the user."""
     recorder = Recorder()
     plan = [spec_on(data, seed=seed, train=TrainSettings(epochs=20)) for seed in (0, 1)]
     until = time.monotonic() + 0.3
@@ -255,6 +255,6 @@ def test_when_the_time_is_up_what_runs_is_stopped_and_can_go_on(
     assert not outcome.finished
     assert not outcome.failed
     assert recorder.heard[-1][0] == "interrupted"
-    late = Policy(until=until, one_at_least=True)
+    late = Policy(until=until, finish_one=True)
     (record,) = run_plan(plan, tmp_path, filler(data), [], late).finished
     assert record.spec.seed == 0

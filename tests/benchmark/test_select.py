@@ -1,4 +1,4 @@
-"""Selection: who goes on, what a budget buys, how far the order is to be trusted; and for real."""
+"""Selection: promotion, schedules within a budget, agreement of the order, and real selections."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from benchmark.runs.record import RunRecord
 from benchmark.runs.run_folder import study_folders
 from benchmark.select.agreement import agree, draw_sample
 from benchmark.select.clock import Clock, process_age_s
-from benchmark.select.finalist_rungs import final_s, plan_final, plan_seeds, whole_rung
+from benchmark.select.finalist_rungs import final_s, full_rung, plan_final, plan_seeds
 from benchmark.select.outcome import (
     Outcome,
     RungResult,
@@ -96,10 +96,10 @@ def test_nobody_is_dropped_who_is_better_than_one_who_stays(
     scores: list[RungScore], keep: int
 ) -> None:
     decided = promote(scores, keep, 20)
-    assert len(decided.kept) == min(keep, len(scores))
-    assert {*decided.kept, *decided.dropped} == set(scores)
+    assert len(decided.promoted) == min(keep, len(scores))
+    assert {*decided.promoted, *decided.dropped} == set(scores)
     if decided.dropped:
-        assert decided.kept[-1].accuracy >= decided.dropped[0].accuracy
+        assert decided.promoted[-1].accuracy >= decided.dropped[0].accuracy
 
 
 def test_fewer_macs_then_the_name_win_a_tie() -> None:
@@ -194,7 +194,7 @@ def test_a_budget_too_small_says_what_it_takes() -> None:
 
 
 def test_an_unknown_cost_counts_as_the_median() -> None:
-    rung = whole_rung(3, DEMO, TUNED)
+    rung = full_rung(3, DEMO, TUNED)
     assert final_s([0.1, None, 0.3], rung, TUNED, SPEED) == pytest.approx(
         final_s([0.1, 0.2, 0.3], rung, TUNED, SPEED)
     )
@@ -225,7 +225,7 @@ def test_finalists_are_tuned_and_their_time_includes_the_trials() -> None:
         architectures=(ArchitectureSettings(name="resnet18"),),
         tuning=TuningSettings(trials=4, epochs=1),
     )
-    rung = whole_rung(1, DEMO, TUNED)
+    rung = full_rung(1, DEMO, TUNED)
     assert final_study(study, "finetune", rung, DEMO).tuning == study.tuning
     assert probe_study(study, 0, rung.model_copy(update={"kind": "probe"}), DEMO).tuning is None
     tuned = training_of(study, "finetune", DEMO)
@@ -305,9 +305,9 @@ def rung_result(kind: RungKind, **accuracies: float) -> RungResult:
 
 def test_a_head_that_is_better_than_all_whole_networks_is_the_answer() -> None:
     heads = rung_result("heads", a=0.72, b=0.75)
-    found = find_winner([heads, rung_result("final", b=0.25)])
-    assert found is not None
-    assert (found[0], found[1].name) == ("heads", "b")
+    result = find_winner([heads, rung_result("final", b=0.25)])
+    assert result is not None
+    assert (result[0], result[1].name) == ("heads", "b")
     better = find_winner([heads, rung_result("final", a=0.85)])
     assert better is not None
     assert (better[0], better[1].name) == ("final", "a")
@@ -315,9 +315,9 @@ def test_a_head_that_is_better_than_all_whole_networks_is_the_answer() -> None:
 
 def test_further_seeds_stand_in_place_of_the_first() -> None:
     final, seeds = rung_result("final", a=0.9, b=0.8), rung_result("seeds", a=0.7, b=0.8)
-    found = find_winner([final, seeds])
-    assert found is not None
-    assert (found[0], found[1].name) == ("seeds", "b")
+    result = find_winner([final, seeds])
+    assert result is not None
+    assert (result[0], result[1].name) == ("seeds", "b")
 
 
 def test_a_rung_that_stays_below_the_one_before_is_reported() -> None:
@@ -356,10 +356,10 @@ def test_the_clock_runs_from_the_start_of_the_process_over_all_commands(tmp_path
     (tmp_path / "selections").mkdir()
     first = Clock(100)
     assert 0 < first.spent_s() <= process_age_s() + 0.1
-    first.keep(tmp_path, "x", begun=False)
+    first.persist(tmp_path, "x", resumed=False)
     first.enter("r0")
     again = Clock(100)
-    again.keep(tmp_path, "x", begun=True)
+    again.persist(tmp_path, "x", resumed=True)
     assert again.spent_s() > first.spent_s("setup") + process_age_s() - 0.1
 
 
@@ -372,21 +372,21 @@ NAMES = [f"n{number}" for number in range(8)]
 @given(st.permutations(range(8)))
 def test_agreement_is_the_share_of_pairs_in_order(places: list[int]) -> None:
     trained = {name: place / 10 for name, place in zip(NAMES, places, strict=True)}
-    found = agree(NAMES, trained, trained["n0"])
-    assert found is not None
+    result = agree(NAMES, trained, trained["n0"])
+    assert result is not None
     right = sum(places[i] > places[j] for i in range(8) for j in range(i + 1, 8))
-    assert (found.agreeing, found.pairs) == (right, 28)
-    assert found.tau == pytest.approx(2 * right / 28 - 1)
-    assert found.low <= found.share <= found.high
-    assert len(found.ahead) == sum(place > places[0] for place in places)
-    assert found.regret == pytest.approx(max(places) / 10 - places[0] / 10)
+    assert (result.agreeing, result.pairs) == (right, 28)
+    assert result.tau == pytest.approx(2 * right / 28 - 1)
+    assert result.low <= result.share <= result.high
+    assert len(result.ahead) == sum(place > places[0] for place in places)
+    assert result.regret == pytest.approx(max(places) / 10 - places[0] / 10)
 
 
 def test_pairs_that_were_judged_in_full_are_left_out() -> None:
     trained = {"a": 0.9, "b": 0.8, "c": 0.7}
-    found = agree(["a", "b", "c"], trained, 0.9, judged_in_full=["a", "b"])
-    assert found is not None
-    assert found.pairs == 2
+    result = agree(["a", "b", "c"], trained, 0.9, judged_in_full=["a", "b"])
+    assert result is not None
+    assert result.pairs == 2
     assert agree(["a", "b", "c"], trained, 0.9, judged_in_full=["a", "b", "c"]) is None
 
 
@@ -427,22 +427,22 @@ def prepare(folder: Path) -> None:
     save_file({"stem.weight": np.zeros(3, dtype=np.float32)}, folder / "wrong.safetensors")
 
 
-def answer(folder: Path) -> Any:
+def selection_result(folder: Path) -> Any:
     """All that a selection decided, without its times."""
     text = (folder / "selection.json").read_text()
-    told = json.loads(text.replace(str(folder), "FOLDER"))  # where weights lie decides nothing
-    return told["winner"], told["pick"], told["architectures"]
+    result = json.loads(text.replace(str(folder), "FOLDER"))  # where weights lie decides nothing
+    return result["winner"], result["pick"], result["architectures"]
 
 
 def records(folder: Path) -> dict[str, RunRecord]:
     """Finished runs of all rungs, by rung's study and run."""
-    found = {}
+    result = {}
     for study in (folder / "mlruns" / "runs").iterdir():
         for run in study_folders(folder / "mlruns", study.name):
             record = run.verified_record()
             if record is not None:
-                found[f"{study.name}/{record.run_id}"] = record
-    return found
+                result[f"{study.name}/{record.run_id}"] = record
+    return result
 
 
 @pytest.fixture(scope="module")
@@ -456,7 +456,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Finished]:
 def test_a_selection_halves_down_to_a_winner(whole: tuple[Path, Finished]) -> None:
     folder, done = whole
     assert done.code == 0, done.err
-    winner, _, architectures = answer(folder)
+    winner, _, architectures = selection_result(folder)
     reached = {item["architecture"]: item["reached"] for item in architectures}
     assert sorted(reached.values()) == ["final", "final", "r0", "r0"]
     assert architectures[0]["architecture"] == winner
@@ -465,7 +465,7 @@ def test_a_selection_halves_down_to_a_winner(whole: tuple[Path, Finished]) -> No
 
 def test_what_fails_is_dropped_with_its_reason(whole: tuple[Path, Finished]) -> None:
     folder, _ = whole
-    *_, last = answer(folder)[2]
+    *_, last = selection_result(folder)[2]
     assert last["architecture"] == "test_byobnet"
     assert last["end"].startswith("failed in r0: build: model.weights: ")
 
@@ -475,13 +475,13 @@ def test_everything_is_logged_with_its_rung(whole: tuple[Path, Finished]) -> Non
 
     folder, _ = whole
     client = MlflowClient(tracking_uri=f"sqlite:///{folder}/mlruns/mlflow.db")
-    found = {}
+    result = {}
     for name in ("choosing.select-r0", "choosing.select-final"):
         experiment = client.get_experiment_by_name(name)
         assert experiment is not None
         runs = client.search_runs([experiment.experiment_id], "tags.`bench.kind` = 'run'")
-        found[name] = [run.data.tags["bench.rung"] for run in runs]
-    assert found == {
+        result[name] = [run.data.tags["bench.rung"] for run in runs]
+    assert result == {
         "choosing.select-r0": ["r0"] * 4,
         "choosing.select-final": ["final"] * 2,
     }
@@ -532,21 +532,21 @@ def test_the_winner_is_used_by_the_same_config(whole: tuple[Path, Finished]) -> 
     for arguments in (command, ["predict", "-c", "study.yaml", image]):
         used = run_bench(folder, *arguments)
         assert used.code == 0, used.err
-        assert f"predicted by {answer(folder)[0]}-s0" in used.err
+        assert f"predicted by {selection_result(folder)[0]}-s0" in used.err
         assert "the winner of selection choosing-" in used.err
 
 
-def test_asked_again_it_runs_nothing_and_says_the_same(whole: tuple[Path, Finished]) -> None:
+def test_run_again_it_runs_nothing_and_says_the_same(whole: tuple[Path, Finished]) -> None:
     folder, _ = whole
-    before, first = answer(folder), records(folder)
+    before, first = selection_result(folder), records(folder)
     again = run_bench(folder, *ASK, "-o", "selection.json")
     assert again.code == 0, again.err
-    assert answer(folder) == before
+    assert selection_result(folder) == before
     finished = {name: record.finished_at for name, record in first.items()}
     assert {name: record.finished_at for name, record in records(folder).items()} == finished
 
 
-def test_killed_and_asked_again_it_gives_the_same_answer(
+def test_killed_and_run_again_it_gives_the_same_answer(
     whole: tuple[Path, Finished], tmp_path: Path
 ) -> None:
     """Killed when the last rung has begun; what was finished is not run again."""
@@ -562,9 +562,9 @@ def test_killed_and_asked_again_it_gives_the_same_answer(
             env=environment(),
             preexec_fn=heed_signals,
         )
-        begun = tmp_path / "mlruns" / "runs" / "choosing.select-final"
+        started = tmp_path / "mlruns" / "runs" / "choosing.select-final"
         end = time.monotonic() + 900
-        while not list(begun.glob("*/spec.json")) and process.poll() is None:
+        while not list(started.glob("*/spec.json")) and process.poll() is None:
             assert time.monotonic() < end
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGKILL)
@@ -574,7 +574,7 @@ def test_killed_and_asked_again_it_gives_the_same_answer(
     assert run_bench(tmp_path, *command[len(COMMAND) :], timeout_s=900).code == 0
     after = {name: record.finished_at for name, record in records(tmp_path).items()}
     assert before.items() <= after.items()
-    assert answer(tmp_path) == answer(whole[0])
+    assert selection_result(tmp_path) == selection_result(whole[0])
 
 
 @pytest.mark.slow
@@ -588,11 +588,11 @@ def test_a_finetuned_answer_is_not_below_the_best_head_and_keeps_to_its_budget(
     done = run_bench(tmp_path, *command, "-o", "s.json", "test_resnet", "test_vit", timeout_s=900)
     assert done.code == 0, done.err
     assert time.monotonic() - started < 180
-    told = json.loads((tmp_path / "s.json").read_text())
-    assert [rung["kind"] for rung in told["selection"]["rungs"]][:2] == ["heads", "final"]
-    judged = [item["valid_accuracy"] for item in told["architectures"]]
+    result = json.loads((tmp_path / "s.json").read_text())
+    assert [rung["kind"] for rung in result["selection"]["rungs"]][:2] == ["heads", "final"]
+    judged = [item["valid_accuracy"] for item in result["architectures"]]
     best = max(each.get("heads", 0.0) for each in judged)
-    assert told["selection"]["winner"]["valid_accuracy"] >= best
+    assert result["selection"]["winner"]["valid_accuracy"] >= best
 
 
 def test_the_schedule_can_be_seen_without_running(bench: Bench, tmp_path: Path) -> None:

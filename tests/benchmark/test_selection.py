@@ -52,9 +52,9 @@ def test_a_list_has_a_name_on_each_line_and_keeps_its_entrys_head(
     monkeypatch.chdir(tmp_path)
     Path("names.txt").write_text("# two\n\nvgg11  # small\nvgg1[13]\n")
     entry = ArchitectureSettings.model_validate({"file": "names.txt", "head": {"hidden": 4}})
-    found = expand([entry])
-    assert [item.name for item in found] == ["vgg11", "vgg13"]
-    assert {item.head for item in found} == {HeadSettings(hidden=4)}
+    result = expand([entry])
+    assert [item.name for item in result] == ["vgg11", "vgg13"]
+    assert {item.head for item in result} == {HeadSettings(hidden=4)}
     assert [item.name for item in named_entries(["@names.txt"])] == ["vgg11", "vgg13"]
 
 
@@ -70,7 +70,7 @@ def test_a_list_has_a_name_on_each_line_and_keeps_its_entrys_head(
         (b"x\n" * 10_001, "more than 10,000 lines"),
     ],
 )
-def test_a_list_that_cannot_be_used_is_told_by_file_and_line(
+def test_a_list_that_cannot_be_used_is_reported_by_file_and_line(
     content: bytes | None, says: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "names.txt"
@@ -80,15 +80,15 @@ def test_a_list_that_cannot_be_used_is_told_by_file_and_line(
         named_entries([f"@{path}"])
 
 
-def test_all_unknown_names_are_told_at_once() -> None:
+def test_all_unknown_names_are_reported_at_once() -> None:
     with pytest.raises(UserError) as caught:
         named_entries(["vgg61", "vgg16", "no_such_*"])
     assert len(str(caught.value).splitlines()) == 2
 
 
 def test_a_wildcard_goes_over_tags_where_it_has_a_dot() -> None:
-    found = [entry.name for entry in named_entries(["efficientnet_b0.*"])]
-    assert "efficientnet_b0.ra_in1k" in found
+    result = [entry.name for entry in named_entries(["efficientnet_b0.*"])]
+    assert "efficientnet_b0.ra_in1k" in result
     with pytest.raises(UserError, match="no timm architecture with a tag"):
         expand([ArchitectureSettings(name="efficientnet_b0.zz*")])
 
@@ -96,11 +96,11 @@ def test_a_wildcard_goes_over_tags_where_it_has_a_dot() -> None:
 def test_limits_leave_out_with_a_reason_what_is_too_large_at_its_size(tmp_path: Path) -> None:
     limits = SelectionSettings(max_gmacs=0.005, exclude=("*_vit",))
     asked = study("test_resnet", "test_vit", data=DataSettings(image_size=(32, 64)))
-    found = find_architectures(asked.model_copy(update={"selection": limits}), [], tmp_path)
-    told = {(item.entry.name, item.image_size): item.out for item in found}
-    assert told["test_resnet", 32] == ""
-    assert "GMACs, more than 0.005" in told["test_resnet", 64]
-    assert told["test_vit", 32] == told["test_vit", 64] == "excluded by *_vit"
+    actual = find_architectures(asked.model_copy(update={"selection": limits}), [], tmp_path)
+    result = {(item.entry.name, item.image_size): item.out for item in actual}
+    assert result["test_resnet", 32] == ""
+    assert "GMACs, more than 0.005" in result["test_resnet", 64]
+    assert result["test_vit", 32] == result["test_vit", 64] == "excluded by *_vit"
 
 
 def test_limits_that_leave_nothing_say_the_smallest(tmp_path: Path) -> None:
@@ -134,11 +134,11 @@ def test_counts_are_kept_and_many_are_counted_as_few_are(tmp_path: Path) -> None
     here = [count_many([request], tmp_path / "b")[0] for request in requests[:2]]
     assert by_processes[:2] == here
     assert len(list((tmp_path / "a" / "counts").iterdir())) == len(requests)
-    told: list[int] = []
-    assert count_many(requests, tmp_path / "a", lambda done, total: told.append(done)) == (
+    result: list[int] = []
+    assert count_many(requests, tmp_path / "a", lambda done, total: result.append(done)) == (
         by_processes
     )
-    assert told == []
+    assert result == []
 
 
 def test_counting_and_checking_agree_on_a_refusal(tmp_path: Path) -> None:
@@ -151,8 +151,8 @@ def test_counting_and_checking_agree_on_a_refusal(tmp_path: Path) -> None:
 def test_limits_are_on_what_is_deployed(tmp_path: Path) -> None:
     limits = SelectionSettings(max_gmacs=0.08)  # at 112 px, 0.070 deployed and 0.267 in training
     asked = study("mobileone_s0", data=DataSettings(image_size=112), selection=limits)
-    (found,) = find_architectures(asked, [], tmp_path)
-    assert found.out == ""
+    (result,) = find_architectures(asked, [], tmp_path)
+    assert result.out == ""
     (backbone,) = count_many([backbone_request("mobileone_s0", 112)], tmp_path)
     head = backbone.with_head(HeadSettings(), 3)
     assert head.training_macs == (backbone.training_macs or 0) + backbone.features * 3

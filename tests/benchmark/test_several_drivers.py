@@ -60,10 +60,10 @@ def failed(root: Path) -> RunFolder:
     spec = spec_of_all()
     folder = RunFolder.of(root, spec)
     folder.start(spec)
-    told = Failure(
+    result = Failure(
         run_id=spec.run_id, spec=spec, stage="train", reason="why", log_tail="", at="2024"
     )
-    folder.write(files.FAILURE, told)
+    folder.write(files.FAILURE, result)
     return folder
 
 
@@ -86,7 +86,7 @@ def states(store: MlflowStore) -> list[str]:
 def test_a_run_that_another_process_writes_to_is_left_alone(
     store: MlflowStore, another: subprocess.Popen[bytes]
 ) -> None:
-    """Both are shown while both go on."""
+    """Both are shown while both run."""
     theirs = begin_as(another, store)
     store.start(spec_of_all())
     assert states(store) == ["RUNNING", "RUNNING"]
@@ -99,7 +99,7 @@ def test_of_two_drivers_that_finish_the_same_run_one_is_shown(
     """The last, with each epoch once."""
     theirs = begin_as(another, store)
     store.start(spec_of_all())
-    assert store.bring(finished(tmp_path))
+    assert store.log_result(finished(tmp_path))
     assert states(store) == ["FINISHED", "RUNNING"]
     store.client.set_terminated(theirs, "FINISHED")
     store._settle(store._find(spec_of_all().run_id))  # as the other driver does then
@@ -110,11 +110,11 @@ def test_of_two_drivers_that_finish_the_same_run_one_is_shown(
 def test_nothing_finished_is_deleted_before_another_is(store: MlflowStore, tmp_path: Path) -> None:
     """A run that is done again, or by another driver, may be killed on the way."""
     folder = finished(tmp_path)
-    assert store.bring(folder)
+    assert store.log_result(folder)
     (first,) = shown(store)
     store.start(spec_of_all())
     assert states(store) == ["FINISHED", "RUNNING"]
-    assert store.bring(folder)
+    assert store.log_result(folder)
     (last,) = shown(store)
     assert last.info.run_id != first.info.run_id
 
@@ -124,7 +124,7 @@ def test_a_dead_process_leaves_nothing_beside_what_is_finished(
 ) -> None:
     begin_as(another, store)
     store.start(spec_of_all())
-    store.bring(finished(tmp_path))
+    store.log_result(finished(tmp_path))
     another.kill()
     another.wait()
     assert states(opened(tmp_path)) == ["FINISHED"]
@@ -144,12 +144,12 @@ def test_of_two_dead_drivers_of_a_run_one_attempt_is_left(
 
 def test_a_finished_run_goes_before_a_failed_one(store: MlflowStore, tmp_path: Path) -> None:
     """It failed on one machine and finished on another, in whatever order."""
-    store.bring(failed(tmp_path / "one"))
+    store.log_result(failed(tmp_path / "one"))
     assert states(store) == ["FAILED"]
-    store.bring(finished(tmp_path / "two"))
+    store.log_result(finished(tmp_path / "two"))
     assert states(store) == ["FINISHED"]
     store.start(spec_of_all())
-    store.bring(failed(tmp_path / "one"))
+    store.log_result(failed(tmp_path / "one"))
     assert states(store) == ["FINISHED"]
 
 
@@ -158,7 +158,7 @@ def test_what_is_finished_is_known_without_asking_for_each(
 ) -> None:
     """A study of thousands of finished runs would ask thousands of times."""
     folder = finished(tmp_path)
-    store.bring(folder)
+    store.log_result(folder)
     later = opened(tmp_path)
     asked: list[str] = []
     search = later.client.search_runs
@@ -168,7 +168,7 @@ def test_what_is_finished_is_known_without_asking_for_each(
         return search(*args, **named)
 
     monkeypatch.setattr(later.client, "search_runs", counted)
-    assert [later.bring(folder) for _ in range(3)] == [False] * 3
+    assert [later.log_result(folder) for _ in range(3)] == [False] * 3
     assert asked == ["attributes.status = 'FINISHED'"]
 
 
@@ -178,8 +178,8 @@ def test_two_drivers_agree_on_which_run_stays(store: MlflowStore) -> None:
     for _ in range(2):
         run = store.client.create_run(store.experiment_id, tags=tags)
         store.client.set_terminated(run.info.run_id, "FINISHED", end_time=1_700_000_000_000)
-    found = shown(store)
-    first, second = (attempts.superfluous(order) for order in (found, found[::-1]))
+    result = shown(store)
+    first, second = (attempts.superfluous(order) for order in (result, result[::-1]))
     assert len(first) == 1
     assert first[0].info.run_id == second[0].info.run_id
 
@@ -215,7 +215,7 @@ def report_of(store: MlflowStore, text: str) -> str:
 def test_of_two_drivers_reports_the_later_stays(
     store: MlflowStore, another: subprocess.Popen[bytes]
 ) -> None:
-    """One that another driver is still writing is left alone, and not believed."""
+    """One that another driver is still writing is neither changed nor counted."""
     tags = {
         **life.heartbeat_tags(),
         life.PROCESS_TAG: life._process(another.pid),
@@ -235,5 +235,5 @@ def test_of_two_drivers_reports_the_later_stays(
 def test_a_report_that_a_dead_driver_began_is_taken_away(store: MlflowStore) -> None:
     tags = {**life.heartbeat_tags(), KIND_TAG: REPORT_KIND, life.PROCESS_TAG: "1 1"}
     store.client.create_run(store.experiment_id, tags=tags)
-    made = report_of(store, "ours")
-    assert [run.info.run_id for run in shown(store)] == [made]
+    created = report_of(store, "ours")
+    assert [run.info.run_id for run in shown(store)] == [created]

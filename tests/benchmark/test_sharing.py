@@ -27,7 +27,7 @@ from benchmark.report.rows import make_rows
 from benchmark.report.write import read_report
 from benchmark.runs import run_folder as files
 from benchmark.runs.audits import Audit, AuditHead, Suspect, find_audit, store_audit
-from benchmark.runs.curves import CurveFile, CurvePoint, LearningCurve
+from benchmark.runs.curve_results import CurveFile, CurvePoint, LearningCurve
 from benchmark.runs.record import RunRecord
 from benchmark.runs.run_folder import CHECK, RunFolder, study_folders
 from benchmark.runs.shareable import shareable_record

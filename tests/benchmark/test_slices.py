@@ -1,4 +1,4 @@
-"""Accuracy by slice: planted weak spots are found, none is reported where there is none."""
+"""Accuracy by slice: planted weak slices are found, none is reported where there is none."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def found_in(
 ) -> list[str]:
     columns, correct = draw_study(generator, drop)
     own = np.arange(IMAGES) if groups is None else groups
-    found = compare_slices(columns, correct, own, margin=0.01)
-    return [slice_.value for slice_ in found.weakest]
+    result = compare_slices(columns, correct, own, margin=0.01)
+    return [slice_.value for slice_ in result.weakest]
 
 
 def test_a_planted_weak_slice_is_among_the_first_three() -> None:
@@ -94,8 +94,8 @@ def test_seeds_are_averaged_and_equal_rows_are_equivalent() -> None:
     generator = np.random.default_rng(2)
     columns, correct = draw_study(generator, 0.2)
     same = {0: np.repeat(correct[0], 3, axis=0), 1: np.repeat(correct[0], 3, axis=0)}
-    found = compare_slices({"a": columns["a"]}, same, np.arange(IMAGES), margin=0.01)
-    for slice_ in found.all:
+    result = compare_slices({"a": columns["a"]}, same, np.arange(IMAGES), margin=0.01)
+    for slice_ in result.all:
         mask = np.array([value == slice_.value for value in columns["a"]])
         assert slice_.images == mask.sum()
         assert slice_.figures[0].accuracy == pytest.approx(correct[0][0, mask].mean())
@@ -103,7 +103,7 @@ def test_seeds_are_averaged_and_equal_rows_are_equivalent() -> None:
         (pair,) = slice_.pairs
         # So few images cannot show that two rows are equivalent within a point.
         assert (pair.difference, pair.verdict) == (0, "undecided")
-    assert set(found.weakest[0].weak) == {0, 1}
+    assert set(result.weakest[0].weak) == {0, 1}
 
 
 def test_a_difference_on_one_slice_is_apart_there_alone() -> None:
@@ -112,8 +112,8 @@ def test_a_difference_on_one_slice_is_apart_there_alone() -> None:
     on_slice = np.array([value == "a1" for value in columns["a"]])
     worse = correct[0] & ~(on_slice & (generator.random(IMAGES) < 0.4))
     rows = {0: correct[0], 1: worse}
-    found = compare_slices({"a": columns["a"]}, rows, np.arange(IMAGES), margin=0.01)
-    verdicts = {slice_.value: slice_.pairs[0].verdict for slice_ in found.all}
+    result = compare_slices({"a": columns["a"]}, rows, np.arange(IMAGES), margin=0.01)
+    verdicts = {slice_.value: slice_.pairs[0].verdict for slice_ in result.all}
     assert verdicts.pop("a1") == "apart"
     assert "apart" not in verdicts.values()
 
@@ -159,15 +159,15 @@ def test_every_format_has_the_slices(made: Made) -> None:
     assert slices is not None
     assert slices.columns == ("masterCategory", "brightness")
     by_category = slices.of("masterCategory")
-    assert sum(found.images for found in by_category) == 198
+    assert sum(result.images for result in by_category) == 198
     for form in ("md", "html", "latex"):
         text = report.text(form)
-        for found in by_category:
-            assert found.value in text
-            accuracy = 100 * found.figures[0].accuracy
+        for result in by_category:
+            assert result.value in text
+            accuracy = 100 * result.figures[0].accuracy
             assert f"{accuracy:.1f}" in text
     values = json.loads(report.text("json"))["comparisons"][0]["slices"]["all"]
-    assert [item["value"] for item in values] == [found.value for found in slices.all]
+    assert [item["value"] for item in values] == [result.value for result in slices.all]
     assert f"test_accuracy[masterCategory={by_category[0].value}]" in report.text("csv")
     assert "slice" not in read_report(made.study).text("md")
 
@@ -203,6 +203,6 @@ def test_properties_are_quarters_in_their_order(made: Made) -> None:
     slices = report.analyses[0].slices
     assert slices is not None
     for name in PROPERTIES:
-        lowest = [float(found.value.split()[0]) for found in slices.of(name)]
+        lowest = [float(result.value.split()[0]) for result in slices.of(name)]
         assert len(lowest) == 4
         assert lowest == sorted(lowest)

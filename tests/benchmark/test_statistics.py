@@ -33,7 +33,12 @@ from benchmark.runs.run_folder import RunFolder
 from clothclf.settings import DataSettings, SplitSettings
 from clothclf.training.calibration import calibration_error
 from clothclf.training.metrics import f1_scores
-from tests.benchmark.answered import Pictures, draw_answers, draw_pictures, keep_answers
+from tests.benchmark.predicted_runs import (
+    DrawnImages,
+    draw_predictions,
+    draw_test_set,
+    store_predicted_run,
+)
 
 SAME = 1e-9
 """How closely two implementations of one method agree."""
@@ -147,7 +152,7 @@ def test_several_seeds_give_twice_the_median_and_one_gives_its_own() -> None:
 # Resampling, intervals, bootstrap test
 
 
-def test_twins_are_drawn_together_and_each_draw_has_as_many_groups() -> None:
+def test_exact_duplicates_are_drawn_together_and_each_draw_has_as_many_groups() -> None:
     groups = np.array([0, 1, 1, 2, 3, 3, 3])
     counts = np.eye(len(groups))
     times = Resampling(groups, draws=300).sums(counts)
@@ -196,8 +201,8 @@ def test_bootstrap_p_is_that_of_the_normal_approximation(first: int, second: int
     outcomes = np.repeat([1, -1, 0], [first, second, 400 - first - second])
     drawn = Resampling(np.arange(400), draws=4000).sums(outcomes[:, None])[:, 0] / 400
     z = (first - second) / math.sqrt(first + second - (first - second) ** 2 / 400)
-    told = statistics.bootstrap_p((first - second) / 400, drawn)
-    assert told == pytest.approx(2 * stats.norm.sf(abs(z)), abs=0.03)
+    figures_of = statistics.bootstrap_p((first - second) / 400, drawn)
+    assert figures_of == pytest.approx(2 * stats.norm.sf(abs(z)), abs=0.03)
 
 
 def test_bootstrap_p_of_no_spread_is_one_without_a_difference_and_small_with_one() -> None:
@@ -211,8 +216,8 @@ def test_bootstrap_p_of_no_spread_is_one_without_a_difference_and_small_with_one
 def test_macro_f1_by_hand() -> None:
     """Three classes: F1 of 2·2/(3+2), 2·1/(2+3) and 2·1/(1+1)."""
     targets = np.array([0, 0, 0, 1, 1, 2])
-    answers = np.array([0, 0, 1, 1, 0, 2])
-    sums = statistics.class_counts(answers, targets, 3).sum(axis=0)
+    predictions = np.array([0, 0, 1, 1, 0, 2])
+    sums = statistics.class_counts(predictions, targets, 3).sum(axis=0)
     assert sums.tolist() == [2, 1, 1, 3, 2, 1, 3, 2, 1]
     score = f1_scores(*np.split(sums, 3)).mean()
     assert score == pytest.approx((4 / 6 + 2 / 4 + 2 / 2) / 3, abs=SAME)
@@ -227,9 +232,11 @@ LABELS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, m
 @unhurried
 def test_macro_f1_is_that_of_scikit_learn(table: npt.NDArray[np.int64]) -> None:
     """With a class of neither labels nor answers counted as 0."""
-    targets, answers = table.T
-    sums = statistics.class_counts(answers, targets, 5).sum(axis=0)
-    theirs = metrics.f1_score(targets, answers, labels=range(5), average="macro", zero_division=0)
+    targets, predictions = table.T
+    sums = statistics.class_counts(predictions, targets, 5).sum(axis=0)
+    theirs = metrics.f1_score(
+        targets, predictions, labels=range(5), average="macro", zero_division=0
+    )
     assert f1_scores(*np.split(sums, 3)).mean() == pytest.approx(theirs, abs=SAME)
 
 
@@ -275,19 +282,19 @@ def test_an_interval_excludes_zero_exactly_if_p_is_below_the_level(
     values = [value for value, _ in family]
     drawn = drawn_differences(values, [error for _, error in family])
     seeds = [SeedVariance(*seed) if seed else None] * len(values)
-    for found in statistics.simultaneous_differences(values, drawn, seeds):
-        excludes = found.interval.low > 0 or found.interval.high < 0
-        assert excludes == (found.p < 0.05)
+    for result in statistics.simultaneous_differences(values, drawn, seeds):
+        excludes = result.interval.low > 0 or result.interval.high < 0
+        assert excludes == (result.p < 0.05)
 
 
 def test_one_difference_has_students_interval_and_p() -> None:
     (draws,) = drawn_differences([0.03], [0.01])
     for seed, freedom in ((None, math.inf), (SeedVariance(0.0003, 4.0), 4 * (4 / 3) ** 2)):
-        (found,) = statistics.simultaneous_differences([0.03], [draws], [seed])
+        (result,) = statistics.simultaneous_differences([0.03], [draws], [seed])
         error = math.sqrt(draws.var(ddof=1) + (seed.variance if seed else 0))
         half = float(stats.t.ppf(0.975, freedom)) * error
-        assert found.interval.high - found.value == pytest.approx(half, rel=0.05)
-        assert found.p == pytest.approx(2 * float(stats.t.sf(0.03 / error, freedom)), abs=0.02)
+        assert result.interval.high - result.value == pytest.approx(half, rel=0.05)
+        assert result.p == pytest.approx(2 * float(stats.t.sf(0.03 / error, freedom)), abs=0.02)
 
 
 def test_more_comparisons_widen_intervals_and_equal_ones_do_not() -> None:
@@ -313,8 +320,8 @@ def test_calibration_error_by_hand() -> None:
     shares = two_classes(0.55, 0.6, 0.95, 0.75, 0.75)
     targets = np.array([0, 1, 0, 0, 1])
     expected = (abs(1 - 0.55 - 0.6) + abs(1 - 0.95) + abs(1 - 1.5)) / 5
-    told = calibration_error(shares, targets, bins=10)
-    assert told == pytest.approx(expected, abs=SAME)
+    figures_of = calibration_error(shares, targets, bins=10)
+    assert figures_of == pytest.approx(expected, abs=SAME)
 
 
 def test_sure_and_right_is_calibrated_sure_and_wrong_is_not() -> None:
@@ -336,8 +343,8 @@ def test_at_the_border_of_coverage_equal_confidences_count_in_part() -> None:
     """Four of five: one of 0.9 that is right, and three of the four of 0.7, half of them right."""
     shares = two_classes(0.7, 0.7, 0.9, 0.7, 0.7)
     targets = np.array([0, 1, 0, 1, 0])
-    told = statistics.accuracy_at_coverage(shares, targets, 0.8)
-    assert told == pytest.approx((1 + 3 * 0.5) / 4)
+    figures_of = statistics.accuracy_at_coverage(shares, targets, 0.8)
+    assert figures_of == pytest.approx((1 + 3 * 0.5) / 4)
 
 
 @given(st.lists(st.tuples(st.sampled_from([0.6, 0.7, 0.8]), st.booleans()), min_size=1), st.data())
@@ -349,9 +356,9 @@ def test_coverage_and_calibration_do_not_depend_on_the_order(
     shares = two_classes(*(confidence for confidence, _ in images))
     targets = np.array([int(not right) for _, right in images])
     for figure in (statistics.accuracy_at_coverage, calibration_error):
-        told = figure(shares, targets)
-        assert figure(shares[order], targets[order]) == pytest.approx(told, abs=SAME)
-        assert 0 <= told <= 1
+        figures_of = figure(shares, targets)
+        assert figure(shares[order], targets[order]) == pytest.approx(figures_of, abs=SAME)
+        assert 0 <= figures_of <= 1
 
 
 @given(st.lists(st.booleans(), min_size=1), st.floats(0.01, 1))
@@ -361,24 +368,24 @@ def test_with_equal_confidences_coverage_changes_nothing(
 ) -> None:
     shares = two_classes(*[0.8] * len(right))
     targets = np.array([int(not item) for item in right])
-    told = statistics.accuracy_at_coverage(shares, targets, coverage)
-    assert told == pytest.approx(sum(right) / len(right), abs=SAME)
+    figures_of = statistics.accuracy_at_coverage(shares, targets, coverage)
+    assert figures_of == pytest.approx(sum(right) / len(right), abs=SAME)
 
 
 # Whole comparisons, from run folders
 
 
 def test_an_analysis_agrees_with_scikit_learn(tmp_path: Path) -> None:
-    images = draw_pictures(400, "abcde", duplicates=40)
-    shares = draw_answers(images.targets, drawn_right(400, 0.8, 1), 5, seed=1)
-    record = keep_answers(tmp_path, images, shares)
+    images = draw_test_set(400, "abcde", duplicates=40)
+    shares = draw_predictions(images.targets, drawn_right(400, 0.8, 1), 5, seed=1)
+    record = store_predicted_run(tmp_path, images, shares)
     analysis = analysis_of(tmp_path, record)
     (figures,) = analysis.statistics
     assert figures is not None
-    answers = shares.argmax(axis=1)
-    confusion = metrics.confusion_matrix(images.targets, answers, labels=range(5))
+    predictions = shares.argmax(axis=1)
+    confusion = metrics.confusion_matrix(images.targets, predictions, labels=range(5))
     assert np.array_equal(figures.confusion, confusion)
-    report = metrics.precision_recall_fscore_support(images.targets, answers, zero_division=0)
+    report = metrics.precision_recall_fscore_support(images.targets, predictions, zero_division=0)
     by_label = {result.label: result for result in figures.per_class}
     for place, label in enumerate("abcde"):
         theirs = [float(column[place]) for column in report]
@@ -386,7 +393,7 @@ def test_an_analysis_agrees_with_scikit_learn(tmp_path: Path) -> None:
         assert [own.precision, own.recall, own.f1, own.images] == pytest.approx(theirs, abs=SAME)
     f1 = [result.f1 for result in figures.per_class]
     assert f1 == sorted(f1)
-    assert analysis.rows[0].accuracy == metrics.accuracy_score(images.targets, answers)
+    assert analysis.rows[0].accuracy == metrics.accuracy_score(images.targets, predictions)
     most = max((confusion[i, j], i, j) for i in range(5) for j in range(5) if i != j)
     hardest = figures.hardest[0]
     assert hardest.images == most[0]
@@ -398,9 +405,9 @@ def test_an_analysis_agrees_with_scikit_learn(tmp_path: Path) -> None:
 def test_intervals_hold_the_figure_and_narrow_with_more_images(tmp_path: Path) -> None:
     widths = []
     for count in (200, 3200):
-        images = draw_pictures(count, duplicates=count // 10)
-        shares = draw_answers(images.targets, drawn_right(count, 0.85, 1), 3)
-        record = keep_answers(tmp_path / str(count), images, shares)
+        images = draw_test_set(count, duplicates=count // 10)
+        shares = draw_predictions(images.targets, drawn_right(count, 0.85, 1), 3)
+        record = store_predicted_run(tmp_path / str(count), images, shares)
         analysis = analysis_of(tmp_path / str(count), record)
         (figures,), (row,) = analysis.statistics, analysis.rows
         assert figures is not None
@@ -411,29 +418,29 @@ def test_intervals_hold_the_figure_and_narrow_with_more_images(tmp_path: Path) -
     assert widths[1] == pytest.approx(widths[0] / 4, rel=0.2)
 
 
-def three_runs(root: Path, images: Pictures, order: tuple[int, ...] = (0, 1, 2)) -> Analysis:
+def three_runs(root: Path, images: DrawnImages, order: tuple[int, ...] = (0, 1, 2)) -> Analysis:
     """Three architectures of unlike accuracy on the same images."""
     count, classes = len(images.ids), len(images.classes)
     records = []
     for number in order:
         right = drawn_right(count, 0.9 - 0.1 * number, number)
-        shares = draw_answers(images.targets, right, classes, seed=number)
-        records.append(keep_answers(root, images, shares, f"a{number}"))
+        shares = draw_predictions(images.targets, right, classes, seed=number)
+        records.append(store_predicted_run(root, images, shares, f"a{number}"))
     return analysis_of(root, *records)
 
 
-def told(pair: Pair) -> list[float]:
+def figures_of(pair: Pair) -> list[float]:
     """What a pair says that does not depend on which one comes first."""
     return [pair.mcnemar_p, pair.bootstrap_p, pair.mcnemar_adjusted, pair.bootstrap_adjusted]
 
 
 def test_a_pair_by_hand(tmp_path: Path) -> None:
     """Of 12 images, the first alone has 5 right, the second alone 1, both 4, none 2."""
-    images = draw_pictures(12)
+    images = draw_test_set(12)
     first = np.array([True] * 9 + [False] * 3)
     second = np.array([True] * 4 + [False] * 5 + [True] + [False] * 2)
     records = [
-        keep_answers(tmp_path, images, draw_answers(images.targets, right, 3), name)
+        store_predicted_run(tmp_path, images, draw_predictions(images.targets, right, 3), name)
         for name, right in (("one", first), ("other", second))
     ]
     analysis = analysis_of(tmp_path, *records)
@@ -453,30 +460,30 @@ def test_a_pair_by_hand(tmp_path: Path) -> None:
 
 def test_swapping_two_rows_negates_the_difference_and_keeps_p(tmp_path: Path) -> None:
     """`compare_pairs` is asked both ways round, on the same draws."""
-    images = draw_pictures(300, duplicates=30)
+    images = draw_test_set(300, duplicates=30)
     analysis = three_runs(tmp_path, images)
     assert analysis.test is not None
     resampling = Resampling(analysis.test.groups)
     sizes = resampling.sums(np.ones((300, 1)))[:, 0]
     drawn = {
-        place: resampling.sums((found[0].answers == analysis.test.labels)[:, None])[:, 0] / sizes
-        for place, found in enumerate(analysis.answers)
+        place: resampling.sums((result[0].predicted == analysis.test.labels)[:, None])[:, 0] / sizes
+        for place, result in enumerate(analysis.predictions)
     }
     back = {2 - place: values for place, values in drawn.items()}
-    ahead = compare_pairs(analysis.rows, analysis.answers, analysis.test, drawn)
-    behind = compare_pairs(analysis.rows[::-1], analysis.answers[::-1], analysis.test, back)
+    ahead = compare_pairs(analysis.rows, analysis.predictions, analysis.test, drawn)
+    behind = compare_pairs(analysis.rows[::-1], analysis.predictions[::-1], analysis.test, back)
     for (one, other), pair in ahead.items():
         swapped = behind[2 - other, 2 - one]
         assert swapped.difference == -pair.difference
         assert swapped.interval.low == pytest.approx(-pair.interval.high, abs=SAME)
         assert swapped.interval.high == pytest.approx(-pair.interval.low, abs=SAME)
         assert (swapped.only_first, swapped.only_second) == (pair.only_second, pair.only_first)
-        assert told(swapped) == pytest.approx(told(pair), abs=SAME)
+        assert figures_of(swapped) == pytest.approx(figures_of(pair), abs=SAME)
 
 
 def test_the_order_of_runs_and_of_files_does_not_matter(tmp_path: Path) -> None:
-    """Runs keep their answers in orders of their own, too (see `keep_answers`)."""
-    images = draw_pictures(300, duplicates=30)
+    """Runs keep their answers in orders of their own, too (see `store_predicted_run`)."""
+    images = draw_test_set(300, duplicates=30)
     ahead = three_runs(tmp_path / "1", images)
     behind = three_runs(tmp_path / "2", images, (2, 0, 1))
     assert ahead.pairs == behind.pairs
@@ -486,20 +493,22 @@ def test_the_order_of_runs_and_of_files_does_not_matter(tmp_path: Path) -> None:
 
 def test_counts_by_image_do_not_depend_on_the_order_of_images(tmp_path: Path) -> None:
     """Other ids for the same images: p by McNemar is the same, the interval nearly so."""
-    images = draw_pictures(300)
+    images = draw_test_set(300)
     order = np.random.default_rng(5).permutation(300)
     first = drawn_right(300, 0.9, 1)
     second = drawn_right(300, 0.85, 2)
     pairs = []
     for name, places in (("1", np.arange(300)), ("2", order)):
-        moved = Pictures(
+        moved = DrawnImages(
             images.ids,
             images.targets[places],
             tuple(images.hashes[place] for place in places),
             images.classes,
         )
         records = [
-            keep_answers(tmp_path / name, moved, draw_answers(moved.targets, right[places], 3), who)
+            store_predicted_run(
+                tmp_path / name, moved, draw_predictions(moved.targets, right[places], 3), who
+            )
             for who, right in (("one", first), ("other", second))
         ]
         (pair,) = analysis_of(tmp_path / name, *records).pairs.values()
@@ -511,24 +520,24 @@ def test_counts_by_image_do_not_depend_on_the_order_of_images(tmp_path: Path) ->
 
 
 def test_identical_answers_are_equivalent(tmp_path: Path) -> None:
-    images = draw_pictures(100)
-    shares = draw_answers(images.targets, drawn_right(100, 0.8, 0), 3)
-    records = [keep_answers(tmp_path, images, shares, name) for name in ("one", "other")]
+    images = draw_test_set(100)
+    shares = draw_predictions(images.targets, drawn_right(100, 0.8, 0), 3)
+    records = [store_predicted_run(tmp_path, images, shares, name) for name in ("one", "other")]
     (pair,) = analysis_of(tmp_path, *records).pairs.values()
     assert (pair.difference, pair.interval.low, pair.interval.high) == (0, 0, 0)
-    assert told(pair) == [1, 1, 1, 1]
+    assert figures_of(pair) == [1, 1, 1, 1]
     assert pair.verdict == "equivalent"
 
 
 def test_a_clear_difference_is_undecided_if_seeds_move_it_as_far(tmp_path: Path) -> None:
-    images = draw_pictures(1000)
+    images = draw_test_set(1000)
 
     def compared(root: Path, accuracies: dict[str, tuple[float, float]]) -> Pair:
         records = [
-            keep_answers(
+            store_predicted_run(
                 root,
                 images,
-                draw_answers(images.targets, np.arange(1000) < 1000 * accuracy, 3),
+                draw_predictions(images.targets, np.arange(1000) < 1000 * accuracy, 3),
                 name,
                 seed=seed,
             )
@@ -548,36 +557,38 @@ def test_a_clear_difference_is_undecided_if_seeds_move_it_as_far(tmp_path: Path)
     assert wild.needed(1000, 2).seeds is not None
 
 
-def test_twins_widen_the_interval(tmp_path: Path) -> None:
+def test_exact_duplicates_widen_the_interval(tmp_path: Path) -> None:
     """Each image twice says no more than each image once."""
     count = 400
-    images = draw_pictures(count, duplicates=count // 2)
+    images = draw_test_set(count, duplicates=count // 2)
     half = drawn_right(count // 2, 0.8, 1)
-    shares = draw_answers(images.targets, np.concatenate([half, half]), 3)
-    alone = Pictures(images.ids, images.targets, tuple(map(str, range(count))), images.classes)
+    shares = draw_predictions(images.targets, np.concatenate([half, half]), 3)
+    alone = DrawnImages(images.ids, images.targets, tuple(map(str, range(count))), images.classes)
     widths = []
-    for root, split in ((tmp_path / "twins", images), (tmp_path / "alone", alone)):
-        (figures,) = analysis_of(root, keep_answers(root, split, shares)).statistics
+    for root, split in ((tmp_path / "duplicates", images), (tmp_path / "alone", alone)):
+        (figures,) = analysis_of(root, store_predicted_run(root, split, shares)).statistics
         assert figures is not None
         widths.append(figures.accuracy.high - figures.accuracy.low)
     assert widths[0] / widths[1] == pytest.approx(math.sqrt(2), rel=0.06)
 
 
-def test_groups_of_like_answers_widen_the_interval_and_are_joined_by_twins(tmp_path: Path) -> None:
-    """Of 400 images in groups of four, answered alike: as many as 100 count, with twins 50."""
+def test_groups_of_like_answers_widen_the_interval_and_are_joined_by_exact_duplicates(
+    tmp_path: Path,
+) -> None:
+    """400 images in groups of four count as 100, with exact duplicates as 50."""
     count = 400
-    plain = draw_pictures(count)
-    shares = draw_answers(plain.targets, np.repeat(drawn_right(count // 8, 0.8, 1), 8), 3)
+    plain = draw_test_set(count)
+    shares = draw_predictions(plain.targets, np.repeat(drawn_right(count // 8, 0.8, 1), 8), 3)
     groups = tuple(f"g{place // 4}" for place in range(count))
     # The first image of every second group is the last of the group before.
-    twins = tuple(f"{place - 1 if place % 8 == 4 else place}" for place in range(count))
+    hashes = tuple(f"{place - 1 if place % 8 == 4 else place}" for place in range(count))
     alone = dataclasses.replace(plain, groups=tuple(map(str, range(count))))
     grouped = dataclasses.replace(plain, groups=groups)
-    joined = dataclasses.replace(grouped, hashes=twins)
+    joined = dataclasses.replace(grouped, hashes=hashes)
     widths = []
     for name, images in {"p": plain, "a": alone, "g": grouped, "j": joined}.items():
         (figures,) = analysis_of(
-            tmp_path / name, keep_answers(tmp_path / name, images, shares)
+            tmp_path / name, store_predicted_run(tmp_path / name, images, shares)
         ).statistics
         assert figures is not None
         widths.append(figures.accuracy.high - figures.accuracy.low)
@@ -588,9 +599,9 @@ def test_groups_of_like_answers_widen_the_interval_and_are_joined_by_twins(tmp_p
 
 
 def test_groups_in_several_given_splits_and_few_of_them_are_caveats(tmp_path: Path) -> None:
-    images = dataclasses.replace(draw_pictures(60), groups=tuple(f"g{n % 20}" for n in range(60)))
-    shares = draw_answers(images.targets, drawn_right(60, 0.8, 0), 3)
-    record = keep_answers(tmp_path, images, shares)
+    images = dataclasses.replace(draw_test_set(60), groups=tuple(f"g{n % 20}" for n in range(60)))
+    shares = draw_predictions(images.targets, drawn_right(60, 0.8, 0), 3)
+    record = store_predicted_run(tmp_path, images, shares)
     few = "With fewer than 50 independent groups of test images, intervals are too narrow."
     assert few in caveats(analysis_of(tmp_path, record))
     spec = record.spec.model_copy(
@@ -608,12 +619,14 @@ def test_groups_in_several_given_splits_and_few_of_them_are_caveats(tmp_path: Pa
     assert "40 groups, 7 of them across splits" in describe_data(spec.data_summary)
 
 
-def test_with_twins_the_bootstrap_has_the_say(tmp_path: Path) -> None:
-    """20 images to 8 tells two apart, if they are not 10 to 4 of which each is there twice."""
-    images = draw_pictures(400, duplicates=200)
+def test_with_exact_duplicates_the_bootstrap_has_the_say(tmp_path: Path) -> None:
+    """20 images to 8 are significant, unless they are 10 to 4 with an exact duplicate each."""
+    images = draw_test_set(400, duplicates=200)
     half = np.arange(200)
     records = [
-        keep_answers(tmp_path, images, draw_answers(images.targets, np.tile(right, 2), 3), name)
+        store_predicted_run(
+            tmp_path, images, draw_predictions(images.targets, np.tile(right, 2), 3), name
+        )
         for name, right in (("one", half < 160), ("other", (half >= 10) & (half < 164)))
     ]
     (pair,) = analysis_of(tmp_path, *records).pairs.values()
@@ -625,31 +638,33 @@ def test_with_twins_the_bootstrap_has_the_say(tmp_path: Path) -> None:
 
 
 def test_another_test_set_is_refused_by_the_name_of_its_file(tmp_path: Path) -> None:
-    first = draw_pictures(50)
+    first = draw_test_set(50)
     others = {
-        "labels": Pictures(first.ids, (first.targets + 1) % 3, first.hashes, first.classes),
-        "ids": Pictures((*first.ids[::-1][:-1], "7"), first.targets, first.hashes, first.classes),
-        "fewer": Pictures(first.ids[1:], first.targets[1:], first.hashes[1:], first.classes),
-        "classes": draw_pictures(50, "abd"),
+        "labels": DrawnImages(first.ids, (first.targets + 1) % 3, first.hashes, first.classes),
+        "ids": DrawnImages(
+            (*first.ids[::-1][:-1], "7"), first.targets, first.hashes, first.classes
+        ),
+        "fewer": DrawnImages(first.ids[1:], first.targets[1:], first.hashes[1:], first.classes),
+        "classes": draw_test_set(50, "abd"),
     }
     right = drawn_right(50, 0.8, 0)
-    shares = draw_answers(first.targets, right, 3)
-    one = keep_answers(tmp_path, first, shares, "one")
+    shares = draw_predictions(first.targets, right, 3)
+    one = store_predicted_run(tmp_path, first, shares, "one")
     for name, images in others.items():
         count = len(images.ids)
-        shares = draw_answers(images.targets, right[:count], 3)
-        other = keep_answers(tmp_path, images, shares, name)
+        shares = draw_predictions(images.targets, right[:count], 3)
+        other = store_predicted_run(tmp_path, images, shares, name)
         with pytest.raises(ReportError, match=rf"{name}-s0-\w+/predictions\.parquet: "):
             read_predictions(tmp_path, [one, other])
 
 
-def test_a_damaged_file_of_answers_is_named_and_the_others_are_still_compared(
+def test_a_damaged_predictions_file_is_named_and_the_others_are_still_compared(
     tmp_path: Path,
 ) -> None:
-    images = draw_pictures(60)
+    images = draw_test_set(60)
     records = [
-        keep_answers(
-            tmp_path, images, draw_answers(images.targets, drawn_right(60, 0.8, n), 3), f"a{n}"
+        store_predicted_run(
+            tmp_path, images, draw_predictions(images.targets, drawn_right(60, 0.8, n), 3), f"a{n}"
         )
         for n in range(3)
     ]
@@ -664,13 +679,11 @@ def test_a_damaged_file_of_answers_is_named_and_the_others_are_still_compared(
 
 
 @pytest.mark.parametrize("name", ["predictions.parquet", "manifest.parquet"])
-def test_a_file_that_reads_well_but_is_not_the_runs_is_not_believed(
-    name: str, tmp_path: Path
-) -> None:
+def test_a_file_that_reads_well_but_is_not_the_runs_is_rejected(name: str, tmp_path: Path) -> None:
     """As a flipped bit may leave it: there would be an interval, of other figures."""
-    images = draw_pictures(60, duplicates=10)
-    shares = draw_answers(images.targets, drawn_right(60, 0.8, 0), 3)
-    record = keep_answers(tmp_path, images, shares)
+    images = draw_test_set(60, duplicates=10)
+    shares = draw_predictions(images.targets, drawn_right(60, 0.8, 0), 3)
+    record = store_predicted_run(tmp_path, images, shares)
     path = RunFolder.of(tmp_path, record.spec).path / name
     table = pd.read_parquet(path)
     if name == "predictions.parquet":

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.errors import ReportError
-from benchmark.runs.find import FoundRun, open_run
+from benchmark.runs.find import FinishedRun, open_run
 from benchmark.runs.run_folder import study_folders
 from benchmark.runs.stress_results import StressResults
 from tests.benchmark.conftest import Finished, StudyRun, run_bench
@@ -21,11 +21,11 @@ def bench(folder: Path, *arguments: str) -> Finished:
     return run_bench(folder, *arguments, "-c", "tiny.yaml")
 
 
-def runs(folder: Path) -> list[FoundRun]:
+def runs(folder: Path) -> list[FinishedRun]:
     return [open_run(item.path) for item in study_folders(folder / "mlruns", "tiny")]
 
 
-def stored(run: FoundRun) -> StressResults:
+def stored(run: FinishedRun) -> StressResults:
     images = run.record.spec.data_summary.images["test"]
     return StressResults(run.folder.path, run.record.run_id, images)
 
@@ -49,15 +49,15 @@ def study(stressed: Path, tmp_path: Path) -> Path:
 
 
 def test_every_report_format_shows_the_same_accuracies(study: Path) -> None:
-    found = json.loads(bench(study, "report", "--format", "json").out)["comparisons"][0]
-    for row in found["rows"]:
-        values = found["stress"][row["architecture"]]
+    result = json.loads(bench(study, "report", "--format", "json").out)["comparisons"][0]
+    for row in result["rows"]:
+        values = result["stress"][row["architecture"]]
         assert sorted(values) == ["contrast-1", "contrast-5", "fog-1", "fog-5"]
         mean = sum(values.values()) / 4
         assert row["corrupted_accuracy"] == pytest.approx(mean)
         assert row["relative_robustness"] == pytest.approx(mean / row["test_accuracy"])
     text = bench(study, "report", "--format", "md").out
-    first = found["rows"][0]
+    first = result["rows"][0]
     assert f"{100 * first['corrupted_accuracy']:.2f} %" in text
     assert "### Robustness to corruptions" in text
     page = bench(study, "report", "-o", "report.html")

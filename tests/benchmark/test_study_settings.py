@@ -1,4 +1,4 @@
-"""Configs are read strictly, and all that is wrong is told at once."""
+"""Configs are read strictly, and all errors are reported at once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def faults(text: str, folder: Path, *assignments: str) -> list[str]:
     return str(caught.value).splitlines()
 
 
-def test_every_fault_is_told_at_once_with_file_path_and_near_names(tmp_path: Path) -> None:
+def test_every_fault_is_reported_at_once_with_file_path_and_near_names(tmp_path: Path) -> None:
     text = MINIMAL + "train: {epoch: 3, batch_size: big}\ndata: {split: {trian: 0.5}}\n"
     lines = faults(text, tmp_path)
     assert len(lines) == 3
@@ -179,14 +179,14 @@ def test_a_study_goes_before_its_recipe_key_by_key(tmp_path: Path) -> None:
 OWN_KEYS = MINIMAL + "train: {epochs: 2, momentum: 0.9, patience: 3}\nmodel: {mode: frozen}\n"
 
 
-def test_keys_that_override_a_recipe_are_told(tmp_path: Path) -> None:
+def test_keys_that_override_a_recipe_are_reported(tmp_path: Path) -> None:
     """Those of the file, with another value than the recipe's: epochs and mode, not momentum."""
     path = tmp_path / "c.yaml"
     path.write_text(OWN_KEYS)
-    told: list[str] = []
-    study = load_study(path, ["recipe=finetune-fast", "train.batch_size=4"], notify=told.append)
+    result: list[str] = []
+    study = load_study(path, ["recipe=finetune-fast", "train.batch_size=4"], notify=result.append)
     assert (study.model.mode, study.train.epochs, study.train.batch_size) == ("frozen", 2, 4)
-    assert told == [
+    assert result == [
         f"recipe finetune-fast: model.mode, train.epochs of {path} override it; use "
         "--recipe finetune-fast to override them"
     ]
@@ -195,15 +195,15 @@ def test_keys_that_override_a_recipe_are_told(tmp_path: Path) -> None:
 def test_a_recipe_option_goes_before_the_file_and_after_assignments(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text(OWN_KEYS + "recipe: published\n")
-    told: list[str] = []
-    study = load_study(path, ["train.epochs=3"], "finetune-fast", told.append)
+    result: list[str] = []
+    study = load_study(path, ["train.epochs=3"], "finetune-fast", result.append)
     assert (study.recipe, study.model.mode, study.train.schedule) == (
         "finetune-fast",
         "finetune",
         "onecycle",
     )
     assert (study.train.epochs, study.train.patience) == (3, 3)
-    assert told == []
+    assert result == []
     (tmp_path / "resolved.yaml").write_text(to_yaml(study))
     assert load_study(tmp_path / "resolved.yaml") == study
 
@@ -244,7 +244,9 @@ def test_a_recipes_options_are_none_of_another_optimizer(tmp_path: Path) -> None
         ("{here}/study.yaml", r"study.yaml: study: unknown key"),
     ],
 )
-def test_a_faulty_recipe_is_told_with_its_own_name(recipe: str, says: str, tmp_path: Path) -> None:
+def test_a_faulty_recipe_is_reported_with_its_own_name(
+    recipe: str, says: str, tmp_path: Path
+) -> None:
     (tmp_path / "no_keys.yaml").write_text("- sgd\n")
     (tmp_path / "fault.yaml").write_text("train: {epoch: 3}\n")
     (tmp_path / "study.yaml").write_text(MINIMAL)

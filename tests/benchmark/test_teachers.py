@@ -26,8 +26,8 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def teacher_of(folder: Path) -> Path:
-    (found,) = (folder / "mlruns" / "runs" / "tiny").glob("test_efficientnet-*")
-    return found
+    (result,) = (folder / "mlruns" / "runs" / "tiny").glob("test_efficientnet-*")
+    return result
 
 
 def student(folder: Path, teacher: Path | str, *more: str, command: str = "run") -> Finished:
@@ -74,7 +74,7 @@ def test_a_teacher_may_be_named_in_any_way(taught: Path) -> None:
         (None, ("--set", "model.mode=frozen"), "set model.mode to finetune or scratch"),
     ],
 )
-def test_what_cannot_teach_is_told_before_anything_is_trained(
+def test_what_cannot_teach_is_reported_before_anything_is_trained(
     taught: Path, teacher: str | None, more: tuple[str, ...], told: str
 ) -> None:
     done = student(taught, teacher or teacher_of(taught), *more)
@@ -98,7 +98,7 @@ def test_a_selection_has_no_teacher(taught: Path) -> None:
     assert "a selection does not support distillation" in done.err
 
 
-def test_a_teacher_that_is_gone_fails_the_run_in_words(taught: Path, tmp_path: Path) -> None:
+def test_a_teacher_that_is_missing_fails_the_run_in_words(taught: Path, tmp_path: Path) -> None:
     """Planned with its teacher, and begun when that is not there any more."""
     import torch
 
@@ -109,8 +109,8 @@ def test_a_teacher_that_is_gone_fails_the_run_in_words(taught: Path, tmp_path: P
 
     (own,) = (taught / "mlruns" / "runs" / "pupil").glob("test_resnet-*")
     spec = RunSpec.model_validate_json((own / "spec.json").read_text())
-    gone = spec.teachers[0].model_copy(update={"folder": tmp_path / "gone"})
+    missing = spec.teachers[0].model_copy(update={"folder": tmp_path / "gone"})
     with pytest.raises(UserError, match=r"is no longer in .*gone"):
         open_teacher(
-            spec.model_copy(update={"teachers": (gone,)}), build_from(spec), torch.device("cpu")
+            spec.model_copy(update={"teachers": (missing,)}), build_from(spec), torch.device("cpu")
         )

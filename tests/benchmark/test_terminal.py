@@ -92,7 +92,7 @@ def test_a_pipe_gets_a_line_for_each_epoch_and_no_code(tiny_study: StudyRun) -> 
 
 
 def test_ctrl_c_leaves_a_clean_terminal(tmp_path: Path) -> None:
-    """Typed into the terminal while two runs go on, with a third waiting."""
+    """Typed into the terminal while two runs execute and a third waits."""
     typed = False
 
     def stop(shown: Shown) -> bytes:
@@ -117,7 +117,7 @@ def test_ctrl_c_leaves_a_clean_terminal(tmp_path: Path) -> None:
     assert shown.widest <= 80
 
 
-def test_what_fails_is_told_above_the_table(tmp_path: Path) -> None:
+def test_what_fails_is_reported_above_the_table(tmp_path: Path) -> None:
     shown = on_terminal(tmp_path, "run", "--all", "--set", "train.learning_rate=1e38")
     text = "\n".join(shown.scrollback)
     assert shown.code == 1

@@ -61,7 +61,7 @@ def test_a_runs_time_left_follows_its_own_pace() -> None:
     """A quarter in 25 seconds leaves 75, and what comes after it while that is unknown."""
     time, plan = Clock(), a_plan(2)
     progress = StudyProgress(2, 1, time)
-    progress.begin(plan)
+    progress.start_plan(plan)
     in_training(progress, time, plan[0])
     run = progress.running[plan[0].name]
     assert run_left(run, progress.evidence, time()) == RunLeft(75.0, more=True)
@@ -72,7 +72,7 @@ def test_a_runs_time_left_follows_its_own_pace() -> None:
 def test_a_run_that_goes_on_is_not_credited_with_earlier_epochs() -> None:
     time, (spec,) = Clock(), a_plan(1)
     progress = StudyProgress(1, 1, time)
-    progress.begin([spec])
+    progress.start_plan([spec])
     progress.started(spec)
     progress.update(spec, Resumed(epochs=5, steps=0))
     progress.update(spec, Progress(doing="epoch 6/10", done=0, total=100))
@@ -86,7 +86,7 @@ def test_a_run_that_goes_on_is_not_credited_with_earlier_epochs() -> None:
 def test_each_trial_of_tuning_has_a_pace_of_its_own() -> None:
     time, (spec,) = Clock(), a_plan(1)
     progress = StudyProgress(1, 1, time)
-    progress.begin([spec])
+    progress.start_plan([spec])
     progress.started(spec)
     for trial, done, seconds in ((1, 1, 0), (1, 8, 40), (2, 1, 0), (2, 3, 10)):
         time.now += seconds
@@ -101,7 +101,7 @@ def test_nothing_is_said_of_time_that_nothing_is_known_of() -> None:
     time = Clock()
     plan = [make_spec("resnet18"), make_spec("vgg16")]
     progress = StudyProgress(2, 1, time)
-    progress.begin(plan)
+    progress.start_plan(plan)
     progress.started(plan[0])
     run = progress.running[plan[0].name]
     time.now += 30
@@ -119,7 +119,7 @@ def test_nothing_is_said_of_time_that_nothing_is_known_of() -> None:
 def test_seeds_of_what_has_been_run_take_as_long_again() -> None:
     time, plan = Clock(), a_plan(4)
     progress = StudyProgress(4, 1, time)
-    progress.begin(plan)
+    progress.start_plan(plan)
     finish(progress, time, plan[0], 100)
     progress.started(plan[1])
     time.now += 30
@@ -132,7 +132,7 @@ def test_seeds_of_what_has_been_run_take_as_long_again() -> None:
 def test_two_workers_share_what_is_left() -> None:
     time, plan = Clock(), a_plan(5)
     progress = StudyProgress(5, 2, time)
-    progress.begin(plan)
+    progress.start_plan(plan)
     finish(progress, time, plan[0], 100)
     progress.started(plan[1])
     progress.started(plan[2])
@@ -148,7 +148,7 @@ def test_unseen_architectures_are_guessed_only_from_ones_that_agree(
     time = Clock()
     plan = [make_spec(f"resnet{n}") for n in range(5)]
     progress = StudyProgress(5, 1, time)
-    progress.begin(plan)
+    progress.start_plan(plan)
     for spec, took in zip(plan, seconds, strict=False):
         assert study_left(progress) is None
         finish(progress, time, spec, took)
@@ -160,7 +160,7 @@ def test_runs_that_were_put_off_are_measured_after_all_others() -> None:
     time = Clock()
     plan = [spec.model_copy(update={"measure": True}) for spec in a_plan(3)]
     progress = StudyProgress(3, 2, time)
-    progress.begin(plan)
+    progress.start_plan(plan)
     for spec in plan[:2]:
         progress.started(spec)
     time.now += 50

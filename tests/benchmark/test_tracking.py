@@ -45,8 +45,8 @@ def runs_of(folder: Path, study: str = "tiny", kind: str = "run") -> list[Any]:
     client = client_of(folder)
     experiment = client.get_experiment_by_name(study)
     assert experiment is not None
-    found = client.search_runs([experiment.experiment_id])
-    return [run for run in found if run.data.tags.get("bench.kind", "run") == kind]
+    result = client.search_runs([experiment.experiment_id])
+    return [run for run in result if run.data.tags.get("bench.kind", "run") == kind]
 
 
 def test_a_study_is_one_experiment_with_flat_finished_runs(tiny_study: StudyRun) -> None:
@@ -130,7 +130,7 @@ def test_what_a_lost_store_left_behind_is_not_taken_for_the_new_one_s(tmp_path: 
     shutil.copytree(lost, root)
     (root / "mlflow.db").unlink()
     again = MlflowStore(f"sqlite:///{root}/mlflow.db", "after", root)
-    names = [{found.name for found in of.client.search_experiments()} for of in (store, again)]
+    names = [{result.name for result in of.client.search_experiments()} for of in (store, again)]
     assert names == [{"Default", "before"}, {"Default", "after"}]
 
 
@@ -143,8 +143,8 @@ def test_finishing_twice_does_not_double_a_run(tiny_study: StudyRun, tmp_path: P
     store.start(record.spec)
     store.log_epochs(record.spec, record.training.epochs[:1])
     restarted = MlflowStore(f"sqlite:///{tmp_path}/m.db", "tiny", tmp_path)
-    assert restarted.bring(folder)
-    assert not restarted.bring(folder)
+    assert restarted.log_result(folder)
+    assert not restarted.log_result(folder)
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/m.db")
@@ -191,8 +191,8 @@ def test_a_run_that_an_earlier_bench_logged_is_logged_anew(
     old = client.create_run(store.experiment_id, tags={"bench.run_id": record.run_id})
     client.log_param(old.info.run_id, "train.batch_size", 16)
     client.set_terminated(old.info.run_id, "FINISHED")
-    assert store.bring(folder)
-    assert not store.bring(folder)
+    assert store.log_result(folder)
+    assert not store.log_result(folder)
     (run,) = client.search_runs([store.experiment_id])
     assert run.data.params["batch_size"] == "16"
     assert "train.batch_size" not in run.data.params
@@ -215,7 +215,7 @@ def test_a_run_is_logged_in_few_calls(
             return _method(*args, **options)
 
         monkeypatch.setattr(MlflowClient, name, counted)
-    assert store.bring(folder)
+    assert store.log_result(folder)
     assert calls.count("log_batch") == 3, calls  # parameters, epochs, final figures with tags
     assert len(calls) - calls.count("log_artifact") <= 8, calls
     of_the_model = 5  # but for its tensors, which are a file of the run
@@ -245,14 +245,14 @@ def test_samples_of_the_machine_are_logged_once_and_again_after_a_loss(
         store.log_epochs(record.spec, record.training.epochs[:1])
         store.log_samples(folder, record.run_id)
         again = MlflowStore(f"sqlite:///{tmp_path}/{number}.db", "tiny", tmp_path)
-        assert again.bring(folder)
+        assert again.log_result(folder)
         from mlflow import MlflowClient
 
         client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/{number}.db")
         (run,) = client.search_runs([again.experiment_id])
         points = client.get_metric_history(run.info.run_id, CPU)
-        found = sorted((point.step, point.value) for point in points)
-        assert found == [(0, 50.0), (10, 51.0), (20, 52.0)]
+        result = sorted((point.step, point.value) for point in points)
+        assert result == [(0, 50.0), (10, 51.0), (20, 52.0)]
 
 
 def test_a_run_is_watched_while_it_has_a_process(tmp_path: Path) -> None:
@@ -284,7 +284,7 @@ def test_a_run_is_watched_while_it_has_a_process(tmp_path: Path) -> None:
 def test_the_report_is_one_run_of_its_own_kind(tiny_study: StudyRun, tmp_path: Path) -> None:
     store = MlflowStore(f"sqlite:///{tmp_path}/m.db", "tiny", tmp_path)
     folder, _ = a_record(tiny_study)
-    assert store.bring(folder)
+    assert store.log_result(folder)
     client = client_at(tmp_path)
     table = pd.DataFrame({"architecture": ["a", "b"], "accuracy": [0.5, None]})
     figure = tmp_path / "pareto.png"
@@ -303,7 +303,7 @@ def test_the_report_is_one_run_of_its_own_kind(tiny_study: StudyRun, tmp_path: P
     assert written["data"] == [["a", 0.5], ["b", None]]
     assert '"type": "table"' in report.data.tags["mlflow.loggedArtifacts"]
     # It neither is taken for a run, nor keeps one from being found.
-    assert not MlflowStore(f"sqlite:///{tmp_path}/m.db", "tiny", tmp_path).bring(folder)
+    assert not MlflowStore(f"sqlite:///{tmp_path}/m.db", "tiny", tmp_path).log_result(folder)
     alone = client.search_runs([store.experiment_id], filter_string=RUNS_ONLY)
     assert [run.info.run_name for run in alone] == [folder.spec().name]  # type: ignore[union-attr]
 
@@ -312,9 +312,9 @@ def test_a_report_that_was_cut_short_is_logged_again(tmp_path: Path) -> None:
     store = MlflowStore(f"sqlite:///{tmp_path}/m.db", "tiny", tmp_path)
     client = client_at(tmp_path)
     client.create_run(store.experiment_id, tags={"bench.kind": "report"})
-    made = store.log_report({"report.md": "x"}, pd.DataFrame({"a": [1]}), [])
+    created = store.log_report({"report.md": "x"}, pd.DataFrame({"a": [1]}), [])
     (run,) = client.search_runs([store.experiment_id])
-    assert (run.info.run_id, run.info.status) == (made, "FINISHED")
+    assert (run.info.run_id, run.info.status) == (created, "FINISHED")
 
 
 def test_the_answer_describes_report_and_experiment(tmp_path: Path) -> None:
@@ -323,8 +323,8 @@ def test_the_answer_describes_report_and_experiment(tmp_path: Path) -> None:
     table = pd.DataFrame({"a": [1]})
     for pick in ("vgg16", "resnet18"):
         figures = {"pick/test_accuracy": 0.875, "pick/gmacs": 1.82}
-        made = store.log_report({"report.md": "x"}, table, [], f"**Pick {pick}.**", figures)
-        run = client.get_run(made)
+        created = store.log_report({"report.md": "x"}, table, [], f"**Pick {pick}.**", figures)
+        run = client.get_run(created)
         assert run.data.tags["mlflow.note.content"].startswith(f"**Pick {pick}.**\n")
         assert run.data.metrics == figures
         tags = client.get_experiment(store.experiment_id).tags
@@ -370,7 +370,7 @@ def start_runs(store: MlflowStore, root: Path, *specs: RunSpec) -> None:
         store.start(spec)
 
 
-def test_runs_of_one_name_are_told_apart_by_what_differs(tmp_path: Path) -> None:
+def test_runs_of_one_name_are_reported_apart_by_what_differs(tmp_path: Path) -> None:
     store = MlflowStore(f"sqlite:///{tmp_path}/m.db", "s", tmp_path)
     other_data = dataclasses.replace(DATA, fingerprint="e" * 16)
     start_runs(
@@ -405,17 +405,17 @@ def test_the_view_shows_the_newest_protocol_and_data_alone(tmp_path: Path) -> No
     client = client_at(tmp_path)
     tags = client.get_experiment(store.experiment_id).tags
     shown = json.loads(tags["mlflow.sharedViewState.bench"])["searchFilter"]
-    found = client.search_runs([store.experiment_id], filter_string=shown)
-    assert {run.data.tags["bench.architecture"] for run in found} == {"vgg16", "resnet18"}
-    assert {run.data.params["epochs"] for run in found} == {"30"}
-    assert {run.data.tags["bench.data_fingerprint"] for run in found} == {DATA.fingerprint}
+    result = client.search_runs([store.experiment_id], filter_string=shown)
+    assert {run.data.tags["bench.architecture"] for run in result} == {"vgg16", "resnet18"}
+    assert {run.data.params["epochs"] for run in result} == {"30"}
+    assert {run.data.tags["bench.data_fingerprint"] for run in result} == {DATA.fingerprint}
 
 
 @pytest.mark.parametrize(
     "uri",
     ["http://127.0.0.1:9", "sqlite:////dev/null/m.db", "mysterious://x", "http://["],
 )
-def test_an_unusable_store_is_told_in_one_sentence(uri: str, tmp_path: Path) -> None:
+def test_an_unusable_store_is_reported_in_one_sentence(uri: str, tmp_path: Path) -> None:
     with pytest.raises(TrackingError) as caught:
         MlflowStore(uri, "s", tmp_path)
     assert "\n" not in str(caught.value)

@@ -61,12 +61,12 @@ def test_a_recipe_that_does_not_suit_shows_in_the_epochs(
     assert training_notes(training(losses, accuracies), ALLOWED, 11) == notes
 
 
-def test_batches_that_were_split_are_told() -> None:
+def test_batches_that_were_split_are_reported() -> None:
     split = dataclasses.replace(training([0.5, 0.4, 0.41], [0.8, 0.8, 0.8]), parts=2)
     assert training_notes(split, ALLOWED, 11) == [SPLIT]
 
 
-def test_a_mean_loss_that_few_images_make_is_told_from_an_honest_one() -> None:
+def test_a_mean_loss_that_few_images_make_is_reported_from_an_honest_one() -> None:
     """Two images of 300 with the right class at 0, against 30 wrong ones at 1 %."""
     labels = np.zeros(300, dtype=np.int64)
     shares = np.full((300, 3), 0.05, dtype=np.float32)
@@ -81,8 +81,8 @@ def test_a_mean_loss_that_few_images_make_is_told_from_an_honest_one() -> None:
 
 
 def test_a_report_names_the_architectures_whose_training_is_odd(tmp_path: Path) -> None:
-    made = make_study(tmp_path, ["a", "b"], seeds=(0,))
-    comparison = made.collection().comparisons[0]
+    created = make_study(tmp_path, ["a", "b"], seeds=(0,))
+    comparison = created.collection().comparisons[0]
     odd = [
         record.model_copy(update={"training": training([0.4, 0.5, 0.6], [0.8, 0.8, 0.8])})
         if record.spec.architecture == "b"

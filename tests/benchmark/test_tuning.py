@@ -19,7 +19,7 @@ from benchmark.report.analysis import analyse
 from benchmark.report.collect import Comparison
 from benchmark.report.fairness import fairness
 from benchmark.report.rows import make_rows
-from benchmark.report.tuning import edge_note, expected_best, sentence
+from benchmark.report.tuned_settings import edge_note, expected_best, sentence
 from benchmark.runs.record import RunRecord
 from benchmark.runs.run_folder import STAGES, study_folders
 from benchmark.runs.setting_differences import comparable_settings, differing_settings
@@ -31,16 +31,16 @@ from tests.faults import study as faulty
 from tests.faults.study import figures
 
 TUNED = "tuning: {trials: 6, epochs: 1}\n"
-TWINS = """\
-study: twins
+EQUAL_NETWORKS = """\
+study: equal_networks
 data: {source: demo, image_size: 32, demo: {images_per_class: 80}}
-architectures: ["twins:plain", "twins:scaled"]
+architectures: ["equal_networks:plain", "equal_networks:scaled"]
 model: {weights: none, mode: frozen}
 train: {epochs: 12, learning_rate: 0.01, schedule: cosine}
 device: cpu
 measure: false
 """
-TWINS_TUNED = f"""{TWINS}
+EQUAL_NETWORKS_TUNED = f"""{EQUAL_NETWORKS}
 tuning:
   trials: 12
   space: {{optimizer: [sgd, adamw], learning_rate: {{low: 1e-4, high: 10, log: true}}}}
@@ -48,8 +48,8 @@ tuning:
 
 
 def records_in(folder: Path, study: str = "tiny") -> list[RunRecord]:
-    found = (item.record() for item in study_folders(folder / "mlruns", study))
-    return [record for record in found if record is not None]
+    result = (item.record() for item in study_folders(folder / "mlruns", study))
+    return [record for record in result if record is not None]
 
 
 def trials_of(record: RunRecord) -> TuningResult:
@@ -84,7 +84,7 @@ def test_a_tuned_run_is_another_run_and_compared_with_tuned_ones_only() -> None:
     assert tuned.protocol_id == make_spec("b", seed=1, tuning=TuningSettings()).protocol_id
 
 
-def test_runs_are_told_apart_by_their_trials() -> None:
+def test_runs_are_reported_apart_by_their_trials() -> None:
     plain, six, eight = (
         make_spec(),
         make_spec(tuning=TuningSettings()),
@@ -178,10 +178,10 @@ def test_trials_are_logged_once_and_deleted_with_their_run(tuned: StudyRun, tmp_
         assert run_bench(folder, "sync", "-c", "tiny.yaml").code == 0
     trials = runs_of(folder, kind="trial")
     assert len(trials) == sum(len(trials_of(record).trials) for record in records_in(folder))
-    gone, kept = records_in(folder)
-    done = run_bench(folder, "runs", "delete", gone.run_id, "--yes", "-c", "tiny.yaml")
+    missing, saved = records_in(folder)
+    done = run_bench(folder, "runs", "delete", missing.run_id, "--yes", "-c", "tiny.yaml")
     assert done.code == 0, done.err
-    assert len(runs_of(folder, kind="trial")) == len(trials_of(kept).trials)
+    assert len(runs_of(folder, kind="trial")) == len(trials_of(saved).trials)
 
 
 def test_an_untuned_report_is_as_before(tiny_study: StudyRun) -> None:
@@ -242,32 +242,34 @@ def _stored_trials(folder: Path) -> int:
 
 
 def differences(folder: Path, seeds: Sequence[int] = (0,)) -> list[tuple[float, str]]:
-    """Difference of the twins in points, and the verdict, for each seed."""
-    found: list[tuple[float, str]] = []
+    """Difference of the equal networks in points, and the verdict, for each seed."""
+    result: list[tuple[float, str]] = []
     for seed in seeds:
-        pair = [record for record in records_in(folder, "twins") if record.spec.seed == seed]
+        pair = [
+            record for record in records_in(folder, "equal_networks") if record.spec.seed == seed
+        ]
         assert len(pair) == 2
         (verdict,) = analyse(Comparison(pair, [], []), folder / "mlruns").pairs.values()
-        found.append((100 * verdict.difference, verdict.verdict))
-    return found
+        result.append((100 * verdict.difference, verdict.verdict))
+    return result
 
 
-def run_twins(folder: Path, text: str, *seeds: int) -> list[tuple[float, str]]:
-    """Run both twins with each seed."""
+def run_equal_networks(folder: Path, text: str, *seeds: int) -> list[tuple[float, str]]:
+    """Run both equal networks with each seed."""
     folder.mkdir()
-    shutil.copy(Path(__file__).with_name("twins.py"), folder)
-    (folder / "twins.yaml").write_text(text)
+    shutil.copy(Path(__file__).with_name("equal_networks.py"), folder)
+    (folder / "equal_networks.yaml").write_text(text)
     of_seeds = [f"--seed={seed}" for seed in seeds]
-    done = run_bench(folder, "run", "--all", "-c", "twins.yaml", *of_seeds, timeout_s=3000)
+    done = run_bench(folder, "run", "--all", "-c", "equal_networks.yaml", *of_seeds, timeout_s=3000)
     assert done.code == 0, done.err
     return differences(folder, seeds)
 
 
 def test_networks_of_one_function_are_apart_at_one_rate_and_not_when_tuned(tmp_path: Path) -> None:
-    ((shared, verdict),) = run_twins(tmp_path / "shared", TWINS, 0)
+    ((shared, verdict),) = run_equal_networks(tmp_path / "shared", EQUAL_NETWORKS, 0)
     assert shared >= 5
     assert verdict == "apart"
-    ((_, verdict),) = run_twins(tmp_path / "tuned", TWINS_TUNED, 0)
+    ((_, verdict),) = run_equal_networks(tmp_path / "tuned", EQUAL_NETWORKS_TUNED, 0)
     assert verdict != "apart"
 
 
@@ -283,7 +285,7 @@ def test_the_estimate_has_the_epochs_of_all_trials() -> None:
     heads = probe("features")
     more = estimate(tuned, heads).seconds - estimate(plain, heads).seconds
     assert more == pytest.approx((6 * 3 + 3 * 6) * 4 * 0.1)
-    whole = probe("pictures")
+    whole = probe("images")
     more = estimate(tuned, whole).seconds - estimate(plain, whole).seconds
     assert more == pytest.approx(6 * (4 * 0.1 + 16 * 0.001))
 

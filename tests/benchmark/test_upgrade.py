@@ -2,7 +2,7 @@
 
 `fixtures/version2` was written by the last bench with records of version 2: two runs of the tiny
 study, measured, and its report of them. Of the files that a record lists, those that a report does
-not read are left out.
+not read are left out. `fixtures/version3` has a fine-tuned run of version 3 without its tables.
 """
 
 from __future__ import annotations
@@ -94,8 +94,8 @@ def test_the_report_has_the_figures_that_version_2_reported(root: Path) -> None:
     earlier = list(csv.DictReader((STORED / "report.csv").read_text().splitlines()))
     assert len(earlier) == len(rows) == 2
     for row, old in zip(rows, earlier, strict=True):
-        kept = old.keys() - JUDGED_ANEW
-        assert {key: row[key] for key in kept} == {key: old[key] for key in kept}
+        saved = old.keys() - JUDGED_ANEW
+        assert {key: row[key] for key in saved} == {key: old[key] for key in saved}
 
 
 def test_the_checksum_of_a_record_of_version_2_is_that_of_its_bytes(root: Path) -> None:
@@ -103,7 +103,7 @@ def test_the_checksum_of_a_record_of_version_2_is_that_of_its_bytes(root: Path) 
     text = (damaged.path / files.RECORD).read_text()
     (damaged.path / files.RECORD).write_text(text.replace('"images": 22', '"images": 23', 1))
     assert damaged.record() is None
-    assert "damaged" in damaged.why_not_believed()
+    assert "damaged" in damaged.invalid_reason()
 
 
 def test_a_failure_and_a_model_of_version_2_are_read() -> None:
@@ -113,6 +113,21 @@ def test_a_failure_and_a_model_of_version_2_are_read() -> None:
     assert (read.reason, read.spec.run_id) == ("why", RUNS[0].rpartition("-")[2])
     model = {"run_id": "r", "spec": spec, "body_sha256": "0" * 64, "tensors_sha256": "1" * 64}
     assert SavedModel.from_json(json.dumps(model)).backbone_sha256 == "0" * 64
+
+
+def test_a_record_of_version_3_is_read_with_the_current_route(tmp_path: Path) -> None:
+    """A fine-tuned run, whose training reads images in every epoch."""
+    (stored,) = STORED.with_name("version3").iterdir()
+    run = RunFolder(tmp_path / stored.name)
+    shutil.copytree(stored, run.path)
+    old = json.loads((stored / files.RECORD).read_text())
+    for file in old["files"]:
+        (run.path / file).touch()
+    record = run.record()
+    assert record is not None
+    assert (old["version"], record.version) == (3, RECORD_VERSION)
+    assert (old["training"]["route"], record.training.route) == ("pictures", "images")
+    assert record.run_id == stored.name.rpartition("-")[2]
 
 
 @pytest.mark.parametrize(

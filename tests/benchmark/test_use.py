@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from benchmark.runs.run_folder import RunFolder, study_folders
-from tests.benchmark.answered import calibrated_answers
 from tests.benchmark.conftest import Bench, StudyRun, run_bench
+from tests.benchmark.predicted_runs import calibrated_predictions
 
 
 def a_run(study: StudyRun, architecture: str = "test_resnet") -> RunFolder:
@@ -30,18 +30,18 @@ def image(study: StudyRun, name: str) -> Path:
 
 
 def test_files_are_answered_as_the_run_answered_them(tiny_study: StudyRun) -> None:
-    answers = calibrated_answers(a_run(tiny_study)).head(5)
-    paths = [str(image(tiny_study, name)) for name in answers["id"]]
+    predictions = calibrated_predictions(a_run(tiny_study)).head(5)
+    paths = [str(image(tiny_study, name)) for name in predictions["id"]]
     done = run_bench(
         tiny_study.folder, "predict", *paths, "--run", "test_resnet-s0", "-c", "tiny.yaml",
         "--format", "json",
     )  # fmt: skip
     assert done.code == 0, done.err
-    found = json.loads(done.out)
-    assert [item["class"] for item in found] == answers["answer"].tolist()
-    shares = answers.filter(like="p/").max(axis=1)
-    assert [item["probability"] for item in found] == pytest.approx(shares.tolist(), abs=1e-5)
-    assert all(len(item["top5"]) == 5 for item in found)
+    result = json.loads(done.out)
+    assert [item["class"] for item in result] == predictions["answer"].tolist()
+    shares = predictions.filter(like="p/").max(axis=1)
+    assert [item["probability"] for item in result] == pytest.approx(shares.tolist(), abs=1e-5)
+    assert all(len(item["top5"]) == 5 for item in result)
 
 
 def test_a_folder_gives_a_row_for_each_image_and_says_what_it_could_not_read(
@@ -73,7 +73,7 @@ def test_without_a_name_it_is_the_pick_of_the_report(tiny_study: StudyRun) -> No
     assert "the pick of study tiny" in taken
 
 
-def test_an_onnx_file_needs_no_bench_to_answer_as_the_run_did(
+def test_an_onnx_file_needs_no_bench_to_predict_like_the_run(
     tiny_study: StudyRun, tmp_path: Path
 ) -> None:
     """Every test image, decoded, resized and fed to onnxruntime by what the file says."""
@@ -86,7 +86,7 @@ def test_an_onnx_file_needs_no_bench_to_answer_as_the_run_did(
     assert done.code == 0, done.err
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     card = json.loads(session.get_modelmeta().custom_metadata_map["bench.json"])
-    answers = calibrated_answers(a_run(tiny_study))
+    predictions = calibrated_predictions(a_run(tiny_study))
     size = (card["image_size"], card["image_size"])
     pixels = np.stack(
         [
@@ -95,14 +95,14 @@ def test_an_onnx_file_needs_no_bench_to_answer_as_the_run_did(
                 .convert("RGB")
                 .resize(size, Image.Resampling.BILINEAR)
             )
-            for name in answers["id"]
+            for name in predictions["id"]
         ]
     )
-    (found,) = session.run(["probabilities"], {"images": pixels})
-    assert np.abs(found - answers.filter(like="p/").to_numpy()).max() <= 1e-4
-    assert [card["classes"][place] for place in found.argmax(1)] == answers["answer"].tolist()
+    (result,) = session.run(["probabilities"], {"images": pixels})
+    assert np.abs(result - predictions.filter(like="p/").to_numpy()).max() <= 1e-4
+    assert [card["classes"][place] for place in result.argmax(1)] == predictions["answer"].tolist()
     (one,) = session.run(["probabilities"], {"images": pixels[:1]})
-    assert one == pytest.approx(found[:1], abs=1e-6)
+    assert one == pytest.approx(result[:1], abs=1e-6)
 
 
 @pytest.mark.parametrize("form", ["torch", "torchscript"])

@@ -73,7 +73,7 @@ def test_cost_can_be_measured_too(bench: Bench) -> None:
     assert float(row["best_gmacs_per_s"]) == pytest.approx(achieved)
 
 
-def test_a_device_that_is_not_there_is_told_and_the_count_is_kept(bench: Bench) -> None:
+def test_a_device_that_is_not_there_is_reported_and_the_count_is_kept(bench: Bench) -> None:
     done = bench("cost", "test_resnet", "--image-size", "32", "--measure", "--device", "cuda:9")
     assert done.code == 1
     assert "cuda:9 is not available" in done.err
@@ -99,8 +99,8 @@ def test_times_that_cannot_be_trusted_are_taken_again(bench: Bench, tmp_path: Pa
     assert bench(*asked).code == 0
     for changes, age_s in (({"busy": "others"}, 0), ({"spread": 2.0}, 0), ({}, 7 * 86_400)):
         for file in tmp_path.glob("mlruns/cache/probes/**/*.json"):
-            kept = {**json.loads(file.read_text()), "startup_s": 1e6, "busy": "", "spread": 0.0}
-            file.write_text(json.dumps({**kept, **changes}))
+            saved = {**json.loads(file.read_text()), "startup_s": 1e6, "busy": "", "spread": 0.0}
+            file.write_text(json.dumps({**saved, **changes}))
             os.utime(file, (time.time() - age_s,) * 2)
         again = bench(*asked)
         assert "[1/1] probing test_resnet-s0" in again.err
@@ -110,15 +110,15 @@ def test_times_that_cannot_be_trusted_are_taken_again(bench: Bench, tmp_path: Pa
 def test_a_busy_machine_is_said_and_its_times_are_not_kept_for_later(bench: Bench) -> None:
     spin = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
     try:
-        told = bench("plan", "test_resnet", "-c", "tiny.yaml")
+        result = bench("plan", "test_resnet", "-c", "tiny.yaml")
     finally:
         for process in spin:
             process.kill()
-    assert "cores while measuring: times are longer than on an idle machine" in told.err
+    assert "cores while measuring: times are longer than on an idle machine" in result.err
     assert "probing test_resnet-s0" in bench("plan", "test_resnet", "-c", "tiny.yaml").err
 
 
-def test_a_plan_of_what_cannot_be_begun_fails_with_the_reason(bench: Bench) -> None:
+def test_a_plan_of_what_cannot_be_started_fails_with_the_reason(bench: Bench) -> None:
     done = bench("plan", "test_resnet", "-c", "tiny.yaml", "--set", "device=cuda:9")
     assert done.code == 1
     assert "cuda:9 is not available" in done.out
@@ -149,15 +149,15 @@ def test_cleaning_deletes_what_can_be_made_again_and_nothing_else(
     bench: Bench, tmp_path: Path
 ) -> None:
     assert bench("data", "stats", "-c", "tiny.yaml").code == 0
-    cache, kept = tmp_path / "mlruns/cache", tmp_path / "mlruns/runs/tiny/a/record.json"
+    cache, saved = tmp_path / "mlruns/cache", tmp_path / "mlruns/runs/tiny/a/record.json"
     (cache / "pixels" / ".left-by-a-killed-process").mkdir()
-    kept.parent.mkdir(parents=True)
-    kept.write_text("{}")
+    saved.parent.mkdir(parents=True)
+    saved.write_text("{}")
     done = bench("data", "clean", "-c", "tiny.yaml")
     assert done.code == 0, done.err
     assert re.search(r"deleted pixels: \d+ MiB\n", done.out)
     assert [path for path in cache.rglob("*") if path.parent != cache] == []
-    assert kept.is_file()
+    assert saved.is_file()
     assert "0 MiB freed" in bench("data", "clean", "-c", "tiny.yaml").out
 
 
@@ -192,9 +192,9 @@ def test_the_ui_serves_the_studys_store(
             query,
             {"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            found = json.load(answer)["runs"]
-        assert len([run for run in found if run["info"]["run_name"] != "report"]) == 2
+        with urllib.request.urlopen(request, timeout=30) as response:
+            result = json.load(response)["runs"]
+        assert len([run for run in result if run["info"]["run_name"] != "report"]) == 2
         servers = psutil.Process(process.pid).children(recursive=True)
         assert servers
         process.send_signal(number)
@@ -212,9 +212,9 @@ def test_the_ui_refuses_a_port_in_use(tiny_study: StudyRun) -> None:
         port = taken.getsockname()[1]
         done = run_bench(tiny_study.folder, "ui", "-c", "tiny.yaml", "--port", str(port))
     assert (done.code, done.out) == (2, "")
-    told = [line for line in done.err.splitlines() if line]
-    assert len(told) == 1
-    assert f"--port {port}: is used by another program on 127.0.0.1" in told[0]
+    result = [line for line in done.err.splitlines() if line]
+    assert len(result) == 1
+    assert f"--port {port}: is used by another program on 127.0.0.1" in result[0]
 
 
 def _groups(group: click.Group) -> Iterator[click.Group]:

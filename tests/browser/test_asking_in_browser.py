@@ -13,7 +13,7 @@ from typing import Any, get_args
 import pytest
 
 from benchmark.commands.report import _criteria, report
-from benchmark.report.page.ask import ASKED, row_data, rule_data
+from benchmark.report.page.criteria import ASKED, row_data, rule_data
 from benchmark.report.pick_rule import ChooseOn, Cost, Criteria, Prefer, Rule
 from benchmark.report.rows import Row, make_rows
 from clothclf.results import MeasuredCost
@@ -71,8 +71,8 @@ def some_measurement(draw: random.Random) -> MeasuredCost | None:
     if draw.random() < 0.15:
         return None
     latency = draw.choice((float(draw.randint(1, 5)), draw.uniform(0.5, 50)))
-    found = make_measured(latency, busy="a guest" if draw.random() < 0.1 else "")
-    return dataclasses.replace(found, threads=draw.choice((2, 2, 2, 2, 2, 2, 2, 2, 4)))
+    result = make_measured(latency, busy="a guest" if draw.random() < 0.1 else "")
+    return dataclasses.replace(result, threads=draw.choice((2, 2, 2, 2, 2, 2, 2, 2, 4)))
 
 
 def random_criteria(draw: random.Random, rows: list[Row]) -> Criteria:
@@ -127,9 +127,9 @@ def test_the_page_picks_as_python_does_and_its_command_reproduces_it(
         ]
         for rows, criteria in zip(tables, asked, strict=True)
     ]
-    found = page.evaluate(PICKS, [json.loads(json.dumps(cases)), rule_data()])
+    result = page.evaluate(PICKS, [json.loads(json.dumps(cases)), rule_data()])
     picks: set[int | None] = set()
-    for rows, criteria, (pick, second, options) in zip(tables, asked, found, strict=True):
+    for rows, criteria, (pick, second, options) in zip(tables, asked, result, strict=True):
         rule = Rule(rows, criteria)
         chosen = rule.chosen()
         picks.add(place_of(rows, chosen))

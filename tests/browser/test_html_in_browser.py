@@ -15,7 +15,7 @@ import pytest
 
 from tests.benchmark.drawn_study import Made, fail, make_study
 from tests.benchmark.examples import make_measured, make_record, make_spec
-from tests.benchmark.test_report_contents import keep, study_in
+from tests.benchmark.test_report_contents import store_record, study_in
 from tests.browser.pages import CHROMIUM, WIDTHS, all_drawn, keep_screenshot, until, write
 
 NAMES = ("mobilenetv3_small_100", "resnet18", "resnet34", "efficientnet_b0", "vgg16")
@@ -31,9 +31,9 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("browser")
-    made = make_study(folder, NAMES, seeds=(0, 1, 2))
-    fail(made, "densenet121", "the loss is not finite in epoch 3")
-    return write(made, folder / "report.html")
+    created = make_study(folder, NAMES, seeds=(0, 1, 2))
+    fail(created, "densenet121", "the loss is not finite in epoch 3")
+    return write(created, folder / "report.html")
 
 
 def column(page: Any, number: int) -> list[str]:
@@ -122,18 +122,18 @@ def test_a_confusion_opens_its_images(report: Path, open_page: Callable[..., Any
     panel = page.locator("[data-opened]")
     assert not panel.is_visible()
     line = page.locator("[data-hardest] button").first
-    actual, answer = line.locator("b").all_inner_texts()
+    actual, response = line.locator("b").all_inner_texts()
     line.focus()
     page.keyboard.press("Enter")
     title = panel.locator("[data-opened-title]").inner_text()
-    assert title.startswith(f"{actual}, taken for {answer} by ")
+    assert title.startswith(f"{actual}, classified as {response} by ")
     images = panel.locator("li:has(img)")
     assert images.count() > 1
     sure = [int(text.split()[0]) for text in panel.locator(".sure").all_inner_texts()]
     assert sure == sorted(sure, reverse=True)
     for image in images.all():
         assert image.locator("b").first.inner_text() == actual
-        assert answer in image.locator("ul").inner_text()
+        assert response in image.locator("ul").inner_text()
     page.locator("[data-cell]").select_option(index=2)
     assert panel.locator("[data-opened-title]").inner_text() != title
     cells = page.locator('[data-chart="confusion"] .mark-rect path')
@@ -285,10 +285,10 @@ def violations(page: Any) -> list[str]:
     if not AXE.is_file():
         return []
     page.evaluate(AXE.read_text("utf-8"))
-    found = page.evaluate("axe.run().then((result) => result.violations)")
+    actual = page.evaluate("axe.run().then((result) => result.violations)")
     return [
         f"{item['id']}: {node['html'][:200]} {node['failureSummary']}"
-        for item in found
+        for item in actual
         for node in item["nodes"]
     ]
 
@@ -378,9 +378,11 @@ def test_of_a_thousand_architectures_filter_and_sort_answer_in_a_tenth_of_a_seco
     names = [f"architecture_{number}" for number in range(1000)]
     for number, name in enumerate(names):
         accuracy, macs = 0.5 + number % 331 / 1000, (number * 7919) % 10_007 * 10**6
-        keep(tmp_path, make_record(make_spec(name), accuracy, macs, make_measured(1 + number % 97)))
-    made = Made(study_in(tmp_path, *names), tmp_path)
-    page = open_page(write(made, tmp_path / "report.html"))
+        store_record(
+            tmp_path, make_record(make_spec(name), accuracy, macs, make_measured(1 + number % 97))
+        )
+    created = Made(study_in(tmp_path, *names), tmp_path)
+    page = open_page(write(created, tmp_path / "report.html"))
     all_drawn(page)
     taken = page.evaluate(
         """async () => {
@@ -424,15 +426,15 @@ def test_fifty_runs_on_five_thousand_images_are_small_and_fast(
 ) -> None:
     """Under 8 MB; within 2 s of being opened the first chart is drawn and the table sorted."""
     names = [f"architecture_{number:02}" for number in range(MANY)]
-    made = make_study(tmp_path, names, seeds=(0,), images_per_class=510, epochs=30)
-    images = made.collection().comparisons[0].specs[0].data_summary.images["test"]
+    created = make_study(tmp_path, names, seeds=(0,), images_per_class=510, epochs=30)
+    images = created.collection().comparisons[0].specs[0].data_summary.images["test"]
     assert images >= 5000
-    path = write(made, tmp_path / "report.html")
+    path = write(created, tmp_path / "report.html")
     assert path.stat().st_size < MOST_BYTES
     waited, worked = zip(*(time_to_use(browser, path) for _ in range(5)), strict=True)
     print(f"{path.stat().st_size / 1e6:.2f} MB; usable after {min(waited):.2f} s, of which the")
     print(f"page's own work is {min(worked):.2f} s; load {os.getloadavg()[0]:.1f}")
-    # Where others have the cores, the clock tells of them: then the page's own work counts.
+    # On a busy machine, the clock includes other processes; the page's own work counts.
     idle = os.getloadavg()[0] <= (os.cpu_count() or 1)
     assert min(waited if idle else worked) < MOST_SECONDS
     page = open_page(path)

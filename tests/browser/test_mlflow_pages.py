@@ -49,8 +49,8 @@ class Served:
         return self.url.partition("/#/")[0]
 
     def records(self) -> list[RunRecord]:
-        found = [folder.record() for folder in study_folders(self.folder / "mlruns", "tiny")]
-        return [record for record in found if record is not None]
+        result = [folder.record() for folder in study_folders(self.folder / "mlruns", "tiny")]
+        return [record for record in result if record is not None]
 
 
 @dataclass

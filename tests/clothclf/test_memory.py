@@ -73,5 +73,5 @@ def test_a_plan_says_what_a_control_group_has_no_room_for(
     version_2: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(clothclf.memory, "SYSTEM", version_2)
-    found = Estimate("float32", 10.0, 90 * MIB, 80 * MIB)
-    assert describe_fit(found) == "does not fit: needs 80 MiB, 60 MiB available"
+    result = Estimate("float32", 10.0, 90 * MIB, 80 * MIB)
+    assert describe_fit(result) == "does not fit: needs 80 MiB, 60 MiB available"

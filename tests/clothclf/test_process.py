@@ -68,8 +68,8 @@ def test_it_dies_with_its_parent(tmp_path: Path, wait_s: float) -> None:
         time.sleep(0.01)
 
 
-def test_it_ends_at_once_where_its_parent_is_gone_already(tmp_path: Path) -> None:
-    """Its parent now is another process than the one that it was told of."""
+def test_it_ends_at_once_where_its_parent_is_missing_already(tmp_path: Path) -> None:
+    """Its parent is no longer the process that started it."""
     (tmp_path / "told.py").write_text("print('begun')\n")
     command = module_command("told")
     command[command.index(str(os.getpid()))] = "1"
@@ -144,8 +144,8 @@ def test_a_fork_is_like_a_new_interpreter(tmp_path: Path) -> None:
 def test_other_libraries_need_a_new_interpreter(tmp_path: Path) -> None:
     """What is read when a library is loaded cannot be changed in a fork."""
     code = "\nfor v in ({}, {'HF_ENDPOINT': 'x'}): print(run('child', '0', **v).stdout, end='')\n"
-    found = [child["loaded"] for child in run_code(tmp_path, code)]
-    assert found == [True, False]
+    result = [child["loaded"] for child in run_code(tmp_path, code)]
+    assert result == [True, False]
 
 
 def test_each_end_of_a_fork_is_seen(tmp_path: Path) -> None:
@@ -171,8 +171,8 @@ with ThreadPoolExecutor(8) as pool:
     ends = list(pool.map(end, ["end", "raise", "text", "sleep", "9", "11", "15", "40"]))
 print(json.dumps({"ends": ends}))
 """
-    (found,) = run_code(tmp_path, code)
-    assert found["ends"] == [
+    (result,) = run_code(tmp_path, code)
+    assert result["ends"] == [
         ["end", 0, []],
         ["raise", 1, ["ValueError: broken"]],
         ["text", 1, ["a reason"]],
@@ -211,9 +211,9 @@ print(code, json.loads(again.stdout)["loaded"], flush=True)
         os.kill({"server": server, "starter": starter.pid, "child": child}[victim], signal.SIGKILL)
         if victim != "starter":
             assert starter.stdout.readline() == "-9 True\n"
-        gone = [child, own] if victim == "child" else [child]
+        missing = [child, own] if victim == "child" else [child]
         end = time.monotonic() + 5
-        while any(is_alive(process) for process in gone):
+        while any(is_alive(process) for process in missing):
             assert time.monotonic() < end
             time.sleep(0.01)
     with contextlib.suppress(ProcessLookupError):
@@ -236,9 +236,9 @@ def test_what_ends_with_its_server_runs_again_once(tmp_path: Path, deaths: int, 
 done = run("killer", "{deaths}", stdin="x")
 print(json.dumps({{"code": done.returncode, "out": done.stdout, "log": open("log").read()}}))
 """
-    (found,) = run_code(tmp_path, code_text)
+    (result,) = run_code(tmp_path, code_text)
     out = "done True\n" if code == 0 else ""
-    assert found == {"code": code, "out": out, "log": "xx"}
+    assert result == {"code": code, "out": out, "log": "xx"}
 
 
 def test_children_leave_no_descriptor_and_no_process(tmp_path: Path) -> None:
@@ -256,10 +256,10 @@ print(json.dumps({
     "own": [first["open"], last["open"]],
 }))
 """
-    (found,) = run_code(tmp_path, code)
-    assert found["after"] == found["before"]
-    assert found["children"] == ""
-    assert len(set(found["own"])) == 1  # type: ignore[call-overload]
+    (result,) = run_code(tmp_path, code)
+    assert result["after"] == result["before"]
+    assert result["children"] == ""
+    assert len(set(result["own"])) == 1  # type: ignore[call-overload]
 
 
 def test_a_server_outlives_the_thread_that_started_it(tmp_path: Path) -> None:
@@ -273,8 +273,8 @@ thread.join()
 time.sleep(0.5)
 print(json.dumps({"parents": [found[0]["parent"], json.loads(run("child", "0").stdout)["parent"]]}))
 """
-    (found,) = run_code(tmp_path, code)
-    first, second = found["parents"]  # type: ignore[misc]
+    (result,) = run_code(tmp_path, code)
+    first, second = result["parents"]  # type: ignore[misc]
     assert first == second
 
 

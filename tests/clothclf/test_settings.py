@@ -219,7 +219,7 @@ def test_rand_augment_is_written_as_timm_does(text: str) -> None:
         ("rand-tall", "section 'tall' is not known"),
     ],
 )
-def test_a_faulty_rand_augment_is_told_by_its_section(text: str, says: str) -> None:
+def test_a_faulty_rand_augment_is_reported_by_its_section(text: str, says: str) -> None:
     with pytest.raises(InvalidSettingsError, match=says):
         AugmentSettings(rand_augment=text)
 
@@ -251,7 +251,7 @@ def test_a_filter_without_a_value_is_refused(asked: object) -> None:
         ({"options": {"y": 1}}, "takes no data.options: they are for plug-ins"),
     ],
 )
-def test_a_source_is_told_nothing_that_it_does_not_know(
+def test_a_source_is_reported_nothing_that_it_does_not_know(
     options: dict[str, object], says: str
 ) -> None:
     with pytest.raises(ValidationError, match=says):

@@ -42,8 +42,8 @@ def postgres_programs() -> Path | None:
     for folder in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True):
         if (folder / "initdb").exists():
             return folder
-    found = shutil.which("initdb")
-    return Path(found).parent if found else None
+    result = shutil.which("initdb")
+    return Path(result).parent if result else None
 
 
 def require_postgres() -> Path:
@@ -85,8 +85,8 @@ class Server:
             self.process.wait(60)
             self.process = None
 
-    def hold(self, held: bool = True) -> None:
-        """Let it take connections and never answer; or let it go on."""
+    def pause(self, held: bool = True) -> None:
+        """Pause it, so that it accepts connections without responding; or resume it."""
         assert self.process is not None
         os.killpg(self.process.pid, signal.SIGSTOP if held else signal.SIGCONT)
 
@@ -95,9 +95,9 @@ class Server:
         end = time.monotonic() + TIMEOUT_S
         while not answers():
             alive = self.process is not None and self.process.poll() is None
-            told = self.log.read_text(errors="replace")[-3000:]
-            assert alive, told
-            assert time.monotonic() < end, told
+            result = self.log.read_text(errors="replace")[-3000:]
+            assert alive, result
+            assert time.monotonic() < end, result
             time.sleep(0.1)
 
     def answers_http(self, path: str) -> bool:
@@ -149,9 +149,9 @@ class Postgres(Server):
 
     def make_database(self) -> None:
         """The one that MLflow's server fills."""
-        self.ask("CREATE DATABASE mlflow", database="postgres")
+        self.query("CREATE DATABASE mlflow", database="postgres")
 
-    def ask(self, query: str, database: str = "mlflow") -> list[tuple[Any, ...]]:
+    def query(self, query: str, database: str = "mlflow") -> list[tuple[Any, ...]]:
         """Rows that a query gives."""
         import psycopg2
 
@@ -242,8 +242,8 @@ class Tracking(Server):
     def command(self) -> list[str]:
         """That of compose, but for addresses and the number of its processes."""
         service = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["mlflow"]
-        told = [self._here(part) for part in service["command"]]
-        return [sys.executable, "-m", *told]
+        result = [self._here(part) for part in service["command"]]
+        return [sys.executable, "-m", *result]
 
     def _here(self, text: str) -> str:
         changes = {
@@ -255,17 +255,17 @@ class Tracking(Server):
             "${STORE_HOST}": self.host,
             f"s3://{BUCKET}": self.destination,
         }
-        for told, meant in changes.items():
-            text = text.replace(told, meant)
+        for result, meant in changes.items():
+            text = text.replace(result, meant)
         return re.sub(r"\$\{STORE_HOST:[^}]*\}", self.host, text)
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
         service = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["mlflow"]
-        told = {name: str(value) for name, value in service["environment"].items()}
+        result = {name: str(value) for name, value in service["environment"].items()}
         own = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
         own |= {"SECRETS": str(self.folder / "secrets"), "PYTHONWARNINGS": "ignore"}
-        environment = {**own, **told, **self.objects.environment()}
+        environment = {**own, **result, **self.objects.environment()}
         environment.pop("AWS_SECRET_ACCESS_KEY")
         environment["MLFLOW_AUTH_CONFIG_PATH"] = str(self.folder / "basic_auth.ini")
         entry = ["sh", str(DEPLOY / "with-secrets.sh")]
@@ -293,10 +293,10 @@ class Tls(Server):
         config = self.folder / "Caddyfile"
         site = (DEPLOY / "Caddyfile").read_text()
         config.write_text(options + site.replace("mlflow:5000", f"127.0.0.1:{self.tracking.port}"))
-        told = {"STORE_HOST": self.tracking.host, "STORE_TLS": "internal"}
+        result = {"STORE_HOST": self.tracking.host, "STORE_TLS": "internal"}
         own = {"HOME": str(self.folder), "XDG_DATA_HOME": str(self.folder)}
         command = ["caddy", "run", "--config", str(config), "--adapter", "caddyfile"]
-        self.launch(command, cwd=self.folder, env={**os.environ, **told, **own})
+        self.launch(command, cwd=self.folder, env={**os.environ, **result, **own})
         self.wait_until(self._is_ready)
 
     def _is_ready(self) -> bool:
@@ -328,7 +328,7 @@ class SharedStore:
         return self.tracking.uri
 
     def environment(self, password: str = PASSWORD) -> dict[str, str]:
-        """What a driver is told: all of it by the environment."""
+        """Configuration of a driver, only by its environment."""
         return {
             "MLFLOW_TRACKING_URI": self.uri,
             "MLFLOW_TRACKING_USERNAME": ADMIN,

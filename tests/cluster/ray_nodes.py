@@ -106,13 +106,16 @@ class Cluster:
 
     def processes(self, number: int) -> list[psutil.Process]:
         """All processes that a node has started."""
-        found = []
+        actual = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
-                told = process.environ()
-                if told.get(MARK) == str(number) and told.get("HOME") == self.environment["HOME"]:
-                    found.append(process)
-        return found
+                result = process.environ()
+                if (
+                    result.get(MARK) == str(number)
+                    and result.get("HOME") == self.environment["HOME"]
+                ):
+                    actual.append(process)
+        return actual
 
     def _within(self) -> list[str]:
         user = [] if os.geteuid() == 0 else ["--user", "--preserve-credentials"]
@@ -162,10 +165,10 @@ def cluster(*cpus: int, **changes: str) -> Iterator[Cluster]:
             "RAY_DISABLE_IMPORT_WARNING": "1",
             **changes,
         }
-        made = Cluster(child.pid, place, environment)
+        created = Cluster(child.pid, place, environment)
         for count in cpus:
-            made.start_node(count)
-        yield made
+            created.start_node(count)
+        yield created
     finally:
         holder.kill()
         holder.wait()

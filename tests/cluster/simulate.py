@@ -128,7 +128,7 @@ def simulate(options: argparse.Namespace, folder: Path, store: SharedStore) -> d
     )
     took = time.monotonic() - began
     executor.close()
-    found = {
+    result = {
         "runs": options.runs,
         "workers": options.workers,
         "bytes_of_a_run": likeness.bytes,
@@ -147,11 +147,11 @@ def simulate(options: argparse.Namespace, folder: Path, store: SharedStore) -> d
         "open_files_limit": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
         "warnings": warnings,
     }
-    found |= _in_database(store)
-    found["database_bytes_per_run"] = round((_database_bytes(store) - empty) / options.runs)
+    result |= _in_database(store)
+    result["database_bytes_per_run"] = round((_database_bytes(store) - empty) / options.runs)
     began = time.monotonic()
     done = run_bench(folder, "report", "-c", "simulated.yaml", "-o", "report.md", timeout_s=900)
-    found["report_s"] = round(time.monotonic() - began, 1)
+    result["report_s"] = round(time.monotonic() - began, 1)
     if done.code:
         raise SystemExit(done.err)
     began = time.monotonic()
@@ -159,8 +159,8 @@ def simulate(options: argparse.Namespace, folder: Path, store: SharedStore) -> d
     done = run_bench(folder, "sync", "-c", "simulated.yaml", timeout_s=3600, variables=variables)
     if done.out.strip() != f"0 runs logged, {options.runs} already logged":
         raise SystemExit(done.out + done.err)
-    found["sync_that_logs_nothing_s"] = round(time.monotonic() - began, 1)
-    return found
+    result["sync_that_logs_nothing_s"] = round(time.monotonic() - began, 1)
+    return result
 
 
 def _study_of(likeness: Likeness) -> StudySettings:
@@ -179,14 +179,14 @@ def _study_of(likeness: Likeness) -> StudySettings:
 
 def _busy(store: SharedStore) -> dict[str, float]:
     """Seconds of processor time so far: a figure that other work on the machine leaves alone."""
-    found = {"driver": time.process_time()}
+    result = {"driver": time.process_time()}
     for name, server in (("server", store.tracking), ("database", store.database)):
         assert server.process is not None
         parent = psutil.Process(server.process.pid)
         # Of those that are there, and of those that have ended.
         times = [each.cpu_times() for each in (parent, *parent.children(recursive=True))]
-        found[name] = sum(t.user + t.system + t.children_user + t.children_system for t in times)
-    return found
+        result[name] = sum(t.user + t.system + t.children_user + t.children_system for t in times)
+    return result
 
 
 def _count_calls() -> list[int]:
@@ -207,9 +207,9 @@ def _count_calls() -> list[int]:
 def _in_database(store: SharedStore) -> dict[str, Any]:
     """That each run is there once, and what a run takes in PostgreSQL."""
     tables = ("runs", "params", "tags", "metrics", "latest_metrics", "inputs", "input_tags")
-    ask = store.database.ask
-    rows = {table: ask(f"SELECT count(*) FROM {table}")[0][0] for table in tables}  # noqa: S608
-    ((ids, all_of_them),) = store.database.ask(
+    query = store.database.query
+    rows = {table: query(f"SELECT count(*) FROM {table}")[0][0] for table in tables}  # noqa: S608
+    ((ids, all_of_them),) = store.database.query(
         "SELECT count(DISTINCT t.value), count(*) FROM tags t JOIN runs r USING (run_uuid) "
         "WHERE t.key = 'bench.run_id' AND r.lifecycle_stage = 'active' AND r.status = 'FINISHED'"
     )
@@ -217,7 +217,7 @@ def _in_database(store: SharedStore) -> dict[str, Any]:
 
 
 def _database_bytes(store: SharedStore) -> int:
-    ((size,),) = store.database.ask("SELECT pg_database_size('mlflow')")
+    ((size,),) = store.database.query("SELECT pg_database_size('mlflow')")
     return int(size)
 
 
@@ -231,8 +231,8 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="an empty folder for all of it, that stays")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    with tempfile.TemporaryDirectory(prefix="bench-simulation-") as made:
-        folder = options.keep or Path(made)
+    with tempfile.TemporaryDirectory(prefix="bench-simulation-") as created:
+        folder = options.keep or Path(created)
         folder.mkdir(parents=True, exist_ok=True)
         store = SharedStore(folder, objects_in=folder / "artifacts")
         try:

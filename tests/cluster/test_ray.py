@@ -46,11 +46,11 @@ def study_arguments(*arguments: str) -> tuple[str, ...]:
 
 def figures(root: Path, study: str = "tiny") -> dict[str, Any]:
     """All that each run measured but its times; every file is as its record says."""
-    found = {}
+    result = {}
     for folder in study_folders(root, study):
         record = folder.verified_record()
         if record is not None:
-            found[record.spec.name] = (
+            result[record.spec.name] = (
                 record.run_id,
                 record.test,
                 record.training.best_epoch,
@@ -60,12 +60,12 @@ def figures(root: Path, study: str = "tiny") -> dict[str, Any]:
                 record.files["predictions.parquet"],
                 record.files["model.safetensors"],
             )
-    return found
+    return result
 
 
 def records(root: Path, study: str = "tiny") -> list[RunRecord]:
-    found = [folder.verified_record() for folder in study_folders(root, study)]
-    return [record for record in found if record is not None]
+    result = [folder.verified_record() for folder in study_folders(root, study)]
+    return [record for record in result if record is not None]
 
 
 def logged(root: Path, study: str = "tiny") -> list[str]:
@@ -91,7 +91,7 @@ def run_here(folder: Path, text: str = TINY) -> dict[str, Any]:
 
 
 class Going:
-    """A study on the cluster that goes on; its output is read as it comes."""
+    """A running study on the cluster; its output is read as it arrives."""
 
     def __init__(self, made: Cluster, *arguments: str, **changes: str) -> None:
         self.process = made.begin(BENCH, *study_arguments(*ON_RAY, *arguments), **changes)
@@ -130,20 +130,20 @@ class Going:
 
 def test_figures_are_those_of_this_machine_and_each_run_is_logged_once(tmp_path: Path) -> None:
     """Two nodes share two runs; one does not see the study's folder, and is sent the images."""
-    with cluster(0, 1) as made:
-        write_study(made.place)
-        (made.place / "mlruns").mkdir()
-        hidden = made.start_node(1, hide=made.place / "mlruns")
-        going = Going(made)
+    with cluster(0, 1) as created:
+        write_study(created.place)
+        (created.place / "mlruns").mkdir()
+        hidden = created.start_node(1, hide=created.place / "mlruns")
+        going = Going(created)
         here = run_here(tmp_path / "here")
         assert going.end() == 0, going.text()
-        root = made.place / "mlruns"
+        root = created.place / "mlruns"
         assert figures(root) == here
         assert sorted(logged(root)) == sorted(record.run_id for record in records(root))
         nodes = set(re.findall(r"on node (\S+ \(\w+\))", going.text()))
         assert len(nodes) == 2
-        assert len(list((made.place / f"node{hidden}" / "files").glob("*.npy"))) == 1
-        assert not (made.place / "node1" / "files").exists()
+        assert len(list((created.place / f"node{hidden}" / "files").glob("*.npy"))) == 1
+        assert not (created.place / "node1" / "files").exists()
 
 
 SIX = TINY.replace("seeds: [0, 1]", "seeds: [0, 1, 2, 3, 4, 5]")
@@ -153,8 +153,8 @@ LONG = SIX.replace("epochs: 2", "epochs: 25")
 @pytest.fixture(scope="module")
 def two_nodes() -> Iterator[Cluster]:
     """For tests that leave both nodes as they were."""
-    with cluster(0, 2, 1) as made:
-        yield made
+    with cluster(0, 2, 1) as created:
+        yield created
 
 
 def in_folder(made: Cluster, name: str, text: str = TINY) -> tuple[str, ...]:
@@ -186,13 +186,13 @@ def test_the_demo_study_has_the_figures_of_this_machine(two_nodes: Cluster, tmp_
 
 @pytest.mark.slow
 def test_a_node_that_is_killed_loses_nothing(tmp_path: Path) -> None:
-    with cluster(0, 1, 1) as made:
-        write_study(made.place, LONG)
-        going = Going(made)
+    with cluster(0, 1, 1) as created:
+        write_study(created.place, LONG)
+        going = Going(created)
         going.wait_for(r"epoch [3-9]/25")
-        made.kill_node(2)
+        created.kill_node(2)
         assert going.end() == 0, going.text()
-        root = made.place / "mlruns"
+        root = created.place / "mlruns"
         assert re.search(r"its node .* was lost .* retry 1 of 3", going.text())
         assert re.search(r"\d runs were restarted", going.text())
         assert sorted(record.attempts for record in records(root))[-1] == 2
@@ -222,10 +222,10 @@ def test_a_node_with_other_libraries_is_refused(tmp_path: Path) -> None:
     other = tmp_path / "other" / "timm-0.0.1.dist-info"
     other.mkdir(parents=True)
     (other / "METADATA").write_text("Metadata-Version: 2.1\nName: timm\nVersion: 0.0.1\n")
-    with cluster(0, 1) as made:
-        write_study(made.place)
-        made.start_node(1, PYTHONPATH=str(other.parent))
-        done = made.bench(*study_arguments(*ON_RAY), check=False)
+    with cluster(0, 1) as created:
+        write_study(created.place)
+        created.start_node(1, PYTHONPATH=str(other.parent))
+        done = created.bench(*study_arguments(*ON_RAY), check=False)
         assert done.returncode == 2
         assert re.search(r"node 127.0.0.1 \(\w+\) has timm 0.0.1 \(this machine: \d", done.stderr)
         assert "Traceback" not in done.stderr
@@ -234,14 +234,14 @@ def test_a_node_with_other_libraries_is_refused(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_node_that_can_keep_nothing_fails_its_runs_alone(tmp_path: Path) -> None:
     """The runs of the other node stand; --retry-failed does the rest elsewhere."""
-    with cluster(0, 1) as made:
-        write_study(made.place)
-        (made.place / "no-folder").write_text("")
-        made.start_node(1, BENCH_NODE_FOLDER=str(made.place / "no-folder"))
-        done = made.bench(*study_arguments(*ON_RAY), check=False)
+    with cluster(0, 1) as created:
+        write_study(created.place)
+        (created.place / "no-folder").write_text("")
+        created.start_node(1, BENCH_NODE_FOLDER=str(created.place / "no-folder"))
+        done = created.bench(*study_arguments(*ON_RAY), check=False)
         assert done.returncode == 1
         assert re.search(r"failed in start: node 127.0.0.1 \(\w+\): .*no-folder", done.stderr)
-        assert len(records(made.place / "mlruns")) == 1
+        assert len(records(created.place / "mlruns")) == 1
 
 
 FILL = """\
@@ -271,28 +271,28 @@ time.sleep(3600)
 
 
 @pytest.mark.slow
-def test_a_full_object_store_is_told_and_nothing_is_lost(tmp_path: Path) -> None:
+def test_a_full_object_store_is_reported_and_nothing_is_lost(tmp_path: Path) -> None:
     """Runs whose images must travel fail with one sentence; the finished one stays."""
-    with cluster() as made:
-        write_study(made.place, TINY.replace("image_size: 32", "image_size: 128"))
-        (made.place / "mlruns").mkdir()
-        spilled = made.place / "spilled"
+    with cluster() as created:
+        write_study(created.place, TINY.replace("image_size: 32", "image_size: 128"))
+        (created.place / "mlruns").mkdir()
+        spilled = created.place / "spilled"
         spilled.mkdir()
-        made.run("mount", "-t", "tmpfs", "-o", "size=4m", "none", str(spilled))
+        created.run("mount", "-t", "tmpfs", "-o", "size=4m", "none", str(spilled))
         options = [f"--object-spilling-directory={spilled}"]
-        made.start_node(0, options=options)
-        made.start_node(1, made.place / "mlruns", options)
-        first = made.bench(*study_arguments(*ON_RAY, "--seed", "0"), check=False)
+        created.start_node(0, options=options)
+        created.start_node(1, created.place / "mlruns", options)
+        first = created.bench(*study_arguments(*ON_RAY, "--seed", "0"), check=False)
         assert first.returncode == 0, first.stderr
-        shutil.rmtree(made.place / "node1" / "files")
-        filler = made.begin(sys.executable, "-c", FILL)
+        shutil.rmtree(created.place / "node1" / "files")
+        filler = created.begin(sys.executable, "-c", FILL)
         assert filler.stdout is not None
         while "full" not in filler.stdout.readline():
             assert filler.poll() is None
-        done = made.bench(*study_arguments(*ON_RAY), check=False)
+        done = created.bench(*study_arguments(*ON_RAY), check=False)
         assert done.returncode == 1, done.stderr
         assert re.search(r"failed in start: .*object store .* full", done.stderr)
-        assert [record.spec.seed for record in records(made.place / "mlruns")] == [0]
+        assert [record.spec.seed for record in records(created.place / "mlruns")] == [0]
 
 
 @pytest.mark.slow
@@ -310,7 +310,7 @@ EIGHT = (
     .replace("images_per_class: 5", "images_per_class: 60")
 )
 """Some 35 seconds each, in epochs of most of one: the driver's start and end, some twenty seconds,
-have no second worker, and shorter epochs would measure what is kept and told after each."""
+have no second worker, and shorter epochs would measure the overhead after each epoch."""
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ import pytest
 from benchmark.errors import TrackingError
 from benchmark.runs.run_folder import study_folders
 from benchmark.tracking.mlflow_store import MlflowStore
-from benchmark.tracking.server_check import look_at_server
+from benchmark.tracking.server_check import check_server
 from tests.benchmark.conftest import COMMAND, Finished, environment, run_bench
 from tests.cluster.engines import ADMIN, PASSWORD, SharedStore, Tls
 from tests.faults import study
@@ -42,13 +42,13 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedStore]:
     store.stop()
 
 
-def told(store: SharedStore, password: str = PASSWORD) -> dict[str, str]:
+def environment_of(store: SharedStore, password: str = PASSWORD) -> dict[str, str]:
     return {**environment(), **store.environment(password)}
 
 
 @pytest.fixture(scope="module")
 def landed(shared: SharedStore, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Finished]:
-    """A study of two runs whose driver was told of the store by one variable alone."""
+    """A study of two runs whose driver gets the store from one variable."""
     folder = tmp_path_factory.mktemp("driver")
     (folder / "tiny.yaml").write_text(TINY)
     host = shared.uri.removeprefix("http://")
@@ -69,10 +69,10 @@ def client_of(store: SharedStore, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def runs_of(client: Any, name: str) -> list[Any]:
     experiment = client.get_experiment_by_name(name)
-    found = client.search_runs(
+    result = client.search_runs(
         [experiment.experiment_id], filter_string="tags.`bench.kind` = 'run'"
     )
-    return list(found)
+    return list(result)
 
 
 def test_a_study_lands_whole(
@@ -102,7 +102,9 @@ def test_it_is_there_already_for_sync(
 ) -> None:
     """The password in a file, this time."""
     (tmp_path / "password").write_text(f"{PASSWORD}\n")
-    variables = told(shared) | {"MLFLOW_TRACKING_PASSWORD_FILE": str(tmp_path / "password")}
+    variables = environment_of(shared) | {
+        "MLFLOW_TRACKING_PASSWORD_FILE": str(tmp_path / "password")
+    }
     del variables["MLFLOW_TRACKING_PASSWORD"]
     done = run_bench(landed[0], "sync", "-c", "tiny.yaml", variables=variables, timeout_s=600)
     assert (done.code, done.out.strip()) == (0, "0 runs logged, 2 already logged"), done.err
@@ -113,7 +115,13 @@ def test_a_wrong_password_is_refused_in_a_sentence(
 ) -> None:
     """Before anything is trained, and without repeating it."""
     done = run_bench(
-        landed[0], "run", "--all", "-c", "tiny.yaml", variables=told(shared, WRONG), timeout_s=600
+        landed[0],
+        "run",
+        "--all",
+        "-c",
+        "tiny.yaml",
+        variables=environment_of(shared, WRONG),
+        timeout_s=600,
     )
     assert done.code == 2
     (line,) = [line for line in done.err.splitlines() if line.startswith("bench:")]
@@ -129,7 +137,7 @@ def test_the_password_is_nowhere(shared: SharedStore, landed: tuple[Path, Finish
     """
     folder, done = landed
     looked_at = {"output": (done.out + done.err).encode()}
-    shared.database.ask("CHECKPOINT")
+    shared.database.query("CHECKPOINT")
     for place in (folder, shared.database.folder / "data" / "base"):
         looked_at |= {str(path): path.read_bytes() for path in place.rglob("*") if path.is_file()}
     looked_at |= {name: shared.objects.read(name) for name in shared.objects.names()}
@@ -145,9 +153,11 @@ def test_doctor_examines_the_server(
 ) -> None:
     """Its version, clock and pace, and an artifact, which it takes away again."""
     client_of(shared, monkeypatch)
-    found, concerns = look_at_server(MlflowStore(shared.uri, "examined", tmp_path))
-    assert f"accepts runs and artifacts: MLflow {mlflow.__version__}" in found
-    assert [told for told in concerns if "per request" not in told] == []  # a busy machine is slow
+    result, concerns = check_server(MlflowStore(shared.uri, "examined", tmp_path))
+    assert f"accepts runs and artifacts: MLflow {mlflow.__version__}" in result
+    assert [
+        environment_of for environment_of in concerns if "per request" not in environment_of
+    ] == []  # a busy machine is slow
     assert not [name for name in shared.objects.names() if "doctor" in name]
 
 
@@ -162,11 +172,11 @@ def tls(shared: SharedStore, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def test_a_driver_reaches_it_by_tls(
     shared: SharedStore, tls: Tls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By deploy/'s proxy, whose authority it is told of: runs, and an artifact there and back."""
+    """Through deploy/'s proxy, with its authority: runs, and an artifact round trip."""
     client_of(shared, monkeypatch)
     monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", str(tls.authority))
-    found, _ = look_at_server(MlflowStore(tls.uri, "by tls", tmp_path))
-    assert f"accepts runs and artifacts: MLflow {mlflow.__version__}" in found
+    result, _ = check_server(MlflowStore(tls.uri, "by tls", tmp_path))
+    assert f"accepts runs and artifacts: MLflow {mlflow.__version__}" in result
     monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", "")
     with pytest.raises(TrackingError, match="certificate is not trusted") as caught:
         MlflowStore(tls.uri, "by tls", tmp_path)
@@ -177,9 +187,9 @@ def test_a_driver_reaches_it_by_tls(
 def test_a_study_lands_by_tls(
     shared: SharedStore, tls: Tls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The driver is told of everything by the environment alone."""
+    """The driver is configured by its environment only."""
     (tmp_path / "tls.yaml").write_text(TINY.replace("study: shared", "study: tls"))
-    variables = told(shared) | {
+    variables = environment_of(shared) | {
         "MLFLOW_TRACKING_URI": tls.uri,
         "MLFLOW_TRACKING_SERVER_CERT_PATH": str(tls.authority),
     }
@@ -198,12 +208,12 @@ def test_doctor_tells_that_artifacts_cannot_be_kept(
     """The server answers, and what is behind it does not."""
     client_of(shared, monkeypatch)
     store = MlflowStore(shared.uri, "examined", tmp_path)
-    shared.objects.hold()
+    shared.objects.pause()
     try:
         with pytest.raises(TrackingError, match="an artifact cannot be written") as caught:
-            look_at_server(store)
+            check_server(store)
     finally:
-        shared.objects.hold(False)
+        shared.objects.pause(False)
     assert "--artifacts-destination" in str(caught.value)
 
 
@@ -226,7 +236,9 @@ def test_a_store_that_loses_server_and_database_has_all_of_two_drivers_in_the_en
     folders = [tmp_path / "one", tmp_path / "two"]
     for folder in folders:
         folder.mkdir()
-    drivers = [study.start(folder, "run", "--all", variables=told(shared)) for folder in folders]
+    drivers = [
+        study.start(folder, "run", "--all", variables=environment_of(shared)) for folder in folders
+    ]
     wait_for(folders[0], "epoch 1/")
     shared.tracking.kill()
     time.sleep(2)
@@ -238,9 +250,13 @@ def test_a_store_that_loses_server_and_database_has_all_of_two_drivers_in_the_en
         assert driver.wait(600) == 0, study.output(folder)
         assert "Traceback" not in study.output(folder)
     for folder in folders:
-        done = run_bench(folder, "sync", "-c", "faults.yaml", variables=told(shared), timeout_s=600)
+        done = run_bench(
+            folder, "sync", "-c", "faults.yaml", variables=environment_of(shared), timeout_s=600
+        )
         assert done.code == 0, done.err
-        done = run_bench(folder, "sync", "-c", "faults.yaml", variables=told(shared), timeout_s=600)
+        done = run_bench(
+            folder, "sync", "-c", "faults.yaml", variables=environment_of(shared), timeout_s=600
+        )
         assert (done.code, done.out.strip()) == (0, "0 runs logged, 2 already logged"), done.err
     client_of(shared, monkeypatch)
     assert study.figures(folders[0]) == study.figures(folders[1])
@@ -251,13 +267,13 @@ def test_a_store_that_loses_server_and_database_has_all_of_two_drivers_in_the_en
 def test_a_password_that_is_changed_on_the_way_does_not_stop_a_study(
     shared: SharedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is told in a sentence; `bench sync` with the new one fills the store."""
+    """It is reported in a sentence; `bench sync` with the new one fills the store."""
     client_of(shared, monkeypatch)
     from mlflow.server import get_app_client
 
     users = get_app_client("basic-auth", tracking_uri=shared.uri)
     users.create_user("anna", "first-password-of-anna")
-    variables = told(shared) | {
+    variables = environment_of(shared) | {
         "MLFLOW_TRACKING_USERNAME": "anna",
         "MLFLOW_TRACKING_PASSWORD": "first-password-of-anna",
     }

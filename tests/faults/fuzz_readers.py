@@ -57,13 +57,13 @@ def _parquet_seeds() -> list[bytes]:
 
     cells = [{"bytes": b"x" * 40, "path": None}, None]
     table = pa.table({"id": [1, 2], "articleType": ["A", "B"], "image": cells})
-    found = []
+    result = []
     for options in ({}, {"compression": "zstd", "data_page_version": "2.0"}):
         for whole in (True, False):
             file = io.BytesIO()
             pq.write_table(table, file, store_schema=whole, use_dictionary=whole, **options)
-            found.append(file.getvalue())
-    return found
+            result.append(file.getvalue())
+    return result
 
 
 def read(content: bytes, place: Path) -> None:
@@ -84,8 +84,8 @@ def read(content: bytes, place: Path) -> None:
             return
         place.write_bytes(content)
         source = HubSource(place) if kind == PARQUET else KaggleSource(place)
-        wanted = Query("articleType")
-        listing = choose(source.list_images(wanted), wanted, source.title)
+        expected = Query("articleType")
+        listing = choose(source.list_images(expected), expected, source.title)
         dropped = sum(finding.action == "dropped" for finding in listing.findings)
         _demand(listing.rows_read == len(listing.rows) + dropped, "a row without account")
     except UserError as error:
@@ -147,12 +147,12 @@ def supervise(seconds: int, seed: int, keep: Path) -> int:
             print(f"the fuzzer did not end {120} seconds after its time; seed {seed}")
             return 1
         log = done.stderr.decode("utf-8", "replace") + done.stdout.decode("utf-8", "replace")
-        found = sorted(folder.glob("found-*"))
-        for file in found:
+        result = sorted(folder.glob("found-*"))
+        for file in result:
             keep.mkdir(parents=True, exist_ok=True)
             shutil.copy(file, keep / file.name)
-        print(_sentence(log, [keep / file.name for file in found], done.returncode, seed))
-        return int(bool(found) or done.returncode != 0)
+        print(_sentence(log, [keep / file.name for file in result], done.returncode, seed))
+        return int(bool(result) or done.returncode != 0)
 
 
 def _sentence(log: str, found: list[Path], code: int, seed: int) -> str:

@@ -36,15 +36,15 @@ def _hear(event: str, arguments: tuple[object, ...]) -> None:
     if not _watches:
         return
     if event in _PROGRAMS:
-        told = [f"{event} {arguments[0]!r}"]
+        result = [f"{event} {arguments[0]!r}"]
     elif event in _CHANGES or (event == "open" and _writes(arguments)):
         paths = [item for item in arguments[:2] if isinstance(item, (str, bytes, os.PathLike))]
-        told = [f"{event} {os.fsdecode(item)}" for item in paths if event != "open"]
-        told += [f"open {os.fsdecode(item)}" for item in paths[:1] if event == "open"]
+        result = [f"{event} {os.fsdecode(item)}" for item in paths if event != "open"]
+        result += [f"open {os.fsdecode(item)}" for item in paths[:1] if event == "open"]
     else:
         return
     for folder, seen in _watches:
-        seen += [line for line in told if event in _PROGRAMS or not _belongs(line, folder)]
+        seen += [line for line in result if event in _PROGRAMS or not _belongs(line, folder)]
 
 
 def _writes(arguments: tuple[object, ...]) -> bool:

@@ -114,8 +114,8 @@ def huge_tile() -> bytes:
     data = b"".join(packer.compress(row) for _ in range(side // 100)) + packer.flush()
     tags: list[TagValue] = [(259, 3, 1, 8), (322, 4, 1, side), (323, 4, 1, side)]
     places = 8 + 2 + 12 * 9 + 4
-    found: list[TagValue] = [(324, 4, 1, places), (325, 4, 1, len(data))]
-    return grey_tiff(1, 1, *tags, *found, behind=data)
+    result: list[TagValue] = [(324, 4, 1, places), (325, 4, 1, len(data))]
+    return grey_tiff(1, 1, *tags, *result, behind=data)
 
 
 def many_strips(count: int) -> bytes:

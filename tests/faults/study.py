@@ -63,13 +63,13 @@ def finish(folder: Path, *arguments: str) -> None:
 
 def records(folder: Path) -> dict[int, RunRecord]:
     """Finished runs by seed; checks that the files of each record are unchanged."""
-    found = {}
+    result = {}
     for run in study_folders(folder / "mlruns", "faults"):
         record = run.verified_record()
         if record is not None:
-            assert record.spec.seed not in found
-            found[record.spec.seed] = record
-    return found
+            assert record.spec.seed not in result
+            result[record.spec.seed] = record
+    return result
 
 
 def figures(folder: Path) -> dict[int, Any]:
@@ -91,7 +91,7 @@ def figures(folder: Path) -> dict[int, Any]:
 
 def processes_of(folder: Path) -> dict[int, str]:
     """Command lines of processes that run in a folder or mention it, by process ID."""
-    found = {}
+    result = {}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
@@ -102,8 +102,8 @@ def processes_of(folder: Path) -> dict[int, str]:
         except OSError:
             continue
         if state not in "ZX" and (place == str(folder) or str(folder) in command):
-            found[int(entry.name)] = command
-    return found
+            result[int(entry.name)] = command
+    return result
 
 
 def assert_no_process(folder: Path, seconds: float = 5.0) -> None:
@@ -128,9 +128,9 @@ def assert_whole_in_mlflow(folder: Path, uri: str | None = None) -> None:
     client = MlflowClient(tracking_uri=uri or f"sqlite:///{folder}/mlruns/mlflow.db")
     experiment = client.get_experiment_by_name("faults")
     assert experiment is not None
-    found = list(client.search_runs([experiment.experiment_id]))
-    runs = [run for run in found if run.data.tags["bench.kind"] == "run"]
-    reports = [run.info.status for run in found if run not in runs]
+    result = list(client.search_runs([experiment.experiment_id]))
+    runs = [run for run in result if run.data.tags["bench.kind"] == "run"]
+    reports = [run.info.status for run in result if run not in runs]
     assert reports in ([], ["FINISHED"])
     expected = records(folder)
     assert sorted(run.data.params["seed"] for run in runs) == sorted(str(s) for s in expected)

@@ -21,7 +21,7 @@ from benchmark.config.study import load_study
 from benchmark.runs import run_folder as files
 from benchmark.runs.audits import Audit, AuditHead, Suspect, store_audit
 from benchmark.runs.run_folder import study_folders
-from benchmark.select.answer import write_result
+from benchmark.select.selection_result import write_result
 from tests.benchmark.conftest import StudyRun, run_bench
 
 SEED = int(os.environ.get("BENCH_FLIP_SEED", "0"))
@@ -37,20 +37,20 @@ KINDS = (
     *("spec.json", "config.yaml", "manifest.parquet", "findings.csv", "epochs.jsonl", "cost.json"),
     *("predictions.parquet", "predictions_valid.parquet", "confusion.png", "model.safetensors"),
     *("log.txt", "record.json"),
-    *("pixels.npy", "pictures.parquet", "cache.json", "costs/*.json", "audits/*.json"),
+    *("pixels.npy", "images.parquet", "cache.json", "costs/*.json", "audits/*.json"),
     *("selections/*.json", "stress/*.json"),
 )
 
 
 @pytest.fixture(scope="module")
-def kept(tiny_study: StudyRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def stored_study(tiny_study: StudyRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the tiny study, with an audit of its data and the answer of a selection."""
     folder = tmp_path_factory.mktemp("kept") / "study"
     shutil.copytree(tiny_study.folder, folder)
     root = folder / "mlruns"
-    for found in study_folders(root, "tiny"):
-        (found.path / files.LOG).write_text("a line\n")  # may be empty otherwise
-    records = [found.record() for found in study_folders(root, "tiny")]
+    for result in study_folders(root, "tiny"):
+        (result.path / files.LOG).write_text("a line\n")  # may be empty otherwise
+    records = [result.record() for result in study_folders(root, "tiny")]
     finished = [record for record in records if record is not None]
     assert len(finished) == 2
     data = finished[0].spec.data_summary
@@ -72,7 +72,7 @@ def kept(tiny_study: StudyRun, tmp_path_factory: pytest.TempPathFactory) -> Path
     return folder
 
 
-def told(folder: Path, arguments: Sequence[str]) -> tuple[int, str]:
+def outcome_of(folder: Path, arguments: Sequence[str]) -> tuple[int, str]:
     """Return a command's exit code and output; raise unexpected errors."""
     setting = f"tracking.folder={folder / 'mlruns'}"
     done = CliRunner().invoke(main, [*arguments, "-c", str(folder / "tiny.yaml"), "--set", setting])
@@ -110,13 +110,13 @@ def flip(path: Path, random_bit: random.Random) -> int:
     return bit
 
 
-def flips(kept: Path, kind: str, count: int) -> None:
+def flips(stored_study: Path, kind: str, count: int) -> None:
     """Flip `count` bits in files of a kind, one at a time, with a report after each."""
-    root = kept / "mlruns"
+    root = stored_study / "mlruns"
     paths = sorted(path for path in root.rglob(kind) if path.stat().st_size)
     assert paths
     commands = [*REPORTS[:2], COMPARED] if "runs" in str(paths[0].relative_to(root)) else REPORTS
-    whole = {command: told(kept, command) for command in commands}
+    whole = {command: outcome_of(stored_study, command) for command in commands}
     assert {code for code, _ in whole.values()} == {0}
     bits = random.Random(f"{kind} {SEED}")
     for number in range(count):
@@ -124,7 +124,7 @@ def flips(kept: Path, kind: str, count: int) -> None:
         before = path.read_bytes()
         bit = flip(path, bits)
         try:
-            code, output = told(kept, command)
+            code, output = outcome_of(stored_study, command)
         except Exception as error:
             error.args = (f"bit {bit} of {path}, {' '.join(command)}: {error}",)
             raise
@@ -137,23 +137,23 @@ def flips(kept: Path, kind: str, count: int) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_flipped_bit_changes_no_figure(kind: str, kept: Path) -> None:
-    flips(kept, kind, QUICK)
+def test_a_flipped_bit_changes_no_figure(kind: str, stored_study: Path) -> None:
+    flips(stored_study, kind, QUICK)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_two_hundred_flipped_bits_change_no_figure(kind: str, kept: Path) -> None:
-    flips(kept, kind, LONG)
+def test_two_hundred_flipped_bits_change_no_figure(kind: str, stored_study: Path) -> None:
+    flips(stored_study, kind, LONG)
 
 
 @pytest.mark.slow
-def test_flipped_bits_of_the_store_end_in_a_sentence(kept: Path, tmp_path: Path) -> None:
+def test_flipped_bits_of_the_store_end_in_a_sentence(stored_study: Path, tmp_path: Path) -> None:
     """Or it has no effect: MLflow's store is a copy, which no report reads figures from."""
     bits = random.Random(SEED)
     for number in range(LONG // 10):
         folder = tmp_path / str(number)
-        shutil.copytree(kept, folder)
+        shutil.copytree(stored_study, folder)
         for end in ("-wal", "-shm"):
             (folder / "mlruns" / f"mlflow.db{end}").unlink(missing_ok=True)
         bit = flip(folder / "mlruns" / "mlflow.db", bits)

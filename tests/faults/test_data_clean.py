@@ -73,8 +73,8 @@ def test_cleaning_leaves_what_a_process_uses_and_names_it(tmp_path: Path) -> Non
     pixels = prepare(data, tmp_path / "mlruns/cache").pixels
     other = tmp_path / "mlruns/cache/pixels/of-another-study"
     other.mkdir()
-    told = clean(tmp_path)
-    assert "left pixels: 0 MiB, in use by a running command" in told
+    result = clean(tmp_path)
+    assert "left pixels: 0 MiB, in use by a running command" in result
     assert pixels.is_file()
     assert not other.exists()
 
@@ -93,12 +93,12 @@ def test_preparing_goes_well_while_the_cache_is_cleaned_all_the_time(tmp_path: P
 
     cleaner = threading.Thread(target=keep_cleaning)
     cleaner.start()
-    found = set()
+    result = set()
     try:
         for size in range(8, 32):
             demo = DemoSettings(images_per_class=5)
             data = prepare(DataSettings(image_size=size, demo=demo), tmp_path / "cache")
-            found.add(data.summary.fingerprint)
+            result.add(data.summary.fingerprint)
             for name in ("train", "valid", "test"):
                 split = data.split(name)
                 assert len(split.images(np.arange(len(split)))) == len(split)
@@ -108,12 +108,12 @@ def test_preparing_goes_well_while_the_cache_is_cleaned_all_the_time(tmp_path: P
     finally:
         over.set()
         cleaner.join()
-    assert len(found) == 1
+    assert len(result) == 1
     assert cleanings > 20
 
 
 @pytest.mark.slow
-def test_a_run_whose_cache_is_gone_decodes_its_images_again(
+def test_a_run_whose_cache_is_missing_decodes_its_images_again(
     undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
     """Deleted by hand while the first run trains: the second decodes its images and says so."""
@@ -121,6 +121,6 @@ def test_a_run_whose_cache_is_gone_decodes_its_images_again(
     wait_for(tmp_path, "epoch 1/")
     shutil.rmtree(tmp_path / "mlruns/cache")
     assert process.wait(300) == 0, study.output(tmp_path)[-3000:]
-    told = study.output(tmp_path)
-    assert told.count("the decoded images are missing or damaged; decoding them again") == 1
+    result = study.output(tmp_path)
+    assert result.count("the decoded images are missing or damaged; decoding them again") == 1
     assert study.figures(tmp_path) == undisturbed.figures

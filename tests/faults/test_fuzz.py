@@ -98,8 +98,8 @@ def a_listing_accounts_for_every_row(content: bytes) -> None:
         (folder / "images" / f"{name}.jpg").write_bytes(b"x")
     (folder / "styles.csv").write_bytes(content)
     try:
-        wanted = Query("articleType")
-        listing = choose(KaggleSource(folder).list_images(wanted), wanted, "data")
+        expected = Query("articleType")
+        listing = choose(KaggleSource(folder).list_images(expected), expected, "data")
     except UserError:
         return
     dropped = [finding for finding in listing.findings if finding.action == "dropped"]

@@ -36,7 +36,7 @@ from clothclf.models.weights import WeightsResolver
 from clothclf.results import ClassResult, DataSummary, Evaluation, Weights
 from clothclf.settings import ArchitectureSettings, DataSettings
 from tests.benchmark.examples import DATA, make_record, make_spec
-from tests.benchmark.test_report_contents import fail, keep
+from tests.benchmark.test_report_contents import fail, store_record
 from tests.conftest import KaggleBuilder, decode_rgb, draw_jpeg
 from tests.faults.guard import nothing_but
 
@@ -164,7 +164,7 @@ def lie(path: Path, name: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 10, 2**32 - 2])
-def test_a_declared_size_is_not_believed(size: int) -> None:
+def test_a_declared_size_is_rejected(size: int) -> None:
     """Smaller than the member, or four gigabytes: nothing beyond the member is unpacked."""
     path = bundled([(FIRST, draw_jpeg(1))])
     lie(path, FIRST, size)
@@ -258,7 +258,7 @@ def test_a_bad_table_is_refused_in_little_memory(name: str) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32"])
-def test_wide_characters_without_a_mark_are_read_and_told(encoding: str) -> None:
+def test_wide_characters_without_a_mark_are_read_and_reported(encoding: str) -> None:
     table, clean = KaggleBuilder.contents(COUNTS)
     path = KaggleBuilder(Path()).folder(table.encode(encoding), clean)
     summary = prepared(path)
@@ -322,7 +322,7 @@ def test_pixels_that_are_no_numbers_are_black_or_white(value: float) -> None:
     assert pixel == ([255] * 3 if value > 0 else [0] * 3)
 
 
-def test_odd_images_of_every_kind_are_kept_and_told(kaggle: KaggleBuilder) -> None:
+def test_odd_images_of_every_kind_are_kept_and_reported(kaggle: KaggleBuilder) -> None:
     """Animated, 16-bit, CMYK, palette, rotated, one pixel, very wide: 7 of 24 in one data set."""
     table, images = kaggle.contents(COUNTS)
     rotated = Image.Exif()
@@ -531,9 +531,9 @@ def test_an_architectures_name_is_known_or_refused(name: str) -> None:
     done = CliRunner().invoke(main, ["run", "-c", "c.yaml", "--dry-run", "--", HOSTILE[name]])
     assert done.exit_code == 2, done.output
     assert "Traceback" not in done.output
-    told = [line for line in done.stderr.splitlines() if line.startswith("bench: ")]
-    assert len(told) == 1
-    assert told[0].isprintable()
+    result = [line for line in done.stderr.splitlines() if line.startswith("bench: ")]
+    assert len(result) == 1
+    assert result[0].isprintable()
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -542,15 +542,15 @@ def test_a_report_shows_hostile_text_as_text(name: str, tmp_path: Path) -> None:
     text = HOSTILE[name] or " "
     summary = DATA.__class__(**{**vars(DATA), "title": text})
     weights = Weights("file", text, "0" * 64, None, note=text)
-    keep(tmp_path, make_record(make_spec(data_summary=summary, weights=weights), 0.8, 1000))
+    store_record(tmp_path, make_record(make_spec(data_summary=summary, weights=weights), 0.8, 1000))
     fail(tmp_path, make_spec("resnet18", data_summary=summary), text)
     study = StudySettings(
         study="s",
         architectures=(ArchitectureSettings(name=text[:200]),),
         tracking=TrackingSettings(folder=tmp_path),
     )
-    made = read_report(study, Path("s.yaml"))
-    report = made.text("md")
+    created = read_report(study, Path("s.yaml"))
+    report = created.text("md")
     assert "<script" not in report
     assert "](" not in report.replace("]\\(", "")
     assert "\0" not in report
@@ -559,7 +559,7 @@ def test_a_report_shows_hostile_text_as_text(name: str, tmp_path: Path) -> None:
     rows = [line for line in report.splitlines() if line.startswith("| ")]
     assert {row.replace("\\|", "").count("|") for row in rows[:4]} == {12}
     for form in FORMATS:
-        assert made.text(form).encode("utf-8")
+        assert created.text(form).encode("utf-8")
 
 
 @pytest.mark.parametrize("name", LABELS)

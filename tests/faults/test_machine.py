@@ -26,7 +26,7 @@ def wait_for(folder: Path, words: str, seconds: float = 120) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_asked_once_it_stops_within_seconds_and_goes_on_later(
+def test_asked_once_it_stops_within_seconds_and_resumes_later(
     number: signal.Signals, undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
     """Its current step is done and saved, and its MLflow run is closed."""
@@ -95,7 +95,7 @@ def test_a_run_that_fits_in_no_way_is_a_failure_in_one_sentence(tmp_path: Path) 
     assert "Traceback" not in study.output(tmp_path)
 
 
-def test_a_folder_that_cannot_be_written_is_told_before_anything_begins(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported_before_anything_begins(tmp_path: Path) -> None:
     (tmp_path / "faults.yaml").write_text(study.STUDY)
     (tmp_path / "file").write_text("")
     done = run_bench(

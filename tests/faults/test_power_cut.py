@@ -48,7 +48,7 @@ DAMAGES: dict[str, Damage] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_no_damaged_file_of_a_finished_run_is_believed(
+def test_no_damaged_file_of_a_finished_run_is_accepted(
     damage: str, undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
     """Every file listed in a record, and the record itself."""
@@ -79,7 +79,7 @@ def test_damaged_runs_are_done_again_to_the_same_figures(
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("share", [0.5, 0.7, 0.9])
-def test_what_a_killed_run_left_is_not_believed_when_damaged(
+def test_what_a_killed_run_left_is_rejected_when_damaged(
     share: float, damage: str, undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
     """Every file of unfinished runs, including checkpoints and cached stages, and of the cache."""

@@ -58,7 +58,7 @@ class Server:
             self._process.wait()
             self._process = None
 
-    def hold(self, held: bool = True) -> None:
+    def pause(self, held: bool = True) -> None:
         """Suspend the server, which then accepts connections but never responds; or resume it."""
         assert self._process is not None
         os.killpg(self._process.pid, signal.SIGSTOP if held else signal.SIGCONT)
@@ -66,12 +66,14 @@ class Server:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    made = Server(tmp_path / "server")
-    yield made
-    made.stop()
+    created = Server(tmp_path / "server")
+    yield created
+    created.stop()
 
 
-def test_a_server_that_is_not_there_is_told_at_the_start(tmp_path: Path, server: Server) -> None:
+def test_a_server_that_is_not_there_is_reported_at_the_start(
+    tmp_path: Path, server: Server
+) -> None:
     """The message suggests the default store; nothing has been trained."""
     (tmp_path / "faults.yaml").write_text(study.STUDY)
     done = run_bench(
@@ -84,12 +86,12 @@ def test_a_server_that_is_not_there_is_told_at_the_start(tmp_path: Path, server:
 
 
 @pytest.mark.slow
-def test_a_server_that_never_answers_is_told_within_a_minute(
+def test_a_server_that_never_answers_is_reported_within_a_minute(
     tmp_path: Path, server: Server
 ) -> None:
     (tmp_path / "faults.yaml").write_text(study.STUDY)
     server.start()
-    server.hold()
+    server.pause()
     started = time.monotonic()
     done = run_bench(
         tmp_path, "run", "--all", "-c", "faults.yaml", "--set", f"tracking.uri={server.uri}"
@@ -124,12 +126,12 @@ def test_a_server_that_fails_on_the_way_is_filled_later_without_doubles(
     server.start()
     process = study.start(tmp_path, "run", "--all", "--set", f"tracking.uri={server.uri}")
     wait_for_first_epoch(tmp_path)
-    server.stop() if fault == "dies" else server.hold()
+    server.stop() if fault == "dies" else server.pause()
     assert process.wait(300) == 0, study.output(tmp_path)
     assert study.output(tmp_path).count("MLflow is not available") == 1
     assert "Traceback" not in study.output(tmp_path)
     assert study.figures(tmp_path) == undisturbed.figures
-    server.start() if fault == "dies" else server.hold(False)
+    server.start() if fault == "dies" else server.pause(False)
     assert_filled_later(tmp_path, server.uri)
 
 
@@ -158,7 +160,7 @@ def test_a_store_that_cannot_be_written_on_the_way_is_filled_later(
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["full", "read-only"])
 @pytest.mark.parametrize("what", ["store", "folder"])
-def test_what_cannot_be_written_is_told_at_the_start(
+def test_what_cannot_be_written_is_reported_at_the_start(
     fault: str, what: str, tmp_path: Path, small: Path
 ) -> None:
     """Before training; the message suggests another store, or another folder name."""
@@ -220,4 +222,4 @@ def test_a_new_store_waits_for_the_disk_a_few_times_alone(tmp_path: Path) -> Non
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=f"sqlite:///{store}/mlflow.db")
-    assert [found.name for found in client.search_experiments()] == ["Default"]
+    assert [result.name for result in client.search_experiments()] == ["Default"]

@@ -39,13 +39,13 @@ def main(folder: Path) -> None:
     norms = sum(isinstance(part, nn.SyncBatchNorm) for part in module.modules())
     plain = build(mode="finetune").to(group.device).train()
     alone = EagerStep(plain, make_optimizer(plain, recipe()))
-    told = {
+    result = {
         "norms": norms,
         "together": losses(together, group.device),
         "alone": losses(alone, group.device),
     }
     destroy_process_group()
-    print(json.dumps(told))
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

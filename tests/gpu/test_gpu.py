@@ -63,16 +63,16 @@ def steps_of_sgd(recorded: bool, *sizes: int) -> tuple[list[Tensor], str]:
         inputs = torch.randn(size, 3, 32, 32, generator=draw).to(GPU)
         targets = torch.randint(3, (size,), generator=draw).to(GPU)
         losses.append(step(inputs, targets)[0])
-    found = [tensor.cpu() for tensor in (*losses, *module.state_dict().values())]
-    return found, step.error if isinstance(step, RecordedStep) else ""
+    result = [tensor.cpu() for tensor in (*losses, *module.state_dict().values())]
+    return result, step.error if isinstance(step, RecordedStep) else ""
 
 
 def test_a_recorded_step_trains_as_an_eager_one() -> None:
     """With dropout, momentum, batch norm, a changing rate and a batch of another size between."""
-    found, error = steps_of_sgd(True, 16, 16, 7, 16)
+    result, error = steps_of_sgd(True, 16, 16, 7, 16)
     expected, _ = steps_of_sgd(False, 16, 16, 7, 16)
     assert error == ""
-    for ours, theirs in zip(found, expected, strict=True):
+    for ours, theirs in zip(result, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
@@ -144,10 +144,10 @@ def test_a_batch_too_large_for_the_gpu_goes_in_parts(recorded: bool) -> None:
             room = torch.cuda.memory_allocated(GPU) + needed // 2
             torch.cuda.set_per_process_memory_fraction(room / total)
         try:
-            found = [float(step(inputs, targets)[0]) for _ in range(3)]
+            result = [float(step(inputs, targets)[0]) for _ in range(3)]
         finally:
             torch.cuda.set_per_process_memory_fraction(1.0)
-        return found, eager.parts
+        return result, eager.parts
 
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated(GPU)
@@ -181,9 +181,9 @@ def test_a_process_alone_trains_over_nccl_as_without_it(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert found["norms"] > 0
-    assert found["together"] == pytest.approx(found["alone"], rel=1e-4)
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["norms"] > 0
+    assert result["together"] == pytest.approx(result["alone"], rel=1e-4)
 
 
 def test_a_study_runs_on_the_gpu(tmp_path: Path) -> None:
@@ -196,8 +196,8 @@ def test_a_study_runs_on_the_gpu(tmp_path: Path) -> None:
     records = list(tmp_path.glob("mlruns/runs/*/*/record.json"))
     assert len(records) == 2
     assert name in records[0].read_text()
-    told = run_bench(tmp_path, "report", "-c", "tiny.yaml", "-o", "report.md")
-    assert told.code == 0, told.err[-3000:]
+    result = run_bench(tmp_path, "report", "-c", "tiny.yaml", "-o", "report.md")
+    assert result.code == 0, result.err[-3000:]
     assert name in (tmp_path / "report.md").read_text()
 
 

@@ -19,7 +19,7 @@ from tests.performance.gpu import gpu
 from tests.performance.harness import Row, compare, ratio_of, seconds_of
 from tests.performance.run_inputs import WEIGHTS, ZIP
 from tests.performance.scaling import scaling
-from tests.performance.side import Question, ask
+from tests.performance.side import Measurement, measure_side
 
 ROUNDS = 3
 BENCH = (sys.executable, "-c", "from benchmark.cli import main; main()")
@@ -51,8 +51,8 @@ def pipeline(folder: Path) -> list[Row]:
 
     ratio = compare(slow, fast, ROUNDS)
     reading_s = fast() / count
-    question = Question("our finetune", "efficientnet_b0", 320, str(folder))
-    share = reading_s / (ask(question) / question.inputs)
+    measurement = Measurement("our finetune", "efficientnet_b0", 320, str(folder))
+    share = reading_s / (measure_side(measurement) / measurement.inputs)
     return [
         Row(
             f"images/s, our batches of 16 against PIL in a loader with 2 workers, {count:,} of "
@@ -79,7 +79,7 @@ def frozen(folder: Path) -> list[Row]:
             which: str, name: str = name, count: int = count, p: Precision = precision
         ) -> float:
             side = "reference frozen" if which == "reference" else "our frozen"
-            return ask(Question(side, name, count, str(folder), p))  # type: ignore[arg-type]
+            return measure_side(Measurement(side, name, count, str(folder), p))  # type: ignore[arg-type]
 
         pairs = [(side("reference"), side("ours")) for _ in range(ROUNDS)]
         rows.append(
@@ -101,12 +101,12 @@ def finetune(folder: Path) -> list[Row]:
         ("vgg16", 64, "bfloat16", "at most 0.4"),
     ]
     for name, count, precision, target in cases:
-        ours = Question("our finetune", name, count, str(folder), precision)
-        reference = Question("reference finetune", name, count, str(folder))
-        pairs = [(ask(ours), ask(reference)) for _ in range(ROUNDS)]
+        ours = Measurement("our finetune", name, count, str(folder), precision)
+        reference = Measurement("reference finetune", name, count, str(folder))
+        pairs = [(measure_side(ours), measure_side(reference)) for _ in range(ROUNDS)]
         what = f"`{name}`, one epoch, batch 16, {precision}"
         rows.append(Row(f"{what}, against the reference loop", f"{ratio_of(pairs)}", target))
-        minimal = ask(Question("minimal finetune", name, count, str(folder), precision))
+        minimal = measure_side(Measurement("minimal finetune", name, count, str(folder), precision))
         rows.append(Row(f"{what}, against the minimal loop", f"{minimal:.3f}", "at most 1.03"))
     return rows
 
@@ -158,7 +158,7 @@ def whole(folder: Path) -> list[Row]:
     with _inside(folder):
         _bench("data", "stats", "-c", "real.yaml")
     for precision in ("float32", "bfloat16"):
-        reference_s = ask(Question("reference frozen", name, sample, str(folder)))
+        reference_s = measure_side(Measurement("reference frozen", name, sample, str(folder)))
         command = [sys.executable, "-c", WATCHED, f"model.precision={precision}"]
         started = time.perf_counter()
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
@@ -288,8 +288,8 @@ def _records(folder: Path) -> dict[str, RunRecord]:
     """Finished runs of the real study by precision."""
     from benchmark.runs.run_folder import study_folders
 
-    found = [run.record() for run in study_folders(folder / "mlruns", "real")]
-    return {record.spec.precision: record for record in found if record is not None}
+    result = [run.record() for run in study_folders(folder / "mlruns", "real")]
+    return {record.spec.precision: record for record in result if record is not None}
 
 
 PREPARE = """

@@ -62,9 +62,9 @@ def write_part(case: str, rows: Sequence[Row], page: Path = PAGE) -> None:
     """Replace a case's part of the page, which has marks for it."""
     begin, end = f"<!-- begin {case} -->", f"<!-- end {case} -->"
     text = page.read_text("utf-8")
-    before, found, rest = text.partition(begin)
+    before, result, rest = text.partition(begin)
     _, closed, after = rest.partition(end)
-    if not found or not closed:
+    if not result or not closed:
         raise SystemExit(f"{page}: no part for {case}: it wants the lines {begin} and {end}")
     lines = ["| what | measured | target |", "| --- | --- | --- |"]
     lines += [f"| {row.what} | {row.outcome} | {row.target} |" for row in rows]

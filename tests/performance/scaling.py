@@ -13,7 +13,7 @@ import numpy as np
 
 from tests.performance.harness import Row
 
-PICTURES = (80, 160, 320, 640)
+IMAGES = (80, 160, 320, 640)
 EPOCHS = (1, 2, 4, 8)
 RUNS = (1, 2, 4, 8)
 ARCHITECTURE = "test_resnet"
@@ -21,7 +21,7 @@ ARCHITECTURE = "test_resnet"
 
 def scaling(folder: Path) -> list[Row]:
     """Fine-tuning of a small network, and studies of it; a fresh process for each point."""
-    by_pictures = [(count, *_train(folder, count, 4)) for count in PICTURES]
+    by_pictures = [(count, *_train(folder, count, 4)) for count in IMAGES]
     by_epochs = [(epochs, *_train(folder, 160, epochs)) for epochs in EPOCHS]
     by_runs = [(runs, *_study(folder / f"{runs}-runs", runs)) for runs in RUNS]
     return [
@@ -52,8 +52,8 @@ def _line(what: str, unit: str, points: Sequence[tuple[int, float]]) -> Row:
 
 def _train(folder: Path, images: int, epochs: int) -> tuple[float, int]:
     """Seconds of training and the process's largest resident memory in bytes."""
-    question = json.dumps({"folder": str(folder), "pictures": images, "epochs": epochs})
-    command = [sys.executable, "-W", "ignore", "-m", "tests.performance.scaling", question]
+    measurement = json.dumps({"folder": str(folder), "pictures": images, "epochs": epochs})
+    command = [sys.executable, "-W", "ignore", "-m", "tests.performance.scaling", measurement]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     seconds, memory = json.loads(done.stdout.strip().splitlines()[-1])
     return seconds, memory
@@ -91,15 +91,17 @@ def _study(folder: Path, runs: int) -> tuple[float, int]:
     return time.perf_counter() - started, json.loads(done.stdout.splitlines()[-1])
 
 
-def _answer(question: dict[str, str]) -> tuple[float, int]:
+def _answer(measurement: dict[str, str]) -> tuple[float, int]:
     from clothclf.cost.measure.peak_memory import highest_resident_bytes
     from clothclf.training.loop import Watcher, train
-    from tests.performance.side import Question, prepare_ours, recipe
+    from tests.performance.side import Measurement, prepare_ours, recipe
 
-    asked = Question("our finetune", ARCHITECTURE, int(question["pictures"]), question["folder"])
+    asked = Measurement(
+        "our finetune", ARCHITECTURE, int(measurement["pictures"]), measurement["folder"]
+    )
     classifier, images = prepare_ours(asked, frozen=False)
     train(classifier, images, recipe(1), Watcher())  # warms up
-    result = train(classifier, images, recipe(int(question["epochs"])), Watcher())
+    result = train(classifier, images, recipe(int(measurement["epochs"])), Watcher())
     return result.seconds, highest_resident_bytes()
 
 

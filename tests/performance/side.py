@@ -33,7 +33,7 @@ WARM_UP = 64
 
 
 @dataclass(frozen=True)
-class Question:
+class Measurement:
     """What to time."""
 
     side: Side
@@ -44,9 +44,9 @@ class Question:
     precision: Precision = "float32"
 
 
-def ask(question: Question) -> float:
+def measure_side(measurement: Measurement) -> float:
     """Seconds that a fresh process measured."""
-    ours = not question.side.startswith("reference")
+    ours = not measurement.side.startswith("reference")
     done = subprocess.run(
         [
             sys.executable,
@@ -54,7 +54,7 @@ def ask(question: Question) -> float:
             "ignore",
             "-m",
             "tests.performance.side",
-            json.dumps(asdict(question)),
+            json.dumps(asdict(measurement)),
         ],
         env={**os.environ, **(ALLOCATOR if ours else {})},
         capture_output=True,
@@ -62,62 +62,62 @@ def ask(question: Question) -> float:
         check=False,
     )
     if done.returncode != 0:
-        raise SystemExit(f"{question}: {done.stderr.strip().splitlines()[-1]}")
+        raise SystemExit(f"{measurement}: {done.stderr.strip().splitlines()[-1]}")
     return float(json.loads(done.stdout.strip().splitlines()[-1]))
 
 
-def reference_frozen(question: Question) -> float:
+def reference_frozen(measurement: Measurement) -> float:
     """Ten epochs of training and validation, from one of each."""
     import torch
 
     from tests.performance import reference, run_inputs
 
-    inputs = run_inputs.gather(Path(question.folder))
-    model, config = reference.build(question.architecture, 11, frozen=True)
+    inputs = run_inputs.gather(Path(measurement.folder))
+    model, config = reference.build(measurement.architecture, 11, frozen=True)
     parameters = [item for item in model.parameters() if item.requires_grad]
     optimizer = torch.optim.SGD(parameters, lr=0.001, momentum=0.9)
-    train = reference.loader(inputs.files("train", question.inputs), config, shuffle=True)
-    valid = reference.loader(inputs.files("valid", question.inputs // 4), config, shuffle=False)
+    train = reference.loader(inputs.files("train", measurement.inputs), config, shuffle=True)
+    valid = reference.loader(inputs.files("valid", measurement.inputs // 4), config, shuffle=False)
     warm_up = reference.loader(inputs.files("train", WARM_UP), config, shuffle=True)
     reference.train_epoch(model, warm_up, optimizer)
     epoch = reference.train_epoch(model, train, optimizer) + reference.evaluate(model, valid)
     return EPOCHS * epoch
 
 
-def our_frozen(question: Question) -> float:
+def our_frozen(measurement: Measurement) -> float:
     """The whole of `train` for ten epochs, nothing kept from before."""
     from clothclf.training.loop import Watcher, train
 
-    classifier, images = prepare_ours(question, frozen=True)
+    classifier, images = prepare_ours(measurement, frozen=True)
     return train(classifier, images, recipe(EPOCHS), Watcher()).seconds
 
 
-def reference_finetune(question: Question) -> float:
+def reference_finetune(measurement: Measurement) -> float:
     """One epoch of training, every parameter, after some steps to warm up."""
     import torch
 
     from tests.performance import reference, run_inputs
 
-    inputs = run_inputs.gather(Path(question.folder))
-    model, config = reference.build(question.architecture, 11, frozen=False)
+    inputs = run_inputs.gather(Path(measurement.folder))
+    model, config = reference.build(measurement.architecture, 11, frozen=False)
     optimizer = torch.optim.SGD(model.train().parameters(), lr=0.001, momentum=0.9)
-    batches = reference.loader(inputs.files("train", question.inputs), config, shuffle=True)
+    batches = reference.loader(inputs.files("train", measurement.inputs), config, shuffle=True)
     reference.train_epoch(
         model, reference.loader(inputs.files("train", WARM_UP), config, shuffle=True), optimizer
     )
     return reference.train_epoch(model, batches, optimizer)
 
 
-def our_finetune(question: Question) -> float:
+def our_finetune(measurement: Measurement) -> float:
     """The training part of an epoch of `train`, after an epoch to warm up."""
     from clothclf.training.loop import Watcher, train
 
-    classifier, images = prepare_ours(question, frozen=False)
+    classifier, images = prepare_ours(measurement, frozen=False)
     result = train(classifier, images, recipe(2), Watcher())
-    return question.inputs / result.epochs[-1].images_per_second
+    return measurement.inputs / result.epochs[-1].images_per_second
 
 
-def minimal_finetune(question: Question) -> float:
+def minimal_finetune(measurement: Measurement) -> float:
     """Ratio of our epoch to the minimal loop over tensors in memory, in turn in this process."""
     import statistics
 
@@ -126,8 +126,8 @@ def minimal_finetune(question: Question) -> float:
 
     from clothclf.training.loop import Watcher, train
 
-    ours, images = prepare_ours(question, frozen=False)
-    model, _ = prepare_ours(question, frozen=False)
+    ours, images = prepare_ours(measurement, frozen=False)
+    model, _ = prepare_ours(measurement, frozen=False)
     batches = list(images.train(1))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.001, momentum=0.9)
 
@@ -142,13 +142,13 @@ def minimal_finetune(question: Question) -> float:
 
     def our_epoch() -> float:
         result = train(ours, images, recipe(1), Watcher())
-        return question.inputs / result.epochs[0].images_per_second
+        return measurement.inputs / result.epochs[0].images_per_second
 
     minimal_epoch(), our_epoch()
     return statistics.median(our_epoch() / minimal_epoch() for _ in range(5))
 
 
-def prepare_ours(question: Question, frozen: bool) -> tuple[Classifier, ImageBatches]:
+def prepare_ours(measurement: Measurement, frozen: bool) -> tuple[Classifier, ImageBatches]:
     """A classifier and the first images of each split, as a run would have them."""
     from clothclf.device import make_repeatable
     from clothclf.models.build import build_classifier
@@ -157,14 +157,14 @@ def prepare_ours(question: Question, frozen: bool) -> tuple[Classifier, ImageBat
     from tests.performance import run_inputs
 
     make_repeatable()
-    inputs = run_inputs.gather(Path(question.folder))
+    inputs = run_inputs.gather(Path(measurement.folder))
     settings = ModelSettings(mode="frozen" if frozen else "finetune")
     classifier = build_classifier(
-        question.architecture, HeadSettings(), settings, 11, run_inputs.SIZE, RANDOM, 0,
-        question.precision,
+        measurement.architecture, HeadSettings(), settings, 11, run_inputs.SIZE, RANDOM, 0,
+        measurement.precision,
     )  # fmt: skip
     images = inputs.batches(classifier)
-    counts = {"train": question.inputs, "valid": question.inputs // 4, "test": 16}
+    counts = {"train": measurement.inputs, "valid": measurement.inputs // 4, "test": 16}
     images.splits = {
         name: replace(part, ids=part.ids[:n], targets=part.targets[:n], rows=part.rows[:n])
         for name, part in images.splits.items()
@@ -189,5 +189,5 @@ SIDES = {
 }
 
 if __name__ == "__main__":
-    asked = Question(**json.loads(sys.argv[1]))
+    asked = Measurement(**json.loads(sys.argv[1]))
     print(json.dumps(SIDES[asked.side](asked)))

@@ -99,7 +99,7 @@ def clean_difference(folder: Path, name: str, clean: pd.DataFrame) -> tuple[list
         (comparison,) = collect(study, study.tracking.folder).comparisons
         test, (predictions,) = read_predictions(study.tracking.folder, comparison.records)
         labels = clean.loc[[Path(path).stem for path in test.ids], "label"].to_numpy()
-        hits.append(np.array(test.classes)[predictions.answers] == labels)
+        hits.append(np.array(test.classes)[predictions.predicted] == labels)
         groups = test.groups
     resampling = Resampling(groups)
     gained = (hits[1].astype(np.int64) - hits[0])[:, None]
@@ -138,7 +138,7 @@ def test_flipped_labels_are_found_and_corrected(
 
     suspects = pd.read_csv(folder / f"{name}-suspects.csv", dtype=str, keep_default_na=False)
     stems = suspects["id"].map(lambda path: Path(path).stem)
-    found = int(stems.iloc[:FLIPS].isin(wrong.index).sum())
+    result = int(stems.iloc[:FLIPS].isin(wrong.index).sum())
     suspects.loc[: FLIPS - 1, "decision"] = "suggested"
     suspects.to_csv(folder / f"{name}-decided.csv", index=False)
     first = suspects.iloc[:FLIPS].set_index(stems.iloc[:FLIPS])
@@ -152,13 +152,13 @@ def test_flipped_labels_are_found_and_corrected(
 
     (before, after), interval = clean_difference(folder, name, clean)
     print(
-        f"{name}: {len(clean):,} images, {len(suspects):,} suspects, {found} of the first {FLIPS} "
+        f"{name}: {len(clean):,} images, {len(suspects):,} suspects, {result} of the first {FLIPS} "
         f"are flipped, {repaired} of them get the clean label; clean test accuracy "
         f"{100 * before:.2f} % before, {100 * after:.2f} % after, difference "
         f"{100 * (after - before):+.2f} points ({100 * interval.low:+.2f} to "
         f"{100 * interval.high:+.2f}); the report says {comparison['corrections']['rows']}",
         flush=True,
     )
-    assert found >= 0.6 * FLIPS
+    assert result >= 0.6 * FLIPS
     if train_images is not None:
         assert interval.low > 0

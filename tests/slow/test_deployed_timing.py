@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 
 from benchmark.deploy.base import LoadContext
-from benchmark.deploy.build import BuildOptions, build_artifact
-from benchmark.deploy.measure_child import _in_turn
+from benchmark.deploy.build_variant import BuildOptions, build_artifact
+from benchmark.deploy.measure_variant_child import _in_turn
 from benchmark.deploy.variants import find_variant
 from benchmark.runs.deployments import Deployments
-from benchmark.runs.find import FoundRun, open_run
+from benchmark.runs.find import FinishedRun, open_run
 from benchmark.runs.run_folder import study_folders
 from clothclf.cost.measure.effort import Effort, time_repeatedly
 from tests.benchmark.conftest import StudyRun, run_bench
@@ -42,7 +42,7 @@ def study(tiny_study: StudyRun, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
-def find(study: Path) -> FoundRun:
+def find(study: Path) -> FinishedRun:
     return next(
         open_run(folder.path)
         for folder in study_folders(study / "mlruns", "tiny")
@@ -104,8 +104,8 @@ def test_a_kit_runs_in_a_bare_environment_on_one_core(study: Path, tmp_path: Pat
     installed = subprocess.run([python, "-m", "pip", "install", "-q", *PACKAGES], check=False)
     if installed.returncode:
         pytest.skip("needs a package index")
-    found = subprocess.run([python, "-c", "import torch"], capture_output=True, check=False)
-    assert found.returncode != 0
+    actual = subprocess.run([python, "-c", "import torch"], capture_output=True, check=False)
+    assert actual.returncode != 0
     done = run_bench(study, "deploy", "--all", "-c", "tiny.yaml", "--kit", "kit.zip")
     assert done.code == 0, done.err
     kit = [python, study / "kit.zip", "--name", "one core", "-o", study / "result.json"]

@@ -25,7 +25,7 @@ from benchmark.curve.train_points import part_of
 from benchmark.report.learning_curves import RowCurve, Size, judge
 from benchmark.report.power_law import REPLICAS, CurveData
 from benchmark.report.statistics import Resampling
-from benchmark.runs.curves import DRAWS, SHARES
+from benchmark.runs.curve_results import DRAWS, SHARES
 from clothclf.data.batches import FeatureBatches, ImageBatches
 from clothclf.data.dataset import SplitImages, open_pixels
 from clothclf.data.prepare import prepare
@@ -140,8 +140,8 @@ def real_curve(config: Path, name: str, column: str, seed: int) -> RowCurve:
 
     @torch.inference_mode()
     def predicted() -> npt.NDArray[np.bool_]:
-        answers = classifier.eval().head(features["test"]).argmax(1).numpy()
-        return np.asarray(answers == splits["test"].targets)
+        predictions = classifier.eval().head(features["test"]).argmax(1).numpy()
+        return np.asarray(predictions == splits["test"].targets)
 
     def hits(positions: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         part, own = part_of(images, inputs, positions)
@@ -155,15 +155,15 @@ def real_curve(config: Path, name: str, column: str, seed: int) -> RowCurve:
     ]
     sizes = [[draw[place] for draw in subsets] for place in range(len(SHARES) - 1)]
     sizes.append([np.arange(len(where["train"]))])
-    found = [np.stack([hits(positions) for positions in own], axis=1) for own in sizes]
+    result = [np.stack([hits(positions) for positions in own], axis=1) for own in sizes]
     counted = np.array([np.mean([len(positions) for positions in own]) for own in sizes])
     listed = tuple(
         Size(round(images), float(own.mean()), tuple(own.mean(axis=0)))
-        for images, own in zip(counted, found, strict=True)
+        for images, own in zip(counted, result, strict=True)
     )
     resampling = Resampling(groups[where["test"]], REPLICAS)
     record = make_record(make_spec(name), listed[-1].accuracy)
-    return judge(name, record, CurveData(counted, found), listed, resampling)
+    return judge(name, record, CurveData(counted, result), listed, resampling)
 
 
 @pytest.fixture(scope="module")

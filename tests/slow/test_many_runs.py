@@ -24,12 +24,12 @@ def finished(folder: Path) -> int:
 
 def processes_of(folder: Path) -> list[str]:
     """Command lines of live processes that work in the folder."""
-    found = []
+    result = []
     for process in psutil.process_iter(["cmdline", "cwd"]):
         line = " ".join(process.info["cmdline"] or ())
         if str(folder) in line or str(folder) == process.info["cwd"]:
-            found.append(line)
-    return found
+            result.append(line)
+    return result
 
 
 @pytest.mark.slow

@@ -68,8 +68,8 @@ def test_thousands_of_photographs_stay_within_4_gib(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["dropped"] == {"HEIC or AVIF is not supported; convert to JPEG": 60}
-    assert sum(told["images"].values()) == count - 60
-    assert told["repaired"]["image converted to RGB"] == 120
-    assert told["peak"] < MOST_BYTES
+    result = json.loads(done.stdout)
+    assert result["dropped"] == {"HEIC or AVIF is not supported; convert to JPEG": 60}
+    assert sum(result["images"].values()) == count - 60
+    assert result["repaired"]["image converted to RGB"] == 120
+    assert result["peak"] < MOST_BYTES

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from benchmark.deploy.accuracy import judge_variants, store_predictions
-from benchmark.deploy.build import BuildOptions, build_artifact, now
-from benchmark.deploy.measure_child import SWAPPED_IMAGES
+from benchmark.deploy.build_variant import BuildOptions, build_artifact, now
 from benchmark.deploy.measure_variant import predict_with
+from benchmark.deploy.measure_variant_child import SWAPPED_IMAGES
 from benchmark.deploy.variants import VARIANTS, find_variant
-from benchmark.export.card import INPUT, OUTPUT
+from benchmark.export.model_card import INPUT, OUTPUT
 from benchmark.runs.deployments import ARTIFACT, Artifact, Deployments, hashed
-from benchmark.runs.find import FoundRun, open_run
+from benchmark.runs.find import FinishedRun, open_run
 from benchmark.runs.inputs import open_splits
 from benchmark.runs.run_folder import RunFolder, study_folders
 from tests.benchmark.conftest import run_bench
@@ -40,24 +40,24 @@ HONEST = ("torch-bfloat16", "onnxruntime", "onnxruntime-int8", "openvino", "open
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> list[FoundRun]:
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[FinishedRun]:
     """Two architectures with two seeds, whose reference has been predicted."""
     folder = tmp_path_factory.mktemp("sabotage")
     (folder / "drawn.yaml").write_text(STUDY)
     done = run_bench(folder, "run", "--all", "-c", "drawn.yaml")
     assert done.code == 0, done.err
-    found = [open_run(item.path) for item in study_folders(folder / "mlruns", "drawn")]
-    for run in found:
+    result = [open_run(item.path) for item in study_folders(folder / "mlruns", "drawn")]
+    for run in result:
         assert run.record.test.accuracy > 0.6
         deploy(run, build(run, "torch"))
-    return found
+    return result
 
 
-def build(run: FoundRun, variant: str) -> Artifact:
+def build(run: FinishedRun, variant: str) -> Artifact:
     return build_artifact(run, find_variant(variant), BuildOptions())
 
 
-def deploy(run: FoundRun, artifact: Artifact) -> str:
+def deploy(run: FinishedRun, artifact: Artifact) -> str:
     """Predict the test images with an artifact, and return what is wrong with it."""
     test = open_splits(run.record.spec, run.folder, print)["test"]
     images = test.images(np.arange(len(test)))
@@ -67,7 +67,9 @@ def deploy(run: FoundRun, artifact: Artifact) -> str:
     return judge_variants(run).variants[artifact.variant].problem
 
 
-def sabotaged(run: FoundRun, honest: Artifact, change: Callable[[Any], None]) -> Iterator[Artifact]:
+def sabotaged(
+    run: FinishedRun, honest: Artifact, change: Callable[[Any], None]
+) -> Iterator[Artifact]:
     """Yield a changed artifact in the place of an honest one, and remove it again."""
     deployments = Deployments(run.folder.path)
     unfinished = deployments.path / ".sabotaged"
@@ -169,35 +171,35 @@ SABOTAGE = (wrong_scales, bgr, from_0_to_255, shuffled_classes, a_zeroed_layer)
 NAMED = {bgr: "BGR", shuffled_classes: "another order"}
 
 
-def test_sabotage_is_found_in_20_of_20(runs: list[FoundRun]) -> None:
-    found = {}
+def test_sabotage_is_found_in_20_of_20(runs: list[FinishedRun]) -> None:
+    actual = {}
     for run in runs[::2]:  # one seed of each architecture
         for variant in ("onnxruntime", "onnxruntime-int8"):
             honest = build(run, variant)
             for change in SABOTAGE:
                 for artifact in sabotaged(run, honest, change):
                     key = (run.record.spec.name, variant, change.__name__)
-                    found[key] = deploy(run, artifact)
-    missed = [key for key, problem in found.items() if not problem]
-    assert len(found) == 20
-    assert not missed, found
+                    actual[key] = deploy(run, artifact)
+    missed = [key for key, problem in actual.items() if not problem]
+    assert len(actual) == 20
+    assert not missed, actual
     for change, word in NAMED.items():
-        told = [problem for key, problem in found.items() if key[2] == change.__name__]
-        assert all(word in problem for problem in told), found
+        result = [problem for key, problem in actual.items() if key[2] == change.__name__]
+        assert all(word in problem for problem in result), actual
 
 
-def test_honest_variants_are_accused_in_0_of_20(runs: list[FoundRun]) -> None:
-    found = {
+def test_honest_variants_are_accused_in_0_of_20(runs: list[FinishedRun]) -> None:
+    result = {
         (run.record.spec.name, variant): deploy(run, build(run, variant))
         for run in runs
         for variant in HONEST
     }
-    assert len(found) == 20
-    assert not any(found.values()), found
+    assert len(result) == 20
+    assert not any(result.values()), result
     assert set(HONEST) <= set(VARIANTS)
 
 
-def test_the_files_of_a_run_stay_where_they_are(runs: list[FoundRun]) -> None:
+def test_the_files_of_a_run_stay_where_they_are(runs: list[FinishedRun]) -> None:
     """Deploying changes nothing of the run itself."""
     for run in runs:
         assert run.folder.verified_record() == run.record

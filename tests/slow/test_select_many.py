@@ -25,9 +25,9 @@ def test_forty_architectures_on_the_demo(tmp_path: Path) -> None:
     )
     seconds = time.monotonic() - started
     assert done.code == 0, done.err[-3000:]
-    told = json.loads((tmp_path / "selection.json").read_text())
-    entered = [item for item in told["architectures"] if item["reached"]]
-    print(f"{len(entered)} architectures in {seconds / 60:.1f} minutes; {told['spent_s']}")
+    result = json.loads((tmp_path / "selection.json").read_text())
+    entered = [item for item in result["architectures"] if item["reached"]]
+    print(f"{len(entered)} architectures in {seconds / 60:.1f} minutes; {result['spent_s']}")
     assert len(entered) >= 40
-    assert told["winner"] == told["architectures"][0]["architecture"]
-    assert told["expected_s"] <= 15 * 60
+    assert result["winner"] == result["architectures"][0]["architecture"]
+    assert result["expected_s"] <= 15 * 60

@@ -74,34 +74,34 @@ def url(study: Path) -> Iterator[str]:
         process.wait()
 
 
-def ask(url: str, backbone: object) -> tuple[int, object]:
+def send(url: str, backbone: object) -> tuple[int, object]:
     """Status and parsed answer of a POST."""
     request = urllib.request.Request(
         url, json.dumps(backbone).encode(), {"Content-Type": "application/json"}
     )
     try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return answer.status, json.load(answer)
+        with urllib.request.urlopen(request, timeout=60) as response:
+            return response.status, json.load(response)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)
 
 
-def test_a_served_model_answers_as_the_run_did(study: Path, url: str) -> None:
+def test_a_served_model_predicts_like_the_run(study: Path, url: str) -> None:
     (folder,) = study_folders(study / "mlruns", "tiny")
-    images, answers = test_images(study, folder)
-    status, answer = ask(url, {"dataframe_records": [{"image": text} for text in images]})
+    images, predicted = test_images(study, folder)
+    status, response = send(url, {"dataframe_records": [{"image": text} for text in images]})
     assert status == 200
-    assert isinstance(answer, dict)
-    assert_same_answers(pd.DataFrame(answer["predictions"]), answers)
+    assert isinstance(response, dict)
+    assert_same_answers(pd.DataFrame(response["predictions"]), predicted)
 
 
 def test_the_logged_example_is_a_request_that_works(study: Path, url: str) -> None:
     (run,) = runs_of(study)
     place = Path(run.info.artifact_uri.removeprefix("file://")) / "model"
-    status, answer = ask(url, json.loads((place / "serving_input_example.json").read_text()))
+    status, response = send(url, json.loads((place / "serving_input_example.json").read_text()))
     assert status == 200
-    assert isinstance(answer, dict)
-    assert len(answer["predictions"]) == 1
+    assert isinstance(response, dict)
+    assert len(response["predictions"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -113,11 +113,11 @@ def test_the_logged_example_is_a_request_that_works(study: Path, url: str) -> No
     ],
     ids=["broken", "number", "column"],
 )
-def test_a_request_that_cannot_be_answered_is_told_why(
+def test_a_request_that_cannot_be_answered_is_reported_why(
     url: str, backbone: object, words: str
 ) -> None:
     """With status 400, and the server goes on."""
-    status, answer = ask(url, backbone)
+    status, response = send(url, backbone)
     assert status == 400
-    assert isinstance(answer, dict)
-    assert words in answer["message"]
+    assert isinstance(response, dict)
+    assert words in response["message"]

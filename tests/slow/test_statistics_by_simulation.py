@@ -2,7 +2,7 @@
 
 The simulated images are drawn anew in each trial from a population whose figures are known. The
 resampled test sets (1,000, half of what a report draws) are the same in all trials of one case, as
-they are in reports: they depend on the groups of twins alone.
+they are in reports: they depend on the groups of exact duplicates only.
 """
 
 from __future__ import annotations
@@ -76,19 +76,21 @@ def test_intervals_of_differences_cover(images: int, differing: float, share: fl
     """From two that are right alike often to one that has 70 % of the images they differ on."""
     difference = share * differing
     outcomes = apart(images, differing, difference, seed=images)
-    found = coverage(means(outcomes, np.arange(images)), difference)
-    assert found == pytest.approx(0.95, abs=WITHIN)
+    result = coverage(means(outcomes, np.arange(images)), difference)
+    assert result == pytest.approx(0.95, abs=WITHIN)
 
 
 def doubled(outcomes: npt.NDArray[np.generic]) -> tuple[npt.NDArray[np.generic], Floats]:
-    """The first half of the images has a twin with the same outcome; and all images' groups."""
+    """The first half has exact duplicates with the same outcome; also returns the groups."""
     half = len(outcomes) // 2
     groups = np.concatenate([np.arange(len(outcomes)), np.arange(half)])
     return np.concatenate([outcomes, outcomes[:half]]), groups
 
 
-def test_with_twins_intervals_cover_only_if_twins_are_drawn_together() -> None:
-    """Drawn one by one, twins are counted as if they said something new."""
+def test_with_exact_duplicates_intervals_cover_only_if_exact_duplicates_are_drawn_together() -> (
+    None
+):
+    """Resampled one by one, exact duplicates count as independent images."""
     right, groups = doubled(np.random.default_rng(1).random((800, TRIALS)) < 0.87)
     outcomes, _ = doubled(apart(800, 0.1, 0.02, seed=2))
     for counts, truth in ((right, 0.87), (outcomes, 0.02)):
@@ -119,20 +121,22 @@ class Population:
         # Who is wrong most often answers with the next class.
         near = np.roll(np.eye(classes), 1, axis=1)
         other = (1 - np.eye(classes)) / (classes - 1)
-        self.answers = recalls[:, None] * np.eye(classes)
-        self.answers += (1 - recalls)[:, None] * (0.6 * near + 0.4 * other)
+        self.confusion = recalls[:, None] * np.eye(classes)
+        self.confusion += (1 - recalls)[:, None] * (0.6 * near + 0.4 * other)
 
     def macro_f1(self) -> float:
-        joint = self.shares[:, None] * self.answers
+        joint = self.shares[:, None] * self.confusion
         return float((2 * np.diag(joint) / (joint.sum(axis=0) + joint.sum(axis=1))).mean())
 
     def targets(self, images: int, generator: np.random.Generator) -> npt.NDArray[np.int64]:
         return generator.choice(self.classes, images, p=self.shares)
 
-    def answer(self, targets: npt.NDArray[np.int64], chance: Floats) -> npt.NDArray[np.int64]:
+    def draw_predictions(
+        self, targets: npt.NDArray[np.int64], chance: Floats
+    ) -> npt.NDArray[np.int64]:
         """Answers for uniform `chance` [n]: the same chance and targets, the same answers."""
-        found = (chance[:, None] > np.cumsum(self.answers, axis=1)[targets]).sum(axis=1)
-        return np.minimum(found, self.classes - 1)
+        result = (chance[:, None] > np.cumsum(self.confusion, axis=1)[targets]).sum(axis=1)
+        return np.minimum(result, self.classes - 1)
 
 
 def at_once(trials: int, size: int = 100) -> Iterator[range]:
@@ -152,25 +156,25 @@ def resampled_f1(resampling: Resampling, counts: Sequence[Floats], classes: int)
 def test_intervals_of_macro_f1_cover(classes: int, images: int, accuracy: float) -> None:
     population, generator = Population(classes, accuracy), np.random.default_rng(classes)
     resampling = Resampling(np.arange(images), draws=DRAWS)
-    found = []
+    result = []
     for trials in at_once(TRIALS):
         counts = []
         for _ in trials:
             targets = population.targets(images, generator)
-            answers = population.answer(targets, generator.random(images))
-            counts.append(statistics.class_counts(answers, targets, classes))
-        found.append(coverage(resampled_f1(resampling, counts, classes), population.macro_f1()))
-    assert np.mean(found) == pytest.approx(0.95, abs=WITHIN)
+            predictions = population.draw_predictions(targets, generator.random(images))
+            counts.append(statistics.class_counts(predictions, targets, classes))
+        result.append(coverage(resampled_f1(resampling, counts, classes), population.macro_f1()))
+    assert np.mean(result) == pytest.approx(0.95, abs=WITHIN)
 
 
-def test_intervals_of_differences_of_macro_f1_cover_with_twins_too() -> None:
-    """Two classifiers that agree on most images; the first fifth of the images has twins."""
+def test_intervals_of_differences_of_macro_f1_cover_with_exact_duplicates_too() -> None:
+    """Two classifiers that agree on most images; a fifth of the images has exact duplicates."""
     classes, images, doubles = 5, 600, 120
     better, worse = Population(classes, 0.88), Population(classes, 0.84)
     truth = better.macro_f1() - worse.macro_f1()
     groups = np.concatenate([np.arange(images), np.arange(doubles)])
     resampling, generator = Resampling(groups, draws=DRAWS), np.random.default_rng(9)
-    found = []
+    result = []
     for trials in at_once(TRIALS):
         counts: tuple[list[Floats], list[Floats]] = ([], [])
         for _ in trials:
@@ -178,12 +182,14 @@ def test_intervals_of_differences_of_macro_f1_cover_with_twins_too() -> None:
             chance = generator.random(images)
             # Three of four images are as hard for one as for the other.
             own = np.where(generator.random(images) < 0.75, chance, generator.random(images))
-            for kept, population, drawn in zip(counts, (better, worse), (chance, own), strict=True):
-                answers = population.answer(targets, drawn)
-                kept.append(statistics.class_counts(answers[groups], targets[groups], classes))
-        drawn_f1 = [resampled_f1(resampling, kept, classes) for kept in counts]
-        found.append(coverage(drawn_f1[0] - drawn_f1[1], truth))
-    assert np.mean(found) == pytest.approx(0.95, abs=WITHIN)
+            for saved, population, drawn in zip(
+                counts, (better, worse), (chance, own), strict=True
+            ):
+                predictions = population.draw_predictions(targets, drawn)
+                saved.append(statistics.class_counts(predictions[groups], targets[groups], classes))
+        drawn_f1 = [resampled_f1(resampling, saved, classes) for saved in counts]
+        result.append(coverage(drawn_f1[0] - drawn_f1[1], truth))
+    assert np.mean(result) == pytest.approx(0.95, abs=WITHIN)
 
 
 # Tests of one pair
@@ -231,20 +237,20 @@ def test_exact_mcnemar_errs_as_often_as_theory_says_and_never_too_often(
     images: int, differing: float
 ) -> None:
     """An exact test of whole numbers errs less often than its level, most so for few of them."""
-    found = share_below(mcnemar_p(apart(images, differing, 0, seed=images)))
-    assert found <= TOO_OFTEN
-    assert found == pytest.approx(size_of_mcnemar(images, differing), abs=WITHIN)
+    result = share_below(mcnemar_p(apart(images, differing, 0, seed=images)))
+    assert result <= TOO_OFTEN
+    assert result == pytest.approx(size_of_mcnemar(images, differing), abs=WITHIN)
 
 
 @pytest.mark.parametrize(("images", "differing"), SIZES)
 def test_the_bootstrap_test_keeps_its_level(images: int, differing: float) -> None:
     outcomes = apart(images, differing, 0, seed=images + 1)
-    found = share_below(bootstrap_p(outcomes, np.arange(images)))
-    assert found == pytest.approx(0.05, abs=WITHIN)
+    result = share_below(bootstrap_p(outcomes, np.arange(images)))
+    assert result == pytest.approx(0.05, abs=WITHIN)
 
 
-def test_with_twins_the_bootstrap_keeps_its_level_and_mcnemar_does_not() -> None:
-    """So a difference has to convince both: McNemar takes twins for images of their own."""
+def test_with_exact_duplicates_the_bootstrap_keeps_its_level_and_mcnemar_does_not() -> None:
+    """Both tests must agree: McNemar counts exact duplicates as independent images."""
     outcomes, groups = doubled(apart(800, 0.1, 0, seed=4))
     assert share_below(bootstrap_p(outcomes, groups)) == pytest.approx(0.05, abs=WITHIN)
     assert share_below(mcnemar_p(outcomes)) > TOO_OFTEN
@@ -267,17 +273,17 @@ def test_power_rises_with_the_difference_and_with_the_images() -> None:
         [(1000, 0.0), (1000, 0.01), (1000, 0.02), (1000, 0.04)],
         [(500, 0.02), (1000, 0.02), (2000, 0.02)],
     ):
-        found = []
+        result = []
         for images, difference in powers:
             outcomes = apart(images, 0.1, difference, seed=images)
             exact = share_below(mcnemar_p(outcomes))
             resampled = share_below(bootstrap_p(outcomes, np.arange(images)))
-            found.append((exact, resampled))
+            result.append((exact, resampled))
             assert abs(exact - resampled) < 0.06
-        for (exact, resampled), (more_exact, more_resampled) in itertools.pairwise(found):
+        for (exact, resampled), (more_exact, more_resampled) in itertools.pairwise(result):
             assert more_exact > exact + 0.05
             assert more_resampled > resampled + 0.05
-    assert found[-1][0] > 0.75
+    assert result[-1][0] > 0.75
 
 
 # Tests of many pairs
@@ -396,10 +402,10 @@ def test_verdicts_and_the_confidence_set_err_in_one_of_twenty_studies(name: str)
     planted = PLANTED[name]
     truth = np.array(planted.accuracies)
     best = {place for place in range(len(truth)) if truth[place] == truth.max()}
-    kept, apart, equivalent = dict.fromkeys(best, 0), 0, 0
+    saved, apart, equivalent = dict.fromkeys(best, 0), 0, 0
     for ranks, pairs in reports(planted):
         for place in best:
-            kept[place] += ranks[place].may_be_best
+            saved[place] += ranks[place].may_be_best
         differences = {pair: truth[pair.first] - truth[pair.second] for pair in pairs.values()}
         apart += any(
             pair.verdict == "apart" and pair.difference * difference <= 0
@@ -409,7 +415,7 @@ def test_verdicts_and_the_confidence_set_err_in_one_of_twenty_studies(name: str)
             pair.verdict == "equivalent" and abs(difference) >= pair.margin - 1e-9
             for pair, difference in differences.items()
         )
-    assert min(kept.values()) / STUDIES >= 1 - TOO_OFTEN
+    assert min(saved.values()) / STUDIES >= 1 - TOO_OFTEN
     assert apart / STUDIES <= TOO_OFTEN
     assert equivalent / STUDIES <= TOO_OFTEN
 
@@ -424,10 +430,10 @@ def test_the_predicted_power_is_the_simulated_one(
     difference = statistics.smallest_difference(images, differing, chance)
     outcomes = apart(images, differing, difference, seed=images)
     drawn = means(outcomes, np.arange(images))
-    found = []
+    result = []
     for place, draws in enumerate(drawn.T):
         own = outcomes[:, place]
         (item,) = statistics.simultaneous_differences([float(own.mean())], [draws], [None])
         exact = statistics.mcnemar_exact(int((own > 0).sum()), int((own < 0).sum()))
-        found.append(item.interval.low > 0 and exact < 0.05)
-    assert np.mean(found) == pytest.approx(chance, abs=0.03)
+        result.append(item.interval.low > 0 and exact < 0.05)
+    assert np.mean(result) == pytest.approx(chance, abs=0.03)

@@ -17,7 +17,7 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from benchmark.deploy.base import Images
-from benchmark.export.card import CARD, INPUT, OUTPUT
+from benchmark.export.model_card import CARD, INPUT, OUTPUT
 
 BATCH_SIZE = 16
 PREPROCESSING = frozenset({"Cast", "Sub", "Mul", "Div", "Transpose", "Reshape"})
@@ -56,6 +56,7 @@ class _Calibration(CalibrationDataReader):  # type: ignore[misc]
         self._batches = _batches(images)
 
     def get_next(self) -> dict[str, Images] | None:
+        """Return the next batch of inputs by name; None after the last."""
         batch = next(self._batches, None)
         return None if batch is None else {INPUT: batch}
 

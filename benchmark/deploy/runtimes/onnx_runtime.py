@@ -7,7 +7,7 @@ from pathlib import Path
 import onnxruntime
 
 from benchmark.deploy.base import BuildContext, Images, LoadContext, Predict, Probabilities
-from benchmark.export.card import INPUT, OUTPUT
+from benchmark.export.model_card import INPUT, OUTPUT
 
 MODEL = "model.onnx"
 
@@ -19,12 +19,14 @@ class _OnnxRuntime:
     precision = "float32"
 
     def build(self, context: BuildContext, folder: Path) -> None:
+        """Write the run's ONNX file to `folder`."""
         from benchmark.export.onnx_model import to_onnx
 
         model = to_onnx(context.network(), context.image_size, context.card)
         (folder / MODEL).write_bytes(model.SerializeToString())
 
     def load(self, context: LoadContext) -> Predict:
+        """Open the file; images uint8 [n, size, size, 3] to probabilities [n, classes]."""
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = context.threads
@@ -39,6 +41,7 @@ class _OnnxRuntime:
         return predict
 
     def version(self) -> str:
+        """Return the version of ONNX Runtime."""
         return f"onnxruntime {onnxruntime.__version__}"
 
 
@@ -49,6 +52,7 @@ class _OnnxRuntimeInt8(_OnnxRuntime):
     precision = "int8"
 
     def build(self, context: BuildContext, folder: Path) -> None:
+        """Quantize the run's ONNX file to int8, and write it to `folder`."""
         from benchmark.deploy.runtimes.onnx_quantization import quantize
 
         if context.onnx is None:

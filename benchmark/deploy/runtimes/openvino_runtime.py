@@ -13,7 +13,7 @@ from openvino.passes import ConstantFolding, Manager
 
 from benchmark.deploy.base import BuildContext, Images, LoadContext, Predict, Probabilities
 from benchmark.deploy.problems import MIN_SIGNAL_TO_NOISE, signal_to_noise
-from benchmark.export.card import INPUT
+from benchmark.export.model_card import INPUT
 
 MODEL = "model.xml"
 ATTENTION_SOFTMAX = 2
@@ -27,9 +27,11 @@ class _OpenVino:
     precision = "float32"
 
     def build(self, context: BuildContext, folder: Path) -> None:
+        """Convert the run's ONNX file, and write it to `folder`."""
         openvino.save_model(_read(context), folder / MODEL, compress_to_fp16=False)
 
     def load(self, context: LoadContext) -> Predict:
+        """Compile the file; images uint8 [n, size, size, 3] to probabilities [n, classes]."""
         settings = {
             "INFERENCE_NUM_THREADS": context.threads,
             "PERFORMANCE_HINT": "LATENCY",
@@ -47,6 +49,7 @@ class _OpenVino:
         return predict
 
     def version(self) -> str:
+        """Return the version of OpenVINO."""
         return f"openvino {openvino.__version__.partition('-')[0]}"
 
 
@@ -57,6 +60,7 @@ class _OpenVinoInt8(_OpenVino):
     precision = "int8"
 
     def build(self, context: BuildContext, folder: Path) -> None:
+        """Quantize the run's network to int8 with NNCF, and write it to `folder`."""
         import nncf
 
         model = _read(context)
@@ -103,7 +107,7 @@ def _least_noisy(context: BuildContext, images: Images, kind: Any) -> Any:
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
     expected = _predict_all(_read(context), images)
-    best, most = None, -math.inf
+    best, best_ratio = None, -math.inf
     for skip in (False, True):
         quantized = nncf.quantize(
             _read(context),
@@ -116,10 +120,10 @@ def _least_noisy(context: BuildContext, images: Images, kind: Any) -> Any:
                 activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
             ),
         )
-        found = signal_to_noise(_predict_all(quantized, images), expected)
-        if found > most:
-            best, most = quantized, found
-        if most >= MIN_SIGNAL_TO_NOISE:
+        noise = signal_to_noise(_predict_all(quantized, images), expected)
+        if noise > best_ratio:
+            best, best_ratio = quantized, noise
+        if best_ratio >= MIN_SIGNAL_TO_NOISE:
             break
     return best
 

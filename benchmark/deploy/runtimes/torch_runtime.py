@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from benchmark.deploy.base import BuildContext, Images, LoadContext, Predict, Probabilities
-from benchmark.deploy.network import inference_network
+from benchmark.deploy.inference_network import inference_network
 from benchmark.export.exported import Exported
 from benchmark.runs.find import open_run
 
@@ -25,6 +25,7 @@ class _BFloat16(nn.Module):
         self.backbone = backbone.bfloat16()
 
     def forward(self, images: Tensor) -> Tensor:
+        """Class probabilities float32 [n, classes] of images uint8 [n, size, size, 3]."""
         features: Tensor = self.backbone(images.bfloat16())
         return features.float()
 
@@ -38,10 +39,12 @@ class _Torch:
         self._compiled = compiled
 
     def build(self, context: BuildContext, folder: Path) -> None:
+        """Write the tensors of the run's network to `folder`."""
         state = self._cast(context.network()).state_dict()
         save_file({name: tensor.contiguous() for name, tensor in state.items()}, folder / TENSORS)
 
     def load(self, context: LoadContext) -> Predict:
+        """Restore the network; images uint8 [n, size, size, 3] to probabilities [n, classes]."""
         torch.set_num_threads(context.threads)
         network = self._cast(inference_network(open_run(context.run)))
         network.load_state_dict(load_file(context.folder / TENSORS))
@@ -55,6 +58,7 @@ class _Torch:
         return predict
 
     def version(self) -> str:
+        """Return the version of torch."""
         return f"torch {torch.__version__}"
 
     def _cast(self, network: Exported) -> Exported:

@@ -94,7 +94,7 @@ class LocalExecutor:
         """
         self.measures_at_once = workers == 1
         self._workers = workers
-        self._alone = limits
+        self._exclusive = limits
         threads = max(1, (os.cpu_count() or 1) // workers)
         self._together = dataclasses.replace(limits, threads=threads) if workers > 1 else limits
         self._needs = needs
@@ -110,7 +110,7 @@ class LocalExecutor:
         if not running or self._needs is None:
             return ""
         needed = [self._needs.of(each) for each in (*self._specs.values(), spec)]
-        known = [found for found in needed if found is not None]
+        known = [bytes_ for bytes_ in needed if bytes_ is not None]
         if len(known) < len(needed):
             return "an estimate of memory, from a probe"
         free = self._memory_bytes - sum(known[:-1])
@@ -120,7 +120,7 @@ class LocalExecutor:
 
     def start(self, spec: RunSpec, folder: RunFolder, measure: bool) -> RunProcess:
         """Start the run's process, with all cores if it is measured."""
-        limits = self._alone if measure else self._together
+        limits = self._exclusive if measure else self._together
         gpu = self._least_used(spec)
         if gpu is not None:
             limits = dataclasses.replace(limits, visible_gpus=gpu)

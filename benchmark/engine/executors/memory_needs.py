@@ -23,7 +23,7 @@ class MemoryNeeds:
     def __init__(self, ask: Callable[[RunSpec], int] | None = None) -> None:
         """Use `ask`, which may be slow, to get the bytes of a run; default `working_memory`."""
         self._ask = ask or working_memory
-        self._found: dict[Kind, int] = {}
+        self._needs: dict[Kind, int] = {}
         self._waiting: set[Kind] = set()
         self._queue: queue.Queue[RunSpec] = queue.Queue()
         self._thread: threading.Thread | None = None
@@ -31,22 +31,22 @@ class MemoryNeeds:
     def of(self, spec: RunSpec) -> int | None:
         """Return the bytes of a run, or None until known; the first call starts a probe."""
         kind = _kind(spec)
-        if kind not in self._found and kind not in self._waiting:
+        if kind not in self._needs and kind not in self._waiting:
             self._waiting.add(kind)
             self._queue.put(spec)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._find, daemon=True)
                 self._thread.start()
-        return self._found.get(kind)
+        return self._needs.get(kind)
 
     def _find(self) -> None:
         while True:
             spec = self._queue.get()
             try:
-                found = self._ask(spec)
+                needed = self._ask(spec)
             except Exception:  # the run itself will report the error
-                found = 0
-            self._found[_kind(spec)] = found
+                needed = 0
+            self._needs[_kind(spec)] = needed
 
 
 def working_memory(spec: RunSpec) -> int:

@@ -76,14 +76,14 @@ def plots(analysis: Analysis) -> Iterator[Named]:
             drawn = extra.draw(analysis, LIGHT, KEY_COLUMNS)
             yield _named(extra.name, drawn, extra.title, extra.caption)
     names = charts.names_of(analysis.rows)
-    for place, figures in enumerate(analysis.statistics[:MAX_MATRICES]):
+    for index, figures in enumerate(analysis.statistics[:MAX_MATRICES]):
         if figures is not None:
-            chart = chart_confusion.confusion(analysis, place, LIGHT)
+            chart = chart_confusion.confusion(analysis, index, LIGHT)
             subtitle = "percent of the true class; errors in the second colour"
             yield _named(
-                f"confusion-{_slug(names[place])}",
+                f"confusion-{_slug(names[index])}",
                 chart,
-                f"Confusion matrix: {names[place]}",
+                f"Confusion matrix: {names[index]}",
                 subtitle,
             )
 

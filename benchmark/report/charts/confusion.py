@@ -53,20 +53,20 @@ def cells(confusion: npt.NDArray[np.int64], shown: list[int], seeds: int) -> lis
     ]  # fmt: skip
 
 
-def confusion_data(analysis: Analysis, place: int) -> Data:
+def confusion_data(analysis: Analysis, index: int) -> Data:
     """Chart data of a row's matrix, one datum for each non-empty cell."""
-    figures = analysis.statistics[place]
+    figures = analysis.statistics[index]
     if figures is None or analysis.test is None:
         return []
     shown = shown_classes(analysis)
     labels = [analysis.test.classes[number] for number in shown]
     return [
-        {"actual": labels[int(i)], "answer": labels[int(j)], "images": n, "share": share}
-        for i, j, n, share in cells(figures.confusion, shown, len(analysis.rows[place].seeds))
+        {"actual": labels[int(i)], "predicted": labels[int(j)], "images": n, "share": share}
+        for i, j, n, share in cells(figures.confusion, shown, len(analysis.rows[index].seeds))
     ]
 
 
-def confusion(analysis: Analysis, place: int, colours: Colours) -> alt.LayerChart:
+def confusion(analysis: Analysis, index: int, colours: Colours) -> alt.LayerChart:
     """Confusion matrix of a row; rows are true classes, columns predicted classes."""
     import altair as alt
 
@@ -76,13 +76,13 @@ def confusion(analysis: Analysis, place: int, colours: Colours) -> alt.LayerChar
     few = len(labels) <= MAX_NUMBERED
     scale = alt.Scale(domain=labels, paddingInner=0.06, paddingOuter=0)
     across, down = _axis(labelAngle=-45), _axis()
-    base = alt.Chart(alt.InlineData(values=confusion_data(analysis, place), name=DATA)).encode(
-        x=alt.X("answer:N", scale=scale, axis=across, title="predicted class"),
+    base = alt.Chart(alt.InlineData(values=confusion_data(analysis, index), name=DATA)).encode(
+        x=alt.X("predicted:N", scale=scale, axis=across, title="predicted class"),
         y=alt.Y("actual:N", scale=scale, axis=down, title="true class"),
     )
     squares = base.mark_rect(cornerRadius=2).encode(
         color=alt.condition(
-            "datum.actual == datum.answer", alt.value(colours.accent), alt.value(colours.error)
+            "datum.actual == datum.predicted", alt.value(colours.accent), alt.value(colours.error)
         ),
         # Not a linear scale, so that a share of 1 % is still visible.
         opacity=alt.Opacity(
@@ -110,7 +110,7 @@ def _tooltip() -> list[alt.Tooltip]:
 
     return [
         alt.Tooltip("actual:N", title="true class"),
-        alt.Tooltip("answer:N", title="predicted class"),
+        alt.Tooltip("predicted:N", title="predicted class"),
         alt.Tooltip("images:Q", title="images, mean over seeds", format=",.4~g"),
         alt.Tooltip("share:Q", title="share of the true class (%)", format=".1f"),
     ]

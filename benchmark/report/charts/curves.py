@@ -33,8 +33,8 @@ def coloured(analysis: Analysis) -> list[str]:
     """Names of highlighted rows: the pick and the most accurate ones."""
     names = names_of(analysis.rows)
     pick = analysis.pick.chosen if analysis.pick else None
-    places = sorted(range(len(names)), key=lambda place: analysis.rows[place] is not pick)
-    return [names[place] for place in sorted(places[: len(DASHES)])]
+    indices = sorted(range(len(names)), key=lambda index: analysis.rows[index] is not pick)
+    return [names[index] for index in sorted(indices[: len(DASHES)])]
 
 
 def curve_data(analysis: Analysis, figure: str) -> Data:
@@ -56,8 +56,8 @@ def _points(training: TrainingResult, figure: str) -> Data:
     shown = set(np.linspace(0, count - 1, min(count, MAX_POINTS)).round().astype(int).tolist())
     shown.add(training.best_epoch - 1)
     points = []
-    for place in sorted(shown):
-        epoch = training.epochs[place]
+    for index in sorted(shown):
+        epoch = training.epochs[index]
         values = {
             "accuracy": 100 * epoch.valid_accuracy,
             "loss": epoch.valid_loss,

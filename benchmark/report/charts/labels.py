@@ -113,7 +113,7 @@ def place_names(
     Spots are labelled in `order`: beside, below and above the spot, then farther away. Labels avoid
     other labels, `dots` and `lines`, and stay within `bounds`. The first `priority` of `order` may
     cross `lines`; the first `always` may cross `dots` of others, too, and the first one of all
-    always gets a label, if need be a shorter one. `ask.js` does the same for the card's chart.
+    always gets a label, if need be a shorter one. `criteria.js` does the same for the card's chart.
     """
     occupied = list(dots)
     labels: list[Label | None] = [None] * len(names)

@@ -52,8 +52,8 @@ def law_data(analysis: Analysis) -> Data:
 
 
 def _curves(analysis: Analysis) -> list[tuple[str, RowCurve]]:
-    found = zip(names_of(analysis.rows), analysis.rows, strict=True)
-    curves = ((name, analysis.curves.of(row.name)) for name, row in found)
+    named = zip(names_of(analysis.rows), analysis.rows, strict=True)
+    curves = ((name, analysis.curves.of(row.name)) for name, row in named)
     return [(name, curve) for name, curve in curves if curve is not None]
 
 

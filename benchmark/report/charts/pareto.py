@@ -11,7 +11,7 @@ from benchmark.report.analysis import Analysis
 from benchmark.report.charts.labels import MARGIN, PLOT, Label, Point, place_labels
 from benchmark.report.charts.shared import Data, layered, names_of
 from benchmark.report.charts.style import Colours
-from benchmark.report.columns import COLUMNS, Column, measured_alike, pareto_front
+from benchmark.report.columns import COLUMNS, Column, pareto_front, share_conditions
 from benchmark.report.rows import Row
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def cost_columns(analysis: Analysis) -> list[Column]:
     gain, cost = analysis.pick.criteria.front if analysis.pick else ("accuracy", "macs")
     own = [cost] if gain == "accuracy" and COLUMNS[cost].log else []
     columns = [_on_target(analysis, COLUMNS[key]) for key in dict.fromkeys([*own, *COST_KEYS])]
-    if not measured_alike(analysis.rows):
+    if not share_conditions(analysis.rows):
         columns = [column for column in columns if column.key not in MEASURED_KEYS]
     return [
         column
@@ -121,7 +121,7 @@ def pareto(analysis: Analysis, cost: Column, colours: Colours) -> alt.LayerChart
     bars = base.mark_rule(strokeWidth=1.5).encode(
         y=alt.Y("low:Q"), y2="high:Q", color=colour, opacity=alt.value(BAR_OPACITY)
     )
-    ring = base.transform_filter("datum.pick").mark_point(
+    pick_mark = base.transform_filter("datum.pick").mark_point(
         shape="circle", size=420, color=colours.accent, filled=False, strokeWidth=1.5
     )
     points = base.mark_point(filled=True, size=110, opacity=1).encode(
@@ -135,7 +135,7 @@ def pareto(analysis: Analysis, cost: Column, colours: Colours) -> alt.LayerChart
         joined = [sizes.encode(y=y, detail="family:N", order="cost:Q")]
     else:
         joined = []
-    layers = [*joined, line.encode(y=y), bars, ring.encode(y=y), points, labels.encode(y=y)]
+    layers = [*joined, line.encode(y=y), bars, pick_mark.encode(y=y), points, labels.encode(y=y)]
     return layered(layers, HEIGHT)
 
 

@@ -26,7 +26,7 @@ def names_of(rows: Sequence[Row]) -> list[str]:
         ]
     counts = Counter(names)
     return [
-        f"{name} ({place})" if counts[name] > 1 else name for place, name in enumerate(names, 1)
+        f"{name} ({index})" if counts[name] > 1 else name for index, name in enumerate(names, 1)
     ]
 
 

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 def severity_data(analysis: Analysis) -> Data:
     """Chart data: a point for each severity of each row; accuracies in percent."""
-    found = analysis.stress.rows
-    conditions = shared_conditions(found)
+    rows = analysis.stress.rows
+    conditions = shared_conditions(rows)
     names = {
         row.name: name for row, name in zip(analysis.rows, names_of(analysis.rows), strict=True)
     }
     points: Data = []
-    for item in found:
+    for item in rows:
         by_severity = {0: [item.clean]}
         for condition in conditions:
             by_severity.setdefault(condition[1], []).append(item.accuracies[condition])

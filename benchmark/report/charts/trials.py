@@ -8,7 +8,7 @@ from benchmark.report.analysis import Analysis
 from benchmark.report.charts.curves import lines_with_points
 from benchmark.report.charts.shared import Data, names_of
 from benchmark.report.charts.style import Colours
-from benchmark.report.tuning import expected_best
+from benchmark.report.tuned_settings import expected_best
 
 if TYPE_CHECKING:
     import altair as alt

@@ -12,10 +12,10 @@ from benchmark.report.analysis import Analysis
 from benchmark.report.charts.labels import MARGIN, Box, Font, place_names
 from benchmark.report.charts.pareto import log_ticks
 from benchmark.report.charts.shared import names_of
-from benchmark.report.columns import COLUMNS, MEASURED, measured_alike
+from benchmark.report.columns import COLUMNS, MEASURED, share_conditions
 from benchmark.report.measured import device_text
 from benchmark.report.page import figures
-from benchmark.report.page.ask import cost_keys
+from benchmark.report.page.criteria import cost_keys
 from benchmark.report.pick import WORDS
 from benchmark.report.pick_rule import Criteria, Rule, decades
 from benchmark.report.rows import Row
@@ -27,13 +27,13 @@ LEFT, RIGHT, TOP, BOTTOM = 44, 16, 28, 42
 MAX_TICKS = 6
 NEAR = (0.0, 14.0, -14.0, 24.0, -24.0)
 FAR = (36.0, -36.0, 48.0, -48.0)
-"""Of a few points, a name that stands farther away is still clear."""
+"""With few points, a name farther away is still unambiguous."""
 FONT = Font(character=7.9, line=16, gap=12, max_length=23, falls=(*NEAR, *FAR), narrow="fijlrt.-")
 MAX_ALL_NAMED = 5
-"""Maximum number of points that are all named; of more, the pick, the runner-up and the front."""
-RING = 10.0
+"""Maximum number of points that are all named; else the pick, the runner-up and the front are."""
+RING_RADIUS = 10.0
 DOT = 5.0
-RULE_PIECES = 24
+RULE_BOXES = 24
 """Number of boxes along the rule's line that labels avoid."""
 
 
@@ -41,7 +41,7 @@ RULE_PIECES = 24
 class Mark:
     """One architecture in the chart, in the units of the view box."""
 
-    place: int
+    index: int
     x: float
     y: float
     low: float
@@ -52,7 +52,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Name:
-    """An architecture's name beside its point."""
+    """Label of an architecture beside its point."""
 
     text: str
     x: float
@@ -64,7 +64,7 @@ class Name:
 
 @dataclass(frozen=True)
 class Scatter:
-    """The chart as it stands in the page; the script redraws it for other criteria."""
+    """The chart in the page; the script redraws it for other criteria."""
 
     cost: str
     """Key of the cost axis."""
@@ -95,7 +95,7 @@ def tiles(analysis: Analysis, row: Row, digits: int) -> list[tuple[str, str, str
         (
             "validation accuracy",
             f"{figures.percent(row.valid_accuracy, digits)} %",
-            "decides the pick" if decides else "decides nothing here",
+            "decides the pick" if decides else "not used for the choice",
         ),
     ]
     if row.cost:
@@ -120,10 +120,10 @@ def scatter(analysis: Analysis) -> Scatter | None:
         return None
     view = _View(analysis, axes)
     marks = tuple(view.marks(key, rule))
-    by_place = {mark.place: mark for mark in marks}
-    places = {row: place for place, row in enumerate(analysis.rows)}
-    chosen = by_place.get(places[pick.chosen]) if pick.chosen else None
-    second = by_place.get(places[pick.runner_up]) if pick.runner_up else None
+    by_index = {mark.index: mark for mark in marks}
+    indices = {row: index for index, row in enumerate(analysis.rows)}
+    chosen = by_index.get(indices[pick.chosen]) if pick.chosen else None
+    second = by_index.get(indices[pick.runner_up]) if pick.runner_up else None
     line = view.rule_line(key, rule, pick.criteria, chosen)
     return Scatter(
         cost=key,
@@ -143,10 +143,10 @@ def scatter(analysis: Analysis) -> Scatter | None:
             "font": asdict(FONT),
             "named": {
                 "all": MAX_ALL_NAMED,
-                "ring": RING,
+                "ring": RING_RADIUS,
                 "dot": DOT,
                 "near": len(NEAR),
-                "pieces": RULE_PIECES,
+                "pieces": RULE_BOXES,
             },
         },
     )
@@ -156,7 +156,7 @@ def _axes(rows: list[Row]) -> dict[str, dict[str, Any]]:
     """Cost axes that two rows share, by key: title, range in decades, and ticks."""
     axes = {}
     for key in cost_keys():
-        if key in MEASURED and not measured_alike(rows):
+        if key in MEASURED and not share_conditions(rows):
             continue
         values = [value for row in rows if (value := COLUMNS[key].of(row))]
         if len(values) < 2:
@@ -180,10 +180,10 @@ class _View:
         self.analysis = analysis
         self.axes = axes
         self.intervals = [
-            (100 * found.accuracy.low, 100 * found.accuracy.high)
-            if found
+            (100 * statistics.accuracy.low, 100 * statistics.accuracy.high)
+            if statistics
             else (100 * row.accuracy, 100 * row.accuracy)
-            for row, found in zip(analysis.rows, analysis.statistics, strict=True)
+            for row, statistics in zip(analysis.rows, analysis.statistics, strict=True)
         ]
         low, high = min(low for low, _ in self.intervals), max(high for _, high in self.intervals)
         margin = max(0.08 * (high - low), 0.2)
@@ -206,7 +206,7 @@ class _View:
         front = self.analysis.pick.front if self.analysis.pick else []
         return [
             Mark(
-                place=place,
+                index=index,
                 x=self.x(key, decades(value)),
                 y=self.y(100 * row.accuracy),
                 low=self.y(low),
@@ -214,7 +214,7 @@ class _View:
                 front=row in front,
                 excluded=bool(rule.excess(row)),
             )
-            for place, (row, (low, high)) in enumerate(
+            for index, (row, (low, high)) in enumerate(
                 zip(self.analysis.rows, self.intervals, strict=True)
             )
             if (value := COLUMNS[key].of(row))
@@ -232,7 +232,7 @@ class _View:
         rows = self.analysis.rows
         ends = self.axes[key]["range"]
         if criteria.prefer == "balance":
-            row = rows[chosen.place]
+            row = rows[chosen.index]
             own = decades(COLUMNS[key].of(row))
             level = [100 * row.accuracy + criteria.points_per_10x * (end - own) for end in ends]
         else:
@@ -244,8 +244,8 @@ class _View:
         limits = {column: value for column, value, _ in criteria.limits()}
         if not limits.get(key):
             return None
-        place = self.x(key, decades(limits[key]))
-        return place if LEFT <= place <= WIDTH - RIGHT else None
+        x = self.x(key, decades(limits[key]))
+        return x if LEFT <= x <= WIDTH - RIGHT else None
 
 
 def _names(
@@ -255,7 +255,7 @@ def _names(
     runner_up: Mark | None,
     rule: tuple[float, float, float, float] | None,
 ) -> list[Name]:
-    """Names of a few points, or of the pick, the runner-up and the front; `ask.js` does the same.
+    """Names of a few points, or of the pick, the runner-up and the front, as in `criteria.js`.
 
     Names other than the first two are missing where there is no room, and, of many points, where
     they would cross an interval.
@@ -264,15 +264,15 @@ def _names(
     few = len(marks) <= MAX_ALL_NAMED
     others = [mark for mark in marks if mark not in ringed and (few or mark.front)]
     order = [*ringed, *others]
-    dots = [_around(mark, RING if mark in ringed else DOT) for mark in marks]
+    dots = [_around(mark, RING_RADIUS if mark in ringed else DOT) for mark in marks]
     lines = [(mark.x - 1, mark.high, mark.x + 1, mark.low) for mark in marks]
     placed = place_names(
-        [names[mark.place] for mark in marks],
+        [names[mark.index] for mark in marks],
         [(mark.x, mark.y) for mark in marks],
         [marks.index(mark) for mark in order],
         len(order) if few else len(ringed),
         dots,
-        [*lines, *_pieces(rule)],
+        [*lines, *_boxes(rule)],
         (LEFT, TOP, WIDTH, HEIGHT - BOTTOM),
         FONT if few else replace(FONT, falls=NEAR),
         len(ringed),
@@ -294,13 +294,13 @@ def _around(mark: Mark, radius: float) -> Box:
     return mark.x - radius, mark.y - radius, mark.x + radius, mark.y + radius
 
 
-def _pieces(rule: tuple[float, float, float, float] | None) -> list[Box]:
+def _boxes(rule: tuple[float, float, float, float] | None) -> list[Box]:
     """Boxes along the rule's line."""
     if rule is None:
         return []
     x0, y0, x1, y1 = rule
-    across, down = (x1 - x0) / RULE_PIECES, (y1 - y0) / RULE_PIECES
-    ends = [(x0 + across * n, y0 + down * n) for n in range(RULE_PIECES + 1)]
+    across, down = (x1 - x0) / RULE_BOXES, (y1 - y0) / RULE_BOXES
+    ends = [(x0 + across * n, y0 + down * n) for n in range(RULE_BOXES + 1)]
     return [
         (left, min(one, other) - 1, right, max(one, other) + 1)
         for (left, one), (right, other) in itertools.pairwise(ends)

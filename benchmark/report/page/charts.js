@@ -53,7 +53,7 @@ class Chart {
     return this.drawn;
   }
 
-  // A finger has no pointer to hover with: the figures of a tapped mark stand below the chart.
+  // A finger has no pointer to hover with: the figures of a tapped mark are shown below the chart.
   click(item) {
     const figures = item && item.tooltip;
     this.reading.hidden = !figures;

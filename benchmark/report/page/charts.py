@@ -12,7 +12,7 @@ from benchmark.report.charts import pareto as chart_pareto
 from benchmark.report.charts import seeds as chart_seeds
 from benchmark.report.charts import shared as charts
 from benchmark.report.charts.style import VARIABLES
-from benchmark.report.page.ask import asked
+from benchmark.report.page.criteria import asked
 from benchmark.report.rows import Row
 from benchmark.report.sections import sections
 
@@ -20,10 +20,10 @@ from benchmark.report.sections import sections
 def page_data(analysis: Analysis) -> dict[str, Any]:
     """Data of one comparison for the page's script, as JSON values.
 
-    `pareto` has one chart for each cost; `answers` has the per-class results of each row.
+    `pareto` has one chart for each cost; `results` has the per-class results of each row.
     """
     if not analysis.rows:
-        return {"names": [], "pareto": {}, "curves": {}, "confusion": None, "answers": []}
+        return {"names": [], "pareto": {}, "curves": {}, "confusion": None, "results": []}
     pareto = {
         column.key: charts.to_spec(
             chart_pareto.pareto(analysis, column, VARIABLES),
@@ -47,7 +47,7 @@ def page_data(analysis: Analysis) -> dict[str, Any]:
         "curves": curves,
         "optional": _optional(analysis),
         "confusion": _confusion(analysis),
-        "answers": _results_by_class(analysis),
+        "results": _results_by_class(analysis),
         "classes": list(analysis.test.classes) if analysis.test else [],
         "ask": asked(analysis),
     }
@@ -64,10 +64,10 @@ def _optional(analysis: Analysis) -> dict[str, Any]:
 
 def _confusion(analysis: Analysis) -> dict[str, Any] | None:
     """Confusion matrix of the row shown first; the script replaces its data for other rows."""
-    place = first_shown(analysis)
-    if place is None:
+    index = first_shown(analysis)
+    if index is None:
         return None
-    chart = chart_confusion.confusion(analysis, place, VARIABLES)
+    chart = chart_confusion.confusion(analysis, index, VARIABLES)
     shown = chart_confusion.shown_classes(analysis)
     classes = analysis.test.classes if analysis.test else ()
     return {
@@ -79,18 +79,18 @@ def _confusion(analysis: Analysis) -> dict[str, Any] | None:
 
 def first_shown(analysis: Analysis) -> int | None:
     """Index of the row shown first: the pick, else the first row with predictions."""
-    places = [place for place, figures in enumerate(analysis.statistics) if figures is not None]
+    indices = [index for index, figures in enumerate(analysis.statistics) if figures is not None]
     pick = analysis.pick.chosen if analysis.pick else None
-    picked = [place for place in places if analysis.rows[place] is pick]
-    return next(iter([*picked, *places]), None)
+    picked = [index for index in indices if analysis.rows[index] is pick]
+    return next(iter([*picked, *indices]), None)
 
 
 def _results_by_class(analysis: Analysis) -> list[dict[str, Any]]:
     shown = chart_confusion.shown_classes(analysis)
     first = first_shown(analysis)
     return [
-        _predictions_of(row, figures, name, shown) | {"first": place == first}
-        for place, (row, figures, name) in enumerate(
+        _predictions_of(row, figures, name, shown) | {"first": index == first}
+        for index, (row, figures, name) in enumerate(
             zip(analysis.rows, analysis.statistics, charts.names_of(analysis.rows), strict=True)
         )
         if figures is not None
@@ -109,7 +109,7 @@ def _predictions_of(
             for result in figures.per_class
         ],
         "hardest": [
-            [pair.label, pair.answer, round(pair.images, 2), _short(pair.share)]
+            [pair.label, pair.predicted, round(pair.images, 2), _short(pair.share)]
             for pair in figures.hardest
         ],
         "calibration": render.calibration_text(

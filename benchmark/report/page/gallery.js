@@ -5,12 +5,12 @@ const NAMED = 3;
 
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
 
-function answers(root, page) {
+function resultsByClass(root, page) {
   const figure = root.querySelector('[data-chart="confusion"]');
   if (!figure) return;
   const selects = [...root.querySelectorAll("[data-choose]")];
   for (const select of selects) {
-    page.answers.forEach((item, number) => {
+    page.results.forEach((item, number) => {
       const made = option(number, item.name);
       made.selected = item.first;
       select.append(made);
@@ -18,9 +18,9 @@ function answers(root, page) {
   }
   const chart = new Chart(figure);
   const { spec, labels, data } = page.confusion;
-  const current = () => page.answers[selects[0].value];
-  const cells = () => current().cells.map(([actual, answer, images, share]) => (
-    { actual: labels[actual], answer: labels[answer], images, share }
+  const current = () => page.results[selects[0].value];
+  const cells = () => current().cells.map(([actual, predicted, images, share]) => (
+    { actual: labels[actual], predicted: labels[predicted], images, share }
   ));
   const gallery = openable(root, page, () => Number(selects[0].value));
   const show = () => {
@@ -31,7 +31,7 @@ function answers(root, page) {
   show();
   if (gallery) {
     figure.classList.add("clickable");
-    chart.clicked = ({ actual, answer }) => actual !== undefined && gallery.open(actual, answer);
+    chart.clicked = ({ actual, predicted }) => actual !== undefined && gallery.open(actual, predicted);
   }
   whenSeen(figure, () => chart.draw(spec, (view) => view.data(data, cells()).run()));
   for (const select of selects) {
@@ -74,13 +74,13 @@ function counted(images, seeds) {
 function showConfusions(root, item, gallery) {
   root.querySelector("[data-seeds]").textContent = item.seeds > 1 ? `, mean of ${item.seeds} seeds` : "";
   root.querySelector("[data-hardest]").replaceChildren(
-    ...item.hardest.map(([label, answer, images, share]) => {
+    ...item.hardest.map(([label, predicted, images, share]) => {
       const line = element("li");
       const words = element(gallery ? "button" : "span");
-      words.append(element("b", label), " as ", element("b", answer));
+      words.append(element("b", label), " as ", element("b", predicted));
       if (gallery) {
         words.type = "button";
-        words.addEventListener("click", () => gallery.open(label, answer));
+        words.addEventListener("click", () => gallery.open(label, predicted));
       }
       const count = element("small", `${counted(images, 1)}, ${percent(share)} of the class`);
       line.append(words, " ", count);
@@ -97,22 +97,22 @@ function openable(root, page, current) {
   const select = root.querySelector("[data-cell]");
   const embedded = new Map([...root.querySelectorAll("img[data-id]")].map((img) => [img.dataset.id, img.src]));
 
-  function open(actual, answer) {
-    const place = current(), item = page.answers[place];
-    const label = page.classes.indexOf(actual), predicted = page.classes.indexOf(answer);
+  function open(actual, predicted) {
+    const place = current(), item = page.results[place];
+    const label = page.classes.indexOf(actual), number = page.classes.indexOf(predicted);
     const found = page.behind
-      .filter((image) => image.label === label && image.answers[place] === predicted)
+      .filter((image) => image.label === label && image.predictions[place] === number)
       .sort((one, other) => other.sure[place] - one.sure[place]);
     const cell = item.cells.find(([i, j]) => (
-      page.confusion.labels[i] === actual && page.confusion.labels[j] === answer
+      page.confusion.labels[i] === actual && page.confusion.labels[j] === predicted
     ));
-    title.textContent = actual === answer
+    title.textContent = actual === predicted
       ? `${actual}, classified correctly by ${item.name}`
-      : `${actual}, taken for ${answer} by ${item.name}`;
+      : `${actual}, classified as ${predicted} by ${item.name}`;
     const all = cell ? `${found.length} of ${counted(cell[2], item.seeds)}` : `${found.length} images`;
     panel.querySelector("[data-opened-note]").textContent = found.length
       ? `${all}, most confident first; predictions of the first seed.`
-      : "The page holds no image of this cell, to stay small enough to send.";
+      : "The page contains no image of this cell, to limit its size.";
     panel.querySelector("[data-opened-images]").replaceChildren(
       ...found.map((image) => shown(image, page, place, embedded)),
     );
@@ -129,11 +129,11 @@ function openable(root, page, current) {
     open,
     close: () => { panel.hidden = true; },
     choices(item, labels) {
-      const wrong = item.cells.filter(([actual, answer]) => actual !== answer);
+      const wrong = item.cells.filter(([actual, predicted]) => actual !== predicted);
       wrong.sort((one, other) => other[2] - one[2]);
-      select.replaceChildren(option("", "a confusion"), ...wrong.map(([actual, answer, images]) => (
-        option(`${actual} ${answer}`,
-          `${labels[actual]} as ${labels[answer]}: ${Math.max(1, Math.round(images))}`)
+      select.replaceChildren(option("", "a confusion"), ...wrong.map(([actual, predicted, images]) => (
+        option(`${actual} ${predicted}`,
+          `${labels[actual]} as ${labels[predicted]}: ${Math.max(1, Math.round(images))}`)
       )));
     },
   };
@@ -143,11 +143,11 @@ function shown(image, page, place, embedded) {
   const line = element("li");
   const address = image.uri || embedded.get(image.id);
   if (address) {
-    const picture = element("img");
-    picture.src = address;
-    picture.alt = `Test image ${image.id}`;
-    picture.width = picture.height = 96;
-    line.append(picture);
+    const img = element("img");
+    img.src = address;
+    img.alt = `Test image ${image.id}`;
+    img.width = img.height = 96;
+    line.append(img);
   } else {
     line.append(element("span", "no image", "blank"));
   }
@@ -155,16 +155,16 @@ function shown(image, page, place, embedded) {
   name.append(element("b", page.classes[image.label]), " ", element("span", image.id, "id"));
   line.append(name);
   line.append(element("p", `${image.sure[place]} % sure`, "sure"));
-  if (image.doubt) line.append(element("p", `label doubted by the audit: ${image.doubt}?`, "doubt"));
+  if (image.doubt) line.append(element("p", `suspected label error: ${image.doubt}?`, "doubt"));
   const names = new Map();
-  image.answers.forEach((answer, number) => {
-    names.set(answer, [...(names.get(answer) || []), page.answers[number].name]);
+  image.predictions.forEach((predicted, number) => {
+    names.set(predicted, [...(names.get(predicted) || []), page.results[number].name]);
   });
   const list = element("ul");
-  for (const [answer, who] of [...names].sort((one, other) => other[1].length - one[1].length)) {
+  for (const [predicted, who] of [...names].sort((one, other) => other[1].length - one[1].length)) {
     const all = names.size === 1 && who.length > 1;
     const words = all ? "all" : who.length > NAMED ? `${who.length} architectures` : who.join(", ");
-    const item = element("li", `${page.classes[answer]} `, answer === image.label ? "right" : "");
+    const item = element("li", `${page.classes[predicted]} `, predicted === image.label ? "right" : "");
     item.append(breakable(element("span", words)));
     list.append(item);
   }

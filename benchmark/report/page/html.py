@@ -24,8 +24,8 @@ from benchmark.report.collect import Collection
 from benchmark.report.page import card
 from benchmark.report.page import mistakes as page_images
 from benchmark.report.page import tables as html_tables
-from benchmark.report.page.ask import LIMITS, cost_keys
 from benchmark.report.page.charts import first_shown, page_data
+from benchmark.report.page.criteria import LIMITS, cost_keys
 from benchmark.report.page.figures import breakable, decimals, typeset
 from benchmark.report.pick import WORDS
 from benchmark.report.sections import (
@@ -38,7 +38,7 @@ from benchmark.report.sections import (
 from benchmark.runs.user_cache import cached_bytes
 
 PAGE = Path(__file__).parent
-SCRIPTS = ("rule.js", "charts.js", "tables.js", "gallery.js", "ask.js", "report.js")
+SCRIPTS = ("rule.js", "charts.js", "tables.js", "gallery.js", "criteria.js", "report.js")
 """Scripts of the page, in the order in which they build on each other."""
 COMMAND = "bench report"
 
@@ -66,7 +66,7 @@ def render_html(
     own = "".join((PAGE / name).read_text("utf-8") for name in SCRIPTS)
     scripts = [_as_script(_vega()), _as_script(own)]
     comparisons = [
-        _comparison(analysis, collection.not_begun if number == 0 else [], number, images)
+        _comparison(analysis, collection.not_started if number == 0 else [], number, images)
         for number, analysis in enumerate(analyses)
     ]
     data = [
@@ -152,7 +152,7 @@ def _digest(text: str) -> str:
 
 
 def _comparison(
-    analysis: Analysis, not_begun: Sequence[str], number: int, images: bool
+    analysis: Analysis, not_started: Sequence[str], number: int, images: bool
 ) -> dict[str, Any]:
     spec, rows = analysis.comparison.specs[0], analysis.rows
     optional = list(sections(analysis))
@@ -169,12 +169,12 @@ def _comparison(
         "costs_drawn": [(column.key, column.title) for column in cost_columns(analysis)],
         "figures_drawn": [(key, title) for key, (title, _) in FIGURES.items()],
         "caveats": caveats(analysis),
-        "main": html_tables.main_table(analysis, not_begun, digits),
+        "main": html_tables.main_table(analysis, not_started, digits),
         "ranked": bool(analysis.ranks),
         "sureness": html_tables.sureness_table(analysis, digits),
         "pairs": html_tables.pair_table(analysis, digits),
         "optional": {
-            group: _optional(optional, group, number) for group in ("Answer", "Evidence", "Costs")
+            group: _optional(optional, group, number) for group in ("Result", "Evidence", "Costs")
         },
         "costs": html_tables.cost_table(analysis),
         "reasons": [(row.name, row.cost.reason) for row in rows if row.cost and row.cost.reason],
@@ -200,7 +200,7 @@ def _comparison(
 
 
 def _optional(
-    found: Sequence[tuple[SectionEntry, Section]], group: str, number: int
+    sections: Sequence[tuple[SectionEntry, Section]], group: str, number: int
 ) -> list[tuple[str, dict[str, Any]]]:
     """Name and content of the optional sections of one group; `number` is of the comparison."""
     return [
@@ -223,7 +223,7 @@ def _optional(
                 ],
             },
         )
-        for entry, item in found
+        for entry, item in sections
         if entry.group == group
     ]
 
@@ -244,7 +244,7 @@ def _contents(values: Mapping[str, Any]) -> dict[str, dict[str, str]]:
         "data": True,
         "fairness": values["costs"].lines,
         "environment": values["costs"].lines,
-        **{name: True for found in values["optional"].values() for name, _ in found},
+        **{name: True for sections in values["optional"].values() for name, _ in sections},
     }
     return {
         group: {name: title for name, title in titles.items() if present.get(name)}

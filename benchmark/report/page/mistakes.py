@@ -35,7 +35,7 @@ class Shown:
     label: str
     uri: str
     """Data URI; empty if the image is not in the cache."""
-    answers: tuple[tuple[str, str], ...]
+    predictions: tuple[tuple[str, str], ...]
     """Predicted classes with the architectures that predict them."""
     doubt: str
     """Class that an audit suggests instead of the label; empty without doubt."""
@@ -79,9 +79,9 @@ def image_groups(analysis: Analysis, first: int | None) -> ImageGroups | None:
     left -= len(wrong.shown)
     names = names_of(analysis.rows)
     groups = []
-    for place, images in only_right(analysis).items():
+    for index, images in only_right(analysis).items():
         if images:
-            groups.append(_group(names[place], images, thumbnails, doubts, left))
+            groups.append(_group(names[index], images, thumbnails, doubts, left))
             left -= len(groups[-1].shown)
     embedded = {item.id for group in (wrong, *groups) for item in group.shown if item.uri}
     behind = _behind_confusions(analysis, first, thumbnails, doubts, embedded)
@@ -111,7 +111,7 @@ def _group(
                 item.id,
                 item.label,
                 thumbnails.uri(item),
-                _by_answer(item),
+                _by_prediction(item),
                 doubts.get(item.id, ""),
             )
             for item in chosen
@@ -119,16 +119,16 @@ def _group(
     )
 
 
-def _by_answer(image: TestImage) -> tuple[tuple[str, str], ...]:
-    names_by_answer: dict[str, list[str]] = {}
-    for name, answer in image.answers:
-        names_by_answer.setdefault(answer, []).append(name)
-    predictions = sorted(names_by_answer.items(), key=lambda item: -len(item[1]))
-    if len(predictions) == 1 and len(image.answers) > 1:
-        return ((predictions[0][0], "all"),)
+def _by_prediction(image: TestImage) -> tuple[tuple[str, str], ...]:
+    names_by_label: dict[str, list[str]] = {}
+    for name, label in image.predictions:
+        names_by_label.setdefault(label, []).append(name)
+    by_class = sorted(names_by_label.items(), key=lambda item: -len(item[1]))
+    if len(by_class) == 1 and len(image.predictions) > 1:
+        return ((by_class[0][0], "all"),)
     return tuple(
-        (answer, ", ".join(names) if len(names) <= NAMED else f"{len(names)} architectures")
-        for answer, names in predictions
+        (label, ", ".join(names) if len(names) <= NAMED else f"{len(names)} architectures")
+        for label, names in by_class
     )
 
 
@@ -147,11 +147,11 @@ def _behind_confusions(
     test = analysis.test
     if test is None:
         return []
-    places = [place for place, predictions in enumerate(analysis.answers) if predictions]
-    answers = np.stack([analysis.answers[place][0].answers for place in places])
-    sure = np.stack([analysis.answers[place][0].probabilities.max(axis=1) for place in places])
+    indices = [index for index, predictions in enumerate(analysis.predictions) if predictions]
+    predicted = np.stack([analysis.predictions[index][0].predicted for index in indices])
+    sure = np.stack([analysis.predictions[index][0].probabilities.max(axis=1) for index in indices])
     chosen: dict[int, None] = {}
-    for number in _most_confident(analysis, places, first, answers, sure):
+    for number in _most_confident(analysis, indices, first, predicted, sure):
         chosen[number] = None
         if len(chosen) == MAX_BEHIND_CONFUSIONS:
             break
@@ -161,7 +161,7 @@ def _behind_confusions(
         {
             "id": image.id,
             "label": int(test.labels[number]),
-            "answers": answers[:, number].tolist(),
+            "predictions": predicted[:, number].tolist(),
             "sure": (100 * sure[:, number]).round().astype(int).tolist(),
             "doubt": doubts.get(image.id, ""),
             "uri": "" if image.id in embedded else thumbnails.uri(image),
@@ -172,9 +172,9 @@ def _behind_confusions(
 
 def _most_confident(
     analysis: Analysis,
-    places: Sequence[int],
+    indices: Sequence[int],
     first: int | None,
-    answers: npt.NDArray[np.int64],
+    predicted: npt.NDArray[np.int64],
     sure: npt.NDArray[np.float32],
 ) -> Iterator[int]:
     """Indices of images in the order in which they are worth their space.
@@ -185,17 +185,17 @@ def _most_confident(
     test = analysis.test
     if test is None:
         return
-    order = sorted(range(len(places)), key=lambda own: places[own] != first)
+    order = sorted(range(len(indices)), key=lambda own: indices[own] != first)
     for own in order:
-        figures = analysis.statistics[places[own]]
+        figures = analysis.statistics[indices[own]]
         if figures is None:
             continue
         wrong = figures.confusion.copy()
         np.fill_diagonal(wrong, 0)
         cells = np.argwhere(wrong)
         cells = cells[np.argsort(-wrong[tuple(cells.T)], kind="stable")]
-        is_first = places[own] == first
-        most = MAX_OF_PICK if is_first else MAX_OF_OTHERS
-        for actual, answer in cells if is_first else cells[:HARDEST]:
-            found = np.flatnonzero((test.labels == actual) & (answers[own] == answer))
-            yield from found[np.argsort(-sure[own][found], kind="stable")][:most].tolist()
+        is_first = indices[own] == first
+        maximum = MAX_OF_PICK if is_first else MAX_OF_OTHERS
+        for actual, guess in cells if is_first else cells[:HARDEST]:
+            rows = np.flatnonzero((test.labels == actual) & (predicted[own] == guess))
+            yield from rows[np.argsort(-sure[own][rows], kind="stable")][:maximum].tolist()

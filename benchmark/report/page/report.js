@@ -27,11 +27,11 @@ for (const root of document.querySelectorAll("[data-comparison]")) {
   plain(root, "spread", page.spread);
   for (const [name, spec] of Object.entries(page.optional || {})) plain(root, name, spec);
   curves(root, page.curves, page.names);
-  answers(root, page);
+  resultsByClass(root, page);
   ask(root, page, ring);
 }
 document.querySelectorAll(".scroll").forEach(edges);
-// On a narrow screen, the contents would push the answer down.
+// On a narrow screen, the contents would push the pick down.
 if (matchMedia("(max-width: 1179px)").matches) document.querySelector("[data-contents]").open = false;
 unfoldInPrint();
 window.addEventListener("load", drawTheRest);

@@ -4,7 +4,7 @@
 // Tolerance of limits and drops.
 const EPSILON = 1e-12;
 
-// Reads the rows by the rule for `criteria`; `constants` are those of ask.py's `rule_data`.
+// Reads the rows by the rule for `criteria`; `constants` are those of criteria.py's `rule_data`.
 function ruleOf(rows, criteria, constants) {
   const conditions = new Set(rows.map((row) => row.conditions).filter((found) => found !== null));
   const alike = conditions.size <= 1;

@@ -1,6 +1,6 @@
 // Tables: sort, filter, and show the first rows of long ones.
 
-// Rows that a long table shows before one asks for all.
+// Number of rows that a long table shows at first.
 const FIRST_ROWS = 100;
 
 class Listing {
@@ -9,7 +9,7 @@ class Listing {
     this.scroll = table.closest(".scroll");
     this.matches = () => true;
     this.all = false;
-    // Sorted without the document, which is slow to ask.
+    // Sorted without the document, which is slow to query.
     this.rows = [...table.tBodies[0].rows].map((row) => ({
       row, missing: row.matches(".missing"), values: [...row.cells].map((cell) => cell.dataset.value), rest: false,
     }));
@@ -110,7 +110,7 @@ function filtered(root, listing) {
   bar.addEventListener("change", show);
 }
 
-// Tables that fit keep their head in view; the others show where they go on.
+// Tables that fit keep their head in view; the others show where they continue.
 function edges(scroll) {
   const fade = () => {
     const right = scroll.scrollWidth - scroll.clientWidth - scroll.scrollLeft;

@@ -81,21 +81,21 @@ def plain(
 
     The last cell of each row links to a place on the page, if there are `links`.
     """
-    texts = {place for place in range(len(columns)) if _is_text([row[place] for row in rows])}
+    texts = {index for index in range(len(columns)) if _is_text([row[index] for row in rows])}
     lines = [
         Line(
             tuple(
                 Cell("–", None)
                 if text == "-"
-                else Cell(typeset(text), _value(text, place in texts))
-                for place, text in enumerate(row)
+                else Cell(typeset(text), _value(text, index in texts))
+                for index, text in enumerate(row)
             )
         )
         for row in rows
     ]
-    for place, link in enumerate(links):
-        *cells, last = lines[place].cells
-        lines[place] = Line((*cells, replace(last, link=link)))
+    for index, link in enumerate(links):
+        *cells, last = lines[index].cells
+        lines[index] = Line((*cells, replace(last, link=link)))
     return Table(title, tuple(columns), tuple(lines), frozenset(texts | {0}))
 
 
@@ -124,7 +124,7 @@ MEANINGS = {
 }
 
 
-def main_table(analysis: Analysis, not_begun: Sequence[str], digits: int) -> Table:
+def main_table(analysis: Analysis, not_started: Sequence[str], digits: int) -> Table:
     """Table of all runs of a comparison: finished ones first, then runs without results.
 
     What all rows share is a fact above the table instead of a column. `digits` are the decimals
@@ -146,12 +146,12 @@ def main_table(analysis: Analysis, not_begun: Sequence[str], digits: int) -> Tab
     scale = _accuracy_scale(analysis)
     excluded = _excluded(analysis)
     lines = [
-        _line(analysis, place, name, shared, scale, digits, place in excluded)
-        for place, name in enumerate(names)
+        _line(analysis, index, name, shared, scale, digits, index in excluded)
+        for index, name in enumerate(names)
     ]
     lines += [
         Line((Cell(run.name), Cell(run.status, note=run.reason or MEANINGS[run.status])), "missing")
-        for run in render.runs_without_figures(analysis.comparison, not_begun)
+        for run in render.runs_without_figures(analysis.comparison, not_started)
     ]
     texts = frozenset({0} | ({len(titles) - 1} if shared.weights_differ else set()))
     return Table("Architectures", tuple(titles), tuple(lines), texts, shared.facts)
@@ -215,18 +215,18 @@ def _accuracy_scale(analysis: Analysis) -> tuple[float, float]:
 
 def _line(
     analysis: Analysis,
-    place: int,
+    index: int,
     name: str,
     shared: _Shared,
     scale: tuple[float, float],
     digits: int,
     excluded: bool,
 ) -> Line:
-    row, pick = analysis.rows[place], analysis.pick
+    row, pick = analysis.rows[index], analysis.pick
     picked = pick is not None and pick.chosen is row
-    rank = analysis.ranks.get(place)
+    rank = analysis.ranks.get(index)
     in_set = rank is not None and rank.may_be_best
-    marks = ("pick",) * picked + ("best",) * (place == 0) + ("maybe-best",) * (place > 0 and in_set)
+    marks = ("pick",) * picked + ("best",) * (index == 0) + ("maybe-best",) * (index > 0 and in_set)
     marks += ("excluded",) * excluded
     cells = [Cell(name, name.casefold(), marks=marks)]
     if shared.sizes_differ:
@@ -234,7 +234,7 @@ def _line(
     cells += [
         _accuracy(analysis, row, scale, digits),
         *(cell(row) for _, cell in _cost_columns(analysis)),
-        _against_best(analysis, place, digits),
+        _against_best(analysis, index, digits),
         Cell(f"{row.macro_f1:.{digits + 2}f}", row.macro_f1),
         _training_time(row, shared),
     ]
@@ -245,7 +245,7 @@ def _line(
     on_front = pick is not None and row in pick.front
     tags = " ".join(["front"] * on_front + ["set"] * in_set)
     kind = "pick" if picked else "excluded" if excluded else ""
-    return Line(tuple(cells), kind, str(place), tags)
+    return Line(tuple(cells), kind, str(index), tags)
 
 
 def _excluded(analysis: Analysis) -> set[int]:
@@ -253,7 +253,7 @@ def _excluded(analysis: Analysis) -> set[int]:
     if analysis.pick is None or not analysis.pick.criteria.limits():
         return set()
     rule = Rule(analysis.rows, analysis.pick.criteria)
-    return {place for place, row in enumerate(analysis.rows) if rule.excess(row)}
+    return {index for index, row in enumerate(analysis.rows) if rule.excess(row)}
 
 
 def _accuracy(analysis: Analysis, row: Row, scale: tuple[float, float], digits: int) -> Cell:
@@ -267,11 +267,11 @@ def _accuracy(analysis: Analysis, row: Row, scale: tuple[float, float], digits: 
     return Cell(percent(row.accuracy, digits), row.accuracy, note, dot=(first, middle, last))
 
 
-def _against_best(analysis: Analysis, place: int, digits: int) -> Cell:
-    behind = analysis.rows[place].accuracy - analysis.rows[0].accuracy
-    if place == 0:
+def _against_best(analysis: Analysis, index: int, digits: int) -> Cell:
+    behind = analysis.rows[index].accuracy - analysis.rows[0].accuracy
+    if index == 0:
         return Cell("best", 0.0)
-    pair = analysis.pairs.get((0, place))
+    pair = analysis.pairs.get((0, index))
     note = "not tested" if pair is None else pair.verdict
     return Cell(points(behind, digits), behind, note)
 

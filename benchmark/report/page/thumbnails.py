@@ -11,7 +11,7 @@ from benchmark.report.analysis import TestImage
 SIDE = 96
 """Largest side in pixels."""
 QUALITY = 78
-GONE = "The decoded images, a cache, are missing or damaged. `bench run` creates them again."
+MISSING = "The decoded images, a cache, are missing or damaged. `bench run` creates them again."
 
 
 class Thumbnails:
@@ -26,7 +26,7 @@ class Thumbnails:
         try:
             self._cache = PixelCache(pixels.parent)
         except DataError:
-            self.error = GONE
+            self.error = MISSING
             return
         self._ids = self._cache.table["id"].astype(str).tolist()
 
@@ -42,7 +42,7 @@ class Thumbnails:
         try:
             image = Image.fromarray(self._cache.array[row])
         except DataError:
-            self.error = GONE
+            self.error = MISSING
             return ""
         image.thumbnail((SIDE, SIDE))
         file = io.BytesIO()

@@ -78,9 +78,9 @@ def count(context: CountContext) -> Counted:
     require_memory(needed, context.memory, "its trace on real tensors")
     skip_products()
     real = build_on_cpu(context.request, context.network.features)
-    found = count_with_fvcore(real.model, real.image)
-    causes = explain_fvcore(found.as_it_comes, found.gaps)
-    return Counted(found.as_it_comes, causes, found.multiply_adds)
+    result = count_with_fvcore(real.model, real.image)
+    causes = explain_fvcore(result.as_it_comes, result.gaps)
+    return Counted(result.as_it_comes, causes, result.multiply_adds)
 
 
 def count_with_fvcore(model: nn.Module, image: Tensor) -> FvcoreCount:

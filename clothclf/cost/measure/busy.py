@@ -10,10 +10,10 @@ from typing import TypeVar
 
 # CPU use by others that affects results: 5 % of the cores, but at most half a core, since one
 # delayed thread delays all threads that wait for it.
-NOTICED_SHARE = 0.05
+MAX_CPU_SHARE = 0.05
 NOTICED_CORES = 0.5
 # Higher, since load averages include processes that wait for a disk, and the last minutes.
-NOTICED_LOAD_SHARE = 0.5
+MAX_LOAD_SHARE = 0.5
 WINDOW_S = 1.0
 MAX_ATTEMPTS = 3
 # Before each further attempt, at most; a busy machine delays each measurement.
@@ -81,14 +81,14 @@ def calmest(
 
 def describe_others(used: float, cores: int) -> str:
     """Describe how many cores others used on average; empty if negligible."""
-    if used <= min(NOTICED_SHARE * cores, NOTICED_CORES):
+    if used <= min(MAX_CPU_SHARE * cores, NOTICED_CORES):
         return ""
     return f"other processes used {min(used, cores):.1f} of {cores} cores while measuring"
 
 
 def describe_load(load: float, cores: int) -> str:
     """Describe the load average before the measurement; empty if low."""
-    if load <= NOTICED_LOAD_SHARE * cores:
+    if load <= MAX_LOAD_SHARE * cores:
         return ""
     return f"the load average on {cores} cores was {load:.1f} before measuring"
 

@@ -13,30 +13,30 @@ from typing import Any
 
 from clothclf.cost.count import CostRequest
 from clothclf.errors import UserError
-from clothclf.process.answer import answer_question
+from clothclf.process.respond import serve_request
 
 
-def answer(question: dict[str, Any]) -> dict[str, Any]:
-    """Handle one request; returns an `answer` or an `error`."""
+def handle(message: dict[str, Any]) -> dict[str, Any]:
+    """Handle one request; returns a `result` or an `error`."""
     warnings.simplefilter("ignore")
-    _be_the_first_to_go()
+    _prefer_for_oom_kill()
     from clothclf.cost.measure.measuring import (
-        measure_here,  # imports torch, after standard output was redirected
+        measure_in_process,  # imports torch, after standard output was redirected
     )
 
-    request = CostRequest.from_dict(question["request"])
+    request = CostRequest.from_dict(message["request"])
     try:
-        measured = measure_here(request, question["device"], question["training_batch_size"])
+        measured = measure_in_process(request, message["device"], message["training_batch_size"])
     except UserError as error:
         return {"error": str(error)}
-    return {"answer": asdict(measured)}
+    return {"result": asdict(measured)}
 
 
-def _be_the_first_to_go() -> None:
+def _prefer_for_oom_kill() -> None:
     """Let Linux's out-of-memory killer pick this process, and not its parent."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 if __name__ == "__main__":
-    answer_question(answer)
+    serve_request(handle)

@@ -36,7 +36,7 @@ from clothclf.cost.network import (
 from clothclf.device import device_name, select_device, wait_for
 from clothclf.errors import CostError, first_line
 from clothclf.models.classifier import Classifier
-from clothclf.models.deploy import deployed
+from clothclf.models.reparameterize import deployed
 from clothclf.results import MeasuredCost
 
 # The same on every CPU, so that best batch sizes are comparable.
@@ -45,32 +45,32 @@ WORKING_MEMORY_ON_CPU = 4 * 2**30
 DRAWN = 1_000_003
 
 
-def measure_here(request: CostRequest, device: str, training_batch_size: int) -> MeasuredCost:
+def measure_in_process(request: CostRequest, device: str, training_batch_size: int) -> MeasuredCost:
     """Measure on a device with torch's defaults; inference uses the deployed form.
 
     Raises CostError if the architecture cannot be built, run or trained, and DeviceError if the
     device is not available.
     """
-    place = select_device(device)
+    torch_device = select_device(device)
     request = resolve(request)
     _, height, width = input_size(request)
-    bench = Bench.build(request, place, deploy=True)
+    bench = Bench.build(request, torch_device, deploy=True)
     weights = stored_bytes(bench.model)
     watch = BusyWatch()
     try:
         work = bench.forward(1)
-        working = working_bytes(work, place, rehearsal=work)
+        working = working_bytes(work, torch_device, rehearsal=work)
     except Exception as error:  # architectures raise arbitrary exceptions
         size = f"{height} x {width}"
         raise CostError(f"does not accept images of {size} pixels: {first_line(error)}") from error
     latency_ms = [1e3 * seconds for seconds in bench.latencies()]
     throughput = bench.throughput(1e3 / statistics.fmean(latency_ms), working)
     busy = watch.describe()
-    training_weights, training = _training_bytes(request, place, training_batch_size)
+    training_weights, training = _training_bytes(request, torch_device, training_batch_size)
     return MeasuredCost(
-        device=device_name(place),
+        device=device_name(torch_device),
         threads=torch.get_num_threads(),
-        precision=_precision(place),
+        precision=_precision(torch_device),
         image_size=width,
         latency_ms_median=statistics.median(latency_ms),
         latency_ms_p95=percentile(latency_ms, 0.95),

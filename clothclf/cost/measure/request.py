@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from clothclf.allocator import ALLOCATOR
-from clothclf.cost.count import CostRequest, ask
+from clothclf.cost.count import CostRequest, request_from_child
 from clothclf.cost.measure.busy import calmest
 from clothclf.errors import CostError
 from clothclf.results import MeasuredCost
@@ -27,28 +27,28 @@ def measure_cost(
     """Measure one architecture in a child process, in about 5 to 15 seconds.
 
     `device` is `auto | cpu | cuda | cuda:N | mps`. The child uses torch's defaults, including its
-    number of threads, and random weights and images. Nothing else should run meanwhile: if other
-    processes use the cores, it measures again once they are idle, up to `MAX_ATTEMPTS` times in
-    total, and returns the least disturbed result, with the disturbance in `busy`. Raises CostError
-    if the device is not available, if the architecture cannot be built or does not accept the size,
-    or if the child dies or exceeds `timeout_s`.
+    number of threads, and random weights and images. Nothing else should run at the same time: if
+    other processes use the cores, it measures again once they are idle, up to `MAX_ATTEMPTS` times
+    in total, and returns the least disturbed result, with the disturbance in `busy`. Raises
+    CostError if the device is not available, if the architecture cannot be built or does not accept
+    the size, or if the child dies or exceeds `timeout_s`.
     """
-    question = {
+    message = {
         "request": request.to_dict(),
         "device": known_device(device),
         "training_batch_size": training_batch_size,
     }
 
     def measure() -> MeasuredCost:
-        answer = ask(
+        response = request_from_child(
             CHILD,
             request.architecture,
-            question,
+            message,
             {**ALLOCATOR, **os.environ},
             timeout_s,
             doing="measuring",
         )
-        return measured_from_dict(answer)
+        return measured_from_dict(response)
 
     return calmest(measure, lambda result: (result.busy, result.latency_ms_median))
 

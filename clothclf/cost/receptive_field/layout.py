@@ -39,13 +39,13 @@ def length_of(dim: Dim) -> int:
     return math.prod(run.length for run in dim)
 
 
-def places(dim: Dim) -> Dim:
+def spatial_runs(dim: Dim) -> Dim:
     """Return the runs over positions, including those that tokens represent."""
     return tuple(
-        place
+        part
         for run in dim
-        for place in (run.origin if run.axis == "tokens" else (run,))
-        if place.axis in SPATIAL and place.length > 1
+        for part in (run.origin if run.axis == "tokens" else (run,))
+        if part.axis in SPATIAL and part.length > 1
     )
 
 
@@ -56,7 +56,7 @@ def single(dim: Dim) -> Run | None:
 
 def as_tokens(dim: Dim, length: int) -> Dim:
     """Change the length of a dimension: keep its runs if they fit, else make them tokens."""
-    origin = places(dim)
+    origin = spatial_runs(dim)
     if not origin:
         return plain(length)
     if length_of(origin) == length:

@@ -8,10 +8,10 @@ from clothclf.cost.receptive_field.layout import (
     Run,
     as_tokens,
     length_of,
-    places,
     plain,
     regroup,
     single,
+    spatial_runs,
 )
 from clothclf.cost.receptive_field.propagation import (
     Rule,
@@ -26,18 +26,18 @@ from clothclf.cost.receptive_field.propagation import (
 from clothclf.cost.receptive_field.view import View
 
 
-def _reshape(args: tuple[Any, ...], options: dict[str, Any], made: Any, scope: Scope) -> Any:
+def _reshape(args: tuple[Any, ...], options: dict[str, Any], output: Any, scope: Scope) -> Any:
     view = args[0]
-    dims = regroup(view.dims, made)
-    return lost(view, made) if dims is None else view.with_dims(dims)
+    dims = regroup(view.dims, output)
+    return lost(view, output) if dims is None else view.with_dims(dims)
 
 
-def _permute(args: tuple[Any, ...], options: dict[str, Any], made: Any, scope: Scope) -> Any:
+def _permute(args: tuple[Any, ...], options: dict[str, Any], output: Any, scope: Scope) -> Any:
     view, order = args[0], args[1]
     return view.with_dims(view.dims[index] for index in order)
 
 
-def _transpose(args: tuple[Any, ...], options: dict[str, Any], made: Any, scope: Scope) -> Any:
+def _transpose(args: tuple[Any, ...], options: dict[str, Any], output: Any, scope: Scope) -> Any:
     view = args[0]
     first, second = args[1:3] if len(args) > 2 else (0, 1)
     dims = list(view.dims)
@@ -46,18 +46,18 @@ def _transpose(args: tuple[Any, ...], options: dict[str, Any], made: Any, scope:
     return view.with_dims(dims)
 
 
-def _expand(args: tuple[Any, ...], options: dict[str, Any], made: Any, scope: Scope) -> Any:
+def _expand(args: tuple[Any, ...], options: dict[str, Any], output: Any, scope: Scope) -> Any:
     view = args[0]
     dims = list(view.dims)
-    dims = [()] * (len(made) - len(dims)) + dims
+    dims = [()] * (len(output) - len(dims)) + dims
     return view.with_dims(
         dim if length_of(dim) == length else plain(length)
-        for dim, length in zip(dims, made, strict=True)
+        for dim, length in zip(dims, output, strict=True)
     )
 
 
-def _unsqueeze(args: tuple[Any, ...], options: dict[str, Any], made: Any, scope: Scope) -> Any:
-    view, index = args[0], args[1] % len(made)
+def _unsqueeze(args: tuple[Any, ...], options: dict[str, Any], output: Any, scope: Scope) -> Any:
+    view, index = args[0], args[1] % len(output)
     return view.with_dims([*view.dims[:index], (), *view.dims[index:]])
 
 
@@ -69,63 +69,65 @@ def _part(view: View, index: int, start: int, step: int, length: int) -> View:
     run = single(dim)
     if run is None:
         return view.with_dims(with_dim(view.dims, index, as_tokens(dim, length)))
-    kept = (Run(run.axis, length, run.step * step),) if length > 1 else ()
+    remaining = (Run(run.axis, length, run.step * step),) if length > 1 else ()
     view = view.moved(run.axis, start * run.step)
-    return view.with_dims(with_dim(view.dims, index, kept))
+    return view.with_dims(with_dim(view.dims, index, remaining))
 
 
-def _slice(args: tuple[Any, ...], options: dict[str, Any], made: Any, scope: Scope) -> Any:
+def _slice(args: tuple[Any, ...], options: dict[str, Any], output: Any, scope: Scope) -> Any:
     view = args[0]
     index = (args[1] if len(args) > 1 else 0) % len(view.dims)
     start = args[2] if len(args) > 2 and args[2] is not None else 0
     step = args[4] if len(args) > 4 else 1
     given = length_of(view.dims[index])
-    return _part(view, index, start + given if start < 0 else start, step, made[index])
+    return _part(view, index, start + given if start < 0 else start, step, output[index])
 
 
-def _select(args: tuple[Any, ...], options: dict[str, Any], made: Any, scope: Scope) -> Any:
+def _select(args: tuple[Any, ...], options: dict[str, Any], output: Any, scope: Scope) -> Any:
     view, index, at = args[0], args[1] % len(args[0].dims), args[2]
     given = length_of(view.dims[index])
     view = _part(view, index, at % given, 1, 1)
     return view.with_dims(dim for i, dim in enumerate(view.dims) if i != index)
 
 
-def _split(args: tuple[Any, ...], options: dict[str, Any], made: Any, scope: Scope) -> Any:
+def _split(args: tuple[Any, ...], options: dict[str, Any], output: Any, scope: Scope) -> Any:
     view = args[0]
     index = (args[2] if len(args) > 2 else 0) % len(view.dims)
     parts, start = [], 0
-    for shape in shapes_in(made):
+    for shape in shapes_in(output):
         parts.append(_part(view, index, start, 1, shape[index]))
         start += shape[index]
     return parts
 
 
-def _unbind(args: tuple[Any, ...], options: dict[str, Any], made: Any, scope: Scope) -> Any:
+def _unbind(args: tuple[Any, ...], options: dict[str, Any], output: Any, scope: Scope) -> Any:
     view = args[0]
     index = args[1] if len(args) > 1 else 0
-    return [_select((view, index, at), {}, made, scope) for at in range(len(shapes_in(made)))]
+    return [_select((view, index, at), {}, output, scope) for at in range(len(shapes_in(output)))]
 
 
-def _cat(args: tuple[Any, ...], options: dict[str, Any], made: Any, scope: Scope) -> Any:
+def _cat(args: tuple[Any, ...], options: dict[str, Any], output: Any, scope: Scope) -> Any:
     views = views_in(args[0])
-    index = (args[1] if len(args) > 1 else 0) % len(made)
-    lead = max(views, key=lambda view: (bool(places(view.dims[index])), view.has_places()))
+    index = (args[1] if len(args) > 1 else 0) % len(output)
+    lead = max(views, key=lambda view: (bool(spatial_runs(view.dims[index])), view.is_spatial()))
     joined = join_all([lead, *(view for view in views if view is not lead)])
-    dims = [broadcast_dim([lead, *views], len(made) - i, length) for i, length in enumerate(made)]
-    dims[index] = as_tokens(lead.dims[index], made[index])
+    dims = [
+        broadcast_dim([lead, *views], len(output) - i, length) for i, length in enumerate(output)
+    ]
+    dims[index] = as_tokens(lead.dims[index], output[index])
     return joined.with_dims(dims)
 
 
-def _stack(args: tuple[Any, ...], options: dict[str, Any], made: Any, scope: Scope) -> Any:
+def _stack(args: tuple[Any, ...], options: dict[str, Any], output: Any, scope: Scope) -> Any:
     views = views_in(args[0])
-    index = (args[1] if len(args) > 1 else 0) % len(made)
+    index = (args[1] if len(args) > 1 else 0) % len(output)
     dims = list(join_all(views).dims)
-    return join_all(views).with_dims([*dims[:index], plain(made[index]), *dims[index:]])
+    return join_all(views).with_dims([*dims[:index], plain(output[index]), *dims[index:]])
 
 
-def _unknown(args: tuple[Any, ...], options: dict[str, Any], made: Any, scope: Scope) -> Any:
+def _unknown(args: tuple[Any, ...], options: dict[str, Any], output: Any, scope: Scope) -> Any:
     joined = join_all(views_in(args))
-    return [lost(joined, shape) for shape in shapes_in(made)]
+    return [lost(joined, shape) for shape in shapes_in(output)]
 
 
 LAYOUT_RULES: dict[str, Rule] = {

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from clothclf.cost.receptive_field.layout import SPATIAL, Dim, length_of, places, plain
+from clothclf.cost.receptive_field.layout import SPATIAL, Dim, length_of, plain, spatial_runs
 from clothclf.cost.receptive_field.view import View
 
 Scope = tuple[str, tuple[str, ...]]
@@ -18,14 +18,14 @@ Rule = Callable[[tuple[Any, ...], dict[str, Any], Any, Scope], Any]
 """Signature: arguments with views instead of tensors, options, output shapes, scope -> views."""
 
 
-def mixed_by(view: View, mixed: Dim, kept: Iterable[Dim], what: str, where: str) -> View:
-    """Return `view` after mixing all positions of `mixed`; `kept` are its other dimensions.
+def mixed_by(view: View, mixed: Dim, others: Iterable[Dim], what: str, where: str) -> View:
+    """Return `view` after mixing all positions of `mixed`; `others` are its other dimensions.
 
     Each position then sees all of an axis that `mixed` spans. If `mixed` spans only windows of an
     axis, the view is marked as windowed.
     """
-    local = local_axes(mixed, kept)
-    for axis in dict.fromkeys(run.axis for run in places(mixed)):
+    local = local_axes(mixed, others)
+    for axis in dict.fromkeys(run.axis for run in spatial_runs(mixed)):
         if axis in local:
             view = replace(view, windowed=True)
         else:
@@ -33,12 +33,12 @@ def mixed_by(view: View, mixed: Dim, kept: Iterable[Dim], what: str, where: str)
     return view
 
 
-def local_axes(mixed: Dim, kept: Iterable[Dim]) -> set[str]:
+def local_axes(mixed: Dim, remaining: Iterable[Dim]) -> set[str]:
     """Return axes of which `mixed` spans only windows: other dimensions have coarser steps."""
-    others = [run for dim in kept for run in places(dim)]
+    others = [run for dim in remaining for run in spatial_runs(dim)]
     return {
         run.axis
-        for run in places(mixed)
+        for run in spatial_runs(mixed)
         for other in others
         if other.axis == run.axis and other.step > run.step
     }
@@ -58,11 +58,11 @@ def views_in(value: Any) -> list[View]:
     return []
 
 
-def shapes_in(made: Any) -> list[torch.Size]:
+def shapes_in(output: Any) -> list[torch.Size]:
     """Return the output shapes, one per tensor."""
-    if isinstance(made, torch.Size):
-        return [made]
-    return [shape for item in made for shape in shapes_in(item)] if made is not None else []
+    if isinstance(output, torch.Size):
+        return [output]
+    return [shape for item in output for shape in shapes_in(item)] if output is not None else []
 
 
 def lost(view: View, shape: Sequence[int]) -> View:
@@ -78,16 +78,16 @@ def with_dim(dims: Sequence[Dim], index: int, dim: Dim) -> list[Dim]:
 
 
 def element_by_element(
-    args: tuple[Any, ...], options: dict[str, Any], made: Any, scope: Scope
+    args: tuple[Any, ...], options: dict[str, Any], output: Any, scope: Scope
 ) -> Any:
     """Apply the rule of elementwise operators; unknown if the shapes do not broadcast."""
-    shapes = shapes_in(made)
+    shapes = shapes_in(output)
     views = views_in(args)
     shape = shapes[0]
     if not all(_fits(view.shape, shape) for view in views):
         return lost(join_all(views), shape)
     # The tensor with positions leads; others, such as gates, are broadcast over it.
-    lead = max(views, key=lambda view: (view.has_places(), len(view.dims)))
+    lead = max(views, key=lambda view: (view.is_spatial(), len(view.dims)))
     ordered = [lead, *(view for view in views if view is not lead)]
     dims = [broadcast_dim(ordered, index, length) for index, length in _from_right(shape)]
     return reduce(_broadcast, ordered).with_dims(reversed(dims))
@@ -96,27 +96,27 @@ def element_by_element(
 def _broadcast(lead: View, other: View) -> View:
     """Join a tensor that may lack some of the leading one's positions, such as a gate.
 
-    A value pooled from fixed positions has no constant offset from each position: it adds no reach,
-    and counts as windowed unless it sees the whole axis.
+    A value pooled from fixed positions has no constant offset from each position: it adds no
+    extent, and counts as windowed unless it sees the whole axis.
     """
     for axis in SPATIAL:
         if _runs(other, axis) == _runs(lead, axis):
             continue
         if axis not in other.everything and axis not in lead.everything:
-            other = replace(other, windowed=other.windowed or other.has_places())
-        other = replace(other, reach={**other.reach, axis: lead.reach[axis]})
+            other = replace(other, windowed=other.windowed or other.is_spatial())
+        other = replace(other, extent={**other.extent, axis: lead.extent[axis]})
     return lead.joined(other)
 
 
 def _runs(view: View, axis: str) -> list[tuple[int, int]]:
-    runs = [run for dim in view.dims for run in places(dim) if run.axis == axis]
+    runs = [run for dim in view.dims for run in spatial_runs(dim) if run.axis == axis]
     return sorted((run.step, run.length) for run in runs)
 
 
-def _fits(given: Sequence[int], made: Sequence[int]) -> bool:
+def _fits(given: Sequence[int], output: Sequence[int]) -> bool:
     """Return whether a shape broadcasts to another one."""
-    pairs = zip(reversed(given), reversed(made), strict=False)
-    return len(given) <= len(made) and all(one in (1, other) for one, other in pairs)
+    pairs = zip(reversed(given), reversed(output), strict=False)
+    return len(given) <= len(output) and all(one in (1, other) for one, other in pairs)
 
 
 def _from_right(shape: Sequence[int]) -> list[tuple[int, int]]:
@@ -127,5 +127,5 @@ def broadcast_dim(views: Sequence[View], index: int, length: int) -> Dim:
     """Return dimension `index` from the right, preferably of a view that has positions there."""
     candidates = [view.dims[-index] for view in views if len(view.dims) >= index]
     fitting = [dim for dim in candidates if length_of(dim) == length]
-    with_places = [dim for dim in fitting if places(dim)]
-    return (with_places or fitting or [plain(length)])[0]
+    spatial = [dim for dim in fitting if spatial_runs(dim)]
+    return (spatial or fitting or [plain(length)])[0]

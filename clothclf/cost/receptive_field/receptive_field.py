@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from clothclf.cost.receptive_field.layout import SPATIAL, Run, places, plain
+from clothclf.cost.receptive_field.layout import SPATIAL, Run, plain, spatial_runs
 from clothclf.cost.receptive_field.propagation import mixed_by
 from clothclf.cost.receptive_field.rules import rule_for
 from clothclf.cost.receptive_field.view import Interval, View
@@ -27,7 +27,7 @@ def receptive_field(backbone: nn.Module, image: Tensor) -> ReceptiveField:
     Works on meta tensors, needs no weights, and does not change the model. Norms count as fixed
     scales (as in evaluation mode). Attention, squeeze-excitation and pooling over the whole map are
     reported in `global_by` and excluded from the pixels. All fields are None after an operator
-    whose reach is unknown.
+    whose extent is unknown.
     """
     forward: Any = getattr(backbone, "forward_features", None)
     if forward is None:
@@ -68,16 +68,16 @@ def _view_of_image(image: Tensor) -> View:
 def _describe(view: View) -> ReceptiveField:
     """Return the receptive field of one tensor; unknown if it is inexact or has no positions."""
     global_by = view.global_by
-    runs = [run for dim in view.dims for run in places(dim)]
+    runs = [run for dim in view.dims for run in spatial_runs(dim)]
     axes = []
     for axis in SPATIAL:
         steps = [run.step for run in runs if run.axis == axis]
-        if not steps and view.reach.get(axis) is not None and runs:
+        if not steps and view.extent.get(axis) is not None and runs:
             continue  # a single position along this axis: use the other axis
         if not steps or view.inexact or (view.windowed and not global_by):
             return ReceptiveField(None, None, None, global_by)
-        reach = view.reach[axis]
-        axes.append((reach.end - reach.start, min(steps), -reach.start))
+        extent = view.extent[axis]
+        axes.append((extent.end - extent.start, min(steps), -extent.start))
     if not axes:
         return ReceptiveField(None, None, None, global_by)
     pixels, stride, padding = max(axes)
@@ -113,21 +113,21 @@ class _Tracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.stack.append((name, type(module).__name__))
             self.recurrent += isinstance(module, nn.RNNBase)
 
-        def leave(_: nn.Module, given: Any, made: Any) -> None:
+        def leave(_: nn.Module, given: Any, output: Any) -> None:
             self.stack.pop()
             if isinstance(module, nn.RNNBase):
                 self.recurrent -= 1
                 if given[0] in self.views:
-                    self._after_recurrent(given[0], made[0], f"{name} ({type(module).__name__})")
+                    self._after_recurrent(given[0], output[0], f"{name} ({type(module).__name__})")
 
         return enter, leave
 
-    def _after_recurrent(self, given: Tensor, made: Tensor, where: str) -> None:
+    def _after_recurrent(self, given: Tensor, output: Tensor, where: str) -> None:
         """Apply the rule of recurrent layers: every position sees the whole sequence."""
         view: View = self.views[given]
-        kept = (*view.dims[:-1], plain(made.shape[-1]))
+        dims = (*view.dims[:-1], plain(output.shape[-1]))
         mixed = mixed_by(view, view.dims[1], view.dims[:1], "recurrent layer", where)
-        self.views[made] = mixed.with_dims(kept)
+        self.views[output] = mixed.with_dims(dims)
 
     def where(self) -> str:
         """Return the current module as `name (Class)`."""

@@ -34,14 +34,14 @@ class View:
 
     dims: tuple[Dim, ...]
     """Layout of each dimension."""
-    reach: dict[Axis, Interval]
+    extent: dict[Axis, Interval]
     """Reach along height and width, excluding parts that see everything."""
     everything: dict[Axis, str] = field(default_factory=dict)
     """First part through which a position sees the whole axis, by axis."""
     windowed: bool = False
-    """Whether it depends on windowed attention, whose reach is not tracked."""
+    """Whether it depends on windowed attention, whose extent is not tracked."""
     inexact: bool = False
-    """Whether it depends on an operator whose reach is unknown."""
+    """Whether it depends on an operator whose extent is unknown."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -55,7 +55,7 @@ class View:
             return ""
         return self.everything["height"]
 
-    def has_places(self) -> bool:
+    def is_spatial(self) -> bool:
         """Return whether any dimension runs over positions."""
         return any(run.axis != "channel" and run.length > 1 for dim in self.dims for run in dim)
 
@@ -64,35 +64,35 @@ class View:
         return replace(self, dims=tuple(dims))
 
     def widened(self, axis: Axis, before: int, after: int) -> View:
-        """Extend the reach of each position at both sides."""
-        reach = {**self.reach, axis: self.reach[axis].widened(before, after)}
-        return replace(self, reach=reach)
+        """Extend the extent of each position at both sides."""
+        extent = {**self.extent, axis: self.extent[axis].widened(before, after)}
+        return replace(self, extent=extent)
 
     def moved(self, axis: Axis, pixels: int) -> View:
-        """Shift the reach, to start at another position."""
-        return replace(self, reach={**self.reach, axis: self.reach[axis].moved(pixels)})
+        """Shift the extent, to start at another position."""
+        return replace(self, extent={**self.extent, axis: self.extent[axis].moved(pixels)})
 
     def seeing_all(self, axis: Axis, part: str) -> View:
         """Mark every position as seeing the whole axis through `part`."""
         return replace(self, everything={axis: part, **self.everything})
 
     def unknown(self, dims: Iterable[Dim]) -> View:
-        """Mark the view as inexact, after an operator whose reach is unknown."""
+        """Mark the view as inexact, after an operator whose extent is unknown."""
         return replace(self, dims=tuple(dims), inexact=True)
 
     def joined(self, other: View) -> View:
         """Join the dependence on both tensors, in this one's layout.
 
-        A tensor without remaining positions adds what it sees as a whole, but no reach.
+        A tensor without remaining positions adds what it sees as a whole, but no extent.
         """
-        reach = self.reach
-        if other.has_places():
-            reach = {axis: self.reach[axis].joined(other.reach[axis]) for axis in SPATIAL}
-            if not self.has_places():
-                reach = other.reach
+        extent = self.extent
+        if other.is_spatial():
+            extent = {axis: self.extent[axis].joined(other.extent[axis]) for axis in SPATIAL}
+            if not self.is_spatial():
+                extent = other.extent
         return replace(
             self,
-            reach=reach,
+            extent=extent,
             everything={**other.everything, **self.everything},
             windowed=self.windowed or other.windowed,
             inexact=self.inexact or other.inexact,

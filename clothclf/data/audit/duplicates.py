@@ -17,7 +17,7 @@ import pandas as pd
 
 from clothclf.data.atomic import write_text
 from clothclf.data.audit.hashes import Candidates, hash_images, near
-from clothclf.data.audit.likeness import differences
+from clothclf.data.audit.image_difference import differences
 from clothclf.data.checked import Images
 
 MAX_BITS = 31
@@ -48,14 +48,14 @@ def near_duplicate_groups(
     """
     pairs = near_duplicate_pairs(rows, pixels, cache)
     names = sorted(set(rows["pixel_hash"]))
-    place = {name: number for number, name in enumerate(names)}
-    joined = _join(
+    index = {name: number for number, name in enumerate(names)}
+    joined = _merge(
         np.arange(len(names)),
-        pairs["first"].map(place).to_numpy(dtype=np.int64),
-        pairs["second"].map(place).to_numpy(dtype=np.int64),
+        pairs["first"].map(index).to_numpy(dtype=np.int64),
+        pairs["second"].map(index).to_numpy(dtype=np.int64),
     )
-    least = dict(zip(names, (names[number] for number in joined), strict=True))
-    return rows["pixel_hash"].map(least)
+    smallest = dict(zip(names, (names[number] for number in joined), strict=True))
+    return rows["pixel_hash"].map(smallest)
 
 
 def near_duplicate_pairs(
@@ -68,39 +68,39 @@ def near_duplicate_pairs(
     `near_duplicate_groups`.
     """
     # One image per set of exact duplicates, in an order independent of the rows' order.
-    alone = rows.drop_duplicates("pixel_hash").sort_values("pixel_hash")
-    kept = _cache_path(alone, pixels.shape[1], cache) if cache is not None else None
-    if kept is not None:
+    distinct = rows.drop_duplicates("pixel_hash").sort_values("pixel_hash")
+    cached = _cache_path(distinct, pixels.shape[1], cache) if cache is not None else None
+    if cached is not None:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            entry = json.loads(kept.read_text("utf-8"))
+            entry = json.loads(cached.read_text("utf-8"))
             if entry["check"] == _check(entry["pairs"]):
                 again: pd.DataFrame = pd.DataFrame(entry["pairs"], columns=list(COLUMNS))
                 return again
-    found = _find(alone, pixels)
-    if kept is not None:
-        values = found.to_numpy(dtype=object).tolist()
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        write_text(kept, json.dumps({"check": _check(values), "pairs": values}) + "\n")
-    return found
+    pairs = _find(distinct, pixels)
+    if cached is not None:
+        values = pairs.to_numpy(dtype=object).tolist()
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        write_text(cached, json.dumps({"check": _check(values), "pairs": values}) + "\n")
+    return pairs
 
 
-def _find(alone: pd.DataFrame, pixels: Images) -> pd.DataFrame:
-    places = alone["pixel_row"].to_numpy(dtype=np.int64)
-    groups = np.arange(len(places))
-    hashes = hash_images(pixels, places)
-    names = alone["pixel_hash"].to_numpy()
+def _find(distinct: pd.DataFrame, pixels: Images) -> pd.DataFrame:
+    indices = distinct["pixel_row"].to_numpy(dtype=np.int64)
+    groups = np.arange(len(indices))
+    hashes = hash_images(pixels, indices)
+    names = distinct["pixel_hash"].to_numpy()
     parts = [pd.DataFrame(columns=list(COLUMNS))]
     for candidates in near(hashes, MAX_BITS, groups):
         for some in _nearest_first(candidates):
             # Skip pairs already in one group: in a set of similar images, a few pairs connect all.
             some = some.some(groups[some.first] != groups[some.second])
-            apart = differences(pixels, places[some.first], places[some.second], some.shift)
+            apart = differences(pixels, indices[some.first], indices[some.second], some.shift)
             same = apart <= MAX_DIFFERENCE
             if not same.any():
                 continue
-            found = some.some(same)
-            groups[:] = _join(groups, found.first, found.second)
-            columns = (names[found.first], names[found.second], found.bits, apart[same].round(2))
+            pairs = some.some(same)
+            groups[:] = _merge(groups, pairs.first, pairs.second)
+            columns = (names[pairs.first], names[pairs.second], pairs.bits, apart[same].round(2))
             parts.append(pd.DataFrame(dict(zip(COLUMNS, columns, strict=True))))
     table: pd.DataFrame = pd.concat(parts[1:] or parts).sort_values(
         ["difference", "first", "second"], ignore_index=True
@@ -116,7 +116,7 @@ def _nearest_first(candidates: Candidates) -> list[Candidates]:
     ]
 
 
-def _join(
+def _merge(
     groups: npt.NDArray[np.int64], first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
     """Merge the groups [n] of each pair; a group's number is the index of its first member."""
@@ -134,8 +134,8 @@ def _join(
     return numbers
 
 
-def _cache_path(alone: pd.DataFrame, size: int, cache: Path) -> Path:
-    text = "\n".join([str(VERSION), str(size), *alone["pixel_hash"]])
+def _cache_path(distinct: pd.DataFrame, size: int, cache: Path) -> Path:
+    text = "\n".join([str(VERSION), str(size), *distinct["pixel_hash"]])
     return cache / "near-duplicates" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
 
 

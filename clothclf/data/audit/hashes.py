@@ -92,18 +92,18 @@ def cell_means(size: int, shift: float = 0.0) -> npt.NDArray[np.float32]:
     return means.astype(np.float32)
 
 
-def shifts_of(place: int) -> tuple[float, float]:
+def shifts_of(index: int) -> tuple[float, float]:
     """Return one of the nine shifts: down and right, as fractions of the side."""
-    return (place // 3 - 1) * SHIFT, (place % 3 - 1) * SHIFT
+    return (index // 3 - 1) * SHIFT, (index % 3 - 1) * SHIFT
 
 
 def hash_images(pixels: Images, rows: npt.NDArray[np.int64]) -> Hashes:
     """Hash the images at `rows` of an array uint8 [images, size, size, 3], read in chunks."""
     size = pixels.shape[1]
-    waves = _cosines() @ np.stack([cell_means(size, place * SHIFT) for place in (-1, 0, 1)])
+    waves = _cosines() @ np.stack([cell_means(size, index * SHIFT) for index in (-1, 0, 1)])
     transform = waves.reshape(-1, size)
     count = len(rows)
-    found = Hashes(
+    hashes = Hashes(
         np.empty((9, count, 4), dtype=np.uint64),
         np.empty((count, COARSE**2 - 1), dtype=np.float32),
         np.empty(count, dtype=np.bool_),
@@ -113,13 +113,13 @@ def hash_images(pixels: Images, rows: npt.NDArray[np.int64]) -> Hashes:
     def fill(start: int) -> None:
         part = slice(start, start + step)
         brightness = _brightness(pixels[rows[part]])
-        found.blank[part] = brightness.std(axis=(1, 2)) < BLANK_BELOW
-        _hash(transform @ brightness @ transform.T, found, part)
+        hashes.blank[part] = brightness.std(axis=(1, 2)) < BLANK_BELOW
+        _hash(transform @ brightness @ transform.T, hashes, part)
 
     # NumPy releases the GIL in all slow operations here.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(fill, range(0, count, step)))
-    return found
+    return hashes
 
 
 def near(hashes: Hashes, most_bits: int, groups: npt.NDArray[np.int64]) -> Iterator[Candidates]:
@@ -149,30 +149,30 @@ def near(hashes: Hashes, most_bits: int, groups: npt.NDArray[np.int64]) -> Itera
 def _cosines() -> npt.NDArray[np.float32]:
     """Return the basis of the cosine transform [COEFFICIENTS + 1, CELLS], constant first."""
     wave, cell = np.arange(COEFFICIENTS + 1)[:, None], np.arange(CELLS)[None]
-    found: npt.NDArray[np.float32] = np.cos(np.pi * (2 * cell + 1) * wave / (2 * CELLS))
-    return found.astype(np.float32)
+    basis: npt.NDArray[np.float32] = np.cos(np.pi * (2 * cell + 1) * wave / (2 * CELLS))
+    return basis.astype(np.float32)
 
 
 def _brightness(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """Compute the brightness [n, size, size] of images [n, size, size, 3]."""
-    found: npt.NDArray[np.float32] = images[..., 0] * np.float32(LUMA[0])
+    brightness: npt.NDArray[np.float32] = images[..., 0] * np.float32(LUMA[0])
     for channel in (1, 2):
-        found += images[..., channel] * np.float32(LUMA[channel])
-    return found
+        brightness += images[..., channel] * np.float32(LUMA[channel])
+    return brightness
 
 
-def _hash(waves: npt.NDArray[np.float32], found: Hashes, part: slice) -> None:
+def _hash(waves: npt.NDArray[np.float32], hashes: Hashes, part: slice) -> None:
     """Write the hashes of a chunk from its transforms [n, 3 * 17, 3 * 17]."""
     count = len(waves)
     by_shift = waves.reshape(count, 3, COEFFICIENTS + 1, 3, COEFFICIENTS + 1)
     lowest = by_shift[:, 1, :COARSE, 1, :COARSE].reshape(count, -1)[:, 1:]
     length = np.linalg.norm(lowest, axis=1, keepdims=True)
-    found.coarse[part] = lowest / np.maximum(length, 1e-6)
+    hashes.coarse[part] = lowest / np.maximum(length, 1e-6)
     half = COEFFICIENTS**2 // 2
-    for place in range(9):
-        values = by_shift[:, place // 3, 1:, place % 3, 1:].reshape(count, -1)
+    for index in range(9):
+        values = by_shift[:, index // 3, 1:, index % 3, 1:].reshape(count, -1)
         median = np.partition(values, half, axis=1)[:, half, None]
-        found.bits[place, part] = np.packbits(values >= median, axis=1).view(np.uint64)
+        hashes.bits[index, part] = np.packbits(values >= median, axis=1).view(np.uint64)
 
 
 def _distances(
@@ -183,8 +183,8 @@ def _distances(
     best = np.full(len(first), 257, dtype=np.int64)
     shift = np.zeros(len(first), dtype=np.int64)
     # Unshifted first, so that it wins ties.
-    for place in sorted(range(9), key=lambda place: place != UNSHIFTED):
-        differing = np.bitwise_count(hashes.bits[place][first] ^ theirs).sum(1, dtype=np.int64)
+    for index in sorted(range(9), key=lambda index: index != UNSHIFTED):
+        differing = np.bitwise_count(hashes.bits[index][first] ^ theirs).sum(1, dtype=np.int64)
         better = differing < best
-        best[better], shift[better] = differing[better], place
+        best[better], shift[better] = differing[better], index
     return best, shift

@@ -56,10 +56,10 @@ def draw_sheet(pixels: Images, sections: Sequence[Section]) -> Image.Image:
             draw.rectangle(box, outline=FRAME)
         for tile, left, down in layout.tiles:
             image = Image.fromarray(pixels[tile.row]).resize((SIDE, SIDE))
-            place = (left + GAP // 2, top + down + GAP // 2)
-            sheet.paste(image, place)
+            corner = (left + GAP // 2, top + down + GAP // 2)
+            sheet.paste(image, corner)
             for number, text in enumerate(tile.lines):
-                at = (place[0], place[1] + SIDE + 2 + number * LINE)
+                at = (corner[0], corner[1] + SIDE + 2 + number * LINE)
                 ink = WARNING if number == tile.warned else INK if number == 0 else FAINT
                 draw.text(at, _fitted(draw, text, small), ink, small)
         top += layout.height
@@ -75,20 +75,20 @@ class _Layout:
         self.frames: list[tuple[int, int, int]] = []
         lines = max((len(tile.lines) for group in section.groups for tile in group), default=0)
         self.tall = SIDE + GAP + lines * LINE + 4
-        place, down = 0, HEADING
+        column, down = 0, HEADING
         for group in section.groups:
             # A group that does not fit the rest of the row starts a new row.
-            if place and place + len(group) > WIDTH:
-                place, down = 0, down + self.tall + 4
+            if column and column + len(group) > WIDTH:
+                column, down = 0, down + self.tall + 4
             shown = group[:WIDTH]
-            left = GAP // 2 + place * (SIDE + GAP)
+            left = GAP // 2 + column * (SIDE + GAP)
             self.frames.append((left, down, len(shown)))
             for number, tile in enumerate(shown):
                 self.tiles.append((tile, left + number * (SIDE + GAP), down))
-            place += len(shown)
-            if place == WIDTH:
-                place, down = 0, down + self.tall + 4
-        self.height = down + (self.tall if place else 0) + GAP
+            column += len(shown)
+            if column == WIDTH:
+                column, down = 0, down + self.tall + 4
+        self.height = down + (self.tall if column else 0) + GAP
 
 
 def _fitted(draw: ImageDraw.ImageDraw, text: str, font: Font) -> str:

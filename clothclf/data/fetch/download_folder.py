@@ -41,7 +41,7 @@ class Fetched:
     """Total size of all files in bytes."""
     sha256: dict[str, str] = field(default_factory=dict)
     """Checksums from the server by relative file name; empty if it has only one for all files."""
-    was_there: bool = False
+    already_existed: bool = False
 
     @property
     def origin(self) -> str:
@@ -63,15 +63,15 @@ def fetched_before(folder: Path, thorough: bool = False) -> Fetched | None:
                 f"{folder}: exists and was not fetched by bench; choose another folder with --to"
             )
         record = json.loads((folder / RECORD).read_text("utf-8"))
-        found = Fetched(folder, **record, was_there=True)
-        if (found.files, found.size) != _count(folder):
+        download = Fetched(folder, **record, already_existed=True)
+        if (download.files, download.size) != _count(folder):
             raise DataError(f"{folder}: has missing or changed files; {_AGAIN}")
-        for name, checksum in found.sha256.items() if thorough else ():
+        for name, checksum in download.sha256.items() if thorough else ():
             if file_sha256(folder / name) != checksum:
                 raise DataError(f"{folder / name}: has changed since it was downloaded; {_AGAIN}")
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise DataError(f"{folder}: cannot be used: {error}; {_AGAIN}") from None
-    return found
+    return download
 
 
 _AGAIN = "delete the folder and fetch it again"

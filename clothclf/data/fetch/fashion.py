@@ -19,24 +19,24 @@ HUB_FILES = (
 )
 """Names of the parquet files at the default commit."""
 
-Place = Literal["auto", "hub", "kaggle"]
+Origin = Literal["auto", "hub", "kaggle"]
 
 
-def fetch_fashion(place: Place, folder: Path, progress: Progress | None = None) -> Fetched:
+def fetch_fashion(origin: Origin, folder: Path, progress: Progress | None = None) -> Fetched:
     """Download the images to a folder; `auto` tries Kaggle, then the hub.
 
     An existing download in the folder is verified by checksum. If no download succeeds, raises
     DataError with instructions to download by hand.
     """
-    if (there := there_already(folder, place, (KAGGLE_DATASET, HUB_DATASET))) is not None:
-        return there
+    if (existing := existing_download(folder, origin, (KAGGLE_DATASET, HUB_DATASET))) is not None:
+        return existing
     reasons = []
-    if place in ("auto", "kaggle"):
+    if origin in ("auto", "kaggle"):
         try:
             return fetch_from_kaggle(KAGGLE_DATASET, folder)
         except DataError as error:
             reasons.append(f"from Kaggle: {error}")
-    if place in ("auto", "hub"):
+    if origin in ("auto", "hub"):
         try:
             return fetch_from_hub(HubSettings(), folder, progress)
         except DataError as error:
@@ -44,17 +44,17 @@ def fetch_fashion(place: Place, folder: Path, progress: Progress | None = None) 
     raise DataError("\n".join(["the images cannot be fetched", *reasons, by_hand(folder)]))
 
 
-def there_already(folder: Path, place: Place, datasets: tuple[str, ...]) -> Fetched | None:
+def existing_download(folder: Path, origin: Origin, datasets: tuple[str, ...]) -> Fetched | None:
     """Return an existing download in a folder; raises DataError if it is another data set."""
-    there = fetched_before(folder, thorough=True)
-    if there is None:
+    existing = fetched_before(folder, thorough=True)
+    if existing is None:
         return None
-    if there.dataset not in datasets or place not in ("auto", there.source):
+    if existing.dataset not in datasets or origin not in ("auto", existing.source):
         raise DataError(
-            f"{folder}: contains {there.origin} from {there.source}; delete it, or choose another "
-            "folder with --to"
+            f"{folder}: contains {existing.origin} from {existing.source}; delete it, or choose "
+            "another folder with --to"
         )
-    return there
+    return existing
 
 
 def by_hand(folder: Path) -> str:

@@ -23,13 +23,13 @@ from clothclf.data.fetch.download_folder import (
     put_in_place,
 )
 from clothclf.data.fetch.hub_layout import parquet_files
-from clothclf.data.in_use import hold
+from clothclf.data.in_use import protect
 from clothclf.errors import DataError, first_line
 from clothclf.settings import HubSettings
 
 LIST_TIMEOUT_S = 10.0
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_SAFE_PART = re.compile(r"[\w][\w.,=+@ -]{0,199}")
+_SAFE_NAME = re.compile(r"[\w][\w.,=+@ -]{0,199}")
 
 
 @dataclass(frozen=True)
@@ -53,45 +53,45 @@ class _File:
         return digest.hexdigest() == self.git_id
 
 
-def keep_from_hub(settings: HubSettings, cache: Path) -> Fetched:
+def fetch_to_cache(settings: HubSettings, cache: Path) -> Fetched:
     """Return the data set from the cache; download it on first use and never contact the hub again.
 
     A branch or tag stays at the commit of the first download. Raises DataError as `fetch_from_hub`.
     """
-    kept = cache / "hub" / settings.dataset.replace("/", "--")
+    folder = cache / "hub" / settings.dataset.replace("/", "--")
     try:
-        kept.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"{kept}: cannot be written: {error.strerror}") from None
-    hold(kept)
-    commit = _known_commit(settings, kept)
-    if commit is not None and (there := fetched_before(kept / commit)) is not None:
-        return there
+        raise DataError(f"{folder}: cannot be written: {error.strerror}") from None
+    protect(folder)
+    commit = _cached_commit(settings, folder)
+    if commit is not None and (existing := fetched_before(folder / commit)) is not None:
+        return existing
     if reason := hub_error("the Hugging Face hub"):
         raise DataError(
             f"{reason}; to use {settings.dataset} (data.hub) offline, set data.path to its "
             "downloaded files"
         )
     if commit is None:
-        commit = _find_commit(settings, kept)
-    return fetch_from_hub(HubSettings(dataset=settings.dataset, revision=commit), kept / commit)
+        commit = _find_commit(settings, folder)
+    return fetch_from_hub(HubSettings(dataset=settings.dataset, revision=commit), folder / commit)
 
 
-def _known_commit(settings: HubSettings, kept: Path) -> str | None:
+def _cached_commit(settings: HubSettings, folder: Path) -> str | None:
     """Return the requested commit, or the cached commit of a branch or tag; None if unknown."""
     if _COMMIT.fullmatch(settings.requested_revision):
         return settings.requested_revision
     try:
-        commit = _reference(settings, kept).read_text("utf-8").strip()
+        commit = _reference(settings, folder).read_text("utf-8").strip()
     except (OSError, ValueError):
         return None  # not cached, or damaged
     return commit if _COMMIT.fullmatch(commit) else None
 
 
-def _find_commit(settings: HubSettings, kept: Path) -> str:
+def _find_commit(settings: HubSettings, folder: Path) -> str:
     """Look up the commit of a branch or tag on the hub, and cache it."""
     commit, _ = _list(settings)
-    reference = _reference(settings, kept)
+    reference = _reference(settings, folder)
     try:
         reference.parent.mkdir(parents=True, exist_ok=True)
         write_text(reference, commit)
@@ -100,8 +100,8 @@ def _find_commit(settings: HubSettings, kept: Path) -> str:
     return commit
 
 
-def _reference(settings: HubSettings, kept: Path) -> Path:
-    return kept / "refs" / quote(settings.requested_revision, safe="")
+def _reference(settings: HubSettings, folder: Path) -> Path:
+    return folder / "refs" / quote(settings.requested_revision, safe="")
 
 
 def fetch_from_hub(
@@ -114,8 +114,8 @@ def fetch_from_hub(
     """
     commit, files = _list(settings)
     with filling(folder) as unfinished:
-        if (there := fetched_before(folder)) is not None:
-            return there  # another process downloaded it first
+        if (existing := fetched_before(folder)) is not None:
+            return existing  # another process downloaded it first
         _require_space(folder, files, unfinished / "whole")
         with _errors_as_text(settings), _bars(shown=progress is None):
             done, total = 0, sum(file.size for file in files)
@@ -151,7 +151,7 @@ def _list(settings: HubSettings) -> tuple[str, list[_File]]:
     files = []
     for name in parquet_files(listed, where):
         item = listed[name]
-        if not all(_SAFE_PART.fullmatch(part) for part in name.split("/")):
+        if not all(_SAFE_NAME.fullmatch(part) for part in name.split("/")):
             raise DataError(f"{where}: has a file with an invalid name, {name[:100]!r}")
         sha256 = str(item.lfs.sha256) if item.lfs else ""
         if item.size is None or item.size < 0 or not (sha256 or item.blob_id):
@@ -198,6 +198,7 @@ class _Sum:
     total: int
 
     def update(self, size: int) -> None:
+        """Report progress with `size` bytes of this file."""
         self.notify(self.before + size, self.total)
 
 
@@ -209,6 +210,7 @@ class _Counted(io.FileIO):
         self._count = count
 
     def write(self, content: object) -> int:
+        """Write bytes and report their number."""
         written = super().write(content)  # type: ignore[arg-type]
         if self._count is not None:
             self._count.update(self.tell())
@@ -271,12 +273,12 @@ def _errors_as_text(settings: HubSettings) -> Iterator[None]:
     except OSError as error:
         if error.errno is not None:
             raise  # local disk
-        raise DataError(_broken(name, error)) from None
+        raise DataError(_checksum_error(name, error)) from None
     except Exception as error:  # the client and its network library raise many types
-        raise DataError(_broken(name, error)) from None
+        raise DataError(_checksum_error(name, error)) from None
 
 
-def _broken(name: str, error: Exception) -> str:
+def _checksum_error(name: str, error: Exception) -> str:
     return (
         f"{name}: the connection to the hub was lost ({first_line(error)[:200]}); run the same "
         "command to resume"
@@ -294,8 +296,8 @@ def _status(error: Exception) -> str:
 
 
 def _require_space(folder: Path, files: list[_File], whole: Path) -> None:
-    there = sum(path.stat().st_size for path in whole.rglob("*") if path.is_file())
-    missing = sum(file.size for file in files) - there
+    downloaded = sum(path.stat().st_size for path in whole.rglob("*") if path.is_file())
+    missing = sum(file.size for file in files) - downloaded
     free = shutil.disk_usage(folder.parent).free
     if missing > free:
         raise DataError(

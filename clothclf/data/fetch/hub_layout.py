@@ -18,20 +18,20 @@ def parquet_files(names: Iterable[str], where: str) -> list[str]:
     They are at the top level, in `data/`, in one folder per split, or all below one other folder.
     Raises DataError if there are none, or if several folders each hold a data set.
     """
-    found = sorted(name for name in names if name.lower().endswith(".parquet"))
-    found = [name for name in found if not any(part.startswith(".") for part in name.split("/"))]
-    if not found:
+    files = sorted(name for name in names if name.lower().endswith(".parquet"))
+    files = [name for name in files if not any(part.startswith(".") for part in name.split("/"))]
+    if not files:
         raise DataError(
             f"{where}: has no .parquet files at its top level, in data/ or one folder below"
         )
-    if len(found) > MAX_FILES:
+    if len(files) > MAX_FILES:
         raise DataError(
-            f"{where}: has {len(found):,} parquet files; at most {MAX_FILES:,} are supported"
+            f"{where}: has {len(files):,} parquet files; at most {MAX_FILES:,} are supported"
         )
-    usual = [name for name in found if all(_is_usual(part) for part in name.split("/")[:-1])]
+    usual = [name for name in files if all(_is_usual(part) for part in name.split("/")[:-1])]
     if usual:
         return usual
-    folders = sorted({name.partition("/")[0] for name in found})
+    folders = sorted({name.partition("/")[0] for name in files})
     if len(folders) > 1:
         names_of = ", ".join(folder[:40] for folder in folders[:5])
         raise DataError(
@@ -39,7 +39,7 @@ def parquet_files(names: Iterable[str], where: str) -> list[str]:
             f"{names_of}{' and others' if len(folders) > 5 else ''}; set data.path to the folder "
             "of one"
         )
-    return found
+    return files
 
 
 def split_of(name: str) -> str:
@@ -59,13 +59,13 @@ def missing_shards(names: Iterable[str]) -> list[str]:
     """Return the missing files of sets numbered like `00000-of-00002`."""
     shards: dict[tuple[str, int], set[int]] = {}
     for name in names:
-        if found := re.search(r"^(.*?)-(\d{1,6})-of-(\d{1,6})\b", name):
-            shards.setdefault((found[1], int(found[3])), set()).add(int(found[2]))
+        if match := re.search(r"^(.*?)-(\d{1,6})-of-(\d{1,6})\b", name):
+            shards.setdefault((match[1], int(match[3])), set()).add(int(match[2]))
     return [
         f"{start}-{number:05}-of-{count:05}"
-        for (start, count), there in sorted(shards.items())
+        for (start, count), present in sorted(shards.items())
         for number in range(min(count, MAX_FILES))
-        if number not in there
+        if number not in present
     ]
 
 

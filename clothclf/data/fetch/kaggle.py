@@ -35,14 +35,14 @@ def fetch_from_kaggle(dataset: str, folder: Path) -> Fetched:
         if reason := connection_error(get_endpoint(get_env()), "Kaggle"):
             raise DataError(reason)
         with filling(folder) as unfinished:
-            if (there := fetched_before(folder)) is not None:
-                return there  # another process downloaded it first
+            if (existing := fetched_before(folder)) is not None:
+                return existing  # another process downloaded it first
             with _errors_as_text(dataset), _cache_in(unfinished / "kagglehub"):
                 got = Path(kagglehub.dataset_download(dataset))
             version = got.name if got.name.isdecimal() else ""
             if not got.resolve().is_relative_to(unfinished.resolve()):
                 # On Kaggle's own machines data sets are already mounted, read-only.
-                return Fetched(got, "kaggle", dataset, version, 0, 0, was_there=True)
+                return Fetched(got, "kaggle", dataset, version, 0, 0, already_existed=True)
             (unfinished / "whole").rmdir()
             os.rename(got, unfinished / "whole")
             return put_in_place(unfinished, Fetched(folder, "kaggle", dataset, version, 0, 0))

@@ -65,8 +65,8 @@ def _rounded(corners: _Outline, radius: float) -> list[_Point]:
         ends: list[_Point] = []
         for near_x, near_y in (corners[index - 1], corners[(index + 1) % len(corners)]):
             distance = math.hypot(near_x - x, near_y - y)
-            reach = min(0.5, radius / distance) if distance else 0.0
-            ends.append((x + (near_x - x) * reach, y + (near_y - y) * reach))
+            fraction = min(0.5, radius / distance) if distance else 0.0
+            ends.append((x + (near_x - x) * fraction, y + (near_y - y) * fraction))
         middle = ((ends[0][0] + 2 * x + ends[1][0]) / 4, (ends[0][1] + 2 * y + ends[1][1]) / 4)
         outline += [ends[0], middle, ends[1]]
     return outline
@@ -96,9 +96,11 @@ class _Sketch:
         self._fabric = self._weave()
 
     def pick(self, low: float, high: float) -> float:
+        """Draw a number from the uniform range `low` to `high`."""
         return float(self.rng.uniform(low, high))
 
     def chance(self, probability: float) -> bool:
+        """Whether an event with this probability occurs."""
         return bool(self.rng.random() < probability)
 
     def _pose(self) -> None:
@@ -147,6 +149,7 @@ class _Sketch:
         self.line([*outline, outline[0]], self.edge, 0.7)
 
     def fill(self, outline: _Outline, colour: _Colour) -> None:
+        """Fill an outline, in image pixels, with a colour."""
         self._draw.polygon(self._place(outline), colour)
 
     def line(self, points: _Outline, colour: _Colour, width: float) -> None:
@@ -260,12 +263,12 @@ def _paint_shoe(sketch: _Sketch, label: str) -> None:
 
 
 def _paint_watch(sketch: _Sketch, _label: str) -> None:
-    strap, radius, reach = sketch.pick(4.5, 9), sketch.pick(9, 15), sketch.pick(27, 37)
+    strap, radius, length = sketch.pick(4.5, 9), sketch.pick(9, 15), sketch.pick(27, 37)
     end, link = strap * sketch.pick(0.7, 1), 3.0 if sketch.chance(0.5) else 30.0
     for sign in (1, -1):
-        half = [(-strap, 0), (-end, reach * sign), (end, reach * sign), (strap, 0)]
+        half = [(-strap, 0), (-end, length * sign), (end, length * sign), (strap, 0)]
         sketch.cloth(_rounded(half, 2))
-        for y in np.arange(radius + 3, reach - 1, link).tolist():
+        for y in np.arange(radius + 3, length - 1, link).tolist():
             sketch.line([(1 - end, y * sign), (end - 1, y * sign)], sketch.edge, 0.7)
     sketch.fill(_box(0, -1.5, radius + 2, 1.5), sketch.metal)
     face, square = _mix(_WHITE, sketch.accent, sketch.pick(0, 1)), sketch.chance(0.25)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from clothclf.data.atomic import new_folder
-from clothclf.data.in_use import hold
+from clothclf.data.in_use import protect
 from clothclf.data.sources.demo_drawing import CATALOGUE, LABELS, draw_product
 from clothclf.data.sources.kaggle_source import KaggleSource
 from clothclf.settings import DataSettings
@@ -29,7 +29,7 @@ def open_source(settings: DataSettings, cache: Path) -> KaggleSource:
     demo = settings.demo
     name = f"v{DRAWING_VERSION}-{demo.images_per_class}-seed{demo.seed}"
     folder = cache / "demo" / name
-    if not hold(folder):
+    if not protect(folder):
         with new_folder(folder) as unfinished:
             write_demo(unfinished, demo.images_per_class, demo.seed)
     title = f"demo: synthetic drawings, {demo.images_per_class} a class"

@@ -23,7 +23,7 @@ MAX_FILES = 3_000_000
 """Maximum number of files in a folder or archive; same as the maximum lines of a table."""
 
 UNUSABLE_NAME = "file name is not plain text"
-NOT_PLAIN = "not a regular file: a link, a pipe or a device"
+UNPRINTABLE_NAME = "not a regular file: a link, a pipe or a device"
 LEADS_OUT = "file name points outside the archive"
 REPEATED = "file occurs again in the archive"
 
@@ -88,11 +88,13 @@ class _Folder:
         self._left_out: list[tuple[str, str]] = []
 
     def folders(self) -> list[str]:
+        """Return the sorted names of the top-level folders."""
         with _errors_as_text(self.path):
             items = [item.name for item in self.path.iterdir() if item.is_dir()]
             return sorted(name for name in items if is_one_line(name))
 
     def names(self, folder: str) -> list[str]:
+        """Return the sorted names of regular files directly in `folder`."""
         if not (self.path / folder).is_dir():
             return []
         with _errors_as_text(self.path / folder), os.scandir(self.path / folder) as items:
@@ -101,6 +103,7 @@ class _Folder:
             return sorted(f"{folder}/{item.name}" for item in plain)
 
     def all_names(self) -> list[str]:
+        """Return the sorted names of all regular files."""
         names: list[str] = []
         self._left_out = []
         waiting = [""]
@@ -124,12 +127,15 @@ class _Folder:
         return sorted(names)
 
     def left_out(self) -> list[tuple[str, str]]:
+        """Return skipped files with their reasons, sorted."""
         return sorted(self._left_out)
 
     def has(self, name: str) -> bool:
+        """Whether a regular file of this name exists."""
         return (self.path / name).is_file()
 
     def read(self, name: str, limit: int) -> bytes:
+        """Return a file's content of at most `limit` bytes."""
         path = self.path / name
         with _errors_as_text(path):
             if not path.resolve().is_relative_to(self.path):
@@ -139,6 +145,7 @@ class _Folder:
         return _within(content, limit, str(path))
 
     def stamp(self, names: list[str]) -> str:
+        """Return text that changes when one of the files does."""
         with _errors_as_text(self.path):
             stats = [(name, (self.path / name).stat()) for name in names]
         return f"{self.path} " + " ".join(f"{n}:{s.st_size}:{s.st_mtime_ns}" for n, s in stats)
@@ -167,6 +174,7 @@ class _Member(NamedTuple):
 
     @classmethod
     def of(cls, info: zipfile.ZipInfo) -> _Member:
+        """Return the fields of a `zipfile.ZipInfo`."""
         return cls(
             info.header_offset,
             info.compress_size,
@@ -215,7 +223,7 @@ class _Zip:
         for info in infos:
             if info.filename.endswith("/"):
                 continue
-            if reason := _member_fault(info):
+            if reason := _member_error(info):
                 self._left_out.append((info.orig_filename, reason))
                 continue
             member = _Member.of(info)
@@ -232,23 +240,29 @@ class _Zip:
             self._by_folder.setdefault(name.rpartition("/")[0], []).append(name)
 
     def folders(self) -> list[str]:
+        """Return the sorted names of the top-level folders."""
         return sorted({folder.partition("/")[0] for folder in self._by_folder} - {""})
 
     def names(self, folder: str) -> list[str]:
+        """Return the sorted names of regular files directly in `folder`."""
         return self._by_folder.get(folder, [])
 
     def all_names(self) -> list[str]:
+        """Return the sorted names of all regular files."""
         if len(self._members) > MAX_FILES:
             raise _too_many(self.path)
         return sorted(self._members)
 
     def left_out(self) -> list[tuple[str, str]]:
+        """Return skipped files with their reasons, sorted."""
         return sorted(self._left_out)
 
     def has(self, name: str) -> bool:
+        """Whether a regular file of this name exists."""
         return name in self._members
 
     def read(self, name: str, limit: int) -> bytes:
+        """Return a file's content of at most `limit` bytes."""
         where = f"{self.path}/{name}"
         info = self._members[name].info(name)
         if name in self._repeated:
@@ -276,6 +290,7 @@ class _Zip:
         return _within(content, limit, where)
 
     def stamp(self, names: list[str]) -> str:
+        """Return text that changes when one of the files does."""
         status = self.path.stat()
         return f"{self.path.resolve()}:{status.st_size}:{status.st_mtime_ns}"
 
@@ -284,10 +299,10 @@ def _problem(name: str, is_plain: bool) -> str:
     """Return why a file cannot be used, from its name and type; empty if it can."""
     if not is_one_line(name):
         return UNUSABLE_NAME
-    return "" if is_plain else NOT_PLAIN
+    return "" if is_plain else UNPRINTABLE_NAME
 
 
-def _member_fault(info: zipfile.ZipInfo) -> str:
+def _member_error(info: zipfile.ZipInfo) -> str:
     name = info.filename
     if "\0" in info.orig_filename or not name:  # zipfile truncates a name at its first NUL
         return UNUSABLE_NAME

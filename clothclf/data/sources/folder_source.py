@@ -50,7 +50,7 @@ class FolderSource:
         everything = self._files.all_names()
         names = [name for name in everything if not _is_hidden(name)]
         self._left_out = [item for item in self._files.left_out() if not _is_hidden(item[0])]
-        self._left_out += [(name, HIDDEN) for name in everything if _is_hidden_picture(name)]
+        self._left_out += [(name, HIDDEN) for name in everything if _is_hidden_image(name)]
         images = [name.split("/") for name in names if _is_image(name)]
         if not images:
             endings = ", ".join(IMAGE_SUFFIXES[:6])
@@ -72,9 +72,9 @@ class FolderSource:
     def list_images(self, query: Query) -> Listing:
         """List every file with its class, whatever name `query.label` has."""
         parts = [name.split("/") for name in self._names]
-        place = 1 if self._has_splits else 0
+        index = 1 if self._has_splits else 0
         # A file beside the class folders has no class; it is reported as not an image.
-        classes = [each[place] if len(each) > place + 1 else "." for each in parts]
+        classes = [each[index] if len(each) > index + 1 else "." for each in parts]
         splits = [each[0] if len(each) > 1 else "train" for each in parts]
         errors = ["" if _is_image(name) else NO_IMAGE for name in self._names]
         nothing = ["."] * len(self._left_out)
@@ -101,7 +101,7 @@ def _is_hidden(name: str) -> bool:
     return any((part.startswith(".") and part != "..") or part == "__MACOSX" for part in parts)
 
 
-def _is_hidden_picture(name: str) -> bool:
+def _is_hidden_image(name: str) -> bool:
     """Whether a hidden file may be a real image, unlike macOS resource forks."""
     parts = name.split("/")
     shadow = "__MACOSX" in parts or parts[-1].startswith("._")

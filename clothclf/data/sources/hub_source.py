@@ -32,7 +32,7 @@ UNUSABLE_ID = "id is not one short line"
 NO_CLASS_NAME = "class number without a name"
 
 
-class _Place(NamedTuple):
+class _RowLocation(NamedTuple):
     """File and row number of a row."""
 
     file: int
@@ -82,18 +82,20 @@ class HubSource:
             columns=columns,
             splits=splits,
             errors=[_problem(*row) for row in zip(ids, nameless, strict=True)],
-            places=[self._describe_place(row) for row in range(len(ids))],
+            places=[self._describe_row(row) for row in range(len(ids))],
         )
 
     def read_bytes(self, image_id: str) -> bytes:
         """Return the encoded image; raises DataError if its cell is empty or too large."""
         if self._rows is None:  # not listed yet: any column will do, to map ids to rows
             self.list_images(Query(label=self._files[0].columns[0]))
-        place = self._place((self._rows or {})[image_id])
-        starts = self._group_starts[place.file]
-        group = bisect.bisect_right(starts, place.row) - 1
-        self._let_others_go(place.file)
-        return self._files[place.file].read_bytes(self._leaf, group, place.row - starts[group])
+        location = self._location((self._rows or {})[image_id])
+        starts = self._group_starts[location.file]
+        group = bisect.bisect_right(starts, location.row) - 1
+        self._release_others(location.file)
+        return self._files[location.file].read_bytes(
+            self._leaf, group, location.row - starts[group]
+        )
 
     def stamp(self) -> str:
         """Return text that changes when one of the files or the image column does."""
@@ -108,17 +110,17 @@ class HubSource:
         """Return a column of all files as text; set `nameless` if a class index has no name."""
         texts: list[str] = []
         for file, start in zip(self._files, self._starts, strict=False):
-            found = file.texts(column)
+            own = file.texts(column)
             if names := _class_names(file, column):
-                for row, number in enumerate(found, start):
+                for row, number in enumerate(own, start):
                     known = number.isdecimal() and len(number) < 10 and int(number) < len(names)
                     nameless[row] |= not known and number not in ("", "-1")
                     # On the hub, -1 marks a row without a label.
                     if known:
-                        found[row - start] = names[int(number)]
+                        own[row - start] = names[int(number)]
                     elif number == "-1":
-                        found[row - start] = ""
-            texts += found
+                        own[row - start] = ""
+            texts += own
         return texts
 
     def _splits(self) -> list[str]:
@@ -147,31 +149,31 @@ class HubSource:
                 seen.add(image_id)
         return ids
 
-    def _place(self, row: int) -> _Place:
+    def _location(self, row: int) -> _RowLocation:
         file = bisect.bisect_right(self._starts, row) - 1
-        return _Place(file, row - self._starts[file])
+        return _RowLocation(file, row - self._starts[file])
 
-    def _describe_place(self, row: int) -> str:
-        place = self._place(row)
-        return f"{self._names[place.file][-60:]} row {place.row}"
+    def _describe_row(self, row: int) -> str:
+        location = self._location(row)
+        return f"{self._names[location.file][-60:]} row {location.row}"
 
-    def _let_others_go(self, file: int) -> None:
+    def _release_others(self, file: int) -> None:
         """Release the rows of all files but `file` and the one read before it."""
         if file not in self._reading:
             self._reading = [*self._reading[-1:], file]
             for other, each in enumerate(self._files):
                 if other not in self._reading:
-                    each.let_go()
+                    each.close_readers()
 
 
 def open_source(settings: DataSettings, cache: Path) -> HubSource:
     """Open the files of `data.path`, or else the hub's data set, downloaded to `cache` once."""
     if settings.path is not None:
         return HubSource(settings.path, settings.image)
-    from clothclf.data.fetch.hub import keep_from_hub
+    from clothclf.data.fetch.hub import fetch_to_cache
 
-    kept = keep_from_hub(settings.hub, cache)
-    return HubSource(kept.folder, settings.image, title=kept.origin)
+    download = fetch_to_cache(settings.hub, cache)
+    return HubSource(download.folder, settings.image, title=download.origin)
 
 
 def _find(path: Path) -> tuple[Path, list[str]]:
@@ -224,8 +226,8 @@ def _image_leaf(files: Sequence[ParquetFile], column: str | None) -> str:
 
 
 def _image_column(file: ParquetFile) -> str:
-    alone = [c for c in file.columns if file.columns.count(c) == 1]
-    of_bytes = [c for c in alone if _has_bytes(file.type_of(c))]
+    plain_bytes = [c for c in file.columns if file.columns.count(c) == 1]
+    of_bytes = [c for c in plain_bytes if _has_bytes(file.type_of(c))]
     marked = [c for c in of_bytes if file.features.get(c, {}).get("_type") == "Image"]
     candidates = marked or of_bytes
     usual = [name for name in _USUAL_NAMES if name in candidates]
@@ -251,8 +253,8 @@ def _leaf(file: ParquetFile, column: str) -> str:
 
 def _has_bytes(kind: pa.DataType) -> bool:
     if pa.types.is_struct(kind):
-        place = kind.get_field_index(_BYTES)
-        return place >= 0 and _is_bytes(kind.field(place).type)
+        index = kind.get_field_index(_BYTES)
+        return index >= 0 and _is_bytes(kind.field(index).type)
     return _is_bytes(kind)
 
 

@@ -142,7 +142,7 @@ def is_one_line(text: str) -> bool:
 
 def escaped(text: str) -> str:
     """Escape unsafe characters of a name as in Python: `a\\nb`, `caf\\udce9`."""
-    return _BREAKS_OUT.sub(lambda found: ascii(found[0])[1:-1], text)
+    return _BREAKS_OUT.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
 def plain_title(name: str) -> str:

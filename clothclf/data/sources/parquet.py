@@ -78,8 +78,8 @@ class ParquetFile:
         """Column features in the footer, as written by the `datasets` library; empty without it."""
         try:
             info = json.loads((self._schema.metadata or {})[b"huggingface"])
-            found = info["info"]["features"].items()
-            return {str(name): value for name, value in found if isinstance(value, dict)}
+            by_column = info["info"]["features"].items()
+            return {str(name): value for name, value in by_column if isinstance(value, dict)}
         except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
             return {}
 
@@ -165,7 +165,7 @@ class ParquetFile:
             raise DataError(f"is larger than {MAX_IMAGE_BYTES / 2**20:g} MiB")
         return content
 
-    def let_go(self) -> None:
+    def close_readers(self) -> None:
         """Close all open readers of binary columns."""
         with self._lock:
             self._windows.clear()
@@ -229,7 +229,7 @@ class _Window:
 
     def __init__(self, batches: Iterator[pa.Array]) -> None:
         self._batches = batches
-        self._kept: deque[pa.Array] = deque()
+        self._recent: deque[pa.Array] = deque()
         self.first = 0
         """First row of the row group that is still in memory."""
         self._end = 0
@@ -240,12 +240,14 @@ class _Window:
             batch = next(self._batches, None)
             if batch is None:
                 raise ValueError("a row group ends before its last row")
-            self._kept.append(batch)
+            self._recent.append(batch)
             self._end += len(batch)
-            while len(self._kept) > 1 and sum(kept.nbytes for kept in self._kept) > _WINDOW_BYTES:
-                self.first += len(self._kept.popleft())
+            while (
+                len(self._recent) > 1 and sum(some.nbytes for some in self._recent) > _WINDOW_BYTES
+            ):
+                self.first += len(self._recent.popleft())
         at = row - self.first
-        for batch in self._kept:
+        for batch in self._recent:
             if at < len(batch):
                 return batch[at].as_py()  # type: ignore[no-any-return]
             at -= len(batch)
@@ -271,7 +273,7 @@ def _chunk_texts(chunk: pa.Array) -> list[str]:
     if not pa.types.is_dictionary(chunk.type):
         return [as_text(value) for value in chunk.to_pylist()]
     values = [_cell_text(value) for value in _safe_list(chunk.dictionary)]
-    return ["" if place is None else values[place] for place in chunk.indices.to_pylist()]
+    return ["" if index is None else values[index] for index in chunk.indices.to_pylist()]
 
 
 def _safe_list(values: pa.Array) -> list[Any]:

@@ -52,12 +52,13 @@ def open_plugin(settings: DataSettings) -> Source:
 
 def _find(name: str) -> EntryPoint:
     installed = entry_points(group=GROUP)
-    found = {entry.value: entry for entry in installed if entry.name == name}
-    if len(found) == 1:
-        return next(iter(found.values()))
-    if found:
+    matching = {entry.value: entry for entry in installed if entry.name == name}
+    if len(matching) == 1:
+        return next(iter(matching.values()))
+    if matching:
+        names_of = ", ".join(sorted(matching))
         raise DataError(
-            f"data.source: {len(found)} plug-ins are called {name!r} ({', '.join(sorted(found))}); "
+            f"data.source: {len(matching)} plug-ins are called {name!r} ({names_of}); "
             "uninstall all but one"
         )
     names = sorted({entry.name for entry in installed})
@@ -137,11 +138,11 @@ def _listing_error(listing: Any, query: Query) -> str:
         may_be_empty = name in ("splits", "errors", "places")
         if len(values) != len(listing.ids) and not (may_be_empty and not values):
             return f"{name} has {len(values):,} values for {len(listing.ids):,} ids"
-        if odd := {type(value).__name__ for value in values} - {"str"}:
-            return f"{name} holds {sorted(odd)[0]}, which is not text"
+        if not_text := {type(value).__name__ for value in values} - {"str"}:
+            return f"{name} holds {sorted(not_text)[0]}, which is not text"
     # Ids appear in tables, files and messages.
-    if odd_id := next((name for name in listing.ids if not is_one_line(name)), None):
-        return f"the id {odd_id[:80]!r} is not plain text"
+    if invalid_id := next((name for name in listing.ids if not is_one_line(name)), None):
+        return f"the id {invalid_id[:80]!r} is not plain text"
     if not all(isinstance(finding, Finding) for finding in listing.findings):
         return "its findings are not all Findings"
     return ""

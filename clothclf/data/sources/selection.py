@@ -85,32 +85,32 @@ def choose(listing: Listing, query: Query, title: str) -> Chosen:
     nothing = [""] * len(listing.ids)
     groups = listing.columns[query.group] if query.group else nothing
     findings = list(listing.findings)
-    kept: dict[str, tuple[str, str, str]] = {}
+    selected: dict[str, tuple[str, str, str]] = {}
     rows = zip(
         *(listing.ids, labels, splits or nothing, groups, matches),
         *(listing.errors or nothing, split_errors or nothing, listing.places or nothing),
         strict=True,
     )
-    for name, category, split, group, is_match, error, split_fault, place in rows:
+    for name, category, split, group, is_match, error, split_error, where in rows:
         image_id, label = name.strip(), _composed(category)
-        reason = FILTERED if not is_match else _label_error(image_id, label) or error or split_fault
-        if not reason and image_id in kept:
+        reason = FILTERED if not is_match else _label_error(image_id, label) or error or split_error
+        if not reason and image_id in selected:
             reason = DUPLICATE_ID
         if reason:
             shown = escaped(image_id[:DETAIL_CHARACTERS])
-            findings.append(Finding("dropped", reason, shown, place))
+            findings.append(Finding("dropped", reason, shown, where))
         else:
-            kept[image_id] = (label, split if split_errors else "", _value(group))
+            selected[image_id] = (label, split if split_errors else "", _value(group))
     frame = pd.DataFrame(
         {
-            "id": list(kept),
-            "label": [label for label, _, _ in kept.values()],
-            "split": [split for _, split, _ in kept.values()],
+            "id": list(selected),
+            "label": [label for label, _, _ in selected.values()],
+            "split": [split for _, split, _ in selected.values()],
         },
         dtype=str,
     )
     if query.group:
-        frame[GROUP] = [group for _, _, group in kept.values()]
+        frame[GROUP] = [group for _, _, group in selected.values()]
     return Chosen(frame, len(listing.ids), tuple(findings))
 
 
@@ -145,23 +145,25 @@ def _matches(listing: Listing, where: Mapping[str, tuple[str, ...]], title: str)
     """Return for each row whether it matches the filters of all columns."""
     matches = [True] * len(listing.ids)
     for column, values in where.items():
-        found = [_composed(value) for value in listing.columns[column]]
-        some, present = {_composed(value) for value in values}, set(found)
+        column_values = [_composed(value) for value in listing.columns[column]]
+        some, present = {_composed(value) for value in values}, set(column_values)
         for value in values:
             if _composed(value) not in present:
-                raise DataError(_no_value(title, column, value, found))
-        matches = [so_far and value in some for so_far, value in zip(matches, found, strict=True)]
+                raise DataError(_no_value(title, column, value, column_values))
+        matches = [
+            so_far and value in some for so_far, value in zip(matches, column_values, strict=True)
+        ]
     if where and listing.ids and not any(matches):
         filters = " and ".join(f"{name} {' or '.join(some)}" for name, some in where.items())
         raise DataError(f"data.where: {title}: no row has {filters[:300]}; widen the filters")
     return matches
 
 
-def _no_value(title: str, column: str, value: str, found: Sequence[str]) -> str:
-    hint = did_you_mean(value, sorted(set(found))[:1000])
+def _no_value(title: str, column: str, value: str, values: Sequence[str]) -> str:
+    hint = did_you_mean(value, sorted(set(values))[:1000])
     return (
         f"data.where: {title}: no row has {value[:80]!r} in column {column!r}{hint}; "
-        f"its most frequent values are: {_frequent(found)}"
+        f"its most frequent values are: {_frequent(values)}"
     )
 
 

@@ -39,17 +39,19 @@ class Table:
 
     def column(self, name: str) -> int:
         """Return the index of a column; raises DataError if it is missing or not unique."""
-        places = [place for place, column in enumerate(self.columns) if column == name]
-        if not places:
+        indices = [index for index, column in enumerate(self.columns) if column == name]
+        if not indices:
             raise no_column(self.where, name, self.columns)
-        if len(places) > 1:
-            raise DataError(f"{self.where}: has {len(places)} columns {name!r}; rename all but one")
-        return places[0]
+        if len(indices) > 1:
+            raise DataError(
+                f"{self.where}: has {len(indices)} columns {name!r}; rename all but one"
+            )
+        return indices[0]
 
     def values(self, name: str) -> list[str]:
         """Return a column's stripped text, row by row; raises DataError as `column`."""
-        place = self.column(name)
-        return [row[place].strip() for row in self.rows]
+        index = self.column(name)
+        return [row[index].strip() for row in self.rows]
 
 
 def read_table(content: bytes, where: str, key: str | Callable[[Sequence[str]], str]) -> Table:
@@ -61,7 +63,7 @@ def read_table(content: bytes, where: str, key: str | Callable[[Sequence[str]], 
     text = _decode(content)
     _refuse_bombs(text, where)
     lines = _with_header_in_one(list(io.StringIO(text.replace("\0", ""), newline="")))
-    header = [name.strip() for name in _alone(lines[0])] if lines else []
+    header = [name.strip() for name in _parse_line(lines[0])] if lines else []
     if not any(header):
         raise DataError(f"{where}: is empty; expected a first line with column names")
     if not all(is_one_line(name) and "\ufffd" not in name for name in header):
@@ -71,11 +73,11 @@ def read_table(content: bytes, where: str, key: str | Callable[[Sequence[str]], 
     if len(header) == 1 and (mark := next((m for m in ";\t|" if m in header[0]), "")):
         raise DataError(f"{where}: its columns are separated by {mark!r}; save it with commas")
     table = Table(where, header)
-    place = table.column(key if isinstance(key, str) else key(header))
+    index = table.column(key if isinstance(key, str) else key(header))
     if "\0" in text:
         table.findings.append(Finding("repaired", NUL, "", f"{text.count(chr(0))} in the file"))
-    for number, fields in _rows(lines, table, place):
-        table.rows.append(_repair(fields, len(header), place, table.findings))
+    for number, fields in _rows(lines, table, index):
+        table.rows.append(_repair(fields, len(header), index, table.findings))
         table.lines.append(number)
     return table
 
@@ -83,7 +85,7 @@ def read_table(content: bytes, where: str, key: str | Callable[[Sequence[str]], 
 def _refuse_bombs(text: str, where: str) -> None:
     """Raise DataError for a table that is kilobytes in a zip archive but gigabytes in memory."""
     lines = max(text.count("\n"), text.count("\r")) + 1
-    ends = [place for mark in "\r\n" if (place := text.find(mark)) >= 0]
+    ends = [index for mark in "\r\n" if (index := text.find(mark)) >= 0]
     columns = text.count(",", 0, min(ends, default=len(text))) + 1
     if columns > MAX_COLUMNS or lines > MAX_LINES or columns * lines > MAX_CELLS:
         raise DataError(
@@ -92,7 +94,7 @@ def _refuse_bombs(text: str, where: str) -> None:
         )
 
 
-def _rows(lines: list[str], table: Table, place: int) -> Iterator[tuple[int, list[str]]]:
+def _rows(lines: list[str], table: Table, index: int) -> Iterator[tuple[int, list[str]]]:
     """Yield each row below the header with the number of its last line; skip blank lines."""
     reader = csv.reader(iter(lines[1:]))
     while (start := reader.line_num) < len(lines) - 1:
@@ -103,12 +105,12 @@ def _rows(lines: list[str], table: Table, place: int) -> Iterator[tuple[int, lis
             reason = str(error)
         first, last = start + 1, reader.line_num
         width, some = len(table.columns), lines[first : last + 1]
-        if last > first and not _is_standard(some, width) and _are_rows(some[1:], width, place):
-            alone = [_alone(line) for line in some]
-            key = as_written(alone[0][place][:100]) if place < len(alone[0]) else ""
+        if last > first and not _is_standard(some, width) and _are_rows(some[1:], width, index):
+            parsed = [_parse_line(line) for line in some]
+            key = as_written(parsed[0][index][:100]) if index < len(parsed[0]) else ""
             detail = f"{last - first} lines after it parsed separately"
             table.findings.append(Finding("repaired", STRAY_QUOTE, key, detail))
-            yield from ((n, each) for n, each in enumerate(alone, first + 1) if each)
+            yield from ((n, each) for n, each in enumerate(parsed, first + 1) if each)
         elif reason:
             raise DataError(
                 f"{table.where}, line {first + 1}: is not readable as CSV: {reason}; look for an "
@@ -143,14 +145,14 @@ def _is_standard(lines: list[str], width: int) -> bool:
     return len(rows) == 1 and len(rows[0]) == width
 
 
-def _are_rows(lines: list[str], width: int, place: int) -> bool:
+def _are_rows(lines: list[str], width: int, index: int) -> bool:
     """Whether most lines inside quotes are rows, which an unterminated quote swallowed."""
-    alone = [_alone(line) for line in lines if line.strip()]
-    rows = [fields for fields in alone if len(fields) >= width and fields[place].strip()]
-    return 2 * len(rows) > len(alone)
+    parsed = [_parse_line(line) for line in lines if line.strip()]
+    rows = [fields for fields in parsed if len(fields) >= width and fields[index].strip()]
+    return 2 * len(rows) > len(parsed)
 
 
-def _alone(line: str) -> list[str]:
+def _parse_line(line: str) -> list[str]:
     """Parse one line on its own, without open quotes from before and without a length limit."""
     line = line.rstrip("\r\n")
     try:
@@ -188,12 +190,12 @@ def as_written(text: str) -> str:
 _MARKED = re.compile("[\ud800-\udfff]")
 
 
-def _repair(fields: list[str], width: int, place: int, findings: list[Finding]) -> list[str]:
+def _repair(fields: list[str], width: int, index: int, findings: list[Finding]) -> list[str]:
     """Pad or join a row to the header's width, and record its repairs."""
     is_utf8 = _MARKED.search("".join(fields)) is None
     if not is_utf8:
         fields = [as_written(field) for field in fields]
-    key = fields[place].strip()[:100] if place < len(fields) else ""
+    key = fields[index].strip()[:100] if index < len(fields) else ""
     if len(fields) > width:
         # The last column is free text, so surplus fields belong to it.
         fields = [*fields[: width - 1], ",".join(fields[width - 1 :])]

@@ -73,12 +73,12 @@ def _list(content: bytes, at: int, depth: int) -> tuple[list[Any] | None, int]:
     head = content[at]
     count, at = (head >> 4, at + 1) if head >> 4 < 15 else _varint(content, at + 1)
     kind = head & 15
-    kept: list[Any] | None = [] if kind in (_STRUCT, _BINARY) else None
+    values: list[Any] | None = [] if kind in (_STRUCT, _BINARY) else None
     for _ in range(count):
         value, at = _value(content, at, kind, depth + 1)
-        if kept is not None:
-            kept.append(value)
-    return kept, at
+        if values is not None:
+            values.append(value)
+    return values, at
 
 
 def _varint(content: bytes, at: int) -> tuple[int, int]:

@@ -116,7 +116,7 @@ def check_devices(device: str, processes: int) -> None:
     count = torch.cuda.device_count()
     if count < processes:
         raise DeviceError(
-            f"device: each of a run's {processes} processes needs a GPU of its own, and torch "
+            f"device: each of a run's {processes} processes needs its own GPU, and torch "
             f"finds {count}; use fewer processes, or device: cpu"
         )
 

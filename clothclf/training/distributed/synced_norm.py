@@ -29,13 +29,13 @@ class SyncedNorms:
 
         convert_sync_batchnorm(module)
         self._on_gpu = [m for m in module.modules() if isinstance(m, nn.SyncBatchNorm)]
-        self._alone = dist.new_group([dist.get_rank()], use_local_synchronization=True)
+        self._single_process = dist.new_group([dist.get_rank()], use_local_synchronization=True)
 
     @contextlib.contextmanager
     def over(self, cut: bool) -> Iterator[None]:
         """Use statistics over all processes if the batch is sharded (`cut`), else local ones."""
         for norm in self._on_gpu:
-            norm.process_group = None if cut else self._alone
+            norm.process_group = None if cut else self._single_process
         with _Synced() if cut and not self._on_gpu else contextlib.nullcontext():
             yield
 
@@ -91,10 +91,10 @@ def synced_batch_norm(
     scale = (var + eps).rsqrt().to(exact.dtype)
     if weight is not None:
         scale = scale * weight
-    made = (exact - mean.to(exact.dtype).view(shape)) * scale.view(shape)
+    synced = (exact - mean.to(exact.dtype).view(shape)) * scale.view(shape)
     if bias is not None:
-        made = made + bias.view(shape)
-    return made.to(inputs.dtype)
+        synced = synced + bias.view(shape)
+    return synced.to(inputs.dtype)
 
 
 def _sum_over_processes(own: Tensor) -> Tensor:
@@ -107,12 +107,14 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, own: Tensor) -> Tensor:
+        """Sum a tensor over all processes."""
         total = own.clone()
         dist.all_reduce(total)
         return total
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        """Sum its gradient over all processes."""
         total = gradient.clone()
         dist.all_reduce(total)
         return total

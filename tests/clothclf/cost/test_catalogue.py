@@ -22,19 +22,19 @@ NAMES = ["test_vit", "no_such_network", "test_resnet", "mobileone_s0"]
 @pytest.fixture(scope="module")
 def counted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[CatalogueRow]]:
     file = tmp_path_factory.mktemp("catalogue") / "sub" / "costs.csv"
-    told: list[CatalogueRow] = []
-    count_catalogue(NAMES, file, workers=2, on_row=told.append)
-    return file, told
+    result: list[CatalogueRow] = []
+    count_catalogue(NAMES, file, workers=2, on_row=result.append)
+    return file, result
 
 
 def test_each_name_is_a_row_in_order_and_a_failure_has_its_reason(
     counted: tuple[Path, list[CatalogueRow]],
 ) -> None:
-    file, told = counted
+    file, result = counted
     assert file.read_text().splitlines()[0] == HEADER
     rows = read_catalogue(file)
     assert [row.architecture for row in rows] == NAMES
-    assert {row.architecture for row in told} == set(NAMES)
+    assert {row.architecture for row in result} == set(NAMES)
     assert (rows[1].macs, rows[1].verdict) == ("", "unchecked")
     assert "no_such_network" in rows[1].reason
     for row in (rows[0], rows[2]):
@@ -56,11 +56,11 @@ def test_what_is_there_is_not_counted_again(
 ) -> None:
     file = tmp_path / "costs.csv"
     lines = counted[0].read_text().splitlines(keepends=True)
-    kept = lines[1].replace("test_vit,160", "test_vit,161")
-    file.write_text(lines[0] + kept + "test_resnet,160,1234")  # cut off while it was written
-    told: list[CatalogueRow] = []
-    count_catalogue(["test_resnet", "test_vit"], file, workers=1, on_row=told.append, quick=True)
-    assert [row.architecture for row in told] == ["test_resnet"]
+    saved = lines[1].replace("test_vit,160", "test_vit,161")
+    file.write_text(lines[0] + saved + "test_resnet,160,1234")  # cut off while it was written
+    result: list[CatalogueRow] = []
+    count_catalogue(["test_resnet", "test_vit"], file, workers=1, on_row=result.append, quick=True)
+    assert [row.architecture for row in result] == ["test_resnet"]
     rows = read_catalogue(file)
     assert [row.architecture for row in rows] == ["test_resnet", "test_vit"]
     assert rows[1].image_size == "161"

@@ -118,7 +118,7 @@ def test_a_refusal_is_one_sentence_with_the_reason(request_: CostRequest, told: 
     with pytest.raises(CostError, match=told) as caught:
         count_cost(request_)
     assert "\n" not in str(caught.value)
-    assert "resnet18" in str(count_cost(own("resnet18", 64)).architecture)  # the rest goes on
+    assert "resnet18" in str(count_cost(own("resnet18", 64)).architecture)  # the others continue
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_a_refusal_is_one_sentence_with_the_reason(request_: CostRequest, told: 
         ("import time; time.sleep(60)", "longer than 2 seconds"),
     ],
 )
-def test_a_child_that_dies_or_hangs_is_told_of(
+def test_a_child_that_dies_or_hangs_is_reported(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str, told: str
 ) -> None:
     (tmp_path / "broken_child.py").write_text(program)
@@ -142,17 +142,17 @@ def test_a_child_that_dies_or_hangs_is_told_of(
 
 def test_what_libraries_print_does_not_reach_the_answer() -> None:
     program = (
-        "from clothclf.process.answer import answer_question\n"
+        "from clothclf.process.respond import serve_request\n"
         "import os\n"
         "def answer(question):\n"
         "    print('noise'); os.system('echo more noise'); return question\n"
-        "answer_question(answer)"
+        "serve_request(answer)"
     )
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", program], input='{"a": 1}', capture_output=True, text=True
     )
-    assert json.loads(told.stdout) == {"a": 1}
-    assert "more noise" in told.stderr
+    assert json.loads(result.stdout) == {"a": 1}
+    assert "more noise" in result.stderr
 
 
 def test_counting_leaves_the_loggers_of_this_process_as_they_are() -> None:
@@ -206,14 +206,14 @@ class TestNothingIsLeftBehind:
             count_cost(request)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         model.train()
-        found = []
+        result = []
         for _ in range(4):
             loss = nn.functional.cross_entropy(model(images), labels)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            found.append(loss.item())
-        return found
+            result.append(loss.item())
+        return result
 
     def test_training_after_counting_is_bit_identical(self) -> None:
         assert self.losses(count=True) == self.losses(count=False)
@@ -268,23 +268,23 @@ assert [count_with_fvcore(subject.model, subject.image) for subject in subjects]
 
 def test_fvcore_counts_the_same_when_products_are_not_computed() -> None:
     names = ["test_vit", "swin_tiny_patch4_window7_224", "maxvit_tiny_tf_224", "test_mambaout"]
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", PRODUCTS_SKIPPED, *names], capture_output=True, text=True
     )
-    assert told.returncode == 0, told.stderr
+    assert result.returncode == 0, result.stderr
 
 
 def test_it_is_the_listed_size_that_is_counted() -> None:
     """timm builds this architecture with the configuration of its 256 px sibling."""
-    told = count_backbone(own("vitamin_xlarge_336"))
-    assert (told["height"], told["width"]) == (336, 336)
-    assert told["macs"] / 1e9 == pytest.approx(229.86, abs=0.01)
+    result = count_backbone(own("vitamin_xlarge_336"))
+    assert (result["height"], result["width"]) == (336, 336)
+    assert result["macs"] / 1e9 == pytest.approx(229.86, abs=0.01)
 
 
 @pytest.mark.parametrize(
     ("size", "counted", "told"), [(0, (1024, 768), "1024x768"), (768, (768, 768), "768")]
 )
-def test_images_that_are_no_squares_are_told_as_such(
+def test_images_that_are_no_squares_are_reported_as_such(
     size: int, counted: tuple[int, int], told: str
 ) -> None:
     count = count_backbone(own("vit_base_patch16_sapiens2", size))

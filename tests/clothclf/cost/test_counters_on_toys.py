@@ -22,10 +22,10 @@ NAMES = sorted(TOYS)
 def flopth_figures() -> dict[str, int | None]:
     """flopth's figures, computed in a child process."""
     program = Path(__file__).with_name("toys.py")
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, str(program)], capture_output=True, text=True, check=True, timeout=120
     )
-    return json.loads(told.stdout.splitlines()[-1])
+    return json.loads(result.stdout.splitlines()[-1])
 
 
 def fvcore(name: str) -> FvcoreCount:

@@ -84,8 +84,8 @@ def test_the_peak_of_known_work_is_found() -> None:
         held = torch.ones(block // 4)
         del held
 
-    found = working_bytes(work, CPU, rehearsal=lambda: None)
-    assert found == pytest.approx(block, rel=0.05)
+    result = working_bytes(work, CPU, rehearsal=lambda: None)
+    assert result == pytest.approx(block, rel=0.05)
 
 
 def test_a_measurement_survives_json(resnet: MeasuredCost) -> None:
@@ -119,7 +119,7 @@ def test_a_refusal_is_one_sentence(asked: CostRequest, device: str, told: str) -
         ("import time; time.sleep(60)", "measuring took longer than 2 seconds"),
     ],
 )
-def test_a_process_that_dies_or_hangs_is_told_of(
+def test_a_process_that_dies_or_hangs_is_reported(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str, told: str
 ) -> None:
     (tmp_path / "broken_child.py").write_text(program)

@@ -19,7 +19,7 @@ def of_timm(name: str) -> ReceptiveField:
         return receptive_field(timm.create_model(name).eval(), torch.zeros(1, *size))
 
 
-class Body(nn.Module):
+class Backbone(nn.Module):
     """Toy network with `forward_features`."""
 
     def __init__(self, *layers: nn.Module, between: Callable[[Tensor], Tensor] | None = None):
@@ -33,8 +33,8 @@ class Body(nn.Module):
 
 def of_toy(backbone: nn.Module, size: int = 32) -> tuple[int | None, int | None, int | None, str]:
     with torch.device("meta"):
-        found = receptive_field(backbone.to("meta").eval(), torch.zeros(1, 3, size, size))
-    return found.pixels, found.stride, found.padding, found.global_by
+        result = receptive_field(backbone.to("meta").eval(), torch.zeros(1, 3, size, size))
+    return result.pixels, result.stride, result.padding, result.global_by
 
 
 @pytest.mark.parametrize(
@@ -43,8 +43,8 @@ def of_toy(backbone: nn.Module, size: int = 32) -> tuple[int | None, int | None,
      ("inception_resnet_v2", 3039)],
 )  # fmt: skip
 def test_the_values_of_araujo_norris_and_sim(name: str, pixels: int) -> None:
-    found = of_timm(name)
-    assert (found.pixels, found.stride, found.global_by) == (pixels, 32, "")
+    result = of_timm(name)
+    assert (result.pixels, result.stride, result.global_by) == (pixels, 32, "")
 
 
 def depth_field(blocks: tuple[int, ...], stem: int, grown: int) -> int:
@@ -74,9 +74,9 @@ def test_efficientnet_b7_follows_its_table_of_kernels_and_strides() -> None:
         pixels += (kernel - 1) * step
         step *= stride
         pixels += (kernel - 1) * step * (count - 1)
-    found = of_timm("efficientnet_b7")
-    assert (found.pixels, found.stride) == (pixels, step) == (3079, 32)
-    assert found.global_by.startswith("squeeze-excitation in blocks.0.0.se")
+    result = of_timm("efficientnet_b7")
+    assert (result.pixels, result.stride) == (pixels, step) == (3079, 32)
+    assert result.global_by.startswith("squeeze-excitation in blocks.0.0.se")
 
 
 @pytest.mark.parametrize(
@@ -94,9 +94,9 @@ def test_efficientnet_b7_follows_its_table_of_kernels_and_strides() -> None:
 def test_what_sees_the_whole_image_is_named_and_left_out(
     name: str, pixels: int, stride: int, part: str
 ) -> None:
-    found = of_timm(name)
-    assert (found.pixels, found.stride) == (pixels, stride)
-    assert found.global_by.startswith(part)
+    result = of_timm(name)
+    assert (result.pixels, result.stride) == (pixels, stride)
+    assert result.global_by.startswith(part)
 
 
 @pytest.mark.parametrize("name", ["halonet26t", "hrnet_w18_small"])
@@ -122,18 +122,18 @@ def conv(channels: int, kernel: int, stride: int = 1, padding: int = 0, gap: int
 @pytest.mark.parametrize(
     ("backbone", "expected"),
     [
-        (Body(conv(3, 3, 1, 1)), (3, 1, 1, "")),
-        (Body(conv(3, 3, 2, 1), conv(8, 3, 1, 1)), (7, 2, 3, "")),
-        (Body(conv(3, 3, 1, 2, gap=2)), (5, 1, 2, "")),
-        (Body(conv(3, 4, 4), nn.MaxPool2d(3, 2, 1)), (12, 8, 4, "")),
-        (Body(nn.ZeroPad2d((0, 1, 0, 1)), conv(3, 3, 2)), (3, 2, 0, "")),
-        (Body(conv(12, 3, 1, 1), between=space_to_depth), (6, 2, 2, "")),
-        (Body(conv(12, 3, 1, 1), between=slices), (6, 2, 2, "")),
-        (Body(conv(3, 1), between=lambda x: x + x.roll(0, 2)), (1, 1, 0, "")),
-        (Body(nn.Upsample(scale_factor=2), conv(3, 3, 1, 1)), (None, None, None, "")),
-        (Body(nn.ConvTranspose2d(3, 8, 2, 2)), (None, None, None, "")),
-        (Body(nn.AdaptiveAvgPool2d(8)), (4, 4, 0, "")),
-        (Body(conv(3, 3, 1, 1), between=lambda x: x.flip(-1)), (None, None, None, "")),
+        (Backbone(conv(3, 3, 1, 1)), (3, 1, 1, "")),
+        (Backbone(conv(3, 3, 2, 1), conv(8, 3, 1, 1)), (7, 2, 3, "")),
+        (Backbone(conv(3, 3, 1, 2, gap=2)), (5, 1, 2, "")),
+        (Backbone(conv(3, 4, 4), nn.MaxPool2d(3, 2, 1)), (12, 8, 4, "")),
+        (Backbone(nn.ZeroPad2d((0, 1, 0, 1)), conv(3, 3, 2)), (3, 2, 0, "")),
+        (Backbone(conv(12, 3, 1, 1), between=space_to_depth), (6, 2, 2, "")),
+        (Backbone(conv(12, 3, 1, 1), between=slices), (6, 2, 2, "")),
+        (Backbone(conv(3, 1), between=lambda x: x + x.roll(0, 2)), (1, 1, 0, "")),
+        (Backbone(nn.Upsample(scale_factor=2), conv(3, 3, 1, 1)), (None, None, None, "")),
+        (Backbone(nn.ConvTranspose2d(3, 8, 2, 2)), (None, None, None, "")),
+        (Backbone(nn.AdaptiveAvgPool2d(8)), (4, 4, 0, "")),
+        (Backbone(conv(3, 3, 1, 1), between=lambda x: x.flip(-1)), (None, None, None, "")),
     ],
 )  # fmt: skip
 def test_toy_networks(backbone: nn.Module, expected: tuple[int | None, int | None, str]) -> None:
@@ -141,14 +141,14 @@ def test_toy_networks(backbone: nn.Module, expected: tuple[int | None, int | Non
 
 
 def test_pooling_along_one_axis_is_not_global_and_along_both_is() -> None:
-    rows = Body(conv(3, 3, 1, 1), between=lambda x: x * x.mean(3, keepdim=True).sigmoid())
-    whole = Body(conv(3, 3, 1, 1), between=lambda x: x * x.mean((2, 3), keepdim=True).sigmoid())
+    rows = Backbone(conv(3, 3, 1, 1), between=lambda x: x * x.mean(3, keepdim=True).sigmoid())
+    whole = Backbone(conv(3, 3, 1, 1), between=lambda x: x * x.mean((2, 3), keepdim=True).sigmoid())
     assert of_toy(rows)[3] == ""
     assert of_toy(whole) == (3, 1, 1, "global pooling in Body")
 
 
 def test_the_longest_branch_counts() -> None:
-    class Branches(Body):
+    class Branches(Backbone):
         def forward_features(self, x: Tensor) -> Tensor:
             return torch.cat([layer(x) for layer in self.layers], dim=1)
 
@@ -161,11 +161,11 @@ def test_the_field_is_where_pixels_change_the_output(name: str) -> None:
     """The gradient of a central output covers exactly the receptive field."""
     torch.manual_seed(0)
     with torch.device("meta"):
-        found = receptive_field(timm.create_model(name).eval(), torch.zeros(1, 3, 224, 224))
-    assert found.pixels is not None
-    assert found.stride is not None
-    assert found.padding is not None
-    side = 32 * (found.pixels // 32 + 3)
+        result = receptive_field(timm.create_model(name).eval(), torch.zeros(1, 3, 224, 224))
+    assert result.pixels is not None
+    assert result.stride is not None
+    assert result.padding is not None
+    side = 32 * (result.pixels // 32 + 3)
     model = timm.create_model(name).eval().double()
     for norm in (m for m in model.modules() if isinstance(m, (nn.BatchNorm2d, nn.LayerNorm))):
         nn.init.ones_(norm.weight)  # some start at zero and would shut their branch
@@ -175,8 +175,8 @@ def test_the_field_is_where_pixels_change_the_output(name: str) -> None:
     features[0, :, place, place].sum().backward()
     assert image.grad is not None
     reached = image.grad[0].abs().sum((0, 1)).nonzero().flatten()
-    first = place * found.stride - found.padding
-    assert (int(reached[0]), int(reached[-1])) == (first, first + found.pixels - 1)
+    first = place * result.stride - result.padding
+    assert (int(reached[0]), int(reached[-1])) == (first, first + result.pixels - 1)
 
 
 def test_counting_the_field_leaves_the_model_as_it_was() -> None:

@@ -17,8 +17,8 @@ PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 def cells(contents: Sequence[bytes | None]) -> pa.Array:
     """Images as stored on the hub: their bytes, and a path that does not exist."""
-    found = [None if each is None else {"bytes": each, "path": "/etc/passwd"} for each in contents]
-    return pa.array(found, PICTURE)
+    result = [None if each is None else {"bytes": each, "path": "/etc/passwd"} for each in contents]
+    return pa.array(result, PICTURE)
 
 
 def write(

@@ -38,22 +38,22 @@ def batches(seed: int = 5, size: int = 8, count: int = 37, **augment: Any) -> Im
 @pytest.mark.parametrize("augment", ALL, ids=str)
 def test_an_epochs_draws_are_of_its_seed_and_number_alone(augment: dict[str, Any]) -> None:
     """They do not depend on what ran before; another epoch or seed gives other draws."""
-    made = batches(**augment)
-    images, targets = epoch(made, 2)
-    epoch(made, 1)
+    created = batches(**augment)
+    images, targets = epoch(created, 2)
+    epoch(created, 1)
     random.seed(3)
     np.random.seed(4)
     again, same = epoch(batches(**augment), 2)
     assert np.array_equal(again, images)
     assert np.array_equal(same, targets)
-    assert not np.array_equal(epoch(made, 3)[0], images)
+    assert not np.array_equal(epoch(created, 3)[0], images)
     assert not np.array_equal(epoch(batches(6, **augment), 2)[0], images)
 
 
 @pytest.mark.parametrize("augment", ALL, ids=str)
 def test_an_epoch_can_be_entered_in_its_middle(augment: dict[str, Any]) -> None:
-    made = batches(**augment)
-    whole, rest = list(made.train(1)), list(made.train(1, 3))
+    created = batches(**augment)
+    whole, rest = list(created.train(1)), list(created.train(1, 3))
     for (images, targets), (again, same) in zip(whole[3:], rest, strict=True):
         assert torch.equal(images, again)
         assert torch.equal(targets, same)
@@ -74,9 +74,9 @@ def test_nobody_elses_generators_are_moved(augment: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("augment", ALL, ids=str)
 def test_held_out_images_stay_as_they_are(augment: dict[str, Any]) -> None:
-    made = batches(**augment)
-    part = made.splits["valid"]
-    images = torch.cat([p for p, _ in made.held_out("valid")]).permute(0, 2, 3, 1).numpy()
+    created = batches(**augment)
+    part = created.splits["valid"]
+    images = torch.cat([p for p, _ in created.held_out("valid")]).permute(0, 2, 3, 1).numpy()
     assert np.array_equal(images, part.pixels[part.rows])
 
 
@@ -128,8 +128,8 @@ def test_cutmix_pastes_a_rectangle_and_shares_labels_by_its_area() -> None:
 
 
 def test_a_share_of_batches_is_mixed() -> None:
-    made = batches(size=2, count=400, mixup=1.0, mix_probability=0.25)
-    shares = torch.cat([targets for _, targets in made.train(1)])
+    created = batches(size=2, count=400, mixup=1.0, mix_probability=0.25)
+    shares = torch.cat([targets for _, targets in created.train(1)])
     mixed = float((shares.max(1).values < 1).float().mean())
     assert 0.1 < mixed < 0.3  # pairs of the same class are not visible
 
@@ -138,9 +138,9 @@ def test_erased_rectangles_have_the_mean_colour() -> None:
     plain, erased = batches(**PLAIN), batches(random_erasing=1.0, **PLAIN)
     for (images, targets), (changed, same) in zip(plain.train(1), erased.train(1), strict=True):
         assert torch.equal(targets, same)
-        gone = changed != images
-        assert bool((changed[gone] == 0).all())
-        shares = gone.any(1).float().mean(dim=(1, 2))
+        missing = changed != images
+        assert bool((changed[missing] == 0).all())
+        shares = missing.any(1).float().mean(dim=(1, 2))
         assert float(shares.max()) < 0.5
         assert int((shares > 0).sum()) >= len(shares) - 1
 
@@ -208,7 +208,7 @@ def test_batches_of_balanced_classes_have_the_labels_of_their_images() -> None:
     pixels = rng.integers(0, 256, (36, 4, 4, 3), dtype=np.uint8)
     part = SplitImages([""] * 36, targets, np.arange(36), pixels)
     splits = dict.fromkeys(("train", "valid", "test"), part)
-    made = ImageBatches(
+    created = ImageBatches(
         splits,
         RAW,
         AugmentSettings(horizontal_flip=False),
@@ -217,7 +217,7 @@ def test_batches_of_balanced_classes_have_the_labels_of_their_images() -> None:
         torch.device("cpu"),
         sampling="balanced",
     )
-    images, labels = epoch(made, 1)
+    images, labels = epoch(created, 1)
     assert list(np.bincount(labels)) == [18, 18]
     stored = {image.tobytes(): target for image, target in zip(pixels, targets, strict=True)}
     drawn = images.astype(np.uint8)

@@ -55,11 +55,11 @@ def epoch(made: ImageBatches, number: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_every_image_comes_once_an_epoch_with_its_label() -> None:
-    made = batches(flip=False)
-    assert [len(targets) for _, targets in made.train(1)] == [8, 8, 8, 8, 5]
-    assert made.steps_per_epoch() == 5
-    images, targets = epoch(made, 1)
-    train = made.splits["train"]
+    created = batches(flip=False)
+    assert [len(targets) for _, targets in created.train(1)] == [8, 8, 8, 8, 5]
+    assert created.steps_per_epoch() == 5
+    images, targets = epoch(created, 1)
+    train = created.splits["train"]
     stored = {train.pixels[row].tobytes(): train.targets[n] for n, row in enumerate(train.rows)}
     seen = {
         image.astype(np.uint8).tobytes(): target
@@ -71,14 +71,14 @@ def test_every_image_comes_once_an_epoch_with_its_label() -> None:
 @pytest.mark.parametrize("padding", [0, 3])
 def test_an_epoch_depends_on_seed_and_number_alone(padding: int) -> None:
     """Earlier epochs and new instances change nothing; another epoch or seed does."""
-    made = batches(padding)
-    first = epoch(made, 2)[0]
-    epoch(made, 1)
+    created = batches(padding)
+    first = epoch(created, 2)[0]
+    epoch(created, 1)
     torch.rand(3)
     np.random.rand(3)
-    assert np.array_equal(epoch(made, 2)[0], first)
+    assert np.array_equal(epoch(created, 2)[0], first)
     assert np.array_equal(epoch(batches(padding), 2)[0], first)
-    assert not np.array_equal(epoch(made, 3)[0], first)
+    assert not np.array_equal(epoch(created, 3)[0], first)
     assert not np.array_equal(epoch(batches(padding, seed=6), 2)[0], first)
 
 
@@ -86,10 +86,10 @@ def test_an_epoch_depends_on_seed_and_number_alone(padding: int) -> None:
 @pytest.mark.parametrize("padding", [0, 1, 4])
 def test_images_equal_a_plain_reference(padding: int, seed: int) -> None:
     """Padding, cropping and flipping images one by one with NumPy gives exactly the same pixels."""
-    made = batches(padding, seed=seed)
-    train = made.splits["train"]
-    drawn = draw_views(len(train), 1, seed, made.augment)
-    images, targets = epoch(made, 1)
+    created = batches(padding, seed=seed)
+    train = created.splits["train"]
+    drawn = draw_views(len(train), 1, seed, created.augment)
+    images, targets = epoch(created, 1)
     for place, number in enumerate(drawn.order):
         image = train.pixels[train.rows[number]]
         padded = np.pad(image, ((padding,) * 2, (padding,) * 2, (0, 0)), mode="reflect")
@@ -129,35 +129,35 @@ def test_normalisation_is_that_of_the_architecture() -> None:
 
 
 def test_held_out_images_come_in_order_and_unchanged() -> None:
-    made = batches(padding=3)
+    created = batches(padding=3)
     for name in ("valid", "test"):
-        part = made.splits[name]
-        images = torch.cat([p for p, _ in made.held_out(name)]).permute(0, 2, 3, 1).numpy()
+        part = created.splits[name]
+        images = torch.cat([p for p, _ in created.held_out(name)]).permute(0, 2, 3, 1).numpy()
         assert np.array_equal(images, part.pixels[part.rows])
-        assert np.array_equal(torch.cat([t for _, t in made.held_out(name)]), part.targets)
+        assert np.array_equal(torch.cat([t for _, t in created.held_out(name)]), part.targets)
 
 
 def test_mirrored_images_are_numpys() -> None:
-    made = batches()
-    part = made.splits["valid"]
-    images = torch.cat([p for p, _ in made.in_order("valid", flip=True)])
+    created = batches()
+    part = created.splits["valid"]
+    images = torch.cat([p for p, _ in created.in_order("valid", flip=True)])
     assert np.array_equal(images.permute(0, 2, 3, 1), part.pixels[part.rows][:, :, ::-1])
 
 
 @pytest.mark.parametrize("flip", [False, True])
 def test_features_take_the_place_of_their_images(flip: bool) -> None:
     """With pixels as features, both kinds of batches are equal in every epoch."""
-    made = batches(flip=flip)
+    created = batches(flip=flip)
 
     def flat(mirrored: bool) -> torch.Tensor:
-        return torch.cat([p.flatten(1) for p, _ in made.in_order("train", mirrored)])
+        return torch.cat([p.flatten(1) for p, _ in created.in_order("train", mirrored)])
 
     views = torch.stack([flat(mirrored) for mirrored in (False, True)[: 1 + flip]])
-    valid = next(made.held_out("valid"))
-    features = FeatureBatches(made, views, {"valid": valid})
-    assert features.batch_sizes() == made.batch_sizes()
+    valid = next(created.held_out("valid"))
+    features = FeatureBatches(created, views, {"valid": valid})
+    assert features.batch_sizes() == created.batch_sizes()
     for number in (1, 2):
-        for mine, plain in zip(features.train(number), made.train(number), strict=True):
+        for mine, plain in zip(features.train(number), created.train(number), strict=True):
             assert torch.equal(mine[0], plain[0].flatten(1))
             assert torch.equal(mine[1], plain[1])
     assert torch.equal(next(features.held_out("valid"))[1], valid[1])

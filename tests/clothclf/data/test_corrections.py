@@ -53,14 +53,14 @@ def other(data: DataSet, label: str) -> str:
 
 
 def test_decisions_change_labels_and_nothing_else(plain: DataSet, corrected: Prepare) -> None:
-    kept, label_kept = first_of(plain, "train")
+    saved, label_kept = first_of(plain, "train")
     open_one, _ = first_of(plain, "train", 1)
     taken, label_taken = first_of(plain, "train", 2)
     named, label_named = first_of(plain, "test")
     dropped, label_dropped = first_of(plain, "train", 3)
     suggested, right = other(plain, label_taken), other(plain, label_named)
     text = (
-        f"{HEADER}{kept},{label_kept},no class,keep\n{open_one},other,no class,\n"
+        f"{HEADER}{saved},{label_kept},no class,keep\n{open_one},other,no class,\n"
         f"{taken},{label_taken},{suggested},suggested\n{named},{label_named},,{right}\n"
         f"{dropped},{label_dropped},,exclude\n"
     )
@@ -76,8 +76,8 @@ def test_decisions_change_labels_and_nothing_else(plain: DataSet, corrected: Pre
     assert data.summary.classes == plain.summary.classes
     assert data.summary.repaired["label corrected"] == 2
     assert data.summary.dropped["excluded by data.corrections"] == 1
-    found = data.findings.set_index("image_id")
-    assert found.loc[taken, "detail"] == f"{label_taken} -> {suggested}"
+    result = data.findings.set_index("image_id")
+    assert result.loc[taken, "detail"] == f"{label_taken} -> {suggested}"
     assert data.summary.labels_corrected == {"train": 1, "test": 1}
     assert data.summary.images_excluded == {"train": 1}
 

@@ -43,11 +43,11 @@ def test_a_filter_is_centred_and_keeps_a_constant() -> None:
     images[0, :, 4, 5] = 1
     images[1] = 0.25
     kernels = torch.stack([torch.ones(5, 5), torch.eye(5)])
-    found = _filtered(images, kernels)
+    result = _filtered(images, kernels)
     expected = torch.zeros(9, 11)
     expected[2:7, 3:8] = 1 / 25
-    torch.testing.assert_close(found[0, 0], expected, atol=1e-6, rtol=0)
-    torch.testing.assert_close(found[1], images[1], atol=1e-6, rtol=0)
+    torch.testing.assert_close(result[0, 0], expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(result[1], images[1], atol=1e-6, rtol=0)
 
 
 def test_contrast_keeps_the_mean_and_brightness_keeps_the_hue() -> None:

@@ -317,14 +317,14 @@ def test_no_image_becomes_smaller_than_it_is_ever_looked_at(
     assert (result.stored_size, result.image.size) == (stored, seen)
 
 
-def test_a_turned_photograph_is_told_upright() -> None:
+def test_a_turned_photograph_is_reported_upright() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     result = decode_rgb(saved(Image.new("RGB", (3000, 2100)), "JPEG", exif=exif))
     assert (result.stored_size, result.image.size) == ((2100, 3000), (1050, 1500))
 
 
-def test_twins_have_one_hash_and_others_another() -> None:
+def test_exact_duplicates_have_one_hash_and_others_another() -> None:
     """Hashes depend on pixels and shape, not on the file or the number of strips."""
     tall = noise(200, 12, 3)
     first = pixel_hash(Image.fromarray(tall))

@@ -20,7 +20,7 @@ import pytest
 
 from clothclf.data.fetch.download_folder import RECORD, Fetched, fetched_before
 from clothclf.data.fetch.fashion import fetch_fashion
-from clothclf.data.fetch.hub import fetch_from_hub, keep_from_hub
+from clothclf.data.fetch.hub import fetch_from_hub, fetch_to_cache
 from clothclf.data.fetch.kaggle import fetch_from_kaggle
 from clothclf.data.prepare import prepare
 from clothclf.errors import DataError
@@ -68,9 +68,9 @@ def fault(settings: HubSettings, folder: Path) -> str:
 
 def holds(folder: Path, files: dict[str, bytes]) -> bool:
     """Whether a folder contains exactly these files and a record."""
-    found = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
-    record = found.pop(RECORD, None)
-    return record is not None and {n: p.read_bytes() for n, p in found.items()} == files
+    result = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
+    record = result.pop(RECORD, None)
+    return record is not None and {n: p.read_bytes() for n, p in result.items()} == files
 
 
 def test_files_are_fetched_and_read(use: Use, tmp_path: Path, fashion: dict[str, bytes]) -> None:
@@ -196,8 +196,8 @@ def test_a_wrong_checksum(use: Use, tmp_path: Path, fashion: dict[str, bytes]) -
     hub.add_dataset(NAME, fashion, wrong=True)
     with hub.running() as address:
         use(address)
-        told = fault(SETTINGS, tmp_path / "fashion")
-    assert told.startswith(f"{FIRST}: the download does not match the checksum")
+        result = fault(SETTINGS, tmp_path / "fashion")
+    assert result.startswith(f"{FIRST}: the download does not match the checksum")
     assert not list(tmp_path.rglob("*.parquet"))
 
 
@@ -217,8 +217,8 @@ def test_what_the_hub_refuses(use: Use, tmp_path: Path, status: int, code: str, 
     hub.refuse_dataset(NAME, status, code)
     with hub.running() as address:
         use(address)
-        told = fault(SETTINGS, tmp_path / "fashion")
-    assert says in told
+        result = fault(SETTINGS, tmp_path / "fashion")
+    assert says in result
 
 
 def test_a_file_that_is_not_there_after_all(
@@ -255,9 +255,9 @@ def test_more_than_fits_the_disk(use: Use, tmp_path: Path, fashion: dict[str, by
     hub = Hub()
     hub.add_dataset(NAME, fashion)
     address_of = f"/api/datasets/{NAME}/revision/{COMMIT}?blobs=true"
-    listing = json.loads(hub.answers[address_of][2])
+    listing = json.loads(hub.responses[address_of][2])
     listing["siblings"][0]["size"] = 2**60
-    hub.answers[address_of] = (*hub.answers[address_of][:2], json.dumps(listing).encode())
+    hub.responses[address_of] = (*hub.responses[address_of][:2], json.dumps(listing).encode())
     with hub.running() as address:
         use(address)
         assert "MiB are free; choose another folder" in fault(SETTINGS, tmp_path / "fashion")
@@ -280,7 +280,7 @@ def there(use: Use, tmp_path: Path, fashion: dict[str, bytes]) -> Fetched:
 def test_what_is_there_is_known_again(there: Fetched) -> None:
     again = fetched_before(there.folder, thorough=True)
     assert again is not None
-    assert again.was_there
+    assert again.already_existed
     assert (again.origin, again.files, again.size) == (there.origin, there.files, there.size)
 
 
@@ -295,7 +295,7 @@ def test_a_file_that_changed_is_noticed(there: Fetched) -> None:
 
 
 @pytest.mark.parametrize("record", ["", "{}", "[1]", '{"files": 1}', "\0"])
-def test_a_damaged_record_is_told(there: Fetched, record: str) -> None:
+def test_a_damaged_record_is_reported(there: Fetched, record: str) -> None:
     (there.folder / RECORD).write_text(record)
     with pytest.raises(DataError, match="delete the folder and fetch it again"):
         fetched_before(there.folder)
@@ -333,30 +333,34 @@ def test_without_a_path_the_data_set_is_fetched_once(
     assert first.title == f"{NAME}@00000000"
     use("http://127.0.0.1:1")
     assert prepare(settings, tmp_path).summary == first
-    assert keep_from_hub(SETTINGS, tmp_path).was_there
+    assert fetch_to_cache(SETTINGS, tmp_path).already_existed
 
 
 def test_the_default_is_the_published_images_at_a_fixed_commit(
     use: Use, tmp_path: Path, fashion: dict[str, bytes]
 ) -> None:
     hub = Hub()
-    hub.answers[f"/api/datasets/{HUB_DATASET}/revision/{HUB_REVISION}?blobs=true"] = (404, {}, b"")
+    hub.responses[f"/api/datasets/{HUB_DATASET}/revision/{HUB_REVISION}?blobs=true"] = (
+        404,
+        {},
+        b"",
+    )
     with hub.running() as address:
         use(address)
         with pytest.raises(DataError, match=HUB_DATASET):
             prepare(DataSettings(source="hub"), tmp_path)
-    assert ("GET", next(iter(hub.answers))) in hub.asked
+    assert ("GET", next(iter(hub.responses))) in hub.asked
 
 
-def test_an_unreachable_hub_is_told_at_once(use: Use, tmp_path: Path) -> None:
+def test_an_unreachable_hub_is_reported_at_once(use: Use, tmp_path: Path) -> None:
     use("http://127.0.0.1:1")
     started = time.perf_counter()
     with pytest.raises(DataError) as caught:
         prepare(DataSettings(source="hub"), tmp_path)
     assert time.perf_counter() - started < 5
-    told = str(caught.value)
-    assert told.startswith("the Hugging Face hub http://127.0.0.1:1 cannot be reached")
-    assert told.endswith("set data.path to its downloaded files")
+    result = str(caught.value)
+    assert result.startswith("the Hugging Face hub http://127.0.0.1:1 cannot be reached")
+    assert result.endswith("set data.path to its downloaded files")
 
 
 def test_a_data_set_of_the_hub_that_nothing_reads_is_refused(tmp_path: Path) -> None:
@@ -371,14 +375,14 @@ def test_the_images_where_neither_place_answers(use: Use, tmp_path: Path) -> Non
     use("http://127.0.0.1:1")
     with pytest.raises(DataError) as caught:
         fetch_fashion("hub", tmp_path / "fashion")
-    told = str(caught.value)
-    assert "from the hub: the Hugging Face hub http://127.0.0.1:1 cannot be reached" in told
+    result = str(caught.value)
+    assert "from the hub: the Hugging Face hub http://127.0.0.1:1 cannot be reached" in result
     for address in (
         "https://www.kaggle.com/api/v1/datasets/download/paramaggarwal/fashion-product-images-small",
         f"https://huggingface.co/datasets/{HUB_DATASET}/resolve/{HUB_REVISION}/{FIRST}",
         f"https://huggingface.co/datasets/{HUB_DATASET}/resolve/{HUB_REVISION}/{SECOND}",
     ):
-        assert address in told
+        assert address in result
     assert list(tmp_path.iterdir()) == []
 
 
@@ -395,8 +399,8 @@ class Kaggle(Hub):
         self.service = "/api/v1/datasets.DatasetApiService"
         version = json.dumps({"currentVersionNumber": 3}).encode()
         kind = {"Content-Type": "application/json"}
-        self.answers[f"{self.service}/GetDataset"] = (200, kind, version)
-        self.answers[f"{self.service}/DownloadDataset"] = (302, {"Location": ARCHIVE}, b"")
+        self.responses[f"{self.service}/GetDataset"] = (200, kind, version)
+        self.responses[f"{self.service}/DownloadDataset"] = (302, {"Location": ARCHIVE}, b"")
         self.files[ARCHIVE] = archive
         md5 = base64.b64encode(checksum or hashlib.md5(archive, usedforsecurity=False).digest())
         self.headers[ARCHIVE] = {"Accept-Ranges": "bytes", "x-goog-hash": f"md5={md5.decode()}"}
@@ -433,7 +437,7 @@ def test_kaggles_archive_is_fetched_and_read(
     }  # fmt: skip
     again = fetched_before(folder, thorough=True)
     assert again is not None
-    assert again.was_there
+    assert again.already_existed
 
 
 def test_kaggles_archive_goes_on_where_it_was_cut(
@@ -477,7 +481,7 @@ def test_what_kaggle_refuses(
     use_kaggle: Use, tmp_path: Path, archive: bytes, status: int, says: str
 ) -> None:
     server = Kaggle(archive)
-    server.answers[f"{server.service}/GetDataset"] = (status, {}, b"")
+    server.responses[f"{server.service}/GetDataset"] = (status, {}, b"")
     with server.running() as address:
         use_kaggle(address)
         with pytest.raises(DataError) as caught:
@@ -495,7 +499,7 @@ def test_from_kaggle_first_then_from_the_hub(
     with hub.running() as address:
         use(address)
         assert fetch_fashion("auto", tmp_path / "fashion").source == "hub"
-    assert fetch_fashion("auto", tmp_path / "fashion").was_there
+    assert fetch_fashion("auto", tmp_path / "fashion").already_existed
 
 
 def test_without_kaggles_client_the_extra_is_named(

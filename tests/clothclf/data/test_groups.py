@@ -47,9 +47,9 @@ def tables(draw: st.DrawFn, one_label: bool) -> pd.DataFrame:
 
 def split(frame: pd.DataFrame, shares: tuple[float, float, float], seed: int) -> pd.DataFrame:
     train, valid, test = shares
-    wanted = SplitSettings(train=train, valid=valid, test=test, seed=seed, group="product")
-    groups = groups_to_split(frame, wanted)
-    return frame.assign(split=assign_splits(frame["label"], groups, wanted))
+    expected = SplitSettings(train=train, valid=valid, test=test, seed=seed, group="product")
+    groups = groups_to_split(frame, expected)
+    return frame.assign(split=assign_splits(frame["label"], groups, expected))
 
 
 @settings(max_examples=1000, deadline=None)
@@ -57,9 +57,9 @@ def split(frame: pd.DataFrame, shares: tuple[float, float, float], seed: int) ->
 def test_no_group_is_on_two_sides_and_shares_are_met_within_the_largest_group(
     frame: pd.DataFrame, shares: tuple[float, float, float], seed: int
 ) -> None:
-    made = split(frame, shares, seed)
-    assert made.groupby(GROUP)["split"].nunique().max() == 1
-    for _, members in made.groupby("label"):
+    created = split(frame, shares, seed)
+    assert created.groupby(GROUP)["split"].nunique().max() == 1
+    for _, members in created.groupby("label"):
         largest = members[GROUP].value_counts().iloc[0]
         # Three groups for 80, 10 and 10 % fill one split each, whatever their sizes.
         allowed = largest * max(1, 3 * shares[0] - 1) + 1
@@ -76,15 +76,15 @@ def test_groups_of_several_classes_and_their_duplicates_stay_together(
 ) -> None:
     components = connected(frame[GROUP], frame["pixel_hash"])
     try:
-        made = split(frame, shares, seed)
+        created = split(frame, shares, seed)
     except DataError:  # duplicates may leave a class fewer than three groups
         assert frame.groupby("label")[GROUP].nunique().min() >= 3
         assert frame.assign(part=components).groupby("label")["part"].nunique().min() < 5
         return
     for column in (GROUP, "pixel_hash"):
-        assert made.groupby(column)["split"].nunique().max() == 1
+        assert created.groupby(column)["split"].nunique().max() == 1
     largest = frame.groupby(components).size().max()
-    for _, members in made.groupby("label"):
+    for _, members in created.groupby("label"):
         for name, share in zip(SPLITS, shares, strict=True):
             count = (members["split"] == name).sum()
             assert abs(count - share * len(members)) <= 2 * largest
@@ -100,8 +100,8 @@ def test_connected_rows_share_values_step_by_step(rows: list[tuple[str, str]]) -
             was, to = numbers[i], numbers[j]
             numbers = [to if number == was else number for number in numbers]
     columns = zip(*rows, strict=True)
-    found = connected(*(pd.Series(column, dtype=object) for column in columns)).tolist()
-    assert len(set(zip(numbers, found, strict=True))) == len(set(numbers)) == len(set(found))
+    result = connected(*(pd.Series(column, dtype=object) for column in columns)).tolist()
+    assert len(set(zip(numbers, result, strict=True))) == len(set(numbers)) == len(set(result))
 
 
 def test_the_row_order_changes_nothing_and_the_seed_does() -> None:
@@ -136,8 +136,8 @@ def table(folder: Path, rows: list[tuple[str, ...]], header: str = "path,label,p
 def run(path: Path, group: str | None = "product", **options: object) -> DataSet:
     split = {"group": group, **options.pop("split", {})}  # type: ignore[dict-item]
     values = {"source": "table", "label": "label", "path": path, "image_size": 8}
-    made = DataSettings.model_validate({**values, "split": split, **options})
-    return prepare(made, path.parent / "cache")
+    created = DataSettings.model_validate({**values, "split": split, **options})
+    return prepare(created, path.parent / "cache")
 
 
 def refusal(path: Path, **options: object) -> str:
@@ -223,9 +223,9 @@ def test_groups_across_given_splits_are_counted_and_not_moved(tmp_path: Path) ->
     parts = ["train", "train", "valid", "test"] * 2 + ["train"] * 4 + ["valid"] * 4 + ["test"] * 4
     rows = [(*row, parts[n % len(parts)]) for n, row in enumerate(ROWS)]
     path = table(tmp_path, rows, "path,label,product,part")
-    made = run(path, split={"column": "part"})
-    assert Counter(made.manifest["split"]) == Counter(part for *_, part in rows)
-    across = made.manifest.groupby(GROUP)["split"].nunique().gt(1).sum()
-    assert made.summary.groups_across_splits == across > 0
+    created = run(path, split={"column": "part"})
+    assert Counter(created.manifest["split"]) == Counter(part for *_, part in rows)
+    across = created.manifest.groupby(GROUP)["split"].nunique().gt(1).sum()
+    assert created.summary.groups_across_splits == across > 0
     again = run(path, split={"column": "part", "given": "ignore"})
     assert again.summary.groups_across_splits == 0

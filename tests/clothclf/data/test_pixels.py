@@ -36,9 +36,9 @@ class CountingSource(KaggleSource):
 @pytest.fixture
 def images() -> dict[str, bytes]:
     """Images of several sizes; the third does not decode."""
-    made = {name: draw_jpeg(int(name), 10 + int(name) % 5, 20) for name in IDS}
-    made["3"] = b"no image"
-    return made
+    created = {name: draw_jpeg(int(name), 10 + int(name) % 5, 20) for name in IDS}
+    created["3"] = b"no image"
+    return created
 
 
 @pytest.fixture
@@ -78,8 +78,8 @@ def test_equal_pixels_have_equal_hashes_whatever_the_file(
 
     images = {"a": png(pixels, 1), "b": png(pixels, 9), "c": png(pixels.reshape(8, 4, 3), 1)}
     assert images["a"] != images["b"]
-    made = KaggleSource(kaggle.folder("id,articleType\n", images))
-    hashes = open_or_build(made, ["a", "b", "c"], 8, tmp_path / "cache").table["pixel_hash"]
+    created = KaggleSource(kaggle.folder("id,articleType\n", images))
+    hashes = open_or_build(created, ["a", "b", "c"], 8, tmp_path / "cache").table["pixel_hash"]
     assert hashes[0] == hashes[1]
     assert hashes[0] != hashes[2]
 
@@ -107,9 +107,9 @@ def test_other_sizes_ids_and_files_are_other_caches(
 
 
 def test_progress_ends_with_all_images(source: CountingSource, tmp_path: Path) -> None:
-    told: list[tuple[int, int]] = []
-    open_or_build(source, IDS, 24, tmp_path / "cache", lambda done, of: told.append((done, of)))
-    assert told[-1] == (len(IDS), len(IDS))
+    result: list[tuple[int, int]] = []
+    open_or_build(source, IDS, 24, tmp_path / "cache", lambda done, of: result.append((done, of)))
+    assert result[-1] == (len(IDS), len(IDS))
 
 
 def test_few_images_are_decoded_ahead(kaggle: KaggleBuilder, tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def damage(folder: Path, kind: str) -> None:
     "kind",
     [
         *(f"cache.json {how}" for how in ("missing", "empty", "truncated", "noise", "list")),
-        *(f"pictures.parquet {how}" for how in ("missing", "empty", "truncated", "noise")),
+        *(f"images.parquet {how}" for how in ("missing", "empty", "truncated", "noise")),
         *(f"pixels.npy {how}" for how in ("missing", "empty", "truncated", "noise", "zeroed")),
     ],
 )
@@ -182,6 +182,16 @@ def test_a_damaged_cache_is_noticed_and_built_again(
     assert np.array_equal(open_or_build(source, IDS, 24, cache).array, pixels)
     assert source.reads == len(IDS)
     assert [path.name for path in (cache / "pixels").iterdir()] == [folder.name]
+
+
+def test_a_cache_with_the_former_names_is_reused(source: CountingSource, tmp_path: Path) -> None:
+    folder = open_or_build(source, IDS, 24, tmp_path).path.parent
+    (folder / "images.parquet").rename(folder / "pictures.parquet")
+    meta = folder / "cache.json"
+    meta.write_text(meta.read_text().replace('"images"', '"pictures"'))
+    source.reads = 0
+    assert open_or_build(source, IDS, 24, tmp_path).table["id"].tolist() == IDS
+    assert source.reads == 0
 
 
 @pytest.fixture
@@ -232,10 +242,10 @@ def test_no_flipped_bit_is_ever_read(source: CountingSource, tmp_path: Path) -> 
         file.write_bytes(content)
         checked.checksum_file(file).write_bytes(checksums)
         try:
-            found = np.asarray(open_pixels(file))
+            result = np.asarray(open_pixels(file))
         except DataError:
             continue
-        assert np.array_equal(found, pixels)
+        assert np.array_equal(result, pixels)
 
 
 @pytest.mark.usefixtures("small_blocks")
@@ -257,14 +267,14 @@ def test_a_cache_without_checksums_is_built_again_in_one_sentence(
     source: CountingSource, tmp_path: Path
 ) -> None:
     """As written by earlier versions."""
-    told: list[str] = []
-    whole = open_or_build(source, IDS, 24, tmp_path / "cache", note=told.append)
-    assert told == []
+    result: list[str] = []
+    whole = open_or_build(source, IDS, 24, tmp_path / "cache", note=result.append)
+    assert result == []
     pixels = np.array(whole.array)
     whole.path.with_suffix(".json").unlink()
-    again = open_or_build(source, IDS, 24, tmp_path / "cache", note=told.append)
+    again = open_or_build(source, IDS, 24, tmp_path / "cache", note=result.append)
     assert np.array_equal(again.array, pixels)
-    assert told == [DECODED_AGAIN]
+    assert result == [DECODED_AGAIN]
 
 
 def test_a_place_that_cannot_hold_the_cache_is_one_sentence(

@@ -32,12 +32,12 @@ def run(path: Path, **options: object) -> DataSet:
     settings = DataSettings.model_validate(
         {"source": "kaggle", "path": path, "image_size": 8, **options}
     )
-    made = prepare(settings, path.parent / "cache")
-    summary = made.summary
-    assert summary.rows_read == len(made.manifest) + sum(summary.dropped.values())
-    assert sum(summary.images.values()) == len(made.manifest)
-    assert sum(summary.images_per_class.values()) == len(made.manifest)
-    return made
+    created = prepare(settings, path.parent / "cache")
+    summary = created.summary
+    assert summary.rows_read == len(created.manifest) + sum(summary.dropped.values())
+    assert sum(summary.images.values()) == len(created.manifest)
+    assert sum(summary.images_per_class.values()) == len(created.manifest)
+    return created
 
 
 @pytest.fixture
@@ -46,27 +46,27 @@ def clean(kaggle: KaggleBuilder) -> Path:
 
 
 def test_a_clean_source_is_taken_whole(clean: Path) -> None:
-    made = run(clean)
-    assert made.summary.images_per_class == COUNTS
-    assert made.summary.classes == ("Caps", "Shirts", "Tops")
-    assert (made.summary.dropped, made.summary.repaired) == ({}, {})
-    assert made.findings.empty
-    assert not made.summary.synthetic
-    assert made.summary.images == {"train": 38, "valid": 10, "test": 12}
+    created = run(clean)
+    assert created.summary.images_per_class == COUNTS
+    assert created.summary.classes == ("Caps", "Shirts", "Tops")
+    assert (created.summary.dropped, created.summary.repaired) == ({}, {})
+    assert created.findings.empty
+    assert not created.summary.synthetic
+    assert created.summary.images == {"train": 38, "valid": 10, "test": 12}
 
 
 def test_the_pixels_belong_to_their_ids(clean: Path) -> None:
     """Each image of each split has its own pixels and label."""
-    made = run(clean, min_images_per_class=15, max_images=40)
-    labels = dict(zip(made.manifest["id"], made.manifest["label"], strict=True))
+    created = run(clean, min_images_per_class=15, max_images=40)
+    labels = dict(zip(created.manifest["id"], created.manifest["label"], strict=True))
     for name in ("train", "valid", "test"):
-        split = made.split(name)
+        split = created.split(name)
         pixels = split.images(np.arange(len(split)))
         for place, image_id in enumerate(split.ids):
             stored = Image.open(clean / f"images/{image_id}.jpg")
             resized = np.asarray(stored.resize((8, 8), Image.Resampling.BILINEAR))
             assert np.array_equal(pixels[place], resized)
-            assert made.summary.classes[split.targets[place]] == labels[image_id]
+            assert created.summary.classes[split.targets[place]] == labels[image_id]
 
 
 @pytest.mark.parametrize(
@@ -74,32 +74,32 @@ def test_the_pixels_belong_to_their_ids(clean: Path) -> None:
 )
 def test_at_least_so_many_images_keep_a_class(clean: Path, least: int, kept: set[str]) -> None:
     """A class of exactly the minimum size stays, unlike in the published code (off by one)."""
-    made = run(clean, min_images_per_class=least)
-    assert set(made.summary.classes) == kept
-    assert made.summary.dropped == ({} if "Caps" in kept else {classes.SMALL_CLASS: 10})
+    created = run(clean, min_images_per_class=least)
+    assert set(created.summary.classes) == kept
+    assert created.summary.dropped == ({} if "Caps" in kept else {classes.SMALL_CLASS: 10})
 
 
 def test_a_class_that_falls_below_by_broken_images_goes(clean: Path) -> None:
     """The minimum counts usable images, not rows."""
     (clean / "images/1059.jpg").write_bytes(b"broken")
-    made = run(clean, min_images_per_class=10)
-    assert made.summary.classes == ("Shirts", "Tops")
-    assert made.summary.dropped == {classes.SMALL_CLASS: 9, stage.UNREADABLE: 1}
+    created = run(clean, min_images_per_class=10)
+    assert created.summary.classes == ("Shirts", "Tops")
+    assert created.summary.dropped == {classes.SMALL_CLASS: 9, stage.UNREADABLE: 1}
 
 
 def test_the_largest_classes_stay(clean: Path) -> None:
-    made = run(clean, max_classes=2)
-    assert made.summary.classes == ("Shirts", "Tops")
-    assert made.summary.dropped == {classes.SURPLUS_CLASS: 10}
+    created = run(clean, max_classes=2)
+    assert created.summary.classes == ("Shirts", "Tops")
+    assert created.summary.dropped == {classes.SURPLUS_CLASS: 10}
 
 
 def test_a_sample_is_in_proportion_and_seeded(clean: Path) -> None:
     def ids(seed: int) -> set[str]:
         split = SplitSettings(seed=seed)
-        made = run(clean, max_images=30, split=split)
-        assert made.summary.images_per_class == {"Tops": 15, "Shirts": 10, "Caps": 5}
-        assert made.summary.dropped == {classes.SURPLUS_IMAGE: 30}
-        return set(made.manifest["id"])
+        created = run(clean, max_images=30, split=split)
+        assert created.summary.images_per_class == {"Tops": 15, "Shirts": 10, "Caps": 5}
+        assert created.summary.dropped == {classes.SURPLUS_IMAGE: 30}
+        return set(created.manifest["id"])
 
     assert ids(0) == ids(0)
     assert ids(0) != ids(1)
@@ -110,17 +110,17 @@ def test_only_a_sample_is_decoded(clean: Path, tmp_path: Path) -> None:
     everything = run(clean, max_images=30)
     named = tmp_path / "left-out.txt"
     named.write_text(f"{everything.manifest['id'][0]}\n")
-    made = run(clean, max_images=30, exclude=named)
-    assert len(np.load(made.pixels, mmap_mode="r")) == 30
-    assert made.summary.dropped == {EXCLUDED: 1, classes.SURPLUS_IMAGE: 29}
-    assert everything.manifest["id"][0] not in set(made.manifest["id"])
+    created = run(clean, max_images=30, exclude=named)
+    assert len(np.load(created.pixels, mmap_mode="r")) == 30
+    assert created.summary.dropped == {EXCLUDED: 1, classes.SURPLUS_IMAGE: 29}
+    assert everything.manifest["id"][0] not in set(created.manifest["id"])
 
 
 def test_photographs_of_all_sizes_are_nothing_odd(kaggle: KaggleBuilder) -> None:
     table, images = kaggle.contents(COUNTS)
     photographs = {name: draw_jpeg(n, 10 + n, 12) for n, name in enumerate(images)}
-    made = run(kaggle.folder(table, photographs))
-    assert made.summary.repaired == {}
+    created = run(kaggle.folder(table, photographs))
+    assert created.summary.repaired == {}
 
 
 def test_a_sample_never_loses_a_class_unseen(kaggle: KaggleBuilder) -> None:
@@ -167,7 +167,7 @@ def test_everything_odd_is_counted_by_reason(kaggle: KaggleBuilder) -> None:
     }
     assert summary.repaired == {
         stage.CONVERTED: 1,
-        stage.ODD_SIZE: 1,
+        stage.UNUSUAL_SIZE: 1,
         table_reasons.UNQUOTED_COMMA: 1,
         table_reasons.SHORT_ROW: 1,
     }
@@ -195,12 +195,12 @@ def test_rows_are_kept_or_dropped_in_any_mess(kaggle: KaggleBuilder, seed: int) 
     for name in rng.sample(sorted(images), 6):
         images[name] = rng.choice([b"", b"junk", images[name][:100]])
     path = kaggle.folder("\n".join([header, *mess]), images)
-    made = run(path, min_images_per_class=6)
-    assert len(made.findings) > 0
-    assert made.manifest["id"].is_unique
+    created = run(path, min_images_per_class=6)
+    assert len(created.findings) > 0
+    assert created.manifest["id"].is_unique
 
 
-def test_twins_stay_on_one_side_unless_asked_otherwise(kaggle: KaggleBuilder) -> None:
+def test_exact_duplicates_stay_on_one_side_unless_asked_otherwise(kaggle: KaggleBuilder) -> None:
     """40 of 80 images are 20 pairs of exact duplicates, one pair with two labels."""
     table, images = kaggle.contents({"Tops": 40, "Shirts": 40})
     for number in (*range(1000, 1019), *range(1040, 1060)):
@@ -232,14 +232,14 @@ def test_the_fingerprint_follows_the_data_and_nothing_else(kaggle: KaggleBuilder
         run(kaggle.folder(table, repainted, name="repainted")),
         run(kaggle.folder(table, images), split=SplitSettings(seed=1)),
     ]
-    assert len({first, *(made.summary.fingerprint for made in others)}) == 4
+    assert len({first, *(created.summary.fingerprint for created in others)}) == 4
 
 
 def test_the_fingerprint_of_a_manifest_is_that_of_its_rows(clean: Path) -> None:
-    made = run(clean)
-    backwards = made.manifest.iloc[::-1]
-    assert fingerprint(backwards) == made.summary.fingerprint
-    assert fingerprint(made.manifest.iloc[1:]) != made.summary.fingerprint
+    created = run(clean)
+    backwards = created.manifest.iloc[::-1]
+    assert fingerprint(backwards) == created.summary.fingerprint
+    assert fingerprint(created.manifest.iloc[1:]) != created.summary.fingerprint
 
 
 def test_the_demo_is_prepared_like_any_source(tmp_path: Path) -> None:
@@ -262,12 +262,12 @@ def test_targets_can_be_handed_to_torch(clean: Path, recwarn: pytest.WarningsRec
     assert not recwarn.list
 
 
-def test_what_is_gone_is_one_sentence(clean: Path, tmp_path: Path) -> None:
-    made = run(clean)
+def test_what_is_missing_is_one_sentence(clean: Path, tmp_path: Path) -> None:
+    created = run(clean)
     with pytest.raises(DataError, match="no split 'dev'"):
-        made.split("dev")
+        created.split("dev")
     with pytest.raises(DataError, match="decoded images cannot be opened"):
-        SplitImages.open(made.manifest, made.summary.classes, tmp_path / "none.npy", "test")
+        SplitImages.open(created.manifest, created.summary.classes, tmp_path / "none.npy", "test")
 
 
 def test_a_class_is_cut_to_so_many_before_anything_is_decoded(clean: Path) -> None:
@@ -276,11 +276,11 @@ def test_a_class_is_cut_to_so_many_before_anything_is_decoded(clean: Path) -> No
     def ids(seed: int, most: int = 8) -> set[str]:
         split = SplitSettings(seed=seed)
         options = {"max_images_per_class": most, "min_images_per_class": 15, "max_classes": 2}
-        made = run(clean, split=split, **options)
-        assert made.summary.images_per_class == {"Tops": most, "Shirts": most}
-        assert made.summary.dropped[classes.SURPLUS_OF_CLASS] == 50 - 2 * most
-        assert len(np.load(made.pixels, mmap_mode="r")) == 2 * most
-        return set(made.manifest["id"])
+        created = run(clean, split=split, **options)
+        assert created.summary.images_per_class == {"Tops": most, "Shirts": most}
+        assert created.summary.dropped[classes.SURPLUS_OF_CLASS] == 50 - 2 * most
+        assert len(np.load(created.pixels, mmap_mode="r")) == 2 * most
+        return set(created.manifest["id"])
 
     assert ids(0) == ids(0)
     assert ids(0) != ids(1)
@@ -302,43 +302,44 @@ GIVEN = {"train/a": 20, "train/b": 10, "test/a": 6, "test/b": 4}
 
 
 def test_a_split_that_is_given_is_kept_and_completed(tmp_path: Path) -> None:
-    made = run(folder_of(tmp_path / "data", GIVEN), source="folder")
-    assert made.summary.images == {"train": 24, "valid": 6, "test": 10}
-    kept = made.manifest[made.manifest["split"] == "test"]
-    assert all(name.startswith("test/") for name in kept["id"])
+    created = run(folder_of(tmp_path / "data", GIVEN), source="folder")
+    assert created.summary.images == {"train": 24, "valid": 6, "test": 10}
+    saved = created.manifest[created.manifest["split"] == "test"]
+    assert all(name.startswith("test/") for name in saved["id"])
     assert (
-        made.summary.split_note == "test given by the source; valid drawn from its training split"
+        created.summary.split_note
+        == "test given by the source; valid drawn from its training split"
     )
 
 
 def test_a_split_that_is_given_can_be_ignored(tmp_path: Path) -> None:
     split = {"given": "ignore"}
-    made = run(folder_of(tmp_path / "data", GIVEN), source="folder", split=split)
-    assert made.summary.images == {"train": 26, "valid": 6, "test": 8}
-    assert made.summary.split_note == ""
+    created = run(folder_of(tmp_path / "data", GIVEN), source="folder", split=split)
+    assert created.summary.images == {"train": 26, "valid": 6, "test": 8}
+    assert created.summary.split_note == ""
 
 
 @pytest.mark.parametrize("limit", [{"max_images": 20}, {"max_images_per_class": 10}])
 def test_a_sample_takes_of_every_given_split(tmp_path: Path, limit: dict[str, int]) -> None:
-    made = run(folder_of(tmp_path / "data", GIVEN), source="folder", **limit)
-    assert made.summary.images["test"] in (5, 6)
-    assert made.summary.split_note.startswith("test given by the source")
+    created = run(folder_of(tmp_path / "data", GIVEN), source="folder", **limit)
+    assert created.summary.images["test"] in (5, 6)
+    assert created.summary.split_note.startswith("test given by the source")
 
 
-def test_twins_across_given_splits_are_told_and_not_moved(tmp_path: Path) -> None:
+def test_exact_duplicates_across_given_splits_are_reported_and_not_moved(tmp_path: Path) -> None:
     path = folder_of(tmp_path / "data", GIVEN)
     (path / "test/a/0.jpg").write_bytes((path / "train/a/0.jpg").read_bytes())
-    made = run(path, source="folder")
-    assert made.summary.images["test"] == 10
-    assert made.summary.exact_duplicates_across_splits == 1
+    created = run(path, source="folder")
+    assert created.summary.images["test"] == 10
+    assert created.summary.exact_duplicates_across_splits == 1
 
 
 def test_heic_is_left_out_with_its_own_reason(tmp_path: Path) -> None:
     path = folder_of(tmp_path / "data", {"a": 10, "b": 10})
     (path / "a/phone.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(99))
     (path / "b/broken.jpg").write_bytes(b"broken")
-    made = run(path, source="folder")
-    assert made.summary.dropped == {HEIC: 1, stage.UNREADABLE: 1}
+    created = run(path, source="folder")
+    assert created.summary.dropped == {HEIC: 1, stage.UNREADABLE: 1}
 
 
 def test_a_data_set_of_which_nothing_decodes_is_refused(tmp_path: Path) -> None:

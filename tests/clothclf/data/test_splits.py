@@ -16,14 +16,14 @@ SEEDS = range(8)
 PUBLISHED = SplitSettings()
 
 
-def table(seed: int, most_twins: int = 1) -> pd.DataFrame:
-    """Five classes of 20 to 300 images, in groups of 1 to `most_twins` of one label."""
+def table(seed: int, max_group: int = 1) -> pd.DataFrame:
+    """Five classes of 20 to 300 images, in groups of 1 to `max_group` of one label."""
     rng = np.random.default_rng(seed)
     rows = []
     for label in "abcde":
         left = int(rng.integers(20, 300))
         while left > 0:
-            size = min(left, int(rng.integers(1, most_twins + 1)))
+            size = min(left, int(rng.integers(1, max_group + 1)))
             rows += [(label, f"{label}{left}")] * size
             left -= size
     return pd.DataFrame(rows, columns=["label", "group"]).sample(frac=1, random_state=seed)
@@ -52,7 +52,7 @@ def test_each_class_is_split_to_the_nearest_image(
 @pytest.mark.parametrize("seed", SEEDS)
 def test_groups_stay_together_and_shares_stay_near(seed: int) -> None:
     """With enough single images, groups of up to 4 do not affect the fractions."""
-    frame = pd.concat([table(seed, most_twins=4), table(seed + 100)], ignore_index=True)
+    frame = pd.concat([table(seed, max_group=4), table(seed + 100)], ignore_index=True)
     frame["group"] = frame["group"] + np.where(frame.index < len(frame) / 2, "x", "y")
     got = split(frame, SplitSettings(seed=seed))
     sides = frame.assign(split=got).groupby("group")["split"].nunique()
@@ -75,7 +75,7 @@ def test_a_large_group_goes_where_it_fits() -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_row_order_changes_nothing(seed: int) -> None:
-    frame = table(seed, most_twins=3)
+    frame = table(seed, max_group=3)
     shuffled = frame.sample(frac=1, random_state=seed + 1)
     first = dict(zip(frame["group"], split(frame), strict=True))
     second = dict(zip(shuffled["group"], split(shuffled), strict=True))
@@ -110,7 +110,7 @@ def test_a_class_too_small_for_three_sides_is_named() -> None:
         split(frame)
 
 
-def test_a_class_of_one_twin_group_says_so() -> None:
+def test_a_class_of_one_exact_duplicate_group_says_so() -> None:
     frame = pd.DataFrame({"label": ["a"] * 9, "group": ["same"] * 9})
     with pytest.raises(DataError, match=r"class 'a' has 9 images \(1 different ones\)"):
         split(frame)
@@ -133,7 +133,7 @@ def given_split(
 
 def test_given_splits_are_kept_as_they_are() -> None:
     """Exact duplicates across given splits are reported, not moved."""
-    frame = table(0, most_twins=5)
+    frame = table(0, max_group=5)
     given = np.random.default_rng(0).choice(SPLITS, len(frame)).tolist()
     assert given_split(frame, given) == given
 
@@ -141,7 +141,7 @@ def test_given_splits_are_kept_as_they_are() -> None:
 @pytest.mark.parametrize("missing", ["valid", "test"])
 def test_a_missing_split_is_drawn_from_training(missing: str) -> None:
     """In proportion to the two fractions, in every class, and groups stay together."""
-    frame = table(1, most_twins=3)
+    frame = table(1, max_group=3)
     other = ({"valid", "test"} - {missing}).pop()
     held = frame["group"].map({g: i % 5 == 0 for i, g in enumerate(frame["group"].unique())})
     given = [other if is_held else "train" for is_held in held]

@@ -26,14 +26,14 @@ def test_wildcards_are_timms() -> None:
     assert not is_wildcard("vgg16")
 
 
-def test_unknown_names_are_told_with_near_ones() -> None:
+def test_unknown_names_are_reported_with_near_ones() -> None:
     with pytest.raises(ArchitectureError, match=r"'vgg61' is not known .*did you mean .*vgg16"):
         expand_names(["vgg61"])
     with pytest.raises(ArchitectureError, match="matches no timm architecture"):
         expand_names(["no_such_thing_*"])
 
 
-def test_a_tag_is_known_too_or_told_with_near_ones() -> None:
+def test_a_tag_is_known_too_or_reported_with_near_ones() -> None:
     assert expand_names(["vgg16.tv_in1k"]) == ["vgg16.tv_in1k"]
     for ask in (lambda name: expand_names([name]), lambda name: create_for_size(name, 64)):
         with pytest.raises(ArchitectureError, match=r"mean vgg16\.tv_in1k") as caught:

@@ -17,13 +17,13 @@ from clothclf.results import Weights
 from clothclf.settings import HeadSettings, ModelSettings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-PICTURES = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+IMAGES = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 TARGETS = torch.arange(8) % 3
-BODY = "test_resnet"
+BACKBONE = "test_resnet"
 
 
 def build(
-    name: str = BODY, head: HeadSettings | None = None, seed: int = 0, **options: object
+    name: str = BACKBONE, head: HeadSettings | None = None, seed: int = 0, **options: object
 ) -> Classifier:
     model = ModelSettings.model_validate({"weights": "none", **options})
     return build_classifier(name, head or HeadSettings(), model, 3, 32, RANDOM, seed)
@@ -33,7 +33,7 @@ def one_step(classifier: Classifier, learning_rate: float = 0.1) -> None:
     classifier.train()
     trained = [p for p in classifier.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=learning_rate)
-    nn.functional.cross_entropy(classifier(PICTURES), TARGETS).backward()
+    nn.functional.cross_entropy(classifier(IMAGES), TARGETS).backward()
     optimizer.step()
 
 
@@ -62,7 +62,7 @@ def test_a_fixed_frozen_backbone_is_untouched_by_training() -> None:
     assert all(parameter.grad is None for parameter in classifier.backbone.parameters())
     assert not any(module.training for module in classifier.backbone.modules())
     assert all(module.training for module in classifier.head.modules())
-    assert torch.equal(classifier.backbone(PICTURES), classifier.backbone(PICTURES))
+    assert torch.equal(classifier.backbone(IMAGES), classifier.backbone(IMAGES))
     assert classifier.backbone_is_deterministic()
 
 
@@ -81,7 +81,7 @@ def test_a_drifting_backbone_moves_its_batch_norm_statistics_and_nothing_else() 
     assert not classifier.backbone_is_deterministic()
     classifier.eval()
     after = state(classifier)
-    classifier(PICTURES)
+    classifier(IMAGES)
     assert changed(classifier, after) == set()
 
 
@@ -121,13 +121,13 @@ def test_the_trained_state_brings_back_what_training_changed(
     one_step(classifier)
     classifier.eval()
     saved = classifier.trained_state()
-    expected = classifier(PICTURES)
+    expected = classifier(IMAGES)
     one_step(classifier)
-    assert not torch.equal(classifier.eval()(PICTURES), expected)
+    assert not torch.equal(classifier.eval()(IMAGES), expected)
     fresh = build(**options)
     unknown = fresh.load_state_dict(saved, strict=False).unexpected_keys
     assert not unknown
-    assert torch.equal(fresh.eval()(PICTURES), expected)
+    assert torch.equal(fresh.eval()(IMAGES), expected)
     assert (set(saved) == set(classifier.state_dict())) == whole
     backbone = {name for name in saved if name.startswith("backbone.") and not whole}
     assert all("running_" in name or "num_batches" in name for name in backbone)
@@ -211,7 +211,7 @@ def test_a_state_hash_follows_every_value_and_name() -> None:
 def test_from_scratch_takes_no_weights(tmp_path) -> None:
     weights = Weights("file", "some.safetensors", "", tmp_path / "some.safetensors")
     with pytest.raises(WeightsError, match=r"mode: scratch starts from random weights"):
-        build_classifier(BODY, HeadSettings(), ModelSettings(mode="scratch"), 3, 32, weights, 0)
+        build_classifier(BACKBONE, HeadSettings(), ModelSettings(mode="scratch"), 3, 32, weights, 0)
 
 
 def test_a_size_that_is_refused_is_one_sentence() -> None:

@@ -60,7 +60,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixt
     return name
 
 
-def test_a_function_is_told_classes_and_size_as_far_as_it_takes_them(module: str) -> None:
+def test_a_function_is_reported_classes_and_size_as_far_as_it_takes_them(module: str) -> None:
     built = create_for_size(f"{module}:small", 32, num_classes=0)
     assert built.built_for == (0, 32)
     assert create_for_size(f"{module}:bare", 32, num_classes=0)(torch.zeros(1, 3, 8, 8)).ndim == 2
@@ -78,7 +78,7 @@ def test_a_function_is_told_classes_and_size_as_far_as_it_takes_them(module: str
         ("thing", "defines 'thing', which is not a function"),
     ],
 )
-def test_what_is_wrong_with_a_function_is_told_in_one_sentence(
+def test_what_is_wrong_with_a_function_is_reported_in_one_sentence(
     module: str, function: str, says: str
 ) -> None:
     with pytest.raises(ArchitectureError, match=says) as caught:
@@ -96,7 +96,7 @@ def test_what_is_wrong_with_a_function_is_told_in_one_sentence(
         ("../x:f", "neither a timm model name nor module:function"),
     ],
 )
-def test_a_module_that_is_not_there_is_told_before_anything_runs(name: str, says: str) -> None:
+def test_a_module_that_is_not_there_is_reported_before_anything_runs(name: str, says: str) -> None:
     with pytest.raises(ArchitectureError, match=says):
         expand_names([name])
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from clothclf.errors import CostError
-from clothclf.models.deploy import deployed, deployed_alike, randomize
+from clothclf.models.reparameterize import deployed, deployed_alike, randomize
 
 
 class Scaled(nn.Module):
@@ -67,7 +67,7 @@ def test_random_parameters_show_what_initial_ones_hide() -> None:
         deployed_alike(model, IMAGES)
 
 
-def test_a_conversion_that_fails_is_told_in_one_sentence() -> None:
+def test_a_conversion_that_fails_is_reported_in_one_sentence() -> None:
     model = nn.Sequential(Scaled(1.0))
     model[0].fuse = lambda: 1 / 0
     with pytest.raises(CostError, match="timm cannot reparameterize it: division by zero"):

@@ -39,7 +39,7 @@ def feed(classifier: Classifier, content: str = "these") -> ImageBatches:
     )
 
 
-def pictures_computed(classifier: Classifier, cache: Path, content: str = "these") -> int:
+def images_computed(classifier: Classifier, cache: Path, content: str = "these") -> int:
     """Count the images that the backbone processes for features of two views."""
     seen = 0
 
@@ -61,26 +61,26 @@ def test_what_is_kept_is_what_is_computed_and_is_found_again(tmp_path: Path) -> 
     classifier = build()
     images = feed(classifier)
     plain = BackboneFeatures(classifier, images, None).of("train", 2)
-    kept = BackboneFeatures(classifier, images, tmp_path).of("train", 2)
-    assert torch.equal(plain, kept)
+    saved = BackboneFeatures(classifier, images, tmp_path).of("train", 2)
+    assert torch.equal(plain, saved)
     mirrored = torch.from_numpy(images.splits["train"].pixels).flip(2)
     with torch.inference_mode():
         expected = classifier.features(classifier.normalization.apply(mirrored))
     assert torch.allclose(plain[1], expected, atol=1e-5)
-    assert pictures_computed(classifier, tmp_path) == 0
-    assert pictures_computed(build(hidden=8), tmp_path) == 0  # another head, the same body
+    assert images_computed(classifier, tmp_path) == 0
+    assert images_computed(build(hidden=8), tmp_path) == 0  # another head, the same backbone
 
 
 @pytest.mark.parametrize(
     ("other", "content"),
     [(build(seed=1), "these"), (build(precision="bfloat16"), "these"), (build(), "others")],
-    ids=["backbone", "precision", "pictures"],
+    ids=["backbone", "precision", "images"],
 )
 def test_what_changes_the_features_finds_none(
     other: Classifier, content: str, tmp_path: Path
 ) -> None:
-    assert pictures_computed(build(), tmp_path) == 140
-    assert pictures_computed(other, tmp_path, content) == 140
+    assert images_computed(build(), tmp_path) == 140
+    assert images_computed(other, tmp_path, content) == 140
     assert len(files_in(tmp_path)) == 2
 
 
@@ -102,7 +102,7 @@ def test_damaged_features_are_computed_again(
     else:
         (file.parent / "features.json").unlink()
     assert caplog.messages == []
-    assert pictures_computed(classifier, tmp_path) == 140
+    assert images_computed(classifier, tmp_path) == 140
     assert caplog.messages == ["the cached features are damaged; computing them again"]
     assert torch.equal(
         BackboneFeatures(classifier, feed(classifier), tmp_path).of("train", 2), before
@@ -149,7 +149,7 @@ def test_training_never_reaches_the_kept_file(tmp_path: Path) -> None:
 
 def test_bfloat16_features_are_close_and_float32_in_form() -> None:
     exact, narrow = build(), build(precision="bfloat16")
-    found = [BackboneFeatures(item, feed(item), None).of("valid")[0] for item in (exact, narrow)]
-    assert found[1].dtype == torch.float32
-    change = float((found[1] - found[0]).norm() / found[0].norm())
+    result = [BackboneFeatures(item, feed(item), None).of("valid")[0] for item in (exact, narrow)]
+    assert result[1].dtype == torch.float32
+    change = float((result[1] - result[0]).norm() / result[0].norm())
     assert 0 < change < 0.05

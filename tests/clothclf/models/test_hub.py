@@ -59,8 +59,8 @@ def resolve(*names: str) -> tuple[float, list[Weights]]:
     """Resolve `auto` weights; return the elapsed seconds and the results."""
     resolver = WeightsResolver("auto")
     started = time.perf_counter()
-    answers = [resolver.resolve(name) for name in names]
-    return time.perf_counter() - started, answers
+    predictions = [resolver.resolve(name) for name in names]
+    return time.perf_counter() - started, predictions
 
 
 @pytest.fixture
@@ -99,9 +99,9 @@ class WeightsHub(Hub):
 
 def test_auto_goes_on_with_random_weights_and_says_why(use: Use, closed: str) -> None:
     use(closed)
-    seconds, answers = resolve(*NAMES)
+    seconds, predictions = resolve(*NAMES)
     assert seconds < 5
-    for weights in answers:
+    for weights in predictions:
         assert (weights.origin, weights.sha256, weights.path) == ("random", "", None)
         assert f"the model hub {closed} cannot be reached" in weights.note
 
@@ -119,13 +119,16 @@ def test_pretrained_is_refused_with_the_remedy(use: Use, closed: str) -> None:
 def test_a_silent_hub_is_given_five_seconds_in_all(use: Use, silent: str) -> None:
     """The timeout applies once, not per architecture."""
     use(silent)
-    seconds, answers = resolve(*NAMES)
+    seconds, predictions = resolve(*NAMES)
     assert 4.5 < seconds < 6
-    assert {weights.origin for weights in answers} == {"random"}
-    assert "did not respond within 5 seconds" in answers[0].note or "timed out" in answers[0].note
+    assert {weights.origin for weights in predictions} == {"random"}
+    assert (
+        "did not respond within 5 seconds" in predictions[0].note
+        or "timed out" in predictions[0].note
+    )
 
 
-def test_what_is_no_web_server_is_told_at_once(use: Use) -> None:
+def test_what_is_no_web_server_is_reported_at_once(use: Use) -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(1)
@@ -161,7 +164,7 @@ def test_the_hub_can_be_switched_off(
     assert "disabled by HF_HUB_OFFLINE" in weights.note
 
 
-def test_an_architecture_without_weights_is_told_without_asking(use: Use, silent: str) -> None:
+def test_an_architecture_without_weights_is_reported_without_asking(use: Use, silent: str) -> None:
     use(silent)
     name = next(name for name in timm.list_models() if not timm.get_pretrained_cfg(name).hf_hub_id)
     seconds, (weights,) = resolve(name)
@@ -181,11 +184,11 @@ def test_the_hubs_weights_are_loaded_and_kept(use: Use, tmp_path: Path, closed: 
         )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
-    (lacking, loaded), *answers = json.loads(done.stdout.splitlines()[-1])
+    (lacking, loaded), *predictions = json.loads(done.stdout.splitlines()[-1])
     assert (lacking["origin"], loaded) == ("random", False)
     assert "timm/test_convnext" in lacking["note"]
     assert "cannot be downloaded" in lacking["note"]
-    for name, (weights, values) in zip(NAMES, answers, strict=True):
+    for name, (weights, values) in zip(NAMES, predictions, strict=True):
         content = hub.files[f"/{weights['name']}/resolve/main/model.safetensors"]
         assert (weights["origin"], weights["note"]) == ("pretrained", "")
         assert weights["sha256"] == hashlib.sha256(content).hexdigest()
@@ -195,6 +198,6 @@ def test_the_hubs_weights_are_loaded_and_kept(use: Use, tmp_path: Path, closed: 
         sorted(hub.files)
     )
     use(closed)
-    _, kept = resolve(*NAMES)
-    assert [each.sha256 for each in kept] == [weights["sha256"] for weights, _ in answers]
-    assert {each.origin for each in kept} == {"pretrained"}
+    _, saved = resolve(*NAMES)
+    assert [each.sha256 for each in saved] == [weights["sha256"] for weights, _ in predictions]
+    assert {each.origin for each in saved} == {"pretrained"}

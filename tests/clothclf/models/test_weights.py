@@ -165,8 +165,8 @@ def test_no_code_in_a_pickle_is_run(folder: Path) -> None:
             return os.mkdir, (str(folder / "run"),)
 
     torch.save({"a": Hostile()}, folder / "w.pth")
-    told = refusal(folder / "w.pth", "test_resnet")
-    assert "is not a readable weights file: it holds posix.mkdir besides tensors" in told
+    result = refusal(folder / "w.pth", "test_resnet")
+    assert "is not a readable weights file: it holds posix.mkdir besides tensors" in result
     assert not (folder / "run").exists()
 
 
@@ -189,10 +189,10 @@ def test_nobody_is_advised_to_run_what_is_in_a_file(
 ) -> None:
     """As torch does, which names the option that has it load without a check."""
     save(folder / "w.pth")
-    told = refusal(folder / "w.pth", "test_resnet")
-    assert "is not a readable weights file" in told
-    assert "weights_only" not in told
-    assert "\x1b" not in told
+    result = refusal(folder / "w.pth", "test_resnet")
+    assert "is not a readable weights file" in result
+    assert "weights_only" not in result
+    assert "\x1b" not in result
 
 
 @pytest.mark.parametrize("content", [b"", b"\x10" * 64, b"PK\x03\x04", b'{"a": 1}'])

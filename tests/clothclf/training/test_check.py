@@ -36,13 +36,13 @@ FINETUNE = ModelSettings(mode="finetune")
         ({"momentum": 0, "optimizer_options": {"nesterov": True}}, r"sgd rejects this: Nesterov"),
     ],
 )
-def test_a_faulty_optimiser_is_told_in_one_sentence(options: dict[str, Any], says: str) -> None:
+def test_a_faulty_optimiser_is_reported_in_one_sentence(options: dict[str, Any], says: str) -> None:
     with pytest.raises(SettingsError, match=says) as caught:
         check_recipe(TrainSettings.model_validate(options), FINETUNE, [])
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_all_details_of_options_are_told_at_once() -> None:
+def test_all_details_of_options_are_reported_at_once() -> None:
     options = {"optimizer": "lion", "optimizer_options": {"lr": 1, "bats": 2}}
     with pytest.raises(SettingsError) as caught:
         check_recipe(TrainSettings.model_validate(options), FINETUNE, [])

@@ -27,51 +27,57 @@ def predictions(seed: int, answered: int = 4, actual: int = 4, count: int = 97) 
 @pytest.mark.parametrize(("answered", "actual"), [(4, 4), (3, 4), (4, 3), (3, 3), (1, 2)])
 def test_metrics_equal_scikit_learns(seed: int, answered: int, actual: int) -> None:
     """Also if a class has no images, no predictions, or neither."""
-    made = predictions(seed, answered, actual)
-    got = evaluate(made, CLASSES)
-    answers = made.probabilities.argmax(1)
+    created = predictions(seed, answered, actual)
+    got = evaluate(created, CLASSES)
+    predicted = created.probabilities.argmax(1)
     numbers = list(range(4))
     each = metrics.precision_recall_fscore_support(
-        made.targets, answers, labels=numbers, zero_division=0
+        created.targets, predicted, labels=numbers, zero_division=0
     )
     assert got.images == 97
-    assert got.accuracy == pytest.approx(metrics.accuracy_score(made.targets, answers), abs=1e-12)
-    f1 = metrics.f1_score(made.targets, answers, labels=numbers, average="macro", zero_division=0)
+    assert got.accuracy == pytest.approx(
+        metrics.accuracy_score(created.targets, predicted), abs=1e-12
+    )
+    f1 = metrics.f1_score(
+        created.targets, predicted, labels=numbers, average="macro", zero_division=0
+    )
     assert got.metrics["macro_f1"] == pytest.approx(f1, abs=1e-12)
     for number, result in enumerate(got.per_class):
         assert result.label == CLASSES[number]
         values = (result.precision, result.recall, result.f1, result.images)
         assert values == pytest.approx([column[number] for column in each], abs=1e-12)
-    confusion = metrics.confusion_matrix(made.targets, answers, labels=numbers)
+    confusion = metrics.confusion_matrix(created.targets, predicted, labels=numbers)
     assert np.array_equal(got.confusion, confusion)
-    right = made.probabilities[np.arange(97), made.targets].astype(float)
+    right = created.probabilities[np.arange(97), created.targets].astype(float)
     assert got.metrics["loss"] == pytest.approx(-np.log(np.maximum(right, 1e-30)).mean(), abs=1e-12)
 
 
 @pytest.mark.parametrize(("answered", "actual"), [(4, 4), (3, 4), (4, 3), (1, 2)])
 def test_balanced_accuracy_is_scikit_learns(answered: int, actual: int) -> None:
-    made = predictions(1, answered, actual)
-    theirs = metrics.balanced_accuracy_score(made.targets, made.probabilities.argmax(1))
-    assert balanced_accuracy(made) == pytest.approx(theirs, abs=1e-12)
+    created = predictions(1, answered, actual)
+    theirs = metrics.balanced_accuracy_score(created.targets, created.probabilities.argmax(1))
+    assert balanced_accuracy(created) == pytest.approx(theirs, abs=1e-12)
 
 
 @pytest.mark.parametrize("classes", [2, 3, 7])
 @pytest.mark.parametrize("decimals", [1, 7])
 def test_auroc_is_scikit_learns(classes: int, decimals: int) -> None:
     """Also with many equal probabilities."""
-    made = drawn(classes, decimals)
-    shares = made.probabilities.astype(float)
+    created = drawn(classes, decimals)
+    shares = created.probabilities.astype(float)
     shares = shares / shares.sum(1, keepdims=True)
     scores = shares[:, 1] if classes == 2 else shares
-    theirs = metrics.roc_auc_score(made.targets, scores, multi_class="ovr", average="macro")
-    own = auroc(Predictions(made.ids, made.targets, shares))
+    theirs = metrics.roc_auc_score(created.targets, scores, multi_class="ovr", average="macro")
+    own = auroc(Predictions(created.ids, created.targets, shares))
     assert own == pytest.approx(theirs, abs=1e-9)
 
 
 def test_top5_accuracy_is_scikit_learns() -> None:
-    made = drawn(9, decimals=7)
-    theirs = metrics.top_k_accuracy_score(made.targets, made.probabilities, k=5, labels=range(9))
-    assert top5_accuracy(made) == pytest.approx(theirs, abs=1e-12)
+    created = drawn(9, decimals=7)
+    theirs = metrics.top_k_accuracy_score(
+        created.targets, created.probabilities, k=5, labels=range(9)
+    )
+    assert top5_accuracy(created) == pytest.approx(theirs, abs=1e-12)
 
 
 def test_a_metric_without_a_meaning_is_absent() -> None:
@@ -91,25 +97,25 @@ def drawn(classes: int, decimals: int) -> Predictions:
 
 
 def test_the_loss_is_scikit_learns_log_loss() -> None:
-    made = predictions(0)
-    shares = made.probabilities.astype(float)
-    expected = metrics.log_loss(made.targets, shares / shares.sum(1, keepdims=True))
-    assert evaluate(made, CLASSES).metrics["loss"] == pytest.approx(expected, abs=1e-6)
+    created = predictions(0)
+    shares = created.probabilities.astype(float)
+    expected = metrics.log_loss(created.targets, shares / shares.sum(1, keepdims=True))
+    assert evaluate(created, CLASSES).metrics["loss"] == pytest.approx(expected, abs=1e-6)
 
 
 def test_an_answer_of_no_chance_has_a_finite_loss() -> None:
     shares = np.array([[0.0, 1, 0, 0]], dtype=np.float32)
-    made = Predictions(["1"], np.array([0]), shares)
-    assert evaluate(made, CLASSES).metrics["loss"] == pytest.approx(69.08, abs=0.01)
+    created = Predictions(["1"], np.array([0]), shares)
+    assert evaluate(created, CLASSES).metrics["loss"] == pytest.approx(69.08, abs=0.01)
 
 
 def test_the_table_has_a_row_for_each_image() -> None:
     """Labels and predictions by name, and the probability of each class."""
-    made = predictions(1)
-    table = predictions_table(made, CLASSES)
+    created = predictions(1)
+    table = predictions_table(created, CLASSES)
     assert list(table.columns) == ["id", "label", "answer", *(f"p/{name}" for name in CLASSES)]
-    assert table["id"].tolist() == made.ids
-    assert [CLASSES.index(label) for label in table["label"]] == made.targets.tolist()
+    assert table["id"].tolist() == created.ids
+    assert [CLASSES.index(label) for label in table["label"]] == created.targets.tolist()
     shares = table[[f"p/{name}" for name in CLASSES]].to_numpy()
-    assert np.array_equal(shares, made.probabilities)
+    assert np.array_equal(shares, created.probabilities)
     assert [CLASSES.index(name) for name in table["answer"]] == shares.argmax(1).tolist()

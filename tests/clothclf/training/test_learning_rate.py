@@ -27,20 +27,20 @@ def an_optimizer(rate: float = 0.1) -> torch.optim.Optimizer:
 
 def by_torch(make: Any) -> list[float]:
     optimizer = an_optimizer()
-    scheduler, found = make(optimizer), []
+    scheduler, result = make(optimizer), []
     for _ in range(10 * STEPS):
-        found.append(optimizer.param_groups[0]["lr"])
+        result.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         scheduler.step()
-    return found
+    return result
 
 
 def by_timm(scheduler: Any) -> list[float]:
-    found = []
+    result = []
     for step in range(10 * STEPS):
         scheduler.step_update(step)
-        found.append(scheduler.optimizer.param_groups[0]["lr"])
-    return found
+        result.append(scheduler.optimizer.param_groups[0]["lr"])
+    return result
 
 
 @pytest.mark.parametrize("warmup_epochs", [None, 2, 3.5])

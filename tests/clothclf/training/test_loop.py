@@ -25,7 +25,7 @@ from clothclf.training.loop import Watcher, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SIZE = 32
-BODY = "test_resnet"
+BACKBONE = "test_resnet"
 CPU = torch.device("cpu")
 
 
@@ -42,7 +42,9 @@ def split(count: int, seed: int) -> SplitImages:
 SPLITS = {"train": split(70, 0), "valid": split(30, 1), "test": split(30, 2)}
 
 
-def build(head: HeadSettings | None = None, backbone: str = BODY, **options: object) -> Classifier:
+def build(
+    head: HeadSettings | None = None, backbone: str = BACKBONE, **options: object
+) -> Classifier:
     model = ModelSettings.model_validate({"weights": "none", **options})
     return build_classifier(backbone, head or HeadSettings(), model, 3, SIZE, RANDOM, 0)
 
@@ -74,7 +76,7 @@ def numbers(result: TrainingResult) -> list[tuple[float, ...]]:
 
 
 @pytest.mark.parametrize("horizontal_flip", [False, True])
-@pytest.mark.parametrize("backbone", [BODY, "test_efficientnet"])
+@pytest.mark.parametrize("backbone", [BACKBONE, "test_efficientnet"])
 def test_cached_features_train_the_head_as_images_do(backbone: str, horizontal_flip: bool) -> None:
     """With one and two views, a hidden layer, dropout and momentum: equal weights to 1e-4."""
     head = HeadSettings(hidden=8, dropout=0.3)
@@ -85,7 +87,7 @@ def test_cached_features_train_the_head_as_images_do(backbone: str, horizontal_f
         train(model, feed(model, horizontal_flip=horizontal_flip), recipe(), Watcher())
         for model in (cached, plain)
     ]
-    assert [result.route for result in results] == ["features", "pictures"]
+    assert [result.route for result in results] == ["features", "images"]
     plain_state = plain.state_dict()
     start = build(head, **options).state_dict()
     moved = 0.0
@@ -100,9 +102,9 @@ def test_cached_features_train_the_head_as_images_do(backbone: str, horizontal_f
     ("options", "augment", "route"),
     [
         ({}, {}, "features"),
-        ({}, {"crop_padding": 2}, "pictures"),
-        ({"batch_norm": "drifting"}, {}, "pictures"),
-        ({"mode": "finetune"}, {}, "pictures"),
+        ({}, {"crop_padding": 2}, "images"),
+        ({"batch_norm": "drifting"}, {}, "images"),
+        ({"mode": "finetune"}, {}, "images"),
     ],
 )
 def test_the_backbone_runs_once_only_where_that_is_the_same(
@@ -134,9 +136,9 @@ def test_features_are_those_of_each_view_in_order() -> None:
     """Original, flipped and validation images; progress ends at the total."""
     classifier = build()
     images = feed(classifier)
-    told: list[tuple[int, int]] = []
+    result: list[tuple[int, int]] = []
     features = BackboneFeatures(classifier, images, None).batches(
-        lambda done, total: told.append((done, total))
+        lambda done, total: result.append((done, total))
     )
     classifier.eval()
     with torch.no_grad():
@@ -147,8 +149,8 @@ def test_features_are_those_of_each_view_in_order() -> None:
         held_out, targets = next(features.held_out("valid"))
         assert torch.allclose(held_out, classifier.backbone(valid), atol=1e-5)
     assert np.array_equal(targets, SPLITS["valid"].targets)
-    assert told[-1] == (170, 170)
-    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    assert result[-1] == (170, 170)
+    assert [done for done, _ in result] == sorted(done for done, _ in result)
     with pytest.raises(ValueError, match="a few distinct views"):
         BackboneFeatures(classifier, feed(classifier, crop_padding=1), None).batches()
 
@@ -160,13 +162,13 @@ def test_training_that_reads_cached_features_knows_what_they_took(tmp_path: Path
         for classifier in (build(), build())
     )
     assert first.reused_seconds == 0
-    told = [json.loads(path.read_text())["seconds"] for path in tmp_path.rglob("features.json")]
-    assert len(told) == 2
-    assert second.reused_seconds == pytest.approx(sum(told))
-    assert second.full_seconds == second.seconds + sum(told) > second.seconds
+    result = [json.loads(path.read_text())["seconds"] for path in tmp_path.rglob("features.json")]
+    assert len(result) == 2
+    assert second.reused_seconds == pytest.approx(sum(result))
+    assert second.full_seconds == second.seconds + sum(result) > second.seconds
     for path in tmp_path.rglob("features.json"):  # as they were written before it was known
-        told = json.loads(path.read_text())
-        path.write_text(json.dumps({key: told[key] for key in told if key != "seconds"}))
+        result = json.loads(path.read_text())
+        path.write_text(json.dumps({key: result[key] for key in result if key != "seconds"}))
     classifier = build()
     third = train(classifier, feed(classifier), recipe(), Watcher(), cache=tmp_path)
     assert third.reused_seconds is None
@@ -251,7 +253,7 @@ def test_one_epoch_of_steps_is_plain_sgd() -> None:
     assert result.epochs[0].train_loss == pytest.approx(float(sum(losses)) / 70, abs=1e-5)
 
 
-def test_a_loss_that_explodes_is_told_with_step_and_epoch() -> None:
+def test_a_loss_that_explodes_is_reported_with_step_and_epoch() -> None:
     classifier = build(HeadSettings(hidden=8), standardize_features=True)
     with pytest.raises(TrainingError, match=r"from step \d+ of epoch \d+; lower train.learning_r"):
         train(classifier, feed(classifier), recipe(learning_rate=1e25), Watcher())
@@ -264,7 +266,7 @@ def test_features_that_are_not_finite_are_not_blamed_on_the_rate() -> None:
         train(classifier, feed(classifier), recipe(), Watcher())
 
 
-def test_a_validation_loss_that_explodes_is_told_with_its_epoch() -> None:
+def test_a_validation_loss_that_explodes_is_reported_with_its_epoch() -> None:
     """The training loss is computed before each step, so that one step leaves it finite."""
     classifier = build()
     images = ImageBatches(SPLITS, classifier.normalization, AugmentSettings(), 70, 0, CPU)

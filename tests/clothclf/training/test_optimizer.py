@@ -33,8 +33,8 @@ def test_by_default_the_optimiser_is_torchs_plain_sgd_over_one_group() -> None:
     assert type(optimizer) is torch.optim.SGD
     (group,) = optimizer.param_groups
     assert [id(p) for p in group["params"]] == [id(p) for p in classifier.parameters()]
-    told = {key: group[key] for key in ("lr", "momentum", "weight_decay", "nesterov", "fused")}
-    assert told == {
+    result = {key: group[key] for key in ("lr", "momentum", "weight_decay", "nesterov", "fused")}
+    assert result == {
         "lr": 0.05,
         "momentum": 0.9,
         "weight_decay": 0.01,
@@ -50,7 +50,7 @@ def test_layer_decay_gives_each_layer_timms_rate(name: str) -> None:
     model = ModelSettings(weights="none", mode="finetune")
     classifier = build_classifier(name, HeadSettings(), model, 3, size, RANDOM, 0)
     settings = recipe(layer_decay=0.5, weight_decay=0.05, decay_norms_and_biases=False)
-    found = {
+    result = {
         id(parameter): (group["lr_scale"], group["weight_decay"])
         for group in parameter_groups(classifier, settings)
         for parameter in group["params"]
@@ -64,10 +64,10 @@ def test_layer_decay_gives_each_layer_timms_rate(name: str) -> None:
         for group in groups
         for parameter in group["params"]
     }
-    backbone = {n: found[id(p)] for n, p in classifier.backbone.named_parameters()}
+    backbone = {n: result[id(p)] for n, p in classifier.backbone.named_parameters()}
     assert backbone == {n: value for n, value in expected.items() if n in backbone}
     assert len({scale for scale, _ in backbone.values()}) > 2
-    head = {n: found[id(p)] for n, p in classifier.head.named_parameters()}
+    head = {n: result[id(p)] for n, p in classifier.head.named_parameters()}
     assert head == {"0.weight": (1.0, 0.05), "0.bias": (1.0, 0.0)}
 
 
@@ -121,9 +121,9 @@ def test_an_optimisers_state_goes_through_a_file_bit_for_bit(name: str) -> None:
     file = io.BytesIO()
     torch.save({"state": optimizer_state(optimizer), "module": module.state_dict()}, file)
     file.seek(0)
-    kept = torch.load(file, weights_only=True)
-    again.load_state_dict(kept["module"])
-    load_optimizer_state(other, kept["state"])
+    saved = torch.load(file, weights_only=True)
+    again.load_state_dict(saved["module"])
+    load_optimizer_state(other, saved["state"])
     steps(module, optimizer, 2)
     steps(again, other, 2)
     for one, two in zip(module.state_dict().values(), again.state_dict().values(), strict=True):

@@ -108,11 +108,11 @@ def test_a_stopped_training_ends_as_if_it_had_not_been(
     expected = go(options, model, tmp_path / "none")
     assert expected is not None
     assert go(options, model, tmp_path, stop_after) is None
-    found = go(options, model, tmp_path)
-    assert found is not None
-    assert numbers(found[0]) == numbers(expected[0])
-    assert found[1] == expected[1]
-    assert found[0].draws == expected[0].draws
+    result = go(options, model, tmp_path)
+    assert result is not None
+    assert numbers(result[0]) == numbers(expected[0])
+    assert result[1] == expected[1]
+    assert result[0].draws == expected[0].draws
 
 
 def test_everything_together_stopped_at_every_step_ends_the_same(tmp_path: Path) -> None:
@@ -120,12 +120,12 @@ def test_everything_together_stopped_at_every_step_ends_the_same(tmp_path: Path)
     model = {"mode": "finetune"}
     expected = go(EVERYTHING, model, tmp_path / "none")
     stops = 0
-    while (found := go(EVERYTHING, model, tmp_path, 1)) is None:
+    while (result := go(EVERYTHING, model, tmp_path, 1)) is None:
         stops += 1
     assert stops == 2 * STEPS
     assert expected is not None
-    assert numbers(found[0]) == numbers(expected[0])
-    assert found[1] == expected[1]
+    assert numbers(result[0]) == numbers(expected[0])
+    assert result[1] == expected[1]
 
 
 def test_an_average_equals_one_by_hand(tmp_path: Path) -> None:
@@ -139,17 +139,17 @@ def test_an_average_equals_one_by_hand(tmp_path: Path) -> None:
     optimizer = make_optimizer(plain, settings)
     step = EagerStep(plain, optimizer)
     torch.manual_seed(1)  # the loop's, of seed 0 and epoch 1
-    kept: dict[str, torch.Tensor] = {}
+    saved: dict[str, torch.Tensor] = {}
     for number, (inputs, targets) in enumerate(images.train(1)):
         step(inputs, targets)
         share = min(0.2, number / (number + 10))
         for name, value in plain.state_dict().items():
             if number == 0 or not value.is_floating_point():
-                kept[name] = value.clone()
+                saved[name] = value.clone()
             else:
-                kept[name] = share * kept[name] + (1 - share) * value
+                saved[name] = share * saved[name] + (1 - share) * value
     for name, value in classifier.state_dict().items():
-        assert torch.allclose(value, kept[name], atol=1e-5), name
+        assert torch.allclose(value, saved[name], atol=1e-5), name
         moved = plain.state_dict()[name]
         assert not value.is_floating_point() or not torch.equal(value, moved), name
 
@@ -191,8 +191,8 @@ def test_balanced_weights_equal_a_loss_by_hand() -> None:
     objective = make_objective(recipe(class_weights="balanced"), targets, 3, CPU)
     losses = functional.cross_entropy(scores[:, :3], torch.from_numpy(targets), reduction="none")
     of_classes = [losses[targets == number].mean() for number in range(3)]
-    found = objective.loss(scores[:, :3], torch.from_numpy(targets))
-    assert float(found) == pytest.approx(float(torch.stack(of_classes).mean()), rel=1e-6)
+    result = objective.loss(scores[:, :3], torch.from_numpy(targets))
+    assert float(result) == pytest.approx(float(torch.stack(of_classes).mean()), rel=1e-6)
 
 
 def test_smoothed_labels_equal_a_loss_by_hand() -> None:
@@ -227,17 +227,17 @@ def test_parts_of_a_batch_add_up_to_it(shares: bool) -> None:
     weights = torch.tensor([0.5, 2.0, 1.0])
     expected = functional.one_hot(targets, 3).float()
     given = 0.7 * expected + 0.3 * expected.flip(0) if shares else targets
-    found = []
+    result = []
     for parts in (1, 3):
         torch.manual_seed(1)
         module = torch.nn.Linear(12, 3)
         optimizer = make_optimizer(module, recipe())
         step = EagerStep(module, optimizer, Objective(0.1, weights), 0.05, parts)
         loss, correct = step(inputs, given)
-        found.append((float(loss), int(correct), module.weight.detach().clone()))
-    assert found[0][0] == pytest.approx(found[1][0], rel=1e-6)
-    assert found[0][1] == found[1][1]
-    assert torch.allclose(found[0][2], found[1][2], atol=1e-7)
+        result.append((float(loss), int(correct), module.weight.detach().clone()))
+    assert result[0][0] == pytest.approx(result[1][0], rel=1e-6)
+    assert result[0][1] == result[1][1]
+    assert torch.allclose(result[0][2], result[1][2], atol=1e-7)
 
 
 @pytest.mark.parametrize("bound", [0.01, 1e6])
@@ -320,7 +320,7 @@ def test_a_mixed_image_is_right_where_its_larger_share_is_answered() -> None:
 def test_a_frozen_backbone_sees_images_that_have_no_few_views(augment: dict[str, Any]) -> None:
     classifier = build()
     images, settings = prepared({"epochs": 1, "augment": augment}, classifier)
-    assert train(classifier, images, settings, Watcher()).route == "pictures"
+    assert train(classifier, images, settings, Watcher()).route == "images"
 
 
 def test_balanced_classes_go_through_features_as_through_images() -> None:
@@ -328,7 +328,7 @@ def test_balanced_classes_go_through_features_as_through_images() -> None:
     targets = np.repeat([0, 1, 2], [40, 10, 20])
     pixels = rng.integers(0, 256, (70, 32, 32, 3), dtype=np.uint8)
     part = SplitImages([str(n) for n in range(70)], targets, np.arange(70), pixels)
-    found = []
+    actual = []
     for mix in (0.0, 1e-9):  # images are only looked at where they could be mixed
         classifier = build(standardize_features=True)
         augment = AugmentSettings(mixup=1.0, mix_probability=mix)
@@ -342,14 +342,14 @@ def test_balanced_classes_go_through_features_as_through_images() -> None:
             sampling="balanced",
         )
         result = train(classifier, images, recipe(epochs=2, sampling="balanced"), Watcher())
-        found.append((result.route, numbers(result)))
-    assert [route for route, _ in found] == ["features", "pictures"]
-    assert np.allclose(found[0][1], found[1][1], atol=1e-4)
+        actual.append((result.route, numbers(result)))
+    assert [route for route, _ in actual] == ["features", "images"]
+    assert np.allclose(actual[0][1], actual[1][1], atol=1e-4)
 
 
 def test_a_probe_takes_the_recipes_own_steps() -> None:
     classifier = build(mode="finetune")
     images, settings = prepared(EVERYTHING, classifier)
-    found = probe_training(classifier, images, settings, ["float32"], 0.0, lambda: 1)
-    assert found.route == "pictures"
-    assert found.times["float32"].step_s > 0
+    result = probe_training(classifier, images, settings, ["float32"], 0.0, lambda: 1)
+    assert result.route == "images"
+    assert result.times["float32"].step_s > 0

@@ -55,10 +55,10 @@ def test_stopped_at_every_step_it_still_ends_the_same(tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     expected = go(tmp_path / "none", "finetune")
     stops = 0
-    while (found := go(tmp_path, "finetune", 1)) is None:
+    while (result := go(tmp_path, "finetune", 1)) is None:
         stops += 1
     assert stops == 3 * STEPS
-    assert found == expected
+    assert result == expected
 
 
 def test_a_finished_training_is_not_trained_again(tmp_path: Path) -> None:
@@ -66,16 +66,16 @@ def test_a_finished_training_is_not_trained_again(tmp_path: Path) -> None:
     assert go(tmp_path, "finetune", stop_after=1) == first
 
 
-def test_what_was_done_before_is_told_first(tmp_path: Path) -> None:
+def test_what_was_done_before_is_reported_first(tmp_path: Path) -> None:
     go(tmp_path, "finetune", STEPS + 2)
-    told: list[object] = []
+    output: list[object] = []
     classifier = build(HeadSettings(hidden=4, dropout=0.3), mode="finetune")
     watcher = Watcher(
-        on_epoch=lambda result: told.append(result.epoch),
-        on_resumed=lambda done, steps: told.append(([result.epoch for result in done], steps)),
+        on_epoch=lambda result: output.append(result.epoch),
+        on_resumed=lambda done, steps: output.append(([result.epoch for result in done], steps)),
     )
     train(classifier, feed(classifier), recipe(schedule="cosine"), watcher, checkpoints=tmp_path)
-    assert told == [([1], 2), 2, 3]
+    assert output == [([1], 2), 2, 3]
 
 
 @pytest.mark.parametrize("name", ["checkpoint.json", "*.pt"])

@@ -77,9 +77,9 @@ def test_a_recorded_step_is_the_step(options: dict[str, object]) -> None:
         recorded.append(RecordedStep(eager, module, optimizer, record))
         return recorded[0]
 
-    found = carry_out(module, make, 16, 16, 7, 16, **options)
+    result = carry_out(module, make, 16, 16, 7, 16, **options)
     expected = carry_out(network(), lambda eager, _: eager, 16, 16, 7, 16, **options)
-    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(result, expected, strict=True))
     assert replays == 3
     assert recorded[0].error == ""
 
@@ -90,16 +90,16 @@ def test_a_step_that_cannot_be_recorded_goes_eagerly() -> None:
         raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
     module = network()
-    made: list[RecordedStep] = []
+    created: list[RecordedStep] = []
 
     def make(eager: EagerStep, optimizer: torch.optim.Optimizer) -> RecordedStep:
-        made.append(RecordedStep(eager, module, optimizer, record))
-        return made[0]
+        created.append(RecordedStep(eager, module, optimizer, record))
+        return created[0]
 
-    found = carry_out(module, make, 16, 16)
+    result = carry_out(module, make, 16, 16)
     expected = carry_out(network(), lambda eager, _: eager, 16, 16)
-    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
-    assert made[0].error == "operation not permitted when stream is capturing"
+    assert all(torch.equal(a, b) for a, b in zip(result, expected, strict=True))
+    assert created[0].error == "operation not permitted when stream is capturing"
 
 
 class Greedy(nn.Module):

@@ -16,7 +16,7 @@ from clothclf.models.weights import RANDOM
 from clothclf.settings import HeadSettings, ModelSettings
 from clothclf.training.loop import Watcher, train
 from clothclf.training.teacher import Teacher
-from tests.clothclf.training.test_loop import BODY, CPU, SIZE, build, feed, numbers, recipe
+from tests.clothclf.training.test_loop import BACKBONE, CPU, SIZE, build, feed, numbers, recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 PUPILS = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -24,7 +24,7 @@ PUPILS = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 def another(seed: int, size: int = SIZE) -> Classifier:
     model = ModelSettings.model_validate({"weights": "none", "mode": "finetune"})
-    return build_classifier(BODY, HeadSettings(), model, 3, size, RANDOM, seed).eval()
+    return build_classifier(BACKBONE, HeadSettings(), model, 3, size, RANDOM, seed).eval()
 
 
 def some_pixels(count: int = 70) -> torch.Tensor:
@@ -38,13 +38,15 @@ def test_a_target_is_the_label_and_the_mean_of_answers_in_their_shares() -> None
     assert networks[0].normalization != PUPILS
     pixels, labels = some_pixels(), torch.arange(70) % 3
     teacher = Teacher([(network, SIZE) for network in networks], 0.7, PUPILS, CPU)
-    found = teacher.targets(PUPILS.apply(pixels), labels)
+    result = teacher.targets(PUPILS.apply(pixels), labels)
     with torch.no_grad():
-        answers = [network(network.normalization.apply(pixels)).softmax(1) for network in networks]
-    expected = 0.3 * torch.eye(3)[labels] + 0.7 * (answers[0] + answers[1]) / 2
-    assert found.dtype == torch.float32
-    assert torch.allclose(found, expected, atol=1e-5)
-    assert not torch.allclose(answers[0], answers[1], atol=1e-3)
+        predictions = [
+            network(network.normalization.apply(pixels)).softmax(1) for network in networks
+        ]
+    expected = 0.3 * torch.eye(3)[labels] + 0.7 * (predictions[0] + predictions[1]) / 2
+    assert result.dtype == torch.float32
+    assert torch.allclose(result, expected, atol=1e-5)
+    assert not torch.allclose(predictions[0], predictions[1], atol=1e-3)
 
 
 def test_a_mixed_target_keeps_its_shares() -> None:
@@ -71,7 +73,7 @@ def test_normalisation_is_undone() -> None:
     assert torch.allclose(PUPILS.undo(PUPILS.apply(pixels)), pixels.float(), atol=1e-3)
 
 
-def test_a_pupil_of_the_answers_alone_comes_to_its_teacher() -> None:
+def test_a_student_of_the_answers_alone_comes_to_its_teacher() -> None:
     """With a label weight of 0, wrong labels are ignored and the student matches its teacher."""
     right = build(mode="finetune")
     train(right, feed(right), recipe(epochs=6), Watcher())

@@ -76,7 +76,7 @@ class RunBundle:
 
 
 @dataclass(frozen=True)
-class Begun:
+class Started:
     """A node has started the run."""
 
     node: str
@@ -110,7 +110,7 @@ class Ended:
     """Why measured speeds are unreliable; empty if the run had the node to itself."""
 
 
-Message = Begun | Lines | Chunk | Ended
+Message = Started | Lines | Chunk | Ended
 
 
 @dataclass
@@ -168,7 +168,7 @@ def make_bundle(
     )
 
 
-def place(folder: Path, name: str) -> Path:
+def received_path(folder: Path, name: str) -> Path:
     """Return the path of a received file; raises ValueError for names that lead out of `folder`.
 
     A run's files are in its folder or one level below.
@@ -188,8 +188,8 @@ def read_chunk(path: str, start: int) -> tuple[bytes, str]:
 
 
 def _look(path: Path) -> tuple[Path, int, int]:
-    found = path.stat()
-    return path, found.st_size, found.st_mtime_ns
+    status = path.stat()
+    return path, status.st_size, status.st_mtime_ns
 
 
 def _sample(path: Path) -> str:

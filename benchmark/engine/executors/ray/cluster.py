@@ -179,11 +179,11 @@ def _not_let_in(address: str) -> str:
 @contextlib.contextmanager
 def _own_signal_handlers() -> Iterator[None]:
     """Restore our signal handlers, because Ray installs its own for SIGTERM."""
-    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for number, handler in kept.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
 
@@ -194,7 +194,7 @@ def alive_nodes() -> list[dict[str, Any]]:
     return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) > 0]
 
 
-def places(nodes: list[dict[str, Any]], cpus: float, gpus: float) -> int:
+def capacity(nodes: list[dict[str, Any]], cpus: float, gpus: float) -> int:
     """Return how many runs with these resources fit on otherwise idle nodes."""
     return sum(
         min(

@@ -12,7 +12,7 @@ from typing import Any
 from benchmark.engine.executors.base import Executor, Resources, RunAtWork, one_process_per_gpu
 from benchmark.engine.executors.ray import node, versions
 from benchmark.engine.executors.ray.bundle import FileRefs, Message, RunBundle, make_bundle
-from benchmark.engine.executors.ray.cluster import alive_nodes, check_reachable, joined, places
+from benchmark.engine.executors.ray.cluster import alive_nodes, capacity, check_reachable, joined
 from benchmark.engine.executors.ray.ray_run import RayRun, Task
 from benchmark.engine.process import Limits
 from benchmark.errors import ClusterError
@@ -41,14 +41,14 @@ class RayExecutor:
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        self._at_most = resources.workers
+        self._max_runs = resources.workers
         self._cpus = cpus_per_run(resources)
         self._gpus = _gpus_per_run(resources, device)
         threads = max(1, int(self._cpus))
         self._limits = dataclasses.replace(limits, threads=threads)
-        self._looked_at, self._places = 0.0, 0
-        if not self.places():
-            raise ClusterError(_no_place(self._cpus, self._gpus))
+        self._looked_at, self._capacity = 0.0, 0
+        if not self.capacity():
+            raise ClusterError(_no_resources(self._cpus, self._gpus))
         self._versions = versions.finder()()
         self._home = ray.get_runtime_context().get_node_id()
         self._file_refs = FileRefs()
@@ -64,17 +64,17 @@ class RayExecutor:
             _generator_backpressure_num_objects=AHEAD,
         )(node.run_task)
 
-    def places(self) -> int:
+    def capacity(self) -> int:
         """Return the number of runs that the cluster currently has room for."""
         now = time.monotonic()
-        if not self._places or now - self._looked_at > LOOKED_AT_EVERY_S:
+        if not self._capacity or now - self._looked_at > LOOKED_AT_EVERY_S:
             self._looked_at = now
-            self._places = places(alive_nodes(), self._cpus, self._gpus)
-        return self._places
+            self._capacity = capacity(alive_nodes(), self._cpus, self._gpus)
+        return self._capacity
 
     def at_a_time(self) -> int:
         """Return the maximum number of running and waiting runs; one may always wait."""
-        return self._at_most or max(1, self.places())
+        return self._max_runs or max(1, self.capacity())
 
     def waits_for(self, spec: RunSpec, running: int) -> str:
         """Return nothing if a node can probably start the run immediately."""
@@ -103,15 +103,15 @@ class RayExecutor:
             versions=self._versions,
             home=self._home,
         )
-        answers = self._task.remote(bundle, self._stop_signal)
+        replies = self._task.remote(bundle, self._stop_signal)
 
         def messages() -> Iterator[Message]:
-            for answer in answers:
-                yield ray.get(answer)
+            for reply in replies:
+                yield ray.get(reply)
 
         def cancel(insist: bool) -> None:
             with contextlib.suppress(Exception):  # it may have ended already
-                ray.cancel(answers, force=insist)
+                ray.cancel(replies, force=insist)
 
         request_stop = functools.partial(self._stop_signal.set.remote, bundle.run)
         return Task(messages(), request_stop, cancel)
@@ -160,16 +160,16 @@ def cpus_per_run(resources: Resources) -> float:
 def _gpus_per_run(resources: Resources, device: str) -> float:
     if resources.gpus_per_run is not None:
         return resources.gpus_per_run
-    there = any(found["Resources"].get("GPU", 0) for found in alive_nodes())
-    return 1.0 if device == "cuda" or (device == "auto" and there) else 0.0
+    has_gpus = any(node["Resources"].get("GPU", 0) for node in alive_nodes())
+    return 1.0 if device == "cuda" or (device == "auto" and has_gpus) else 0.0
 
 
-def _no_place(cpus: float, gpus: float) -> str:
+def _no_resources(cpus: float, gpus: float) -> str:
     need = f"{cpus:g} CPUs" + (f" and {gpus:g} GPUs" if gpus else "")
     have = "; ".join(
-        f"{found['NodeManagerAddress']} has {found['Resources'].get('CPU', 0):g} and "
-        f"{found['Resources'].get('GPU', 0):g}"
-        for found in alive_nodes()
+        f"{node['NodeManagerAddress']} has {node['Resources'].get('CPU', 0):g} and "
+        f"{node['Resources'].get('GPU', 0):g}"
+        for node in alive_nodes()
     )
     return (
         f"--executor ray: no node has {need} for a run ({have or 'no node has CPUs'}); lower "

@@ -21,15 +21,15 @@ import filelock
 from benchmark.engine.executors.ray import versions
 from benchmark.engine.executors.ray.bundle import (
     CHUNK_BYTES,
-    Begun,
     Chunk,
     Ended,
     FileRef,
     Lines,
     Message,
     RunBundle,
-    place,
+    Started,
     read_chunk,
+    received_path,
 )
 from benchmark.engine.executors.ray.ray_errors import error_text
 from benchmark.engine.process import RunProcess
@@ -43,7 +43,7 @@ from clothclf.data.checked import checksum_file
 
 FOLDER_VARIABLE = "BENCH_NODE_FOLDER"
 """Variable that names a node's folder for data, weights and current runs."""
-LOOK_EVERY_S = 0.25
+POLL_INTERVAL_S = 0.25
 OWN_FILES = (files.SPEC, files.CONFIG, files.MANIFEST, files.FINDINGS)
 """Files that are not sent back, because the driver's machine has them."""
 
@@ -78,17 +78,17 @@ def node_folder() -> Path:
 def run_task(bundle: RunBundle, stop_signal: Any) -> Iterator[Message]:
     """Execute a run on this node; yield its events, then its files, then how it ended."""
     node = node_name()
-    yield Begun(node)
-    unlike = versions.difference(bundle.versions, versions.finder()(), node)
-    if unlike:
-        yield Ended("refused", unlike)
+    yield Started(node)
+    mismatch = versions.difference(bundle.versions, versions.finder()(), node)
+    if mismatch:
+        yield Ended("refused", mismatch)
         return
     with contextlib.ExitStack() as around:
         try:
             folder = around.enter_context(_run_folder(bundle))
             spec = _unpack(bundle, folder)
             process = _start(bundle, spec, folder)
-        except Exception as error:  # disk, network, object store: faults of the node, not the run
+        except Exception as error:  # disk, network, object store: errors of the node, not the run
             yield Ended("refused", f"node {node}: {error_text(error, str(node_folder()))}")
             return
         around.callback(process.end)
@@ -130,19 +130,19 @@ def _unpack(bundle: RunBundle, folder: RunFolder) -> RunSpec:
     """Write the input files of the run; return its spec with this node's paths."""
     (folder.path / files.CHECKPOINTS).mkdir()
     for name, content in bundle.small.items():
-        target = place(folder.path, name)
+        target = received_path(folder.path, name)
         target.parent.mkdir(exist_ok=True)
         target.write_bytes(content)
     for name, file_ref in bundle.large.items():
-        target = place(folder.path, name)
+        target = received_path(folder.path, name)
         target.parent.mkdir(exist_ok=True)
-        shutil.copyfile(_at_hand(file_ref, bundle.home), target)
+        shutil.copyfile(_local_copy(file_ref, bundle.home), target)
     original = RunSpec.model_validate_json(bundle.spec)
     weights = original.weights
     if bundle.weights is not None:
-        weights = dataclasses.replace(weights, path=_at_hand(bundle.weights, bundle.home))
+        weights = dataclasses.replace(weights, path=_local_copy(bundle.weights, bundle.home))
     paths = {
-        "pixels": _at_hand(bundle.pixels, bundle.home),
+        "pixels": _local_copy(bundle.pixels, bundle.home),
         "cache": node_folder() / "cache",
         "weights": weights,
     }
@@ -151,18 +151,18 @@ def _unpack(bundle: RunBundle, folder: RunFolder) -> RunSpec:
     return spec
 
 
-def _at_hand(file_ref: FileRef, home: str) -> Path:
+def _local_copy(file_ref: FileRef, home: str) -> Path:
     """Return the path of a referenced file: the original, or a copy in this node's cache."""
     if file_ref.is_at(file_ref.path):
         return file_ref.path
-    kept = node_folder() / "files" / f"{file_ref.digest}{file_ref.path.suffix}"
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(f"{kept}.lock"):
-        if not file_ref.is_at(kept):
-            _fetch(file_ref, kept, home)
+    cached = node_folder() / "files" / f"{file_ref.digest}{file_ref.path.suffix}"
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(f"{cached}.lock"):
+        if not file_ref.is_at(cached):
+            _fetch(file_ref, cached, home)
         if file_ref.checksums:
-            write_bytes(checksum_file(kept), file_ref.checksums)
-    return kept
+            write_bytes(checksum_file(cached), file_ref.checksums)
+    return cached
 
 
 def _fetch(file_ref: FileRef, target: Path, home: str) -> None:
@@ -199,7 +199,7 @@ def _events(process: RunProcess, stop_request: Any) -> Iterator[Lines]:
     with selectors.DefaultSelector() as selector:
         selector.register(process, selectors.EVENT_READ)
         while True:
-            selector.select(LOOK_EVERY_S)
+            selector.select(POLL_INTERVAL_S)
             events, closed = process.read()
             if events:
                 text = "".join(event.model_dump_json() + "\n" for event in events)
@@ -217,9 +217,9 @@ def _events(process: RunProcess, stop_request: Any) -> Iterator[Lines]:
 
 def _results(folder: RunFolder, bundle: RunBundle) -> Iterator[Chunk]:
     """Yield the files that the run created or changed, the record last."""
-    made = [path for path in sorted(folder.path.rglob("*")) if path.is_file()]
-    made.sort(key=lambda path: path.name == files.RECORD)
-    for path in made:
+    written = [path for path in sorted(folder.path.rglob("*")) if path.is_file()]
+    written.sort(key=lambda path: path.name == files.RECORD)
+    for path in written:
         name = path.relative_to(folder.path).as_posix()
         if name in OWN_FILES or path.name.startswith("."):
             continue
@@ -241,8 +241,8 @@ def _shared(node: str, bundle: RunBundle) -> str:
 
     own = ray.get_runtime_context().get_assigned_resources().get("CPU", 0.0)
     name = ray.get_runtime_context().get_node_id()
-    (found,) = [item for item in ray.nodes() if item["NodeID"] == name]
-    cores = found["Resources"].get("CPU", 0.0)
+    (runs,) = [item for item in ray.nodes() if item["NodeID"] == name]
+    cores = runs["Resources"].get("CPU", 0.0)
     if own >= cores:
         return ""
     return f"other runs could use its node (the run had {own:g} of {cores:g} CPUs)"

@@ -7,7 +7,7 @@ import errno
 from clothclf.errors import first_line
 
 
-def lost_errors() -> tuple[type[Exception], ...]:
+def node_lost_errors() -> tuple[type[Exception], ...]:
     """Return the errors of lost nodes or workers, after which a run is retried."""
     from ray import exceptions
 
@@ -26,17 +26,17 @@ def error_text(error: BaseException, folder: str = "") -> str:
     from ray import exceptions
 
     cause = getattr(error, "cause", None)
-    for found in (error, cause):
-        if isinstance(found, exceptions.ObjectStoreFullError | exceptions.OutOfDiskError):
+    for reason in (error, cause):
+        if isinstance(reason, exceptions.ObjectStoreFullError | exceptions.OutOfDiskError):
             return (
                 "Ray's object store and the disk that it spills to are full; free space, or start "
                 "nodes with a larger object store (ray start --object-store-memory BYTES)"
             )
-        if isinstance(found, OSError) and found.errno == errno.ENOSPC:
-            return f"the disk of {found.filename or folder} is full; free some space"
+        if isinstance(reason, OSError) and reason.errno == errno.ENOSPC:
+            return f"the disk of {reason.filename or folder} is full; free some space"
     if isinstance(error, exceptions.OutOfMemoryError):
         return "its node ran out of memory and Ray stopped the run; raise --cpus-per-run"
-    found = cause if isinstance(cause, BaseException) else error
-    if isinstance(found, OSError) and found.strerror:
-        return f"{found.filename or folder}: {found.strerror}"
-    return first_line(found)
+    reason = cause if isinstance(cause, BaseException) else error
+    if isinstance(reason, OSError) and reason.strerror:
+        return f"{reason.filename or folder}: {reason.strerror}"
+    return first_line(reason)

@@ -13,8 +13,15 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmark.engine.executors.ray.bundle import Begun, Chunk, Ended, Lines, Message, place
-from benchmark.engine.executors.ray.ray_errors import error_text, lost_errors
+from benchmark.engine.executors.ray.bundle import (
+    Chunk,
+    Ended,
+    Lines,
+    Message,
+    Started,
+    received_path,
+)
+from benchmark.engine.executors.ray.ray_errors import error_text, node_lost_errors
 from benchmark.engine.process import GRACE_S, failure_of
 from benchmark.runs import run_folder as files
 from benchmark.runs.events import EVENT, EpochDone, Event, Note, StageStarted
@@ -51,16 +58,16 @@ class RayRun:
         self._submit = submit
         self._attempt = 0
         self._task: Task | None = None
-        self._begun = False
+        self._started = False
         self._node = ""
         self._result: RunRecord | Failure | None = None
         self._why_ended = ""
         self._stop_requested = self._ended = False
-        self._epochs_told = 0
+        self._epochs_reported = 0
         self._rest = b""
         self._read_end, self._write_end = os.pipe()
         os.set_blocking(self._read_end, False)
-        self._thread = threading.Thread(target=self._go, daemon=True)
+        self._thread = threading.Thread(target=self._execute, daemon=True)
         self._thread.start()
 
     def fileno(self) -> int:
@@ -83,9 +90,9 @@ class RayRun:
             if isinstance(event, StageStarted):
                 self.stage = event.stage
             elif isinstance(event, EpochDone):
-                if event.result.epoch <= self._epochs_told:
+                if event.result.epoch <= self._epochs_reported:
                     continue
-                self._epochs_told = event.result.epoch
+                self._epochs_reported = event.result.epoch
             events.append(event)
         return events, not part
 
@@ -99,7 +106,7 @@ class RayRun:
         task = self._task
         if task is not None:
             task.request_stop()
-            if not self._begun:
+            if not self._started:
                 task.cancel(False)
 
     def end(self, why: str = "") -> None:
@@ -120,7 +127,7 @@ class RayRun:
             self._result = self._failed(self._why_ended)
         return self._result
 
-    def _go(self) -> None:
+    def _execute(self) -> None:
         """Execute attempts until the run ends or has lost too many nodes."""
         try:
             while not self._stop_requested:
@@ -128,35 +135,35 @@ class RayRun:
                 try:
                     self._take_in()
                     return
-                except lost_errors() as error:
+                except node_lost_errors() as error:
                     if self._stop_requested:
                         return
-                    where = f"its node {self._node} was lost" if self._begun else "it was lost"
+                    where = f"its node {self._node} was lost" if self._started else "it was lost"
                     reason = f"{where} ({error_text(error)})"
                     if self._attempt > MAX_RETRIES:
                         reason = f"{reason}; all {MAX_RETRIES + 1} attempts were lost"
                         self._result = self._failed(reason, lost=True)
                         return
                     retry = f"retry {self._attempt} of {MAX_RETRIES}"
-                    self._say(Note(text=f"{reason}; restarting on another node, {retry}"))
+                    self._notify(Note(text=f"{reason}; restarting on another node, {retry}"))
         except Exception as error:
             if not self._stop_requested:
-                where = f"node {self._node}: " if self._begun else ""
+                where = f"node {self._node}: " if self._started else ""
                 self._result = self._failed(where + error_text(error, str(self.folder.path)))
         finally:
             os.close(self._write_end)
 
     def _take_in(self) -> None:
         """Execute one attempt, from its submission to its result."""
-        self._begun = False
+        self._started = False
         self._task = self._submit(self._attempt)
         if self._stop_requested:  # a stop was requested before there was a task
             self._task.cancel(False)
         incoming = _Incoming(self.folder)
         for message in self._task.messages:
-            if isinstance(message, Begun):
-                self._begun, self._node = True, message.node
-                self._say(Note(text=f"on node {message.node}"))
+            if isinstance(message, Started):
+                self._started, self._node = True, message.node
+                self._notify(Note(text=f"on node {message.node}"))
                 if self._stop_requested:
                     self._task.request_stop()
             elif isinstance(message, Lines):
@@ -211,7 +218,7 @@ class RayRun:
             self.folder.write(files.FAILURE, failure)
         return failure
 
-    def _say(self, event: Event) -> None:
+    def _notify(self, event: Event) -> None:
         self._write((event.model_dump_json() + "\n").encode())
 
     def _write(self, lines: bytes) -> None:
@@ -225,18 +232,18 @@ class _Incoming:
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder.path
-        self._begun: set[str] = set()
+        self._started: set[str] = set()
 
     def take(self, chunk: Chunk) -> None:
         """Append a chunk to its file; raises OSError if the complete file is damaged."""
         own = {files.RECORD: THEIR_RECORD, files.FAILURE: THEIR_FAILURE}
-        target = place(self._folder, own.get(chunk.name, chunk.name))
+        target = received_path(self._folder, own.get(chunk.name, chunk.name))
         target.parent.mkdir(exist_ok=True)
         unfinished = target.with_name(f".{target.name}.coming")
         # Overwrite the unfinished file of an earlier attempt.
-        with unfinished.open("ab" if chunk.name in self._begun else "wb") as file:
+        with unfinished.open("ab" if chunk.name in self._started else "wb") as file:
             file.write(chunk.content)
-        self._begun.add(chunk.name)
+        self._started.add(chunk.name)
         if not chunk.sha256:
             return
         _check(unfinished, chunk)

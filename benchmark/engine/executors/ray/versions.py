@@ -29,12 +29,12 @@ def finder() -> Callable[[], dict[str, str]]:
         import platform
         from pathlib import Path
 
-        found = {"python": ".".join(platform.python_version_tuple()[:2])}
+        versions = {"python": ".".join(platform.python_version_tuple()[:2])}
         for name in names:
             try:
-                found[name] = importlib.metadata.version(name)
+                versions[name] = importlib.metadata.version(name)
             except importlib.metadata.PackageNotFoundError:
-                found[name] = ""
+                versions[name] = ""
         digest = hashlib.sha256()
         for package in ("benchmark", "clothclf"):
             spec = importlib.util.find_spec(package)
@@ -42,8 +42,8 @@ def finder() -> Callable[[], dict[str, str]]:
                 for path in sorted(Path(root).rglob("*.py")):
                     digest.update(path.relative_to(root).as_posix().encode())
                     digest.update(path.read_bytes())
-        found[code] = digest.hexdigest()[:12]
-        return found
+        versions[code] = digest.hexdigest()[:12]
+        return versions
 
     return find
 

@@ -17,21 +17,21 @@ from clothclf.data.audit.hashes import hash_images, near
 from clothclf.data.prepare import prepare
 from clothclf.settings import DataSettings, SplitSettings
 
-Pictures = npt.NDArray[np.uint8]
+DrawnImages = npt.NDArray[np.uint8]
 SIDE = 112
 
 
-def photographs(count: int, seed: int = 0) -> Pictures:
+def photographs(count: int, seed: int = 0) -> DrawnImages:
     """Synthetic photographs with detail at many scales, all different."""
     rng = np.random.default_rng(seed)
-    found = np.empty((count, SIDE, SIDE, 3), dtype=np.uint8)
+    result = np.empty((count, SIDE, SIDE, 3), dtype=np.uint8)
     for place in range(count):
         layers = np.zeros((SIDE, SIDE, 3))
         for side, weight in ((3, 1.0), (7, 0.7), (16, 0.4)):
             noise = Image.fromarray(rng.integers(0, 256, (side, side, 3), dtype=np.uint8))
             layers += weight * np.asarray(noise.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
-        found[place] = np.clip(layers / 2.1, 0, 255)
-    return found
+        result[place] = np.clip(layers / 2.1, 0, 255)
+    return result
 
 
 def jpeg(image: Image.Image, quality: int) -> Image.Image:
@@ -59,18 +59,18 @@ VARIANTS: dict[str, Callable[[Image.Image], Image.Image]] = {
 }
 
 
-def vary(images: Pictures, variant: str) -> Pictures:
+def vary(images: DrawnImages, variant: str) -> DrawnImages:
     change = VARIANTS[variant]
     return np.stack([np.asarray(change(Image.fromarray(image))) for image in images])
 
 
-def table(images: Pictures) -> pd.DataFrame:
+def table(images: DrawnImages) -> pd.DataFrame:
     """Manifest with one row per image, each with a unique pixel hash."""
     names = [f"{place:04d}" for place in range(len(images))]
-    found: pd.DataFrame = pd.DataFrame(
+    result: pd.DataFrame = pd.DataFrame(
         {"id": names, "pixel_hash": names, "pixel_row": np.arange(len(images))}
     )
-    return found
+    return result
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -93,8 +93,8 @@ LEAST_FOUND = {
 
 
 @pytest.fixture(scope="module")
-def real_pictures(real_zip: Path, tmp_path_factory: pytest.TempPathFactory) -> Pictures:
-    """300 real product images on a white background, which are hard to tell apart."""
+def real_images(real_zip: Path, tmp_path_factory: pytest.TempPathFactory) -> DrawnImages:
+    """300 real product images on a white background, which are similar to each other."""
     settings = DataSettings(
         source="kaggle",
         path=real_zip,
@@ -102,25 +102,25 @@ def real_pictures(real_zip: Path, tmp_path_factory: pytest.TempPathFactory) -> P
         max_images_per_class=75,
     )
     data = prepare(settings, tmp_path_factory.mktemp("real"))
-    images: Pictures = np.array(np.load(data.pixels, mmap_mode="r"))
+    images: DrawnImages = np.array(np.load(data.pixels, mmap_mode="r"))
     return images
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_of_real_images_most_versions_are_found(real_pictures: Pictures, variant: str) -> None:
-    count = len(real_pictures)
-    images = np.concatenate([real_pictures, vary(real_pictures, variant)])
+def test_of_real_images_most_versions_are_found(real_images: DrawnImages, variant: str) -> None:
+    count = len(real_images)
+    images = np.concatenate([real_images, vary(real_images, variant)])
     groups = near_duplicate_groups(table(images), images).to_numpy()
-    found = np.mean(groups[:count] == groups[count:])
-    assert found >= LEAST_FOUND[variant]
+    result = np.mean(groups[:count] == groups[count:])
+    assert result >= LEAST_FOUND[variant]
 
 
-def test_plain_product_images_do_not_chain_into_one_group(real_pictures: Pictures) -> None:
-    groups = near_duplicate_groups(table(real_pictures), real_pictures)
+def test_plain_product_images_do_not_chain_into_one_group(real_images: DrawnImages) -> None:
+    groups = near_duplicate_groups(table(real_images), real_images)
     assert groups.value_counts().max() <= 4
 
 
-def test_twins_have_the_group_of_their_pixels(tmp_path: Path) -> None:
+def test_exact_duplicates_have_the_group_of_their_pixels(tmp_path: Path) -> None:
     """Without near-duplicates, groups are exactly those of the pixel hashes."""
     images = photographs(20)
     rows = table(images).assign(pixel_hash=lambda rows: rows["pixel_row"].floordiv(2).astype(str))
@@ -161,11 +161,11 @@ def test_what_was_found_is_kept_and_found_anew_where_it_is_damaged(tmp_path: Pat
     images = np.concatenate([originals, vary(originals, "encoded at quality 50")])
     rows = table(images)
     first = near_duplicate_pairs(rows, images, tmp_path)
-    (kept,) = tmp_path.glob("near-duplicates/*.json")
+    (saved,) = tmp_path.glob("near-duplicates/*.json")
     # Read from the cache, not computed: the images are gone.
     again = near_duplicate_pairs(rows, np.zeros_like(images), tmp_path)
     pd.testing.assert_frame_equal(first, again, check_dtype=False)
-    kept.write_text(kept.read_text().replace("0003", "0004"))
+    saved.write_text(saved.read_text().replace("0003", "0004"))
     pd.testing.assert_frame_equal(first, near_duplicate_pairs(rows, images, tmp_path))
 
 
@@ -182,11 +182,11 @@ def test_every_pair_within_the_distance_is_proposed() -> None:
         if (bits[first] != bits[second]).sum() <= 31
     }
     proposed = near(hashes, 31, np.arange(400))
-    found = {
+    result = {
         (int(a), int(b)) for some in proposed for a, b in zip(some.first, some.second, strict=True)
     }
     assert len(expected) > 190
-    assert expected <= found
+    assert expected <= result
 
 
 def test_near_duplicates_can_be_kept_on_one_side(tmp_path: Path) -> None:

@@ -81,12 +81,12 @@ def plant_and_find(features: torch.Tensor, labels: Numbers, share: float = 0.05)
         {"id": np.arange(len(given)), "label": [names[number] for number in given], "split": "test"}
     )
     table = suspects_table(manifest, names, probabilities, suspects)
-    found = table[table["id"].astype(int).isin(planted)]
-    truth = [names[labels[int(number)]] for number in found["id"]]
+    result = table[table["id"].astype(int).isin(planted)]
+    truth = [names[labels[int(number)]] for number in result["id"]]
     return Found(
         top=float(np.isin(suspects[: len(planted) // 2], planted).mean()),
-        recall=len(found) / len(planted),
-        suggested=float((found["suggested"] == truth).mean()),
+        recall=len(result) / len(planted),
+        suggested=float((result["suggested"] == truth).mean()),
     )
 
 
@@ -100,10 +100,10 @@ def test_errors_planted_in_drawn_images_are_found(tmp_path: Path) -> None:
         image_size=64,
         demo=DemoSettings(images_per_class=60),
     )
-    found = plant_and_find(*features_of(settings, "test_resnet", RANDOM, tmp_path))
-    assert found.top >= 0.5
-    assert found.recall >= 0.5
-    assert found.suggested >= 0.8
+    result = plant_and_find(*features_of(settings, "test_resnet", RANDOM, tmp_path))
+    assert result.top >= 0.5
+    assert result.recall >= 0.5
+    assert result.suggested >= 0.8
 
 
 def test_errors_planted_in_real_images_are_found(
@@ -121,10 +121,10 @@ def test_errors_planted_in_real_images_are_found(
     )
     name = "tf_efficientnet_lite0"
     weights = WeightsResolver(str(real_weights)).resolve(name)
-    found = plant_and_find(*features_of(settings, name, weights, tmp_path))
-    assert found.top >= 0.9
-    assert found.recall >= 0.8
-    assert found.suggested >= 0.8
+    result = plant_and_find(*features_of(settings, name, weights, tmp_path))
+    assert result.top >= 0.9
+    assert result.recall >= 0.8
+    assert result.suggested >= 0.8
 
 
 def test_groups_stay_in_one_fold_and_classes_are_spread_evenly() -> None:

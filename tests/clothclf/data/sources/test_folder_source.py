@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from clothclf.data.sources import folder_source as reasons
-from clothclf.data.sources.files import LEADS_OUT, NOT_PLAIN, REPEATED, UNUSABLE_NAME
+from clothclf.data.sources.files import LEADS_OUT, REPEATED, UNPRINTABLE_NAME, UNUSABLE_NAME
 from clothclf.data.sources.folder_source import FolderSource
 from clothclf.data.sources.listing import Query
 from clothclf.data.sources.selection import Chosen, choose
@@ -80,12 +80,14 @@ def test_classes_may_be_called_like_splits(tmp_path: Path) -> None:
     assert set(rows["label"]) == {"test", "good"}
 
 
-def test_files_that_are_no_images_are_told_and_what_systems_leave_is_not(tmp_path: Path) -> None:
+def test_files_that_are_no_images_are_reported_and_what_systems_leave_is_not(
+    tmp_path: Path,
+) -> None:
     names = ("README.md", "cats/notes.txt", "cats/.DS_Store", "__MACOSX/cats/._1.jpg", ".git/x")
     names += ("cats/._2.jpg", "cats/.3.jpg", ".thumbnails/cats/1.jpg")
     listing = read(write(tmp_path, (*FLAT, *names)))
-    told = Counter((finding.reason, finding.image_id) for finding in listing.findings)
-    assert told == {
+    result = Counter((finding.reason, finding.image_id) for finding in listing.findings)
+    assert result == {
         (reasons.NO_IMAGE, "README.md"): 1,
         (reasons.NO_IMAGE, "cats/notes.txt"): 1,
         (reasons.HIDDEN, "cats/.3.jpg"): 1,
@@ -94,11 +96,11 @@ def test_files_that_are_no_images_are_told_and_what_systems_leave_is_not(tmp_pat
 
 
 @pytest.mark.parametrize("kind", ["folder", "zip"])
-def test_files_beside_the_folder_of_all_classes_are_told(tmp_path: Path, kind: str) -> None:
+def test_files_beside_the_folder_of_all_classes_are_reported(tmp_path: Path, kind: str) -> None:
     names = tuple(f"images/{name}" for name in FLAT)
-    found = read(write(tmp_path, (*names, "LICENSE", "images/sizes.txt"), kind))
-    told = Counter((finding.reason, finding.image_id) for finding in found.findings)
-    assert told == {(reasons.NO_IMAGE, "sizes.txt"): 1, (reasons.NO_IMAGE, "LICENSE"): 1}
+    actual = read(write(tmp_path, (*names, "LICENSE", "images/sizes.txt"), kind))
+    result = Counter((finding.reason, finding.image_id) for finding in actual.findings)
+    assert result == {(reasons.NO_IMAGE, "sizes.txt"): 1, (reasons.NO_IMAGE, "LICENSE"): 1}
 
 
 ODD_NAMES = (
@@ -111,9 +113,9 @@ ODD_NAMES = (
 @pytest.mark.parametrize("kind", ["folder", "zip"])
 def test_names_that_stay_within_their_line_are_read(tmp_path: Path, kind: str) -> None:
     path = write(tmp_path, ODD_NAMES, kind)
-    found = read(path)
-    assert sorted(found.rows["id"]) == sorted(ODD_NAMES)
-    assert set(found.rows["label"]) == {name.split("/")[0] for name in ODD_NAMES}
+    result = read(path)
+    assert sorted(result.rows["id"]) == sorted(ODD_NAMES)
+    assert set(result.rows["label"]) == {name.split("/")[0] for name in ODD_NAMES}
     assert FolderSource(path).read_bytes(ODD_NAMES[0]) == ODD_NAMES[0].encode()
 
 
@@ -127,15 +129,15 @@ def test_everything_in_a_folder_is_kept_or_counted(tmp_path: Path) -> None:
     (path / os.fsdecode(b"caf\xe9/1.jpg")).write_bytes(b"x")
     os.mkfifo(path / "cats/pipe.jpg")
     (path / "cats/link.jpg").symlink_to("nowhere")
-    found = read(path)
-    assert found.rows["id"].tolist() == list(FLAT)
-    assert Counter(finding.reason for finding in found.findings) == {
+    actual = read(path)
+    assert actual.rows["id"].tolist() == list(FLAT)
+    assert Counter(finding.reason for finding in actual.findings) == {
         UNUSABLE_NAME: len(BAD_NAMES) + 1,
-        NOT_PLAIN: 2,
+        UNPRINTABLE_NAME: 2,
     }
-    assert found.rows_read == len(FLAT) + len(BAD_NAMES) + 3
-    told = {finding.image_id for finding in found.findings}
-    assert {"cats/a\\nb.jpg", "caf\\udce9/1.jpg"} <= told
+    assert actual.rows_read == len(FLAT) + len(BAD_NAMES) + 3
+    result = {finding.image_id for finding in actual.findings}
+    assert {"cats/a\\nb.jpg", "caf\\udce9/1.jpg"} <= result
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
@@ -151,18 +153,18 @@ def test_everything_in_an_archive_is_kept_or_counted(tmp_path: Path) -> None:
             info.external_attr = (kind | 0o777) << 16
             archive.writestr(info, b"x")
         files = sum(not info.is_dir() for info in archive.infolist())
-    found = read(path)
-    assert found.rows["id"].tolist() == list(FLAT)
-    assert found.rows_read == files
-    assert Counter(finding.reason for finding in found.findings) == {
+    result = read(path)
+    assert result.rows["id"].tolist() == list(FLAT)
+    assert result.rows_read == files
+    assert Counter(finding.reason for finding in result.findings) == {
         UNUSABLE_NAME: len(BAD_NAMES),
         LEADS_OUT: 2,
         REPEATED: 1,
-        NOT_PLAIN: 3,
+        UNPRINTABLE_NAME: 3,
     }
 
 
-def test_a_name_that_is_no_text_is_told(tmp_path: Path) -> None:
+def test_a_name_that_is_no_text_is_reported(tmp_path: Path) -> None:
     listing = read(write(tmp_path, (*FLAT, "cats/a\nb.jpg")))
     assert [finding.reason for finding in listing.findings] == [UNUSABLE_NAME]
 
@@ -190,7 +192,7 @@ def test_a_layout_that_is_none_is_one_sentence(
     assert says in fault(write(tmp_path, names))
 
 
-def test_what_is_not_there_is_told(tmp_path: Path) -> None:
+def test_what_is_not_there_is_reported(tmp_path: Path) -> None:
     assert "does not exist; download" in fault(tmp_path / "none")
 
 

@@ -71,8 +71,8 @@ def test_prepared_it_is_what_kaggles_layout_of_the_same_rows_is(tmp_path: Path, 
     }
     ours = hub_files.write(tmp_path / "rows.parquet", columns)
     theirs = DataSettings(source="kaggle", path=kaggle.zip(counts=counts), image_size=8)
-    found = prepare(settings(ours), tmp_path / "cache").summary
-    assert found.fingerprint == prepare(theirs, tmp_path / "cache").summary.fingerprint
+    result = prepare(settings(ours), tmp_path / "cache").summary
+    assert result.fingerprint == prepare(theirs, tmp_path / "cache").summary.fingerprint
 
 
 def test_splits_are_those_of_the_files(tmp_path: Path) -> None:
@@ -80,12 +80,12 @@ def test_splits_are_those_of_the_files(tmp_path: Path) -> None:
         ids = [number * 100 + place for place in range(6)]
         path = tmp_path / "data" / f"{name}-00000-of-00001.parquet"
         hub_files.fashion(path, ids, ["Tops", "Shirts"] * 3)
-    found = prepare(settings(tmp_path), tmp_path / "cache").manifest
-    assert {name: set(rows["id"].str[:-2]) for name, rows in found.groupby("split")} == {
+    result = prepare(settings(tmp_path), tmp_path / "cache").manifest
+    assert {name: set(rows["id"].str[:-2]) for name, rows in result.groupby("split")} == {
         "train": {""}, "valid": {"1"}, "test": {"2"},
     }  # fmt: skip
     drawn = settings(tmp_path, split=SplitSettings(given="ignore"))
-    assert prepare(drawn, tmp_path / "cache").manifest["split"].tolist() != found["split"].tolist()
+    assert prepare(drawn, tmp_path / "cache").manifest["split"].tolist() != result["split"].tolist()
 
 
 @pytest.mark.parametrize(
@@ -107,8 +107,8 @@ def test_a_lone_split_is_none(tmp_path: Path) -> None:
     """A data set with only `test` files is split like any other."""
     path = tmp_path / "test-00000-of-00001.parquet"
     hub_files.fashion(path, range(20), ["Tops", "Shirts"] * 10)
-    found = prepare(settings(tmp_path), tmp_path / "cache")
-    assert set(found.manifest["split"]) == {"train", "valid", "test"}
+    result = prepare(settings(tmp_path), tmp_path / "cache")
+    assert set(result.manifest["split"]) == {"train", "valid", "test"}
 
 
 def test_numbers_of_classes_get_their_names(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_of_several_columns_of_images_the_usual_or_the_named_is_read(tmp_path: P
     assert "several columns of images: left, right; set data.image" in fault(odd)
 
 
-def test_ids_that_come_again_are_told_apart(tmp_path: Path) -> None:
+def test_ids_that_come_again_are_reported_apart(tmp_path: Path) -> None:
     """Each row keeps its own image and label, even if ids repeat across splits."""
     hub_files.fashion(tmp_path / "train.parquet", [1, 2], ["Tops", "Shirts"])
     columns = {"id": [2, 2], LABEL: ["Wallets"] * 2, "image": hub_files.cells([b"x", b"y"])}
@@ -183,11 +183,11 @@ def test_an_empty_cell_is_one_image_less(tmp_path: Path) -> None:
         LABEL: ["Tops", "Shirts"] * 6,
         "image": hub_files.cells([None, *contents[1:11], b""]),
     }
-    found = prepare(settings(hub_files.write(tmp_path / "a.parquet", columns)), tmp_path / "cache")
-    assert found.summary.dropped == {UNREADABLE: 2}
-    told = found.findings.set_index("image_id")["detail"]
-    assert told["0"] == "the cell is empty"
-    assert len(found.manifest) == 10
+    actual = prepare(settings(hub_files.write(tmp_path / "a.parquet", columns)), tmp_path / "cache")
+    assert actual.summary.dropped == {UNREADABLE: 2}
+    result = actual.findings.set_index("image_id")["detail"]
+    assert result["0"] == "the cell is empty"
+    assert len(actual.manifest) == 10
 
 
 def test_the_path_of_a_image_is_never_followed(tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ def test_a_file_that_is_cut_short(tmp_path: Path, share: float) -> None:
     assert "is truncated; download it again" in fault(tmp_path)
 
 
-def test_a_file_with_other_bytes_within_is_told_or_is_fewer_images(tmp_path: Path) -> None:
+def test_a_file_with_other_bytes_within_is_reported_or_is_fewer_images(tmp_path: Path) -> None:
     """Any changed byte gives a one-line error or a dropped image."""
     path = hub_files.fashion(tmp_path / "a.parquet", range(6), ["Tops"] * 6, row_group_size=2)
     whole = path.read_bytes()
@@ -360,7 +360,7 @@ print(total, peak() - before)
 def grown(path: Path) -> tuple[int, int]:
     """Return the bytes of all images of a file, and the peak memory for reading them."""
     if not Path("/proc/self/status").is_file():
-        pytest.skip("this system does not tell the peak of memory")
+        pytest.skip("this system does not report peak memory")
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, str(path)], capture_output=True, text=True, check=True
     )
@@ -406,11 +406,11 @@ def test_page_headers_are_what_they_are_written_as(tmp_path: Path) -> None:
     )  # fmt: skip
     with path.open("rb") as file:
         (group,) = parquet_pages.read_footer(file)
-        found = list(parquet_pages.pages(file, group.chunks["n"]))
+        result = list(parquet_pages.pages(file, group.chunks["n"]))
     assert group.rows == 1000
-    assert [page.values for page in found] == [100] * 10
-    assert all(800 <= page.unpacked_bytes < 830 for page in found)
-    assert not any(page.is_dictionary for page in found)
+    assert [page.values for page in result] == [100] * 10
+    assert all(800 <= page.unpacked_bytes < 830 for page in result)
+    assert not any(page.is_dictionary for page in result)
 
 
 def test_the_real_images(tmp_path: Path, real_zip: Path) -> None:

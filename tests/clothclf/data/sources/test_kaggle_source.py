@@ -94,7 +94,9 @@ def test_a_table_without_images_gives_way_to_one_with(kaggle: KaggleBuilder, kin
     assert ids(read(path)) == ["9"]
 
 
-def test_what_is_not_there_is_told_with_the_remedy(kaggle: KaggleBuilder, tmp_path: Path) -> None:
+def test_what_is_not_there_is_reported_with_the_remedy(
+    kaggle: KaggleBuilder, tmp_path: Path
+) -> None:
     assert "does not exist; download" in fault(tmp_path / "none.zip")
     assert "has no styles.csv" in fault(kaggle.folder(root="a/b/", table=TWO_ROWS))
     assert "no images in images/" in fault(kaggle.zip(TWO_ROWS))
@@ -144,7 +146,7 @@ def test_each_unusable_row_is_dropped_for_its_own_reason(kaggle: KaggleBuilder) 
     assert lines["7"] == "line 7"
 
 
-def test_short_rows_are_told_and_kept_if_they_have_a_label(kaggle: KaggleBuilder) -> None:
+def test_short_rows_are_reported_and_kept_if_they_have_a_label(kaggle: KaggleBuilder) -> None:
     listing = read(kaggle.folder(HEADER + "1,Tops\n2\n\n", ONE_TWO))
     assert ids(listing) == ["1"]
     assert reasons(listing) == {
@@ -175,7 +177,7 @@ def test_a_long_swallowed_stretch_is_read_too(kaggle: KaggleBuilder) -> None:
     }
 
 
-def test_a_line_break_inside_quotes_is_one_row_and_told(kaggle: KaggleBuilder) -> None:
+def test_a_line_break_inside_quotes_is_one_row_and_reported(kaggle: KaggleBuilder) -> None:
     rows = HEADER + '1,Tops,"two\r\nlines"\n2,Shirts,two\n'
     listing = read(kaggle.folder(rows, ONE_TWO))
     assert ids(listing) == ["1", "2"]
@@ -212,7 +214,7 @@ def test_other_ways_to_save_a_table_are_the_same_table(
     assert listing.findings == ()
 
 
-def test_wrong_encodings_and_nuls_are_mended_and_told(kaggle: KaggleBuilder) -> None:
+def test_wrong_encodings_and_nuls_are_mended_and_reported(kaggle: KaggleBuilder) -> None:
     rows = HEADER.encode() + "1,Tops,café\n".encode("latin-1") + b"2,Shi\0rts,two\n"
     listing = read(kaggle.folder(rows, ONE_TWO))
     assert listing.rows["label"].tolist() == ["Tops", "Shirts"]
@@ -340,7 +342,7 @@ def test_a_truncated_archive_is_refused_with_the_remedy(kaggle: KaggleBuilder, k
     assert "download it again" in message
 
 
-def test_a_damaged_member_is_told_by_name(kaggle: KaggleBuilder) -> None:
+def test_a_damaged_member_is_reported_by_name(kaggle: KaggleBuilder) -> None:
     path = kaggle.zip(TWO_ROWS, ONE_TWO)
     path.write_bytes(path.read_bytes().replace(b"second", b"broken"))
     source = KaggleSource(path)

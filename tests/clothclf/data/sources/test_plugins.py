@@ -90,7 +90,7 @@ def test_stamps_of_other_options_differ(install: Install, tmp_path: Path) -> Non
     assert len(stamps) == 2
 
 
-def test_a_name_that_is_not_there_is_told_with_those_that_are(
+def test_a_name_that_is_not_there_is_reported_with_those_that_are(
     install: Install, tmp_path: Path
 ) -> None:
     install(GOOD)
@@ -99,7 +99,7 @@ def test_a_name_that_is_not_there_is_told_with_those_that_are(
         open_source(asked, tmp_path)
 
 
-def test_a_name_like_a_built_in_one_is_told(tmp_path: Path) -> None:
+def test_a_name_like_a_built_in_one_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"unknown source 'kagle' \(did you mean kaggle"):
         open_source(DataSettings(source="kagle"), tmp_path)
 

@@ -18,8 +18,8 @@ def taken(
     labels: str = "a b a b", where: dict[str, tuple[str, ...]] | None = None, **columns: str
 ) -> Chosen:
     texts = {name: text.split() for name, text in {"kind": labels, **columns}.items()}
-    wanted = Query("kind", where or {}, "split" if "split" in columns else None)
-    chosen = choose(Listing(IDS, texts), wanted, "data")
+    expected = Query("kind", where or {}, "split" if "split" in columns else None)
+    chosen = choose(Listing(IDS, texts), expected, "data")
     assert chosen.rows_read == len(chosen.rows) + len(chosen.findings)
     return chosen
 
@@ -39,14 +39,14 @@ def test_the_label_can_be_filtered_by() -> None:
     assert taken(where={"kind": ("a",)}).rows["id"].tolist() == ["1", "3"]
 
 
-def test_a_value_that_no_row_has_is_told_with_near_ones() -> None:
+def test_a_value_that_no_row_has_is_reported_with_near_ones() -> None:
     with pytest.raises(
         DataError, match=r"no row has 'sumer' in column 'season' \(did you mean summer\?\); .* 3"
     ):
         taken(where={"season": ("sumer",)}, season="summer summer summer fall")
 
 
-def test_filters_that_leave_nothing_together_are_told() -> None:
+def test_filters_that_leave_nothing_together_are_reported() -> None:
     where = {"season": ("summer",), "year": ("2013",)}
     with pytest.raises(DataError, match="no row has season summer and year 2013; widen"):
         taken(where=where, season="summer fall fall fall", year="1 2013 2 3")

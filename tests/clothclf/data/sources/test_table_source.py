@@ -133,7 +133,7 @@ def test_a_table_that_is_none_is_one_sentence(tmp_path: Path, content: str, says
     assert says in fault(write(tmp_path, content))
 
 
-def test_what_is_no_table_is_told(tmp_path: Path) -> None:
+def test_what_is_no_table_is_reported(tmp_path: Path) -> None:
     assert "does not exist; source table requires a .csv or .parquet" in fault(tmp_path / "no.csv")
     assert "is a folder" in fault(tmp_path)
     assert "data.path:" in fault(Path("nul\0"))
@@ -176,6 +176,6 @@ def test_accents_in_two_forms_are_one_class(tmp_path: Path) -> None:
 def test_labels_in_latin_1_stay_apart(tmp_path: Path) -> None:
     path = write(tmp_path, "")
     path.write_bytes("path,label\na/1.jpg,H\xfcte\n2.jpg,H\xe4te\n".encode("latin-1"))
-    found = read(path)
-    assert found.rows["label"].tolist() == ["H\xfcte", "H\xe4te"]
-    assert [finding.reason for finding in found.findings] == ["text is not UTF-8"] * 2
+    result = read(path)
+    assert result.rows["label"].tolist() == ["H\xfcte", "H\xe4te"]
+    assert [finding.reason for finding in result.findings] == ["text is not UTF-8"] * 2
