@@ -180,10 +180,8 @@ def report(
     asked, form = form, output_format(form, written, SUFFIXES, "md")
     study = load(config, assignments)
     result, message = report_or_finalists(study, config, _criteria(**criteria_met), from_select)
-    result = dataclasses.replace(
-        result, command=_command(ctx, config, assignments, by, from_select)
-    )
-    result = result.by(by)
+    command = _command(ctx, config, assignments, by, from_select)
+    result = dataclasses.replace(result, command=command).by(by)
     if message:
         click.echo(message, err=True)
     if checked is not None:

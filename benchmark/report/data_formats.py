@@ -22,7 +22,9 @@ from clothclf.training.metrics import METRICS
 
 def render_csv(study: StudySettings, collection: Collection, analyses: Sequence[Analysis]) -> str:
     """Render one line for each row, unrounded; failed and unfinished runs have no values."""
-    entries = [flat_row(analysis, index) for analysis in analyses for index in _places(analysis)]
+    entries = [
+        flat_row(analysis, index) for analysis in analyses for index in _row_indices(analysis)
+    ]
     entries += [
         {"study": study.study, "architecture": run.name, "status": run.text}
         for number, analysis in enumerate(analyses)
@@ -34,7 +36,7 @@ def render_csv(study: StudySettings, collection: Collection, analyses: Sequence[
     return csv_text(list(columns), ([entry.get(key) for key in columns] for entry in entries))
 
 
-def _places(analysis: Analysis) -> range:
+def _row_indices(analysis: Analysis) -> range:
     return range(len(analysis.rows))
 
 
@@ -125,7 +127,7 @@ def _comparison(analysis: Analysis) -> dict[str, object]:
                 **_errors_by_class(analysis, index),
                 "deployed": [*map(variant_values, row_verdicts(analysis, index))],
             }
-            for index in _places(analysis)
+            for index in _row_indices(analysis)
         ],
         "pairs": [
             {

@@ -54,7 +54,7 @@ class Resampling:
     def __init__(self, groups: Ints, draws: int = DRAWS, seed: int = SEED) -> None:
         """Draw the resamples; the same groups and seed give the same draws."""
         numbers, indices = np.unique(groups, return_inverse=True)
-        self._places = indices.reshape(-1)
+        self._indices = indices.reshape(-1)
         count = len(numbers)
         generator = np.random.default_rng(seed)
         # A group is rarely drawn ten times, so uint8 is enough and saves memory.
@@ -70,7 +70,7 @@ class Resampling:
         """Sum integer counts by image [n, k] over each resampled test set: [draws, k]."""
         values = np.asarray(counts, dtype=np.float32)
         by_group = np.zeros((self._times.shape[1], values.shape[1]), dtype=np.float32)
-        np.add.at(by_group, self._places, values)
+        np.add.at(by_group, self._indices, values)
         sums = np.empty((len(self._times), values.shape[1]))
         for start in range(0, len(sums), CHUNK):
             # float32 adds integers below 2^24 exactly, in any order.
@@ -80,7 +80,7 @@ class Resampling:
 
     def sizes(self) -> Floats:
         """Number of images in each resampled test set [draws]."""
-        return self.sums(np.ones((len(self._places), 1)))[:, 0]
+        return self.sums(np.ones((len(self._indices), 1)))[:, 0]
 
 
 def percentile_interval(drawn: Floats, level: float = LEVEL) -> Interval:

@@ -1,4 +1,4 @@
-"""The user's cache folder: what every study would make again, such as the page's chart library."""
+"""The user's cache folder, for files that all studies share, such as the page's chart library."""
 
 from __future__ import annotations
 

@@ -53,6 +53,6 @@ def _state(uri: str) -> list[int] | None:
 
 
 def _file(uri: str, root: Path, plan: Sequence[RunSpec], report: bool) -> Path:
-    # The root, because a store that was moved has to be mended (see `relocate`).
+    # The root, because a moved store must be relocated (see `relocate`).
     parts = json.dumps([uri, str(root), report, sorted(spec.run_id for spec in plan)])
     return cache_folder(root) / "logged" / f"{hashlib.sha256(parts.encode()).hexdigest()[:16]}.json"

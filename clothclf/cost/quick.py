@@ -112,8 +112,8 @@ def count_many(
 
 def is_counted(request: CostRequest, folder: Path) -> bool:
     """Return whether `folder` has the count of a request, without an error."""
-    found = _read(request, folder)
-    return found is not None and not found.error
+    cached = _read(request, folder)
+    return cached is not None and not cached.error
 
 
 def count_backbone(request: CostRequest) -> dict[str, Any]:

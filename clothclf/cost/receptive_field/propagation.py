@@ -33,9 +33,9 @@ def mixed_by(view: View, mixed: Dim, others: Iterable[Dim], what: str, where: st
     return view
 
 
-def local_axes(mixed: Dim, kept: Iterable[Dim]) -> set[str]:
+def local_axes(mixed: Dim, remaining: Iterable[Dim]) -> set[str]:
     """Return axes of which `mixed` spans only windows: other dimensions have coarser steps."""
-    others = [run for dim in kept for run in spatial_runs(dim)]
+    others = [run for dim in remaining for run in spatial_runs(dim)]
     return {
         run.axis
         for run in spatial_runs(mixed)
