@@ -77,7 +77,7 @@ for _keys, _value in {
     "spec.data_summary.exact_duplicate_groups": 9,
     "spec.weights.path": "/etc/passwd",
     "spec.data.exclude": "/etc/passwd",
-    "version": 4,
+    "version": 5,
     "finished_at": "yesterday",
     "cost_error": "see /home/mallory/x",
     "files.model.safetensors": "0" * 64,

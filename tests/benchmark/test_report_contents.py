@@ -194,7 +194,7 @@ def test_a_record_of_another_format_is_refused_in_words(tmp_path: Path) -> None:
         path.write_text(path.read_text().replace('"version": 4', f'"version": {version}', 1))
     said = text(study_in(tmp_path))
     for version in (1, 99):
-        assert f"its record has format {version}, and this bench reads 2 to 3" in said
+        assert f"its record has format {version}, and this bench reads 2 to 4" in said
     spoilt = RunFolder.of(tmp_path, make_spec("vgg16"))
     (spoilt.path / files.SPEC).write_text("{}")
     (spoilt.path / files.RECORD).unlink()
