@@ -48,6 +48,8 @@ class TrackingSettings(Settings):
     """MLflow tracking URI without a password [default: MLFLOW_TRACKING_URI, else SQLite]."""
     weights: Literal["trained", "full"] = "trained"
     """Parameters to save with a run: those that training changed, or all of them."""
+    report: bool = True
+    """Log the report, its plots and its table to MLflow after new runs; takes some seconds."""
 
     @field_validator("uri")
     @classmethod

@@ -30,7 +30,7 @@ from clothclf.device import make_repeatable, select_device
 from clothclf.errors import UserError, WeightsError, first_line
 from clothclf.models.classifier import Classifier
 from clothclf.models.features import BackboneFeatures
-from clothclf.models.weights import state_hash
+from clothclf.models.load_weights import state_hash
 from clothclf.process.answer import answer_question
 from clothclf.results import Predictions, TrainingResult
 from clothclf.settings import TrainSettings

@@ -33,7 +33,7 @@ from clothclf.data.atomic import new_file, write_text
 from clothclf.device import device_name, make_repeatable, select_device
 from clothclf.errors import CostError, TrainingStopped
 from clothclf.models.features import BackboneFeatures, can_cache_features
-from clothclf.models.weights import state_hash
+from clothclf.models.load_weights import state_hash
 from clothclf.results import (
     Cost,
     EpochResult,

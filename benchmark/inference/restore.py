@@ -62,7 +62,7 @@ def restore(saved: SavedModel, tensors: Path) -> Classifier:
     WeightsError if they are not available or differ.
     """
     from benchmark.runs.inputs import build_from
-    from clothclf.models.weights import state_hash
+    from clothclf.models.load_weights import state_hash
 
     state = _read(saved, tensors)
     if saved.is_self_contained:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from benchmark.config.study import StudySettings
 from clothclf.bounded_file import read_at_most
-from clothclf.cost.quick import QuickCount, backbone_request, count_many
+from clothclf.cost.quick import QuickCount, backbone_request, count_many, is_counted
 from clothclf.errors import ArchitectureError, UserError
 from clothclf.settings import ArchitectureSettings
 from clothclf.settings.model import LIST_MARK
@@ -65,7 +65,8 @@ def find_architectures(
     problem: unknown names, unreadable lists, and image sizes that an architecture does not
     support (excluded instead with `leave_out_unfit`). Also raises if nothing is left.
     """
-    entries = sized(study, expand(match_architectures(study, patterns)))
+    matched = match_architectures(study, patterns)
+    entries = sized(study, expand(matched, lambda entry: _is_counted(study, entry, cache)))
     included, out = _without_excluded(study, entries)
     counts, errors = _count(study, included, cache, notify)
     if not leave_out_unfit:
@@ -111,10 +112,24 @@ def _named(name: str) -> ArchitectureSettings:
         raise ArchitectureError(f"architecture {name[:80]!r}: invalid name: {reason}") from None
 
 
-def expand(entries: Sequence[ArchitectureSettings]) -> list[ArchitectureSettings]:
+def _is_counted(study: StudySettings, entry: ArchitectureSettings, cache: Path) -> bool:
+    """Return whether this version of timm has built and counted the entry at all its sizes."""
+    sizes = entry.image_size or study.data.image_size
+    sides = sizes if isinstance(sizes, tuple) else (sizes,)
+    return all(
+        isinstance(side, int) and is_counted(backbone_request(entry.name, side), cache)
+        for side in sides
+    )
+
+
+def expand(
+    entries: Sequence[ArchitectureSettings],
+    is_known: Callable[[ArchitectureSettings], bool] = lambda entry: False,
+) -> list[ArchitectureSettings]:
     """Expand lists and wildcards; an entry given by its full name keeps its own settings.
 
-    Raises UserError with one line for each unknown name.
+    Names that `is_known` accepts are not looked up in timm, whose import takes seconds. Raises
+    UserError with one line for each unknown name.
     """
     from clothclf.models.architectures import expand_names, is_wildcard
 
@@ -124,7 +139,7 @@ def expand(entries: Sequence[ArchitectureSettings]) -> list[ArchitectureSettings
     errors: list[str] = []
     for entry, where in lines:
         try:
-            names = expand_names([entry.name])
+            names = [entry.name] if is_known(entry) else expand_names([entry.name])
         except ArchitectureError as error:
             errors.append(f"{where}{error}")
             continue
@@ -217,8 +232,6 @@ def _count(
     notify: Notify | None,
 ) -> tuple[list[QuickCount], dict[int, str]]:
     """Count costs including heads, and errors by index for architectures that cannot be built."""
-    from clothclf.models.check_weights import check_architecture
-
     sides = [entry.image_size for entry in entries]
     requests = [
         backbone_request(entry.name, side)
@@ -231,6 +244,8 @@ def _count(
     for place, (request, count) in enumerate(zip(requests, quick_counts, strict=True)):
         if count.error:
             # A few architectures need real tensors while they are built.
+            from clothclf.models.check_weights import check_architecture
+
             try:
                 check_architecture(request.architecture, request.image_size)
             except ArchitectureError as error:

@@ -11,6 +11,7 @@ from benchmark.config.study import StudySettings, to_yaml
 from benchmark.engine.probe import with_precision
 from benchmark.planning.architecture_names import ArchitectureMatch, find_architectures
 from benchmark.planning.initial_weights import weights_of
+from benchmark.planning.preflight import check_once
 from benchmark.planning.teachers import find_teachers
 from benchmark.runs import run_folder as files
 from benchmark.runs.find import with_teachers
@@ -21,7 +22,7 @@ from benchmark.terminal.output import prepare_with_progress
 from clothclf.csv_text import frame_csv
 from clothclf.data.atomic import new_file, write_text
 from clothclf.data.dataset import DataSet
-from clothclf.errors import DataError, SettingsError, UserError, first_line
+from clothclf.errors import DataError
 from clothclf.results import Weights
 from clothclf.settings import ArchitectureSettings
 
@@ -59,9 +60,8 @@ def plan_study(
     chosen = find_architectures(study, patterns, cache, notify)
     _notify_left_out(console, chosen)
     entries = [item.entry for item in chosen if not item.out]
-    _check_recipe(study, entries)
     weights = _resolve_weights(study, entries, console)
-    _check_weights(entries, weights)
+    check_once(study, entries, weights, cache)
     data, pixels = prepare_sizes(study, entries, console)
     warn_of_shrinking(data, pixels, console)
     teachers = find_teachers(study, data)
@@ -122,44 +122,6 @@ def _resolve_weights(
     for note in sorted({item.note for item in weights.values() if item.note}):
         console.print(f"weights are random: {note}", style="yellow")
     return weights
-
-
-def _check_recipe(study: StudySettings, entries: Sequence[ArchitectureSettings]) -> None:
-    from clothclf.training.check_recipe import check_recipe
-
-    sizes = [(entry.name, entry.image_size) for entry in entries]
-    known = [(name, size) for name, size in sizes if isinstance(size, int)]
-    smallest = min(size for _, size in known)
-    if study.train.augment.crop_padding >= smallest:
-        raise SettingsError(
-            f"train.augment.crop_padding: must be below data.image_size ({smallest})"
-        )
-    check_recipe(study.train, study.model, known)
-    if study.tuning is None:
-        return
-    points = study.tuning.points(study.train)
-    kinds = {(it.optimizer, it.layer_decay is None, it.head_epochs > 0): it for it in points}
-    for recipe in kinds.values():
-        try:
-            check_recipe(recipe, study.model, known)
-        except SettingsError as error:
-            raise SettingsError(f"tuning.space: {first_line(error)}") from None
-
-
-def _check_weights(entries: Sequence[ArchitectureSettings], weights: dict[str, Weights]) -> None:
-    """Load weight files into every architecture, and raise one error for all problems."""
-    from clothclf.models.check_weights import check_weights
-
-    errors = []
-    for entry in entries:
-        if not isinstance(entry.image_size, int):
-            continue
-        try:
-            check_weights(entry.name, entry.image_size, weights[entry.name])
-        except UserError as error:
-            errors.append(str(error))
-    if errors:
-        raise UserError("\n".join(errors))
 
 
 def folder_writer(study: StudySettings, data: DataSet) -> Callable[[RunFolder, RunSpec], None]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import os
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import filelock
+
+from benchmark.runs.user_cache import cached_bytes
 
 PREFIX = "sqlite:///"
 LOGS = ("-journal", "-wal", "-shm")
@@ -38,6 +42,16 @@ def opening(uri: str) -> Iterator[None]:
         yield
 
 
+def _empty_store() -> bytes:
+    """Return a database with the tables of the installed MLflow."""
+    from mlflow import MlflowClient
+
+    with tempfile.TemporaryDirectory() as folder, _unsynced():
+        file = Path(folder, "mlflow.db")
+        MlflowClient(tracking_uri=f"{PREFIX}{file}").search_experiments(max_results=1)
+        return file.read_bytes()
+
+
 @contextlib.contextmanager
 def _unsynced() -> Iterator[None]:
     """Disable SQLite's disk synchronization within the context.
@@ -60,12 +74,12 @@ def _unsynced() -> Iterator[None]:
 
 
 def _make(path: Path) -> None:
-    from mlflow import MlflowClient
-
     unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.unlink(missing_ok=True)
-    with _unsynced():
-        MlflowClient(tracking_uri=f"{PREFIX}{unfinished}").search_experiments(max_results=1)
+    version = importlib.metadata.version("mlflow")
+    unfinished.write_bytes(cached_bytes(f"empty-store-mlflow-{version}.db", _empty_store))
+    default = str(path.parent / "0")  # MLflow's own experiment, which bench does not use
+    with contextlib.closing(sqlite3.connect(unfinished)) as database, database:
+        database.execute("UPDATE experiments SET artifact_location = ?", (default,))
     with unfinished.open("rb") as file:
         os.fsync(file.fileno())
     # Stale files of a deleted store would be read into the new one.

@@ -83,6 +83,10 @@ class Tracker:
         # After an error, the heartbeat tests whether the store responds again.
         self._try(functools.partial(self._store.beat, now=bool(self._pause_s)))
 
+    def has_logged_all(self) -> bool:
+        """Return whether the store has the result of every run that has ended."""
+        return not self._owed
+
     def _log_curves(self) -> None:
         """Log the epochs of the runs that are due."""
         for spec, results in self._curves.due():

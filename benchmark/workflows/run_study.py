@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -27,12 +27,14 @@ from benchmark.runs.run_folder import RunFolder, study_folders
 from benchmark.runs.spec import RunSpec
 from benchmark.terminal.output import TerminalListener, make_console, print_table
 from benchmark.terminal.report_view import print_comparison, print_pick
+from benchmark.tracking.unchanged import has_logged, remember_logged
 from clothclf.data.dataset import DataSet
 from clothclf.errors import SettingsError
 from clothclf.process import fork_client
 
 if TYPE_CHECKING:
     from benchmark.tracking.mlflow_store import MlflowStore
+    from benchmark.tracking.tracker import Tracker
 
 
 def run_study(
@@ -63,9 +65,6 @@ def run_study(
         _print_plan(console, study, plan, root, policy.force)
         return 0
 
-    from benchmark.tracking.mlflow_store import MlflowStore
-    from benchmark.tracking.tracker import Tracker
-
     limits = study.limits
     memory_bytes = None if limits.memory_mib is None else limits.memory_mib * 2**20
     policy = dataclasses.replace(
@@ -81,19 +80,39 @@ def run_study(
     opened = module.open_executor(resources, policy.limits(), study.device, warn)
     with opened as (at_work, at_a_time), StopRequest().listening() as stop:
         policy = dataclasses.replace(policy, executor=at_work)
-        store = MlflowStore(tracking_uri(study), study.study, root)
-        listeners: list[Listener] = [
-            TerminalListener(console, len(plan), at_a_time, not at_work.measures_at_once),
-            Tracker(store, warn),
-        ]
+        terminal = TerminalListener(console, len(plan), at_a_time, not at_work.measures_at_once)
+        tracking = (
+            None if _is_done(study, plan, root, policy) else _open_tracking(study, root, warn)
+        )
+        listeners: list[Listener] = [terminal] if tracking is None else [terminal, tracking[1]]
         outcome = run_plan(plan, root, folder_writer(study, data), listeners, policy, stop)
         report = _conclude(console, study, outcome)
-        if report is not None:
+        if report is not None and tracking is not None:
             try:
-                _publish(report, store, bool(outcome.finished or outcome.failed))
+                if study.tracking.report:
+                    _publish(report, tracking[0], bool(outcome.finished or outcome.failed))
+                if tracking[1].has_logged_all():
+                    remember_logged(tracking_uri(study), root, plan, study.tracking.report)
             except TrackingError as error:
                 warn(str(error))
     return 1 if outcome.failed or outcome.failed_before else 0
+
+
+def _is_done(study: StudySettings, plan: Sequence[RunSpec], root: Path, policy: Policy) -> bool:
+    """Return whether all runs are finished and, as far as a file can tell, logged to MLflow."""
+    if policy.force or not has_logged(tracking_uri(study), root, plan, study.tracking.report):
+        return False
+    return all(RunFolder.of(root, spec).record() is not None for spec in plan)
+
+
+def _open_tracking(
+    study: StudySettings, root: Path, warn: Callable[[str], None]
+) -> tuple[MlflowStore, Tracker]:
+    from benchmark.tracking.mlflow_store import MlflowStore
+    from benchmark.tracking.tracker import Tracker
+
+    store = MlflowStore(tracking_uri(study), study.study, root)
+    return store, Tracker(store, warn)
 
 
 def _check_tuning(study: StudySettings, processes: int) -> None:

@@ -110,6 +110,12 @@ def count_many(
     return [counts[index] for index in range(len(requests))]
 
 
+def is_counted(request: CostRequest, folder: Path) -> bool:
+    """Return whether `folder` has the count of a request, without an error."""
+    found = _read(request, folder)
+    return found is not None and not found.error
+
+
 def count_backbone(request: CostRequest) -> dict[str, Any]:
     """Count in this process, on the meta device; raises UserError if it cannot be built."""
     from clothclf.cost.counting import (

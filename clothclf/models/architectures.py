@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
-
-from clothclf.data.batches import Normalization
 from clothclf.errors import ArchitectureError, did_you_mean, first_line
 from clothclf.models.custom import create_custom, is_custom, source_sha256
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from clothclf.data.batches import Normalization
 
 WILDCARDS = frozenset("*?[")
 
@@ -135,6 +137,8 @@ def pretrained_config(name: str) -> Any:
 
 def normalization(model: nn.Module) -> Normalization:
     """Return the mean and standard deviation of the model's pretrained configuration."""
+    from clothclf.data.batches import Normalization
+
     config = getattr(model, "pretrained_cfg", {}) or {}
     mean = config.get("mean") or (0.485, 0.456, 0.406)
     std = config.get("std") or (0.229, 0.224, 0.225)

@@ -6,7 +6,7 @@ import torch
 
 from clothclf.errors import WeightsError
 from clothclf.models.classifier import Classifier, Head, feature_count
-from clothclf.models.weights import load_backbone
+from clothclf.models.load_weights import load_backbone
 from clothclf.results import Weights
 from clothclf.settings import HeadSettings, ModelSettings, Precision
 

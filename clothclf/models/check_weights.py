@@ -7,7 +7,7 @@ import torch
 from clothclf.errors import ArchitectureError
 from clothclf.models.architectures import create_for_size
 from clothclf.models.classifier import feature_count
-from clothclf.models.weights import load_backbone
+from clothclf.models.load_weights import load_backbone
 from clothclf.results import Weights
 
 

@@ -24,7 +24,7 @@ from clothclf.errors import DataError
 from clothclf.models.classifier import Classifier
 from clothclf.models.custom import SOURCE
 from clothclf.models.fold import folded
-from clothclf.models.weights import state_hash
+from clothclf.models.load_weights import state_hash
 from clothclf.settings import AugmentSettings
 
 logger = logging.getLogger(__name__)

@@ -26,6 +26,7 @@ train: {epochs: 2, learning_rate: 0.01, patience: 5}
 seeds: [0]
 device: cpu
 measure: false
+tracking: {report: false}
 """
 
 

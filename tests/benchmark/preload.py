@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 
@@ -25,3 +26,7 @@ from clothclf.process import fork_client  # noqa: E402
 
 for name in fork_client.PRELOAD:
     importlib.import_module(name)
+
+# Forks then neither traverse nor copy the objects that exist now.
+gc.collect()
+gc.freeze()

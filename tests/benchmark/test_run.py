@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import math
 import re
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -14,8 +17,9 @@ from benchmark.config.study import load_study
 from benchmark.runs import run_folder as files
 from benchmark.runs.record import RunRecord
 from benchmark.runs.run_folder import RunFolder, study_folders
+from benchmark.tracking.relocate import local_path
 from clothclf.cost.counters.registry import COUNTERS
-from tests.benchmark.conftest import Bench, StudyRun, run_bench
+from tests.benchmark.conftest import Bench, StudyRun, environment, run_bench
 from tests.benchmark.test_tracking import runs_of
 
 
@@ -129,6 +133,35 @@ def test_asking_again_trains_nothing_and_says_so(tiny_study: StudyRun) -> None:
     assert again.code == 0
     assert "nothing to train: all runs are already finished" in again.err
     assert {n: r.finished_at for n, r in records(tiny_study.folder).items()} == before
+
+
+def test_asking_again_needs_none_of_the_slow_imports(tiny_study: StudyRun) -> None:
+    """All it has to know is in files of its own: MLflow's database has not changed since."""
+    program = (
+        "import sys\nfrom benchmark.cli import main\ntry:\n    main()\nfinally:\n"
+        "    print('imported', *sorted({'torch', 'timm', 'mlflow'} & sys.modules.keys()))"
+    )
+    question = [sys.executable, "-c", program, "run", "--all", "-c", "tiny.yaml"]
+    options: dict[str, Any] = {"cwd": tiny_study.folder, "env": environment(), "text": True}
+    again = subprocess.run(question, check=True, capture_output=True, timeout=300, **options)
+    assert again.stdout.splitlines()[-1].rstrip() == "imported"
+    (tiny_study.folder / "mlruns/mlflow.db").touch()
+    changed = subprocess.run(question, check=True, capture_output=True, timeout=300, **options)
+    assert changed.stdout.splitlines()[-1] == "imported mlflow"
+
+
+def test_the_report_is_logged_unless_the_config_says_otherwise(
+    bench: Bench, tmp_path: Path
+) -> None:
+    assert bench("run", "test_resnet", "-c", "tiny.yaml").code == 0
+    assert runs_of(tmp_path, kind="report") == []
+    again = bench("run", "test_resnet", "-c", "tiny.yaml", "--set", "tracking.report=true")
+    assert "skipped" in again.err
+    (report,) = runs_of(tmp_path, kind="report")
+    artifacts = local_path(report.info.artifact_uri)
+    assert artifacts is not None
+    logged = {item.name for item in artifacts.rglob("*")}
+    assert {"report.html", "report.md", "seed-spread.png"} <= logged
 
 
 def test_a_dry_run_says_what_is_done_and_what_is_not(tiny_study: StudyRun) -> None:

@@ -31,7 +31,8 @@ from benchmark.report.formats import FORMATS
 from benchmark.report.write import read_report
 from clothclf.data.prepare import prepare
 from clothclf.errors import DataError, SettingsError, WeightsError
-from clothclf.models.weights import WeightsResolver, load_backbone
+from clothclf.models.load_weights import load_backbone
+from clothclf.models.weights import WeightsResolver
 from clothclf.results import ClassResult, DataSummary, Evaluation, Weights
 from clothclf.settings import ArchitectureSettings, DataSettings
 from tests.benchmark.examples import DATA, make_record, make_spec

@@ -20,7 +20,7 @@ from torch import Tensor
 from clothclf.cost.measure.request import measure_cost
 from clothclf.device import make_repeatable
 from clothclf.errors import TrainingStopped
-from clothclf.models.weights import state_hash
+from clothclf.models.load_weights import state_hash
 from clothclf.settings import HeadSettings
 from clothclf.training.loop import Watcher, train
 from clothclf.training.optimizer import make_optimizer, set_learning_rate

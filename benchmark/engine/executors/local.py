@@ -27,8 +27,6 @@ def check_resources(resources: Resources, device: str) -> int:
     """
     if resources.address or resources.cpus_per_run:
         raise SettingsError("--address and --cpus-per-run require --executor ray")
-    from clothclf.device import select_device
-
     gpus, processes = resources.gpus_per_run, resources.processes_per_run
     workers = resources.workers or 1
     if gpus is not None:
@@ -44,7 +42,10 @@ def check_resources(resources: Resources, device: str) -> int:
             "time; remove --workers"
         )
     if not gpus and processes == 1:
-        select_device(device)
+        if device not in ("auto", "cpu"):  # which are always available
+            from clothclf.device import select_device
+
+            select_device(device)
         return 1
     from clothclf.training.distributed.process_group import check_devices, gpu_count
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import importlib.metadata
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -34,6 +35,7 @@ from benchmark.report.sections import (
     SectionEntry,
     sections,
 )
+from benchmark.runs.user_cache import cached_bytes
 
 PAGE = Path(__file__).parent
 SCRIPTS = ("rule.js", "charts.js", "tables.js", "gallery.js", "ask.js", "report.js")
@@ -121,10 +123,16 @@ def _template(values: Mapping[str, Any]) -> str:
 @functools.cache
 def _vega() -> str:
     """Bundle Vega, Vega-Lite and Vega-Embed in the version of the charts as one script."""
-    import vl_convert
+    version = vega_lite_version()
 
-    snippet = "window.vegaEmbed = vegaEmbed;"
-    return vl_convert.javascript_bundle(snippet, vl_version=vega_lite_version())
+    def bundle() -> bytes:
+        import vl_convert
+
+        snippet = "window.vegaEmbed = vegaEmbed;"
+        return vl_convert.javascript_bundle(snippet, vl_version=version).encode("utf-8")
+
+    made_by = importlib.metadata.version("vl-convert-python")
+    return cached_bytes(f"vega-{version}-{made_by}.js", bundle).decode("utf-8")
 
 
 def _as_script(text: str) -> str:

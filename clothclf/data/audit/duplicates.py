@@ -14,8 +14,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from clothclf.data.atomic import write_text
 from clothclf.data.audit.hashes import Candidates, hash_images, near
@@ -122,6 +120,9 @@ def _join(
     groups: npt.NDArray[np.int64], first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
     """Merge the groups [n] of each pair; a group's number is the index of its first member."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     count = len(groups)
     edges = coo_array(
         (np.ones(len(first), dtype=np.int8), (groups[first], groups[second])), shape=(count, count)

@@ -11,7 +11,8 @@ from torch import nn
 from clothclf.errors import ArchitectureError, WeightsError
 from clothclf.models.build import build_classifier
 from clothclf.models.classifier import Classifier, Standardize
-from clothclf.models.weights import RANDOM, state_hash
+from clothclf.models.load_weights import state_hash
+from clothclf.models.weights import RANDOM
 from clothclf.results import Weights
 from clothclf.settings import HeadSettings, ModelSettings
 

@@ -16,7 +16,8 @@ from clothclf.errors import ArchitectureError, WeightsError
 from clothclf.models.architectures import create_for_size, default_size, expand_names
 from clothclf.models.check_weights import check_architecture
 from clothclf.models.custom import SOURCE, load_function, source_sha256
-from clothclf.models.weights import WeightsResolver, load_backbone
+from clothclf.models.load_weights import load_backbone
+from clothclf.models.weights import WeightsResolver
 from clothclf.settings import HeadSettings
 
 CODE = """\

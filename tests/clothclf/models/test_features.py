@@ -13,7 +13,8 @@ from clothclf.data.dataset import SplitImages
 from clothclf.models.build import build_classifier
 from clothclf.models.classifier import Classifier
 from clothclf.models.features import BackboneFeatures
-from clothclf.models.weights import RANDOM, state_hash
+from clothclf.models.load_weights import state_hash
+from clothclf.models.weights import RANDOM
 from clothclf.settings import AugmentSettings, HeadSettings, ModelSettings, Precision
 
 pytestmark = pytest.mark.usefixtures("one_thread")

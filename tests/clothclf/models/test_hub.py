@@ -33,7 +33,8 @@ Use = Callable[[str], None]
 DOWNLOAD = """
 import json, sys
 from dataclasses import asdict
-from clothclf.models.weights import WeightsResolver, load_backbone
+from clothclf.models.load_weights import load_backbone
+from clothclf.models.weights import WeightsResolver
 resolver, answers = WeightsResolver("auto"), []
 for name in sys.argv[1:]:
     weights = resolver.resolve(name)

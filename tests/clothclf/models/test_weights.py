@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from clothclf.errors import ArchitectureError, WeightsError
-from clothclf.models.weights import RANDOM, WeightsResolver, load_backbone
+from clothclf.models.load_weights import load_backbone
+from clothclf.models.weights import RANDOM, WeightsResolver
 
 SIZE = 64
 State = dict[str, Tensor]

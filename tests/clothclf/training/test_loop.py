@@ -16,7 +16,8 @@ from clothclf.errors import TrainingError
 from clothclf.models.build import build_classifier
 from clothclf.models.classifier import Classifier
 from clothclf.models.features import BackboneFeatures
-from clothclf.models.weights import RANDOM, state_hash
+from clothclf.models.load_weights import state_hash
+from clothclf.models.weights import RANDOM
 from clothclf.results import EpochResult, TrainingResult
 from clothclf.settings import AugmentSettings, HeadSettings, ModelSettings, TrainSettings
 from clothclf.training.evaluate import evaluate, predict

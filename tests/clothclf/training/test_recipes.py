@@ -14,7 +14,7 @@ from clothclf.data.batches import ImageBatches
 from clothclf.data.dataset import SplitImages
 from clothclf.errors import TrainingStopped
 from clothclf.models.classifier import Classifier
-from clothclf.models.weights import state_hash
+from clothclf.models.load_weights import state_hash
 from clothclf.results import TrainingResult
 from clothclf.settings import AugmentSettings, EmaSettings, HeadSettings
 from clothclf.training.average import Average

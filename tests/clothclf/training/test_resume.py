@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from clothclf.errors import TrainingStopped
-from clothclf.models.weights import state_hash
+from clothclf.models.load_weights import state_hash
 from clothclf.settings import HeadSettings
 from clothclf.training.loop import Watcher, train
 from tests.clothclf.training.test_loop import build, feed, numbers, recipe

@@ -11,7 +11,8 @@ from clothclf.data.batches import Normalization
 from clothclf.errors import TrainingStopped
 from clothclf.models.build import build_classifier
 from clothclf.models.classifier import Classifier
-from clothclf.models.weights import RANDOM, state_hash
+from clothclf.models.load_weights import state_hash
+from clothclf.models.weights import RANDOM
 from clothclf.settings import HeadSettings, ModelSettings
 from clothclf.training.loop import Watcher, train
 from clothclf.training.teacher import Teacher

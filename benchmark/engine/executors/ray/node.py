@@ -37,6 +37,7 @@ from benchmark.runs import run_folder as files
 from benchmark.runs.record import Failure, RunRecord
 from benchmark.runs.run_folder import RunFolder
 from benchmark.runs.spec import RunSpec
+from benchmark.runs.user_cache import user_cache_folder
 from clothclf.data.atomic import new_file, write_bytes
 from clothclf.data.checked import checksum_file
 
@@ -71,8 +72,7 @@ def node_folder() -> Path:
     folder = os.environ.get(FOLDER_VARIABLE)
     if folder:
         return Path(folder).absolute()
-    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(cache) / "bench-architectures"
+    return user_cache_folder()
 
 
 def run_task(bundle: RunBundle, stop_signal: Any) -> Iterator[Message]:
