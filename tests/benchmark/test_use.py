@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import benchmark
 from benchmark.runs.run_folder import RunFolder, study_folders
 from tests.benchmark.conftest import Bench, StudyRun, run_bench
 from tests.benchmark.predicted_runs import calibrated_predictions
@@ -84,6 +87,7 @@ def test_an_onnx_file_needs_no_bench_to_predict_like_the_run(
         tiny_study.folder, "export", "--run", "test_resnet-s0", "-c", "tiny.yaml", "-o", str(file)
     )
     assert done.code == 0, done.err
+    assert os.fsencode(Path(benchmark.__file__).parent) not in file.read_bytes()
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     card = json.loads(session.get_modelmeta().custom_metadata_map["bench.json"])
     predictions = calibrated_predictions(a_run(tiny_study))
@@ -117,6 +121,9 @@ def test_torch_alone_opens_its_own_formats(tiny_study: StudyRun, tmp_path: Path,
     assert done.code == 0, done.err
     extra = {"bench.json": ""}
     if form == "torch":
+        with zipfile.ZipFile(file) as archive:
+            own = os.fsencode(Path(benchmark.__file__).parent)
+            assert all(own not in archive.read(name) for name in archive.namelist())
         model = torch.export.load(str(file), extra_files=extra).module()
     else:
         model = torch.jit.load(str(file), _extra_files=extra)
