@@ -16,7 +16,7 @@ from benchmark.runs.deployments import ARTIFACT, Artifact, Deployments, hashed
 from benchmark.runs.find import FoundRun
 from benchmark.runs.run_folder import RunFolder
 
-FORMAT = 3
+FORMAT = 4
 """Version of the files' content; increase it when the same settings give other files."""
 LIBRARIES = ("torch", "timm", "onnx", "onnxscript", "onnxruntime", "openvino", "nncf")
 MODEL = "model.onnx"

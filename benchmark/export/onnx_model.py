@@ -13,6 +13,8 @@ from benchmark.export.card import CARD, INPUT, OUTPUT
 from benchmark.export.exported import Exported
 from clothclf.errors import first_line
 
+STACK_TRACE = "pkg.torch.onnx.stack_trace"
+"""Key of metadata of nodes."""
 _OPERATOR = re.compile(r"\b(?:aten|prims|torchvision|quantized)(?:\.|::)\w+")
 """Pattern of an operator's name in messages of torch's exporter."""
 
@@ -40,9 +42,19 @@ def to_onnx(model: Exported, size: int, card_text: str) -> Any:
     if program is None:
         raise ExportError("torch returned no ONNX program")
     proto = program.model_proto
+    _remove_stack_traces(proto)
     onnx.helper.set_model_props(proto, {CARD: card_text})
     onnx.checker.check_model(proto)
     return proto
+
+
+def _remove_stack_traces(proto: Any) -> None:
+    """Remove the lines of code that nodes come from: they have the paths of this machine."""
+    for nodes in (proto.graph.node, *(function.node for function in proto.functions)):
+        for node in nodes:
+            kept = [item for item in node.metadata_props if item.key != STACK_TRACE]
+            del node.metadata_props[:]
+            node.metadata_props.extend(kept)
 
 
 def _reason(error: BaseException) -> str:

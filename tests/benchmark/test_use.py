@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import benchmark
 from benchmark.runs.run_folder import RunFolder, study_folders
 from tests.benchmark.answered import calibrated_answers
 from tests.benchmark.conftest import Bench, StudyRun, run_bench
@@ -84,6 +86,7 @@ def test_an_onnx_file_needs_no_bench_to_answer_as_the_run_did(
         tiny_study.folder, "export", "--run", "test_resnet-s0", "-c", "tiny.yaml", "-o", str(file)
     )
     assert done.code == 0, done.err
+    assert os.fsencode(Path(benchmark.__file__).parent) not in file.read_bytes()
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     card = json.loads(session.get_modelmeta().custom_metadata_map["bench.json"])
     answers = calibrated_answers(a_run(tiny_study))
