@@ -133,10 +133,7 @@ def _program(model: Exported, size: int) -> torch.export.ExportedProgram:
 
 def _to_torch(model: Exported, size: int, card_text: str, path: Path) -> Runtime:
     content = io.BytesIO()
-    program = _program(model, size)
-    for node in program.graph.nodes:  # they have the paths of this machine
-        node.meta.pop("stack_trace", None)
-    torch.export.save(program, content, extra_files={CARD: card_text})
+    torch.export.save(_program(model, size), content, extra_files={CARD: card_text})
     path.write_bytes(content.getvalue())
     content.seek(0)
     loaded = torch.export.load(content).module()
