@@ -49,7 +49,8 @@ def gallery(ctx: click.Context, packs: tuple[Path, ...], output: Path, costs: Pa
     built = build_gallery(packs, output, costs)
     for line in (*built.refused, *built.conflicts):
         notify(line)
-    left_out = f", {len(built.refused)} packs left out" if built.refused else ""
-    click.echo(f"{built.studies} studies with {built.runs} runs{left_out}")
+    left_out = f", {len(built.refused)} left out" if built.refused else ""
+    noun = "study" if built.studies == 1 else "studies"
+    click.echo(f"{built.studies} {noun} with {built.runs} runs{left_out}")
     notify(f"written to {output / FIRST_PAGE}")
     ctx.exit(2 if built.refused else 1 if built.conflicts else 0)

@@ -28,6 +28,14 @@ function byArchitecture(lines) {
   })).sort((a, b) => b.picked / b.studies - a.picked / a.studies || b.best - a.best || a.behind - b.behind);
 }
 
+// Sets one of the filters, as a reader would.
+function choose(filter, tag) {
+  const menu = document.querySelector(`[data-menu="${filter}"]`);
+  if (!menu) return;
+  menu.value = tag;
+  menu.dispatchEvent(new Event("change", { bubbles: true }));
+}
+
 function showWinners(table, names, lines) {
   const numbers = (values) => values.map(([text, value]) => {
     const cell = element("td", text, "number");
@@ -36,8 +44,11 @@ function showWinners(table, names, lines) {
   });
   table.tBodies[0].replaceChildren(...byArchitecture(lines).map((item) => {
     const row = element("tr");
-    const head = breakable(element("th", names[item.tag]));
+    const head = element("th"), name = breakable(element("a", names[item.tag]));
     head.scope = "row";
+    head.append(name);
+    name.href = "#studies";
+    name.addEventListener("click", () => choose("architecture", item.tag));
     head.dataset.value = names[item.tag].toLowerCase();
     row.append(head, ...numbers([
       [item.studies, item.studies], [item.picked, item.picked], [item.best, item.best],
@@ -49,7 +60,7 @@ function showWinners(table, names, lines) {
 }
 
 const { architectures } = JSON.parse(document.getElementById("data").textContent);
-const listing = sortable(document.querySelector("table.index"));
+const listing = sortable(document.querySelector("#studies table"));
 const winners = document.querySelector("[data-winners]");
 const winnersTable = winners.querySelector("table");
 if (listing) {

@@ -32,6 +32,7 @@ _ORDERED = {
 class Filter:
     """A menu above the table; its values are tags of rows."""
 
+    key: str
     title: str
     options: Sequence[tuple[str, str]]
     """Tag and text of each choice."""
@@ -58,7 +59,7 @@ def render_index(pages: Mapping[PackedStudy, StudyPages], runs: int, architectur
         frozenset({0, 1, len(COLUMNS) - 1}),
     )
     filters = [
-        Filter(title, [(tag, text) for (own, text), tag in tags.items() if own == key])
+        Filter(key, title, [(tag, text) for (own, text), tag in tags.items() if own == key])
         for key, title in FILTERS.items()
     ]
     values = {
@@ -77,7 +78,7 @@ def render_index(pages: Mapping[PackedStudy, StudyPages], runs: int, architectur
 
 def _tags(lines: Sequence[IndexLine]) -> dict[tuple[str, str], str]:
     """Tag of each filter and choice that occurs, in the order of the menus."""
-    tags = {}
+    tags: dict[tuple[str, str], str] = {}
     for key in FILTERS:
         found = {line.choices[key] for line in lines}
         known = _ORDERED.get(key, [])

@@ -6,14 +6,17 @@ import contextlib
 import json
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from benchmark.errors import PackError, ReportError
+from benchmark.gallery.architectures import write_architectures_page
 from benchmark.gallery.index_page import INDEX_SCRIPT, index_script, render_index
 from benchmark.gallery.studies import PackedRuns, PackedStudy, group, verified_runs
 from benchmark.gallery.study_page import StudyPages, write_study
@@ -62,8 +65,12 @@ def build_gallery(packs: Sequence[Path], output: Path, costs: Path | None = None
         if not studies:
             raise PackError("\n".join(gallery.refused))
         with replaced_folder(output) as site:
-            pages = dict(zip(studies, each(partial(write_study, site=site), studies), strict=True))
-            _write_site(pages, site, costs, gallery)
+            if costs is not None:
+                gallery.architectures = write_architectures_page(costs, site)
+            written = each(partial(write_study, site=site), studies)
+            # Before the pages are awaited, because joining the scripts takes a second.
+            write_assets(site / "assets", {**report_scripts(), INDEX_SCRIPT: index_script()})
+            _write_site(dict(zip(studies, written, strict=True)), site, gallery)
     return gallery
 
 
@@ -108,9 +115,7 @@ def _verified(path: Path) -> list[PackedRuns] | str:
         return f"{path}: cannot be read: {error.strerror or error}"
 
 
-def _write_site(
-    pages: dict[PackedStudy, StudyPages], site: Path, costs: Path | None, gallery: Gallery
-) -> None:
+def _write_site(pages: dict[PackedStudy, StudyPages], site: Path, gallery: Gallery) -> None:
     for own in pages.values():
         gallery.refused += [own.error] if own.error else []
         gallery.conflicts += own.conflicts
@@ -119,11 +124,6 @@ def _write_site(
     shown = {study: own for study, own in pages.items() if not own.error}
     if not shown:
         raise PackError("\n".join(gallery.refused))
-    write_assets(site / "assets", {**report_scripts(), INDEX_SCRIPT: index_script()})
-    if costs is not None:
-        from benchmark.gallery.architectures import write_architectures_page
-
-        gallery.architectures = write_architectures_page(costs, site)
     index = render_index(shown, gallery.runs, gallery.architectures)
     (site / FIRST_PAGE).write_text(index, "utf-8")
     (site / MARKER).write_text(json.dumps(_contents(shown), indent=1) + "\n", "utf-8")
@@ -159,13 +159,21 @@ def _workers(count: int) -> Iterator[_Map[Any, Any]]:
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     if context.get_start_method() == "forkserver":
         context.set_forkserver_preload([*PRELOADED])
-    with ProcessPoolExecutor(cores, context, initializer=_use_one_thread) as pool:
+    pool = ProcessPoolExecutor(cores, context, initializer=_begin_worker)
+    try:
         yield pool.map
+    except BrokenProcessPool:
+        raise PackError(
+            "a process that reads packs was killed; is there enough memory for the largest pack?"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def _use_one_thread() -> None:
-    """Each worker has a core, and the tables of packs are small."""
+def _begin_worker() -> None:
+    """Use one thread, because each worker has a core, and leave Ctrl-C to the main process."""
     import pyarrow as pa
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)

@@ -127,9 +127,9 @@ def record_table(analysis: Analysis) -> Table:
             (
                 Cell(record.spec.name, record.spec.name.casefold()),
                 _plain(100 * record.test.accuracy, 4),
-                _plain(record.cost and record.cost.macs),
-                _plain(record.cost and record.cost.params),
-                _plain(record.measured and record.measured.latency_ms_median, 4),
+                _plain(record.cost.macs if record.cost else None),
+                _plain(record.cost.params if record.cost else None),
+                _plain(record.measured.latency_ms_median if record.measured else None, 4),
                 Cell(device(record), device(record).casefold()),
                 Cell(record.run_id, record.run_id, link=record_link(record)),
             )

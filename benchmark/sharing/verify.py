@@ -39,8 +39,8 @@ VALID_POINTS = 0.01
 batch size and folded norms may change the class of an image in doubt."""
 MAX_TABLE_BYTES = 2**30
 """Maximum size of a table when unpacked."""
-MAX_CHARACTERS = 1000
-"""Length of a text from which on it is neither an id, a label nor a hash."""
+MAX_TEXT_BYTES = 4000
+"""Size of a text from which on it is neither an id, a label nor a hash."""
 
 _STUDY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -250,7 +250,7 @@ def _require_table(
         raise PackError(f"{path.name} unpacks to too many bytes")
     for name in {*file.columns} - {*numbers}:
         # A dictionary holds a long text once, whereas the table has it in every row.
-        if max(map(len, file.texts(name)), default=0) >= MAX_CHARACTERS:
+        if file.longest_text(name) >= MAX_TEXT_BYTES:
             raise PackError(f"{path.name}: column {name[:80]!r} has a text that is too long")
 
 

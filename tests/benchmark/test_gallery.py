@@ -19,7 +19,9 @@ from benchmark.gallery.site import MARKER, build_gallery
 from benchmark.report.write import read_report
 from benchmark.sharing.pack import pack
 from benchmark.workflows.share_runs import merge_packs
+from clothclf.errors import CostError
 from tests.benchmark.conftest import run_bench
+from tests.benchmark.drawn_costs import draw_rows, write_costs
 from tests.benchmark.drawn_packs import draw_data, draw_packs, draw_study
 from tests.benchmark.test_sharing import Copy, contents
 
@@ -146,7 +148,11 @@ def test_studies_of_another_name_with_the_same_data_and_settings_are_one(tmp_pat
     assert (built.studies, built.runs, built.conflicts) == (1, 3, [])
 
 
-def test_the_same_packs_give_the_same_bytes(packs: list[Path], site: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("cores", [1, 2])
+def test_the_same_packs_give_the_same_bytes(
+    cores: int, packs: list[Path], site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(cores), raising=False)
     again = tmp_path / "again"
     for _ in range(2):
         build_gallery([*packs, packs[0]], again)
@@ -161,7 +167,7 @@ def test_a_pack_that_cannot_be_believed_is_left_out(packs: list[Path], tmp_path:
     bad = tmp_path / "bad.bench"
     bad.write_bytes(Copy(packs[0]).edit(better).zipped())
     done = run_bench(tmp_path, "gallery", str(packs[1]), str(bad), "gone.bench", "-o", "site")
-    assert (done.code, "1 studies with 3 runs, 2 packs left out" in done.out) == (2, True), done.err
+    assert (done.code, "1 study with 3 runs, 2 left out" in done.out) == (2, True), done.err
     assert "bad.bench: run " in done.err
     assert "test accuracy is 0.99" in done.err
     assert "gone.bench: is not a file" in done.err
@@ -219,10 +225,21 @@ def test_a_build_that_fails_keeps_the_old_site(packs: list[Path], tmp_path: Path
     before = contents(tmp_path / "real")
     assert (tmp_path / "site").is_symlink()
     assert before
-    with pytest.raises(Exception, match="costs"):
+    with pytest.raises(CostError, match=r"costs\.csv"):
         build_gallery(packs[1:2], tmp_path / "site", tmp_path / "costs.csv")
     assert contents(tmp_path / "real") == before
     assert sorted(os.listdir(tmp_path)) == ["real", "site"]
+
+
+def test_the_costs_of_all_architectures_have_a_page(packs: list[Path], tmp_path: Path) -> None:
+    costs = write_costs(tmp_path / "costs.csv", draw_rows(30))
+    built = build_gallery(packs[:1], tmp_path / "site", costs)
+    assert built.architectures == 30
+    links = [link for link, _ in Page(tmp_path / "site" / "index.html").links]
+    assert "architectures.html" in links
+    assert "index.html" in [
+        link for link, _ in Page(tmp_path / "site" / "architectures.html").links
+    ]
 
 
 def test_text_of_packs_is_escaped(tmp_path: Path) -> None:

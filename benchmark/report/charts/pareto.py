@@ -209,5 +209,6 @@ def _label_layer(place: Spec, colours: Colours) -> Spec:
     narrowest = LABELLED_WIDTHS[-1]
     widest = "".join(f"width >= {width} ? 'at{width}' : " for width in LABELLED_WIDTHS[:-1])
     here = f"datum[{widest}'at{narrowest}']"
-    own = {key: {"expr": f"{here}.{key}"} for key in ("text", "align", "dx", "dy")}
-    return layer("text", place, **own, baseline="middle", fontSize=12, color=colours.ink)
+    own: Spec = {key: {"expr": f"{here}.{key}"} for key in ("text", "align", "dx", "dy")}
+    style = {**own, "baseline": "middle", "fontSize": 12, "color": colours.ink}
+    return layer("text", place, **style)
