@@ -18,8 +18,8 @@ from clothclf.data.sources.parquet import ParquetFile
 
 MAX_TABLE_BYTES = 2**30
 """Maximum size of a table when unpacked."""
-MAX_CHARACTERS = 1000
-"""Length of a text from which on it is neither an id, a label nor a hash."""
+MAX_TEXT_BYTES = 4000
+"""Size of a text from which on it is neither an id, a label nor a hash."""
 
 
 def require_table(
@@ -40,7 +40,7 @@ def require_table(
         raise PackError(f"{path.name} unpacks to too many bytes")
     for name in {*file.columns} - {*numbers}:
         # A dictionary holds a long text once, whereas the table has it in every row.
-        if max(map(len, file.texts(name)), default=0) >= MAX_CHARACTERS:
+        if file.longest_text(name) >= MAX_TEXT_BYTES:
             raise PackError(f"{path.name}: column {name[:80]!r} has a text that is too long")
 
 

@@ -110,9 +110,21 @@ def fingerprint(manifest: pd.DataFrame) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
+DUPLICATE_COUNTS = (
+    "exact_duplicate_groups",
+    "exact_duplicate_images",
+    "label_conflicts",
+    "exact_duplicates_across_splits",
+)
+"""Fields of `DataSummary` that `duplicate_statistics` computes."""
+
+
 def duplicate_statistics(manifest: pd.DataFrame) -> dict[str, int]:
     """Count exact duplicates: groups, images, label conflicts, and groups across splits."""
+    # Of all images, only these are grouped, which takes long.
     repeated = manifest[manifest["pixel_hash"].duplicated(keep=False)]
+    if repeated.empty:
+        return dict.fromkeys(DUPLICATE_COUNTS, 0)
     exact_duplicates = repeated.groupby("pixel_hash").agg(
         size=("id", "size"), labels=("label", "nunique"), splits=("split", "nunique")
     )

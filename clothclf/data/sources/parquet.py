@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from clothclf.data.sources.listing import MAX_IMAGE_BYTES, as_text, no_column
@@ -104,20 +105,35 @@ class ParquetFile:
                 f"{self.path}: column {column!r} holds {str(kind)[:60]}, not text or numbers; "
                 f"its columns are: {', '.join(name[:40] for name in self.columns[:20])}"
             )
+        with self._as_data_errors():
+            texts = [text for chunk in self._chunks(column) for text in _chunk_texts(chunk)]
+        if len(texts) != self.rows:
+            raise DataError(f"{self.path}: is damaged: column {column!r} lacks rows")
+        return texts
+
+    def longest_text(self, column: str) -> int:
+        """Return the UTF-8 bytes of a column's longest text; raises DataError if it is not text."""
+        if not _is_text(_value_type(self.type_of(column))):
+            raise DataError(f"{self.path}: column {column[:80]!r} is not text")
+        sizes = [0]
+        with self._as_data_errors():
+            for chunk in self._chunks(column):
+                values = chunk.dictionary if pa.types.is_dictionary(chunk.type) else chunk
+                most = pc.max(pc.binary_length(values.cast(pa.large_binary()))).as_py()
+                sizes.append(most or 0)
+        return max(sizes)
+
+    def _chunks(self, column: str) -> Iterator[pa.Array]:
+        """Iterate over the arrays of a plain column; raises DataError if it is too large."""
         unpacked = sum(page.unpacked_bytes for page in self._pages(column))
         if unpacked > MAX_TEXT_BYTES:
             raise self._bomb(column, unpacked, MAX_TEXT_BYTES)
         # A dictionary stores a value shared by a million rows once.
-        shared = [column] if _is_text(kind) else []
-        texts: list[str] = []
+        shared = [column] if _is_text(self.type_of(column)) else []
         with self._as_data_errors(), self._open(shared) as file:
             for group in range(len(self.group_rows)):
                 table = file.read_row_group(group, columns=[column], use_threads=False)
-                for chunk in table.column(column).chunks:
-                    texts += _chunk_texts(chunk)
-        if len(texts) != self.rows:
-            raise DataError(f"{self.path}: is damaged: column {column!r} lacks rows")
-        return texts
+                yield from table.column(column).chunks
 
     def unpacked_bytes(self) -> int:
         """Return the size of all columns when unpacked, by the headers of their pages.
