@@ -169,7 +169,7 @@ def test_every_format_has_the_slices(made: Made) -> None:
     values = json.loads(report.text("json"))["comparisons"][0]["slices"]["all"]
     assert [item["value"] for item in values] == [result.value for result in slices.all]
     assert f"test_accuracy[masterCategory={by_category[0].value}]" in report.text("csv")
-    assert "slice" not in read_report(made.study).text("md")
+    assert "Accuracy by slice" not in read_report(made.study).text("md")
 
 
 @pytest.mark.parametrize(

@@ -144,7 +144,7 @@ def test_pooling_along_one_axis_is_not_global_and_along_both_is() -> None:
     rows = Backbone(conv(3, 3, 1, 1), between=lambda x: x * x.mean(3, keepdim=True).sigmoid())
     whole = Backbone(conv(3, 3, 1, 1), between=lambda x: x * x.mean((2, 3), keepdim=True).sigmoid())
     assert of_toy(rows)[3] == ""
-    assert of_toy(whole) == (3, 1, 1, "global pooling in Body")
+    assert of_toy(whole) == (3, 1, 1, "global pooling in Backbone")
 
 
 def test_the_longest_branch_counts() -> None:
