@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Sequence
@@ -41,15 +42,21 @@ def remember_logged(uri: str, root: Path, plan: Sequence[RunSpec], report: bool)
     write_text(file, json.dumps(database) + "\n")
 
 
-def _state(uri: str) -> list[int] | None:
-    """Return a SQLite database's inode, size and modification time in ns; None for a server."""
+def _state(uri: str) -> list[list[int]] | None:
+    """Return inode, size and modification time in ns of a SQLite database and its log.
+
+    None for a server. SQLite writes to the log first (`-wal`), and to the database when it closes.
+    """
     if not uri.startswith(SQLITE):
         return None
+    path = Path(uri.removeprefix(SQLITE))
     try:
-        status = Path(uri.removeprefix(SQLITE)).stat()
+        found = [path.stat()]
     except (OSError, ValueError):
         return None
-    return [status.st_ino, status.st_size, status.st_mtime_ns]
+    with contextlib.suppress(OSError):
+        found.append(path.with_name(f"{path.name}-wal").stat())
+    return [[it.st_ino, it.st_size, it.st_mtime_ns] for it in found if it.st_size]
 
 
 def _file(uri: str, root: Path, plan: Sequence[RunSpec], report: bool) -> Path:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -143,10 +145,15 @@ def test_asking_again_needs_none_of_the_slow_imports(tiny_study: StudyRun) -> No
     )
     question = [sys.executable, "-c", program, "run", "--all", "-c", "tiny.yaml"]
     options: dict[str, Any] = {"cwd": tiny_study.folder, "env": environment(), "text": True}
+    # The first time, MLflow is opened: SQLite closed its database after the run's last look at it.
+    subprocess.run(question, check=True, capture_output=True, timeout=300, **options)
     again = subprocess.run(question, check=True, capture_output=True, timeout=300, **options)
     assert again.stdout.splitlines()[-1].rstrip() == "imported"
-    (tiny_study.folder / "mlruns/mlflow.db").touch()
-    changed = subprocess.run(question, check=True, capture_output=True, timeout=300, **options)
+    database = tiny_study.folder / "mlruns/mlflow.db"
+    with contextlib.closing(sqlite3.connect(database)) as other:  # leaves it in SQLite's log
+        other.execute("UPDATE experiments SET last_update_time = last_update_time + 1")
+        other.commit()
+        changed = subprocess.run(question, check=True, capture_output=True, timeout=300, **options)
     assert changed.stdout.splitlines()[-1] == "imported mlflow"
 
 
