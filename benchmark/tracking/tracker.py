@@ -29,7 +29,7 @@ class Tracker:
 
     def __init__(self, store: MlflowStore, warn: Callable[[str], None]) -> None:
         """Log to `store`; call `warn` when it stops responding and when it responds again."""
-        self._store = store
+        self.store = store
         self._warn = warn
         self._pause_s = 0.0
         self._ask_again = 0.0
@@ -53,7 +53,7 @@ class Tracker:
         if not resumed:
             forget_samples(folder)
         self._watches[spec.run_id] = (folder, SystemWatch(folder))
-        self._try(lambda: self._store.start(spec, resumed))
+        self._try(lambda: self.store.start(spec, resumed))
 
     def on_event(self, spec: RunSpec, event: Event) -> None:
         """Log epochs while the run executes."""
@@ -74,14 +74,14 @@ class Tracker:
         self._watches.pop(spec.run_id, None)
         for run, results in self._curves.forget(spec.run_id):
             self._log_epochs(run, results)
-        self._try(lambda: self._store.kill(spec.run_id))
+        self._try(lambda: self.store.kill(spec.run_id))
 
     def on_tick(self) -> None:
         """Sample system metrics, send heartbeats, and retry a store that did not respond."""
         self._sample()
         self._log_curves()
         # After an error, the heartbeat tests whether the store responds again.
-        self._try(functools.partial(self._store.beat, now=bool(self._pause_s)))
+        self._try(functools.partial(self.store.beat, now=bool(self._pause_s)))
 
     def has_logged_all(self) -> bool:
         """Return whether the store has the result of every run that has ended."""
@@ -95,13 +95,13 @@ class Tracker:
             self._curves.took(spec, time.monotonic() - started)
 
     def _log_epochs(self, spec: RunSpec, results: Sequence[EpochResult]) -> None:
-        self._try(lambda: self._store.log_epochs(spec, results))
+        self._try(lambda: self.store.log_epochs(spec, results))
 
     def _sample(self) -> None:
         """Sample and log system metrics of the runs that are due."""
         for run_id, (folder, watch) in self._watches.items():
             if watch.is_due() and watch.sample():
-                self._try(functools.partial(self._store.log_samples, folder, run_id))
+                self._try(functools.partial(self.store.log_samples, folder, run_id))
 
     def _log_result(self, folder: RunFolder, run_id: str) -> None:
         """Log the result of a run, now or when the store responds again."""
@@ -116,7 +116,7 @@ class Tracker:
         try:
             call()
             for run_id, folder in list(self._owed.items()):
-                self._store.log_result(folder)
+                self.store.log_result(folder)
                 del self._owed[run_id]
         except Exception as error:  # database, network and disk errors must not end a study
             if not self._pause_s:

@@ -81,17 +81,16 @@ def run_study(
     with opened as (at_work, at_a_time), StopRequest().listening() as stop:
         policy = dataclasses.replace(policy, executor=at_work)
         terminal = TerminalListener(console, len(plan), at_a_time, not at_work.measures_at_once)
-        tracking = (
-            None if _is_done(study, plan, root, policy) else _open_tracking(study, root, warn)
-        )
-        listeners: list[Listener] = [terminal] if tracking is None else [terminal, tracking[1]]
+        is_done = _is_done(study, plan, root, policy)
+        tracker = None if is_done else _open_tracker(study, root, warn)
+        listeners: list[Listener] = [terminal] if tracker is None else [terminal, tracker]
         outcome = run_plan(plan, root, folder_writer(study, data), listeners, policy, stop)
         report = _conclude(console, study, outcome)
-        if report is not None and tracking is not None:
+        if report is not None and tracker is not None:
             try:
                 if study.tracking.report:
-                    _publish(report, tracking[0], bool(outcome.finished or outcome.failed))
-                if tracking[1].has_logged_all():
+                    _publish(report, tracker.store, bool(outcome.finished or outcome.failed))
+                if tracker.has_logged_all():
                     remember_logged(tracking_uri(study), root, plan, study.tracking.report)
             except TrackingError as error:
                 warn(str(error))
@@ -105,14 +104,11 @@ def _is_done(study: StudySettings, plan: Sequence[RunSpec], root: Path, policy: 
     return all(RunFolder.of(root, spec).record() is not None for spec in plan)
 
 
-def _open_tracking(
-    study: StudySettings, root: Path, warn: Callable[[str], None]
-) -> tuple[MlflowStore, Tracker]:
+def _open_tracker(study: StudySettings, root: Path, warn: Callable[[str], None]) -> Tracker:
     from benchmark.tracking.mlflow_store import MlflowStore
     from benchmark.tracking.tracker import Tracker
 
-    store = MlflowStore(tracking_uri(study), study.study, root)
-    return store, Tracker(store, warn)
+    return Tracker(MlflowStore(tracking_uri(study), study.study, root), warn)
 
 
 def _check_tuning(study: StudySettings, processes: int) -> None:
