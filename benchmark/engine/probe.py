@@ -5,7 +5,6 @@ The first probe decides `precision: auto` permanently. Times are reused while th
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
@@ -18,7 +17,7 @@ from pydantic import TypeAdapter
 from benchmark.engine.process import run_environment
 from benchmark.runs.spec import RunSpec
 from benchmark.text.numbers import duration
-from clothclf.data.atomic import write_text
+from clothclf.data.atomic import json_sha256, write_text
 from clothclf.errors import TrainingError
 from clothclf.process.start import ChildError, request_result
 from clothclf.results import Probe
@@ -107,7 +106,7 @@ def faster_precision(probe_: Probe) -> Precision:
 def _run_and_cache(spec: RunSpec, timeout_s: float) -> Probe:
     result = run_probe(spec, timeout_s)
     values = PROBE.dump_python(result, mode="json")
-    text = json.dumps({"check": _check(values), **values}, indent=1) + "\n"
+    text = json.dumps({"check": json_sha256(values), **values}, indent=1) + "\n"
     for file in (_latest(spec), *(() if cached_probe(spec) else (_first(spec),))):
         file.parent.mkdir(parents=True, exist_ok=True)
         write_text(file, text)
@@ -119,17 +118,13 @@ def _read(file: Path) -> Probe | None:
     try:
         values = json.loads(file.read_bytes())
         check = values.pop("check", None)
-        if check not in (None, _check(values)):
+        if check not in (None, json_sha256(values)):
             return None
         if values["route"] == "pictures":  # its former name
             values["route"] = "images"
         return PROBE.validate_python(values)
     except (OSError, ValueError, TypeError, AttributeError):  # also for JSON of another structure
         return None
-
-
-def _check(values: object) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _first(spec: RunSpec) -> Path:
@@ -168,4 +163,4 @@ def _key(spec: RunSpec) -> str:
     }
     if spec.source_sha256:
         parts["source"] = spec.source_sha256
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+    return json_sha256(parts)[:16]

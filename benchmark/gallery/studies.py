@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
-import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,8 +14,9 @@ from benchmark.runs.run_folder import study_folders
 from benchmark.runs.setting_differences import comparable_settings
 from benchmark.runs.spec import RunSpec
 from benchmark.sharing.merge import Merged, merge_audit, merge_run
-from benchmark.sharing.pack_file import Pack, open_pack, record_member
+from benchmark.sharing.pack_file import open_pack, record_member
 from benchmark.sharing.packed_runs import SharedRun, audits_of, runs_of, verify_pack
+from clothclf.data.atomic import json_sha256
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ def verified_runs(path: Path) -> list[PackedRuns]:
                 found.setdefault(_key(spec), []).append(spec)
         if not found:
             pack.refuse("has no run that was evaluated on the test split")
-        digest = _digest(pack)
+        digest = json_sha256(pack.members)
     return [
         PackedRuns(
             path=path,
@@ -96,7 +95,7 @@ def unpack(study: PackedStudy, root: Path, merged: Merged) -> dict[str, str]:
     texts: dict[str, str] = {}
     for part in study.parts:
         with open_pack(part.path) as pack:
-            if _digest(pack) != part.index_sha256:
+            if json_sha256(pack.members) != part.index_sha256:
                 pack.refuse("has changed while the gallery was built; build it again")
             for run in runs_of(pack, part.run_ids):
                 texts.setdefault(run.record.run_id, pack.text(record_member(run.record.run_id)))
@@ -124,8 +123,4 @@ def _renamed(run: SharedRun, study: str) -> SharedRun:
 
 def _key(spec: RunSpec) -> str:
     parts = [spec.data_summary.fingerprint, comparable_settings(spec)]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _digest(pack: Pack) -> str:
-    return hashlib.sha256(json.dumps(pack.members, sort_keys=True).encode()).hexdigest()
+    return json_sha256(parts)[:12]

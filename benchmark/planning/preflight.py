@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmark.config.study import StudySettings
-from clothclf.data.atomic import write_text
+from clothclf.data.atomic import json_sha256, write_text
 from clothclf.errors import SettingsError, UserError, first_line
 from clothclf.models.custom import is_custom
 from clothclf.results import Weights
@@ -52,7 +50,7 @@ def _key(
         None if study.tuning is None else study.tuning.model_dump(mode="json"),
         [[it.model_dump(mode="json"), weights[it.name].sha256] for it in entries],
     ]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+    return json_sha256(parts)[:16]
 
 
 def _check_crop(study: StudySettings, entries: Sequence[ArchitectureSettings]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -15,6 +13,7 @@ from benchmark.errors import SelectError
 from benchmark.runs.run_folder import RunFolder
 from benchmark.runs.spec import PROTOCOL_VERSION
 from benchmark.select.rung import ImageCounts, Rung, Speed
+from clothclf.data.atomic import json_sha256
 from clothclf.settings import ArchitectureSettings, Settings
 
 VERSION: Literal[2] = 2
@@ -115,8 +114,7 @@ def selection_name(study: StudySettings, request: Request, fingerprint: str) -> 
         "request": request.model_dump(mode="json"),
         "data": fingerprint,
     }
-    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
-    return f"{study.study}-{digest}"
+    return f"{study.study}-{json_sha256(parts)[:8]}"
 
 
 def selection_file(root: Path, name: str) -> Path:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from benchmark.runs.root import cache_folder
 from benchmark.runs.spec import RunSpec
-from clothclf.data.atomic import write_text
-
-SQLITE = "sqlite:///"
+from benchmark.tracking.sqlite_store import PREFIX
+from clothclf.data.atomic import json_sha256, write_text
 
 
 def has_logged(uri: str, root: Path, plan: Sequence[RunSpec], report: bool) -> bool:
@@ -47,9 +45,9 @@ def _state(uri: str) -> list[list[int]] | None:
 
     None for a server. SQLite writes to the log first (`-wal`), and to the database when it closes.
     """
-    if not uri.startswith(SQLITE):
+    if not uri.startswith(PREFIX):
         return None
-    path = Path(uri.removeprefix(SQLITE))
+    path = Path(uri.removeprefix(PREFIX))
     try:
         found = [path.stat()]
     except (OSError, ValueError):
@@ -61,5 +59,5 @@ def _state(uri: str) -> list[list[int]] | None:
 
 def _file(uri: str, root: Path, plan: Sequence[RunSpec], report: bool) -> Path:
     # The root, because a moved store must be relocated (see `relocate`).
-    parts = json.dumps([uri, str(root), report, sorted(spec.run_id for spec in plan)])
-    return cache_folder(root) / "logged" / f"{hashlib.sha256(parts.encode()).hexdigest()[:16]}.json"
+    key = json_sha256([uri, str(root), report, sorted(spec.run_id for spec in plan)])[:16]
+    return cache_folder(root) / "logged" / f"{key}.json"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib.metadata
 import json
 import logging
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from clothclf.cost.count import CostRequest, cost_from_dict, cost_to_dict, count_cost
 from clothclf.cost.counters.registry import PACKAGES
-from clothclf.data.atomic import write_text
+from clothclf.data.atomic import json_sha256, write_text
 from clothclf.models.custom import is_custom, source_sha256
 from clothclf.results import Cost
 
@@ -30,7 +29,7 @@ def cached_count(request: CostRequest, folder: Path) -> Cost:
     path = cache_path(request, folder)
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         entry = json.loads(path.read_text("utf-8"))
-        if entry["check"] == _checksum(entry["cost"]):
+        if entry["check"] == json_sha256(entry["cost"]):
             logger.debug("cost of %s read from %s", request.architecture, path)
             return cost_from_dict(entry["cost"])
     logger.info("counting %s", request.architecture)
@@ -38,7 +37,7 @@ def cached_count(request: CostRequest, folder: Path) -> Cost:
     # Hash what JSON reads back: its dictionary keys are strings.
     values = json.loads(json.dumps(cost_to_dict(cost)))
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps({"check": _checksum(values), "cost": values}) + "\n")
+    write_text(path, json.dumps({"check": json_sha256(values), "cost": values}) + "\n")
     return cost
 
 
@@ -46,9 +45,5 @@ def cache_path(request: CostRequest, folder: Path) -> Path:
     """Return the cache file of a request with the installed counters."""
     versions = [importlib.metadata.version(name) for name in ("timm", *PACKAGES)]
     own = [source_sha256(request.architecture)] if is_custom(request.architecture) else []
-    parts = json.dumps([FORMAT, request.to_dict(), versions, *own], sort_keys=True)
-    return folder / "costs" / f"{hashlib.sha256(parts.encode()).hexdigest()[:16]}.json"
-
-
-def _checksum(values: object) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    key = json_sha256([FORMAT, request.to_dict(), versions, *own])[:16]
+    return folder / "costs" / f"{key}.json"

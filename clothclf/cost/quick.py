@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib.metadata
 import itertools
 import json
@@ -17,7 +16,7 @@ from typing import Any
 
 from clothclf.cost.count import CostRequest
 from clothclf.cost.worker_pool import count_many_in_children
-from clothclf.data.atomic import write_text
+from clothclf.data.atomic import json_sha256, write_text
 from clothclf.errors import CostError, UserError, first_line
 from clothclf.settings import HeadSettings
 
@@ -167,8 +166,8 @@ def _is_cacheable(request: CostRequest) -> bool:
 
 
 def _path(request: CostRequest, folder: Path) -> Path:
-    parts = json.dumps([FORMAT, request.to_dict(), _versions()], sort_keys=True)
-    return folder / "counts" / f"{hashlib.sha256(parts.encode()).hexdigest()[:16]}.json"
+    key = json_sha256([FORMAT, request.to_dict(), _versions()])[:16]
+    return folder / "counts" / f"{key}.json"
 
 
 @cache

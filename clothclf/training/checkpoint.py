@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -20,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clothclf.data.atomic import file_sha256, new_file, write_text
+from clothclf.data.atomic import file_sha256, json_sha256, new_file, write_text
 from clothclf.results import EpochResult
 
 FORMAT = 2
@@ -130,4 +129,4 @@ def _read(path: Path, values: dict[str, Any]) -> Snapshot:
 
 
 def _check(index: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(index, sort_keys=True).encode()).hexdigest()
+    return json_sha256(index)

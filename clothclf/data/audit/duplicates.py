@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from clothclf.data.atomic import write_text
+from clothclf.data.atomic import json_sha256, write_text
 from clothclf.data.audit.hashes import Candidates, hash_images, near
 from clothclf.data.audit.image_difference import differences
 from clothclf.data.checked import Images
@@ -73,14 +73,14 @@ def near_duplicate_pairs(
     if cached is not None:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             entry = json.loads(cached.read_text("utf-8"))
-            if entry["check"] == _check(entry["pairs"]):
+            if entry["check"] == json_sha256(entry["pairs"]):
                 again: pd.DataFrame = pd.DataFrame(entry["pairs"], columns=list(COLUMNS))
                 return again
     pairs = _find(distinct, pixels)
     if cached is not None:
         values = pairs.to_numpy(dtype=object).tolist()
         cached.parent.mkdir(parents=True, exist_ok=True)
-        write_text(cached, json.dumps({"check": _check(values), "pairs": values}) + "\n")
+        write_text(cached, json.dumps({"check": json_sha256(values), "pairs": values}) + "\n")
     return pairs
 
 
@@ -137,7 +137,3 @@ def _merge(
 def _cache_path(distinct: pd.DataFrame, size: int, cache: Path) -> Path:
     text = "\n".join([str(VERSION), str(size), *distinct["pixel_hash"]])
     return cache / "near-duplicates" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
-
-
-def _check(values: object) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
