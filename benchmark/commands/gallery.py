@@ -34,8 +34,8 @@ def gallery(ctx: click.Context, packs: tuple[Path, ...], output: Path, costs: Pa
 
     PACK is a file that `bench pack` wrote. The first page filters and sorts the architectures of
     all studies, and says which win; each study has its report, and each number links to its record.
-    Packs are verified as `bench merge` does. One that cannot be believed is left out, with the
-    reason and exit code 2; runs that packs have with different figures are those of the first pack,
+    Packs are verified as `bench merge` does. An invalid one is left out, with the reason and exit
+    code 2. If packs have the same run with different figures, those of the first pack are shown,
     and the exit code is 1.
 
     \b

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
@@ -136,16 +137,16 @@ def _password_of(uri: str) -> str:
     return match[2].rpartition("@")[0].partition(":")[2]
 
 
-def _known_secrets() -> list[str]:
+def _known_secrets() -> tuple[str, ...]:
     """Known secrets, plain and percent-encoded, longest first."""
-    uri = os.environ.get(URI, "")
-    plain = {os.environ.get(name, "") for name in (PASSWORD, TOKEN)}
-    plain |= {_password_of(uri), unquote(_password_of(uri))}
-    return sorted(
-        {form for secret in plain if secret for form in (secret, quote(secret, safe=""))},
-        key=len,
-        reverse=True,
-    )
+    return _forms(*(os.environ.get(name, "") for name in (URI, PASSWORD, TOKEN)))
+
+
+@lru_cache(maxsize=1)
+def _forms(uri: str, *secrets: str) -> tuple[str, ...]:
+    plain = {*secrets, _password_of(uri), unquote(_password_of(uri))}
+    forms = {form for secret in plain if secret for form in (secret, quote(secret, safe=""))}
+    return tuple(sorted(forms, key=len, reverse=True))
 
 
 def environment_of_runs() -> dict[str, str]:

@@ -34,8 +34,8 @@ from clothclf.models.load_weights import state_hash
 from clothclf.process.respond import serve_request
 from clothclf.results import Predictions, TrainingResult
 from clothclf.settings import TrainSettings
-from clothclf.training.evaluate import predict
 from clothclf.training.loop import Inputs, Watcher, open_inputs, train
+from clothclf.training.predict import predict
 from clothclf.training.teacher import Teacher
 
 Ints = npt.NDArray[np.int64]

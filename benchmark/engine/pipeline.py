@@ -45,8 +45,9 @@ from clothclf.results import (
 )
 from clothclf.training.calibration import fit_temperature
 from clothclf.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
-from clothclf.training.evaluate import evaluate, predict, predictions_table
+from clothclf.training.evaluate import evaluate, predictions_table
 from clothclf.training.loop import Inputs, Watcher, open_inputs, train
+from clothclf.training.predict import predict
 from clothclf.training.tune import tune
 
 if TYPE_CHECKING:

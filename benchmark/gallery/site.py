@@ -12,6 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import partial
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -52,24 +53,26 @@ class Gallery:
 
 
 def build_gallery(packs: Sequence[Path], output: Path, costs: Path | None = None) -> Gallery:
-    """Verify packs, and write the site of those that can be believed to the folder `output`.
+    """Verify packs, and write the site of the valid ones to the folder `output`.
 
     `costs` is a table of `bench cost --all-timm`. The folder is replaced as a whole; the same packs
-    give the same bytes. Raises PackError if no pack can be believed, and ReportError if `output`
-    holds something else than a gallery.
+    give the same bytes. Raises PackError if no pack is valid, and ReportError if `output` holds
+    something else than a gallery.
     """
     require_gallery(output)
     gallery = Gallery()
     with _workers(len(packs)) as each:
-        studies = group(_believed(packs, each, gallery))
+        verified = each(_verified, list(dict.fromkeys(packs)))
+        # While the workers start, because joining the scripts takes a second.
+        scripts = {**report_scripts(), INDEX_SCRIPT: index_script()}
+        studies = group(_accepted(verified, gallery))
         if not studies:
             raise PackError("\n".join(gallery.refused))
         with replaced_folder(output) as site:
             if costs is not None:
                 gallery.architectures = write_architectures_page(costs, site)
             written = each(partial(write_study, site=site), studies)
-            # Before the pages are awaited, because joining the scripts takes a second.
-            write_assets(site / "assets", {**report_scripts(), INDEX_SCRIPT: index_script()})
+            write_assets(site / "assets", scripts)
             _write_site(dict(zip(studies, written, strict=True)), site, gallery)
     return gallery
 
@@ -94,10 +97,10 @@ def _is_gallery(folder: Path) -> bool:
     return isinstance(found, dict) and found.get("format") == FORMAT
 
 
-def _believed(packs: Sequence[Path], each: _Map[Any, Any], gallery: Gallery) -> list[PackedRuns]:
-    """Return the runs of the packs that can be believed; the others are refused."""
+def _accepted(verified: Iterator[list[PackedRuns] | str], gallery: Gallery) -> list[PackedRuns]:
+    """Return the runs of the valid packs; the others are refused."""
     parts: list[PackedRuns] = []
-    for found in each(_verified, list(dict.fromkeys(packs))):
+    for found in verified:
         if isinstance(found, str):
             gallery.refused.append(found)
         else:
@@ -157,9 +160,11 @@ def _workers(count: int) -> Iterator[_Map[Any, Any]]:
     # Forked from a process that has imported what all need, where the system can.
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    if context.get_start_method() == "forkserver":
-        context.set_forkserver_preload([*PRELOADED])
-    pool = ProcessPoolExecutor(cores, context, initializer=_begin_worker)
+    with _one_thread():
+        if context.get_start_method() == "forkserver":
+            context.set_forkserver_preload([*PRELOADED])
+            forkserver.ensure_running()
+        pool = ProcessPoolExecutor(cores, context, initializer=_begin_worker)
     try:
         yield pool.map
     except BrokenProcessPool:
@@ -168,6 +173,20 @@ def _workers(count: int) -> Iterator[_Map[Any, Any]]:
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let processes that start here compute with one thread, because each worker has a core."""
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before
 
 
 def _begin_worker() -> None:

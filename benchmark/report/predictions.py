@@ -11,7 +11,8 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from benchmark.errors import ReportError
@@ -95,19 +96,19 @@ def read_test_set(folder: Path, record: RunRecord, split: Split = "test") -> Tes
     """Read the images of a split of one run from its `folder`; raises as `read_predictions`."""
     path = folder / files.MANIFEST
     columns = ["id", "label", "split", "pixel_hash", "pixel_row"]
-    table = _read(path, record, columns, GROUP_COLUMNS).sort_values("id", kind="stable")
-    is_grouped = not table.columns.intersection(GROUP_COLUMNS).empty
-    table["cluster"] = clusters(table) if is_grouped else table["pixel_hash"]
-    table = table[table["split"] == split]
+    table = _read(path, record, columns, GROUP_COLUMNS)
+    is_grouped = not {*GROUP_COLUMNS}.isdisjoint(table.column_names)
+    groups = pa.array(clusters(table.to_pandas())) if is_grouped else table["pixel_hash"]
+    table = table.append_column("cluster", groups)
+    table = table.filter(pc.equal(table["split"], split))
     classes = record.spec.data_summary.classes
-    hashes = tuple(table["pixel_hash"].astype(str))
     return TestSet(
-        ids=tuple(table["id"].astype(str)),
+        ids=_texts(table["id"]),
         labels=_numbers(table["label"], classes, path),
-        groups=np.unique(table["cluster"], return_inverse=True)[1].astype(np.int64),
-        pixel_rows=table["pixel_row"].to_numpy(dtype=np.int64),
+        groups=np.unique(table["cluster"].to_numpy(), return_inverse=True)[1].astype(np.int64),
+        pixel_rows=table["pixel_row"].to_numpy().astype(np.int64),
         classes=classes,
-        pixel_hashes=hashes,
+        pixel_hashes=_texts(table["pixel_hash"]),
     )
 
 
@@ -117,8 +118,8 @@ def read_run(
     """Read the predictions of one run in the order of `test`; raises as `read_predictions`."""
     path = folder / FILES[split]
     shares = [f"p/{label}" for label in test.classes]
-    table = _read(path, record, ["id", "label", *shares]).sort_values("id", kind="stable")
-    same = tuple(table["id"].astype(str)) == test.ids and np.array_equal(
+    table = _read(path, record, ["id", "label", *shares])
+    same = _texts(table["id"]) == test.ids and np.array_equal(
         _numbers(table["label"], test.classes, path), test.labels
     )
     if not same:
@@ -126,20 +127,31 @@ def read_run(
             f"{path}: its {NAMES[split]} images or labels differ from those of the other runs; "
             f"runs with different {NAMES[split]} sets cannot be compared"
         )
-    return RunPredictions(record, table[shares].to_numpy(dtype=np.float32))
+    probabilities = np.empty((len(test), len(shares)), dtype=np.float32)
+    for place, name in enumerate(shares):
+        probabilities[:, place] = table[name].to_numpy()
+    return RunPredictions(record, probabilities)
 
 
-def _numbers(labels: pd.Series, classes: tuple[str, ...], path: Path) -> npt.NDArray[np.int64]:
-    numbers = labels.map({label: number for number, label in enumerate(classes)})
-    if numbers.isna().any():
+def _texts(column: pa.ChunkedArray) -> tuple[str, ...]:
+    return tuple(column.cast(pa.large_string()).to_pylist())
+
+
+def _numbers(
+    labels: pa.ChunkedArray, classes: tuple[str, ...], path: Path
+) -> npt.NDArray[np.int64]:
+    known = pa.array(classes, pa.large_string())
+    numbers = pc.index_in(labels.cast(pa.large_string()), value_set=known)
+    if numbers.null_count:
         raise ReportError(f"{path}: contains labels that are not classes of the study")
-    return numbers.to_numpy(dtype=np.int64)
+    converted: npt.NDArray[np.int64] = numbers.to_numpy().astype(np.int64)
+    return converted
 
 
 def _read(
     path: Path, record: RunRecord, columns: list[str], optional: Sequence[str] = ()
-) -> pd.DataFrame:
-    """Read columns of a run's table after verifying the checksum of the same bytes.
+) -> pa.Table:
+    """Read columns of a run's table, sorted by id, after verifying the checksum of the same bytes.
 
     A flipped bit may leave a table that is readable but wrong.
     """
@@ -155,7 +167,7 @@ def _read(
             )
         present = pq.read_schema(io.BytesIO(content)).names if optional else ()
         columns = [*columns, *(name for name in optional if name in present)]
-        return pd.read_parquet(io.BytesIO(content), columns=columns)
+        return pq.read_table(io.BytesIO(content), columns=columns).sort_by("id")
     except ReportError:
         raise
     except Exception as error:  # errors of pyarrow and of the system

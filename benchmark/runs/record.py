@@ -89,7 +89,7 @@ class Failure(_Stored):
 
 
 class Rejection(_Stored):
-    """A run that was merged from a pack without its record, which was not believed there."""
+    """A run that was merged from a pack without its record, which was invalid there."""
 
     reason: str
-    """Why the record was not believed, without a full stop."""
+    """Why the record was invalid, without a full stop."""

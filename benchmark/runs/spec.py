@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -94,7 +95,14 @@ class RunSpec(Settings):
         size = data.get("image_size") if isinstance(data, dict) else getattr(data, "image_size", 0)
         return {**values, "image_size": size}
 
-    @property
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> RunSpec:
+        """Return a copy; unlike pydantic's, it does not keep the hashes of the original."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in ("run_id", "protocol_id"):
+            copied.__dict__.pop(name, None)
+        return copied
+
+    @cached_property
     def run_id(self) -> str:
         """Hash of everything that affects the results: settings, data, weights, protocol."""
         parts = {
@@ -114,7 +122,7 @@ class RunSpec(Settings):
             parts["evaluate"] = self.evaluate
         return _hash(parts)
 
-    @property
+    @cached_property
     def protocol_id(self) -> str:
         """Hash of `protocol_settings`, which all runs of a comparison share."""
         size = OF_EACH_RUN if self.several_sizes else self.image_size

@@ -123,7 +123,7 @@ def _members(folder: RunFolder, record: RunRecord, packed: Packed) -> Iterator[t
 def _are_verified(
     variants: SharedVariants, record: RunRecord, tables: dict[str, bytes], packed: Packed
 ) -> bool:
-    """Whether deployed variants can be believed; the reason is in `packed` if they cannot."""
+    """Whether deployed variants are valid; the reason is in `packed` if they are not."""
     with tempfile.TemporaryDirectory() as place:
         for name, content in tables.items():
             (Path(place) / name).write_bytes(content)

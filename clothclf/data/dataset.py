@@ -105,8 +105,9 @@ def _content(part: pd.DataFrame, size: int) -> str:
 def fingerprint(manifest: pd.DataFrame) -> str:
     """Hash the id, pixels, label, split and group of every image, independent of row order."""
     group = [GROUP] if GROUP in manifest else []
-    columns = manifest[["id", "pixel_hash", "label", "split", *group]].astype(str)
-    lines = sorted("\t".join(row) for row in columns.itertuples(index=False, name=None))
+    names = ["id", "pixel_hash", "label", "split", *group]
+    columns = [manifest[name].astype(str).to_numpy(dtype=object) for name in names]
+    lines = sorted(map("\t".join, zip(*columns, strict=True)))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 

@@ -160,7 +160,7 @@ def test_the_same_packs_give_the_same_bytes(
     assert os.listdir(tmp_path) == ["again"]
 
 
-def test_a_pack_that_cannot_be_believed_is_left_out(packs: list[Path], tmp_path: Path) -> None:
+def test_an_invalid_pack_is_left_out(packs: list[Path], tmp_path: Path) -> None:
     def better(values: dict[str, Any]) -> None:
         values["test"]["metrics"]["accuracy"] = 0.99
 

@@ -20,8 +20,9 @@ from clothclf.models.load_weights import state_hash
 from clothclf.models.weights import RANDOM
 from clothclf.results import EpochResult, TrainingResult
 from clothclf.settings import AugmentSettings, HeadSettings, ModelSettings, TrainSettings
-from clothclf.training.evaluate import evaluate, predict
+from clothclf.training.evaluate import evaluate
 from clothclf.training.loop import Watcher, train
+from clothclf.training.predict import predict
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SIZE = 32

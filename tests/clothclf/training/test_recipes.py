@@ -18,10 +18,10 @@ from clothclf.models.load_weights import state_hash
 from clothclf.results import TrainingResult
 from clothclf.settings import AugmentSettings, EmaSettings, HeadSettings
 from clothclf.training.average import Average
-from clothclf.training.evaluate import predict
 from clothclf.training.loop import Watcher, train
 from clothclf.training.objective import Objective, balanced_weights, make_objective
 from clothclf.training.optimizer import make_optimizer
+from clothclf.training.predict import predict
 from clothclf.training.step import EagerStep
 from clothclf.training.step_times import probe_training
 from tests.clothclf.training.test_loop import CPU, SPLITS, build, feed, numbers, recipe
