@@ -7,12 +7,12 @@ import json
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,8 +30,6 @@ FORMAT = "bench gallery"
 MARKER = "gallery.json"
 """File by which a gallery is recognized, with its studies."""
 FIRST_PAGE = "index.html"
-PRELOADED = ("benchmark.gallery.study_page", "jinja2", "pyarrow.parquet", "vl_convert")
-"""Modules that worker processes share."""
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -63,7 +61,7 @@ def build_gallery(packs: Sequence[Path], output: Path, costs: Path | None = None
     gallery = Gallery()
     with _workers(len(packs)) as each:
         verified = each(_verified, list(dict.fromkeys(packs)))
-        # While the workers start, because joining the scripts takes a second.
+        # While the workers verify: the first time of a user, joining the scripts takes seconds.
         scripts = {**report_scripts(), INDEX_SCRIPT: index_script()}
         studies = group(_accepted(verified, gallery))
         if not studies:
@@ -157,14 +155,9 @@ def _workers(count: int) -> Iterator[_Map[Any, Any]]:
     if cores == 1:
         yield map
         return
-    # Forked from a process that has imported what all need, where the system can.
-    methods = multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    with _one_thread():
-        if context.get_start_method() == "forkserver":
-            context.set_forkserver_preload([*PRELOADED])
-            forkserver.ensure_running()
-        pool = ProcessPoolExecutor(cores, context, initializer=_begin_worker)
+    # Importing what a worker needs takes as long as 40 studies. macOS does not support forking.
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    pool = ProcessPoolExecutor(cores, context, initializer=_begin_worker)
     try:
         yield pool.map
     except BrokenProcessPool:
@@ -175,24 +168,12 @@ def _workers(count: int) -> Iterator[_Map[Any, Any]]:
         pool.shutdown(cancel_futures=True)
 
 
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let processes that start here compute with one thread, because each worker has a core."""
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = before
-
-
 def _begin_worker() -> None:
     """Use one thread, because each worker has a core, and leave Ctrl-C to the main process."""
     import pyarrow as pa
+    import threadpoolctl
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
+    threadpoolctl.threadpool_limits(1)

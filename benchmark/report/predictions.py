@@ -96,7 +96,7 @@ def read_test_set(folder: Path, record: RunRecord, split: Split = "test") -> Tes
     """Read the images of a split of one run from its `folder`; raises as `read_predictions`."""
     path = folder / files.MANIFEST
     columns = ["id", "label", "split", "pixel_hash", "pixel_row"]
-    table = _read(path, record, columns, GROUP_COLUMNS)
+    table = read_table(path, record, columns, GROUP_COLUMNS)
     is_grouped = not {*GROUP_COLUMNS}.isdisjoint(table.column_names)
     groups = pa.array(clusters(table.to_pandas())) if is_grouped else table["pixel_hash"]
     table = table.append_column("cluster", groups)
@@ -117,8 +117,22 @@ def read_run(
 ) -> RunPredictions:
     """Read the predictions of one run in the order of `test`; raises as `read_predictions`."""
     path = folder / FILES[split]
-    shares = [f"p/{label}" for label in test.classes]
-    table = _read(path, record, ["id", "label", *shares])
+    table = read_table(path, record, ["id", "label", *shares_of(test.classes)])
+    return RunPredictions(record, probabilities(table, test, path, split))
+
+
+def shares_of(classes: Sequence[str]) -> list[str]:
+    """Return the names of the columns with probabilities."""
+    return [f"p/{label}" for label in classes]
+
+
+def probabilities(
+    table: pa.Table, test: TestSet, path: Path, split: Split
+) -> npt.NDArray[np.float32]:
+    """Return the probabilities [n, classes] in a table of predictions, which `read_table` read.
+
+    Raises ReportError if its images or labels are not those of `test`.
+    """
     same = _texts(table["id"]) == test.ids and np.array_equal(
         _numbers(table["label"], test.classes, path), test.labels
     )
@@ -127,28 +141,13 @@ def read_run(
             f"{path}: its {NAMES[split]} images or labels differ from those of the other runs; "
             f"runs with different {NAMES[split]} sets cannot be compared"
         )
-    probabilities = np.empty((len(test), len(shares)), dtype=np.float32)
-    for place, name in enumerate(shares):
-        probabilities[:, place] = table[name].to_numpy()
-    return RunPredictions(record, probabilities)
+    found = np.empty((len(test), len(test.classes)), dtype=np.float32)
+    for place, name in enumerate(shares_of(test.classes)):
+        found[:, place] = table[name].to_numpy()
+    return found
 
 
-def _texts(column: pa.ChunkedArray) -> tuple[str, ...]:
-    return tuple(column.cast(pa.large_string()).to_pylist())
-
-
-def _numbers(
-    labels: pa.ChunkedArray, classes: tuple[str, ...], path: Path
-) -> npt.NDArray[np.int64]:
-    known = pa.array(classes, pa.large_string())
-    numbers = pc.index_in(labels.cast(pa.large_string()), value_set=known)
-    if numbers.null_count:
-        raise ReportError(f"{path}: contains labels that are not classes of the study")
-    converted: npt.NDArray[np.int64] = numbers.to_numpy().astype(np.int64)
-    return converted
-
-
-def _read(
+def read_table(
     path: Path, record: RunRecord, columns: list[str], optional: Sequence[str] = ()
 ) -> pa.Table:
     """Read columns of a run's table, sorted by id, after verifying the checksum of the same bytes.
@@ -173,3 +172,18 @@ def _read(
     except Exception as error:  # errors of pyarrow and of the system
         first = first_line(error)
         raise ReportError(f"{path}: cannot be read: {first}; `bench run` repeats the run") from None
+
+
+def _texts(column: pa.ChunkedArray) -> tuple[str, ...]:
+    return tuple(column.cast(pa.large_string()).to_pylist())
+
+
+def _numbers(
+    labels: pa.ChunkedArray, classes: tuple[str, ...], path: Path
+) -> npt.NDArray[np.int64]:
+    known = pa.array(classes, pa.large_string())
+    numbers = pc.index_in(labels.cast(pa.large_string()), value_set=known)
+    if numbers.null_count:
+        raise ReportError(f"{path}: contains labels that are not classes of the study")
+    converted: npt.NDArray[np.int64] = numbers.to_numpy().astype(np.int64)
+    return converted

@@ -28,16 +28,64 @@ NO_PATH = "…"
 MAX_REASON = 2000
 """Maximum length of the reason of a failure in characters."""
 
-_Text = TypeVar("_Text", bound=Settings)
+_Stored = TypeVar("_Stored", bound=Settings)
 _PATH = re.compile(
     r"(?<![\w./\\-])(?:file://)?(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\'\"(),;:]+[/\\]+)+[^\s'\"(),;:]*"
 )
 _SECRET = re.compile(r"pass|pwd|token|secret|credential|key|user", re.IGNORECASE)
 
 
+def shareable(value: _Stored) -> _Stored:
+    """Return a stored result without what is private; idempotent.
+
+    A record loses paths, tags and files that are not shared; a failure or rejection loses paths,
+    tags and the run's output; another result loses the paths and passwords in its texts.
+    """
+    return type(value).model_validate_json(json.dumps(_shareable_values(value)))
+
+
+def is_shareable(value: Settings) -> bool:
+    """Return whether `shareable` changes nothing, the checksum of the file aside."""
+    return _shareable_values(value) == {**value.model_dump(mode="json"), "check": ""}
+
+
 def shareable_data(data: DataSettings) -> DataSettings:
     """Return the settings of the data with file names for paths, and without secret options."""
-    values = data.model_dump(mode="json")
+    return DataSettings.model_validate_json(json.dumps(_shareable_data(data)))
+
+
+def _shareable_values(value: Settings) -> dict[str, Any]:
+    """JSON values of a stored result without what is private."""
+    if not isinstance(value, (RunRecord, Failure, Rejection)):
+        return {**_without_secrets(value.model_dump(mode="json")), "check": ""}
+    exclude = {"spec", "files"}
+    values: dict[str, Any] = _without_secrets(value.model_dump(mode="json", exclude=exclude))
+    values |= {"check": "", "spec": _shareable_spec(value.spec)}
+    if isinstance(value, RunRecord):
+        values["files"] = {name: value.files[name] for name in SHARED_FILES if name in value.files}
+    else:
+        values["reason"] = values["reason"][:MAX_REASON]
+    if "log_tail" in values:
+        values["log_tail"] = ""
+    return values
+
+
+def _shareable_spec(spec: RunSpec) -> dict[str, Any]:
+    """JSON values of the spec without paths and tags; its run_id is the same."""
+    shared = {"study", "architecture", "data_summary", "tags"}
+    values = spec.model_dump(mode="json")
+    values |= _without_secrets({key: value for key, value in values.items() if key not in shared})
+    values["data"] = _shareable_data(spec.data)
+    values["weights"]["path"] = None
+    if spec.model.weights not in ("auto", "pretrained", "none"):
+        values["model"]["weights"] = WEIGHTS_FILE
+    for teacher in values["teachers"]:
+        teacher["folder"] = teacher["run_id"]
+    return values | {"pixels": "pixels.npy", "cache": "cache", "tags": {}}
+
+
+def _shareable_data(data: DataSettings) -> dict[str, Any]:
+    values: dict[str, Any] = data.model_dump(mode="json")
     for key in ("exclude", "corrections"):
         if values[key] is not None:
             values[key] = Path(values[key]).name
@@ -45,53 +93,13 @@ def shareable_data(data: DataSettings) -> DataSettings:
     values["options"] = {
         key: HIDDEN if _SECRET.search(key) else value for key, value in data.options.items()
     }
-    return DataSettings.model_validate_json(json.dumps(_shareable(values)))
+    return {key: _without_secrets(value) for key, value in values.items()}
 
 
-def shareable_spec(spec: RunSpec) -> RunSpec:
-    """Return the spec without paths and tags; its run_id is the same."""
-    shared = {"study", "architecture", "data_summary", "tags"}
-    values = spec.model_dump(mode="json")
-    values |= _shareable({key: value for key, value in values.items() if key not in shared})
-    values["data"] = shareable_data(spec.data).model_dump(mode="json")
-    values["weights"]["path"] = None
-    if spec.model.weights not in ("auto", "pretrained", "none"):
-        values["model"]["weights"] = WEIGHTS_FILE
-    for teacher in values["teachers"]:
-        teacher["folder"] = teacher["run_id"]
-    values |= {"pixels": "pixels.npy", "cache": "cache", "tags": {}}
-    return RunSpec.model_validate_json(json.dumps(values))
-
-
-def shareable_record(record: RunRecord) -> RunRecord:
-    """Return the record without paths and tags, of the shared files only; idempotent."""
-    values = _shareable(record.model_dump(mode="json", exclude={"spec", "files"}))
-    values["check"] = ""
-    values["spec"] = shareable_spec(record.spec).model_dump(mode="json")
-    values["files"] = {name: record.files[name] for name in SHARED_FILES if name in record.files}
-    return RunRecord.model_validate_json(json.dumps(values))
-
-
-def shareable_reason(value: Failure | Rejection) -> Failure | Rejection:
-    """Return a failure or rejection without paths, tags and the run's output; idempotent."""
-    values = _shareable(value.model_dump(mode="json", exclude={"spec"}))
-    values |= {"check": "", "reason": values["reason"][:MAX_REASON]}
-    values["spec"] = shareable_spec(value.spec).model_dump(mode="json")
-    if "log_tail" in values:
-        values["log_tail"] = ""
-    return type(value).model_validate_json(json.dumps(values))
-
-
-def shareable_texts(value: _Text) -> _Text:
-    """Return a stored result without paths and passwords in its texts; idempotent."""
-    values = {**_shareable(value.model_dump(mode="json")), "check": ""}
-    return type(value).model_validate_json(json.dumps(values))
-
-
-def _shareable(value: Any) -> Any:
+def _without_secrets(value: Any) -> Any:
     """Replace absolute paths and passwords in all texts of a JSON value."""
     if isinstance(value, str):
         return _PATH.sub(NO_PATH, without_password(value))
     if isinstance(value, dict):
-        return {key: _shareable(item) for key, item in value.items()}
-    return [_shareable(item) for item in value] if isinstance(value, list) else value
+        return {key: _without_secrets(item) for key, item in value.items()}
+    return [_without_secrets(item) for item in value] if isinstance(value, list) else value

@@ -17,7 +17,7 @@ from benchmark.runs.find import FinishedRun
 from benchmark.runs.record import Failure, Rejection, RunRecord
 from benchmark.runs.root import cache_folder
 from benchmark.runs.run_folder import RunFolder, runs_root
-from benchmark.runs.shareable import SHARED_FILES, shareable_data, shareable_record
+from benchmark.runs.shareable import SHARED_FILES, shareable, shareable_data
 from benchmark.runs.spec import RunSpec, folder_name
 from benchmark.runs.stress_results import STRESS, StressResults
 from benchmark.sharing.agreement import other_figures, other_results, other_times
@@ -132,11 +132,11 @@ def _merge_run(
         for name in (files.FAILURE, files.REJECTION):
             (folder.path / name).unlink(missing_ok=True)
         merged.added.append(f"{record.spec.name} ({record.run_id})")
-    elif difference := _other_results(pack, folder, shareable_record(known), record):
+    elif difference := _other_results(pack, folder, shareable(known), record):
         return f"not merged: the store has it with other figures: {difference}"
     else:
         merged.known += 1
-        if times := other_times(shareable_record(known), record):
+        if times := other_times(shareable(known), record):
             merged.notes.append(
                 f"{_where(pack, record)}: the figures agree, and the store keeps its own times: "
                 f"{times}"

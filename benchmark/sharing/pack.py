@@ -13,7 +13,7 @@ from benchmark.runs.audits import find_audit
 from benchmark.runs.curve_results import CURVE, POINTS, CurveFile
 from benchmark.runs.record import Failure, Rejection, RunRecord
 from benchmark.runs.run_folder import RunFolder, stored_text, study_folders
-from benchmark.runs.shareable import shareable_reason, shareable_record
+from benchmark.runs.shareable import shareable
 from benchmark.runs.stress_results import STRESS, StressResults
 from benchmark.sharing.pack_file import PackWriter, record_member, run_member, table_member
 from benchmark.sharing.variants import SharedVariants, stored_variants, verify_variants
@@ -75,21 +75,21 @@ def _without_figures(folder: RunFolder, packed: Packed) -> Iterator[Failure | Re
     """Yield a failed or rejected run as it is shared; nothing for one that has not ended."""
     failure, spec = folder.failure(), folder.spec()
     if failure is not None:
-        yield shareable_reason(failure)
+        yield shareable(failure)
     elif folder.has_ended():
         why = folder.invalid_reason()
         if spec is None:
             packed.skipped.append(f"not packed: {folder.path.name}: {why}")
             return
         packed.skipped.append(f"packed without figures: {folder.path.name}: {why}")
-        yield shareable_reason(Rejection(run_id=spec.run_id, spec=spec, reason=why))
+        yield shareable(Rejection(run_id=spec.run_id, spec=spec, reason=why))
 
 
 def _verified(
     folder: RunFolder, record: RunRecord, verifier: RunVerifier, packed: Packed
 ) -> RunRecord | None:
     """Return a record as it is shared; None, with the reason in `packed`, if it is refused."""
-    shared = shareable_record(record)
+    shared = shareable(record)
     if not all(folder.has(*item) for item in shared.files.items()):
         packed.skipped.append(f"not packed: {folder.path.name}: a result file is damaged")
         return None

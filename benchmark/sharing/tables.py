@@ -11,7 +11,6 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from benchmark.errors import PackError
 from clothclf.data.sources.parquet import ParquetFile
@@ -34,13 +33,12 @@ def require_table(
         raise PackError(f"{path.name} has other columns than the run writes")
     if file.rows != rows:
         raise PackError(f"{path.name} has {file.rows:,} rows instead of {rows:,}")
-    schema = pq.read_schema(path)
-    numbers = [name for name in file.columns if pa.types.is_primitive(schema.field(name).type)]
+    numbers = [name for name in file.columns if pa.types.is_primitive(file.type_of(name))]
     if file.unpacked_bytes() + 8 * rows * len(numbers) > MAX_TABLE_BYTES:
         raise PackError(f"{path.name} unpacks to too many bytes")
     for name in {*file.columns} - {*numbers}:
         # A dictionary holds a long text once, whereas the table has it in every row.
-        if file.longest_text(name) >= MAX_TEXT_BYTES:
+        if file.has_long_text(name, MAX_TEXT_BYTES):
             raise PackError(f"{path.name}: column {name[:80]!r} has a text that is too long")
 
 

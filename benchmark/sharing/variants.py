@@ -23,7 +23,7 @@ from benchmark.runs.deployments import Accuracies, Artifact, Deployments, Timing
 from benchmark.runs.find import FinishedRun
 from benchmark.runs.record import RunRecord
 from benchmark.runs.run_folder import RunFolder, stored_text
-from benchmark.runs.shareable import shareable_texts
+from benchmark.runs.shareable import is_shareable, shareable
 from benchmark.sharing.agreement import other_figures
 from benchmark.sharing.pack_file import Pack
 from benchmark.sharing.tables import equal_tables, is_time, require_table
@@ -89,14 +89,14 @@ def stored_variants(run: Path) -> SharedVariants | None:
         names = (files.PREDICTIONS, files.SWAPPED) if artifact.sha256 in judged else ()
         found.append(
             SharedVariant(
-                shareable_texts(artifact),
-                tuple(shareable_texts(timing) for timing in deployments.timings(artifact)),
+                shareable(artifact),
+                tuple(shareable(timing) for timing in deployments.timings(artifact)),
                 {name: (folder / name).read_bytes() for name in names if (folder / name).is_file()},
             )
         )
     if not found:
         return None
-    return SharedVariants(accuracies and shareable_texts(accuracies), tuple(found))
+    return SharedVariants(accuracies and shareable(accuracies), tuple(found))
 
 
 def packed_variants(pack: Pack, run_id: str) -> SharedVariants | None:
@@ -166,7 +166,7 @@ def _problem_of_accuracies(shared: SharedVariants, found: FinishedRun) -> str:
     if known is None:
         judged = any(item.tables for item in shared.variants)
         return "predictions without accuracies" if judged else ""
-    if shareable_texts(known) != known.model_copy(update={"check": ""}):
+    if not is_shareable(known):
         return "their accuracies have paths"
     computed = compute_accuracies(found)
     apart = other_figures(known, computed, _DERIVED)
@@ -186,14 +186,14 @@ def _verify_artifact(item: SharedVariant, record: RunRecord) -> None:
         raise PackError(f"{name} does not compute in {artifact.precision[:40]}")
     if not is_time(artifact.built_at) or artifact.size_bytes < 0 or not artifact.files:
         raise PackError(f"{name} has no valid time, size or files")
-    if shareable_texts(artifact) != artifact.model_copy(update={"check": ""}):
+    if not is_shareable(artifact):
         raise PackError(f"{name} has paths")
     for timing in item.timings:
         if (timing.run_id, timing.variant, timing.artifact) != (
             record.run_id, name, artifact.sha256,
         ):  # fmt: skip
             raise PackError(f"a measurement of {name} is of another artifact")
-        if shareable_texts(timing) != timing.model_copy(update={"check": ""}):
+        if not is_shareable(timing):
             raise PackError(f"a measurement of {name} has paths")
         if not is_time(timing.measured_at):
             raise PackError(f"a measurement of {name} has no valid time")
@@ -292,7 +292,7 @@ def _merge_known(item: SharedVariant, deployments: Deployments, said: MergedVari
         here = own.get(file_name(timing.device.name))
         if here is None:
             deployments.write_timing(item.artifact, timing)
-        elif other_figures(shareable_texts(here), timing, _DERIVED):
+        elif other_figures(shareable(here), timing, _DERIVED):
             said.notes.append(
                 f"{name} on {timing.device.name}: latency {here.latency_ms_median:.2f} ms in the "
                 f"store, {timing.latency_ms_median:.2f} ms in the pack"

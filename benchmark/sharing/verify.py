@@ -10,15 +10,22 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from benchmark.errors import PackError
-from benchmark.report.predictions import Split, TestSet, read_run, read_test_set
+from benchmark.report.predictions import (
+    Split,
+    TestSet,
+    probabilities,
+    read_run,
+    read_table,
+    read_test_set,
+    shares_of,
+)
 from benchmark.runs import run_folder as files
 from benchmark.runs.curve_results import LearningCurve
 from benchmark.runs.record import Failure, Rejection, RunRecord
-from benchmark.runs.shareable import shareable_reason, shareable_record
+from benchmark.runs.shareable import is_shareable
 from benchmark.runs.stress_results import StressResult
 from benchmark.sharing.agreement import same
 from benchmark.sharing.tables import is_finite, is_time, require_table
@@ -91,21 +98,21 @@ class RunVerifier:
         # A probe of a selection stores its validation predictions as those of its test split.
         name: Split = "test" if split == record.spec.evaluate else "valid"
         path = folder / (files.PREDICTIONS if name == "test" else files.VALID_PREDICTIONS)
-        columns = ("id", "label", "answer", *(f"p/{label}" for label in classes))
+        columns = ["id", "label", "answer", *shares_of(classes)]
         require_table(path, columns, record.spec.data_summary.images[split])
         key = (record.files[files.MANIFEST], split, classes)
         if key not in self._sets:
             self._sets[key] = read_test_set(folder, record, split)
         test = self._sets[key]
-        shares = read_run(folder, record, test, name).probabilities
-        answers = pq.read_table(path, columns=["id", "answer"]).sort_by("id")["answer"]
+        table = read_table(path, record, columns)
+        shares = probabilities(table, test, path, name)
         if len(set(test.ids)) != len(test.ids):
             raise PackError(f"{path.name} has an image twice")
         if not (np.isfinite(shares).all() and (shares >= 0).all()):
             raise PackError(f"{path.name} has values that are no probabilities")
         if np.abs(shares.sum(axis=1) - 1).max(initial=0) > SUM_ROUNDING:
             raise PackError(f"{path.name} has probabilities that do not add up to 1")
-        if answers.to_pylist() != [classes[place] for place in shares.argmax(axis=1)]:
+        if table["answer"].to_pylist() != [classes[place] for place in shares.argmax(axis=1)]:
             raise PackError(f"{path.name} has answers that are not the most probable classes")
         return Predictions(list(test.ids), test.labels, shares)
 
@@ -117,7 +124,7 @@ def verify_reason(run: Failure | Rejection, known: Mapping[str, DataSummary]) ->
     """
     where = f"run {run.spec.name[:120]} ({run.run_id})"
     try:
-        if shareable_reason(run) != run.model_copy(update={"check": ""}):
+        if not is_shareable(run):
             raise PackError(f"{where}: its reason or settings have paths, or are too long")
     except ValidationError:
         raise PackError(f"{where}: its settings are not valid without paths") from None
@@ -148,7 +155,7 @@ def _problems_of_record(record: RunRecord) -> Iterable[str]:
     """Yield what is wrong with a record, by itself."""
     training = record.training
     yield from _problems_of_spec(record)
-    if shareable_record(record) != record.model_copy(update={"check": ""}):
+    if not is_shareable(record):
         yield "its record has paths, tags or files that packs do not have"
     if not {files.MANIFEST, files.PREDICTIONS} <= record.files.keys():
         yield "it did not store its manifest and predictions, so its figures cannot be verified"

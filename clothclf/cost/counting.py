@@ -26,7 +26,7 @@ from clothclf.cost.network import (
 from clothclf.cost.receptive_field.receptive_field import receptive_field
 from clothclf.errors import CostError, UserError, first_line
 from clothclf.memory import available_memory_bytes
-from clothclf.models.architectures import create_for_size
+from clothclf.models.architectures import create_for_size, on_meta
 from clothclf.models.classifier import feature_count
 from clothclf.models.reparameterize import deployed
 from clothclf.process.quiet import without_log_warnings
@@ -140,7 +140,7 @@ def count_backbone_on_meta(request: CostRequest) -> tuple[nn.Module, int, Forwar
     Raises CostError with the model's error.
     """
     try:
-        with torch.device("meta"):
+        with on_meta():
             backbone = create_for_size(request.architecture, request.image_size, num_classes=0)
             # With gradients enabled, torch's counter fails on some architectures.
             sized = _Sized(backbone.requires_grad_(False), request)

@@ -12,7 +12,13 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from clothclf.cost.count import CostRequest
-from clothclf.models.architectures import create, create_for_size, default_size, own_input_size
+from clothclf.models.architectures import (
+    create,
+    create_for_size,
+    default_size,
+    on_meta,
+    own_input_size,
+)
 from clothclf.models.classifier import Classifier, Head, feature_count
 from clothclf.settings import ModelSettings
 
@@ -59,7 +65,7 @@ def input_size(request: CostRequest) -> tuple[int, int, int]:
 
 def build_on_meta(request: CostRequest) -> Network:
     """Build on the meta device; raises ArchitectureError if the architecture cannot be built."""
-    with torch.device("meta"):
+    with on_meta():
         backbone = _backbone(request)
         features = 0
         if not request.own_classifier:

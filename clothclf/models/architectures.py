@@ -153,6 +153,19 @@ def normalization(model: nn.Module) -> Normalization:
     return Normalization(tuple(map(float, mean)), tuple(map(float, std)))
 
 
+@contextlib.contextmanager
+def on_meta() -> Iterator[None]:
+    """Create tensors on the meta device, in the context.
+
+    timm is imported before, because torchvision cannot be imported there with torch 2.8 and older.
+    """
+    import torch
+
+    _timm()
+    with torch.device("meta"):
+        yield
+
+
 def _timm() -> Any:
     with _quiet():
         import timm

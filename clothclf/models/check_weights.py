@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import torch
-
 from clothclf.errors import ArchitectureError
-from clothclf.models.architectures import create_for_size
+from clothclf.models.architectures import create_for_size, on_meta
 from clothclf.models.classifier import feature_count
 from clothclf.models.load_weights import load_backbone
 from clothclf.results import Weights
@@ -15,7 +13,7 @@ def check_architecture(name: str, image_size: int) -> None:
     """Raise ArchitectureError if the architecture does not accept images of this size."""
     try:
         # The meta device needs no memory and takes 0.1 s.
-        with torch.device("meta"):
+        with on_meta():
             feature_count(create_for_size(name, image_size, num_classes=0), image_size, name)
     except ArchitectureError:
         # A few architectures need real tensors during construction.

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from clothclf.errors import SettingsError, UserError, did_you_mean, first_line
-from clothclf.models.architectures import create_for_size
+from clothclf.models.architectures import create_for_size, on_meta
 from clothclf.settings import ModelSettings, TrainSettings
 from clothclf.training.optimizer import (
     EXCLUDED,
@@ -113,7 +113,7 @@ def _layer_count(name: str, size: int) -> int:
 
     try:
         # The meta device needs no memory and takes 0.1 s.
-        with torch.device("meta"):
+        with on_meta():
             backbone = create_for_size(name, size, num_classes=0)
     except UserError:
         # A few architectures need real tensors during construction.

@@ -71,5 +71,6 @@ def test_the_deployed_form_is_listed_and_what_training_takes_is_reported(bench: 
 
 
 def test_the_listed_size_is_the_counted_one(tmp_path: Path) -> None:
+    pytest.importorskip("timm", "1.0.30")
     (tall,) = list_models(["vit_base_patch16_sapiens2"], Query(), tmp_path)
     assert cells(tall)[1] == "1024x768"

@@ -23,7 +23,7 @@ from benchmark.runs.curve_results import CurveFile
 from benchmark.runs.deployments import Deployments
 from benchmark.runs.record import RunRecord
 from benchmark.runs.run_folder import RunFolder, study_folders
-from benchmark.runs.shareable import shareable_record
+from benchmark.runs.shareable import shareable
 from benchmark.runs.stress_results import StressResults
 from benchmark.workflows.share_runs import merge_packs, pack_study
 from clothclf.data.atomic import file_sha256
@@ -345,7 +345,7 @@ def private(record: RunRecord, secret: str) -> RunRecord:
 
 def test_a_shared_record_has_no_secret_and_the_same_identity(whole: Made) -> None:
     record = whole.collection().comparisons[0].records[0]
-    shared = shareable_record(private(record, "hunter2"))
+    shared = shareable(private(record, "hunter2"))
     assert "hunter2" not in shared.model_dump_json()
     assert shared.run_id == shared.spec.run_id == record.run_id
     assert (shared.test, shared.training, shared.cost) == (
@@ -353,7 +353,7 @@ def test_a_shared_record_has_no_secret_and_the_same_identity(whole: Made) -> Non
         record.training,
         record.cost,
     )
-    assert shareable_record(shared) == shared
+    assert shareable(shared) == shared
 
 
 def test_secrets_are_nowhere_in_a_pack(tmp_path: Path) -> None:

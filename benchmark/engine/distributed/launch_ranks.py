@@ -51,8 +51,9 @@ def launch(processes: int, rendezvous: Path, arguments: Sequence[str]) -> int:
         local_addr="127.0.0.1",
         max_restarts=0,
         logs_specs=DefaultLogsSpecs(log_dir=str(rendezvous)),
-        shutdown_timeout=STOP_GRACE_S,
     )
+    if hasattr(config, "shutdown_timeout"):  # torch 2.8 and older have a constant
+        config.shutdown_timeout = STOP_GRACE_S
     python, *own = module_command(
         "benchmark.engine.distributed.rank_main", *arguments, "--rendezvous", str(rendezvous)
     )

@@ -111,17 +111,23 @@ class ParquetFile:
             raise DataError(f"{self.path}: is damaged: column {column!r} lacks rows")
         return texts
 
-    def longest_text(self, column: str) -> int:
-        """Return the UTF-8 bytes of a column's longest text; raises DataError if it is not text."""
+    def has_long_text(self, column: str, size: int) -> bool:
+        """Return whether a column has a text of at least `size` UTF-8 bytes.
+
+        Raises DataError if it is not text.
+        """
         if not _is_text(_value_type(self.type_of(column))):
             raise DataError(f"{self.path}: column {column[:80]!r} is not text")
-        sizes = [0]
+        # No text is longer than its page, or than the page of its dictionary.
+        if max((page.unpacked_bytes for page in self._pages(column)), default=0) < size:
+            return False
         with self._as_data_errors():
             for chunk in self._chunks(column):
                 values = chunk.dictionary if pa.types.is_dictionary(chunk.type) else chunk
                 most = pc.max(pc.binary_length(values.cast(pa.large_binary()))).as_py()
-                sizes.append(most or 0)
-        return max(sizes)
+                if (most or 0) >= size:
+                    return True
+        return False
 
     def _chunks(self, column: str) -> Iterator[pa.Array]:
         """Iterate over the arrays of a plain column; raises DataError if it is too large."""

@@ -287,6 +287,7 @@ def test_it_is_the_listed_size_that_is_counted() -> None:
 def test_images_that_are_no_squares_are_reported_as_such(
     size: int, counted: tuple[int, int], told: str
 ) -> None:
+    pytest.importorskip("timm", "1.0.30")
     count = count_backbone(own("vit_base_patch16_sapiens2", size))
     assert (count["height"], count["width"]) == counted
     assert size_text(count["width"], count["height"]) == told

@@ -134,7 +134,12 @@ def test_a_connection_that_is_cut_goes_on_from_there(
     hub.is_sharded = [PIECE + 1000]
     with hub.running() as address:
         use(address)
-        fetch_from_hub(SETTINGS, tmp_path / "fashion")
+        try:
+            fetch_from_hub(SETTINGS, tmp_path / "fashion")
+        except DataError as error:  # huggingface_hub 1.16 leaves it to the next command
+            if "run the same command to resume" not in str(error):
+                raise
+            fetch_from_hub(SETTINGS, tmp_path / "fashion")
     assert hub.ranges == ["", f"bytes={PIECE}-"]
     assert holds(tmp_path / "fashion", large)
 

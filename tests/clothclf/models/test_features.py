@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -86,8 +87,10 @@ def test_what_changes_the_features_finds_none(
 
 @pytest.mark.parametrize("damage", ["cut", "noise", "one row", "no-description"])
 def test_damaged_features_are_computed_again(
-    damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # A command that ran in this process has turned it off.
+    monkeypatch.setattr(logging.getLogger("clothclf"), "propagate", True)
     classifier = build()
     before = BackboneFeatures(classifier, feed(classifier), tmp_path).of("train", 2).clone()
     (file,) = files_in(tmp_path)
