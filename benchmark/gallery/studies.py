@@ -5,17 +5,16 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.runs.record import RunRecord
-from benchmark.runs.run_folder import study_folders
 from benchmark.runs.setting_differences import comparable_settings
-from benchmark.runs.spec import RunSpec
+from benchmark.runs.spec import RunSpec, folder_name
 from benchmark.sharing.merge import Merged, merge_audit, merge_run
 from benchmark.sharing.pack_file import open_pack, record_member
-from benchmark.sharing.packed_runs import SharedRun, audits_of, runs_of, verify_pack
+from benchmark.sharing.packed_runs import audits_of, runs_of, verify_pack
 from clothclf.data.atomic import json_sha256
 
 
@@ -87,38 +86,37 @@ def group(parts: Sequence[PackedRuns]) -> list[PackedStudy]:
     return sorted(studies, key=lambda study: (study.name.lower(), study.folder))
 
 
-def unpack(study: PackedStudy, root: Path, merged: Merged) -> dict[str, str]:
-    """Merge the runs of a study into the store below `root`; return their records as packed.
+@dataclass(frozen=True)
+class UnpackedRun:
+    """A run of a study in the store below a folder."""
+
+    record: RunRecord
+    text: str
+    """Its record as packed."""
+
+
+def unpack(study: PackedStudy, root: Path, merged: Merged) -> list[UnpackedRun]:
+    """Merge the runs of a study into the store below `root`; return them by name of their folder.
 
     The first pack that has a run decides; what another pack has otherwise is in `merged`.
     """
-    texts: dict[str, str] = {}
+    unpacked: dict[str, UnpackedRun] = {}
     for part in study.parts:
         with open_pack(part.path) as pack:
             if json_sha256(pack.members) != part.index_sha256:
                 pack.refuse("has changed while the gallery was built; build it again")
             for run in runs_of(pack, part.run_ids):
-                texts.setdefault(run.record.run_id, pack.text(record_member(run.record.run_id)))
-                renamed = _renamed(run, study.name)
-                spec = renamed.record.spec.model_copy(update={"pixels": root / "pixels.npy"})
-                merge_run(pack, renamed, spec, root, lambda _: contextlib.nullcontext(), merged)
+                here = {"study": study.name, "pixels": root / "pixels.npy"}
+                spec = run.record.spec.model_copy(update=here)
+                record = run.record.model_copy(update={"spec": spec})
+                text = pack.text(record_member(record.run_id))
+                unpacked.setdefault(folder_name(spec), UnpackedRun(record, text))
+                run = dataclasses.replace(run, record=record)
+                merge_run(pack, run, spec, root, lambda _: contextlib.nullcontext(), merged)
             for audit in audits_of(pack):
                 if audit.fingerprint == part.fingerprint:
                     merge_audit(pack, audit, root, merged)
-    return texts
-
-
-def records(study: PackedStudy, root: Path) -> Iterator[RunRecord]:
-    """Iterate over the records of a study in the store below `root`."""
-    for folder in study_folders(root, study.name):
-        if (record := folder.record()) is not None:
-            yield record
-
-
-def _renamed(run: SharedRun, study: str) -> SharedRun:
-    """Name the study of a run as the gallery does, wherever it was packed."""
-    spec = run.record.spec.model_copy(update={"study": study})
-    return dataclasses.replace(run, record=run.record.model_copy(update={"spec": spec}))
+    return [unpacked[name] for name in sorted(unpacked)]
 
 
 def _key(spec: RunSpec) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from benchmark.config.study import StudySettings
-from benchmark.gallery.studies import PackedStudy, records, unpack
+from benchmark.gallery.studies import PackedStudy, unpack
 from benchmark.report.analysis import Analysis, analyse
 from benchmark.report.collect import Collection, Comparison
 from benchmark.report.data_formats import render_json
@@ -94,8 +94,8 @@ def write_study(study: PackedStudy, site: Path) -> StudyPages:
 
 def _write(study: PackedStudy, root: Path, folder: Path, pages: StudyPages) -> None:
     merged = Merged()
-    texts = unpack(study, root, merged)
-    comparison = Comparison(list(records(study, root)), [], [])
+    runs = unpack(study, root, merged)
+    comparison = Comparison([run.record for run in runs], [], [])
     analysis = analyse(comparison, root)
     collection = Collection([comparison], [], [])
     settings = StudySettings.model_validate(
@@ -111,10 +111,10 @@ def _write(study: PackedStudy, root: Path, folder: Path, pages: StudyPages) -> N
     written = {
         REPORT: page,
         "report.json": render_json(settings, collection, [analysis]),
-        **{f"records/{run_id}.json": text for run_id, text in texts.items()},
+        **{record_link(run.record): run.text for run in runs},
     }
     pages.lines = list(_lines(analysis, study.folder))
-    pages.runs, pages.conflicts = len(texts), merged.conflicts
+    pages.runs, pages.conflicts = len(runs), merged.conflicts
     (folder / "records").mkdir(parents=True)
     for name, text in written.items():
         (folder / name).write_text(text, "utf-8")
