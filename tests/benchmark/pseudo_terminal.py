@@ -18,7 +18,7 @@ import pyte
 from tests.benchmark.conftest import heed_signals
 
 WIDEST = 1000
-LONGEST_S = 240
+TIMEOUT_S = 240
 SETTINGS = ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
 """What a tester's own environment may say about terminals."""
 
@@ -82,7 +82,7 @@ def run_in_terminal(
     edgeless = pyte.HistoryScreen(WIDEST, height, history=100_000, ratio=0.001)
     streams = [pyte.ByteStream(screen), pyte.ByteStream(edgeless)]
     shown = Shown()
-    end = time.monotonic() + LONGEST_S
+    end = time.monotonic() + TIMEOUT_S
     try:
         while part := _read(ours):
             assert time.monotonic() < end, shown.frames[-1:]

@@ -245,7 +245,7 @@ def test_what_is_no_image_is_not_stored(
 
 
 @pytest.mark.parametrize(
-    ("fault", "told"),
+    ("fault", "expected"),
     [
         (Fault(".*/comments", 401, "Bad credentials"), "the token is not valid"),
         (Fault("POST .*", 403, "Resource not accessible"), "`permissions: pull-requests: write`"),
@@ -264,7 +264,7 @@ def test_a_refusal_is_one_sentence_in_the_summary_and_fails_nothing(
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
     fault: Fault,
-    told: str,
+    expected: str,
     verdict: str,
     code: int,
 ) -> None:
@@ -273,7 +273,7 @@ def test_a_refusal_is_one_sentence_in_the_summary_and_fails_nothing(
     assert github.comments == []
     said = capfd.readouterr().out
     (line,) = (line for line in said.splitlines() if "No comment was posted" in line)
-    assert told in line
+    assert expected in line
     assert str(fault.status) in line
     assert f"status {fault.status}" in summary(tmp_path)
     assert "vgg16" in summary(tmp_path)
@@ -306,15 +306,15 @@ def test_github_may_be_down(
 
 
 @pytest.mark.parametrize(
-    ("own", "told"),
+    ("own", "expected"),
     [({"token": ""}, "`token` is empty"), ({"number": None}, "the event has no pull request")],
 )
 def test_without_a_pull_request_or_token_there_is_a_summary(
-    github: GitHubStandIn, posted: Posted, job: Job, tmp_path: Path, own: Any, told: str
+    github: GitHubStandIn, posted: Posted, job: Job, tmp_path: Path, own: Any, expected: str
 ) -> None:
     token, number = own.get("token", TOKEN), own.get("number", 7)
     assert posted(token=token, own=replace(job, pull_request=number)) == 0
-    assert github_text(told) in summary(tmp_path)
+    assert github_text(expected) in summary(tmp_path)
     assert github.asked == []
 
 
@@ -327,10 +327,12 @@ def rendered(text: str) -> str:
 
 def written(name: str, rows: int = 1, **changes: Any) -> list[str]:
     job = Job("http://api", "http://server", REPOSITORY, 7, "c" * 40, "http://run")
-    told = outcome(command=name, title=name, errors=(name,), notes=(name,), **changes)
+    result = outcome(command=name, title=name, errors=(name,), notes=(name,), **changes)
     return [
-        render(told, comparison(name, rows, fails=[name] * rows), report(name, rows), "", [], job),
-        render(told, None, report(name, rows), "", [name], job),
+        render(
+            result, comparison(name, rows, fails=[name] * rows), report(name, rows), "", [], job
+        ),
+        render(result, None, report(name, rows), "", [name], job),
     ]
 
 
@@ -381,9 +383,9 @@ def test_files_that_are_not_benchs_are_errors(
 ) -> None:
     posted()
     (tmp_path / "folder" / COMPARISON).write_text(content)
-    with pytest.raises(UserError, match=r"compare\.json: ") as told:
+    with pytest.raises(UserError, match=r"compare\.json: ") as caught:
         post(tmp_path / "folder", job, TOKEN, {})
-    assert len(str(told.value)) < 200
+    assert len(str(caught.value)) < 200
 
 
 # The job

@@ -11,7 +11,7 @@ from clothclf.settings import AugmentSettings, EmaSettings, TrainSettings
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "expected"),
     [
         ({}, []),
         ({"mixup": 0.2}, ["mixup 0.2"]),
@@ -23,8 +23,8 @@ from clothclf.settings import AugmentSettings, EmaSettings, TrainSettings
         ),
     ],
 )
-def test_a_mixed_batch_gets_one_of_the_two(given: dict[str, Any], told: list[str]) -> None:
-    assert augment_words(AugmentSettings(**given)) == told
+def test_a_mixed_batch_gets_one_of_the_two(given: dict[str, Any], expected: list[str]) -> None:
+    assert augment_words(AugmentSettings(**given)) == expected
 
 
 def test_what_is_beyond_the_plainest_recipe_is_reported() -> None:

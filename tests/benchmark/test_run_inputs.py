@@ -35,8 +35,8 @@ def planned(tmp_path: Path) -> tuple[RunSpec, RunFolder]:
     return spec, RunFolder(tmp_path / "run")
 
 
-def images(spec: RunSpec, folder: RunFolder, told: list[str]) -> dict[str, np.ndarray]:
-    splits = open_splits(spec, folder, told.append)
+def images(spec: RunSpec, folder: RunFolder, messages: list[str]) -> dict[str, np.ndarray]:
+    splits = open_splits(spec, folder, messages.append)
     return {name: split.images(np.arange(len(split))) for name, split in splits.items()}
 
 

@@ -140,10 +140,10 @@ def test_two_workers_share_what_is_left() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"), [((100.0, 110.0, 90.0), 200.0), ((10.0, 20.0, 500.0), None)]
+    ("seconds", "expected"), [((100.0, 110.0, 90.0), 200.0), ((10.0, 20.0, 500.0), None)]
 )
 def test_unseen_architectures_are_guessed_only_from_ones_that_agree(
-    seconds: tuple[float, ...], told: float | None
+    seconds: tuple[float, ...], expected: float | None
 ) -> None:
     time = Clock()
     plan = [make_spec(f"resnet{n}") for n in range(5)]
@@ -153,7 +153,7 @@ def test_unseen_architectures_are_guessed_only_from_ones_that_agree(
         assert study_left(progress) is None
         finish(progress, time, spec, took)
     left = study_left(progress)
-    assert (None if left is None else left.seconds) == told
+    assert (None if left is None else left.seconds) == expected
 
 
 def test_runs_that_were_put_off_are_measured_after_all_others() -> None:

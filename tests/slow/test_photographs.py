@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 FILES = 3000
-MOST_BYTES = 4 * 2**30
+MAX_BYTES = 4 * 2**30
 
 PREPARE = """
 import json, resource, sys
@@ -72,4 +72,4 @@ def test_thousands_of_photographs_stay_within_4_gib(tmp_path: Path) -> None:
     assert result["dropped"] == {"HEIC or AVIF is not supported; convert to JPEG": 60}
     assert sum(result["images"].values()) == count - 60
     assert result["repaired"]["image converted to RGB"] == 120
-    assert result["peak"] < MOST_BYTES
+    assert result["peak"] < MAX_BYTES

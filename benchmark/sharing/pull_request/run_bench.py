@@ -135,9 +135,9 @@ class Steps:
         if compared is not None and compared.fails and code in (FAILED, BAD_INPUT):
             return "failed"
         if compared is None or code:
-            told = _sentences(said) or [f"bench compare ended with exit code {code}"]
+            messages = _sentences(said) or [f"bench compare ended with exit code {code}"]
             judged = compared.not_judged if compared is not None else ()
-            self.errors += [line for line in told if line not in judged]
+            self.errors += [line for line in messages if line not in judged]
             return "error"
         return "passed" if inputs.conditions else "none"
 
@@ -149,11 +149,11 @@ class Steps:
             "report", *options, "--plots", str(plots), "--format", "json", "-o", str(output)
         )
         if code or not output.is_file():
-            told = _sentences(said) or [f"bench report ended with exit code {code}"]
+            messages = _sentences(said) or [f"bench report ended with exit code {code}"]
             if inputs.command == "report":
-                self.errors += told
+                self.errors += messages
                 return "error"
-            self.notes += [f"No pick and no plot: {line}" for line in told[:1]]
+            self.notes += [f"No pick and no plot: {line}" for line in messages[:1]]
             return "none"
         read(output, Report)
         self._take_plot(plots, inputs.plot)
