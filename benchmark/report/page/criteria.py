@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import asdict
 from typing import Any, get_args
 
 from benchmark.report.analysis import Analysis
@@ -35,7 +34,7 @@ def asked(analysis: Analysis) -> dict[str, Any]:
              verdict_text(pair)]
             for pair in analysis.pairs.values()
         ],
-        "criteria": {key: asdict(criteria)[key] for key in (*ASKED, "choose_on")},
+        "criteria": {key: getattr(criteria, key) for key in (*ASKED, "choose_on")},
         "kept": fixed_options(criteria),
         "rule": rule_data(),
         "words": {key: WORDS.get(key, (COLUMNS[key].title, "less", "more")) for key in keys},
@@ -49,7 +48,7 @@ def rule_data() -> dict[str, Any]:
         "measured": sorted(MEASURED),
         "cost_of": COST_OF,
         "limits": LIMITS,
-        "defaults": {key: asdict(NO_CRITERIA)[key] for key in ASKED},
+        "defaults": {key: getattr(NO_CRITERIA, key) for key in ASKED},
     }
 
 
