@@ -22,6 +22,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # Several tests at a time share the cores; torch reads this when it is imported.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Without connections that stay open: copying a SQLite database closes its file, and with it the
+# locks that this process has on it, so that another process corrupts it.
+os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
+
 SHARED = Path(__file__).parents[2] / "shared"
 
 TIERS = ("browser", "cluster", "faults", "gpu")

@@ -41,10 +41,14 @@ def loaded_models(folder: Path) -> dict[str, Any]:
     """Every run's logged model, by run_id, loaded as MLflow does it."""
     import mlflow.pyfunc
 
-    return {
-        run.data.tags["bench.run_id"]: mlflow.pyfunc.load_model(f"{run.info.artifact_uri}/model")
-        for run in runs_of(folder)
-    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)  # MLflow 3.13 creates a store in the current folder
+        return {
+            run.data.tags["bench.run_id"]: mlflow.pyfunc.load_model(
+                f"{run.info.artifact_uri}/model"
+            )
+            for run in runs_of(folder)
+        }
 
 
 def assert_same_answers(table: pd.DataFrame, answers: pd.DataFrame) -> None:

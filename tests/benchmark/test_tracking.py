@@ -121,8 +121,11 @@ def test_a_lost_store_is_filled_again_without_training(
     assert {run.info.run_name: run.data.metrics for run in runs} == before
 
 
-def test_what_a_lost_store_left_behind_is_not_taken_for_the_new_one_s(tmp_path: Path) -> None:
+def test_what_a_lost_store_left_behind_is_not_taken_for_the_new_one_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """SQLite's log of a store that was open when it was deleted would be read into the next."""
+    monkeypatch.delenv("MLFLOW_SQLALCHEMYSTORE_POOLCLASS")
     lost, root = tmp_path / "lost", tmp_path / "mlruns"
     lost.mkdir()
     store = MlflowStore(f"sqlite:///{lost}/mlflow.db", "before", lost)
