@@ -301,8 +301,9 @@ def test_bench_is_installed_where_it_is_missing(tmp_path: Path) -> None:
     shutil.copytree(ROOT, tmp_path / "action", ignore=skipped)
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
     (packages,) = (tmp_path / "venv/lib").glob("python*/site-packages")
-    shutil.rmtree(packages / "setuptools", ignore_errors=True)  # an old one, in Python 3.11
-    (packages / "setuptools").symlink_to(Path(find_spec("setuptools").origin).parent)  # type: ignore[union-attr,arg-type]
+    for name in ("setuptools", "_distutils_hack"):
+        shutil.rmtree(packages / name, ignore_errors=True)  # an old one, in Python 3.11
+        (packages / name).symlink_to(Path(find_spec(name).origin).parent)  # type: ignore[union-attr,arg-type]
     checkout = tmp_path / "checkout"
     for name in ("pip", "benchmark"):  # of the pull request: never imported
         (checkout / name).mkdir(parents=True)
