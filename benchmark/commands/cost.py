@@ -67,7 +67,7 @@ def cost(
 
     MACs are multiply-adds of one forward pass of one image; FLOPs are 2 x MACs. Networks that can
     be re-parameterized for inference are counted and timed in that form, marked (d). Their training
-    form is described below the table; flopth, fvcore and --detail show the training form. The
+    form is described below the table; the other counters and --detail show the training form. The
     counts of flopth and fvcore are listed with their relative difference; (!) marks more than 2 %,
     and the verdict says whether the difference is explained. Counting needs no accelerator.
     --measure times forward passes and measures the memory of a training step on the device, which

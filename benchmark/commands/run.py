@@ -7,7 +7,10 @@ from pathlib import Path
 import click
 
 from benchmark.commands.options import Number, load, selection_options, study_options, tune_option
-from benchmark.engine.executors.registry import EXECUTORS
+from benchmark.engine.executors.registry import EXECUTORS, any_of, executors_with
+
+TITLES = any_of([entry.title for entry in EXECUTORS.values()])
+SHARES = executors_with(lambda entry: entry.shares)
 
 
 @click.command()
@@ -38,22 +41,22 @@ from benchmark.engine.executors.registry import EXECUTORS
     type=click.Choice(list(EXECUTORS)),
     default="local",
     show_default=True,
-    help="Where runs execute: this machine or a Ray cluster (docs/cluster.md).",
+    help=f"Where runs execute: {TITLES} (docs/cluster.md).",
 )
 @click.option(
     "--address",
-    help="Ray cluster, HOST:PORT or auto  [default: RAY_ADDRESS, else a new local cluster]",
+    help="; ".join(entry.address for entry in EXECUTORS.values() if entry.address),
 )
 @click.option(
     "--cpus-per-run",
     type=Number(0, min_open=True),
-    help="CPU cores per run, with --executor ray.  [default: 1]",
+    help=f"CPU cores per run, with {SHARES}.  [default: 1]",
 )
 @click.option(
     "--gpus-per-run",
     type=Number(0),
     help="GPUs per run. With several, one process per GPU trains the network; fractions such as "
-    "0.5 need --executor ray.",
+    f"0.5 need {SHARES}.",
 )
 @click.option(
     "--processes-per-run",

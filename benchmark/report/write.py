@@ -52,9 +52,10 @@ class Report:
         return dataclasses.replace(self, analyses=sliced)
 
     def text(self, form: str, images: bool = True) -> str:
-        """Render in one of `FORMATS`; `images` adds thumbnails, in HTML only."""
-        options = {"images": images, "command": self.command} if form == "html" else {}
-        return FORMATS[form].load()(self.study, self.collection, self.analyses, **options)
+        """Render in one of `FORMATS`; `images` adds thumbnails, to formats that take them."""
+        options: dict[str, object] = {"images": images, "command": self.command}
+        taken = {name: options[name] for name in FORMATS[form].takes}
+        return FORMATS[form].load()(self.study, self.collection, self.analyses, **taken)
 
     def table(self) -> list[dict[str, object]]:
         """CSV rows of the first comparison's finished rows."""

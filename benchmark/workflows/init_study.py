@@ -13,7 +13,7 @@ from benchmark.config.study import load_study_text
 from clothclf.data.sources.listing import escaped
 from clothclf.data.survey import LabelColumn, Survey, survey
 from clothclf.errors import DataError
-from clothclf.settings.data import NATIVE_SHOWN
+from clothclf.settings.data import BUILT_IN_SOURCES, NATIVE_SHOWN
 
 CLASSES_SHOWN = 5
 COLUMNS_SHOWN = 10
@@ -21,12 +21,6 @@ NAME_CHARACTERS = 40
 """Maximum length of names in comments."""
 IMAGE_SIZES = (32, 48, 64, 80, 96, 112, 128, 160, 192, NATIVE_SHOWN)
 """Suggested image sizes in pixels; most pretrained weights are of 224."""
-LAYOUTS = {
-    "kaggle": "styles.csv and images/<id>.jpg, as Kaggle's archive",
-    "folder": "one folder of images per class",
-    "table": "a table of image paths and labels",
-    "hub": "parquet files that contain the images, as on the Hugging Face hub",
-}
 
 
 def init_config(path: Path, label: str | None, config: str) -> str:
@@ -53,7 +47,7 @@ def config_text(surveyed: Survey, config: str) -> str:
         f"study: {quoted(study_name(surveyed.path))}",
         "",
         "data:",
-        f"  source: {surveyed.source}  # {LAYOUTS[surveyed.source]}",
+        f"  source: {surveyed.source}  # {BUILT_IN_SOURCES[surveyed.source].layout}",
         f"  path: {quoted(str(surveyed.path))}  # relative to the current folder",
         *_label_lines(surveyed),
         *_class_lines(surveyed, classes),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from benchmark.errors import TrackingError
 from benchmark.report.columns import COLUMNS
+from benchmark.report.formats import FORMATS
 from benchmark.runs.root import open_store, tracking_uri
 from benchmark.text.numbers import inline
 from benchmark.tracking.connection import first_line
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 FIGURES = {"pick/gmacs": "macs", "pick/latency_ms": "latency", "pick/mparams": "params"}
 """Metrics of the report run by column of the report."""
-TEXTS = {"report.html": "html", "report.md": "md", "report.csv": "csv", "report.json": "json"}
+TEXTS = {f"report{item.suffix}": item.name for item in FORMATS.values() if item.logged}
+"""Formats of the report run by file name."""
 
 
 def publish_if_missing(report: Report, store: MlflowStore) -> None:

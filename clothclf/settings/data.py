@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -10,7 +11,51 @@ from pydantic import Field, field_validator, model_validator
 
 from clothclf.settings.base import LATER, Fraction, ImageSizes, Settings
 
-BUILT_IN_SOURCES = ("demo", "kaggle", "folder", "table", "hub")
+
+@dataclass(frozen=True)
+class BuiltInSource:
+    """One source of images that is part of bench, and which settings it accepts."""
+
+    name: str
+    """Value of `data.source`."""
+    layout: str
+    """What its data look like, for the comment of `bench init`."""
+    path: str = ""
+    """What `data.path` is; empty if it is not required."""
+    has_image_column: bool = True
+    """Whether `data.image` can name a column with the images or their paths."""
+    has_groups: bool = True
+    """Whether `data.split.group` can name a column."""
+    suffixes: tuple[str, ...] = ()
+    """Suffixes in lower case of files that `bench init` opens as this source. Its class then has
+    a method `columns`, see `clothclf.data.sources.listing.TableLike`."""
+
+
+BUILT_IN_SOURCES = {
+    source.name: source
+    for source in (
+        BuiltInSource("demo", "synthetic drawings", has_image_column=False, has_groups=False),
+        BuiltInSource(
+            "kaggle",
+            "styles.csv and images/<id>.jpg, as Kaggle's archive",
+            "the downloaded zip or its folder",
+            has_image_column=False,
+        ),
+        BuiltInSource(
+            "folder",
+            "one folder of images per class",
+            "a folder, or a zip of it, with a folder of images for each class",
+            has_image_column=False,
+            has_groups=False,
+        ),
+        BuiltInSource(
+            "table",
+            "a table of image paths and labels",
+            "a CSV or parquet file with the images' paths and labels",
+        ),
+        BuiltInSource("hub", "parquet files that contain the images, as on the Hugging Face hub"),
+    )
+}
 """Built-in values of `data.source`; any other name is a plug-in."""
 CLASS_FOLDER = "class"
 """The only column of `data.source: folder`."""
@@ -164,20 +209,21 @@ class DataSettings(Settings):
 
     @model_validator(mode="after")
     def _source_has_what_it_needs(self) -> DataSettings:
-        what = _NEEDED_PATH.get(self.source)
-        if what is not None and self.path is None:
-            raise ValueError(f"source {self.source} requires data.path: {what}")
+        source = BUILT_IN_SOURCES.get(self.source)
+        if source is not None and source.path and self.path is None:
+            raise ValueError(f"source {self.source} requires data.path: {source.path}")
         if self.source == "demo" and self.path is not None:
             raise ValueError("source demo takes no data.path: set data.source: kaggle to use it")
         return self
 
     @model_validator(mode="after")
     def _source_accepts_its_options(self) -> DataSettings:
-        if self.image is not None and self.source in ("demo", "kaggle", "folder"):
+        source = BUILT_IN_SOURCES.get(self.source)
+        if self.image is not None and source is not None and not source.has_image_column:
             raise ValueError(f"source {self.source} takes no data.image: it has no such column")
         if self.hub != HubSettings() and self.source != "hub":
             raise ValueError(f"source {self.source} takes no data.hub: set data.source: hub")
-        if self.options and self.source in BUILT_IN_SOURCES:
+        if self.options and source is not None:
             raise ValueError(f"source {self.source} takes no data.options: they are for plug-ins")
         if self.source != "folder":
             return self
@@ -192,19 +238,13 @@ class DataSettings(Settings):
 
     @model_validator(mode="after")
     def _source_has_groups(self) -> DataSettings:
-        if self.split.group is not None and self.source in ("demo", "folder"):
+        source = BUILT_IN_SOURCES.get(self.source)
+        if self.split.group is not None and source is not None and not source.has_groups:
             raise ValueError(
                 f"source {self.source} takes no data.split.group: it has no column of groups; list "
                 "the images in a table that has one, with data.source: table"
             )
         return self
-
-
-_NEEDED_PATH = {
-    "kaggle": "the downloaded zip or its folder",
-    "folder": "a folder, or a zip of it, with a folder of images for each class",
-    "table": "a CSV or parquet file with the images' paths and labels",
-}
 
 
 def _values(column: object, given: Any) -> Any:

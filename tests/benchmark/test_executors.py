@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmark.engine.executors import local as local_executor
 from benchmark.engine.executors.base import Resources, RunAtWork
 from benchmark.engine.executors.local import LocalExecutor
 from benchmark.engine.executors.memory_needs import MemoryNeeds
@@ -26,6 +27,7 @@ from benchmark.engine.executors.ray.bundle import (
 )
 from benchmark.engine.executors.ray.cluster import capacity, check_reachable
 from benchmark.engine.executors.ray.ray_run import RayRun, Task
+from benchmark.engine.executors.registry import EXECUTORS, ExecutorEntry, any_of
 from benchmark.engine.process import Limits, RunProcess
 from benchmark.engine.scheduler import Policy, run_plan
 from benchmark.errors import ClusterError
@@ -55,6 +57,23 @@ def start(executor: LocalExecutor, folder: Path, name: str, device: str = "cpu")
     run = executor.start(make_spec(name, device=device), RunFolder(folder), True)
     run.end()
     return run
+
+
+def test_errors_name_every_executor_that_has_the_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They come from the registry, so that a new executor needs no change of another one."""
+    with pytest.raises(SettingsError, match=r"require --executor ray$"):
+        local_executor.check_resources(Resources(cpus_per_run=2), "cpu")
+    queue = ExecutorEntry("queue", "queue", "a queue", "Folder of the queue")
+    monkeypatch.setitem(EXECUTORS, queue.name, queue)
+    with pytest.raises(SettingsError, match=r"require --executor ray or queue$"):
+        local_executor.check_resources(Resources(address="queue"), "cpu")
+    with pytest.raises(SettingsError, match="of a GPU require --executor ray;"):
+        local_executor.check_resources(Resources(gpus_per_run=0.5), "cpu")
+
+
+def test_alternatives_are_joined_as_in_a_sentence() -> None:
+    joined = [any_of(names) for names in (["a"], ["a", "b"], ["a", "b", "c"])]
+    assert joined == ["a", "a or b", "a, b or c"]
 
 
 def test_a_run_waits_until_memory_has_room(tmp_path: Path) -> None:

@@ -33,13 +33,15 @@ from benchmark.report.page import card
 from benchmark.report.page.figures import decimals, typeset
 from benchmark.report.page.html import render_html
 from benchmark.report.page.mistakes import MAX_BEHIND_CONFUSIONS, MAX_OF_PICK, image_groups
-from benchmark.report.page.tables import main_table
+from benchmark.report.page.tables import main_table, plain
 from benchmark.report.pick import choose_pick
 from benchmark.report.pick_rule import Criteria
 from benchmark.report.rows import make_rows
 from benchmark.report.statistics import Interval
 from benchmark.runs.audits import Audit, AuditHead, Suspect, store_audit
+from clothclf.cost.counters.registry import COUNTERS
 from clothclf.results import Weights
+from clothclf.training.metrics import METRICS
 from tests.benchmark.drawn_study import Made, fail, make_study
 from tests.benchmark.examples import make_record, make_spec
 from tests.benchmark.test_report_contents import store_record, study_in
@@ -202,6 +204,13 @@ def test_costs_and_names_sort_ascending_first_and_accuracies_descending(made: Ma
     table = main_table(analysis_of(made), [], 1)
     ascending = {title for place, title in enumerate(table.columns) if table.ascends(place)}
     assert ascending == {"architecture", "MACs", "latency", "parameters", "training time"}
+
+
+def test_every_counter_and_every_loss_sorts_ascending_first() -> None:
+    titles = ["architecture", *COUNTERS, *(metric.title for metric in METRICS.values())]
+    table = plain("", titles, [["a", *["1"] * (len(titles) - 1)]])
+    descending = {title for place, title in enumerate(titles) if not table.ascends(place)}
+    assert descending == {metric.title for metric in METRICS.values() if metric.higher_is_better}
 
 
 def test_the_card_draws_the_rule_through_the_pick(made: Made) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import shutil
+import sys
+import types
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -11,12 +13,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from benchmark.config.study import StudySettings, load_study
-from benchmark.workflows.init_study import quoted, study_name, suggested_size
+from benchmark.config.study import StudySettings, load_study, load_study_text
+from benchmark.workflows.init_study import init_config, quoted, study_name, suggested_size
 from clothclf.data.prepare import prepare
+from clothclf.data.sources import Listing, Query, open_source
 from clothclf.data.sources.demo_source import write_demo
 from clothclf.data.survey import suggested_minimum, survey
 from clothclf.errors import DataError
+from clothclf.settings import DataSettings, SplitSettings
+from clothclf.settings.data import BUILT_IN_SOURCES, BuiltInSource
 from tests.benchmark.conftest import run_bench
 from tests.conftest import draw_jpeg
 
@@ -102,6 +107,54 @@ LAYOUTS: dict[Callable[[Path], Path], tuple[str, int]] = {
     hub_file: ("hub", 2),
     kaggle: ("kaggle", 11),
 }
+
+
+class Strips:
+    """A source of one file: lines of a class and the colour of its image."""
+
+    title, synthetic = "strips", False
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lines = [line.split() for line in path.read_text().splitlines()]
+
+    def columns(self) -> list[str]:
+        return ["class"]
+
+    def list_images(self, query: Query) -> Listing:
+        classes = [label for label, _ in self.lines]
+        return Listing(list(map(str, range(len(classes)))), dict.fromkeys(query.columns, classes))
+
+    def read_bytes(self, image_id: str) -> bytes:
+        return draw_jpeg(int(self.lines[int(image_id)][1]), 40, 50)
+
+    def stamp(self) -> str:
+        return str(self.path.stat().st_mtime_ns)
+
+
+def test_a_built_in_source_is_a_module_and_one_entry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its settings, `bench init` and the error for an unknown source have it then."""
+    module = types.ModuleType("clothclf.data.sources.strips_source")
+    vars(module)["open_source"] = lambda settings, cache: Strips(settings.path)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    entry = BuiltInSource(
+        "strips", "coloured strips", "the file", has_groups=False, suffixes=(".strips",)
+    )
+    monkeypatch.setitem(BUILT_IN_SOURCES, entry.name, entry)
+    file = tmp_path / "a.strips"
+    file.write_text("".join(f"{'xy'[n % 2]} {n}\n" for n in range(40)))
+    text = init_config(file, None, "bench.yaml")
+    assert "  source: strips  # coloured strips\n" in text
+    data = prepare(load_study_text(text, "bench.yaml").data, tmp_path / "cache")
+    assert data.summary.classes == ("x", "y")
+    with pytest.raises(ValueError, match=r"source strips requires data\.path: the file"):
+        DataSettings(source="strips")
+    with pytest.raises(ValueError, match=r"source strips takes no data\.split\.group"):
+        DataSettings(source="strips", path=file, split=SplitSettings(group="a"))
+    with pytest.raises(DataError, match=r"did you mean strips\?.*table, hub, strips; plug-ins"):
+        open_source(DataSettings(source="strip", path=file), tmp_path)
 
 
 def written(folder: Path, *arguments: str) -> StudySettings:

@@ -16,8 +16,7 @@ from tests.benchmark.conftest import StudyRun, run_bench
 def test_each_altered_number_is_found_and_an_untouched_report_passes(
     form: str, tiny_study: StudyRun, tmp_path: Path
 ) -> None:
-    suffix = {"latex": "tex"}.get(form, form)
-    path = tmp_path / f"report.{suffix}"
+    path = tmp_path / f"report{FORMATS[form].suffix}"
     shared = ("report", "-c", "tiny.yaml")
     assert run_bench(tiny_study.folder, *shared, "-o", str(path)).code == 0
     whole = path.read_text()

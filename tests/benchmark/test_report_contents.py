@@ -7,6 +7,8 @@ import dataclasses
 import io
 import json
 import re
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from benchmark.cli import main
 from benchmark.config.study import StudySettings, TrackingSettings
 from benchmark.report.collect import collect
 from benchmark.report.columns import COLUMNS, pareto_front
+from benchmark.report.formats import FORMATS, ReportFormat
 from benchmark.report.pick import choose_pick
 from benchmark.report.pick_rule import Criteria
 from benchmark.report.rows import make_rows
@@ -317,6 +320,19 @@ def test_programs_are_given_both_forms(tmp_path: Path, form: str) -> None:
     (row,) = (row for row in rows if row["architecture"] == "mobileone_s0")
     assert (int(row["macs"]), int(row["training_macs"])) == (275 * 10**6, 1052 * 10**6)
     assert (int(row["params"]), int(row["training_params"])) == (2_080_000, 5_290_000)
+
+
+def test_a_format_gets_the_options_that_its_entry_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = types.ModuleType("report_in_capitals")
+    monkeypatch.setattr(
+        module, "render_loud", lambda *report, **options: f"{len(report)} {options}", raising=False
+    )
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    entry = ReportFormat("loud", ".loud", module.__name__, takes=("images",))
+    monkeypatch.setitem(FORMATS, entry.name, entry)
+    assert text(published(tmp_path), "loud") == "3 {'images': True}"
 
 
 def two_forms(root: Path) -> StudySettings:

@@ -168,7 +168,8 @@ def test_the_report_is_logged_unless_the_config_says_otherwise(
     artifacts = local_path(report.info.artifact_uri)
     assert artifacts is not None
     logged = {item.name for item in artifacts.rglob("*")}
-    assert {"report.html", "report.md", "seed-spread.png"} <= logged
+    assert {"report.html", "report.md", "report.csv", "report.json", "seed-spread.png"} <= logged
+    assert "report.tex" not in logged
 
 
 def test_a_dry_run_says_what_is_done_and_what_is_not(tiny_study: StudyRun) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from benchmark.engine.executors.base import Executor, Resources, RunAtWork, one_process_per_gpu
 from benchmark.engine.executors.memory_needs import MemoryNeeds
+from benchmark.engine.executors.registry import executors_with
 from benchmark.engine.process import Limits, RunProcess
 from benchmark.runs.events import FREE_WORKER
 from benchmark.runs.run_folder import RunFolder
@@ -26,13 +27,15 @@ def check_resources(resources: Resources, device: str) -> int:
     contradictory.
     """
     if resources.address or resources.cpus_per_run:
-        raise SettingsError("--address and --cpus-per-run require --executor ray")
+        others = executors_with(lambda entry: entry.address or entry.shares)
+        raise SettingsError(f"--address and --cpus-per-run require {others}")
     gpus, processes = resources.gpus_per_run, resources.processes_per_run
     workers = resources.workers or 1
     if gpus is not None:
         if gpus != int(gpus):
+            shares = executors_with(lambda entry: entry.shares)
             raise SettingsError(
-                f"--gpus-per-run {gpus:g}: fractions of a GPU require --executor ray; give a "
+                f"--gpus-per-run {gpus:g}: fractions of a GPU require {shares}; give a "
                 "whole number, or several --workers"
             )
         processes = one_process_per_gpu(gpus, processes)

@@ -16,6 +16,8 @@ from benchmark.report.pick import verdict_text
 from benchmark.report.pick_rule import Rule
 from benchmark.report.rows import Row
 from benchmark.text.numbers import Headline
+from clothclf.cost.counters.registry import COUNTERS
+from clothclf.training.metrics import METRICS
 
 _NUMBER = re.compile(r"[+-]?\d[\d,]*(\.\d+)?(?![\w.])")
 
@@ -112,11 +114,13 @@ def _value(text: str, worded: bool) -> float | str | None:
     return float(match.group().replace(",", "")) if match else None
 
 
+_LOSSES = [metric.title for metric in METRICS.values() if not metric.higher_is_better]
 _CHEAPEST_FIRST = re.compile(
-    r"^(MACs|torch|fvcore|flopth|parameters|latency|inference memory|training memory|"
-    r"training time|time$|standard|calibration|rank|loss|McNemar|bootstrap|px)"
+    rf"^(({'|'.join(map(re.escape, (*COUNTERS, *_LOSSES)))})(?!\w)|MACs|parameters|latency|"
+    r"inference memory|training memory|training time|time$|standard|calibration|rank|McNemar|"
+    r"bootstrap|px)"
 )
-"""Columns in which less is better, or read first."""
+"""Columns in which less is better, or read first: every counter, and metrics that are losses."""
 
 MEANINGS = {
     "unfinished": "started, neither finished nor failed",
