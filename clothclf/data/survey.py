@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import statistics
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -17,17 +15,17 @@ import pandas as pd
 from clothclf.data.classes import MAX_CLASSES
 from clothclf.data.decode import decoding
 from clothclf.data.prepare import require_rows
-from clothclf.data.sources import Listing, Query, Source, open_source
+from clothclf.data.sources import Listing, Query, Source
 from clothclf.data.sources.folder_source import IMAGE_SUFFIXES, FolderSource
 from clothclf.data.sources.hub_source import HubSource
 from clothclf.data.sources.kaggle_source import TABLE, KaggleSource
-from clothclf.data.sources.listing import TableLike, is_one_line, no_column
+from clothclf.data.sources.listing import is_one_line, no_column
 from clothclf.data.sources.selection import choose
 from clothclf.data.sources.table_source import TableSource
 from clothclf.data.splits import SPLIT_NAMES, assign_splits
 from clothclf.errors import DataError
-from clothclf.settings import DataSettings, SplitSettings
-from clothclf.settings.data import BUILT_IN_SOURCES, CLASS_FOLDER
+from clothclf.settings import SplitSettings
+from clothclf.settings.data import CLASS_FOLDER
 
 LABEL_NAMES = (
     *("label", "labels", "class", "category", "articletype", "target", "species", "breed"),
@@ -144,10 +142,6 @@ def _layouts(path: Path) -> Iterator[_Open]:
             yield lambda: _hub(path)
         yield lambda: _table(path)
         return
-    for name, source in BUILT_IN_SOURCES.items():
-        if suffix in source.suffixes and not is_folder:
-            yield functools.partial(_file_of, name, path)
-            return
     yield from _in_folder(path, inside, has_parquet)
 
 
@@ -177,12 +171,6 @@ def _in_folder(path: Path, inside: Sequence[str], has_parquet: bool) -> Iterator
 def _hub(path: Path) -> _Layout:
     source = HubSource(path)
     return _Layout("hub", path, source, source.text_columns())
-
-
-def _file_of(name: str, path: Path) -> _Layout:
-    """A file of the source `name`, which has columns."""
-    source = cast("TableLike", open_source(DataSettings(source=name, path=path), path.parent))
-    return _Layout(name, path, source, source.columns())
 
 
 def _table(path: Path) -> _Layout:

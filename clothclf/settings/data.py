@@ -26,9 +26,6 @@ class BuiltInSource:
     """Whether `data.image` can name a column with the images or their paths."""
     has_groups: bool = True
     """Whether `data.split.group` can name a column."""
-    suffixes: tuple[str, ...] = ()
-    """Suffixes in lower case of files that `bench init` opens as this source. Its class then has
-    a method `columns`, see `clothclf.data.sources.listing.TableLike`."""
 
 
 BUILT_IN_SOURCES = {

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from benchmark.config.study import StudySettings, load_study, load_study_text
+from benchmark.config.study import StudySettings, load_study
 from benchmark.workflows.init_study import init_config, quoted, study_name, suggested_size
 from clothclf.data.prepare import prepare
 from clothclf.data.sources import Listing, Query, open_source
@@ -118,9 +118,6 @@ class Strips:
         self.path = path
         self.lines = [line.split() for line in path.read_text().splitlines()]
 
-    def columns(self) -> list[str]:
-        return ["class"]
-
     def list_images(self, query: Query) -> Listing:
         classes = [label for label, _ in self.lines]
         return Listing(list(map(str, range(len(classes)))), dict.fromkeys(query.columns, classes))
@@ -135,19 +132,15 @@ class Strips:
 def test_a_built_in_source_is_a_module_and_one_entry(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its settings, `bench init` and the error for an unknown source have it then."""
+    """Its settings and the error for an unknown source have it then."""
     module = types.ModuleType("clothclf.data.sources.strips_source")
     vars(module)["open_source"] = lambda settings, cache: Strips(settings.path)
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    entry = BuiltInSource(
-        "strips", "coloured strips", "the file", has_groups=False, suffixes=(".strips",)
-    )
+    entry = BuiltInSource("strips", "coloured strips", "the file", has_groups=False)
     monkeypatch.setitem(BUILT_IN_SOURCES, entry.name, entry)
     file = tmp_path / "a.strips"
     file.write_text("".join(f"{'xy'[n % 2]} {n}\n" for n in range(40)))
-    text = init_config(file, None, "bench.yaml")
-    assert "  source: strips  # coloured strips\n" in text
-    data = prepare(load_study_text(text, "bench.yaml").data, tmp_path / "cache")
+    data = prepare(DataSettings(source="strips", path=file, label="class"), tmp_path / "cache")
     assert data.summary.classes == ("x", "y")
     with pytest.raises(ValueError, match=r"source strips requires data\.path: the file"):
         DataSettings(source="strips")
@@ -342,7 +335,6 @@ def test_what_cannot_be_used_is_explained_in_one_sentence(
 
 
 def test_a_surrogate_in_the_path_is_refused() -> None:
-    from benchmark.workflows.init_study import init_config
 
     with pytest.raises(DataError, match="is not UTF-8"):
         init_config(Path("caf\udce9"), None, "bench.yaml")

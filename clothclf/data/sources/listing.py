@@ -107,13 +107,6 @@ class Source(Protocol):
         """Return text that changes when the source's files do; fast, from sizes and times."""
 
 
-class TableLike(Source, Protocol):
-    """Source whose columns can be listed, so that `bench init` can choose the label column."""
-
-    def columns(self) -> list[str]:
-        """Return the columns that a query may name; raises DataError if it cannot be read."""
-
-
 def as_text(value: object) -> str:
     """Convert a table's value to stripped text: None and NaN to empty text, 2.0 to `2`."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
