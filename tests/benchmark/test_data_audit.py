@@ -299,7 +299,7 @@ def test_markdown_is_written_by_default(audited: tuple[Path, Finished]) -> None:
 
 
 def test_progress_of_features_ends_at_what_there_is(
-    tiny_study: StudyRun, monkeypatch: pytest.MonkeyPatch
+    tiny_study: StudyRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A training image that is mirrored, too, is two images."""
     monkeypatch.chdir(tiny_study.folder)
@@ -307,6 +307,7 @@ def test_progress_of_features_ends_at_what_there_is(
     console = Console(file=io.StringIO(), width=200)
     monkeypatch.setattr(data_audit, "make_console", lambda: console)
     more = ("train.augment.horizontal_flip=true", "seeds=[7]", "data.demo.seed=1")
+    more += (f"tracking.folder={tmp_path}",)  # the drawings of the study stay the only ones
     data_audit.audit_data(load_study(Path("tiny.yaml"), more))
     result = re.findall(r"features of train: ([\d,]+) of ([\d,]+) images", console.file.getvalue())
     assert result[-1][0] == result[-1][1]
