@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.metadata
 import json
 import os
 import shutil
 import sqlite3
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -55,6 +56,15 @@ needed = {name: needs_hub(name) for name in sys.argv[1:]}
 error = hub_error("the model hub") if True in needed.values() else None
 print(json.dumps([needed, error]))
 """
+TOGETHER = """
+import contextlib, io, json, sys
+for code, *arguments in json.loads(sys.argv[1]):
+    sys.argv[1:] = arguments
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        exec(code, {})
+    print(json.dumps(out.getvalue()), flush=True)
+"""
+"""Runs several pieces of code and prints the output of each as JSON, up to the first that fails."""
 
 
 @dataclass(frozen=True)
@@ -70,17 +80,18 @@ class CheckResult:
 
 def run_checks(study: StudySettings) -> list[CheckResult]:
     """Run all checks; an exception in a check becomes an error."""
+    interpreter = _Interpreter(study)
     checks: dict[str, Callable[[StudySettings], CheckResult]] = {
         "packages": _packages,
-        "torch": _imports,
-        "device": _device,
+        "torch": functools.partial(_imports, interpreter=interpreter),
+        "device": functools.partial(_device, interpreter=interpreter),
         "memory": _memory,
         "folder": _folder,
         "disk": _disk,
         "tracking": _tracking,
         "runs": _runs,
         "data": _data,
-        "weights": _weights,
+        "weights": functools.partial(_weights, interpreter=interpreter),
     }
     results = []
     for name, check in checks.items():
@@ -113,9 +124,9 @@ def _packages(study: StudySettings) -> CheckResult:
     return CheckResult("packages", "ok", "all requirements are satisfied")
 
 
-def _imports(study: StudySettings) -> CheckResult:
+def _imports(study: StudySettings, interpreter: _Interpreter) -> CheckResult:
     """Import torch in a separate process, which a broken installation may crash."""
-    done = _python(IMPORTS)
+    done = interpreter.run(IMPORTS)
     if done.returncode == 0:
         version, threads = done.stdout.split()
         return CheckResult("torch", "ok", f"torch {version} with {threads} threads, timm, counters")
@@ -123,8 +134,8 @@ def _imports(study: StudySettings) -> CheckResult:
     return CheckResult("torch", "error", _last_line(done), remedy)
 
 
-def _device(study: StudySettings) -> CheckResult:
-    done = _python(DEVICE, study.device)
+def _device(study: StudySettings, interpreter: _Interpreter) -> CheckResult:
+    done = interpreter.run(DEVICE, study.device)
     if done.returncode == 0:
         return CheckResult("device", "ok", f"{study.device}: {done.stdout.strip()}")
     return CheckResult(
@@ -210,15 +221,13 @@ def _data(study: StudySettings) -> CheckResult:
     return CheckResult("data", "ok", f"{len(chosen.rows):,} images with {labels} labels")
 
 
-def _weights(study: StudySettings) -> CheckResult:
+def _weights(study: StudySettings, interpreter: _Interpreter) -> CheckResult:
     setting = study.model.weights
     if study.model.mode == "scratch" or setting == "none":
         return CheckResult("weights", "ok", "random, as configured")
-    # Wildcards, lists and entries with their own weights are resolved when a study starts.
-    entries = [entry for entry in study.architectures if entry.weights is None]
-    names = [entry.name for entry in entries if not any(mark in entry.name for mark in "*?[@")]
-    if setting in ("auto", "pretrained"):
-        return _hub_weights(setting, names)
+    names = _names(study)
+    if _uses_hub(study):
+        return _hub_weights(setting, names, interpreter)
     path = Path(setting)
     files = {name: path / f"{name.replace(':', '.')}.safetensors" for name in names}
     missing = [name for name, file in files.items() if not file.is_file()]
@@ -233,12 +242,25 @@ def _weights(study: StudySettings) -> CheckResult:
     return CheckResult("weights", "error", text, remedy)
 
 
-def _hub_weights(setting: str, names: list[str]) -> CheckResult:
+def _names(study: StudySettings) -> list[str]:
+    """Architectures whose weights are known before a study starts.
+
+    Wildcards, lists and entries with their own weights are resolved then.
+    """
+    entries = [entry for entry in study.architectures if entry.weights is None]
+    return [entry.name for entry in entries if not any(mark in entry.name for mark in "*?[@")]
+
+
+def _uses_hub(study: StudySettings) -> bool:
+    return study.model.mode != "scratch" and study.model.weights in ("auto", "pretrained")
+
+
+def _hub_weights(setting: str, names: list[str], interpreter: _Interpreter) -> CheckResult:
     """Check which weights are in the hub's cache, and whether the others can be downloaded.
 
     Runs in a separate process, because it imports torch.
     """
-    done = _python(WEIGHTS, *names)
+    done = interpreter.run(WEIGHTS, *names)
     if done.returncode != 0:
         return CheckResult("weights", "error", _last_line(done), "see torch above")
     needed, error = json.loads(done.stdout)
@@ -256,6 +278,35 @@ def _hub_weights(setting: str, names: list[str]) -> CheckResult:
     if setting == "auto":
         return CheckResult("weights", "warning", f"{text}; these will be random", remedy)
     return CheckResult("weights", "error", text, remedy)
+
+
+class _Interpreter:
+    """Runs the code of all checks that import torch, in one new interpreter if none fails."""
+
+    def __init__(self, study: StudySettings) -> None:
+        """Plan the code of this study's checks, in order."""
+        self._planned: list[tuple[str, ...]] = [(IMPORTS,), (DEVICE, study.device)]
+        if _uses_hub(study):
+            self._planned.append((WEIGHTS, *_names(study)))
+        self._done: dict[tuple[str, ...], subprocess.CompletedProcess[str]] = {}
+
+    def run(self, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Return the result of planned code.
+
+        Code that follows a failure runs in another interpreter, which is not affected by it.
+        """
+        wanted = (code, *arguments)
+        if wanted not in self._done:
+            self._start(self._planned[self._planned.index(wanted) :])
+        return self._done[wanted]
+
+    def _start(self, stages: Sequence[tuple[str, ...]]) -> None:
+        done = _python(TOGETHER, json.dumps(stages))
+        outputs = [json.loads(line) for line in done.stdout.splitlines()]
+        for stage, output in zip(stages, outputs, strict=False):
+            self._done[stage] = subprocess.CompletedProcess(done.args, 0, output, "")
+        if done.returncode != 0:  # at the latest while the interpreter ended
+            self._done[stages[min(len(outputs), len(stages) - 1)]] = done
 
 
 def _python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -69,13 +69,16 @@ def run_bench(
     *arguments: str,
     timeout_s: float = 300,
     variables: Mapping[str, str] | None = None,
+    forked: bool = False,
 ) -> Finished:
     """Run `bench` in a folder, without a terminal; `variables` are its whole environment.
 
-    Without them it is forked from a process that has made its imports, and begins at once.
+    Without them, or with `forked`, it is forked from a process that has made its imports, and
+    begins at once. Of what is read on import, `forked` heeds only OMP_NUM_THREADS and PYTHONPATH.
     """
-    if variables is None:
-        return Finished(*run_forked(arguments, folder, environment(), timeout_s))
+    if variables is None or forked:
+        variables = environment() if variables is None else variables
+        return Finished(*run_forked(arguments, folder, variables, timeout_s))
     done = subprocess.run(
         [*COMMAND, *arguments],
         cwd=folder,

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 import numpy as np
 
 from benchmark.deploy.accuracy import judge_variants, store_predictions
+from benchmark.deploy.kit_files import Expected, KitMeasurement, KitResult, PackedKit
 from benchmark.deploy.measure_variant_child import SWAPPED_IMAGES
 from benchmark.deploy.variants import VARIANTS
 from benchmark.report.predictions import read_run, read_test_set
-from benchmark.runs.deployments import ARTIFACT, HERE, Artifact, Deployments, Device, Timing
+from benchmark.runs.deployments import (
+    ARTIFACT,
+    HERE,
+    KITS,
+    Artifact,
+    Deployments,
+    Device,
+    Timing,
+)
 from benchmark.runs.find import FinishedRun
-from benchmark.runs.run_folder import RunFolder
+from benchmark.runs.run_folder import RunFolder, study_folders
 
 NAMES = ("torch", "onnxruntime", "onnxruntime-int8")
 
@@ -65,3 +75,39 @@ def deploy(
             ),
         )
     judge_variants(found)
+
+
+def write_measured(path: Path, root: Path) -> None:
+    """Deploy a run of the tiny study, and write the result of its kit on another device."""
+    folder = next(f for f in study_folders(root, "tiny") if f.path.name.startswith("test_resnet"))
+    deploy(folder)
+    record = folder.record()
+    assert record is not None
+    deployments = Deployments(folder.path)
+    (artifact,) = deployments.artifacts("onnxruntime")
+    kit, shares = "0" * 64, ((0.75, 0.25), (0.5, 0.5))
+    expected = Expected(artifact=artifact.sha256, precision="float32", probabilities=shares)
+    (deployments.path / KITS).mkdir()
+    RunFolder(deployments.path / KITS).write(
+        f"{kit}.json",
+        PackedKit(
+            kit=kit,
+            run_id=record.run_id,
+            encoded_image="JPEG",
+            expected={artifact.variant: expected},
+        ),
+    )
+    measurement = KitMeasurement(
+        run_id=record.run_id,
+        variant=artifact.variant,
+        artifact=artifact.sha256,
+        runtime="onnxruntime 1",
+        load_s=0.5,
+        memory_bytes=2**20,
+        latency_ms=(2.0, 2.1, 2.3),
+        throughput={1: 400.0},
+        predictions=shares,
+    )
+    device = Device(name="laptop", processor="c", system="s", cores=2, threads=1)
+    result = KitResult(version=1, kit=kit, device=device, results=(measurement,))
+    path.write_text(result.model_dump_json())

@@ -8,11 +8,16 @@ runs is a fork of it too.
 from __future__ import annotations
 
 import atexit
+import fcntl
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
+import termios
 from collections.abc import Mapping
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -42,18 +47,58 @@ def run_forked(
     return process.exitcode, out, err
 
 
+def start_on_terminal(
+    arguments: tuple[str, ...], folder: Path, variables: Mapping[str, str], terminal: int
+) -> ForkServerProcess:
+    """Start a command in a session of its own, on the terminal of that descriptor."""
+    with Connection(os.dup(terminal)) as carried:  # which passes its descriptor on
+        process = _context.Process(
+            target=_command_on_terminal, args=(arguments, folder, variables, carried)
+        )
+        process.start()
+    return process
+
+
 def _command(
     arguments: tuple[str, ...], folder: Path, variables: Mapping[str, str], out: Path, err: Path
 ) -> None:
     """In the forked process: become `python -c "…main()"` in the folder."""
-    os.chdir(folder)
-    os.environ.clear()
-    os.environ.update(variables)
-    _serve_forks()
+    _enter(folder, variables)
     for descriptor, path in ((1, out), (2, err)):
         with path.open("wb") as file:
             os.dup2(file.fileno(), descriptor)
-    sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    _run(arguments)
+
+
+def _command_on_terminal(
+    arguments: tuple[str, ...], folder: Path, variables: Mapping[str, str], terminal: Connection
+) -> None:
+    """In the forked process: the same, where the keys of the terminal make signals."""
+    for number in (signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    _enter(folder, variables)
+    os.setsid()
+    fcntl.ioctl(terminal.fileno(), termios.TIOCSCTTY, 0)
+    for descriptor in range(3):
+        os.dup2(terminal.fileno(), descriptor)
+    terminal.close()
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+    _run(arguments)
+
+
+def _enter(folder: Path, variables: Mapping[str, str]) -> None:
+    """Move to the folder, take the environment, and start the server of child processes."""
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(variables)
+    added = [part for part in variables.get("PYTHONPATH", "").split(os.pathsep) if part]
+    sys.path[:0] = [part for part in added if part not in sys.path]
+    _serve_forks()
+
+
+def _run(arguments: tuple[str, ...]) -> None:
+    sys.stdout = os.fdopen(1, "w", 1 if os.isatty(1) else -1, encoding="utf-8", closefd=False)
     sys.stderr = open(  # noqa: SIM115
         2, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False
     )

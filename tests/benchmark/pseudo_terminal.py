@@ -6,7 +6,6 @@ import fcntl
 import os
 import pty
 import struct
-import subprocess
 import termios
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import pyte
 
-from tests.benchmark.conftest import heed_signals
+from tests.benchmark.forked import start_on_terminal
 
 WIDEST = 1000
 TIMEOUT_S = 240
@@ -51,13 +50,13 @@ def lines_of(screen: pyte.HistoryScreen) -> list[str]:
 
 
 def run_in_terminal(
-    command: Sequence[str],
+    arguments: Sequence[str],
     folder: Path,
     size: tuple[int, int] = (80, 24),
     environment: Mapping[str, str] = {},
     keys: Callable[[Shown], bytes] = lambda shown: b"",
 ) -> Shown:
-    """Run a command on a terminal of `size` columns and lines, to its end.
+    """Run `bench` on a terminal of `size` columns and lines, to its end.
 
     `keys` says what is typed, after each time that something was drawn.
     """
@@ -67,16 +66,8 @@ def run_in_terminal(
     inherited = {
         k: v for k, v in os.environ.items() if k not in SETTINGS and not k.startswith("MLFLOW_")
     }
-    process = subprocess.Popen(
-        command,
-        cwd=folder,
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env={**inherited, "TERM": "xterm-256color", **environment},
-        start_new_session=True,
-        preexec_fn=_own_the_terminal,
-    )
+    variables = {**inherited, "OMP_NUM_THREADS": "1", "TERM": "xterm-256color", **environment}
+    process = start_on_terminal(tuple(arguments), folder, variables, theirs)
     os.close(theirs)
     screen = pyte.HistoryScreen(width, height, history=100_000, ratio=0.001)
     edgeless = pyte.HistoryScreen(WIDEST, height, history=100_000, ratio=0.001)
@@ -93,19 +84,15 @@ def run_in_terminal(
             shown.widest = max(shown.widest, *(len(line.rstrip()) for line in edgeless.display))
             if typed := keys(shown):
                 os.write(ours, typed)
-        shown.code = process.wait(60)
+        process.join(60)
+        assert process.exitcode is not None
+        shown.code = process.exitcode
     finally:
         process.kill()
         os.close(ours)
     shown.scrollback = lines_of(screen)
     shown.cursor_hidden = screen.cursor.hidden
     return shown
-
-
-def _own_the_terminal() -> None:
-    """In the new process: the keys of its terminal make signals, and it heeds them."""
-    heed_signals()
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 def _read(ours: int) -> bytes:

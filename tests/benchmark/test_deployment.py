@@ -331,7 +331,9 @@ def unsuited(tmp_path_factory: pytest.TempPathFactory) -> DeployedStudy:
 def test_an_operator_that_onnx_lacks_is_named_and_the_others_go_on(
     unsuited: DeployedStudy,
 ) -> None:
-    done = unsuited.bench("deploy", "--run", "unsuited:make-s0", "--format", "json")
+    done = unsuited.bench(
+        "deploy", "--run", "unsuited:make-s0", "--threads", "1", "--format", "json"
+    )
     assert done.code == 1, done.err
     (run,) = json.loads(done.out)["runs"]
     assert [item["variant"] for item in run["variants"]] == ["torch"]
@@ -343,7 +345,7 @@ def test_an_operator_that_onnx_lacks_is_named_and_the_others_go_on(
 def test_too_few_images_to_calibrate_with_skip_int8_alone(unsuited: DeployedStudy) -> None:
     done = unsuited.bench(
         "deploy", "--run", "test_resnet-s0", "--variant", "onnxruntime-int8",
-        "--variant", "onnxruntime", "--format", "json",
+        "--variant", "onnxruntime", "--threads", "1", "--format", "json",
     )  # fmt: skip
     assert done.code == 1, done.err
     (run,) = json.loads(done.out)["runs"]
@@ -690,44 +692,58 @@ PASSING = Passing()
 '''
 
 
-def deploy_own(study: DeployedStudy, package: Path, code: str, *names: str) -> Finished:
-    """Deploy variants of an installed package, each named like an object in `code`."""
+def install(package: Path, **variants: str) -> None:
+    """Install a package with variants, each named like an object in its module."""
     (package / "own-1.dist-info").mkdir(parents=True)
-    (package / "own_variant.py").write_text(code)
     (package / "own-1.dist-info" / "METADATA").write_text("Name: own\nVersion: 1\n")
-    entries = [f"{name} = own_variant:{name.upper()}\n" for name in names]
+    entries = [f"{name} = {module}:{name.upper()}\n" for name, module in variants.items()]
     (package / "own-1.dist-info" / "entry_points.txt").write_text(
         "".join(["[bench.variants]\n", *entries])
     )
-    variables = {**environment(), "PYTHONPATH": os.pathsep.join([str(package), *sys.path])}
-    variants = [part for name in names for part in ("--variant", name)]
-    return run_bench(
-        study.folder, "deploy", "--run", "test_resnet-s0", "-c", "tiny.yaml", "--format", "json",
-        *variants, variables=variables,
+
+
+@pytest.fixture(scope="module")
+def own(
+    deployed: DeployedStudy, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Finished, dict[str, Any]]:
+    """Variants of an installed package beside the reference, and what a file says of them."""
+    folder = tmp_path_factory.mktemp("own")
+    shutil.copytree(deployed.folder, folder / "study")
+    install(folder / "site", constant="plugin", broken="plugin", passing="passing")
+    (folder / "site" / "plugin.py").write_text(PLUGIN)
+    (folder / "site" / "passing.py").write_text(PASSING)
+    variables = {**environment(), "PYTHONPATH": os.pathsep.join([str(folder / "site"), *sys.path])}
+    done = run_bench(
+        folder / "study", "deploy", "--run", "test_resnet-s0", "-c", "tiny.yaml",
+        "--variant", "constant", "--variant", "broken", "--variant", "passing",
+        "--threads", "1", "-o", "own.json",
+        variables=variables, forked=True,
     )  # fmt: skip
+    (run,) = json.loads((folder / "study" / "own.json").read_text())["runs"]
+    return done, run
 
 
 def test_a_variant_that_fails_in_a_later_round_keeps_its_figures(
-    study: DeployedStudy, tmp_path: Path
+    own: tuple[Finished, dict[str, Any]],
 ) -> None:
-    done = deploy_own(study, tmp_path / "site", PASSING, "passing")
-    assert done.code == 0, done.err
+    done, run = own
     assert done.err.count("measuring passing again") == 1
     assert "passing keeps its figures: ValueError" in done.err
-    (run,) = json.loads(done.out)["runs"]
-    assert run["skipped"] == {}
-    (own,) = (item for item in run["variants"] if item["variant"] == "passing")
-    assert own["latency_ms_median"] > 0
-    assert own["other_class"] > 0
+    assert "passing" not in run["skipped"]
+    (passing,) = (item for item in run["variants"] if item["variant"] == "passing")
+    assert passing["latency_ms_median"] > 0
+    assert passing["other_class"] > 0
 
 
-def test_a_variant_of_ones_own_is_measured_and_judged(study: DeployedStudy, tmp_path: Path) -> None:
-    done = deploy_own(study, tmp_path / "site", PLUGIN, "constant", "broken")
+def test_a_variant_of_ones_own_is_measured_and_judged(
+    own: tuple[Finished, dict[str, Any]],
+) -> None:
+    done, run = own
     assert done.code == 1, done.err
-    (run,) = json.loads(done.out)["runs"]
-    (own,) = (item for item in run["variants"] if item["variant"] == "constant")
-    assert own["accuracy"] < 0.5
-    assert own["runtime"] == "constant 1"
+    (constant,) = (item for item in run["variants"] if item["variant"] == "constant")
+    assert constant["accuracy"] < 0.5
+    assert constant["runtime"] == "constant 1"
+    assert set(run["skipped"]) == {"broken"}
     assert "cannot be loaded" in run["skipped"]["broken"]
 
 

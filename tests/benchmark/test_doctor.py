@@ -39,15 +39,28 @@ FAULTS: dict[str, tuple[Callable[[Path], list[str]], str]] = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_found_and_a_remedy_reported(fault: str, bench: Bench, tmp_path: Path) -> None:
-    make, words = FAULTS[fault]
-    settings = [part for setting in make(tmp_path) for part in ("--set", setting)]
+@pytest.mark.parametrize(
+    "faults",
+    [("folder",), ("device", "tracking"), ("tracking uri", "data", "weights")],
+    ids="+".join,
+)
+def test_faults_are_found_and_their_remedies_reported(
+    faults: tuple[str, ...], bench: Bench, tmp_path: Path
+) -> None:
+    """Several at a time: each is reported in its own row, and no other check fails.
+
+    Where the folder is missing, the checks that need it fail after it.
+    """
+    made = [(name.split()[0], *FAULTS[name]) for name in faults]
+    settings = [part for _, make, _ in made for one in make(tmp_path) for part in ("--set", one)]
     done = bench("doctor", "-c", "tiny.yaml", *settings)
     assert done.code == 1, done.out
     rows = [line.split() for line in done.out.splitlines()]
-    assert next(row[0] for row in rows if row[1:2] == ["error"]) == fault.split()[0]
-    assert words in " ".join(done.out.split())
+    checks = [row[0] for row in rows if row[1:2] == ["error"]]
+    assert checks[: len(faults)] == [check for check, _, _ in made]
+    assert len(checks) == len(faults) or faults == ("folder",)
+    for _, _, words in made:
+        assert words in " ".join(done.out.split())
     assert "Traceback" not in done.out + done.err
 
 
@@ -103,4 +116,5 @@ def test_torch_and_torchvision_that_do_not_fit_are_reported(bench: Bench, tmp_pa
     done = run_bench(tmp_path, "doctor", "-c", "tiny.yaml", variables=variables)
     assert done.code == 1
     assert "operator torchvision::nms does not exist" in done.out
+    assert "device ok cpu: cpu" in " ".join(done.out.split()), "other checks go on"
     assert "in one command" in done.out

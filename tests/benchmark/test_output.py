@@ -18,6 +18,7 @@ import pytest
 from benchmark.cli import main
 from clothclf.data.atomic import output_file, write_text
 from tests.benchmark.conftest import COMMAND, TINY, StudyRun, environment, run_bench
+from tests.benchmark.drawn_variants import write_measured
 
 RUN = ("--run", "test_resnet-s0", "-c", "tiny.yaml")
 SELECT = ("--budget", "20m", "--finalists", "1", "--final", "study", "-c", "tiny.yaml")
@@ -32,7 +33,7 @@ COMMANDS = {
     "export": ("export", "--check", "2", "--format", "torchscript", *RUN),
     "report": ("report", "-c", "tiny.yaml"),
     "pack": ("pack", "-c", "tiny.yaml"),
-    "deploy": ("deploy", "--variant", "torch", *RUN),
+    "deploy": ("deploy", "--add", "measured.json", "-c", "tiny.yaml"),
     "select": ("select", "test_resnet", *SELECT),
     "init": ("init", "mlruns/cache/demo/v1-10-seed0", "--force"),
     "config schema": ("config", "schema"),
@@ -51,12 +52,13 @@ ALL_TIMM = "cost --all-timm"
 
 @pytest.fixture(scope="module")
 def folder(tiny_study: StudyRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the tiny study, with an image, and all of timm counted already."""
+    """A copy of the tiny study, with an image and a variant that another device has measured."""
     copy = tmp_path_factory.mktemp("output") / "study"
     shutil.copytree(tiny_study.folder, copy)
     image = next((copy / "mlruns/cache/demo").rglob("*.jpg"))
     shutil.copyfile(image, copy / "picture.jpg")
     (copy / "tiny.yaml").write_text(TINY)
+    write_measured(copy / "measured.json", copy / "mlruns")
     return copy
 
 

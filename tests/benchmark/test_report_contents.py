@@ -29,7 +29,6 @@ from benchmark.runs.spec import RunSpec
 from benchmark.tracking.run_fields import final_metrics
 from clothclf.settings import ArchitectureSettings, DataSettings, TrainSettings
 from clothclf.training.metrics import METRICS
-from tests.benchmark.conftest import COMMAND
 from tests.benchmark.examples import DATA, make_cost, make_measured, make_record, make_spec
 from tests.benchmark.pseudo_terminal import run_in_terminal
 
@@ -353,7 +352,7 @@ def test_a_terminal_shows_the_pick_and_an_aligned_table(tmp_path: Path, width: i
     names = [entry.name for entry in published(tmp_path / "mlruns").architectures]
     text = f"study: s\ndata: {{source: demo}}\narchitectures: [{', '.join(names)}]\n"
     (tmp_path / "study.yaml").write_text(text)
-    command = [*COMMAND, "report", "-c", "study.yaml"]
+    command = ["report", "-c", "study.yaml"]
     shown = run_in_terminal(command, tmp_path, (width, 40))
     lines = shown.scrollback
     assert shown.code == 0

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from benchmark.terminal.output import print_table
-from tests.benchmark.conftest import COMMAND, TINY, StudyRun
+from tests.benchmark.conftest import TINY, StudyRun
 from tests.benchmark.pseudo_terminal import Shown, run_in_terminal
 
 RUNS = ("test_resnet-s0", "test_efficientnet-s0")
@@ -30,8 +30,7 @@ def on_terminal(
     **options: object,
 ) -> Shown:
     (folder / "tiny.yaml").write_text(TINY)
-    command = [*COMMAND, *arguments, "-c", "tiny.yaml"]
-    return run_in_terminal(command, folder, size, **options)  # type: ignore[arg-type]
+    return run_in_terminal([*arguments, "-c", "tiny.yaml"], folder, size, **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
