@@ -52,7 +52,7 @@ def launch(processes: int, rendezvous: Path, arguments: Sequence[str]) -> int:
         max_restarts=0,
         logs_specs=DefaultLogsSpecs(log_dir=str(rendezvous)),
     )
-    if hasattr(config, "shutdown_timeout"):  # torch 2.8 and older have a constant
+    if hasattr(config, "shutdown_timeout"):  # not in older versions of torch
         config.shutdown_timeout = STOP_GRACE_S
     python, *own = module_command(
         "benchmark.engine.distributed.rank_main", *arguments, "--rendezvous", str(rendezvous)
