@@ -31,7 +31,7 @@ def block(language: str, first_line: str) -> str:
 def run(folder: Path, *arguments: str) -> Finished:
     """`bench …` in a folder in which packages may be installed."""
     variables = {**environment(), "PYTHONPATH": str(folder / "site")}
-    return run_bench(folder, *arguments, variables=variables)
+    return run_bench(folder, *arguments, variables=variables, forked=True)
 
 
 def study(folder: Path, name: str) -> dict[str, object]:

@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import statistics
-import subprocess
 import sys
 import threading
 import time
@@ -21,6 +20,7 @@ from mlflow.tracking import MlflowClient
 
 from benchmark.runs.record import RunRecord
 from benchmark.runs.run_folder import study_folders
+from tests.benchmark.conftest import run_bench
 from tests.cluster.ray_nodes import ADDRESS, BENCH, Cluster, cluster
 
 TINY = """\
@@ -82,11 +82,8 @@ def run_here(folder: Path, text: str = TINY) -> dict[str, Any]:
     """The study by the local executor, in a folder of its own."""
     folder.mkdir()
     write_study(folder, text)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [BENCH, *study_arguments()], cwd=folder, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_bench(folder, *study_arguments(), timeout_s=1800)
+    assert done.code == 0, done.err
     return figures(folder / "mlruns", re.findall(r"study: (\w+)", text)[0])
 
 

@@ -13,7 +13,7 @@ import filelock
 
 from benchmark.runs.record import RunRecord
 from benchmark.runs.run_folder import study_folders
-from tests.benchmark.conftest import COMMAND, environment, heed_signals
+from tests.benchmark.conftest import COMMAND, environment, heed_signals, run_bench
 
 EPOCHS = 6
 STUDY = f"""\
@@ -28,6 +28,12 @@ measure: false
 """
 
 
+def write_study(folder: Path) -> None:
+    """Write the study's config, unless a test has written one of its own."""
+    if not (folder / "faults.yaml").exists():
+        (folder / "faults.yaml").write_text(STUDY)
+
+
 def start(
     folder: Path, *arguments: str, variables: Mapping[str, str] | None = None
 ) -> subprocess.Popen[str]:
@@ -35,7 +41,7 @@ def start(
 
     `variables` are its complete environment.
     """
-    (folder / "faults.yaml").write_text(STUDY) if not (folder / "faults.yaml").exists() else None
+    write_study(folder)
     with (folder / "output.txt").open("a") as output:
         return subprocess.Popen(
             [*COMMAND, *arguments, "-c", "faults.yaml"],
@@ -57,8 +63,11 @@ def output(folder: Path) -> str:
 
 def finish(folder: Path, *arguments: str) -> None:
     """Run the study to completion."""
-    code = start(folder, "run", "--all", *arguments).wait(300)
-    assert code == 0, output(folder)[-3000:]
+    write_study(folder)
+    done = run_bench(folder, "run", "--all", *arguments, "-c", "faults.yaml")
+    with (folder / "output.txt").open("a") as file:
+        file.write(done.out + done.err)
+    assert done.code == 0, output(folder)[-3000:]
 
 
 def records(folder: Path) -> dict[int, RunRecord]:
