@@ -301,9 +301,12 @@ def test_bench_is_installed_where_it_is_missing(tmp_path: Path) -> None:
     shutil.copytree(ROOT, tmp_path / "action", ignore=skipped)
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
     (packages,) = (tmp_path / "venv/lib").glob("python*/site-packages")
-    for name in ("setuptools", "_distutils_hack"):
-        shutil.rmtree(packages / name, ignore_errors=True)  # an old one, in Python 3.11
-        (packages / name).symlink_to(Path(find_spec(name).origin).parent)  # type: ignore[union-attr,arg-type]
+    ours = Path(find_spec("setuptools").origin).parents[1]  # type: ignore[union-attr,arg-type]
+    names = ("setuptools", "setuptools-*", "_distutils_hack")
+    for old in (path for name in names for path in packages.glob(name)):  # in Python 3.11
+        shutil.rmtree(old)
+    for path in (path for name in names for path in ours.glob(name)):
+        (packages / path.name).symlink_to(path)
     checkout = tmp_path / "checkout"
     for name in ("pip", "benchmark"):  # of the pull request: never imported
         (checkout / name).mkdir(parents=True)
