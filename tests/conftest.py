@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import zipfile
 from collections.abc import Iterator
@@ -49,6 +50,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if REAL & set(getattr(item, "fixturenames", ())):
             item.add_marker("real_data")
     items.sort(key=lambda item: order.get(item.path.relative_to(here).parts[0], len(LONG)))
+
+
+@pytest.fixture(autouse=True)
+def default_logging() -> Iterator[None]:
+    """Undo what a command that a test runs in this process does to the loggers."""
+    yield
+    for package in ("benchmark", "clothclf"):
+        logger = logging.getLogger(package)
+        logger.handlers, logger.propagate = [], True
+        logger.setLevel(logging.NOTSET)
 
 
 def decode_rgb(content: bytes) -> Decoded:

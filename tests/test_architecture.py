@@ -69,24 +69,26 @@ LIGHT = HEAVY | {"pandas", "numpy", "rich", "pydantic"}
 def test_help_has_an_example_and_imports_nothing_heavy() -> None:
     """One interpreter shows the help of all commands, and says after each what it has loaded."""
     code = f"""
-import io, contextlib, json, sys
+import io, contextlib, json, sys, time
 from benchmark.cli import main
 shown = []
 for verb in json.loads(sys.argv[1]):
-    out = io.StringIO()
+    out, started = io.StringIO(), time.perf_counter()
     with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
         main([*verb, "--help"], prog_name="bench")
-    shown.append([out.getvalue(), sorted({LIGHT!r} & sys.modules.keys())])
+    seconds = time.perf_counter() - started
+    shown.append([out.getvalue(), sorted({LIGHT!r} & sys.modules.keys()), seconds])
 print(json.dumps(shown))
 """
     done = subprocess.run(
         [sys.executable, "-c", code, json.dumps(VERBS)],
         capture_output=True, text=True, check=True, cwd=ROOT,
     )  # fmt: skip
-    for verb, (text, heavy) in zip(VERBS, json.loads(done.stdout), strict=True):
+    for verb, (text, heavy, seconds) in zip(VERBS, json.loads(done.stdout), strict=True):
         assert " ".join(["Usage: bench", *verb]) in text
         assert "Example" in text or not verb
         assert not heavy, verb
+        assert seconds < 0.3, verb
 
 
 def test_help_starts_at_once() -> None:

@@ -17,7 +17,7 @@ from benchmark.deploy.accuracy import compute_accuracies, judge_variants
 from benchmark.deploy.problems import not_probabilities
 from benchmark.deploy.variants import VARIANTS
 from benchmark.errors import DeployError, PackError
-from benchmark.report.predictions import TestSet, read_test_set
+from benchmark.report.predictions import TestSet, read_test_set, shares_of
 from benchmark.runs import deployments as files
 from benchmark.runs.deployments import Accuracies, Artifact, Deployments, Timing, file_name
 from benchmark.runs.find import FinishedRun
@@ -204,7 +204,7 @@ def _verify_predictions(item: SharedVariant, folder: Path, test: TestSet) -> Non
     name = item.artifact.variant
     if item.tables.keys() != {files.PREDICTIONS, files.SWAPPED}:
         raise PackError(f"{name} lacks a table of predictions")
-    shares = [f"p/{label}" for label in test.classes]
+    shares = shares_of(test.classes)
     path = folder / files.PREDICTIONS
     require_table(path, ("id", "label", "answer", *shares), len(test))
     table = pd.read_parquet(path).sort_values("id", kind="stable")

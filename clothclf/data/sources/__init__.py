@@ -1,7 +1,7 @@
 """Sources of labelled images: one module per kind, with a common interface.
 
 To add one, write `NAME_source.py` with `open_source`, and add one entry to `BUILT_IN_SOURCES` in
-`clothclf/settings/data.py`. Settings, messages and `bench init` then have it.
+`clothclf/settings/data.py`. Settings and messages then have it.
 """
 
 from __future__ import annotations
